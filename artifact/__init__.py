@@ -1,0 +1,60 @@
+"""The contract between export, which writes artifacts, and the service, which reads them.
+
+An artifact is a directory `<repository>/<model>/<variant>/<version>/` with `manifest.json`, the graph and the labels.
+This package needs the standard library and pydantic, nothing else.
+"""
+
+from artifact.errors import (
+    ArtifactError,
+    FileMismatchError,
+    LabelsError,
+    ManifestError,
+    UnknownFormatError,
+    UnsafePathError,
+    VersionExistsError,
+)
+from artifact.manifest import (
+    Accuracy,
+    Baked,
+    Batch,
+    FileEntry,
+    Graph,
+    ImageInput,
+    LogitsOutput,
+    Manifest,
+    Parity,
+    Preprocess,
+    Source,
+)
+from artifact.reader import Artifact, read_artifact
+from artifact.repository import Location, next_version, scan
+from artifact.writer import Draft, Staging, stage
+
+__all__ = [
+    "Accuracy",
+    "Artifact",
+    "ArtifactError",
+    "Baked",
+    "Batch",
+    "Draft",
+    "FileEntry",
+    "FileMismatchError",
+    "Graph",
+    "ImageInput",
+    "LabelsError",
+    "Location",
+    "LogitsOutput",
+    "Manifest",
+    "ManifestError",
+    "Parity",
+    "Preprocess",
+    "Source",
+    "Staging",
+    "UnknownFormatError",
+    "UnsafePathError",
+    "VersionExistsError",
+    "next_version",
+    "read_artifact",
+    "scan",
+    "stage",
+]

@@ -1,0 +1,38 @@
+"""What can be wrong with an artifact.
+
+ArtifactError
+├── ManifestError          manifest.json is missing, is not JSON, or breaks the schema
+│   └── UnknownFormatError     its format is not one this version reads
+├── UnsafePathError        a listed file lies outside the artifact's directory
+├── FileMismatchError      a listed file is missing, or its size or SHA-256 differs
+├── LabelsError            labels.txt does not hold one label for each class
+└── VersionExistsError     the version to write is already there
+"""
+
+
+class ArtifactError(Exception):
+    """An artifact cannot be read or written; the message names the artifact, the cause and the remedy."""
+
+
+class ManifestError(ArtifactError):
+    """manifest.json is missing, is not JSON, or breaks the schema."""
+
+
+class UnknownFormatError(ManifestError):
+    """The manifest's `format` is not one this version reads."""
+
+
+class UnsafePathError(ArtifactError):
+    """A file named by the manifest lies outside the artifact's directory."""
+
+
+class FileMismatchError(ArtifactError):
+    """A file named by the manifest is missing, or its size or SHA-256 differs."""
+
+
+class LabelsError(ArtifactError):
+    """The labels file does not hold exactly one non-empty label for each class."""
+
+
+class VersionExistsError(ArtifactError):
+    """An artifact of this model, variant and version is already in the repository."""

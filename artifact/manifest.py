@@ -1,0 +1,199 @@
+"""The schema of `manifest.json`, format 1.
+
+Every field is described where it stands; `docs/manifest.schema.json` is the same as JSON Schema.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
+
+FORMAT: Literal[1] = 1
+MANIFEST_NAME = "manifest.json"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=128)]
+"""A model's or variant's name: it becomes a directory and part of an address, so no slash, space or upper case."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Triple = tuple[float, float, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Part):
+    """Where the network came from."""
+
+    name: str = Field(description="What was given to the exporter, without directories: `posbake:learned.json`.")
+    weights: Literal["checkpoint", "pretrained", "random"] = Field(description="How the network got its weights.")
+    sha256: Sha256 | None = Field(default=None, description="SHA-256 of the checkpoint file.")
+    seed: int | None = Field(default=None, description="Seed of random weights.")
+
+    @model_validator(mode="after")
+    def _weights_are_traceable(self) -> Self:
+        if (self.weights == "checkpoint") != (self.sha256 is not None):
+            raise ValueError("sha256 belongs to weights='checkpoint', and only there")
+        if (self.weights == "random") != (self.seed is not None):
+            raise ValueError("seed belongs to weights='random', and only there")
+        return self
+
+
+class Batch(_Part):
+    """The batch sizes an artifact accepts, both ends included."""
+
+    min: PositiveInt
+    max: PositiveInt
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"batch min {self.min} is above batch max {self.max}")
+        return self
+
+
+class ImageInput(_Part):
+    """The input tensor: uint8 NHWC pixels as decoded, or float32 NCHW already normalised."""
+
+    name: Literal["image"]
+    dtype: Literal["uint8", "float32"]
+    layout: Literal["NHWC", "NCHW"]
+    height: PositiveInt = Field(description="pixels")
+    width: PositiveInt = Field(description="pixels")
+    batch: Batch
+
+    @model_validator(mode="after")
+    def _dtype_fits_layout(self) -> Self:
+        if (self.dtype, self.layout) not in {("uint8", "NHWC"), ("float32", "NCHW")}:
+            raise ValueError(f"{self.dtype} {self.layout} is not an input: use uint8 NHWC or float32 NCHW")
+        return self
+
+
+class LogitsOutput(_Part):
+    """The output tensor, [batch, classes]."""
+
+    name: Literal["logits"]
+    dtype: Literal["float32"]
+    classes: PositiveInt
+
+
+class Preprocess(_Part):
+    """From a decoded RGB image to the network's input: resize, crop, then (x / 255 - mean) / std.
+
+    An integer `resize` is the shorter side in pixels and keeps the aspect ratio; a pair is the exact (height, width).
+    `crop` takes a central (height, width). uint8 inputs leave the arithmetic to the graph.
+    """
+
+    resize: PositiveInt | tuple[PositiveInt, PositiveInt]
+    crop: tuple[PositiveInt, PositiveInt] | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    mean: Triple = Field(description="per channel, in units of pixel / 255")
+    std: Triple = Field(description="per channel, in units of pixel / 255")
+
+    @model_validator(mode="after")
+    def _one_output_size(self) -> Self:
+        if isinstance(self.resize, int) and self.crop is None:
+            raise ValueError("a resize by the shorter side needs a crop: images would differ in size")
+        if self.crop is not None:
+            smallest = (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+            if self.crop[0] > smallest[0] or self.crop[1] > smallest[1]:
+                raise ValueError(f"crop {self.crop} is larger than the resized image {self.resize}")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+        return self
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels of what reaches the network."""
+        if self.crop is not None:
+            return self.crop
+        assert not isinstance(self.resize, int)
+        return self.resize
+
+
+class FileEntry(_Part):
+    """What one file of the artifact must be."""
+
+    sha256: Sha256
+    size: Count = Field(description="bytes")
+
+
+class Graph(_Part):
+    """What the ONNX graph is made of."""
+
+    opset: PositiveInt
+    nodes: Count
+    ops: dict[str, PositiveInt] = Field(description="nodes by operator")
+    constant_only_nodes: Count = Field(description="nodes that could have been computed at export")
+    table_gathers: Count = Field(description="Gather nodes that read from a constant")
+
+
+class Baked(_Part):
+    """What became of one piece of position work."""
+
+    module: str = Field(description="the module of the original network")
+    kind: Literal["static", "query-dependent"]
+    what: str = Field(description="what was computed at export or, if query-dependent, what is left to compute and why")
+    shape: tuple[Count, ...] = Field(description="of the constant the graph holds")
+    bytes: Count
+
+
+class Parity(_Part):
+    """How far the graph's logits are from the original network's, over random images."""
+
+    reference: str
+    batches: tuple[PositiveInt, ...]
+    max_abs_error: Measure
+    max_rel_error: Measure = Field(description="max abs error over max abs logit")
+    top1_agreement: Share
+    tolerance: Measure = Field(description="limit on max_rel_error")
+
+
+class Accuracy(_Part):
+    """Top-1 on a labelled data set, measured with the weights that were exported."""
+
+    dataset: str
+    top1: Share
+    count: PositiveInt
+
+
+class Manifest(_Part):
+    """manifest.json, format 1."""
+
+    format: Literal[1]
+    model: Name
+    variant: Name
+    version: PositiveInt
+    source: Source
+    architecture: str
+    encoding: str
+    precision: Literal["fp32"]
+    target: Literal["portable"]
+    input: ImageInput
+    output: LogitsOutput
+    preprocess: Preprocess
+    labels: str = Field(description="the file that holds one label a line, in class order")
+    files: dict[str, FileEntry] = Field(description="every file but the manifest, by path relative to it")
+    graph: Graph
+    baked: tuple[Baked, ...]
+    parity: Parity
+    accuracy: Accuracy | None = None
+    tools: dict[str, str] = Field(description="versions of what made the artifact")
+    created: AwareDatetime
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.preprocess.size != (self.input.height, self.input.width):
+            raise ValueError(
+                f"preprocess yields {self.preprocess.size} pixels, input takes {(self.input.height, self.input.width)}"
+            )
+        for needed in (GRAPH_NAME, self.labels):
+            if needed not in self.files:
+                raise ValueError(f"files does not list {needed}")
+        return self
+
+
+GRAPH_NAME = "model.onnx"
+LABELS_NAME = "labels.txt"

@@ -1,0 +1,53 @@
+"""A repository of artifacts: `<model>/<variant>/<version>/`, versions being integers from 1."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, order=True)
+class Location:
+    """Where an artifact is, and what its directories call it; `version` stays text until it proves a number."""
+
+    model: str
+    variant: str
+    version: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.variant}/{self.version}"
+
+
+def scan(repository: Path) -> list[Location]:
+    """Return every directory at artifact depth, sorted by name, without opening any.
+
+    Hidden directories are left out: an export in progress or one that was killed lives in one.
+
+    Raises:
+        OSError: the repository is missing or cannot be listed.
+    """
+    return sorted(
+        Location(model.name, variant.name, version.name, version)
+        for model in _directories(repository)
+        for variant in _directories(model)
+        for version in _directories(variant)
+    )
+
+
+def next_version(repository: Path, model: str, variant: str) -> int:
+    """Return one more than the newest version there is, 1 if there is none."""
+    variant_directory = repository / model / variant
+    if not variant_directory.is_dir():
+        return 1
+    names = [directory.name for directory in _directories(variant_directory)]
+    return 1 + max((int(name) for name in names if is_version(name)), default=0)
+
+
+def is_version(name: str) -> bool:
+    """Whether a directory's name is a version: an integer from 1, without leading zeros."""
+    return re.fullmatch(r"[1-9][0-9]*", name, re.ASCII) is not None
+
+
+def _directories(parent: Path) -> Iterator[Path]:
+    return (child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))

@@ -1,0 +1,125 @@
+"""Writing an artifact: all of it appears at once, or nothing does.
+
+Files are written to a hidden sibling of the version's directory, which is renamed at the end.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from artifact.errors import VersionExistsError
+from artifact.hashing import describe_file
+from artifact.manifest import FORMAT, GRAPH_NAME, LABELS_NAME, MANIFEST_NAME, Manifest
+from artifact.reader import read_artifact
+
+Draft = dict[str, Any]
+"""A manifest's fields but for those the writer knows: format, model, variant, version, labels, files."""
+
+
+@dataclass
+class Staging:
+    """An artifact in the making: write `graph`, then call `commit`."""
+
+    directory: Path
+    target: Path
+    model: str
+    variant: str
+    version: int
+    committed: Manifest | None = field(default=None)
+
+    @property
+    def graph(self) -> Path:
+        """Where the ONNX file goes."""
+        return self.directory / GRAPH_NAME
+
+    def commit(self, draft: Draft, labels: Sequence[str]) -> Manifest:
+        """Write labels and manifest, verify the whole as a reader would, and move it into place.
+
+        Raises:
+            pydantic.ValidationError: the draft breaks the schema.
+            ArtifactError: what was written does not read back, or the version appeared meanwhile.
+            OSError: the disk is full, a permission is missing.
+        """
+        (self.directory / LABELS_NAME).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        files = {
+            file.relative_to(self.directory).as_posix(): describe_file(file)
+            for file in sorted(self.directory.rglob("*"))
+            if file.is_file()
+        }
+        manifest = Manifest(
+            format=FORMAT,
+            model=self.model,
+            variant=self.variant,
+            version=self.version,
+            labels=LABELS_NAME,
+            files=files,
+            **draft,
+        )
+        text = manifest.model_dump_json(indent=2, exclude_none=True) + "\n"
+        (self.directory / MANIFEST_NAME).write_text(text, encoding="utf-8")
+        read_artifact(self.directory)
+        for file in self.directory.rglob("*"):
+            _flush(file)
+        _rename_to_new(self.directory, self.target)
+        _flush(self.target.parent)
+        self.committed = manifest
+        return manifest
+
+
+@contextmanager
+def stage(repository: Path, model: str, variant: str, version: int) -> Iterator[Staging]:
+    """Make room for a new artifact; without a `commit` inside the block, the repository is left as it was.
+
+    Raises:
+        VersionExistsError: the version is already there.
+        OSError: the repository cannot be written.
+    """
+    target = repository / model / variant / str(version)
+    if target.exists():
+        raise _exists(target)
+    created = _make_parents(target.parent)
+    try:
+        directory = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=target.parent))
+        directory.chmod(0o755)  # mkdtemp lets only the owner in; the service may run as another user
+        try:
+            yield Staging(directory, target, model, variant, version)
+        finally:
+            shutil.rmtree(directory, ignore_errors=not directory.exists())
+    finally:
+        for parent in created:
+            if not any(parent.iterdir()):
+                parent.rmdir()
+
+
+def _make_parents(directory: Path) -> list[Path]:
+    """Create `directory` and return what was created, deepest first."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _rename_to_new(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if target.exists():
+            raise _exists(target) from error
+        raise
+
+
+def _exists(target: Path) -> VersionExistsError:
+    return VersionExistsError(f"{target} is already there; give another --version, or remove it first")
+
+
+def _flush(path: Path) -> None:
+    """Ask the system to put a file or directory on the disk before the rename announces it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
