@@ -1,0 +1,1 @@
+"""From a trained network to an artifact: bake, trace, rewrite, check, write."""

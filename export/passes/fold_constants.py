@@ -1,0 +1,95 @@
+"""Evaluate every node whose inputs are all constant.
+
+torch's exporter folds too, but only up to 8,192 input and 262,144 output elements, and it forgets the names.
+"""
+
+import logging
+
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+logger = logging.getLogger(__name__)
+
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+
+
+class FoldConstants(ir.passes.InPlacePass):
+    """Replace constant-only nodes by initialisers.
+
+    1. A node whose inputs are all initialisers is evaluated with ONNX's reference implementation.
+    2. The result bears the name of the constant it was made from, if it was made from a single one that nothing else
+       uses (other inputs being shapes and indices); otherwise the name the node's output had.
+    3. Declined, with the reason logged and kept in `declined`: random nodes, nodes that hold a subgraph, nodes that
+       yield an output of the graph.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.declined: list[str] = []
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Fold in one sweep: nodes stand in topological order, so a result is there before its users are looked at."""
+        modified = False
+        for node in list(model.graph):
+            if not is_constant_only(node):
+                continue
+            reason = _reason_to_decline(node)
+            if reason is None:
+                _fold(model, node)
+                modified = True
+            else:
+                self.declined.append(f"{node.op_type} {node.name}: {reason}")
+                logger.info("not folded: %s", self.declined[-1])
+        return ir.passes.PassResult(model, modified)
+
+
+def is_constant_only(node: ir.Node) -> bool:
+    """Whether a node could be computed before the graph runs: nothing it reads depends on the graph's inputs."""
+    return all(value is None or value.is_initializer() for value in node.inputs)
+
+
+def _reason_to_decline(node: ir.Node) -> str | None:
+    if node.op_type in _RANDOM:
+        return "it is random"
+    if any(
+        attribute.type in {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS} for attribute in node.attributes.values()
+    ):
+        return "it holds a subgraph"
+    if any(output.is_graph_output() for output in node.outputs):
+        return "it yields an output of the graph, which then does not depend on the image"
+    return None
+
+
+def _fold(model: ir.Model, node: ir.Node) -> None:
+    evaluator = ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports))
+    constants = [value for value in node.inputs if value is not None]
+    results = evaluator.run(None, {_name(value): _number(value).numpy() for value in constants})
+    source = _named_source(constants) if len(node.outputs) == 1 else None
+    for output, result in zip(node.outputs, results, strict=True):
+        if source is not None:
+            model.graph.initializers.pop(_name(source))
+        tensor = ir.tensor(result, name=_name(source or output))
+        value = ir.Value(
+            name=tensor.name, shape=ir.Shape(result.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
+        output.replace_all_uses_with(value)
+        model.graph.register_initializer(value)
+    model.graph.remove(node, safe=True)
+
+
+def _named_source(constants: list[ir.Value]) -> ir.Value | None:
+    """Return the one input that holds data, if nothing else uses it; shapes and indices are made by the exporter."""
+    data = [value for value in constants if "." in _name(value)]  # named after the module that owns it
+    return data[0] if len(data) == 1 and len(data[0].uses()) == 1 else None
+
+
+def _name(value: ir.Value) -> str:
+    assert value.name is not None, "every value of a traced graph has a name"
+    return value.name
+
+
+def _number(value: ir.Value) -> ir.TensorProtocol:
+    assert value.const_value is not None, "an initialiser holds its value"
+    return value.const_value

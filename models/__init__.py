@@ -1,0 +1,11 @@
+"""Vision transformers whose attention knows about position, written as in a textbook.
+
+B images, N tokens, C width, H heads, d = C / H head width. Nothing here knows of export: the fast forms are made there.
+"""
+
+from models.build import build_network
+from models.config import NetworkConfig, SwinConfig, ViTConfig
+from models.swin import Swin
+from models.vit import ViT
+
+__all__ = ["NetworkConfig", "Swin", "SwinConfig", "ViT", "ViTConfig", "build_network"]

@@ -1,0 +1,42 @@
+"""Index mathematics of relative encodings: which entry of a table belongs to a pair of tokens.
+
+Shapes: N = rows · columns tokens of a grid in raster order. Offsets are query minus key: (yᵢ − yⱼ, xᵢ − xⱼ).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def grid_offsets(grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the row and the column offset of every pair of tokens, each [N, N], int64."""
+    rows, columns = grid
+    y = torch.arange(rows).repeat_interleave(columns)
+    x = torch.arange(columns).repeat(rows)
+    return y[:, None] - y[None, :], x[:, None] - x[None, :]
+
+
+def relative_position_index(window: tuple[int, int]) -> Tensor:
+    """Return [N, N], int64: the row of a (2·rows−1)·(2·columns−1) table for each pair (Swin, eq. 4)."""
+    rows, columns = window
+    dy, dx = grid_offsets(window)
+    return (dy + rows - 1) * (2 * columns - 1) + (dx + columns - 1)
+
+
+def piecewise(x: Tensor, alpha: float, beta: float, gamma: float) -> Tensor:
+    """Return iRPE's g(x) (Wu et al. 2021, eq. 18), int64: exact near by, logarithmic further away, at most β.
+
+    [x] if |x| ≤ α, else sign(x)·min(β, [α + ln(|x|/α) / ln(γ/α) · (β−α)]); [·] rounds half to even, and a β that is
+    not an integer is cut to one.
+
+    Raises:
+        ValueError: not 0 < α ≤ β and α < γ.
+    """
+    if not (0 < alpha <= beta and alpha < gamma):
+        raise ValueError(f"piecewise needs 0 < alpha <= beta and alpha < gamma, got {alpha}, {beta}, {gamma}")
+    x = x.double()
+    distance = x.abs()
+    stretched = alpha + (distance.clamp(min=alpha) / alpha).log() / math.log(gamma / alpha) * (beta - alpha)
+    far = x.sign() * stretched.round().clamp(max=beta)
+    return torch.where(distance <= alpha, x.round(), far).long()

@@ -1,0 +1,34 @@
+"""Where networks come from: `posbake:<name or config file>` today; a new library is a file and a line in `SOURCES`."""
+
+from collections.abc import Callable
+
+from models.sources import posbake
+from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+
+SOURCES: dict[str, Callable[[str, Weights, Overrides], Loaded]] = {"posbake": posbake.load}
+
+
+def load_source(source: str, weights: Weights, overrides: Overrides) -> Loaded:
+    """Return the network that `source`, written `kind:name`, stands for, with its weights and in eval mode.
+
+    Raises:
+        SourceError: no such source, sizes that do not fit, weights that do not fit, an unreadable file.
+    """
+    kind, colon, name = source.partition(":")
+    if not colon or not name or kind not in SOURCES:
+        known = ", ".join(f"{known}:…" for known in SOURCES)
+        raise SourceError(f"unknown source {source!r}; expected {known}")
+    return SOURCES[kind](name, weights, overrides)
+
+
+__all__ = [
+    "SOURCES",
+    "Checkpoint",
+    "Loaded",
+    "Overrides",
+    "Pretrained",
+    "RandomWeights",
+    "SourceError",
+    "Weights",
+    "load_source",
+]

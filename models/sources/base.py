@@ -1,0 +1,67 @@
+"""What a source is asked for, and what it returns."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from artifact import Accuracy, Preprocess
+
+
+class SourceError(Exception):
+    """A network cannot be had; the message names the cause and the remedy."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights from a `.safetensors` file, or from a `.pth` or `.pt` that holds tensors only."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The weights that the source's library publishes."""
+
+
+@dataclass(frozen=True)
+class RandomWeights:
+    """Weights drawn from a seed, position tables wide enough to matter."""
+
+    seed: int
+
+
+Weights = Checkpoint | Pretrained | RandomWeights
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the user wants otherwise than the configuration says; None keeps it."""
+
+    image_size: tuple[int, int] | None = None  # (height, width) in pixels
+    window_size: int | None = None  # in tokens
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network with its weights, in eval mode, and all that is needed to use it.
+
+    Attributes:
+        network: maps normalised float images [B, 3, height, width] to logits [B, classes].
+        name: what was loaded, without directories.
+        model: the task's name, if the source has one.
+        variant: the variant's name, if the source has one.
+        accuracy: what its weights were measured to reach, if they were and nothing was overridden.
+    """
+
+    network: nn.Module
+    name: str
+    architecture: str
+    encoding: str
+    image_size: tuple[int, int]
+    num_classes: int
+    preprocess: Preprocess
+    labels: tuple[str, ...] | None
+    model: str | None
+    variant: str | None
+    accuracy: Accuracy | None

@@ -1,0 +1,121 @@
+"""Checkpoints: reading them safely, loading them strictly, and drawing random ones."""
+
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from artifact import Accuracy
+from models.encodings import Encoding
+from models.sources.base import SourceError
+
+_NAMED = 3  # how many keys an error names
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a checkpoint and its metadata (safetensors only).
+
+    A `.pth` is read with `weights_only=True`: nothing in it is executed.
+
+    Raises:
+        SourceError: the file is missing, damaged, of another kind, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise SourceError(f"no checkpoint at {path}; give --checkpoint an existing .safetensors or .pth file")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        except SafetensorError as error:
+            raise SourceError(f"{path} is not a safetensors file, or is truncated: {error}") from error
+    if path.suffix in {".pth", ".pt"}:
+        return _read_pickled(path), {}
+    raise SourceError(f"{path} ends in {path.suffix or 'nothing'}; expected .safetensors, .pth or .pt")
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise SourceError(
+            f"{path} holds more than tensors, and loading it could run code; "
+            "save its state_dict() alone, best as .safetensors"
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise SourceError(f"{path} is not a checkpoint, or is truncated: {error}") from error
+    if isinstance(loaded, dict):
+        for wrapper in ("model", "state_dict"):
+            if isinstance(loaded.get(wrapper), dict):
+                loaded = loaded[wrapper]
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise SourceError(f"{path} holds no state_dict; save network.state_dict()")
+    return loaded
+
+
+def load_strictly(network: nn.Module, state: dict[str, Tensor], origin: Path) -> None:
+    """Put every tensor of `state` into `network`.
+
+    Raises:
+        SourceError: a key is missing or unexpected, or a shape or type differs; the first few are named.
+    """
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    if missing or unexpected:
+        found = [f"{word}: {_first(keys)}" for word, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
+        raise SourceError(f"{origin} does not fit the network; {'; '.join(found)}. Check the configuration's encoding")
+    shapes = [
+        f"{key} is {list(state[key].shape)}, expected {list(tensor.shape)}"
+        for key, tensor in expected.items()
+        if state[key].shape != tensor.shape
+    ]
+    if shapes:
+        raise SourceError(
+            f"{origin} does not fit the network; {_first(shapes)}. Check the configuration's sizes; "
+            "position tables of another resolution are not resampled"
+        )
+    broken = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise SourceError(f"{origin} holds NaN or infinity in {_first(broken)}")
+    network.load_state_dict(state)
+
+
+def _first(items: list[str]) -> str:
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return ", ".join(items[:_NAMED]) + more
+
+
+def read_accuracy(metadata: dict[str, str], origin: Path) -> Accuracy | None:
+    """Return the accuracy that training wrote into a checkpoint's metadata, if it did.
+
+    Raises:
+        SourceError: it is there, but is not {"dataset", "top1", "count"}.
+    """
+    if "accuracy" not in metadata:
+        return None
+    try:
+        return Accuracy.model_validate(json.loads(metadata["accuracy"]))
+    except (ValidationError, ValueError) as error:
+        raise SourceError(f"{origin}: its metadata has an accuracy that cannot be read: {error}") from error
+
+
+def randomise(network: nn.Module, seed: int) -> None:
+    """Give every parameter a value that matters, position tables above all: fresh ones are zero or tiny.
+
+    A comparison of two networks whose tables are zero proves nothing about their position encoding.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    encodings = {id(p) for module in network.modules() if isinstance(module, Encoding) for p in module.parameters()}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if id(parameter) in encodings:
+                parameter.copy_(0.5 * noise)
+            elif parameter.ndim > 1:
+                parameter.copy_(noise * parameter[0].numel() ** -0.5)
+            else:
+                parameter.add_(0.1 * noise)
