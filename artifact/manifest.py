@@ -189,9 +189,9 @@ class Manifest(_Part):
             raise ValueError(
                 f"preprocess yields {self.preprocess.size} pixels, input takes {(self.input.height, self.input.width)}"
             )
-        for needed in (GRAPH_NAME, self.labels):
-            if needed not in self.files:
-                raise ValueError(f"files does not list {needed}")
+        for what, name in (("graph", GRAPH_NAME), ("labels", self.labels)):
+            if name not in self.files:
+                raise ValueError(f"files does not list the {what}, {name}")
         return self
 
 

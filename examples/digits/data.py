@@ -1,4 +1,4 @@
-"""scikit-learn's digits: 1,797 scans of handwritten digits, 8×8 pixels, 17 shades (UCI, Alpaydin & Kaynak 1998, CC BY 4.0).
+"""scikit-learn's digits: 1,797 scans of handwritten digits, 8×8 pixels, 17 shades (UCI, 1998, CC BY 4.0).
 
 They become dark ink on white paper, as people write, and are scaled to the network's input like every image that is
 posted to the service. The last 360 are for testing; nobody trains on them.

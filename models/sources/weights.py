@@ -109,13 +109,14 @@ def randomise(network: nn.Module, seed: int) -> None:
     A comparison of two networks whose tables are zero proves nothing about their position encoding.
     """
     generator = torch.Generator().manual_seed(seed)
-    encodings = {id(p) for module in network.modules() if isinstance(module, Encoding) for p in module.parameters()}
+    tables = {id(p) for module in network.modules() if isinstance(module, Encoding) for p in module.parameters()}
+    scales = {id(module.weight) for module in network.modules() if isinstance(module, nn.LayerNorm)}
     with torch.no_grad():
         for parameter in network.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if id(parameter) in encodings:
+            if id(parameter) in tables:
                 parameter.copy_(0.5 * noise)
             elif parameter.ndim > 1:
                 parameter.copy_(noise * parameter[0].numel() ** -0.5)
             else:
-                parameter.add_(0.1 * noise)
+                parameter.copy_(0.1 * noise + (1 if id(parameter) in scales else 0))

@@ -1,0 +1,9 @@
+"""`python -m artifact.schema`: print the manifest's JSON Schema, as it stands in `docs/manifest.schema.json`."""
+
+import json
+import sys
+
+from artifact.manifest import Manifest
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(Manifest.model_json_schema(), indent=2) + "\n")

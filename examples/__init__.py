@@ -1,0 +1,1 @@
+"""Worked examples: run their modules with `python -m` from the root of the repository."""

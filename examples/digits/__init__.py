@@ -1,0 +1,1 @@
+"""Handwritten digits: the data, the training of every variant, and sample pictures."""

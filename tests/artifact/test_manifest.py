@@ -1,0 +1,55 @@
+"""The schema itself, and its public form in docs/."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from artifact import Batch, Manifest, Preprocess, Source
+from tests.artifact.drafts import write
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
+
+
+def test_the_json_schema_in_docs_is_the_manifests() -> None:
+    remedy = "write it again: python -m artifact.schema > docs/manifest.schema.json"
+    assert json.loads(SCHEMA.read_text()) == Manifest.model_json_schema(), remedy
+
+
+def test_a_manifest_written_as_json_is_the_same_manifest(tmp_path: Path) -> None:
+    path, manifest = write(tmp_path)
+    assert Manifest.model_validate_json((path / "manifest.json").read_text()) == manifest
+
+
+def test_an_accuracy_that_was_never_measured_is_absent(tmp_path: Path) -> None:
+    path, _ = write(tmp_path)
+    assert "accuracy" not in json.loads((path / "manifest.json").read_text())
+
+
+def preprocess(**changes: object) -> Preprocess:
+    fields = {"resize": 256, "crop": (224, 224), "interpolation": "bicubic", "mean": (0, 0, 0), "std": (1, 1, 1)}
+    return Preprocess.model_validate(fields | changes)
+
+
+def test_the_size_that_reaches_the_network_is_the_crops_else_the_resizes() -> None:
+    assert preprocess().size == (224, 224)
+    assert preprocess(resize=(32, 48), crop=None).size == (32, 48)
+
+
+@pytest.mark.parametrize("changes", [{"crop": None}, {"resize": 200}, {"resize": (256, 200)}, {"std": (1, 0, 1)}])
+def test_a_preparation_that_cannot_work_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        preprocess(**changes)
+
+
+def test_weights_say_where_they_come_from() -> None:
+    with pytest.raises(ValidationError, match="sha256"):
+        Source(name="x", weights="checkpoint")
+    with pytest.raises(ValidationError, match="seed"):
+        Source(name="x", weights="random")
+
+
+def test_a_batch_is_ordered() -> None:
+    with pytest.raises(ValidationError, match="above"):
+        Batch(min=3, max=2)

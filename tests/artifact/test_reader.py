@@ -1,0 +1,125 @@
+"""Reading refuses whatever is not exactly what the writer wrote, and says which artifact and why."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifact import (
+    ArtifactError,
+    FileMismatchError,
+    LabelsError,
+    ManifestError,
+    UnknownFormatError,
+    UnsafePathError,
+    read_artifact,
+)
+from artifact.hashing import describe_file
+from tests.artifact.drafts import LABELS, write
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((path / "manifest.json").read_text())
+    change(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_what_was_written_reads_back(tmp_path: Path) -> None:
+    path, manifest = write(tmp_path)
+    artifact = read_artifact(path)
+    assert artifact.manifest == manifest
+    assert artifact.labels == LABELS
+    assert artifact.graph.read_bytes() == b"graph"
+
+
+def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
+    path, _ = write(tmp_path)
+    (path / "model.onnx").write_bytes(b"grapf")
+    with pytest.raises(FileMismatchError, match=r"learned/1: model\.onnx is not the file"):
+        read_artifact(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    path, _ = write(tmp_path)
+    (path / "model.onnx").unlink()
+    with pytest.raises(FileMismatchError, match=r"model\.onnx is missing"):
+        read_artifact(path)
+
+
+def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"cannot read manifest\.json: No such file"):
+        read_artifact(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "\udcff", "[1]", "3", "null"])
+def test_a_manifest_that_is_not_a_json_object_is_refused(tmp_path: Path, text: str) -> None:
+    path, _ = write(tmp_path)
+    (path / "manifest.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ManifestError):
+        read_artifact(path)
+
+
+@pytest.mark.parametrize("unknown", [2, 0, "1", None, [1]])
+def test_an_unknown_format_is_refused_before_anything_else_is_looked_at(tmp_path: Path, unknown: object) -> None:
+    path, _ = write(tmp_path)
+    (path / "manifest.json").write_text(json.dumps({"format": unknown, "anything": "else"}))
+    with pytest.raises(UnknownFormatError, match="this version reads format 1"):
+        read_artifact(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "../etc"),
+        ("variant", "Learned"),
+        ("version", 0),
+        ("precision", "fp64"),
+        ("surprise", 1),
+        ("created", "2026-11-20T00:00:00"),  # without a time zone
+        ("labels", "elsewhere.txt"),
+        ("parity", {}),
+    ],
+)
+def test_a_field_that_breaks_the_schema_is_named(tmp_path: Path, field: str, value: object) -> None:
+    path, _ = write(tmp_path)
+    edit(path, lambda manifest: manifest.update({field: value}))
+    with pytest.raises(ManifestError, match=field):
+        read_artifact(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.txt", "/etc/passwd", "a/../../secret.txt", "..", "", "..\\secret.txt", "C:\\x"]
+)
+def test_a_path_that_leaves_the_directory_is_refused(tmp_path: Path, name: str) -> None:
+    path, _ = write(tmp_path)
+    secret = path.parent / "secret.txt"
+    secret.write_text("secret")
+    edit(path, lambda manifest: manifest["files"].update({name: describe_file(secret).model_dump()}))
+    with pytest.raises(UnsafePathError, match="outside the artifact"):
+        read_artifact(path)
+
+
+def test_a_link_that_leaves_the_directory_is_refused(tmp_path: Path) -> None:
+    path, _ = write(tmp_path)
+    moved = path.parent / "moved.onnx"
+    (path / "model.onnx").rename(moved)
+    (path / "model.onnx").symlink_to(moved)
+    with pytest.raises(UnsafePathError, match="outside the artifact"):
+        read_artifact(path)
+
+
+@pytest.mark.parametrize("labels", ["cat\ndog\n", "cat\ndog\ncrow\nowl\n", "cat\n\ncrow\n", "\xff"])
+def test_labels_must_be_one_for_each_class(tmp_path: Path, labels: str) -> None:
+    path, _ = write(tmp_path)
+    file = path / "labels.txt"
+    file.write_bytes(labels.encode("latin-1"))
+    edit(path, lambda manifest: manifest["files"].update({"labels.txt": describe_file(file).model_dump()}))
+    with pytest.raises(LabelsError, match=r"labels\.txt"):
+        read_artifact(path)
+
+
+def test_every_error_is_an_artifact_error() -> None:
+    for error in (ManifestError, UnknownFormatError, UnsafePathError, FileMismatchError, LabelsError):
+        assert issubclass(error, ArtifactError)

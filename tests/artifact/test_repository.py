@@ -1,0 +1,43 @@
+"""What counts as an artifact's directory, and which version comes next."""
+
+from pathlib import Path
+
+import pytest
+
+from artifact import next_version, scan
+from artifact.repository import is_version
+from tests.artifact.drafts import write
+
+
+def test_a_repository_is_scanned_three_directories_deep_and_sorted(tmp_path: Path) -> None:
+    for name in ("b/x/1", "a/y/2", "a/y/10", "a/y/notes"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a" / "y" / "file").touch()
+    (tmp_path / "README.md").touch()
+    assert [str(location) for location in scan(tmp_path)] == ["a/y/10", "a/y/2", "a/y/notes", "b/x/1"]
+
+
+def test_an_export_in_progress_is_not_seen(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "pets" / "learned" / ".2-abc").mkdir()
+    (tmp_path / ".git" / "objects" / "00").mkdir(parents=True)
+    assert [str(location) for location in scan(tmp_path)] == ["pets/learned/1"]
+
+
+def test_a_missing_repository_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="nowhere"):
+        scan(tmp_path / "nowhere")
+
+
+def test_the_next_version_follows_the_newest_in_number_not_in_text(tmp_path: Path) -> None:
+    assert next_version(tmp_path, "pets", "learned") == 1
+    for version in (2, 10):
+        write(tmp_path, version)
+    (tmp_path / "pets" / "learned" / "notes").mkdir()
+    assert next_version(tmp_path, "pets", "learned") == 11
+
+
+@pytest.mark.parametrize("name", ["0", "01", "-1", "1.0", "v1", "", "٣"])
+def test_what_is_not_a_version(name: str) -> None:
+    assert not is_version(name)
+    assert is_version("12")

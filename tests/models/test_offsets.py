@@ -1,0 +1,72 @@
+"""Index mathematics against double loops over token pairs."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from models.encodings.offsets import grid_offsets, piecewise, relative_position_index
+
+GRIDS = [(4, 4), (2, 2), (3, 5), (5, 3), (1, 6), (6, 1), (1, 1)]
+
+
+def test_the_worked_2x2_example() -> None:
+    assert relative_position_index((2, 2)).tolist() == [[4, 3, 1, 0], [5, 4, 2, 1], [7, 6, 4, 3], [8, 7, 5, 4]]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_relative_position_index_numbers_offsets_row_by_row(grid: tuple[int, int]) -> None:
+    rows, columns = grid
+    tokens = list(itertools.product(range(rows), range(columns)))
+    offsets = [(dy, dx) for dy in range(1 - rows, rows) for dx in range(1 - columns, columns)]
+    expected = [[offsets.index((y - v, x - u)) for v, u in tokens] for y, x in tokens]
+    assert relative_position_index(grid).tolist() == expected
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_one_of_the_offsets_occurs(grid: tuple[int, int]) -> None:
+    rows, columns = grid
+    entries = set(relative_position_index(grid).flatten().tolist())
+    assert entries == set(range((2 * rows - 1) * (2 * columns - 1)))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_offsets_are_query_minus_key(grid: tuple[int, int]) -> None:
+    rows, columns = grid
+    tokens = list(itertools.product(range(rows), range(columns)))
+    dy, dx = grid_offsets(grid)
+    assert dy.tolist() == [[y - v for v, _ in tokens] for y, _ in tokens]
+    assert dx.tolist() == [[x - u for _, u in tokens] for _, x in tokens]
+
+
+def slow_piecewise(x: float, alpha: float, beta: float, gamma: float) -> int:
+    if abs(x) <= alpha:
+        return round(x)  # half to even
+    stretched = round(alpha + math.log(abs(x) / alpha) / math.log(gamma / alpha) * (beta - alpha))
+    return int(math.copysign(min(stretched, beta), x))
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 1.9, 2.5, 20.0])
+def test_piecewise_is_the_papers_formula(ratio: float) -> None:
+    alpha, beta, gamma = ratio, 2 * ratio, 8 * ratio
+    x = torch.arange(-60, 61)
+    assert piecewise(x, alpha, beta, gamma).tolist() == [slow_piecewise(v, alpha, beta, gamma) for v in x.tolist()]
+
+
+def test_piecewise_rounds_half_to_even() -> None:
+    halves = torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
+    assert piecewise(halves, 3, 6, 24).tolist() == [-2, -2, 0, 0, 2, 2]
+
+
+def test_piecewise_never_exceeds_beta_and_never_decreases() -> None:
+    values = piecewise(torch.arange(-1000, 1001), 1.9, 3.8, 15.2)
+    assert values.min() == -3
+    assert values.max() == 3
+    assert bool((values.diff() >= 0).all())
+
+
+@pytest.mark.parametrize("parameters", [(0, 1, 2), (2, 1, 3), (2, 2, 2), (-1, 1, 8)])
+def test_piecewise_refuses_parameters_that_make_no_sense(parameters: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="piecewise needs"):
+        piecewise(torch.arange(3), *parameters)

@@ -1,0 +1,173 @@
+"""Checkpoints: what does not fit exactly is refused, and nothing in a file is ever executed."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models import ViT, build_network
+from models.sources import Checkpoint, Overrides, Pretrained, RandomWeights, SourceError, load_source
+from models.sources.posbake import read_config
+from models.sources.weights import load_strictly, read_accuracy, read_checkpoint
+from tests.models.networks import VIT_CLS
+
+
+def config_file(folder: Path, **network: object) -> str:
+    file = folder / "tiny.json"
+    content = {
+        "model": "tiny",
+        "preprocess": {"resize": [32, 48], "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3},
+        "network": VIT_CLS.model_dump() | {"encodings": {"learned": {}}} | network,
+    }
+    file.write_text(json.dumps(content))
+    return f"posbake:{file}"
+
+
+def state(config: str) -> dict[str, torch.Tensor]:
+    return build_network(read_config(config.removeprefix("posbake:"))[0].network).state_dict()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+def test_weights_arrive_as_they_were_saved(tmp_path: Path, suffix: str) -> None:
+    source = config_file(tmp_path)
+    saved, file = state(source), tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(saved, file)
+    else:
+        torch.save({"model": saved}, file)
+    loaded = load_source(source, Checkpoint(file), Overrides())
+    assert not loaded.network.training
+    for key, tensor in loaded.network.state_dict().items():
+        assert torch.equal(tensor, saved[key])
+
+
+def test_missing_and_unexpected_keys_are_named_a_few_of_each(tmp_path: Path) -> None:
+    network = ViT(VIT_CLS)
+    wrong = network.state_dict()
+    for key in list(wrong)[:5]:
+        wrong[f"module.{key}"] = wrong.pop(key)
+    with pytest.raises(
+        SourceError, match=r"missing: cls_token, .* and 2 more; unexpected: module\.cls_token, .* and 2"
+    ):
+        load_strictly(network, wrong, tmp_path)
+
+
+def test_a_shape_that_differs_is_named_with_both_shapes(tmp_path: Path) -> None:
+    network = ViT(VIT_CLS)
+    wrong = network.state_dict() | {"head.weight": torch.zeros(11, 24)}
+    with pytest.raises(SourceError, match=r"head\.weight is \[11, 24\], expected \[10, 24\]"):
+        load_strictly(network, wrong, tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    network = ViT(VIT_CLS)
+    broken = network.state_dict()
+    broken["head.bias"] = broken["head.bias"].clone()
+    broken["head.bias"][3] = float("nan")
+    with pytest.raises(SourceError, match=r"NaN or infinity in head\.bias"):
+        load_strictly(network, broken, tmp_path)
+
+
+class Exploit:
+    """What a malicious checkpoint does when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path: Path) -> None:
+    mark, file = tmp_path / "executed", tmp_path / "weights.pth"
+    torch.save({"weight": torch.zeros(1), "exploit": Exploit(mark)}, file)
+    with pytest.raises(SourceError, match="more than tensors"):
+        read_checkpoint(file)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Exploit(mark)))  # the trap works: whoever unpickles it does run code
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"weights{suffix}"
+    save_file({"a": torch.zeros(1000)}, file) if suffix == ".safetensors" else torch.save(
+        {"a": torch.zeros(1000)}, file
+    )
+    file.write_bytes(file.read_bytes()[:1500])
+    with pytest.raises(SourceError, match="truncated"):
+        read_checkpoint(file)
+
+
+def test_a_file_that_cannot_be_weights_says_what_could(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no checkpoint at"):
+        read_checkpoint(tmp_path / "none.safetensors")
+    (tmp_path / "weights.onnx").touch()
+    with pytest.raises(SourceError, match=r"expected \.safetensors, \.pth or \.pt"):
+        read_checkpoint(tmp_path / "weights.onnx")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(SourceError, match="no state_dict"):
+        read_checkpoint(tmp_path / "list.pth")
+
+
+def test_accuracy_comes_with_the_checkpoint_and_goes_when_the_network_is_altered(tmp_path: Path) -> None:
+    source, file = config_file(tmp_path, encodings={"sincos": {}}), tmp_path / "weights.safetensors"
+    accuracy = {"dataset": "pets", "top1": 0.75, "count": 4}
+    save_file(state(source), file, {"accuracy": json.dumps(accuracy)})
+    measured = load_source(source, Checkpoint(file), Overrides()).accuracy
+    assert measured is not None
+    assert measured.model_dump() == accuracy
+    larger = load_source(source, Checkpoint(file), Overrides(image_size=(64, 48)))
+    assert larger.accuracy is None
+    assert larger.preprocess.size == larger.image_size == (64, 48)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"dataset": "x", "top1": 2, "count": 1}'])
+def test_an_accuracy_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SourceError, match="accuracy"):
+        read_accuracy({"accuracy": text}, tmp_path)
+
+
+def test_another_image_size_does_not_fit_a_learned_embedding(tmp_path: Path) -> None:
+    source, file = config_file(tmp_path), tmp_path / "weights.safetensors"
+    save_file(state(source), file)
+    with pytest.raises(SourceError, match=r"position\.table is \[1, 25, 24\], expected \[1, 49, 24\].*not resampled"):
+        load_source(source, Checkpoint(file), Overrides(image_size=(64, 48)))
+
+
+def test_random_weights_follow_their_seed_and_fill_the_tables(tmp_path: Path) -> None:
+    source = config_file(tmp_path, encodings={"irpe-product-contextual-k": {}})
+    first, again, other = (
+        load_source(source, RandomWeights(seed), Overrides()).network.state_dict() for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+    assert float(first["blocks.0.attention.encoding.table"].std()) > 0.3
+
+
+def test_a_source_that_cannot_be_loaded_says_what_can(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="expected posbake:"):
+        load_source("posbake", RandomWeights(0), Overrides())
+    with pytest.raises(SourceError, match="expected posbake:"):
+        load_source("keras:vgg", RandomWeights(0), Overrides())
+    with pytest.raises(SourceError, match="vit_small_patch16_224"):
+        load_source("posbake:vit_small", RandomWeights(0), Overrides())
+    with pytest.raises(SourceError, match="no windows"):
+        load_source(config_file(tmp_path), RandomWeights(0), Overrides(window_size=4))
+    with pytest.raises(SourceError, match="posbake publishes no weights"):
+        load_source(config_file(tmp_path), Pretrained(), Overrides())
+    with pytest.raises(SourceError, match=r"network\.vit\.width"):
+        load_source(config_file(tmp_path, width=0), RandomWeights(0), Overrides())
+    with pytest.raises(SourceError, match=r"preprocess yields \(32, 48\), the network takes \(32, 32\)"):
+        load_source(config_file(tmp_path, image_size=[32, 32]), RandomWeights(0), Overrides())
+
+
+@pytest.mark.parametrize(
+    "name", ["swin_tiny_patch4_window7_224", "vit_small_patch16_224", "vit_small_patch16_224_irpe"]
+)
+def test_every_named_configuration_builds(name: str) -> None:
+    config, _ = read_config(name)
+    assert build_network(config.network) is not None
