@@ -1,0 +1,46 @@
+"""The seam between the service and a runtime.
+
+Shapes: B images, C classes; the input is the manifest's, uint8 [B, H, W, 3] or float32 [B, 3, H, W].
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifact import Artifact
+from service.preprocess import Tensor
+
+
+class Backend(Protocol):
+    """Runs one artifact. `run` may be called from several threads at once.
+
+    Args:
+        artifact: verified.
+        device: what `resolve_device` returned.
+        threads: CPU threads of one run.
+
+    Raises:
+        GraphError: this backend cannot run the graph, or its input or output is not what the manifest says.
+        BackendUnavailableError: the device failed; it is never replaced by another one.
+    """
+
+    def __init__(self, artifact: Artifact, device: str, threads: int) -> None: ...
+
+    @staticmethod
+    def resolve_device(device: str) -> str:
+        """Return the device for `auto`, or a named one as it is.
+
+        Raises:
+            BackendUnavailableError: the device is unknown or cannot be had.
+        """
+
+    @property
+    def name(self) -> str:
+        """Runtime and device, as answers state it: `onnxruntime-cpu`."""
+
+    def run(self, images: Tensor) -> NDArray[np.float32]:
+        """Return logits, float32 [B, C]. Raises GraphError if they cannot be computed."""
+
+    def close(self) -> None:
+        """Give back what the runtime holds."""

@@ -1,0 +1,124 @@
+"""ONNX Runtime: its CPU, CUDA and TensorRT execution providers.
+
+ONNX Runtime replaces a provider that fails by another one and only warns. Here the fall-back is off, and the session's
+providers are compared with those asked for.
+"""
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from artifact import Artifact
+from service.errors import BackendUnavailableError, GraphError
+from service.preprocess import Tensor
+
+# By device. TensorRT leaves the nodes it does not take to CUDA; neither leaves any to the CPU.
+PROVIDERS: dict[str, tuple[str, ...]] = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider",),
+    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+}
+
+# ONNX Runtime's exceptions have no common base. The first three blame the file whatever the device.
+_BAD_FILE = (ort_errors.InvalidProtobuf, ort_errors.InvalidGraph, ort_errors.InvalidArgument)
+_FAILED = (
+    *(ort_errors.Fail, ort_errors.NotImplemented, ort_errors.RuntimeException, ort_errors.EPFail),
+    *(ort_errors.EngineError, ort_errors.NoSuchFile, ort_errors.NoModel, RuntimeError, ValueError),
+)
+
+
+class OnnxRuntimeBackend:
+    """One ONNX Runtime session."""
+
+    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
+        self._name = f"onnxruntime-{device}"
+        self._input = artifact.manifest.input.name
+        self._output = artifact.manifest.output.name
+        self._session = _open_session(artifact, device, threads)
+        _check_tensors(self._session, artifact)
+
+    @staticmethod
+    def resolve_device(device: str) -> str:
+        """Return `cuda` for `auto` if this ONNX Runtime was built with it, else `cpu`."""
+        if device != "auto" and device not in PROVIDERS:
+            raise BackendUnavailableError(f"device {device!r} is unknown; known: auto, {', '.join(PROVIDERS)}")
+        available = onnxruntime.get_available_providers()
+        if device == "auto":
+            return "cuda" if PROVIDERS["cuda"][0] in available else "cpu"
+        missing = [provider for provider in PROVIDERS[device] if provider not in available]
+        if missing:
+            raise BackendUnavailableError(
+                f"device {device} cannot be had: this ONNX Runtime has no {' and no '.join(missing)} "
+                f"(it has {', '.join(available)}); install posbake's extra gpu instead of service, "
+                "or choose --device cpu"
+            )
+        return device
+
+    @property
+    def name(self) -> str:
+        """`onnxruntime-` and the device."""
+        return self._name
+
+    def run(self, images: Tensor) -> NDArray[np.float32]:
+        """Return logits, float32 [B, C]. Raises GraphError if ONNX Runtime cannot compute them."""
+        try:
+            logits: NDArray[np.float32] = self._session.run([self._output], {self._input: images})[0]
+        except (*_BAD_FILE, *_FAILED) as error:
+            raise GraphError(
+                f"ONNX Runtime failed while running the graph: {error}; export the artifact again"
+            ) from error
+        return logits
+
+    def close(self) -> None:
+        """Let go of the session; its threads end with it."""
+        del self._session
+
+
+def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.InferenceSession:
+    providers = PROVIDERS[device]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions leave the cores alone
+    if device != "cpu":
+        onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = onnxruntime.InferenceSession(
+            artifact.graph, sess_options=options, providers=list(providers), enable_fallback=0
+        )
+    except _BAD_FILE as error:
+        raise GraphError(f"ONNX Runtime cannot read the graph: {error}; export the artifact again") from error
+    except _FAILED as error:
+        if device == "cpu":
+            raise GraphError(f"ONNX Runtime cannot run the graph: {error}; export the artifact again") from error
+        raise BackendUnavailableError(
+            f"device {device} failed to come up for {artifact.path}: {error}; choose --device cpu to do without"
+        ) from error
+    found = tuple(provider for provider in session.get_providers() if provider in providers)
+    if found != providers:
+        raise BackendUnavailableError(
+            f"device {device} failed to come up for {artifact.path}: ONNX Runtime uses {session.get_providers()}, "
+            f"expected {list(providers)}; its warnings above say why, --device cpu does without"
+        )
+    return session
+
+
+def _check_tensors(session: onnxruntime.InferenceSession, artifact: Artifact) -> None:
+    """Raise GraphError unless the graph's input and output are the manifest's; the batch must be dynamic or 1."""
+    tensor, classes = artifact.manifest.input, artifact.manifest.output.classes
+    image = [tensor.height, tensor.width, 3] if tensor.layout == "NHWC" else [3, tensor.height, tensor.width]
+    kind = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[tensor.dtype]
+    for role, found, expected in (
+        ("input", session.get_inputs(), (tensor.name, kind, image)),
+        ("output", session.get_outputs(), (artifact.manifest.output.name, "tensor(float)", [classes])),
+    ):
+        names = [(node.name, node.type, list(node.shape[1:])) for node in found]
+        if names != [expected]:
+            raise GraphError(
+                f"the graph's {role} is {names}, the manifest says {[expected]} (name, type, shape without batch); "
+                "export the artifact again"
+            )
+        batch = found[0].shape[0]
+        if batch != 1 and not isinstance(batch, str | None):
+            raise GraphError(f"the graph's {role} has a fixed batch of {batch}; export it with a dynamic batch")

@@ -1,0 +1,63 @@
+"""The start and the end of the app: ready only when every variant is warm."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.catalogue import Catalogue
+from service.errors import StartupError
+from service.images import pillow_pixel_limit
+from service.latency import LatencyRecorder
+from service.loading import load_catalogue
+from service.metrics import Metrics
+from service.serving import Serving
+from service.settings import Settings
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def lifespan_of(settings: Settings, metrics: Metrics, catalogue: Catalogue | None) -> Lifespan:
+    """Return what fills `app.state.serving` at the start, and empties and closes it at the end.
+
+    Args:
+        settings: of the app.
+        metrics: of the app.
+        catalogue: already loaded; None loads it at the start. Closed at the end either way.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        loaded = catalogue if catalogue is not None else load_catalogue(settings)
+        try:
+            with pillow_pixel_limit(settings.max_pixels), ThreadPoolExecutor(settings.threads, "worker") as workers:
+                app.state.serving = Serving(settings, loaded, workers, LatencyRecorder(), metrics)
+                try:
+                    yield
+                finally:
+                    app.state.serving = None
+        finally:
+            loaded.close()
+
+    return lifespan
+
+
+class PlainStartupFailure:
+    """Tells an ASGI server a StartupError's sentence, where Starlette tells it a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on but the message of a StartupError."""
+
+        async def send_plainly(message: Message) -> None:
+            error = sys.exception()  # Starlette sends this message while it handles the exception
+            if message["type"] == "lifespan.startup.failed" and isinstance(error, StartupError):
+                message = {**message, "message": str(error)}
+            await send(message)
+
+        await self.app(scope, receive, send_plainly if scope["type"] == "lifespan" else send)

@@ -1,0 +1,77 @@
+"""/v1/models: what is served, and what is known of it."""
+
+from fastapi import APIRouter
+
+from service.catalogue import Catalogue, Servable
+from service.problems import problem_responses
+from service.schemas import ModelList, ModelSummary, RefusedArtifact, VariantFacts, VariantSummary, VersionFacts
+from service.serving import Ready
+
+router = APIRouter(prefix="/v1", tags=["models"])
+
+
+@router.get("/models", summary="Models, variants, versions", responses=problem_responses(503))
+def models(serving: Ready) -> ModelList:
+    """Everything in the repository: what is served, and what was refused and why."""
+    catalogue = serving.catalogue
+    return ModelList(
+        default_model=catalogue.default_model,
+        models=[_summary(catalogue, model) for model in catalogue.models()],
+        refused=[RefusedArtifact(name=refused.name, reason=refused.reason) for refused in catalogue.refused],
+    )
+
+
+@router.get("/models/{model}", summary="One model", responses=problem_responses(404, 503))
+def one_model(serving: Ready, model: str) -> ModelSummary:
+    """A model and its variants."""
+    return _summary(serving.catalogue, model)
+
+
+@router.get("/models/{model}/variants/{variant}", summary="One variant", responses=problem_responses(404, 503))
+def one_variant(serving: Ready, model: str, variant: str) -> VariantFacts:
+    """What the manifests of a variant's versions say: what was baked, how exact it is, how accurate."""
+    versions = serving.catalogue.versions(model, variant)
+    return VariantFacts(model=model, variant=variant, versions=[_facts(servable) for servable in versions])
+
+
+def _summary(catalogue: Catalogue, model: str) -> ModelSummary:
+    return ModelSummary(
+        variants=[_variant_summary(catalogue, model, variant) for variant in catalogue.variants(model)],
+        model=model,
+        default_variant=catalogue.default_variant(model),
+    )
+
+
+def _variant_summary(catalogue: Catalogue, model: str, variant: str) -> VariantSummary:
+    newest = catalogue.newest(model, variant).manifest
+    return VariantSummary(
+        variant=variant,
+        versions=[servable.manifest.version for servable in catalogue.versions(model, variant)],
+        encoding=newest.encoding,
+        precision=newest.precision,
+        accuracy=newest.accuracy,
+    )
+
+
+def _facts(servable: Servable) -> VersionFacts:
+    manifest = servable.manifest
+    return VersionFacts(
+        version=manifest.version,
+        encoding=manifest.encoding,
+        architecture=manifest.architecture,
+        precision=manifest.precision,
+        target=manifest.target,
+        source=manifest.source,
+        input=manifest.input,
+        output=manifest.output,
+        preprocess=manifest.preprocess,
+        labels=list(servable.artifact.labels),
+        graph=manifest.graph,
+        baked=list(manifest.baked),
+        parity=manifest.parity,
+        accuracy=manifest.accuracy,
+        tools=manifest.tools,
+        created=manifest.created,
+        bytes=sum(file.size for file in manifest.files.values()),
+        backend=servable.backend.name,
+    )

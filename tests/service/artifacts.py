@@ -1,0 +1,107 @@
+"""Small real artifacts, whose answers can be computed by hand: mean colour [3] times weights [3, C]."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from artifact import Draft, Manifest, stage
+
+LABELS = ("red", "green", "blue", "grey")
+WEIGHTS = np.array([[0.03, 0, 0, 0.01], [0, 0.03, 0, 0.01], [0, 0, 0.03, 0.01]], np.float32)  # [3, C]
+Logits = Literal["finite", "nan", "unrunnable"]
+"""What the network computes; an unrunnable one loads, and fails at its first run."""
+
+MEAN = (0.5, 0.4, 0.3)
+STD = (0.2, 0.25, 0.3)
+
+
+def add_artifact(
+    repository: Path,
+    model: str = "colours",
+    variant: str = "mean",
+    version: int = 1,
+    *,
+    dtype: Literal["uint8", "float32"] = "uint8",
+    weights: NDArray[np.float32] = WEIGHTS,
+    top1: float | None = None,
+    logits: Logits = "finite",
+    output: str = "logits",
+    **changes: object,  # of the manifest
+) -> Manifest:
+    """Write an artifact of an 8 by 6 (height by width) network, and return its manifest."""
+    classes = weights.shape[1]
+    with stage(repository, model, variant, version) as staging:
+        onnx.save(_graph(dtype, weights, logits, output), staging.graph)
+        draft: Draft = {
+            "source": {"name": "tests", "weights": "random", "seed": 0},
+            "architecture": "mean-colour",
+            "encoding": "none",
+            "precision": "fp32",
+            "target": "portable",
+            "input": {
+                "name": "image",
+                "dtype": dtype,
+                "layout": "NHWC" if dtype == "uint8" else "NCHW",
+                "height": 8,
+                "width": 6,
+                "batch": {"min": 1, "max": 64},
+            },
+            "output": {"name": "logits", "dtype": "float32", "classes": classes},
+            "preprocess": {"resize": (8, 6), "interpolation": "bicubic", "mean": MEAN, "std": STD},
+            "graph": {"opset": 18, "nodes": 3, "ops": {"Cast": 1}, "constant_only_nodes": 0, "table_gathers": 0},
+            "baked": [{"module": "blocks.0", "kind": "static", "what": "a bias", "shape": (2, 4), "bytes": 32}],
+            "parity": {
+                "reference": "NumPy",
+                "batches": (1, 2),
+                "max_abs_error": 0.0,
+                "max_rel_error": 0.0,
+                "top1_agreement": 1.0,
+                "tolerance": 1e-5,
+            },
+            "accuracy": None if top1 is None else {"dataset": "patches", "top1": top1, "count": 100},
+            "tools": {"onnx": onnx.__version__},
+            "created": datetime(2026, 11, 20, tzinfo=UTC),
+        }
+        return staging.commit({**draft, **changes}, LABELS[:classes])
+
+
+def expected_probabilities(pixels: NDArray[np.uint8], weights: NDArray[np.float32] = WEIGHTS) -> list[float]:
+    """Softmax of the logits of uint8 pixels [H, W, 3], one class after the other."""
+    means = [float(np.mean(pixels[:, :, channel].astype(np.float64))) for channel in range(3)]
+    logits = [sum(means[row] * float(weights[row, column]) for row in range(3)) for column in range(weights.shape[1])]
+    powers = [np.exp(logit - max(logits)) for logit in logits]
+    return [float(power / sum(powers)) for power in powers]
+
+
+def _graph(
+    dtype: Literal["uint8", "float32"], weights: NDArray[np.float32], logits: Logits, output: str
+) -> onnx.ModelProto:
+    if dtype == "uint8":
+        image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 8, 6, 3])
+        axes = np.array([1, 2], np.int64)
+    else:
+        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 6])
+        axes = np.array([2, 3], np.int64)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], [output if logits == "finite" else "product"]),
+    ]
+    constants = [numpy_helper.from_array(axes, "axes"), numpy_helper.from_array(weights, "weights")]
+    if logits == "nan":
+        constants.append(numpy_helper.from_array(np.array(1e6, np.float32), "million"))
+        nodes.append(helper.make_node("Sub", ["product", "million"], ["negative"]))
+        nodes.append(helper.make_node("Log", ["negative"], [output]))
+    if logits == "unrunnable":
+        constants.append(numpy_helper.from_array(np.array([-1, 1000], np.int64), "thousand"))
+        nodes.append(helper.make_node("Reshape", ["product", "thousand"], ["long"]))
+        nodes.append(helper.make_node("ReduceMean", ["long"], ["mean"], keepdims=1))
+        nodes.append(helper.make_node("Add", ["product", "mean"], [output]))
+    logits_info = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", weights.shape[1]])
+    graph = helper.make_graph(nodes, "mean_colour", [image], [logits_info], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -1,0 +1,12 @@
+"""What a test may give to TestClient.post, for helpers that pass it on."""
+
+from collections.abc import Iterable
+from typing import Any, TypedDict
+
+
+class Request(TypedDict, total=False):
+    content: bytes | Iterable[bytes]
+    files: dict[str, Any]
+    json: object
+    data: dict[str, str]
+    headers: dict[str, str]

@@ -1,0 +1,30 @@
+"""One repository and one running app for the tests that only ask questions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.artifacts import WEIGHTS, add_artifact
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`colours`: mean (versions 1, 2, 10), float, nan. Version 2 and 10 of mean turn the classes around."""
+    path = tmp_path_factory.mktemp("artifacts")
+    add_artifact(path, variant="mean", version=1, top1=0.99)
+    add_artifact(path, variant="mean", version=2, top1=0.8, weights=-WEIGHTS)
+    add_artifact(path, variant="mean", version=10, top1=0.9, weights=np.ascontiguousarray(WEIGHTS[:, ::-1]))
+    add_artifact(path, variant="float", top1=0.5, dtype="float32")
+    add_artifact(path, variant="nan", logits="nan")
+    return path
+
+
+@pytest.fixture(scope="session")
+def client(repository: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(repository=repository, threads=2, max_body_bytes=1_000_000))) as client:
+        yield client

@@ -1,0 +1,38 @@
+"""GET /v1/models and below."""
+
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+
+from artifact import read_artifact
+from tests.service.artifacts import LABELS
+
+
+def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(client: TestClient) -> None:
+    def variant(name: str, versions: list[int], top1: float | None) -> dict[str, object]:
+        accuracy = None if top1 is None else {"dataset": "patches", "top1": top1, "count": 100}
+        return {"variant": name, "versions": versions, "encoding": "none", "precision": "fp32", "accuracy": accuracy}
+
+    colours = {
+        "model": "colours",
+        "default_variant": "mean",
+        "variants": [variant("float", [1], 0.5), variant("mean", [1, 2, 10], 0.9), variant("nan", [1], None)],
+    }
+    assert client.get("/v1/models").json() == {"default_model": "colours", "models": [colours], "refused": []}
+    assert client.get("/v1/models/colours").json() == colours
+
+
+def test_a_variant_states_what_its_manifests_state(client: TestClient, repository: Path) -> None:
+    answer = client.get("/v1/models/colours/variants/mean").json()
+    assert (answer["model"], answer["variant"]) == ("colours", "mean")
+    assert [facts["version"] for facts in answer["versions"]] == [1, 2, 10]
+    for facts in answer["versions"]:
+        path = repository / "colours/mean" / str(facts["version"])
+        manifest = read_artifact(path).manifest.model_dump(mode="json")
+        for name in ("encoding", "architecture", "precision", "target", "source", "input", "output", "preprocess"):
+            assert facts[name] == manifest[name]
+        for name in ("graph", "baked", "parity", "accuracy", "tools", "created"):
+            assert facts[name] == manifest[name]
+        assert facts["labels"] == list(LABELS)
+        assert facts["bytes"] == sum((path / name).stat().st_size for name in ("model.onnx", "labels.txt"))
+        assert facts["backend"] == "onnxruntime-cpu"

@@ -1,0 +1,80 @@
+"""Preprocessing equals torchvision's, with which networks are trained."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+
+from artifact import Manifest
+from service.errors import TooManyPixelsError
+from service.preprocess import preprocess
+from tests.service.artifacts import MEAN, STD, add_artifact
+from tests.service.pictures import random_pixels
+
+LIMIT = 50_000_000
+SIZES = [(8, 6), (6, 8), (31, 17), (100, 33), (33, 100), (7, 500), (1, 3)]
+MODES = {
+    "nearest": InterpolationMode.NEAREST,
+    "bilinear": InterpolationMode.BILINEAR,
+    "bicubic": InterpolationMode.BICUBIC,
+    "lanczos": InterpolationMode.LANCZOS,
+}
+
+
+def manifest(path: Path, dtype: Literal["uint8", "float32"], **steps: object) -> Manifest:
+    made = add_artifact(path, dtype=dtype)
+    return made.model_copy(update={"preprocess": made.preprocess.model_copy(update=steps)})
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("interpolation", MODES)
+@pytest.mark.parametrize(("resize", "crop"), [((8, 6), None), (9, (8, 6)), ((11, 9), (8, 6)), ((8, 7), (8, 6))])
+def test_pixels_are_those_of_torchvision(
+    tmp_path: Path,
+    size: tuple[int, int],
+    interpolation: str,
+    resize: int | tuple[int, int],
+    crop: tuple[int, int] | None,
+) -> None:
+    image = Image.fromarray(random_pixels(*size))
+    steps: list[Any] = [transforms.Resize(resize, MODES[interpolation], antialias=True)]
+    if crop is not None:
+        steps.append(transforms.CenterCrop(crop))
+    expected = np.asarray(transforms.Compose(steps)(image))
+    found = preprocess(image, manifest(tmp_path, "uint8", resize=resize, crop=crop, interpolation=interpolation), LIMIT)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected[np.newaxis])
+
+
+def test_normalised_pixels_are_those_of_torchvision(tmp_path: Path) -> None:
+    image = Image.fromarray(random_pixels(31, 17))
+    network = transforms.Compose(
+        [
+            transforms.Resize((8, 6), InterpolationMode.BICUBIC),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    expected: torch.Tensor = network(image)
+    found = preprocess(image, manifest(tmp_path, "float32"), LIMIT)
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, expected.numpy()[np.newaxis])
+
+
+def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path: Path) -> None:
+    pixels = random_pixels(8, 6)
+    np.testing.assert_array_equal(preprocess(Image.fromarray(pixels), manifest(tmp_path, "uint8"), LIMIT)[0], pixels)
+
+
+def test_a_picture_too_thin_to_resize_within_the_limit_is_refused(tmp_path: Path) -> None:
+    thin = manifest(tmp_path, "uint8", resize=224, crop=(224, 224))
+    with pytest.raises(TooManyPixelsError, match="1×40000 pixels become 224×8960000"):
+        preprocess(Image.new("RGB", (1, 40_000)), thin, LIMIT)
+    with pytest.raises(TooManyPixelsError, match="40000×1 pixels become 224×8960000"):
+        preprocess(Image.new("RGB", (40_000, 1)), thin, LIMIT)

@@ -1,0 +1,170 @@
+"""The service as a process: asked over a socket, and where it cannot start."""
+
+import base64
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+
+from tests.service.artifacts import add_artifact, expected_probabilities
+from tests.service.pictures import encode, png_claiming, random_pixels
+from tests.service.process import Running, run_to_end, serving
+
+PIXELS = random_pixels()
+PNG = encode(PIXELS)
+UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "service.app:create_app")
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    flags = ("--port", "0", "--repository", str(repository), "--max-body-bytes", "1000000", "--threads", "2")
+    with serving(tmp_path_factory.mktemp("server"), *flags) as running:
+        yield running
+    assert "Traceback" not in running.log.read_text()
+
+
+def address(running: Running) -> tuple[str, int]:
+    url = httpx2.URL(running.url)
+    assert url.port is not None
+    return url.host, url.port
+
+
+def exchange(running: Running, request: bytes) -> bytes:
+    """Send `request`, and return all that comes until the server closes the connection."""
+    with socket.create_connection(address(running), timeout=20) as connection:
+        connection.sendall(request)
+        answer = b""
+        while received := connection.recv(65536):
+            answer += received
+        return answer
+
+
+def test_a_process_answers_over_a_socket_in_all_three_forms(server: Running) -> None:
+    with httpx2.Client(base_url=server.url) as client:
+        assert client.get("/health/ready").status_code == 200
+        for response in (
+            client.post("/v1/classify?variant=mean&version=1", content=PNG, headers={"Content-Type": "image/png"}),
+            client.post("/v1/classify?variant=mean&version=1", files={"image": ("x.png", PNG)}),
+            client.post("/v1/classify?variant=mean&version=1", json={"image": base64.b64encode(PNG).decode()}),
+        ):
+            found = {p["index"]: p["probability"] for p in response.json()["predictions"]}
+            expected = dict(enumerate(expected_probabilities(PIXELS)))
+            assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_many_clients_at_once_get_their_own_answers(server: Running) -> None:
+    def ask(seed: int) -> None:
+        pixels = random_pixels(seed=seed)
+        response = client.post("/v1/classify?variant=mean&version=1", content=encode(pixels))
+        found = [p["probability"] for p in sorted(response.json()["predictions"], key=lambda p: p["index"])]
+        np.testing.assert_allclose(found, expected_probabilities(pixels), rtol=1e-5)
+
+    with httpx2.Client(base_url=server.url) as client, ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(100)))
+
+
+def test_a_content_length_over_the_limit_is_answered_before_the_body_comes(server: Running) -> None:
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9999999999\r\n\r\n"
+    answer = exchange(server, head)  # not one byte of the body is sent
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer.lower()
+    assert b"application/problem+json" in answer
+    assert b"9999999999 bytes, 1000000 are allowed" in answer
+
+
+def test_a_body_of_unknown_length_is_cut_off_at_the_limit(server: Running) -> None:
+    """The last chunk never comes: a server that waited for it would not answer."""
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n%s\r\n" % (1_000_001, b"x" * 1_000_001)
+    assert exchange(server, head + chunk).startswith(b"HTTP/1.1 413 ")
+    assert httpx2.post(f"{server.url}/v1/classify", content=PNG).status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_does_no_harm(server: Running) -> None:
+    with socket.create_connection(address(server)) as connection:
+        connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+    assert httpx2.post(f"{server.url}/v1/classify", content=PNG).status_code == 200
+
+
+def test_a_picture_of_billions_of_pixels_is_refused(server: Running) -> None:
+    response = httpx2.post(f"{server.url}/v1/classify", content=png_claiming(50_000, 50_000))
+    assert (response.status_code, response.json()["limit"]) == (413, 50_000_000)
+
+
+def test_uvicorn_serves_the_factory(repository: Path, tmp_path: Path) -> None:
+    command = ("env", f"POSBAKE_REPOSITORY={repository}", *UVICORN)
+    with serving(tmp_path, "--port", "0", command=command) as running:
+        assert httpx2.post(f"{running.url}/v1/classify", content=PNG).json()["variant"] == "mean"
+
+
+def one_sentence(stderr: str) -> str:
+    (line,) = stderr.splitlines()
+    assert line.startswith("python -m service: ")
+    return line
+
+
+def test_no_repository_ends_the_start_with_one_sentence(tmp_path: Path) -> None:
+    ended = run_to_end("--port", "0", "--repository", str(tmp_path / "nowhere"))
+    assert ended.returncode == 1
+    assert re.search(r"cannot read repository .*nowhere: No such file.*--repository", one_sentence(ended.stderr))
+
+
+def test_an_empty_repository_ends_the_start_with_one_sentence(tmp_path: Path) -> None:
+    ended = run_to_end("--port", "0", POSBAKE_REPOSITORY=str(tmp_path))
+    assert ended.returncode == 1
+    assert "is empty" in one_sentence(ended.stderr)
+    assert "to_onnx.py" in ended.stderr
+
+
+def test_a_repository_without_a_usable_artifact_ends_the_start(tmp_path: Path) -> None:
+    add_artifact(tmp_path)
+    (tmp_path / "colours/mean/1/labels.txt").write_text("wrong")
+    ended = run_to_end("--port", "0", "--repository", str(tmp_path))
+    assert ended.returncode == 1
+    refused, last = ended.stderr.splitlines()
+    assert "ERROR" in refused
+    assert "refused artifact colours/mean/1: " in refused
+    assert "none of the 1 artifacts" in one_sentence(last)
+
+
+def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        ended = run_to_end("--port", port, "--repository", str(repository))
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in one_sentence(ended.stderr)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "says"),
+    [
+        (["--host", "no.such.host.invalid"], 1, "cannot listen on no.such.host.invalid"),
+        (["--backend", "openvino"], 1, "backend 'openvino' is unknown"),
+        (["--device", "npu"], 1, "device 'npu' is unknown"),
+        (["--default-model", "birds"], 1, "default model 'birds' is unknown; known: colours"),
+        (["--port", "x"], 2, "--port or POSBAKE_PORT is 'x'"),
+        (["--port", "65536"], 2, "less than or equal to 65535"),
+        (["--threads", "0"], 2, "greater than 0"),
+        (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_a_setting_that_cannot_be_had_ends_the_start(
+    repository: Path, flags: list[str], status: int, says: str
+) -> None:
+    ended = run_to_end("--port", "0", "--repository", str(repository), *flags)
+    assert ended.returncode == status
+    assert "Traceback" not in ended.stderr
+    assert says in ended.stderr.splitlines()[-1]
+
+
+def test_uvicorn_says_the_same_sentence_without_a_traceback(tmp_path: Path) -> None:
+    ended = run_to_end("--port", "0", command=UVICORN, POSBAKE_REPOSITORY=str(tmp_path))
+    assert ended.returncode != 0
+    assert "is empty" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,119 @@
+"""Who may import whom: the service and the contract stay free of torch and of how an artifact is made."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service.artifacts import add_artifact
+from tests.service.pictures import encode, random_pixels
+
+ROOT = Path(__file__).resolve().parents[1]
+FIRST_PARTY = {"artifact", "service", "models", "export", "examples", "benchmarks", "tests"}
+MAKING = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "models", "export", "examples", "tests"}
+SERVING = {
+    *("fastapi", "starlette", "uvicorn", "pydantic", "pydantic_settings", "python_multipart"),
+    *("numpy", "PIL", "onnxruntime", "prometheus_client"),
+}
+
+
+def imports(source: str) -> Iterator[str]:
+    """Yield the dotted name of everything imported anywhere in a module, also inside functions."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def reached(package: str) -> dict[str, Path]:
+    """Return the top-level packages that a package's files import, each with a file that does.
+
+    What is imported from first-party packages is followed, file by file.
+    """
+    found: dict[str, Path] = {}
+    waiting = sorted((ROOT / package).rglob("*.py"))
+    assert waiting
+    seen: set[Path] = set()
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        for name in imports(file.read_text(encoding="utf-8")):
+            top = name.partition(".")[0]
+            found.setdefault(top, file)
+            if top in FIRST_PARTY:
+                waiting.extend(files_of(name))
+    return found
+
+
+def files_of(name: str) -> list[Path]:
+    """Return the files that run when a first-party module is imported: it, and the packages it lies in."""
+    parts = name.split(".")
+    paths = [ROOT.joinpath(*parts[: count + 1]) for count in range(len(parts))]
+    return [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+
+
+@pytest.mark.parametrize("package", ["service", "artifact"])
+def test_neither_torch_nor_what_makes_artifacts_is_imported(package: str) -> None:
+    wrong = {name: str(file) for name, file in reached(package).items() if name in MAKING}
+    assert wrong == {}
+
+
+def test_the_contract_needs_the_standard_library_and_pydantic_only() -> None:
+    assert set(reached("artifact")) - sys.stdlib_module_names == {"artifact", "pydantic"}
+
+
+def test_the_service_needs_nothing_but_its_own_extra() -> None:
+    assert set(reached("service")) - sys.stdlib_module_names == {"service", "artifact", *SERVING}
+
+
+def test_the_walk_finds_imports_however_they_are_written() -> None:
+    source = (
+        "import a.b, c as d\nfrom e import f\ndef g():\n    if 1:\n        from h.i import j\n        import torch\n"
+    )
+    assert set(imports(source)) == {"a.b", "c", "e", "e.f", "h.i", "h.i.j", "torch"}
+    assert "onnx" in reached("tests")  # the walk is able to find what must not be there
+
+
+BLOCKED = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ImportError(name + " is blocked")
+
+sys.meta_path.insert(0, Blocker())
+from fastapi.testclient import TestClient
+from service.app import create_app
+from service.settings import Settings
+
+try:
+    import torch
+except ImportError as error:
+    assert str(error) == "torch is blocked"
+else:
+    raise AssertionError("torch is not blocked")
+
+with TestClient(create_app(Settings(repository={repository!r}))) as client:
+    answer = client.post("/v1/classify", content=open({picture!r}, "rb").read())
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 4
+"""
+
+
+def test_the_service_serves_where_torch_cannot_be_imported(tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(encode(random_pixels()))
+    add_artifact(tmp_path / "artifacts")
+    script = BLOCKED.format(blocked=MAKING, repository=str(tmp_path / "artifacts"), picture=str(picture))
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
