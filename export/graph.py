@@ -30,13 +30,13 @@ def build_graph(network: nn.Module, example: torch.Tensor, batch: Batch, opset: 
         ExportError: tracing failed, or the batch came out frozen.
     """
     dynamic = batch.min < batch.max
-    dimension = torch.export.Dim("batch", min=batch.min, max=batch.max)
+    shapes = ({0: torch.export.Dim("batch", min=batch.min, max=batch.max)},) if dynamic else None
     try:
         program = torch.onnx.export(
             network,
             (example,),
             dynamo=True,
-            dynamic_shapes=({0: dimension},) if dynamic else None,
+            dynamic_shapes=shapes,
             input_names=["image"],
             output_names=["logits"],
             opset_version=opset,

@@ -82,7 +82,7 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
     with _timed("load", step, seconds):
         loaded = load_source(request.source, request.weights, request.overrides)
         labels = _labels(request.labels, loaded)
-    model = _name("model", request.model or loaded.model or _plain(loaded.name.partition(":")[2].removesuffix(".json")))
+    model = _name("model", request.model or loaded.model or _plain(loaded.name.partition(":")[2]))
     variant = _name("variant", request.variant or loaded.variant or _plain(loaded.encoding))
     version = request.version or next_version(request.output, model, variant)
     normalisation = Normalisation(loaded.preprocess.mean, loaded.preprocess.std)

@@ -20,8 +20,8 @@ def print_report(exported: Exported, console: Console) -> None:
     for row in _rows(manifest):
         table.add_row(*row)
     table.add_row("seconds", "  ".join(f"{step} {value:.1f}" for step, value in exported.seconds.items()))
-    table.add_row("artifact", str(exported.path))
     console.print(table)
+    console.print(f"[bold]artifact[/]  {exported.path}", soft_wrap=True, highlight=False)  # in one piece, to be copied
 
 
 def _rows(manifest: Manifest) -> list[tuple[str, str]]:

@@ -53,7 +53,7 @@ def read_config(name: str) -> tuple[PosbakeConfig, str]:
         known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.json")))
         raise SourceError(f"cannot read {name}: expected a .json config file or one of {known}") from error
     try:
-        return PosbakeConfig.model_validate_json(text), path.name
+        return PosbakeConfig.model_validate_json(text), path.stem
     except ValidationError as error:
         raise SourceError(f"{name} is not a configuration: {_problems(error)}") from error
 

@@ -1,0 +1,45 @@
+# make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
+# make test    environment, all tests
+# make setup lint format
+# A second run re-uses whatever is still up to date.
+
+PYTHON3 ?= python3
+PORT ?= 8000
+
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+VARIANTS := $(basename $(notdir $(wildcard examples/digits/configs/*.json)))
+ARTIFACTS := $(VARIANTS:%=artifacts/digits/%/1/manifest.json)
+EXPORT_SOURCES := $(shell find artifact export models -name '*.py')
+
+.PHONY: setup demo test lint format
+.DELETE_ON_ERROR:
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, $(PYTHON3) is older; name another with PYTHON3=" >&2; exit 1; }
+	$(PYTHON3) -m venv .venv
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[export,service,dev]'
+	touch $@
+
+demo: $(READY) $(ARTIFACTS)
+	$(PYTHON) -m examples.digits.demo --port $(PORT)
+
+# The directory is removed first: an export never overwrites a version.
+artifacts/digits/%/1/manifest.json: examples/digits/configs/%.json examples/digits/checkpoints/%.safetensors $(EXPORT_SOURCES) | $(READY)
+	rm -rf artifacts/digits/$*/1
+	$(PYTHON) export/to_onnx.py posbake:$< --checkpoint $(word 2,$^) --version 1 --output artifacts
+
+test: $(READY)
+	$(PYTHON) -m pytest
+
+lint: $(READY)
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+
+format: $(READY)
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format

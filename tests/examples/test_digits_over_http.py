@@ -1,0 +1,72 @@
+"""Every shipped variant over a socket: the whole test split, against torch and against the manifest."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from artifact import read_artifact
+from examples.digits.data import load_split
+from examples.digits.train import as_tensors
+from models.sources import Checkpoint, Overrides, load_source
+from tests.conftest import DIGITS, VARIANTS
+from tests.service.process import serving
+
+
+@pytest.fixture(scope="module")
+def client(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    flags = ("--repository", str(digits_repository), "--port", "0")
+    with (
+        serving(tmp_path_factory.mktemp("server"), *flags) as server,
+        httpx2.Client(base_url=server.url, timeout=30) as client,
+    ):
+        yield client
+
+
+def png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_test_split_is_classified_as_in_torch_and_as_the_manifest_states(
+    variant: str, client: httpx2.Client, digits_repository: Path
+) -> None:
+    _, test = load_split()
+    source = f"posbake:{DIGITS / 'configs' / variant}.json"
+    loaded = load_source(source, Checkpoint(DIGITS / "checkpoints" / f"{variant}.safetensors"), Overrides())
+    with torch.no_grad():
+        in_torch = loaded.network(as_tensors(test, loaded.preprocess)[0]).argmax(dim=1).tolist()
+    over_http = []
+    for pixels in test.images:
+        query = {"model": "digits", "variant": variant, "top_k": "1"}
+        answer = client.post("/v1/classify", params=query, content=png(pixels), headers={"Content-Type": "image/png"})
+        assert answer.status_code == 200, answer.text
+        over_http.append(answer.json()["predictions"][0]["index"])
+    assert over_http == in_torch
+    accuracy = read_artifact(digits_repository / "digits" / variant / "1").manifest.accuracy
+    assert accuracy is not None
+    assert float(np.mean(np.array(over_http) == test.labels)) == pytest.approx(accuracy.top1, abs=1e-9)
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_the_sample_pictures_are_what_their_names_say(digit: int, client: httpx2.Client) -> None:
+    picture = (DIGITS / "samples" / f"{digit}.png").read_bytes()
+    answer = client.post("/v1/classify", params={"variant": "learned"}, content=picture).json()
+    assert answer["predictions"][0]["label"] == str(digit)
+    assert answer["encoding"] == "learned"
+
+
+def test_the_smallest_scans_are_scaled_as_in_training(client: httpx2.Client) -> None:
+    """Eight by eight pixels arrive as the 32×32 that training made of them: the same probabilities, digit by digit."""
+    _, small = load_split((8, 8))
+    _, scaled = load_split()
+    for index in range(0, 360, 40):
+        answers = [client.post("/v1/classify", content=png(split.images[index])).json() for split in (small, scaled)]
+        assert answers[0]["predictions"] == answers[1]["predictions"]

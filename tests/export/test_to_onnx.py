@@ -1,0 +1,180 @@
+"""The command line, as a user meets it: results, exit statuses, and a repository that a failure leaves alone."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from artifact import read_artifact
+from export.to_onnx import main
+from tests.conftest import DIGITS
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "export" / "to_onnx.py"
+SWIN = f"posbake:{DIGITS / 'configs' / 'swin-table.json'}"
+LEARNED = f"posbake:{DIGITS / 'configs' / 'learned.json'}"
+SINCOS = f"posbake:{DIGITS / 'configs' / 'sincos.json'}"
+CHECKPOINTS = DIGITS / "checkpoints"
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_script_runs_from_any_directory_and_prints_json(tmp_path: Path) -> None:
+    done = run(SINCOS, "--random-weights", "7", "--output", "here", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["path"] == "here/digits/sincos/1"
+    artifact = read_artifact(tmp_path / result["path"])
+    assert result["manifest"] == json.loads((artifact.path / "manifest.json").read_text())
+    assert artifact.manifest.source.seed == 7
+    assert artifact.manifest.accuracy is None
+    assert artifact.labels == tuple("0123456789")
+    assert str(ROOT).encode() not in artifact.graph.read_bytes()  # no path of the machine that exported
+
+
+def test_help_and_usage_errors_need_no_torch(tmp_path: Path) -> None:
+    helped = run("--help", cwd=tmp_path)
+    assert helped.returncode == 0
+    assert "--random-weights" in helped.stdout
+    for wrong in (
+        ["--output", "x"],
+        [SWIN],
+        [SWIN, "--output", "x", "--batch", "4:2"],
+        [SWIN, "--output", "x", "--opset", "9"],
+    ):
+        assert run(*wrong, cwd=tmp_path).returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_table_shows_what_was_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = str(CHECKPOINTS / "swin-table.safetensors")
+    assert main([SWIN, "--checkpoint", checkpoint, "--output", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    for word in (
+        "parity",
+        "0 constant-only nodes, 0 gathers from a table",
+        "accuracy",
+        str(tmp_path / "digits" / "swin-table" / "1"),
+    ):
+        assert word in shown
+
+
+FAILURES = {
+    "no weights": ([LEARNED], ["--checkpoint", "--pretrained", "--random-weights SEED"]),
+    "weights of another encoding": (
+        [LEARNED, "--checkpoint", str(CHECKPOINTS / "irpe-product-contextual-k.safetensors")],
+        ["missing: position.table", "unexpected: blocks.0.attention.encoding.table", "configuration"],
+    ),
+    "a checkpoint that is not there": (
+        [LEARNED, "--checkpoint", "none.safetensors"],
+        ["no checkpoint at none.safetensors"],
+    ),
+    "an image that the patch does not divide": (
+        [SWIN, "--random-weights", "0", "--image-size", "31"],
+        ["31×31", "multiple of the patch size 2"],
+    ),
+    "an image that the window does not divide": (
+        [SWIN, "--random-weights", "0", "--image-size", "40x32"],
+        ["window size 4 does not divide", "multiple of 16"],
+    ),
+    "a window that does not divide the image": (
+        [SWIN, "--random-weights", "0", "--window-size", "5"],
+        ["window size 5 does not divide the 16×16 grid"],
+    ),
+    "an unknown source": (["timm:swin"], ["no weights given"]),
+    "an unknown name": (["posbake:swin_huge", "--random-weights", "0"], ["swin_tiny_patch4_window7_224"]),
+    "a name that cannot be a directory": (
+        [LEARNED, "--random-weights", "0", "--variant", "../learned"],
+        ["'../learned' cannot be a variant's name"],
+    ),
+    "labels of another number": (
+        [LEARNED, "--random-weights", "0", "--labels", str(DIGITS / "README.md")],
+        ["expected 10"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_failure_is_a_sentence_with_the_remedy_and_leaves_no_artifact(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, words = FAILURES[case]
+    assert main([*arguments, "--output", str(tmp_path / "repository")]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    for word in words:
+        assert word in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_is_wrong_is_never_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.bake.layers.scale_into_query", lambda qkv, _: qkv)  # forgets 1/√d
+    assert main([SINCOS, "--random-weights", "0", "--output", str(tmp_path / "repository")]) == 1
+    assert "off by" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_is_not_a_failure_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.pipeline.check_parity", interrupt)  # the graph is on the disk by then
+    assert main([SINCOS, "--random-weights", "0", "--output", str(tmp_path / "repository")]) == 130
+    assert "nothing was written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_version_is_taken_and_an_old_one_is_never_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [SINCOS, "--random-weights", "0", "--output", str(tmp_path), "--quiet"]
+    assert main(arguments) == 0
+    first = (tmp_path / "digits" / "sincos" / "1" / "manifest.json").read_text()
+    assert main([*arguments, "--random-weights", "1"]) == 0
+    assert main([*arguments, "--version", "1"]) == 1
+    assert "already there" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "digits" / "sincos").iterdir()) == ["1", "2"]
+    assert (tmp_path / "digits" / "sincos" / "1" / "manifest.json").read_text() == first
+
+
+def test_identity_batch_and_input_are_the_users(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"digit {digit}" for digit in range(10)))
+    identity = ["--model", "ziffern", "--variant", "v.1", "--version", "3", "--labels", str(labels)]
+    form = ["--input", "float32", "--batch", "2:5", "--opset", "23"]
+    assert main([SWIN, "--random-weights", "0", "--output", str(tmp_path), "--quiet", *identity, *form]) == 0
+    artifact = read_artifact(tmp_path / "ziffern" / "v.1" / "3")
+    manifest = artifact.manifest
+    assert artifact.labels[3] == "digit 3"
+    assert (manifest.input.dtype, manifest.input.layout) == ("float32", "NCHW")
+    assert (manifest.input.batch.min, manifest.input.batch.max) == (2, 5)
+    assert manifest.parity.batches == (2, 3)
+    assert manifest.graph.opset == 23
+    session = ort.InferenceSession(artifact.graph, providers=["CPUExecutionProvider"])
+    assert session.run(None, {"image": np.zeros((5, 3, 32, 32), np.float32)})[0].shape == (5, 10)
+
+
+def test_another_image_size_is_exported_with_its_own_preparation(tmp_path: Path) -> None:
+    assert main([SINCOS, "--random-weights", "0", "--image-size", "48x40", "--output", str(tmp_path), "--quiet"]) == 0
+    manifest = read_artifact(tmp_path / "digits" / "sincos" / "1").manifest
+    assert (manifest.input.height, manifest.input.width) == manifest.preprocess.size == (48, 40)
+
+
+def test_no_module_of_export_hides_a_library() -> None:
+    """`python export/to_onnx.py` puts export/ first on the path: its modules are found before anything of that name."""
+    taken = sys.stdlib_module_names | {name for name in packages_distributions() if name != "export"}
+    assert {path.stem for path in (ROOT / "export").iterdir()}.isdisjoint(taken - {"__pycache__"})
