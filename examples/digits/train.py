@@ -29,7 +29,8 @@ from models import build_network
 from models.sources.posbake import read_config
 
 HERE = Path(__file__).parent
-CONFIGS, CHECKPOINTS, README = HERE / "configs", HERE / "checkpoints", HERE / "README.md"
+CONFIGS, CHECKPOINTS = HERE / "configs", HERE / "checkpoints"
+READMES = (HERE / "README.md", HERE.parents[1] / "README.md")
 BEGIN, END = "<!-- table: written by train.py -->", "<!-- end of table -->"
 
 
@@ -37,9 +38,9 @@ BEGIN, END = "<!-- table: written by train.py -->", "<!-- end of table -->"
 class Recipe:
     """How a variant is trained: AdamW, one-cycle learning rate, label smoothing, one augmentation."""
 
-    epochs: int = 45
-    batch_size: int = 64
-    learning_rate: float = 3e-3
+    epochs: int = 40
+    batch_size: int = 32
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
     gradient_norm: float = 1.0
@@ -153,7 +154,7 @@ def as_tensors(split: Split, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
 
 
 def write_table(variants: list[str]) -> None:
-    """Write the table of every checkpoint there is into README.md, between its two marks."""
+    """Write the table of every checkpoint there is into both READMEs, between their marks."""
     lines = ["| variant | accuracy | parameters | seconds | trained |", "| --- | ---: | ---: | ---: | --- |"]
     for variant in variants:
         file = CHECKPOINTS / f"{variant}.safetensors"
@@ -166,10 +167,10 @@ def write_table(variants: list[str]) -> None:
             f"| `{variant}` | {accuracy['top1']:.2%} | {training['parameters']:,} | {training['seconds']:.0f} "
             f"| {training['date']}, {training['machine']} |"
         )
-    text = README.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
+    for readme in READMES:
+        before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
+        after = rest.split(END)[1]
+        readme.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
 
 
 def machine() -> str:

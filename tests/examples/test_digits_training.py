@@ -9,7 +9,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from examples.digits import train as recipe_module
-from examples.digits.train import BEGIN, END, Recipe, parameter_groups, train_variant, write_table
+from examples.digits.train import BEGIN, END, READMES, Recipe, parameter_groups, train_variant, write_table
 from models import build_network
 from models.sources.posbake import read_config
 from tests.conftest import DIGITS, VARIANTS
@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(recipe_module, "CHECKPOINTS", tmp_path)
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    monkeypatch.setattr(recipe_module, "README", readme)
+    monkeypatch.setattr(recipe_module, "READMES", (readme,))
     return tmp_path
 
 
@@ -67,13 +67,14 @@ def test_position_tables_are_not_decayed() -> None:
 
 
 def test_the_shipped_table_is_what_the_shipped_checkpoints_say() -> None:
-    readme = (DIGITS / "README.md").read_text()
+    tables = [readme.read_text().split(BEGIN)[1].split(END)[0] for readme in READMES]
+    assert tables[0] == tables[1]
     for variant in VARIANTS:
         file = DIGITS / "checkpoints" / f"{variant}.safetensors"
         assert file.stat().st_size <= 600_000
         with safe_open(file, framework="pt") as checkpoint:
             metadata = checkpoint.metadata()
         accuracy, training = json.loads(metadata["accuracy"]), json.loads(metadata["training"])
-        row = next(line for line in readme.splitlines() if line.startswith(f"| `{variant}` |"))
+        row = next(line for line in tables[0].splitlines() if line.startswith(f"| `{variant}` |"))
         assert f"| {accuracy['top1']:.2%} | {training['parameters']:,} |" in row
         assert training["seconds"] < 120

@@ -1,0 +1,44 @@
+"""CONTRIBUTING.md's example of an encoding is complete: it builds, acts, exports and bakes to a constant."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from artifact import read_artifact
+from export.to_onnx import main
+from models.encodings import ENCODINGS, Encoding
+from tests.models.networks import VIT_CLS
+
+CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> type[Encoding]:
+    """The class in the first Python block, with the one line in the registry."""
+    code = re.search(r"```python\n(.*?)```", CONTRIBUTING.read_text(), re.DOTALL)
+    assert code is not None
+    module: dict[str, object] = {}
+    exec(compile(code[1], "CONTRIBUTING.md", "exec"), module)
+    cls = module["Distance"]
+    assert isinstance(cls, type)
+    assert issubclass(cls, Encoding)
+    monkeypatch.setitem(ENCODINGS, "distance", cls)
+    return cls
+
+
+@pytest.mark.usefixtures("example")
+def test_the_example_exports_to_a_constant_and_keeps_its_logits(tmp_path: Path) -> None:
+    config = {
+        "preprocess": {"resize": [32, 48], "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3},
+        "network": VIT_CLS.model_dump() | {"encodings": {"distance": {}}},
+    }
+    file = tmp_path / "distance.json"
+    file.write_text(json.dumps(config))
+    assert main([f"posbake:{file}", "--random-weights", "0", "--output", str(tmp_path / "out"), "--quiet"]) == 0
+    manifest = read_artifact(tmp_path / "out" / "distance" / "distance" / "1").manifest
+    assert manifest.encoding == "distance"
+    assert [(line.module, line.kind, line.shape) for line in manifest.baked] == [
+        (f"blocks.{block}.attention.encoding", "static", (1, 3, 25, 25)) for block in range(2)
+    ]

@@ -1,0 +1,56 @@
+"""What the prose says of the code is still so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "examples" / "digits" / "README.md",
+    *(ROOT / "docs").glob("*.md"),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_folder_of_code_is_on_the_map() -> None:
+    readme = (ROOT / "README.md").read_text()
+    packages = {path.parent.relative_to(ROOT) for path in ROOT.glob("*/__init__.py")}
+    packages |= {
+        path.parent.relative_to(ROOT) for name in ("export", "service") for path in (ROOT / name).glob("*/__init__.py")
+    }
+    assert {Path("models"), Path("service/routers")} <= packages
+    for package in packages:
+        assert f"| `{package}/` |" in readme
+
+
+def test_every_folder_on_the_map_is_there() -> None:
+    for folder in re.findall(r"^\| `([a-z/]+)/` \|", (ROOT / "README.md").read_text(), re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented_with_its_default_and_what_it_is(name: str) -> None:
+    field = Settings.model_fields[name]
+    default = "the cores available" if field.default_factory else "–" if field.default is None else f"`{field.default}`"
+    row = f"| `POSBAKE_{name.upper()}` | `--{name.replace('_', '-')}` | {default} | {field.description} |"
+    assert row in (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_constraints_pin_everything_the_project_asks_for() -> None:
+    pinned = {
+        line.partition("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
+    asked = set(re.findall(r'^    "([a-z0-9-]+)>=', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    assert {"torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "fastapi", "pytest"} <= asked
+    assert asked <= pinned
