@@ -7,11 +7,11 @@ from fastapi.responses import RedirectResponse
 
 from service.catalogue import Catalogue
 from service.lifespan import PlainStartupFailure, lifespan_of
-from service.metrics import Metrics
+from service.middleware import RequestMiddleware
 from service.problems import install_problems
-from service.requests import RequestMiddleware
 from service.routers import ROUTERS
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 
 def create_app(settings: Settings | None = None, catalogue: Catalogue | None = None) -> FastAPI:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from artifact import Artifact, Manifest
 from service.backends.base import Backend
 from service.errors import InvalidParameterError, UnknownNameError
-from service.latency import Key
+from service.telemetry.latency import Key
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """One image through one variant, on a worker thread."""
 
 from service.catalogue import Servable
-from service.forms import Extract
-from service.images import decode
-from service.preprocess import preprocess
+from service.inputs.forms import Extract
+from service.inputs.images import decode
+from service.inputs.preprocess import preprocess
 from service.ranking import rank
 from service.schemas import Prediction
-from service.stopwatch import Stopwatch
+from service.telemetry.stopwatch import Stopwatch
 
 
 def classify_body(

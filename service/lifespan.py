@@ -10,12 +10,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.catalogue import Catalogue
 from service.errors import StartupError
-from service.images import pillow_pixel_limit
-from service.latency import LatencyRecorder
+from service.inputs.images import pillow_pixel_limit
 from service.loading import load_catalogue
-from service.metrics import Metrics
 from service.serving import Serving
 from service.settings import Settings
+from service.telemetry.latency import LatencyRecorder
+from service.telemetry.metrics import Metrics
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 

@@ -8,9 +8,9 @@ from fastapi import Depends, Request
 
 from service.catalogue import Catalogue
 from service.errors import NotReadyError
-from service.latency import LatencyRecorder
-from service.metrics import Metrics
 from service.settings import Settings
+from service.telemetry.latency import LatencyRecorder
+from service.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True)

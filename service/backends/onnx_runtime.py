@@ -11,7 +11,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from artifact import Artifact
 from service.errors import BackendUnavailableError, GraphError
-from service.preprocess import Tensor
+from service.inputs.preprocess import Tensor
 
 # By device. TensorRT leaves the nodes it does not take to CUDA; neither leaves any to the CPU.
 PROVIDERS: dict[str, tuple[str, ...]] = {

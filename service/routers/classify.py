@@ -5,14 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.body import read_body
 from service.classifying import classify_body
-from service.forms import SUPPORTED, form_of
+from service.inputs.body import read_body
+from service.inputs.forms import SUPPORTED, form_of
+from service.middleware import CLASSIFY_PATH
 from service.problems import problem_responses
-from service.requests import CLASSIFY_PATH
 from service.schemas import Classification, ImageDocument, StageTimes
 from service.serving import Ready
-from service.stopwatch import Stopwatch, milliseconds, server_timing
+from service.telemetry.stopwatch import Stopwatch, milliseconds, server_timing
 
 router = APIRouter(tags=["classification"])
 

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from service.catalogue import Catalogue, Servable
-from service.latency import WINDOW
 from service.problems import problem_responses
 from service.schemas import LatencyReport, StageLatency, VersionLatency
 from service.serving import Ready
+from service.telemetry.latency import WINDOW
 
 router = APIRouter(prefix="/v1", tags=["models"])
 

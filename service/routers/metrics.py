@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 router = APIRouter(tags=["operation"])
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact import Artifact
-from service.preprocess import Tensor
+from service.inputs.preprocess import Tensor
 
 
 class CountingBackend:

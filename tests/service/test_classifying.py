@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from artifact import read_artifact
 from service.catalogue import Servable
 from service.classifying import classify_body
-from service.preprocess import Tensor
-from service.stopwatch import STAGES, Stopwatch
+from service.inputs.preprocess import Tensor
+from service.telemetry.stopwatch import STAGES, Stopwatch
 from tests.service.artifacts import add_artifact
 from tests.service.counting import CountingBackend
 from tests.service.pictures import encode, random_pixels

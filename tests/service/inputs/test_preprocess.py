@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode
 
 from artifact import Manifest
 from service.errors import TooManyPixelsError
-from service.preprocess import preprocess
+from service.inputs.preprocess import preprocess
 from tests.service.artifacts import MEAN, STD, add_artifact
 from tests.service.pictures import random_pixels
 

@@ -5,8 +5,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from service.latency import Key
-from service.stopwatch import Laps
+from service.telemetry.latency import Key
+from service.telemetry.stopwatch import Laps
 
 BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),

@@ -1,7 +1,7 @@
 import pytest
 
 from service.errors import InvalidBodyError
-from service.multipart import field_content
+from service.inputs.multipart import field_content
 
 TYPE = "multipart/form-data; boundary=b"
 

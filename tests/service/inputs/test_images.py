@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from service.errors import NotAnImageError, TooManyPixelsError
-from service.images import decode, pillow_pixel_limit
+from service.inputs.images import decode, pillow_pixel_limit
 from tests.service.pictures import encode, png_claiming, random_pixels, with_broken_pixel_checksum
 
 LIMIT = 1_000_000

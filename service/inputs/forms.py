@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 from service.errors import InvalidBodyError, UnsupportedContentTypeError
-from service.multipart import field_content
+from service.inputs.multipart import field_content
 from service.schemas import ImageDocument
 
 SUPPORTED = ("image/*", "application/octet-stream", "multipart/form-data", "application/json")

@@ -8,9 +8,9 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.latency import Key
-from service.metrics import Metrics
 from service.problems import unexpected_problem
+from service.telemetry.latency import Key
+from service.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
-from service.latency import COLUMNS, Key, LatencyRecorder
 from service.settings import Settings
-from service.stopwatch import STAGES, Stopwatch, milliseconds, server_timing
+from service.telemetry.latency import COLUMNS, Key, LatencyRecorder
+from service.telemetry.stopwatch import STAGES, Stopwatch, milliseconds, server_timing
 from tests.service.pictures import encode, random_pixels
 
 PNG = encode(random_pixels(200, 300))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from service.stopwatch import STAGES, TOTAL, Laps
+from service.telemetry.stopwatch import STAGES, TOTAL, Laps
 
 WINDOW = 10_000
 COLUMNS = (*STAGES, TOTAL)
