@@ -4,9 +4,11 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels
@@ -73,6 +75,32 @@ def test_the_contract_needs_the_standard_library_and_pydantic_only() -> None:
 
 def test_the_service_needs_nothing_but_its_own_extra() -> None:
     assert set(reached("service")) - sys.stdlib_module_names == {"service", "artifact", *SERVING}
+
+
+@pytest.mark.parametrize(("package", "above"), [("models", {"export", "service"}), ("export", {"service"})])
+def test_dependencies_run_one_way(package: str, above: set[str]) -> None:
+    assert above.isdisjoint(reached(package))
+
+
+def brought_by(extra: str) -> set[str]:
+    """Return every distribution that `pip install posbake[extra]` brings, as the installed metadata say."""
+    found: set[str] = set()
+    waiting = [("posbake", frozenset({extra}))]
+    while waiting:
+        name, extras = waiting.pop()
+        for text in requires(name) or []:
+            requirement = Requirement(text)
+            wanted = any(requirement.marker is None or requirement.marker.evaluate({"extra": e}) for e in extras | {""})
+            if wanted and requirement.name.lower() not in found:
+                found.add(requirement.name.lower())
+                waiting.append((requirement.name, frozenset(requirement.extras)))
+    return found
+
+
+def test_the_service_extra_alone_does_not_bring_torch() -> None:
+    assert {"fastapi", "onnxruntime", "numpy"} <= brought_by("service")
+    assert {"torch", "timm", "onnx", "onnxscript"}.isdisjoint(brought_by("service"))
+    assert "torch" in brought_by("export")  # the walk does find it where it is
 
 
 def test_the_walk_finds_imports_however_they_are_written() -> None:

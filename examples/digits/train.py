@@ -38,7 +38,7 @@ BEGIN, END = "<!-- table: written by train.py -->", "<!-- end of table -->"
 class Recipe:
     """How a variant is trained: AdamW, one-cycle learning rate, label smoothing, one augmentation."""
 
-    epochs: int = 40
+    epochs: int = 50
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
@@ -82,9 +82,9 @@ def train_variant(variant: str, recipe: Recipe) -> None:
     network = build_network(config.network)
     train, test = load_split(config.preprocess.size)
     start = time.perf_counter()
-    fit(network, *as_tensors(train, config.preprocess), recipe, variant)
+    fit(network, train, config.preprocess, recipe, variant)
     seconds = time.perf_counter() - start
-    right = count_right(network, *as_tensors(test, config.preprocess))
+    right = int((predict(network, test, config.preprocess) == torch.from_numpy(test.labels)).sum())
     training = Training(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         seconds=round(seconds, 1),
@@ -99,8 +99,9 @@ def train_variant(variant: str, recipe: Recipe) -> None:
     print(f"{variant}: {right} of {len(test.labels)} right, {seconds:.0f} s")
 
 
-def fit(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, title: str) -> None:
-    """Train `network` on normalised images [count, 3, height, width] and labels [count]."""
+def fit(network: nn.Module, split: Split, preprocess: Preprocess, recipe: Recipe, title: str) -> None:
+    """Train `network` on a split, and leave it in eval mode."""
+    images, labels = as_tensor(split), torch.from_numpy(split.labels)
     generator = torch.Generator().manual_seed(recipe.seed)
     steps_per_epoch = len(images) // recipe.batch_size
     optimizer = torch.optim.AdamW(parameter_groups(network, recipe.weight_decay), lr=recipe.learning_rate)
@@ -119,7 +120,7 @@ def fit(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, titl
         for _ in range(recipe.epochs):
             order = torch.randperm(len(images), generator=generator)
             for chosen in order[: steps_per_epoch * recipe.batch_size].view(steps_per_epoch, -1):
-                logits = network(augment(images[chosen], generator))
+                logits = network(normalise(augment(images[chosen], generator), preprocess))
                 loss = F.cross_entropy(logits, labels[chosen], label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -140,17 +141,22 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     ]
 
 
-def count_right(network: nn.Module, images: Tensor, labels: Tensor) -> int:
-    """Return how many images [count, 3, height, width] get their label as the largest logit."""
+def predict(network: nn.Module, split: Split, preprocess: Preprocess) -> Tensor:
+    """Return the class of each image, int64 [count]."""
     with torch.no_grad():
-        return int((network(images).argmax(dim=1) == labels).sum())
+        logits: Tensor = network(normalise(as_tensor(split), preprocess))
+    return logits.argmax(dim=1)
 
 
-def as_tensors(split: Split, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
-    """Return normalised float images [count, 3, height, width] and labels [count]."""
+def as_tensor(split: Split) -> Tensor:
+    """Return the images as float32 [count, 3, height, width], 0 … 1."""
+    return (torch.from_numpy(split.images) / 255).permute(0, 3, 1, 2).contiguous()
+
+
+def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
+    """Map images [B, 3, height, width] from 0 … 1 to what the network takes."""
     mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
-    images = (torch.from_numpy(split.images) / 255 - mean) / std
-    return images.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(split.labels)
+    return (images - mean[:, None, None]) / std[:, None, None]
 
 
 def write_table(variants: list[str]) -> None:

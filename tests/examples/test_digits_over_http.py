@@ -7,12 +7,11 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from artifact import read_artifact
 from examples.digits.data import load_split
-from examples.digits.train import as_tensors
+from examples.digits.train import predict
 from models.sources import Checkpoint, Overrides, load_source
 from tests.conftest import DIGITS, VARIANTS
 from tests.service.process import serving
@@ -41,8 +40,7 @@ def test_the_test_split_is_classified_as_in_torch_and_as_the_manifest_states(
     _, test = load_split()
     source = f"posbake:{DIGITS / 'configs' / variant}.json"
     loaded = load_source(source, Checkpoint(DIGITS / "checkpoints" / f"{variant}.safetensors"), Overrides())
-    with torch.no_grad():
-        in_torch = loaded.network(as_tensors(test, loaded.preprocess)[0]).argmax(dim=1).tolist()
+    in_torch = predict(loaded.network, test, loaded.preprocess).tolist()
     over_http = []
     for pixels in test.images:
         query = {"model": "digits", "variant": variant, "top_k": "1"}

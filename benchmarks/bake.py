@@ -1,0 +1,90 @@
+"""`python -m benchmarks.bake`: baked graphs beside what torch.onnx makes of the same networks, in ONNX Runtime.
+
+Both take normalised float32 images, so the graphs do the same work. Runs of the two are interleaved, for the machine's
+speed drifts; the ratio is that of the medians.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import torch
+from torch import nn
+
+from artifact import Batch
+from examples.digits.train import machine
+from export.bake import bake
+from export.graph import build_graph, describe_graph, save_graph
+from models.sources import Overrides, RandomWeights, load_source
+
+NAMES = ("vit_small_patch16_224", "vit_small_patch16_224_irpe", "swin_tiny_patch4_window7_224")
+BATCHES = (1, 8)
+OPSET = 20
+
+
+def main() -> int:
+    """Print one row for each network and batch size."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bake", description=__doc__)
+    parser.add_argument("names", nargs="*", default=NAMES, help=f"default: {' '.join(NAMES)}")
+    parser.add_argument("--runs", type=int, default=30, help="of each graph at each batch size, default: 30")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    print(f"{datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}, {options.threads} threads\n")
+    print("| network | nodes, stock | nodes, baked | batch | stock, ms | baked, ms | stock / baked |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for name in options.names:
+        loaded = load_source(f"posbake:{name}", RandomWeights(0), Overrides())
+        example = torch.randn(2, 3, *loaded.image_size)
+        baked, _ = bake(loaded.network, None)
+        graphs = (stock_graph(loaded.network, example), build_graph(baked, example, Batch(min=1, max=32), OPSET))
+        nodes = [describe_graph(graph).nodes for graph in graphs]
+        sessions = [open_session(graph, options.threads) for graph in graphs]
+        for batch in BATCHES:
+            image = np.random.default_rng(0).normal(size=(batch, 3, *loaded.image_size)).astype(np.float32)
+            stock, ours = interleaved_medians(sessions, image, options.runs)
+            print(f"| `{name}` | {nodes[0]} | {nodes[1]} | {batch} | {stock:.1f} | {ours:.1f} | {stock / ours:.2f} |")
+    return 0
+
+
+def stock_graph(network: nn.Module, example: torch.Tensor) -> ir.Model:
+    """Return what torch.onnx alone makes of the textbook network, batch dynamic."""
+    shapes = ({0: torch.export.Dim("batch", min=1, max=32)},)
+    names = {"input_names": ["image"], "output_names": ["logits"]}
+    program = torch.onnx.export(
+        network, (example,), dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, verbose=False, **names
+    )
+    assert program is not None
+    return program.model
+
+
+def open_session(graph: ir.Model, threads: int) -> ort.InferenceSession:
+    """Return a session on the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        save_graph(graph, path)
+        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def interleaved_medians(sessions: list[ort.InferenceSession], image: np.ndarray, runs: int) -> list[float]:  # type: ignore[type-arg]
+    """Return each session's median, in ms, over `runs` runs that take turns, after two to warm up."""
+    times: list[list[float]] = [[] for _ in sessions]
+    for run in range(runs + 2):
+        for session, taken in zip(sessions, times, strict=True):
+            start = time.perf_counter()
+            session.run(None, {"image": image})
+            if run >= 2:
+                taken.append(1000 * (time.perf_counter() - start))
+    return [statistics.median(taken) for taken in times]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
