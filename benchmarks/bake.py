@@ -16,16 +16,17 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import torch
-from torch import nn
+from numpy.typing import NDArray
 
 from artifact import Batch
 from examples.digits.train import machine
 from export.bake import bake
-from export.graph import build_graph, describe_graph, save_graph
+from export.graph import build_graph, describe_graph, save_graph, trace
 from models.sources import Overrides, RandomWeights, load_source
 
 NAMES = ("vit_small_patch16_224", "vit_small_patch16_224_irpe", "swin_tiny_patch4_window7_224")
 BATCHES = (1, 8)
+MANY = Batch(min=1, max=32)
 OPSET = 20
 
 
@@ -43,7 +44,7 @@ def main() -> int:
         loaded = load_source(f"posbake:{name}", RandomWeights(0), Overrides())
         example = torch.randn(2, 3, *loaded.image_size)
         baked, _ = bake(loaded.network, None)
-        graphs = (stock_graph(loaded.network, example), build_graph(baked, example, Batch(min=1, max=32), OPSET))
+        graphs = (trace(loaded.network, example, MANY, OPSET), build_graph(baked, example, MANY, OPSET))
         nodes = [describe_graph(graph).nodes for graph in graphs]
         sessions = [open_session(graph, options.threads) for graph in graphs]
         for batch in BATCHES:
@@ -51,17 +52,6 @@ def main() -> int:
             stock, ours = interleaved_medians(sessions, image, options.runs)
             print(f"| `{name}` | {nodes[0]} | {nodes[1]} | {batch} | {stock:.1f} | {ours:.1f} | {stock / ours:.2f} |")
     return 0
-
-
-def stock_graph(network: nn.Module, example: torch.Tensor) -> ir.Model:
-    """Return what torch.onnx alone makes of the textbook network, batch dynamic."""
-    shapes = ({0: torch.export.Dim("batch", min=1, max=32)},)
-    names = {"input_names": ["image"], "output_names": ["logits"]}
-    program = torch.onnx.export(
-        network, (example,), dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, verbose=False, **names
-    )
-    assert program is not None
-    return program.model
 
 
 def open_session(graph: ir.Model, threads: int) -> ort.InferenceSession:
@@ -74,7 +64,7 @@ def open_session(graph: ir.Model, threads: int) -> ort.InferenceSession:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def interleaved_medians(sessions: list[ort.InferenceSession], image: np.ndarray, runs: int) -> list[float]:  # type: ignore[type-arg]
+def interleaved_medians(sessions: list[ort.InferenceSession], image: NDArray[np.float32], runs: int) -> list[float]:
     """Return each session's median, in ms, over `runs` runs that take turns, after two to warm up."""
     times: list[list[float]] = [[] for _ in sessions]
     for run in range(runs + 2):

@@ -29,6 +29,15 @@ def build_graph(network: nn.Module, example: torch.Tensor, batch: Batch, opset: 
     Raises:
         ExportError: tracing failed, or the batch came out frozen.
     """
+    model = trace(network, example, batch, opset)
+    run_passes(model)
+    if batch.min < batch.max:
+        _refuse_frozen_batch(model)
+    return model
+
+
+def trace(network: nn.Module, example: torch.Tensor, batch: Batch, opset: int) -> ir.Model:
+    """Return what torch.onnx alone makes of `network`; see `build_graph`."""
     dynamic = batch.min < batch.max
     shapes = ({0: torch.export.Dim("batch", min=batch.min, max=batch.max)},) if dynamic else None
     try:
@@ -45,11 +54,7 @@ def build_graph(network: nn.Module, example: torch.Tensor, batch: Batch, opset: 
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(f"torch.onnx could not export the network: {_first_line(error)}") from error
     assert program is not None
-    model = program.model
-    run_passes(model)
-    if dynamic:
-        _refuse_frozen_batch(model)
-    return model
+    return program.model
 
 
 def save_graph(model: ir.Model, path: Path) -> None:

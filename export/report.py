@@ -21,7 +21,7 @@ def print_report(exported: Exported, console: Console) -> None:
         table.add_row(*row)
     table.add_row("seconds", "  ".join(f"{step} {value:.1f}" for step, value in exported.seconds.items()))
     console.print(table)
-    console.print(f"[bold]artifact[/]  {exported.path}", soft_wrap=True, highlight=False)  # in one piece, to be copied
+    console.print(f"[bold]artifact[/] {exported.path}", soft_wrap=True, highlight=False)  # in one piece, to be copied
 
 
 def _rows(manifest: Manifest) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
+from PIL import Image
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.catalogue import Catalogue
@@ -32,6 +33,7 @@ def lifespan_of(settings: Settings, metrics: Metrics, catalogue: Catalogue | Non
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loaded = catalogue if catalogue is not None else load_catalogue(settings)
+        Image.init()  # loads Pillow's formats now, not with the first request
         try:
             with pillow_pixel_limit(settings.max_pixels), ThreadPoolExecutor(settings.threads, "worker") as workers:
                 app.state.serving = Serving(settings, loaded, workers, LatencyRecorder(), metrics)
