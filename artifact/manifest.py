@@ -169,6 +169,9 @@ class Manifest(_Part):
     source: Source
     architecture: str
     encoding: str
+    resampled: tuple[str, ...] = Field(
+        default=(), description="what was brought to another resolution than that of training, and how"
+    )
     precision: Literal["fp32"]
     target: Literal["portable"]
     input: ImageInput

@@ -23,6 +23,7 @@ from export.parity import check_parity
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, Weights, load_source
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
+LIBRARIES = {"timm", "torchvision", "transformers"}
 KEEP_SIZES = Overrides()
 ANY_BATCH = Batch(min=1, max=32)
 TOOLS = ("posbake", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
@@ -108,6 +109,7 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
                 source=_source(loaded, request.weights),
                 architecture=loaded.architecture,
                 encoding=loaded.encoding,
+                resampled=loaded.resampled,
                 precision="fp32",
                 target="portable",
                 input=ImageInput(
@@ -124,7 +126,7 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
                 baked=baked,
                 parity=parity,
                 accuracy=loaded.accuracy,
-                tools={tool: version_of(tool) for tool in TOOLS},
+                tools=_tools(request.source),
                 created=datetime.now(UTC).replace(microsecond=0),
             )
             manifest = staging.commit(draft, labels)
@@ -137,6 +139,12 @@ def _timed(name: str, step: Step, seconds: dict[str, float]) -> Iterator[None]:
     with step(name):
         yield
     seconds[name] = time.perf_counter() - start
+
+
+def _tools(source: str) -> dict[str, str]:
+    """Return the versions of what makes an artifact, the library that the network came from included."""
+    library = source.partition(":")[0]
+    return {tool: version_of(tool) for tool in (*TOOLS, *({library} & LIBRARIES))}
 
 
 def _labels(file: Path | None, loaded: Loaded) -> Sequence[str]:

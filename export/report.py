@@ -36,6 +36,7 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
         ("graph", f"opset {graph.opset}, {graph.nodes} nodes: {shown}"),
         ("left over", f"{graph.constant_only_nodes} constant-only nodes, {graph.table_gathers} gathers from a table"),
     ]
+    rows += [("resampled", what) for what in manifest.resampled]
     for kind in ("static", "query-dependent"):
         of_kind = [item for item in manifest.baked if item.kind == kind]
         if of_kind:

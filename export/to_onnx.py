@@ -54,8 +54,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Bake a vision transformer's position work and export it to ONNX.",
         allow_abbrev=False,
     )
-    parser.add_argument("source", metavar="SOURCE", help="posbake:<name or config file>")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="posbake:<name or config file>, timm:<name>, torchvision:<name>, transformers:<id or local folder>, "
+        "cream:<published name> or cream:custom",
+    )
     parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="repository to write to")
+
+    parser.add_argument("--config", metavar="FILE", type=Path, help="sizes of cream:custom, as JSON")
 
     weights = parser.add_argument_group("weights (one is needed)").add_mutually_exclusive_group()
     weights.add_argument("--checkpoint", metavar="FILE", type=Path, help=".safetensors, or .pth with tensors only")
@@ -111,7 +118,7 @@ def _request(options: argparse.Namespace) -> "Request":
         source=options.source,
         weights=weights,
         output=options.output,
-        overrides=Overrides(options.image_size, options.window_size),
+        overrides=Overrides(options.image_size, options.window_size, options.config),
         takes=options.input,
         batch=Batch(min=smallest, max=largest),
         opset=options.opset,

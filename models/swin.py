@@ -1,8 +1,11 @@
-"""The Swin transformer, version 1 (Liu et al. 2021).
+"""The Swin transformer, versions 1 (Liu et al. 2021) and 2 (Liu et al. 2022).
 
 Attention inside windows of M × M tokens; every second block shifts the windows by half their side, so that neighbours
-meet. Shapes: B images, R × S the grid of tokens, C width, N = M·M tokens of a window, W windows of an image.
+meet. Version 2 moves every norm behind what it was in front of, and compares queries and keys by their cosine.
+Shapes: B images, R × S the grid of tokens, C width, N = M·M tokens of a window, W windows of an image.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +14,6 @@ from models.attention import Attention
 from models.blocks import MLP, PatchEmbed
 from models.config import SwinConfig
 from models.encodings import Place, build_encoding
-
-MASKED = -100.0
-"""What keeps two tokens of one window apart: enough for softmax to forget, and safe in float16, unlike −inf."""
 
 
 def window_partition(x: Tensor, window: tuple[int, int]) -> Tensor:
@@ -31,8 +31,10 @@ def window_reverse(windows: Tensor, window: tuple[int, int], grid: tuple[int, in
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows, columns, windows.shape[-1])
 
 
-def shifted_window_mask(grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
-    """Return [W, N, N]: 0 where two tokens of a shifted window were neighbours before the shift, else −100.
+def shifted_window_mask(
+    grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], masked_score: float
+) -> Tensor:
+    """Return [W, N, N]: 0 where two tokens of a shifted window were neighbours before the shift, else `masked_score`.
 
     The roll brings opposite edges of the image together in the last windows; they must not attend to each other.
     """
@@ -42,7 +44,7 @@ def shifted_window_mask(grid: tuple[int, int], window: tuple[int, int], shift: t
         band = (position >= grid[axis] - window[axis]).int() + (position >= grid[axis] - shift[axis]).int()
         regions = regions * 3 + (band[:, None] if axis == 0 else band[None, :])
     region_of = window_partition(regions[None, :, :, None], window)[..., 0]  # [W, N]
-    return torch.where(region_of[:, :, None] == region_of[:, None, :], 0.0, MASKED)
+    return torch.where(region_of[:, :, None] == region_of[:, None, :], 0.0, masked_score)
 
 
 class SwinBlock(nn.Module):
@@ -50,51 +52,59 @@ class SwinBlock(nn.Module):
 
     Args:
         config: the network's.
+        stage: which one this block is in, from 0.
         grid: (R, S) in tokens; the window must divide it, or cover it.
-        width: C of this stage.
-        num_heads: H of this stage.
         shifted: whether this block's windows are shifted by half their side.
     """
 
     mask: Tensor | None
 
-    def __init__(self, config: SwinConfig, grid: tuple[int, int], width: int, num_heads: int, *, shifted: bool) -> None:
+    def __init__(self, config: SwinConfig, stage: int, grid: tuple[int, int], *, shifted: bool) -> None:
         super().__init__()
+        width, num_heads = config.width * 2**stage, config.num_heads[stage]
         self.grid = grid
-        self.window = (min(config.window_size, grid[0]), min(config.window_size, grid[1]))
+        self.window = (min(config.window_of(stage), grid[0]), min(config.window_of(stage), grid[1]))
         # A side that one window covers has no neighbour to shift towards.
         rows, columns = (
             side // 2 if shifted and side < whole else 0 for side, whole in zip(self.window, grid, strict=True)
         )
         self.shift = (rows, columns)
-        mask = shifted_window_mask(grid, self.window, self.shift) if any(self.shift) else None
+        mask = shifted_window_mask(grid, self.window, self.shift, config.masked_score) if any(self.shift) else None
         self.register_buffer("mask", mask, persistent=False)
         place = Place(self.window, extra_tokens=0, width=width, num_heads=num_heads)
+        self.post_norm = config.version == 2
         self.norm1 = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.attention = Attention(width, num_heads, build_encoding(config.encodings, place, acts_on="scores"))
+        encoding = build_encoding(config.encodings_of(stage), place, acts_on="attention")
+        self.attention = Attention(width, num_heads, encoding, cosine=config.version == 2)
         self.norm2 = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.mlp = MLP(width, config.mlp_ratio)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, R·S, C] to [B, R·S, C]."""
         rows, columns = self.grid
-        h = self.norm1(x).view(-1, rows, columns, x.shape[-1])
+        h = (x if self.post_norm else self.norm1(x)).view(-1, rows, columns, x.shape[-1])
         h = torch.roll(h, (-self.shift[0], -self.shift[1]), dims=(1, 2))
         h = self.attention(window_partition(h, self.window), self.mask)
         h = window_reverse(h, self.window, self.grid)
         h = torch.roll(h, self.shift, dims=(1, 2))
-        x = x + h.reshape(x.shape)
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        h = h.reshape(x.shape)
+        if self.post_norm:
+            x = x + self.norm1(h)
+            x = x + self.norm2(self.mlp(x))
+        else:
+            x = x + h
+            x = x + self.mlp(self.norm2(x))
+        return x
 
 
 class PatchMerging(nn.Module):
     """Join each 2 × 2 tokens to one of twice the width. The four stand as in Swin: column by column."""
 
-    def __init__(self, grid: tuple[int, int], width: int, eps: float) -> None:
+    def __init__(self, grid: tuple[int, int], width: int, eps: float, *, post_norm: bool = False) -> None:
         super().__init__()
         self.grid = grid
-        self.norm = nn.LayerNorm(4 * width, eps=eps)
+        self.post_norm = post_norm
+        self.norm = nn.LayerNorm((2 if post_norm else 4) * width, eps=eps)
         self.reduction = nn.Linear(4 * width, 2 * width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -102,7 +112,7 @@ class PatchMerging(nn.Module):
         rows, columns = self.grid
         x = x.view(-1, rows // 2, 2, columns // 2, 2, x.shape[-1])
         x = x.permute(0, 1, 3, 4, 2, 5).reshape(x.shape[0], rows * columns // 4, -1)  # [B, R·S/4, 4C]
-        out: Tensor = self.reduction(self.norm(x))
+        out: Tensor = self.norm(self.reduction(x)) if self.post_norm else self.reduction(self.norm(x))
         return out
 
 
@@ -113,15 +123,12 @@ class SwinStage(nn.Module):
         super().__init__()
         factor = 2**index
         grid = (patch_grid[0] // factor, patch_grid[1] // factor)
-        width = config.width * factor
         self.merge = None
         if index:
-            self.merge = PatchMerging((grid[0] * 2, grid[1] * 2), width // 2, config.layer_norm_eps)
+            before, width = (grid[0] * 2, grid[1] * 2), config.width * factor // 2
+            self.merge = PatchMerging(before, width, config.layer_norm_eps, post_norm=config.version == 2)
         self.blocks = nn.Sequential(
-            *(
-                SwinBlock(config, grid, width, config.num_heads[index], shifted=i % 2 == 1)
-                for i in range(config.depths[index])
-            )
+            *(SwinBlock(config, index, grid, shifted=i % 2 == 1) for i in range(config.depths[index]))
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,8 +143,8 @@ class Swin(nn.Module):
     """A Swin transformer with any position encoding: on the patches, or in every window's scores.
 
     Raises:
-        ValueError: the window or the merging does not divide a stage's grid, heads and depths differ in number, or an
-            encoding or option is unknown.
+        ValueError: the window or the merging does not divide a stage's grid, what is given for each stage differs in
+            number, or an encoding or option is unknown.
     """
 
     def __init__(self, config: SwinConfig) -> None:
@@ -167,21 +174,26 @@ class Swin(nn.Module):
 
 
 def _check_grids(config: SwinConfig, grid: tuple[int, int]) -> None:
-    if len(config.depths) != len(config.num_heads):
+    stages = len(config.depths)
+    if len(config.num_heads) != stages:
         raise ValueError(f"depths {config.depths} and num_heads {config.num_heads} must name the same stages")
+    for name, value in (("window_size", config.window_size), ("stage_options", config.stage_options)):
+        if isinstance(value, tuple) and value and len(value) != stages:
+            raise ValueError(f"{name} names {len(value)} stages, depths {stages}: it must name all, or none")
     rows, columns = grid
-    for stage in range(len(config.depths)):
+    for stage in range(stages):
         if stage:
             if rows % 2 or columns % 2:
                 raise ValueError(f"stage {stage} merges 2×2 tokens of a {rows}×{columns} grid. {_remedy(config)}")
             rows, columns = rows // 2, columns // 2
-        if any(side > config.window_size and side % config.window_size for side in (rows, columns)):
+        window = config.window_of(stage)
+        if any(side > window and side % window for side in (rows, columns)):
             raise ValueError(
-                f"window size {config.window_size} does not divide the {rows}×{columns} grid of stage {stage} "
+                f"window size {window} does not divide the {rows}×{columns} grid of stage {stage} "
                 f"(image {config.image_size[0]}×{config.image_size[1]}, patch {config.patch_size}). {_remedy(config)}"
             )
 
 
 def _remedy(config: SwinConfig) -> str:
-    step = config.patch_size * config.window_size * 2 ** (len(config.depths) - 1)
+    step = config.patch_size * math.lcm(*(config.window_of(i) * 2**i for i in range(len(config.depths))))
     return f"Choose an image size that is a multiple of {step}, or another window size"

@@ -1,6 +1,6 @@
-"""The vision transformer (ViT, Dosovitskiy et al. 2021; DeiT, Touvron et al. 2021).
+"""The vision transformer (ViT, Dosovitskiy et al. 2021; DeiT, Touvron et al. 2021) and what became of it.
 
-Shapes: B images, N tokens (the CLS token first, then patches in raster order), C width.
+Shapes: B images, N tokens (E extra ones first: CLS, distillation, registers; then patches in raster order), C width.
 """
 
 import torch
@@ -11,22 +11,44 @@ from models.blocks import MLP, PatchEmbed
 from models.config import ViTConfig
 from models.encodings import Encoding, Place, build_encoding
 
+SMALL_SCALE = 1e-5
+"""Where layer scale starts (CaiT, Touvron et al. 2021): almost the identity."""
 
-class ViTBlock(nn.Module):
-    """Attention, then an MLP, each on normalised tokens and added to its input (pre-norm)."""
 
-    def __init__(self, config: ViTConfig, encoding: Encoding) -> None:
+class LayerScale(nn.Module):
+    """Each channel multiplied by a learned number."""
+
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
-        self.attention = Attention(config.width, config.num_heads, encoding)
-        self.norm2 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
-        self.mlp = MLP(config.width, config.mlp_ratio)
+        self.gamma = nn.Parameter(torch.full((width,), SMALL_SCALE))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, N, C] to [B, N, C]."""
-        x = x + self.attention(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        return x * self.gamma
+
+
+class ViTBlock(nn.Module):
+    """Attention, then an MLP, each on normalised tokens and added to its input (or: normalised after them)."""
+
+    def __init__(self, config: ViTConfig, encoding: Encoding) -> None:
+        super().__init__()
+        self.post_norm = config.post_norm
+        self.norm1 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.attention = Attention(config.width, config.num_heads, encoding, qkv_bias=config.qkv_bias)
+        self.scale1 = LayerScale(config.width) if config.layer_scale else nn.Identity()
+        self.norm2 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
+        self.mlp = MLP(config.width, config.mlp_ratio)
+        self.scale2 = LayerScale(config.width) if config.layer_scale else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, N, C] to [B, N, C]."""
+        if self.post_norm:
+            x = x + self.norm1(self.attention(x))
+            x = x + self.norm2(self.mlp(x))
+        else:
+            x = x + self.scale1(self.attention(self.norm1(x)))
+            x = x + self.scale2(self.mlp(self.norm2(x)))
+        return x
 
 
 class ViT(nn.Module):
@@ -39,28 +61,52 @@ class ViT(nn.Module):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = PatchEmbed(config.image_size, config.patch_size, config.width)
-        extra_tokens = 1 if config.pool == "cls" else 0
-        place = Place(self.patch_embed.grid, extra_tokens, config.width, config.num_heads)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width)) if extra_tokens else None
+        width = config.width
+        self.patch_embed = PatchEmbed(config.image_size, config.patch_size, width)
+        self.cls_token = _tokens(1 if config.has_cls_token else 0, width)
+        self.distillation_token = _tokens(1 if config.pool == "distilled" else 0, width)
+        self.register_tokens = _tokens(config.registers, width)
+        place = Place(self.patch_embed.grid, config.extra_tokens, width, config.num_heads)
         self.position = build_encoding(config.encodings, place, acts_on="tokens")
-        self.blocks = nn.Sequential(
-            *(ViTBlock(config, build_encoding(config.encodings, place, acts_on="scores")) for _ in range(config.depth))
-        )
-        self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
-        self.head = nn.Linear(config.width, config.num_classes)
-        if self.cls_token is not None:
-            nn.init.trunc_normal_(self.cls_token, std=0.02)
+        self.embed_norm = nn.LayerNorm(width, eps=config.layer_norm_eps) if config.embed_norm else nn.Identity()
+        encodings = (build_encoding(config.encodings, place, acts_on="attention") for _ in range(config.depth))
+        self.blocks = nn.Sequential(*(ViTBlock(config, encoding) for encoding in encodings))
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.head = nn.Linear(width, config.num_classes)
+        self.distillation_head = nn.Linear(width, config.num_classes) if config.pool == "distilled" else None
+        for tokens in (self.cls_token, self.distillation_token, self.register_tokens):
+            if tokens is not None:
+                nn.init.trunc_normal_(tokens, std=0.02)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised images [B, 3, height, width] to logits [B, classes]."""
         x: Tensor = self.patch_embed(images)
-        if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
+        extra = self.extra_tokens()
+        if extra is not None:
+            x = torch.cat([extra.expand(x.shape[0], -1, -1), x], dim=1)
         embedding = self.position.embedding()
         if embedding is not None:
             x = x + embedding
-        x = self.norm(self.blocks(x))
-        x = x[:, 0] if self.config.pool == "cls" else x.mean(dim=1)
-        logits: Tensor = self.head(x)
+        x = self.blocks(self.embed_norm(x))
+        logits: Tensor
+        if self.distillation_head is not None:
+            x = self.norm(x[:, :2])
+            logits = (self.head(x[:, 0]) + self.distillation_head(x[:, 1])) / 2
+        elif self.config.pool == "cls":
+            logits = self.head(self.norm(x[:, 0]))
+        elif self.config.norm_after_pool:
+            logits = self.head(self.norm(x[:, self.config.extra_tokens :].mean(dim=1)))
+        else:
+            logits = self.head(self.norm(x[:, self.config.extra_tokens :]).mean(dim=1))
         return logits
+
+    def extra_tokens(self) -> Tensor | None:
+        """Return the tokens before the patches, [1, E, C], or None if there are none."""
+        parts = (self.cls_token, self.distillation_token, self.register_tokens)
+        there: list[Tensor] = [part for part in parts if part is not None]
+        return torch.cat(there, dim=1) if there else None
+
+
+def _tokens(count: int, width: int) -> nn.Parameter | None:
+    """Return learned tokens [1, count, C], or None instead of none."""
+    return nn.Parameter(torch.zeros(1, count, width)) if count else None

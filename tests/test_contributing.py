@@ -1,14 +1,17 @@
 """CONTRIBUTING.md's example of an encoding is complete: it builds, acts, exports and bakes to a constant."""
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from artifact import read_artifact
 from export.to_onnx import main
-from models.encodings import ENCODINGS, Encoding
+from models.encodings import ENCODINGS, Encoding, Place
+from models.encodings.registry import Registered
 from tests.models.networks import VIT_CLS
 
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
@@ -24,7 +27,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> type[Encoding]:
     cls = module["Distance"]
     assert isinstance(cls, type)
     assert issubclass(cls, Encoding)
-    monkeypatch.setitem(ENCODINGS, "distance", cls)
+    monkeypatch.setitem(ENCODINGS, "distance", Registered(cls))
     return cls
 
 
@@ -42,3 +45,19 @@ def test_the_example_exports_to_a_constant_and_keeps_its_logits(tmp_path: Path) 
     assert [(line.module, line.kind, line.shape) for line in manifest.baked] == [
         (f"blocks.{block}.attention.encoding", "static", (1, 3, 25, 25)) for block in range(2)
     ]
+
+
+def test_the_example_is_what_it_says(example: type[Encoding]) -> None:
+    encoding = example(Place((2, 3), 1, width=24, num_heads=3))
+    with torch.no_grad():
+        encoding.get_parameter("slope").copy_(torch.tensor([1.0, 2.0, 3.0]))
+    bias = encoding.bias()
+    assert bias is not None
+    assert bias[:, 1, 6].tolist() == pytest.approx([slope * math.hypot(1, 2) for slope in (1, 2, 3)])
+    assert not bool(bias[:, 0].any() or bias[:, :, 0].any())
+
+
+def test_the_table_of_methods_is_the_protocol() -> None:
+    table = re.findall(r"^\| `(\w+)\(", CONTRIBUTING.read_text(), re.MULTILINE)
+    overridable = [name for name in vars(Encoding) if not name.startswith("_") and callable(vars(Encoding)[name])]
+    assert table == overridable == ["embedding", "rotation", "bias", "scores", "values"]

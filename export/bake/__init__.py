@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 from artifact import Baked
-from export.bake.layers import Normalisation, Report
+from export.bake.layers import Normalisation
+from export.bake.report import Report
 from export.bake.swin import InferenceSwin
 from export.bake.vit import InferenceViT
 from export.errors import ExportError

@@ -3,6 +3,8 @@
 `nn.Linear` holds W [out, in]; `Affine` holds its transpose, as ONNX's MatMul takes it.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +41,17 @@ def scale_into_query(qkv: Affine, scale: float) -> Affine:
     factor = torch.ones_like(qkv.bias)
     factor[: len(factor) // 3] = scale
     return Affine(qkv.weight * factor, qkv.bias * factor)
+
+
+def scale_outputs(layer: Affine, gamma: Tensor | None) -> Affine:
+    """Return the layer whose outputs are already multiplied by `gamma` [out], if there is one."""
+    return layer if gamma is None else Affine(layer.weight * gamma, layer.bias * gamma)
+
+
+def average(layers: Sequence[Affine]) -> Affine:
+    """Return the layer that takes the layers' inputs side by side, and yields the mean of what they yield."""
+    weight = torch.cat([layer.weight for layer in layers]) / len(layers)
+    return Affine(weight, torch.stack([layer.bias for layer in layers]).mean(dim=0))
 
 
 def _bias(layer: nn.Linear) -> Tensor:

@@ -10,18 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.bake.fold import norm_into_linear
-from export.bake.layers import (
-    InferenceAttention,
-    InferenceHead,
-    InferenceMLP,
-    Normalisation,
-    Patches,
-    Report,
-    report_embedding,
-    report_order,
-)
+from export.bake.attention import InferenceAttention
+from export.bake.fold import Affine, affine, norm_into_linear
+from export.bake.layers import InferenceHead, InferenceMLP, Normalisation, Patches
 from export.bake.order import merging_order, reorder, window_order
+from export.bake.report import Report, report_embedding, report_order
 from models import Swin
 from models.swin import PatchMerging, SwinBlock, SwinStage
 
@@ -41,18 +34,27 @@ class Reorder(nn.Module):
 
 
 class InferenceMerging(nn.Module):
-    """Patch merging of tokens that stand four and four together."""
+    """Patch merging of tokens that stand four and four together; a norm that comes first is folded."""
+
+    reduction: Affine
 
     def __init__(self, merging: PatchMerging) -> None:
         super().__init__()
         self.eps = merging.norm.eps
-        self.reduction = norm_into_linear(merging.norm, merging.reduction)
+        self.post_norm = merging.norm if merging.post_norm else None
+        self.reduction = (
+            affine(merging.reduction) if merging.post_norm else norm_into_linear(merging.norm, merging.reduction)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, L, C] to [B, L/4, 2C]."""
         _, length, width = x.shape
         x = x.reshape(-1, length // 4, 4 * width)
-        merged: Tensor = self.reduction(F.layer_norm(x, x.shape[-1:], eps=self.eps))
+        merged: Tensor
+        if self.post_norm is not None:
+            merged = self.post_norm(self.reduction(x))
+        else:
+            merged = self.reduction(F.layer_norm(x, x.shape[-1:], eps=self.eps))
         return merged
 
 
@@ -84,7 +86,7 @@ class InferenceSwin(nn.Module):
             form, order = _stage(stage, order, f"stages.{index}", report)
             forms.append(form)
         self.stages = nn.Sequential(*forms)
-        self.head = InferenceHead(swin.norm, swin.head, first_token_only=False)
+        self.head = InferenceHead(swin.norm, swin.head, mean_from=0)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map the image (see `Patches`) to logits [B, classes]."""
@@ -120,11 +122,18 @@ def _block(block: SwinBlock, order: Tensor, name: str, report: Report) -> nn.Seq
         index = reorder(order, wanted)
         report.append(report_order(name, index))
         form["order"] = Reorder(index)
-    windows = len(wanted) // (block.window[0] * block.window[1])
+    num_tokens = block.window[0] * block.window[1]
     form["attention"] = InferenceAttention(
-        block.norm1, block.attention, windows, block.mask, f"{name}.attention", report
+        block.norm1,
+        block.attention,
+        windows=len(wanted) // num_tokens,
+        num_tokens=num_tokens,
+        mask=block.mask,
+        post_norm=block.post_norm,
+        name=f"{name}.attention",
+        report=report,
     )
-    form["mlp"] = InferenceMLP(block.norm2, block.mlp)
+    form["mlp"] = InferenceMLP(block.norm2, block.mlp, post_norm=block.post_norm)
     return nn.Sequential(form)
 
 

@@ -1,7 +1,7 @@
 """The inference form of the ViT.
 
-The CLS token needs no expansion to the batch: the patches are padded by one token of zeros in front, and one constant
-[N, C] holds CLS and its position in row 0, and below the positions and the patch embedding's bias.
+Extra tokens need no expansion to the batch: the patches are padded by tokens of zeros in front, and one constant [N, C]
+holds the extra tokens and their positions in its first rows, and below the positions and the patch embedding's bias.
 """
 
 from collections import OrderedDict
@@ -10,17 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.bake.layers import (
-    InferenceAttention,
-    InferenceHead,
-    InferenceMLP,
-    Normalisation,
-    Patches,
-    Report,
-    report_embedding,
-)
+from export.bake.attention import InferenceAttention
+from export.bake.layers import InferenceHead, InferenceMLP, Normalisation, Patches
+from export.bake.report import Report, report_embedding
 from models import ViT
-from models.vit import ViTBlock
+from models.vit import LayerScale, ViTBlock
 
 
 class InferenceViT(nn.Module):
@@ -36,34 +30,59 @@ class InferenceViT(nn.Module):
 
     def __init__(self, vit: ViT, pixels: Normalisation | None, report: Report) -> None:
         super().__init__()
+        config = vit.config
         self.patches = Patches(vit.patch_embed, vit.patch_embed.grid, pixels)
-        self.extra_tokens = 0 if vit.cls_token is None else 1
+        self.extra_tokens = config.extra_tokens
         bias = self.patches.bias
         rows, columns = vit.patch_embed.grid
         constant = bias.detach().expand(rows * columns, -1)
-        if vit.cls_token is not None:
-            constant = torch.cat([vit.cls_token.detach()[0], constant])
+        extra = vit.extra_tokens()
+        if extra is not None:
+            constant = torch.cat([extra.detach()[0], constant])
         embedding = vit.position.embedding()
         if embedding is not None:
             constant = constant + embedding.detach()
-        self.register_buffer("position", constant if embedding is not None or self.extra_tokens else bias.detach())
+        self.register_buffer("position", constant if embedding is not None or extra is not None else bias.detach())
         if embedding is not None:
             report.append(report_embedding("position", constant))
+        self.embed_norm = vit.embed_norm
+        num_tokens = self.extra_tokens + rows * columns
         self.blocks = nn.Sequential(
-            *(_block(block, f"blocks.{index}", report) for index, block in enumerate(vit.blocks))
+            *(_block(block, num_tokens, f"blocks.{index}", report) for index, block in enumerate(vit.blocks))
         )
-        self.head = InferenceHead(vit.norm, vit.head, first_token_only=vit.config.pool == "cls")
+        if config.pool == "mean":
+            self.head = InferenceHead(
+                vit.norm, vit.head, mean_from=config.extra_tokens, norm_after_pool=config.norm_after_pool
+            )
+        else:
+            heads = [head for head in (vit.head, vit.distillation_head) if head is not None]
+            self.head = InferenceHead(vit.norm, *heads)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map the image (see `Patches`) to logits [B, classes]."""
         x: Tensor = self.patches(image)
         if self.extra_tokens:
             x = F.pad(x, (0, 0, self.extra_tokens, 0))
-        logits: Tensor = self.head(self.blocks(x + self.position))
+        logits: Tensor = self.head(self.blocks(self.embed_norm(x + self.position)))
         return logits
 
 
-def _block(block: nn.Module, name: str, report: Report) -> nn.Sequential:
+def _block(block: nn.Module, num_tokens: int, name: str, report: Report) -> nn.Sequential:
     assert isinstance(block, ViTBlock)
-    attention = InferenceAttention(block.norm1, block.attention, 1, None, f"{name}.attention", report)
-    return nn.Sequential(OrderedDict(attention=attention, mlp=InferenceMLP(block.norm2, block.mlp)))
+    attention = InferenceAttention(
+        block.norm1,
+        block.attention,
+        windows=1,
+        num_tokens=num_tokens,
+        mask=None,
+        post_norm=block.post_norm,
+        name=f"{name}.attention",
+        report=report,
+        gamma=_gamma(block.scale1),
+    )
+    mlp = InferenceMLP(block.norm2, block.mlp, post_norm=block.post_norm, gamma=_gamma(block.scale2))
+    return nn.Sequential(OrderedDict(attention=attention, mlp=mlp))
+
+
+def _gamma(scale: nn.Module) -> Tensor | None:
+    return scale.gamma if isinstance(scale, LayerScale) else None

@@ -1,6 +1,6 @@
 """Position encodings: one a file, behind one protocol and one registry."""
 
-from models.encodings.base import ActsOn, Encoding, Place
+from models.encodings.base import ActsOn, Encoding, Place, Rotation
 from models.encodings.registry import ENCODINGS, build_encoding
 
-__all__ = ["ENCODINGS", "ActsOn", "Encoding", "Place", "build_encoding"]
+__all__ = ["ENCODINGS", "ActsOn", "Encoding", "Place", "Rotation", "build_encoding"]

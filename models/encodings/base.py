@@ -4,11 +4,12 @@ Shapes: B images (or windows), H heads, N tokens, C width, d = C / H head width.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-ActsOn = Literal["nothing", "tokens", "scores"]
+ActsOn = Literal["nothing", "tokens", "attention"]
 
 
 @dataclass(frozen=True)
@@ -42,20 +43,40 @@ class Place:
         return self.width // self.num_heads
 
 
+class Rotation(NamedTuple):
+    """Angles of a rotary encoding, by which the pairs (i, i + d/2) of a query's or key's numbers are turned.
+
+    Both are [1 or H, N, d], the two halves alike.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def turn(self, x: Tensor) -> Tensor:
+        """Return x [B, H, N, d], each pair (a, b) turned to (a·cos − b·sin, b·cos + a·sin)."""
+        a, b = x.chunk(2, dim=-1)
+        return x * self.cos + torch.cat([-b, a], dim=-1) * self.sin
+
+
 class Encoding(nn.Module):
     """How position enters a network. A subclass takes a `Place` and its options, and overrides what it needs.
 
-    One that acts on `tokens` is made once, before the first block; one that acts on `scores` is made in every block.
+    One that acts on `tokens` is made once, before the first block; one that acts on `attention` is made in every block.
+    The first three methods do not depend on the image, so export freezes what they return; the last two do.
     """
 
     acts_on: ClassVar[ActsOn]
 
     def embedding(self) -> Tensor | None:
-        """Return [N, C], added to the tokens once. It does not depend on the image, so export may freeze it."""
+        """Return [N, C], added to the tokens once."""
+        return None
+
+    def rotation(self) -> Rotation | None:
+        """Return the angles by which queries and keys are turned before they meet."""
         return None
 
     def bias(self) -> Tensor | None:
-        """Return [H, N, N], added to the scores. It does not depend on the image, so export may freeze it."""
+        """Return [H, N, N], added to the scores."""
         return None
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor | None:  # noqa: ARG002 -- for those that override it
@@ -64,5 +85,13 @@ class Encoding(nn.Module):
         Args:
             q: [B, H, N, d], scaled by 1/√d.
             k: [B, H, N, d].
+        """
+        return None
+
+    def values(self, attention: Tensor) -> Tensor | None:  # noqa: ARG002 -- for those that override it
+        """Return [B, H, N, d], added to what the attention gathers.
+
+        Args:
+            attention: [B, H, N, N], softmax of the scores: the weight of token j in what token i gets.
         """
         return None

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 
+def grid_positions(grid: tuple[int, int], extra_tokens: int) -> Tensor:
+    """Return each token's (row, column), [N, 2], int64; extra tokens come first and stand at (0, 0)."""
+    rows, columns = grid
+    places = torch.stack([torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)], dim=1)
+    return torch.nn.functional.pad(places, (0, 0, extra_tokens, 0))
+
+
 def grid_offsets(grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Return the row and the column offset of every pair of tokens, each [N, N], int64."""
-    rows, columns = grid
-    y = torch.arange(rows).repeat_interleave(columns)
-    x = torch.arange(columns).repeat(rows)
+    y, x = grid_positions(grid, extra_tokens=0).unbind(dim=1)
     return y[:, None] - y[None, :], x[:, None] - x[None, :]
 
 
@@ -22,6 +27,17 @@ def relative_position_index(window: tuple[int, int]) -> Tensor:
     rows, columns = window
     dy, dx = grid_offsets(window)
     return (dy + rows - 1) * (2 * columns - 1) + (dx + columns - 1)
+
+
+def table_offsets(window: tuple[int, int]) -> Tensor:
+    """Return the (row, column) offset behind each row of such a table, float [(2·rows−1)·(2·columns−1), 2]."""
+    rows, columns = (torch.arange(1 - side, side) for side in window)
+    return torch.cartesian_prod(rows, columns).float()
+
+
+def pad_extra_tokens(bias: Tensor, extra_tokens: int) -> Tensor:
+    """Return [H, N, N] from a bias [H, n, n] between tokens of a grid: extra tokens have no place, so they get 0."""
+    return torch.nn.functional.pad(bias, (extra_tokens, 0, extra_tokens, 0))
 
 
 def piecewise(x: Tensor, alpha: float, beta: float, gamma: float) -> Tensor:
@@ -40,3 +56,8 @@ def piecewise(x: Tensor, alpha: float, beta: float, gamma: float) -> Tensor:
     stretched = alpha + (distance.clamp(min=alpha) / alpha).log() / math.log(gamma / alpha) * (beta - alpha)
     far = x.sign() * stretched.round().clamp(max=beta)
     return torch.where(distance <= alpha, x.round(), far).long()
+
+
+def clip(x: Tensor, beta: float) -> Tensor:
+    """Return iRPE's h(x) = max(−β, min(β, x)) (Wu et al. 2021, eq. 17), int64; a β that is not an integer is cut."""
+    return x.round().clamp(-int(beta), int(beta)).long() if x.is_floating_point() else x.clamp(-int(beta), int(beta))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.encodings.base import ActsOn, Encoding, Place
+from models.encodings.offsets import grid_positions
 
 
 class SinCos(Encoding):
@@ -32,11 +33,10 @@ class SinCos(Encoding):
             raise ValueError(f"sincos needs a width that is a multiple of 4, got {place.width}")
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
-        rows, columns = place.grid
         frequencies = place.width // 4
         omega = temperature ** (-torch.arange(frequencies, dtype=torch.float64) / frequencies)  # [F]
-        y = torch.arange(rows).repeat_interleave(columns)[:, None] * omega  # [rows·columns, F]
-        x = torch.arange(columns).repeat(rows)[:, None] * omega
+        positions = grid_positions(place.grid, extra_tokens=0)  # [rows·columns, 2]
+        y, x = (axis[:, None] * omega for axis in positions.unbind(dim=1))
         waves = torch.cat([y.sin(), y.cos(), x.sin(), x.cos()], dim=1)  # [rows·columns, C]
         extra = waves.new_zeros(place.extra_tokens, place.width)
         self.register_buffer("table", torch.cat([extra, waves]).float(), persistent=False)  # [N, C]

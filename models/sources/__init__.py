@@ -1,11 +1,19 @@
-"""Where networks come from: `posbake:<name or config file>` today; a new library is a file and a line in `SOURCES`."""
+"""Where networks come from, by the word before the colon; a new library is a file and a line in `SOURCES`."""
 
 from collections.abc import Callable
 
-from models.sources import posbake
+from models.sources import cream, posbake, timm, torchvision, transformers
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
 
-SOURCES: dict[str, Callable[[str, Weights, Overrides], Loaded]] = {"posbake": posbake.load}
+SOURCES: dict[str, Callable[[str, Weights, Overrides], Loaded]] = {
+    "cream": cream.load,
+    "posbake": posbake.load,
+    "timm": timm.load,
+    "torchvision": torchvision.load,
+    "transformers": transformers.load,
+}
+CUSTOM = "cream:custom"
+"""The one source whose configuration is a file of its own, not part of its name."""
 
 
 def load_source(source: str, weights: Weights, overrides: Overrides) -> Loaded:
@@ -18,6 +26,8 @@ def load_source(source: str, weights: Weights, overrides: Overrides) -> Loaded:
     if not colon or not name or kind not in SOURCES:
         known = ", ".join(f"{known}:…" for known in SOURCES)
         raise SourceError(f"unknown source {source!r}; expected {known}")
+    if overrides.config is not None and source != CUSTOM:
+        raise SourceError(f"--config is for {CUSTOM} only; {source} has a configuration of its own")
     return SOURCES[kind](name, weights, overrides)
 
 

@@ -40,6 +40,7 @@ class Overrides:
 
     image_size: tuple[int, int] | None = None  # (height, width) in pixels
     window_size: int | None = None  # in tokens
+    config: Path | None = None  # the sizes of cream:custom, which has no configuration of its own
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Loaded:
         model: the task's name, if the source has one.
         variant: the variant's name, if the source has one.
         accuracy: what its weights were measured to reach, if they were and nothing was overridden.
+        resampled: a sentence for each kind of position table that was brought to another size.
     """
 
     network: nn.Module
@@ -65,3 +67,4 @@ class Loaded:
     model: str | None
     variant: str | None
     accuracy: Accuracy | None
+    resampled: tuple[str, ...] = ()

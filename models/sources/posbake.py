@@ -5,15 +5,18 @@ A config file is JSON: `network` (see `models.config`), `preprocess` (see `artif
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from torch import nn
 
 from artifact import Preprocess
 from models.build import build_network
-from models.config import NetworkConfig
+from models.config import NetworkConfig, SwinConfig, ViTConfig
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
-from models.sources.weights import load_strictly, randomise, read_accuracy, read_checkpoint
+from models.sources.families import RESIZERS
+from models.sources.preprocessing import at_size
+from models.sources.weights import check_fit, load_strictly, randomise, read_accuracy, read_checkpoint
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -59,23 +62,27 @@ def read_config(name: str) -> tuple[PosbakeConfig, str]:
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
-    """Build the network of a configuration and give it its weights.
+    """Build the network of a configuration and give it its weights, at the size of training or another.
 
     Raises:
         SourceError: see `models.sources.load_source`.
     """
     config, config_name = read_config(name)
-    overridden = _override(config, overrides)
-    try:
-        network = build_network(overridden.network)
-    except ValueError as error:
-        raise SourceError(f"{name}: {error}") from error
+    trained = config.network
+    resizer = RESIZERS[trained.architecture]
+    resized = overrides.image_size not in (None, trained.image_size) or overrides.window_size is not None
+    wanted = resizer.config(trained, overrides) if resized else trained
+    network = _build(name, wanted)
     accuracy = None
+    resampled: tuple[str, ...] = ()
     match weights:
         case Checkpoint(path):
             state, metadata = read_checkpoint(path)
+            accuracy = None if resized else read_accuracy(metadata, path)
+            if resized:
+                check_fit(state, _build(name, trained).state_dict(), path)
+                state, resampled = resizer.state(state, trained, wanted)
             load_strictly(network, state, path)
-            accuracy = read_accuracy(metadata, path) if overridden == config else None
         case RandomWeights(seed):
             randomise(network, seed)
         case Pretrained():
@@ -83,42 +90,24 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     return Loaded(
         network=network.eval(),
         name=f"posbake:{config_name}",
-        architecture=overridden.network.architecture,
-        encoding=overridden.network.encoding,
-        image_size=overridden.network.image_size,
-        num_classes=overridden.network.num_classes,
-        preprocess=overridden.preprocess,
+        architecture=wanted.architecture,
+        encoding=wanted.encoding,
+        image_size=wanted.image_size,
+        num_classes=wanted.num_classes,
+        preprocess=at_size(config.preprocess, wanted.image_size) if resized else config.preprocess,
         labels=config.labels,
         model=config.model,
         variant=config.variant,
         accuracy=accuracy,
+        resampled=resampled,
     )
 
 
-def _override(config: PosbakeConfig, overrides: Overrides) -> PosbakeConfig:
-    network: dict[str, Any] = config.network.model_dump()
-    preprocess = config.preprocess
-    if overrides.image_size is not None and overrides.image_size != config.network.image_size:
-        network["image_size"] = overrides.image_size
-        preprocess = _at_size(preprocess, overrides.image_size)
-    if overrides.window_size is not None:
-        if "window_size" not in network:
-            raise SourceError(f"--window-size: a {config.network.architecture} has no windows")
-        network["window_size"] = overrides.window_size
+def _build(name: str, config: ViTConfig | SwinConfig) -> nn.Module:
     try:
-        return PosbakeConfig.model_validate(config.model_dump() | {"network": network, "preprocess": preprocess})
-    except ValidationError as error:
-        raise SourceError(f"--image-size or --window-size: {_problems(error)}") from error
-
-
-def _at_size(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
-    """Return the same preparation for another image size: what was cropped away stays the same share."""
-    if preprocess.crop is None:
-        return preprocess.model_copy(update={"resize": size})
-    scale = max(size[0] / preprocess.crop[0], size[1] / preprocess.crop[1])
-    resize = preprocess.resize
-    scaled = round(resize * scale) if isinstance(resize, int) else tuple(round(side * scale) for side in resize)
-    return preprocess.model_copy(update={"resize": scaled, "crop": size})
+        return build_network(config)
+    except ValueError as error:
+        raise SourceError(f"{name}: {error}") from error
 
 
 def _problems(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from artifact import Accuracy
 from models.encodings import Encoding
 from models.sources.base import SourceError
+
+CONFIGURATION = "Check the configuration's encoding and sizes; position tables of another resolution are not resampled"
+"""What to do about a checkpoint that does not fit a configuration."""
 
 _NAMED = 3  # how many keys an error names
 
@@ -56,35 +60,56 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def load_strictly(network: nn.Module, state: dict[str, Tensor], origin: Path) -> None:
+def load_strictly(
+    network: nn.Module, state: Mapping[str, Tensor], origin: Path | str, name_of: Callable[[str], str] = lambda key: key
+) -> None:
     """Put every tensor of `state` into `network`.
 
+    Args:
+        network: what takes the tensors.
+        state: tensors under the checkpoint's keys.
+        origin: the checkpoint, for errors.
+        name_of: the checkpoint's key for one of the network's.
+
     Raises:
-        SourceError: a key is missing or unexpected, or a shape or type differs; the first few are named.
+        SourceError: see `check_fit`.
     """
-    expected = network.state_dict()
+    ours = {name_of(key): key for key in network.state_dict()}
+    check_fit(state, {name: network.state_dict()[key] for name, key in ours.items()}, origin)
+    network.load_state_dict({ours[name]: tensor for name, tensor in state.items()})
+
+
+def check_fit(
+    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], origin: Path | str, advice: str = CONFIGURATION
+) -> None:
+    """Check the tensors of a checkpoint against those that it should have; of these only the shape matters.
+
+    `advice` is what to do about a checkpoint that does not fit, a sentence without its full stop.
+
+    Raises:
+        SourceError: a key is missing or unexpected, a shape differs, a number is not finite; the first few are named.
+    """
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected]
     if missing or unexpected:
-        found = [f"{word}: {_first(keys)}" for word, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
-        raise SourceError(f"{origin} does not fit the network; {'; '.join(found)}. Check the configuration's encoding")
+        found = [
+            f"{word}: {first_few(keys)}" for word, keys in (("missing", missing), ("unexpected", unexpected)) if keys
+        ]
+        raise SourceError(f"{origin} does not fit the network; {'; '.join(found)}. {advice}")
     shapes = [
         f"{key} is {list(state[key].shape)}, expected {list(tensor.shape)}"
         for key, tensor in expected.items()
         if state[key].shape != tensor.shape
     ]
     if shapes:
-        raise SourceError(
-            f"{origin} does not fit the network; {_first(shapes)}. Check the configuration's sizes; "
-            "position tables of another resolution are not resampled"
-        )
+        raise SourceError(f"{origin} does not fit the network; {first_few(shapes)}. {advice}")
     broken = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
-        raise SourceError(f"{origin} holds NaN or infinity in {_first(broken)}")
-    network.load_state_dict(state)
+        raise SourceError(f"{origin} holds NaN or infinity in {first_few(broken)}")
 
 
-def _first(items: list[str]) -> str:
+def first_few(items: list[str]) -> str:
+    """Return the first of `items`, and how many more there are, for an error."""
     more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
     return ", ".join(items[:_NAMED]) + more
 

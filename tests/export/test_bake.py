@@ -17,7 +17,9 @@ from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN
 TOLERANCE = 1e-5  # of the largest logit: the forms compute in float32
 PIXELS = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
 IRPE = {"irpe-product-contextual-k": {"ratio": 1.0, "shared": False}}
+IRPE_QKV = {"irpe-product-contextual-qkv": {"ratio": 1.0}}
 THREE_STAGES = {"image_size": (64, 64), "depths": (3, 2, 1), "num_heads": (2, 4, 8), "window_size": 4}
+SWIN_V2 = SWIN.model_copy(update={"version": 2, "encodings": {"swin-log-cpb": {}}})
 
 NETWORKS: dict[str, ViTConfig | SwinConfig] = {
     "vit none": VIT_MEAN,
@@ -31,6 +33,12 @@ NETWORKS: dict[str, ViTConfig | SwinConfig] = {
     "swin swin-table": SWIN,
     "swin learned + irpe": SWIN.model_copy(update={"encodings": {"learned": {}} | IRPE}),
     "swin of three stages": SWIN.model_copy(update=THREE_STAGES),
+    "swin v2 none": SWIN_V2.model_copy(update={"encodings": {}}),
+    "swin v2 swin-log-cpb": SWIN_V2,
+    "swin v2 of three stages": SWIN_V2.model_copy(update=THREE_STAGES),
+    "swin v2 rope-mixed": SWIN_V2.model_copy(update={"encodings": {"rope-mixed": {}}}),
+    "vit learned + irpe on all, cls": VIT_CLS.model_copy(update={"encodings": {"learned": {}} | IRPE_QKV}),
+    "vit learned + rope, cls": VIT_CLS.model_copy(update={"encodings": {"learned": {}, "rope": {}}}),
 }
 
 
@@ -110,6 +118,44 @@ def test_the_report_names_what_is_static_and_what_depends_on_the_query() -> None
     assert lines[shifted, "static"].bytes == 8 * 2 * 16 * 16 * 4
     assert "shift mask" in lines[shifted, "static"].what
     assert ("stages.0.blocks.1", "static") in lines  # the token order
+
+
+def test_the_report_says_what_of_the_scores_and_values_is_left() -> None:
+    _, report = bake(network_of(NETWORKS["vit learned + irpe on all, cls"]), PIXELS)
+    kinds = [(line.module, line.kind, line.what) for line in report if line.module != "position"]
+    assert [(module, kind) for module, kind, _ in kinds] == [
+        (f"blocks.{block}.attention.encoding", "query-dependent") for block in (0, 1)
+    ]
+    assert all("queries or keys" in what and "image's attention" in what for _, _, what in kinds)
+
+
+@pytest.mark.parametrize(("name", "heads"), [("rope", 1), ("rope-mixed", 8 * 2)])
+def test_angles_are_one_constant_for_all_windows(name: str, heads: int) -> None:
+    form, report = bake(network_of(SWIN.model_copy(update={"encodings": {name: {}}})), PIXELS)
+    lines = [line for line in report if line.module == "stages.0.blocks.0.attention.encoding"]
+    assert [(line.kind, line.shape, line.bytes) for line in lines] == [
+        ("static", (heads, 16, 8), 2 * heads * 16 * 8 * 4)
+    ]
+    assert "cosines and sines" in lines[0].what
+    shapes = {key: tuple(buffer.shape) for key, buffer in form.named_buffers() if "blocks.0.attention" in key}
+    assert shapes["stages.0.blocks.0.attention.cos"] == shapes["stages.0.blocks.0.attention.sin"] == (heads, 16, 8)
+    assert not any("frequencies" in key for key, _ in form.named_parameters())
+
+
+def test_cosine_attention_scales_by_at_most_a_hundred() -> None:
+    network = network_of(SWIN_V2)
+    pixels = pixels_for(SWIN_V2, 2)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("logit_scale"):
+                parameter.fill_(6.0)  # e⁶ = 403
+        expected = copy.deepcopy(network).double()(normalise(pixels, PIXELS))
+        form, _ = bake(network, PIXELS)
+        # Scores reach 100, so float32 itself, the network's own forward included, is off by 2e-5.
+        assert relative_error(form(pixels), expected) < 10 * TOLERANCE
+    scales = [buffer for key, buffer in form.named_buffers() if key.endswith("logit_scale")]
+    assert len(scales) == 4
+    assert all(torch.equal(scale, torch.full_like(scale, 100.0)) for scale in scales)
 
 
 def test_bias_and_shift_mask_are_one_constant() -> None:

@@ -72,7 +72,7 @@ FAILURES = {
     "no weights": ([LEARNED], ["--checkpoint", "--pretrained", "--random-weights SEED"]),
     "weights of another encoding": (
         [LEARNED, "--checkpoint", str(CHECKPOINTS / "irpe-product-contextual-k.safetensors")],
-        ["missing: position.table", "unexpected: blocks.0.attention.encoding.table", "configuration"],
+        ["missing: position.table", "unexpected: blocks.0.attention.encoding.k.product.table", "configuration"],
     ),
     "a checkpoint that is not there": (
         [LEARNED, "--checkpoint", "none.safetensors"],
@@ -120,7 +120,7 @@ def test_a_failure_is_a_sentence_with_the_remedy_and_leaves_no_artifact(
 def test_a_graph_that_is_wrong_is_never_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.bake.layers.scale_into_query", lambda qkv, _: qkv)  # forgets 1/√d
+    monkeypatch.setattr("export.bake.attention.scale_into_query", lambda qkv, _: qkv)  # forgets 1/√d
     assert main([SINCOS, "--random-weights", "0", "--output", str(tmp_path / "repository")]) == 1
     assert "off by" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models import Swin, SwinConfig, ViT, ViTConfig
 from models.sources.weights import randomise
-from models.swin import MASKED, shifted_window_mask, window_partition, window_reverse
+from models.swin import shifted_window_mask, window_partition, window_reverse
 from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN, position_effect
 
 
@@ -60,7 +60,7 @@ def test_our_swin_is_timms(batch: int) -> None:
         embed_dim=SWIN.width,
         depths=SWIN.depths,
         num_heads=SWIN.num_heads,
-        window_size=SWIN.window_size,
+        window_size=SWIN.window_of(0),
         num_classes=SWIN.num_classes,
     )
     for module in theirs.modules():
@@ -114,13 +114,13 @@ def test_the_mask_parts_tokens_that_the_roll_brought_together(
     rolled = {
         ((row - shift[0]) % grid[0], (column - shift[1]) % grid[1]): (row, column) for row, column in raster
     }  # where each original token ends up
-    mask = shifted_window_mask(grid, window, shift)
+    mask = shifted_window_mask(grid, window, shift, -100.0)
     tops, lefts = range(0, grid[0], window[0]), range(0, grid[1], window[1])
     for number, (top, left) in enumerate(itertools.product(tops, lefts)):
         spots = [rolled[top + row, left + column] for row, column in itertools.product(*map(range, window))]
         for (i, a), (j, b) in itertools.product(enumerate(spots), repeat=2):
             near = all(abs(a[axis] - b[axis]) < window[axis] for axis in (0, 1))
-            assert mask[number, i, j] == (0 if near else MASKED)
+            assert mask[number, i, j] == (0 if near else -100.0)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,9 @@ def test_the_mask_parts_tokens_that_the_roll_brought_together(
         ({"image_size": (30, 32)}, "not a multiple of the patch size 4"),
         ({"image_size": (36, 32)}, "multiple of 32"),
         ({"window_size": 5}, "window size 5 does not divide the 8×16 grid of stage 0"),
+        ({"window_size": (4, 3)}, "window size 3 does not divide the 4×8 grid of stage 1"),
+        ({"window_size": (4, 2, 1)}, "window_size names 3 stages, depths 2"),
+        ({"stage_options": ({},)}, "stage_options names 1 stages, depths 2"),
         ({"depths": (2,)}, "same stages"),
         ({"num_heads": (5, 4)}, "5 heads do not divide"),
     ],

@@ -1,12 +1,20 @@
 """Index mathematics against double loops over token pairs."""
 
 import itertools
-import math
 
 import pytest
 import torch
 
-from models.encodings.offsets import grid_offsets, piecewise, relative_position_index
+from models.encodings.offsets import (
+    clip,
+    grid_offsets,
+    grid_positions,
+    pad_extra_tokens,
+    piecewise,
+    relative_position_index,
+    table_offsets,
+)
+from tests.models.encodings.irpe_oracle import slow_clip, slow_piecewise
 
 GRIDS = [(4, 4), (2, 2), (3, 5), (5, 3), (1, 6), (6, 1), (1, 1)]
 
@@ -40,11 +48,24 @@ def test_offsets_are_query_minus_key(grid: tuple[int, int]) -> None:
     assert dx.tolist() == [[x - u for _, u in tokens] for _, x in tokens]
 
 
-def slow_piecewise(x: float, alpha: float, beta: float, gamma: float) -> int:
-    if abs(x) <= alpha:
-        return round(x)  # half to even
-    stretched = round(alpha + math.log(abs(x) / alpha) / math.log(gamma / alpha) * (beta - alpha))
-    return int(math.copysign(min(stretched, beta), x))
+@pytest.mark.parametrize("extra", [0, 1, 2])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_tokens_stand_in_raster_order_behind_the_extra_ones(grid: tuple[int, int], extra: int) -> None:
+    raster = [[row, column] for row in range(grid[0]) for column in range(grid[1])]
+    assert grid_positions(grid, extra).tolist() == [[0, 0]] * extra + raster
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_offset_of_a_pair_is_that_of_its_row_in_the_table(grid: tuple[int, int]) -> None:
+    of_rows = table_offsets(grid)
+    of_pairs = of_rows[relative_position_index(grid)]  # [N, N, 2]
+    assert torch.equal(of_pairs, torch.stack(grid_offsets(grid), dim=-1).float())
+
+
+def test_extra_tokens_come_first_and_get_zeros() -> None:
+    bias = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    assert pad_extra_tokens(bias, 0).tolist() == bias.tolist()
+    assert pad_extra_tokens(bias, 1).tolist() == [[[0, 0, 0], [0, 1, 2], [0, 3, 4]]]
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 1.9, 2.5, 20.0])
@@ -57,6 +78,9 @@ def test_piecewise_is_the_papers_formula(ratio: float) -> None:
 def test_piecewise_rounds_half_to_even() -> None:
     halves = torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
     assert piecewise(halves, 3, 6, 24).tolist() == [-2, -2, 0, 0, 2, 2]
+    # ln 2 / ln 4 is a half: the stretched part comes to 1 + ½·3 = 2.5 and to 1 + ½·5 = 3.5
+    assert piecewise(torch.tensor([-2, 2]), 1, 4, 4).tolist() == [-2, 2]
+    assert piecewise(torch.tensor([-2, 2]), 1, 6, 4).tolist() == [-4, 4]
 
 
 def test_piecewise_never_exceeds_beta_and_never_decreases() -> None:
@@ -70,3 +94,11 @@ def test_piecewise_never_exceeds_beta_and_never_decreases() -> None:
 def test_piecewise_refuses_parameters_that_make_no_sense(parameters: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="piecewise needs"):
         piecewise(torch.arange(3), *parameters)
+
+
+@pytest.mark.parametrize("beta", [1, 3.8, 5.0])
+def test_clip_is_the_papers_formula(beta: float) -> None:
+    x = torch.arange(-60, 61)
+    expected = [slow_clip(v, 0, beta, 0) for v in x.tolist()]
+    assert clip(x, beta).tolist() == clip(x.float(), beta).tolist() == expected
+    assert clip(torch.tensor([0.5, 1.5, -1.5]), 5).tolist() == [0, 2, -2]  # half to even

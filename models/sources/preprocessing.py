@@ -1,0 +1,16 @@
+"""How images are prepared for networks trained on ImageNet, and for another image size than that of training."""
+
+from artifact import Preprocess
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def at_size(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
+    """Return the same preparation for another image size: what was cropped away stays the same share."""
+    if preprocess.crop is None:
+        return preprocess.model_copy(update={"resize": size})
+    scale = max(size[0] / preprocess.crop[0], size[1] / preprocess.crop[1])
+    resize = preprocess.resize
+    scaled = round(resize * scale) if isinstance(resize, int) else tuple(round(side * scale) for side in resize)
+    return preprocess.model_copy(update={"resize": scaled, "crop": size})

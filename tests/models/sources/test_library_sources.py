@@ -1,0 +1,234 @@
+"""`timm:`, `torchvision:` and `transformers:` from a name to a network, and what they refuse."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import Swinv2Config, Swinv2ForImageClassification, ViTImageProcessor
+
+from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, load_source
+from models.sources.base import Weights
+from tests.models.sources.libraries import logits_of, relative_error, scramble
+
+TOLERANCE = 1e-5  # of the largest logit, in float32
+SECONDS = 5.0  # a full-size network loads within this, its file read and all
+
+
+def load(source: str, weights: Weights, overrides: Overrides | None = None) -> Loaded:
+    return load_source(source, weights, overrides or Overrides())
+
+
+def authors_key(key: str) -> str:
+    """Return the name in the authors' Swin repository of a weight of timm's."""
+    parts = key.split(".")
+    if parts[2:3] == ["downsample"]:
+        parts[1] = str(int(parts[1]) - 1)
+    return ".".join(parts).replace("head.fc.", "head.")
+
+
+def swin_folder(folder: Path) -> Swinv2ForImageClassification:
+    """Save a small transformers Swin, with weights and preparation, and return it."""
+    config: dict[str, Any] = {
+        "image_size": 64,
+        "embed_dim": 24,
+        "depths": [2, 2],
+        "num_heads": [2, 3],
+        "window_size": 4,
+    }
+    config |= {"pretrained_window_sizes": [0, 0], "id2label": {0: "cat", 1: "dog", 2: "newt"}}
+    model = Swinv2ForImageClassification(Swinv2Config(**config))
+    scramble(model, seed=3)
+    model.save_pretrained(folder)
+    ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("source", "library"),
+    [
+        ("timm:swin_tiny_patch4_window7_224", "timm"),
+        ("timm:swinv2_tiny_window8_256", "timm"),
+        ("torchvision:swin_t", "torchvision"),
+        ("torchvision:swin_v2_t", "torchvision"),
+    ],
+)
+def test_a_full_size_network_is_the_librarys(source: str, library: str, tmp_path: Path) -> None:
+    name = source.partition(":")[2]
+    theirs = timm.create_model(name) if library == "timm" else torchvision.models.get_model(name)
+    save_file(scramble(theirs, seed=1).state_dict(), tmp_path / "weights.safetensors")
+    start = time.perf_counter()
+    loaded = load(source, Checkpoint(tmp_path / "weights.safetensors"))
+    assert time.perf_counter() - start < SECONDS
+    assert (loaded.name, loaded.num_classes, loaded.resampled) == (source, 1000, ())
+    assert loaded.labels is not None
+    assert loaded.labels[0].startswith("tench")
+    images = torch.randn(1, 3, *loaded.image_size, generator=torch.Generator().manual_seed(1))
+    assert relative_error(logits_of(loaded.network, images), logits_of(theirs, images)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
+def test_the_authors_key_names_and_their_buffers_load_as_timm(name: str, tmp_path: Path) -> None:
+    theirs = scramble(timm.create_model(name), seed=1)
+    state = {authors_key(key): tensor for key, tensor in theirs.state_dict().items()}
+    assert "layers.0.downsample.norm.weight" in state
+    computed = {f"layers.0.blocks.1.{key}": torch.zeros(1) for key in ("attn.relative_position_index", "attn_mask")}
+    computed["layers.0.blocks.0.attn.relative_coords_table"] = torch.zeros(1)
+    torch.save({"model": state | computed}, tmp_path / "swin.pth")
+    save_file(theirs.state_dict(), tmp_path / "timm.safetensors")
+    authors, timms = (load(f"timm:{name}", Checkpoint(tmp_path / file)) for file in ("swin.pth", "timm.safetensors"))
+    for key, tensor in timms.network.state_dict().items():
+        assert torch.equal(tensor, authors.network.state_dict()[key])
+
+
+def test_a_transformers_folder_is_transformers_whichever_way_its_weights_are_given(tmp_path: Path) -> None:
+    theirs = swin_folder(tmp_path / "newts")
+    source = f"transformers:{tmp_path / 'newts'}"
+    images = torch.randn(2, 3, 64, 64)
+    for weights in (Pretrained(), Checkpoint(tmp_path / "newts" / "model.safetensors")):
+        loaded = load(source, weights)
+        assert relative_error(logits_of(loaded.network, images), logits_of(theirs, images)) <= TOLERANCE
+    assert loaded.name == "transformers:newts"
+    assert loaded.labels == ("cat", "dog", "newt")
+    assert loaded.preprocess.model_dump() == {
+        "resize": (64, 64),
+        "crop": None,
+        "interpolation": "bilinear",
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+
+
+def test_a_full_size_transformers_network_is_built_from_its_folder(tmp_path: Path) -> None:
+    Swinv2Config(image_size=256, window_size=8).save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    content["architectures"] = ["Swinv2ForImageClassification"]
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    ViTImageProcessor(size={"height": 256, "width": 256}, resample=3).save_pretrained(tmp_path)
+    start = time.perf_counter()
+    loaded = load(f"transformers:{tmp_path}", RandomWeights(1))
+    assert time.perf_counter() - start < SECONDS
+    assert loaded.encoding == "swin-log-cpb"
+    assert loaded.preprocess.interpolation == "bicubic"
+    assert loaded.labels is None  # transformers calls them LABEL_0, LABEL_1: nobody named them
+
+
+def test_images_are_prepared_as_the_library_says() -> None:
+    timms = load("timm:swinv2_tiny_window8_256", RandomWeights(0)).preprocess
+    assert (timms.resize, timms.crop, timms.interpolation) == (284, (256, 256), "bicubic")
+    torchvisions = load("torchvision:swin_t", RandomWeights(0)).preprocess
+    assert (torchvisions.resize, torchvisions.crop) == (232, (224, 224))
+    assert torchvisions.mean == (0.485, 0.456, 0.406)
+
+
+def test_another_size_reaches_the_network_the_tables_and_the_preparation(tmp_path: Path) -> None:
+    theirs = scramble(torchvision.models.get_model("swin_t"), seed=1)
+    save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
+    weights = Checkpoint(tmp_path / "weights.safetensors")
+    loaded = load("torchvision:swin_t", weights, Overrides((384, 384), window_size=12))
+    assert loaded.image_size == loaded.preprocess.size == (384, 384)
+    assert loaded.resampled == ("relative position tables of stage 0, 1, 2, 3 from 7×7 to 12×12 windows, bicubic",)
+    with pytest.raises(SourceError, match=r"window size 7 does not divide the 96×96 grid.*multiple of 224"):
+        load("torchvision:swin_t", weights, Overrides((384, 384)))
+
+
+def test_a_checkpoint_for_another_task_brings_its_number_of_classes(tmp_path: Path) -> None:
+    theirs = scramble(timm.create_model("swin_tiny_patch4_window7_224", num_classes=37), seed=1)
+    save_file(theirs.state_dict(), tmp_path / "pets.safetensors")
+    loaded = load("timm:swin_tiny_patch4_window7_224", Checkpoint(tmp_path / "pets.safetensors"))
+    assert loaded.num_classes == 37
+    assert loaded.labels is None
+
+
+def test_wrong_keys_and_shapes_are_named_in_the_librarys_words(tmp_path: Path) -> None:
+    state = dict(timm.create_model("swin_tiny_patch4_window7_224").state_dict())
+    table = "layers.0.blocks.0.attn.relative_position_bias_table"
+    wrong: dict[str, tuple[dict[str, Tensor], str]] = {
+        "cut": (dict(list(state.items())[:-5]), r"missing: layers\.3.* and 2 more"),
+        "renamed": ({f"module.{key}": value for key, value in state.items()}, r"missing: .*; unexpected: module\."),
+        "other": (state | {table: torch.zeros(1, 3)}, r"relative_position_bias_table is \[1, 3\], expected \[169, 3\]"),
+        "nan": (state | {table: state[table] * float("nan")}, "NaN or infinity in layers.0.blocks.0.attn"),
+    }
+    for name, (content, message) in wrong.items():
+        save_file(content, tmp_path / f"{name}.safetensors")
+        with pytest.raises(SourceError, match=message):
+            load("timm:swin_tiny_patch4_window7_224", Checkpoint(tmp_path / f"{name}.safetensors"))
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes()[:9999])
+    with pytest.raises(SourceError, match="truncated"):
+        load("timm:swin_tiny_patch4_window7_224", Checkpoint(tmp_path / "cut.safetensors"))
+
+
+def test_wrong_keys_and_shapes_of_a_transformers_file_are_named(tmp_path: Path) -> None:
+    swin_folder(tmp_path)
+    file, other = tmp_path / "model.safetensors", tmp_path / "other.safetensors"
+    state = load_file(file)
+    state["foo.bar"] = state.pop("swinv2.layernorm.bias")
+    state["swinv2.encoder.layers.0.blocks.1.attention.self.relative_position_index"] = torch.zeros(1)
+    save_file(state, other)
+    message = r"missing: swinv2\.layernorm\.bias; unexpected: foo\.bar$"  # and not the index, which is computed
+    with pytest.raises(SourceError, match=message):
+        load(f"transformers:{tmp_path}", Checkpoint(other))
+    save_file(load_file(file) | {"swinv2.layernorm.bias": torch.zeros(5)}, other)
+    with pytest.raises(SourceError, match=r"of another shape: swinv2\.layernorm\.bias"):
+        load(f"transformers:{tmp_path}", Checkpoint(other))
+    other.replace(file)
+    with pytest.raises(SourceError, match=r"of another shape: swinv2\.layernorm\.bias"):
+        load(f"transformers:{tmp_path}", Pretrained())
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("timm:resnet18", "timm:resnet18 is not re-hosted; no family here knows ResNet"),
+        ("timm:swinv2_cr_tiny_224", "is not re-hosted"),
+        ("timm:swin_t", "timm cannot build it: Unknown model"),
+        ("torchvision:resnet18", "is not re-hosted"),
+        ("torchvision:raft_small", "does not classify images"),
+        ("torchvision:swin", "torchvision cannot build it: Unknown model"),
+        ("transformers:./no/such/folder", "no such folder"),
+    ],
+)
+def test_what_is_not_re_hosted_says_so(source: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        load(source, RandomWeights(0))
+
+
+def test_a_folder_that_does_not_say_how_to_prepare_images_is_refused(tmp_path: Path) -> None:
+    swin_folder(tmp_path)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    with pytest.raises(SourceError, match=r"yields \(32, 32\), its network takes \(64, 64\)"):
+        load(f"transformers:{tmp_path}", RandomWeights(0))
+    ViTImageProcessor(size={"height": 64, "width": 64}, do_normalize=False).save_pretrained(tmp_path)
+    with pytest.raises(SourceError, match="does not resize, divide by 255 and normalise"):
+        load(f"transformers:{tmp_path}", RandomWeights(0))
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(SourceError, match="Can't load image processor"):
+        load(f"transformers:{tmp_path}", RandomWeights(0))
+
+
+def test_without_a_network_pretrained_weights_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no network here")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    with pytest.raises(
+        SourceError, match=r"^torchvision:swin_t: its weights cannot be had; give --checkpoint.*no network"
+    ):
+        load("torchvision:swin_t", Pretrained())
+
+
+def test_libraries_are_imported_when_they_are_asked_for_not_before() -> None:
+    script = "import sys, models.sources; print({'timm', 'torchvision', 'transformers'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
