@@ -30,7 +30,7 @@ demo: $(READY) $(ARTIFACTS)
 # The directory is removed first: an export never overwrites a version.
 artifacts/digits/%/1/manifest.json: examples/digits/configs/%.json examples/digits/checkpoints/%.safetensors $(EXPORT_SOURCES) | $(READY)
 	rm -rf artifacts/digits/$*/1
-	$(PYTHON) export/to_onnx.py posbake:$< --checkpoint $(word 2,$^) --version 1 --output artifacts
+	$(PYTHON) export/to_onnx.py posbake:$< --checkpoint $(word 2,$^) --version 1 --output artifacts --quiet
 
 test: $(READY)
 	$(PYTHON) -m pytest

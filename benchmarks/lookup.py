@@ -51,6 +51,12 @@ def flat_gather(q: Tensor, table: Tensor) -> Tensor:
     return products.index_select(2, FLAT).view(-1, PLACE.num_heads, TOKENS, TOKENS)
 
 
+def row_gather(q: Tensor, table: Tensor) -> Tensor:
+    """Products over buckets, images and heads last; one gather of rows with a constant index."""
+    products = (q @ table).flatten(2).flatten(0, 1).T  # [N·R, B·H]
+    return products.index_select(0, FLAT).T.reshape(-1, PLACE.num_heads, TOKENS, TOKENS)
+
+
 def gather_elements(q: Tensor, table: Tensor) -> Tensor:
     """Products over buckets; a gather along the last axis, its index expanded to batch and heads."""
     products = q @ table
@@ -94,7 +100,7 @@ def dense_values(attention: Tensor, table: Tensor) -> Tensor:
 
 TERMS = {
     "scores, on keys": (
-        (flat_gather, gather_elements, one_hot_product, dense_table),
+        (flat_gather, row_gather, gather_elements, one_hot_product, dense_table),
         torch.randn(1, PLACE.head_dim, COUNT),
         (PLACE.num_heads, TOKENS, PLACE.head_dim),
     ),

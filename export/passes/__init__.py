@@ -7,6 +7,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from export.passes.fold_constants import FoldConstants
+from export.passes.lay_out_constants import LayOutConstants
 
 
 def run_passes(model: ir.Model) -> None:
@@ -14,6 +15,7 @@ def run_passes(model: ir.Model) -> None:
     ir.passes.Sequential(
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         FoldConstants(),
+        LayOutConstants(),
         common.DeduplicateHashedInitializersPass(size_limit=2**40),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
@@ -21,4 +23,4 @@ def run_passes(model: ir.Model) -> None:
     )(model)
 
 
-__all__ = ["FoldConstants", "run_passes"]
+__all__ = ["FoldConstants", "LayOutConstants", "run_passes"]

@@ -82,6 +82,18 @@ def test_a_constant_that_others_use_keeps_its_name_and_value() -> None:
     np.testing.assert_allclose(run(model, IMAGE), IMAGE, atol=1e-6)
 
 
+def test_a_folded_transposition_is_laid_out_anew() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["attention.table"], ["transposed"], perm=[1, 0]),
+        helper.make_node("MatMul", ["image", "transposed"], ["logits"]),
+    ]
+    model = model_of(nodes, {"attention.table": TABLE}, "logits", ["batch", 3000])
+    before = run(model, IMAGE)
+    run_passes(model)  # the passes that follow take the bytes as they lie
+    np.testing.assert_array_equal(run(model, IMAGE), before)
+    assert [node.op_type for node in model.graph] == ["MatMul"]
+
+
 def test_keep_what_depends_on_the_image() -> None:
     nodes = [helper.make_node("Neg", ["image"], ["negated"]), helper.make_node("Abs", ["negated"], ["logits"])]
     model = model_of(nodes, {}, "logits", ["batch", 4])

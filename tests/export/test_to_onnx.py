@@ -174,6 +174,28 @@ def test_another_image_size_is_exported_with_its_own_preparation(tmp_path: Path)
     assert (manifest.input.height, manifest.input.width) == manifest.preprocess.size == (48, 40)
 
 
+def test_a_trained_network_at_another_size_is_resampled_and_the_manifest_says_so(tmp_path: Path) -> None:
+    checkpoint = str(CHECKPOINTS / "learned.safetensors")
+    arguments = [LEARNED, "--checkpoint", checkpoint, "--image-size", "40", "--output", str(tmp_path), "--quiet"]
+    assert main(arguments) == 0
+    manifest = read_artifact(tmp_path / "digits" / "learned" / "1").manifest
+    assert manifest.resampled == ("position embedding from 8×8 to 10×10 tokens, bicubic with antialiasing",)
+    assert manifest.accuracy is None  # it was measured at another size
+    assert manifest.parity.max_rel_error <= 1e-5
+
+
+def test_a_timm_network_is_exported_with_what_timm_knows_of_it(tmp_path: Path) -> None:
+    source = ["timm:deit_tiny_patch16_224", "--random-weights", "0", "--batch", "2:3"]
+    assert main([*source, "--output", str(tmp_path), "--quiet"]) == 0
+    artifact = read_artifact(tmp_path / "deit_tiny_patch16_224" / "learned" / "1")
+    manifest = artifact.manifest
+    assert (manifest.source.name, manifest.encoding) == ("timm:deit_tiny_patch16_224", "learned")
+    assert (manifest.preprocess.resize, manifest.preprocess.crop) == (248, (224, 224))
+    assert "tench" in artifact.labels[0]
+    assert "timm" in manifest.tools
+    assert (manifest.graph.constant_only_nodes, manifest.graph.table_gathers) == (0, 0)
+
+
 def test_no_module_of_export_hides_a_library() -> None:
     """`python export/to_onnx.py` puts export/ first on the path: its modules are found before anything of that name."""
     taken = sys.stdlib_module_names | {name for name in packages_distributions() if name != "export"}

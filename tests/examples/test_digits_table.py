@@ -1,0 +1,50 @@
+"""The shipped table is what the shipped checkpoints say, and its shifted images are moved as it says."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from examples.digits import table
+from examples.digits.table import BEGIN, END, PAPER, READMES, shift, write_table
+from tests.conftest import DIGITS, VARIANTS
+
+
+def test_the_shipped_table_is_what_the_shipped_checkpoints_say() -> None:
+    tables = [readme.read_text().split(BEGIN)[1].split(END)[0] for readme in READMES]
+    assert tables[0] == tables[1]
+    for variant in VARIANTS:
+        with safe_open(DIGITS / "checkpoints" / f"{variant}.safetensors", framework="pt") as checkpoint:
+            metadata = checkpoint.metadata()
+        accuracy, training = json.loads(metadata["accuracy"]), json.loads(metadata["training"])
+        row = next(line for line in tables[0].splitlines() if line.startswith(f"| `{variant}` |"))
+        assert f"| `{variant}` | {accuracy['top1']:.1%} |" in row
+        assert f"| {training['parameters']:,} |" in row
+        assert row.endswith(f"| {training['seconds']:.0f} |")
+
+
+@pytest.mark.parametrize(("down", "across"), [(1, 0), (-1, 0), (0, 2), (0, -2)])
+def test_a_shifted_image_keeps_what_stays_inside_and_gets_paper(down: int, across: int) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+    expected = np.full_like(images, PAPER)
+    for y in range(32):
+        for x in range(32):
+            v, u = y - 4 * down, x - 4 * across
+            if 0 <= v < 32 and 0 <= u < 32:
+                expected[:, y, x] = images[:, v, u]
+    assert np.array_equal(shift(images, down, across), expected)
+
+
+def test_writing_the_table_leaves_the_rest_of_a_page_alone(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path_factory.mktemp("page") / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    monkeypatch.setattr(table, "READMES", (page,))
+    write_table(["| row |"])
+    text = page.read_text()
+    assert text.startswith(f"before\n{BEGIN}\n| variant |")
+    assert "\n| row |\n" in text
+    assert text.endswith(f"{END}\nafter\n")
+    assert "old" not in text
