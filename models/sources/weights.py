@@ -14,7 +14,7 @@ from artifact import Accuracy
 from models.encodings import Encoding
 from models.sources.base import SourceError
 
-CONFIGURATION = "Check the configuration's encoding and sizes; position tables of another resolution are not resampled"
+CONFIGURATION = "Check that the configuration has the encoding and sizes of training; --image-size changes them later"
 """What to do about a checkpoint that does not fit a configuration."""
 
 _NAMED = 3  # how many keys an error names
