@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from models.sources import cream, posbake, timm, torchvision, transformers
+from models.sources import cream, posbake, python, timm, torchvision, transformers
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
 
 SOURCES: dict[str, Callable[[str, Weights, Overrides], Loaded]] = {
     "cream": cream.load,
     "posbake": posbake.load,
+    "python": python.load,
     "timm": timm.load,
     "torchvision": torchvision.load,
     "transformers": transformers.load,

@@ -14,7 +14,10 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights from a `.safetensors` file, or from a `.pth` or `.pt` that holds tensors only."""
+    """Weights from a `.safetensors` file, or from a `.pth` or `.pt` that holds tensors only.
+
+    For `transformers:` it may be a folder that transformers saved: `config.json` and `.safetensors` files.
+    """
 
     path: Path
 
@@ -41,6 +44,7 @@ class Overrides:
     image_size: tuple[int, int] | None = None  # (height, width) in pixels
     window_size: int | None = None  # in tokens
     config: Path | None = None  # the sizes of cream:custom, which has no configuration of its own
+    num_classes: int | None = None  # of the head that a network without one is given; others keep theirs
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Loaded:
         variant: the variant's name, if the source has one.
         accuracy: what its weights were measured to reach, if they were and nothing was overridden.
         resampled: a sentence for each kind of position table that was brought to another size.
+        not_rehosted: why `network` is the library's own module, one clause; None if it is ours.
     """
 
     network: nn.Module
@@ -68,3 +73,4 @@ class Loaded:
     variant: str | None
     accuracy: Accuracy | None
     resampled: tuple[str, ...] = ()
+    not_rehosted: str | None = None

@@ -1,6 +1,6 @@
 """From a network that another library built to the same network in ours: which it is, its weights, its size."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from artifact import Preprocess
 from models.build import build_network
 from models.config import SwinConfig, ViTConfig
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
-from models.sources.families import RESIZERS, Family, Rehosted, State
+from models.sources.families import RESIZERS, Family, Rehosted, State, keep_keys
 from models.sources.preprocessing import at_size
 from models.sources.weights import check_fit, first_few, load_strictly, randomise, read_checkpoint
 
@@ -41,15 +41,33 @@ class Found:
     loading: Mapping[str, Any] | None = None
 
 
-def rehost(found: Found, families: Iterable[Family], weights: Weights, overrides: Overrides) -> Loaded:
+@dataclass(frozen=True)
+class NotRehosted:
+    """No family takes a network: `reason` says why, one clause."""
+
+    reason: str
+
+
+def recognise(found: Found, families: Iterable[Family]) -> Rehosted | NotRehosted:
+    """Return what the library's network is in ours, or why it is nothing there."""
+    for family in families:
+        try:
+            rehosted = family(found.model, found.preprocess.size)
+        except SourceError as error:
+            return NotRehosted(str(error))
+        if rehosted is not None:
+            return rehosted
+    return NotRehosted(f"no family here knows {type(found.model).__name__}")
+
+
+def rehost(found: Found, rehosted: Rehosted, weights: Weights, overrides: Overrides) -> Loaded:
     """Return our network for the library's.
 
     A checkpoint may have another number of classes than the name stands for: it was trained for another task.
 
     Raises:
-        SourceError: no family takes it, the weights or sizes do not fit.
+        SourceError: the weights or sizes do not fit.
     """
-    rehosted = _recognise(found, families)
     trained, state = rehosted.config, None
     if not isinstance(weights, RandomWeights):
         state = rehosted.map_state(_library_state(found, rehosted, weights))
@@ -83,25 +101,11 @@ def rehost(found: Found, families: Iterable[Family], weights: Weights, overrides
     )
 
 
-def _recognise(found: Found, families: Iterable[Family]) -> Rehosted:
-    for family in families:
-        try:
-            rehosted = family(found.model, found.preprocess.size)
-        except SourceError as error:
-            raise SourceError(f"{found.source} is not re-hosted: {error}") from error
-        if rehosted is not None:
-            return rehosted
-    raise SourceError(
-        f"{found.source} is not re-hosted; no family here knows {type(found.model).__name__}. "
-        "README.md lists those that are"
-    )
-
-
 def _library_state(found: Found, rehosted: Rehosted, weights: Checkpoint | Pretrained) -> State:
     """Return weights under the library's keys, every one of them there."""
     expected = rehosted.adopt(found.model.state_dict())
     if found.loading is not None:
-        _check_loading(found.source, found.loading, rehosted)
+        check_loading(found.source, found.loading, rehosted.adopt)
     if found.loading is not None or isinstance(weights, Pretrained):
         return expected
     state = rehosted.adopt(read_checkpoint(weights.path)[0])
@@ -115,11 +119,16 @@ def _library_state(found: Found, rehosted: Rehosted, weights: Checkpoint | Pretr
     return state
 
 
-def _check_loading(source: str, loading: Mapping[str, Any], rehosted: Rehosted) -> None:
+def check_loading(source: str, loading: Mapping[str, Any], adopt: Callable[[State], State] = keep_keys) -> None:
+    """Check what transformers says of loading weights; `adopt` drops keys that need not be there.
+
+    Raises:
+        SourceError: a key was missing or unexpected, or a shape differed; the first few are named.
+    """
     nothing = torch.empty(0)
     keys = {
         "missing": sorted(loading["missing_keys"]),
-        "unexpected": sorted(rehosted.adopt(dict.fromkeys(loading["unexpected_keys"], nothing))),
+        "unexpected": sorted(adopt(dict.fromkeys(loading["unexpected_keys"], nothing))),
         "of another shape": sorted(key for key, *_ in loading["mismatched_keys"]),
     }
     wrong = "; ".join(f"{what}: {first_few(found)}" for what, found in keys.items() if found)

@@ -1,4 +1,7 @@
-"""`timm:<name>`: a network of timm, re-hosted. Checkpoints have timm's keys, or those of the authors' repository."""
+"""`timm:<name>`: a network of timm, re-hosted where a family takes it, else timm's own module.
+
+Checkpoints have timm's keys, or others that timm's own conversion (or the family's) takes, as those of the authors.
+"""
 
 import math
 from typing import Any
@@ -7,25 +10,39 @@ import torch
 from torch import nn
 
 from artifact import Preprocess
-from models.sources.base import Loaded, Overrides, Pretrained, SourceError, Weights
+from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
 from models.sources.families import TIMM
-from models.sources.rehosting import Found, rehost
+from models.sources.rehosting import Found, NotRehosted, recognise, rehost
+from models.sources.timm_native import classes_in, load_timm
+from models.sources.weights import read_checkpoint
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
-    """Build a network as timm does, and give ours its weights.
+    """Build a network as timm does, and give ours its weights, or return timm's where ours differs.
 
     Raises:
         SourceError: see `models.sources.load_source`.
     """
     source = f"timm:{name}"
     model = build(name, pretrained=isinstance(weights, Pretrained))
-    found = Found(source, f"timm:{name.rpartition('/')[2]}", model, _preprocess(source, model), _labels(model))
-    return rehost(found, TIMM, weights, overrides)
+    head: dict[str, Any] = {}
+    if getattr(model, "num_classes", None) == 0:
+        head = {"num_classes": _classes_for(source, model, weights, overrides)}
+        model = build(name, pretrained=False, **head)
+    labels = None if head else _labels(model)  # a head of the user's has the user's classes
+    found = Found(source, f"timm:{name.rpartition('/')[2]}", model, _preprocess(source, model), labels)
+    rehosted = recognise(found, TIMM)
+    if not isinstance(rehosted, NotRehosted):
+        return rehost(found, rehosted, weights, overrides)
+
+    def on_cpu(**options: Any) -> nn.Module:  # noqa: ANN401 -- timm's
+        return build(name, pretrained=False, device="cpu", **head | options)
+
+    return load_timm(found, on_cpu, rehosted.reason, weights, overrides)
 
 
-def build(name: str, *, pretrained: bool) -> nn.Module:
-    """Return timm's module, with its weights if `pretrained`, else on the meta device.
+def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401
+    """Return timm's module, with its weights on the CPU if `pretrained`, else fresh on `device`.
 
     Raises:
         SourceError: timm has no such network, or cannot get its weights.
@@ -33,12 +50,33 @@ def build(name: str, *, pretrained: bool) -> nn.Module:
     import timm  # takes seconds: only when asked for
 
     try:
-        with torch.device("cpu" if pretrained else "meta"):
-            model: nn.Module = timm.create_model(name, pretrained=pretrained)
+        with torch.device("cpu" if pretrained else device):
+            model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except (OSError, RuntimeError, ValueError) as error:
         what = "its weights cannot be had; give --checkpoint FILE" if pretrained else "timm cannot build it"
         raise SourceError(f"timm:{name}: {what}: {str(error).partition(chr(10))[0]}") from error
     return model
+
+
+def _classes_for(source: str, model: nn.Module, weights: Weights, overrides: Overrides) -> int:
+    """Return how many classes the head shall have that timm leaves out.
+
+    Raises:
+        SourceError: nothing says how many, or nothing says what its weights are.
+    """
+    classes = None
+    match weights:
+        case Checkpoint(path):
+            classes = classes_in(read_checkpoint(path)[0], model)
+        case RandomWeights():
+            classes = overrides.num_classes
+    if classes is None:
+        raise SourceError(
+            f"{source}: {type(model).__name__} has no classification head there; give --checkpoint FILE of one "
+            "fine-tuned to classify, or --random-weights SEED with --labels FILE, or "
+            "python:PACKAGE.MODULE:FUNCTION that returns it with a head of yours"
+        )
+    return classes
 
 
 def _preprocess(source: str, model: nn.Module) -> Preprocess:

@@ -1,31 +1,33 @@
-"""`transformers:<id or local folder>`: a network of Hugging Face transformers, re-hosted.
+"""`transformers:<id or local folder>`: a network of Hugging Face transformers, re-hosted where a family takes it.
 
 The folder needs `config.json` and `preprocessor_config.json`. transformers renames keys when it reads a checkpoint, so
 it does the reading here too: errors name its module's keys, which may differ from those of an older file.
+
+A checkpoint that is a folder brings its own `config.json`, and its own preparation if it has one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from artifact import Preprocess
-from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, SourceError, Weights
+from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.drawing import seeded
 from models.sources.families import TRANSFORMERS
-from models.sources.rehosting import Found, rehost
+from models.sources.native import Native, finish, one_line, other_classes, randomise_native
+from models.sources.processors import pair, preprocess_of
+from models.sources.rehosting import HEADS, Found, NotRehosted, check_loading, recognise, rehost
 from models.sources.weights import read_checkpoint
 
-INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-"""By the numbers that Pillow gave them, which image processors use."""
-
 _PARTS_OF_AN_ID = 2
+_PROCESSOR = "preprocessor_config.json"
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
-    """Build a network as transformers does, and give ours its weights.
+    """Build a network as transformers does, and give ours its weights, or return transformers' where ours differs.
 
     Raises:
         SourceError: see `models.sources.load_source`.
@@ -39,28 +41,68 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     path = str(folder) if folder.is_dir() else name
     with _quietly(source):
         config = _library().AutoConfig.from_pretrained(path, trust_remote_code=False)
-        processor = _library().AutoImageProcessor.from_pretrained(path, trust_remote_code=False)
+        _check_classifies(source, config)
+        prepared = path
+        if isinstance(weights, Checkpoint) and weights.path.is_dir():
+            config = _config_of(source, config, weights.path)
+            prepared = str(weights.path) if (weights.path / _PROCESSOR).is_file() else path
+        processor = _library().AutoImageProcessor.from_pretrained(prepared, trust_remote_code=False)
         model, info = _build(path, config, weights)
-    preprocess, image_size = _preprocess(source, processor), getattr(config, "image_size", None)
-    if image_size is not None and preprocess.size != _pair(image_size):
-        raise SourceError(
-            f"{source}: its image processor yields {preprocess.size}, its network takes {_pair(image_size)}; "
-            "correct preprocessor_config.json"
-        )
     found = Found(
         source,
         f"transformers:{folder.resolve().name}",
         model,
-        preprocess,
+        preprocess_of(source, processor),
         _labels(config),
         loading=info,
     )
-    return rehost(found, TRANSFORMERS, weights, overrides)
+    rehosted = recognise(found, TRANSFORMERS)
+    if isinstance(rehosted, NotRehosted):
+        return _native(found, config, rehosted.reason, weights, overrides)
+    image_size = getattr(config, "image_size", None)
+    if image_size is not None and found.preprocess.size != pair(image_size):
+        raise SourceError(
+            f"{source}: its image processor yields {found.preprocess.size}, its network takes {pair(image_size)}; "
+            f"correct {_PROCESSOR}"
+        )
+    return rehost(found, rehosted, weights, overrides)
+
+
+def _native(found: Found, config: Any, reason: str, weights: Weights, overrides: Overrides) -> Loaded:  # noqa: ANN401
+    """Return transformers' module. With weights it is as trained: it takes another size by itself, or it does not.
+
+    Raises:
+        SourceError: weights or sizes do not fit.
+    """
+    size = overrides.image_size or found.preprocess.size
+    if isinstance(weights, RandomWeights):
+        with _quietly(found.source), seeded(weights.seed):
+            network = _auto().from_config(_at_sizes(found.source, config, overrides))
+        randomise_native(found.source, network, weights.seed, size)
+    else:
+        if overrides.window_size is not None:
+            raise SourceError(
+                f"{found.source}: transformers does not bring weights to another window; leave out --window-size"
+            )
+        assert found.loading is not None
+        check_loading(found.source, found.loading)
+        network = found.model
+    return finish(Native(found.source, found.shown, network, found.preprocess, size, found.labels, reason))
+
+
+def _at_sizes(source: str, config: Any, overrides: Overrides) -> Any:  # noqa: ANN401 -- theirs
+    if overrides.image_size is not None and getattr(config, "image_size", None) is not None:
+        height, width = overrides.image_size
+        config.image_size = height if height == width else (height, width)
+    if overrides.window_size is not None:
+        if not isinstance(getattr(config, "window_size", None), int):
+            raise SourceError(f"{source}: its configuration has no window_size; leave out --window-size")
+        config.window_size = overrides.window_size
+    return config
 
 
 def _build(name: str, config: Any, weights: Weights) -> tuple[nn.Module, dict[str, Any] | None]:  # noqa: ANN401 -- theirs
     """Return transformers' module and what it says of loading its weights; without weights, on the meta device."""
-    auto = _library().AutoModelForImageClassification
     strictly: dict[str, Any] = {
         "output_loading_info": True,
         "ignore_mismatched_sizes": True,  # so that they are reported to us
@@ -68,16 +110,59 @@ def _build(name: str, config: Any, weights: Weights) -> tuple[nn.Module, dict[st
         "trust_remote_code": False,
     }
     match weights:
+        case Checkpoint(path) if path.is_dir():
+            model, info = _auto().from_pretrained(str(path), config=config, use_safetensors=True, **strictly)
         case Checkpoint(path):
+            state = read_checkpoint(path)[0]
             with torch.device("meta"):
-                kind = type(auto.from_config(config))
-            model, info = kind.from_pretrained(None, config=config, state_dict=read_checkpoint(path)[0], **strictly)
+                model = _auto().from_config(config)
+            classes = _classes(state, model)
+            if classes is not None:
+                config.num_labels = classes
+            model, info = type(model).from_pretrained(None, config=config, state_dict=state, **strictly)
         case Pretrained():
-            model, info = auto.from_pretrained(name, **strictly)
+            model, info = _auto().from_pretrained(name, **strictly)
         case _:
             with torch.device("meta"):
-                model, info = auto.from_config(config), None
+                model, info = _auto().from_config(config), None
     return model, info
+
+
+def _classes(state: dict[str, Tensor], model: Any) -> int | None:  # noqa: ANN401 -- theirs
+    heads = {
+        key: tensor
+        for key, tensor in model.state_dict().items()
+        if any(head in key for head in HEADS) and tensor.shape[:1] == (model.config.num_labels,)
+    }
+    return other_classes(state, heads, model.config.num_labels)
+
+
+def _config_of(source: str, config: Any, folder: Path) -> Any:  # noqa: ANN401 -- theirs
+    """Return the configuration in a checkpoint's folder, which must be of the source's architecture."""
+    if not (folder / "config.json").is_file():
+        raise SourceError(f"--checkpoint {folder} has no config.json; give a folder that transformers saved, or a file")
+    theirs = _library().AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    if theirs.model_type != config.model_type:
+        raise SourceError(f"--checkpoint {folder} holds a {theirs.model_type}, and {source} is a {config.model_type}")
+    return theirs
+
+
+def _check_classifies(source: str, config: Any) -> None:  # noqa: ANN401 -- theirs
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        raise SourceError(
+            f"{source}: transformers has no image classification for {config.model_type}; give "
+            "python:PACKAGE.MODULE:FUNCTION that returns its features with a head of yours"
+        )
+    classes = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING[type(config)]
+    if isinstance(classes, tuple) and not config.architectures:
+        known = ", ".join(kind.__name__ for kind in classes if kind is not None)
+        raise SourceError(f'{source}: config.json does not say which of {known} it is; add "architectures": [name]')
+
+
+def _auto() -> Any:  # noqa: ANN401 -- theirs
+    return _library().AutoModelForImageClassification
 
 
 def _library() -> Any:  # noqa: ANN401 -- half of it has no types
@@ -99,34 +184,14 @@ def _quietly(source: str) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise SourceError(f"{source}: transformers cannot load it: {str(error).partition(chr(10))[0]}") from error
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{source}: transformers cannot load it: {one_line(error)}") from error
     finally:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _preprocess(source: str, processor: Any) -> Preprocess:  # noqa: ANN401 -- theirs
-    does = {name for name in ("do_resize", "do_rescale", "do_normalize") if getattr(processor, name, False)}
-    size, interpolation = processor.size, INTERPOLATIONS.get(int(processor.resample))
-    crop = processor.crop_size if getattr(processor, "do_center_crop", False) else None
-    resize = size.shortest_edge or ((size.height, size.width) if size.height and size.width else None)
-    if len(does) < 3 or abs(processor.rescale_factor * 255 - 1) > 1e-6 or interpolation is None or resize is None:
-        raise SourceError(f"{source}: its image processor does not resize, divide by 255 and normalise as is done here")
-    return Preprocess.model_validate(
-        {
-            "resize": resize,
-            "crop": None if crop is None else (crop.height, crop.width),
-            "interpolation": interpolation,
-            "mean": tuple(processor.image_mean),
-            "std": tuple(processor.image_std),
-        }
-    )
-
-
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def _labels(config: Any) -> tuple[str, ...] | None:  # noqa: ANN401 -- theirs

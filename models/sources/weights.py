@@ -28,6 +28,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         SourceError: the file is missing, damaged, of another kind, or holds more than tensors.
     """
+    if path.is_dir():
+        raise SourceError(
+            f"{path} is a folder, which only transformers: takes; give --checkpoint the .safetensors or .pth file in it"
+        )
     if not path.is_file():
         raise SourceError(f"no checkpoint at {path}; give --checkpoint an existing .safetensors or .pth file")
     if path.suffix == ".safetensors":

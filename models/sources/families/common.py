@@ -28,7 +28,7 @@ def refuse(model: nn.Module, exotic: Mapping[str, bool]) -> None:
     """
     there = [name for name, present in exotic.items() if present]
     if there:
-        raise SourceError(f"{type(model).__name__} is not re-hosted, because it has {', '.join(there)}")
+        raise SourceError(f"this {type(model).__name__} has {', '.join(there)}")
 
 
 def rename(state: State, rules: Rules) -> dict[str, Tensor]:

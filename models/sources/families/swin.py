@@ -165,7 +165,7 @@ def from_transformers(model: nn.Module, image_size: tuple[int, int]) -> Rehosted
     windows = [min(grid, theirs.window_size) for grid in grids]
     if version == 1 and min(windows) < theirs.window_size:
         raise SourceError(f"its windows are larger than the last grid of {grids[-1]} tokens, where transformers fails")
-    trained = theirs.pretrained_window_sizes if version == 2 else [0] * len(grids)
+    trained = theirs.pretrained_window_sizes[: len(grids)] if version == 2 else [0] * len(grids)
     config = _config(
         model,
         version,

@@ -188,16 +188,13 @@ def test_wrong_keys_and_shapes_of_a_transformers_file_are_named(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("timm:resnet18", "timm:resnet18 is not re-hosted; no family here knows ResNet"),
-        ("timm:swinv2_cr_tiny_224", "is not re-hosted"),
         ("timm:swin_t", "timm cannot build it: Unknown model"),
-        ("torchvision:resnet18", "is not re-hosted"),
         ("torchvision:raft_small", "does not classify images"),
         ("torchvision:swin", "torchvision cannot build it: Unknown model"),
         ("transformers:./no/such/folder", "no such folder"),
     ],
 )
-def test_what_is_not_re_hosted_says_so(source: str, message: str) -> None:
+def test_what_is_no_network_for_images_says_so(source: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         load(source, RandomWeights(0))
 

@@ -63,9 +63,11 @@ def test_a_checkpoint_of_another_network_is_refused(distilled: nn.Module, tmp_pa
         load_source("timm:deit_tiny_patch16_224", checkpoint, Overrides())
 
 
-def test_what_is_not_rehosted_says_why(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"eva02_tiny_patch14_224 is not re-hosted: .* an MLP of its own"):
-        load_source("timm:eva02_tiny_patch14_224", Checkpoint(tmp_path / "none.pth"), Overrides())
+def test_what_a_family_refuses_stays_timms_and_says_why() -> None:
+    loaded = load_source("timm:eva02_tiny_patch14_224", RandomWeights(0), Overrides(num_classes=3))
+    assert (loaded.architecture, loaded.encoding, loaded.num_classes) == ("Eva", "native", 3)
+    assert loaded.not_rehosted is not None
+    assert "an MLP of its own" in loaded.not_rehosted
 
 
 def beit_folder(folder: Path) -> BeitForImageClassification:

@@ -1,0 +1,190 @@
+"""`python:` takes what the user's function returns, or says what is wrong with it and what would be right."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from models.sources import Checkpoint, Overrides, Pretrained, RandomWeights, SourceError, load_source
+from models.sources.base import Weights
+from tests.models.sources.libraries import logits_of
+
+PREPARATION = '{"resize": 36, "crop": (32, 32), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}'
+NETWORKS = f"""
+import torch
+from torch import nn
+from mine.layers import Pool
+from artifact import Preprocess
+
+PREPARATION = {PREPARATION}
+
+def network():
+    return nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), Pool(), nn.Linear(8, 5)).eval()
+
+def good():
+    return network(), PREPARATION
+
+def checked():
+    return network(), Preprocess.model_validate(PREPARATION)
+
+def bare():
+    return network()
+
+def training():
+    whole = network()
+    whole[1].train()
+    return whole, PREPARATION
+
+def raising():
+    raise LookupError("no such layer")
+
+def text():
+    return "network"
+
+def incomplete():
+    return network(), {{"resize": 36, "crop": (32, 32)}}
+
+def features():
+    return network()[:1].eval(), PREPARATION
+
+def dinov3():
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+    config = DINOv3ViTConfig(image_size=32, patch_size=8, hidden_size=48, intermediate_size=96,
+                             num_hidden_layers=2, num_attention_heads=3)
+    return Classifier(DINOv3ViTModel(config), 48).eval(), PREPARATION
+
+def sam():
+    from transformers import SamVisionConfig, SamVisionModel
+    config = SamVisionConfig(image_size=32, patch_size=8, hidden_size=48, output_channels=16, num_hidden_layers=2,
+                             num_attention_heads=3, mlp_dim=96, global_attn_indexes=[1], window_size=2)
+    return Classifier(SamVisionModel(config), 16).eval(), PREPARATION
+
+def transformers_own():
+    from transformers import ViTConfig, ViTForImageClassification
+    config = ViTConfig(image_size=32, patch_size=8, hidden_size=48, intermediate_size=96, num_hidden_layers=1,
+                       num_attention_heads=3, num_labels=4)
+    return ViTForImageClassification(config).eval(), PREPARATION
+
+class Classifier(nn.Module):
+    def __init__(self, backbone, width):
+        super().__init__()
+        self.backbone, self.head = backbone, nn.Linear(width, 6)
+
+    def forward(self, images):
+        features = self.backbone(images).last_hidden_state
+        return self.head(features.mean(1) if features.ndim == 3 else features.mean((2, 3)))
+"""
+LAYERS = """
+from torch import nn
+
+class Pool(nn.Module):
+    def forward(self, images):
+        return images.mean((2, 3))
+"""
+
+
+@pytest.fixture(autouse=True)
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run in a directory that holds the package `mine`, and forget it afterwards."""
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "networks.py").write_text(NETWORKS)
+    (package / "layers.py").write_text(LAYERS)
+    (package / "broken.py").write_text("import no_such_library\n")
+    (package / "wrong.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    yield package
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
+        del sys.modules[name]
+
+
+def load(function: str, weights: Weights, overrides: Overrides | None = None) -> torch.nn.Module:
+    return load_source(f"python:{function}", weights, overrides or Overrides()).network
+
+
+def images(height: int = 32, width: int = 32) -> Tensor:
+    return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("function", ["good", "checked"])
+def test_a_network_of_the_users_is_loaded_as_it_is(function: str) -> None:
+    path = list(sys.path)
+    loaded = load_source(f"python:mine.networks:{function}", Pretrained(), Overrides())
+    assert sys.path == path
+    assert (loaded.name, loaded.architecture) == (f"python:mine.networks:{function}", "Sequential")
+    assert (loaded.encoding, loaded.not_rehosted) == ("native", "it is your own")
+    assert (loaded.num_classes, loaded.image_size, loaded.labels) == (5, (32, 32), None)
+    assert (loaded.preprocess.resize, loaded.preprocess.std) == (36, (0.25, 0.25, 0.25))
+
+
+def test_a_checkpoint_is_loaded_strictly(tmp_path: Path) -> None:
+    theirs = load("mine.networks:good", RandomWeights(3))
+    save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
+    ours = load("mine.networks:good", Checkpoint(tmp_path / "weights.safetensors"))
+    assert torch.equal(logits_of(ours, images()), logits_of(theirs, images()))
+    save_file({f"net.{key}": tensor for key, tensor in theirs.state_dict().items()}, tmp_path / "weights.safetensors")
+    with pytest.raises(SourceError, match=r"missing: 0\.weight.*; unexpected: net\.0.*Check that the function builds"):
+        load("mine.networks:good", Checkpoint(tmp_path / "weights.safetensors"))
+
+
+def test_random_weights_follow_their_seed() -> None:
+    first, again, other = (logits_of(load("mine.networks:good", RandomWeights(seed)), images()) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(("function", "classes"), [("dinov3", 6), ("sam", 6), ("transformers_own", 4)])
+def test_networks_of_transformers_with_a_head_of_ones_own(function: str, classes: int) -> None:
+    network = load(f"mine.networks:{function}", RandomWeights(0))
+    logits = logits_of(network, images())
+    assert logits.shape == (2, classes)
+    assert logits.isfinite().all()
+    positions = [p for name, p in network.named_parameters() if "pos" in name]
+    with torch.no_grad():
+        for position in positions:
+            position.zero_()
+    changed = not torch.allclose(logits_of(network, images()), logits, rtol=1e-3)
+    assert changed == bool(positions) == (function != "dinov3")  # whose rotation is computed, not learned
+
+
+def test_another_image_size_is_what_the_network_takes() -> None:
+    loaded = load_source("python:mine.networks:good", Pretrained(), Overrides((64, 48)))
+    assert loaded.image_size == loaded.preprocess.size == (64, 48)
+    with pytest.raises(SourceError, match=r"does not run on normalised images of 64×48: ValueError"):
+        load("mine.networks:transformers_own", Pretrained(), Overrides((64, 48)))
+    with pytest.raises(SourceError, match=r"build it so in the function"):
+        load("mine.networks:good", Pretrained(), Overrides(window_size=4))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("mine.networks", r"expected python:PACKAGE\.MODULE:FUNCTION"),
+        ("../mine:good", r"expected python:PACKAGE\.MODULE:FUNCTION"),
+        ("mine.network:good", r"no module mine\.network, seen from /.*; run from the directory that holds it"),
+        ("yours.networks:good", r"no module yours, seen from /"),
+        ("mine.broken:good", r"importing mine\.broken raises ModuleNotFoundError: No module named 'no_such_library'"),
+        ("mine.wrong:good", r"importing mine\.wrong raises ZeroDivisionError: division by zero"),
+        ("mine.networks:goood", r"has no function goood; it has network, good, checked"),
+        ("mine.networks:raising", r"the function raises LookupError: no such layer"),
+        ("mine.networks:text", r"returns str; expected \(network, preprocessing\)"),
+        ("mine.networks:bare", r"nothing says how images are prepared; return .*'interpolation': 'bicubic'"),
+        ("mine.networks:training", r"its 1 is in train mode; call \.eval\(\)"),
+        ("mine.networks:incomplete", r"interpolation: Field required; mean: Field required.*expected such as"),
+        ("mine.networks:features", r"returns float32 \[2, 8, 4, 4\] for 2 images"),
+    ],
+)
+def test_what_cannot_be_taken_says_what_would_be_right(function: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        load(function, Pretrained())
+
+
+def test_what_the_function_raised_stays_to_be_seen() -> None:
+    with pytest.raises(SourceError) as caught:
+        load("mine.networks:raising", Pretrained())
+    assert isinstance(caught.value.__cause__, LookupError)
