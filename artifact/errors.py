@@ -4,7 +4,7 @@ ArtifactError
 ├── ManifestError          manifest.json is missing, is not JSON, or breaks the schema
 │   └── UnknownFormatError     its format is not one this version reads
 ├── UnsafePathError        a listed file lies outside the artifact's directory
-├── FileMismatchError      a listed file is missing, or its size or SHA-256 differs
+├── FileMismatchError      a listed file is missing, its size or SHA-256 differs, or a file is not listed
 ├── LabelsError            labels.txt does not hold one label for each class
 └── VersionExistsError     the version to write is already there
 """
@@ -27,7 +27,7 @@ class UnsafePathError(ArtifactError):
 
 
 class FileMismatchError(ArtifactError):
-    """A file named by the manifest is missing, or its size or SHA-256 differs."""
+    """A file named by the manifest is missing, or its size or SHA-256 differs; or the manifest does not name a file."""
 
 
 class LabelsError(ArtifactError):

@@ -17,6 +17,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+SignedShare = Annotated[float, Field(ge=-1, le=1)]
 Triple = tuple[float, float, float]
 
 
@@ -29,7 +30,9 @@ class Source(_Part):
 
     name: str = Field(description="What was given to the exporter, without directories: `posbake:learned.json`.")
     weights: Literal["checkpoint", "pretrained", "random"] = Field(description="How the network got its weights.")
-    sha256: Sha256 | None = Field(default=None, description="SHA-256 of the checkpoint file.")
+    sha256: Sha256 | None = Field(
+        default=None, description="SHA-256 of the checkpoint file; of a folder, that of `sha256sum` of its files."
+    )
     seed: int | None = Field(default=None, description="Seed of random weights.")
 
     @model_validator(mode="after")
@@ -128,6 +131,16 @@ class Graph(_Part):
     ops: dict[str, PositiveInt] = Field(description="nodes by operator")
     constant_only_nodes: Count = Field(description="nodes that could have been computed at export")
     table_gathers: Count = Field(description="Gather nodes that read from a constant")
+    operators: dict[str, tuple[Count, Count]] | None = Field(
+        default=None,
+        description="ATen operators of the network as torch traces it, and how many of each were left when all was "
+        "computed that does not depend on the image",
+    )
+    float32_nodes: dict[str, PositiveInt] | None = Field(
+        default=None,
+        description="nodes by operator that compute in float32 because half precision could not hold what they read or "
+        "yield; only in fp16 and bf16",
+    )
 
 
 class Baked(_Part):
@@ -140,15 +153,50 @@ class Baked(_Part):
     bytes: Count
 
 
+class Cosine(_Part):
+    """Of the angle between the graph's and the network's logits of an image, both taken as vectors."""
+
+    mean: SignedShare = Field(description="over the images")
+    min: SignedShare
+    limit: SignedShare = Field(description="on the mean")
+
+
+class Calibration(_Part):
+    """The images that a precision was compared on and, for int8, calibrated with."""
+
+    directory: str = Field(description="the last part of its name")
+    images: PositiveInt
+
+
 class Parity(_Part):
-    """How far the graph's logits are from the original network's, over random images."""
+    """How far the graph's logits are from the original network's, over random images or those of `calibration`.
+
+    A graph of another precision than fp32 is made from one in float32, which `tolerance` holds for; its own limits are
+    `cosine.limit` and `agreement_limit`.
+    """
 
     reference: str
     batches: tuple[PositiveInt, ...]
     max_abs_error: Measure
     max_rel_error: Measure = Field(description="max abs error over max abs logit")
+    batch_errors: tuple[Measure, ...] | None = Field(
+        default=None, description="max_rel_error of each of `batches`; absent where these are not random images"
+    )
     top1_agreement: Share
-    tolerance: Measure = Field(description="limit on max_rel_error")
+    tolerance: Measure = Field(description="limit on max_rel_error of the float32 graph")
+    float32_error: Measure | None = Field(
+        default=None,
+        description="max_rel_error of the float32 graph that this one was made from; absent, this one is that",
+    )
+    cosine: Cosine | None = Field(default=None, description="absent for fp32")
+    agreement_limit: Share | None = Field(default=None, description="limit on top1_agreement; absent for fp32")
+    runs: tuple[Literal["native", "emulated"], ...] | None = Field(
+        default=None,
+        description="native: the graph itself, in ONNX Runtime on the CPU; emulated: a copy that computes in float32 "
+        "and rounds the result of each half-precision node. Figures are the worse of both; absent for fp32, which is "
+        "native",
+    )
+    calibration: Calibration | None = Field(default=None, description="absent, the images were random")
 
 
 class Accuracy(_Part):
@@ -169,10 +217,17 @@ class Manifest(_Part):
     source: Source
     architecture: str
     encoding: str
+    not_rehosted: str | None = Field(
+        default=None,
+        description="why the network was baked by partial evaluation of the library's own module; absent, it was "
+        "re-hosted in an inference form",
+    )
     resampled: tuple[str, ...] = Field(
         default=(), description="what was brought to another resolution than that of training, and how"
     )
-    precision: Literal["fp32"]
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = Field(
+        description="int8: of the products with weights; everything else is float32 then"
+    )
     target: Literal["portable"]
     input: ImageInput
     output: LogitsOutput
@@ -192,6 +247,10 @@ class Manifest(_Part):
             raise ValueError(
                 f"preprocess yields {self.preprocess.size} pixels, input takes {(self.input.height, self.input.width)}"
             )
+        if (self.precision == "fp32") != (self.parity.cosine is None):
+            raise ValueError(f"parity.cosine belongs to every precision but fp32, this is {self.precision}")
+        if self.precision == "int8" and self.parity.calibration is None:
+            raise ValueError("int8 needs parity.calibration: its ranges come from images")
         for what, name in (("graph", GRAPH_NAME), ("labels", self.labels)):
             if name not in self.files:
                 raise ValueError(f"files does not list the {what}, {name}")

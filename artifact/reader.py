@@ -32,7 +32,8 @@ def read_artifact(path: Path) -> Artifact:
         ManifestError: manifest.json is missing, is not JSON or breaks the schema.
         UnknownFormatError: its format is not one this version reads.
         UnsafePathError: a listed file lies outside `path`, be it by `..`, an absolute path or a symbolic link.
-        FileMismatchError: a listed file is missing, or its size or SHA-256 differs.
+        FileMismatchError: a listed file is missing, its size or SHA-256 differs, or a file is there that is not listed:
+            the graph may refer to any file beside it.
         LabelsError: the number of labels is not the number of classes.
     """
     manifest = _read_manifest(path)
@@ -47,6 +48,7 @@ def read_artifact(path: Path) -> Artifact:
                 f"(SHA-256 {found.sha256[:12]}…, {found.size} bytes; expected {expected.sha256[:12]}…, "
                 f"{expected.size} bytes); export or copy the artifact again"
             )
+    _refuse_unlisted(path, manifest)
     return Artifact(path, manifest, _read_labels(path, manifest))
 
 
@@ -82,6 +84,16 @@ def _inside(path: Path, name: str) -> Path:
     if unsafe or not (path / name).resolve().is_relative_to(path.resolve()):
         raise UnsafePathError(f"{path}: file {name!r} lies outside the artifact; refuse it and find out who wrote it")
     return path / name
+
+
+def _refuse_unlisted(path: Path, manifest: Manifest) -> None:
+    for file in path.rglob("*"):
+        name = file.relative_to(path).as_posix()
+        is_directory = file.is_dir() and not file.is_symlink()
+        if not is_directory and name not in manifest.files and name != MANIFEST_NAME:
+            raise FileMismatchError(
+                f"{path}: {name} is not listed in {MANIFEST_NAME}, nothing vouches for it; remove it, or export again"
+            )
 
 
 def _read_labels(path: Path, manifest: Manifest) -> tuple[str, ...]:

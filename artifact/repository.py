@@ -22,7 +22,8 @@ class Location:
 def scan(repository: Path) -> list[Location]:
     """Return every directory at artifact depth, sorted by name, without opening any.
 
-    Hidden directories are left out: an export in progress or one that was killed lives in one.
+    Hidden directories are left out: an export in progress lives in one. If it ends without an artifact, it also removes
+    the directories it made for a new model or variant; where that happens during the scan, they are left out too.
 
     Raises:
         OSError: the repository is missing or cannot be listed.
@@ -30,17 +31,14 @@ def scan(repository: Path) -> list[Location]:
     return sorted(
         Location(model.name, variant.name, version.name, version)
         for model in _directories(repository)
-        for variant in _directories(model)
-        for version in _directories(variant)
+        for variant in _directories_if_there(model)
+        for version in _directories_if_there(variant)
     )
 
 
 def next_version(repository: Path, model: str, variant: str) -> int:
     """Return one more than the newest version there is, 1 if there is none."""
-    variant_directory = repository / model / variant
-    if not variant_directory.is_dir():
-        return 1
-    names = [directory.name for directory in _directories(variant_directory)]
+    names = [directory.name for directory in _directories_if_there(repository / model / variant)]
     return 1 + max((int(name) for name in names if is_version(name)), default=0)
 
 
@@ -51,3 +49,10 @@ def is_version(name: str) -> bool:
 
 def _directories(parent: Path) -> Iterator[Path]:
     return (child for child in parent.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _directories_if_there(parent: Path) -> list[Path]:
+    try:
+        return list(_directories(parent))
+    except FileNotFoundError:
+        return []

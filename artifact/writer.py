@@ -3,9 +3,8 @@
 Files are written to a hidden sibling of the version's directory, which is renamed at the end.
 """
 
+import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from artifact.errors import VersionExistsError
+from artifact.guard import guarded_directory
 from artifact.hashing import describe_file
 from artifact.manifest import FORMAT, GRAPH_NAME, LABELS_NAME, MANIFEST_NAME, Manifest
 from artifact.reader import read_artifact
 
 Draft = dict[str, Any]
 """A manifest's fields but for those the writer knows: format, model, variant, version, labels, files."""
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass
@@ -75,32 +77,25 @@ class Staging:
 def stage(repository: Path, model: str, variant: str, version: int) -> Iterator[Staging]:
     """Make room for a new artifact; without a `commit` inside the block, the repository is left as it was.
 
+    It is left as it was even by a process that is killed: see `artifact.guard`.
+
     Raises:
         VersionExistsError: the version is already there.
-        OSError: the repository cannot be written.
+        OSError: the repository cannot be written, or is full.
     """
     target = repository / model / variant / str(version)
     if target.exists():
         raise _exists(target)
-    created = _make_parents(target.parent)
     try:
-        directory = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=target.parent))
-        directory.chmod(0o755)  # mkdtemp lets only the owner in; the service may run as another user
-        try:
+        with guarded_directory(target.parent, f".{version}-") as directory:
             yield Staging(directory, target, model, variant, version)
-        finally:
-            shutil.rmtree(directory, ignore_errors=not directory.exists())
-    finally:
-        for parent in created:
-            if not any(parent.iterdir()):
-                parent.rmdir()
-
-
-def _make_parents(directory: Path) -> list[Path]:
-    """Create `directory` and return what was created, deepest first."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    return missing
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OSError(
+            f"no room to write {target}: {os.strerror(error.errno)}; "
+            "free some, raise the limit, or choose another --output"
+        ) from error
 
 
 def _rename_to_new(source: Path, target: Path) -> None:

@@ -48,6 +48,24 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_artifact(path)
 
 
+@pytest.mark.parametrize("name", ["model.onnx.data", ".hidden", "weights/model.data"])
+def test_a_file_that_is_not_listed_is_refused(tmp_path: Path, name: str) -> None:
+    path, _ = write(tmp_path)
+    (path / name).parent.mkdir(exist_ok=True)
+    (path / name).write_bytes(b"what the graph may refer to")
+    with pytest.raises(FileMismatchError, match=f"{name} is not listed"):
+        read_artifact(path)
+    edit(path, lambda manifest: manifest["files"].update({name: describe_file(path / name).model_dump()}))
+    assert name in read_artifact(path).manifest.files
+
+
+def test_a_linked_directory_is_refused_as_a_file_that_is_not_listed(tmp_path: Path) -> None:
+    path, _ = write(tmp_path)
+    (path / "elsewhere").symlink_to(tmp_path)
+    with pytest.raises(FileMismatchError, match="elsewhere is not listed"):
+        read_artifact(path)
+
+
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"cannot read manifest\.json: No such file"):
         read_artifact(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from artifact import next_version, scan
-from artifact.repository import is_version
+from artifact.repository import _directories, _directories_if_there, is_version
 from tests.artifact.drafts import write
 
 
@@ -22,6 +22,18 @@ def test_an_export_in_progress_is_not_seen(tmp_path: Path) -> None:
     (tmp_path / "pets" / "learned" / ".2-abc").mkdir()
     (tmp_path / ".git" / "objects" / "00").mkdir(parents=True)
     assert [str(location) for location in scan(tmp_path)] == ["pets/learned/1"]
+
+
+def test_a_directory_that_goes_away_during_the_scan_is_not_seen(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / "pets" / "gone"
+    path.mkdir()
+    found = _directories_if_there(tmp_path / "pets")
+    path.rmdir()
+    assert path in found
+    assert [list(_directories_if_there(variant)) for variant in found if variant == path] == [[]]
+    with pytest.raises(FileNotFoundError):
+        list(_directories(path))
 
 
 def test_a_missing_repository_is_an_error(tmp_path: Path) -> None:
