@@ -1,0 +1,63 @@
+"""`python export/audit.py MODEL.onnx`: list what is left to compute, stored twice, or not for TensorRT.
+
+From Python: `export.auditing.audit(model)`. Exit status 0: nothing to mend; 1: findings, or the file cannot be read;
+2: usage.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+CLEAN, FOUND = 0, 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    # These bring onnx, which takes a while: not before the usage is known to be right.
+    from rich.console import Console
+
+    from export.auditing import UnreadableModelError, audit, load_model, load_support
+    from export.auditing.report import print_audit
+
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # the audit itself says which types could not be inferred
+    try:
+        tensorrt = load_support().check_version(options.tensorrt) if options.tensorrt else None
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        result = audit(load_model(options.model), tensorrt=tensorrt)
+    except UnreadableModelError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return FOUND
+    if options.json:
+        found = result.model_dump(mode="json", exclude_none=True)
+        print(json.dumps({"model": str(options.model), "clean": result.clean, **found}, indent=2))  # noqa: T201
+    elif not options.quiet:
+        print_audit(result, str(options.model), Console())
+    return CLEAN if result.clean else FOUND
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="audit.py",
+        description="List what in an ONNX graph is left to compute, stored twice, or not for TensorRT. "
+        "Any file will do, whoever exported it.",
+        epilog="Exit status: 0 nothing to mend (information alone counts as nothing); 1 errors or warnings were found, "
+        "or the file cannot be read; 2 usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("model", metavar="MODEL.onnx", type=Path, help="the file; its external data beside it")
+    parser.add_argument(
+        "--tensorrt", metavar="MAJOR.MINOR", help="hold it against an older TensorRT than the support table's own"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print errors only; the exit status tells the rest")
+    parser.add_argument("--json", action="store_true", help="print all findings as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

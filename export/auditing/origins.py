@@ -1,0 +1,65 @@
+"""What the values of a graph are computed from.
+
+A value is constant (computed from stored numbers only), a size (computed from the sizes of tensors, and numbers), or
+data (depends on what is in the graph's inputs). Subgraphs count: what an If, Loop or Scan reads inside its bodies, it
+reads.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+import onnx_ir as ir
+
+from export.passes.values import RANDOM
+
+STANDARD = frozenset({"", "ai.onnx"})
+SIZES = frozenset({"Shape", "Size"})
+
+
+class Origin(IntEnum):
+    """What a value is computed from; of several inputs the greatest counts."""
+
+    CONSTANT = 0
+    SIZE = 1
+    DATA = 2
+
+
+def trace_origins(graph: ir.Graph, inputs: Origin, origins: dict[ir.Value, Origin]) -> None:
+    """Note the origin of every value of a graph; nodes stand in topological order, as ONNX asks."""
+    origins.update(dict.fromkeys(graph.inputs, inputs))
+    origins.update(dict.fromkeys(graph.initializers.values(), Origin.CONSTANT))
+    for node in graph:
+        origin = _origin(node, origins)
+        origins.update(dict.fromkeys(node.outputs, origin))
+        for body in _subgraphs(node):
+            trace_origins(body, origin, origins)
+
+
+def _origin(node: ir.Node, origins: dict[ir.Value, Origin]) -> Origin:
+    read = [value for value in node.inputs if value is not None]
+    random = _is_random(node)
+    for body in _subgraphs(node):
+        random = random or any(map(_is_random, body.all_nodes()))
+        inside = [*body.outputs, *(value for inner in body.all_nodes() for value in inner.inputs)]
+        read += [value for value in inside if value in origins]  # captured: those of the body are not there yet
+    if random:
+        return Origin.DATA
+    origin = max((origins.get(value, Origin.DATA) for value in read), default=Origin.CONSTANT)
+    if node.domain in STANDARD and node.op_type in SIZES:
+        return min(origin, Origin.SIZE)
+    return origin
+
+
+def _is_random(node: ir.Node) -> bool:
+    return node.domain in STANDARD and node.op_type in RANDOM
+
+
+def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """Yield the bodies that a node holds."""
+    for attribute in node.attributes.values():
+        if attribute.is_ref():
+            continue
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()

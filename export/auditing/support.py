@@ -1,0 +1,108 @@
+"""The TensorRT support table: `tensorrt_support.json`, read and checked once.
+
+The facts are those of onnx-tensorrt's `docs/operators.md`; the file names the version, the dates and the addresses.
+"""
+
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, model_validator
+
+from export.auditing.rules import Rule
+
+Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
+
+
+class Operator(BaseModel):
+    """One row of the table.
+
+    Attributes:
+        supported: whether TensorRT's parser takes it at all.
+        types: of the data it works on, in the table's names.
+        since: the first TensorRT that takes it, where the changelog says so.
+        rules: restrictions that a graph can be held against.
+        unchecked: a restriction that cannot be seen in the graph; an audit repeats it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    supported: bool
+    types: tuple[str, ...] = ()
+    since: Version | None = None
+    rules: tuple[Rule, ...] = ()
+    unchecked: str | None = None
+
+    @model_validator(mode="after")
+    def _types_belong_to_what_is_supported(self) -> "Operator":
+        if self.supported != bool(self.types):
+            raise ValueError("a supported operator has types, and no other has")
+        return self
+
+
+class Support(BaseModel):
+    """The whole table.
+
+    Attributes:
+        source: where the table was published; `also`: where versions and the rules for uint8 stand.
+        tensorrt: the version the table is of.
+        opset_max: the last opset, by the TensorRT that came with it; not every version's is known.
+        uint8_casts_to: the types that a uint8 input may be cast to.
+        operators: by name, of the standard domain.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: HttpUrl
+    also: tuple[HttpUrl, ...]
+    tensorrt: Version
+    published: date
+    retrieved: date
+    opset_min: int = Field(ge=1)
+    opset_max: dict[Version, int]
+    uint8_casts_to: tuple[str, ...]
+    operators: dict[str, Operator]
+
+    @model_validator(mode="after")
+    def _its_own_opset_is_known(self) -> "Support":
+        if self.tensorrt not in self.opset_max:
+            raise ValueError(f"opset_max lacks {self.tensorrt}, the version of the table")
+        return self
+
+    def check_version(self, tensorrt: str) -> str:
+        """Return a TensorRT version (`major.minor`), if the table knows it.
+
+        Raises:
+            ValueError: it is older or newer than what the table speaks of.
+        """
+        oldest = min(self.opset_max, key=version_order)
+        if not version_order(oldest) <= version_order(tensorrt) <= version_order(self.tensorrt):
+            raise ValueError(
+                f"the support table knows TensorRT {oldest} to {self.tensorrt}, not {tensorrt}; "
+                "docs/audit.md says how to update it"
+            )
+        return tensorrt
+
+    def last_opset(self, tensorrt: str) -> tuple[str, int]:
+        """Return the newest version up to `tensorrt` whose last opset is known, and that opset."""
+        known = max(
+            (version for version in self.opset_max if version_order(version) <= version_order(tensorrt)),
+            key=version_order,
+        )
+        return known, self.opset_max[known]
+
+
+def version_order(version: str) -> tuple[int, ...]:
+    """Return what sorts versions: 10.9 stands before 10.14.
+
+    Raises:
+        ValueError: it is not numbers with dots between.
+    """
+    return tuple(map(int, version.split(".")))
+
+
+@cache
+def load_support() -> Support:
+    """Return the table that is shipped with the package."""
+    return Support.model_validate_json(files("export.auditing").joinpath("tensorrt_support.json").read_bytes())

@@ -1,0 +1,186 @@
+"""`python export/audit.py`: exit statuses, output, other people's files, damaged files, data beside the model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from export.audit import main
+from export.auditing import Audit, audit, load_model
+from export.pipeline import Request, export_onnx
+from models.sources import RandomWeights
+from tests.conftest import DIGITS
+from tests.export.auditing.graphs import CLEAN, parse
+from tests.export.auditing.stock import stock_export
+
+ROOT = Path(__file__).parents[3]
+
+
+def write(model: ir.Model, path: Path) -> str:
+    path.write_bytes(ir.to_proto(model).SerializeToString())
+    return str(path)
+
+
+def beside(folder: Path, copies: int = 2) -> Path:
+    """Write a model that keeps equal tables in a file beside it."""
+    model = parse(CLEAN)
+    for index in range(copies):
+        tensor = ir.tensor(np.arange(1000, dtype=np.float32), name=f"table{index}")
+        value = ir.Value(name=tensor.name, const_value=tensor)
+        model.graph.register_initializer(value)
+        model.graph.append(ir.node("Identity", [value]))
+    ir.save(model, folder / "model.onnx", external_data="weights.data")
+    assert (folder / "weights.data").stat().st_size >= copies * 4000
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize("config", ["swin-table", "irpe-product-contextual-k"])
+def test_what_posbake_exports_is_clean(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = f"posbake:{DIGITS / 'configs' / config}.json"
+    exported = export_onnx(Request(source=source, weights=RandomWeights(0), output=tmp_path))
+    assert main([str(exported.path / "model.onnx")]) == 0
+    assert "nothing to mend" in capsys.readouterr().out
+
+
+def test_a_stock_export_is_flagged_with_the_modules_of_the_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([write(stock_export(), tmp_path / "stock.onnx"), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["clean"] is False
+    assert document["opsets"] == {"": 20}
+    assert {finding["check"] for finding in document["findings"]} >= {"constant-only", "shape-arithmetic"}
+    assert "positions" in {finding.get("scope") for finding in document["findings"]}
+    assert all(finding["remedy"] for finding in document["findings"])
+
+
+def test_a_terminal_shows_a_few_of_each_check_what_to_do_and_a_sum(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main([write(stock_export(), tmp_path / "stock.onnx")]) == 1
+    shown = capsys.readouterr().out
+    for words in ("Split", "GatherND", "positions", "more, all of them with --json", "fold it", "opset 20", "warning"):
+        assert words in shown
+
+
+def test_quiet_says_it_with_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([write(stock_export(), tmp_path / "stock.onnx"), "--quiet"]) == 1
+    assert main([write(parse(CLEAN), tmp_path / "clean.onnx"), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_information_alone_is_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = parse(CLEAN, "float[1,4] x", "float[1,4] y")
+    assert main([write(model, tmp_path / "fixed.onnx")]) == 0
+    assert "the batch is fixed" in capsys.readouterr().out
+
+
+def test_the_script_runs_from_any_directory_and_usage_errors_are_2(tmp_path: Path) -> None:
+    write(parse(CLEAN), tmp_path / "clean.onnx")
+    write(parse("{ y = Attention(x, x, x) }", "float[N,2,4,8] x", opset=23), tmp_path / "attention.onnx")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, str(ROOT / "export" / "audit.py"), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    assert run("clean.onnx")[0] == 0
+    assert run("attention.onnx", "--json")[0] == 0
+    status, said = run("attention.onnx", "--json", "--tensorrt", "10.13")
+    assert (status, "since 10.14" in said) == (1, True)
+    status, said = run("--help")
+    assert (status, "Exit status: 0" in said) == (0, True)
+    for wrong in (
+        [],
+        ["clean.onnx", "--tensorrt", "11.0"],
+        ["clean.onnx", "--tensorrt", "new"],
+        ["clean.onnx", "--jso"],
+    ):
+        assert run(*wrong)[0] == 2
+
+
+CLEAN_BYTES = ir.to_proto(parse(CLEAN)).SerializeToString()
+DAMAGED = {
+    "empty": b"",
+    "text": b"this is not a model\n",
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(60),
+    "cut off": CLEAN_BYTES[: len(CLEAN_BYTES) // 2],
+    "an input that nothing makes": CLEAN_BYTES.replace(b"\x0a\x01a", b"\x0a\x01b"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_file_is_one_clear_sentence(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert DAMAGED[case] != CLEAN_BYTES
+    file = tmp_path / "model.onnx"
+    file.write_bytes(DAMAGED[case])
+    assert main([str(file)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert str(file) in said.err
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "none.onnx")]) == 1
+    assert "none.onnx: No such file" in capsys.readouterr().err
+
+
+def test_nodes_in_a_wrong_order_are_audited_and_a_circle_is_refused(tmp_path: Path) -> None:
+    proto = ir.to_proto(parse(CLEAN))
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(reversed(nodes))
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    assert main([str(tmp_path / "model.onnx"), "--quiet"]) == 0
+    proto.graph.node[1].input[0] = "y"
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    assert main([str(tmp_path / "model.onnx"), "--quiet"]) == 1
+
+
+def test_data_beside_the_model_is_compared_too(tmp_path: Path) -> None:
+    report = audit(load_model(beside(tmp_path)))
+    assert Audit.model_validate_json(report.model_dump_json()) == report
+    (finding,) = report.of("duplicate")
+    assert "stored 2 times, 4000 bytes wasted" in finding.found
+
+
+@pytest.mark.parametrize("copies", [1, 2])  # with one, nothing would have to be read
+@pytest.mark.parametrize("harm", ["missing", "cut off", "linked to the outside"])
+def test_data_that_cannot_be_read_is_one_clear_sentence(
+    harm: str, copies: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    model = beside(folder, copies)
+    data = folder / "weights.data"
+    match harm:
+        case "missing":
+            data.unlink()
+        case "cut off":
+            os.truncate(data, 100)
+        case _:
+            data.rename(tmp_path / "elsewhere.data")
+            data.symlink_to(tmp_path / "elsewhere.data")
+    assert main([str(model)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert "table0" in said
+    assert "weights.data" in said
+
+
+def test_a_tensor_whose_bytes_do_not_fill_its_shape_is_damage(tmp_path: Path) -> None:
+    proto = ir.to_proto(parse(CLEAN))
+    tensor = proto.graph.initializer[0]
+    tensor.CopyFrom(onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4], raw_data=b"\0" * 12))
+    (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
+    assert main([str(tmp_path / "model.onnx"), "--quiet"]) == 1
