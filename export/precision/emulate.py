@@ -1,0 +1,54 @@
+"""What half precision computes, in float32: for the parity check, never for an artifact.
+
+ONNX Runtime's CPU provider has no bfloat16 kernels, and it runs float16 graphs in float32 without rounding between
+nodes, so that an overflow stays unseen. Here every half-precision node computes in float32 and its result is rounded:
+what a kernel does that accumulates in float32.
+"""
+
+import onnx_ir as ir
+
+from export.precision.half import HALVES
+from export.precision.rules import MOVES
+
+_SINGLE = ir.DataType.FLOAT
+
+
+def emulate(model: ir.Model) -> ir.Model:
+    """Return a float32 copy of a half-precision graph; a pair of Casts rounds the result of each node to half."""
+    copy = ir.from_proto(ir.to_proto(model))
+    for value in copy.graph.initializers.values():
+        if value.dtype in HALVES.values():
+            assert value.const_value is not None, "an initialiser holds its value"
+            value.const_value = ir.tensor(value.const_value.numpy().astype("float32"), name=value.name)
+            value.dtype = _SINGLE
+    for node in list(copy.graph):
+        for value in node.outputs:
+            if value.dtype in HALVES.values():
+                _round(copy.graph, node, value)
+    return copy
+
+
+def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    """Make a half value float32, rounded; what only moves numbers has them rounded already."""
+    half = value.dtype
+    assert half is not None
+    if node.op_type in MOVES:
+        value.dtype = _SINGLE
+        return
+    uses = list(value.uses())
+    rounded = value
+    last = node
+    if node.op_type != "Cast":  # a Cast to half rounds by itself
+        value.dtype = _SINGLE
+        last = _cast(value, half, "rounded")
+        graph.insert_after(node, last)
+        rounded = last.outputs[0]
+    widened = _cast(rounded, _SINGLE, "widened")
+    graph.insert_after(last, widened)
+    for user, index in uses:
+        user.replace_input_with(index, widened.outputs[0])
+
+
+def _cast(value: ir.Value, dtype: ir.DataType, suffix: str) -> ir.Node:
+    out = ir.Value(name=f"{value.name}_{suffix}", shape=value.shape, type=ir.TensorType(dtype))
+    return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype)], outputs=[out], name=f"cast_{out.name}")

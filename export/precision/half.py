@@ -1,0 +1,135 @@
+"""From a float32 graph to a strongly typed one in half precision (float16 or bfloat16).
+
+Every initialiser and value has the type that its readers demand, with a Cast where the two differ: no runtime has to be
+told a precision, which is the form that TensorRT 11 takes. Input and output keep their types.
+"""
+
+from collections import Counter
+
+import onnx_ir as ir
+
+from export.errors import ExportError
+from export.precision.rules import MOVES, plan, takes
+
+HALVES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+
+_SINGLE = ir.DataType.FLOAT
+
+
+class ToHalf(ir.passes.InPlacePass):
+    """Make float32 values half precision, but for the nodes that `export.precision.rules` keeps.
+
+    1. A float32 image is cast once, before anything reads it.
+    2. A value read in another type than it has gets one Cast for all who read it so. No value is cast twice.
+    3. A constant becomes half; one that is read in float32 too stays beside it.
+    4. Logits become float32 by one Cast, unless the node that yields them stayed float32.
+    5. A Cast to float32 becomes one to half, unless its result must stay float32.
+
+    Args:
+        half: FLOAT16 or BFLOAT16.
+
+    Attributes:
+        kept: after a call, how many nodes of each operator are computed in float32.
+    """
+
+    def __init__(self, half: ir.DataType) -> None:
+        super().__init__()
+        self.half = half
+        self.kept: dict[str, int] = {}
+        self._other: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite `model` itself.
+
+        Raises:
+            ExportError: a node holds a subgraph or is not of the standard domain, or a weight does not fit.
+        """
+        _refuse_what_is_not_plain(model)
+        stays = plan(model, self.half)
+        self.kept = dict(sorted(Counter(n.op_type for n in stays.nodes if n.op_type not in MOVES).items()))
+        self._other = {}
+        graph, opset = model.graph, model.opset_imports[""]
+        nodes = list(graph)
+        values = {value for node in nodes for value in (*node.inputs, *node.outputs) if value is not None}
+        floats = {value for value in values if value.dtype == _SINGLE}
+        self._cast_images(graph)
+        for node in nodes:
+            for index, value in enumerate(node.inputs):
+                if value is None or value not in floats:
+                    continue
+                half = node not in stays.nodes and (node.op_type == "Cast" or takes(node, index, opset, self.half))
+                node.replace_input_with(index, self._in_type(value, self.half if half else _SINGLE, node))
+            for value in node.outputs:
+                if value in floats and value not in stays.values:
+                    value.dtype = self.half
+            if node.op_type == "Cast" and node.outputs[0].dtype == self.half:
+                node.attributes["to"] = ir.AttrInt64("to", self.half)
+        self._cast_logits(graph)
+        self._store(graph)
+        return ir.passes.PassResult(model, modified=True)
+
+    def _in_type(self, value: ir.Value, dtype: ir.DataType, reader: ir.Node) -> ir.Value:
+        """Return `value` in `dtype`: itself, what an earlier reader got, or a Cast that is put before `reader`."""
+        if (value, dtype) in self._other:
+            return self._other[value, dtype]
+        if value.dtype == dtype:
+            return value
+        if value.is_initializer():
+            self._other[value, dtype] = _rounded(value, dtype)
+        else:
+            cast = _cast(value, dtype)
+            assert reader.graph is not None
+            reader.graph.insert_before(reader, cast)
+            self._other[value, dtype] = cast.outputs[0]
+        return self._other[value, dtype]
+
+    def _cast_images(self, graph: ir.Graph) -> None:
+        first = graph[0]
+        for image in graph.inputs:
+            if image.dtype == _SINGLE:
+                self._in_type(image, self.half, first)
+
+    def _cast_logits(self, graph: ir.Graph) -> None:
+        for index, logits in enumerate(graph.outputs):
+            if logits.dtype == self.half:
+                name = logits.name
+                logits.name = f"{name}_half"
+                cast = _cast(logits, _SINGLE)
+                cast.outputs[0].name = name
+                graph.append(cast)
+                graph.outputs[index] = cast.outputs[0]
+
+    def _store(self, graph: ir.Graph) -> None:
+        """Register the rounded constants under the names of those that nothing reads any more."""
+        for (value, _), rounded in self._other.items():
+            if value.is_initializer():
+                assert value.name is not None, "an initialiser has a name"
+                name = value.name
+                if value.uses():
+                    name = f"{name}_half"
+                else:
+                    del graph.initializers[value.name]
+                rounded.name = name
+                graph.register_initializer(rounded)
+
+
+def _refuse_what_is_not_plain(model: ir.Model) -> None:
+    subgraphs = {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
+    for node in model.graph:
+        if node.domain not in {"", "ai.onnx"} or any(a.type in subgraphs for a in node.attributes.values()):
+            raise ExportError(
+                f"{node.op_type} {node.name!r} is not a plain node of the standard ONNX domain, so its types cannot be "
+                "set; use --precision fp32"
+            )
+
+
+def _rounded(value: ir.Value, dtype: ir.DataType) -> ir.Value:
+    assert value.const_value is not None, "an initialiser holds its value"
+    tensor = ir.tensor(value.const_value.numpy().astype(dtype.numpy()), dtype=dtype, name=value.name)
+    return ir.Value(name=value.name, shape=value.shape, type=ir.TensorType(dtype), const_value=tensor)
+
+
+def _cast(value: ir.Value, dtype: ir.DataType) -> ir.Node:
+    name = f"{value.name}_{'single' if dtype == _SINGLE else 'half'}"
+    out = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
+    return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype)], outputs=[out], name=f"cast_{name}")

@@ -1,0 +1,48 @@
+"""A Reshape that changes nothing, where ONNX Runtime 1.31 crashes without it.
+
+Its CPU provider has no float16 MatMul, so it puts Casts around one in float32. Where the left factor comes from a
+Transpose that moves the first axis to the last but one place, as iRPE's values have it, opening a session then ends the
+process by a segmentation fault (in NchwcTransformer, after MatmulTransposeFusion). In float32 nothing crashes.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+
+class PartTransposes(ir.passes.InPlacePass):
+    """Put a Reshape to the same shape between such a Transpose and each MatMul that reads it as its left factor.
+
+    An Identity would be removed before the fusion; a Reshape is a view and costs nothing.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Insert what is needed; says whether anything was."""
+        modified = False
+        for node in list(model.graph):
+            left = node.inputs[0] if node.op_type == "MatMul" else None
+            producer = None if left is None else left.producer()
+            if left is not None and producer is not None and _moves_first_axis(producer):
+                node.replace_input_with(0, _reshaped(model.graph, node, left))
+                modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+def _moves_first_axis(node: ir.Node) -> bool:
+    if node.op_type != "Transpose" or "perm" not in node.attributes:
+        return False
+    order = list(node.attributes["perm"].as_ints())
+    rank = len(order)
+    return order == [*range(1, rank - 1), 0, rank - 1]
+
+
+def _reshaped(graph: ir.Graph, reader: ir.Node, value: ir.Value) -> ir.Value:
+    """Return `value` through a Reshape before `reader`, its shape given as "as it is" for each axis."""
+    assert value.shape is not None, "values of a traced graph have shapes"
+    sizes = ir.tensor(np.array([0] * (len(value.shape) - 1) + [-1], np.int64), name=f"{value.name}_sizes")
+    constant = ir.Value(
+        name=sizes.name, shape=ir.Shape([len(value.shape)]), type=ir.TensorType(ir.DataType.INT64), const_value=sizes
+    )
+    graph.register_initializer(constant)
+    out = ir.Value(name=f"{value.name}_apart", shape=value.shape, type=value.type)
+    graph.insert_before(reader, ir.Node("", "Reshape", [value, constant], outputs=[out], name=f"reshape_{out.name}"))
+    return out
