@@ -1,0 +1,132 @@
+"""Which constants of a finished graph hold positions, found by what the graph does with them.
+
+Shapes: H heads, W windows, N tokens (Nq queries, Nk keys), d head width, C model width, R buckets.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.values import array_of, is_constant, name_of
+
+Role = Literal["bias", "table", "rotation", "embedding"]
+
+FEWEST = 4
+"""Rows and columns of the smallest constant that is taken for positions: scales of a channel are thinner."""
+
+_ON_THE_WAY_TO_SOFTMAX = frozenset({"Add", "Cast", "Clip", "Div", "Expand", "Mul", "Reshape", "Transpose", "Where"})
+_OF_THE_SUMS = frozenset({"Add", "Reshape"})
+
+
+@dataclass(frozen=True)
+class PositionConstant:
+    """A constant that says something of positions.
+
+    Attributes:
+        name: of the initialiser.
+        role: `bias` is added to scores [.., Nq, Nk]; `table` is multiplied with what depends on the image; `rotation`
+            holds the cosines that turn queries and keys [N, d]; `embedding` is added to tokens [N, C].
+        shape: as the graph holds it.
+        windows: its numbers, [W or 1, H or 1, rows, columns].
+        readers: how many nodes read it; layers with the same numbers share one constant.
+    """
+
+    name: str
+    role: Role
+    shape: tuple[int, ...]
+    windows: np.ndarray[Any, Any]
+    readers: int
+
+
+def find_constants(model: ir.Model) -> list[PositionConstant]:
+    """Return the position constants of a float32 graph, each once, in the order in which the graph reads them."""
+    folded = dict(_biases(model))
+    found: dict[str, PositionConstant] = {}
+    for node in model.graph:
+        for value in node.inputs:
+            if value is None or not is_constant(value) or name_of(value) in found:
+                continue
+            role = "bias" if value in folded else _role(node, value)
+            if role is not None:
+                found[name_of(value)] = _described(value, role, folded.get(value, 1))
+    return list(found.values())
+
+
+def _biases(model: ir.Model) -> Iterator[tuple[ir.Value, int]]:
+    """Yield what is added to scores, and how many windows stand in its axis of heads."""
+    for softmax in model.graph:
+        if softmax.op_type != "Softmax":
+            continue
+        waiting = [softmax.inputs[0]]
+        seen: set[ir.Node] = set()
+        while waiting:
+            value = waiting.pop()
+            node = None if value is None else value.producer()
+            if node is None or node in seen or node.op_type not in _ON_THE_WAY_TO_SOFTMAX:
+                continue
+            seen.add(node)
+            waiting.extend(node.inputs)
+            for added in node.inputs if node.op_type == "Add" else ():
+                if added is not None and is_constant(added) and _is_wide(added):
+                    yield added, _folded_windows(softmax, added)
+
+
+def _folded_windows(softmax: ir.Node, bias: ir.Value) -> int:
+    """Return W of a bias [1, W·H, N, N]: what follows the attention takes W and H apart, [B, W, H, N, d]."""
+    assert bias.shape is not None
+    heads = bias.shape[-3] if len(bias.shape) > 2 else 1
+    products = [use.node for use in softmax.outputs[0].uses() if use.node.op_type == "MatMul"]
+    waiting = [output for node in products for output in node.outputs]
+    while waiting:
+        for use in waiting.pop().uses():
+            if use.node.op_type == "Reshape" and is_constant(use.node.inputs[1]):
+                target = use.node.inputs[1]
+                assert target is not None
+                sizes = array_of(target).tolist()
+                if len(sizes) == 5 and sizes[1] * sizes[2] == heads:
+                    return int(sizes[1])
+            elif use.node.op_type in _OF_THE_SUMS:
+                waiting.extend(use.node.outputs)
+    return 1
+
+
+def _role(node: ir.Node, value: ir.Value) -> Role | None:
+    """Return what a constant that is added to no scores is to the node that reads it."""
+    if not _is_wide(value):
+        return None
+    array = array_of(value)
+    if node.op_type == "Mul" and name_of(value).rpartition(".")[2] == "cos":
+        return "rotation"
+    if node.op_type == "MatMul" and array.ndim > 2:  # a layer's weight has two axes
+        is_membership = bool(np.isin(array, (0, 1)).all())
+        return None if is_membership else "table"
+    if node.op_type == "Add" and prod(array.shape[:-2]) == 1:
+        tokens = array.reshape(array.shape[-2:])
+        # An embedding differs from token to token; extra tokens over one bias for all patches do not.
+        return "embedding" if 2 * len(np.unique(tokens, axis=0)) >= len(tokens) else None
+    return None
+
+
+def _is_wide(value: ir.Value) -> bool:
+    tensor = value.const_value
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) < 2:
+        return False
+    rows, columns = tensor.shape.numpy()[-2:]
+    return rows >= FEWEST and columns >= FEWEST
+
+
+def _described(value: ir.Value, role: Role, folded: int) -> PositionConstant:
+    array = array_of(value)
+    *leading, rows, columns = array.shape
+    heads = (leading[-1] if leading else 1) // folded
+    return PositionConstant(
+        name=name_of(value),
+        role=role,
+        shape=tuple(array.shape),
+        windows=array.reshape(-1, heads, rows, columns),
+        readers=len(value.uses()),
+    )
