@@ -19,9 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from artifact import Batch
+from benchmarks.stock import export_stock
 from examples.digits.train import machine
 from export.bake import bake
-from export.graph import build_graph, describe_graph, save_graph, trace
+from export.graph import build_graph, describe_graph
+from export.saving import save_graph
 from models.sources import Overrides, RandomWeights, load_source
 
 NAMES = ("vit_small_patch16_224", "vit_small_patch16_224_irpe", "swin_tiny_patch4_window7_224")
@@ -44,7 +46,7 @@ def main() -> int:
         loaded = load_source(f"posbake:{name}", RandomWeights(0), Overrides())
         example = torch.randn(2, 3, *loaded.image_size)
         baked, _ = bake(loaded.network, None)
-        graphs = (trace(loaded.network, example, MANY, OPSET), build_graph(baked, example, MANY, OPSET))
+        graphs = (export_stock(loaded.network, example, MANY, OPSET), build_graph(baked, example, MANY, OPSET).model)
         nodes = [describe_graph(graph).nodes for graph in graphs]
         sessions = [open_session(graph, options.threads) for graph in graphs]
         for batch in BATCHES:

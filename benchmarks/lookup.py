@@ -127,7 +127,7 @@ def main() -> int:
         expected = modules[0](example)
         for module in modules[1:]:
             torch.testing.assert_close(module(example), expected, rtol=0, atol=TOLERANCE * float(expected.abs().max()))
-        graphs = [build_graph(module, example, Batch(min=1, max=32), 20) for module in modules]
+        graphs = [build_graph(module, example, Batch(min=1, max=32), 20).model for module in modules]
         sessions = [open_session(graph, options.threads) for graph in graphs]
         generator = np.random.default_rng(0)
         times = [

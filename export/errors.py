@@ -1,7 +1,8 @@
 """What can go wrong in an export.
 
 ExportError
-└── ParityError     the graph's logits are not the network's
+├── ParityError             the graph's logits are not the network's
+└── UnreadableModelError    a file to be audited cannot be read (export.auditing.errors)
 """
 
 

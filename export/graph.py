@@ -1,79 +1,117 @@
-"""From an inference form to an ONNX graph, and what the graph is made of."""
+"""From a network to an ONNX graph, and what the graph is made of."""
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
-import onnx
 import onnx_ir as ir
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from artifact import Batch, Graph
+from export.batch import SMALL, check_alike, distinctive_batch, free_batch, frozen
 from export.errors import ExportError
-from export.passes import run_passes
+from export.evaluation import Constant, evaluate
+from export.passes import clean_up, prepare
 from export.passes.fold_constants import is_constant_only
+from export.tracing import count_operators, first_line, trace, without_wrappers
 
 _GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
 
 
-def build_graph(network: nn.Module, example: torch.Tensor, batch: Batch, opset: int) -> ir.Model:
+@dataclass(frozen=True)
+class Built:
+    """A graph, and how it came about.
+
+    Attributes:
+        model: from `image` to `logits`.
+        constants: what partial evaluation made, and the parameters that meet the image.
+        traced: how often each ATen operator stood in the traced network.
+        left: the same after partial evaluation.
+    """
+
+    model: ir.Model
+    constants: tuple[Constant, ...]
+    traced: Counter[str]
+    left: Counter[str]
+
+
+def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -> Built:
     """Trace `network` and return a graph from `image` to `logits` that holds nothing constant left to compute.
 
     Args:
         network: maps a tensor like `example`, of any batch size, to logits [B, classes].
-        example: one batch; its size must be at least 2, because torch takes 1 for a constant.
+        example: a batch of any size.
         batch: the sizes the graph must accept; a single size makes a graph of that size only.
         opset: of the standard ONNX domain.
 
     Raises:
-        ExportError: tracing failed, or the batch came out frozen.
+        ExportError: tracing failed, the network yields no logits, or the batch came out frozen.
     """
-    model = trace(network, example, batch, opset)
-    run_passes(model)
-    if batch.min < batch.max:
-        _refuse_frozen_batch(model)
+    if batch.min == batch.max:
+        evaluated = _evaluate(network, example, batch.min)
+        model = _convert(evaluated.program, opset)
+        prepare(model)
+    else:
+        evaluated = _evaluate(network, example, SMALL)
+        images = distinctive_batch(evaluated.program)
+        try:
+            other = _evaluate(network, example, images)
+        except ExportError as error:
+            raise frozen("", f"only the former is understood: {error}", images) from error
+        check_alike(evaluated.program, other.program, images)
+        model = _convert(other.program, opset)
+        prepare(model)
+        free_batch(model, images)
+    clean_up(model)
+    return Built(model, evaluated.constants, evaluated.traced, count_operators(evaluated.program))
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    program: ExportedProgram
+    constants: tuple[Constant, ...]
+    traced: Counter[str]
+
+
+def _evaluate(network: nn.Module, example: Tensor, images: int) -> _Evaluated:
+    """Return what is left to compute for a batch of so many images."""
+    program = trace(network, example.new_zeros(images, *example.shape[1:]))
+    traced = count_operators(program)
+    program, constants = evaluate(program)
+    _check_logits(program, images)
+    return _Evaluated(program, constants, traced)
+
+
+def _convert(program: ExportedProgram, opset: int) -> ir.Model:
+    try:
+        converted = torch.onnx.export(program, (), dynamo=True, opset_version=opset, optimize=False, verbose=False)
+    except torch.onnx.OnnxExporterError as error:
+        raise ExportError(f"torch.onnx cannot convert the network: {first_line(error.__cause__ or error)}") from error
+    assert converted is not None
+    model = converted.model
+    model.graph.inputs[0].name, model.graph.outputs[0].name = "image", "logits"
+    for name, value in list(model.graph.initializers.items()):
+        model.graph.initializers.pop(name)
+        value.name = without_wrappers(name)
+        model.graph.register_initializer(value)
     return model
 
 
-def trace(network: nn.Module, example: torch.Tensor, batch: Batch, opset: int) -> ir.Model:
-    """Return what torch.onnx alone makes of `network`; see `build_graph`."""
-    dynamic = batch.min < batch.max
-    shapes = ({0: torch.export.Dim("batch", min=batch.min, max=batch.max)},) if dynamic else None
-    try:
-        program = torch.onnx.export(
-            network,
-            (example,),
-            dynamo=True,
-            dynamic_shapes=shapes,
-            input_names=["image"],
-            output_names=["logits"],
-            opset_version=opset,
-            verbose=False,
+def _check_logits(program: ExportedProgram, images: int) -> None:
+    outputs = program.graph.output_node().all_input_nodes
+    shapes = [tuple(node.meta["val"].shape) for node in outputs if isinstance(node.meta.get("val"), Tensor)]
+    if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][0] != images:
+        returned = ", ".join(map(str, shapes)) or "no tensor"
+        raise ExportError(
+            f"with {images} images the network returns {returned}; expected logits ({images}, classes): wrap it in a "
+            "module that returns these alone"
         )
-    except torch.onnx.OnnxExporterError as error:
-        raise ExportError(f"torch.onnx could not export the network: {_first_line(error)}") from error
-    assert program is not None
-    return program.model
-
-
-def save_graph(model: ir.Model, path: Path) -> None:
-    """Check the graph as ONNX does, and write it.
-
-    Raises:
-        ExportError: the graph is not valid ONNX.
-        OSError: it cannot be written.
-    """
-    proto = ir.to_proto(model)
-    try:
-        onnx.checker.check_model(proto, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the exported graph is not valid ONNX: {_first_line(error)}") from error
-    path.write_bytes(proto.SerializeToString())
 
 
 def describe_graph(model: ir.Model) -> Graph:
-    """Return what a manifest says of a graph."""
+    """Return what a manifest says of a graph; of what it was before, the caller knows more."""
     nodes = list(_all_nodes(model))
     return Graph(
         opset=model.opset_imports[""],
@@ -92,16 +130,3 @@ def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:
 def _reads_a_table(node: ir.Node) -> bool:
     data = node.inputs[0] if node.inputs else None
     return node.op_type in _GATHERS and data is not None and data.is_initializer()
-
-
-def _refuse_frozen_batch(model: ir.Model) -> None:
-    for value in (*model.graph.inputs, *model.graph.outputs):
-        if value.shape is None or isinstance(value.shape[0], int):
-            raise ExportError(
-                f"the batch size of {value.name!r} came out frozen, its shape is {value.shape}; "
-                "look for len(x) or int(x.shape[0]) in the network"
-            )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -1,10 +1,12 @@
 """The whole way from a source to an artifact: load, bake, trace, check, write."""
 
+import gc
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -12,14 +14,21 @@ from typing import Literal
 
 import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import nn
 
 from artifact import Batch, Draft, ImageInput, LogitsOutput, Manifest, Source, next_version, stage
 from artifact.hashing import describe_file
 from artifact.manifest import Name
-from export.bake import Normalisation, bake
+from export.bake import NativeForm, Normalisation, bake, report_constants
 from export.errors import ExportError
-from export.graph import build_graph, describe_graph, save_graph
-from export.parity import check_parity
+from export.graph import build_graph, describe_graph
+from export.memory import give_back
+from export.parity import NATIVE_TOLERANCE, TOLERANCE, check_parity, compute_reference
+from export.precision import Precision, prepare_lowering
+from export.reporting.page import REPORT_NAME, Facts, render_page
+from export.reporting.pictures import Gallery, draw_constants
+from export.saving import check_graph, save_graph
+from export.tracing import count_operators, trace
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, Weights, load_source
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
@@ -48,6 +57,11 @@ class Request:
         variant: name of the variant; None takes the source's, or else the encoding's.
         version: None takes the next one.
         labels: a file with one label a line; None takes the source's, or else the numbers.
+        precision: of the graph's numbers; int8 needs `calibration`.
+        calibration: a directory of images, for another precision than fp32.
+        min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.precision.parity`.
+        min_agreement: limit on the share of images with the network's top-1; None as above.
+        report: whether to write the bake report as a page beside the graph.
     """
 
     source: str
@@ -61,6 +75,11 @@ class Request:
     variant: str | None = None
     version: int | None = None
     labels: Path | None = None
+    precision: Precision = "fp32"
+    calibration: Path | None = None
+    min_cosine: float | None = None
+    min_agreement: float | None = None
+    report: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,36 +100,59 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
     """
     seconds: dict[str, float] = {}
     with _timed("load", step, seconds):
-        loaded = load_source(request.source, request.weights, request.overrides)
-        labels = _labels(request.labels, loaded)
+        named = _read_labels(request.labels)
+        overrides = replace(request.overrides, num_classes=None if named is None else len(named))
+        loaded = load_source(request.source, request.weights, overrides)
+        labels = _labels(request.labels, named, loaded)
+        lowering = prepare_lowering(
+            request.precision, request.calibration, loaded.preprocess, request.min_cosine, request.min_agreement
+        )
     model = _name("model", request.model or loaded.model or _plain(loaded.name.partition(":")[2]))
-    variant = _name("variant", request.variant or loaded.variant or _plain(loaded.encoding))
+    variant = _name("variant", request.variant or _own_name(loaded, request.precision))
     version = request.version or next_version(request.output, model, variant)
     normalisation = Normalisation(loaded.preprocess.mean, loaded.preprocess.std)
     takes_pixels = request.takes == "uint8"
     with stage(request.output, model, variant, version) as staging:
+        with _timed("reference", step, seconds):
+            reference = compute_reference(loaded.network, loaded.image_size, normalisation, request.batch)
+            shown = reference if lowering is None else lowering.reference(loaded.network, reference, request.batch)
         with _timed("bake", step, seconds):
             network, baked = bake(loaded.network, normalisation if takes_pixels else None)
+            native = isinstance(network, NativeForm)
+            traced = None if native else count_operators(trace(loaded.network, torch.zeros(2, 3, *loaded.image_size)))
+        # Large networks: what a step no longer needs must not be in memory beside what the next one makes.
+        loaded = replace(loaded, network=nn.Identity())
         with _timed("trace", step, seconds):
             example = _example(loaded.image_size, request.batch, takes_pixels=takes_pixels)
-            graph = build_graph(network, example, request.batch, request.opset)
-            save_graph(graph, staging.graph)
+            built = build_graph(network, example, request.batch, request.opset)
+            if isinstance(network, NativeForm):
+                baked = report_constants(network, built.constants)
+            del network
+            save_graph(built.model, staging.graph)
+            before = built.traced if traced is None else traced
+            operators = {name: (before[name], built.left[name]) for name in sorted(before | built.left)}
+            facts = describe_graph(built.model).model_copy(update={"operators": operators})
+            gallery = draw_constants(built.model) if request.report else Gallery()
+            del built
+            gc.collect()  # what was traced refers to itself in circles, and holds the weights
         with _timed("check", step, seconds):
-            parity = check_parity(
-                loaded.network,
-                staging.graph,
-                loaded.image_size,
-                normalisation,
-                takes_pixels=takes_pixels,
-                batch=request.batch,
-            )
+            check_graph(staging.graph)
+            tolerance = TOLERANCE if loaded.not_rehosted is None else NATIVE_TOLERANCE
+            parity = check_parity(reference, staging.graph, takes_pixels=takes_pixels, tolerance=tolerance)
+        if lowering is not None:
+            with _timed(request.precision, step, seconds):
+                lowered = lowering.rewrite(staging.graph, shown, takes_pixels=takes_pixels)
+                facts = lowered.model_copy(update={"operators": operators})
+            with _timed("compare", step, seconds):
+                parity = lowering.check(staging.graph, shown, parity, takes_pixels=takes_pixels)
         with _timed("write", step, seconds):
             draft = Draft(
                 source=_source(loaded, request.weights),
                 architecture=loaded.architecture,
                 encoding=loaded.encoding,
+                not_rehosted=loaded.not_rehosted,
                 resampled=loaded.resampled,
-                precision="fp32",
+                precision=request.precision,
                 target="portable",
                 input=ImageInput(
                     name="image",
@@ -122,13 +164,17 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
                 ),
                 output=LogitsOutput(name="logits", dtype="float32", classes=loaded.num_classes),
                 preprocess=loaded.preprocess,
-                graph=describe_graph(graph),
+                graph=facts,
                 baked=baked,
                 parity=parity,
-                accuracy=loaded.accuracy,
+                accuracy=loaded.accuracy if lowering is None else None,  # it was measured in float32
                 tools=_tools(request.source),
                 created=datetime.now(UTC).replace(microsecond=0),
             )
+            if request.report:
+                size = sum(file.stat().st_size for file in staging.directory.iterdir())
+                page = render_page(Facts(model, variant, version, draft, labels, size, seconds, gallery))
+                (staging.directory / REPORT_NAME).write_text(page, encoding="utf-8")
             manifest = staging.commit(draft, labels)
     return Exported(staging.target, manifest, seconds)
 
@@ -138,6 +184,7 @@ def _timed(name: str, step: Step, seconds: dict[str, float]) -> Iterator[None]:
     start = time.perf_counter()
     with step(name):
         yield
+        give_back()
     seconds[name] = time.perf_counter() - start
 
 
@@ -147,18 +194,27 @@ def _tools(source: str) -> dict[str, str]:
     return {tool: version_of(tool) for tool in (*TOOLS, *({library} & LIBRARIES))}
 
 
-def _labels(file: Path | None, loaded: Loaded) -> Sequence[str]:
-    if file is None:
-        return loaded.labels or [str(index) for index in range(loaded.num_classes)]
+def _read_labels(file: Path | None) -> list[str] | None:
     try:
-        labels = file.read_text(encoding="utf-8").splitlines()
+        return None if file is None else file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"cannot read --labels {file}: {error}") from error
+
+
+def _labels(file: Path | None, labels: list[str] | None, loaded: Loaded) -> Sequence[str]:
+    if labels is None:
+        return loaded.labels or [str(index) for index in range(loaded.num_classes)]
     if len(labels) != loaded.num_classes or not all(label.strip() for label in labels):
         raise ExportError(
             f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label a line and none empty"
         )
     return labels
+
+
+def _own_name(loaded: Loaded, precision: str) -> str:
+    """Return the name of a variant that was given none; what is not float32 says so, to stand beside what is."""
+    name = loaded.variant or _plain(loaded.encoding)
+    return name if precision == "fp32" else f"{name}-{precision}"
 
 
 def _name(what: str, name: str) -> str:
@@ -183,10 +239,19 @@ def _example(size: tuple[int, int], batch: Batch, *, takes_pixels: bool) -> torc
     return torch.zeros(images, 3, *size)
 
 
+def _digest(checkpoint: Path) -> str:
+    """Return the SHA-256 of a file; of a folder, that of its files' names and SHA-256s, a line each."""
+    if checkpoint.is_file():
+        return describe_file(checkpoint).sha256
+    files = sorted(file for file in checkpoint.iterdir() if file.is_file())
+    lines = "".join(f"{describe_file(file).sha256}  {file.name}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def _source(loaded: Loaded, weights: Weights) -> Source:
     match weights:
         case Checkpoint(path):
-            return Source(name=loaded.name, weights="checkpoint", sha256=describe_file(path).sha256)
+            return Source(name=loaded.name, weights="checkpoint", sha256=_digest(path))
         case RandomWeights(seed):
             return Source(name=loaded.name, weights="random", seed=seed)
         case Pretrained():

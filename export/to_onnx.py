@@ -1,6 +1,7 @@
 """`python export/to_onnx.py SOURCE --output DIR …`: export a network to an artifact.
 
-Exit status 0: done; 1: failed, and the repository is as it was; 2: usage.
+Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n, Ctrl-C being 2. Unless it is done, the repository
+is as it was.
 """
 
 import argparse
@@ -10,42 +11,56 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.interruption import exit_status, signals_as_interrupts
+
 if TYPE_CHECKING:
     from export.pipeline import Exported, Request
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, FAILED = 0, 1
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
+    try:
+        with signals_as_interrupts():
+            exported = _export(options)
+    except KeyboardInterrupt as interruption:
+        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        return exit_status(interruption)
+    if exported is None:
+        return FAILED
+    if options.json:
+        print(_json(exported))  # noqa: T201
+    elif not options.quiet:
+        from rich.console import Console
+
+        from export.reporting.terminal import print_report
+
+        print_report(exported, Console())
+    return DONE
+
+
+def _export(options: argparse.Namespace) -> "Exported | None":
+    """Do what is asked, or print why not and return None."""
     # These bring torch, which takes seconds: not before the usage is known to be right.
     from rich.console import Console
 
     from artifact import ArtifactError
     from export.errors import ExportError
     from export.pipeline import export_onnx
-    from export.report import print_report
     from models.sources import SourceError
 
-    progress, console = Console(stderr=True), Console()
+    progress = Console(stderr=True)
 
     def show(step: str) -> AbstractContextManager[object]:
         return progress.status(f"{step} …") if progress.is_terminal and not options.quiet else nullcontext()
 
     try:
-        exported = export_onnx(_request(options), show)
+        return export_onnx(_request(options), show)
     except (SourceError, ExportError, ArtifactError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return FAILED
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
-    if options.json:
-        print(_json(exported))  # noqa: T201
-    elif not options.quiet:
-        print_report(exported, console)
-    return DONE
+        return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,15 +73,24 @@ def _parser() -> argparse.ArgumentParser:
         "source",
         metavar="SOURCE",
         help="posbake:<name or config file>, timm:<name>, torchvision:<name>, transformers:<id or local folder>, "
-        "cream:<published name> or cream:custom",
+        "cream:<published name>, cream:custom, or python:<package.module>:<function> for a network of your own",
     )
     parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="repository to write to")
 
     parser.add_argument("--config", metavar="FILE", type=Path, help="sizes of cream:custom, as JSON")
 
     weights = parser.add_argument_group("weights (one is needed)").add_mutually_exclusive_group()
-    weights.add_argument("--checkpoint", metavar="FILE", type=Path, help=".safetensors, or .pth with tensors only")
-    weights.add_argument("--pretrained", action="store_true", help="the weights that the source's library publishes")
+    weights.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        type=Path,
+        help=".safetensors, .pth with tensors only, or a folder that transformers saved",
+    )
+    weights.add_argument(
+        "--pretrained",
+        action="store_true",
+        help="the weights that the library publishes, or that a function of python: returns",
+    )
     weights.add_argument("--random-weights", metavar="SEED", type=int, help="for trying out and for measuring")
 
     shape = parser.add_argument_group("shape")
@@ -83,13 +107,45 @@ def _parser() -> argparse.ArgumentParser:
     )
     graph.add_argument("--opset", metavar="N", type=int, choices=range(20, 24), default=20, help="20 (default) to 23")
 
+    numbers = parser.add_argument_group("numbers")
+    numbers.add_argument(
+        "--precision",
+        choices=["fp32", "fp16", "bf16", "int8"],
+        default="fp32",
+        help="fp32 (default); fp16, bf16: a strongly typed graph; int8: Q/DQ around the products with weights, "
+        "needs --calibration",
+    )
+    numbers.add_argument(
+        "--calibration",
+        metavar="DIR",
+        type=Path,
+        help="JPEG, PNG, WebP and BMP images in and below DIR, 16 at least; of more than 512, 512 at even steps. They "
+        "calibrate int8, and are what fp16, bf16 and int8 are compared on",
+    )
+    numbers.add_argument(
+        "--min-cosine",
+        metavar="X",
+        type=_share,
+        help="fail if the cosine of the logits to the network's, mean of the images, is below; "
+        "default: 0.9999 for fp16, 0.999 for bf16, 0.99 for int8",
+    )
+    numbers.add_argument(
+        "--min-agreement",
+        metavar="X",
+        type=_share,
+        help="fail if the share of images with the network's top-1 is below; default: 0.97 for int8, else 0",
+    )
+
     identity = parser.add_argument_group("identity")
     identity.add_argument("--model", metavar="NAME", help="the task; default: the source's")
-    identity.add_argument("--variant", metavar="NAME", help="default: the source's, else the encoding's")
+    identity.add_argument(
+        "--variant", metavar="NAME", help="default: the source's, else the encoding's, with -fp16, -bf16 or -int8"
+    )
     identity.add_argument("--version", metavar="N", type=_positive, help="default: the next one")
     identity.add_argument("--labels", metavar="FILE", type=Path, help="one label a line; default: the source's")
 
     output = parser.add_argument_group("output")
+    output.add_argument("--report", action="store_true", help="write report.html beside the graph: a page with plots")
     output.add_argument("--quiet", action="store_true", help="print errors only")
     output.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -126,6 +182,11 @@ def _request(options: argparse.Namespace) -> "Request":
         variant=options.variant,
         version=options.version,
         labels=options.labels,
+        precision=options.precision,
+        calibration=options.calibration,
+        min_cosine=options.min_cosine,
+        min_agreement=options.min_agreement,
+        report=options.report,
     )
 
 
@@ -144,6 +205,13 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return number
 
 

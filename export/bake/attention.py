@@ -133,12 +133,14 @@ def _unit_length(x: Tensor) -> Tensor:
 
 
 def _static_scores(bias: Tensor | None, mask: Tensor | None, windows: int, heads: int) -> Tensor | None:
-    """Return bias [H, N, N] and mask [W, N, N] in one, [1, W·H, N, N], or None if there is neither."""
+    """Return bias [H, N, N] and mask [W, N, N] in one, [1, 1 or W·H, N, N], or None if there is neither."""
     parts = (None if bias is None else bias[None], None if mask is None else mask[:, None])
     there = [part.detach() for part in parts if part is not None]
     if not there:
         return None
     total = sum(there[1:], start=there[0])  # [1 or W, 1 or H, N, N]
+    if windows == 1 and bool((total == total[:, :1]).all()):  # one table for all heads
+        return total[:, :1].contiguous()
     return total.expand(windows, heads, -1, -1).flatten(0, 1)[None].contiguous()
 
 

@@ -1,26 +1,52 @@
 """Graph rewrites: one a file, behind onnx_ir's pass interface, which says whether the graph was changed.
 
-A new pass is a file and a line in `run_passes`. Passes that onnx_ir has are used as they are.
+A new pass is a file and a line here. Passes that onnx_ir has are used as they are.
 """
 
 import onnx_ir as ir
 from onnx_ir.passes import common
+from onnxscript import optimizer, rewriter
 
 from export.passes.fold_constants import FoldConstants
 from export.passes.lay_out_constants import LayOutConstants
+from export.passes.merge_transposes import MergeTransposes
+from export.passes.pad_instead_of_concat import PadInsteadOfConcat
+from export.passes.remove_no_ops import RemoveNoOps
+from export.passes.unbroadcast import Unbroadcast
+
+_SHAPES = 1024
+"""Elements of the largest constant to fold at first: shapes are smaller. Weights are larger, and two graphs would each
+make a copy of them."""
 
 
-def run_passes(model: ir.Model) -> None:
-    """Rewrite `model` itself: nothing constant is left to compute, nothing is stored twice, no build paths remain."""
+def prepare(model: ir.Model) -> None:
+    """Rewrite a graph whose batch is still a number, so that as little as possible in it depends on that number."""
+    optimizer.fold_constants(model, onnx_shape_inference=True, input_size_limit=_SHAPES, output_size_limit=_SHAPES)
     ir.passes.Sequential(
+        common.RemoveUnusedNodesPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.IdentityEliminationPass(),
+        RemoveNoOps(),
+        Unbroadcast(),
+        PadInsteadOfConcat(),
+        common.RemoveUnusedNodesPass(),
+    )(model)
+
+
+def clean_up(model: ir.Model) -> None:
+    """Rewrite a graph so that nothing constant is left to compute, nothing is stored twice, no build paths remain."""
+    rewriter.rewrite(model)  # joins reshapes, and batch norms with the convolutions before them
+    ir.passes.Sequential(
         FoldConstants(),
+        common.IdentityEliminationPass(),
+        MergeTransposes(),
         LayOutConstants(),
         common.DeduplicateHashedInitializersPass(size_limit=2**40),
+        common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
         common.ClearMetadataAndDocStringPass(),  # torch leaves the source's paths and stack traces in them
     )(model)
 
 
-__all__ = ["FoldConstants", "LayOutConstants", "run_passes"]
+__all__ = ["clean_up", "prepare"]

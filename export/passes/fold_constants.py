@@ -5,14 +5,13 @@ torch's exporter folds too, but only up to 8,192 input and 262,144 output elemen
 
 import logging
 
+import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
-logger = logging.getLogger(__name__)
+from export.passes.values import RANDOM, add_constant, array_of, name_of
 
-_RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
+logger = logging.getLogger(__name__)
 
 
 class FoldConstants(ir.passes.InPlacePass):
@@ -51,7 +50,7 @@ def is_constant_only(node: ir.Node) -> bool:
 
 
 def _reason_to_decline(node: ir.Node) -> str | None:
-    if node.op_type in _RANDOM:
+    if node.op_type in RANDOM:
         return "it is random"
     if any(
         attribute.type in {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS} for attribute in node.attributes.values()
@@ -65,31 +64,16 @@ def _reason_to_decline(node: ir.Node) -> str | None:
 def _fold(model: ir.Model, node: ir.Node) -> None:
     evaluator = ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports))
     constants = [value for value in node.inputs if value is not None]
-    results = evaluator.run(None, {_name(value): _number(value).numpy() for value in constants})
+    results = evaluator.run(None, {name_of(value): array_of(value) for value in constants})
     source = _named_source(constants) if len(node.outputs) == 1 else None
     for output, result in zip(node.outputs, results, strict=True):
         if source is not None:
-            model.graph.initializers.pop(_name(source))
-        tensor = ir.tensor(result, name=_name(source or output))
-        value = ir.Value(
-            name=tensor.name, shape=ir.Shape(result.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
-        )
-        output.replace_all_uses_with(value)
-        model.graph.register_initializer(value)
+            model.graph.initializers.pop(name_of(source))
+        output.replace_all_uses_with(add_constant(model, np.asarray(result), name_of(source or output)))
     model.graph.remove(node, safe=True)
 
 
 def _named_source(constants: list[ir.Value]) -> ir.Value | None:
     """Return the one input that holds data, if nothing else uses it; shapes and indices are made by the exporter."""
-    data = [value for value in constants if "." in _name(value)]  # named after the module that owns it
+    data = [value for value in constants if "." in name_of(value)]  # named after the module that owns it
     return data[0] if len(data) == 1 and len(data[0].uses()) == 1 else None
-
-
-def _name(value: ir.Value) -> str:
-    assert value.name is not None, "every value of a traced graph has a name"
-    return value.name
-
-
-def _number(value: ir.Value) -> ir.TensorProtocol:
-    assert value.const_value is not None, "an initialiser holds its value"
-    return value.const_value

@@ -15,7 +15,7 @@ OPSET = 20
 def baked_graph(network: nn.Module, image_size: tuple[int, int]) -> ir.Model:
     """Return the graph of a network that takes normalised float images."""
     form, _ = bake(network, None)
-    return build_graph(form, torch.zeros(2, 3, *image_size), Batch(min=1, max=8), OPSET)
+    return build_graph(form, torch.zeros(2, 3, *image_size), Batch(min=1, max=8), OPSET).model
 
 
 def open_graph(graph: ir.Model) -> ort.InferenceSession:

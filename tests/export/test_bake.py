@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.bake import Normalisation, bake
+from export.bake import NativeForm, Normalisation, bake
 from export.errors import ExportError
 from export.parity import normalise
 from models import SwinConfig, ViTConfig, build_network
@@ -179,6 +179,9 @@ def test_a_network_in_train_mode_is_refused() -> None:
         bake(network_of(SWIN).train(), PIXELS)
 
 
-def test_a_network_without_an_inference_form_is_refused() -> None:
-    with pytest.raises(ExportError, match="no inference form for Linear; there is one for Swin, ViT"):
-        bake(nn.Linear(2, 2).eval(), PIXELS)
+def test_a_network_without_an_inference_form_is_taken_as_it_is_and_nothing_said_of_it_yet() -> None:
+    network = nn.Flatten().eval()
+    form, report = bake(network, None)
+    assert isinstance(form, NativeForm)
+    assert form.network is network
+    assert report == ()

@@ -37,12 +37,12 @@ def test_a_batch_that_the_network_freezes_is_refused(network: nn.Module) -> None
 
 
 def test_a_fixed_batch_is_fixed_on_request() -> None:
-    model = build_graph(nn.Flatten().eval(), torch.zeros(1, 3, 4), Batch(min=1, max=1), 20)
+    model = build_graph(nn.Flatten().eval(), torch.zeros(1, 3, 4), Batch(min=1, max=1), 20).model
     assert list(model.graph.inputs[0].shape or ()) == [1, 3, 4]
 
 
 def test_a_dynamic_batch_stays_dynamic() -> None:
-    model = build_graph(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).eval(), torch.zeros(2, 3, 4), MANY, 20)
+    model = build_graph(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).eval(), torch.zeros(2, 3, 4), MANY, 20).model
     for value, rest in ((model.graph.inputs[0], [3, 4]), (model.graph.outputs[0], [5])):
         assert value.shape is not None
         assert not isinstance(value.shape[0], int)

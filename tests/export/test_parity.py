@@ -1,10 +1,16 @@
 """The parity check passes what is equal and stops what is not."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
+from artifact import Batch
+from export.bake import Normalisation
 from export.errors import ParityError
-from export.parity import TOLERANCE, compare
+from export.parity import TOLERANCE, compare, compute_reference, normalise
 
 LOGITS = np.array([[1.0, -4.0, 2.0], [0.5, 0.25, 3.0]])
 
@@ -45,3 +51,76 @@ def test_nothing_is_proved_by_zeros() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ParityError, match=r"\(1, 3\)"):
         compare(LOGITS, LOGITS[:1], [2], TOLERANCE)
+
+
+NORMALISATION = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
+
+
+class Mixed(nn.Module):
+    """Numbers of several types, one tensor under two names, a buffer, and an index."""
+
+    seen: ClassVar[list[torch.dtype]] = []  # of the class, for the network may be run by a copy of itself
+    scale: Tensor
+    order: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(5)
+        self.weight = nn.Parameter(torch.randn(12, 10, generator=generator))
+        self.tied = self.weight
+        self.offset = nn.Parameter(torch.randn(10, generator=generator).half())
+        self.register_buffer("scale", torch.randn(10, generator=generator), persistent=False)
+        self.register_buffer("order", torch.arange(10).flip(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(self.offset.dtype)
+        return (x.flatten(1) @ (self.weight + self.tied) * self.scale + self.offset)[:, self.order]
+
+
+class Failing(Mixed):
+    def forward(self, x: Tensor) -> Tensor:
+        super().forward(x)
+        raise RuntimeError("it fails")
+
+
+def test_the_reference_is_the_network_in_float64_on_the_images_it_names() -> None:
+    network = Mixed()
+    network.seen.clear()
+    reference = compute_reference(network, (2, 2), NORMALISATION, Batch(min=2, max=5))
+    assert [len(images) for images in reference.pixels] == [2, 3]
+    assert set(network.seen) == {torch.float64}
+    row = 0
+    for images in reference.pixels:
+        for image in normalise(images, NORMALISATION):
+            for column in range(10):
+                source = 9 - column
+                weights = network.weight.detach()[:, source].double()
+                expected = sum(2 * float(a) * float(b) for a, b in zip(image.flatten(), weights, strict=True))
+                expected = expected * float(network.scale[source]) + float(network.offset.detach()[source])
+                assert reference.logits[row, column] == pytest.approx(expected, rel=1e-12)
+            row += 1
+
+
+@pytest.mark.parametrize("kind", [Mixed, Failing])
+def test_the_network_comes_back_from_float64_bit_by_bit(kind: type[Mixed]) -> None:
+    network, untouched = kind(), kind()
+    objects = dict(network.named_parameters())
+    try:
+        compute_reference(network, (2, 2), NORMALISATION, Batch(min=1, max=1))
+    except RuntimeError:
+        assert kind is Failing
+    assert network.tied is network.weight
+    for ours, theirs in (
+        (network.named_parameters(), untouched.named_parameters()),
+        (network.named_buffers(), untouched.named_buffers()),
+    ):
+        for (name, found), (_, expected) in zip(ours, theirs, strict=True):
+            assert objects.get(name, found) is found
+            assert found.dtype == expected.dtype
+            assert torch.equal(found, expected), name
+
+
+def test_a_reference_leaves_out_batches_that_the_graph_does_not_take() -> None:
+    for batch, sizes in (((1, 32), [1, 2, 3, 7]), ((3, 3), [3]), ((4, 6), [4]), ((2, 7), [2, 3, 7])):
+        reference = compute_reference(Mixed(), (2, 2), NORMALISATION, Batch(min=batch[0], max=batch[1]))
+        assert [len(images) for images in reference.pixels] == sizes

@@ -9,7 +9,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from export.passes import FoldConstants, run_passes
+from export.passes import clean_up
+from export.passes.fold_constants import FoldConstants
 
 Array = np.ndarray[Any, Any]
 
@@ -63,7 +64,7 @@ def test_a_folded_constant_keeps_the_name_of_what_it_was_made_from() -> None:
     ]
     constants: dict[str, Array] = {"attention.table": TABLE, "index": INDEX[:1], "shape": np.array([4, 1])}
     model = model_of(nodes, constants, "logits", ["batch", 1])
-    run_passes(model)
+    clean_up(model)
     assert list(model.graph.initializers) == ["attention.table"]
     folded = model.graph.initializers["attention.table"].const_value
     assert folded is not None
@@ -89,7 +90,7 @@ def test_a_folded_transposition_is_laid_out_anew() -> None:
     ]
     model = model_of(nodes, {"attention.table": TABLE}, "logits", ["batch", 3000])
     before = run(model, IMAGE)
-    run_passes(model)  # the passes that follow take the bytes as they lie
+    clean_up(model)  # the passes that follow take the bytes as they lie
     np.testing.assert_array_equal(run(model, IMAGE), before)
     assert [node.op_type for node in model.graph] == ["MatMul"]
 
@@ -128,7 +129,7 @@ def test_equal_constants_are_stored_once_and_unused_ones_not_at_all() -> None:
     ]
     constants = {"first.bias": TABLE[:1], "second.bias": TABLE[:1].copy(), "unused": TABLE}
     model = model_of(nodes, constants, "logits", ["batch", 4])
-    run_passes(model)
+    clean_up(model)
     assert len(model.graph.initializers) == 1
     np.testing.assert_allclose(run(model, IMAGE), IMAGE + 2 * TABLE[:1], rtol=1e-6)
 
@@ -137,5 +138,5 @@ def test_no_path_of_the_machine_that_exported_stays_in_the_graph() -> None:
     nodes = [helper.make_node("Neg", ["image"], ["logits"])]
     model = model_of(nodes, {}, "logits", ["batch", 4])
     next(iter(model.graph)).metadata_props["pkg.torch.onnx.stack_trace"] = "File /home/someone/models/vit.py"
-    run_passes(model)
+    clean_up(model)
     assert b"someone" not in ir.to_proto(model).SerializeToString()

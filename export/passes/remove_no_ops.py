@@ -1,0 +1,93 @@
+"""Operators that return what they were given.
+
+torch.onnx writes down expansions to the shape that is already there, casts to the type that is already there, and
+slices of the whole.
+"""
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from export.passes.values import array_of, is_constant, sizes_of
+
+
+class RemoveNoOps(ir.passes.InPlacePass):
+    """Take out nodes that change nothing.
+
+    1. Cast, CastLike: the type is the same.
+    2. Expand, Reshape, Tile: the shape is the same, and all of it known. Slice likewise, forwards.
+    3. Pad by nothing, Transpose to the same order, Concat of one.
+    4. Where: the condition is one and the same everywhere, and the shape is that of the branch taken.
+    5. A node whose result leaves the graph stays.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Remove them in one sweep."""
+        modified = False
+        for node in list(model.graph):
+            source = _returned(node)
+            if source is None or node.outputs[0].is_graph_output():
+                continue
+            node.outputs[0].replace_all_uses_with(source)
+            model.graph.remove(node, safe=True)
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+def _returned(node: ir.Node) -> ir.Value | None:
+    """Return the input that a node hands on as it is, if it does nothing else."""
+    if node.op_type == "Where":
+        return _branch_taken(node)
+    changes_nothing = _NO_OPS.get(node.op_type)
+    return node.inputs[0] if changes_nothing is not None and changes_nothing(node) else None
+
+
+def _branch_taken(node: ir.Node) -> ir.Value | None:
+    condition = node.inputs[0]
+    if condition is None or not is_constant(condition):
+        return None
+    chosen = array_of(condition)
+    if chosen.all() == chosen.any():
+        branch = node.inputs[1 if chosen.all() else 2]
+        sizes = sizes_of(branch)
+        return branch if sizes is not None and sizes == sizes_of(node.outputs[0]) else None
+    return None
+
+
+def _keeps_type(node: ir.Node) -> bool:
+    source = node.inputs[0]
+    return source is not None and source.dtype is not None and source.dtype == node.outputs[0].dtype
+
+
+def _keeps_shape(node: ir.Node) -> bool:
+    sizes = sizes_of(node.inputs[0])
+    return sizes is not None and sizes == sizes_of(node.outputs[0])
+
+
+def _keeps_all(node: ir.Node) -> bool:
+    steps = node.inputs[4] if len(node.inputs) > 4 else None
+    forwards = steps is None or (is_constant(steps) and bool((array_of(steps) > 0).all()))
+    return forwards and _keeps_shape(node)
+
+
+def _pads_nothing(node: ir.Node) -> bool:
+    pads = node.inputs[1]
+    return pads is not None and is_constant(pads) and not array_of(pads).any()
+
+
+def _keeps_order(node: ir.Node) -> bool:
+    order = node.attributes.get_ints("perm", None)
+    return order is not None and list(order) == sorted(order)
+
+
+_NO_OPS: dict[str, Callable[[ir.Node], bool]] = {
+    "Cast": _keeps_type,
+    "CastLike": _keeps_type,
+    "Concat": lambda node: len(node.inputs) == 1,
+    "Expand": _keeps_shape,
+    "Pad": _pads_nothing,
+    "Reshape": _keeps_shape,
+    "Slice": _keeps_all,
+    "Tile": _keeps_shape,
+    "Transpose": _keeps_order,
+}

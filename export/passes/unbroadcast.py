@@ -1,0 +1,82 @@
+"""Nothing is repeated that the operator repeats by itself: neither constants in the file nor tensors at run time."""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.values import add_constant, array_of, is_constant, name_of, sizes_of
+
+BROADCAST = frozenset(
+    {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul", "Max", "Min", "Mod"}
+    | {"Mul", "Or", "Pow", "Sub", "Where", "Xor"}
+)
+
+
+class Unbroadcast(ir.passes.InPlacePass):
+    """Shrink what operators that broadcast read.
+
+    1. An axis along which all of a constant is the same becomes 1.
+    2. What Expand has repeated is read from before it.
+    3. An axis stays where no other input gives the result its size along it, and so do MatMul's last two.
+    4. Sizes must be known; so this runs while the batch is still a number.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Shrink them."""
+        modified = False
+        for node in model.graph:
+            if node.op_type not in BROADCAST:
+                continue
+            for position, value in enumerate(node.inputs):
+                smaller = None if value is None else _smaller(model, node, position, value)
+                if smaller is not None:
+                    node.replace_input_with(position, smaller)
+                    modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+def is_uniform(array: np.ndarray[Any, Any], axis: int) -> bool:
+    """Whether an array holds the same along an axis, wherever one looks."""
+    if array.strides[axis] == 0:
+        return True
+    first = np.take(array, [0], axis=axis)
+    return bool(np.array_equal(array, np.broadcast_to(first, array.shape)))
+
+
+def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> ir.Value | None:
+    """Return what the node can read in place of `value`, if that is smaller."""
+    free = _free_axes(node, position)
+    if is_constant(value):
+        array = array_of(value)
+        axes = {axis for axis in free if is_uniform(array, axis)}
+        if not axes:
+            return None
+        kept = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(array.ndim))
+        return add_constant(model, array[kept], name_of(value))
+    producer = value.producer()
+    if producer is None or producer.op_type != "Expand":
+        return None
+    source, sizes = producer.inputs[0], sizes_of(value)
+    before = sizes_of(source)
+    if before is None or sizes is None:
+        return None
+    aligned = (*(1 for _ in range(len(sizes) - len(before))), *before)
+    repeated = {axis for axis, size in enumerate(sizes) if aligned[axis] != size}
+    return source if repeated <= free else None
+
+
+def _free_axes(node: ir.Node, position: int) -> set[int]:
+    """Return the axes of an input that other inputs give the result's size."""
+    value, result = node.inputs[position], sizes_of(node.outputs[0])
+    sizes = sizes_of(value)
+    others = [sizes_of(other) for index, other in enumerate(node.inputs) if index != position]
+    if result is None or sizes is None:
+        return set()
+    free = set()
+    for axis in range(len(sizes) - (2 if node.op_type == "MatMul" else 0)):
+        end = len(sizes) - axis
+        given = any(other is not None and len(other) >= end and other[-end] == sizes[axis] for other in others)
+        if sizes[axis] > 1 and given and result[-end] == sizes[axis]:
+            free.add(axis)
+    return free

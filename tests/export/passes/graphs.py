@@ -1,0 +1,56 @@
+"""Graphs for tests of passes: written as text, run before and after."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+from onnx import numpy_helper, parser, shape_inference
+
+Array = np.ndarray[Any, Any]
+
+
+def graph_of(text: str, **constants: Array) -> ir.Model:
+    """Return a graph of `(inputs) => (outputs) { nodes }`, its shapes inferred, `constants` its initialisers."""
+    proto = parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> test {text}')
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
+    return ir.from_proto(shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True))
+
+
+def run(model: ir.Model) -> list[Array]:
+    """Return what a graph yields for random inputs, which are the same every time."""
+    generator = np.random.default_rng(0)
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = {}
+    for value in model.graph.inputs:
+        assert value.shape is not None
+        assert value.dtype is not None
+        inputs[value.name] = generator.normal(size=value.shape.numpy()).astype(value.dtype.numpy())
+    return [np.asarray(result) for result in session.run(None, inputs)]
+
+
+def operators(model: ir.Model) -> list[str]:
+    """Return the operators of a graph in order."""
+    return [node.op_type for node in model.graph]
+
+
+def shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the initialisers that something reads."""
+    return {
+        name: tuple(value.shape.numpy())
+        for name, value in model.graph.initializers.items()
+        if value.uses() and value.shape is not None
+    }
+
+
+def rewritten(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> bool:
+    """Run a pass, see that the graph gives what it gave, and return whether the pass says that it changed it."""
+    before, image = run(model), operators(model)
+    modified = make_pass()(model).modified
+    after = run(model)
+    for found, expected in zip(after, before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert modified or operators(model) == image
+    assert not make_pass()(model).modified, "a second run finds nothing left to do"
+    return modified

@@ -1,0 +1,99 @@
+"""What returns its input is taken out; what only looks like it stays."""
+
+import numpy as np
+import pytest
+
+from export.passes.remove_no_ops import RemoveNoOps
+from tests.export.passes.graphs import Array, graph_of, operators, rewritten
+
+
+def ints(*numbers: int) -> Array:
+    return np.array(numbers, dtype=np.int64)
+
+
+ZERO = np.zeros(1, np.float32)
+MASK = np.array([True, False])
+
+# What stands between the image [2, 3] and its Neg, and the constants it needs.
+REMOVED: dict[str, tuple[str, dict[str, Array]]] = {
+    "Cast to the same type": ("a = Cast<to=1>(image)", {}),
+    "CastLike of the same type": ("a = CastLike(image, c)", {"c": ZERO}),
+    "Concat of one": ("a = Concat<axis=1>(image)", {}),
+    "Expand to the same shape": ("a = Expand(image, c)", {"c": ints(2, 3)}),
+    "Expand to ones": ("a = Expand(image, c)", {"c": ints(1, 1)}),
+    "Pad by nothing": ("a = Pad(image, c)", {"c": ints(0, 0, 0, 0)}),
+    "Reshape to the same shape": ("a = Reshape(image, c)", {"c": ints(-1, 3)}),
+    "Slice of the whole": ("a = Slice(image, b, c)", {"b": ints(0), "c": ints(2)}),
+    "Slice of the whole, with steps": ("a = Slice(image, b, c, b, d)", {"b": ints(0), "c": ints(99), "d": ints(1)}),
+    "Tile by one": ("a = Tile(image, c)", {"c": ints(1, 1)}),
+    "Transpose to the same order": ("a = Transpose<perm=[0, 1]>(image)", {}),
+    "Where that always takes the first": ("a = Where(c, image, z)", {"c": np.array([True, True, True]), "z": ZERO}),
+    "Where that always takes the second": ("a = Where(c, z, image)", {"c": np.array(False), "z": ZERO}),
+}
+KEPT: dict[str, tuple[str, dict[str, Array]]] = {
+    "the type changes": ("b = Cast<to=11>(image) \n a = Cast<to=1>(b)", {}),
+    "two are joined": ("a = Concat<axis=0>(image, image)", {}),
+    "the shape changes": ("a = Reshape(image, c)", {"c": ints(3, 2)}),
+    "one becomes several": ("b = ReduceSum<keepdims=1>(image) \n a = Expand(b, c)", {"c": ints(2, 3)}),
+    "something is padded": ("a = Pad(image, c)", {"c": ints(0, 0, 0, 1)}),
+    "a part is cut off": ("a = Slice(image, b, c)", {"b": ints(1), "c": ints(2)}),
+    "a slice is read backwards": ("a = Slice(image, b, c, d, d)", {"b": ints(-1), "c": ints(-9), "d": ints(-1)}),
+    "it is repeated": ("a = Tile(image, c)", {"c": ints(2, 1)}),
+    "axes change places": ("a = Transpose<perm=[1, 0]>(image)", {}),
+    "a condition says both": ("a = Where(c, image, z)", {"c": np.array([True, False, True]), "z": ZERO}),
+    "the branch taken grows": ("a = Where(c, z, image)", {"c": np.array([True, True, True]), "z": ZERO}),
+}
+
+
+@pytest.mark.parametrize("case", REMOVED)
+def test_what_returns_its_input_is_taken_out(case: str) -> None:
+    text, constants = REMOVED[case]
+    model = graph_of(f"(float[2,3] image) => (float[2,3] logits) {{ {text} \n logits = Neg(a) }}", **constants)
+    assert rewritten(RemoveNoOps, model)
+    assert operators(model) == ["Neg"]
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_keep_a_node_when(case: str) -> None:
+    text, constants = KEPT[case]
+    text = f"{text} \n logits = ReduceSum<keepdims=0>(a)"
+    model = graph_of(f"(float[2,3] image) => (float logits) {{ {text} }}", **constants)
+    before = operators(model)
+    assert not rewritten(RemoveNoOps, model)
+    assert operators(model) == before
+
+
+def test_keep_a_reshape_when_the_batch_is_not_known() -> None:
+    text = "(float[batch,3] image) => (float[batch,3] logits) { a = Reshape(image, c) \n logits = Neg(a) }"
+    model = graph_of(text, c=ints(-1, 3))
+    assert not RemoveNoOps()(model).modified
+    assert operators(model) == ["Reshape", "Neg"]
+
+
+def test_keep_a_slice_when_its_steps_are_not_known() -> None:
+    text = """(float[2,3] image, int64[1] steps) => (float[2,3] logits) {
+        a = Slice(image, b, c, b, steps)
+        logits = Neg(a)
+    }"""
+    model = graph_of(text, b=ints(0), c=ints(2))
+    sliced = next(iter(model.graph)).outputs[0]
+    sliced.shape = model.graph.inputs[0].shape  # as an exporter might note
+    assert not RemoveNoOps()(model).modified
+
+
+def test_keep_a_node_when_it_yields_the_logits() -> None:
+    model = graph_of("(float[2,3] image) => (float[2,3] logits) { logits = Reshape(image, c) }", c=ints(2, 3))
+    assert not rewritten(RemoveNoOps, model)
+    assert [value.name for value in model.graph.outputs] == ["logits"]
+
+
+def test_a_chain_is_taken_out_in_one_sweep() -> None:
+    text = """(float[2,3] image) => (float[2,3] logits) {
+        a = Cast<to=1>(image)
+        b = Reshape(a, c)
+        d = Transpose<perm=[0, 1]>(b)
+        logits = Neg(d)
+    }"""
+    model = graph_of(text, c=ints(2, 3))
+    assert rewritten(RemoveNoOps, model)
+    assert operators(model) == ["Neg"]

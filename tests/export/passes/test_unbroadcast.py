@@ -1,0 +1,150 @@
+"""Nothing is repeated that an operator repeats by itself, and nothing is shrunk that gives a result its size."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from export.passes.unbroadcast import BROADCAST, Unbroadcast, is_uniform
+from tests.export.passes.graphs import Array, graph_of, operators, rewritten, shapes
+
+RANDOM = np.random.default_rng(1)
+
+
+def numbers(*shape: int) -> Array:
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def repeated(part: Array, *shape: int) -> Array:
+    return np.ascontiguousarray(np.broadcast_to(part, shape))
+
+
+def ints(*values: int) -> Array:
+    return np.array(values, dtype=np.int64)
+
+
+def read_by_last(model: ir.Model) -> list[str | None]:
+    """Return the names of what the last node reads."""
+    return [value.name for value in list(model.graph)[-1].inputs if value is not None]
+
+
+@pytest.mark.parametrize(
+    ("constant", "left"),
+    [
+        (repeated(numbers(1, 3, 4), 2, 3, 4), (1, 3, 4)),
+        (repeated(numbers(2, 1, 4), 2, 3, 4), (2, 1, 4)),
+        (repeated(numbers(1, 3, 1), 2, 3, 4), (1, 3, 1)),
+        (repeated(numbers(1, 1), 3, 4), (1, 1)),
+        (np.zeros((2, 3, 4), np.float32), (1, 1, 1)),
+    ],
+)
+@pytest.mark.parametrize("order", ["image, c", "c, image"])
+def test_an_axis_along_which_a_constant_says_the_same_becomes_one(
+    constant: Array, left: tuple[int, ...], order: str
+) -> None:
+    model = graph_of(f"(float[2,3,4] image) => (float[2,3,4] logits) {{ logits = Sub({order}) }}", c=constant)
+    assert rewritten(Unbroadcast, model)
+    assert list(shapes(model).values()) == [left]
+
+
+def test_a_constant_that_two_nodes_read_is_shrunk_for_each() -> None:
+    text = """(float[2,3] image, float[2,1] other) => (float[2,3] logits) {
+        a = Add(image, c)
+        b = Mul(other, c)
+        logits = Add(a, b)
+    }"""
+    model = graph_of(text, c=repeated(numbers(1, 3), 2, 3))
+    assert rewritten(Unbroadcast, model)
+    assert sorted(shapes(model).values()) == [(1, 3), (1, 3)]  # of `other`, only the rows give the result its size
+
+
+def test_what_was_expanded_is_read_from_before_it() -> None:
+    text = """(float[2,3,4] image, float[4] mask) => (float[2,3,4] logits) {
+        wide = Expand(mask, sizes)
+        logits = Add(image, wide)
+    }"""
+    model = graph_of(text, sizes=ints(2, 3, 4))
+    assert rewritten(Unbroadcast, model)
+    assert read_by_last(model) == ["image", "mask"]
+
+
+def test_an_expanded_stack_of_matrices_is_read_from_before_it() -> None:
+    text = """(float[2,3,4] image, float[1,4,5] keys) => (float[2,3,5] logits) {
+        wide = Expand(keys, sizes)
+        logits = MatMul(image, wide)
+    }"""
+    model = graph_of(text, sizes=ints(2, 4, 5))
+    assert rewritten(Unbroadcast, model)
+    assert read_by_last(model) == ["image", "keys"]
+
+
+def test_keep_an_axis_when_nothing_else_gives_the_result_its_size() -> None:
+    model = graph_of(
+        "(float[1,3] image) => (float[2,3] logits) { logits = Add(image, c) }", c=repeated(numbers(1, 3), 2, 3)
+    )
+    assert not rewritten(Unbroadcast, model)
+    assert shapes(model) == {"c": (2, 3)}
+
+
+def test_keep_one_of_two_constants_when_both_say_the_same_along_an_axis() -> None:
+    condition = repeated(np.array([[True, False, True]]), 2, 3)
+    model = graph_of(
+        "(float[1,3] image) => (float[2,3] logits) { logits = Where(c, image, d) }",
+        c=condition,
+        d=repeated(numbers(1, 3), 2, 3),
+    )
+    assert rewritten(Unbroadcast, model)
+    assert sorted(shapes(model).values()) == [(1, 3), (2, 3)]
+
+
+def test_keep_the_last_two_axes_of_a_product_whatever_they_say() -> None:
+    text = "(float[2,4,4] image) => (float[2,4,4] logits) { logits = MatMul(image, c) }"
+    model = graph_of(text, c=np.ones((2, 4, 4), np.float32))
+    assert rewritten(Unbroadcast, model)
+    assert list(shapes(model).values()) == [(1, 4, 4)]
+
+
+def test_keep_an_expansion_when_a_product_sums_over_it() -> None:
+    text = """(float[2,3,4] image, float[1,1,5] row) => (float[2,3,5] logits) {
+        wide = Expand(row, sizes)
+        logits = MatMul(image, wide)
+    }"""
+    model = graph_of(text, sizes=ints(2, 4, 5))
+    assert not rewritten(Unbroadcast, model)
+
+
+def test_keep_an_expansion_when_it_gives_the_result_its_size() -> None:
+    text = """(float[1,3] image, float[3] mask) => (float[2,3] logits) {
+        wide = Expand(mask, sizes)
+        logits = Add(image, wide)
+    }"""
+    model = graph_of(text, sizes=ints(2, 3))
+    assert not rewritten(Unbroadcast, model)
+
+
+def test_keep_a_constant_when_one_number_differs() -> None:
+    constant = repeated(numbers(1, 3), 2, 3).copy()
+    constant[1, 2] += 1e-6
+    model = graph_of("(float[2,3] image) => (float[2,3] logits) { logits = Add(image, c) }", c=constant)
+    assert not rewritten(Unbroadcast, model)
+
+
+def test_keep_a_constant_when_sizes_are_not_known() -> None:
+    model = graph_of("(float[b,3] image) => (float[b,3] logits) { logits = Add(image, c) }", c=np.ones((1, 3), "f"))
+    assert not Unbroadcast()(model).modified
+
+
+def test_keep_a_constant_when_the_operator_does_not_broadcast() -> None:
+    assert "Concat" not in BROADCAST
+    model = graph_of(
+        "(float[2,3] image) => (float[2,6] logits) { logits = Concat<axis=1>(image, c) }", c=np.ones((2, 3), "f")
+    )
+    assert not rewritten(Unbroadcast, model)
+    assert operators(model) == ["Concat"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_uniform_along_an_axis_is_what_a_loop_says(axis: int) -> None:
+    for sizes in ((1, 3, 2), (2, 1, 2), (2, 3, 1), (1, 1, 1), (2, 3, 2)):
+        for array in (repeated(numbers(*sizes), 2, 3, 2), np.broadcast_to(numbers(*sizes), (2, 3, 2))):
+            rows = np.moveaxis(array, axis, 0)
+            assert is_uniform(array, axis) == all((row == rows[0]).all() for row in rows)

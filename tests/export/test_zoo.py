@@ -1,0 +1,129 @@
+"""Networks of the libraries, taken as they are: the same logits at any batch, nothing constant left to compute.
+
+The reference is the library's own module in float64, its tables wide; see `small_networks`.
+"""
+
+import copy
+import functools
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from torch import nn
+
+from artifact import Baked, Batch
+from export.auditing import audit
+from export.bake import Normalisation, bake, report_constants
+from export.bake.native import NativeForm
+from export.errors import ParityError
+from export.evaluation import evaluate
+from export.graph import Built, build_graph, describe_graph
+from export.parity import BATCHES, NATIVE_TOLERANCE, Reference, check_parity, compute_reference
+from export.saving import check_graph, save_graph
+from export.tracing import trace
+from models.sources import Loaded, Overrides, RandomWeights, load_source
+
+MANY = Batch(min=1, max=32)
+OPSET = 20
+
+# What makes the position table of each, as its bake report must say; and whether the query multiplies it.
+NETWORKS: dict[str, tuple[str, str]] = {
+    "beit": ("relative_position_bias_table", "static"),
+    "beit_of_transformers": ("relative_position_bias_table", "static"),
+    "convit": ("pos_proj", "static"),
+    "dinov3_of_timm": ("cos", "static"),
+    "dinov3_of_transformers": ("inv_freq", "static"),
+    "efficientformer": ("attention_biases", "static"),
+    "gcvit": ("relative_position_bias_table", "static"),
+    "halonet": ("height_rel", "query-dependent"),
+    "levit": ("attention_biases", "static"),
+    "maxvit_rmlp": ("mlp.fc1", "static"),
+    "mvitv2": ("rel_pos_h", "query-dependent"),
+    "rope_mixed": ("freqs", "static"),
+    "sam": ("rel_pos_h", "query-dependent"),
+    "swin_of_transformers": ("relative_position_bias_table", "static"),
+    "swin_v2_of_torchvision": ("cpb_mlp", "static"),
+    "swinv2_cr": ("meta_mlp", "static"),
+    "tiny_vit": ("attention_biases", "static"),
+    "vit_srelpos": ("mlp", "static"),
+    "xcit": ("token_projection", "static"),
+}
+
+
+@functools.cache
+def loaded(name: str) -> Loaded:
+    return load_source(f"python:tests.export.small_networks:{name}", RandomWeights(0), Overrides())
+
+
+@functools.cache
+def reference_of(name: str) -> Reference:
+    network = loaded(name)
+    normalisation = Normalisation(network.preprocess.mean, network.preprocess.std)
+    return compute_reference(network.network, network.image_size, normalisation, MANY)
+
+
+def build(name: str, *, takes_pixels: bool) -> tuple[nn.Module, Built]:
+    size = loaded(name).image_size
+    form, _ = bake(loaded(name).network, reference_of(name).normalisation if takes_pixels else None)
+    example = torch.zeros(2, *size, 3, dtype=torch.uint8) if takes_pixels else torch.zeros(2, 3, *size)
+    return form, build_graph(form, example, MANY, OPSET)
+
+
+@pytest.mark.parametrize(
+    ("name", "takes_pixels"),
+    [(name, False) for name in NETWORKS] + [(name, True) for name in ("beit", "gcvit", "halonet", "levit", "sam")],
+)
+def test_the_graph_gives_the_librarys_logits_and_holds_nothing_constant(
+    name: str, takes_pixels: bool, tmp_path: Path
+) -> None:
+    form, built = build(name, takes_pixels=takes_pixels)
+    path = tmp_path / "model.onnx"
+    save_graph(built.model, path)
+    check_graph(path)
+    parity = check_parity(reference_of(name), path, takes_pixels=takes_pixels, tolerance=NATIVE_TOLERANCE)
+    assert parity.batches == BATCHES
+    facts = describe_graph(built.model)
+    assert facts.constant_only_nodes == 0
+    assert {"Shape", "Range", "ConstantOfShape", "ScatterND"}.isdisjoint(facts.ops)
+    assert set(built.model.opset_imports) == {""}
+    assert [finding for finding in audit(built.model).findings if finding.severity != "info"] == []
+    report = report_constants(form, built.constants)
+    assert of_the_table(name, report), [(line.module, line.kind, line.what) for line in report]
+
+
+def of_the_table(name: str, report: tuple[Baked, ...]) -> list[Baked]:
+    table, kind = NETWORKS[name]
+    return [line for line in report if line.kind == kind and table in f"{line.module} {line.what}"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_parity_above_notices_position_tables_of_zeros(name: str) -> None:
+    bare = copy.deepcopy(loaded(name).network)
+    tensors = dict(NativeForm(bare, None).network.named_parameters()) | dict(bare.named_buffers())
+    _, constants = evaluate(trace(bare, torch.zeros(2, 3, *loaded(name).image_size)))
+    made_of = {source for constant in constants if constant.work for source in constant.sources}
+    raw = {source for constant in constants for source in constant.sources if "rel" in source or "pos" in source}
+    with torch.no_grad():
+        for path, tensor in tensors.items():
+            if path.removeprefix("network.") in made_of | raw and tensor.is_floating_point():
+                tensor.fill_(0 if isinstance(tensor, nn.Parameter) else 1)  # periods of a rotation are divided by
+    expected = reference_of(name)
+    bare_logits = compute_reference(bare, loaded(name).image_size, expected.normalisation, MANY).logits
+    error = np.abs(bare_logits - expected.logits).max() / np.abs(expected.logits).max()
+    assert error > 10 * NATIVE_TOLERANCE
+
+
+def test_parity_is_able_to_fail(tmp_path: Path) -> None:
+    _, built = build("levit", takes_pixels=False)
+    table = next(
+        value for key, value in built.model.graph.initializers.items() if "blocks.0.attn" in key and "baked" in key
+    )
+    assert table.const_value is not None
+    numbers = table.const_value.numpy().copy()
+    numbers[..., 0] += 1  # of all keys, softmax would not notice
+    table.const_value = ir.tensor(numbers, name=table.name)
+    save_graph(built.model, tmp_path / "model.onnx")
+    with pytest.raises(ParityError, match="off by"):
+        check_parity(reference_of("levit"), tmp_path / "model.onnx", takes_pixels=False, tolerance=NATIVE_TOLERANCE)
