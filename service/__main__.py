@@ -5,13 +5,17 @@ import logging
 import socket
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
+from service.access.logs import configure_logging
+from service.access.protocol import guarded
 from service.app import create_app
 from service.errors import AddressError, StartupError
+from service.lifecycle import Lifecycle
 from service.loading import load_catalogue
 from service.settings import Settings
 
@@ -28,20 +32,50 @@ def main(arguments: Sequence[str]) -> int:
         )
     except SettingsError as error:
         return _fail(2, str(error))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
+        configure_logging(settings.log_format)
         with _bind(settings.host, settings.port) as listener:
             app = create_app(settings, load_catalogue(settings))
-            config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False)
-            with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises Ctrl-C again after it has stopped
-                _AnnouncingServer(config).run([listener])
+            config = uvicorn.Config(
+                app,
+                loop="uvloop",
+                http=guarded(settings.request_timeout, settings.max_header_bytes),
+                ws="none",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                timeout_keep_alive=settings.keep_alive_seconds,
+                timeout_graceful_shutdown=1,  # whoever is still unanswered then has had DRAIN_SECONDS
+            )
+            with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises a second Ctrl-C again after it has stopped
+                _DrainingServer(config, app.state.lifecycle).run([listener])
     except StartupError as error:
         return _fail(1, str(error))
     return 0
 
 
-class _AnnouncingServer(uvicorn.Server):
-    """Says in one line where it listens, once it answers: with --port 0 that is how the port gets known."""
+class _DrainingServer(uvicorn.Server):
+    """Stops when what it accepted is answered, and says in one line where it listens once it answers.
+
+    uvicorn itself closes the port first: clients would be refused instead of told to come back, and a prober would not
+    see that the server is not ready. With --port 0 the line is how the port gets known.
+    """
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal; at the second, end as uvicorn does."""
+        if self._lifecycle.draining:
+            super().handle_exit(sig, frame)
+        else:
+            logger.info("stopping: %d requests are finished first", self._lifecycle.accepted)
+            self._lifecycle.drain()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop; uvicorn asks ten times a second."""
+        return await super().on_tick(counter) or self._lifecycle.over()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

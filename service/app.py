@@ -1,17 +1,22 @@
 """The app: `uvicorn --factory service.app:create_app`."""
 
+import os
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
+from service.access.install import install_access, install_log_context
 from service.catalogue import Catalogue
+from service.handlers import install_handlers
+from service.lifecycle import Lifecycle
 from service.lifespan import PlainStartupFailure, lifespan_of
 from service.middleware import RequestMiddleware
-from service.problems import install_problems
+from service.reloading.generations import GenerationMiddleware, Generations
 from service.routers import ROUTERS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import install_tracing
 
 
 def create_app(settings: Settings | None = None, catalogue: Catalogue | None = None) -> FastAPI:
@@ -22,18 +27,25 @@ def create_app(settings: Settings | None = None, catalogue: Catalogue | None = N
         catalogue: loaded already, from the same settings; the app closes it when it stops.
     """
     settings = settings if settings is not None else Settings()
-    metrics = Metrics()
+    metrics, generations = Metrics(), Generations()
     app = FastAPI(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",
         version=version("posbake"),
-        lifespan=lifespan_of(settings, metrics, catalogue),
+        lifespan=lifespan_of(settings, metrics, generations, catalogue),
+        docs_url=None,  # install_access adds one that says what it may load
+        redoc_url=None,
     )
     app.state.serving = None
+    app.state.lifecycle = lifecycle = Lifecycle(settings.drain_seconds)
     app.state.metrics = metrics
-    install_problems(app)
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    install_handlers(app)
+    install_access(app, settings)
+    app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle)
+    app.add_middleware(GenerationMiddleware, generations=generations)
     app.add_middleware(PlainStartupFailure)
+    install_log_context(app, settings)
+    install_tracing(app, os.environ)
     for router in ROUTERS:
         app.include_router(router)
 

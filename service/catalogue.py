@@ -1,64 +1,109 @@
 """What this server serves: models, their variants, their versions, and which of them a request gets by default."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 
 from artifact import Artifact, Manifest
-from service.backends.base import Backend
+from service.backends.restartable import Restartable
+from service.backends.warming import warm
 from service.errors import InvalidParameterError, UnknownNameError
+from service.reloading.fingerprint import Fingerprint
 from service.telemetry.latency import Key
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Servable:
-    """An artifact and what runs it."""
+    """An artifact and what runs it. Equal only to itself: of an artifact that was replaced there may be two."""
 
     artifact: Artifact
-    backend: Backend
+    backend: Restartable
+    warm_seconds: float = 0.0
+    """What its first run took, at batch 1."""
+    load_seconds: float = 0.0
+    """What it took to verify, open and warm it."""
 
     @property
     def manifest(self) -> Manifest:
         """The artifact's manifest."""
         return self.artifact.manifest
 
-    @property
+    @cached_property  # asked for several times a request
     def key(self) -> Key:
         """Its names."""
         return Key(self.manifest.model, self.manifest.variant, self.manifest.version)
 
+    def largest_batch(self, max_batch: int) -> int:
+        """Return how many images may run together: what the artifact takes, at most `max_batch`."""
+        return largest_batch(self.manifest, max_batch)
+
+    def restart(self, images: int) -> None:
+        """Replace the backend by a fresh one that is warm, at batch 1 and at `images`.
+
+        Raises:
+            Exception: whatever opening it or its first runs raise.
+        """
+        self.backend.restart(lambda fresh: warm(self.artifact, fresh, images))
+
+
+def largest_batch(manifest: Manifest, max_batch: int) -> int:
+    """Return how many images of an artifact may run together: what it takes, at most `max_batch`."""
+    return min(manifest.input.batch.max, max_batch)
+
 
 @dataclass(frozen=True)
 class Refused:
-    """An artifact that is not served: its directories' names, and why."""
+    """An artifact of the repository that is not served as it is there now: its directories' names, and why."""
 
     name: str
     reason: str
 
 
 class Catalogue:
-    """Every servable by model, variant and version. It does not change.
+    """Every servable by model, variant and version. It does not change: what changes is which catalogue is served.
 
     Args:
-        servables: at least one.
+        servables: of one name there is one.
         refused: what was found in the repository but cannot be served.
         default_model: the model of a request that names none; None means the only one, if there is only one.
-
-    Raises:
-        UnknownNameError: the default model is not served.
+        seen: what each artifact looked like, by its directories' names, when it was decided about.
     """
 
     def __init__(
-        self, servables: Iterable[Servable], refused: Iterable[Refused] = (), default_model: str | None = None
+        self,
+        servables: Iterable[Servable],
+        refused: Iterable[Refused] = (),
+        default_model: str | None = None,
+        seen: Mapping[str, Fingerprint] = MappingProxyType({}),
     ) -> None:
         self._tree: dict[str, dict[str, dict[int, Servable]]] = {}
         for servable in sorted(servables, key=lambda servable: servable.key):
             key = servable.key
             self._tree.setdefault(key.model, {}).setdefault(key.variant, {})[key.version] = servable
-        assert self._tree
-        self.refused = tuple(refused)
-        if default_model is not None:
-            self._variants_of(default_model)
-        self.default_model = next(iter(self._tree)) if len(self._tree) == 1 else default_model
+        self.refused = tuple(sorted(refused, key=lambda found: found.name))
+        self.seen = seen
+        self._given_model = default_model
+        only = next(iter(self._tree)) if len(self._tree) == 1 else None
+        self.default_model = default_model if default_model is not None else only
+
+    def with_served(self, servable: Servable) -> Catalogue:
+        """Return a catalogue in which `servable` takes the place of what has its name, be it served or refused."""
+        without = self.without([str(servable.key)])
+        return Catalogue([*without.servables(), servable], without.refused, self._given_model, self.seen)
+
+    def with_refused(self, refused: Refused) -> Catalogue:
+        """Return a catalogue that also says why something is refused. What has its name and is served still is."""
+        others = [found for found in self.refused if found.name != refused.name]
+        return Catalogue(self.servables(), [*others, refused], self._given_model, self.seen)
+
+    def without(self, names: Collection[str]) -> Catalogue:
+        """Return a catalogue that knows nothing of these artifacts, named `<model>/<variant>/<version>`."""
+        servables = [servable for servable in self.servables() if str(servable.key) not in names]
+        refused = [found for found in self.refused if found.name not in names]
+        return Catalogue(servables, refused, self._given_model, self.seen)
 
     def models(self) -> list[str]:
         """Return the models' names in order."""
@@ -77,23 +122,34 @@ class Catalogue:
         return self.versions(model, variant)[-1]
 
     def default_variant(self, model: str) -> str:
-        """Return the variant whose newest version is the most accurate; ties go to the first name.
+        """Return the variant whose newest version is the most accurate. Raises UnknownNameError."""
+        return self.by_accuracy(model)[0].manifest.variant
 
-        One whose accuracy was never measured comes after all that have one.
+    def by_accuracy(self, model: str) -> list[Servable]:
+        """Return the newest version of every variant, the most accurate first; ties go to the first name.
+
+        Those whose accuracy was never measured come after all that have one.
+
+        Raises:
+            UnknownNameError: the model is not served.
         """
 
-        def rank(variant: str) -> tuple[float, str]:
-            accuracy = self.newest(model, variant).manifest.accuracy
-            return (-accuracy.top1 if accuracy else 1.0, variant)
+        def rank(servable: Servable) -> tuple[float, str]:
+            accuracy = servable.manifest.accuracy
+            return (-accuracy.top1 if accuracy else 1.0, servable.manifest.variant)
 
-        return min(self.variants(model), key=rank)
+        return sorted((self.newest(model, variant) for variant in self.variants(model)), key=rank)
+
+    def served(self, name: str) -> Servable | None:
+        """Return what is served of the artifact `<model>/<variant>/<version>`, if it is."""
+        return next((servable for servable in self.servables() if str(servable.key) == name), None)
 
     def find(self, model: str | None = None, variant: str | None = None, version: int | None = None) -> Servable:
         """Return what a request asks for, with the defaults for what it leaves open.
 
         Raises:
             UnknownNameError: a model, variant or version is not served.
-            InvalidParameterError: no model was named, and there is no default one.
+            InvalidParameterError: no model was named, several are served, and none is the default one.
         """
         model = self.model_or_default(model)
         variant = variant if variant is not None else self.default_variant(model)
@@ -105,8 +161,15 @@ class Catalogue:
         return versions[version]
 
     def model_or_default(self, model: str | None) -> str:
-        """Return `model`, or the default one for None. Raises InvalidParameterError if there is no default one."""
+        """Return `model`, or the default one for None.
+
+        Raises:
+            UnknownNameError: nothing is served.
+            InvalidParameterError: several are served, and none is the default one.
+        """
         model = model if model is not None else self.default_model
+        if model is None and not self._tree:
+            raise UnknownNameError("no model is loaded", ())
         if model is None:
             raise InvalidParameterError(
                 f"model is missing, and several are served: {', '.join(self.models())}; name one", known=self.models()

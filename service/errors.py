@@ -1,12 +1,14 @@
-"""What can go wrong while serving.
+"""What can go wrong while serving. What access refuses is a branch of its own, in `service/access/errors.py`.
 
 ServiceError
 ├── StartupError                    the server cannot start; the message is one sentence with the remedy
 │   ├── RepositoryError                 no repository, an empty one, nothing usable in it, no such default model
 │   ├── BackendUnavailableError         the backend or device cannot be had
+│   ├── TracingUnavailableError         a collector of traces is named, but what sends them is not installed
 │   └── AddressError                    the host and port cannot be bound
 ├── RefusalError                    one artifact cannot be served; the rest are
 │   ├── MisplacedArtifactError          its directories and its manifest disagree about its name
+│   ├── ChangedFilesError               its files change while they are read, or are not those that are served
 │   └── GraphError                      a backend cannot run its graph, or the graph is not what the manifest says
 └── ProblemError                    an answer, RFC 9457
     ├── NotAnImageError                 400
@@ -17,12 +19,21 @@ ServiceError
     ├── UnsupportedContentTypeError     415, with `supported`
     ├── InvalidParameterError           422
     ├── InvalidBodyError                422
+    ├── ClientGoneError                 499, which nobody reads
     ├── InferenceError                  500
-    └── NotReadyError                   503
+    ├── UnexpectedError                 500
+    ├── RoutingError                    404, 405: HTTP's own
+    ├── DeadlineError                   504
+    │   └── NoVariantFitsError              504, with `considered`
+    └── RetryLaterError                 with Retry-After
+        ├── QueueFullError                  429
+        ├── NotReadyError                   503
+        └── BackendDownError                503
 """
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
 
 
 class ServiceError(Exception):
@@ -41,6 +52,10 @@ class BackendUnavailableError(StartupError):
     """The backend or device asked for cannot be had here."""
 
 
+class TracingUnavailableError(StartupError):
+    """The environment names a collector of traces, but what sends them is not installed."""
+
+
 class AddressError(StartupError):
     """The host and port cannot be bound."""
 
@@ -51,6 +66,10 @@ class RefusalError(ServiceError):
 
 class MisplacedArtifactError(RefusalError):
     """The artifact's directories and its manifest disagree about model, variant or version."""
+
+
+class ChangedFilesError(RefusalError):
+    """The artifact's files changed while they were read, or since what is to be restarted was loaded from them."""
 
 
 class GraphError(RefusalError):
@@ -65,10 +84,10 @@ class ProblemError(ServiceError):
         members: further members of the answer, as RFC 9457 section 3.2 allows.
     """
 
-    status: ClassVar[int]
-    name: ClassVar[str]
-    title: ClassVar[str]
-    headers: ClassVar[dict[str, str]] = {}
+    status: int
+    name: str
+    title: str
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str, **members: object) -> None:
         super().__init__(detail)
@@ -111,7 +130,7 @@ class BodyTooLargeError(ProblemError):
     status = 413
     name = "body-too-large"
     title = "Body too large"
-    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
+    headers = MappingProxyType({"Connection": "close"})
 
 
 class TooManyPixelsError(ProblemError):
@@ -154,9 +173,93 @@ class InferenceError(ProblemError):
     title = "Inference failed"
 
 
-class NotReadyError(ProblemError):
-    """The server is still starting, or already stopping."""
+class UnexpectedError(ProblemError):
+    """An exception that nobody foresaw; what it was stands in the log, under the same id.
+
+    Args:
+        request_id: of the request.
+    """
+
+    status = 500
+    name = "unexpected"
+    title = "Internal error"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"the server failed unexpectedly; its log says why under request {request_id}")
+
+
+class RoutingError(ProblemError):
+    """An error that HTTP itself has a name for: nothing is at this address, or not by this method.
+
+    Args:
+        status: of HTTP.
+        detail: as for every problem.
+        headers: of the answer.
+    """
+
+    def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self.status = int(status)
+        self.title = status.phrase
+        self.name = self.title.lower().replace(" ", "-")
+        self.headers = headers
+
+
+class RetryLaterError(ProblemError):
+    """The same request may well be answered later.
+
+    Args:
+        detail: as for every problem.
+        retry_after: whole seconds, at least 1.
+    """
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.headers = MappingProxyType({"Retry-After": str(retry_after)})
+
+
+class QueueFullError(RetryLaterError):
+    """As much waits as may wait."""
+
+    status = 429
+    name = "queue-full"
+    title = "Queue full"
+
+
+class NotReadyError(RetryLaterError):
+    """The server is still starting, already stopping, or cannot serve all it should."""
 
     status = 503
     name = "not-ready"
     title = "Not ready"
+
+
+class BackendDownError(RetryLaterError):
+    """What runs this variant failed, and is being restarted."""
+
+    status = 503
+    name = "backend-down"
+    title = "Backend down"
+
+
+class DeadlineError(ProblemError):
+    """The time that the client allowed is over."""
+
+    status = 504
+    name = "deadline-passed"
+    title = "Deadline passed"
+
+
+class NoVariantFitsError(DeadlineError):
+    """`variant=auto`, and every variant takes longer than the client allows."""
+
+    name = "no-variant-fits"
+    title = "No variant fits"
+
+
+class ClientGoneError(ProblemError):
+    """The client closed the connection. The status is one that only logs and metrics see, by nginx' convention."""
+
+    status = 499
+    name = "client-gone"
+    title = "Client gone"

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
@@ -13,34 +12,49 @@ from service.catalogue import Catalogue
 from service.errors import StartupError
 from service.inputs.images import pillow_pixel_limit
 from service.loading import load_catalogue
+from service.reloading.generations import Generations
+from service.reloading.reloader import Reloader
+from service.scheduling.engine import Engine
 from service.serving import Serving
 from service.settings import Settings
-from service.telemetry.latency import LatencyRecorder
+from service.telemetry.gpu import GpuReader
 from service.telemetry.metrics import Metrics
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def lifespan_of(settings: Settings, metrics: Metrics, catalogue: Catalogue | None) -> Lifespan:
-    """Return what fills `app.state.serving` at the start, and empties and closes it at the end.
+def lifespan_of(
+    settings: Settings, metrics: Metrics, generations: Generations, catalogue: Catalogue | None
+) -> Lifespan:
+    """Return what fills `app.state.serving` and `app.state.reloader` at the start, and closes them at the end.
 
     Args:
         settings: of the app.
         metrics: of the app.
+        generations: of the app.
         catalogue: already loaded; None loads it at the start. Closed at the end either way.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loaded = catalogue if catalogue is not None else load_catalogue(settings)
+        metrics.count_loads(len(loaded.servables()), len(loaded.refused))
+        metrics.gpus = GpuReader.of(servable.backend.name for servable in loaded.servables())
         Image.init()  # loads Pillow's formats now, not with the first request
         try:
-            with pillow_pixel_limit(settings.max_pixels), ThreadPoolExecutor(settings.threads, "worker") as workers:
-                app.state.serving = Serving(settings, loaded, workers, LatencyRecorder(), metrics)
+            with pillow_pixel_limit(settings.max_pixels):
+                engine = Engine(settings)
+                app.state.serving = Serving(settings, loaded, engine, metrics.latency, metrics)
+                reloader = app.state.reloader = Reloader(settings, app.state, generations)
+                reloader.start()
                 try:
                     yield
                 finally:
+                    await reloader.stop()
+                    loaded = app.state.serving.catalogue
                     app.state.serving = None
+                    engine.close()
+                    reloader.close()
         finally:
             loaded.close()
 

@@ -1,17 +1,89 @@
 """From a repository on disk to a catalogue of warm sessions."""
 
 import logging
-
-import numpy as np
+import time
 
 from artifact import Artifact, ArtifactError, Location, read_artifact, scan
 from service.backends import backend_type
 from service.backends.base import Backend
-from service.catalogue import Catalogue, Refused, Servable
-from service.errors import GraphError, MisplacedArtifactError, RefusalError, RepositoryError, UnknownNameError
+from service.backends.restartable import Restartable
+from service.backends.warming import warm
+from service.catalogue import Catalogue, Refused, Servable, largest_batch
+from service.errors import (
+    BackendUnavailableError,
+    ChangedFilesError,
+    GraphError,
+    MisplacedArtifactError,
+    RefusalError,
+    RepositoryError,
+    UnknownNameError,
+)
+from service.reloading.fingerprint import Fingerprint, fingerprint
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+
+class Loader:
+    """Opens artifacts with the backend and on the device that the settings name.
+
+    Raises:
+        BackendUnavailableError: the backend or device cannot be had.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._backend = backend_type(settings.backend)
+        self._device = self._backend.resolve_device(settings.device)
+
+    def open(self, location: Location, served: Servable | None = None) -> Servable:
+        """Verify an artifact, open it, and warm it at batch 1 and the largest.
+
+        Args:
+            location: of the artifact.
+            served: returned as it is if what is there now is what it was made from.
+
+        Raises:
+            RefusalError: the artifact cannot be served; the message holds no path of this machine.
+            BackendUnavailableError: the device failed.
+        """
+        try:
+            return self._open(location, served)
+        except (ArtifactError, RefusalError, OSError) as error:
+            raise RefusalError(without_paths(str(error), location)) from error
+        except BackendUnavailableError as error:
+            raise BackendUnavailableError(without_paths(str(error), location)) from error
+
+    def _open(self, location: Location, served: Servable | None) -> Servable:
+        start = time.perf_counter()
+        seen = fingerprint(location.path)
+        artifact = read_artifact(location.path)
+        manifest = artifact.manifest
+        if served is not None and manifest == served.manifest:
+            return served
+        named = f"{manifest.model}/{manifest.variant}/{manifest.version}"
+        if named != str(location):
+            raise MisplacedArtifactError(f"its directories say {location}, its manifest says {named}; move it there")
+        if manifest.input.batch.min > 1:
+            raise GraphError(
+                f"it takes batches from {manifest.input.batch.min}, images are run one at a time; "
+                "export it from batch 1"
+            )
+        backend = Restartable(lambda: self._run(artifact, seen))
+        try:
+            warm_seconds = warm(artifact, backend.current(), largest_batch(manifest, self._settings.max_batch))
+            if fingerprint(location.path) != seen:  # what was verified may not be what was opened
+                raise ChangedFilesError("its files changed while they were read; it is tried again when they rest")
+        except BaseException:
+            backend.close()
+            raise
+        return Servable(artifact, backend, warm_seconds, time.perf_counter() - start)
+
+    def _run(self, artifact: Artifact, seen: Fingerprint) -> Backend:
+        """Open the backend, at first or for a restart: long after the files were verified, so look at them again."""
+        if fingerprint(artifact.path) != seen and read_artifact(artifact.path).manifest != artifact.manifest:
+            raise ChangedFilesError("its files are not those it was loaded from; put those back, or load the new ones")
+        return self._backend(artifact, self._device, self._settings.threads)
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
@@ -22,14 +94,15 @@ def load_catalogue(settings: Settings) -> Catalogue:
         RepositoryError: the repository is missing or empty, nothing in it can be served, or the default model is not
             in it.
     """
-    backend = backend_type(settings.backend)
-    device = backend.resolve_device(settings.device)
+    loader = Loader(settings)
     servables: list[Servable] = []
     refused: list[Refused] = []
+    seen: dict[str, Fingerprint] = {}
     for location in _locations(settings):
+        seen[str(location)] = fingerprint(location.path)
         try:
-            servables.append(_open(location, backend, device, settings.threads))
-        except (ArtifactError, RefusalError, OSError) as error:
+            servables.append(loader.open(location))
+        except RefusalError as error:
             logger.error("refused artifact %s: %s", location, error)
             refused.append(Refused(str(location), str(error)))
         else:
@@ -39,10 +112,19 @@ def load_catalogue(settings: Settings) -> Catalogue:
             f"none of the {len(refused)} artifacts in {settings.repository} can be served, "
             f"the first, {refused[0].name}, because: {refused[0].reason}"
         )
+    catalogue = Catalogue(servables, refused, settings.default_model, seen)
     try:
-        return Catalogue(servables, refused, settings.default_model)
+        catalogue.variants(catalogue.default_model or catalogue.models()[0])
     except UnknownNameError as error:
         raise RepositoryError(f"default {error.detail}; choose another --default-model") from error
+    return catalogue
+
+
+def without_paths(text: str, location: Location) -> str:
+    """Return `text` with an artifact's path replaced by its name: clients read it, our directories are not theirs."""
+    for path in (location.path.resolve(), location.path.absolute(), location.path):  # the last may end the others
+        text = text.replace(str(path), str(location))
+    return text
 
 
 def _locations(settings: Settings) -> list[Location]:
@@ -57,29 +139,3 @@ def _locations(settings: Settings) -> list[Location]:
             f"repository {repository} is empty, expected <model>/<variant>/<version>/ directories; {remedy}"
         )
     return locations
-
-
-def _open(location: Location, backend: type[Backend], device: str, threads: int) -> Servable:
-    artifact = read_artifact(location.path)
-    manifest = artifact.manifest
-    named = f"{manifest.model}/{manifest.variant}/{manifest.version}"
-    if named != str(location):
-        raise MisplacedArtifactError(f"its directories say {location}, its manifest says {named}; move it there")
-    if manifest.input.batch.min > 1:
-        raise GraphError(
-            f"it takes batches from {manifest.input.batch.min}, images are run one at a time; export it from batch 1"
-        )
-    servable = Servable(artifact, backend(artifact, device, threads))
-    _warm(artifact, servable.backend)
-    return servable
-
-
-def _warm(artifact: Artifact, backend: Backend) -> None:
-    """Run once at batch 1, for a first run allocates and is slow, and see that the answer has its shape."""
-    tensor = artifact.manifest.input
-    image = (tensor.height, tensor.width, 3) if tensor.layout == "NHWC" else (3, tensor.height, tensor.width)
-    zeros = np.zeros((1, *image), np.uint8) if tensor.dtype == "uint8" else np.zeros((1, *image), np.float32)
-    logits = backend.run(zeros)
-    expected = (1, artifact.manifest.output.classes)
-    if logits.shape != expected:
-        raise GraphError(f"its logits have shape {logits.shape}, expected {expected}; export it again")

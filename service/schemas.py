@@ -1,5 +1,7 @@
 """What goes in and out as JSON, as OpenAPI documents it."""
 
+from typing import Literal
+
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from artifact import Accuracy, Baked, Graph, ImageInput, LogitsOutput, Parity, Preprocess, Source
@@ -28,9 +30,9 @@ class StageTimes(_Document):
 
     decode: float = Field(description="multipart or base64, then the image file, to upright RGB pixels")
     preprocess: float = Field(description="resize and crop, for float32 inputs normalise")
-    queue: float = Field(description="waiting for a worker")
+    queue: float = Field(description="waiting: to be decoded, then from enqueued to dispatched")
     inference: float
-    postprocess: float = Field(description="softmax, the best classes, and the way back from the worker")
+    postprocess: float = Field(description="the way back from the batch, softmax, and the best classes")
     total: float = Field(description="from the last byte of the body to the answer, before it is written as JSON")
 
 
@@ -47,6 +49,87 @@ class Classification(_Document):
     batch_size: int = Field(description="images that ran together")
     backend: str
     precision: str
+
+
+class Candidate(_Document):
+    """A variant that `auto` looked at."""
+
+    variant: str
+    version: int
+    top1: float | None = Field(description="accuracy, from the manifest; null if it was never measured")
+    p95_ms: float = Field(description="of the total")
+    basis: Literal["measured", "warm-up"] = Field(
+        description="measured: over the last minute; warm-up: nothing was, and it is the time of the first run"
+    )
+    verdict: Literal["chosen", "too slow", "down"]
+
+
+class Selection(_Document):
+    """What `variant=auto` has chosen."""
+
+    reason: str
+    considered: list[Candidate] = Field(
+        description="most accurate first; those after the chosen one were not looked at"
+    )
+
+
+class AutoClassification(Classification):
+    """The answer to one image with `variant=auto`."""
+
+    selection: Selection
+
+
+class ComparedVariant(_Document):
+    """The answer of one variant."""
+
+    variant: str
+    encoding: str
+    version: int
+    predictions: list[Prediction] = Field(description="most probable first")
+    latency_ms: StageTimes = Field(
+        description="decode and preprocess happened once for all with the same preprocessing"
+    )
+    batch_size: int = Field(description="images that ran together")
+    backend: str
+    precision: str
+
+
+class FailedVariant(_Document):
+    """A variant that gave no answer, as a problem of its own."""
+
+    variant: str
+    version: int
+    type: str
+    title: str
+    status: int = Field(description="what a classification by this variant alone would have been answered")
+    detail: str
+    retry_after: int | None = Field(description="seconds, for what may well succeed later")
+
+
+class Vote(_Document):
+    """Variants that find the same class the most probable."""
+
+    label: str
+    variants: list[str]
+
+
+class Agreement(_Document):
+    """Of the variants that answered, on the most probable class."""
+
+    unanimous: bool
+    share: float = Field(description="of the variants, that vote for the first of `votes`")
+    votes: list[Vote] = Field(description="most variants first")
+
+
+class Comparison(_Document):
+    """The answers of several variants to one image."""
+
+    id: str = Field(description="the X-Request-Id")
+    model: str
+    agreement: Agreement
+    variants: list[ComparedVariant] = Field(description="in the order asked for, else by name")
+    failed: list[FailedVariant]
+    total_ms: float = Field(description="from the last byte of the body to the last variant's answer")
 
 
 class VariantSummary(_Document):
@@ -68,7 +151,7 @@ class ModelSummary(_Document):
 
 
 class RefusedArtifact(_Document):
-    """An artifact of the repository that is not served."""
+    """An artifact of the repository that is not served as it is there now."""
 
     name: str = Field(description="<model>/<variant>/<version>, by its directories")
     reason: str
@@ -116,11 +199,18 @@ class VariantFacts(_Document):
 class StageLatency(_Document):
     """Of one stage, in ms."""
 
-    mean: float = Field(description="over all answers")
-    p50: float
+    mean: float
+    p50: float = Field(description="half of the answers took no longer, to 1.6 %")
     p90: float
     p95: float
     p99: float
+
+
+class RecentLatency(_Document):
+    """How long the answers of the last minute took."""
+
+    count: int = Field(description="answers")
+    stages: dict[str, StageLatency] = Field(description="by stage, and `total`; empty without answers")
 
 
 class VersionLatency(_Document):
@@ -130,13 +220,14 @@ class VersionLatency(_Document):
     variant: str
     version: int
     count: int = Field(description="answers since the start")
-    stages: dict[str, StageLatency] = Field(description="by stage, and `total`; empty without answers")
+    stages: dict[str, StageLatency] = Field(description="since the start, by stage, and `total`; empty without answers")
+    recent: RecentLatency
 
 
 class LatencyReport(_Document):
-    """Latency since the start."""
+    """Latency of classifications."""
 
-    window: int = Field(description="percentiles are over the last so many answers of a version")
+    recent_seconds: int = Field(description="how far back `recent` goes, to 5 s")
     versions: list[VersionLatency]
 
 

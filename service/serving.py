@@ -1,13 +1,14 @@
 """What the routers work with, once the server is ready."""
 
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
+from starlette.datastructures import State
 
-from service.catalogue import Catalogue
+from service.catalogue import Catalogue, Servable
 from service.errors import NotReadyError
+from service.scheduling.engine import Engine
 from service.settings import Settings
 from service.telemetry.latency import LatencyRecorder
 from service.telemetry.metrics import Metrics
@@ -19,17 +20,31 @@ class Serving:
 
     settings: Settings
     catalogue: Catalogue
-    workers: Executor
+    engine: Engine
     latency: LatencyRecorder
     metrics: Metrics
 
+    def down(self) -> list[Servable]:
+        """Return what is served but being restarted. What it replaced may be down too, and is of no concern."""
+        served = self.catalogue.servables()
+        return [servable for servable in self.engine.outages() if servable in served]
 
-def _serving(request: Request) -> Serving:
-    serving: Serving | None = request.app.state.serving
-    if serving is None:
-        raise NotReadyError("the server is starting or stopping; ask /health/ready")
+
+def serving_of(state: State) -> Serving:
+    """Return what the app of this state serves.
+
+    Raises:
+        NotReadyError: it is starting or stopping.
+    """
+    serving: Serving | None = state.serving
+    if serving is None or state.lifecycle.draining:
+        raise NotReadyError("the server is starting or stopping; ask /health/ready, or another server")
     return serving
 
 
+def _serving(request: Request) -> Serving:
+    return serving_of(request.app.state)
+
+
 Ready = Annotated[Serving, Depends(_serving)]
-"""A router's parameter of this type answers 503 until the server is ready."""
+"""A router's parameter of this type answers 503 until the server is ready, and from when it drains."""

@@ -1,15 +1,11 @@
 """The settings: environment variables `POSBAKE_*`, and the same names as flags of `python -m service`."""
 
-import os
 from pathlib import Path
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
-def available_cores() -> int:
-    """Return how many CPU cores this process may use, which in a container is often fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from service.scheduling.cores import available_cores
 
 
 class Settings(BaseSettings):
@@ -46,5 +42,51 @@ class Settings(BaseSettings):
     )
     threads: PositiveInt = Field(
         default_factory=available_cores,
-        description="images worked on at a time, and CPU threads of one inference; by default the cores available",
+        description="images decoded at a time, and CPU threads of one inference; by default the cores available, "
+        "by affinity and by the container's quota",
     )
+    max_batch: PositiveInt = Field(
+        default=8, description="most images that run together, if the artifact takes as many"
+    )
+    batch_delay_ms: NonNegativeFloat = Field(
+        default=0.0, description="how long a batch that is not full waits for more images; 0 runs what there is"
+    )
+    max_queue: PositiveInt = Field(
+        default=256, description="most images that wait for one variant; one more is answered 429"
+    )
+    max_decode_queue: PositiveInt = Field(
+        default=512, description="most images that wait to be decoded, for all variants; one more is answered 429"
+    )
+    timeout_ms: PositiveInt = Field(
+        default=30_000, description="how long a request that gives no timeout_ms waits for its answer; then it is 504"
+    )
+    backend_timeout_ms: PositiveInt = Field(
+        default=60_000, description="how long one batch may run before its backend counts as hanging and is replaced"
+    )
+    drain_seconds: PositiveFloat = Field(
+        default=30.0, description="how long a server that is told to stop goes on with the requests it has"
+    )
+    reload_seconds: NonNegativeFloat = Field(
+        default=5.0, allow_inf_nan=False, description="how often the repository is looked at for changes; 0 for never"
+    )
+    api_keys_file: Path | None = Field(
+        default=None, description="file of hashed API keys; with it every request but health and docs needs a key"
+    )
+    rate_limit: PositiveFloat | None = Field(
+        default=None,
+        allow_inf_nan=False,
+        description="requests a second of each API key that has no rate of its own in the file",
+    )
+    request_timeout: PositiveFloat = Field(
+        default=30.0, description="seconds within which a request's head must arrive, and then its body; else 408"
+    )
+    keep_alive_seconds: PositiveInt = Field(
+        default=5, description="how long a connection without a request stays open; set it above a load balancer's"
+    )
+    max_header_bytes: PositiveInt = Field(
+        default=32768, description="largest request line and headers together, in bytes; more is answered 431"
+    )
+    cors_origins: str | None = Field(
+        default=None, description="origins whose pages may ask from a browser, separated by commas; * for any"
+    )
+    log_format: str = Field(default="text", description="how the log is written: text, or json with an object a line")

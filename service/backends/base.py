@@ -13,7 +13,7 @@ from service.inputs.preprocess import Tensor
 
 
 class Backend(Protocol):
-    """Runs one artifact. `run` may be called from several threads at once.
+    """Runs one artifact. `run` is called by one thread at a time.
 
     Args:
         artifact: verified.

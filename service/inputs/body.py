@@ -18,14 +18,16 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise BodyTooLargeError(
             f"the body has {declared} bytes, {limit} are allowed; scale the image down", limit=limit
         )
-    body = bytearray()
+    chunks: list[bytes] = []
+    size = 0
     try:
         async for chunk in request.stream():
-            if len(body) + len(chunk) > limit:
+            size += len(chunk)
+            if size > limit:
                 raise BodyTooLargeError(
                     f"the body has more than the {limit} bytes allowed; scale the image down", limit=limit
                 )
-            body += chunk
+            chunks.append(chunk)
     except ClientDisconnect as error:
         raise IncompleteBodyError("the connection closed before the body was complete; send it again") from error
-    return bytes(body)
+    return b"".join(chunks)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from artifact import Manifest, Preprocess
 from service.errors import TooManyPixelsError
+from service.inputs.resizing import resize_and_crop
 
 Tensor = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -28,7 +29,9 @@ def preprocess(image: Image.Image, manifest: Manifest, max_pixels: int) -> Tenso
         TooManyPixelsError: the image is so long and thin that its shorter side cannot be resized within `max_pixels`.
     """
     steps = manifest.preprocess
-    pixels = np.asarray(_crop(_resize(image, steps, max_pixels), steps))[np.newaxis]
+    crop = None if steps.crop is None else (steps.crop[1], steps.crop[0])
+    size = _resized(image, steps, max_pixels)
+    pixels = resize_and_crop(image, size, crop, RESAMPLING[steps.interpolation])[np.newaxis]
     if manifest.input.dtype == "uint8":
         return pixels
     scaled = pixels.astype(np.float32) / np.float32(255)
@@ -37,28 +40,17 @@ def preprocess(image: Image.Image, manifest: Manifest, max_pixels: int) -> Tenso
     return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
 
-def _resize(image: Image.Image, steps: Preprocess, max_pixels: int) -> Image.Image:
-    if isinstance(steps.resize, int):
-        short, long = sorted(image.size)
-        scaled = int(steps.resize * long / short)
-        if steps.resize * scaled > max_pixels:
-            raise TooManyPixelsError(
-                f"{image.width}×{image.height} pixels become {steps.resize}×{scaled} when the shorter side is resized "
-                f"to {steps.resize}, {max_pixels} pixels are allowed; cut the longer side",
-                limit=max_pixels,
-            )
-        width, height = (steps.resize, scaled) if image.width <= image.height else (scaled, steps.resize)
-    else:
+def _resized(image: Image.Image, steps: Preprocess, max_pixels: int) -> tuple[int, int]:
+    """Return the (width, height) that the image is resized to."""
+    if not isinstance(steps.resize, int):
         height, width = steps.resize
-    if image.size == (width, height):
-        return image
-    return image.resize((width, height), RESAMPLING[steps.interpolation])
-
-
-def _crop(image: Image.Image, steps: Preprocess) -> Image.Image:
-    if steps.crop is None:
-        return image
-    height, width = steps.crop
-    top = round((image.height - height) / 2.0)
-    left = round((image.width - width) / 2.0)
-    return image.crop((left, top, left + width, top + height))
+        return width, height
+    short, long = sorted(image.size)
+    scaled = int(steps.resize * long / short)
+    if steps.resize * scaled > max_pixels:
+        raise TooManyPixelsError(
+            f"{image.width}×{image.height} pixels become {steps.resize}×{scaled} when the shorter side is resized "
+            f"to {steps.resize}, {max_pixels} pixels are allowed; cut the longer side",
+            limit=max_pixels,
+        )
+    return (steps.resize, scaled) if image.width <= image.height else (scaled, steps.resize)

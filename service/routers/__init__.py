@@ -1,5 +1,6 @@
 """The routes. A new resource is a file beside this one and a line in ROUTERS."""
 
-from service.routers import classify, health, latency, metrics, models
+from service.protocol_v2.routes import ROUTERS as ROUTERS_V2
+from service.routers import classify, compare, health, latency, metrics, models
 
-ROUTERS = (classify.router, models.router, latency.router, metrics.router, health.router)
+ROUTERS = (classify.router, compare.router, models.router, latency.router, metrics.router, health.router, *ROUTERS_V2)

@@ -1,1 +1,1 @@
-"""Where the time went: laps of one clock, their summaries, and Prometheus' view of them."""
+"""Where the time went and what became of requests: one clock's laps, their summaries, Prometheus' view, traces."""

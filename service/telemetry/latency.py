@@ -1,20 +1,38 @@
-"""How long answers took, since the start, for each variant and version.
+"""How long answers took, for each variant and version: over the last minute, and since the start.
 
-Counts and means are over every answer; percentiles are over the last `window` answers of a version, so that memory is
-bounded (480 kB a version with the default of 10,000).
+The way of an answer into here is short, for every request goes it: its laps are appended to a buffer, and a full
+buffer is counted at once, in NumPy. Memory is bounded: 450 kB a version.
+
+Shapes: S columns, the stages and their total; R periods of SLOT_SECONDS; B buckets of `service.telemetry.buckets`.
 """
 
 import threading
-from dataclasses import dataclass, field
+import time
+from array import array
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.telemetry.buckets import BUCKETS, bucket_of, percentiles
 from service.telemetry.stopwatch import STAGES, TOTAL, Laps
 
-WINDOW = 10_000
 COLUMNS = (*STAGES, TOTAL)
 PERCENTILES = (50, 90, 95, 99)
+
+RECENT_SECONDS = 60
+SLOT_SECONDS = 5
+_SLOTS = RECENT_SECONDS // SLOT_SECONDS + 1  # the running one, and those of a whole minute before it
+
+BOUNDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""Upper bounds of Prometheus' buckets, in seconds; each includes its bound."""
+_BOUNDS_US = np.array([round(bound * 1e6) for bound in BOUNDS], np.int64)
+
+_FULL = 256 * (1 + len(COLUMNS))
 
 
 @dataclass(frozen=True, order=True)
@@ -48,46 +66,172 @@ class Summary:
     stages: dict[str, StageSummary]
 
 
-@dataclass
-class _Record:
-    recent: NDArray[np.int64]  # [window, columns], microseconds; a ring
-    sums: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(COLUMNS), np.int64))
-    count: int = 0
+@dataclass(frozen=True)
+class Distribution:
+    """Of one stage since the start, as Prometheus shows it."""
+
+    counts: list[int]
+    """By bound of BOUNDS, and over the last: answers in that bucket alone."""
+    seconds: float
+    """Their sum."""
 
 
 class LatencyRecorder:
     """Remembers the laps of answers. Safe to use from several threads.
 
     Args:
-        window: answers over which percentiles are taken.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, window: int = WINDOW) -> None:
-        self._window = window
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._records: dict[Key, _Record] = {}
         self._lock = threading.Lock()
 
     def record(self, key: Key, laps: Laps) -> None:
         """Add one answer."""
-        row = np.array([laps[column] for column in COLUMNS], np.int64)
         with self._lock:
-            record = self._records.get(key)
-            if record is None:
-                record = self._records[key] = _Record(np.zeros((self._window, len(COLUMNS)), np.int64))
-            record.recent[record.count % self._window] = row
-            record.sums += row
-            record.count += 1
+            self._record_of(key).add(int(self._clock()) // SLOT_SECONDS, laps)
+
+    def record_overdue(self, key: Key, microseconds: int) -> None:
+        """Add a request whose deadline passed after so long, without an answer; only `recent_p95` counts it."""
+        with self._lock:
+            self._record_of(key).add_overdue(int(self._clock()) // SLOT_SECONDS, microseconds)
 
     def summary(self, key: Key) -> Summary:
-        """Return what is known of a version; without answers so far, `stages` is empty."""
+        """Return what is known of a version since the start; without answers so far, `stages` is empty."""
         with self._lock:
             record = self._records.get(key)
             if record is None:
                 return Summary(0, {})
-            count, sums, recent = record.count, record.sums.copy(), record.recent[: record.count].copy()
-        means = sums / count / 1000
-        percentiles = np.percentile(recent, PERCENTILES, axis=0) / 1000  # [percentiles, columns]
-        return Summary(
-            count,
-            {column: StageSummary(float(means[i]), *map(float, percentiles[:, i])) for i, column in enumerate(COLUMNS)},
-        )
+            record.count_pending()
+            counts, sums = record.counts.copy(), record.sums.copy()
+        return _summary(counts, sums)
+
+    def recent(self, key: Key) -> Summary:
+        """Return what is known of a version over the last RECENT_SECONDS, to SLOT_SECONDS."""
+        with self._lock:
+            record = self._records.get(key)
+            if record is None:
+                return Summary(0, {})
+            record.count_pending()
+            slots = record.recent_slots(int(self._clock()) // SLOT_SECONDS)
+            counts, sums = record.slot_counts[slots].sum(axis=0, dtype=np.int64), record.slot_sums[slots].sum(axis=0)
+        return _summary(counts, sums)
+
+    def recent_p95(self, key: Key) -> float | None:
+        """Return the p95 of the total over the last RECENT_SECONDS, in ms; None if nothing was measured.
+
+        A request whose deadline passed took at least as long as it waited. Without these a variant that is always too
+        slow would look like one that nobody asked.
+        """
+        with self._lock:
+            record = self._records.get(key)
+            if record is None:
+                return None
+            record.count_pending()
+            slots = record.recent_slots(int(self._clock()) // SLOT_SECONDS)
+            counts = (record.slot_counts[slots, -1] + record.slot_overdue[slots]).sum(axis=0, dtype=np.int64)
+        return percentiles(counts, (95,))[0] / 1000 if counts.any() else None
+
+    def distributions(self) -> dict[Key, dict[str, Distribution]]:
+        """Return every version's stages since the start."""
+        with self._lock:
+            for record in self._records.values():
+                record.count_pending()
+            found = {key: (record.by_bound.copy(), record.sums.copy()) for key, record in self._records.items()}
+        return {
+            key: {column: Distribution(by_bound[i].tolist(), float(sums[i]) / 1e6) for i, column in enumerate(COLUMNS)}
+            for key, (by_bound, sums) in found.items()
+        }
+
+    def keep_only(self, keys: Collection[Key]) -> None:
+        """Forget every other version."""
+        with self._lock:
+            self._records = {key: record for key, record in self._records.items() if key in keys}
+
+    def _record_of(self, key: Key) -> "_Record":
+        record = self._records.get(key)
+        if record is None:
+            record = self._records[key] = _Record()
+        return record
+
+
+class _Record:
+    """The answers of one version. The caller holds the lock."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros((len(COLUMNS), BUCKETS), np.int64)
+        self.sums = np.zeros(len(COLUMNS), np.int64)  # microseconds
+        self.by_bound = np.zeros((len(COLUMNS), len(BOUNDS) + 1), np.int64)
+        self.slot_counts = np.zeros((_SLOTS, len(COLUMNS), BUCKETS), np.uint32)
+        self.slot_sums = np.zeros((_SLOTS, len(COLUMNS)), np.int64)
+        self.slot_overdue = np.zeros((_SLOTS, BUCKETS), np.uint32)
+        self._slots = np.full(_SLOTS, -1, np.int64)  # which period each holds
+        self._pending = array("q")  # a period and a column each
+
+    def add(self, slot: int, laps: Laps) -> None:
+        self._pending.append(slot)
+        self._pending.extend([laps[column] for column in COLUMNS])
+        if len(self._pending) >= _FULL:
+            self.count_pending()
+
+    def add_overdue(self, slot: int, microseconds: int) -> None:
+        self.count_pending()
+        self.slot_overdue[self._open(slot), bucket_of(np.array(microseconds, np.int64))] += 1
+
+    def count_pending(self) -> None:
+        if not self._pending:
+            return
+        rows = np.frombuffer(self._pending, np.int64).reshape(-1, 1 + len(COLUMNS))
+        for slot in np.unique(rows[:, 0]).tolist():
+            self._count(self._open(slot), rows[rows[:, 0] == slot, 1:])
+        self._pending = array("q")
+
+    def recent_slots(self, slot: int) -> NDArray[np.bool_]:
+        """Return which places hold what is recent."""
+        return self._slots > slot - _SLOTS
+
+    def _count(self, place: int, rows: NDArray[np.int64]) -> None:
+        """Add rows [answers, S] to a period and to the whole."""
+        counts = _count_by_column(bucket_of(rows), BUCKETS)
+        sums = rows.sum(axis=0)
+        self.counts += counts
+        self.sums += sums
+        self.by_bound += _count_by_column(np.searchsorted(_BOUNDS_US, rows), len(BOUNDS) + 1)
+        self.slot_counts[place] += counts.astype(np.uint32)
+        self.slot_sums[place] += sums
+
+    def _open(self, slot: int) -> int:
+        """Return the place of a period, emptied of the one that was there a minute ago."""
+        place = slot % _SLOTS
+        if self._slots[place] != slot:
+            self._slots[place] = slot
+            self.slot_counts[place] = 0
+            self.slot_sums[place] = 0
+            self.slot_overdue[place] = 0
+        return place
+
+
+def _count_by_column(places: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Return [S, width]: how often each place was in each column of `places`, [answers, S]."""
+    columns = places.shape[1]
+    flat = places + width * np.arange(columns)
+    counts: NDArray[np.int64] = np.bincount(flat.ravel(), minlength=columns * width).reshape(columns, width)
+    return counts
+
+
+def _summary(counts: NDArray[np.int64], sums: NDArray[np.int64]) -> Summary:
+    """Summarise counts [S, B] and sums [S]."""
+    count = int(counts[0].sum())
+    if count == 0:
+        return Summary(0, {})
+    return Summary(
+        count,
+        {
+            column: StageSummary(
+                float(sums[i]) / count / 1000, *(found / 1000 for found in percentiles(counts[i], PERCENTILES))
+            )
+            for i, column in enumerate(COLUMNS)
+        },
+    )

@@ -1,50 +1,96 @@
-"""Prometheus metrics of one app, in a registry of their own.
+"""What `/metrics` shows of one app: it counts requests, and asks the rest of those who know it when it is scraped.
 
-`posbake_stage_seconds` observes the same microseconds that the answers state.
+Labels are bounded: names are those of versions that are served, statuses and reasons the service's own.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from collections.abc import Collection, Iterable
+from typing import TypeVar
 
-from service.telemetry.latency import Key
-from service.telemetry.stopwatch import Laps
+from prometheus_client import Metric, generate_latest
+from prometheus_client.registry import Collector
 
-BUCKETS = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
-    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+from service.telemetry.families import (
+    VersionState,
+    decoding_family,
+    load_family,
+    request_families,
+    stage_family,
+    version_families,
 )
+from service.telemetry.gpu import GpuReader
+from service.telemetry.latency import Key, LatencyRecorder
+from service.telemetry.statistics import Statistics
+
+T = TypeVar("T")
 
 
 class Metrics:
-    """What `/metrics` shows."""
+    """Counts requests, and renders what is known. Counting is for one thread, the event loop's.
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._stage_seconds = Histogram(
-            "posbake_stage_seconds",
-            "Time of one stage of an answered classification.",
-            ("model", "variant", "version", "stage"),
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
-        self._requests = Counter(
-            "posbake_requests",
-            "Classification requests by the status of their answer; "
-            "the names are empty if it was refused before a version was found.",
-            ("model", "variant", "version", "status"),
-            registry=self._registry,
-        )
+    Args:
+        gpus: reads GPUs; None where the service does not use any.
+    """
 
-    def observe_stages(self, key: Key, laps: Laps) -> None:
-        """Add the stages of one answer."""
-        for stage, microseconds in laps.items():
-            labels = (key.model, key.variant, str(key.version), stage)
-            self._stage_seconds.labels(*labels).observe(microseconds / 1e6)
+    def __init__(self, gpus: GpuReader | None = None) -> None:
+        self.latency = LatencyRecorder()
+        self.statistics = Statistics()
+        self.gpus = gpus
+        self._requests: dict[tuple[Key | None, int], int] = {}
+        self._refusals: dict[tuple[Key | None, str], int] = {}
+        self._loads = {"success": 0, "failure": 0}
 
-    def count_request(self, key: Key | None, status: int) -> None:
-        """Add one classification request; without a key it named nothing that is served."""
-        names = (key.model, key.variant, str(key.version)) if key else ("", "", "")
-        self._requests.labels(*names, str(status)).inc()
+    def count_request(self, key: Key | None, status: int, reason: str | None = None) -> None:
+        """Add one classification request.
 
-    def text(self) -> bytes:
-        """Return everything in Prometheus' text format."""
-        return generate_latest(self._registry)
+        Args:
+            key: what it was for; None if it named nothing that is served.
+            status: of its answer.
+            reason: the name of the problem it was refused with, one of `service.errors`; None if it was answered.
+        """
+        place = (key, status)
+        self._requests[place] = self._requests.get(place, 0) + 1
+        if reason is not None:
+            why = (key, reason)
+            self._refusals[why] = self._refusals.get(why, 0) + 1
+
+    def count_loads(self, succeeded: int, failed: int) -> None:
+        """Add artifacts that were opened to be served, or refused."""
+        self._loads["success"] += succeeded
+        self._loads["failure"] += failed
+
+    def keep_only(self, keys: Collection[Key]) -> None:
+        """Forget what is known of every other version: it is not served any more."""
+        self.latency.keep_only(keys)
+        self.statistics.keep_only(keys)
+        self._requests = _of_these(self._requests, keys)
+        self._refusals = _of_these(self._refusals, keys)
+
+    def text(self, versions: Iterable[VersionState], decoding: int) -> bytes:
+        """Return everything in Prometheus' text format. May be called from any thread.
+
+        Args:
+            versions: what is served.
+            decoding: images that wait for a decoding thread.
+        """
+        requests, refusals = self._requests.copy(), self._refusals.copy()  # copied at once; the loop goes on counting
+        families = [
+            stage_family(self.latency.distributions()),
+            *request_families(requests, refusals),
+            *version_families(versions),
+            decoding_family(decoding),
+            load_family(self._loads),
+            *(self.gpus.families() if self.gpus is not None else ()),
+        ]
+        return generate_latest(_Families(families))
+
+
+def _of_these(counts: dict[tuple[Key | None, T], int], keys: Collection[Key]) -> dict[tuple[Key | None, T], int]:
+    return {place: count for place, count in counts.items() if place[0] is None or place[0] in keys}
+
+
+class _Families(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families

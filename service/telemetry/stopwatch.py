@@ -4,8 +4,10 @@ All stages are laps of one monotonic clock that is read in whole microseconds, s
 and nothing between the first reading and the last is left out.
 """
 
+import copy
 import time
 from collections.abc import Callable
+from typing import Self
 
 STAGES = ("decode", "preprocess", "queue", "inference", "postprocess")
 TOTAL = "total"
@@ -23,18 +25,38 @@ class Stopwatch:
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
         self._clock = clock
-        self._start = self._last = clock() // 1000
-        self._laps = dict.fromkeys(STAGES, 0)
+        self.start = clock() // 1000
+        """When it was made, in microseconds of its clock."""
+        self._ends: list[tuple[str, int]] = []
 
     def lap(self, stage: str) -> None:
         """Add the time since the last lap to `stage`, one of STAGES."""
-        now = self._clock() // 1000
-        self._laps[stage] += now - self._last
-        self._last = now
+        self._ends.append((stage, self._clock() // 1000))
+
+    def fork(self) -> Self:
+        """Return one with the same start and laps, for work that parts ways from here."""
+        other = copy.copy(self)
+        other._ends = self._ends.copy()
+        return other
+
+    def timeline(self) -> list[tuple[str, int, int]]:
+        """Return the laps in their order: stage, start, end, in microseconds of its clock."""
+        starts = [self.start, *(end for _, end in self._ends)]
+        return [(stage, start, end) for start, (stage, end) in zip(starts, self._ends, strict=False)]
 
     def laps(self) -> Laps:
         """Return every stage and their total, in microseconds."""
-        return {**self._laps, TOTAL: self._last - self._start}
+        laps = dict.fromkeys(STAGES, 0)
+        last = self.start
+        for stage, end in self._ends:
+            laps[stage] += end - last
+            last = end
+        laps[TOTAL] = last - self.start
+        return laps
+
+    def elapsed(self) -> int:
+        """Return the time since it was made, in microseconds."""
+        return self._clock() // 1000 - self.start
 
 
 def milliseconds(laps: Laps) -> dict[str, float]:

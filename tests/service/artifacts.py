@@ -31,12 +31,13 @@ def add_artifact(
     top1: float | None = None,
     logits: Logits = "finite",
     output: str = "logits",
+    size: tuple[int, int] = (8, 6),
     **changes: object,  # of the manifest
 ) -> Manifest:
-    """Write an artifact of an 8 by 6 (height by width) network, and return its manifest."""
+    """Write an artifact of a network for images of `size` (height, width), and return its manifest."""
     classes = weights.shape[1]
     with stage(repository, model, variant, version) as staging:
-        onnx.save(_graph(dtype, weights, logits, output), staging.graph)
+        onnx.save(_graph(dtype, weights, logits, output, size), staging.graph)
         draft: Draft = {
             "source": {"name": "tests", "weights": "random", "seed": 0},
             "architecture": "mean-colour",
@@ -47,12 +48,12 @@ def add_artifact(
                 "name": "image",
                 "dtype": dtype,
                 "layout": "NHWC" if dtype == "uint8" else "NCHW",
-                "height": 8,
-                "width": 6,
+                "height": size[0],
+                "width": size[1],
                 "batch": {"min": 1, "max": 64},
             },
             "output": {"name": "logits", "dtype": "float32", "classes": classes},
-            "preprocess": {"resize": (8, 6), "interpolation": "bicubic", "mean": MEAN, "std": STD},
+            "preprocess": {"resize": size, "interpolation": "bicubic", "mean": MEAN, "std": STD},
             "graph": {"opset": 18, "nodes": 3, "ops": {"Cast": 1}, "constant_only_nodes": 0, "table_gathers": 0},
             "baked": [{"module": "blocks.0", "kind": "static", "what": "a bias", "shape": (2, 4), "bytes": 32}],
             "parity": {
@@ -79,13 +80,17 @@ def expected_probabilities(pixels: NDArray[np.uint8], weights: NDArray[np.float3
 
 
 def _graph(
-    dtype: Literal["uint8", "float32"], weights: NDArray[np.float32], logits: Logits, output: str
+    dtype: Literal["uint8", "float32"],
+    weights: NDArray[np.float32],
+    logits: Logits,
+    output: str,
+    size: tuple[int, int],
 ) -> onnx.ModelProto:
     if dtype == "uint8":
-        image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 8, 6, 3])
+        image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *size, 3])
         axes = np.array([1, 2], np.int64)
     else:
-        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 6])
+        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, *size])
         axes = np.array([2, 3], np.int64)
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),

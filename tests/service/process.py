@@ -19,6 +19,7 @@ SECONDS_TO_START = 60
 class Running:
     url: str
     log: Path
+    process: subprocess.Popen[bytes]
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def serving(directory: Path, *flags: str, command: Sequence[str] = MODULE) -> It
     with log.open("wb") as out:
         process = subprocess.Popen([*command, *flags], stdout=out, stderr=out, env=environment())
     try:
-        yield Running(_wait_for_address(process, log), log)
+        yield Running(_wait_for_address(process, log), log, process)
     finally:
         process.send_signal(signal.SIGINT)
         try:

@@ -80,6 +80,7 @@ def test_a_damaged_artifact_is_refused_by_name_and_the_rest_serve(
         (refused,) = client.get("/v1/models").json()["refused"]
         assert refused["name"] == name
         assert reason in refused["reason"]
+        assert str(tmp_path) not in refused["reason"]
         errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert len(errors) == 1
         assert errors[0].startswith(f"refused artifact {name}: ")
@@ -103,6 +104,29 @@ def test_a_graph_that_no_runtime_reads_is_refused(tmp_path: Path) -> None:
     (refused,) = load_catalogue(Settings(repository=tmp_path)).refused
     assert refused.name == "colours/bad/1"
     assert "ONNX Runtime cannot read the graph" in refused.reason
+
+
+@pytest.mark.parametrize("given", ["absolute", "relative", "link"])
+@pytest.mark.parametrize("damage", ["graph", "file", "byte"])
+def test_a_reason_names_the_artifact_and_no_directory_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, damage: str
+) -> None:
+    repository = tmp_path / "secret" / "repository"
+    add_artifact(repository, variant="good")
+    manifest = add_artifact(repository, variant="bad")
+    if damage == "graph":
+        replace_graph(repository / "colours/bad/1", manifest, b"not onnx")
+    elif damage == "file":
+        drop_a_file(repository / "colours/bad/1")
+    else:
+        change_a_byte(repository / "colours/bad/1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("secret/repository")
+    paths = {"absolute": repository, "relative": Path("secret/repository"), "link": Path("link")}
+    (refused,) = load_catalogue(Settings(repository=paths[given])).refused
+    assert "colours/bad/1" in refused.reason
+    for part in ("secret", "repository/", "link/", str(tmp_path)):
+        assert part not in refused.reason
 
 
 @pytest.mark.parametrize(
@@ -141,18 +165,18 @@ def test_an_artifact_that_takes_no_single_image_is_refused(tmp_path: Path) -> No
     assert "takes batches from 2" in refused.reason
 
 
-def test_every_version_runs_once_before_the_first_request_and_is_closed_after_the_last(
+def test_every_version_runs_at_both_ends_of_its_batch_before_the_first_request_and_is_closed_after_the_last(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    CountingBackend.runs.clear()
+    CountingBackend.batches.clear()
     CountingBackend.closed.clear()
     monkeypatch.setitem(backends.BACKENDS, "counting", ("tests.service.counting", "CountingBackend"))
     everything = ["colours/float/1", "colours/mean/1", "colours/mean/2", "colours/mean/10", "colours/nan/1"]
     with TestClient(create_app(Settings(repository=repository, backend="counting", threads=3))) as client:
-        assert CountingBackend.runs == dict.fromkeys(everything, 1)
+        assert CountingBackend.batches == {key: [1, 8] for key in everything}
         answer = client.post("/v1/classify?variant=float", content=encode(random_pixels())).json()
         assert answer["backend"] == "counting-abacus-3"
-        assert CountingBackend.runs == {**dict.fromkeys(everything, 1), "colours/float/1": 2}
+        assert CountingBackend.batches == {key: [1, 8] + [1] * (key == "colours/float/1") for key in everything}
         assert CountingBackend.closed == []
     assert CountingBackend.closed == everything
 

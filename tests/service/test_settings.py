@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from service.scheduling.cores import available_cores
 from service.settings import Settings
 from tests.service.process import run_to_end
 
@@ -19,6 +20,21 @@ VALUES = {
     "max_body_bytes": "77",
     "max_pixels": "88",
     "threads": "9",
+    "max_batch": "3",
+    "batch_delay_ms": "1.5",
+    "max_queue": "4",
+    "max_decode_queue": "6",
+    "timeout_ms": "700",
+    "backend_timeout_ms": "800",
+    "drain_seconds": "2.5",
+    "reload_seconds": "1.5",
+    "api_keys_file": "keys",
+    "rate_limit": "1.25",
+    "request_timeout": "3.5",
+    "keep_alive_seconds": "6",
+    "max_header_bytes": "8192",
+    "cors_origins": "https://page.example",
+    "log_format": "json",
 }
 
 
@@ -36,8 +52,8 @@ def test_every_setting_is_an_environment_variable_and_a_flag_which_wins(
     assert str(getattr(CliApp.run(Settings, cli_args=flag), name)) == value
     monkeypatch.setenv(f"POSBAKE_{name.upper()}", value)
     assert str(getattr(Settings(), name)) == value
-    other = [flag[0], "5" if value.isdecimal() else "other"]
-    assert str(getattr(CliApp.run(Settings, cli_args=other), name)) == other[1]
+    other = "other" if not value[0].isdecimal() else "5.5" if "." in value else "5"
+    assert str(getattr(CliApp.run(Settings, cli_args=[flag[0], other]), name)) == other
 
 
 def test_help_names_every_flag_and_variable() -> None:
@@ -57,7 +73,13 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert (settings.backend, settings.device, settings.default_model) == ("auto", "auto", None)
     assert (settings.max_body_bytes, settings.max_pixels) == (16 * 1024 * 1024, 50_000_000)
-    assert settings.threads == len(os.sched_getaffinity(0))
+    assert settings.threads == available_cores() <= len(os.sched_getaffinity(0))
+    assert (settings.max_batch, settings.batch_delay_ms) == (8, 0)
+    assert (settings.max_queue, settings.max_decode_queue) == (256, 512)
+    assert (settings.timeout_ms, settings.backend_timeout_ms, settings.drain_seconds) == (30_000, 60_000, 30)
+    assert (settings.api_keys_file, settings.rate_limit, settings.cors_origins) == (None, None, None)
+    assert (settings.request_timeout, settings.keep_alive_seconds, settings.max_header_bytes) == (30, 5, 32_768)
+    assert settings.log_format == "text"
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

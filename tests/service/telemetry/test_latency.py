@@ -1,6 +1,8 @@
 """Stage times: in answers, in /v1/latency and in /metrics; all three say the same."""
 
+import math
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.settings import Settings
-from service.telemetry.latency import COLUMNS, Key, LatencyRecorder
-from service.telemetry.stopwatch import STAGES, Stopwatch, milliseconds, server_timing
+from service.telemetry.latency import BOUNDS, COLUMNS, Key, LatencyRecorder, Summary
+from service.telemetry.stopwatch import STAGES, Laps, Stopwatch, milliseconds, server_timing
 from tests.service.pictures import encode, random_pixels
 
 PNG = encode(random_pixels(200, 300))
 KEY = Key("colours", "mean", 1)
+LABELS = frozenset({"model": "colours", "variant": "mean", "version": "10", "status": "200"}.items())
+BUCKET = 1 / 64
+"""How far a duration may be from the middle of its bucket."""
 
 
 def test_laps_add_up_to_the_total_whatever_the_clock_says() -> None:
@@ -47,21 +52,131 @@ def test_stages_add_up_to_the_total_in_every_answer(client: TestClient) -> None:
         assert times["inference"] > 0
 
 
-def test_percentiles_and_means_are_those_of_the_numbers_recorded() -> None:
-    random = np.random.default_rng(3)
-    recorder = LatencyRecorder(window=50)
-    rows = [dict(zip(COLUMNS, random.integers(0, 10_000, len(COLUMNS)).tolist(), strict=True)) for _ in range(120)]
-    for row in rows:
-        recorder.record(KEY, row)
-    summary = recorder.summary(KEY)
-    assert summary.count == 120
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def random_laps(count: int, seed: int = 3) -> list[Laps]:
+    random = np.random.default_rng(seed)
+    return [dict(zip(COLUMNS, random.integers(0, 10_000, len(COLUMNS)).tolist(), strict=True)) for _ in range(count)]
+
+
+def check_summary(summary: Summary, rows: list[Laps]) -> None:
+    assert summary.count == len(rows)
     for stage in COLUMNS:
         found = summary.stages[stage]
-        assert found.mean == pytest.approx(statistics.mean(row[stage] for row in rows) / 1000)
-        cuts = statistics.quantiles([row[stage] for row in rows[-50:]], n=100, method="inclusive")
-        assert [found.p50, found.p90, found.p95, found.p99] == pytest.approx(
-            [cuts[percent - 1] / 1000 for percent in (50, 90, 95, 99)]
-        )
+        ranked = sorted(row[stage] / 1000 for row in rows)
+        assert found.mean == pytest.approx(statistics.mean(ranked))
+        expected = [ranked[math.ceil(percent / 100 * len(rows)) - 1] for percent in (50, 90, 95, 99)]
+        assert [found.p50, found.p90, found.p95, found.p99] == pytest.approx(expected, rel=BUCKET)
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 1000])
+def test_percentiles_and_means_are_those_of_the_numbers_recorded(count: int) -> None:
+    recorder = LatencyRecorder()
+    rows = random_laps(count)
+    for row in rows:
+        recorder.record(KEY, row)
+    check_summary(recorder.summary(KEY), rows)
+    check_summary(recorder.recent(KEY), rows)
+    with pytest.raises(AssertionError):  # the check is able to fail
+        check_summary(recorder.summary(KEY), random_laps(count, seed=4))
+
+
+def test_recent_is_the_last_minute_to_five_seconds_and_the_rest_stays_since_the_start() -> None:
+    clock = Clock()
+    recorder = LatencyRecorder(clock)
+    rows = random_laps(300)
+    for row in rows:  # one a second
+        clock.now += 1
+        recorder.record(KEY, row)
+    check_summary(recorder.summary(KEY), rows)
+    count = recorder.recent(KEY).count
+    assert 60 <= count <= 65
+    check_summary(recorder.recent(KEY), rows[-count:])
+    clock.now += 66
+    assert recorder.recent(KEY) == Summary(0, {})
+    assert recorder.recent_p95(KEY) is None
+    recorder.record(KEY, rows[0])
+    check_summary(recorder.recent(KEY), rows[:1])
+    assert recorder.summary(KEY).count == 301
+
+
+def test_what_lay_there_for_long_before_it_was_looked_at_is_not_recent() -> None:
+    clock = Clock()
+    recorder = LatencyRecorder(clock)
+    recorder.record(KEY, random_laps(1)[0])
+    clock.now += 3600
+    assert recorder.recent(KEY).count == 0
+    assert recorder.summary(KEY).count == 1
+
+
+def test_the_p95_of_the_last_minute_counts_requests_that_never_got_an_answer() -> None:
+    clock = Clock()
+    recorder = LatencyRecorder(clock)
+    for _ in range(90):
+        recorder.record(KEY, dict.fromkeys(COLUMNS, 1000))
+    assert recorder.recent_p95(KEY) == pytest.approx(1, rel=BUCKET)
+    for _ in range(10):
+        recorder.record_overdue(KEY, 50_000)
+    assert recorder.recent_p95(KEY) == pytest.approx(50, rel=BUCKET)
+    assert recorder.recent(KEY).count == recorder.summary(KEY).count == 90
+    clock.now += 66
+    assert recorder.recent_p95(KEY) is None
+
+
+def test_a_version_that_only_ever_ran_out_of_time_has_a_p95() -> None:
+    recorder = LatencyRecorder()
+    recorder.record_overdue(KEY, 80_000)
+    assert recorder.recent_p95(KEY) == pytest.approx(80, rel=BUCKET)
+    assert recorder.summary(KEY) == Summary(0, {})
+
+
+def test_prometheus_buckets_include_their_bounds() -> None:
+    recorder = LatencyRecorder()
+    durations = [0, 99, 100, 101, 10_000_000, 10_000_001]
+    for duration in durations:
+        recorder.record(KEY, dict.fromkeys(COLUMNS, duration))
+    found = recorder.distributions()[KEY]["total"]
+    assert found.counts == [3, 1, *[0] * (len(BOUNDS) - 3), 1, 1]
+    assert found.seconds == sum(durations) / 1e6
+
+
+def test_what_is_served_no_more_is_forgotten() -> None:
+    recorder = LatencyRecorder()
+    other = Key("colours", "mean", 2)
+    for key in (KEY, other):
+        recorder.record(key, random_laps(1)[0])
+    recorder.keep_only([other])
+    assert (recorder.summary(KEY).count, recorder.summary(other).count) == (0, 1)
+
+
+def test_several_threads_may_record_and_read() -> None:
+    recorder = LatencyRecorder()
+    rows = random_laps(500)
+
+    def work(row: Laps) -> None:
+        recorder.record(KEY, row)
+        recorder.recent_p95(KEY)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, rows))
+    check_summary(recorder.summary(KEY), rows)
+
+
+def test_a_fork_goes_on_from_the_laps_there_are() -> None:
+    readings = iter([0, 5_000, 7_000, 20_000])
+    watch = Stopwatch(lambda: next(readings))
+    watch.lap("decode")
+    other = watch.fork()
+    watch.lap("queue")
+    other.lap("inference")
+    assert watch.timeline() == [("decode", 0, 5), ("queue", 5, 7)]
+    assert other.timeline() == [("decode", 0, 5), ("inference", 5, 20)]
+    assert (watch.laps()["total"], other.laps()["total"]) == (7, 20)
 
 
 def test_a_version_without_answers_has_none() -> None:
@@ -100,14 +215,15 @@ def test_latency_and_metrics_agree_with_the_answers(repository: Path) -> None:
         given = [a["latency_ms"] for a in answers if (a["variant"], a["version"]) == (variant, version)]
         labels = {"model": "colours", "variant": variant, "version": str(version)}
         if not given:
-            assert row["stages"] == {}
+            assert row["stages"] == row["recent"]["stages"] == {}
             continue
+        assert row["recent"] == {"count": row["count"], "stages": row["stages"]}  # all of it is younger than a minute
         for stage in COLUMNS:
             durations = [times[stage] for times in given]
             found = row["stages"][stage]
             assert found["mean"] == pytest.approx(sum(durations) / len(durations))
-            assert found["p50"] == pytest.approx(statistics.median(durations))
-            assert min(durations) <= found["p99"] <= max(durations) + 1e-9
+            assert found["p50"] == pytest.approx(statistics.median_low(durations), rel=BUCKET)
+            assert found["p99"] == pytest.approx(max(durations), rel=BUCKET)
             observed = samples["posbake_stage_seconds_sum", frozenset({**labels, "stage": stage}.items())]
             assert observed == pytest.approx(sum(durations) / 1000)
             assert samples["posbake_stage_seconds_count", frozenset({**labels, "stage": stage}.items())] == len(given)
@@ -137,8 +253,8 @@ def test_apps_in_one_process_have_metrics_of_their_own(repository: Path) -> None
     with TestClient(create_app(Settings(repository=repository))) as first:
         first.post("/v1/classify", content=PNG)
         with TestClient(create_app(Settings(repository=repository))) as second:
-            assert metrics(first)
-            assert not metrics(second)
+            assert ("posbake_requests_total", LABELS) in metrics(first)
+            assert ("posbake_requests_total", LABELS) not in metrics(second)
 
 
 def test_milliseconds_are_exact_to_the_microsecond_however_long_it_took() -> None:

@@ -1,0 +1,27 @@
+-- What wrk sends and how it reports: the JPEGs of a folder in turn, and one line of JSON in the end.
+-- wrk … -s load.lua URL -- FOLDER COUNT
+
+local requests = {}
+local turn = 0
+
+function init(args)
+  local headers = { ["Content-Type"] = "image/jpeg" }
+  for i = 0, tonumber(args[2]) - 1 do
+    local file = assert(io.open(args[1] .. "/" .. i .. ".jpg", "rb"))
+    requests[#requests + 1] = wrk.format("POST", nil, headers, file:read("*a"))
+    file:close()
+  end
+end
+
+function request()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    '\n{"requests": %d, "seconds": %.6f, "p50": %.3f, "p99": %.3f, "refused": %d, "broken": %d}\n',
+    summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
+    errors.status, errors.connect + errors.read + errors.write + errors.timeout))
+end

@@ -1,0 +1,38 @@
+"""What of access an app gets, by its settings: what is not set is not there, and costs nothing."""
+
+from fastapi import FastAPI
+
+from service.access.cross_origin import add_cross_origin
+from service.access.errors import AccessSettingError
+from service.access.gate import Gate
+from service.access.keyring import Keyring
+from service.access.logs import LogContext
+from service.access.openapi import document_keys
+from service.access.pages import add_docs
+from service.access.rate import Limit, RateLimits
+from service.settings import Settings
+
+
+def install_access(app: FastAPI, settings: Settings) -> None:
+    """Put the gate and what goes with it around the routes.
+
+    Call it before RequestMiddleware is added, so that refusals too have an id, a count and a line in the log.
+
+    Raises:
+        AccessSettingError: the settings cannot be honoured.
+    """
+    add_docs(app)
+    if settings.api_keys_file is not None:
+        default = None if settings.rate_limit is None else Limit.of(settings.rate_limit)
+        app.add_middleware(Gate, keyring=Keyring(settings.api_keys_file), limits=RateLimits(default))
+        document_keys(app)
+    elif settings.rate_limit is not None:
+        raise AccessSettingError("RATE_LIMIT is of each API key, and there are none; set API_KEYS_FILE too")
+    if settings.cors_origins is not None:
+        add_cross_origin(app, settings.cors_origins)  # outside the gate: a browser asks for leave without a key
+
+
+def install_log_context(app: FastAPI, settings: Settings) -> None:
+    """Let the log name requests and keys, where it says more than plain text does. Call it after all middleware."""
+    if settings.log_format != "text" or settings.api_keys_file is not None:
+        app.add_middleware(LogContext)

@@ -1,0 +1,67 @@
+"""A backend that can be replaced by a fresh one of the same artifact, when it crashes or hangs."""
+
+import threading
+from collections.abc import Callable
+
+from service.backends.base import Backend
+
+
+class Restartable:
+    """Holds the current backend.
+
+    Args:
+        open_: opens one; called once at once, and again by every restart.
+
+    Raises:
+        GraphError, BackendUnavailableError: as Backend does.
+    """
+
+    def __init__(self, open_: Callable[[], Backend]) -> None:
+        self._open = open_
+        self._lock = threading.Lock()
+        self._closed = False
+        self._backend: Backend | None = open_()
+        self.name = self._backend.name
+        """Runtime and device, as answers state it: `onnxruntime-cpu`."""
+
+    def current(self) -> Backend:
+        """Return the backend to run; not while it is being restarted."""
+        backend = self._backend
+        assert backend is not None
+        return backend
+
+    def abandon(self) -> None:
+        """Let go of a backend that hangs. Whoever called it closes it, should it ever return."""
+        with self._lock:
+            self._backend = None
+
+    def restart(self, check: Callable[[Backend], object]) -> None:
+        """Close the current backend if it is still here, and open another, which `check` sees first.
+
+        Raises:
+            Exception: what opening or checking raises; there is no current backend then.
+        """
+        self._close_current()
+        fresh = self._open()
+        try:
+            check(fresh)
+        except BaseException:
+            fresh.close()
+            raise
+        with self._lock:
+            if not self._closed:
+                self._backend = fresh
+                return
+        fresh.close()
+
+    def close(self) -> None:
+        """Close the current backend, and have no other after it."""
+        with self._lock:
+            self._closed = True
+        self._close_current()
+
+    def _close_current(self) -> None:
+        with self._lock:
+            backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()

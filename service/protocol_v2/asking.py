@@ -1,0 +1,83 @@
+"""From a body to what is asked: the JSON and its parameters, and the bytes after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from service.protocol_v2.documents import InferRequest
+from service.protocol_v2.envelope import HEADER_LENGTH, open_envelope, uncompressed
+from service.protocol_v2.errors import ProtocolError
+
+LONGEST_MS = 86_400_000
+LARGE = 65_536
+"""Bytes of JSON that are too many to be parsed on the event loop, where all others would wait for it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One inference request."""
+
+    request: InferRequest
+    """Without inputs, if the body is raw."""
+    tensors: memoryview
+    """What follows the JSON; all of a raw body."""
+    raw: bool
+    media_type: str
+
+
+def is_heavy(body: bytes, headers: Mapping[str, str]) -> bool:
+    """Return whether `parse` takes so long that it should be left to another thread: large JSON, compressed bodies."""
+    length = headers.get(HEADER_LENGTH, "")
+    json_bytes = int(length) if length.isdecimal() and len(length) < 19 else len(body)
+    return "Content-Encoding" in headers or json_bytes > LARGE
+
+
+def parse(body: bytes, headers: Mapping[str, str], limit: int) -> Asked:
+    """Return what a body asks for.
+
+    Args:
+        body: as it came.
+        headers: of the request; names in any case.
+        limit: bytes that it may have uncompressed.
+
+    Raises:
+        ProtocolError: it is not what the headers say, or its JSON is not an inference request.
+        BodyTooLargeError: uncompressed it is over the limit.
+    """
+    plain = uncompressed(body, headers.get("Content-Encoding"), limit)
+    envelope = open_envelope(plain, headers.get(HEADER_LENGTH))
+    media_type = headers.get("Content-Type", "")
+    if envelope.document is None:
+        return Asked(InferRequest(inputs=[]), envelope.tensors, True, media_type)
+    try:
+        request = InferRequest.model_validate_json(envelope.document)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"])) or "body"
+        raise ProtocolError(f"{where}: {problem['msg']}; expected the protocol's inference request") from error
+    return Asked(request, envelope.tensors, False, media_type)
+
+
+def variant_of(request: InferRequest) -> str | None:
+    """Return the parameter `variant`, None if it is not there.
+
+    Raises:
+        ProtocolError: it is not a string.
+    """
+    variant = request.parameters.get("variant")
+    if variant is not None and not isinstance(variant, str):
+        raise ProtocolError(f"variant is {variant!r}, expected a name")
+    return variant
+
+
+def timeout_ms(request: InferRequest) -> int | None:
+    """Return the parameter `timeout`, which is in µs, in ms; None if it is 0 or not there.
+
+    Raises:
+        ProtocolError: it is not a number of µs, or more than a day.
+    """
+    timeout = request.parameters.get("timeout", 0)
+    if type(timeout) is not int or not 0 <= timeout <= 1000 * LONGEST_MS:
+        raise ProtocolError(f"timeout is {timeout!r}, expected µs from 1 to {1000 * LONGEST_MS}, or 0")
+    return -(-timeout // 1000) or None

@@ -1,0 +1,88 @@
+"""Input `image_bytes`: encoded files, decoded and prepared as /v1/classify does."""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+
+from service.catalogue import Servable
+from service.classifying import prepare
+from service.errors import NotAnImageError, TooManyPixelsError
+from service.inputs.preprocess import Tensor
+from service.protocol_v2.datatypes import BYTES, unpack_bytes
+from service.protocol_v2.documents import InputTensor
+from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.rows import Limits, Rows, check_count, check_datatype
+from service.telemetry.stopwatch import Stopwatch
+
+IMAGE_BYTES = "image_bytes"
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
+"""How files of the formats that are decoded begin."""
+
+
+def file_rows(tensor: InputTensor, binary: memoryview | None, servable: Servable, limits: Limits) -> Rows:
+    """Return the images of an input `image_bytes`; `binary` are its data, None if they are in the JSON, in base64.
+
+    Raises:
+        ProtocolError: its datatype, shape or size is not what it should be. What is wrong with a file is found by
+            `make`.
+    """
+    check_datatype(tensor, BYTES)
+    if len(tensor.shape) not in {1, 2} or tensor.shape[1:] not in ([], [1]):
+        raise ProtocolError(f"input {IMAGE_BYTES!r} has shape {tensor.shape}, expected [n] or [n, 1]")
+    count = tensor.shape[0]
+    check_count(count, servable.manifest, limits)  # first: millions of elements are not worth a look
+    if binary is None:
+        return _files(_strings(tensor.data, count), _from_base64, servable, limits)
+    return _files(unpack_bytes(binary, count), _as_it_is, servable, limits)
+
+
+def begins_as_file(body: memoryview) -> bool:
+    """Return whether a body begins as a file of a format that is decoded."""
+    return bytes(body[:8]).startswith(_MAGIC)
+
+
+def raw_file_rows(body: memoryview, servable: Servable, limits: Limits) -> Rows:
+    """Return the image of a body that is nothing but a file."""
+    return _files([bytes(body)], _as_it_is, servable, limits)
+
+
+def _files(files: Sequence[bytes], extract: Callable[[bytes], bytes], servable: Servable, limits: Limits) -> Rows:
+    def make(watch: Stopwatch) -> Tensor:
+        rows = []
+        for index, file in enumerate(files):
+            try:
+                rows.append(prepare(servable, file, extract, limits.pixels, watch))
+            except (NotAnImageError, TooManyPixelsError) as error:
+                raise type(error)(f"element {index} of {IMAGE_BYTES!r}: {error.detail}", **error.members) from error
+        return rows[0] if len(rows) == 1 else cast(Tensor, np.concatenate(rows))
+
+    return Rows(len(files), make=make)
+
+
+def _strings(data: object, count: int) -> list[bytes]:
+    """Return the strings of a list, or of a list of lists of one."""
+    elements = data if isinstance(data, list) else [data]
+    if len(elements) != count:
+        raise ProtocolError(f"input {IMAGE_BYTES!r} has {len(elements)} elements, its shape says {count}")
+    flat = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in elements]
+    strings = [item for item in flat if isinstance(item, str)]
+    if len(strings) != len(flat):
+        raise ProtocolError(f"the data of input {IMAGE_BYTES!r} are not strings; expected base64 of each file")
+    return [item.encode() for item in strings]
+
+
+def _as_it_is(file: bytes) -> bytes:
+    return file
+
+
+def _from_base64(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ProtocolError(
+            f"the data of input {IMAGE_BYTES!r} are not base64 ({error}); in JSON each file is a base64 string"
+        ) from error

@@ -1,0 +1,73 @@
+"""What the protocol's routes have in common: a model's two addresses, and how errors are documented."""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from service.protocol_v2.documents import ErrorDocument
+
+PREFIX = "/v2"
+TAGS: list[str | Enum] = ["Open Inference Protocol v2"]
+
+E = TypeVar("E", bound=Callable[..., Any])
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's description of error answers, for a route's `responses`."""
+    return {status: {"model": ErrorDocument, "description": HTTPStatus(status).phrase} for status in statuses}
+
+
+def on_model(
+    router: APIRouter,
+    method: str,
+    suffix: str,
+    extra: Mapping[str, Any] = MappingProxyType({}),
+    parameters: Sequence[dict[str, Any]] = (),
+    **options: Any,  # noqa: ANN401 -- FastAPI's own
+) -> Callable[[E], E]:
+    """Return what registers an endpoint under a model's address and under that of each of its versions.
+
+    Args:
+        router: of the endpoint.
+        method: of HTTP.
+        suffix: what follows the name or the version.
+        extra: of the operation in OpenAPI.
+        parameters: of the operation in OpenAPI, besides the address's.
+        options: further ones of FastAPI's `add_api_route`.
+    """
+    name = _parameter("name", "<model>, for its default variant, or <model>@<variant>")
+    version = _parameter("version", "of the variant, an integer")
+
+    def register(endpoint: E) -> E:
+        for path, of_path in (("/models/{name}", [name]), ("/models/{name}/versions/{version}", [name, version])):
+            documented = {**extra, "parameters": [*of_path, *parameters]}
+            router.add_api_route(path + suffix, endpoint, methods=[method], openapi_extra=documented, **options)
+        return endpoint
+
+    return register
+
+
+def inlined_schema(document: type[BaseModel]) -> dict[str, Any]:
+    """Return a document's JSON Schema without references, which `openapi_extra` has no place for."""
+    schema = document.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def inlined(node: object) -> object:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return inlined(definitions[node["$ref"].rpartition("/")[2]])
+            return {key: inlined(value) for key, value in node.items()}
+        return [inlined(item) for item in node] if isinstance(node, list) else node
+
+    found = inlined(schema)
+    assert isinstance(found, dict)
+    return found
+
+
+def _parameter(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": {"type": "string"}}

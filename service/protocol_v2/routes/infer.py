@@ -1,0 +1,126 @@
+"""/v2/models/{name}/infer: the logits, or the best classes, of one request's images."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from service.catalogue import Servable
+from service.errors import DeadlineError
+from service.inputs.body import read_body
+from service.inputs.preprocess import Tensor
+from service.protocol_v2.answering import answer, wanted_by
+from service.protocol_v2.asking import Asked, is_heavy, parse, timeout_ms, variant_of
+from service.protocol_v2.documents import InferRequest, InferResponse
+from service.protocol_v2.envelope import HEADER_LENGTH
+from service.protocol_v2.naming import Chosen, find
+from service.protocol_v2.reading import read_rows
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, inlined_schema, on_model
+from service.protocol_v2.rows import Limits, Rows
+from service.scheduling.caller import Caller
+from service.scheduling.engine import Engine
+from service.scheduling.job import Inferred
+from service.serving import Ready, Serving
+from service.telemetry.stopwatch import Stopwatch, server_timing
+
+router = APIRouter(prefix=PREFIX, tags=TAGS)
+
+_FILE = {"schema": {"type": "string", "format": "binary"}}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": inlined_schema(InferRequest)},
+            "application/octet-stream": _FILE,
+            "image/*": _FILE,
+        },
+    }
+}
+_HEADER = {
+    "name": HEADER_LENGTH,
+    "in": "header",
+    "description": "bytes of JSON before the binary tensors; 0 for a body that is the tensor or an image file itself",
+    "schema": {"type": "integer", "minimum": 0},
+}
+
+_ERRORS = (400, 404, 413, 429, 500, 503, 504)
+
+
+@on_model(
+    router,
+    "POST",
+    "/infer",
+    _BODY,
+    [_HEADER],
+    summary="Run a model",
+    response_model=InferResponse,
+    responses={200: {"content": {"application/octet-stream": _FILE}}, **error_responses(*_ERRORS)},
+)
+async def infer(request: Request, serving: Ready, servable: Chosen) -> Response:
+    """In JSON, or with binary tensors after it; with the parameter `binary_data` the output is binary too."""
+    request.state.key = servable.key
+    body = await read_body(request, serving.settings.max_body_bytes)
+    watch = Stopwatch()
+    asked = await _asked(request, serving, body, watch)
+    path = request.path_params
+    servable = find(serving.catalogue, path["name"], path.get("version"), variant_of(asked.request))
+    request.state.key = servable.key
+    request.state.watches = [(servable.key, watch)]
+    return await _answer(request, serving, servable, asked, watch)
+
+
+async def _asked(request: Request, serving: Serving, body: bytes, watch: Stopwatch) -> Asked:
+    """Parse the body, on a decoding thread if that takes long."""
+    headers, limit = request.headers, serving.settings.max_body_bytes
+    if not is_heavy(body, headers):
+        asked = parse(body, headers, limit)
+    else:
+
+        def work() -> Asked:
+            watch.lap("queue")
+            return parse(body, headers, limit)
+
+        with Caller(serving.settings.timeout_ms) as caller:
+            asked = await serving.engine.offload(work, caller)
+    watch.lap("decode")
+    return asked
+
+
+async def _answer(request: Request, serving: Serving, servable: Servable, asked: Asked, watch: Stopwatch) -> Response:
+    settings = serving.settings
+    wanted = wanted_by(asked.request)
+    limits = Limits(servable.largest_batch(settings.max_batch), settings.max_pixels)
+    rows = read_rows(asked, servable, limits)
+    with Caller(timeout_ms(asked.request) or settings.timeout_ms) as caller:
+        caller.watch(request.receive)
+        try:
+            inferred = await _inferred(serving.engine, servable, rows, caller, watch)
+        except DeadlineError:
+            serving.latency.record_overdue(servable.key, watch.elapsed())
+            raise
+    key = servable.key
+    names = {"model_name": request.path_params["name"], "model_version": str(key.version)}
+    if asked.request.id:
+        names["id"] = asked.request.id
+    parameters = {"variant": key.variant, "batch_size": inferred.batch_size}
+    response = answer(names, parameters, inferred.logits, servable.artifact.labels, wanted)
+    watch.lap("postprocess")
+    laps = watch.laps()
+    serving.latency.record(key, laps)
+    serving.metrics.statistics.succeeded(key, laps, rows.count, inferred.batch_size)
+    response.headers["Server-Timing"] = server_timing(laps)
+    return response
+
+
+async def _inferred(engine: Engine, servable: Servable, rows: Rows, caller: Caller, watch: Stopwatch) -> Inferred:
+    make = rows.make
+    if make is None:
+        assert rows.tensor is not None
+        return await engine.infer(servable, rows.tensor, caller, watch)
+    if rows.count == 1:
+        return await engine.infer(servable, lambda: make(watch), caller, watch)
+
+    def work() -> Tensor:
+        watch.lap("queue")
+        return make(watch)
+
+    return await engine.infer(servable, await engine.offload(work, caller), caller, watch)

@@ -1,0 +1,34 @@
+"""/v2/models/{name}: a model's metadata, readiness and configuration."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.errors import NotReadyError
+from service.protocol_v2.describing import config, metadata
+from service.protocol_v2.documents import ModelMetadata, ModelReadiness
+from service.protocol_v2.naming import Chosen
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, on_model
+from service.serving import Ready
+
+router = APIRouter(prefix=PREFIX, tags=TAGS)
+
+
+@on_model(router, "GET", "", summary="A model's tensors and versions", responses=error_responses(404, 503))
+async def model(name: str, serving: Ready, servable: Chosen) -> ModelMetadata:
+    """A request has one of the inputs: `image`, or `image_bytes`."""
+    return metadata(name, servable, serving.catalogue.versions(servable.key.model, servable.key.variant))
+
+
+@on_model(router, "GET", "/ready", summary="Whether a model may get requests", responses=error_responses(404, 503))
+async def model_ready(name: str, serving: Ready, servable: Chosen) -> ModelReadiness:
+    """503 while its backend is being restarted."""
+    if servable in serving.engine.outages():
+        raise NotReadyError(f"{servable.key} is being restarted")
+    return ModelReadiness(name=name, ready=True)
+
+
+@on_model(router, "GET", "/config", summary="A model's configuration", responses=error_responses(404, 503))
+async def model_config(name: str, serving: Ready, servable: Chosen) -> dict[str, Any]:
+    """In the JSON form of Triton's ModelConfig."""
+    return config(name, servable, serving.settings)

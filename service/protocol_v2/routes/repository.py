@@ -1,0 +1,92 @@
+"""/v2/repository: what it holds; loading and unloading, which only an admin may ask for."""
+
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from service.access.admin import AdminOnly
+from service.inputs.body import read_body
+from service.protocol_v2.documents import IndexEntry, IndexRequest, LoadRequest
+from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.indexing import index_of
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, inlined_schema
+from service.reloading.reloader import Reloader
+from service.serving import Ready, serving_of
+
+D = TypeVar("D", bound=BaseModel)
+
+MAX_BODY_BYTES = 65_536
+
+_OVERRIDES = ("config", "file:")
+
+router = APIRouter(prefix=PREFIX, tags=TAGS)
+
+
+def _optional(document: type[BaseModel]) -> dict[str, Any]:
+    content = {"application/json": {"schema": inlined_schema(document)}}
+    return {"requestBody": {"required": False, "content": content}}
+
+
+@router.post(
+    "/repository/index",
+    summary="Every version in the repository",
+    responses=error_responses(400, 413, 503),
+    openapi_extra=_optional(IndexRequest),
+)
+async def index(request: Request, serving: Ready) -> list[IndexEntry]:
+    """Whether each is served, and if not, why."""
+    asked = await _read(request, IndexRequest)
+    return index_of(serving.catalogue, serving.engine.outages(), only_ready=asked.ready)
+
+
+@router.post(
+    "/repository/models/{name}/load",
+    summary="Serve what the repository has of a model",
+    response_class=Response,
+    dependencies=[AdminOnly],
+    responses=error_responses(400, 403, 404, 413, 422, 503),
+    openapi_extra=_optional(LoadRequest),
+)
+async def load(name: str, request: Request) -> None:
+    """Also what was unloaded, refused, or fails. `name` is `<model>` or `<model>@<variant>`."""
+    await _reloader(request, await _read(request, LoadRequest)).load(name)
+
+
+@router.post(
+    "/repository/models/{name}/unload",
+    summary="Serve a model no more",
+    response_class=Response,
+    dependencies=[AdminOnly],
+    responses=error_responses(400, 403, 404, 413, 503),
+    openapi_extra=_optional(LoadRequest),
+)
+async def unload(name: str, request: Request) -> None:
+    """Until it is loaded again; requests in flight are answered. `name` is `<model>` or `<model>@<variant>`."""
+    await _reloader(request, await _read(request, LoadRequest)).unload(name)
+
+
+async def _read(request: Request, document: type[D]) -> D:
+    """Return the body, which may be left out."""
+    body = await read_body(request, MAX_BODY_BYTES)
+    try:
+        return document.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"])) or "body"
+        raise ProtocolError(f"{where}: {problem['msg']}; expected a JSON object, or no body") from error
+
+
+def _reloader(request: Request, asked: LoadRequest) -> Reloader:
+    """Return what loads and unloads.
+
+    Raises:
+        ProtocolError: another configuration, or other files, are to be loaded.
+        NotReadyError: the server is starting or stopping.
+    """
+    serving_of(request.app.state)
+    overrides = [name for name in asked.parameters if name.startswith(_OVERRIDES)]
+    if overrides:
+        raise ProtocolError(f"{overrides[0]!r} cannot be given here; an artifact is served as it was exported")
+    reloader: Reloader = request.app.state.reloader
+    return reloader

@@ -1,0 +1,32 @@
+"""/v2/models/stats: how often, how long, in batches of which size."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from service.catalogue import Servable
+from service.protocol_v2.counting import model_statistics
+from service.protocol_v2.naming import Chosen
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, on_model
+from service.serving import Ready, Serving
+
+router = APIRouter(prefix=PREFIX, tags=TAGS)
+
+
+@router.get("/models/stats", summary="Statistics of all models", responses=error_responses(503))
+async def all_stats(serving: Ready) -> dict[str, list[dict[str, Any]]]:
+    """Counts and times in ns since the start, of requests under /v1 as well."""
+    return _stats(serving, serving.catalogue.servables())
+
+
+@on_model(router, "GET", "/stats", summary="Statistics of one model", responses=error_responses(404, 503))
+async def model_stats(request: Request, serving: Ready, servable: Chosen) -> dict[str, list[dict[str, Any]]]:
+    """Counts and times in ns since the start, of requests under /v1 as well; of all versions if none is named."""
+    key = servable.key
+    named = "version" in request.path_params
+    return _stats(serving, [servable] if named else serving.catalogue.versions(key.model, key.variant))
+
+
+def _stats(serving: Serving, servables: list[Servable]) -> dict[str, list[dict[str, Any]]]:
+    keys = [servable.key for servable in servables]
+    return {"model_stats": [model_statistics(key, serving.metrics.statistics.counts(key)) for key in keys]}

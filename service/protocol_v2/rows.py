@@ -1,0 +1,45 @@
+"""The images of one inference request, whichever way they came."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from artifact import Manifest
+from service.inputs.preprocess import Tensor
+from service.protocol_v2.documents import InputTensor
+from service.protocol_v2.errors import ProtocolError
+from service.telemetry.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one request: images, and pixels of each."""
+
+    images: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n images, of which either `tensor` is there or `make` makes it."""
+
+    count: int
+    """n"""
+    tensor: Tensor | None = None
+    """uint8 [n, H, W, 3] or float32 [n, 3, H, W]."""
+    make: Callable[[Stopwatch], Tensor] | None = None
+    """Takes its time, so not on the event loop; has the laps `decode` and `preprocess`, and may raise ProblemError."""
+
+
+def check_datatype(tensor: InputTensor, expected: str) -> None:
+    """Raise ProtocolError unless an input has this datatype."""
+    if tensor.datatype != expected:
+        raise ProtocolError(f"input {tensor.name!r} has datatype {tensor.datatype!r}, expected {expected}")
+
+
+def check_count(count: int, manifest: Manifest, limits: Limits) -> None:
+    """Raise ProtocolError unless one request may have so many images."""
+    if not 1 <= count <= limits.images:
+        raise ProtocolError(
+            f"{count} images in one request, {manifest.model}@{manifest.variant} takes 1 to {limits.images}; "
+            "send more requests, they are batched here"
+        )

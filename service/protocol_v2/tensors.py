@@ -1,0 +1,99 @@
+"""Input `image`: the artifact's own tensor, as binary data or as numbers in JSON.
+
+Shapes: n images of the request, H, W of the manifest's input; a row is one image, [H, W, 3] or [3, H, W].
+"""
+
+import math
+from functools import partial
+from typing import cast
+
+import numpy as np
+
+from artifact import Manifest
+from service.inputs.preprocess import Tensor
+from service.protocol_v2.datatypes import datatype_of
+from service.protocol_v2.documents import InputTensor
+from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.rows import Limits, Rows, check_count, check_datatype
+from service.telemetry.stopwatch import Stopwatch
+
+IMAGE = "image"
+
+
+def tensor_rows(tensor: InputTensor, binary: memoryview | None, manifest: Manifest, limits: Limits) -> Rows:
+    """Return the images of an input `image`; `binary` are its data, None if they are in the JSON.
+
+    Raises:
+        ProtocolError: its datatype, shape or size is not what it should be. What is wrong with numbers in JSON is found
+            by `make`.
+    """
+    if binary is None and tensor.datatype in {"FP16", "BF16"}:
+        raise ProtocolError(f"{tensor.datatype} has no JSON form; send {datatype_of(manifest.input)}")
+    check_datatype(tensor, datatype_of(manifest.input))
+    row = row_shape(manifest)
+    if tuple(tensor.shape[1:]) != row or not tensor.shape:
+        raise ProtocolError(f"input {IMAGE!r} has shape {tensor.shape}, expected [n, {', '.join(map(str, row))}]")
+    check_count(tensor.shape[0], manifest, limits)
+    shape = tuple(tensor.shape)
+    if binary is None:
+        return Rows(shape[0], make=partial(_from_json, tensor.data, shape, manifest))
+    expected = math.prod(shape) * np.dtype(manifest.input.dtype).itemsize
+    if len(binary) != expected:
+        raise ProtocolError(f"input {IMAGE!r} has {len(binary)} bytes, its shape {tensor.shape} needs {expected}")
+    return Rows(shape[0], _from_binary(binary, shape, manifest))
+
+
+def raw_tensor_rows(body: memoryview, manifest: Manifest, limits: Limits) -> Rows:
+    """Return the images of a body that is nothing but rows.
+
+    Raises:
+        ProtocolError: it is not whole rows, or too many.
+    """
+    row = row_shape(manifest)
+    size = math.prod(row) * np.dtype(manifest.input.dtype).itemsize
+    if not body or len(body) % size:
+        raise ProtocolError(
+            f"a raw body of {len(body)} bytes is neither an image file nor whole images of {size} bytes, "
+            f"{datatype_of(manifest.input)} {list(row)}"
+        )
+    shape = (len(body) // size, *row)
+    check_count(shape[0], manifest, limits)
+    return Rows(shape[0], _from_binary(body, shape, manifest))
+
+
+def row_shape(manifest: Manifest) -> tuple[int, int, int]:
+    """Return the shape of one image of the input tensor."""
+    image = manifest.input
+    return (image.height, image.width, 3) if image.layout == "NHWC" else (3, image.height, image.width)
+
+
+def _from_binary(data: memoryview, shape: tuple[int, ...], manifest: Manifest) -> Tensor:
+    dtype = np.dtype(manifest.input.dtype).newbyteorder("<")
+    found = np.frombuffer(data, dtype).reshape(shape)
+    # After the JSON a tensor begins anywhere; runtimes read whole aligned numbers of the machine's own order.
+    return _finite(cast(Tensor, np.require(found, manifest.input.dtype, "A")))
+
+
+def _from_json(data: object, shape: tuple[int, ...], manifest: Manifest, watch: Stopwatch) -> Tensor:
+    image = manifest.input
+    expected = f"expected {math.prod(shape)} numbers for shape {list(shape)}, flat or nested"
+    try:
+        numbers = np.asarray(data)
+    except (ValueError, OverflowError) as error:  # ragged, too deep, too large
+        raise ProtocolError(f"the data of input {IMAGE!r} are not a tensor ({error}); {expected}") from error
+    if numbers.dtype.kind not in ("iu" if image.dtype == "uint8" else "iuf") or numbers.size != math.prod(shape):
+        raise ProtocolError(f"the data of input {IMAGE!r} are {numbers.size} of kind {numbers.dtype}; {expected}")
+    if image.dtype == "uint8" and not (numbers.min() >= 0 and numbers.max() <= 255):
+        raise ProtocolError(
+            f"the data of input {IMAGE!r} go from {numbers.min()} to {numbers.max()}, UINT8 holds 0 to 255"
+        )
+    with np.errstate(over="ignore"):  # infinity is refused below
+        tensor = numbers.astype(image.dtype).reshape(shape)
+    watch.lap("decode")
+    return _finite(cast(Tensor, tensor))
+
+
+def _finite(tensor: Tensor) -> Tensor:
+    if tensor.dtype != np.uint8 and not np.isfinite(tensor).all():
+        raise ProtocolError(f"input {IMAGE!r} has values that are not finite float32 numbers; send finite ones")
+    return tensor

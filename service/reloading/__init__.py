@@ -1,0 +1,1 @@
+"""Keeping what is served like what is in the repository, while it is being served."""

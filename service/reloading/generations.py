@@ -1,0 +1,62 @@
+"""When nobody uses any more what was served before: requests are counted by the generation in which they came.
+
+A request may look up what serves it at any time, and use it until it is answered. What was replaced can be closed once
+every request is answered that came before the replacement.
+"""
+
+import asyncio
+from collections import Counter
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_PAUSE = 0.02  # seconds between two looks
+
+
+class Generations:
+    """On the event loop only."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._inside: Counter[int] = Counter()
+
+    def enter(self) -> int:
+        """Count a request, and return its generation; then `leave` that when it is answered."""
+        self._inside[self._number] += 1
+        return self._number
+
+    def leave(self, generation: int) -> None:
+        """Forget a request."""
+        self._inside[generation] -= 1
+        if not self._inside[generation]:
+            del self._inside[generation]
+
+    async def passed(self) -> None:
+        """Begin a new generation, and wait until every request of those before is answered."""
+        last = self._number
+        self._number += 1
+        while any(generation <= last for generation in self._inside):
+            await asyncio.sleep(_PAUSE)
+
+
+class GenerationMiddleware:
+    """Counts every request.
+
+    Args:
+        app: what answers.
+        generations: of the app.
+    """
+
+    def __init__(self, app: ASGIApp, generations: Generations) -> None:
+        self.app = app
+        self.generations = generations
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        generation = self.generations.enter()
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.generations.leave(generation)

@@ -1,0 +1,247 @@
+"""What changes what is served: by looking at the repository every few seconds, and when it is told to."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from starlette.datastructures import State
+
+from artifact import Location, scan
+from service.catalogue import Catalogue, Refused
+from service.errors import BackendUnavailableError, NotReadyError, RefusalError, UnknownNameError
+from service.loading import Loader
+from service.reloading.changes import Changes
+from service.reloading.errors import LoadRefusedError, RepositoryUnreadableError
+from service.reloading.fingerprint import Fingerprint, fingerprint
+from service.reloading.generations import Generations
+from service.reloading.retiring import Retiring
+from service.serving import Serving
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+UNLOADED = "it was unloaded on request; load it to have it served again"
+
+
+@dataclass(frozen=True)
+class _Sighting:
+    location: Location
+    seen: Fingerprint
+
+
+class Reloader:
+    """Puts another catalogue into `state.serving` whenever what is to be served has changed.
+
+    One change at a time, on the event loop; files are read, backends opened and warmed on another thread. A version is
+    swapped as soon as it is warm, and what it replaces is closed when its last request is answered.
+
+    Args:
+        settings: of the app.
+        state: of the app; serves already.
+        generations: of the app.
+    """
+
+    def __init__(self, settings: Settings, state: State, generations: Generations) -> None:
+        self._settings = settings
+        self._state = state
+        self._metrics = state.serving.metrics
+        self._loader = Loader(settings)
+        self._retiring = Retiring(state, generations)
+        self._changes = Changes(self._catalogue.seen)
+        self._unloaded: set[tuple[str, str]] = set()  # model, variant
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._poll: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Look for changes every RELOAD_SECONDS from now on, if that is not 0."""
+        if self._settings.reload_seconds:
+            self._poll = asyncio.create_task(self._look_again_and_again(self._settings.reload_seconds))
+
+    async def reload(self) -> None:
+        """Make what is served what is in the repository, without waiting for files that may still be written.
+
+        Raises:
+            RepositoryUnreadableError: the repository cannot be listed, or is empty.
+            NotReadyError: the server stops.
+        """
+        await self._alone(partial(self._update, patient=False))
+
+    async def load(self, name: str) -> None:
+        """Serve what the repository has of a model or variant, also if it was unloaded, refused, or is failing.
+
+        Args:
+            name: `<model>` or `<model>@<variant>`.
+
+        Raises:
+            UnknownNameError: the repository has none of that name.
+            LoadRefusedError: something of that name cannot be served; what can is.
+            RepositoryUnreadableError, NotReadyError: as `reload`.
+        """
+        await self._alone(partial(self._load, name))
+
+    async def unload(self, name: str) -> None:
+        """Serve a model or variant no more, until it is loaded again; its requests in flight are still answered.
+
+        Versions that appear meanwhile are not served either, but variants that do are.
+
+        Args:
+            name: `<model>` or `<model>@<variant>`.
+
+        Raises:
+            UnknownNameError: nothing of that name is served.
+            NotReadyError: the server stops.
+        """
+        await self._alone(partial(self._unload, name))
+
+    async def stop(self) -> None:
+        """Change nothing any more. What is being opened is waited for."""
+        self._stopping = True
+        if self._poll is not None:
+            self._poll.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._retiring.stop()
+
+    def close(self) -> None:
+        """Close what was replaced and was still in use when all stopped."""
+        self._retiring.close()
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        serving: Serving = self._state.serving
+        return serving.catalogue
+
+    def _serve(self, catalogue: Catalogue) -> None:
+        self._state.serving = replace(self._state.serving, catalogue=catalogue)
+
+    async def _alone(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Make a change when those before it are made. A caller who leaves does not stop it half-way."""
+
+        async def in_turn() -> None:
+            async with self._lock:
+                if self._stopping:
+                    raise NotReadyError("the server is stopping; ask another server")
+                await change()
+
+        task = asyncio.create_task(in_turn())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    async def _look_again_and_again(self, seconds: float) -> None:
+        complaint = ""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self._alone(partial(self._update, patient=True))
+                complaint = ""
+            except Exception as error:  # without this task no change would be noticed any more
+                if str(error) != complaint:  # say it once, not every few seconds
+                    logger.exception("cannot look for changes; what is served goes on: %s", error)
+                complaint = str(error)
+
+    async def _update(self, patient: bool, chosen: Callable[[str], bool] = lambda _name: True) -> None:
+        sightings = await asyncio.to_thread(self._look)
+        found = {name: sighting.seen for name, sighting in sightings.items()}
+        for name in self._changes.due(found, patient):
+            if self._stopping:
+                return
+            sighting = sightings[name]
+            if (sighting.location.model, sighting.location.variant) in self._unloaded:
+                self._refuse(name, sighting.seen, UNLOADED)
+            elif chosen(name):
+                await self._bring_up(sighting, patient)
+        for name in filter(chosen, self._changes.gone(found, patient)):
+            self._changes.forget(name)
+            self._take_down(name, "it is not in the repository any more")
+
+    def _look(self) -> dict[str, _Sighting]:
+        """Return all artifacts of the repository, by name; on another thread."""
+        try:
+            locations = scan(self._settings.repository)
+        except OSError as error:
+            raise RepositoryUnreadableError(f"the repository cannot be read: {error.strerror}; see to it") from error
+        if not locations:  # of a volume that is not mounted, a directory is often left
+            raise RepositoryUnreadableError("the repository is empty; put artifacts into it, or unload by name")
+        return {str(location): _Sighting(location, fingerprint(location.path)) for location in locations}
+
+    async def _bring_up(self, sighting: _Sighting, patient: bool) -> None:
+        name = str(sighting.location)
+        served = self._catalogue.served(name)
+        failing = served in self._state.serving.engine.outages()
+        try:
+            fresh = await asyncio.to_thread(self._loader.open, sighting.location, None if failing else served)
+        except (RefusalError, BackendUnavailableError) as error:
+            reason = str(error)
+        except Exception as error:
+            logger.exception("artifact %s cannot be loaded", name)
+            reason = f"loading it failed unexpectedly ({type(error).__name__}); the server's log says why"
+        else:
+            self._changes.settle(name, sighting.seen)
+            self._serve(self._catalogue.with_served(fresh))
+            if fresh is not served:
+                logger.info("serving artifact %s on %s", name, fresh.backend.name)
+                self._metrics.count_loads(1, 0)
+                if served is not None:
+                    self._retiring.begin(served)
+            return
+        if not patient or self._changes.is_final(name):
+            goes_on = "; what was loaded before goes on" if served is not None else ""
+            logger.error("refused artifact %s: %s%s", name, reason, goes_on)
+            self._metrics.count_loads(0, 1)
+            self._refuse(name, sighting.seen, reason)
+        else:
+            logger.info("artifact %s may be unfinished, it is tried again when it rests: %s", name, reason)
+            self._changes.wait(name, sighting.seen)
+
+    def _refuse(self, name: str, seen: Fingerprint, reason: str) -> None:
+        self._changes.settle(name, seen)
+        self._serve(self._catalogue.with_refused(Refused(name, reason)))
+
+    def _take_down(self, name: str, why: str) -> None:
+        served = self._catalogue.served(name)
+        self._serve(self._catalogue.without([name]))
+        if served is not None:
+            logger.info("artifact %s is served no more: %s", name, why)
+            self._retiring.begin(served)
+
+    async def _load(self, name: str) -> None:
+        sightings = await asyncio.to_thread(self._look)
+        chosen = {key for key in sightings if _is_of(key, name)}
+        if not chosen:
+            raise UnknownNameError(f"the repository has no {name!r}", sorted({_variant(key) for key in sightings}))
+        down = {str(servable.key) for servable in self._state.serving.engine.outages()}
+        for key in chosen:
+            location = sightings[key].location
+            self._unloaded.discard((location.model, location.variant))
+            if key in down or self._catalogue.served(key) is None:
+                self._changes.forget(key)
+        await self._update(False, lambda key: _is_of(key, name))
+        reasons = [f"{found.name}: {found.reason}" for found in self._catalogue.refused if found.name in chosen]
+        if reasons:
+            raise LoadRefusedError(f"refused {'; '.join(reasons)}")
+
+    async def _unload(self, name: str) -> None:
+        keys = {str(servable.key): servable.key for servable in self._catalogue.servables()}
+        chosen = [key for key in keys if _is_of(key, name)]
+        if not chosen:
+            raise UnknownNameError(f"nothing is served of {name!r}", sorted({_variant(key) for key in keys}))
+        for key in chosen:
+            self._unloaded.add((keys[key].model, keys[key].variant))
+            self._take_down(key, UNLOADED)
+            self._serve(self._catalogue.with_refused(Refused(key, UNLOADED)))
+
+
+def _variant(key: str) -> str:
+    """Return `<model>@<variant>` of `<model>/<variant>/<version>`."""
+    model, variant, _ = key.split("/")
+    return f"{model}@{variant}"
+
+
+def _is_of(key: str, name: str) -> bool:
+    """Return whether an artifact is of a model, or of `<model>@<variant>`."""
+    return name in (key.split("/")[0], _variant(key))

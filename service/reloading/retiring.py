@@ -1,0 +1,52 @@
+"""The end of what was replaced: it is closed, and its memory given back, when nobody uses it any more."""
+
+import asyncio
+import logging
+
+from starlette.datastructures import State
+
+from service.catalogue import Servable
+from service.reloading.generations import Generations
+from service.reloading.memory import trim_heap
+from service.serving import Serving
+
+logger = logging.getLogger(__name__)
+
+
+class Retiring:
+    """On the event loop only.
+
+    Args:
+        state: of the app; what retires is not in its catalogue any more.
+        generations: of the app.
+    """
+
+    def __init__(self, state: State, generations: Generations) -> None:
+        self._state = state
+        self._generations = generations
+        self._tasks: dict[Servable, asyncio.Task[None]] = {}
+
+    def begin(self, servable: Servable) -> None:
+        """Close what is served no more, when all requests that may have found it are answered."""
+        self._tasks[servable] = asyncio.create_task(self._retire(servable))
+
+    async def stop(self) -> None:
+        """Wait no longer."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def close(self) -> None:
+        """Close what was still in use when it stopped."""
+        for servable in self._tasks:
+            servable.backend.close()
+
+    async def _retire(self, servable: Servable) -> None:
+        await self._generations.passed()
+        serving: Serving = self._state.serving
+        await serving.engine.retire(servable)
+        await asyncio.to_thread(trim_heap)
+        del self._tasks[servable]
+        served = [*self._state.serving.catalogue.servables(), *self._tasks]
+        serving.metrics.keep_only({other.key for other in served})
+        logger.info("closed what served artifact %s before", servable.key)

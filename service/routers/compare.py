@@ -1,0 +1,142 @@
+"""/v1/compare: one image, several variants: where they agree, and what each costs."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.catalogue import Catalogue, Servable
+from service.comparing import Answer, Outcome, agreement, run_all
+from service.errors import InvalidParameterError, ProblemError
+from service.inputs.body import read_body
+from service.inputs.forms import form_of
+from service.middleware import COMPARE_PATH
+from service.problems import problem_responses, type_of
+from service.routers.image_body import IMAGE_BODY
+from service.routers.lean import LeanRoute
+from service.scheduling.caller import Caller
+from service.schemas import ComparedVariant, Comparison, FailedVariant, StageTimes
+from service.serving import serving_of
+from service.telemetry.metrics import Metrics
+from service.telemetry.stopwatch import Stopwatch, milliseconds
+
+router = APIRouter(tags=["classification"], route_class=LeanRoute)
+
+
+class CompareQuery(BaseModel):
+    """The parameters of one comparison."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str | None = Field(default=None, description="default: the server's default model")
+    variants: str | None = Field(default=None, description="names with commas between them; default: all of the model")
+    top_k: int = Field(default=5, ge=1, description="how many classes to return; all, if there are fewer")
+    timeout_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400_000,
+        description="how long to wait for the answers; default: the server's TIMEOUT_MS",
+    )
+
+
+@router.post(
+    COMPARE_PATH,
+    summary="Classify one image by several variants",
+    response_model=Comparison,
+    responses=problem_responses(400, 404, 413, 415, 422, 429, 500, 503, 504),
+    openapi_extra=IMAGE_BODY,
+)
+async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> Response:
+    """The image comes as for /v1/classify; it is decoded once, and resized once for all that resize alike.
+
+    The newest version of every variant runs it. A variant that gives no answer in time stands under `failed`, with what
+    it would have been answered alone; the answer is an error only if no variant gives one: the first one's, and all of
+    them in `failed`.
+    """
+    serving = serving_of(request.app.state)
+    settings = serving.settings
+    model = serving.catalogue.model_or_default(query.model)
+    servables = _named(serving.catalogue, model, query.variants)
+    extract = form_of(request.headers.get("content-type"))
+    with Caller(query.timeout_ms or settings.timeout_ms) as caller:
+        body = await read_body(request, settings.max_body_bytes)
+        watch = Stopwatch()
+        caller.watch(request.receive)
+        outcomes = await run_all(
+            serving.engine, servables, body, extract, settings.max_pixels, query.top_k, caller, watch
+        )
+    request.state.watches = [(outcome.servable.key, outcome.watch) for outcome in outcomes]
+    answered = [_answered(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Answer)]
+    failed = [
+        _failed(outcome.servable, outcome.result) for outcome in outcomes if isinstance(outcome.result, ProblemError)
+    ]
+    _count(serving.metrics, outcomes)
+    request.state.counts = False
+    if not answered:
+        raise _nobody_answered(outcomes, failed)
+    answer = Comparison(
+        id=request.state.request_id,
+        model=model,
+        agreement=agreement((found.variant, found.predictions[0].label) for found in answered),
+        variants=answered,
+        failed=failed,
+        total_ms=watch.elapsed() / 1000,
+    )
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _named(catalogue: Catalogue, model: str, names: str | None) -> list[Servable]:
+    """Return the newest version of each variant named, once. Raises UnknownNameError, InvalidParameterError."""
+    if names is None:
+        return [catalogue.newest(model, variant) for variant in catalogue.variants(model)]
+    wanted = dict.fromkeys(name.strip() for name in names.split(",") if name.strip())
+    if not wanted:
+        raise InvalidParameterError(
+            f"variants={names!r} names none; known: {', '.join(catalogue.variants(model))}; leave it out for all"
+        )
+    return [catalogue.newest(model, variant) for variant in wanted]
+
+
+def _answered(outcome: Outcome, answer: Answer) -> ComparedVariant:
+    servable, manifest = outcome.servable, outcome.servable.manifest
+    return ComparedVariant(
+        variant=manifest.variant,
+        encoding=manifest.encoding,
+        version=manifest.version,
+        predictions=answer.predictions,
+        latency_ms=StageTimes(**milliseconds(outcome.watch.laps())),
+        batch_size=answer.batch_size,
+        backend=servable.backend.name,
+        precision=manifest.precision,
+    )
+
+
+def _failed(servable: Servable, error: ProblemError) -> FailedVariant:
+    retry_after = error.headers.get("Retry-After")
+    return FailedVariant(
+        variant=servable.manifest.variant,
+        version=servable.manifest.version,
+        type=type_of(error),
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        retry_after=None if retry_after is None else int(retry_after),
+    )
+
+
+def _count(metrics: Metrics, outcomes: list[Outcome]) -> None:
+    """Count one request for each variant: each had its own fate."""
+    for outcome in outcomes:
+        error = outcome.result if isinstance(outcome.result, ProblemError) else None
+        metrics.count_request(outcome.servable.key, error.status if error else 200, error.name if error else None)
+        if isinstance(outcome.result, Answer):
+            metrics.statistics.succeeded(outcome.servable.key, outcome.watch.laps(), 1, outcome.result.batch_size)
+        elif error is not None:
+            metrics.statistics.failed(outcome.servable.key, outcome.watch.elapsed())
+
+
+def _nobody_answered(outcomes: list[Outcome], failed: list[FailedVariant]) -> ProblemError:
+    first = outcomes[0].result
+    assert isinstance(first, ProblemError)
+    first.members = {**first.members, "failed": [found.model_dump() for found in failed]}
+    return first

@@ -1,0 +1,79 @@
+"""Running a batch so that what one image does to the backend is that image's matter alone.
+
+Shapes: n images of a job, B of the batch, C classes.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import GraphError, InferenceError
+from service.inputs.preprocess import Tensor
+from service.scheduling.job import Inferred, Job
+
+logger = logging.getLogger(__name__)
+
+Run = Callable[[Tensor], NDArray[np.float32]]
+"""From images to logits, float32 [B, C]; may raise anything."""
+
+
+class AbandonedError(Exception):
+    """The run took so long that the watchdog gave up on it: its jobs have been answered, its thread shall end."""
+
+
+def run_batch(run: Run, jobs: Sequence[Job], classes: int) -> bool:
+    """Give every job its outcome, and return whether the backend answered for at least one.
+
+    A batch that fails is run again job by job, so that only what is to blame fails.
+
+    Raises:
+        AbandonedError: as `run` does.
+    """
+    size = sum(job.size for job in jobs)
+    try:
+        logits = run(_stack(jobs))
+        if logits.shape != (size, classes):
+            raise GraphError(f"the logits have shape {logits.shape}, expected {(size, classes)}")
+    except AbandonedError:
+        raise
+    except Exception:
+        key = jobs[0].lane.servable.key
+        if len(jobs) > 1:
+            logger.exception("a batch of %d requests to %s failed; each is run by itself", len(jobs), key)
+            answered = [run_batch(run, [job], classes) for job in jobs]
+            return any(answered)
+        logger.exception("a request to %s failed", key)
+        jobs[0].outcome = InferenceError(
+            "the network failed on this image, the server's log says why; send another image, or choose another version"
+        )
+        return False
+    _share(logits, jobs, size)
+    return True
+
+
+def _stack(jobs: Sequence[Job]) -> Tensor:
+    """Return [B, …]. A job that is alone runs from the memory it was decoded into."""
+    tensors = [job.tensor for job in jobs if job.tensor is not None]
+    assert len(tensors) == len(jobs)
+    if len(tensors) == 1:
+        return tensors[0]
+    return cast(Tensor, np.concatenate(tensors))
+
+
+def _share(logits: NDArray[np.float32], jobs: Sequence[Job], size: int) -> None:
+    finite = np.atleast_1d(np.isfinite(logits).all(axis=1))  # [B]
+    start = 0
+    for job in jobs:
+        rows = slice(start, start + job.size)
+        start += job.size
+        job.outcome = (
+            Inferred(logits[rows], size)
+            if finite[rows].all()
+            else InferenceError(
+                "the network's logits are not all finite numbers; choose another version, and tell who exported this "
+                "one"
+            )
+        )

@@ -1,0 +1,58 @@
+"""How many CPU cores this process may use: the fewest of its affinity and its cgroups' quotas.
+
+A container's quota is time, not cores: 1.5 cores of quota are two threads that sleep a quarter of the time, so it is
+rounded up. Sources: the kernel's cgroup-v2.rst (`cpu.max`) and sched-bwc.rst (`cpu.cfs_quota_us`).
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+
+def available_cores(root: Path = Path("/")) -> int:
+    """Return the number of cores, at least 1.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([affinity, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the quota, in cores, of every cgroup that this process is in, up to the topmost one visible."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            for folder in _folders(root / "sys/fs/cgroup", path):
+                yield from _quota_v2(folder / "cpu.max")
+        elif "cpu" in controllers.split(","):
+            for mount in ("cpu", "cpu,cpuacct"):
+                for folder in _folders(root / "sys/fs/cgroup" / mount, path):
+                    yield from _quota_v1(folder)
+
+
+def _folders(mount: Path, path: str) -> Iterator[Path]:
+    """Yield a cgroup's folder and those above it. A container often sees its own cgroup as the mount itself."""
+    inside = PurePosixPath(path.lstrip("/"))
+    for part in (inside, *inside.parents):
+        if (mount / part).is_dir():
+            yield mount / part
+
+
+def _quota_v2(file: Path) -> Iterator[float]:
+    if file.is_file():
+        quota, period = file.read_text(encoding="utf-8").split()
+        if quota != "max":
+            yield int(quota) / int(period)
+
+
+def _quota_v1(folder: Path) -> Iterator[float]:
+    quota, period = folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us"
+    if quota.is_file() and period.is_file() and int(quota.read_text(encoding="utf-8")) > 0:
+        yield int(quota.read_text(encoding="utf-8")) / int(period.read_text(encoding="utf-8"))

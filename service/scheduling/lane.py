@@ -1,0 +1,102 @@
+"""What waits for one variant: a bounded queue, how fast it moves, and whether its backend is down."""
+
+import math
+import time
+from collections import Counter, deque
+
+from service.catalogue import Servable
+from service.errors import BackendDownError, QueueFullError
+from service.scheduling.job import Job
+from service.scheduling.rate import ServiceRate
+
+
+class Lane:
+    """The queue of one servable. The thread that calls holds the lock of Compute.
+
+    Args:
+        servable: what runs the jobs.
+        max_batch: most images that run together, if the artifact takes as many.
+        max_queue: most images between admission and dispatch.
+    """
+
+    def __init__(self, servable: Servable, max_batch: int, max_queue: int) -> None:
+        self.servable = servable
+        self.limit = servable.largest_batch(max_batch)
+        self.waiting: deque[Job] = deque()
+        self.admitted = 0
+        """Images between admission and dispatch: in `waiting`, or still being decoded."""
+        self.running = 0
+        """Images dispatched and not answered."""
+        self.rate = ServiceRate()
+        self.failures = 0
+        """Outages and vain restarts since the backend last gave an answer."""
+        self.batches: Counter[int] = Counter()
+        """Batches run, by how many images were in them."""
+        self.restarts = 0
+        """Backends that replaced one that had failed."""
+        self.down_until: float | None = None
+        """While the backend is down, when it is next restarted, in seconds of time.monotonic."""
+        self._max_queue = max_queue
+
+    def admit(self, size: int) -> list[Job]:
+        """Keep places for `size` images, and return jobs that lost theirs because nobody waits for them any more.
+
+        Raises:
+            BackendDownError: the backend is being restarted.
+            QueueFullError: there are not so many places.
+        """
+        if self.down_until is not None:
+            raise self.outage()
+        left: list[Job] = []
+        if self.admitted + size > self._max_queue:
+            left = self._drop_the_left()
+        if self.admitted + size > self._max_queue:
+            raise QueueFullError(
+                f"{self.admitted} images wait for {self.servable.key}, {self._max_queue} may; send it again later",
+                self.rate.retry_after(self.admitted),
+            )
+        self.admitted += size
+        return left
+
+    def take(self) -> tuple[list[Job], list[Job]]:
+        """Remove what fits into one batch, oldest first; return what is to be run, and what nobody waits for."""
+        taken: list[Job] = []
+        left: list[Job] = []
+        room = self.limit
+        while self.waiting and self.waiting[0].size <= room:
+            job = self.waiting.popleft()
+            self.admitted -= job.size
+            job.outcome = job.caller.refusal()
+            if job.outcome is None:
+                room -= job.size
+                taken.append(job)
+            else:
+                left.append(job)
+        self.running += self.limit - room
+        return taken, left
+
+    def take_all(self) -> list[Job]:
+        """Remove and return everything that waits for the backend."""
+        jobs = list(self.waiting)
+        self.waiting.clear()
+        self.admitted -= sum(job.size for job in jobs)
+        return jobs
+
+    def outage(self) -> BackendDownError:
+        """Return what a request is answered while the backend is down."""
+        seconds = (self.down_until or 0.0) - time.monotonic()
+        return BackendDownError(
+            f"what runs {self.servable.key} failed and is being restarted; send it again later, or choose another "
+            "variant",
+            max(1, math.ceil(seconds)),
+        )
+
+    def _drop_the_left(self) -> list[Job]:
+        left = []
+        for job in self.waiting:
+            job.outcome = job.caller.refusal()
+            if job.outcome is not None:
+                left.append(job)
+                self.admitted -= job.size
+        self.waiting = deque(job for job in self.waiting if job.outcome is None)
+        return left

@@ -1,0 +1,81 @@
+"""Backends that failed: each is replaced by a fresh one, after a pause that doubles with every vain attempt."""
+
+import logging
+import threading
+import time
+
+from service.catalogue import Servable
+from service.scheduling.lane import Lane
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 60.0
+
+
+class Outages:
+    """Restarts backends, each on a thread of its own. While one is down its lane answers 503.
+
+    Args:
+        lock: of Compute; guards the lanes.
+        first_pause: seconds before the first restart.
+        longest_pause: seconds that the doubling stops at.
+    """
+
+    def __init__(
+        self, lock: threading.Condition, first_pause: float = FIRST_PAUSE, longest_pause: float = LONGEST_PAUSE
+    ) -> None:
+        self._lock = lock
+        self._first_pause = first_pause
+        self._longest_pause = longest_pause
+        self._closing = threading.Event()
+        self._down: dict[Lane, threading.Thread] = {}
+
+    def servables(self) -> list[Servable]:
+        """Return what cannot be served at the moment."""
+        with self._lock:
+            return [lane.servable for lane in self._down]
+
+    def begin(self, lane: Lane) -> None:
+        """Take the lane's backend out of service, and bring it back. The caller holds the lock."""
+        if lane in self._down or self._closing.is_set():
+            return
+        pause = self._pause(lane)
+        thread = threading.Thread(target=self._bring_back, args=(lane, pause), name="restart", daemon=True)
+        self._down[lane] = thread
+        thread.start()
+
+    def forget(self, lane: Lane) -> None:
+        """Bring a lane's backend back no more: it is not served any more. The caller holds the lock."""
+        self._down.pop(lane, None)
+
+    def close(self) -> None:
+        """Stop trying. A restart that is under way is waited for, unless it hangs."""
+        self._closing.set()
+        with self._lock:
+            threads = list(self._down.values())
+        for thread in threads:
+            thread.join(timeout=5)
+
+    def _pause(self, lane: Lane) -> float:
+        pause = min(self._first_pause * 2.0**lane.failures, self._longest_pause)
+        lane.failures += 1
+        lane.down_until = time.monotonic() + pause
+        return pause
+
+    def _bring_back(self, lane: Lane, pause: float) -> None:
+        key = lane.servable.key
+        while not self._closing.wait(pause) and lane in self._down:
+            try:
+                lane.servable.restart(lane.limit)
+            except Exception:
+                with self._lock:
+                    pause = self._pause(lane)
+                logger.exception("%s could not be restarted; the next attempt is in %.1f s", key, pause)
+            else:
+                with self._lock:
+                    lane.down_until = None
+                    lane.restarts += 1
+                    self.forget(lane)
+                logger.warning("%s is served again, by a restarted backend", key)
+                return

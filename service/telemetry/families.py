@@ -1,0 +1,125 @@
+"""What the service knows, as Prometheus' metric families; docs/operations.md lists them beside Triton's."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from service.telemetry.latency import BOUNDS, Distribution, Key
+
+_NAMES = ("model", "variant", "version")
+_BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128)
+_DECODE_FAILURES = ("not-an-image", "too-many-pixels")
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """What is the case with one version at the moment, and what became of it since it was loaded."""
+
+    key: Key
+    queued: int
+    """Images between admission and dispatch."""
+    running: int
+    """Images in the batch that runs."""
+    batches: Mapping[int, int]
+    """How many were run, by how many images were in them."""
+    restarts: int
+    down: bool
+    load_seconds: float
+
+
+def stage_family(found: Mapping[Key, Mapping[str, Distribution]]) -> Metric:
+    """Return `posbake_stage_seconds`: the same microseconds that answers state."""
+    family = HistogramMetricFamily(
+        "posbake_stage_seconds", "Time of one stage of an answered classification.", labels=(*_NAMES, "stage")
+    )
+    for key, stages in found.items():
+        for stage, distribution in stages.items():
+            buckets = _cumulative(BOUNDS, distribution.counts)
+            family.add_metric((*_labels(key), stage), buckets, distribution.seconds)
+    return family
+
+
+def request_families(
+    requests: Mapping[tuple[Key | None, int], int], refusals: Mapping[tuple[Key | None, str], int]
+) -> Iterator[Metric]:
+    """Yield the counts of requests by status, of refusals by reason, and of images that could not be decoded."""
+    by_status = CounterMetricFamily(
+        "posbake_requests",
+        "Classification requests by the status of their answer; "
+        "the names are empty if it was refused before a version was found.",
+        labels=(*_NAMES, "status"),
+    )
+    for (key, status), count in requests.items():
+        by_status.add_metric((*_labels(key), str(status)), count)
+    yield by_status
+    by_reason = CounterMetricFamily(
+        "posbake_rejections", "Classification requests without an answer, by the reason.", labels=(*_NAMES, "reason")
+    )
+    for (key, reason), count in refusals.items():
+        by_reason.add_metric((*_labels(key), reason), count)
+    yield by_reason
+    failures = CounterMetricFamily(
+        "posbake_decode_failures", "Images that could not be decoded, by the reason.", labels=("reason",)
+    )
+    for reason in _DECODE_FAILURES:
+        failures.add_metric((reason,), sum(count for (_, why), count in refusals.items() if why == reason))
+    yield failures
+
+
+def version_families(states: Iterable[VersionState]) -> Iterator[Metric]:
+    """Yield what is the case with each version: its queue, its batches, its backend."""
+    queued = GaugeMetricFamily("posbake_queue_images", "Images that wait for a version.", labels=_NAMES)
+    running = GaugeMetricFamily("posbake_running_images", "Images that are being run.", labels=_NAMES)
+    batches = HistogramMetricFamily("posbake_batch_images", "Images of one batch that was run.", labels=_NAMES)
+    up = GaugeMetricFamily("posbake_backend_up", "0 while the backend is being restarted, else 1.", labels=_NAMES)
+    restarts = CounterMetricFamily(
+        "posbake_backend_restarts", "Backends that replaced one that had failed.", labels=_NAMES
+    )
+    loading = GaugeMetricFamily(
+        "posbake_model_load_seconds", "Time it took to verify, open and warm a version.", labels=_NAMES
+    )
+    for state in states:
+        labels = _labels(state.key)
+        queued.add_metric(labels, state.queued)
+        running.add_metric(labels, state.running)
+        batches.add_metric(labels, _batch_buckets(state.batches), sum(n * runs for n, runs in state.batches.items()))
+        up.add_metric(labels, 0 if state.down else 1)
+        restarts.add_metric(labels, state.restarts)
+        loading.add_metric(labels, state.load_seconds)
+    yield from (queued, running, batches, up, restarts, loading)
+
+
+def decoding_family(images: int) -> Metric:
+    """Return the queue that all variants share."""
+    return GaugeMetricFamily("posbake_decode_queue_images", "Images that wait for a decoding thread.", images)
+
+
+def load_family(loads: Mapping[str, int]) -> Metric:
+    """Return how often an artifact was loaded, by the outcome."""
+    family = CounterMetricFamily(
+        "posbake_model_loads", "Artifacts that were loaded (success) or refused (failure).", labels=("outcome",)
+    )
+    for outcome, count in loads.items():
+        family.add_metric((outcome,), count)
+    return family
+
+
+def _labels(key: Key | None) -> tuple[str, str, str]:
+    return (key.model, key.variant, str(key.version)) if key else ("", "", "")
+
+
+def _cumulative(bounds: Iterable[float], counts: Iterable[int]) -> list[tuple[str, float]]:
+    """Return Prometheus' buckets, each with all that is in the ones before it."""
+    names = [*(str(float(bound)) for bound in bounds), "+Inf"]
+    return list(zip(names, map(float, accumulate(counts)), strict=True))
+
+
+def _batch_buckets(batches: Mapping[int, int]) -> list[tuple[str, float]]:
+    edges = (0, *_BATCH_BOUNDS, float("inf"))
+    counts = [
+        sum(runs for images, runs in batches.items() if below < images <= bound) for below, bound in pairwise(edges)
+    ]
+    return _cumulative(_BATCH_BOUNDS, counts)

@@ -1,0 +1,57 @@
+"""What NVML says of the GPUs, where the service runs on one and the package nvidia-ml-py is installed."""
+
+import importlib
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+
+logger = logging.getLogger(__name__)
+
+
+class GpuReader:
+    """Reads every GPU this process sees, at each scrape.
+
+    Args:
+        nvml: the module `pynvml`, initialised.
+    """
+
+    def __init__(self, nvml: Any) -> None:  # noqa: ANN401 -- it ships no types
+        self._nvml = nvml
+
+    @classmethod
+    def of(cls, backends: Iterable[str]) -> Self | None:
+        """Return a reader if a backend of these names runs on a GPU and NVML can be had; if not, the log says so."""
+        if not any(name.endswith(("-cuda", "-tensorrt")) for name in backends):
+            return None
+        try:
+            nvml = importlib.import_module("pynvml")
+        except ImportError:
+            logger.warning("no GPU metrics: nvidia-ml-py is not installed; pip install nvidia-ml-py")
+            return None
+        try:
+            nvml.nvmlInit()
+        except nvml.NVMLError as error:
+            logger.warning("no GPU metrics: NVML does not start: %s", error)
+            return None
+        return cls(nvml)
+
+    def families(self) -> Iterator[Metric]:
+        """Yield how busy each GPU is, and its memory, under its UUID as Triton does; nothing of what it cannot say."""
+        nvml = self._nvml
+        busy = GaugeMetricFamily("posbake_gpu_utilization", "Share of time a GPU was busy, 0 to 1.", labels=("gpu",))
+        used = GaugeMetricFamily("posbake_gpu_memory_used_bytes", "Memory of a GPU in use, by anyone.", labels=("gpu",))
+        total = GaugeMetricFamily("posbake_gpu_memory_total_bytes", "Memory of a GPU.", labels=("gpu",))
+        for index in range(nvml.nvmlDeviceGetCount()):
+            try:
+                device = nvml.nvmlDeviceGetHandleByIndex(index)
+                labels = (str(nvml.nvmlDeviceGetUUID(device)),)
+                memory = nvml.nvmlDeviceGetMemoryInfo(device)
+                used.add_metric(labels, memory.used)
+                total.add_metric(labels, memory.total)
+                busy.add_metric(labels, nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100)
+            except nvml.NVMLError as error:  # a slice of a GPU (MIG) has no utilisation of its own
+                logger.debug("GPU %d: %s", index, error)
+        yield from (busy, used, total)

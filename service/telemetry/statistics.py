@@ -1,0 +1,99 @@
+"""What Triton's statistics extension counts, for each variant and version, since the start.
+
+A request that ran in a batch of b images brought n of them: n/b of that batch is its share. Shares of a batch add up
+to 1, so batches and the time they took are counted without anything that belongs to no request.
+"""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from service.telemetry.latency import Key
+from service.telemetry.stopwatch import TOTAL, Laps
+
+
+@dataclass
+class Duration:
+    """How often something was done, and how long it took in all, in µs. Both are whole when no batch is half done."""
+
+    count: float = 0
+    microseconds: float = 0
+
+    def add(self, microseconds: float, count: float = 1) -> None:
+        """Add some."""
+        self.count += count
+        self.microseconds += microseconds
+
+
+@dataclass
+class Batches:
+    """Batches of one size."""
+
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+
+
+@dataclass
+class Counts:
+    """Of one version."""
+
+    last_inference_ms: int = 0
+    """When the last answer was there, in ms since 1970; 0 if none was."""
+    images: int = 0
+    executions: float = 0
+    success: Duration = field(default_factory=Duration)
+    fail: Duration = field(default_factory=Duration)
+    queue: Duration = field(default_factory=Duration)
+    compute_input: Duration = field(default_factory=Duration)
+    compute_infer: Duration = field(default_factory=Duration)
+    compute_output: Duration = field(default_factory=Duration)
+    batches: dict[int, Batches] = field(default_factory=dict)
+    """By size, in images."""
+
+
+class Statistics:
+    """Counts requests. On the event loop only."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Key, Counts] = {}
+
+    def succeeded(self, key: Key, laps: Laps, images: int, batch_size: int) -> None:
+        """Add a request that was answered.
+
+        Args:
+            key: what answered it.
+            laps: where its time went.
+            images: n.
+            batch_size: b.
+        """
+        counts = self._counts_of(key)
+        share = images / batch_size
+        prepared = laps["decode"] + laps["preprocess"]
+        counts.last_inference_ms = time.time_ns() // 1_000_000
+        counts.images += images
+        counts.executions += share
+        counts.success.add(laps[TOTAL])
+        counts.queue.add(laps["queue"])
+        counts.compute_input.add(prepared)
+        counts.compute_infer.add(laps["inference"])
+        counts.compute_output.add(laps["postprocess"])
+        batch = counts.batches.setdefault(batch_size, Batches())
+        batch.compute_input.add(prepared, share)
+        batch.compute_infer.add(share * laps["inference"], share)
+        batch.compute_output.add(laps["postprocess"], share)
+
+    def failed(self, key: Key, microseconds: int) -> None:
+        """Add a request that was not answered as it wished, after so long."""
+        self._counts_of(key).fail.add(microseconds)
+
+    def counts(self, key: Key) -> Counts:
+        """Return what is known of a version."""
+        return self._counts.get(key, Counts())
+
+    def keep_only(self, keys: Collection[Key]) -> None:
+        """Forget every other version: it is not served any more."""
+        self._counts = {key: counts for key, counts in self._counts.items() if key in keys}
+
+    def _counts_of(self, key: Key) -> Counts:
+        return self._counts.setdefault(key, Counts())

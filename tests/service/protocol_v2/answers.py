@@ -1,0 +1,27 @@
+"""What the artifacts of tests.service.artifacts must answer, one number after the other."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.service.artifacts import WEIGHTS
+from tests.service.pictures import random_pixels
+
+
+def pixels(count: int) -> NDArray[np.uint8]:
+    """[n, 8, 6, 3]"""
+    return np.stack([random_pixels(seed=seed) for seed in range(count)])
+
+
+def floats(count: int) -> NDArray[np.float32]:
+    """[n, 3, 8, 6]"""
+    return np.random.default_rng(1).normal(0, 50, (count, 3, 8, 6)).astype(np.float32)
+
+
+def expected_logits(images: NDArray[np.uint8] | NDArray[np.float32]) -> list[list[float]]:
+    """Of the variants `mean`, version 1, for [n, H, W, 3] in uint8, and `float` for [n, 3, H, W]."""
+    answers = []
+    for image in images:
+        channels = [image[..., channel] if image.dtype == np.uint8 else image[channel] for channel in range(3)]
+        means = [sum(float(value) for value in channel.flat) / channel.size for channel in channels]
+        answers.append([sum(means[row] * float(WEIGHTS[row, column]) for row in range(3)) for column in range(4)])
+    return answers

@@ -1,0 +1,122 @@
+"""What a request is answered when the service cannot run it now: the protocol's form, and when to come back."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.artifacts import add_artifact
+from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, ScriptedBackend, fresh, pixels
+
+PATH = "/v2/models/colours@mean/infer"
+RAW = {"Inference-Header-Content-Length": "0"}
+
+
+@pytest.fixture
+def scripted() -> Iterator[type[ScriptedBackend]]:
+    with fresh() as backend:
+        yield backend
+
+
+@pytest.fixture
+def app(tmp_path: Path, scripted: type[ScriptedBackend]) -> FastAPI:
+    assert not scripted.batches
+    add_artifact(tmp_path)
+    settings = {"repository": tmp_path, "backend": "scripted", "max_queue": 2, "max_batch": 4, "threads": 1}
+    return create_app(Settings.model_validate(settings))
+
+
+def ask(client: TestClient, *reds: int) -> httpx2.Response:
+    return client.post(PATH, content=np.stack([pixels(red) for red in reds]).tobytes(), headers=RAW)
+
+
+def error(response: httpx2.Response, status: int) -> str:
+    assert response.status_code == status, response.text
+    assert set(response.json()) == {"error"}
+    message: str = response.json()["error"]
+    return message
+
+
+def until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_full_queue_is_429_with_retry_after_and_a_late_answer_504(
+    app: FastAPI, scripted: type[ScriptedBackend]
+) -> None:
+    with TestClient(app) as client, ThreadPoolExecutor(2) as pool:
+        hanging = pool.submit(ask, client, HANG)
+        assert scripted.hanging.wait(10)
+        late = {"inputs": [{"name": "image", "shape": [1, 8, 6, 3], "datatype": "UINT8", "data": [1] * 144}]}
+        response = client.post(PATH, json={**late, "parameters": {"timeout": 1500}})
+        assert "2 ms allowed" in error(response, 504)  # 1500 µs, rounded up
+        waiting = pool.submit(ask, client, 1, 2)
+        until(lambda: app.state.serving.engine.load(app.state.serving.catalogue.servables()[0]).admitted == 2)
+        response = ask(client, 3)
+        assert "2 images wait" in error(response, 429)
+        assert int(response.headers["Retry-After"]) >= 1
+        scripted.gate.set()
+        assert hanging.result().status_code == 200
+        assert waiting.result().json()["parameters"]["batch_size"] == 2
+
+
+def test_the_rows_of_a_request_run_in_one_batch(app: FastAPI, scripted: type[ScriptedBackend]) -> None:
+    with TestClient(app) as client:
+        scripted.batches.clear()
+        (output,) = ask(client, 5, 6).json()["outputs"]
+        assert output["data"] == [5, 1, 2, 3, 6, 1, 2, 3]
+        assert scripted.batches == [("mean", [5, 6])]
+
+
+@pytest.mark.parametrize("red", [POISON, NOT_A_NUMBER])
+def test_an_image_on_which_the_network_fails_is_500(app: FastAPI, red: int) -> None:
+    with TestClient(app) as client:
+        assert "the network" in error(ask(client, red), 500)
+        assert ask(client, 1).status_code == 200
+
+
+def test_a_backend_that_is_down_is_503_and_neither_it_nor_the_server_is_ready(
+    app: FastAPI, scripted: type[ScriptedBackend]
+) -> None:
+    with TestClient(app) as client:
+        scripted.broken.add("mean")
+        response = ask(client, 1)
+        assert "is being restarted" in error(response, 503)
+        assert int(response.headers["Retry-After"]) >= 1
+        for path in ("/v2/health/ready", "/v2/models/colours@mean/ready"):
+            assert "being restarted" in error(client.get(path), 503)
+        (entry,) = client.post("/v2/repository/index").json()
+        assert (entry["state"], entry["reason"]) == ("UNAVAILABLE", "its backend is being restarted")
+        assert client.post("/v2/repository/index", json={"ready": True}).json() == []
+        scripted.broken.clear()
+        until(lambda: client.get("/v2/health/ready").status_code == 200)
+        assert ask(client, 1).status_code == 200
+
+
+def test_a_server_that_has_not_started_is_503(app: FastAPI) -> None:
+    client = TestClient(app)  # without `with`, the app is not started
+    assert client.get("/v2/health/live").json() == {"live": True}
+    for path in ("/v2/health/ready", "/v2/models/colours", "/v2/models/stats"):
+        assert "starting or stopping" in error(client.get(path), 503)
+    assert "starting or stopping" in error(ask(client, 1), 503)
+
+
+def test_an_unexpected_exception_has_the_protocol_s_form_too(app: FastAPI) -> None:
+    @app.get("/v2/broken")
+    async def broken() -> None:
+        raise ZeroDivisionError("secret")
+
+    message = error(TestClient(app).get("/v2/broken", headers={"X-Request-Id": "mine"}), 500)
+    assert "under request mine" in message
+    assert "secret" not in message

@@ -1,0 +1,97 @@
+"""Loading and unloading by tritonclient, with keys, against a server process."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tritonclient.http import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from service.access.keyfile import line_of, new_key
+from tests.service.artifacts import add_artifact
+from tests.service.process import serving
+from tests.service.protocol_v2.answers import pixels
+from tests.service.protocol_v2.test_triton_client import check, image_input
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A server with keys that does not look for changes by itself."""
+
+    client: InferenceServerClient
+    repository: Path
+    admin: dict[str, str]
+    user: dict[str, str]
+
+    def index(self) -> dict[tuple[str, str], tuple[str, str]]:
+        entries = self.client.get_model_repository_index(headers=self.user)
+        return {(entry["name"], entry["version"]): (entry["state"], entry["reason"]) for entry in entries}
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    repository = tmp_path / "repository"
+    add_artifact(repository)
+    add_artifact(repository, variant="other")
+    keys = {name: new_key(name, admin=name == "admin") for name in ("admin", "user")}
+    (tmp_path / "keys").write_text("".join(line_of(key) + "\n" for _, key in keys.values()))
+    flags = ("--repository", str(repository), "--api-keys-file", str(tmp_path / "keys"), "--reload-seconds", "0")
+    admin, user = ({"Authorization": f"Bearer {keys[name][0]}"} for name in ("admin", "user"))
+    with (
+        serving(tmp_path, "--port", "0", "--threads", "1", *flags) as server,
+        InferenceServerClient(server.url.removeprefix("http://")) as client,
+    ):
+        yield Kept(client, repository, admin, user)
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_an_admin_loads_and_unloads_and_nobody_else(kept: Kept) -> None:
+    client, name = kept.client, "colours@mean"
+    images, inputs = pixels(1), [image_input(pixels(1), binary=True)]
+    assert client.is_server_ready()  # without a key
+    for headers, status in (({}, "401"), (kept.user, "403")):
+        for act in (client.load_model, client.unload_model):
+            with pytest.raises(InferenceServerException) as refused:
+                act(name, headers=headers)
+            assert refused.value.status() == status
+    check(client.infer(name, inputs, headers=kept.user), images)
+
+    client.unload_model(name, headers=kept.admin)
+    assert not client.is_model_ready(name, headers=kept.user)
+    with pytest.raises(InferenceServerException, match="has no variant 'mean'; known: other") as unknown:
+        client.infer(name, inputs, headers=kept.user)
+    assert unknown.value.status() == "404"
+    assert kept.index()[name, "1"] == ("UNAVAILABLE", "it was unloaded on request; load it to have it served again")
+    assert kept.index()["colours@other", "1"] == ("READY", "")
+
+    client.load_model(name, headers=kept.admin)
+    assert kept.index()[name, "1"] == ("READY", "")
+    check(client.infer(name, inputs, headers=kept.user), images)
+
+
+def test_load_finds_a_new_version_and_says_why_it_refuses_a_damaged_one(kept: Kept) -> None:
+    client, name = kept.client, "colours@mean"
+    add_artifact(kept.repository, version=2)
+    add_artifact(kept.repository, version=3)
+    (kept.repository / "colours/mean/3/labels.txt").write_text("wrong")
+    with pytest.raises(InferenceServerException, match="refused colours/mean/3: ") as refused:
+        client.load_model(name, headers=kept.admin)
+    assert refused.value.status() == "422"
+    assert {version: state for (found, version), (state, _) in kept.index().items() if found == name} == {
+        "1": "READY",
+        "2": "READY",
+        "3": "UNAVAILABLE",
+    }
+    ready = client.get_model_metadata(name, headers=kept.user)
+    assert ready["versions"] == ["1", "2"]
+
+
+def test_what_cannot_be_loaded_as_asked_is_refused(kept: Kept) -> None:
+    for act in (kept.client.load_model, kept.client.unload_model):
+        with pytest.raises(InferenceServerException, match="'birds'") as unknown:
+            act("birds", headers=kept.admin)
+        assert unknown.value.status() == "404"
+    with pytest.raises(InferenceServerException, match="'config' cannot be given here") as refused:
+        kept.client.load_model("colours", headers=kept.admin, config='{"max_batch_size": 1}')
+    assert refused.value.status() == "400"

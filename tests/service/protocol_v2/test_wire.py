@@ -1,0 +1,377 @@
+"""The protocol's bytes, written by hand: framing, raw bodies, and every way to get them wrong."""
+
+import base64
+import gzip
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from service.protocol_v2.asking import LARGE, is_heavy
+from tests.service.artifacts import LABELS
+from tests.service.pictures import encode, png_claiming
+from tests.service.protocol_v2.answers import expected_logits, floats, pixels
+
+MEAN = "/v2/models/colours@mean/versions/1/infer"
+FLOAT = "/v2/models/colours@float/infer"
+HEADER = "Inference-Header-Content-Length"
+IMAGE = {"name": "image", "shape": [1, 8, 6, 3], "datatype": "UINT8"}
+FILE = {"name": "image_bytes", "shape": [1], "datatype": "BYTES"}
+PNG = encode(pixels(1)[0])
+
+
+def send(client: TestClient, document: object, tensors: bytes = b"", path: str = MEAN) -> httpx2.Response:
+    """Send JSON with binary tensors after it."""
+    header = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return client.post(path, content=header + tensors, headers={HEADER: str(len(header))})
+
+
+def send_raw(client: TestClient, body: bytes, path: str = MEAN, **headers: str) -> httpx2.Response:
+    return client.post(path, content=body, headers={HEADER: "0", **headers})
+
+
+def logits(response: httpx2.Response) -> list[float]:
+    assert response.status_code == 200, response.text
+    (output,) = response.json()["outputs"]
+    assert (output["name"], output["datatype"]) == ("logits", "FP32")
+    found: list[float] = output["data"]
+    return found
+
+
+def says(response: httpx2.Response, status: int) -> str:
+    """Return the message of an error."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert set(response.json()) == {"error"}
+    assert "Traceback" not in response.text
+    message: str = response.json()["error"]
+    return message
+
+
+def test_binary_tensors_follow_the_json_in_both_directions(client: TestClient) -> None:
+    images = pixels(2)
+    tensor = {**IMAGE, "shape": [2, 8, 6, 3], "parameters": {"binary_data_size": images.nbytes}}
+    document = {"id": "a\u00e9", "inputs": [tensor], "parameters": {"binary_data_output": True}}
+    response = send(client, document, images.tobytes())
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/octet-stream"
+    length = int(response.headers[HEADER])
+    found = json.loads(response.content[:length])
+    assert found["id"] == "a\u00e9"
+    assert found["outputs"] == [
+        {"name": "logits", "datatype": "FP32", "shape": [2, 4], "parameters": {"binary_data_size": 32}}
+    ]
+    numbers = struct.unpack("<8f", response.content[length:])
+    np.testing.assert_allclose(numbers, np.ravel(expected_logits(images)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2, 3])
+def test_floats_may_begin_at_any_byte(client: TestClient, padding: int) -> None:
+    images = floats(1)
+    tensor = {"name": "image", "shape": [1, 3, 8, 6], "datatype": "FP32"}
+    document = {"inputs": [{**tensor, "parameters": {"binary_data_size": images.nbytes}}]}
+    header = json.dumps(document).encode() + b" " * padding
+    found = logits(send(client, header, images.astype("<f4").tobytes(), FLOAT))
+    np.testing.assert_allclose(found, np.ravel(expected_logits(images)), rtol=1e-5)
+
+
+def test_an_output_s_own_form_goes_before_that_of_all(client: TestClient) -> None:
+    tensor = {**IMAGE, "data": pixels(1).tolist()}
+    outputs = [{"name": "logits", "parameters": {"binary_data": False}}]
+    document = {"inputs": [tensor], "outputs": outputs, "parameters": {"binary_data_output": True}}
+    np.testing.assert_allclose(logits(client.post(MEAN, json=document)), expected_logits(pixels(1))[0], rtol=1e-5)
+
+
+def test_binary_classes_have_their_length_before_them(client: TestClient) -> None:
+    outputs = [{"name": "logits", "parameters": {"classification": 99, "binary_data": True}}]
+    response = client.post(MEAN, json={"inputs": [{**IMAGE, "data": pixels(1).tolist()}], "outputs": outputs})
+    length = int(response.headers[HEADER])
+    (output,) = json.loads(response.content[:length])["outputs"]
+    assert (output["datatype"], output["shape"]) == ("BYTES", [1, 4])
+    rest, found = response.content[length:], []
+    assert len(rest) == output["parameters"]["binary_data_size"]
+    while rest:
+        (size,) = struct.unpack("<I", rest[:4])
+        found.append(rest[4 : 4 + size].decode().split(":"))
+        rest = rest[4 + size :]
+    expected = expected_logits(pixels(1))[0]
+    order = sorted(range(4), key=lambda index: -expected[index])
+    assert [(int(index), label) for _, index, label in found] == [(index, LABELS[index]) for index in order]
+
+
+def test_equal_classes_come_in_their_order(client: TestClient) -> None:
+    outputs = [{"name": "logits", "parameters": {"classification": 4}}]
+    response = client.post(MEAN, json={"inputs": [{**IMAGE, "data": [0] * 144}], "outputs": outputs})
+    assert response.json()["outputs"][0]["data"] == [f"0.000000:{i}:{label}" for i, label in enumerate(LABELS)]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_a_bare_file_of_every_format_is_told_by_its_first_bytes(client: TestClient, kind: str) -> None:
+    file = encode(pixels(1)[0], kind)
+    found = logits(send_raw(client, file))
+    assert len(found) == 4
+    query = "/v1/classify?variant=mean&version=1&top_k=4"
+    ranked = client.post(query, content=file).json()["predictions"]
+    assert [p["index"] for p in ranked] == sorted(range(4), key=lambda index: -found[index])
+
+
+def test_a_raw_body_may_be_the_tensor_itself(client: TestClient) -> None:
+    images = pixels(3)
+    found = logits(send_raw(client, images.tobytes()))
+    np.testing.assert_allclose(found, np.ravel(expected_logits(images)), rtol=1e-5)
+    numbers = floats(2)
+    found = logits(send_raw(client, numbers.astype("<f4").tobytes(), FLOAT))
+    np.testing.assert_allclose(found, np.ravel(expected_logits(numbers)), rtol=1e-5)
+
+
+def test_an_image_content_type_makes_a_raw_body_a_file(client: TestClient) -> None:
+    assert "not an image" in says(send_raw(client, pixels(1).tobytes(), **{"Content-Type": "image/png"}), 400)
+    assert len(logits(send_raw(client, pixels(1).tobytes()))) == 4
+
+
+def test_a_raw_body_that_is_neither_is_400_and_says_what_would_be(client: TestClient) -> None:
+    assert "neither an image file nor whole images of 144 bytes, UINT8 [8, 6, 3]" in says(send_raw(client, b"x"), 400)
+    assert "neither" in says(send_raw(client, b""), 400)
+    assert "1 to 8" in says(send_raw(client, bytes(144 * 9)), 400)
+    assert "damaged" in says(send_raw(client, PNG[:60]), 400)
+    assert "pixels" in says(send_raw(client, png_claiming(50_000, 50_000)), 413)
+
+
+def test_json_numbers_may_be_flat_or_nested(client: TestClient) -> None:
+    images = pixels(1)
+    for data in (images.tolist(), images.ravel().tolist(), images[0].tolist()):
+        found = logits(client.post(MEAN, json={"inputs": [{**IMAGE, "data": data}]}))
+        np.testing.assert_allclose(found, expected_logits(images)[0], rtol=1e-5)
+
+
+def test_large_json_is_read_as_well(client: TestClient) -> None:
+    body = json.dumps({"inputs": [{**IMAGE, "data": pixels(1).tolist()}]}).encode() + b" " * 100_000
+    np.testing.assert_allclose(logits(client.post(MEAN, content=body)), expected_logits(pixels(1))[0], rtol=1e-5)
+
+
+def test_files_in_json_are_base64(client: TestClient) -> None:
+    for data in ([base64.b64encode(PNG).decode()], [[base64.b64encode(PNG).decode()]]):
+        found = logits(client.post(MEAN, json={"inputs": [{**FILE, "data": data}]}))
+        np.testing.assert_allclose(found, expected_logits(pixels(1))[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
+def test_a_compressed_body_is_expanded_up_to_the_limit_only(client: TestClient, pack: Callable[[bytes], bytes]) -> None:
+    encoding = {"Content-Encoding": "gzip" if pack is gzip.compress else "deflate"}
+    whole = pack(pixels(1).tobytes())
+    assert len(logits(send_raw(client, whole, **encoding))) == 4
+    assert "cut off" in says(send_raw(client, whole[:-3], **encoding), 400)
+    assert "is not" in says(send_raw(client, b"plain", **encoding), 400)
+    assert "expands to more" in says(send_raw(client, pack(bytes(50_000_000)), **encoding), 413)
+    assert "'br' is not supported" in says(send_raw(client, whole, **{"Content-Encoding": "br"}), 400)
+
+
+@pytest.mark.parametrize("length", ["x", "-1", "1.5", "99999", "9" * 5000, "٣"])
+def test_a_header_length_that_is_none_is_400(client: TestClient, length: str) -> None:
+    response = client.post(MEAN, content=b"{}", headers=[(HEADER.encode(), length.encode())])
+    assert HEADER in says(response, 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", "body: Invalid JSON"),
+        (b"[]", "body: "),
+        (b"{}", "inputs: Field required"),
+        (b'{"inputs": 1}', "inputs: "),
+        (b'{"inputs": []}', "the inputs are none"),
+        (b'{"inputs": [{"name": "image"}]}', "inputs.0.shape: Field required"),
+        (b'{"id": 7, "inputs": []}', "id: "),
+        (b"[" * 100_000, "body: "),
+        (b"\xff\xfe", "body: "),
+    ],
+)
+def test_json_that_is_no_request_is_400_and_names_the_place(client: TestClient, body: bytes, expected: str) -> None:
+    assert says(client.post(MEAN, content=body), 400).startswith(expected)
+
+
+FLAT = [0] * 144
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"name": "pixels"}, "the inputs are 'pixels'; expected either 'image' or 'image_bytes'"),
+        ({"datatype": "FP32"}, "datatype 'FP32', expected UINT8"),
+        ({"datatype": "FP16"}, "FP16 has no JSON form; send UINT8"),
+        ({"shape": [1, 8, 6]}, "shape [1, 8, 6], expected [n, 8, 6, 3]"),
+        ({"shape": []}, "shape []"),
+        ({"shape": [1, 3, 8, 6]}, "expected [n, 8, 6, 3]"),
+        ({"shape": [0, 8, 6, 3], "data": []}, "0 images in one request"),
+        ({"shape": [-1, 8, 6, 3]}, "-1 images"),
+        ({"shape": [10**30, 8, 6, 3]}, "takes 1 to 8"),
+        ({"shape": ["1", 8, 6, 3]}, "inputs.0.shape.0"),
+        ({"data": None}, "neither data nor the parameter binary_data_size"),
+        ({"data": FLAT[1:]}, "are 143 of kind int64; expected 144 numbers"),
+        ({"data": [*FLAT[1:], 256]}, "go from 0 to 256"),
+        ({"data": [*FLAT[1:], -1]}, "go from -1 to 0"),
+        ({"data": [*FLAT[1:], 0.5]}, "kind float64"),
+        ({"data": [*FLAT[1:], "1"]}, "of kind"),
+        ({"data": [*FLAT[1:], None]}, "of kind object"),
+        ({"data": [*FLAT[1:], 10**30]}, "of kind object"),
+        ({"data": [FLAT, [1]]}, "not a tensor"),
+        ({"data": {"a": 1}}, "of kind object"),
+        ({"data": [True] * 144}, "of kind bool"),
+        ({"parameters": {"binary_data_size": 144}}, "both data and"),
+        ({"data": None, "parameters": {"binary_data_size": 144}}, "but 0 bytes follow the JSON"),
+        ({"data": None, "parameters": {"binary_data_size": True}}, "binary_data_size True"),
+        ({"parameters": {"shared_memory_region": "x"}}, "shared memory is not supported"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_400_and_says_what_would(
+    client: TestClient, change: dict[str, Any], expected: str
+) -> None:
+    document = {"inputs": [{**IMAGE, "data": FLAT, **change}]}
+    assert expected in says(client.post(MEAN, json=document), 400)
+    assert len(logits(client.post(MEAN, json={"inputs": [{**IMAGE, "data": FLAT}]}))) == 4
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e39"])
+def test_floats_that_are_not_finite_are_400(client: TestClient, value: str) -> None:
+    tensor = b'{"inputs":[{"name":"image","shape":[1,3,8,6],"datatype":"FP32","data":[%s]}]}'
+    assert "not finite" in says(client.post(FLOAT, content=tensor % b",".join([value.encode()] * 144)), 400)
+    assert len(logits(client.post(FLOAT, content=tensor % b",".join([b"0.5"] * 144)))) == 4
+    numbers = np.full((1, 3, 8, 6), float(value), np.float64).astype("<f4") if value != "1e39" else None
+    if numbers is not None:
+        assert "not finite" in says(send_raw(client, numbers.tobytes(), FLOAT), 400)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"datatype": "UINT8"}, "expected BYTES"),
+        ({"shape": [2]}, "has 1 elements, its shape says 2"),
+        ({"shape": [1, 2]}, "expected [n] or [n, 1]"),
+        ({"shape": []}, "expected [n] or [n, 1]"),
+        ({"data": [7]}, "are not strings"),
+        ({"data": ["no base64!"]}, "not base64"),
+        ({"data": ["\u00e9"]}, "not base64"),
+        ({"data": [base64.b64encode(b"text").decode()]}, "element 0 of 'image_bytes': the body is not an image"),
+        ({"data": [], "shape": [0]}, "0 images in one request"),
+    ],
+)
+def test_files_that_do_not_fit_are_400_and_say_what_would(
+    client: TestClient, change: dict[str, Any], expected: str
+) -> None:
+    document = {"inputs": [{**FILE, "data": [base64.b64encode(PNG).decode()], **change}]}
+    assert expected in says(client.post(MEAN, json=document), 400)
+
+
+@pytest.mark.parametrize("tensor", [b"\x01", b"\x05\0\0\0abc", b"\xff\xff\xff\xffabc"])
+def test_bytes_that_end_within_an_element_are_400(client: TestClient, tensor: bytes) -> None:
+    document = {"inputs": [{**FILE, "parameters": {"binary_data_size": len(tensor)}}]}
+    assert "goes beyond its" in says(send(client, document, tensor), 400)
+
+
+def test_more_elements_than_the_shape_has_are_400_without_a_look_at_them(client: TestClient) -> None:
+    many = bytes(800_000)  # 200,000 empty elements
+    document = {"inputs": [{**FILE, "parameters": {"binary_data_size": len(many)}}]}
+    assert "799996 bytes of a BYTES tensor follow the 1 elements" in says(send(client, document, many), 400)
+    many_strings = {"inputs": [{**FILE, "data": ["x"] * 100_000}]}
+    assert "100000 elements, its shape says 1" in says(client.post(MEAN, json=many_strings), 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "heavy"),
+    [
+        (bytes(LARGE), {}, False),
+        (bytes(LARGE + 1), {}, True),
+        (bytes(LARGE + 1), {HEADER: "100"}, False),
+        (bytes(LARGE + 1), {HEADER: "0"}, False),
+        (bytes(LARGE + 1), {HEADER: str(LARGE + 1)}, True),
+        (b"x", {"Content-Encoding": "gzip"}, True),
+        (b"x", {HEADER: "9" * 5000}, False),
+    ],
+)
+def test_what_takes_long_to_parse_is_left_to_another_thread(body: bytes, headers: dict[str, str], heavy: bool) -> None:
+    assert is_heavy(body, headers) is heavy
+
+
+def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
+    document = {"inputs": [{**IMAGE, "data": FLAT}]}
+    assert "3 bytes follow the JSON, and no input" in says(send(client, document, b"abc"), 400)
+    both = {"inputs": [{**IMAGE, "data": FLAT}, {**FILE, "data": ["x"]}]}
+    assert "'image', 'image_bytes'; expected either" in says(client.post(MEAN, json=both), 400)
+    size = {"parameters": {"binary_data_size": 3}}
+    assert "has 3 bytes, its shape [1, 8, 6, 3] needs 144" in says(
+        send(client, {"inputs": [{**IMAGE, **size}]}, b"abc"), 400
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"outputs": [{"name": "scores"}]}, "asked for are 'scores'; this model has 'logits'"),
+        ({"outputs": [{"name": "logits"}, {"name": "logits"}]}, "once"),
+        ({"outputs": [{"name": "logits", "parameters": {"classification": 0}}]}, "classification is 0"),
+        ({"outputs": [{"name": "logits", "parameters": {"classification": "2"}}]}, "classification is '2'"),
+        ({"outputs": [{"name": "logits", "parameters": {"binary_data": 1}}]}, "binary_data is 1, expected true"),
+        ({"parameters": {"binary_data_output": "yes"}}, "binary_data_output is 'yes'"),
+        ({"parameters": {"timeout": -1}}, "timeout is -1"),
+        ({"parameters": {"timeout": "1"}}, "timeout is '1'"),
+        ({"parameters": {"timeout": 10**15}}, "expected µs from 1 to"),
+        ({"parameters": {"variant": 7}}, "variant is 7, expected a name"),
+        ({"parameters": {"variant": "float"}}, "the address names variant 'mean', the parameters 'float'"),
+    ],
+)
+def test_options_out_of_range_are_400_and_named(client: TestClient, options: dict[str, Any], expected: str) -> None:
+    document = {"inputs": [{**IMAGE, "data": FLAT}], **options}
+    assert expected in says(client.post(MEAN, json=document), 400)
+
+
+def test_parameters_of_others_are_ignored(client: TestClient) -> None:
+    document = {"inputs": [{**IMAGE, "data": FLAT}], "parameters": {"priority": 1, "timeout": 0, "mine": {"a": [1]}}}
+    assert len(logits(client.post(MEAN, json=document))) == 4
+
+
+def test_a_request_s_own_timeout_is_in_microseconds(client: TestClient) -> None:
+    document = {"inputs": [{**IMAGE, "data": FLAT}], "parameters": {"timeout": 20_000_000}}
+    assert len(logits(client.post(MEAN, json=document))) == 4
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2/nothing", 404),
+        ("GET", "/v2/models/birds", 404),
+        ("GET", "/v2/models/birds/stats", 404),
+        ("GET", "/v2/models/colours@rope/config", 404),
+        ("GET", "/v2/models/colours/versions/x", 404),
+        ("GET", "/v2/models/colours@mean/versions/01", 404),
+        ("POST", "/v2/models/birds/infer", 404),
+        ("GET", "/v2/models/colours/infer", 405),
+        ("GET", "/v2/repository/index", 405),
+        ("POST", "/v2/repository/models/colours/load", 403),
+        ("POST", "/v2/repository/models/birds/unload", 403),
+    ],
+)
+def test_errors_of_addresses_have_the_protocol_s_form(client: TestClient, method: str, path: str, status: int) -> None:
+    assert says(client.request(method, path), status)
+
+
+def test_a_body_over_the_limit_is_413(client: TestClient) -> None:
+    assert "1000000" in says(client.post(MEAN, content=bytes(1_000_001)), 413)
+
+
+def test_server_timing_and_the_request_s_id_are_there_as_under_v1(client: TestClient) -> None:
+    response = client.post(MEAN, json={"inputs": [{**IMAGE, "data": FLAT}]}, headers={"X-Request-Id": "mine"})
+    assert response.headers["X-Request-Id"] == "mine"
+    assert "inference;dur=" in response.headers["Server-Timing"]
+    assert "total;dur=" in response.headers["Server-Timing"]
+
+
+def test_the_index_may_leave_out_what_is_not_ready(client: TestClient) -> None:
+    everything = client.post("/v2/repository/index").json()
+    assert client.post("/v2/repository/index", json={"ready": True}).json() == everything
+    assert "ready: " in says(client.post("/v2/repository/index", json={"ready": "x"}), 400)

@@ -1,0 +1,52 @@
+"""Servables of the scripted backend, and an engine for them."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artifact import read_artifact
+from service.backends.restartable import Restartable
+from service.catalogue import Servable
+from service.scheduling.engine import Engine
+from service.settings import Settings
+from tests.service.artifacts import add_artifact
+from tests.service.scripted import ScriptedBackend, fresh
+
+Play = Callable[..., Any]
+
+
+@pytest.fixture
+def scripted() -> Iterator[type[ScriptedBackend]]:
+    with fresh() as backend:
+        yield backend
+
+
+@pytest.fixture
+def servable(tmp_path: Path, scripted: type[ScriptedBackend]) -> Callable[[str], Servable]:
+    def make(variant: str) -> Servable:
+        add_artifact(tmp_path, variant=variant)
+        artifact = read_artifact(tmp_path / "colours" / variant / "1")
+        return Servable(artifact, Restartable(lambda: scripted(artifact, "paper", 1)))
+
+    return make
+
+
+@pytest.fixture
+def play(scripted: type[ScriptedBackend]) -> Play:
+    """Run a scene, a coroutine function that gets an engine, on a loop of its own; settings by name."""
+
+    def run(scene: Callable[[Engine], Coroutine[Any, Any, None]], **settings: object) -> None:
+        async def main() -> None:
+            engine = Engine(Settings.model_validate({"threads": 2, **settings}))
+            try:
+                await asyncio.wait_for(scene(engine), 20)
+            finally:
+                scripted.gate.set()
+                engine.close()
+
+        asyncio.run(main())
+
+    return run

@@ -1,0 +1,108 @@
+"""A small real backend that does what the first pixel of each image says, and remembers its batches."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifact import Artifact
+from service import backends
+from service.__main__ import main
+from service.inputs.preprocess import Tensor
+from tests.service.pictures import encode
+
+POISON, NOT_A_NUMBER, HANG = 251, 252, 253
+"""Values of red: the run raises, that image's logits are NaN, the run waits for the gate."""
+
+PATIENCE = 20.0
+
+
+def pixels(red: int) -> NDArray[np.uint8]:
+    return np.full((8, 6, 3), (red, 1, 2), np.uint8)
+
+
+def picture(red: int) -> bytes:
+    return encode(pixels(red))
+
+
+class ScriptedBackend:
+    """Logits are red, green, blue of the first pixel, and 3. Every run of a variant in `broken` raises."""
+
+    batches: ClassVar[list[tuple[str, list[int]]]] = []
+    """Variant and reds of every run since `fresh`."""
+    opened: ClassVar[list[str]] = []
+    closed: ClassVar[list[str]] = []
+    broken: ClassVar[set[str]] = set()
+    gate: ClassVar[threading.Event] = threading.Event()
+    hanging: ClassVar[threading.Event] = threading.Event()
+    """Set while a run waits for the gate."""
+
+    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:  # noqa: ARG002 -- the protocol's
+        self.variant = artifact.manifest.variant
+        self.opened.append(self.variant)
+
+    @staticmethod
+    def resolve_device(device: str) -> str:
+        return "paper" if device == "auto" else device
+
+    @property
+    def name(self) -> str:
+        return "scripted-paper"
+
+    def run(self, images: Tensor) -> NDArray[np.float32]:
+        first = images[:, 0, 0].astype(np.float32)  # [B, 3]
+        reds = [int(red) for red in first[:, 0]]
+        self.batches.append((self.variant, reds))
+        if HANG in reds:
+            self.hanging.set()
+            self.wait()
+        if POISON in reds or self.variant in self.broken:
+            raise RuntimeError("the script says so")
+        logits = np.concatenate([first, np.full((len(reds), 1), 3, np.float32)], axis=1)
+        logits[first[:, 0] == NOT_A_NUMBER] = np.nan
+        return logits
+
+    def wait(self) -> None:
+        assert self.gate.wait(PATIENCE)
+
+    def close(self) -> None:
+        self.closed.append(self.variant)
+
+
+@contextmanager
+def fresh() -> Iterator[type[ScriptedBackend]]:
+    """Register the backend, as `scripted`, with nothing remembered; in the end open the gate for whatever hangs."""
+    ScriptedBackend.gate, ScriptedBackend.hanging = threading.Event(), threading.Event()
+    for memory in (ScriptedBackend.batches, ScriptedBackend.opened, ScriptedBackend.closed):
+        memory.clear()
+    ScriptedBackend.broken.clear()
+    backends.BACKENDS["scripted"] = (__name__, "ScriptedBackend")
+    try:
+        yield ScriptedBackend
+    finally:
+        ScriptedBackend.gate.set()
+        del backends.BACKENDS["scripted"]
+
+
+class FileGatedBackend(ScriptedBackend):
+    """For a server process: the gate is a file; while a run waits, `<gate>.hanging` is there."""
+
+    file: ClassVar[Path]
+
+    def wait(self) -> None:
+        self.file.with_suffix(".hanging").touch()
+        end = time.monotonic() + PATIENCE
+        while not self.file.exists() and time.monotonic() < end:
+            time.sleep(0.005)
+
+
+if __name__ == "__main__":  # python -m tests.service.scripted GATE FLAGS…
+    FileGatedBackend.file = Path(sys.argv[1])
+    backends.BACKENDS["scripted"] = ("__main__", "FileGatedBackend")
+    sys.exit(main([*sys.argv[2:], "--backend", "scripted"]))

@@ -1,0 +1,58 @@
+"""Triton's statistics, against a plain replay of the batches."""
+
+import pytest
+
+from service.telemetry.latency import Key
+from service.telemetry.statistics import Statistics
+from service.telemetry.stopwatch import STAGES, TOTAL, Laps
+
+KEY = Key("colours", "mean", 1)
+OTHER = Key("colours", "mean", 2)
+
+
+def laps(inference: int, other: int = 10) -> Laps:
+    """`inference` µs for the network, `other` µs for each further stage."""
+    found = {stage: inference if stage == "inference" else other for stage in STAGES}
+    return {**found, TOTAL: sum(found.values())}
+
+
+def test_batches_are_counted_once_however_many_requests_share_them() -> None:
+    batches = [([1, 2, 1], 600), ([4], 500), ([1], 100), ([1, 3], 400)]  # images of each request, µs of the network
+    statistics = Statistics()
+    for requests, inference in batches:
+        for images in requests:
+            statistics.succeeded(KEY, laps(inference), images, sum(requests))
+    counts = statistics.counts(KEY)
+    assert counts.images == 13
+    assert counts.executions == pytest.approx(len(batches))
+    assert counts.success.count == sum(len(requests) for requests, _ in batches)
+    assert counts.compute_infer.microseconds == sum(len(requests) * inference for requests, inference in batches)
+    for size in (1, 4):
+        same = [inference for requests, inference in batches if sum(requests) == size]
+        assert counts.batches[size].compute_infer.count == pytest.approx(len(same))
+        assert counts.batches[size].compute_infer.microseconds == pytest.approx(sum(same))
+
+
+def test_stages_are_those_of_triton() -> None:
+    statistics = Statistics()
+    statistics.succeeded(KEY, laps(600, other=10), 1, 1)
+    counts = statistics.counts(KEY)
+    assert counts.compute_input.microseconds == 20  # decode and preprocess
+    assert counts.queue.microseconds == counts.compute_output.microseconds == 10
+    assert counts.success.microseconds == 640
+
+
+def test_failures_are_counted_apart() -> None:
+    statistics = Statistics()
+    statistics.failed(KEY, 50)
+    statistics.failed(KEY, 70)
+    counts = statistics.counts(KEY)
+    assert (counts.fail.count, counts.fail.microseconds, counts.success.count) == (2, 120, 0)
+
+
+def test_versions_are_counted_apart_and_forgotten_when_they_are_gone() -> None:
+    statistics = Statistics()
+    statistics.failed(KEY, 50)
+    statistics.failed(OTHER, 50)
+    statistics.keep_only([OTHER])
+    assert (statistics.counts(KEY).fail.count, statistics.counts(OTHER).fail.count) == (0, 1)

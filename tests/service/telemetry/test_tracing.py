@@ -1,0 +1,181 @@
+"""OpenTelemetry spans, as the SDK's in-memory exporter and a collector's socket get them."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from service.app import create_app
+from service.settings import Settings
+from service.telemetry.tracing import trace_to
+from tests.service.pictures import encode, random_pixels
+from tests.service.process import MODULE, environment, run_to_end, serving
+
+PNG = encode(random_pixels())
+PARENT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+UNSAMPLED = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}
+TRACE, SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
+
+
+@pytest.fixture(scope="module")
+def exporter() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture(scope="module")
+def traced(repository: Path, exporter: InMemorySpanExporter) -> Iterator[TestClient]:
+    app = create_app(Settings(repository=repository, threads=2))
+    trace_to(app, exporter)
+    with TestClient(app) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _forget(exporter: InMemorySpanExporter) -> None:
+    exporter.clear()
+
+
+def start_and_end(span: ReadableSpan) -> tuple[int, int]:
+    assert span.start_time is not None
+    assert span.end_time is not None
+    return span.start_time, span.end_time
+
+
+def children(spans: tuple[ReadableSpan, ...], parent: ReadableSpan) -> list[ReadableSpan]:
+    return sorted((s for s in spans if s.parent and s.parent.span_id == parent.context.span_id), key=start_and_end)
+
+
+def root_of(spans: tuple[ReadableSpan, ...]) -> ReadableSpan:
+    (root,) = [span for span in spans if span.kind is SpanKind.SERVER]
+    return root
+
+
+def test_stages_are_spans_of_the_request_and_that_of_the_clients_trace(
+    traced: TestClient, exporter: InMemorySpanExporter
+) -> None:
+    answer = traced.post("/v1/classify?variant=mean&version=1", content=PNG, headers={**PARENT, "X-Request-Id": "me"})
+    spans = exporter.get_finished_spans()
+    root = root_of(spans)
+    assert root.name == "POST /v1/classify"
+    assert root.parent is not None
+    assert (root.parent.trace_id, root.parent.span_id) == (TRACE, SPAN)
+    assert {span.context.trace_id for span in spans} == {TRACE}
+    assert dict(root.attributes or {}) == {
+        "http.request.method": "POST",
+        "url.path": "/v1/classify",
+        "http.route": "/v1/classify",
+        "http.response.status_code": 200,
+        "posbake.request_id": "me",
+        "posbake.model": "colours",
+        "posbake.variant": "mean",
+        "posbake.version": 1,
+    }
+    stages = children(spans, root)
+    assert len(stages) == len(spans) - 1
+    assert [span.name for span in stages] == ["queue", "decode", "preprocess", "queue", "inference", "postprocess"]
+    stated = answer.json()["latency_ms"]
+    for stage in set(stated) - {"total"}:
+        took = sum(end - start for start, end in (start_and_end(span) for span in stages if span.name == stage))
+        assert took == round(stated[stage] * 1e6)  # ns, of the same laps
+    (begin, _), (_, last) = start_and_end(stages[0]), start_and_end(stages[-1])
+    start, end = start_and_end(root)
+    assert start - 1_000_000 <= begin < last <= end + 1_000_000  # two clocks; they drift little within a request
+
+
+def test_a_comparison_has_a_span_for_each_variant(traced: TestClient, exporter: InMemorySpanExporter) -> None:
+    traced.post("/v1/compare?variants=mean,float", content=PNG)
+    spans = exporter.get_finished_spans()
+    variants = children(spans, root_of(spans))
+    assert {span.name for span in variants} == {"colours/mean/10", "colours/float/1"}
+    for variant in variants:
+        names = {span.name for span in children(spans, variant)}
+        assert names == {"queue", "decode", "preprocess", "inference", "postprocess"}
+
+
+def test_a_refusal_is_traced_with_its_reason(traced: TestClient, exporter: InMemorySpanExporter) -> None:
+    traced.post("/v1/classify?variant=mean", content=b"no")
+    traced.post("/v1/classify?variant=nan", content=PNG)
+    bad, failed = (span for span in exporter.get_finished_spans() if span.kind is SpanKind.SERVER)
+    assert (bad.attributes or {})["error.type"] == "not-an-image"
+    assert bad.status.status_code is StatusCode.UNSET  # the client's fault, by OpenTelemetry's convention
+    assert (failed.attributes or {})["error.type"] == "inference-failed"
+    assert failed.status.status_code is StatusCode.ERROR
+
+
+def test_what_the_client_does_not_sample_is_not_traced(traced: TestClient, exporter: InMemorySpanExporter) -> None:
+    assert traced.post("/v1/classify", content=PNG, headers=UNSAMPLED).status_code == 200
+    assert exporter.get_finished_spans() == ()
+
+
+def test_probes_and_scrapes_are_not_traced(traced: TestClient, exporter: InMemorySpanExporter) -> None:
+    for path in ("/health/live", "/health/ready", "/metrics"):
+        assert traced.get(path).status_code == 200
+    assert exporter.get_finished_spans() == ()
+    assert traced.get("/v1/models").status_code == 200
+    assert [span.name for span in exporter.get_finished_spans()] == ["GET /v1/models"]
+
+
+def test_a_trace_that_makes_no_sense_is_not_the_clients(traced: TestClient, exporter: InMemorySpanExporter) -> None:
+    traced.post("/v1/classify", content=PNG, headers={"traceparent": "00-nonsense"})
+    root = root_of(exporter.get_finished_spans())
+    assert root.parent is None
+
+
+def test_without_a_collector_nothing_of_it_is_loaded(repository: Path) -> None:
+    script = (
+        "import sys; from fastapi.testclient import TestClient; from service.app import create_app\n"
+        "from service.settings import Settings\n"
+        f"with TestClient(create_app(Settings(repository={str(repository)!r}))) as client:\n"
+        "    assert client.get('/health/ready').status_code == 200\n"
+        "assert not [name for name in sys.modules if name.startswith(('opentelemetry.sdk', 'opentelemetry.exporter'))]"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_without_the_extra_a_named_collector_stops_the_start(repository: Path) -> None:
+    script = "import sys; sys.modules['opentelemetry.sdk'] = None; from service.__main__ import main; sys.exit(main(['"
+    command = (sys.executable, "-c", f"{script}--repository', {str(repository)!r}, '--port', '0']))")
+    ended = run_to_end(command=command, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert ended.returncode == 1
+    assert "posbake[otel]" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+class _Collector(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received.append((self.path, body))  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_stops_sends_what_it_has_to_the_collector(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Collector) as collector:
+        collector.received = []  # type: ignore[attr-defined]
+        Thread(target=collector.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "birdwatch")
+        with serving(tmp_path, "--repository", str(repository), "--port", "0", command=MODULE) as server:
+            answer = httpx2.post(f"{server.url}/v1/classify", content=PNG, headers=PARENT)
+            assert answer.status_code == 200
+        collector.shutdown()
+        received: list[tuple[str, bytes]] = collector.received  # type: ignore[attr-defined]
+    assert [path for path, _ in received] == ["/v1/traces"]
+    for expected in (b"POST /v1/classify", b"preprocess", b"birdwatch", bytes.fromhex(PARENT["traceparent"][3:35])):
+        assert expected in received[0][1]
+    assert PNG[:32] not in received[0][1]

@@ -1,0 +1,143 @@
+"""The end of a server process: what it accepted is answered, what comes later is told so."""
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from service.lifecycle import Lifecycle
+from tests.service.artifacts import add_artifact
+from tests.service.process import Running, serving
+from tests.service.scripted import HANG, picture
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A server whose backend hangs on pictures of HANG until the gate is opened."""
+
+    server: Running
+    gate: Path
+
+    def until_hanging(self) -> None:
+        end = time.monotonic() + 20
+        while not self.gate.with_suffix(".hanging").exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+@contextmanager
+def gated(tmp_path: Path, *flags: str) -> Iterator[Gated]:
+    add_artifact(tmp_path / "repository")
+    gate = tmp_path / "gate"
+    command = ("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "tests.service.scripted", str(gate))
+    flags = ("--port", "0", "--repository", str(tmp_path / "repository"), *flags)
+    with serving(tmp_path, *flags, command=command) as server:
+        yield Gated(server, gate)
+
+
+def post(server: Running, red: int) -> httpx2.Response:
+    return httpx2.post(f"{server.url}/v1/classify", content=picture(red), timeout=30)
+
+
+def send(server: Running, red: int) -> socket.socket:
+    """Send a whole request, and return the connection without waiting for the answer."""
+    url, body = httpx2.URL(server.url), picture(red)
+    assert url.port is not None
+    connection = socket.create_connection((url.host, url.port), timeout=30)
+    connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    return connection
+
+
+def test_sigterm_loses_no_accepted_request_and_tells_new_ones_to_come_back(tmp_path: Path) -> None:
+    with gated(tmp_path) as running:
+        server = running.server
+        connections = [send(server, HANG)]
+        running.until_hanging()
+        connections += [send(server, red) for red in range(12)]
+        for _ in range(2):  # the server reads connections in turn: by the second answer it has read all of the above
+            assert httpx2.get(f"{server.url}/health/ready").status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        end = time.monotonic() + 10
+        while httpx2.get(f"{server.url}/health/ready").status_code != 503:
+            assert time.monotonic() < end
+        assert httpx2.get(f"{server.url}/health/live").status_code == 200
+        refused = post(server, 1)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert refused.json()["title"] == "Not ready"
+        running.gate.touch()
+        for connection in connections:
+            with connection:
+                assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert server.process.wait(10) == 0
+    log = server.log.read_text()
+    assert "requests are finished first" in log
+    assert "Traceback" not in log
+
+
+def test_sigterm_under_load_answers_all_that_was_accepted(tmp_path: Path) -> None:
+    def ask_until_stopped() -> list[int]:
+        statuses = []
+        with httpx2.Client(base_url=server.url, timeout=30) as client:
+            while True:
+                try:
+                    statuses.append(client.post("/v1/classify", content=picture(1)).status_code)
+                except (httpx2.ConnectError, httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                    return statuses  # the port is closed: the server has ended
+                if statuses[-1] != 200:
+                    return statuses
+
+    with gated(tmp_path) as running, ThreadPoolExecutor(16) as pool:
+        server = running.server
+        clients: list[Future[list[int]]] = [pool.submit(ask_until_stopped) for _ in range(16)]
+        end = time.monotonic() + 20
+        while server.log.read_text().count(" 200 ") < 100:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        statuses = [client.result() for client in clients]
+        assert server.process.wait(10) == 0
+    answered = sum(found.count(200) for found in statuses)
+    assert {status for found in statuses for status in found} <= {200, 503}
+    log = server.log.read_text()
+    assert answered == log.count("POST /v1/classify 200 ")  # each that the server answered has arrived
+    assert "POST /v1/classify 5" not in log.replace("POST /v1/classify 503 ", "")
+
+
+def test_a_drain_that_takes_too_long_is_cut_short_with_status_0(tmp_path: Path) -> None:
+    with gated(tmp_path, "--drain-seconds", "0.5") as running, ThreadPoolExecutor(1) as pool:
+        late = pool.submit(post, running.server, HANG)
+        running.until_hanging()
+        running.server.process.send_signal(signal.SIGTERM)
+        assert running.server.process.wait(15) == 0
+        answer = late.result()
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert "stopped before this was answered" in answer.json()["detail"]
+
+
+def test_a_lifecycle_is_over_when_all_that_it_accepted_has_left() -> None:
+    lifecycle = Lifecycle(drain_seconds=1000)
+    assert lifecycle.enter()
+    assert not lifecycle.over()
+    lifecycle.drain()
+    assert lifecycle.draining
+    assert not lifecycle.enter()
+    assert not lifecycle.over()
+    lifecycle.leave()
+    assert lifecycle.over()
+
+
+def test_a_lifecycle_is_over_when_its_time_is() -> None:
+    lifecycle = Lifecycle(drain_seconds=1e-9)
+    assert lifecycle.enter()
+    assert not lifecycle.over()
+    lifecycle.drain()
+    assert lifecycle.over()

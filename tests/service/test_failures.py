@@ -1,0 +1,154 @@
+"""What clients see of deadlines, full queues and backends that fail, over HTTP."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.artifacts import add_artifact
+from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, ScriptedBackend, fresh, picture
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Iterator[type[ScriptedBackend]]:
+    for variant in ("a", "b"):
+        add_artifact(tmp_path, variant=variant, top1=0.5)
+    with fresh() as backend:
+        yield backend
+
+
+def client_of(path: Path, **settings: object) -> TestClient:
+    made = Settings.model_validate({"repository": path, "backend": "scripted", "threads": 2, **settings})
+    return TestClient(create_app(made))
+
+
+def until_ready(client: TestClient) -> None:
+    end = time.monotonic() + 10
+    while client.get("/health/ready").status_code != 200:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def check_problem(response: httpx2.Response, status: int, name: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "Traceback" not in response.text
+    assert "the script says so" not in response.text
+    found: dict[str, Any] = response.json()
+    assert found["type"] == f"urn:posbake:problem:{name}"
+    return found
+
+
+@pytest.mark.parametrize("red", [POISON, NOT_A_NUMBER], ids=["raises", "not a number"])
+def test_an_image_the_network_fails_on_is_500_and_the_server_goes_on(
+    tmp_path: Path, scripted: type[ScriptedBackend], red: int
+) -> None:
+    with client_of(tmp_path) as client:
+        check_problem(client.post("/v1/classify", content=picture(red)), 500, "inference-failed")
+        assert client.get("/health/ready").status_code == 200
+        assert client.post("/v1/classify", content=picture(1)).status_code == 200
+    assert [reds for _, reds in scripted.batches if red in reds] == [[red]]
+
+
+def test_a_broken_backend_is_503_until_it_is_replaced(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    with client_of(tmp_path) as client:
+        scripted.broken.add("a")
+        response = client.post("/v1/classify?variant=a", content=picture(1))
+        check_problem(response, 503, "backend-down")
+        assert int(response.headers["Retry-After"]) >= 1
+        found = check_problem(client.get("/health/ready"), 503, "not-ready")
+        assert "colours/a/1" in found["detail"]
+        assert client.get("/health/live").status_code == 200
+        assert client.post("/v1/classify?variant=b", content=picture(1)).status_code == 200
+        scripted.broken.clear()
+        until_ready(client)
+        assert client.post("/v1/classify?variant=a", content=picture(1)).status_code == 200
+
+
+def test_a_hanging_backend_is_503_until_it_is_replaced(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    with client_of(tmp_path, backend_timeout_ms=300) as client:
+        response = client.post("/v1/classify?variant=a", content=picture(HANG))
+        check_problem(response, 503, "backend-down")
+        assert client.get("/health/ready").status_code == 503
+        assert client.post("/v1/classify?variant=b", content=picture(1)).status_code == 200
+        until_ready(client)
+        assert client.post("/v1/classify?variant=a", content=picture(1)).status_code == 200
+        scripted.gate.set()
+
+
+def test_a_deadline_is_504_at_once_even_while_the_backend_is_busy(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
+    with client_of(tmp_path) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/v1/classify", content=picture(HANG))
+        assert scripted.hanging.wait(10)
+        found = check_problem(client.post("/v1/classify?timeout_ms=1", content=picture(1)), 504, "deadline-passed")
+        assert "1 ms" in found["detail"]
+        scripted.gate.set()
+        assert first.result().status_code == 200
+        assert client.post("/v1/classify", content=picture(2)).status_code == 200
+    assert [1] not in [reds for _, reds in scripted.batches]
+
+
+def test_the_servers_own_deadline_holds_for_who_gives_none(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    with client_of(tmp_path, timeout_ms=50) as client:
+        check_problem(client.post("/v1/classify", content=picture(HANG)), 504, "deadline-passed")
+        scripted.gate.set()
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", "86400001"])
+def test_a_deadline_that_makes_no_sense_is_422(client: TestClient, given: str) -> None:
+    response = client.post(f"/v1/classify?timeout_ms={given}", content=picture(1))
+    assert check_problem(response, 422, "invalid-parameter")["parameters"][0]["parameter"] == "timeout_ms"
+
+
+def test_who_closes_the_connection_is_dropped_before_it_is_run(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    """The app is asked as an ASGI server asks it, for no client can choose the moment at which the server notices."""
+    settings = Settings(repository=tmp_path, backend="scripted", threads=2)
+    app = create_app(settings)
+
+    async def ask(red: int, gone: asyncio.Event) -> list[Any]:
+        messages: list[Any] = []
+        body = [{"type": "http.request", "body": picture(red)}]
+
+        async def receive() -> Any:  # noqa: ANN401 -- an ASGI message
+            if body:
+                return body.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:  # noqa: ANN401
+            messages.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "query_string": b"", "headers": []}
+        await app({**scope, "raw_path": b"/v1/classify"}, receive, send)
+        return messages
+
+    async def scene() -> None:
+        async with app.router.lifespan_context(app):
+            engine = app.state.serving.engine
+            servable = app.state.serving.catalogue.find()
+            stays, leaves = asyncio.Event(), asyncio.Event()
+            first = asyncio.create_task(ask(HANG, stays))
+            while not scripted.hanging.is_set():
+                await asyncio.sleep(0.002)
+            second = asyncio.create_task(ask(1, leaves))
+            while engine.load(servable).admitted != 1:
+                await asyncio.sleep(0.002)
+            leaves.set()
+            assert (await second)[0]["status"] == 499
+            scripted.gate.set()
+            answer = await first
+            assert json.loads(answer[1]["body"])["batch_size"] == 1
+
+    asyncio.run(asyncio.wait_for(scene(), 20))
+    assert [1] not in [reds for _, reds in scripted.batches]
