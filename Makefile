@@ -1,5 +1,6 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
 # make test    environment, all tests
+# make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make setup lint format
 # A second run re-uses whatever is still up to date.
 
@@ -12,7 +13,7 @@ VARIANTS := $(basename $(notdir $(wildcard examples/digits/configs/*.json)))
 ARTIFACTS := $(VARIANTS:%=artifacts/digits/%/1/manifest.json)
 EXPORT_SOURCES := $(shell find artifact export models -name '*.py')
 
-.PHONY: setup demo test lint format
+.PHONY: setup demo test zoo lint format
 .DELETE_ON_ERROR:
 
 setup: $(READY)
@@ -34,6 +35,9 @@ artifacts/digits/%/1/manifest.json: examples/digits/configs/%.json examples/digi
 
 test: $(READY)
 	$(PYTHON) -m pytest
+
+zoo: $(READY)
+	$(PYTHON) -m benchmarks.zoo
 
 lint: $(READY)
 	$(PYTHON) -m ruff check
