@@ -5,11 +5,12 @@ heads then stop nothing; `export.batch` finds afterwards which numbers were the 
 """
 
 import copy
+import io
 import logging
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ def trace(network: nn.Module, example: Tensor) -> ExportedProgram:
         ExportError: torch.export cannot follow the network; the message names the module in which it stopped.
     """
     try:
-        with torch.no_grad(), warnings.catch_warnings(), _without_logs():
+        with torch.no_grad(), warnings.catch_warnings(), _quietly():
             # What modules keep for later is kept in a twin that is thrown away.
             warnings.filterwarnings("ignore", "The tensor attributes? .* (was|were) assigned during export")
             program = torch.export.export(share_tensors(network), (example,), strict=False)
@@ -125,7 +126,7 @@ def _module_that_stops(network: nn.Module, example: Tensor) -> str:
     clone = share_tensors(network)
     with _running_modules(clone) as running:
         try:
-            with torch.no_grad(), _without_logs():
+            with torch.no_grad(), _quietly():
                 torch.export.export(clone, (example,), strict=False)
         except Exception:  # noqa: BLE001 -- raised before, and told; here only the place is wanted
             return running[-1] if running else ""
@@ -133,12 +134,13 @@ def _module_that_stops(network: nn.Module, example: Tensor) -> str:
 
 
 @contextmanager
-def _without_logs() -> Iterator[None]:
-    """Keep torch from printing the tracebacks of what is raised, and told, anyway."""
+def _quietly() -> Iterator[None]:
+    """Keep torch from printing tracebacks and half-made graphs of what is raised, and told, anyway."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        yield
+        with redirect_stderr(io.StringIO()):
+            yield
     finally:
         logging.disable(before)
 

@@ -288,6 +288,12 @@ def test_a_network_that_cannot_be_followed_is_refused_with_the_module_that_stops
     assert told.value.__cause__ is not None
 
 
+def test_what_torch_prints_when_it_cannot_follow_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ExportError):
+        trace(Inside(Doing(STEERED["if tensor"])).eval(), torch.randn(2, 3, 4))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_network_itself_is_named_by_its_class() -> None:
     with pytest.raises(ExportError, match=r"cannot follow the network in \(?Doing"):
         trace(Doing(STEERED["if tensor"]).eval(), IMAGE)
