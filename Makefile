@@ -1,11 +1,12 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
-# make test    environment, all tests
+# make test    environment, all tests, two files at a time (WORKERS= changes it; each takes 2 GB)
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make setup lint format
 # A second run re-uses whatever is still up to date.
 
 PYTHON3 ?= python3
 PORT ?= 8000
+WORKERS ?= 2
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
@@ -34,7 +35,7 @@ artifacts/digits/%/1/manifest.json: examples/digits/configs/%.json examples/digi
 	$(PYTHON) export/to_onnx.py posbake:$< --checkpoint $(word 2,$^) --version 1 --output artifacts --quiet
 
 test: $(READY)
-	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo

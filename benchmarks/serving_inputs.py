@@ -1,0 +1,79 @@
+"""The networks and images of `benchmarks.serving`: small and Swin-T, random weights, and JPEGs of 500 by 375 pixels."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = 8
+SIZE = (500, 375)
+PREPROCESS = {
+    "resize": 248,
+    "crop": [224, 224],
+    "interpolation": "bicubic",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+}
+"""The same for every network, for the other contenders have it in their code."""
+
+SMALL = {
+    "architecture": "vit",
+    "image_size": [224, 224],
+    "patch_size": 16,
+    "num_classes": 1000,
+    "width": 192,
+    "depth": 1,
+    "num_heads": 3,
+    "pool": "cls",
+    "encodings": {"learned": {}},
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is served, and what one asks of it unless told otherwise."""
+
+    config: dict[str, Any]
+    clients: tuple[int, ...]
+    seconds: int
+    contenders: tuple[str, ...]
+
+
+NETWORKS = {
+    "small": Network(SMALL, (1, 8, 32, 128), 5, ("posbake", "fastapi", "litserve")),
+    "swin_tiny": Network(
+        json.loads((ROOT / "models/configs/swin_tiny_patch4_window7_224.json").read_text(encoding="utf-8"))["network"],
+        (8, 32),
+        20,  # 32 clients wait seconds for an answer
+        ("posbake",),
+    ),
+}
+
+
+def make_images(folder: Path) -> None:
+    """Write 0.jpg, 1.jpg, …: blurred noise with some grain, which compresses about as photographs do."""
+    rng = np.random.default_rng(0)
+    for place in range(IMAGES):
+        blobs = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).resize(SIZE, Image.Resampling.BICUBIC)
+        grain = rng.integers(-12, 13, (SIZE[1], SIZE[0], 1))
+        pixels = np.asarray(blobs).astype(np.int64) + grain
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{place}.jpg", quality=80)
+
+
+def export(network: Network, folder: Path, kinds: Sequence[str]) -> Path:
+    """Return a repository with the network as model `benchmark`, a variant for each kind of input: uint8 or float32."""
+    config = folder / "network.json"
+    config.write_text(json.dumps({"preprocess": PREPROCESS, "network": network.config}), encoding="utf-8")
+    repository = folder / "repository"
+    for kind in kinds:
+        command = [sys.executable, "export/to_onnx.py", f"posbake:{config}", "--random-weights", "0", "--quiet"]
+        names = ["--model", "benchmark", "--variant", kind, "--input", kind, "--version", "1"]
+        subprocess.run([*command, *names, "--output", str(repository)], check=True, cwd=ROOT)  # noqa: S603
+    return repository
