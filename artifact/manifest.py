@@ -139,7 +139,7 @@ class Graph(_Part):
     float32_nodes: dict[str, PositiveInt] | None = Field(
         default=None,
         description="nodes by operator that compute in float32 because half precision could not hold what they read or "
-        "yield; only in fp16 and bf16",
+        "yield, or because the opset has the operator not in it; only in fp16 and bf16",
     )
 
 

@@ -95,5 +95,6 @@ def _parity_rows(manifest: Manifest) -> list[tuple[str, str]]:
         )
     if manifest.graph.float32_nodes:
         kept = ", ".join(f"{count} {op}" for op, count in manifest.graph.float32_nodes.items())
-        rows.append(("float32 nodes", f"{kept}: {manifest.precision} cannot hold what they read or yield"))
+        why = f"{manifest.precision} cannot hold what they read or yield, or the opset has them not in it"
+        rows.append(("float32 nodes", f"{kept}: {why}"))
     return rows
