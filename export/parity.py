@@ -1,12 +1,11 @@
 """Whether the exported graph computes what the network computes.
 
-The reference is the original network in float64, on random images. The error is relative to the largest logit: single
-logits may be near zero. The reference is computed first and stands by itself, so that the network need not be in memory
-beside the graph.
+The reference is the original network in float64, on random images; in float32 only where its code cannot do float64,
+and then it says so. The error is relative to the largest logit: single logits may be near zero. The reference is
+computed first and stands by itself, so that the network need not be in memory beside the graph.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 from artifact import Batch, Parity
 from export.bake import Normalisation
 from export.errors import ExportError, ParityError
-from export.tracing import share_tensors
+from export.float64 import in_float64
+from export.tracing import first_line, share_tensors
 
 BATCHES = (1, 2, 3, 7)
 TOLERANCE = 1e-5
@@ -27,18 +27,21 @@ TOLERANCE = 1e-5
 NATIVE_TOLERANCE = 1e-4
 """Of networks that are not ours: deep convolutions and cosine attention lose another digit, in torch's float32 too."""
 
+FLOAT64 = "torch float64"
+"""What made a reference, unless the network fails in float64."""
+
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Random images, and what a network in float64 says of them.
+    """Images, and what a network says of them.
 
     Attributes:
         pixels: uint8 [B, height, width, 3], one for each batch size.
         normalisation: how pixels become what the network takes.
         logits: float64 [images, classes], of all batches one after the other.
-        made_by: what computed them.
+        made_by: what computed them: `FLOAT64`, or float32 and why.
     """
 
     pixels: tuple[Tensor, ...]
@@ -59,6 +62,9 @@ def compute_reference(
         image_size: (height, width) in pixels.
         normalisation: how pixels become what the network takes.
         batch: the sizes that the graph shall accept.
+
+    Raises:
+        ExportError: the network does not run on a batch of them, in float32 either.
     """
     generator = torch.Generator().manual_seed(_SEED)
     sizes = [size for size in BATCHES if batch.min <= size <= batch.max] or [batch.min]
@@ -69,22 +75,32 @@ def compute_reference(
 
 
 def reference_on(network: nn.Module, pixels: tuple[Tensor, ...], normalisation: Normalisation) -> Reference:
-    """Run the network on batches of pixels, in float64 if it can; see `compute_reference`."""
+    """Run the network on batches of pixels; see `compute_reference`."""
     inputs = [normalise(images, normalisation) for images in pixels]
+    # Some modules keep the biases of their first run, so a twin is run; torch cannot make one inside `in_float64`.
+    twin = share_tensors(network)
     try:
-        with _in_float64(network):
-            return Reference(pixels, normalisation, _logits(network, inputs), "torch float64")
-    except RuntimeError as error:
-        if "dtype" not in str(error) and "type" not in str(error):
-            raise
-    # Some modules turn numbers to float32 themselves (`.float()`), and cannot be run in float64.
-    return Reference(pixels, normalisation, _logits(network, [images.float() for images in inputs]), "torch float32")
+        with in_float64(twin):
+            return Reference(pixels, normalisation, _logits(twin, inputs), FLOAT64)
+    except ExportError as error:
+        why = str(error)
+    # Float32 is what the graph computes in, and may be all that the network's code does. If it fails here as well, it
+    # was not for float64.
+    logits = _logits(share_tensors(network), [images.float() for images in inputs])
+    return Reference(pixels, normalisation, logits, f"torch float32; in float64 {why}")
 
 
 def _logits(network: nn.Module, inputs: list[Tensor]) -> np.ndarray[Any, Any]:
-    twin = share_tensors(network)  # some modules keep the biases of their first run
-    with torch.no_grad():
-        return np.concatenate([twin(images).double().numpy() for images in inputs])
+    found = []
+    for images in inputs:
+        try:
+            with torch.no_grad():
+                found.append(network(images).double().numpy())
+        except Exception as error:  # whatever the network's own code raises
+            raise ExportError(
+                f"the network fails at batch {len(images)}: {type(error).__name__}: {first_line(error)}"
+            ) from error
+    return np.concatenate(found)
 
 
 def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, tolerance: float = TOLERANCE) -> Parity:
@@ -120,7 +136,7 @@ def compare(
     found: np.ndarray[Any, Any],
     batches: Sequence[int],
     tolerance: float,
-    made_by: str = "torch float64",
+    made_by: str,
 ) -> Parity:
     """Return how far two sets of logits [images, classes] are apart.
 
@@ -150,24 +166,6 @@ def compare(
         top1_agreement=float((expected.argmax(axis=1) == found.argmax(axis=1)).mean()),
         tolerance=tolerance,
     )
-
-
-@contextmanager
-def _in_float64(network: nn.Module) -> Iterator[None]:
-    """Turn a network's numbers to float64, and back to what they were: float64 holds every float32 exactly."""
-    numbers = [
-        (tensor, tensor.dtype) for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()
-    ]
-    default = torch.get_default_dtype()
-    try:
-        for tensor, _ in numbers:
-            tensor.data = tensor.data.double()
-        torch.set_default_dtype(torch.float64)  # of what the network makes while it runs
-        yield
-    finally:
-        torch.set_default_dtype(default)
-        for tensor, dtype in numbers:
-            tensor.data = tensor.data.to(dtype)
 
 
 def _open(graph: Path) -> ort.InferenceSession:

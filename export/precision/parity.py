@@ -1,6 +1,6 @@
 """Whether a graph in another precision than float32 still says what the network says, and by how much it differs.
 
-The reference is the original network in float64, on the calibration images where there are any, else on random ones.
+The reference is that of `export.parity`, on the calibration images where there are any, else on random ones.
 Cosine: of the angle between the graph's and the network's logits of an image, as vectors; its mean over the images has
 the limit, its minimum is stated.
 """

@@ -9,21 +9,21 @@ from torch import Tensor, nn
 
 from artifact import Batch
 from export.bake import Normalisation
-from export.errors import ParityError
-from export.parity import TOLERANCE, compare, compute_reference, normalise
+from export.errors import ExportError, ParityError
+from export.parity import FLOAT64, TOLERANCE, compare, compute_reference, normalise
 
 LOGITS = np.array([[1.0, -4.0, 2.0], [0.5, 0.25, 3.0]])
 
 
 def test_equal_logits_pass() -> None:
-    parity = compare(LOGITS, LOGITS.astype(np.float32), [2], TOLERANCE)
+    parity = compare(LOGITS, LOGITS.astype(np.float32), [2], TOLERANCE, FLOAT64)
     assert (parity.max_abs_error, parity.max_rel_error, parity.top1_agreement) == (0, 0, 1)
 
 
 def test_the_error_is_relative_to_the_largest_logit() -> None:
     found = LOGITS.copy()
     found[1, 1] += 2e-5
-    parity = compare(LOGITS, found, [2], TOLERANCE)
+    parity = compare(LOGITS, found, [2], TOLERANCE, FLOAT64)
     assert parity.max_abs_error == pytest.approx(2e-5)
     assert parity.max_rel_error == pytest.approx(2e-5 / 4)
 
@@ -32,7 +32,7 @@ def test_one_wrong_logit_stops_the_export() -> None:
     found = LOGITS.copy()
     found[0, 2] += 1e-3
     with pytest.raises(ParityError, match=r"off by 2\.5e-04 of the largest logit, tolerance 1e-05"):
-        compare(LOGITS, found, [2], TOLERANCE)
+        compare(LOGITS, found, [2], TOLERANCE, FLOAT64)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
@@ -40,17 +40,17 @@ def test_logits_that_are_not_finite_stop_the_export(broken: float) -> None:
     found = LOGITS.copy()
     found[0, 0] = broken
     with pytest.raises(ParityError, match="not finite"):
-        compare(LOGITS, found, [2], TOLERANCE)
+        compare(LOGITS, found, [2], TOLERANCE, FLOAT64)
 
 
 def test_nothing_is_proved_by_zeros() -> None:
     with pytest.raises(ParityError, match="zero"):
-        compare(np.zeros((2, 3)), np.zeros((2, 3)), [2], TOLERANCE)
+        compare(np.zeros((2, 3)), np.zeros((2, 3)), [2], TOLERANCE, FLOAT64)
 
 
 def test_shapes_must_agree() -> None:
     with pytest.raises(ParityError, match=r"\(1, 3\)"):
-        compare(LOGITS, LOGITS[:1], [2], TOLERANCE)
+        compare(LOGITS, LOGITS[:1], [2], TOLERANCE, FLOAT64)
 
 
 NORMALISATION = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
@@ -107,7 +107,7 @@ def test_the_network_comes_back_from_float64_bit_by_bit(kind: type[Mixed]) -> No
     objects = dict(network.named_parameters())
     try:
         compute_reference(network, (2, 2), NORMALISATION, Batch(min=1, max=1))
-    except RuntimeError:
+    except ExportError:
         assert kind is Failing
     assert network.tied is network.weight
     for ours, theirs in (
@@ -118,6 +118,57 @@ def test_the_network_comes_back_from_float64_bit_by_bit(kind: type[Mixed]) -> No
             assert objects.get(name, found) is found
             assert found.dtype == expected.dtype
             assert torch.equal(found, expected), name
+
+
+class Float32Only(Mixed):
+    """Does what no float64 can be made of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32:
+            raise TypeError(f"float32 is needed, not {x.dtype}\nand more")
+        return super().forward(x)
+
+
+class FromABatchOf(Float32Only):
+    """Fails for single images, for a reason of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) < 2:
+            raise ValueError("expected dtype float32 and two images")
+        return super().forward(x)
+
+
+def test_a_network_that_cannot_do_float64_is_compared_in_float32_and_it_is_said() -> None:
+    network = Float32Only()
+    reference = compute_reference(network, (2, 2), NORMALISATION, Batch(min=2, max=3))
+    assert reference.made_by == (
+        "torch float32; in float64 the network fails at batch 2: TypeError: float32 is needed, not torch.float64"
+    )
+    with torch.no_grad():
+        each = [network(normalise(images, NORMALISATION).float()) for images in reference.pixels]
+    assert np.array_equal(reference.logits, torch.cat(each).double().numpy())
+    assert compare(reference.logits, reference.logits, [2, 3], TOLERANCE, reference.made_by).reference.startswith(
+        "torch float32; in float64"
+    )
+
+
+def test_a_network_that_asks_for_float32_is_compared_in_float64() -> None:
+    class Asking(Mixed):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.float()) + torch.arange(10, dtype=torch.float32)
+
+    reference = compute_reference(Asking(), (2, 2), NORMALISATION, Batch(min=1, max=1))
+    plain = compute_reference(Mixed(), (2, 2), NORMALISATION, Batch(min=1, max=1))
+    assert reference.made_by == plain.made_by == FLOAT64
+    np.testing.assert_allclose(reference.logits, plain.logits + np.arange(10), rtol=1e-13)
+
+
+def test_a_network_that_fails_in_float32_too_is_refused_with_the_batch_and_the_reason() -> None:
+    expected = "the network fails at batch 1: ValueError: expected dtype float32 and two images"
+    with pytest.raises(ExportError, match=f"^{expected}$"):
+        compute_reference(FromABatchOf(), (2, 2), NORMALISATION, Batch(min=1, max=3))
+    reference = compute_reference(FromABatchOf(), (2, 2), NORMALISATION, Batch(min=2, max=3))
+    assert reference.made_by.startswith("torch float32")
 
 
 def test_a_reference_leaves_out_batches_that_the_graph_does_not_take() -> None:

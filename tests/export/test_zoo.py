@@ -20,7 +20,7 @@ from export.bake.native import NativeForm
 from export.errors import ParityError
 from export.evaluation import evaluate
 from export.graph import Built, build_graph, describe_graph
-from export.parity import BATCHES, NATIVE_TOLERANCE, Reference, check_parity, compute_reference
+from export.parity import BATCHES, FLOAT64, NATIVE_TOLERANCE, Reference, check_parity, compute_reference
 from export.saving import check_graph, save_graph
 from export.tracing import trace
 from models.sources import Loaded, Overrides, RandomWeights, load_source
@@ -83,7 +83,7 @@ def test_the_graph_gives_the_librarys_logits_and_holds_nothing_constant(
     save_graph(built.model, path)
     check_graph(path)
     parity = check_parity(reference_of(name), path, takes_pixels=takes_pixels, tolerance=NATIVE_TOLERANCE)
-    assert parity.batches == BATCHES
+    assert (parity.batches, parity.reference) == (BATCHES, FLOAT64)
     facts = describe_graph(built.model)
     assert facts.constant_only_nodes == 0
     assert {"Shape", "Range", "ConstantOfShape", "ScatterND"}.isdisjoint(facts.ops)
