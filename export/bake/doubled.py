@@ -4,12 +4,13 @@ Folding multiplies weights with each other and is done in float64. A copy of a w
 size; here a weight is converted when it is read, and is gone when what was made of it is there.
 """
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from export.tracing import share_tensors
 
 
 class _Double(nn.Module):
@@ -25,8 +26,7 @@ def read_in_float64(network: nn.Module) -> Iterator[nn.Module]:
 
     The twin has modules of its own, which afterwards read as they did, but the network's tensors: copy what is to stay.
     """
-    tensors = (*network.parameters(), *network.buffers())
-    twin = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    twin = share_tensors(network)
     numbers = [
         (module, name)
         for module in twin.modules()
