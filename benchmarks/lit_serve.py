@@ -2,12 +2,12 @@
 
 As its documentation advises for a CPU: as many worker processes as cores. A worker's session has one thread, for the
 others have the other cores. Its `fast_queue` (ZeroMQ) is off, as it comes: on, it answered fewer requests here. It
-reads JSON and forms by itself; an annotation of FastAPI's makes the image the bare body. NumPy normalises the pixels.
+reads JSON and forms by itself; an annotation of FastAPI's makes the image the bare body. What comes before and after
+the model is `benchmarks.plain_stages`.
 
     POSBAKE_PLAIN_ARTIFACT=DIR python -m benchmarks.lit_serve PORT
 """
 
-import io
 import os
 import sys
 from pathlib import Path
@@ -18,12 +18,8 @@ import numpy as np
 import onnxruntime as ort
 from fastapi import Body
 from numpy.typing import NDArray
-from PIL import Image
 
-SIDE, SHORTER = 224, 248
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
-TOP = 5
+from benchmarks.plain_stages import SIDE, preprocess, rank
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe ships no types
@@ -40,13 +36,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe ships no ty
 
     def decode_request(self, request: Annotated[bytes, Body()]) -> NDArray[np.float32]:
         """Decode, resize, crop and normalise into [1, 3, height, width]."""
-        image = Image.open(io.BytesIO(request)).convert("RGB")
-        scale = SHORTER / min(image.size)
-        image = image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.BICUBIC)
-        left, top = (image.width - SIDE) // 2, (image.height - SIDE) // 2
-        image = image.crop((left, top, left + SIDE, top + SIDE))
-        pixels = (np.asarray(image, np.float32) / 255 - MEAN) / STD
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1)[np.newaxis])
+        return preprocess(request)
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits [classes]."""
@@ -55,10 +45,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe ships no ty
 
     def encode_response(self, output: NDArray[np.float32]) -> dict[str, Any]:
         """Return the most probable classes."""
-        powers = np.exp(output - output.max())
-        probabilities = powers / powers.sum()
-        best = np.argsort(-probabilities)[:TOP]
-        return {"predictions": [{"label": self.labels[i], "probability": float(probabilities[i])} for i in best]}
+        return {"predictions": [{"label": label, "probability": value} for label, value in rank(output, self.labels)]}
 
 
 if __name__ == "__main__":
