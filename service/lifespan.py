@@ -43,7 +43,7 @@ def lifespan_of(
         Image.init()  # loads Pillow's formats now, not with the first request
         try:
             with pillow_pixel_limit(settings.max_pixels):
-                engine = Engine(settings)
+                engine = Engine(settings, on_cores=any(found.backend.on_cores for found in loaded.servables()))
                 app.state.serving = Serving(settings, loaded, engine, metrics.latency, metrics)
                 reloader = app.state.reloader = Reloader(settings, app.state, generations)
                 reloader.start()

@@ -42,8 +42,8 @@ class Settings(BaseSettings):
     )
     threads: PositiveInt = Field(
         default_factory=available_cores,
-        description="images decoded at a time, and CPU threads of one inference; by default the cores available, "
-        "by affinity and by the container's quota",
+        description="CPU threads, each for an image that is decoded or run; one that is alone is run on all of them; "
+        "by default the cores available, by affinity and by the container's quota",
     )
     max_batch: PositiveInt = Field(
         default=8, description="most images that run together, if the artifact takes as many"

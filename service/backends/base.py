@@ -13,12 +13,14 @@ from service.inputs.preprocess import Tensor
 
 
 class Backend(Protocol):
-    """Runs one artifact. `run` is called by one thread at a time.
+    """Runs one artifact.
+
+    If `on_cores`, several threads may call `run` at a time; else one does.
 
     Args:
         artifact: verified.
         device: what `resolve_device` returned.
-        threads: CPU threads of one run.
+        threads: CPU threads of one run that is spread.
 
     Raises:
         GraphError: this backend cannot run the graph, or its input or output is not what the manifest says.
@@ -39,8 +41,21 @@ class Backend(Protocol):
     def name(self) -> str:
         """Runtime and device, as answers state it: `onnxruntime-cpu`."""
 
-    def run(self, images: Tensor) -> NDArray[np.float32]:
-        """Return logits, float32 [B, C]. Raises GraphError if they cannot be computed."""
+    @property
+    def on_cores(self) -> bool:
+        """Whether runs take the CPU's cores; else they take a device, and leave the cores alone."""
+
+    def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
+        """Return logits, float32 [B, C].
+
+        Args:
+            images: B of them.
+            spread: over all threads, for there are cores with nothing else to do; else on the calling thread alone. Of
+                no meaning unless `on_cores`.
+
+        Raises:
+            GraphError: they cannot be computed.
+        """
 
     def close(self) -> None:
-        """Give back what the runtime holds."""
+        """Give back what the runtime holds. A run that is under way ends as if it had not; none is begun after."""

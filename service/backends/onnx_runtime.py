@@ -4,8 +4,10 @@ ONNX Runtime replaces a provider that fails by another one and only warns. Here 
 providers are compared with those asked for.
 
 Threads: ONNX Runtime's global pool, one for all sessions, cannot be told from Python not to spin (measured: 7.2 ms of
-CPU time an image instead of 3.2). So every session has a pool of its own that sleeps when idle, all of one size, and
-the scheduler runs one session at a time.
+CPU time an image instead of 3.2). So every session has a pool of its own that sleeps when idle. How many threads a run
+takes is a session's, not a run's: on the CPU there are two sessions, one of all threads for when cores are idle, and
+one of the calling thread alone. Measured with Swin-T on 2 cores: two runs at a time answer 1.07 times as much on the
+latter as on the former (benchmarks/README.md); the weights are in memory twice.
 """
 
 import numpy as np
@@ -33,14 +35,16 @@ _FAILED = (
 
 
 class OnnxRuntimeBackend:
-    """One ONNX Runtime session."""
+    """ONNX Runtime's sessions of one artifact: one on a device, two on the CPU."""
 
     def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
         self._name = f"onnxruntime-{device}"
         self._input = artifact.manifest.input.name
         self._output = artifact.manifest.output.name
-        self._session = _open_session(artifact, device, threads)
-        _check_tensors(self._session, artifact)
+        self.on_cores = device == "cpu"
+        self._alone = _open_session(artifact, device, 1 if self.on_cores else threads)
+        self._spread = _open_session(artifact, device, threads) if self.on_cores and threads > 1 else self._alone
+        _check_tensors(self._alone, artifact)
 
     @staticmethod
     def resolve_device(device: str) -> str:
@@ -64,10 +68,11 @@ class OnnxRuntimeBackend:
         """`onnxruntime-` and the device."""
         return self._name
 
-    def run(self, images: Tensor) -> NDArray[np.float32]:
+    def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         """Return logits, float32 [B, C]. Raises GraphError if ONNX Runtime cannot compute them."""
+        session = self._spread if spread else self._alone
         try:
-            logits: NDArray[np.float32] = self._session.run([self._output], {self._input: images})[0]
+            logits: NDArray[np.float32] = session.run([self._output], {self._input: images})[0]
         except (*_BAD_FILE, *_FAILED) as error:
             raise GraphError(
                 f"ONNX Runtime failed while running the graph: {error}; export the artifact again"
@@ -75,8 +80,8 @@ class OnnxRuntimeBackend:
         return logits
 
     def close(self) -> None:
-        """Let go of the session; its threads end with it."""
-        del self._session
+        """Let go of the sessions; their threads end with them."""
+        del self._alone, self._spread
 
 
 def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.InferenceSession:

@@ -21,6 +21,8 @@ class Restartable:
         self._lock = threading.Lock()
         self._closed = False
         self._backend: Backend | None = open_()
+        self.on_cores = self._backend.on_cores
+        """See Backend.on_cores."""
         self.name = self._backend.name
         """Runtime and device, as answers state it: `onnxruntime-cpu`."""
 
@@ -30,10 +32,17 @@ class Restartable:
         assert backend is not None
         return backend
 
-    def abandon(self) -> None:
-        """Let go of a backend that hangs. Whoever called it closes it, should it ever return."""
+    def holds(self, backend: Backend) -> bool:
+        """Return whether this is the current one: there may be runs of one that has been replaced."""
+        return self._backend is backend
+
+    def abandon(self, backend: Backend) -> bool:
+        """Let go of a backend that hangs, and return whether it was the current one: then its caller closes it."""
         with self._lock:
+            if self._backend is not backend:
+                return False
             self._backend = None
+            return True
 
     def restart(self, check: Callable[[Backend], object]) -> None:
         """Close the current backend if it is still here, and open another, which `check` sees first.

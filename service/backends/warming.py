@@ -1,6 +1,7 @@
 """First runs: they allocate and are slow, so they come before the first request."""
 
 import time
+from itertools import product
 
 import numpy as np
 
@@ -19,15 +20,15 @@ def blank(manifest: Manifest, images: int) -> Tensor:
 
 
 def warm(artifact: Artifact, backend: Backend, largest_batch: int) -> float:
-    """Run once at batch 1 and once at the largest, see that the logits have their shape; return seconds at batch 1.
+    """Run at batch 1 and at the largest, see that the logits have their shape; return seconds of the first, at batch 1.
 
     Raises:
         GraphError: they do not, or cannot be computed.
     """
     seconds: list[float] = []
-    for images in sorted({1, largest_batch}):
+    for images, spread in product(sorted({1, largest_batch}), (True, False) if backend.on_cores else (True,)):
         start = time.perf_counter()
-        logits = backend.run(blank(artifact.manifest, images))
+        logits = backend.run(blank(artifact.manifest, images), spread=spread)
         seconds.append(time.perf_counter() - start)
         expected = (images, artifact.manifest.output.classes)
         if logits.shape != expected:

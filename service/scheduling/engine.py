@@ -10,10 +10,9 @@ from service.catalogue import Servable
 from service.errors import InvalidParameterError
 from service.inputs.preprocess import Tensor
 from service.scheduling.caller import Caller
-from service.scheduling.compute import Compute
 from service.scheduling.job import Inferred, Job
 from service.scheduling.lane import Lane
-from service.scheduling.pool import DecodePool
+from service.scheduling.workers import Workers
 from service.settings import Settings
 from service.telemetry.stopwatch import Stopwatch
 
@@ -33,14 +32,25 @@ class Load:
 
 
 class Engine:
-    """Decoding threads, a queue for each variant, one computing thread. Made on the event loop it answers to."""
+    """The queues of all variants, and the threads that work them off. Made on the event loop it answers to.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: of the app.
+        on_cores: whether what is served runs on the CPU's cores; see Backend.on_cores.
+    """
+
+    def __init__(self, settings: Settings, *, on_cores: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._lanes: dict[Servable, Lane] = {}
-        self._pool = DecodePool(settings.threads, settings.max_decode_queue)
-        self._compute = Compute(self._settle_soon, settings.batch_delay_ms / 1000, settings.backend_timeout_ms / 1000)
+        self._workers = Workers(
+            self._settle_soon,
+            settings.threads,
+            on_cores=on_cores,
+            room=settings.max_decode_queue,
+            delay=settings.batch_delay_ms / 1000,
+            timeout=settings.backend_timeout_ms / 1000,
+        )
 
     async def infer(
         self, servable: Servable, source: Tensor | Callable[[], Tensor], caller: Caller, watch: Stopwatch
@@ -72,18 +82,18 @@ class Engine:
             raise InvalidParameterError(
                 f"{job.size} images in one request, {servable.key} takes at most {lane.limit}; send fewer"
             )
-        with self._compute.lock:
+        with self._workers.lock:
             left = lane.admit(job.size)
         for one in left:
             one.settle()
         if job.prepare is not None:
             try:
-                self._pool.submit(lambda: self._prepare(job))
+                self._workers.decode(lane, lambda: self._prepare(job))
             except BaseException:
-                self._compute.release(job)
+                self._workers.release(job)
                 raise
         else:
-            self._compute.push(job)
+            self._workers.push(job)
         return await job.future
 
     async def offload(self, work: Callable[[], T], caller: Caller) -> T:
@@ -98,7 +108,7 @@ class Engine:
             if not future.done():
                 resolution()
 
-        def run() -> None:
+        def run() -> Job | None:
             try:
                 if (refusal := caller.refusal()) is not None:
                     raise refusal
@@ -106,24 +116,25 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 -- whoever awaits it gets it
                 resolution = partial(future.set_exception, error)
             self._loop.call_soon_threadsafe(resolve, resolution)
+            return None  # whatever it is for, that is no job yet
 
-        self._pool.submit(run)
+        self._workers.decode(self, run)
         return await future
 
     def load(self, servable: Servable) -> Load:
         """Return how much waits and runs for a variant, and how it fared."""
         lane = self._lane(servable)
-        with self._compute.lock:
+        with self._workers.lock:
             return Load(lane.admitted, lane.running, dict(lane.batches), lane.restarts, lane.down_until is not None)
 
     @property
     def decoding(self) -> int:
-        """Pieces of work that wait for a decoding thread."""
-        return self._pool.waiting
+        """Pieces of work that wait to be decoded."""
+        return self._workers.decoding
 
     def outages(self) -> list[Servable]:
         """Return what cannot be served at the moment, because its backend is being restarted."""
-        return self._compute.outages.servables()
+        return self._workers.outages.servables()
 
     async def retire(self, servable: Servable) -> None:
         """Wait until nothing waits or runs for a servable that gets no more requests, forget it, and close it."""
@@ -131,17 +142,16 @@ class Engine:
         while self._busy(lane):
             await asyncio.sleep(0.05)
         del self._lanes[servable]
-        with self._compute.lock:
-            self._compute.outages.forget(lane)
+        with self._workers.lock:
+            self._workers.outages.forget(lane)
         await asyncio.to_thread(servable.backend.close)  # frees much memory, which takes a while
 
     def close(self) -> None:
         """End the threads. Requests that are still unanswered never will be: drain first."""
-        self._pool.close()
-        self._compute.close()
+        self._workers.close()
 
     def _busy(self, lane: Lane) -> bool:
-        with self._compute.lock:
+        with self._workers.lock:
             return bool(lane.admitted or lane.running)
 
     def _lane(self, servable: Servable) -> Lane:
@@ -150,8 +160,8 @@ class Engine:
             lane = self._lanes[servable] = Lane(servable, self._settings.max_batch, self._settings.max_queue)
         return lane
 
-    def _prepare(self, job: Job) -> None:
-        """Make a job's tensor, on a decoding thread; an image that cannot be decoded never gets near a batch."""
+    def _prepare(self, job: Job) -> Job | None:
+        """Make a job's tensor, and return it if it can be run; what cannot be decoded never gets near a batch."""
         job.watch.lap("queue")
         job.outcome = job.caller.refusal()
         if job.outcome is None:
@@ -161,10 +171,10 @@ class Engine:
             except BaseException as error:  # noqa: BLE001 -- whoever awaits the job gets it
                 job.outcome = error
         if job.outcome is None:
-            self._compute.push(job)
-        else:
-            self._compute.release(job)
-            self._settle_soon([job])
+            return job
+        self._workers.release(job)
+        self._settle_soon([job])
+        return None
 
     def _settle_soon(self, jobs: Sequence[Job]) -> None:
         self._loop.call_soon_threadsafe(_settle, jobs)

@@ -31,7 +31,7 @@ class Inferred:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Belongs to one thread at a time: the event loop, then a decoding thread, then the one that computes.
+    """Belongs to one thread at a time: the event loop, then one that decodes, then one that runs it.
 
     `outcome` is set when there is nothing left to do: an answer, or what went wrong.
     """

@@ -11,7 +11,7 @@ from service.scheduling.rate import ServiceRate
 
 
 class Lane:
-    """The queue of one servable. The thread that calls holds the lock of Compute.
+    """The queue of one servable. The thread that calls holds the lock of Workers.
 
     Args:
         servable: what runs the jobs.

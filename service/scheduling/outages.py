@@ -17,13 +17,13 @@ class Outages:
     """Restarts backends, each on a thread of its own. While one is down its lane answers 503.
 
     Args:
-        lock: of Compute; guards the lanes.
+        lock: of Workers; guards the lanes.
         first_pause: seconds before the first restart.
         longest_pause: seconds that the doubling stops at.
     """
 
     def __init__(
-        self, lock: threading.Condition, first_pause: float = FIRST_PAUSE, longest_pause: float = LONGEST_PAUSE
+        self, lock: threading.RLock, first_pause: float = FIRST_PAUSE, longest_pause: float = LONGEST_PAUSE
     ) -> None:
         self._lock = lock
         self._first_pause = first_pause

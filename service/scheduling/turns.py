@@ -17,6 +17,11 @@ class Turns:
         self._delay = delay
         self._lanes: deque[Lane] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for their turn."""
+        return sum(len(lane.waiting) for lane in self._lanes)
+
     def add(self, job: Job, now: float) -> None:
         """Queue a job behind those of its lane; a lane that had none goes behind the other lanes."""
         job.enqueued = now

@@ -94,7 +94,7 @@ def version_families(states: Iterable[VersionState]) -> Iterator[Metric]:
 
 def decoding_family(images: int) -> Metric:
     """Return the queue that all variants share."""
-    return GaugeMetricFamily("posbake_decode_queue_images", "Images that wait for a decoding thread.", images)
+    return GaugeMetricFamily("posbake_decode_queue_images", "Images that wait to be decoded.", images)
 
 
 def load_family(loads: Mapping[str, int]) -> Metric:

@@ -70,7 +70,7 @@ class Metrics:
 
         Args:
             versions: what is served.
-            decoding: images that wait for a decoding thread.
+            decoding: images that wait to be decoded.
         """
         requests, refusals = self._requests.copy(), self._refusals.copy()  # copied at once; the loop goes on counting
         families = [

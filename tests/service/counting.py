@@ -10,6 +10,7 @@ from service.inputs.preprocess import Tensor
 
 
 class CountingBackend:
+    on_cores = False
     batches: ClassVar[dict[str, list[int]]] = {}
     closed: ClassVar[list[str]] = []
 
@@ -27,7 +28,7 @@ class CountingBackend:
     def name(self) -> str:
         return self._name
 
-    def run(self, images: Tensor) -> NDArray[np.float32]:
+    def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:  # noqa: ARG002 -- the protocol's
         self.batches.setdefault(self.artifact, []).append(len(images))
         return np.zeros((len(images), self.classes), np.float32)
 

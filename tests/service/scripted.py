@@ -34,8 +34,11 @@ def picture(red: int) -> bytes:
 class ScriptedBackend:
     """Logits are red, green, blue of the first pixel, and 3. Every run of a variant in `broken` raises."""
 
+    on_cores = False
     batches: ClassVar[list[tuple[str, list[int]]]] = []
     """Variant and reds of every run since `fresh`."""
+    spread: ClassVar[list[bool]] = []
+    """Of the same runs, whether over all cores."""
     opened: ClassVar[list[str]] = []
     closed: ClassVar[list[str]] = []
     broken: ClassVar[set[str]] = set()
@@ -55,10 +58,11 @@ class ScriptedBackend:
     def name(self) -> str:
         return "scripted-paper"
 
-    def run(self, images: Tensor) -> NDArray[np.float32]:
+    def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         first = images[:, 0, 0].astype(np.float32)  # [B, 3]
         reds = [int(red) for red in first[:, 0]]
         self.batches.append((self.variant, reds))
+        type(self).spread.append(spread)
         if HANG in reds:
             self.hanging.set()
             self.wait()
@@ -79,7 +83,7 @@ class ScriptedBackend:
 def fresh() -> Iterator[type[ScriptedBackend]]:
     """Register the backend, as `scripted`, with nothing remembered; in the end open the gate for whatever hangs."""
     ScriptedBackend.gate, ScriptedBackend.hanging = threading.Event(), threading.Event()
-    for memory in (ScriptedBackend.batches, ScriptedBackend.opened, ScriptedBackend.closed):
+    for memory in (ScriptedBackend.batches, ScriptedBackend.spread, ScriptedBackend.opened, ScriptedBackend.closed):
         memory.clear()
     ScriptedBackend.broken.clear()
     backends.BACKENDS["scripted"] = (__name__, "ScriptedBackend")

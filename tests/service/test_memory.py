@@ -31,9 +31,9 @@ class LeakyBackend(OnnxRuntimeBackend):
         super().__init__(artifact, device, threads)
         self.kept: list[NDArray[np.uint8]] = []
 
-    def run(self, images: Tensor) -> NDArray[np.float32]:
+    def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         self.kept.extend(np.ones(LOST, np.uint8) for _ in images)
-        return super().run(images)
+        return super().run(images, spread=spread)
 
 
 def growth(tmp_path: Path, *command: str) -> float:

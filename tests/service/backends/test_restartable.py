@@ -55,9 +55,13 @@ def test_an_abandoned_one_is_not_closed_for_it_still_runs(
     open_: Callable[[], ScriptedBackend], scripted: type[ScriptedBackend]
 ) -> None:
     backend = Restartable(open_)
-    backend.abandon()
+    lost = backend.current()
+    assert backend.abandon(lost)
     backend.restart(well)
     assert scripted.closed == []
+    fresh = backend.current()
+    assert not backend.abandon(lost)  # by another run of it, which hangs too
+    assert backend.current() is fresh
     backend.close()
     assert scripted.closed == ["a"]
 

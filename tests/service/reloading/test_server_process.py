@@ -89,7 +89,8 @@ def test_reloads_under_load_lose_no_request_and_every_answer_is_its_versions_own
         return answers
 
     with (
-        server_of(repository, tmp_path / "server") as server,
+        # A CPU runs what is decoded at once; the delay makes batches, in which versions could be mixed.
+        server_of(repository, tmp_path / "server", "--batch-delay-ms", "10") as server,
         httpx2.Client(base_url=server.url, timeout=30) as client,
         ThreadPoolExecutor(12) as pool,
     ):

@@ -36,11 +36,16 @@ def servable(tmp_path: Path, scripted: type[ScriptedBackend]) -> Callable[[str],
 
 @pytest.fixture
 def play(scripted: type[ScriptedBackend]) -> Play:
-    """Run a scene, a coroutine function that gets an engine, on a loop of its own; settings by name."""
+    """Run a scene, a coroutine function that gets an engine, on a loop of its own; settings by name.
 
-    def run(scene: Callable[[Engine], Coroutine[Any, Any, None]], **settings: object) -> None:
+    The backend is a device, unless `on_cores`.
+    """
+
+    def run(
+        scene: Callable[[Engine], Coroutine[Any, Any, None]], *, on_cores: bool = False, **settings: object
+    ) -> None:
         async def main() -> None:
-            engine = Engine(Settings.model_validate({"threads": 2, **settings}))
+            engine = Engine(Settings.model_validate({"threads": 2, **settings}), on_cores=on_cores)
             try:
                 await asyncio.wait_for(scene(engine), 20)
             finally:

@@ -1,0 +1,252 @@
+"""The threads that do the work: they decode images, and run batches.
+
+Where networks run on the CPU's cores, a thread a core does both in turn, so that an image goes on to the network while
+it is in the core's cache. Runs are side by side, each on one core, as long as there is something to do for every core;
+a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.12 times the images a second of
+batches that are run one at a time on all cores (benchmarks/README.md).
+
+Where they run on a device, one thread gives it a batch as soon as it is free, and the others decode.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from enum import Enum
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.backends.base import Backend
+from service.backends.warming import blank
+from service.inputs.preprocess import Tensor
+from service.scheduling.batching import AbandonedError, run_batch
+from service.scheduling.decoding import DecodeQueue, Work
+from service.scheduling.job import Job
+from service.scheduling.lane import Lane
+from service.scheduling.outages import Outages
+from service.scheduling.supervision import Seat, Watchdog
+from service.scheduling.turns import Turns
+
+logger = logging.getLogger(__name__)
+
+
+class Duty(Enum):
+    """What a thread does."""
+
+    DECODE = "decode"
+    RUN = "run"
+
+
+Duties = tuple[Duty, ...]
+"""The one that has gone without for longest comes first."""
+
+
+class Workers:
+    """Runs what is pushed, and hands jobs back when they have an outcome.
+
+    Args:
+        settle: gets the jobs; called from any thread.
+        threads: that decode, and as many cores as there are for the rest.
+        on_cores: networks run on those cores too; else on a device of their own.
+        room: most images that may wait to be decoded.
+        delay: seconds that a batch waits for more images while it is not full.
+        timeout: seconds that one run of a backend may take before it counts as hanging.
+    """
+
+    def __init__(
+        self,
+        settle: Callable[[Sequence[Job]], None],
+        threads: int,
+        *,
+        on_cores: bool,
+        room: int,
+        delay: float,
+        timeout: float,
+    ) -> None:
+        self.lock = threading.RLock()
+        """Guards the lanes and what waits."""
+        self.outages = Outages(self.lock)
+        self._settle = settle
+        self._cores = threads
+        self._decoding = DecodeQueue(room)
+        self._turns = Turns(delay)
+        self._to_decode = threading.Condition(self.lock)
+        self._to_run = self._to_decode if on_cores else threading.Condition(self.lock)
+        self._closing = False
+        self._watchdog = Watchdog(self.lock, timeout, self._give_up)
+        self._threads: dict[Seat, threading.Thread] = {}
+        self._runner: Duties = (Duty.DECODE, Duty.RUN) if on_cores else (Duty.RUN,)
+        for duties in [self._runner] * threads if on_cores else [*[(Duty.DECODE,)] * threads, self._runner]:
+            self._start(duties)
+
+    @property
+    def decoding(self) -> int:
+        """Pieces of work that wait for a thread that decodes."""
+        return len(self._decoding)
+
+    def decode(self, owner: Hashable, work: Work) -> None:
+        """Queue work; see DecodeQueue.put.
+
+        Raises:
+            QueueFullError: too much waits.
+        """
+        with self.lock:
+            self._decoding.put(owner, work)
+            self._to_decode.notify()
+
+    def push(self, job: Job) -> None:
+        """Queue a job that was admitted and has its tensor."""
+        with self.lock:
+            if self._add(job):
+                self._to_run.notify()
+
+    def release(self, job: Job) -> None:
+        """Give up the place of an admitted job that will not be pushed."""
+        with self.lock:
+            job.lane.admitted -= job.size
+
+    def close(self) -> None:
+        """End the threads. What still waits is not begun; a run that hangs is left to the end of the process."""
+        with self.lock:
+            self._closing = True
+            self._to_decode.notify_all()
+            self._to_run.notify_all()
+        self.outages.close()
+        self._watchdog.close()
+        for thread in self._threads.values():
+            thread.join(timeout=1)
+
+    def _add(self, job: Job) -> bool:
+        """Queue a job, and return whether it is; if its backend went down since it was admitted, it is settled."""
+        if job.lane.down_until is None:
+            self._turns.add(job, time.monotonic())
+            return True
+        job.lane.admitted -= job.size
+        job.outcome = job.lane.outage()
+        self._settle([job])
+        return False
+
+    def _start(self, duties: Duties) -> None:
+        seat = Seat()
+        name = "+".join(duty.value for duty in duties)
+        self._threads[seat] = threading.Thread(target=self._work, args=(seat, duties), name=name, daemon=True)
+        self._threads[seat].start()
+
+    def _work(self, seat: Seat, duties: Duties) -> None:
+        while True:
+            with self.lock:
+                seat.busy = False
+                found = self._wait_for_work(seat, duties)
+                seat.busy = True
+            if found is None:
+                return
+            duty, do = found
+            duties = (*(other for other in duties if other is not duty), duty)
+            try:
+                do()
+            except AbandonedError:
+                return
+
+    def _wait_for_work(self, seat: Seat, duties: Duties) -> tuple[Duty, Callable[[], None]] | None:
+        """Return what to do, or None if this thread shall end. The caller holds the lock."""
+        while not (self._closing or seat.lost):
+            seconds: float | None = None
+            for duty in duties:
+                if duty is Duty.DECODE:
+                    if (item := self._decoding.take()) is not None:
+                        return duty, partial(self._decode, *item, can_run=Duty.RUN in duties)
+                else:
+                    lane, seconds = self._turns.next(time.monotonic())
+                    if lane is not None:
+                        jobs, left = lane.take()
+                        seat.lane, seat.jobs = lane, jobs
+                        return duty, partial(self._run, seat, lane, jobs, left)
+            (self._to_run if Duty.RUN in duties else self._to_decode).wait(seconds)
+        return None
+
+    def _decode(self, work: Work, put: float, *, can_run: bool) -> None:
+        job = work()
+        with self.lock:
+            self._decoding.done(put)
+            if job is not None and self._add(job) and not can_run:  # else this thread looks for it next
+                self._to_run.notify()
+
+    def _run(self, seat: Seat, lane: Lane, jobs: Sequence[Job], left: Sequence[Job]) -> None:
+        if left:
+            self._settle(left)
+        if not jobs:
+            return
+        try:
+            self._dispatch(seat, lane, jobs)
+        except AbandonedError:
+            raise
+        except Exception as error:
+            logger.exception("%d requests to %s failed by our own mistake", len(jobs), lane.servable.key)
+            for job in jobs:  # without this thread nothing would be answered any more
+                job.outcome = error
+            self._settle(jobs)
+        with self.lock:
+            lane.running -= sum(job.size for job in jobs)
+            seat.jobs = ()
+
+    def _dispatch(self, seat: Seat, lane: Lane, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            job.watch.lap("queue")
+        manifest = lane.servable.manifest
+        backend = lane.servable.backend.current()
+        spread = self._leaves_cores_idle()
+
+        def run(images: Tensor) -> NDArray[np.float32]:
+            return self._watchdog.run(seat, backend, images, spread=spread)
+
+        crashed = False
+        if not run_batch(run, jobs, manifest.output.classes):
+            try:
+                run(blank(manifest, 1))  # it answered nothing: were the images to blame, or is it broken?
+            except AbandonedError:
+                raise
+            except Exception:
+                logger.exception("the backend of %s is broken", lane.servable.key)
+                crashed = True
+        now = time.monotonic()
+        for job in jobs:
+            job.watch.lap("inference")
+        with self.lock:
+            images = sum(job.size for job in jobs)
+            lane.batches[images] += 1
+            lane.rate.record(images, jobs[0].enqueued, now)
+            if not crashed:
+                lane.failures = 0
+        if crashed:
+            self._take_out(lane, backend, jobs)
+        else:
+            self._settle(jobs)
+
+    def _leaves_cores_idle(self) -> bool:
+        """Whether everything there is to do, the caller's run among it, is less than one thing a core."""
+        with self.lock:
+            busy = sum(seat.busy for seat in self._threads)
+            return busy + len(self._decoding) + self._turns.waiting < self._cores
+
+    def _give_up(self, seat: Seat) -> None:
+        """Do without a thread whose run hangs, and without that backend. The caller holds the lock."""
+        lane, backend = seat.lane, seat.backend
+        assert lane is not None
+        assert backend is not None
+        lane.running -= sum(job.size for job in seat.jobs)
+        self._take_out(lane, backend, seat.jobs)
+        seat.closes = lane.servable.backend.abandon(backend)
+        del self._threads[seat]
+        self._start(self._runner)
+
+    def _take_out(self, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> None:
+        """Take a broken backend out of service; its jobs, run or waiting, are answered 503."""
+        with self.lock:
+            if lane.servable.backend.holds(backend):  # else another run found out, and it has been replaced
+                self.outages.begin(lane)
+                jobs = [*jobs, *lane.take_all()]
+            for job in jobs:
+                job.outcome = lane.outage()
+        self._settle(jobs)

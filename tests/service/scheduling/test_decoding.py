@@ -1,0 +1,60 @@
+import pytest
+
+from service.errors import QueueFullError
+from service.scheduling.decoding import DecodeQueue, Work
+
+
+def taken(queue: DecodeQueue) -> list[Work]:
+    return [item[0] for item in iter(queue.take, None)]
+
+
+def work() -> Work:
+    return lambda: None
+
+
+def test_owners_take_turns_and_each_gets_its_work_in_order() -> None:
+    queue = DecodeQueue(room=10)
+    hot, cold, cool = [work() for _ in range(4)], [work() for _ in range(2)], [work()]
+    for owner, works in (("hot", hot), ("cold", cold), ("cool", cool)):
+        for one in works:
+            queue.put(owner, one)
+    assert len(queue) == 7
+    assert taken(queue) == [hot[0], cold[0], cool[0], hot[1], cold[1], hot[2], hot[3]]
+    assert len(queue) == 0
+
+
+def test_an_owner_that_comes_back_goes_behind_those_that_wait() -> None:
+    queue = DecodeQueue(room=10)
+    first, second, third, fourth = (work() for _ in range(4))
+    queue.put("a", first)
+    queue.put("b", second)
+    assert queue.take()[0] is first  # type: ignore[index]
+    queue.put("a", third)
+    queue.put("b", fourth)
+    assert taken(queue) == [second, third, fourth]
+
+
+def test_the_room_is_that_of_all_owners_together() -> None:
+    queue = DecodeQueue(room=2)
+    queue.put("a", work())
+    queue.put("b", work())
+    with pytest.raises(QueueFullError, match="2 images wait to be decoded, 2 may") as caught:
+        queue.put("c", work())
+    assert caught.value.headers["Retry-After"] == "1"  # nothing was measured
+    queue.take()
+    queue.put("c", work())
+
+
+def test_retry_after_is_what_the_work_before_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("service.scheduling.decoding.time.monotonic", lambda: now)
+    queue = DecodeQueue(room=3)
+    queue.put("a", work())
+    _, put = queue.take()  # type: ignore[misc]
+    now = 104.0
+    queue.done(put)
+    for _ in range(3):
+        queue.put("a", work())
+    with pytest.raises(QueueFullError) as caught:
+        queue.put("a", work())
+    assert caught.value.headers["Retry-After"] == "12"
