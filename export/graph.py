@@ -1,8 +1,8 @@
 """From a network to an ONNX graph, and what the graph is made of."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 import torch
@@ -13,7 +13,7 @@ from artifact import Batch, Graph
 from export.batch import SMALL, check_alike, distinctive_batch, free_batch, frozen
 from export.errors import ExportError
 from export.evaluation import Constant, evaluate
-from export.passes import clean_up, prepare
+from export.passes import Cut, clean_up, prepare
 from export.passes.fold_constants import is_constant_only
 from export.tracing import count_operators, first_line, trace, without_wrappers
 
@@ -26,13 +26,15 @@ class Built:
 
     Attributes:
         model: from `image` to `logits`.
-        constants: what partial evaluation made, and the parameters that meet the image.
+        constants: what partial evaluation made, and the parameters that meet the image, as far as they are needed.
+        cuts: constants of which a module needs only a part.
         traced: how often each ATen operator stood in the traced network.
         left: the same after partial evaluation.
     """
 
     model: ir.Model
     constants: tuple[Constant, ...]
+    cuts: tuple[Cut, ...]
     traced: Counter[str]
     left: Counter[str]
 
@@ -52,7 +54,7 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
     if batch.min == batch.max:
         evaluated = _evaluate(network, example, batch.min)
         model = _convert(evaluated.program, opset)
-        prepare(model)
+        cuts = prepare(model)
     else:
         evaluated = _evaluate(network, example, SMALL)
         images = distinctive_batch(evaluated.program)
@@ -62,10 +64,19 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
             raise frozen("", f"only the former is understood: {error}", images) from error
         check_alike(evaluated.program, other.program, images)
         model = _convert(other.program, opset)
-        prepare(model)
+        cuts = prepare(model, images)
         free_batch(model, images)
     clean_up(model)
-    return Built(model, evaluated.constants, evaluated.traced, count_operators(evaluated.program))
+    constants = tuple(_as_stored(constant, cuts) for constant in evaluated.constants)
+    return Built(model, constants, cuts, evaluated.traced, count_operators(evaluated.program))
+
+
+def _as_stored(constant: Constant, cuts: Iterable[Cut]) -> Constant:
+    """Return what the graph holds of a constant: a part, if nothing reads the rest."""
+    for cut in cuts:
+        if (cut.name, cut.whole, cut.elsewhere) == (constant.name, constant.shape, False):
+            return replace(constant, shape=cut.left, bytes=constant.bytes - cut.spared)
+    return constant
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import nn
 from artifact import Batch, Draft, ImageInput, LogitsOutput, Manifest, Source, next_version, stage
 from artifact.hashing import describe_file
 from artifact.manifest import Name
-from export.bake import NativeForm, Normalisation, bake, report_constants
+from export.bake import NativeForm, Normalisation, as_stored, bake, report_constants
 from export.errors import ExportError
 from export.graph import build_graph, describe_graph
 from export.memory import give_back
@@ -127,6 +127,8 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
             built = build_graph(network, example, request.batch, request.opset)
             if isinstance(network, NativeForm):
                 baked = report_constants(network, built.constants)
+            else:
+                baked = as_stored(network, baked, built.cuts)
             del network
             save_graph(built.model, staging.graph)
             before = built.traced if traced is None else traced

@@ -15,7 +15,7 @@ from artifact import Baked
 from export.bake.doubled import read_in_float64
 from export.bake.layers import Normalisation
 from export.bake.native import NativeForm, report_constants
-from export.bake.report import Report
+from export.bake.report import Report, as_stored
 from export.bake.swin import InferenceSwin
 from export.bake.vit import InferenceViT
 from export.errors import ExportError
@@ -65,4 +65,4 @@ def _copy_what_is_shared(baked: nn.Module, doubled: nn.Module) -> None:
                     setattr(parent, name, copy.deepcopy(child))
 
 
-__all__ = ["INFERENCE_FORMS", "NativeForm", "Normalisation", "bake", "report_constants"]
+__all__ = ["INFERENCE_FORMS", "NativeForm", "Normalisation", "as_stored", "bake", "report_constants"]

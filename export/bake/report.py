@@ -1,8 +1,11 @@
 """The lines of the bake report: what became of each piece of position work."""
 
-from torch import Tensor
+from collections.abc import Iterable
+
+from torch import Tensor, nn
 
 from artifact import Baked
+from export.passes import Cut
 from models.encodings import Encoding, Rotation
 
 Report = list[Baked]
@@ -50,9 +53,32 @@ def report_query_dependent(module: str, encoding: Encoding, parts: list[str]) ->
         module=module,
         kind="query-dependent",
         what="; ".join(reason[part] for part in parts),
-        shape=tuple(next(encoding.parameters()).shape),
+        shape=tuple(encoding.get_parameter(_first_parameter(encoding)).shape),
         bytes=sum(map(_bytes, constants)),
     )
+
+
+def as_stored(form: nn.Module, lines: Iterable[Baked], cuts: Iterable[Cut]) -> tuple[Baked, ...]:
+    """Return the lines of an inference form's report with the shapes and bytes of what its graph holds.
+
+    A class token's classifier needs one row of the last block's bias, and so the graph holds that row alone.
+    """
+    return tuple(_without_what_was_cut(form, line, list(cuts)) for line in lines)
+
+
+def _without_what_was_cut(form: nn.Module, line: Baked, cuts: list[Cut]) -> Baked:
+    if line.kind == "static":
+        name = f"{line.module.removesuffix('.encoding')}.bias"
+        cuts = [cut for cut in cuts if cut.name == name]
+    else:
+        cuts = [cut for cut in cuts if f"{cut.module}.".startswith(f"{line.module}.")]
+        name = f"{line.module}.{_first_parameter(form.get_submodule(line.module))}" if cuts else ""
+    shape = next((cut.left for cut in cuts if cut.name == name), line.shape)
+    return line.model_copy(update={"shape": shape, "bytes": line.bytes - sum(cut.spared for cut in cuts)})
+
+
+def _first_parameter(module: nn.Module) -> str:
+    return next(name for name, _ in module.named_parameters())
 
 
 def _static(module: str, what: str, constant: Tensor) -> Baked:

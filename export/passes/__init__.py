@@ -7,10 +7,13 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer, rewriter
 
+from export.passes.compute_what_is_read import ComputeWhatIsRead
+from export.passes.cut_constants import Cut, cuts
 from export.passes.fold_constants import FoldConstants
 from export.passes.lay_out_constants import LayOutConstants
 from export.passes.merge_transposes import MergeTransposes
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
+from export.passes.part_joined_products import PartJoinedProducts
 from export.passes.remove_no_ops import RemoveNoOps
 from export.passes.unbroadcast import Unbroadcast
 
@@ -19,8 +22,16 @@ _SHAPES = 1024
 make a copy of them."""
 
 
-def prepare(model: ir.Model) -> None:
-    """Rewrite a graph whose batch is still a number, so that as little as possible in it depends on that number."""
+def prepare(model: ir.Model, batch: int | None = None) -> tuple[Cut, ...]:
+    """Rewrite a graph whose batch is still a number, so that as little as possible in it depends on that number.
+
+    Args:
+        model: all its sizes are numbers.
+        batch: the one that it was traced with, if that is to be freed; no other size is a multiple of it then.
+
+    Returns:
+        What is left of constants of which only a part is read.
+    """
     optimizer.fold_constants(model, onnx_shape_inference=True, input_size_limit=_SHAPES, output_size_limit=_SHAPES)
     ir.passes.Sequential(
         common.RemoveUnusedNodesPass(),
@@ -29,8 +40,13 @@ def prepare(model: ir.Model) -> None:
         RemoveNoOps(),
         Unbroadcast(),
         PadInsteadOfConcat(),
+        ComputeWhatIsRead(batch),
+        PartJoinedProducts(batch),
+        ComputeWhatIsRead(batch),
+        RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)
+    return tuple(cuts(model))
 
 
 def clean_up(model: ir.Model) -> None:
@@ -49,4 +65,4 @@ def clean_up(model: ir.Model) -> None:
     )(model)
 
 
-__all__ = ["clean_up", "prepare"]
+__all__ = ["Cut", "clean_up", "prepare"]

@@ -16,7 +16,8 @@ from export.passes.values import array_of, is_constant, name_of
 Role = Literal["bias", "table", "rotation", "embedding"]
 
 FEWEST = 4
-"""Rows and columns of the smallest constant that is taken for positions: scales of a channel are thinner."""
+"""Rows and columns of the smallest constant that is taken for positions: scales of a channel are thinner. A bias may
+have a single row: where nothing but the class token is read of a block, the graph holds no other."""
 
 _ON_THE_WAY_TO_SOFTMAX = frozenset({"Add", "Cast", "Clip", "Div", "Expand", "Mul", "Reshape", "Transpose", "Where"})
 _OF_THE_SUMS = frozenset({"Add", "Reshape"})
@@ -71,7 +72,7 @@ def _biases(model: ir.Model) -> Iterator[tuple[ir.Value, int]]:
             seen.add(node)
             waiting.extend(node.inputs)
             for added in node.inputs if node.op_type == "Add" else ():
-                if added is not None and is_constant(added) and _is_wide(added):
+                if added is not None and is_constant(added) and _is_wide(added, fewest_rows=1):
                     yield added, _folded_windows(softmax, added)
 
 
@@ -111,12 +112,12 @@ def _role(node: ir.Node, value: ir.Value) -> Role | None:
     return None
 
 
-def _is_wide(value: ir.Value) -> bool:
+def _is_wide(value: ir.Value, fewest_rows: int = FEWEST) -> bool:
     tensor = value.const_value
     if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) < 2:
         return False
     rows, columns = tensor.shape.numpy()[-2:]
-    return rows >= FEWEST and columns >= FEWEST
+    return rows >= fewest_rows and columns >= FEWEST
 
 
 def _described(value: ir.Value, role: Role, folded: int) -> PositionConstant:

@@ -89,6 +89,15 @@ def test_a_known_bias_is_drawn_head_by_head_number_by_number() -> None:
         assert_drawn(values[0, 0], picture.limit, decode(picture.maps[1].source))
 
 
+def test_a_bias_of_one_row_is_drawn_as_a_strip() -> None:
+    row = np.random.default_rng(7).normal(size=(1, 3, 1, 20)).astype(np.float32)
+    (picture,) = draw_constants(attention({"bias": row})).pictures
+    assert picture.shape == (1, 3, 1, 20)
+    for head, drawn in enumerate(picture.maps):
+        assert_drawn(row[0, head], picture.limit, decode(drawn.source))
+        assert "heat map of 1 × 20 numbers" in drawn.text
+
+
 def test_of_masks_the_first_window_that_has_one_is_drawn_in_grey() -> None:
     mask = np.zeros((1, 4, 1, 16, 16), np.float32)
     mask[0, 2:, 0, :8, 8:] = -100.0

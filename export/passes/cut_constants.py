@@ -1,0 +1,76 @@
+"""Constants of which a part is left, because nothing reads the rest."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.values import add_constant, array_of, name_of, scope_of
+
+_WHOLE = "posbake.whole"
+"""Under this, a part remembers what it was cut from."""
+
+
+class Cut(NamedTuple):
+    """What is left of a constant in one module.
+
+    Attributes:
+        name: of the whole.
+        module: path of the module that reads the part, and nothing else of the whole.
+        whole: the shape of the whole.
+        left: the shape of the part.
+        spared: bytes that the part is smaller by.
+        elsewhere: whether another module reads the whole.
+    """
+
+    name: str
+    module: str
+    whole: tuple[int, ...]
+    left: tuple[int, ...]
+    spared: int
+    elsewhere: bool
+
+
+def cut(model: ir.Model, value: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
+    """Return a new initialiser that holds places `start` to `stop` of an axis of another."""
+    places = (slice(None),) * axis + (slice(start, stop),)
+    part = add_constant(model, array_of(value)[places].copy(), name_of(value))
+    part.meta[_WHOLE] = value.meta.get(_WHOLE, value)
+    return part
+
+
+def name_as_before(model: ir.Model) -> None:
+    """Call a part by the name of the whole, if nothing reads the whole or another part of it."""
+    taken = model.graph.initializers
+    for whole, parts in _parts(model).items():
+        if len(parts) == 1 and not whole.uses() and taken.get(name_of(whole)) in (None, whole):
+            taken.pop(name_of(whole), None)
+            taken.pop(name_of(parts[0]))
+            parts[0].name = whole.name
+            model.graph.register_initializer(parts[0])
+
+
+def cuts(model: ir.Model) -> Iterator[Cut]:
+    """Yield what was cut, while the graph still says which module a node came from."""
+    for whole, parts in _parts(model).items():
+        modules = {scope_of(use.node) for use in whole.uses()}
+        by_module = defaultdict(list)
+        for part in parts:
+            for module in {scope_of(use.node) for use in part.uses()}:
+                by_module[module].append(array_of(part))
+        for module, (first, *others) in by_module.items():
+            if module not in modules and all(np.array_equal(first, other) for other in others):
+                array = array_of(whole)
+                spared = array.nbytes - first.nbytes
+                yield Cut(name_of(whole), module, array.shape, first.shape, spared, elsewhere=bool(modules))
+
+
+def _parts(model: ir.Model) -> dict[ir.Value, list[ir.Value]]:
+    """Return the parts that something reads, by what they were cut from."""
+    found = defaultdict(list)
+    for value in model.graph.initializers.values():
+        if _WHOLE in value.meta and value.uses():
+            found[value.meta[_WHOLE]].append(value)
+    return found

@@ -1,0 +1,136 @@
+"""What is read of a value, and how a node is made to compute no more than that."""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.cut_constants import cut
+from export.passes.parts import Needed, Part, needed
+from export.passes.values import add_constant, array_of, is_constant, name_of, sizes_of
+
+
+def part_read(node: ir.Node, value: ir.Value) -> Part | None:
+    """Return the part of `value` that a node reads: a Slice of one axis without steps, or a Gather by constants."""
+    sizes, others = sizes_of(value), node.inputs[1:]
+    if sizes is None or node.domain != "" or node.graph is not value.graph or node.inputs[0] is not value:
+        return None
+    if not all(other is None or is_constant(other) for other in others):
+        return None
+    arrays = [None if other is None else array_of(other) for other in others]
+    if node.op_type == "Gather" and arrays[0] is not None and arrays[0].size:
+        axis = node.attributes.get_int("axis", 0) % len(sizes)
+        places = arrays[0] % sizes[axis]
+        return Part(axis, int(places.min()), int(places.max()) + 1)
+    if node.op_type == "Slice" and len(arrays) > 2 and all(array is not None and array.size == 1 for array in arrays):
+        start, stop, axis, *step = (int(array.item()) for array in arrays if array is not None)
+        start, stop, _ = slice(start, stop).indices(sizes[axis])
+        return Part(axis % len(sizes), start, stop) if step in ([], [1]) and start < stop else None
+    return None
+
+
+def readers_of(value: ir.Value) -> list[ir.Node]:
+    """Return the nodes that read a value, each once."""
+    return list(dict.fromkeys(use.node for use in value.uses()))
+
+
+def parts_read(value: ir.Value) -> dict[int, Part]:
+    """Return, by axis, the smallest part that holds all that is read of a value, if that is at most half of it.
+
+    An axis counts if every reader reads a part of it, be it behind a Slice or Gather of another axis.
+    """
+    sizes, readers = sizes_of(value), readers_of(value)
+    if sizes is None or not readers or value.is_graph_output():
+        return {}
+    by_reader = [_parts_read_by(reader, value) for reader in readers]
+    found = {}
+    for axis in sorted(set.intersection(*map(set, by_reader))):
+        start, stop = min(parts[axis].start for parts in by_reader), max(parts[axis].stop for parts in by_reader)
+        if 2 * (stop - start) <= sizes[axis]:
+            found[axis] = Part(axis, start, stop)
+    return found
+
+
+def _parts_read_by(reader: ir.Node, value: ir.Value) -> dict[int, Part]:
+    own = part_read(reader, value)
+    if own is None:
+        return {}
+    return {own.axis: own} | {axis: want.inputs[0] for axis, want in wants_behind(reader).items()}
+
+
+def wants_behind(reader: ir.Node) -> dict[int, Needed]:
+    """Return what a Slice or Gather needs of what it reads, by axis of that, if only parts are read of its result."""
+    wants = [needed(reader, part) for part in parts_read(reader.outputs[0]).values()]
+    return {want.inputs[0].axis: want for want in wants if want is not None and list(want.inputs) == [0]}
+
+
+def narrow(model: ir.Model, node: ir.Node, want: Needed) -> None:
+    """Let a node make a part of its results only. All readers read within that part, and are told where it went."""
+    for output in node.outputs:
+        for reader in readers_of(output):
+            part = part_read(reader, output)
+            if part is not None and part.axis != want.made.axis:
+                narrow(model, reader, wants_behind(reader)[want.made.axis])
+    for position, part in want.inputs.items():
+        value = node.inputs[position]
+        assert value is not None, "a part is needed of what is there"
+        node.replace_input_with(position, take(model, value, part))
+    if node.op_type == "Concat" and len(want.inputs) == 1:
+        node.replace_input_with(0, node.inputs[next(iter(want.inputs))])
+        node.resize_inputs(1)
+    for output in node.outputs:
+        if output.uses():
+            _shorten(model, output, want.made)
+    if node.op_type == "Reshape":
+        _give(model, node, 1, np.asarray(sizes_of(node.outputs[0])))
+
+
+def take(model: ir.Model, value: ir.Value, part: Part) -> ir.Value:
+    """Return a part of a value: of a constant, a constant; otherwise a Slice, which all who want this part share."""
+    sizes = sizes_of(value)
+    assert sizes is not None, "what is narrowed has known sizes"
+    if part.length == sizes[part.axis]:
+        return value
+    if is_constant(value):
+        return cut(model, value, *part)
+    for reader in readers_of(value):
+        if reader.op_type == "Slice" and part_read(reader, value) == part:
+            return reader.outputs[0]
+    numbers = {"starts": part.start, "ends": part.stop, "axes": part.axis}
+    constants = [add_constant(model, np.asarray([n]), f"{name_of(value)}_{what}") for what, n in numbers.items()]
+    node, producer = ir.node("Slice", [value, *constants]), value.producer()
+    if producer is None:
+        model.graph.insert_before(model.graph[0], node)
+    else:
+        model.graph.insert_after(producer, node)
+    node.outputs[0].type = value.type
+    node.outputs[0].shape = ir.Shape([*sizes[: part.axis], part.length, *sizes[part.axis + 1 :]])
+    return node.outputs[0]
+
+
+def _shorten(model: ir.Model, value: ir.Value, made: Part) -> None:
+    """Note that a value became a part of what it was, and let its readers read within that."""
+    sizes = sizes_of(value)
+    assert sizes is not None, "what is narrowed has known sizes"
+    read = [(reader, part_read(reader, value)) for reader in readers_of(value)]
+    value.shape = ir.Shape([*sizes[: made.axis], made.length, *sizes[made.axis + 1 :]])
+    for reader, part in read:
+        assert part is not None, "each reader reads a part"
+        if reader.op_type == "Gather":
+            places = reader.inputs[1]
+            assert places is not None, "Gather has indices"
+            _give(model, reader, 1, array_of(places) % sizes[made.axis] - made.start)
+        elif part == made and not reader.outputs[0].is_graph_output():
+            reader.outputs[0].replace_all_uses_with(value)
+            model.graph.remove(reader, safe=True)
+        else:
+            _give(model, reader, 1, np.asarray([part.start - made.start]))
+            _give(model, reader, 2, np.asarray([part.stop - made.start]))
+
+
+def _give(model: ir.Model, node: ir.Node, position: int, integers: np.ndarray[Any, Any]) -> None:
+    value = node.inputs[position]
+    assert value is not None, "integers stood there"
+    given = add_constant(model, integers.astype(array_of(value).dtype), name_of(value))
+    given.meta.update(value.meta)  # it may be part of a constant
+    node.replace_input_with(position, given)

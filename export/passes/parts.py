@@ -1,0 +1,212 @@
+"""What an operator needs of its inputs to make a part of its result: the rows of one axis, exactly as in the whole.
+
+A rule for each operator, by name; what has none is made as a whole. Rules ask for sizes, so they hold while the batch
+is still a number.
+"""
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import NamedTuple
+
+import onnx_ir as ir
+
+from export.passes.unbroadcast import BROADCAST
+from export.passes.values import array_of, is_constant, sizes_of
+
+
+class Part(NamedTuple):
+    """Places `start` to `stop`, exclusive, of an axis that is counted from the first."""
+
+    axis: int
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """How many places these are."""
+        return self.stop - self.start
+
+
+class Needed(NamedTuple):
+    """What a part of a result is made from.
+
+    Attributes:
+        made: what comes of it: what was asked for, or more where only whole rows can be made.
+        inputs: by position; other inputs are needed as they are.
+    """
+
+    made: Part
+    inputs: dict[int, Part]
+
+
+Sizes = tuple[int, ...]
+Rule = Callable[[ir.Node, Part, list[Sizes], Sizes], Needed | None]
+
+
+def needed(node: ir.Node, part: Part) -> Needed | None:
+    """Return what a node needs to make a part of its first result (of all of Split's), or None if that is not known."""
+    rule = RULES.get(node.op_type) if node.domain == "" else None
+    sizes = [() if value is None else sizes_of(value) for value in node.inputs]
+    result = sizes_of(node.outputs[0])
+    if rule is None or result is None or any(size is None or 0 in size for size in (*sizes, result)):
+        return None
+    if node.op_type != "Split" and any(output.uses() for output in node.outputs[1:]):
+        return None
+    return rule(node, part, [size for size in sizes if size is not None], result)
+
+
+def _of_the_first(_node: ir.Node, part: Part, _sizes: list[Sizes], _result: Sizes) -> Needed:
+    """Element by element."""
+    return Needed(part, {0: part})
+
+
+def _broadcast(_node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed:
+    """Axes are aligned from the last; what is repeated along the axis, or lacks it, is needed as it is."""
+    behind = len(result) - part.axis
+    inputs = {
+        position: part._replace(axis=len(size) - behind)
+        for position, size in enumerate(sizes)
+        if len(size) >= behind and size[-behind] > 1
+    }
+    return Needed(part, inputs)
+
+
+def _matmul(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
+    """Rows are those of the left factor, columns those of the right, and stacks are broadcast."""
+    if min(map(len, sizes)) < 2:
+        return None
+    behind = len(result) - part.axis
+    if behind > 2:
+        return _broadcast(node, part, sizes, result)
+    factor = 2 - behind  # the left for rows, the right for columns
+    return Needed(part, {factor: part._replace(axis=len(sizes[factor]) - behind)})
+
+
+def _along_others(joined_axes: Callable[[ir.Node, int], set[int] | None]) -> Rule:
+    """Return the rule of an operator that joins numbers along some axes, and keeps its first input's others.
+
+    `joined_axes` gets the node and the rank of that input, and returns None if it does not know them.
+    """
+
+    def rule(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
+        rank = len(sizes[0])
+        joined = joined_axes(node, rank)
+        if joined is None:
+            return None
+        there = [axis for axis in range(rank) if axis not in joined or len(result) == rank]
+        axis = there[part.axis]
+        return None if axis in joined else Needed(part, {0: part._replace(axis=axis)})
+
+    return rule
+
+
+def _own_axis(default: int) -> Callable[[ir.Node, int], set[int]]:
+    return lambda node, rank: {node.attributes.get_int("axis", default) % rank}
+
+
+def _normalised_axes(node: ir.Node, rank: int) -> set[int] | None:
+    first = node.attributes.get_int("axis", -1) % rank
+    ranks = [len(value.shape) for value in node.inputs[1:] if value is not None and value.shape is not None]
+    return set(range(first, rank)) if all(size <= rank - first for size in ranks) else None
+
+
+def _reduced_axes(node: ir.Node, rank: int) -> set[int] | None:
+    axes = node.attributes.get_ints("axes", None) or _integers(node, 1)
+    return None if axes is None else {axis % rank for axis in axes}
+
+
+def _padded_axes(node: ir.Node, rank: int) -> set[int] | None:
+    pads = _integers(node, 1)
+    if pads is None or len(pads) != 2 * rank or len(node.inputs) > 3:  # with axes of its own, they may be in any order
+        return None
+    return {axis for axis in range(rank) if pads[axis] or pads[rank + axis]}
+
+
+def _sliced_axes(node: ir.Node, rank: int) -> set[int] | None:
+    axes = _integers(node, 3)
+    return None if axes is None else {axis % rank for axis in axes}
+
+
+def _integers(node: ir.Node, position: int) -> list[int] | None:
+    value = node.inputs[position] if len(node.inputs) > position else None
+    return array_of(value).tolist() if value is not None and is_constant(value) else None
+
+
+def _transpose(node: ir.Node, part: Part, _sizes: list[Sizes], result: Sizes) -> Needed:
+    order = node.attributes.get_ints("perm", range(len(result))[::-1])
+    return Needed(part, {0: part._replace(axis=order[part.axis])})
+
+
+def _concat(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
+    """Of each input; along the axis on which they are put together, of the one that holds it all, and of no other."""
+    if part.axis != node.attributes.get_int("axis") % len(result):
+        return Needed(part, dict.fromkeys(range(len(sizes)), part))
+    before = 0
+    for position, size in enumerate(sizes):
+        if before <= part.start and part.stop <= before + size[part.axis]:
+            return Needed(part, {position: Part(part.axis, part.start - before, part.stop - before)})
+        before += size[part.axis]
+    return None
+
+
+def _gather(node: ir.Node, part: Part, sizes: list[Sizes], _result: Sizes) -> Needed:
+    """Of the indices, or along another axis of what is gathered from."""
+    axis, rank = node.attributes.get_int("axis", 0) % len(sizes[0]), len(sizes[1])
+    if part.axis < axis:
+        return Needed(part, {0: part})
+    if part.axis < axis + rank:
+        return Needed(part, {1: part._replace(axis=part.axis - axis)})
+    return Needed(part, {0: part._replace(axis=part.axis - rank + 1)})
+
+
+def _reshape(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
+    """Of an axis that stays; of one that this is the first part of; of the first of those that it was made of.
+
+    All three begin where as many numbers lie before them. In the last case only whole rows of the others can be made.
+    Squeeze that names no axes would drop one that a part has come to.
+    """
+    if _integers(node, 1) is None:
+        return None
+    source, size, before = sizes[0], result[part.axis], prod(result[: part.axis])
+    axis = next((i for i, there in enumerate(source) if there > 1 and prod(source[:i]) == before), None)
+    if axis is None:
+        return None
+    there = source[axis]
+    if there % size == 0:
+        inner = there // size
+        return Needed(part, {0: Part(axis, part.start * inner, part.stop * inner)})
+    if size % there == 0:
+        inner = size // there
+        start, stop = part.start // inner, -(-part.stop // inner)
+        return Needed(Part(part.axis, start * inner, stop * inner), {0: Part(axis, start, stop)})
+    return None
+
+
+_ELEMENTWISE = frozenset(
+    {"Abs", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "Log"}
+    | {"HardSwish", "Identity", "LeakyRelu", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid"}
+    | {"Sign", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"}
+)
+_REDUCTIONS = frozenset(
+    {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
+    | {"ReduceSumSquare"}
+)
+
+RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(_ELEMENTWISE, _of_the_first),
+    **dict.fromkeys(BROADCAST, _broadcast),
+    **dict.fromkeys(_REDUCTIONS, _along_others(_reduced_axes)),
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _along_others(_normalised_axes)),
+    **dict.fromkeys(("LogSoftmax", "Softmax"), _along_others(_own_axis(-1))),
+    "Concat": _concat,
+    "Gather": _gather,
+    "MatMul": _matmul,
+    "Pad": _along_others(_padded_axes),
+    "Reshape": _reshape,
+    "Slice": _along_others(_sliced_axes),
+    "Split": _along_others(_own_axis(0)),
+    "Squeeze": _reshape,
+    "Transpose": _transpose,
+    "Unsqueeze": _reshape,
+}
+"""By operator."""

@@ -1,0 +1,261 @@
+"""Networks that classify a class token: of the last block, only its row is made, and the report says what is stored."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import pytest
+import timm
+import torch
+from onnx import shape_inference
+from torch import Tensor, nn
+
+from artifact import Batch, read_artifact
+from export import passes
+from export.bake import as_stored, bake, report_constants
+from export.graph import Built, build_graph
+from export.to_onnx import main
+from models import build_network
+from models.sources.weights import randomise
+from tests.export.graphs import OPSET, open_graph, run_graph
+from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN
+
+TOLERANCE = 1e-5  # of the largest logit: what export itself accepts
+BATCHES = (1, 2, 3, 7)
+MANY = Batch(min=1, max=8)
+PATCHES, WIDTH, HEADS = 24, 24, 3  # of VIT_CLS
+TINY: dict[str, Any] = {"num_classes": 10, "img_size": 64, "embed_dim": 48, "num_heads": 3}  # 16 patches
+
+
+class NoPass(ir.passes.InPlacePass):
+    """Leaves every graph as it is."""
+
+    def __init__(self, _batch: int | None = None) -> None:
+        super().__init__()
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        return ir.passes.PassResult(model, modified=False)
+
+
+def own(depth: int, *encodings: str, **options: object) -> nn.Module:
+    chosen = {"depth": depth, "encodings": {name: {} for name in encodings}, **options}
+    return build_network(VIT_CLS.model_copy(update=chosen))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "learned, depth 1": lambda: own(1, "learned"),
+    "learned, depth 2": lambda: own(2, "learned"),
+    "beit-table, depth 1": lambda: own(1, "beit-table"),
+    "beit-table, depth 2": lambda: own(2, "beit-table"),
+    "irpe, depth 1": lambda: own(1, "irpe-product-contextual-k"),
+    "irpe, depth 2": lambda: own(2, "irpe-product-contextual-k"),
+    "rope, distilled": lambda: own(2, "rope", pool="distilled"),
+    "timm deit": lambda: timm.create_model("deit_tiny_patch16_224", depth=2, **TINY),
+    "timm deit, distilled": lambda: timm.create_model("deit_tiny_distilled_patch16_224", depth=2, **TINY),
+    "timm relpos": lambda: timm.create_model("vit_relpos_base_patch16_cls_224", depth=2, **TINY),
+    "timm cait": lambda: timm.create_model("cait_xxs24_224", depth=1, depth_token_only=2, **TINY),
+}
+
+# How often a product of so many rows is made, without that of the patches and those of two axes. A block has six, of
+# which the joined one of queries, keys and values is made in two in the last.
+BLOCK, LAST = 6, 6
+PRODUCTS: dict[str, dict[int, int]] = {
+    "learned, depth 1": {25: 1, 1: LAST},
+    "learned, depth 2": {25: BLOCK + 1, 1: LAST},
+    "beit-table, depth 1": {25: 1, 1: LAST},
+    "beit-table, depth 2": {25: BLOCK + 1, 1: LAST},
+    "irpe, depth 1": {25: 1, 1: LAST + 1},
+    "irpe, depth 2": {25: BLOCK + 1 + 1, 1: LAST + 1},
+    "rope, distilled": {26: BLOCK + 1, 2: LAST},
+    "timm deit": {17: BLOCK + 1, 1: LAST},
+    "timm deit, distilled": {18: BLOCK + 1, 2: LAST},
+    "timm relpos": {17: BLOCK + 1, 1: LAST},
+    "timm cait": {16: 8, 17: 2 * 2, 1: 2 * 5},  # two talk between heads; keys and values have a layer each
+}
+
+
+def network_of(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    network: nn.Module = NETWORKS[name]().eval()
+    randomise(network, seed=3)
+    return network.double()
+
+
+def images_for(name: str) -> Tensor:
+    size = (64, 64) if name.startswith("timm") else VIT_CLS.image_size
+    return torch.randn(sum(BATCHES), 3, *size, generator=torch.Generator().manual_seed(5))
+
+
+def built_of(network: nn.Module, images: Tensor) -> Built:
+    form, _ = bake(network.float(), None)
+    return build_graph(form, images[:2], MANY, OPSET)
+
+
+def rows_of_products(model: ir.Model) -> Counter[int]:
+    """Return how often a MatMul makes so many rows, by ONNX's own shape inference."""
+    proto = shape_inference.infer_shapes(ir.to_proto(model), strict_mode=True, data_prop=True)
+    sizes = {value.name: value.type.tensor_type.shape.dim for value in proto.graph.value_info}
+    products = [sizes.get(node.output[0], ()) for node in proto.graph.node if node.op_type == "MatMul"]
+    return Counter(dims[-2].dim_value for dims in products if len(dims) > 2)
+
+
+def largest_error(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_of_the_last_block_only_the_rows_that_are_classified_are_made(name: str) -> None:
+    network, images = network_of(name), images_for(name)
+    with torch.no_grad():
+        expected = network(images.double())
+    built = built_of(network, images)
+    products = rows_of_products(built.model)
+    if name.startswith(("learned", "beit", "irpe", "rope")):
+        products[PATCHES] -= 1  # the patch embedding is a product there
+    assert {rows: count for rows, count in products.items() if count} == PRODUCTS[name]
+    session = open_graph(built.model)
+    for batch, wanted in zip(*(torch.split(part, list(BATCHES)) for part in (images, expected)), strict=True):
+        assert largest_error(run_graph(session, batch), wanted) < TOLERANCE
+    assert largest_error(run_graph(session, images.flip(0)), expected) > 100 * TOLERANCE  # it is able to fail
+
+
+def test_the_last_norm_is_that_of_the_class_token_put_before_all_others() -> None:
+    """CaiT puts it there only to cut it off again."""
+    built = built_of(network_of("timm cait"), images_for("timm cait"))
+    *_, norm = (node for node in built.model.graph if node.op_type == "LayerNormalization")
+    assert list(norm.outputs[0].shape or ())[1:] == [1, 48]
+    assert norm.inputs[0] is not None
+    assert (norm.inputs[0].producer() or norm).op_type == "Add"
+
+
+@pytest.mark.parametrize("name", ["beit-table, depth 2", "timm deit"])
+def test_without_the_pass_all_rows_would_be_made(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "ComputeWhatIsRead", NoPass)
+    built = built_of(network_of(name), images_for(name))
+    assert set(rows_of_products(built.model)) <= {PATCHES, PATCHES + 1, 17}
+
+
+@pytest.mark.parametrize("opset", [18, 20, 23])
+@pytest.mark.parametrize("batch", [Batch(min=1, max=1), Batch(min=2, max=2), MANY])
+def test_a_fixed_batch_and_other_opsets_are_narrowed_alike(batch: Batch, opset: int) -> None:
+    name = "learned, depth 2"
+    network, images = network_of(name), images_for(name)
+    with torch.no_grad():
+        expected = network(images[: batch.min].double())
+    form, _ = bake(network.float(), None)
+    built = build_graph(form, images[: max(batch.min, 1 if batch.max == 1 else 2)], batch, opset)
+    assert rows_of_products(built.model)[1] == LAST
+    assert largest_error(run_graph(open_graph(built.model), images[: batch.min]), expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["swin", "vit with a mean", "timm swin", "timm vit with a mean"])
+def test_a_network_that_reads_all_tokens_is_left_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    small: dict[str, Any] = {"img_size": 64, "window_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (1, 2)}
+    networks: dict[str, Callable[[], nn.Module]] = {
+        "swin": lambda: build_network(SWIN),
+        "vit with a mean": lambda: build_network(VIT_MEAN.model_copy(update={"encodings": {"beit-table": {}}})),
+        "timm swin": lambda: timm.create_model("swin_tiny_patch4_window7_224", num_classes=10, **small),
+        "timm vit with a mean": lambda: timm.create_model("beit_base_patch16_224", depth=2, **TINY),
+    }
+    network = networks[name]().eval()
+    randomise(network, seed=3)
+    size = {"swin": SWIN.image_size, "vit with a mean": VIT_MEAN.image_size}.get(name, (64, 64))
+    images = torch.zeros(2, 3, *size)
+    after = ir.to_proto(built_of(network, images).model)
+    monkeypatch.setattr(passes, "ComputeWhatIsRead", NoPass)
+    monkeypatch.setattr(passes, "PartJoinedProducts", NoPass)
+    before = ir.to_proto(built_of(network, images).model)
+    assert after.SerializeToString(deterministic=True) == before.SerializeToString(deterministic=True)
+
+
+def stored(model: ir.Model) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape.numpy()) for name, value in model.graph.initializers.items() if value.shape}
+
+
+def test_the_last_bias_is_stored_and_reported_as_one_row() -> None:
+    network, images = network_of("beit-table, depth 2"), images_for("")
+    form, report = bake(network, None)
+    built = build_graph(form, images[:2], MANY, OPSET)
+    lines = as_stored(form, report, built.cuts)
+    whole, row = (1, HEADS, PATCHES + 1, PATCHES + 1), (1, HEADS, 1, PATCHES + 1)
+    assert [line.shape for line in report] == [whole, whole]
+    assert [(line.shape, line.bytes) for line in lines] == [(whole, 4 * HEADS * 25 * 25), (row, 4 * HEADS * 25)]
+    constants = stored(built.model)
+    assert (constants["blocks.0.attention.bias"], constants["blocks.1.attention.bias"]) == (whole, row)
+
+
+def test_what_is_left_of_tables_and_their_indices_is_reported() -> None:
+    network, images = own(2, "irpe-product-contextual-qkv").eval(), images_for("")
+    randomise(network, seed=3)
+    form, report = bake(network, None)
+    built = build_graph(form, images[:2], MANY, OPSET)
+    first, last = as_stored(form, report, built.cuts)
+    assert first == report[0]
+    constants = stored(built.model)
+    buckets, width, tokens = report[1].shape[2], WIDTH // HEADS, PATCHES + 1
+    name = "blocks.1.attention.encoding"
+    assert (
+        constants[f"{name}.q.product.table"] == last.shape == (1, width, buckets)
+    )  # every key asks for the class token
+    assert constants[f"{name}.k.product.table"] == (1, width, 1)  # which is in a bucket of its own
+    assert constants[f"{name}.v.product.member"] == (1, tokens, buckets)
+    tables = 4 * (width * buckets + width * 1 + buckets * width)
+    assert last.bytes == tables + 4 * tokens * buckets + 8 * (tokens * tokens + tokens)
+    assert report[1].bytes - last.bytes == 4 * (buckets - 1) * width + (4 * buckets + 8) * tokens * (tokens - 1)
+
+
+def test_a_library_networks_last_bias_is_reported_as_one_row() -> None:
+    network, images = network_of("timm relpos"), images_for("timm relpos")
+    built = built_of(network, images)
+    lines = {line.module: line for line in report_constants(network, built.constants) if "attn" in line.module}
+    assert (lines["blocks.0.attn"].shape, lines["blocks.0.attn"].bytes) == ((1, 3, 17, 17), 4 * 3 * 17 * 17)
+    assert (lines["blocks.1.attn"].shape, lines["blocks.1.attn"].bytes) == ((1, 3, 1, 17), 4 * 3 * 17)
+    assert {(1, 3, 17, 17), (1, 3, 1, 17)} <= set(stored(built.model).values())
+
+
+class Shared(nn.Module):
+    """Two blocks that add one bias to their scores; a class token is classified."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.randn(1, 1, 12, 12, generator=torch.Generator().manual_seed(0)))
+        self.blocks = nn.ModuleList(nn.Linear(16, 16) for _ in range(2))
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.reshape(-1, 12, 16)
+        for block in self.blocks:
+            q = block(x).reshape(-1, 12, 2, 8).transpose(1, 2)
+            attention = torch.softmax(q @ q.transpose(-2, -1) + self.bias, dim=-1)
+            x = x + (attention @ q).transpose(1, 2).reshape(-1, 12, 16)
+        logits: Tensor = self.head(x[:, 0])
+        return logits
+
+
+def test_a_bias_that_another_block_needs_whole_is_reported_whole() -> None:
+    network = Shared().eval()
+    built = build_graph(bake(network, None)[0], torch.zeros(2, 3, 8, 8), MANY, OPSET)
+    (line,) = report_constants(network, built.constants)
+    assert (line.shape, line.bytes) == ((1, 1, 12, 12), 4 * 144)
+    assert {(1, 1, 12, 12), (1, 1, 1, 12)} <= set(stored(built.model).values())
+
+
+def test_the_manifest_says_what_the_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = VIT_CLS.model_copy(update={"encodings": {"beit-table": {}}}).model_dump(mode="json")
+    half = [0.5, 0.5, 0.5]
+    preprocess = {"resize": [32, 48], "interpolation": "bicubic", "mean": half, "std": half}
+    config = tmp_path / "network.json"
+    config.write_text(json.dumps({"preprocess": preprocess, "network": network}))
+    arguments = [f"posbake:{config}", "--random-weights", "0", "--quiet", "--report", "--model", "m", "--variant", "v"]
+    assert main([*arguments, "--output", str(tmp_path / "here")]) == 0, capsys.readouterr().err
+    artifact = read_artifact(tmp_path / "here" / "m" / "v" / "1")
+    constants = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(artifact.graph).graph.initializer]
+    held = {constant.shape: constant.nbytes for constant in constants}
+    biases = [line for line in artifact.manifest.baked if line.module.endswith("attention.encoding")]
+    assert [line.shape[2] for line in biases] == [PATCHES + 1, 1]
+    assert all(held[line.shape] == line.bytes for line in biases)
+    assert "heat map of 1 × 25 numbers" in (artifact.path / "report.html").read_text(encoding="utf-8")
