@@ -2,24 +2,23 @@
 
 As its documentation advises for a CPU: as many worker processes as cores. A worker's session has one thread, for the
 others have the other cores. Its `fast_queue` (ZeroMQ) is off, as it comes: on, it answered fewer requests here. It
-reads JSON and forms by itself; an annotation of FastAPI's makes the image the bare body. What comes before and after
-the model is `benchmarks.plain_stages`.
+reads JSON and forms by itself; an annotation of FastAPI's makes the image the bare body. The model and what comes
+before and after it are `benchmarks.plain_model`.
 
     POSBAKE_PLAIN_ARTIFACT=DIR python -m benchmarks.lit_serve PORT
 """
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import litserve
 import numpy as np
-import onnxruntime as ort
 from fastapi import Body
 from numpy.typing import NDArray
 
-from benchmarks.plain_stages import SIDE, preprocess, rank
+from benchmarks.plain_model import PlainModel
+from benchmarks.plain_stages import as_json, preprocess, rank
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe ships no types
@@ -27,12 +26,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe ships no ty
 
     def setup(self, device: str) -> None:  # noqa: ARG002 -- LitServe's; the only device here is the CPU
         """Load the model and run it once."""
-        folder = Path(os.environ["POSBAKE_PLAIN_ARTIFACT"])
-        self.labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-        self.session.run(None, {"image": np.zeros((1, 3, SIDE, SIDE), np.float32)})
+        self.model = PlainModel(threads=1)
 
     def decode_request(self, request: Annotated[bytes, Body()]) -> NDArray[np.float32]:
         """Decode, resize, crop and normalise into [1, 3, height, width]."""
@@ -40,12 +34,11 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe ships no ty
 
     def predict(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the logits [classes]."""
-        logits: NDArray[np.float32] = self.session.run(None, {"image": x})[0][0]
-        return logits
+        return self.model.run(x)
 
-    def encode_response(self, output: NDArray[np.float32]) -> dict[str, Any]:
+    def encode_response(self, output: NDArray[np.float32]) -> dict[str, list[dict[str, str | float]]]:
         """Return the most probable classes."""
-        return {"predictions": [{"label": label, "probability": value} for label, value in rank(output, self.labels)]}
+        return as_json(rank(output, self.model.labels))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
--- What wrk sends and how it reports: the JPEGs of a folder in turn, and one line of JSON in the end.
--- wrk … -s load.lua URL -- FOLDER COUNT
+-- What wrk sends and how it reports: the files 0, 1, … of a folder in turn, and one line of JSON in the end.
+-- wrk … -s load.lua URL -- FOLDER COUNT CONTENT-TYPE
 
 local requests = {}
 local turn = 0
 
 function init(args)
-  local headers = { ["Content-Type"] = "image/jpeg" }
+  local headers = { ["Content-Type"] = args[3] }
   for i = 0, tonumber(args[2]) - 1 do
-    local file = assert(io.open(args[1] .. "/" .. i .. ".jpg", "rb"))
+    local file = assert(io.open(args[1] .. "/" .. i, "rb"))
     requests[#requests + 1] = wrk.format("POST", nil, headers, file:read("*a"))
     file:close()
   end

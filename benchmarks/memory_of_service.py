@@ -10,9 +10,11 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.serving_contenders import CONTENDERS
 from benchmarks.serving_inputs import NETWORKS, export, make_images
-from benchmarks.serving_load import load, resident_bytes, wrk_is_installed
-from benchmarks.serving_servers import CONTENDERS, running
+from benchmarks.serving_load import load, wrk_is_installed
+from benchmarks.serving_processes import resident_bytes
+from benchmarks.serving_servers import running
 from examples.digits.train import machine
 
 LIMIT = 1.05
@@ -35,11 +37,11 @@ def main() -> int:
         repository = export(NETWORKS["small"], folder, ("uint8",))
         print(f"{datetime.now(UTC).date()}, {machine()}, {options.clients} clients\n")
         print("| requests | resident, MiB | to the first |\n| ---: | ---: | ---: |")
-        with running(CONTENDERS["posbake"], options.port, repository, folder / "0.jpg") as server:
+        with running(CONTENDERS["posbake"], options.port, repository, folder) as server:
             answered, first, last = 0, 0, 0
             for wanted in sorted(options.requests):
                 while answered < wanted:
-                    answered += load(server, options.clients, SLICE, folder).good
+                    answered += load(server, options.clients, SLICE).good
                 last = resident_bytes(server.process)
                 first = first or last
                 print(f"| {answered} | {last / MIB:.1f} | {last / first:.3f} |", flush=True)

@@ -1,26 +1,18 @@
 """What one writes without posbake: FastAPI, a thread pool, ONNX Runtime; the other side of `benchmarks.serving`.
 
-Uvicorn, FastAPI and ONNX Runtime as they come, one process, the model loaded and run once at the start; what comes
-before and after it is `benchmarks.plain_stages`.
+Uvicorn, FastAPI and ONNX Runtime as they come, one process, the model loaded and run once at the start; the model and
+what comes before and after it are `benchmarks.plain_model`.
 
     POSBAKE_PLAIN_ARTIFACT=DIR uvicorn benchmarks.plain_fastapi:app
 """
 
-import os
-from pathlib import Path
-
-import numpy as np
-import onnxruntime as ort
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
-from benchmarks.plain_stages import SIDE, preprocess, rank
+from benchmarks.plain_model import PlainModel
 
-folder = Path(os.environ["POSBAKE_PLAIN_ARTIFACT"])
-labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
-session = ort.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-session.run(None, {"image": np.zeros((1, 3, SIDE, SIDE), np.float32)})
+model = PlainModel()
 app = FastAPI()
 
 
@@ -39,8 +31,9 @@ class Answer(BaseModel):
 
 def predict(data: bytes) -> Answer:
     """Decode, resize, crop, normalise, run, rank."""
-    logits = session.run(None, {"image": preprocess(data)})[0][0]
-    return Answer(predictions=[Prediction(label=label, probability=value) for label, value in rank(logits, labels)])
+    return Answer(
+        predictions=[Prediction(label=label, probability=probability) for label, probability in model.classify(data)]
+    )
 
 
 @app.post("/classify")

@@ -4,6 +4,7 @@ Pixels are normalised in NumPy, so the graph takes float32.
 """
 
 import io
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,3 +32,8 @@ def rank(logits: NDArray[np.float32], labels: list[str]) -> list[tuple[str, floa
     powers = np.exp(logits - logits.max())
     probabilities = powers / powers.sum()
     return [(labels[index], float(probabilities[index])) for index in np.argsort(-probabilities)[:TOP]]
+
+
+def as_json(ranked: Iterable[tuple[str, float]]) -> dict[str, list[dict[str, str | float]]]:
+    """Return what the answer is in JSON."""
+    return {"predictions": [{"label": label, "probability": probability} for label, probability in ranked]}

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving`: this service beside plain FastAPI and LitServe: same network, images and cores.
+"""`python -m benchmarks.serving`: this service beside what one would otherwise write: same network, images and cores.
 
 Every contender is a server process, loaded by wrk (Debian's package) from another process on the same machine. Runs
 take turns, for the machine's speed drifts; figures are medians over the rounds, ratios are of medians. CPU time is the
@@ -15,11 +15,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.serving_contenders import CONTENDERS
 from benchmarks.serving_inputs import NETWORKS, export, make_images
-from benchmarks.serving_limit import limit
+from benchmarks.serving_limit import limit, top_labels
 from benchmarks.serving_load import Measured, load, wrk_is_installed
 from benchmarks.serving_profile import profile, py_spy, table
-from benchmarks.serving_servers import CONTENDERS, running
+from benchmarks.serving_servers import check, running
 from examples.digits.train import machine
 
 Runs = dict[tuple[int, str], list[Measured]]
@@ -35,17 +36,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         make_images(folder)
-        present = [key for key in options.contenders if CONTENDERS[key].available]
+        present = [key for key in options.contenders if CONTENDERS[key].environment.available]
         kinds = {"uint8", *(CONTENDERS[key].kind for key in present)}
         repository = export(network, folder, sorted(kinds))
         servers = {
-            key: stack.enter_context(running(CONTENDERS[key], options.port + place, repository, folder / "0.jpg"))
+            key: stack.enter_context(running(CONTENDERS[key], options.port + place, repository, folder))
             for place, key in enumerate(present)
         }
+        labels = top_labels(repository / "benchmark/uint8/1", folder)
+        for server in servers.values():
+            check(server, labels)
         print(f"{datetime.now(UTC).date()}, {machine()}, {options.network}, ", end="")
         if options.profile is not None:
             clients = max(options.clients)
-            measured = profile(servers["posbake"], clients, options.seconds, folder, options.profile)
+            measured = profile(servers["posbake"], clients, options.seconds, options.profile)
             print(f"{clients} clients for {options.seconds} s, {measured.good_per_second:.0f} answers/s\n")
             print("\n".join(table(options.profile.read_text(encoding="utf-8"))))
             return 0
@@ -56,15 +60,16 @@ def main() -> int:
             limits.append(limit(repository / "benchmark/uint8/1", folder, options.seconds))
             for clients in options.clients:
                 for key, server in servers.items():
-                    runs.setdefault((clients, key), []).append(load(server, clients, options.seconds, folder))
-    report(runs, statistics.median(limits), options.clients, options.contenders)
+                    runs.setdefault((clients, key), []).append(load(server, clients, options.seconds))
+        report(runs, statistics.median(limits), options.clients, options.contenders)
     return 0
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--network", choices=NETWORKS, default="small")
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: all; of swin_tiny: posbake")
+    default = "; of swin_tiny: ".join(" ".join(network.contenders) for network in NETWORKS.values())
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help=f"default: {default}")
     parser.add_argument("--clients", type=int, nargs="+", help="default: 1 8 32 128; of swin_tiny: 8 32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, help="of load in each run, default: 5; of swin_tiny: 20")
@@ -96,7 +101,7 @@ def report(runs: Runs, limit_: float, every_clients: tuple[int, ...], contenders
     print(f"| ---: | --- |{' ---: |' * 7}")
     for clients in every_clients:
         for key in contenders:
-            print(f"| {clients} | {CONTENDERS[key].name} | {_row(runs.get((clients, key)), limit_)} |")
+            print(f"| {clients} | {CONTENDERS[key].name} | {_row(key, runs.get((clients, key)), limit_)} |")
     measured = [key for key in contenders if (every_clients[0], key) in runs]
     if len(measured) < 2:
         return
@@ -110,9 +115,9 @@ def report(runs: Runs, limit_: float, every_clients: tuple[int, ...], contenders
             print(f"| {clients} | {CONTENDERS[key].name} | {ratios} |")
 
 
-def _row(found: list[Measured] | None, limit_: float) -> str:
+def _row(key: str, found: list[Measured] | None, limit_: float) -> str:
     if found is None:
-        return "missing: pip install -c constraints.txt -e '.[benchmarks]' | | | | | |"
+        return f"missing: {CONTENDERS[key].environment.install} | | | | | |"
     rate, p50, p99, cpu = _medians(found).values()
     refused, broken = sum(run.refused for run in found), sum(run.broken for run in found)
     return f"{rate:.0f} | {rate / limit_:.2f} | {p50:.1f} | {p99:.1f} | {cpu:.1f} | {refused} | {broken}"

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from artifact import read_artifact
@@ -12,6 +13,7 @@ from service.inputs.images import decode
 from service.inputs.preprocess import preprocess
 from service.ranking import rank
 from service.scheduling.cores import available_cores
+from service.schemas import Prediction
 
 MAX_PIXELS = 50_000_000
 
@@ -26,16 +28,32 @@ def limit(artifact: Path, images: Path, seconds: int) -> float:
     return sum(float(process.communicate()[0]) for process in processes)
 
 
-def loop(artifact_path: Path, folder: Path, seconds: int) -> float:
-    """Decode, resize, run and rank for so long, one image after the other on one thread; return images a second."""
-    artifact = read_artifact(artifact_path)
+def classifier(path: Path) -> Callable[[bytes], list[Prediction]]:
+    """Return the service's stages with an artifact, one after the other on one thread: decode, resize, run and rank."""
+    artifact = read_artifact(path)
     backend = OnnxRuntimeBackend(artifact, "cpu", 1)
+
+    def classify(data: bytes) -> list[Prediction]:
+        pixels = preprocess(decode(data, MAX_PIXELS), artifact.manifest, MAX_PIXELS)
+        return rank(backend.run(pixels)[0], artifact.labels, 5)
+
+    return classify
+
+
+def top_labels(artifact: Path, images: Path) -> list[str]:
+    """Return the most probable class of each image."""
+    classify = classifier(artifact)
+    return [classify((images / f"{place}.jpg").read_bytes())[0].label for place in range(IMAGES)]
+
+
+def loop(artifact: Path, folder: Path, seconds: int) -> float:
+    """Classify for so long, one image after the other; return images a second."""
+    classify = classifier(artifact)
     images = [(folder / f"{place}.jpg").read_bytes() for place in range(IMAGES)]
     count = 0
     start = time.perf_counter()
     while time.perf_counter() - start < seconds:
-        image = decode(images[count % IMAGES], MAX_PIXELS)
-        rank(backend.run(preprocess(image, artifact.manifest, MAX_PIXELS))[0], artifact.labels, 5)
+        classify(images[count % IMAGES])
         count += 1
     return count / (time.perf_counter() - start)
 

@@ -22,7 +22,7 @@ def py_spy() -> str | None:
     return shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
 
 
-def profile(server: Server, clients: int, seconds: int, images: Path, output: Path) -> Measured:
+def profile(server: Server, clients: int, seconds: int, output: Path) -> Measured:
     """Write the stacks of every thread that is not idle, a line each with its count, while wrk loads the server.
 
     Raises:
@@ -35,7 +35,7 @@ def profile(server: Server, clients: int, seconds: int, images: Path, output: Pa
         stderr=subprocess.STDOUT,
         text=True,
     ) as recording:
-        measured = load(server, clients, seconds, images)
+        measured = load(server, clients, seconds)
         said, _ = recording.communicate()
     if recording.returncode or not output.is_file():
         raise RuntimeError(f"py-spy wrote no {output} (it needs CAP_SYS_PTRACE or root); it said:\n{said}")

@@ -1,88 +1,70 @@
-"""The servers of `benchmarks.serving`: how each is started, asked for the first time, and stopped."""
+"""The servers of `benchmarks.serving` while they run: started, asked for the first time, checked, and stopped."""
 
-import importlib.util
+import json
 import os
-import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.serving_inputs import ROOT
+from benchmarks.serving_contenders import Contender
+from benchmarks.serving_inputs import IMAGES, ROOT
+from benchmarks.serving_processes import end
 
-SECONDS_TO_START = 60
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A server: what it takes, how to start it on a port, and where it answers."""
-
-    name: str
-    kind: str
-    """The artifact's input: uint8 or float32."""
-    command: Callable[[int, Path], tuple[str, ...]]
-    """The arguments of Python, from the port and the repository."""
-    path: str
-    module: str
-    """Without it, the contender is missing."""
-
-    @property
-    def available(self) -> bool:
-        """Whether it can be started in this environment."""
-        return importlib.util.find_spec(self.module) is not None
-
-
-CONTENDERS = {
-    "posbake": Contender(
-        "posbake",
-        "uint8",
-        lambda port, repository: ("-m", "service", "--repository", str(repository), "--port", str(port)),
-        "/v1/classify?variant=uint8",
-        "service",
-    ),
-    "fastapi": Contender(
-        "FastAPI + thread pool",
-        "float32",
-        lambda port, _: ("-m", "uvicorn", "benchmarks.plain_fastapi:app", "--port", str(port)),
-        "/classify",
-        "fastapi",
-    ),
-    "litserve": Contender(
-        "LitServe",
-        "float32",
-        lambda port, _: ("-m", "benchmarks.lit_serve", str(port)),
-        "/predict",
-        "litserve",
-    ),
-}
+SECONDS_TO_START = 120
+SECONDS_TO_ANSWER = 30
+TELL_NOBODY = {"BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @dataclass(frozen=True)
 class Server:
     """A contender that runs."""
 
+    contender: Contender
     url: str
     process: int
+    bodies: Path
+    """The folder of what is posted, files 0, 1, …"""
+
+    def ask(self, place: int) -> str:
+        """Post a body and return the label of the most probable class.
+
+        Raises:
+            OSError: there is no answer, or not one of status 200.
+        """
+        headers = {"Content-Type": self.contender.content_type}
+        request = urllib.request.Request(self.url, (self.bodies / str(place)).read_bytes(), headers)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER) as answer:  # noqa: S310
+            return self.contender.top(json.load(answer))
 
 
 @contextmanager
-def running(contender: Contender, port: int, repository: Path, image: Path) -> Iterator[Server]:
-    """Run a server until the block ends; it has answered once when the block begins.
+def running(contender: Contender, port: int, repository: Path, images: Path) -> Iterator[Server]:
+    """Run a server until the block ends; it has answered once when the block begins, and nothing of it runs after.
 
     Raises:
-        RuntimeError: it does not answer within a minute; the message has the end of its log.
+        RuntimeError: it does not answer in time; the message has the end of its log.
     """
-    url = f"http://127.0.0.1:{port}{contender.path}"
-    environment = {**os.environ, "POSBAKE_PLAIN_ARTIFACT": str(repository / "benchmark/float32/1")}
-    log = repository.parent / f"{port}.log"
+    work = repository.parent / str(port)
+    bodies = work / "bodies"
+    bodies.mkdir(parents=True)
+    for place in range(IMAGES):
+        (bodies / str(place)).write_bytes(contender.body((images / f"{place}.jpg").read_bytes()))
+    environment = {
+        **os.environ,
+        **TELL_NOBODY,
+        "POSBAKE_PLAIN_ARTIFACT": str(repository / "benchmark/float32/1"),
+        "BENTOML_HOME": str(work / "bentoml"),
+        "TMPDIR": str(work),
+    }
+    log = work / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, *contender.command(port, repository)],
+            [contender.environment.python, *contender.command(port, repository)],
             stdout=out,
             stderr=out,
             cwd=ROOT,
@@ -90,25 +72,33 @@ def running(contender: Contender, port: int, repository: Path, image: Path) -> I
             start_new_session=True,
         )
     try:
-        if not _answers(url, image.read_bytes(), process):
-            raise RuntimeError(f"{contender.name} does not answer on {url}; its log ends:\n{log.read_text()[-2000:]}")
-        yield Server(url, process.pid)
+        server = Server(contender, f"http://127.0.0.1:{port}{contender.path}", process.pid, bodies)
+        if not _answers(server, process):
+            said = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{contender.name} does not answer on {server.url}; its log ends:\n{said}")
+        yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        finally:
-            with suppress(ProcessLookupError):  # the usual case: nothing of its session is left
-                os.killpg(process.pid, signal.SIGKILL)
+        end(process)
 
 
-def _answers(url: str, image: bytes, process: subprocess.Popen[bytes]) -> bool:
-    request = urllib.request.Request(url, image, {"Content-Type": "image/jpeg"})  # noqa: S310
-    end = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < end and process.poll() is None:
+def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
+    last = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < last and process.poll() is None:
         try:
-            with urllib.request.urlopen(request, timeout=10):  # noqa: S310
-                return True
-        except (urllib.error.URLError, ConnectionError):
+            server.ask(0)
+        except OSError:  # of which urllib's errors are
             time.sleep(0.1)
+        else:
+            return True
     return False
+
+
+def check(server: Server, labels: list[str]) -> None:
+    """See that a server finds these most probable classes, one for each image.
+
+    Raises:
+        RuntimeError: it finds others.
+    """
+    found = [server.ask(place) for place in range(len(labels))]
+    if found != labels:
+        raise RuntimeError(f"{server.contender.name} answers {found}, the service's stages {labels}")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact import Artifact
-from benchmarks.serving_load import resident_bytes
+from benchmarks.serving_processes import resident_bytes
 from service import backends
 from service.__main__ import main
 from service.backends.onnx_runtime import OnnxRuntimeBackend

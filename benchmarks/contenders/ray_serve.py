@@ -1,0 +1,39 @@
+"""What one writes with Ray Serve: a deployment of a replica a core; for `benchmarks.serving`.
+
+As its documentation advises for work of the CPU: more replicas, each with a core, and the work in a thread, so that
+the replica's event loop stays free. What is not said here is as Ray comes: five requests at a time in a replica, no
+batches, a dashboard beside it.
+
+    POSBAKE_PLAIN_ARTIFACT=DIR python -m benchmarks.contenders.ray_serve PORT
+"""
+
+import asyncio
+import os
+import secrets
+import sys
+
+import ray
+from ray import serve
+from starlette.requests import Request
+
+from benchmarks.plain_model import PlainModel
+from benchmarks.plain_stages import as_json
+
+
+@serve.deployment(num_replicas=len(os.sched_getaffinity(0)), ray_actor_options={"num_cpus": 1})
+class Classifier:
+    """All stages of one request."""
+
+    def __init__(self) -> None:
+        self.model = PlainModel(threads=1)
+
+    async def __call__(self, request: Request) -> dict[str, list[dict[str, str | float]]]:
+        """The image is the body."""
+        return as_json(await asyncio.to_thread(self.model.classify, await request.body()))
+
+
+if __name__ == "__main__":
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else Ray makes one and leaves it in the home folder
+    ray.init(address="local")  # never a cluster that already runs here
+    serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
+    serve.run(Classifier.bind(), blocking=True)  # type: ignore[attr-defined]  # the decorator makes a deployment of it

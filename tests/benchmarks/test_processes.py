@@ -1,0 +1,70 @@
+"""Servers end with all they started, daemons too, and with nothing else."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.serving_processes import cpu_seconds, end, family
+
+DAEMON = """
+import os, signal, sys, time
+os.setsid()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+SERVER = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+time.sleep(600)
+"""
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, start_new_session=True)
+
+
+def read_pid(process: subprocess.Popen[bytes]) -> int:
+    assert process.stdout is not None
+    with process.stdout as said:
+        return int(said.readline())
+
+
+def runs(process: int) -> bool:
+    stat = Path(f"/proc/{process}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_daemon_that_will_not_end_ends_with_its_server() -> None:
+    stranger = start("import time; time.sleep(600)")
+    server = start(SERVER, DAEMON)
+    daemon = read_pid(server)
+    assert os.getsid(daemon) != server.pid  # killing the server's session would leave it
+    assert set(family([server.pid])) == {server.pid, daemon}
+    end(server, follow=0.2)
+    assert not runs(daemon)
+    assert server.poll() is not None
+    assert runs(stranger.pid)
+    end(stranger)
+    assert not runs(stranger.pid)
+    assert stranger.stdout is not None
+    stranger.stdout.close()
+
+
+def test_what_a_server_that_crashed_left_in_its_session_ends_too() -> None:
+    left_behind = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    server = start('import subprocess, sys; subprocess.Popen([sys.executable, "-c", sys.argv[1]])', left_behind)
+    orphan = read_pid(server)
+    server.wait(10)
+    assert runs(orphan)
+    end(server, follow=0)
+    assert not runs(orphan)
+
+
+def test_the_time_of_a_process_is_that_of_what_it_started_too() -> None:
+    busy = "import os, time\nwhile time.process_time() < 0.3: pass\nprint(os.getpid(), flush=True)\ntime.sleep(600)"
+    server = start(SERVER, busy)
+    read_pid(server)
+    assert cpu_seconds(server.pid) >= 0.3
+    end(server)
