@@ -1,17 +1,26 @@
-"""The guard on every connection: a request's head and its body arrive in time, and the head is not too large.
+"""The guard on every connection: heads and bodies arrive in time, heads are not too large, answers are taken away.
 
-uvicorn bounds neither: its only timer runs between an answer and the next byte. Here a deadline runs whenever bytes of
-a client are awaited: from the connection to the end of the first head, from a head's first byte to its last, from there
-to the body's last. None runs while the server works, or does not read because it has enough.
+uvicorn bounds none of this: its only timer runs between an answer and the next byte. Here a deadline runs whenever
+bytes of a client are awaited: from the connection to the end of the first head, from a head's first byte to its last,
+from there to the body's last. None runs while the server works, or does not read because it has enough. Another runs
+while nothing more can be sent: a client that does not read would keep its request, and what serves it, for ever.
+
+While requests wait for the one before them nothing is read, where uvicorn would read on and hold them all. A wish to
+upgrade the connection is ignored. uvicorn does not grant it either, but the parser drops the body of such a request:
+Java's own client sends one with every first request, in case the server speaks HTTP/2.
 """
 
 import asyncio
 import logging
 import secrets
+from collections.abc import Sized
 from http import HTTPStatus
 from typing import ClassVar, Literal
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.access.answers import error_answer
 from service.access.errors import HeadTooLargeError, MalformedRequestError, RequestTimeoutError
@@ -20,20 +29,34 @@ from service.errors import ProblemError
 logger = logging.getLogger(__name__)
 
 
+class _UnlessQueued(FlowControl):
+    """Reads no more while requests of this connection wait for the one before them."""
+
+    def __init__(self, transport: asyncio.Transport, queued: Sized) -> None:
+        super().__init__(transport)
+        self._queued = queued
+
+    def resume_reading(self) -> None:
+        if not self._queued:
+            super().resume_reading()
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection. A request that is refused here is answered by the protocol and reaches no application.
 
-    A request whose body is late has reached one, which sees the client disconnect.
+    A request whose body is late has reached one, which sees the client disconnect. Requests before it are answered
+    first.
     """
 
     request_timeout: ClassVar[float]
-    """Seconds for a head, and for a body."""
+    """Seconds for a head, for a body, and until a client that does not read is let go."""
     max_header_bytes: ClassVar[int]
     """Bytes of a request line and its headers, and of trailers."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        self.flow = _UnlessQueued(transport, self.pipeline)
         self.url = b""
         self._awaited: Literal["head", "body"] | None = None
         """What of a request that has begun is not complete."""
@@ -41,21 +64,39 @@ class GuardedProtocol(HttpToolsProtocol):
         self._named = 0  # bytes of this request's line, headers and trailers that the parser has handed over
         self._unparsed = 0  # bytes since the parser last handed over anything
         self._body_came = False
+        self._answering: RequestResponseCycle | None = None
+        """The request that is being answered; `cycle` is the last one that came."""
         self._refusal: ProblemError | None = None
+        self._postponed: ProblemError | None = None
+        """The last answer of this connection, which those before it are waited for."""
         self._timer: asyncio.TimerHandle | None = None
         self._timed_stage = 0
+        self._reading_timer: asyncio.TimerHandle | None = None
+        self._unread = 0  # bytes that the client had not read when that began
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Wait no more, and tell the request that is being answered, which may not be the last that came."""
         self._disarm()
+        self._expect_no_reading()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, then see what is awaited now."""
+        if self._postponed is not None:
+            return  # it makes no sense after what was refused
         stage, self._body_came = self._stage, False
-        super().data_received(data)
-        if self.transport.is_closing():
+        self._unset_keepalive_if_required()
+        rest = memoryview(data)
+        while (end := self._parse(rest)) is not None:
+            self._parse(self._head_without_upgrade())
+            if self._ends():
+                break
+            rest = rest[end:]
+        if self._ends():
             self._disarm()
             return
         if self._awaited is not None and self._stage - stage <= 1:  # else `data` also ended what was before
@@ -88,8 +129,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Await a body; an empty one is complete at once."""
-        self._await("body")
-        super().on_headers_complete()
+        if not self._will_be_parsed_again():
+            super().on_headers_complete()
+            self._await("body")
 
     def on_body(self, body: bytes) -> None:
         """Note that what comes is a body."""
@@ -98,12 +140,59 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Await nothing."""
-        self._await(None)
-        super().on_message_complete()
+        if not self._will_be_parsed_again():
+            self._await(None)
+            super().on_message_complete()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what the parser refused, or what was refused while it parsed."""
-        self._refuse(self._refusal or MalformedRequestError(f"{msg} Expected HTTP/1.1, without TLS"))
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or with the refusal that was postponed."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._expect_reading()
+        elif self._postponed is not None:
+            self._refuse(self._postponed)
+
+    def pause_writing(self) -> None:
+        """Write no more until the client has read."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """Write again."""
+        self._expect_no_reading()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection on which there was no request."""
+        self._close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _parse(self, data: memoryview | bytes) -> int | None:
+        """Parse, and return where a request ends whose wish to upgrade made the parser stop; None if there was none."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return int(upgrade.args[0]) if self._will_be_parsed_again() else None
+        except httptools.HttpParserError:
+            found = "Invalid HTTP request received. Expected HTTP/1.1, without TLS"
+            self._refuse(self._refusal or MalformedRequestError(found))
+        return None
+
+    def _ends(self) -> bool:
+        """Return whether nothing more will be read of this connection."""
+        return self.transport.is_closing() or self._postponed is not None
+
+    def _will_be_parsed_again(self) -> bool:
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _await(self, what: Literal["head", "body"] | None) -> None:
         self._awaited = what
@@ -114,7 +203,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._named += size
         if self._named > self.max_header_bytes:
             self._refusal = self._too_large()
-            raise self._refusal  # the parser stops, and uvicorn calls send_400_response
+            raise self._refusal  # the parser stops; see _parse
 
     def _unanswered(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -138,7 +227,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         seconds = f"{self.request_timeout:g} s"
         if self._awaited is None:
-            self.transport.close()
+            self._close()
         else:
             self._refuse(
                 RequestTimeoutError(f"the request's {self._awaited} did not arrive within {seconds}; send it faster")
@@ -150,14 +239,41 @@ class GuardedProtocol(HttpToolsProtocol):
         )
 
     def _refuse(self, error: ProblemError) -> None:
-        """Answer, unless an answer to this request or half of the one before is out, and close the connection."""
+        """Answer what came last, unless an answer to it is out, and close; when those before it are answered."""
         self._disarm()
+        if self.pipeline if self._awaited == "body" else self._unanswered():
+            self._postponed = error
+            return
         logger.info("closing a connection: %s", error.detail)
-        cycle = self.cycle
-        if cycle is None or not cycle.response_started or (self._awaited != "body" and cycle.response_complete):
+        if self._awaited != "body" or not self.cycle.response_started:
             path = self.url.partition(b"?")[0].decode("latin-1")
             self.transport.write(_raw(error, path))
+        if self._awaited == "body":
+            self.cycle.disconnected = True  # now, and not when the connection is closed: no second answer may follow
+        self._close()
+
+    def _close(self) -> None:
+        """Close when the client has read all, or reads no more."""
         self.transport.close()
+        self._expect_reading()
+
+    def _expect_reading(self) -> None:
+        self._expect_no_reading()
+        self._unread = self.transport.get_write_buffer_size()
+        if self._unread:
+            self._reading_timer = self.loop.call_later(self.request_timeout, self._see_whether_it_read)
+
+    def _expect_no_reading(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+
+    def _see_whether_it_read(self) -> None:
+        if self.transport.get_write_buffer_size() < self._unread:
+            self._expect_reading()
+        else:
+            logger.info("closing a connection: nothing more could be sent for %g s", self.request_timeout)
+            self.transport.abort()
 
 
 def guarded(request_timeout: float, max_header_bytes: int) -> type[GuardedProtocol]:

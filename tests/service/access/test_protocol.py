@@ -1,11 +1,13 @@
 """Connections of clients that send too slowly, too much, or what is not HTTP; over sockets, against a real process."""
 
+import http.client
 import re
 import socket
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -234,10 +236,14 @@ def test_a_trailer_is_no_header(connection: socket.socket) -> None:
     assert b"trailing" not in answer
 
 
-def test_a_chunked_body_without_end_is_read_no_further_than_the_limit(connection: socket.socket) -> None:
+def test_a_chunked_body_without_end_is_refused_at_the_limit_and_ended_when_it_is_over_time(
+    connection: socket.socket,
+) -> None:
     connection.sendall(head("Transfer-Encoding: chunked"))
-    sent = sent_until_closed(connection, b"%x\r\n%s\r\n" % (50_000, bytes(50_000)))
-    assert BODY_BYTES < sent < BODY_BYTES + 16 * 2**20  # the limit, and what the system's buffers hold
+    start = time.monotonic()
+    assert sent_until_closed(connection, b"%x\r\n%s\r\n" % (50_000, bytes(50_000)), pause=0.001) > BODY_BYTES
+    assert time.monotonic() - start >= SOONEST
+    assert b"HTTP/1.1 413 " in received(connection)
 
 
 def sent_until_closed(connection: socket.socket, part: bytes, pause: float = 0.0) -> int:
@@ -276,3 +282,137 @@ def test_slow_clients_do_not_keep_others_waiting(server: Running) -> None:
             times.append(time.monotonic() - start)
         assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in attacks)
     assert sorted(times)[5] < TIMEOUT
+
+
+@pytest.mark.parametrize("cut", [0, 30, 150, -5], ids=["whole", "in the line", "in a header", "in the body"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_request_that_wishes_to_upgrade_keeps_its_body(connection: socket.socket, cut: int, chunked: bool) -> None:
+    """Java's own client sends these headers, in case the server speaks HTTP/2."""
+    wish = ("Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PNG), PNG) if chunked else PNG
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(PNG)}"
+    request = head(*wish, "Upgrade: h2c", framing) + body
+    connection.sendall(request[:cut])
+    time.sleep(TIMEOUT / 4)
+    connection.sendall(request[cut:] + request)
+    answers = one_answer(connection)
+    if answers.count(b"HTTP/1.1 ") == 1:
+        answers += one_answer(connection)
+    assert answers.count(b"HTTP/1.1 200 ") == 2
+
+
+def test_a_wish_to_upgrade_to_a_bad_address_is_refused_once(connection: socket.socket) -> None:
+    connection.sendall(
+        b"GET http:// HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET / HTTP/1.1\r\n"
+    )
+    assert is_problem(received(connection), 400, "Invalid HTTP request received.")
+
+
+@pytest.mark.parametrize(
+    ("junk", "status"), [(b"\x00junk\r\n\r\n", 400), (b"GET http:// HTTP/1.1\r\n\r\n", 400), (b"x" * HEAD_BYTES, 400)]
+)
+def test_what_follows_a_request_does_not_take_its_answer(connection: socket.socket, junk: bytes, status: int) -> None:
+    connection.sendall(head(length=len(PNG)) + PNG + head(length=len(PNG)) + PNG + junk)
+    answers = received(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"200", b"%d" % status]
+    assert is_problem(answers[answers.rindex(b"HTTP/1.1 ") :], status, "")
+
+
+def test_a_body_in_bad_chunks_that_follows_a_request_does_not_take_its_answer(connection: socket.socket) -> None:
+    connection.sendall(head(length=len(PNG)) + PNG + head("Transfer-Encoding: chunked") + b"no chunk\r\n")
+    answers = received(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"400"]
+    assert is_problem(answers[answers.rindex(b"HTTP/1.1 ") :], 400, "Invalid HTTP request received.")
+
+
+def test_a_bad_address_is_answered_on_a_connection_in_use_too(connection: socket.socket) -> None:
+    connection.sendall(head(length=len(PNG)) + PNG)
+    assert one_answer(connection).startswith(b"HTTP/1.1 200 ")
+    connection.sendall(b"GET http:// HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert is_problem(received(connection), 400, "Invalid HTTP request received.")
+
+
+def test_a_late_body_does_not_take_the_answer_of_the_request_before(tmp_path: Path) -> None:
+    with gated(tmp_path, "--request-timeout", str(TIMEOUT)) as running, send(running.server, HANG) as connection:
+        running.until_hanging()
+        connection.sendall(head(length=10) + b"half")
+        connection.settimeout(3 * TIMEOUT)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(PATIENCE)
+        running.gate.touch()
+        answers = received(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"408"]
+
+
+def test_requests_without_end_are_not_all_held_in_memory(connection: socket.socket, server: Running) -> None:
+    def resident() -> int:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0])  # KiB
+
+    def count_answers() -> int:
+        return received(connection).count(b"HTTP/1.1 200 ")
+
+    requests = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 5000
+    before, end = resident(), time.monotonic() + 3
+    with ThreadPoolExecutor(1) as pool:
+        answers = pool.submit(count_answers)
+        connection.settimeout(1)
+        with suppress(TimeoutError):  # it does not read as fast as this sends
+            while time.monotonic() < end:
+                connection.sendall(requests)
+        grown = resident() - before
+        connection.shutdown(socket.SHUT_RDWR)
+        assert answers.result() > 1000
+    assert grown < 60_000
+
+
+def asks_for_much(server: Running, room: int) -> socket.socket:
+    """A connection with so much room for answers, on which more was asked for than systems keep until it is read."""
+    url = httpx2.URL(server.url)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    connection.settimeout(PATIENCE)
+    connection.connect((url.host, url.port or 0))
+    connection.sendall(MUCH * b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+    return connection
+
+
+MUCH = 200
+
+
+def test_a_client_that_reads_nothing_is_let_go(server: Running) -> None:
+    def is_let_go() -> bool:
+        return "nothing more could be sent for 0.5 s" in server.log.read_text()
+
+    assert not is_let_go()
+    with asks_for_much(server, 4096):
+        end = time.monotonic() + PATIENCE
+        while not is_let_go():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_a_client_that_reads_slowly_gets_all(server: Running) -> None:
+    answers = 0
+    with asks_for_much(server, 2**18) as connection:
+        start = time.monotonic()
+        while answers < MUCH:
+            part = connection.recv(65536)
+            assert part
+            answers += part.count(b"HTTP/1.1 200 ")
+            time.sleep(0.005)
+        assert time.monotonic() - start > 2 * TIMEOUT
+
+
+def test_who_sends_all_before_it_looks_for_an_answer_finds_that_the_body_is_too_large(server: Running) -> None:
+    url = httpx2.URL(server.url)
+    for _ in range(5):
+        client = http.client.HTTPConnection(url.host, url.port, timeout=PATIENCE)
+        client.request("POST", "/v1/classify", bytes(20 * BODY_BYTES))
+        with client.getresponse() as response:
+            assert response.status == 413
+        client.request("POST", "/v1/classify", PNG)  # on the same connection
+        with client.getresponse() as response:
+            assert response.status == 200
+        client.close()
