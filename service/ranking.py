@@ -1,6 +1,7 @@
 """From logits to the most probable classes."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +17,16 @@ def rank(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list
         labels: C of them.
         top_k: at least 1.
     """
-    exponentials = np.exp(logits.astype(np.float64) - logits.max())
-    probabilities = exponentials / exponentials.sum()
-    best = _best(probabilities, top_k)
-    return [Prediction(label=labels[i], index=i, probability=float(probabilities[i])) for i in best.tolist()]
+    shifted = logits.astype(np.float64) - logits.max()
+    total = float(np.exp(shifted).sum())
+    best = sorted(_candidates(logits, top_k), key=lambda i: -logits[i])[:top_k]
+    return [Prediction(label=labels[i], index=i, probability=math.exp(shifted[i]) / total) for i in best]
 
 
-def _best(probabilities: NDArray[np.float64], top_k: int) -> NDArray[np.int64]:
-    """Return the indices of the largest, largest first, equal ones in order; only those are sorted."""
-    candidates = np.arange(len(probabilities))
-    if top_k < len(probabilities):
-        least = np.partition(probabilities, -top_k)[-top_k]
-        candidates = np.flatnonzero(probabilities >= least)
-    order = np.argsort(-probabilities[candidates], kind="stable")[:top_k]
-    best: NDArray[np.int64] = candidates[order]
-    return best
+def _candidates(logits: NDArray[np.float32], top_k: int) -> Iterable[int]:
+    """Return the classes among which the best are, in class order: only those are sorted."""
+    if top_k >= len(logits):
+        return range(len(logits))
+    least = np.partition(logits, -top_k)[-top_k]
+    candidates: list[int] = np.flatnonzero(logits >= least).tolist()
+    return candidates

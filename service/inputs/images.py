@@ -101,7 +101,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         if image.has_transparency_data:
             white = Image.new("RGBA", image.size, "white")
             return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:
         raise NotAnImageError(f"colours in {image.mode} are not supported; expected RGB, CMYK or grey") from error
 
