@@ -53,7 +53,7 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
         if of_kind:
             size = sum(item.bytes for item in of_kind) / 1024
             first = of_kind[0]
-            rows.append((kind, f"{len(of_kind)} × {size / len(of_kind):.1f} KiB, first {first.module}: {first.what}"))
+            rows.append((kind, f"{len(of_kind)}, {size:.1f} KiB, first {first.module}: {first.what}"))
     rows.append(("reference", manifest.parity.reference))
     rows += _parity_rows(manifest)
     if manifest.accuracy is not None:
