@@ -125,12 +125,11 @@ class UnknownNameError(ProblemError):
 
 
 class BodyTooLargeError(ProblemError):
-    """The body is over the limit. The connection closes, for what is left of the body will not be read."""
+    """The body is over the limit. What is left of it is dropped: many clients send all before they read."""
 
     status = 413
     name = "body-too-large"
     title = "Body too large"
-    headers = MappingProxyType({"Connection": "close"})
 
 
 class TooManyPixelsError(ProblemError):

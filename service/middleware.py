@@ -32,8 +32,8 @@ class RequestMiddleware:
     """Gives a request its id, logs and counts it, and turns an unexpected exception into a 500 problem.
 
     A route puts the `Key` of what it serves into `request.state.key`; the count is then under that name. Requests to
-    CLASSIFY_PATH and COMPARE_PATH count also without one, unless the route put False into `request.state.counts`. An
-    error's name is expected in `request.state.problem`, and in `request.state.watches` pairs of a Key and a Stopwatch.
+    classify count also without one, unless the route put False into `request.state.counts`. An error's name is expected
+    in `request.state.problem`, and in `request.state.watches` pairs of a Key and a Stopwatch.
 
     Args:
         app: what answers.
@@ -89,7 +89,7 @@ class RequestMiddleware:
 
     def _count(self, path: str, state: Mapping[str, Any], status: int, seconds: float) -> None:
         key: Key | None = state.get("key")
-        if (key is not None or path in (CLASSIFY_PATH, COMPARE_PATH)) and state.get("counts", True):
+        if (key is not None or _classifies(path)) and state.get("counts", True):
             reason = _reason(state, status) if status >= 400 else None
             self.metrics.count_request(key, status, reason)
             if reason == DeadlineError.name:
@@ -97,6 +97,10 @@ class RequestMiddleware:
                     self.metrics.latency.record_overdue(served, watch.elapsed())
             if key is not None and status >= 400:
                 self.metrics.statistics.failed(key, round(1e6 * seconds))
+
+
+def _classifies(path: str) -> bool:
+    return path in (CLASSIFY_PATH, COMPARE_PATH) or (path.startswith("/v2/models/") and path.endswith("/infer"))
 
 
 def _reason(state: Mapping[str, Any], status: int) -> str:

@@ -29,6 +29,13 @@ class Serving:
         served = self.catalogue.servables()
         return [servable for servable in self.engine.outages() if servable in served]
 
+    def check(self) -> None:
+        """Raise NotReadyError if anything is down. Where keys are asked for it names nothing: probers have none."""
+        down = sorted(str(servable.key) for servable in self.down())
+        if down:
+            names = ", ".join(down) if self.settings.api_keys_file is None else f"{len(down)} versions"
+            raise NotReadyError(f"being restarted: {names}")
+
 
 def serving_of(state: State) -> Serving:
     """Return what the app of this state serves.
@@ -42,7 +49,7 @@ def serving_of(state: State) -> Serving:
     return serving
 
 
-def _serving(request: Request) -> Serving:
+async def _serving(request: Request) -> Serving:  # async, or FastAPI calls it on a thread of a pool of 40
     return serving_of(request.app.state)
 
 

@@ -49,7 +49,9 @@ class Settings(BaseSettings):
         default=8, description="most images that run together, if the artifact takes as many"
     )
     batch_delay_ms: NonNegativeFloat = Field(
-        default=0.0, description="how long a batch that is not full waits for more images; 0 runs what there is"
+        default=0.0,
+        allow_inf_nan=False,
+        description="how long a batch that is not full waits for more images; 0 runs what there is",
     )
     max_queue: PositiveInt = Field(
         default=256, description="most images that wait for one variant; one more is answered 429"
@@ -90,3 +92,8 @@ class Settings(BaseSettings):
         default=None, description="origins whose pages may ask from a browser, separated by commas; * for any"
     )
     log_format: str = Field(default="text", description="how the log is written: text, or json with an object a line")
+
+    @property
+    def max_images(self) -> int:
+        """Most images of one request: they run together, and wait together."""
+        return min(self.max_batch, self.max_queue)

@@ -2,7 +2,7 @@
 
     @router.post("/v2/repository/models/{name}/load", dependencies=[AdminOnly])
 
-A route class that skips FastAPI's dependencies calls `require_admin(request)` first.
+A route class that skips FastAPI's dependencies awaits `require_admin(request)` first.
 """
 
 from fastapi import Depends, Request
@@ -12,7 +12,7 @@ from service.access.gate import CALLER
 from service.access.keyfile import Key
 
 
-def require_admin(request: Request) -> None:
+async def require_admin(request: Request) -> None:
     """Return if the request came with an admin key, which it cannot where no file of keys is set.
 
     Raises:

@@ -8,6 +8,9 @@ from python_multipart.multipart import parse_options_header
 
 from service.errors import InvalidBodyError
 
+MOST_PARTS = 1000
+"""16 MiB of empty parts would be five seconds of work."""
+
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
@@ -16,7 +19,8 @@ def field_content(body: bytes, content_type: str, name: str) -> bytes:
     """Return the content of the field `name`.
 
     Raises:
-        InvalidBodyError: the body is not whole multipart, or does not have exactly one such field.
+        InvalidBodyError: the body is not whole multipart, does not have exactly one such field, or has more than
+            MOST_PARTS.
     """
     expected = f'expected multipart/form-data with one field "{name}" that holds the file'
     boundary = parse_options_header(content_type)[1].get(b"boundary")
@@ -41,6 +45,7 @@ class _Reader:
 
     def __init__(self, name: bytes) -> None:
         self.contents: list[bytearray] = []
+        self.parts = 0
         self.ended = False
         self._name = name
         self._wanted = False
@@ -61,6 +66,9 @@ class _Reader:
         }
 
     def _on_part_begin(self) -> None:
+        self.parts += 1
+        if self.parts > MOST_PARTS:
+            raise InvalidBodyError(f"the body has more than {MOST_PARTS} fields; send the image alone")
         self._wanted = False
         self._disposition = b""
 

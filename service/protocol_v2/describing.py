@@ -38,7 +38,7 @@ def config(name: str, servable: Servable, settings: Settings) -> dict[str, Any]:
     """Return a model's configuration, in the JSON form of Triton's ModelConfig; dims are without the batch."""
     manifest = servable.manifest
     image = manifest.input
-    largest = servable.largest_batch(settings.max_batch)
+    largest = servable.largest_batch(settings.max_images)
     return {
         "name": name,
         "platform": servable.backend.name,

@@ -43,7 +43,7 @@ def find(catalogue: Catalogue, name: str, version: str | None = None, variant: s
     raise UnknownNameError(f"model {model!r}, variant {chosen!r} has no version {version!r}", known)
 
 
-def _chosen(request: Request, serving: Ready) -> Servable:
+async def _chosen(request: Request, serving: Ready) -> Servable:  # async: see `service.serving`
     path = request.path_params
     return find(serving.catalogue, path["name"], path.get("version"))
 

@@ -18,10 +18,14 @@ from service.reloading.errors import LoadRefusedError, RepositoryUnreadableError
 from service.reloading.fingerprint import Fingerprint, fingerprint
 from service.reloading.generations import Generations
 from service.reloading.retiring import Retiring
+from service.resolving import aside
 from service.serving import Serving
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds that what is being opened may still take when the server stops: a backend may hang, a file system too."""
 
 UNLOADED = "it was unloaded on request; load it to have it served again"
 
@@ -99,10 +103,14 @@ class Reloader:
         await self._alone(partial(self._unload, name))
 
     async def stop(self) -> None:
-        """Change nothing any more. What is being opened is waited for."""
+        """Change nothing any more. What is being opened is waited for, for PATIENCE at most."""
         self._stopping = True
         if self._poll is not None:
             self._poll.cancel()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=PATIENCE)
+            for task in late:
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._retiring.stop()
 
@@ -145,7 +153,7 @@ class Reloader:
                 complaint = str(error)
 
     async def _update(self, patient: bool, chosen: Callable[[str], bool] = lambda _name: True) -> None:
-        sightings = await asyncio.to_thread(self._look)
+        sightings = await aside(self._look)
         found = {name: sighting.seen for name, sighting in sightings.items()}
         for name in self._changes.due(found, patient):
             if self._stopping:
@@ -174,7 +182,7 @@ class Reloader:
         served = self._catalogue.served(name)
         failing = served in self._state.serving.engine.outages()
         try:
-            fresh = await asyncio.to_thread(self._loader.open, sighting.location, None if failing else served)
+            fresh = await aside(partial(self._loader.open, sighting.location, None if failing else served))
         except (RefusalError, BackendUnavailableError) as error:
             reason = str(error)
         except Exception as error:
@@ -210,7 +218,7 @@ class Reloader:
             self._retiring.begin(served)
 
     async def _load(self, name: str) -> None:
-        sightings = await asyncio.to_thread(self._look)
+        sightings = await aside(self._look)
         chosen = {key for key in sightings if _is_of(key, name)}
         if not chosen:
             raise UnknownNameError(f"the repository has no {name!r}", sorted({_variant(key) for key in sightings}))

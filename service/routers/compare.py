@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.catalogue import Catalogue, Servable
 from service.comparing import Answer, Outcome, agreement, run_all
-from service.errors import InvalidParameterError, ProblemError
+from service.errors import DeadlineError, InvalidParameterError, ProblemError
 from service.inputs.body import read_body
 from service.inputs.forms import form_of
 from service.middleware import COMPARE_PATH
@@ -70,7 +70,7 @@ async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> 
     failed = [
         _failed(outcome.servable, outcome.result) for outcome in outcomes if isinstance(outcome.result, ProblemError)
     ]
-    _count(serving.metrics, outcomes)
+    _record(serving.metrics, outcomes)
     request.state.counts = False
     if not answered:
         raise _nobody_answered(outcomes, failed)
@@ -124,15 +124,20 @@ def _failed(servable: Servable, error: ProblemError) -> FailedVariant:
     )
 
 
-def _count(metrics: Metrics, outcomes: list[Outcome]) -> None:
-    """Count one request for each variant: each had its own fate."""
+def _record(metrics: Metrics, outcomes: list[Outcome]) -> None:
+    """Record one request for each variant, as if it had been asked alone: each had its own fate."""
     for outcome in outcomes:
-        error = outcome.result if isinstance(outcome.result, ProblemError) else None
-        metrics.count_request(outcome.servable.key, error.status if error else 200, error.name if error else None)
-        if isinstance(outcome.result, Answer):
-            metrics.statistics.succeeded(outcome.servable.key, outcome.watch.laps(), 1, outcome.result.batch_size)
-        elif error is not None:
-            metrics.statistics.failed(outcome.servable.key, outcome.watch.elapsed())
+        key, result = outcome.servable.key, outcome.result
+        if isinstance(result, Answer):
+            laps = outcome.watch.laps()
+            metrics.count_request(key, 200)
+            metrics.latency.record(key, laps)
+            metrics.statistics.succeeded(key, laps, 1, result.batch_size)
+            continue
+        metrics.count_request(key, result.status, result.name)
+        metrics.statistics.failed(key, outcome.watch.elapsed())
+        if isinstance(result, DeadlineError):
+            metrics.latency.record_overdue(key, outcome.watch.elapsed())
 
 
 def _nobody_answered(outcomes: list[Outcome], failed: list[FailedVariant]) -> ProblemError:

@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter
 
-from service.errors import NotReadyError
 from service.problems import problem_responses
 from service.schemas import Health
 from service.serving import Ready
@@ -19,7 +18,5 @@ async def live() -> Health:
 @router.get("/ready", summary="Whether every variant is loaded, warm and well", responses=problem_responses(503))
 async def ready(serving: Ready) -> Health:
     """200 from when all is warm until the server stops, but 503 while a backend is being restarted."""
-    down = serving.down()
-    if down:
-        raise NotReadyError(f"being restarted: {', '.join(sorted(str(servable.key) for servable in down))}")
+    serving.check()
     return Health(status="ready")

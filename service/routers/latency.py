@@ -22,7 +22,8 @@ def latency(
 ) -> LatencyReport:
     """Count, mean and percentiles in ms, for each version of each variant: of the last minute and since the start.
 
-    Classifications count, comparisons do not: there the variants wait for one another. Percentiles are exact to 1.6 %.
+    Every answer counts, and so does each of a comparison, where variants wait for one another. Percentiles are exact to
+    1.6 %.
     """
     chosen = _chosen(serving.catalogue, model, variant)
     return LatencyReport(

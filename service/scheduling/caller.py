@@ -18,19 +18,21 @@ class Caller:
     Whatever it waits for ends with the reason as soon as it no longer waits; work that has not begun is then dropped.
 
     Args:
-        timeout_ms: how long it waits from now.
+        timeout_ms: how long it waits.
+        waited_ms: of that, how long it has waited already.
     """
 
-    def __init__(self, timeout_ms: int) -> None:
+    def __init__(self, timeout_ms: int, waited_ms: float = 0.0) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout_ms = timeout_ms
-        self._deadline = time.monotonic() + timeout_ms / 1000
+        self._seconds = max(0.0, timeout_ms - waited_ms) / 1000
+        self._deadline = time.monotonic() + self._seconds
         self._end: ProblemError | None = None
         self._futures: list[asyncio.Future[Any]] = []
         self._watcher: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._timeout_ms / 1000, self._expire)
+        self._timer = self._loop.call_later(self._seconds, self._expire)
         return self
 
     def __exit__(
@@ -42,10 +44,14 @@ class Caller:
             future.cancel()  # nobody waits for what is not done yet
 
     def future(self) -> asyncio.Future[Any]:
-        """Return a future that fails when the caller's patience ends."""
-        future = self._loop.create_future()
+        """Return a future that fails when the caller's patience ends.
+
+        Raises:
+            DeadlineError, ClientGoneError: it has ended.
+        """
         if self._end is not None:
-            future.set_exception(self._end)
+            raise self._end
+        future = self._loop.create_future()
         self._futures.append(future)
         return future
 

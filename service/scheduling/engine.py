@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from service.catalogue import Servable
 from service.errors import InvalidParameterError
 from service.inputs.preprocess import Tensor
+from service.resolving import resolve
 from service.scheduling.caller import Caller
 from service.scheduling.job import Inferred, Job
 from service.scheduling.lane import Lane
@@ -104,18 +104,13 @@ class Engine:
         """
         future: asyncio.Future[T] = caller.future()
 
-        def resolve(resolution: Callable[[], None]) -> None:
-            if not future.done():
-                resolution()
+        def unless_refused() -> T:
+            if (refusal := caller.refusal()) is not None:
+                raise refusal
+            return work()
 
         def run() -> Job | None:
-            try:
-                if (refusal := caller.refusal()) is not None:
-                    raise refusal
-                resolution = partial(future.set_result, work())
-            except BaseException as error:  # noqa: BLE001 -- whoever awaits it gets it
-                resolution = partial(future.set_exception, error)
-            self._loop.call_soon_threadsafe(resolve, resolution)
+            resolve(future, unless_refused)
             return None  # whatever it is for, that is no job yet
 
         self._workers.decode(self, run)

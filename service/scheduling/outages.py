@@ -54,8 +54,9 @@ class Outages:
         self._closing.set()
         with self._lock:
             threads = list(self._down.values())
+        end = time.monotonic() + 5
         for thread in threads:
-            thread.join(timeout=5)
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _pause(self, lane: Lane) -> float:
         pause = min(self._first_pause * 2.0**lane.failures, self._longest_pause)

@@ -115,8 +115,9 @@ class Workers:
             self._to_run.notify_all()
         self.outages.close()
         self._watchdog.close()
+        end = time.monotonic() + 1
         for thread in self._threads.values():
-            thread.join(timeout=1)
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _add(self, job: Job) -> bool:
         """Queue a job, and return whether it is; if its backend went down since it was admitted, it is settled."""
@@ -162,7 +163,8 @@ class Workers:
                     if lane is not None:
                         jobs, left = lane.take()
                         seat.lane, seat.jobs = lane, jobs
-                        return duty, partial(self._run, seat, lane, jobs, left)
+                        # Under the lock: another thread's run of this backend may be given up at any time.
+                        return duty, partial(self._run, seat, lane, lane.servable.backend.current(), jobs, left)
             (self._to_run if Duty.RUN in duties else self._to_decode).wait(seconds)
         return None
 
@@ -173,13 +175,13 @@ class Workers:
             if job is not None and self._add(job) and not can_run:  # else this thread looks for it next
                 self._to_run.notify()
 
-    def _run(self, seat: Seat, lane: Lane, jobs: Sequence[Job], left: Sequence[Job]) -> None:
+    def _run(self, seat: Seat, lane: Lane, backend: Backend, jobs: Sequence[Job], left: Sequence[Job]) -> None:
         if left:
             self._settle(left)
         if not jobs:
             return
         try:
-            self._dispatch(seat, lane, jobs)
+            self._dispatch(seat, lane, backend, jobs)
         except AbandonedError:
             raise
         except Exception as error:
@@ -191,11 +193,10 @@ class Workers:
             lane.running -= sum(job.size for job in jobs)
             seat.jobs = ()
 
-    def _dispatch(self, seat: Seat, lane: Lane, jobs: Sequence[Job]) -> None:
+    def _dispatch(self, seat: Seat, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> None:
         for job in jobs:
             job.watch.lap("queue")
         manifest = lane.servable.manifest
-        backend = lane.servable.backend.current()
         spread = self._leaves_cores_idle()
 
         def run(images: Tensor) -> NDArray[np.float32]:

@@ -38,13 +38,20 @@ class GpuReader:
             return None
         return cls(nvml)
 
+    def _count(self) -> int:
+        try:
+            return int(self._nvml.nvmlDeviceGetCount())
+        except self._nvml.NVMLError as error:  # the driver is gone: all the more is the rest of the metrics wanted
+            logger.debug("no GPU metrics: %s", error)
+            return 0
+
     def families(self) -> Iterator[Metric]:
         """Yield how busy each GPU is, and its memory, under its UUID as Triton does; nothing of what it cannot say."""
         nvml = self._nvml
         busy = GaugeMetricFamily("posbake_gpu_utilization", "Share of time a GPU was busy, 0 to 1.", labels=("gpu",))
         used = GaugeMetricFamily("posbake_gpu_memory_used_bytes", "Memory of a GPU in use, by anyone.", labels=("gpu",))
         total = GaugeMetricFamily("posbake_gpu_memory_total_bytes", "Memory of a GPU.", labels=("gpu",))
-        for index in range(nvml.nvmlDeviceGetCount()):
+        for index in range(self._count()):
             try:
                 device = nvml.nvmlDeviceGetHandleByIndex(index)
                 labels = (str(nvml.nvmlDeviceGetUUID(device)),)

@@ -95,9 +95,14 @@ def fresh() -> Iterator[type[ScriptedBackend]]:
 
 
 class FileGatedBackend(ScriptedBackend):
-    """For a server process: the gate is a file; while a run waits, `<gate>.hanging` is there."""
+    """For a server process: the gate is a file; while a run waits, or `stuck` is opened, `<gate>.hanging` is there."""
 
     file: ClassVar[Path]
+
+    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
+        super().__init__(artifact, device, threads)
+        if self.variant == "stuck":
+            self.wait()
 
     def wait(self) -> None:
         self.file.with_suffix(".hanging").touch()

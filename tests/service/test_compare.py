@@ -242,14 +242,15 @@ def test_the_whole_is_504_if_the_deadline_passes_before_any_answer(
     assert response.json()["type"] == "urn:posbake:problem:deadline-passed"
 
 
-def test_each_variant_counts_as_a_request_and_none_as_a_latency(client: TestClient) -> None:
+def test_each_variant_counts_as_a_request_and_its_answer_as_a_latency(client: TestClient) -> None:
     def counted() -> dict[str, float]:
         lines = client.get("/metrics").text.splitlines()
         found = (line.rpartition(" ") for line in lines if line.startswith("posbake_requests_total{"))
         return {labels: float(count) for labels, _, count in found}
 
-    def latencies() -> list[int]:
-        return [row["count"] for row in client.get("/v1/latency").json()["versions"]]
+    def latencies() -> dict[tuple[str, int], int]:
+        versions = client.get("/v1/latency").json()["versions"]
+        return {(row["variant"], row["version"]): row["count"] for row in versions}
 
     before, measured = counted(), latencies()
     compare(client, "variants=mean,nan")
@@ -261,7 +262,32 @@ def test_each_variant_counts_as_a_request_and_none_as_a_latency(client: TestClie
         name.format("colours", 500, "nan", 1): 1,
         name.format("", 400, "", ""): 1,
     }
-    assert latencies() == measured
+    assert latencies() == {**measured, ("mean", 2): measured["mean", 2] + 1}
+
+
+def test_what_a_variant_took_is_what_its_latency_says(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    with scripted_client(tmp_path) as client:
+        found = compare(client, content=picture(1))["variants"]
+        assert len(found) == len(scripted.closed) + 2
+        rows = {row["variant"]: row for row in client.get("/v1/latency").json()["versions"]}
+        statistics = client.get("/v2/models/stats").json()["model_stats"]
+    for answer in found:
+        means = {stage: row["mean"] for stage, row in rows[answer["variant"]]["stages"].items()}
+        assert means == pytest.approx(answer["latency_ms"], abs=1e-6)
+        (counts,) = (row for row in statistics if row["name"] == f"colours@{answer['variant']}")
+        assert counts["inference_stats"]["success"] == {"count": 1, "ns": round(1e6 * means["total"])}
+
+
+def test_a_deadline_that_passes_in_a_comparison_counts_against_its_variant_once(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
+    with scripted_client(tmp_path) as client:
+        compare(client, "variants=middle,corner&timeout_ms=200", framed(corner=HANG, middle=7))
+        serving = client.app.state.serving  # type: ignore[attr-defined]
+        keys = [serving.catalogue.newest("colours", name).key for name in ("corner", "middle")]
+        assert serving.latency.recent_p95(keys[0]) >= 197
+        assert serving.latency.recent_p95(keys[1]) < 200
+        scripted.gate.set()
 
 
 def test_who_closes_the_connection_loses_all_variants(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:

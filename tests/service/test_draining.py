@@ -123,6 +123,16 @@ def test_a_drain_that_takes_too_long_is_cut_short_with_status_0(tmp_path: Path) 
         assert "stopped before this was answered" in answer.json()["detail"]
 
 
+def test_a_backend_that_hangs_while_it_is_opened_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with gated(tmp_path, "--reload-seconds", "0.1") as running:
+        add_artifact(tmp_path / "repository", variant="stuck")
+        running.until_hanging()
+        assert post(running.server, 1).status_code == 200
+        running.server.process.send_signal(signal.SIGTERM)
+        assert running.server.process.wait(12) == 0  # the backend would wait for 20 s
+    assert "Traceback" not in running.server.log.read_text()
+
+
 def test_a_lifecycle_is_over_when_all_that_it_accepted_has_left() -> None:
     lifecycle = Lifecycle(drain_seconds=1000)
     assert lifecycle.enter()

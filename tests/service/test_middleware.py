@@ -2,9 +2,11 @@
 
 import logging
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 from fastapi.testclient import TestClient
 
 from service.app import create_app
@@ -87,6 +89,36 @@ def test_the_root_leads_to_the_documentation(client: TestClient) -> None:
     response = client.get("/", follow_redirects=False)
     assert response.headers["location"] == "/docs"
     assert client.get("/docs").status_code == 200
+
+
+def test_an_address_with_a_slash_too_many_leads_nowhere(client: TestClient) -> None:
+    """Where to would be the client's own say: the host of a redirect is the one that the request names."""
+    for path in ("/v1/models/", "/v2/"):
+        response = client.get(path, headers={"Host": "evil.example"}, follow_redirects=False)
+        assert response.status_code == 404
+        assert "location" not in response.headers
+
+
+def test_a_prober_is_answered_while_every_thread_of_the_pool_is_taken(client: TestClient) -> None:
+    async def take_all() -> None:
+        limiter = to_thread.current_default_thread_limiter()
+        for number in range(int(limiter.available_tokens)):
+            limiter.acquire_on_behalf_of_nowait(number)
+
+    async def give_back() -> None:
+        limiter = to_thread.current_default_thread_limiter()
+        for number in [borrower for borrower in limiter.statistics().borrowers if isinstance(borrower, int)]:
+            limiter.release_on_behalf_of(number)
+
+    assert client.portal is not None
+    client.portal.call(take_all)
+    with ThreadPoolExecutor(1) as pool:
+        paths = ("/health/ready", "/v2/health/ready", "/v2/models/colours@mean/ready")
+        answers = [pool.submit(client.get, path) for path in paths]
+        try:
+            assert [answer.result(timeout=5).status_code for answer in answers] == [200, 200, 200]
+        finally:
+            client.portal.call(give_back)
 
 
 def test_openapi_documents_the_three_bodies_and_the_problems(client: TestClient) -> None:

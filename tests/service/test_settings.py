@@ -91,3 +91,10 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1
+
+
+@pytest.mark.parametrize("name", ["batch_delay_ms", "reload_seconds", "rate_limit"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1"])
+def test_a_time_or_rate_that_never_ends_is_none(name: str, value: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings.model_validate({name: value})

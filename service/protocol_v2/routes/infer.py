@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from service.catalogue import Servable
-from service.errors import DeadlineError
 from service.inputs.body import read_body
 from service.inputs.preprocess import Tensor
 from service.protocol_v2.answering import answer, wanted_by
@@ -88,15 +87,11 @@ async def _asked(request: Request, serving: Serving, body: bytes, watch: Stopwat
 async def _answer(request: Request, serving: Serving, servable: Servable, asked: Asked, watch: Stopwatch) -> Response:
     settings = serving.settings
     wanted = wanted_by(asked.request)
-    limits = Limits(servable.largest_batch(settings.max_batch), settings.max_pixels)
+    limits = Limits(servable.largest_batch(settings.max_images), settings.max_pixels)
     rows = read_rows(asked, servable, limits)
-    with Caller(timeout_ms(asked.request) or settings.timeout_ms) as caller:
+    with Caller(timeout_ms(asked.request) or settings.timeout_ms, watch.elapsed() / 1000) as caller:
         caller.watch(request.receive)
-        try:
-            inferred = await _inferred(serving.engine, servable, rows, caller, watch)
-        except DeadlineError:
-            serving.latency.record_overdue(servable.key, watch.elapsed())
-            raise
+        inferred = await _inferred(serving.engine, servable, rows, caller, watch)
     key = servable.key
     names = {"model_name": request.path_params["name"], "model_version": str(key.version)}
     if asked.request.id:

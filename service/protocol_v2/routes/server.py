@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter, Request
 
-from service.errors import NotReadyError
 from service.protocol_v2.documents import Live, Readiness, ServerMetadata
 from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses
 from service.serving import Ready
@@ -27,7 +26,5 @@ async def live() -> Live:
 @router.get("/health/ready", summary="Whether every model is loaded, warm and well", responses=error_responses(503))
 async def ready(serving: Ready) -> Readiness:
     """200 from when all is warm until the server stops, but 503 while a backend is being restarted."""
-    down = serving.down()
-    if down:
-        raise NotReadyError(f"being restarted: {', '.join(sorted(str(servable.key) for servable in down))}")
+    serving.check()
     return Readiness(ready=True)

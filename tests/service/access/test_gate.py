@@ -15,7 +15,9 @@ from service.access.keyfile import line_of, new_key
 from service.access.rate import Limit
 from service.app import create_app
 from service.settings import Settings
+from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels
+from tests.service.scripted import fresh, picture
 
 PNG = encode(random_pixels())
 USER, ADMIN = new_key("alice"), new_key("root", admin=True)
@@ -56,6 +58,18 @@ def guarded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.mark.parametrize("path", OPEN)
 def test_health_and_documentation_need_no_key(guarded: TestClient, path: str) -> None:
     assert guarded.get(path, follow_redirects=False).status_code not in {401, 403}
+
+
+def test_a_prober_without_a_key_is_not_told_the_names_of_what_is_down(tmp_path: Path) -> None:
+    add_artifact(tmp_path / "repository", variant="secret")
+    with fresh() as scripted, TestClient(app_of(tmp_path / "repository", tmp_path, backend="scripted")) as client:
+        scripted.broken.add("secret")
+        assert client.post("/v1/classify", content=picture(1), headers=bearer(USER)).status_code == 503
+        for path in ("/health/ready", "/v2/health/ready"):
+            answer = client.get(path)
+            assert answer.status_code == 503
+            assert "being restarted: 1 versions" in answer.text
+            assert "secret" not in answer.text
 
 
 @pytest.mark.parametrize("path", CLOSED)

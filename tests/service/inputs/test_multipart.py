@@ -1,7 +1,9 @@
+import time
+
 import pytest
 
 from service.errors import InvalidBodyError
-from service.inputs.multipart import field_content
+from service.inputs.multipart import MOST_PARTS, field_content
 
 TYPE = "multipart/form-data; boundary=b"
 
@@ -19,3 +21,13 @@ def test_only_the_field_of_that_name_counts() -> None:
     assert field_content(body, TYPE, "images") == b"1"
     with pytest.raises(InvalidBodyError, match='found 0 fields "other"'):
         field_content(body, TYPE, "other")
+
+
+def test_more_fields_than_anyone_needs_are_refused_before_they_are_read() -> None:
+    part = b"--b\r\nA: b\r\n\r\n\r\n"
+    image = b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\n1\r\n--b--'
+    assert field_content(part * (MOST_PARTS - 1) + image, TYPE, "image") == b"1"
+    start = time.perf_counter()
+    with pytest.raises(InvalidBodyError, match="more than 1000 fields; send the image alone"):
+        field_content(part * 800_000 + image, TYPE, "image")
+    assert time.perf_counter() - start < 1  # all of them take 5 s

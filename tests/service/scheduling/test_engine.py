@@ -167,6 +167,38 @@ def test_who_has_left_holds_no_place_in_a_full_queue(play: Play, servable: Make,
     play(scene, max_queue=4)
 
 
+def test_who_has_left_before_the_queue_is_asked_is_told_why_and_not_that_it_is_full(
+    play: Play, servable: Make, scripted: Scripted
+) -> None:
+    async def scene(engine: Engine) -> None:
+        a = servable("a")
+        first = soon(engine, a, HANG)
+        await until(scripted.hanging)
+        second = soon(engine, a)
+        await until(lambda: engine.load(a).admitted == 1)
+        with Caller(1) as caller:
+            await asyncio.sleep(0.01)
+            with pytest.raises(DeadlineError):
+                await engine.infer(a, pixels(1)[None], caller, Stopwatch())
+        scripted.gate.set()
+        await asyncio.gather(first, second)
+
+    play(scene, max_queue=1)
+
+
+def test_time_that_was_waited_already_counts(play: Play) -> None:
+    async def scene(_engine: Engine) -> None:
+        for waited_ms in (MINUTE, MINUTE + 1):
+            with Caller(MINUTE, waited_ms) as caller:
+                assert isinstance(caller.refusal(), DeadlineError)
+        with Caller(MINUTE, MINUTE - 50) as caller:
+            assert caller.refusal() is None
+            with pytest.raises(DeadlineError, match="60000 ms"):
+                await asyncio.wait_for(caller.future(), 10)
+
+    play(scene)
+
+
 def test_a_full_waiting_room_for_decoding_refuses(play: Play, servable: Make) -> None:
     async def scene(engine: Engine) -> None:
         a = servable("a")

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +14,7 @@ from service.errors import BackendDownError
 from service.inputs.preprocess import Tensor
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred
+from service.telemetry.stopwatch import Stopwatch
 from tests.service.scheduling.asking import ask, soon, until
 from tests.service.scheduling.conftest import Play
 from tests.service.scripted import HANG, ScriptedBackend, pixels
@@ -157,6 +159,24 @@ def test_a_hot_variant_does_not_hold_up_the_decoding_of_others(
     played(scene, threads=1)
 
 
+def test_many_runs_that_hang_hold_up_the_end_no_longer_than_one(
+    played: Play, servable: Make, scripted: Scripted
+) -> None:
+    async def scene(engine: Engine) -> None:
+        a = servable("a")
+        tasks = []
+        for count in range(1, 7):
+            tasks.append(soon(engine, a, HANG))
+            await until(lambda count=count: len(scripted.batches) == count)  # type: ignore[misc]
+        start = time.monotonic()
+        engine.close()
+        assert time.monotonic() - start < 3  # a second for each would be 6
+        for task in tasks:
+            task.cancel()
+
+    played(scene, threads=6)
+
+
 @pytest.mark.usefixtures("caplog")
 def test_two_runs_that_hang_in_one_backend_are_one_outage(played: Play, servable: Make, scripted: Scripted) -> None:
     async def scene(engine: Engine) -> None:
@@ -214,3 +234,30 @@ def test_the_answers_are_those_of_their_images_however_many_threads_there_are(pl
         np.testing.assert_array_equal([answer.logits[0, 0] for answer in answers], range(200))
 
     played(scene, threads=4)
+
+
+@pytest.mark.usefixtures("caplog")
+def test_a_batch_that_was_taken_when_its_backend_is_given_up_is_answered(
+    played: Play, servable: Make, scripted: Scripted
+) -> None:
+    taken, given_up = threading.Event(), threading.Event()
+    readings = iter(range(100))
+
+    def clock() -> int:
+        if next(readings) == 1:  # the lap between what is taken and its run
+            taken.set()
+            assert given_up.wait(10)
+        return time.perf_counter_ns()
+
+    async def scene(engine: Engine) -> None:
+        a = servable("a")
+        hanging = soon(engine, a, HANG)
+        await until(scripted.hanging)
+        late = asyncio.create_task(ask(engine, a, 5, watch=Stopwatch(clock)))
+        await until(taken)
+        with pytest.raises(BackendDownError):
+            await hanging
+        given_up.set()
+        assert (await late).logits[0, 0] == 5
+
+    played(scene, threads=2, backend_timeout_ms=300)

@@ -84,3 +84,11 @@ def test_a_real_gpu_is_read() -> None:
     used, total = samples["posbake_gpu_memory_used_bytes"], samples["posbake_gpu_memory_total_bytes"]
     assert used.labels["gpu"].startswith(("GPU-", "MIG-"))
     assert 0 <= used.value <= total.value
+
+
+def test_a_driver_that_is_gone_leaves_the_other_metrics_alone() -> None:
+    class Gone(Nvml):
+        def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+            raise NvmlError("GPU is lost")
+
+    assert [family.samples for family in GpuReader(Gone()).families()] == [[], [], []]

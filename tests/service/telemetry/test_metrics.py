@@ -133,6 +133,8 @@ def test_refusals_are_counted_by_reason_and_no_name_of_a_client_becomes_a_label(
             client.post(f"/v1/classify?model={invented}", content=picture(1))
             client.post(f"/v1/classify?variant={invented}", content=picture(1))
             client.post(f"/v1/{invented}", content=picture(1))
+            client.post(f"/v2/models/{invented}/infer", content=picture(1))
+            client.get(f"/v2/models/{invented}")
         client.get("/v1/classify")
         samples = scrape(client)
     nobody = {"model": "", "variant": "", "version": ""}
@@ -141,14 +143,14 @@ def test_refusals_are_counted_by_reason_and_no_name_of_a_client_becomes_a_label(
         of("a", reason="too-many-pixels"): 1,
         of("a", reason="body-too-large"): 1,
         of("b", reason="deadline-passed"): 1,
-        frozenset({**nobody, "reason": "unknown-name"}.items()): 6,
+        frozenset({**nobody, "reason": "unknown-name"}.items()): 9,
         frozenset({**nobody, "reason": "method-not-allowed"}.items()): 1,
     }
     assert samples["posbake_decode_failures_total"] == {
         frozenset({("reason", "not-an-image")}): 3,
         frozenset({("reason", "too-many-pixels")}): 1,
     }
-    assert sum(samples["posbake_requests_total"].values()) == 13
+    assert sum(samples["posbake_requests_total"].values()) == 16
 
 
 def test_a_full_queue_is_a_reason(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:

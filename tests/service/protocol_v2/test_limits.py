@@ -1,0 +1,97 @@
+"""Limits and deadlines of the protocol's requests, with a backend that hangs on request."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.protocol_v2.asking import LARGE
+from service.scheduling.caller import Caller
+from service.settings import Settings
+from tests.service.artifacts import add_artifact
+from tests.service.scripted import HANG, ScriptedBackend, fresh, pixels
+
+PATH = "/v2/models/colours@mean"
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Iterator[type[ScriptedBackend]]:
+    add_artifact(tmp_path)
+    with fresh() as backend:
+        yield backend
+
+
+def client_of(path: Path, **settings: object) -> TestClient:
+    made = Settings.model_validate({"repository": path, "backend": "scripted", "threads": 1, **settings})
+    return TestClient(create_app(made))
+
+
+def infer(client: TestClient, *reds: int, padding: int = 0, **parameters: object) -> httpx2.Response:
+    data = [pixels(red).tolist() for red in reds]
+    image: dict[str, Any] = {"name": "image", "shape": [len(reds), 8, 6, 3], "datatype": "UINT8", "data": data}
+    return client.post(
+        f"{PATH}/infer", content=json.dumps({"parameters": parameters, "inputs": [image]}) + " " * padding
+    )
+
+
+def test_a_deadline_that_passes_counts_once_among_the_latencies(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
+    with client_of(tmp_path) as client:
+        for _ in range(19):
+            assert infer(client, 1).status_code == 200
+        assert infer(client, HANG, timeout=300_000).status_code == 504
+        serving = client.app.state.serving  # type: ignore[attr-defined]
+        assert serving.latency.recent_p95(serving.catalogue.find().key) < 295  # that of 19 in 20
+        scripted.gate.set()
+        assert infer(client, 1).status_code == 200
+        assert infer(client, HANG).status_code == 200
+
+
+def test_a_request_of_more_images_than_may_wait_is_told_so_and_not_to_come_again(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
+    with client_of(tmp_path, max_queue=2) as client:
+        assert client.get(f"{PATH}/config").json()["max_batch_size"] == 2
+        assert infer(client, 1, 2).status_code == 200
+        refused = infer(client, 1, 2, 3)
+        assert (refused.status_code, refused.headers.get("Retry-After")) == (400, None)
+        assert "takes 1 to 2" in refused.json()["error"]
+    assert scripted.batches[-1] == ("mean", [1, 2])
+
+
+def test_a_timeout_counts_from_when_the_body_is_there_however_long_that_waits_to_be_read(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
+    decoding, go_on = threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        decoding.set()
+        assert go_on.wait(10)
+
+    with client_of(tmp_path) as client, ThreadPoolExecutor(2) as pool:
+        engine = client.app.state.serving.engine  # type: ignore[attr-defined]
+
+        async def offload() -> None:
+            with Caller(20_000) as caller:
+                await engine.offload(occupy, caller)
+
+        assert client.portal is not None
+        occupied = pool.submit(client.portal.call, offload)
+        assert decoding.wait(10)
+        asked = pool.submit(infer, client, 7, padding=LARGE, timeout=200_000)
+        time.sleep(0.4)
+        go_on.set()
+        answer = asked.result()
+        occupied.result()
+    assert answer.status_code == 504
+    assert "no answer within the 200 ms allowed" in answer.json()["error"]
+    assert ("mean", [7]) not in scripted.batches
