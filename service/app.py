@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None, catalogue: Catalogue | None = N
         lifespan=lifespan_of(settings, metrics, generations, catalogue),
         docs_url=None,  # install_access adds one that says what it may load
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # TraceMiddleware and /metrics say more
         redirect_slashes=False,  # a redirect would lead to whatever host the request names
     )
     app.state.serving = None

@@ -180,20 +180,29 @@ class Workers:
             self._settle(left)
         if not jobs:
             return
+        crashed = False
         try:
-            self._dispatch(seat, lane, backend, jobs)
+            crashed = self._dispatch(seat, lane, backend, jobs)
         except AbandonedError:
             raise
         except Exception as error:
             logger.exception("%d requests to %s failed by our own mistake", len(jobs), lane.servable.key)
             for job in jobs:  # without this thread nothing would be answered any more
                 job.outcome = error
-            self._settle(jobs)
         with self.lock:
             lane.running -= sum(job.size for job in jobs)
             seat.jobs = ()
+        if crashed:
+            self._take_out(lane, backend, jobs)
+        else:
+            self._settle(jobs)  # last: the event loop would wait for this thread to let go of Python's lock
 
-    def _dispatch(self, seat: Seat, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> None:
+    def _dispatch(self, seat: Seat, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> bool:
+        """Give the jobs their outcome, and return whether the backend turned out to be broken.
+
+        Raises:
+            AbandonedError: it hung; the watchdog has answered the jobs.
+        """
         for job in jobs:
             job.watch.lap("queue")
         manifest = lane.servable.manifest
@@ -220,10 +229,7 @@ class Workers:
             lane.rate.record(images, jobs[0].enqueued, now)
             if not crashed:
                 lane.failures = 0
-        if crashed:
-            self._take_out(lane, backend, jobs)
-        else:
-            self._settle(jobs)
+        return crashed
 
     def _leaves_cores_idle(self) -> bool:
         """Whether everything there is to do, the caller's run among it, is less than one thing a core."""
