@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,10 +62,14 @@ def make_images(folder: Path) -> None:
     """Write 0.jpg, 1.jpg, …: blurred noise with some grain, which compresses about as photographs do."""
     rng = np.random.default_rng(0)
     for place in range(IMAGES):
-        blobs = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).resize(SIZE, Image.Resampling.BICUBIC)
-        grain = rng.integers(-12, 13, (SIZE[1], SIZE[0], 1))
-        pixels = np.asarray(blobs).astype(np.int64) + grain
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{place}.jpg", quality=80)
+        Image.fromarray(blurred_noise(rng, SIZE)).save(folder / f"{place}.jpg", quality=80)
+
+
+def blurred_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return an image of this (width, height), uint8 [height, width, 3]."""
+    blobs = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    grain = rng.integers(-12, 13, (size[1], size[0], 1))
+    return (np.asarray(blobs).astype(np.int64) + grain).clip(0, 255).astype(np.uint8)
 
 
 def export(network: Network, folder: Path, kinds: Sequence[str]) -> Path:

@@ -10,7 +10,8 @@ from artifact import read_artifact
 from benchmarks.serving_inputs import IMAGES, ROOT
 from service.backends.onnx_runtime import OnnxRuntimeBackend
 from service.inputs.images import decode
-from service.inputs.preprocess import preprocess
+from service.inputs.preprocess import Reading, preprocess
+from service.inputs.resizers import find_resizer
 from service.ranking import rank
 from service.scheduling.cores import available_cores
 from service.schemas import Prediction
@@ -32,9 +33,10 @@ def classifier(path: Path) -> Callable[[bytes], list[Prediction]]:
     """Return the service's stages with an artifact, one after the other on one thread: decode, resize, run and rank."""
     artifact = read_artifact(path)
     backend = OnnxRuntimeBackend(artifact, "cpu", 1)
+    reading = Reading(MAX_PIXELS, find_resizer("auto"))
 
     def classify(data: bytes) -> list[Prediction]:
-        pixels = preprocess(decode(data, MAX_PIXELS), artifact.manifest, MAX_PIXELS)
+        pixels = preprocess(decode(data, MAX_PIXELS), artifact.manifest, reading)
         return rank(backend.run(pixels)[0], artifact.labels, 5)
 
     return classify

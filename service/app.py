@@ -9,6 +9,8 @@ from fastapi.responses import RedirectResponse
 from service.access.install import install_access, install_log_context
 from service.catalogue import Catalogue
 from service.handlers import install_handlers
+from service.inputs.preprocess import Reading
+from service.inputs.resizers import find_resizer
 from service.lifecycle import Lifecycle
 from service.lifespan import PlainStartupFailure, lifespan_of
 from service.middleware import RequestMiddleware
@@ -25,14 +27,18 @@ def create_app(settings: Settings | None = None, catalogue: Catalogue | None = N
     Args:
         settings: None reads the environment.
         catalogue: loaded already, from the same settings; the app closes it when it stops.
+
+    Raises:
+        StartupError: what the settings ask for cannot be had.
     """
     settings = settings if settings is not None else Settings()
     metrics, generations = Metrics(), Generations()
+    reading = Reading(settings.max_pixels, find_resizer(settings.resizer))
     app = FastAPI(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",
         version=version("posbake"),
-        lifespan=lifespan_of(settings, metrics, generations, catalogue),
+        lifespan=lifespan_of(settings, reading, metrics, generations, catalogue),
         docs_url=None,  # install_access adds one that says what it may load
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # TraceMiddleware and /metrics say more

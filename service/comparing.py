@@ -9,7 +9,7 @@ from service.catalogue import Servable
 from service.errors import ClientGoneError, ProblemError
 from service.inputs.forms import Extract
 from service.inputs.images import decode
-from service.inputs.preprocess import Tensor, preprocess
+from service.inputs.preprocess import Reading, Tensor, preprocess
 from service.ranking import rank
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
@@ -42,7 +42,7 @@ async def run_all(
     servables: Sequence[Servable],
     body: bytes,
     extract: Extract,
-    max_pixels: int,
+    reading: Reading,
     top_k: int,
     caller: Caller,
     watch: Stopwatch,
@@ -56,7 +56,7 @@ async def run_all(
         servables: at least one.
         body: of the request.
         extract: takes the image file out of it.
-        max_pixels: as `decode` and `preprocess` have it.
+        reading: as `preprocess` has it.
         top_k: how many classes each names.
         caller: work is dropped that it no longer waits for.
         watch: started when the body was there; each variant goes on from its laps.
@@ -67,7 +67,7 @@ async def run_all(
         DeadlineError: the caller's time was over before the image was decoded.
         ClientGoneError: the caller has left.
     """
-    prepared = await engine.offload(lambda: _prepare(servables, body, extract, max_pixels, watch), caller)
+    prepared = await engine.offload(lambda: _prepare(servables, body, extract, reading, watch), caller)
 
     async def run(servable: Servable) -> Outcome:
         tensor, laps = prepared[_way(servable)]
@@ -110,11 +110,11 @@ def _way(servable: Servable) -> _Way:
 
 
 def _prepare(
-    servables: Sequence[Servable], body: bytes, extract: Extract, max_pixels: int, watch: Stopwatch
+    servables: Sequence[Servable], body: bytes, extract: Extract, reading: Reading, watch: Stopwatch
 ) -> dict[_Way, tuple[Tensor | ProblemError, Stopwatch]]:
     """Return a tensor [1, …] for each way of preparing, and its laps; on a decoding thread."""
     watch.lap("queue")
-    image = decode(extract(body), max_pixels)
+    image = decode(extract(body), reading.max_pixels)
     watch.lap("decode")
     prepared: dict[_Way, tuple[Tensor | ProblemError, Stopwatch]] = {}
     for servable in servables:
@@ -124,7 +124,7 @@ def _prepare(
         laps = watch.fork()
         laps.lap("queue")  # while the image was prepared in other ways
         try:
-            tensor: Tensor | ProblemError = preprocess(image, servable.manifest, max_pixels)
+            tensor: Tensor | ProblemError = preprocess(image, servable.manifest, reading)
         except ProblemError as error:
             tensor = error
         laps.lap("preprocess")

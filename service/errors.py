@@ -56,6 +56,10 @@ class TracingUnavailableError(StartupError):
     """The environment names a collector of traces, but what sends them is not installed."""
 
 
+class ResizerUnavailableError(StartupError):
+    """There is no such resizer, or it is not installed."""
+
+
 class AddressError(StartupError):
     """The host and port cannot be bound."""
 

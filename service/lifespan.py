@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.catalogue import Catalogue
 from service.errors import StartupError
 from service.inputs.images import pillow_pixel_limit
+from service.inputs.preprocess import Reading
 from service.loading import load_catalogue
 from service.reloading.generations import Generations
 from service.reloading.reloader import Reloader
@@ -24,12 +25,13 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def lifespan_of(
-    settings: Settings, metrics: Metrics, generations: Generations, catalogue: Catalogue | None
+    settings: Settings, reading: Reading, metrics: Metrics, generations: Generations, catalogue: Catalogue | None
 ) -> Lifespan:
     """Return what fills `app.state.serving` and `app.state.reloader` at the start, and closes them at the end.
 
     Args:
         settings: of the app.
+        reading: how images are read.
         metrics: of the app.
         generations: of the app.
         catalogue: already loaded; None loads it at the start. Closed at the end either way.
@@ -44,7 +46,7 @@ def lifespan_of(
         try:
             with pillow_pixel_limit(settings.max_pixels):
                 engine = Engine(settings, on_cores=any(found.backend.on_cores for found in loaded.servables()))
-                app.state.serving = Serving(settings, loaded, engine, metrics.latency, metrics)
+                app.state.serving = Serving(settings, loaded, engine, metrics.latency, metrics, reading)
                 reloader = app.state.reloader = Reloader(settings, app.state, generations)
                 reloader.start()
                 try:

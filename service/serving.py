@@ -8,6 +8,7 @@ from starlette.datastructures import State
 
 from service.catalogue import Catalogue, Servable
 from service.errors import NotReadyError
+from service.inputs.preprocess import Reading
 from service.scheduling.engine import Engine
 from service.settings import Settings
 from service.telemetry.latency import LatencyRecorder
@@ -23,6 +24,7 @@ class Serving:
     engine: Engine
     latency: LatencyRecorder
     metrics: Metrics
+    reading: Reading
 
     def down(self) -> list[Servable]:
         """Return what is served but being restarted. What it replaced may be down too, and is of no concern."""

@@ -1,8 +1,11 @@
 """From an RGB image to the network's input, as the manifest says.
 
-Sizes round as torchvision.transforms does, and Pillow resizes antialiased, so a network sees what it was trained on.
+Sizes round as torchvision.transforms does, and resizing is antialiased by Pillow's filters, so a network sees what it
+was trained on.
 Shapes: H, W of the manifest's input.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +13,7 @@ from PIL import Image
 
 from artifact import Manifest, Preprocess
 from service.errors import TooManyPixelsError
-from service.inputs.resizing import resize_and_crop
+from service.inputs.resizers import Resize
 
 Tensor = NDArray[np.uint8] | NDArray[np.float32]
 
@@ -22,16 +25,30 @@ RESAMPLING = {
 }
 
 
-def preprocess(image: Image.Image, manifest: Manifest, max_pixels: int) -> Tensor:
+@dataclass(frozen=True)
+class Reading:
+    """How images are read, whatever the network.
+
+    Attributes:
+        max_pixels: most that an image may have, as sent and after resizing.
+        resize: what resizes it.
+    """
+
+    max_pixels: int
+    resize: Resize
+
+
+def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tensor:
     """Return uint8 [1, H, W, 3] as decoded, or float32 [1, 3, H, W] normalised, whichever the input takes.
 
     Raises:
-        TooManyPixelsError: the image is so long and thin that its shorter side cannot be resized within `max_pixels`.
+        TooManyPixelsError: the image is so long and thin that its shorter side cannot be resized within the pixels
+            allowed.
     """
     steps = manifest.preprocess
     crop = None if steps.crop is None else (steps.crop[1], steps.crop[0])
-    size = _resized(image, steps, max_pixels)
-    pixels = resize_and_crop(image, size, crop, RESAMPLING[steps.interpolation])[np.newaxis]
+    size = _resized(image, steps, reading.max_pixels)
+    pixels = reading.resize(image, size, crop, RESAMPLING[steps.interpolation])[np.newaxis]
     if manifest.input.dtype == "uint8":
         return pixels
     scaled = pixels.astype(np.float32) / np.float32(255)

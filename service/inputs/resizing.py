@@ -28,8 +28,7 @@ def resize_and_crop(
     """
     if crop is None or crop == size:
         return np.asarray(image if image.size == size else image.resize(size, resampling))
-    left, top = (round((whole - part) / 2.0) for whole, part in zip(size, crop, strict=True))
-    right, bottom = left + crop[0], top + crop[1]
+    left, top, right, bottom = box_of(size, crop)
     one_pass = resampling is Image.Resampling.NEAREST or image.size == size
     if one_pass or image.height > image.width:
         whole = image if image.size == size else image.resize(size, resampling)
@@ -40,3 +39,10 @@ def resize_and_crop(
     columns = image.resize((end - start, image.height), resampling, box)
     columns = columns.crop((left - start, 0, right - start, image.height))
     return np.asarray(columns.resize((crop[0], size[1]), resampling))[top:bottom]
+
+
+def box_of(size: tuple[int, int], crop: tuple[int, int] | None) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the centre as torchvision cuts it out; None cuts nothing off."""
+    width, height = size if crop is None else crop
+    left, top = round((size[0] - width) / 2.0), round((size[1] - height) / 2.0)
+    return left, top, left + width, top + height

@@ -55,7 +55,7 @@ def _files(files: Sequence[bytes], extract: Callable[[bytes], bytes], servable: 
         rows = []
         for index, file in enumerate(files):
             try:
-                rows.append(prepare(servable, file, extract, limits.pixels, watch))
+                rows.append(prepare(servable, file, extract, limits.reading, watch))
             except (NotAnImageError, TooManyPixelsError) as error:
                 raise type(error)(f"element {index} of {IMAGE_BYTES!r}: {error.detail}", **error.members) from error
         return rows[0] if len(rows) == 1 else cast(Tensor, np.concatenate(rows))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from artifact import Manifest
-from service.inputs.preprocess import Tensor
+from service.inputs.preprocess import Reading, Tensor
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.errors import ProtocolError
 from service.telemetry.stopwatch import Stopwatch
@@ -12,10 +12,10 @@ from service.telemetry.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one request: images, and pixels of each."""
+    """Of one request: how many images, and how each is read."""
 
     images: int
-    pixels: int
+    reading: Reading
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
         watch = Stopwatch()
         request.state.watches = [(servable.key, watch)]
         caller.watch(request.receive)
-        source = partial(prepare, servable, body, extract, settings.max_pixels, watch)
+        source = partial(prepare, servable, body, extract, serving.reading, watch)
         inferred = await serving.engine.infer(servable, source, caller, watch)
     predictions = rank(inferred.logits[0], servable.artifact.labels, query.top_k)
     watch.lap("postprocess")

@@ -62,9 +62,7 @@ async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> 
         body = await read_body(request, settings.max_body_bytes)
         watch = Stopwatch()
         caller.watch(request.receive)
-        outcomes = await run_all(
-            serving.engine, servables, body, extract, settings.max_pixels, query.top_k, caller, watch
-        )
+        outcomes = await run_all(serving.engine, servables, body, extract, serving.reading, query.top_k, caller, watch)
     request.state.watches = [(outcome.servable.key, outcome.watch) for outcome in outcomes]
     answered = [_answered(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Answer)]
     failed = [

@@ -8,6 +8,8 @@ from artifact import read_artifact
 from service.backends.restartable import Restartable
 from service.catalogue import Servable
 from service.classifying import prepare
+from service.inputs.preprocess import Reading
+from service.inputs.resizing import resize_and_crop
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.artifacts import add_artifact
 from tests.service.counting import CountingBackend
@@ -38,7 +40,7 @@ def test_unpacking_is_decode_and_what_passed_before_is_nobodys(tmp_path: Path) -
         return body
 
     watch = Stopwatch(clock)
-    tensor = prepare(servable, encode(PIXELS), extract, 1000, watch)
+    tensor = prepare(servable, encode(PIXELS), extract, Reading(1000, resize_and_crop), watch)
     np.testing.assert_array_equal(tensor, PIXELS[None])
     stages = {"decode": 6000, "preprocess": 1000, "queue": 0, "inference": 0, "postprocess": 0}
     assert watch.laps() == {**stages, "total": 7000}

@@ -172,7 +172,7 @@ def test_the_form_is_opened_once_however_many_variants_there_are(client: TestCli
     async def scene() -> int:
         with Caller(10_000) as caller:
             servables = serving.catalogue.servables()
-            return len(await run_all(serving.engine, servables, PNG, extract, 10**6, 1, caller, Stopwatch()))
+            return len(await run_all(serving.engine, servables, PNG, extract, serving.reading, 1, caller, Stopwatch()))
 
     assert client.portal is not None
     assert client.portal.call(scene) == 7

@@ -146,6 +146,7 @@ def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> Non
         (["--host", "no.such.host.invalid"], 1, "cannot listen on no.such.host.invalid"),
         (["--backend", "openvino"], 1, "backend 'openvino' is unknown"),
         (["--device", "npu"], 1, "device 'npu' is unknown"),
+        (["--resizer", "gpu"], 1, "resizer 'gpu' is unknown"),
         (["--default-model", "birds"], 1, "default model 'birds' is unknown; known: colours"),
         (["--port", "x"], 2, "--port or POSBAKE_PORT is 'x'"),
         (["--port", "65536"], 2, "less than or equal to 65535"),

@@ -19,6 +19,7 @@ VALUES = {
     "default_model": "digits",
     "max_body_bytes": "77",
     "max_pixels": "88",
+    "resizer": "pillow",
     "threads": "9",
     "max_batch": "3",
     "batch_delay_ms": "1.5",

@@ -87,7 +87,7 @@ async def _asked(request: Request, serving: Serving, body: bytes, watch: Stopwat
 async def _answer(request: Request, serving: Serving, servable: Servable, asked: Asked, watch: Stopwatch) -> Response:
     settings = serving.settings
     wanted = wanted_by(asked.request)
-    limits = Limits(servable.largest_batch(settings.max_images), settings.max_pixels)
+    limits = Limits(servable.largest_batch(settings.max_images), serving.reading)
     rows = read_rows(asked, servable, limits)
     with Caller(timeout_ms(asked.request) or settings.timeout_ms, watch.elapsed() / 1000) as caller:
         caller.watch(request.receive)

@@ -11,7 +11,8 @@ from artifact import Manifest, Preprocess
 from export.errors import ExportError
 from export.precision.calibration import LARGEST, SMALLEST, load_calibration, prepare, read_rgb
 from service.inputs.images import decode
-from service.inputs.preprocess import preprocess
+from service.inputs.preprocess import Reading, preprocess
+from service.inputs.resizing import resize_and_crop
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels, truncated_jpeg
 
@@ -61,7 +62,7 @@ def test_images_are_prepared_exactly_as_the_service_prepares_them(
     for name, data in KINDS.items():
         file = tmp_path / name
         file.write_bytes(data)
-        served = preprocess(decode(data, MANY_PIXELS), manifest, MANY_PIXELS)
+        served = preprocess(decode(data, MANY_PIXELS), manifest, Reading(MANY_PIXELS, resize_and_crop))
         np.testing.assert_array_equal(prepare(read_rgb(file), chosen), served[0], err_msg=name)
         assert served.shape == (1, 8, 6, 3)
 

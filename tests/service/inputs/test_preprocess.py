@@ -12,11 +12,12 @@ from torchvision.transforms import InterpolationMode
 
 from artifact import Manifest
 from service.errors import TooManyPixelsError
-from service.inputs.preprocess import preprocess
+from service.inputs.preprocess import Reading, preprocess
+from service.inputs.resizing import resize_and_crop
 from tests.service.artifacts import MEAN, STD, add_artifact
 from tests.service.pictures import random_pixels
 
-LIMIT = 50_000_000
+READING = Reading(50_000_000, resize_and_crop)
 SIZES = [(8, 6), (6, 8), (31, 17), (100, 33), (33, 100), (7, 500), (1, 3)]
 MODES = {
     "nearest": InterpolationMode.NEAREST,
@@ -46,7 +47,9 @@ def test_pixels_are_those_of_torchvision(
     if crop is not None:
         steps.append(transforms.CenterCrop(crop))
     expected = np.asarray(transforms.Compose(steps)(image))
-    found = preprocess(image, manifest(tmp_path, "uint8", resize=resize, crop=crop, interpolation=interpolation), LIMIT)
+    found = preprocess(
+        image, manifest(tmp_path, "uint8", resize=resize, crop=crop, interpolation=interpolation), READING
+    )
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected[np.newaxis])
 
@@ -61,7 +64,7 @@ def test_normalised_pixels_are_those_of_torchvision(tmp_path: Path) -> None:
         ]
     )
     expected: torch.Tensor = network(image)
-    found = preprocess(image, manifest(tmp_path, "float32"), LIMIT)
+    found = preprocess(image, manifest(tmp_path, "float32"), READING)
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, expected.numpy()[np.newaxis])
@@ -69,12 +72,12 @@ def test_normalised_pixels_are_those_of_torchvision(tmp_path: Path) -> None:
 
 def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path: Path) -> None:
     pixels = random_pixels(8, 6)
-    np.testing.assert_array_equal(preprocess(Image.fromarray(pixels), manifest(tmp_path, "uint8"), LIMIT)[0], pixels)
+    np.testing.assert_array_equal(preprocess(Image.fromarray(pixels), manifest(tmp_path, "uint8"), READING)[0], pixels)
 
 
 def test_a_picture_too_thin_to_resize_within_the_limit_is_refused(tmp_path: Path) -> None:
     thin = manifest(tmp_path, "uint8", resize=224, crop=(224, 224))
     with pytest.raises(TooManyPixelsError, match="1×40000 pixels become 224×8960000"):
-        preprocess(Image.new("RGB", (1, 40_000)), thin, LIMIT)
+        preprocess(Image.new("RGB", (1, 40_000)), thin, READING)
     with pytest.raises(TooManyPixelsError, match="40000×1 pixels become 224×8960000"):
-        preprocess(Image.new("RGB", (40_000, 1)), thin, LIMIT)
+        preprocess(Image.new("RGB", (40_000, 1)), thin, READING)

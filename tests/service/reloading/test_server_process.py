@@ -249,8 +249,9 @@ def test_the_memory_of_what_was_replaced_is_given_back(tmp_path: Path) -> None:
     with server_of(heavy.repository, tmp_path / "server", "--max-batch", "1") as server:
         early = replace(2)
         late = replace(4)
-        # Four that stay would be 64 MiB more; the measured growth is below 5.
-        assert late - early < heavy.megabytes
+        # Four that stay would be 128 MiB more, for there are two sessions of each. One more or less was measured,
+        # 16 MiB, as the allocator has it.
+        assert late - early < 2 * heavy.megabytes
         for version in (2, 3):
             heavy.put(version, content=next(contents))
         until(lambda: versions(server) == [1, 2, 3])
