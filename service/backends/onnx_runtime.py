@@ -7,7 +7,7 @@ Threads: ONNX Runtime's global pool, one for all sessions, cannot be told from P
 CPU time an image instead of 3.2). So every session has a pool of its own that sleeps when idle. How many threads a run
 takes is a session's, not a run's: on the CPU there are two sessions, one of all threads for when cores are idle, and
 one of the calling thread alone. Measured with Swin-T on 2 cores: two runs at a time answer 1.07 times as much on the
-latter as on the former (benchmarks/README.md); the weights are in memory twice.
+latter as on the former (benchmarks/runs.py); the weights are in memory twice.
 """
 
 import numpy as np
