@@ -2,8 +2,8 @@
 
 Where networks run on the CPU's cores, a thread a core does both in turn, so that an image goes on to the network while
 it is in the core's cache. Runs are side by side, each on one core, as long as there is something to do for every core;
-a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.09 times the images a second of runs
-one at a time on all cores, of single images or of batches (benchmarks/runs.py).
+a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.09 times the images a second of
+runs one at a time on all cores, of single images or of batches (benchmarks/runs.py).
 
 Where they run on a device, one thread gives it a batch as soon as it is free, and the others decode.
 """
