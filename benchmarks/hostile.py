@@ -1,0 +1,170 @@
+"""`python -m benchmarks.hostile`: hostile requests on every route of a real service, and what it was like for others.
+
+Every request has a connection of its own; the bodies that expand, or take long to decode, are sent at even intervals
+between the others. A prober asks `/health/live` meanwhile: its longest answer bounds how long the event loop was
+blocked. Memory at the end is compared with memory after the first tenth of the requests.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.hostile_requests import Hostile, bombs, hostile
+from benchmarks.service_process import Service, served
+from examples.digits.train import machine
+
+PATIENCE = 60.0
+"""Seconds without an answer or the end of the connection that count as a hang."""
+MIB = 2**20
+
+
+@dataclass
+class Outcome:
+    """What came of the requests of one kind."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    unanswered: int = 0
+    faults: int = 0
+    hangs: int = 0
+    slowest: float = 0.0
+
+
+def main() -> int:
+    """Print the tables; the status is 1 if the server failed, hung or did not survive."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
+    parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--bombs", type=int, default=5, help="how often each of the expanding bodies is sent")
+    parser.add_argument("--first", type=int, default=0, help="number of the first request: others are sent")
+    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: what `make demo` exports")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, served(options.repository, Path(name) / "log") as service:
+        os.nice(10)  # what is measured is the server, not what else the cores are given to
+        prober = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "benchmarks.probe", str(service.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        began = time.monotonic()
+        load = Load(service, options.clients)
+        warm = asyncio.run(load.run(options.first, options.requests, options.bombs))
+        seconds = time.monotonic() - began
+        probed = json.loads(prober.communicate()[0])
+        time.sleep(2)
+        print(f"{datetime.now(UTC).date()}, {machine()}, {options.clients} clients, {seconds:.0f} s\n")
+        failed = report(load.outcomes, warm, service, probed)
+    return int(failed)
+
+
+class Load:
+    """Sends requests, and counts what comes of them.
+
+    Args:
+        service: what they are sent to.
+        clients: how many connections there are at a time.
+    """
+
+    def __init__(self, service: Service, clients: int) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.resets = 0
+        self._service = service
+        self._clients = clients
+
+    async def run(self, first: int, count: int, repeats: int) -> tuple[int, int, int]:
+        """Send `count` requests; return memory in bytes, descriptors and threads after a tenth of them."""
+        heavy = bombs() * repeats
+        every = max(1, count // max(1, len(heavy)))
+        room = asyncio.Semaphore(self._clients)
+        before = (self._service.resident, self._service.descriptors, self._service.threads)
+        pending: set[asyncio.Task[None]] = set()
+
+        async def send(request: Hostile) -> None:
+            try:
+                await self._send(request)
+            finally:
+                room.release()
+
+        for number in range(count):
+            if number == count // 10:
+                before = (self._service.resident, self._service.descriptors, self._service.threads)
+            due = [hostile(first + number)]
+            if number % every == 0 and heavy:
+                due.append(heavy.pop())
+            for request in due:
+                await room.acquire()
+                task = asyncio.create_task(send(request))
+                pending.add(task)
+                task.add_done_callback(pending.discard)
+        await asyncio.gather(*pending)
+        return before
+
+    async def _send(self, request: Hostile) -> None:
+        outcome = self.outcomes.setdefault(request.kind, Outcome())
+        began = time.monotonic()
+        try:
+            status = await asyncio.wait_for(self._answer(request), PATIENCE)
+        except TimeoutError:
+            outcome.hangs += 1
+            return
+        outcome.slowest = max(outcome.slowest, time.monotonic() - began)
+        if status is None:
+            outcome.unanswered += 1
+            return
+        outcome.statuses[status] += 1
+        expected = status in {429, 503} or (status == 504 and request.may_be_late) or status == 501
+        outcome.faults += status >= 500 and not expected
+
+    async def _answer(self, request: Hostile) -> int | None:
+        """Return the status of the first answer, or None if the connection ended without one."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._service.port)
+        head = bytearray()
+        try:
+            writer.write(request.data)
+            if request.half_close:
+                writer.write_eof()
+            while chunk := await reader.read(65536):
+                head += chunk[: 12 - len(head)]
+        except OSError:
+            self.resets += 1  # what was answered before the reset counts
+        finally:
+            writer.close()
+        return int(head[9:12]) if head.startswith(b"HTTP/1.1 ") and head[9:12].isdigit() else None
+
+
+def report(
+    outcomes: dict[str, Outcome], warm: tuple[int, int, int], service: Service, probed: dict[str, float]
+) -> bool:
+    """Print what came of each kind and what the process holds; return whether anything failed."""
+    print("| kind | requests | answers by status | no answer | faults (5xx) | hangs | slowest, s |")
+    print("| --- | ---: | --- | ---: | ---: | ---: | ---: |")
+    for kind, outcome in outcomes.items():
+        count = sum(outcome.statuses.values()) + outcome.unanswered + outcome.hangs
+        statuses = ", ".join(f"{number} × {status}" for status, number in sorted(outcome.statuses.items()))
+        row = (
+            f"{count} | {statuses} | {outcome.unanswered} | {outcome.faults} | {outcome.hangs} | {outcome.slowest:.1f}"
+        )
+        print(f"| {kind} | {row} |")
+    alive = service.process.poll() is None
+    print("\n| process | after a tenth | at the end |\n| --- | ---: | ---: |")
+    if alive:
+        resident = f"{service.resident / MIB:.0f} ({service.resident / warm[0]:.2f}×)"
+        print(f"| resident, MiB | {warm[0] / MIB:.0f} | {resident} |")
+        print(f"| descriptors | {warm[1]} | {service.descriptors} |\n| threads | {warm[2]} | {service.threads} |")
+    print(f"| tracebacks in the log | | {service.tracebacks()} |")
+    print(
+        f"\n`/health/live` meanwhile, {probed['count']:.0f} times: p50 {probed['p50']} ms, p99 {probed['p99']} ms, "
+        f"p99.9 {probed['p999']} ms, longest {probed['max']} ms, failed {probed['failed']:.0f}"
+    )
+    faults = sum(outcome.faults + outcome.hangs for outcome in outcomes.values())
+    return bool(faults or not alive or service.tracebacks())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
