@@ -1,5 +1,7 @@
 """What more than one package of tests uses."""
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,20 @@ VARIANTS = sorted(file.stem for file in (DIGITS / "configs").glob("*.json"))
 
 @pytest.fixture(scope="session")
 def digits_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with every shipped variant of the digits model, exported as `make demo` does."""
-    repository = tmp_path_factory.mktemp("digits")
-    for variant in VARIANTS:
-        source = f"posbake:{DIGITS / 'configs' / variant}.json"
-        checkpoint = DIGITS / "checkpoints" / f"{variant}.safetensors"
-        assert main([source, "--checkpoint", str(checkpoint), "--output", str(repository), "--quiet"]) == 0
+    """A repository with every shipped variant of the digits model, exported as `make demo` does.
+
+    Processes of one run share it: the first to ask exports, the others wait for the lock.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of one run, with a directory for each process in it
+    repository = shared / "digits"
+    with (shared / "digits.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for variant in VARIANTS:
+            if (repository / "digits" / variant).exists():
+                continue  # an export is there whole or not at all
+            source = f"posbake:{DIGITS / 'configs' / variant}.json"
+            checkpoint = DIGITS / "checkpoints" / f"{variant}.safetensors"
+            assert main([source, "--checkpoint", str(checkpoint), "--output", str(repository), "--quiet"]) == 0
     return repository
