@@ -11,12 +11,6 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class ImageDocument(_Document):
-    """A body of type application/json."""
-
-    image: str = Field(description="the image file in base64, without line breaks")
-
-
 class Prediction(_Document):
     """One class."""
 

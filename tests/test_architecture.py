@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIRST_PARTY = {"artifact", "service", "models", "export", "examples", "benchmarks", "tests"}
 MAKING = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "models", "export", "examples", "tests"}
 SERVING = {
-    *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_settings", "python_multipart"),
+    *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_settings"),
     *("numpy", "PIL", "onnxruntime", "prometheus_client"),
 }
 OPTIONAL = {"opentelemetry", "cykooz_resizer"}  # imported where they are asked for or there, and only then

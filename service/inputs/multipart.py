@@ -1,97 +1,127 @@
-"""One field of a multipart/form-data body (RFC 7578) that is in memory already."""
+"""A multipart/form-data body (RFC 7578) that is in memory already, as its fields.
 
-from typing import TYPE_CHECKING
+Text before the first boundary, folded headers (RFC 2046), and line feeds without carriage returns are accepted too.
+"""
 
-from python_multipart import MultipartParser
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import parse_options_header
+import binascii
+import re
+from dataclasses import dataclass
 
 from service.errors import InvalidBodyError
+from service.inputs.base64_text import decode_base64
 
-MOST_PARTS = 1000
-"""16 MiB of empty parts would be five seconds of work."""
+MOST_FIELDS = 100
+MAX_HEADERS = 8192
+"""Bytes of the headers of one field."""
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+_PARAMETER = re.compile(r';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_AS_IT_IS = {"", "7bit", "8bit", "binary"}
 
 
-def field_content(body: bytes, content_type: str, name: str) -> bytes:
-    """Return the content of the field `name`.
+@dataclass(frozen=True)
+class Field:
+    """One field of a form."""
+
+    name: str
+    content: bytes
+    """As it was sent."""
+    encoding: str
+    """Content-Transfer-Encoding, in lower case; empty if there was none."""
+
+
+def read_fields(body: bytes, content_type: str) -> list[Field]:
+    """Return the fields of a form, in their order.
 
     Raises:
-        InvalidBodyError: the body is not whole multipart, does not have exactly one such field, or has more than
-            MOST_PARTS.
+        InvalidBodyError: the body is not whole multipart, or has more than MOST_FIELDS fields.
     """
-    expected = f'expected multipart/form-data with one field "{name}" that holds the file'
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    boundary = _parameters(content_type).get("boundary", "")
     if not boundary:
-        raise InvalidBodyError(f"Content-Type names no boundary; {expected}")
-    reader = _Reader(name.encode())
+        raise InvalidBodyError("Content-Type names no boundary; let the client's library write this header")
+    mark = b"--" + boundary.encode("latin-1", "replace")
+    at = 0 if body.startswith(mark) else body.find(b"\n" + mark) + 1
+    if not body.startswith(mark, at):
+        raise InvalidBodyError(f"the body has no line --{boundary[:80]}, the boundary that Content-Type names")
+    fields: list[Field] = []
+    at, newline = _after_mark(body, at + len(mark), b"")
+    while newline:
+        if len(fields) == MOST_FIELDS:
+            raise InvalidBodyError(f"the body has more than {MOST_FIELDS} fields")
+        headers, start = _headers(body, at, newline, len(fields))
+        end = body.find(newline + mark, start - len(newline))
+        if end < 0:
+            raise InvalidBodyError("the body ends before its closing boundary")
+        fields.append(_field(headers, body[start:end], len(fields)))
+        at, newline = _after_mark(body, end + len(newline + mark), newline)
+    return fields
+
+
+def decoded(field: Field) -> bytes:
+    """Return a field's content without its Content-Transfer-Encoding.
+
+    Raises:
+        InvalidBodyError: the encoding is not known, or the content is not encoded so.
+    """
+    if field.encoding in _AS_IT_IS:
+        return field.content
+    if field.encoding == "quoted-printable":
+        return binascii.a2b_qp(field.content)
+    if field.encoding != "base64":
+        raise InvalidBodyError(
+            f'field "{field.name}": Content-Transfer-Encoding {field.encoding[:80]!r} is not supported; '
+            "expected binary, base64 or quoted-printable"
+        )
     try:
-        parser = MultipartParser(boundary, reader.callbacks())
-        parser.write(body)
-        parser.finalize()
-    except FormParserError as error:
-        raise InvalidBodyError(f"the body is not multipart ({error}); {expected}") from error
-    if not reader.ended:
-        raise InvalidBodyError(f"the body ends before its closing boundary; {expected}")
-    if len(reader.contents) != 1:
-        raise InvalidBodyError(f'found {len(reader.contents)} fields "{name}"; {expected}')
-    return bytes(reader.contents[0])
+        return decode_base64(field.content)
+    except ValueError as error:
+        raise InvalidBodyError(
+            f'field "{field.name}": not base64 as its Content-Transfer-Encoding says: {error}'
+        ) from error
 
 
-class _Reader:
-    """Collects the contents of the fields of one name."""
+def _after_mark(body: bytes, at: int, newline: bytes) -> tuple[int, bytes]:
+    """Return where the line after a boundary begins, and how lines end: b"" after the closing boundary.
 
-    def __init__(self, name: bytes) -> None:
-        self.contents: list[bytearray] = []
-        self.parts = 0
-        self.ended = False
-        self._name = name
-        self._wanted = False
-        self._header = bytearray()
-        self._value = bytearray()
-        self._disposition = b""
+    Args:
+        body: all of it.
+        at: where the boundary ends.
+        newline: how lines end; b"" if that is yet to be found.
+    """
+    if body.startswith(b"--", at):
+        return at, b""
+    while body[at : at + 1] in (b" ", b"\t"):
+        at += 1
+    for ending in (newline,) if newline else (b"\r\n", b"\n"):
+        if body.startswith(ending, at):
+            return at + len(ending), ending
+    if at == len(body):
+        raise InvalidBodyError("the body ends before its closing boundary")
+    raise InvalidBodyError("a line begins with the boundary and goes on; choose a boundary that is not in the content")
 
-    def callbacks(self) -> "MultipartCallbacks":
-        """Return what the parser calls."""
-        return {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_end": self._on_end,
-        }
 
-    def _on_part_begin(self) -> None:
-        self.parts += 1
-        if self.parts > MOST_PARTS:
-            raise InvalidBodyError(f"the body has more than {MOST_PARTS} fields; send the image alone")
-        self._wanted = False
-        self._disposition = b""
+def _headers(body: bytes, at: int, newline: bytes, index: int) -> tuple[dict[str, str], int]:
+    """Return the headers of a field, by lower-case name, and where its content begins."""
+    if body.startswith(newline, at):
+        return {}, at + len(newline)
+    end = body.find(newline + newline, at, at + MAX_HEADERS)
+    if end < 0:
+        raise InvalidBodyError(f"field {index}: no empty line ends its headers within {MAX_HEADERS} bytes")
+    lines = _FOLD.sub(b" ", body[at:end]).decode("utf-8", "replace").splitlines()
+    pairs = [line.partition(":") for line in lines]
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}, end + 2 * len(newline)
 
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
 
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+def _field(headers: dict[str, str], content: bytes, index: int) -> Field:
+    name = _parameters(headers.get("content-disposition", "")).get("name")
+    if name is None:
+        raise InvalidBodyError(f'field {index}: no header Content-Disposition: form-data; name="…"')
+    return Field(name, content, headers.get("content-transfer-encoding", "").lower())
 
-    def _on_header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
 
-    def _on_headers_finished(self) -> None:
-        self._wanted = parse_options_header(self._disposition)[1].get(b"name") == self._name
-        if self._wanted:
-            self.contents.append(bytearray())
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._wanted:
-            self.contents[-1] += data[start:end]
-
-    def _on_end(self) -> None:
-        self.ended = True
+def _parameters(header: str) -> dict[str, str]:
+    """Return the parameters of a header's value, by lower-case name."""
+    return {
+        found[1].lower(): re.sub(r"\\(.)", r"\1", found[2]) if found[2] is not None else found[3].strip()
+        for found in _PARAMETER.finditer(header)
+    }

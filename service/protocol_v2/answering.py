@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.protocol_v2.datatypes import BYTES, LOGITS, pack_bytes
 from service.protocol_v2.documents import InferRequest, Parameters
 from service.protocol_v2.envelope import HEADER_LENGTH
-from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.errors import ProtocolError, shown
 
 OUTPUT = "logits"
 
@@ -36,12 +36,12 @@ def wanted_by(request: InferRequest) -> Wanted:
         ProtocolError: it wants another output, or a parameter has a value that is not allowed.
     """
     if [output.name for output in request.outputs] not in ([], [OUTPUT]):
-        names = ", ".join(repr(output.name) for output in request.outputs)
+        names = ", ".join(shown(output.name) for output in request.outputs)
         raise ProtocolError(f"the outputs asked for are {names}; this model has {OUTPUT!r}, once")
     parameters = request.outputs[0].parameters if request.outputs else {}
     classes = parameters.get("classification", 0)
     if type(classes) is not int or classes < 0 or (classes == 0 and "classification" in parameters):
-        raise ProtocolError(f"classification is {classes!r}, expected how many classes, at least 1")
+        raise ProtocolError(f"classification is {shown(classes)}, expected how many classes, at least 1")
     by_default = _flag(request.parameters, "binary_data_output", default=False)
     return Wanted(classes, _flag(parameters, "binary_data", default=by_default))
 
@@ -99,5 +99,5 @@ def answer(
 def _flag(parameters: Parameters, name: str, *, default: bool) -> bool:
     value = parameters.get(name, default)
     if not isinstance(value, bool):
-        raise ProtocolError(f"{name} is {value!r}, expected true or false")
+        raise ProtocolError(f"{name} is {shown(value)}, expected true or false")
     return value

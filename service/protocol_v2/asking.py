@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
-from service.protocol_v2.documents import InferRequest
+from service.inputs.json_text import LARGE
+from service.protocol_v2.documents import InferRequest, read_document
 from service.protocol_v2.envelope import HEADER_LENGTH, open_envelope, uncompressed
-from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.errors import ProtocolError, shown
+from service.protocol_v2.numbers import without_numbers
 
 LONGEST_MS = 86_400_000
-LARGE = 65_536
-"""Bytes of JSON that are too many to be parsed on the event loop, where all others would wait for it."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,8 @@ class Asked:
 
     request: InferRequest
     """Without inputs, if the body is raw."""
+    numbers: bytes | None
+    """A list of numbers under `data`, as JSON; the document has an empty list there instead."""
     tensors: memoryview
     """What follows the JSON; all of a raw body."""
     raw: bool
@@ -49,14 +49,10 @@ def parse(body: bytes, headers: Mapping[str, str], limit: int) -> Asked:
     envelope = open_envelope(plain, headers.get(HEADER_LENGTH))
     media_type = headers.get("Content-Type", "")
     if envelope.document is None:
-        return Asked(InferRequest(inputs=[]), envelope.tensors, True, media_type)
-    try:
-        request = InferRequest.model_validate_json(envelope.document)
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, problem["loc"])) or "body"
-        raise ProtocolError(f"{where}: {problem['msg']}; expected the protocol's inference request") from error
-    return Asked(request, envelope.tensors, False, media_type)
+        return Asked(InferRequest(inputs=[]), None, envelope.tensors, True, media_type)
+    document, numbers = without_numbers(envelope.document)
+    request = read_document(InferRequest, document, "the protocol's inference request")
+    return Asked(request, numbers, envelope.tensors, False, media_type)
 
 
 def variant_of(request: InferRequest) -> str | None:
@@ -67,7 +63,7 @@ def variant_of(request: InferRequest) -> str | None:
     """
     variant = request.parameters.get("variant")
     if variant is not None and not isinstance(variant, str):
-        raise ProtocolError(f"variant is {variant!r}, expected a name")
+        raise ProtocolError(f"variant is {shown(variant)}, expected a name")
     return variant
 
 
@@ -79,5 +75,5 @@ def timeout_ms(request: InferRequest) -> int | None:
     """
     timeout = request.parameters.get("timeout", 0)
     if type(timeout) is not int or not 0 <= timeout <= 1000 * LONGEST_MS:
-        raise ProtocolError(f"timeout is {timeout!r}, expected µs from 1 to {1000 * LONGEST_MS}, or 0")
+        raise ProtocolError(f"timeout is {shown(timeout)}, expected µs from 1 to {1000 * LONGEST_MS}, or 0")
     return -(-timeout // 1000) or None

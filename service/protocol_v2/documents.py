@@ -1,28 +1,73 @@
 """What goes in and out as JSON, as OpenAPI documents it; the names are the protocol's."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, FailFast, Field, Strict, ValidationError, model_validator
+
+from service.inputs.json_text import JsonError, parse_json
+from service.protocol_v2.errors import ProtocolError
 
 Parameters = dict[str, Any]
 _Integer = Annotated[int, Strict()]
+
+_FEW = Field(max_length=16)
+"""Of inputs, outputs and axes; one, one and four are right."""
+
+D = TypeVar("D", bound="_Request")
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class InputTensor(_Document):
+class _Request(_Document):
+    """What a client sends. A member that is null is one that is not there: so many serialisers write it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, document: object) -> object:
+        if not isinstance(document, dict):
+            return document
+        given = {name: member for name, member in document.items() if member is not None}
+        if isinstance(parameters := given.get("parameters"), dict):
+            given["parameters"] = {name: value for name, value in parameters.items() if value is not None}
+        return given
+
+
+def read_document(kind: type[D], text: bytes, expected: str) -> D:
+    """Return a request's JSON as a document.
+
+    Args:
+        kind: of document.
+        text: JSON.
+        expected: what it should be, for the message.
+
+    Raises:
+        ProtocolError: it is not JSON, has too many values, or is not such a document; names the first place.
+    """
+    try:
+        return kind.model_validate(parse_json(text))
+    except JsonError as error:
+        raise ProtocolError(f"body: {error}; expected {expected}") from error
+    except ValidationError as error:  # of few: lists are short, and end with the first
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, problem["loc"])) or "body"
+        raise ProtocolError(f"{where}: {problem['msg']}; expected {expected}") from error
+
+
+class InputTensor(_Request):
     """One input: `data` in JSON, or binary after it with the parameter `binary_data_size`."""
 
     name: str = Field(description="image, or image_bytes")
-    shape: list[_Integer] = Field(description="[n, height, width, 3] or [n, 3, height, width]; of image_bytes [n]")
+    shape: Annotated[list[_Integer], FailFast(), _FEW] = Field(
+        description="[n, height, width, 3] or [n, 3, height, width]; of image_bytes [n]"
+    )
     datatype: str = Field(description="the artifact's, UINT8 or FP32; of image_bytes BYTES")
     parameters: Parameters = Field(default={}, description="binary_data_size: bytes of this tensor after the JSON")
     data: Any = Field(default=None, description="numbers in row order, flat or nested; of image_bytes base64 strings")
 
 
-class RequestedOutput(_Document):
+class RequestedOutput(_Request):
     """One output and its form."""
 
     name: str = Field(description="logits")
@@ -31,7 +76,7 @@ class RequestedOutput(_Document):
     )
 
 
-class InferRequest(_Document):
+class InferRequest(_Request):
     """An inference request."""
 
     id: str = Field(default="", description="comes back in the answer")
@@ -40,8 +85,10 @@ class InferRequest(_Document):
         description="variant; timeout in µs, 0 for the server's own; binary_data_output: true for binary outputs; "
         "others are ignored",
     )
-    inputs: list[InputTensor] = Field(description="one")
-    outputs: list[RequestedOutput] = Field(default=[], description="none: all, which is logits")
+    inputs: Annotated[list[InputTensor], FailFast(), _FEW] = Field(description="one")
+    outputs: Annotated[list[RequestedOutput], FailFast(), _FEW] = Field(
+        default=[], description="none: all, which is logits"
+    )
 
 
 class OutputTensor(_Document):
@@ -120,13 +167,13 @@ class IndexEntry(_Document):
     reason: str = Field(description="why it is unavailable, else empty")
 
 
-class IndexRequest(_Document):
+class IndexRequest(_Request):
     """What the index shall list."""
 
     ready: Annotated[bool, Strict()] = Field(default=False, description="only what is ready")
 
 
-class LoadRequest(_Document):
+class LoadRequest(_Request):
     """A request to load or unload a model."""
 
     parameters: Parameters = Field(default={}, description="config and file: are refused, others are ignored")

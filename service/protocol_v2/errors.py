@@ -14,3 +14,9 @@ class ProtocolError(ProblemError):
     status = 400
     name = "invalid-request"
     title = "Invalid request"
+
+
+def shown(value: object) -> str:
+    """Return what a client sent as a message shows it: at most 200 characters of it."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,7 +1,5 @@
 """Input `image_bytes`: encoded files, decoded and prepared as /v1/classify does."""
 
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -10,21 +8,41 @@ import numpy as np
 from service.catalogue import Servable
 from service.classifying import prepare
 from service.errors import NotAnImageError, TooManyPixelsError
+from service.inputs.base64_text import decode_base64
+from service.inputs.forms import raw
 from service.inputs.preprocess import Tensor
 from service.protocol_v2.datatypes import BYTES, unpack_bytes
 from service.protocol_v2.documents import InputTensor
-from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.errors import ProtocolError, shown
 from service.protocol_v2.rows import Limits, Rows, check_count, check_datatype
 from service.telemetry.stopwatch import Stopwatch
 
 IMAGE_BYTES = "image_bytes"
 
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
-"""How files of the formats that are decoded begin."""
+_MAGIC = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*"),
+    *(b"II+\0", b"MM\0+", b"II\xbc\x01"),  # BigTIFF, JPEG XR
+    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),  # JPEG 2000
+    *(b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"),
+    *(b"8BPS", b"v/1\x01", b"%PDF-", b"<svg", b"<?xml"),
+)
+"""How files begin that are images, or taken for such: what of them is not decoded, the decoder refuses by name."""
+_NOT_STRINGS = f"the data of input {IMAGE_BYTES!r} are not strings; expected base64 of each file"
+_BOX = b"ftyp"
+"""From byte 4 in AVIF, HEIC and all other ISO base media files."""
 
 
-def file_rows(tensor: InputTensor, binary: memoryview | None, servable: Servable, limits: Limits) -> Rows:
-    """Return the images of an input `image_bytes`; `binary` are its data, None if they are in the JSON, in base64.
+def file_rows(
+    tensor: InputTensor, binary: memoryview | None, numbers: bytes | None, servable: Servable, limits: Limits
+) -> Rows:
+    """Return the images of an input `image_bytes`.
+
+    Args:
+        tensor: the input.
+        binary: its data; None if they are in the JSON, in base64.
+        numbers: its data as JSON, if they are a list without strings.
+        servable: what will run the images.
+        limits: of the request.
 
     Raises:
         ProtocolError: its datatype, shape or size is not what it should be. What is wrong with a file is found by
@@ -32,22 +50,25 @@ def file_rows(tensor: InputTensor, binary: memoryview | None, servable: Servable
     """
     check_datatype(tensor, BYTES)
     if len(tensor.shape) not in {1, 2} or tensor.shape[1:] not in ([], [1]):
-        raise ProtocolError(f"input {IMAGE_BYTES!r} has shape {tensor.shape}, expected [n] or [n, 1]")
+        raise ProtocolError(f"input {IMAGE_BYTES!r} has shape {shown(tensor.shape)}, expected [n] or [n, 1]")
     count = tensor.shape[0]
     check_count(count, servable.manifest, limits)  # first: millions of elements are not worth a look
     if binary is None:
+        if numbers is not None and tensor.data == []:
+            raise ProtocolError(_NOT_STRINGS)
         return _files(_strings(tensor.data, count), _from_base64, servable, limits)
-    return _files(unpack_bytes(binary, count), _as_it_is, servable, limits)
+    return _files(unpack_bytes(binary, count), raw, servable, limits)
 
 
 def begins_as_file(body: memoryview) -> bool:
-    """Return whether a body begins as a file of a format that is decoded."""
-    return bytes(body[:8]).startswith(_MAGIC)
+    """Return whether a body begins as an image file does."""
+    head = bytes(body[:12])
+    return head.startswith(_MAGIC) or head.startswith(_BOX, 4)
 
 
 def raw_file_rows(body: memoryview, servable: Servable, limits: Limits) -> Rows:
     """Return the image of a body that is nothing but a file."""
-    return _files([bytes(body)], _as_it_is, servable, limits)
+    return _files([bytes(body)], raw, servable, limits)
 
 
 def _files(files: Sequence[bytes], extract: Callable[[bytes], bytes], servable: Servable, limits: Limits) -> Rows:
@@ -71,18 +92,12 @@ def _strings(data: object, count: int) -> list[bytes]:
     flat = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in elements]
     strings = [item for item in flat if isinstance(item, str)]
     if len(strings) != len(flat):
-        raise ProtocolError(f"the data of input {IMAGE_BYTES!r} are not strings; expected base64 of each file")
+        raise ProtocolError(_NOT_STRINGS)
     return [item.encode() for item in strings]
-
-
-def _as_it_is(file: bytes) -> bytes:
-    return file
 
 
 def _from_base64(text: bytes) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ProtocolError(
-            f"the data of input {IMAGE_BYTES!r} are not base64 ({error}); in JSON each file is a base64 string"
-        ) from error
+        return decode_base64(text)
+    except ValueError as error:
+        raise ProtocolError(f"the data of input {IMAGE_BYTES!r} are not base64: {error}") from error

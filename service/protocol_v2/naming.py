@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from service.catalogue import Catalogue, Servable
 from service.errors import UnknownNameError
-from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.errors import ProtocolError, shown
 from service.serving import Ready
 from service.telemetry.latency import Key
 
@@ -31,7 +31,7 @@ def find(catalogue: Catalogue, name: str, version: str | None = None, variant: s
     """
     model, at, named = name.partition("@")
     if at and variant is not None and variant != named:
-        raise ProtocolError(f"the address names variant {named!r}, the parameters {variant!r}; name one")
+        raise ProtocolError(f"the address names variant {named!r}, the parameters {shown(variant)}; name one")
     chosen = named if at else variant if variant is not None else catalogue.default_variant(model)
     versions = catalogue.versions(model, chosen)
     if version is None:

@@ -3,7 +3,7 @@
 from service.catalogue import Servable
 from service.protocol_v2.asking import Asked
 from service.protocol_v2.documents import InputTensor
-from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.errors import ProtocolError, shown
 from service.protocol_v2.files import IMAGE_BYTES, begins_as_file, file_rows, raw_file_rows
 from service.protocol_v2.rows import Limits, Rows
 from service.protocol_v2.tensors import IMAGE, raw_tensor_rows, tensor_rows
@@ -31,13 +31,13 @@ def read_rows(asked: Asked, servable: Servable, limits: Limits) -> Rows:
         return raw_tensor_rows(asked.tensors, servable.manifest, limits)
     inputs = asked.request.inputs
     if len(inputs) != 1 or inputs[0].name not in {IMAGE, IMAGE_BYTES}:
-        names = ", ".join(repr(tensor.name) for tensor in inputs) or "none"
+        names = ", ".join(shown(tensor.name) for tensor in inputs) or "none"
         raise ProtocolError(f"the inputs are {names}; expected either {IMAGE!r} or {IMAGE_BYTES!r}, once")
     tensor = inputs[0]
     binary = _binary_part(tensor, asked.tensors)
     if tensor.name == IMAGE:
-        return tensor_rows(tensor, binary, servable.manifest, limits)
-    return file_rows(tensor, binary, servable, limits)
+        return tensor_rows(tensor, binary, asked.numbers, servable.manifest, limits)
+    return file_rows(tensor, binary, asked.numbers, servable, limits)
 
 
 def _binary_part(tensor: InputTensor, tensors: memoryview) -> memoryview | None:
@@ -54,5 +54,5 @@ def _binary_part(tensor: InputTensor, tensors: memoryview) -> memoryview | None:
     if tensor.data is not None:
         raise ProtocolError(f"input {tensor.name!r} has both data and the parameter {SIZE}; send one of them")
     if type(size) is not int or size != len(tensors):
-        raise ProtocolError(f"input {tensor.name!r} has {SIZE} {size!r}, but {len(tensors)} bytes follow the JSON")
+        raise ProtocolError(f"input {tensor.name!r} has {SIZE} {shown(size)}, but {len(tensors)} bytes follow the JSON")
     return tensors

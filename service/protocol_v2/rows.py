@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from artifact import Manifest
 from service.inputs.preprocess import Reading, Tensor
 from service.protocol_v2.documents import InputTensor
-from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.errors import ProtocolError, shown
 from service.telemetry.stopwatch import Stopwatch
 
 
@@ -33,13 +33,13 @@ class Rows:
 def check_datatype(tensor: InputTensor, expected: str) -> None:
     """Raise ProtocolError unless an input has this datatype."""
     if tensor.datatype != expected:
-        raise ProtocolError(f"input {tensor.name!r} has datatype {tensor.datatype!r}, expected {expected}")
+        raise ProtocolError(f"input {tensor.name!r} has datatype {shown(tensor.datatype)}, expected {expected}")
 
 
 def check_count(count: int, manifest: Manifest, limits: Limits) -> None:
     """Raise ProtocolError unless one request may have so many images."""
     if not 1 <= count <= limits.images:
         raise ProtocolError(
-            f"{count} images in one request, {manifest.model}@{manifest.variant} takes 1 to {limits.images}; "
+            f"{shown(count)} images in one request, {manifest.model}@{manifest.variant} takes 1 to {limits.images}; "
             "send more requests, they are batched here"
         )

@@ -4,6 +4,7 @@ Shapes: n images of the request, H, W of the manifest's input; a row is one imag
 """
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from typing import cast
 
@@ -13,15 +14,25 @@ from artifact import Manifest
 from service.inputs.preprocess import Tensor
 from service.protocol_v2.datatypes import datatype_of
 from service.protocol_v2.documents import InputTensor
-from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.errors import ProtocolError, shown
+from service.protocol_v2.numbers import read_numbers
 from service.protocol_v2.rows import Limits, Rows, check_count, check_datatype
 from service.telemetry.stopwatch import Stopwatch
 
 IMAGE = "image"
 
 
-def tensor_rows(tensor: InputTensor, binary: memoryview | None, manifest: Manifest, limits: Limits) -> Rows:
-    """Return the images of an input `image`; `binary` are its data, None if they are in the JSON.
+def tensor_rows(
+    tensor: InputTensor, binary: memoryview | None, numbers: bytes | None, manifest: Manifest, limits: Limits
+) -> Rows:
+    """Return the images of an input `image`.
+
+    Args:
+        tensor: the input.
+        binary: its data; None if they are in the JSON.
+        numbers: its data as JSON; None if they are not a list of numbers.
+        manifest: says what the input should be.
+        limits: of the request.
 
     Raises:
         ProtocolError: its datatype, shape or size is not what it should be. What is wrong with numbers in JSON is found
@@ -32,11 +43,15 @@ def tensor_rows(tensor: InputTensor, binary: memoryview | None, manifest: Manife
     check_datatype(tensor, datatype_of(manifest.input))
     row = row_shape(manifest)
     if tuple(tensor.shape[1:]) != row or not tensor.shape:
-        raise ProtocolError(f"input {IMAGE!r} has shape {tensor.shape}, expected [n, {', '.join(map(str, row))}]")
+        raise ProtocolError(
+            f"input {IMAGE!r} has shape {shown(tensor.shape)}, expected [n, {', '.join(map(str, row))}]"
+        )
     check_count(tensor.shape[0], manifest, limits)
     shape = tuple(tensor.shape)
     if binary is None:
-        return Rows(shape[0], make=partial(_from_json, tensor.data, shape, manifest))
+        if numbers is None or tensor.data != []:
+            raise _not_numbers(tensor.data, shape)
+        return Rows(shape[0], make=partial(_from_json, numbers, shape, manifest))
     expected = math.prod(shape) * np.dtype(manifest.input.dtype).itemsize
     if len(binary) != expected:
         raise ProtocolError(f"input {IMAGE!r} has {len(binary)} bytes, its shape {tensor.shape} needs {expected}")
@@ -74,23 +89,26 @@ def _from_binary(data: memoryview, shape: tuple[int, ...], manifest: Manifest) -
     return _finite(cast(Tensor, np.require(found, manifest.input.dtype, "A")))
 
 
-def _from_json(data: object, shape: tuple[int, ...], manifest: Manifest, watch: Stopwatch) -> Tensor:
-    image = manifest.input
-    expected = f"expected {math.prod(shape)} numbers for shape {list(shape)}, flat or nested"
-    try:
-        numbers = np.asarray(data)
-    except (ValueError, OverflowError) as error:  # ragged, too deep, too large
-        raise ProtocolError(f"the data of input {IMAGE!r} are not a tensor ({error}); {expected}") from error
-    if numbers.dtype.kind not in ("iu" if image.dtype == "uint8" else "iuf") or numbers.size != math.prod(shape):
-        raise ProtocolError(f"the data of input {IMAGE!r} are {numbers.size} of kind {numbers.dtype}; {expected}")
-    if image.dtype == "uint8" and not (numbers.min() >= 0 and numbers.max() <= 255):
-        raise ProtocolError(
-            f"the data of input {IMAGE!r} go from {numbers.min()} to {numbers.max()}, UINT8 holds 0 to 255"
-        )
-    with np.errstate(over="ignore"):  # infinity is refused below
-        tensor = numbers.astype(image.dtype).reshape(shape)
+def _not_numbers(data: object, shape: tuple[int, ...]) -> ProtocolError:
+    """Return the error of data that are no list of numbers alone."""
+    wrong = [(index, leaf) for index, leaf in enumerate(_leaves(data)) if type(leaf) not in (int, float)]
+    found = f"have {shown(wrong[0][1])} as element {wrong[0][0]}" if wrong else "are not a list"
+    expected = f"expected a list of {math.prod(shape)} numbers for shape {list(shape)}, flat or nested"
+    return ProtocolError(f"the data of input {IMAGE!r} {found}; {expected}")
+
+
+def _leaves(data: object) -> Iterator[object]:
+    if isinstance(data, list):
+        for item in data:
+            yield from _leaves(item)
+    else:
+        yield data
+
+
+def _from_json(numbers: bytes, shape: tuple[int, ...], manifest: Manifest, watch: Stopwatch) -> Tensor:
+    tensor = read_numbers(numbers, shape, manifest.input.dtype, IMAGE)
     watch.lap("decode")
-    return _finite(cast(Tensor, tensor))
+    return cast(Tensor, tensor)
 
 
 def _finite(tensor: Tensor) -> Tensor:

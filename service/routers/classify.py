@@ -4,46 +4,33 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.catalogue import Servable
 from service.classifying import prepare
 from service.errors import InvalidParameterError
-from service.inputs.body import read_body
-from service.inputs.forms import form_of
 from service.middleware import CLASSIFY_PATH
 from service.problems import problem_responses
 from service.ranking import rank
-from service.routers.image_body import IMAGE_BODY
+from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
-from service.scheduling.caller import Caller
 from service.schemas import AutoClassification, Classification, Selection, StageTimes
 from service.selecting import AUTO, select
 from service.serving import Serving, serving_of
-from service.telemetry.stopwatch import Stopwatch, milliseconds, server_timing
+from service.telemetry.stopwatch import milliseconds, server_timing
 
 router = APIRouter(tags=["classification"], route_class=LeanRoute)
 
 
-class ClassifyQuery(BaseModel):
+class ClassifyQuery(ImageQuery):
     """The parameters of one classification."""
 
-    model_config = ConfigDict(frozen=True)
-
-    model: str | None = Field(default=None, description="default: the server's default model")
     variant: str | None = Field(
         default=None,
         description="default: the model's most accurate one; auto: the most accurate whose p95 of the last minute fits "
         "timeout_ms",
     )
     version: int | None = Field(default=None, ge=1, description="default: the variant's newest")
-    top_k: int = Field(default=5, ge=1, description="how many classes to return; all, if there are fewer")
-    timeout_ms: int | None = Field(
-        default=None,
-        ge=1,
-        le=86_400_000,
-        description="how long to wait for the answer; default: the server's TIMEOUT_MS",
-    )
 
 
 @router.post(
@@ -51,27 +38,31 @@ class ClassifyQuery(BaseModel):
     summary="Classify one image",
     response_model=Classification | AutoClassification,
     responses=problem_responses(400, 404, 413, 415, 422, 429, 500, 503, 504),
-    openapi_extra=IMAGE_BODY,
+    openapi_extra=image_body(ClassifyQuery),
 )
 async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
     """The image is the body itself, the multipart field `image`, or base64 in JSON `{"image": …}`.
 
+    The parameters may also be form fields or JSON members. One that is unknown, or has two values, is an error.
+
     JPEG, PNG, WebP, BMP, GIF (its first frame) and TIFF are decoded, turned upright by EXIF, and made RGB.
     """
     serving = serving_of(request.app.state)
-    settings = serving.settings
-    timeout_ms = query.timeout_ms or settings.timeout_ms
-    servable, selection = _chosen(serving, query, timeout_ms)
-    request.state.key = servable.key
-    extract = form_of(request.headers.get("content-type"))
-    with Caller(timeout_ms) as caller:
-        body = await read_body(request, settings.max_body_bytes)
-        watch = Stopwatch()
-        request.state.watches = [(servable.key, watch)]
+
+    def choose(query: ClassifyQuery) -> tuple[Servable, Selection | None]:
+        servable, selection = _chosen(serving, query)
+        request.state.key = servable.key
+        return servable, selection
+
+    received = await receive(request, serving, query, choose)
+    (servable, selection), watch = received.chosen, received.watch
+    request.state.watches = [(servable.key, watch)]
+    with received.caller as caller:
         caller.watch(request.receive)
-        source = partial(prepare, servable, body, extract, serving.reading, watch)
+        upload = received.upload
+        source = partial(prepare, servable, upload.content, upload.extract, serving.reading, watch)
         inferred = await serving.engine.infer(servable, source, caller, watch)
-    predictions = rank(inferred.logits[0], servable.artifact.labels, query.top_k)
+    predictions = rank(inferred.logits[0], servable.artifact.labels, received.query.top_k)
     watch.lap("postprocess")
     laps = watch.laps()
     serving.latency.record(servable.key, laps)
@@ -96,10 +87,10 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
     )
 
 
-def _chosen(serving: Serving, query: ClassifyQuery, timeout_ms: int) -> tuple[Servable, Selection | None]:
+def _chosen(serving: Serving, query: ClassifyQuery) -> tuple[Servable, Selection | None]:
     """Return what classifies, and why if that was left to the service."""
     if query.variant != AUTO:
         return serving.catalogue.find(query.model, query.variant, query.version), None
     if query.version is not None:
         raise InvalidParameterError("variant=auto chooses among the newest versions; leave version out, or name both")
-    return select(serving, query.model, timeout_ms)
+    return select(serving, query.model, query.timeout_ms or serving.settings.timeout_ms)

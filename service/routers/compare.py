@@ -3,40 +3,27 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.catalogue import Catalogue, Servable
 from service.comparing import Answer, Outcome, agreement, run_all
 from service.errors import DeadlineError, InvalidParameterError, ProblemError
-from service.inputs.body import read_body
-from service.inputs.forms import form_of
 from service.middleware import COMPARE_PATH
 from service.problems import problem_responses, type_of
-from service.routers.image_body import IMAGE_BODY
+from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
-from service.scheduling.caller import Caller
 from service.schemas import ComparedVariant, Comparison, FailedVariant, StageTimes
 from service.serving import serving_of
 from service.telemetry.metrics import Metrics
-from service.telemetry.stopwatch import Stopwatch, milliseconds
+from service.telemetry.stopwatch import milliseconds
 
 router = APIRouter(tags=["classification"], route_class=LeanRoute)
 
 
-class CompareQuery(BaseModel):
+class CompareQuery(ImageQuery):
     """The parameters of one comparison."""
 
-    model_config = ConfigDict(frozen=True)
-
-    model: str | None = Field(default=None, description="default: the server's default model")
     variants: str | None = Field(default=None, description="names with commas between them; default: all of the model")
-    top_k: int = Field(default=5, ge=1, description="how many classes to return; all, if there are fewer")
-    timeout_ms: int | None = Field(
-        default=None,
-        ge=1,
-        le=86_400_000,
-        description="how long to wait for the answers; default: the server's TIMEOUT_MS",
-    )
 
 
 @router.post(
@@ -44,7 +31,7 @@ class CompareQuery(BaseModel):
     summary="Classify one image by several variants",
     response_model=Comparison,
     responses=problem_responses(400, 404, 413, 415, 422, 429, 500, 503, 504),
-    openapi_extra=IMAGE_BODY,
+    openapi_extra=image_body(CompareQuery),
 )
 async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> Response:
     """The image comes as for /v1/classify; it is decoded once, and resized once for all that resize alike.
@@ -54,15 +41,14 @@ async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> 
     them in `failed`.
     """
     serving = serving_of(request.app.state)
-    settings = serving.settings
-    model = serving.catalogue.model_or_default(query.model)
-    servables = _named(serving.catalogue, model, query.variants)
-    extract = form_of(request.headers.get("content-type"))
-    with Caller(query.timeout_ms or settings.timeout_ms) as caller:
-        body = await read_body(request, settings.max_body_bytes)
-        watch = Stopwatch()
+    received = await receive(request, serving, query, lambda query: _named(serving.catalogue, query))
+    (model, servables), upload, watch = received.chosen, received.upload, received.watch
+    with received.caller as caller:
         caller.watch(request.receive)
-        outcomes = await run_all(serving.engine, servables, body, extract, serving.reading, query.top_k, caller, watch)
+        outcomes = await run_all(
+            *(serving.engine, servables, upload.content, upload.extract, serving.reading),
+            *(received.query.top_k, caller, watch),
+        )
     request.state.watches = [(outcome.servable.key, outcome.watch) for outcome in outcomes]
     answered = [_answered(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Answer)]
     failed = [
@@ -83,16 +69,22 @@ async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> 
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def _named(catalogue: Catalogue, model: str, names: str | None) -> list[Servable]:
-    """Return the newest version of each variant named, once. Raises UnknownNameError, InvalidParameterError."""
+def _named(catalogue: Catalogue, query: CompareQuery) -> tuple[str, list[Servable]]:
+    """Return the model, and the newest version of each variant named, once.
+
+    Raises:
+        UnknownNameError: one of them is not served.
+        InvalidParameterError: none is named.
+    """
+    model, names = catalogue.model_or_default(query.model), query.variants
     if names is None:
-        return [catalogue.newest(model, variant) for variant in catalogue.variants(model)]
+        return model, [catalogue.newest(model, variant) for variant in catalogue.variants(model)]
     wanted = dict.fromkeys(name.strip() for name in names.split(",") if name.strip())
     if not wanted:
         raise InvalidParameterError(
             f"variants={names!r} names none; known: {', '.join(catalogue.variants(model))}; leave it out for all"
         )
-    return [catalogue.newest(model, variant) for variant in wanted]
+    return model, [catalogue.newest(model, variant) for variant in wanted]
 
 
 def _answered(outcome: Outcome, answer: Answer) -> ComparedVariant:

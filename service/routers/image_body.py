@@ -1,21 +1,119 @@
-"""How OpenAPI documents a body that holds one image, in any of its forms."""
+"""A body that holds one image: how it is read, and how OpenAPI documents it, in any of its forms."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from service.inputs.forms import SUPPORTED
-from service.schemas import ImageDocument
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.inputs.body import read_body
+from service.inputs.forms import IMAGE, SUPPORTED, Upload, form_of, raw
+from service.inputs.json_text import LARGE
+from service.routers.lean import with_body
+from service.scheduling.caller import Caller
+from service.serving import Serving
+from service.telemetry.stopwatch import Stopwatch
 
 _FILE = {"type": "string", "format": "binary"}
+_BASE64 = {"type": "string", "description": "the image file in base64 or base64url, or as a data URI"}
 
-IMAGE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            **{media_type: {"schema": _FILE} for media_type in SUPPORTED},
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"image": _FILE}, "required": ["image"]}
-            },
-            "application/json": {"schema": ImageDocument.model_json_schema()},
-        },
+
+class ImageQuery(BaseModel):
+    """The parameters that every request for one image has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str | None = Field(default=None, description="default: the server's default model")
+    top_k: int = Field(default=5, ge=1, description="how many classes to return; all, if there are fewer")
+    timeout_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400_000,
+        description="how long to wait for the answer; default: the server's TIMEOUT_MS",
+    )
+
+
+Q = TypeVar("Q", bound=ImageQuery)
+C = TypeVar("C")
+
+
+def image_body(query: type[BaseModel]) -> dict[str, Any]:
+    """Return what OpenAPI shall say of a body with an image and any of the parameters of a query."""
+    parameters = query.model_json_schema()["properties"]
+
+    def object_with(image: dict[str, str]) -> dict[str, Any]:
+        return {
+            "schema": {
+                "type": "object",
+                "properties": {IMAGE: image, **parameters},
+                "required": [IMAGE],
+                "additionalProperties": False,
+            }
+        }
+
+    content = {
+        **{media_type: {"schema": _FILE} for media_type in SUPPORTED},
+        "multipart/form-data": object_with(_FILE),
+        "application/json": object_with(_BASE64),
     }
-}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@dataclass(frozen=True)
+class Received(Generic[Q, C]):
+    """A request for one image, after its body was read."""
+
+    query: Q
+    """The parameters, of the query and of the body."""
+    chosen: C
+    """What `choose` made of them."""
+    upload: Upload
+    watch: Stopwatch
+    """Started when the body was there."""
+    caller: Caller
+    """Not entered yet; its time has run since before the body was read."""
+
+
+async def receive(request: Request, serving: Serving, query: Q, choose: Callable[[Q], C]) -> Received[Q, C]:
+    """Read a body and the parameters in it; a large form is opened on a decoding thread.
+
+    Args:
+        request: of which the query has been read.
+        serving: limits the body, and has the threads.
+        query: with a field `timeout_ms`.
+        choose: finds what the parameters name. Where the body can have none, because it is an image file, it is called
+            before the body is read, so that a wrong name is answered at once.
+
+    Raises:
+        UnsupportedContentTypeError, InvalidBodyError, InvalidParameterError: the body is not what it should be.
+        BodyTooLargeError, IncompleteBodyError: as `read_body`; QueueFullError, DeadlineError: as `Engine.offload`.
+    """
+    asked = Stopwatch()
+
+    def caller(query: Q) -> Caller:
+        timeout_ms = query.timeout_ms or serving.settings.timeout_ms
+        return Caller(timeout_ms, asked.elapsed() / 1000)
+
+    limit = serving.settings.max_body_bytes
+    form = form_of(request.headers.get("content-type"))
+    if form is None:
+        chosen = choose(query)
+        upload = Upload(await read_body(request, limit), raw)
+        return Received(query, chosen, upload, Stopwatch(), caller(query))
+    body = await read_body(request, limit)
+    watch = Stopwatch()
+    known = list(type(query).model_fields)
+    if len(body) <= LARGE:
+        upload = form(body, known)
+    else:
+
+        def work() -> Upload:
+            watch.lap("queue")
+            return form(body, known)
+
+        with caller(query) as waiting:
+            upload = await serving.engine.offload(work, waiting)
+    watch.lap("decode")
+    query = with_body(query, upload.parameters)
+    return Received(query, choose(query), upload, watch, caller(query))

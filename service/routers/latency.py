@@ -7,11 +7,12 @@ from fastapi import APIRouter, Query
 
 from service.catalogue import Catalogue, Servable
 from service.problems import problem_responses
+from service.routers.lean import KnownQueryRoute
 from service.schemas import LatencyReport, RecentLatency, StageLatency, VersionLatency
 from service.serving import Ready
 from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder, Summary
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 
 
 @router.get("/latency", summary="Latency of every stage", responses=problem_responses(404, 422, 503))

@@ -1,6 +1,9 @@
-"""Routes that FastAPI documents but does not run: what is asked most skips its dependencies and response models."""
+"""How routes under /v1 read parameters: no unknown names, no name with two values; from the query and from the body.
 
-from collections.abc import Callable, Coroutine
+The routes asked for most skip FastAPI's dependencies and response models, which it only documents.
+"""
+
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -9,7 +12,26 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
+from service.inputs.names import given_twice, unknown_name
+
 Q = TypeVar("Q", bound=BaseModel)
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class KnownQueryRoute(APIRoute):
+    """FastAPI's own route; a query parameter that it does not document is an error."""
+
+    def get_route_handler(self) -> Handler:
+        """Return what checks the query's names before FastAPI reads it."""
+        handle = super().get_route_handler()
+        known = [parameter.alias for parameter in self.dependant.query_params]
+
+        async def checked(request: Request) -> Response:
+            query_values(request, known)
+            return await handle(request)
+
+        return checked
 
 
 class LeanRoute(APIRoute):
@@ -18,27 +40,64 @@ class LeanRoute(APIRoute):
     The model's fields are the documented parameters, and `response_model` the documented answer.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         """Return what reads the query and calls the endpoint."""
         endpoint = self.endpoint
         model: type[BaseModel] = endpoint.__annotations__["query"].__origin__
+        nothing = model()
 
         async def handle(request: Request) -> Response:
-            response: Response = await endpoint(request, read_query(request, model))
+            query = read_query(request, model) if request.scope["query_string"] else nothing
+            response: Response = await endpoint(request, query)
             return response
 
         return handle
 
 
-def read_query(request: Request, model: type[Q]) -> Q:
-    """Return the query string as a model; of a name given twice, the last.
+def query_values(request: Request, known: Collection[str]) -> dict[str, str]:
+    """Return the query's values by name.
 
     Raises:
+        InvalidParameterError: a name is not known, or has two values.
+    """
+    values: dict[str, str] = {}
+    for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        if name not in known:
+            raise unknown_name("query parameter", name, known)
+        if values.setdefault(name, value) != value:
+            raise given_twice(name, values[name], value)
+    return values
+
+
+def read_query(request: Request, model: type[Q]) -> Q:
+    """Return the query string as a model.
+
+    Raises:
+        InvalidParameterError: a name is not known, or has two values.
         RequestValidationError: a parameter has a value that is not allowed.
     """
-    pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return _validated(model, query_values(request, model.model_fields), "query")
+
+
+def with_body(query: Q, parameters: dict[str, str]) -> Q:
+    """Return the parameters of the query and those that came in the body.
+
+    Raises:
+        InvalidParameterError: both have one, with different values.
+        RequestValidationError: a parameter has a value that is not allowed.
+    """
+    if not parameters:
+        return query
+    found = _validated(type(query), parameters, "body")
+    for name in query.model_fields_set & found.model_fields_set:
+        if getattr(query, name) != getattr(found, name):
+            raise given_twice(name, f"{getattr(query, name)} in the query", f"{getattr(found, name)} in the body")
+    return query.model_copy(update=found.model_dump(exclude_unset=True))
+
+
+def _validated(model: type[Q], values: dict[str, str], place: str) -> Q:
     try:
-        return model.model_validate(dict(pairs))
+        return model.model_validate(values)
     except ValidationError as error:
-        problems = [{**problem, "loc": ("query", *problem["loc"])} for problem in error.errors(include_url=False)]
+        problems = [{**problem, "loc": (place, *problem["loc"])} for problem in error.errors(include_url=False)]
         raise RequestValidationError(problems) from error

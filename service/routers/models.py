@@ -4,13 +4,14 @@ from fastapi import APIRouter
 
 from service.catalogue import Catalogue, Servable
 from service.problems import problem_responses
+from service.routers.lean import KnownQueryRoute
 from service.schemas import ModelList, ModelSummary, RefusedArtifact, VariantFacts, VariantSummary, VersionFacts
 from service.serving import Ready
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 
 
-@router.get("/models", summary="Models, variants, versions", responses=problem_responses(503))
+@router.get("/models", summary="Models, variants, versions", responses=problem_responses(422, 503))
 def models(serving: Ready) -> ModelList:
     """Everything in the repository: what is served, and what was refused and why."""
     catalogue = serving.catalogue
@@ -21,13 +22,13 @@ def models(serving: Ready) -> ModelList:
     )
 
 
-@router.get("/models/{model}", summary="One model", responses=problem_responses(404, 503))
+@router.get("/models/{model}", summary="One model", responses=problem_responses(404, 422, 503))
 def one_model(serving: Ready, model: str) -> ModelSummary:
     """A model and its variants."""
     return _summary(serving.catalogue, model)
 
 
-@router.get("/models/{model}/variants/{variant}", summary="One variant", responses=problem_responses(404, 503))
+@router.get("/models/{model}/variants/{variant}", summary="One variant", responses=problem_responses(404, 422, 503))
 def one_variant(serving: Ready, model: str, variant: str) -> VariantFacts:
     """What the manifests of a variant's versions say: what was baked, how exact it is, how accurate."""
     versions = serving.catalogue.versions(model, variant)

@@ -1,20 +1,18 @@
 """/v2/repository: what it holds; loading and unloading, which only an admin may ask for."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from service.access.admin import AdminOnly
 from service.inputs.body import read_body
-from service.protocol_v2.documents import IndexEntry, IndexRequest, LoadRequest
-from service.protocol_v2.errors import ProtocolError
+from service.protocol_v2.documents import D, IndexEntry, IndexRequest, LoadRequest, read_document
+from service.protocol_v2.errors import ProtocolError, shown
 from service.protocol_v2.indexing import index_of
 from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, inlined_schema
 from service.reloading.reloader import Reloader
 from service.serving import Ready, serving_of
-
-D = TypeVar("D", bound=BaseModel)
 
 MAX_BODY_BYTES = 65_536
 
@@ -69,12 +67,7 @@ async def unload(name: str, request: Request) -> None:
 async def _read(request: Request, document: type[D]) -> D:
     """Return the body, which may be left out."""
     body = await read_body(request, MAX_BODY_BYTES)
-    try:
-        return document.model_validate_json(body or b"{}")
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, problem["loc"])) or "body"
-        raise ProtocolError(f"{where}: {problem['msg']}; expected a JSON object, or no body") from error
+    return read_document(document, body or b"{}", "a JSON object, or no body")
 
 
 def _reloader(request: Request, asked: LoadRequest) -> Reloader:
@@ -87,6 +80,6 @@ def _reloader(request: Request, asked: LoadRequest) -> Reloader:
     serving_of(request.app.state)
     overrides = [name for name in asked.parameters if name.startswith(_OVERRIDES)]
     if overrides:
-        raise ProtocolError(f"{overrides[0]!r} cannot be given here; an artifact is served as it was exported")
+        raise ProtocolError(f"{shown(overrides[0])} cannot be given here; an artifact is served as it was exported")
     reloader: Reloader = request.app.state.reloader
     return reloader

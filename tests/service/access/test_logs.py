@@ -35,8 +35,9 @@ def ask(url: str) -> dict[str, int]:
     asked = {
         "good": ("/v1/classify?top_k=1", PNG, {"Authorization": f"Bearer {SECRET}"}),
         "unknown-key": (f"/v1/classify?key={ASKED}", PNG, {"X-API-Key": STRANGER}),
-        "no-image": (f"/v1/classify?key={ASKED}", b"not-an-image-of-ours", {"X-API-Key": SECRET}),
-        "no-base64": ("/v1/classify", b'{"image": "not-base64-of-ours"}', {"Content-Type": "application/json"}),
+        "no-image": ("/v1/classify", b"not-an-image-of-ours", {"X-API-Key": SECRET}),
+        "no-base64": ("/v1/classify", b'{"image": "not.base64.of.ours"}', {"Content-Type": "application/json"}),
+        "no-such-parameter": (f"/v1/classify?key={ASKED}", PNG, {"X-API-Key": SECRET}),
         "bad-query": (f"/v1/classify?top_k={ASKED}", PNG, {"X-API-Key": SECRET}),
     }
     asked["no-base64"][2]["X-API-Key"] = SECRET
@@ -62,7 +63,8 @@ def logged(repository: Path, tmp_path_factory: pytest.TempPathFactory, log_forma
 
 
 def test_every_request_is_one_line_with_its_id_and_the_name_of_its_key(logged: Logged, log_format: str) -> None:
-    assert logged.status == {"good": 200, "unknown-key": 401, "no-image": 400, "no-base64": 422, "bad-query": 422}
+    refused = {"unknown-key": 401, "no-image": 400, "no-base64": 422, "no-such-parameter": 422, "bad-query": 422}
+    assert logged.status == {"good": 200, **refused}
     for name, status in logged.status.items():
         (line,) = [line for line in logged.lines if name in line]
         if log_format == "text":

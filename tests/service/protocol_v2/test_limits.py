@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.protocol_v2.asking import LARGE
+from service.inputs.json_text import LARGE
 from service.scheduling.caller import Caller
 from service.settings import Settings
 from tests.service.artifacts import add_artifact

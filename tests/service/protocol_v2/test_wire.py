@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from service.protocol_v2.asking import LARGE, is_heavy
+from service.inputs.json_text import LARGE
+from service.protocol_v2.asking import is_heavy
 from tests.service.artifacts import LABELS
 from tests.service.pictures import encode, png_claiming
 from tests.service.protocol_v2.answers import expected_logits, floats, pixels
@@ -151,7 +152,7 @@ def test_json_numbers_may_be_flat_or_nested(client: TestClient) -> None:
 
 
 def test_large_json_is_read_as_well(client: TestClient) -> None:
-    body = json.dumps({"inputs": [{**IMAGE, "data": pixels(1).tolist()}]}).encode() + b" " * 100_000
+    body = json.dumps({"inputs": [{**IMAGE, "data": pixels(1).tolist()}]}).encode() + b" " * LARGE
     np.testing.assert_allclose(logits(client.post(MEAN, content=body)), expected_logits(pixels(1))[0], rtol=1e-5)
 
 
@@ -213,16 +214,34 @@ FLAT = [0] * 144
         ({"shape": [10**30, 8, 6, 3]}, "takes 1 to 8"),
         ({"shape": ["1", 8, 6, 3]}, "inputs.0.shape.0"),
         ({"data": None}, "neither data nor the parameter binary_data_size"),
-        ({"data": FLAT[1:]}, "are 143 of kind int64; expected 144 numbers"),
-        ({"data": [*FLAT[1:], 256]}, "go from 0 to 256"),
-        ({"data": [*FLAT[1:], -1]}, "go from -1 to 0"),
-        ({"data": [*FLAT[1:], 0.5]}, "kind float64"),
-        ({"data": [*FLAT[1:], "1"]}, "of kind"),
-        ({"data": [*FLAT[1:], None]}, "of kind object"),
-        ({"data": [*FLAT[1:], 10**30]}, "of kind object"),
-        ({"data": [FLAT, [1]]}, "not a tensor"),
-        ({"data": {"a": 1}}, "of kind object"),
-        ({"data": [True] * 144}, "of kind bool"),
+        ({"data": FLAT[1:]}, "are 143 elements; expected 144 numbers"),
+        (
+            {"data": [*FLAT[1:], 256]},
+            "element 143 of the data of input 'image' is '256'; expected integers from 0 to 255",
+        ),
+        ({"data": [*FLAT[1:], -1]}, "element 143 of the data of input 'image' is '-1'"),
+        ({"data": [*FLAT[1:], 0.5]}, "element 143 of the data of input 'image' is '0.5'"),
+        ({"data": [*FLAT[1:], "1"]}, "have '1' as element 143; expected a list of 144 numbers"),
+        ({"data": [*FLAT[1:], None]}, "element 143 of the data of input 'image' is 'null'"),
+        ({"data": [*FLAT[1:], 10**30]}, "element 143 of the data of input 'image' is '1000000"),
+        ({"data": [FLAT, [1]]}, "are 145 elements"),
+        ({"data": {"a": 1}}, "have {'a': 1} as element 0"),
+        ({"data": [True] * 144}, "element 0 of the data of input 'image' is 'true'"),
+        ({"data": 7}, "are not a list; expected a list of 144 numbers"),
+        ({"data": "AAAA"}, "have 'AAAA' as element 0"),
+        ({"data": []}, "are 0 elements"),
+        ({"data": [[], []]}, "are 2 elements"),
+        (
+            {"data": [[0] * 12] * 12},
+            "are nested otherwise than their shape; expected 144 numbers for shape [1, 8, 6, 3]",
+        ),
+        ({"data": np.zeros((1, 3, 8, 6), int).tolist()}, "are nested otherwise"),
+        ({"data": np.zeros((8, 3, 6), int).tolist()}, "are nested otherwise"),
+        ({"data": [[0, 0, 0], *FLAT[3:]]}, "are nested otherwise"),
+        ({"data": [*FLAT[2:], [], 0]}, "are nested otherwise"),
+        ({"data": [*FLAT[1:], [0]]}, "are nested otherwise"),
+        ({"data": [*FLAT[1:], False]}, "element 143 of the data of input 'image' is 'false'"),
+        ({"data": [{"a": 1}] * 144}, "have {'a': 1} as element 0"),
         ({"parameters": {"binary_data_size": 144}}, "both data and"),
         ({"data": None, "parameters": {"binary_data_size": 144}}, "but 0 bytes follow the JSON"),
         ({"data": None, "parameters": {"binary_data_size": True}}, "binary_data_size True"),
@@ -237,13 +256,18 @@ def test_an_input_that_does_not_fit_is_400_and_says_what_would(
     assert len(logits(client.post(MEAN, json={"inputs": [{**IMAGE, "data": FLAT}]}))) == 4
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e39"])
-def test_floats_that_are_not_finite_are_400(client: TestClient, value: str) -> None:
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "-Infinity", "1e39", "1e400", "-9" + "0" * 310, "0" * 3 + "9", "1 2", "\u00e9", "0x1"]
+)
+def test_floats_that_are_not_finite_or_no_numbers_are_400(client: TestClient, value: str) -> None:
     tensor = b'{"inputs":[{"name":"image","shape":[1,3,8,6],"datatype":"FP32","data":[%s]}]}'
-    assert "not finite" in says(client.post(FLOAT, content=tensor % b",".join([value.encode()] * 144)), 400)
+    wrong = b",".join([b"0.5"] * 143 + [value.encode()])
+    message = says(client.post(FLOAT, content=tensor % wrong), 400)
+    assert message.startswith(f"element 143 of the data of input 'image' is '{value[:150]}")
+    assert message.endswith("expected numbers that are finite as float32")
     assert len(logits(client.post(FLOAT, content=tensor % b",".join([b"0.5"] * 144)))) == 4
-    numbers = np.full((1, 3, 8, 6), float(value), np.float64).astype("<f4") if value != "1e39" else None
-    if numbers is not None:
+    if value.strip("-") in {"NaN", "Infinity"}:
+        numbers = np.full((1, 3, 8, 6), float(value), "<f4")
         assert "not finite" in says(send_raw(client, numbers.tobytes(), FLOAT), 400)
 
 
@@ -278,8 +302,10 @@ def test_more_elements_than_the_shape_has_are_400_without_a_look_at_them(client:
     many = bytes(800_000)  # 200,000 empty elements
     document = {"inputs": [{**FILE, "parameters": {"binary_data_size": len(many)}}]}
     assert "799996 bytes of a BYTES tensor follow the 1 elements" in says(send(client, document, many), 400)
+    strings = {"inputs": [{**FILE, "data": ["x"] * 1000}]}
+    assert "1000 elements, its shape says 1" in says(client.post(MEAN, json=strings), 400)
     many_strings = {"inputs": [{**FILE, "data": ["x"] * 100_000}]}
-    assert "100000 elements, its shape says 1" in says(client.post(MEAN, json=many_strings), 400)
+    assert "more than 2000 values" in says(client.post(MEAN, json=many_strings), 400)
 
 
 @pytest.mark.parametrize(
