@@ -55,7 +55,7 @@ def form_of(content_type: str | None) -> Form | None:
     if media_type == "multipart/form-data":
         return lambda body, known: _from_multipart(body, content_type or "", known)
     raise UnsupportedContentTypeError(
-        f"Content-Type {media_type!r} is not one that holds an image; send the file itself as image/* "
+        f"Content-Type {media_type[:200]!r} is not one that holds an image; send the file itself as image/* "
         '(curl: -H "Content-Type: image/png" --data-binary @FILE), a multipart/form-data field "image" '
         '(curl: -F image=@FILE), or application/json {"image": "<base64>"}',
         supported=SUPPORTED,

@@ -31,4 +31,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidParameter
 
 def given_twice(name: str, first: object, second: object) -> InvalidParameterError:
     """Return the error of a parameter with two values."""
-    return InvalidParameterError(f"{name} is given twice, as {first} and as {second}; give it once")
+    return InvalidParameterError(
+        f"{name} is given twice, as {str(first)[:200]} and as {str(second)[:200]}; give it once"
+    )

@@ -102,7 +102,7 @@ def _structure(shape: tuple[int, ...]) -> bytes:
     """Return the brackets and commas of a nested list."""
     structure = b""
     for side in reversed(shape):
-        structure = b"[" + b",".join([structure] * side) + b"]"
+        structure = b"[" + (structure + b",") * (side - 1) + structure + b"]"  # join takes 80 bytes a part
     return structure
 
 
