@@ -49,7 +49,7 @@ def read_fields(body: bytes, content_type: str) -> list[Field]:
         if len(fields) == MOST_FIELDS:
             raise InvalidBodyError(f"the body has more than {MOST_FIELDS} fields")
         headers, start = _headers(body, at, newline, len(fields))
-        end = body.find(newline + mark, start - len(newline))
+        end = body.find(newline + mark, start)
         if end < 0:
             raise InvalidBodyError("the body ends before its closing boundary")
         fields.append(_field(headers, body[start:end], len(fields)))

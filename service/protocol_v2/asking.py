@@ -18,8 +18,8 @@ class Asked:
 
     request: InferRequest
     """Without inputs, if the body is raw."""
-    numbers: bytes | None
-    """A list of numbers under `data`, as JSON; the document has an empty list there instead."""
+    numbers: list[bytes]
+    """Lists of numbers under `data`, as JSON; the document has empty lists there instead."""
     tensors: memoryview
     """What follows the JSON; all of a raw body."""
     raw: bool
@@ -49,7 +49,7 @@ def parse(body: bytes, headers: Mapping[str, str], limit: int) -> Asked:
     envelope = open_envelope(plain, headers.get(HEADER_LENGTH))
     media_type = headers.get("Content-Type", "")
     if envelope.document is None:
-        return Asked(InferRequest(inputs=[]), None, envelope.tensors, True, media_type)
+        return Asked(InferRequest(inputs=[]), [], envelope.tensors, True, media_type)
     document, numbers = without_numbers(envelope.document)
     request = read_document(InferRequest, document, "the protocol's inference request")
     return Asked(request, numbers, envelope.tensors, False, media_type)

@@ -54,7 +54,7 @@ def file_rows(
     count = tensor.shape[0]
     check_count(count, servable.manifest, limits)  # first: millions of elements are not worth a look
     if binary is None:
-        if numbers is not None and tensor.data == []:
+        if numbers is not None:
             raise ProtocolError(_NOT_STRINGS)
         return _files(_strings(tensor.data, count), _from_base64, servable, limits)
     return _files(unpack_bytes(binary, count), raw, servable, limits)

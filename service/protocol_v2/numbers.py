@@ -7,6 +7,7 @@ commas are compared with those of the shape; and its numbers are parsed some ten
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -26,32 +27,27 @@ _BRACKETS_TO_SPACES = bytes.maketrans(b"[]", b"  ")
 _LIST = TypeAdapter(list[Any])
 
 
-def without_numbers(document: bytes) -> tuple[bytes, bytes | None]:
-    """Return a JSON document whose list of numbers is empty, and that list; None if there is none.
+def without_numbers(document: bytes) -> tuple[bytes, list[bytes]]:
+    """Return a JSON document whose lists of numbers are empty, and those lists.
 
-    The list is what stands under a key `data` and begins with `[`, goes on without strings and objects, and ends with
-    `]`. It may be anything else that has no strings and objects.
-
-    Raises:
-        ProtocolError: there are two.
+    A list of numbers is what stands under a key `data` and begins with `[`, goes on without strings and objects, and
+    ends with `]`. It may be anything else that has no strings and objects.
     """
-    found: slice | None = None
-    for count, key in enumerate(_DATA.finditer(document)):
-        if count == _ENOUGH:
-            break
+    lists: list[slice] = []
+    for key in islice(_DATA.finditer(document), _ENOUGH):
         if document[key.start() - 1 : key.start()] == b"\\":
             continue  # within a string
         start = key.end() - 1
-        ends = (document.find(mark, start) for mark in (b'"', b"{", b"}"))
-        last = document.rfind(b"]", start, min((end for end in ends if end >= 0), default=len(document)))
-        if last < 0:
-            continue  # it holds strings or objects
-        if found is not None:
-            raise ProtocolError("the body has two lists of numbers `data`; expected one input with one")
-        found = slice(start, last + 1)
-    if found is None:
-        return document, None
-    return b"".join((document[: found.start], b"[]", document[found.stop :])), document[found]
+        others = [at for mark in (b'"', b"{", b"}") if (at := document.find(mark, start)) >= 0]
+        last = document.rfind(b"]", start, min(others, default=len(document)))
+        if last >= 0:
+            lists.append(slice(start, last + 1))
+    if not lists:
+        return document, []
+    starts = [0, *(found.stop for found in lists)]
+    ends = [*(found.start for found in lists), len(document)]
+    rest = b"[]".join(document[start:end] for start, end in zip(starts, ends, strict=True))
+    return rest, [document[found] for found in lists]
 
 
 def read_numbers(text: bytes, shape: tuple[int, ...], dtype: str, name: str) -> NDArray[Any]:

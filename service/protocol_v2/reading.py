@@ -35,9 +35,12 @@ def read_rows(asked: Asked, servable: Servable, limits: Limits) -> Rows:
         raise ProtocolError(f"the inputs are {names}; expected either {IMAGE!r} or {IMAGE_BYTES!r}, once")
     tensor = inputs[0]
     binary = _binary_part(tensor, asked.tensors)
+    if len(asked.numbers) > 1:
+        raise ProtocolError("the body has several lists of numbers `data`; expected one, of its input")
+    numbers = asked.numbers[0] if asked.numbers and tensor.data == [] else None
     if tensor.name == IMAGE:
-        return tensor_rows(tensor, binary, asked.numbers, servable.manifest, limits)
-    return file_rows(tensor, binary, asked.numbers, servable, limits)
+        return tensor_rows(tensor, binary, numbers, servable.manifest, limits)
+    return file_rows(tensor, binary, numbers, servable, limits)
 
 
 def _binary_part(tensor: InputTensor, tensors: memoryview) -> memoryview | None:

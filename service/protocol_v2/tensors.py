@@ -49,7 +49,7 @@ def tensor_rows(
     check_count(tensor.shape[0], manifest, limits)
     shape = tuple(tensor.shape)
     if binary is None:
-        if numbers is None or tensor.data != []:
+        if numbers is None:
             raise _not_numbers(tensor.data, shape)
         return Rows(shape[0], make=partial(_from_json, numbers, shape, manifest))
     expected = math.prod(shape) * np.dtype(manifest.input.dtype).itemsize

@@ -67,7 +67,7 @@ async def unload(name: str, request: Request) -> None:
 async def _read(request: Request, document: type[D]) -> D:
     """Return the body, which may be left out."""
     body = await read_body(request, MAX_BODY_BYTES)
-    return read_document(document, body or b"{}", "a JSON object, or no body")
+    return read_document(document, body if body not in (b"", b"null") else b"{}", "a JSON object, or no body")
 
 
 def _reloader(request: Request, asked: LoadRequest) -> Reloader:

@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -401,3 +402,132 @@ def test_the_index_may_leave_out_what_is_not_ready(client: TestClient) -> None:
     everything = client.post("/v2/repository/index").json()
     assert client.post("/v2/repository/index", json={"ready": True}).json() == everything
     assert "ready: " in says(client.post("/v2/repository/index", json={"ready": "x"}), 400)
+
+
+def nothing(*names: str) -> dict[str, None]:
+    return dict.fromkeys(names)
+
+
+def test_a_member_that_is_null_is_one_that_is_not_there(client: TestClient) -> None:
+    """So MLServer's types, Seldon's examples, and serialisers of Java, C# and Go write what is not set."""
+    file = base64.b64encode(PNG).decode()
+    unset = nothing("id", "parameters", "outputs")
+    numbers = {**IMAGE, "parameters": None, "data": FLAT}
+    assert len(logits(client.post(MEAN, json={**unset, "inputs": [{**FILE, "parameters": None, "data": [file]}]}))) == 4
+    assert len(logits(client.post(MEAN, json={**unset, "inputs": [numbers]}))) == 4
+    parameters = nothing("content_type", "headers", "timeout", "variant", "binary_data_output")
+    tensor = {**numbers, "parameters": nothing("binary_data_size", "shared_memory_region")}
+    outputs = [{"name": "logits", "parameters": nothing("classification", "binary_data"), "data": None}]
+    document = {"inputs": [tensor], "parameters": parameters, "outputs": outputs}
+    assert len(logits(client.post(MEAN, json=document))) == 4
+    binary = {**IMAGE, "parameters": {"binary_data_size": 144}, "data": None}
+    assert len(logits(send(client, {"inputs": [binary], **unset}, bytes(144)))) == 4
+    outputs = [{"name": "logits", "parameters": None}]
+    assert "id" not in client.post(MEAN, json={"inputs": [numbers], "outputs": outputs, "id": None}).json()
+
+
+def test_a_required_member_that_is_null_is_400(client: TestClient) -> None:
+    for name in ("name", "shape", "datatype"):
+        message = says(client.post(MEAN, json={"inputs": [{**IMAGE, "data": FLAT, name: None}]}), 400)
+        assert message.startswith(f"inputs.0.{name}: Field required")
+    assert says(client.post(MEAN, json={"inputs": None}), 400).startswith("inputs: Field required")
+    assert says(client.post(MEAN, json={"inputs": [None]}), 400).startswith("inputs.0: ")
+
+
+def test_requests_of_the_repository_may_be_null_too(client: TestClient) -> None:
+    everything = client.post("/v2/repository/index").json()
+    for body in (b"null", b'{"ready": null}', b'{"ready": false, "other": 1}'):
+        assert client.post("/v2/repository/index", content=body).json() == everything
+    assert "expected a JSON object, or no body" in says(client.post("/v2/repository/index", content=b"[null]"), 400)
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
+def test_json_may_begin_with_a_byte_order_mark(client: TestClient, mark: bytes) -> None:
+    document = json.dumps({"inputs": [{**IMAGE, "data": FLAT}]}).encode()
+    assert len(logits(client.post(MEAN, content=mark + document))) == 4
+    assert len(logits(client.post(MEAN, content=mark + document.replace(b'"data": ', b'"data"\n:\t ')))) == 4
+    utf16 = document.decode().encode("utf-16")
+    assert "UTF-16; send it as UTF-8" in says(client.post(MEAN, content=utf16), 400)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"data:image/png;base64,{base64.b64encode(PNG).decode()}",
+        base64.urlsafe_b64encode(PNG).decode().rstrip("="),
+        base64.encodebytes(PNG).decode(),
+    ],
+)
+def test_files_in_json_may_be_every_kind_of_base64(client: TestClient, text: str) -> None:
+    assert len(logits(client.post(MEAN, json={"inputs": [{**FILE, "data": [text]}]}))) == 4
+
+
+def test_only_the_input_s_own_data_are_its_numbers(client: TestClient) -> None:
+    tensor = {**IMAGE, "data": FLAT}
+    quoted = {"id": '"data": [1, 2]', "parameters": {'"data"': 1, '\\"data': [1, 2]}}
+    found = client.post(MEAN, json={**quoted, "inputs": [tensor]})
+    assert len(logits(found)) == 4
+    assert found.json()["id"] == '"data": [1, 2]'
+    file = {**FILE, "data": [base64.b64encode(PNG).decode()]}
+    assert len(logits(client.post(MEAN, json={"parameters": {"data": [1, 2]}, "inputs": [file]}))) == 4
+    two = client.post(MEAN, json={"parameters": {"data": [1, 2]}, "inputs": [tensor]})
+    assert "several lists of numbers `data`" in says(two, 400)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(b"II+\0\x08\0\0\0", b"\0\0\0\x1cftypavif", b"\0\0\0\x18ftypheic", b"\0\0\0\x14ftypmif1"),
+        *(
+            b"\0\0\0\x0cJXL \r\n\x87\n",
+            b"\xff\x0a\xfa",
+            b"\0\0\0\x0cjP  \r\n\x87\n",
+            b"%PDF-1.7",
+            b"<svg xmlns",
+            b"8BPS\0\1",
+        ),
+    ],
+)
+def test_a_raw_body_that_begins_as_some_image_file_gets_the_decoder_s_message(client: TestClient, head: bytes) -> None:
+    message = says(send_raw(client, head + bytes(144 - len(head))), 400)
+    assert "neither an image file nor whole images" not in message
+    assert message == says(send_raw(client, head + bytes(144 - len(head)), **{"Content-Type": "image/x"}), 400)
+
+
+def test_a_raw_body_may_be_a_bigtiff(client: TestClient) -> None:
+    file = encode(pixels(1)[0], "TIFF", big_tiff=True)
+    assert file.startswith(b"II+\0")
+    np.testing.assert_allclose(logits(send_raw(client, file)), expected_logits(pixels(1))[0], rtol=1e-5)
+
+
+def test_hostile_json_is_refused_at_once(client: TestClient) -> None:
+    """Each took seconds and gigabytes: an error for every element, or an array as wide as the longest string."""
+    many = b"[" + b"0," * 240_000 + b"0]"
+    strings = b'["' + b"x" * 100_000 + b'",' + b'"a",' * 5000 + b'"a"]'
+    bodies = [
+        b'{"inputs":%s}' % many,
+        b'{"inputs":[],"outputs":%s}' % many,
+        b'{"inputs":[{"name":"image","datatype":"UINT8","data":[],"shape":%s}]}' % many.replace(b"0", b'"a"'),
+        b'{"inputs":[{"name":"image","shape":[1,8,6,3],"datatype":"UINT8","data":%s}]}' % strings,
+        b'{"inputs":[{"name":"image","shape":[1,8,6,3],"datatype":"UINT8","data":%s}]}' % many,
+        b'{"inputs":[{"name":"image","shape":[1,8,6,3],"datatype":"UINT8","data":%s}]}' % many.replace(b"0", b"{}"),
+    ]
+    for body in bodies:
+        for content, headers in ((body, {}), (gzip.compress(body), {"Content-Encoding": "gzip"})):
+            start = time.process_time()
+            assert len(says(client.post(MEAN, content=content, headers=headers), 400)) < 1000
+            assert time.process_time() - start < 1
+
+
+def test_few_tensors_and_axes_are_looked_at(client: TestClient) -> None:
+    tensor = {**IMAGE, "data": FLAT}
+    assert "inputs: List should have at most 16 items" in says(client.post(MEAN, json={"inputs": [tensor] * 17}), 400)
+    assert "the inputs are 'image', 'image'; expected either" in says(
+        client.post(MEAN, json={"inputs": [tensor] * 2}), 400
+    )
+    outputs = [{"name": "logits"}] * 17
+    assert "outputs: List should have" in says(client.post(MEAN, json={"inputs": [tensor], "outputs": outputs}), 400)
+    shaped = {**tensor, "shape": [1] * 17}
+    assert "inputs.0.shape: List should have" in says(client.post(MEAN, json={"inputs": [shaped]}), 400)
+    long = {**tensor, "name": "x" * 100_000, "datatype": "y" * 100_000}
+    assert len(says(client.post(MEAN, json={"inputs": [long]}), 400)) < 400

@@ -1,0 +1,292 @@
+"""Parameters under /v1: in the query, in JSON and in forms; never a name that is unknown, or two values for one."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Unpack
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.artifacts import add_artifact
+from tests.service.asking import Request
+from tests.service.pictures import encode, random_pixels
+from tests.service.scripted import HANG, fresh, picture
+
+PNG = encode(random_pixels())
+B64 = base64.b64encode(PNG).decode()
+
+CLASSIFY = ("model", "top_k", "timeout_ms", "variant", "version")
+COMPARE = ("model", "top_k", "timeout_ms", "variants")
+
+
+def in_query(client: TestClient, path: str, **parameters: object) -> httpx2.Response:
+    return client.post(path, params=parameters, content=PNG)  # type: ignore[arg-type]
+
+
+def in_json(client: TestClient, path: str, **parameters: object) -> httpx2.Response:
+    return client.post(path, json={"image": B64, **parameters})
+
+
+def in_form(client: TestClient, path: str, **parameters: object) -> httpx2.Response:
+    return client.post(path, files={"image": PNG}, data={name: str(value) for name, value in parameters.items()})
+
+
+Ask = Callable[..., httpx2.Response]
+PLACES: list[Ask] = [in_query, in_json, in_form]
+
+
+def refused(response: httpx2.Response, status: int = 422) -> str:
+    assert response.status_code == status, response.text
+    detail: str = response.json()["detail"]
+    return detail
+
+
+@pytest.mark.parametrize("ask", PLACES)
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        *(("varient", "variant"), ("variants", "variant"), ("Variant", "variant"), ("VARIANT", "variant")),
+        *(("k", "top_k"), ("topk", "top_k"), ("top-k", "top_k"), ("timeout", "timeout_ms"), ("mdoel", "model")),
+        *((" variant", "variant"), ("model_name", "model"), ("x" * 5000, None), ("", None)),
+    ],
+)
+def test_an_unknown_name_is_422_and_names_the_nearest(
+    client: TestClient,
+    ask: Ask,
+    name: str,
+    nearest: str | None,
+) -> None:
+    detail = refused(ask(client, "/v1/classify", **{name: "mean"}))
+    assert (
+        f"unknown {'query parameter' if ask is in_query else 'JSON member' if ask is in_json else 'form field'}"
+        in detail
+    )
+    assert ", ".join(CLASSIFY) in detail
+    if nearest is not None:
+        assert f"did you mean {nearest!r}?" in detail
+    assert len(detail) < 300
+
+
+@pytest.mark.parametrize("ask", PLACES)
+def test_each_address_knows_its_own_names(client: TestClient, ask: Ask) -> None:
+    assert "did you mean 'variants'?" in refused(ask(client, "/v1/compare", variant="mean"))
+    assert "did you mean 'variant'?" in refused(ask(client, "/v1/classify", variants="mean"))
+    assert ", ".join(COMPARE) in refused(ask(client, "/v1/compare", version=1))
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/v1/latency", "model, variant"),
+        ("/v1/models", None),
+        ("/v1/models/colours", None),
+        ("/v1/models/colours/variants/mean", None),
+    ],
+)
+def test_every_get_checks_its_query_too(client: TestClient, path: str, known: str | None) -> None:
+    assert client.get(path).status_code == 200
+    detail = refused(client.get(path, params={"varient": "mean"}))
+    assert ("did you mean 'variant'? known: model, variant" if known else "this address takes none") in detail
+
+
+@pytest.mark.parametrize("ask", PLACES)
+def test_parameters_count_wherever_they_are(client: TestClient, ask: Ask) -> None:
+    answer = ask(client, "/v1/classify", model="colours", variant="mean", version=2, top_k=3, timeout_ms=20_000).json()
+    assert (answer["variant"], answer["version"], len(answer["predictions"])) == ("mean", 2, 3)
+    answer = ask(client, "/v1/compare", variants="float,mean", top_k=1, timeout_ms=20_000).json()
+    assert [found["variant"] for found in answer["variants"]] == ["float", "mean"]
+    assert {len(found["predictions"]) for found in answer["variants"]} == {1}
+
+
+@pytest.mark.parametrize("ask", PLACES)
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        *(
+            ("top_k", 0, 422),
+            ("top_k", "x", 422),
+            ("top_k", 1.5, 422),
+            ("version", -1, 422),
+            ("timeout_ms", 10**9, 422),
+        ),
+        *(("variant", "rope", 404), ("model", "birds", 404), ("version", 3, 404)),
+    ],
+)
+def test_a_wrong_value_is_refused_alike_wherever_it_is(
+    client: TestClient,
+    ask: Ask,
+    name: str,
+    value: object,
+    status: int,
+) -> None:
+    response = ask(client, "/v1/classify", **{name: value})
+    detail = refused(response, status)
+    assert str(value) in detail
+    if status == 422:
+        assert response.json()["parameters"][0]["parameter"] == name
+
+
+def test_a_deadline_counts_wherever_it_is(tmp_path: Path) -> None:
+    add_artifact(tmp_path)
+    image = base64.b64encode(picture(HANG)).decode()
+    requests: list[Request] = [
+        {"json": {"image": image, "timeout_ms": 120}},
+        {"json": {"image": base64.b64encode(picture(HANG) + bytes(300_000)).decode(), "timeout_ms": 120}},
+        {"files": {"image": picture(HANG)}, "data": {"timeout_ms": "120"}},
+    ]
+    app = create_app(Settings(repository=tmp_path, backend="scripted", threads=1))
+    with fresh() as backend, TestClient(app) as client:
+        for path in ("/v1/classify", "/v1/compare"):
+            for request in requests:
+                assert "no answer within the 120 ms allowed" in refused(client.post(path, **request), 504)
+        backend.gate.set()
+        assert in_json(client, "/v1/classify", timeout_ms=20_000).status_code == 200
+
+
+def test_a_model_may_be_named_in_the_body_where_there_is_no_default(tmp_path: Path) -> None:
+    for model in ("colours", "birds"):
+        add_artifact(tmp_path, model=model)
+    with TestClient(create_app(Settings(repository=tmp_path, threads=1))) as client:
+        assert "model" in refused(in_query(client, "/v1/classify"))
+        for ask in PLACES:
+            for path in ("/v1/classify", "/v1/compare"):
+                assert ask(client, path, model="birds").json()["model"] == "birds"
+
+
+@pytest.mark.parametrize(
+    ("query", "request_"),
+    [
+        ("variant=mean&variant=float", {"content": PNG}),
+        ("variant=mean", {"json": {"image": B64, "variant": "float"}}),
+        ("variant=mean", {"files": {"image": PNG}, "data": {"variant": "float"}}),
+        ("", {"files": {"image": PNG}, "data": {"variant": ["mean", "float"]}}),
+        (
+            "",
+            {
+                "content": f'{{"image": "{B64}", "variant": "mean", "variant": "float"}}'.encode(),
+                "headers": {"Content-Type": "application/json"},
+            },
+        ),
+    ],
+    ids=["query", "query and JSON", "query and form", "form", "JSON"],
+)
+def test_two_values_for_one_name_are_422(client: TestClient, query: str, request_: Request) -> None:
+    assert "variant is given twice, as mean" in refused(client.post(f"/v1/classify?{query}", **request_))
+
+
+def test_two_lists_of_variants_are_422_too(client: TestClient) -> None:
+    assert "variants is given twice, as mean and as float" in refused(
+        client.post("/v1/compare?variants=mean&variants=float", content=PNG)
+    )
+    assert "model is given twice" in refused(client.get("/v1/latency?model=colours&model=birds"))
+
+
+@pytest.mark.parametrize(
+    ("query", "request_"),
+    [
+        ("top_k=2&top_k=2", {"content": PNG}),
+        ("top_k=2", {"json": {"image": B64, "top_k": 2}}),
+        ("top_k=2", {"json": {"image": B64, "top_k": "02"}}),
+        ("top_k=2", {"files": {"image": PNG}, "data": {"top_k": "2"}}),
+        ("", {"files": {"image": PNG}, "data": {"top_k": ["2", "2"]}}),
+        ("top_k=2", {"json": {"image": B64, "variant": "mean"}}),
+        ("", {"json": {"image": B64, "top_k": 2.0, "version": None, "model": None}}),
+    ],
+)
+def test_the_same_value_twice_is_fine(client: TestClient, query: str, request_: Request) -> None:
+    response = client.post(f"/v1/classify?{query}", **request_)
+    assert response.status_code == 200, response.text
+    assert len(response.json()["predictions"]) == 2
+
+
+def test_variants_may_be_a_list_in_json(client: TestClient) -> None:
+    answer = in_json(client, "/v1/compare", variants=["float", "mean"]).json()
+    assert [found["variant"] for found in answer["variants"]] == ["float", "mean"]
+
+
+@pytest.mark.parametrize("value", [True, [1], ["mean"], {"a": 1}])
+def test_json_of_another_kind_is_422(client: TestClient, value: object) -> None:
+    detail = refused(in_json(client, "/v1/classify", variant=value))
+    assert detail.startswith("JSON member 'variant' is ")
+    assert "expected a string or a number" in detail
+
+
+def test_a_long_value_is_422_and_not_repeated(client: TestClient) -> None:
+    for ask in (in_json, in_form):
+        assert "has 500000 characters, 4096 are allowed" in refused(ask(client, "/v1/classify", variant="x" * 500_000))
+
+
+def test_a_large_form_is_read_on_another_thread_with_the_same_result(client: TestClient) -> None:
+    padded = PNG + bytes(400_000)
+    encoded = base64.b64encode(padded).decode()
+    requests: list[Request] = [
+        {"json": {"image": encoded, "variant": "mean", "version": 2}},
+        {"files": {"image": padded}, "data": {"variant": "mean", "version": "2"}},
+    ]
+    for request in requests:
+        response = client.post("/v1/classify", **request)
+        answer = response.json()
+        assert (answer["variant"], answer["version"]) == ("mean", 2)
+        stages = {name: ms for name, ms in answer["latency_ms"].items() if name != "total"}
+        assert sum(stages.values()) == pytest.approx(answer["latency_ms"]["total"], abs=0.01)
+    assert "unknown JSON member 'varient'" in refused(
+        client.post("/v1/classify", json={"image": encoded, "varient": 1})
+    )
+
+
+def test_openapi_has_the_parameters_in_the_body(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, names in (("/v1/classify", CLASSIFY), ("/v1/compare", COMPARE)):
+        operation = paths[path]["post"]
+        assert {parameter["name"] for parameter in operation["parameters"]} == set(names)
+        for media_type in ("application/json", "multipart/form-data"):
+            schema = operation["requestBody"]["content"][media_type]["schema"]
+            assert set(schema["properties"]) == {"image", *names}
+            assert (schema["required"], schema["additionalProperties"]) == (["image"], False)
+    assert all(
+        "422" in operations["get"]["responses"] for path, operations in paths.items() if path.startswith("/v1/m")
+    )
+
+
+def post(client: TestClient, **request: Unpack[Request]) -> httpx2.Response:
+    return client.post("/v1/classify", **request)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        B64,
+        f"data:image/png;base64,{B64}",
+        base64.urlsafe_b64encode(PNG).decode().rstrip("="),
+        base64.encodebytes(PNG).decode(),
+        base64.encodebytes(PNG).decode().replace("\n", "\r\n"),
+    ],
+    ids=["base64", "data URI", "base64url", "lines", "CRLF"],
+)
+def test_every_way_to_write_base64_in_json_is_read(client: TestClient, text: str) -> None:
+    assert post(client, json={"image": text}).status_code == 200
+
+
+def test_json_may_begin_with_a_byte_order_mark(client: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    body = f'{{"image": "{B64}", "variant": "mean"}}'
+    assert post(client, content=b"\xef\xbb\xbf" + body.encode(), headers=headers).json()["variant"] == "mean"
+    assert "UTF-16; send it as UTF-8" in refused(post(client, content=body.encode("utf-16"), headers=headers))
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "binary"])
+def test_a_form_part_s_transfer_encoding_is_undone(client: TestClient, encoding: str) -> None:
+    written = {"base64": base64.encodebytes(PNG), "binary": PNG}.get(
+        encoding, b"".join(b"=%02X" % byte for byte in PNG)
+    )
+    head = f'--b\r\nContent-Disposition: form-data; name="image"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert post(client, content=head.encode() + written + b"\r\n--b--", headers=headers).status_code == 200
+    unknown = head.replace(encoding, "x-mine").encode() + written + b"\r\n--b--"
+    assert "'x-mine' is not supported; expected binary, base64" in refused(
+        post(client, content=unknown, headers=headers)
+    )
