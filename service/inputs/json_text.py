@@ -1,6 +1,6 @@
 """JSON of a request, bounded before it is parsed: in values, and in the width of its characters.
 
-A parser holds the interpreter lock from the first byte to the last and makes an object of each value, up to 100 bytes
+A parser holds the interpreter lock from the first byte to the last and makes an object of each value, up to 80 bytes
 for three of JSON. So what bounds its time and memory is the number of values, not of bytes: one string of 16 MB takes
 2 ms, eight million zeros half a second. The numbers of a tensor are read by `service.protocol_v2.numbers` instead.
 """
