@@ -153,7 +153,7 @@ class UnsupportedContentTypeError(ProblemError):
 
 
 class InvalidParameterError(ProblemError):
-    """A query parameter is missing or has a value that is not allowed."""
+    """A parameter is unknown, missing, given twice, or has a value that is not allowed."""
 
     status = 422
     name = "invalid-parameter"

@@ -10,7 +10,7 @@ _LONGEST = 64
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidParameterError:
-    """Return the error of a name that is not known: it names the nearest known one, and all.
+    """Return the error of a name that is not known: it names the nearest known one, if one is near, and all.
 
     Args:
         kind: what it is the name of, for the message.
@@ -22,11 +22,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidParameter
     if not names:
         return InvalidParameterError(f"unknown {kind} {shown!r}; this address takes none")
     folded = {known_name.lower(): known_name for known_name in names}
-    nearest = difflib.get_close_matches(name[:_LONGEST].lower(), folded, n=1, cutoff=0.0)[0]
-    return InvalidParameterError(
-        f"unknown {kind} {shown!r}; did you mean {folded[nearest]!r}? known: {', '.join(names)}",
-        nearest=folded[nearest],
-    )
+    nearest = [folded[found] for found in difflib.get_close_matches(name[:_LONGEST].lower(), folded, n=1, cutoff=0.1)]
+    question = "".join(f"did you mean {found!r}? " for found in nearest)
+    return InvalidParameterError(f"unknown {kind} {shown!r}; {question}known: {', '.join(names)}")
 
 
 def given_twice(name: str, first: object, second: object) -> InvalidParameterError:
