@@ -15,7 +15,7 @@ from service.access.logs import configure_logging
 from service.access.protocol import guarded
 from service.app import create_app
 from service.errors import AddressError, StartupError
-from service.lifecycle import Lifecycle
+from service.lifecycle import Lifecycle, end_process
 from service.loading import load_catalogue
 from service.settings import Settings
 
@@ -116,4 +116,4 @@ def _fail(status: int, sentence: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

@@ -23,6 +23,7 @@ ServiceError
     ├── InferenceError                  500
     ├── UnexpectedError                 500
     ├── RoutingError                    404, 405: HTTP's own
+    ├── DecodeTimeoutError              504
     ├── DeadlineError                   504
     │   └── NoVariantFitsError              504, with `considered`
     └── RetryLaterError                 with Retry-After
@@ -243,6 +244,14 @@ class BackendDownError(RetryLaterError):
     status = 503
     name = "backend-down"
     title = "Backend down"
+
+
+class DecodeTimeoutError(ProblemError):
+    """Decoding took longer than one request's images may take; the server has abandoned it."""
+
+    status = 504
+    name = "decode-timeout"
+    title = "Decoding took too long"
 
 
 class DeadlineError(ProblemError):

@@ -1,6 +1,12 @@
-"""From the first request to the last: accepted requests are counted, and a server that drains finishes them."""
+"""The lifecycle of the server: it counts accepted requests, finishes them when it drains, and ends the process."""
 
+import logging
+import os
+import sys
 import time
+from typing import NoReturn
+
+from service.abandoned import ABANDONED
 
 
 class Lifecycle:
@@ -44,3 +50,18 @@ class Lifecycle:
     def over(self) -> bool:
         """Return whether the server may end: all that it accepted is answered, or took too long."""
         return self._until is not None and (self._accepted == 0 or time.monotonic() >= self._until)
+
+
+def end_process(status: int) -> NoReturn:
+    """End the process with an exit status, also while threads hang that were abandoned.
+
+    The interpreter's finalisation unwinds a daemon thread as soon as that asks for the interpreter lock. In the C++ of
+    ONNX Runtime this ends in std::terminate: SIGABRT, status 134. So where such threads are left, the log and the
+    standard streams are flushed, and the process ends without finalisation.
+    """
+    if ABANDONED:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

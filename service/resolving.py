@@ -4,29 +4,46 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TypeVar
+
+from service.abandoned import ABANDONED
 
 T = TypeVar("T")
 
 
-def resolve(future: asyncio.Future[T], work: Callable[[], T]) -> None:
-    """Do the work, and let a future of the event loop have what it returns or raises, unless it is done; any thread."""
-    try:
-        resolution = partial(future.set_result, work())
-    except BaseException as error:  # noqa: BLE001 -- whoever awaits it gets it
-        resolution = partial(future.set_exception, error)
+def settle_soon(future: asyncio.Future[T], outcome: T | BaseException) -> None:
+    """Let a future of the event loop have a result or an exception, unless it is done; from any thread."""
     with suppress(RuntimeError):  # the loop has ended, and with it whoever awaited this
-        future.get_loop().call_soon_threadsafe(_unless_done, future, resolution)
+        future.get_loop().call_soon_threadsafe(_settle, future, outcome)
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Return what `work` returns, on a thread of its own that does not keep the process from ending, however long."""
+    """Return what `work` returns, on a thread of its own that does not keep the process from ending, however long.
+
+    Who stops waiting for it abandons the thread.
+    """
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    threading.Thread(target=resolve, args=(future, work), name="aside", daemon=True).start()
-    return await future
+
+    def run() -> None:
+        try:
+            outcome: T | BaseException = work()
+        except BaseException as error:  # noqa: BLE001 -- whoever awaits it gets it
+            outcome = error
+        settle_soon(future, outcome)
+
+    thread = threading.Thread(target=run, name="aside", daemon=True)
+    thread.start()
+    try:
+        return await future
+    except asyncio.CancelledError:
+        ABANDONED.record(thread, "load")
+        raise
 
 
-def _unless_done(future: asyncio.Future[T], resolution: Callable[[], None]) -> None:
-    if not future.done():
-        resolution()
+def _settle(future: asyncio.Future[T], outcome: T | BaseException) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

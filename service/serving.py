@@ -32,7 +32,12 @@ class Serving:
         return [servable for servable in self.engine.outages() if servable in served]
 
     def check(self) -> None:
-        """Raise NotReadyError if anything is down. Where keys are asked for it names nothing: probers have none."""
+        """Raise NotReadyError if anything is down, or too many threads hang.
+
+        Where keys are asked for it names no version: probers have none.
+        """
+        if (shortage := self.engine.shortage()) is not None:
+            raise NotReadyError(shortage)
         down = sorted(str(servable.key) for servable in self.down())
         if down:
             names = ", ".join(down) if self.settings.api_keys_file is None else f"{len(down)} versions"

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
     timeout_ms: PositiveInt = Field(
         default=30_000, description="how long a request that gives no timeout_ms waits for its answer; then it is 504"
     )
+    decode_timeout_ms: PositiveInt = Field(
+        default=10_000,
+        description="how long the images of one request may be decoded before that counts as hanging; then it is 504",
+    )
     backend_timeout_ms: PositiveInt = Field(
         default=60_000, description="how long one batch may run before its backend counts as hanging and is replaced"
     )

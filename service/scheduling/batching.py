@@ -13,15 +13,12 @@ from numpy.typing import NDArray
 from service.errors import GraphError, InferenceError
 from service.inputs.preprocess import Tensor
 from service.scheduling.job import Inferred, Job
+from service.scheduling.supervision import AbandonedError
 
 logger = logging.getLogger(__name__)
 
 Run = Callable[[Tensor], NDArray[np.float32]]
 """From images to logits, float32 [B, C]; may raise anything."""
-
-
-class AbandonedError(Exception):
-    """The run took so long that the watchdog gave up on it: its jobs have been answered, its thread shall end."""
 
 
 def run_batch(run: Run, jobs: Sequence[Job], classes: int) -> bool:

@@ -3,13 +3,37 @@
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from service.errors import QueueFullError
 from service.scheduling.job import Job
 from service.scheduling.rate import ServiceRate
 
-Work = Callable[[], Job | None]
-"""Decodes, and returns the job that can be run now, if there is one; must not raise."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Decode(Generic[T]):
+    """Work for a decoding thread.
+
+    Attributes:
+        what: names it in the log.
+        work: runs on the thread, without the lock; may raise anything.
+        deliver: gets what `work` returned or raised, or why it was abandoned; called once, with the lock held, and must
+            not raise. Returns the job that can be run now, if there is one.
+    """
+
+    what: object
+    work: Callable[[], T]
+    deliver: Callable[[T | BaseException], Job | None]
+
+    def attempt(self) -> T | BaseException:
+        """Return what `work` returns or raises."""
+        try:
+            return self.work()
+        except BaseException as error:  # noqa: BLE001 -- delivered
+            return error
 
 
 class DecodeQueue:
@@ -21,7 +45,8 @@ class DecodeQueue:
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._queues: dict[Hashable, deque[tuple[Work, float]]] = {}  # in the order of their turns; none is empty
+        # In the order of their turns; none is empty.
+        self._queues: dict[Hashable, deque[tuple[Decode[Any], float]]] = {}
         self._waiting = 0
         self._rate = ServiceRate()
 
@@ -29,7 +54,7 @@ class DecodeQueue:
         """Pieces of work that no thread has taken."""
         return self._waiting
 
-    def put(self, owner: Hashable, work: Work) -> None:
+    def put(self, owner: Hashable, decode: Decode[Any]) -> None:
         """Queue work behind that of its owner; an owner that had none goes behind the others.
 
         Raises:
@@ -40,10 +65,10 @@ class DecodeQueue:
                 f"{self._waiting} images wait to be decoded, {self._room} may; send it again later",
                 self._rate.retry_after(self._waiting),
             )
-        self._queues.setdefault(owner, deque()).append((work, time.monotonic()))
+        self._queues.setdefault(owner, deque()).append((decode, time.monotonic()))
         self._waiting += 1
 
-    def take(self) -> tuple[Work, float] | None:
+    def take(self) -> tuple[Decode[Any], float] | None:
         """Remove and return the work whose turn it is and when it was put, in seconds of time.monotonic."""
         if not self._queues:
             return None

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from service.catalogue import Servable
 from service.errors import InvalidParameterError
 from service.inputs.preprocess import Tensor
-from service.resolving import resolve
+from service.resolving import settle_soon
 from service.scheduling.caller import Caller
+from service.scheduling.decoding import Decode
 from service.scheduling.job import Inferred, Job
 from service.scheduling.lane import Lane
 from service.scheduling.workers import Workers
@@ -49,7 +52,8 @@ class Engine:
             on_cores=on_cores,
             room=settings.max_decode_queue,
             delay=settings.batch_delay_ms / 1000,
-            timeout=settings.backend_timeout_ms / 1000,
+            decode_timeout=settings.decode_timeout_ms / 1000,
+            run_timeout=settings.backend_timeout_ms / 1000,
         )
 
     async def infer(
@@ -69,6 +73,8 @@ class Engine:
             BackendDownError: the variant's backend failed, and is being restarted.
             DeadlineError: the caller's time is over.
             ClientGoneError: the caller has left.
+            DecodeTimeoutError: `source` took too long, and was abandoned.
+            NotReadyError: no thread is left, all hang.
             InferenceError: the backend failed on these images, or gave what are not numbers.
             InvalidParameterError: more images than a batch of this variant holds.
         """
@@ -86,21 +92,23 @@ class Engine:
             left = lane.admit(job.size)
         for one in left:
             one.settle()
-        if job.prepare is not None:
-            try:
-                self._workers.decode(lane, lambda: self._prepare(job))
-            except BaseException:
-                self._workers.release(job)
-                raise
-        else:
-            self._workers.push(job)
+        try:
+            if job.prepare is None:
+                self._workers.push(job)
+            else:
+                decode = Decode(servable.key, partial(_prepare, job), partial(self._prepared, job))
+                self._workers.decode(lane, decode)
+        except BaseException:
+            self._workers.release(job)
+            raise
         return await job.future
 
     async def offload(self, work: Callable[[], T], caller: Caller) -> T:
         """Return what `work` returns, on a decoding thread: an image decoded once for several variants.
 
         Raises:
-            QueueFullError, DeadlineError, ClientGoneError: as `infer`; and whatever `work` raises.
+            QueueFullError, DeadlineError, ClientGoneError, DecodeTimeoutError, NotReadyError: as `infer`; and whatever
+                `work` raises.
         """
         future: asyncio.Future[T] = caller.future()
 
@@ -109,11 +117,10 @@ class Engine:
                 raise refusal
             return work()
 
-        def run() -> Job | None:
-            resolve(future, unless_refused)
-            return None  # whatever it is for, that is no job yet
+        def deliver(outcome: T | BaseException) -> None:
+            settle_soon(future, outcome)  # whatever it is for, that is no job yet
 
-        self._workers.decode(self, run)
+        self._workers.decode(self, Decode("a request's images", unless_refused, deliver))
         return await future
 
     def load(self, servable: Servable) -> Load:
@@ -130,6 +137,10 @@ class Engine:
     def outages(self) -> list[Servable]:
         """Return what cannot be served at the moment, because its backend is being restarted."""
         return self._workers.outages.servables()
+
+    def shortage(self) -> str | None:
+        """Return why the service is not ready for want of threads that do not hang; None if it is."""
+        return self._workers.shortage()
 
     async def retire(self, servable: Servable) -> None:
         """Wait until nothing waits or runs for a servable that gets no more requests, forget it, and close it."""
@@ -155,24 +166,27 @@ class Engine:
             lane = self._lanes[servable] = Lane(servable, self._settings.max_batch, self._settings.max_queue)
         return lane
 
-    def _prepare(self, job: Job) -> Job | None:
-        """Make a job's tensor, and return it if it can be run; what cannot be decoded never gets near a batch."""
-        job.watch.lap("queue")
-        job.outcome = job.caller.refusal()
-        if job.outcome is None:
-            assert job.prepare is not None
-            try:
-                job.tensor = job.prepare()
-            except BaseException as error:  # noqa: BLE001 -- whoever awaits the job gets it
-                job.outcome = error
-        if job.outcome is None:
+    def _prepared(self, job: Job, outcome: Tensor | BaseException) -> Job | None:
+        """Return a job whose tensor was made; what cannot be decoded is settled, and never gets near a batch."""
+        if not isinstance(outcome, BaseException):
+            job.tensor = outcome
             return job
+        job.outcome = outcome
         self._workers.release(job)
         self._settle_soon([job])
         return None
 
     def _settle_soon(self, jobs: Sequence[Job]) -> None:
-        self._loop.call_soon_threadsafe(_settle, jobs)
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever awaited these
+            self._loop.call_soon_threadsafe(_settle, jobs)
+
+
+def _prepare(job: Job) -> Tensor:
+    job.watch.lap("queue")
+    if (refusal := job.caller.refusal()) is not None:
+        raise refusal
+    assert job.prepare is not None
+    return job.prepare()
 
 
 def _settle(jobs: Sequence[Job]) -> None:

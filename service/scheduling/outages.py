@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+from service.abandoned import ABANDONED
 from service.catalogue import Servable
 from service.scheduling.lane import Lane
 
@@ -50,13 +51,15 @@ class Outages:
         self._down.pop(lane, None)
 
     def close(self) -> None:
-        """Stop trying. A restart that is under way is waited for, unless it hangs."""
+        """Stop trying. A restart that is under way is waited for; one that hangs is abandoned."""
         self._closing.set()
         with self._lock:
             threads = list(self._down.values())
         end = time.monotonic() + 5
         for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                ABANDONED.record(thread, "load")
 
     def _pause(self, lane: Lane) -> float:
         pause = min(self._first_pause * 2.0**lane.failures, self._longest_pause)

@@ -1,97 +1,120 @@
-"""Runs of backends under supervision: one that hangs is given up, and so is the thread that waits for it."""
+"""Supervision of worker threads: work that exceeds its time limit is abandoned, and its thread is replaced.
+
+Python cannot end a thread. An abandoned one goes on until its work returns, if ever, and then ends.
+"""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from service.backends.base import Backend
-from service.inputs.preprocess import Tensor
-from service.scheduling.batching import AbandonedError
-from service.scheduling.job import Job
-from service.scheduling.lane import Lane
+from service.abandoned import Kind
 
 logger = logging.getLogger(__name__)
 
+Cleanup = Callable[[], None]
+
+
+class AbandonedError(Exception):
+    """The work of this thread was abandoned before it returned: its requests are answered, and the thread must end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Work that must return in time.
+
+    Attributes:
+        kind: for metrics.
+        what: names the work in the log.
+        limit: seconds that it may take.
+        abandon: answers its requests; called with the lock held. What it returns is called by the thread if its work
+            returns after all.
+        since: when the work began, in seconds of time.monotonic.
+    """
+
+    kind: Kind
+    what: object
+    limit: float
+    abandon: Callable[[], Cleanup | None]
+    since: float
+
+    def is_late(self, now: float) -> bool:
+        """Return whether the limit is exceeded."""
+        return now - self.since >= self.limit
+
 
 @dataclass(eq=False)
-class Seat:
-    """What a thread of Workers does at the moment."""
+class WorkerState:
+    """The state of one worker thread; the lock of Workers guards it."""
 
     busy: bool = False
     """It does something, and does not wait for work."""
-    lane: Lane | None = None
-    jobs: Sequence[Job] = ()
-    backend: Backend | None = None
-    since: float | None = None
-    """When the backend was called, in seconds of time.monotonic; None while it is not running."""
-    lost: bool = False
-    """The thread was given up: it ends when its run returns, should it ever."""
-    closes: bool = False
-    """It then closes the backend, for nobody else does."""
+    watch: Watch | None = None
+    """What it does, if that has a time limit."""
+    abandoned: bool = False
+    cleanup: Cleanup | None = None
+    """Called by an abandoned thread when its work returns."""
+
+    def finish(self) -> None:
+        """End the watch of the calling thread's work. The caller holds the lock.
+
+        Raises:
+            AbandonedError: the work was abandoned meanwhile.
+        """
+        if self.abandoned:
+            raise AbandonedError
+        self.watch = None
 
 
 class Watchdog:
-    """Sees for how long each run takes.
+    """A thread that looks for work that exceeds its limit.
 
     Args:
-        lock: guards the seats.
-        timeout: seconds that one run may take before it counts as hanging.
-        give_up: gets the seat of a run that hangs, and holds the lock; the seat is lost already.
+        lock: guards the states.
+        interval: seconds between two looks.
+        states: of the threads, as they are at any time.
+        replace: called with the lock held when work was abandoned; does without the thread.
     """
 
-    def __init__(self, lock: threading.RLock, timeout: float, give_up: Callable[[Seat], None]) -> None:
+    def __init__(
+        self,
+        lock: threading.RLock,
+        interval: float,
+        states: Collection[WorkerState],
+        replace: Callable[[WorkerState, Watch], None],
+    ) -> None:
         self._lock = lock
-        self._timeout = timeout
-        self._give_up = give_up
-        self._running: set[Seat] = set()
+        self._interval = interval
+        self._states = states
+        self._replace = replace
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread = threading.Thread(target=self._look_repeatedly, name="watchdog", daemon=True)
         self._thread.start()
 
-    def run(self, seat: Seat, backend: Backend, images: Tensor, *, spread: bool) -> NDArray[np.float32]:
-        """Run the backend on the calling thread, whose seat this is; see Backend.run.
-
-        Raises:
-            AbandonedError: it was given up meanwhile; its thread shall end.
-        """
-        with self._lock:
-            seat.backend, seat.since = backend, time.monotonic()
-            self._running.add(seat)
-        try:
-            return backend.run(images, spread=spread)
-        finally:
-            with self._lock:
-                seat.backend = seat.since = None
-                self._running.discard(seat)
-            if seat.lost:
-                if seat.closes:
-                    backend.close()
-                raise AbandonedError
-
     def close(self) -> None:
-        """Watch no more."""
+        """End the thread."""
         self._closing.set()
         self._thread.join()
 
-    def _watch(self) -> None:
-        while not self._closing.wait(min(self._timeout / 4, 0.25)):
-            with self._lock:
-                late = [seat for seat in self._running if self._is_late(seat)]
-                for seat in late:
-                    self._running.discard(seat)
-                    seat.lost = True
-                    self._give_up(seat)
-            for seat in late:
+    def _look_repeatedly(self) -> None:
+        while not self._closing.wait(self._interval):
+            for watch in self._abandon_what_is_late():
                 logger.error(
-                    "the backend of %s has not answered for %.1f s; it is given up and replaced",
-                    seat.lane.servable.key if seat.lane else "?",
-                    self._timeout,
+                    "abandoned after %.1f s: the %s of %s; its thread is replaced, and goes on until that returns",
+                    watch.limit,
+                    watch.kind,
+                    watch.what,
                 )
 
-    def _is_late(self, seat: Seat) -> bool:
-        return seat.since is not None and time.monotonic() - seat.since >= self._timeout
+    def _abandon_what_is_late(self) -> list[Watch]:
+        late: list[Watch] = []
+        with self._lock:
+            now = time.monotonic()
+            for state in list(self._states):
+                if (watch := state.watch) is not None and watch.is_late(now):
+                    state.abandoned = True
+                    state.cleanup = watch.abandon()
+                    self._replace(state, watch)
+                    late.append(watch)
+        return late

@@ -12,35 +12,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from enum import Enum
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.backends.base import Backend
 from service.backends.warming import blank
+from service.errors import DecodeTimeoutError
 from service.inputs.preprocess import Tensor
-from service.scheduling.batching import AbandonedError, run_batch
-from service.scheduling.decoding import DecodeQueue, Work
+from service.scheduling.batching import run_batch
+from service.scheduling.decoding import Decode, DecodeQueue
 from service.scheduling.job import Job
 from service.scheduling.lane import Lane
 from service.scheduling.outages import Outages
-from service.scheduling.supervision import Seat, Watchdog
+from service.scheduling.pool import Duties, Duty, WorkerPool
+from service.scheduling.supervision import AbandonedError, Cleanup, Watch, WorkerState
 from service.scheduling.turns import Turns
 
 logger = logging.getLogger(__name__)
-
-
-class Duty(Enum):
-    """What a thread does."""
-
-    DECODE = "decode"
-    RUN = "run"
-
-
-Duties = tuple[Duty, ...]
-"""The one that has gone without for longest comes first."""
 
 
 class Workers:
@@ -52,7 +43,8 @@ class Workers:
         on_cores: networks run on those cores too; else on a device of their own.
         room: most images that may wait to be decoded.
         delay: seconds that a batch waits for more images while it is not full.
-        timeout: seconds that one run of a backend may take before it counts as hanging.
+        decode_timeout: seconds that one decode may take before it counts as hanging.
+        run_timeout: seconds that one run of a backend may take before it counts as hanging.
     """
 
     def __init__(
@@ -63,7 +55,8 @@ class Workers:
         on_cores: bool,
         room: int,
         delay: float,
-        timeout: float,
+        decode_timeout: float,
+        run_timeout: float,
     ) -> None:
         self.lock = threading.RLock()
         """Guards the lanes and what waits."""
@@ -75,30 +68,42 @@ class Workers:
         self._to_decode = threading.Condition(self.lock)
         self._to_run = self._to_decode if on_cores else threading.Condition(self.lock)
         self._closing = False
-        self._watchdog = Watchdog(self.lock, timeout, self._give_up)
-        self._threads: dict[Seat, threading.Thread] = {}
-        self._runner: Duties = (Duty.DECODE, Duty.RUN) if on_cores else (Duty.RUN,)
-        for duties in [self._runner] * threads if on_cores else [*[(Duty.DECODE,)] * threads, self._runner]:
-            self._start(duties)
+        self._decode_timeout, self._run_timeout = decode_timeout, run_timeout
+        self._pool = WorkerPool(self.lock, threads, self._find, min(decode_timeout / 4, run_timeout / 4, 0.25))
+        runner: Duties = (Duty.DECODE, Duty.RUN) if on_cores else (Duty.RUN,)
+        with self.lock:
+            for duties in [runner] * threads if on_cores else [*[(Duty.DECODE,)] * threads, runner]:
+                self._pool.start(duties)
 
     @property
     def decoding(self) -> int:
         """Pieces of work that wait for a thread that decodes."""
         return len(self._decoding)
 
-    def decode(self, owner: Hashable, work: Work) -> None:
+    def shortage(self) -> str | None:
+        """Return why too few threads are left for the service to be ready; None while there are enough."""
+        return self._pool.shortage()
+
+    def decode(self, owner: Hashable, decode: Decode[Any]) -> None:
         """Queue work; see DecodeQueue.put.
 
         Raises:
             QueueFullError: too much waits.
+            NotReadyError: no thread is left for it.
         """
         with self.lock:
-            self._decoding.put(owner, work)
+            self._pool.check()
+            self._decoding.put(owner, decode)
             self._to_decode.notify()
 
     def push(self, job: Job) -> None:
-        """Queue a job that was admitted and has its tensor."""
+        """Queue a job that was admitted and has its tensor.
+
+        Raises:
+            NotReadyError: no thread is left for it.
+        """
         with self.lock:
+            self._pool.check()
             if self._add(job):
                 self._to_run.notify()
 
@@ -108,16 +113,13 @@ class Workers:
             job.lane.admitted -= job.size
 
     def close(self) -> None:
-        """End the threads. What still waits is not begun; a run that hangs is left to the end of the process."""
+        """End the threads. What still waits is not begun; work that does not return soon is abandoned."""
         with self.lock:
             self._closing = True
             self._to_decode.notify_all()
             self._to_run.notify_all()
         self.outages.close()
-        self._watchdog.close()
-        end = time.monotonic() + 1
-        for thread in self._threads.values():
-            thread.join(max(0.0, end - time.monotonic()))
+        self._pool.close(1)
 
     def _add(self, job: Job) -> bool:
         """Queue a job, and return whether it is; if its backend went down since it was admitted, it is settled."""
@@ -129,60 +131,50 @@ class Workers:
         self._settle([job])
         return False
 
-    def _start(self, duties: Duties) -> None:
-        seat = Seat()
-        name = "+".join(duty.value for duty in duties)
-        self._threads[seat] = threading.Thread(target=self._work, args=(seat, duties), name=name, daemon=True)
-        self._threads[seat].start()
-
-    def _work(self, seat: Seat, duties: Duties) -> None:
-        while True:
-            with self.lock:
-                seat.busy = False
-                found = self._wait_for_work(seat, duties)
-                seat.busy = True
-            if found is None:
-                return
-            duty, do = found
-            duties = (*(other for other in duties if other is not duty), duty)
-            try:
-                do()
-            except AbandonedError:
-                return
-
-    def _wait_for_work(self, seat: Seat, duties: Duties) -> tuple[Duty, Callable[[], None]] | None:
+    def _find(self, state: WorkerState, duties: Duties) -> tuple[Duty, Callable[[], None]] | None:
         """Return what to do, or None if this thread shall end. The caller holds the lock."""
-        while not (self._closing or seat.lost):
+        while not self._closing:
             seconds: float | None = None
             for duty in duties:
                 if duty is Duty.DECODE:
                     if (item := self._decoding.take()) is not None:
-                        return duty, partial(self._decode, *item, can_run=Duty.RUN in duties)
+                        return duty, partial(self._decode, state, *item, can_run=Duty.RUN in duties)
                 else:
                     lane, seconds = self._turns.next(time.monotonic())
                     if lane is not None:
                         jobs, left = lane.take()
-                        seat.lane, seat.jobs = lane, jobs
-                        # Under the lock: another thread's run of this backend may be given up at any time.
-                        return duty, partial(self._run, seat, lane, lane.servable.backend.current(), jobs, left)
+                        # Under the lock: another thread's run of this backend may be abandoned at any time.
+                        return duty, partial(self._run, state, lane, lane.servable.backend.current(), jobs, left)
             (self._to_run if Duty.RUN in duties else self._to_decode).wait(seconds)
         return None
 
-    def _decode(self, work: Work, put: float, *, can_run: bool) -> None:
-        job = work()
+    def _decode(self, state: WorkerState, decode: Decode[Any], put: float, *, can_run: bool) -> None:
+        def abandon() -> None:
+            limit = round(1000 * self._decode_timeout)
+            decode.deliver(
+                DecodeTimeoutError(
+                    f"decoding took longer than the {limit} ms allowed; send fewer or smaller images, or save them "
+                    "anew in a plain form, such as baseline JPEG"
+                )
+            )
+
+        state.watch = Watch("decode", decode.what, self._decode_timeout, abandon, time.monotonic())
+        outcome = decode.attempt()
         with self.lock:
+            state.finish()
             self._decoding.done(put)
+            job = decode.deliver(outcome)
             if job is not None and self._add(job) and not can_run:  # else this thread looks for it next
                 self._to_run.notify()
 
-    def _run(self, seat: Seat, lane: Lane, backend: Backend, jobs: Sequence[Job], left: Sequence[Job]) -> None:
+    def _run(self, state: WorkerState, lane: Lane, backend: Backend, jobs: Sequence[Job], left: Sequence[Job]) -> None:
         if left:
             self._settle(left)
         if not jobs:
             return
         crashed = False
         try:
-            crashed = self._dispatch(seat, lane, backend, jobs)
+            crashed = self._dispatch(state, lane, backend, jobs)
         except AbandonedError:
             raise
         except Exception as error:
@@ -191,17 +183,16 @@ class Workers:
                 job.outcome = error
         with self.lock:
             lane.running -= sum(job.size for job in jobs)
-            seat.jobs = ()
         if crashed:
             self._take_out(lane, backend, jobs)
         else:
             self._settle(jobs)  # last: the event loop would wait for this thread to let go of Python's lock
 
-    def _dispatch(self, seat: Seat, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> bool:
+    def _dispatch(self, state: WorkerState, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> bool:
         """Give the jobs their outcome, and return whether the backend turned out to be broken.
 
         Raises:
-            AbandonedError: it hung; the watchdog has answered the jobs.
+            AbandonedError: it hung; the jobs have been answered.
         """
         for job in jobs:
             job.watch.lap("queue")
@@ -209,7 +200,13 @@ class Workers:
         spread = self._leaves_cores_idle()
 
         def run(images: Tensor) -> NDArray[np.float32]:
-            return self._watchdog.run(seat, backend, images, spread=spread)
+            abandon = partial(self._abandon_run, lane, backend, jobs)
+            state.watch = Watch("run", lane.servable.key, self._run_timeout, abandon, time.monotonic())
+            try:
+                return backend.run(images, spread=spread)
+            finally:
+                with self.lock:
+                    state.finish()
 
         crashed = False
         if not run_batch(run, jobs, manifest.output.classes):
@@ -234,19 +231,14 @@ class Workers:
     def _leaves_cores_idle(self) -> bool:
         """Whether everything there is to do, the caller's run among it, is less than one thing a core."""
         with self.lock:
-            busy = sum(seat.busy for seat in self._threads)
+            busy = sum(state.busy for state in self._pool.states)
             return busy + len(self._decoding) + self._turns.waiting < self._cores
 
-    def _give_up(self, seat: Seat) -> None:
-        """Do without a thread whose run hangs, and without that backend. The caller holds the lock."""
-        lane, backend = seat.lane, seat.backend
-        assert lane is not None
-        assert backend is not None
-        lane.running -= sum(job.size for job in seat.jobs)
-        self._take_out(lane, backend, seat.jobs)
-        seat.closes = lane.servable.backend.abandon(backend)
-        del self._threads[seat]
-        self._start(self._runner)
+    def _abandon_run(self, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> Cleanup | None:
+        """Do without a backend that hangs; if it is not replaced already, its thread closes it when it returns."""
+        lane.running -= sum(job.size for job in jobs)
+        self._take_out(lane, backend, jobs)
+        return backend.close if lane.servable.backend.abandon(backend) else None
 
     def _take_out(self, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> None:
         """Take a broken backend out of service; its jobs, run or waiting, are answered 503."""

@@ -7,11 +7,12 @@ from itertools import accumulate, pairwise
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from service.abandoned import Kind
 from service.telemetry.latency import BOUNDS, Distribution, Key
 
 _NAMES = ("model", "variant", "version")
 _BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128)
-_DECODE_FAILURES = ("not-an-image", "too-many-pixels")
+_DECODE_FAILURES = ("not-an-image", "too-many-pixels", "decode-timeout")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,23 @@ def version_families(states: Iterable[VersionState]) -> Iterator[Metric]:
 def decoding_family(images: int) -> Metric:
     """Return the queue that all variants share."""
     return GaugeMetricFamily("posbake_decode_queue_images", "Images that wait to be decoded.", images)
+
+
+def abandoned_families(alive: Mapping[Kind, int], recorded: Mapping[Kind, int]) -> Iterator[Metric]:
+    """Yield how many threads hang in work that was abandoned, and how often work was abandoned."""
+    threads = GaugeMetricFamily(
+        "posbake_abandoned_threads",
+        "Threads in work that exceeded its time limit and has not returned.",
+        labels=["work"],
+    )
+    total = CounterMetricFamily(
+        "posbake_abandoned", "Decodes, runs and loads that were abandoned with their threads.", labels=["work"]
+    )
+    for kind, count in alive.items():
+        threads.add_metric((kind,), count)
+    for kind, count in recorded.items():
+        total.add_metric((kind,), count)
+    yield from (threads, total)
 
 
 def load_family(loads: Mapping[str, int]) -> Metric:

@@ -9,8 +9,10 @@ from typing import TypeVar
 from prometheus_client import Metric, generate_latest
 from prometheus_client.registry import Collector
 
+from service.abandoned import ABANDONED
 from service.telemetry.families import (
     VersionState,
+    abandoned_families,
     decoding_family,
     load_family,
     request_families,
@@ -79,6 +81,7 @@ class Metrics:
             *version_families(versions),
             decoding_family(decoding),
             load_family(self._loads),
+            *abandoned_families(ABANDONED.alive(), ABANDONED.recorded()),
             *(self.gpus.families() if self.gpus is not None else ()),
         ]
         return generate_latest(_Families(families))

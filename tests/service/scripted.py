@@ -15,6 +15,7 @@ from artifact import Artifact
 from service import backends
 from service.__main__ import main
 from service.inputs.preprocess import Tensor
+from service.lifecycle import end_process
 from tests.service.pictures import encode
 
 POISON, NOT_A_NUMBER, HANG = 251, 252, 253
@@ -114,4 +115,4 @@ class FileGatedBackend(ScriptedBackend):
 if __name__ == "__main__":  # python -m tests.service.scripted GATE FLAGS…
     FileGatedBackend.file = Path(sys.argv[1])
     backends.BACKENDS["scripted"] = ("__main__", "FileGatedBackend")
-    sys.exit(main([*sys.argv[2:], "--backend", "scripted"]))
+    end_process(main([*sys.argv[2:], "--backend", "scripted"]))

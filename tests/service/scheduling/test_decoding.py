@@ -1,15 +1,17 @@
 import pytest
 
 from service.errors import QueueFullError
-from service.scheduling.decoding import DecodeQueue, Work
+from service.scheduling.decoding import Decode, DecodeQueue
+
+Nothing = Decode[None]
 
 
-def taken(queue: DecodeQueue) -> list[Work]:
+def taken(queue: DecodeQueue) -> list[Nothing]:
     return [item[0] for item in iter(queue.take, None)]
 
 
-def work() -> Work:
-    return lambda: None
+def work() -> Nothing:
+    return Decode("nothing", lambda: None, lambda _outcome: None)
 
 
 def test_owners_take_turns_and_each_gets_its_work_in_order() -> None:

@@ -1,0 +1,136 @@
+"""The worker threads: what each may do, and what becomes of those whose work is abandoned.
+
+An abandoned thread may keep a core busy, so the service is not ready from as many of them as there are cores (at least
+2), when about half of the throughput is gone. Four times as many are replaced: a bound for what they hold in memory.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from enum import Enum
+
+from service.abandoned import ABANDONED
+from service.errors import NotReadyError
+from service.scheduling.supervision import AbandonedError, Watch, Watchdog, WorkerState
+
+_TOLERATED, _REPLACED = 2, 4
+
+
+class Duty(Enum):
+    """What a thread does."""
+
+    DECODE = "decode"
+    RUN = "run"
+
+
+Duties = tuple[Duty, ...]
+"""The one that has gone without for longest comes first."""
+
+Find = Callable[[WorkerState, Duties], tuple[Duty, Callable[[], None]] | None]
+"""Waits for work and returns it with its duty, or None if the thread must end; called with the lock held."""
+
+
+class WorkerPool:
+    """Threads that do what they find, until they find that they must end.
+
+    Args:
+        lock: guards their states.
+        cores: how many the threads share.
+        find: what they do next. The work raises AbandonedError if it was abandoned before it returned.
+        interval: seconds between two looks for work that exceeds its time limit.
+    """
+
+    def __init__(self, lock: threading.RLock, cores: int, find: Find, interval: float) -> None:
+        self._lock = lock
+        self._find = find
+        self._tolerated = max(_TOLERATED, cores)
+        self._threads: dict[WorkerState, tuple[threading.Thread, Duties]] = {}
+        self._hanging = 0
+        self._unreplaced: list[Duties] = []
+        self._closing = False
+        self._watchdog = Watchdog(lock, interval, self.states, self._replace)
+
+    @property
+    def states(self) -> Collection[WorkerState]:
+        """Those of all threads that are not abandoned."""
+        return self._threads.keys()
+
+    def start(self, duties: Duties) -> None:
+        """Start a thread. The caller holds the lock."""
+        state = WorkerState()
+        name = "+".join(duty.value for duty in duties)
+        thread = threading.Thread(target=self._work, args=(state, duties), name=name, daemon=True)
+        self._threads[state] = thread, duties
+        thread.start()
+
+    def check(self) -> None:
+        """Raise NotReadyError if no thread is left for a duty. The caller holds the lock."""
+        if self._unreplaced and (idle := self._without_threads()) is not None:
+            raise NotReadyError(idle)
+
+    def shortage(self) -> str | None:
+        """Return why the threads that are left are too few for the service to be ready; None while they are enough."""
+        with self._lock:
+            idle = self._without_threads()
+        abandoned = len(ABANDONED)
+        if idle is not None or abandoned < self._tolerated:
+            return idle
+        return (
+            f"{abandoned} threads hang in work that was abandoned, and may take their share of the cores; the log "
+            "names the work; restart the server"
+        )
+
+    def close(self, seconds: float) -> None:
+        """Wait for the threads to end, which `find` must tell them. A thread that does not is abandoned."""
+        with self._lock:
+            self._closing = True
+            threads = [(thread, state) for state, (thread, _) in self._threads.items()]
+        self._watchdog.close()
+        end = time.monotonic() + seconds
+        for thread, state in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                ABANDONED.record(thread, "run" if state.watch is None else state.watch.kind)
+
+    def _work(self, state: WorkerState, duties: Duties) -> None:
+        while True:
+            with self._lock:
+                state.busy = False
+                found = self._find(state, duties)
+                state.busy = True
+            if found is None:
+                return
+            duty, do = found
+            duties = (*(other for other in duties if other is not duty), duty)
+            try:
+                do()
+            except AbandonedError:
+                self._end_abandoned(state)
+                return
+
+    def _replace(self, state: WorkerState, watch: Watch) -> None:
+        thread, duties = self._threads.pop(state)
+        ABANDONED.record(thread, watch.kind)
+        self._hanging += 1
+        if self._hanging <= _REPLACED * self._tolerated:
+            self.start(duties)
+        else:
+            self._unreplaced.append(duties)
+
+    def _end_abandoned(self, state: WorkerState) -> None:
+        if state.cleanup is not None:
+            state.cleanup()
+        with self._lock:
+            self._hanging -= 1
+            if self._unreplaced and not self._closing:
+                self.start(self._unreplaced.pop())
+
+    def _without_threads(self) -> str | None:
+        left = {duty for _, duties in self._threads.values() for duty in duties}
+        for duty in Duty:
+            if duty not in left:
+                return (
+                    f"no thread is left to {duty.value} images: {self._hanging} hang in work that was abandoned; the "
+                    "log names the work; restart the server"
+                )
+        return None
