@@ -13,8 +13,9 @@ from artifact import Draft, Manifest, stage
 
 LABELS = ("red", "green", "blue", "grey")
 WEIGHTS = np.array([[0.03, 0, 0, 0.01], [0, 0.03, 0, 0.01], [0, 0, 0.03, 0.01]], np.float32)  # [3, C]
-Logits = Literal["finite", "nan", "unrunnable"]
-"""What the network computes; an unrunnable one loads, and fails at its first run."""
+Logits = Literal["finite", "nan", "unrunnable", "endless"]
+"""What the network computes; an unrunnable one loads, and fails at its first run; an endless one ends on dark
+pictures only."""
 
 MEAN = (0.5, 0.4, 0.3)
 STD = (0.2, 0.25, 0.3)
@@ -107,6 +108,37 @@ def _graph(
         nodes.append(helper.make_node("Reshape", ["product", "thousand"], ["long"]))
         nodes.append(helper.make_node("ReduceMean", ["long"], ["mean"], keepdims=1))
         nodes.append(helper.make_node("Add", ["product", "mean"], [output]))
+    if logits == "endless":
+        nodes += _loop("means", "product", output)
+        constants += [
+            numpy_helper.from_array(np.array(n, np.float32), name) for n, name in ((9, "dark"), (2**40, "many"))
+        ]
     logits_info = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", weights.shape[1]])
     graph = helper.make_graph(nodes, "mean_colour", [image], [logits_info], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def _loop(means: str, values: str, output: str) -> list[onnx.NodeProto]:
+    """Return nodes that pass `values` through a loop of (largest mean - 9) * 2^40 iterations: none, or days."""
+    number, flag = TensorProto.INT64, TensorProto.BOOL
+    body = helper.make_graph(
+        [helper.make_node("Identity", [one], [f"{one}_out"]) for one in ("going_on", "carried")],
+        "body",
+        [
+            helper.make_tensor_value_info("iteration", number, []),
+            helper.make_tensor_value_info("going_on", flag, []),
+            helper.make_tensor_value_info("carried", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("going_on_out", flag, []),
+            helper.make_tensor_value_info("carried_out", TensorProto.FLOAT, None),
+        ],
+    )
+    return [
+        helper.make_node("ReduceMax", [means], ["largest"], keepdims=0),
+        helper.make_node("Sub", ["largest", "dark"], ["brightness"]),
+        helper.make_node("Relu", ["brightness"], ["bright"]),
+        helper.make_node("Mul", ["bright", "many"], ["iterations_float"]),
+        helper.make_node("Cast", ["iterations_float"], ["iterations"], to=number),
+        helper.make_node("Loop", ["iterations", "", values], [output], body=body),
+    ]

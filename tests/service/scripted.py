@@ -10,16 +10,19 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from artifact import Artifact
 from service import backends
 from service.__main__ import main
 from service.inputs.preprocess import Tensor
+from service.inputs.resizers import RESIZERS
+from service.inputs.resizing import resize_and_crop
 from service.lifecycle import end_process
 from tests.service.pictures import encode
 
-POISON, NOT_A_NUMBER, HANG = 251, 252, 253
-"""Values of red: the run raises, that image's logits are NaN, the run waits for the gate."""
+SLOW, POISON, NOT_A_NUMBER, HANG = 250, 251, 252, 253
+"""Values of red: resizing waits for the gate, the run raises, its logits are NaN, the run waits for the gate."""
 
 PATIENCE = 20.0
 
@@ -65,7 +68,6 @@ class ScriptedBackend:
         self.batches.append((self.variant, reds))
         type(self).spread.append(spread)
         if HANG in reds:
-            self.hanging.set()
             self.wait()
         if POISON in reds or self.variant in self.broken:
             raise RuntimeError("the script says so")
@@ -73,8 +75,19 @@ class ScriptedBackend:
         logits[first[:, 0] == NOT_A_NUMBER] = np.nan
         return logits
 
-    def wait(self) -> None:
-        assert self.gate.wait(PATIENCE)
+    @classmethod
+    def wait(cls) -> None:
+        cls.hanging.set()
+        assert cls.gate.wait(PATIENCE)
+
+    @classmethod
+    def resize(
+        cls, image: Image.Image, size: tuple[int, int], crop: tuple[int, int] | None, resampling: Image.Resampling
+    ) -> NDArray[np.uint8]:
+        """Resize on a decoding thread, which waits where the first pixel says so; see Resize."""
+        if np.asarray(image)[0, 0, 0] == SLOW:
+            cls.wait()
+        return resize_and_crop(image, size, crop, resampling)
 
     def close(self) -> None:
         self.closed.append(self.variant)
@@ -82,17 +95,21 @@ class ScriptedBackend:
 
 @contextmanager
 def fresh() -> Iterator[type[ScriptedBackend]]:
-    """Register the backend, as `scripted`, with nothing remembered; in the end open the gate for whatever hangs."""
+    """Register the backend and its resizing as `scripted`, with nothing remembered; in the end open the gate."""
     ScriptedBackend.gate, ScriptedBackend.hanging = threading.Event(), threading.Event()
     for memory in (ScriptedBackend.batches, ScriptedBackend.spread, ScriptedBackend.opened, ScriptedBackend.closed):
         memory.clear()
     ScriptedBackend.broken.clear()
     backends.BACKENDS["scripted"] = (__name__, "ScriptedBackend")
+    RESIZERS["scripted"] = (__name__, "resize")
     try:
         yield ScriptedBackend
     finally:
         ScriptedBackend.gate.set()
-        del backends.BACKENDS["scripted"]
+        del backends.BACKENDS["scripted"], RESIZERS["scripted"]
+
+
+resize = ScriptedBackend.resize
 
 
 class FileGatedBackend(ScriptedBackend):
@@ -105,14 +122,17 @@ class FileGatedBackend(ScriptedBackend):
         if self.variant == "stuck":
             self.wait()
 
-    def wait(self) -> None:
-        self.file.with_suffix(".hanging").touch()
+    @classmethod
+    def wait(cls) -> None:
+        cls.file.with_suffix(".hanging").touch()
         end = time.monotonic() + PATIENCE
-        while not self.file.exists() and time.monotonic() < end:
+        while not cls.file.exists() and time.monotonic() < end:
             time.sleep(0.005)
 
 
 if __name__ == "__main__":  # python -m tests.service.scripted GATE FLAGS…
     FileGatedBackend.file = Path(sys.argv[1])
     backends.BACKENDS["scripted"] = ("__main__", "FileGatedBackend")
-    end_process(main([*sys.argv[2:], "--backend", "scripted"]))
+    resize = FileGatedBackend.resize
+    RESIZERS["scripted"] = ("__main__", "resize")
+    end_process(main([*sys.argv[2:], "--backend", "scripted", "--resizer", "scripted"]))

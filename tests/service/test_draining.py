@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from service.lifecycle import Lifecycle
 from tests.service.artifacts import add_artifact
 from tests.service.process import Running, serving
-from tests.service.scripted import HANG, picture
+from tests.service.scripted import HANG, SLOW, picture
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,6 +122,40 @@ def test_a_drain_that_takes_too_long_is_cut_short_with_status_0(tmp_path: Path) 
         answer = late.result()
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
         assert "stopped before this was answered" in answer.json()["detail"]
+
+
+def test_decoding_that_hangs_does_not_hold_up_the_end_nor_change_its_status(tmp_path: Path) -> None:
+    with gated(tmp_path, "--decode-timeout-ms", "200") as running:
+        assert post(running.server, SLOW).status_code == 504
+        assert post(running.server, 1).status_code == 200
+        running.server.process.send_signal(signal.SIGTERM)
+        assert running.server.process.wait(15) == 0
+    log = running.server.log.read_text()
+    assert "abandoned after 0.2 s: the decode of colours/mean/1" in log
+    assert "stopping: " in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("timeout_ms", [300, 60_000], ids=["abandoned", "not yet abandoned"])
+def test_a_graph_that_loops_without_end_does_not_change_the_status(
+    tmp_path: Path, stop: signal.Signals, timeout_ms: int
+) -> None:
+    """ONNX Runtime's threads are in C++, where the interpreter's finalisation would end in SIGABRT."""
+    add_artifact(tmp_path / "repository", logits="endless")
+    flags = ("--port", "0", "--repository", str(tmp_path / "repository"), "--threads", "1", "--drain-seconds", "0.5")
+    with serving(tmp_path, *flags, "--backend-timeout-ms", str(timeout_ms)) as server:
+        assert post(server, 0).status_code == 200
+        with send(server, 99) as connection:
+            if timeout_ms < 60_000:
+                assert connection.recv(65536).startswith(b"HTTP/1.1 503 ")
+            else:
+                assert httpx2.get(f"{server.url}/health/live").status_code == 200  # the other was read before
+            server.process.send_signal(stop)
+            assert server.process.wait(15) == 0
+    log = server.log.read_text()
+    assert "stopping: " in log
+    assert "terminate called" not in log
 
 
 def test_a_backend_that_hangs_while_it_is_opened_does_not_hold_up_the_end(tmp_path: Path) -> None:

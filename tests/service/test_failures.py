@@ -1,9 +1,10 @@
 """What clients see of deadlines, full queues and backends that fail, over HTTP."""
 
 import asyncio
+import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
-from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, ScriptedBackend, fresh, picture
+from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, SLOW, ScriptedBackend, fresh, picture
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def scripted(tmp_path: Path) -> Iterator[type[ScriptedBackend]]:
 
 
 def client_of(path: Path, **settings: object) -> TestClient:
-    made = Settings.model_validate({"repository": path, "backend": "scripted", "threads": 2, **settings})
+    fixed = {"repository": path, "backend": "scripted", "resizer": "scripted", "threads": 2}
+    made = Settings.model_validate({**fixed, **settings})
     return TestClient(create_app(made))
 
 
@@ -83,6 +85,58 @@ def test_a_hanging_backend_is_503_until_it_is_replaced(tmp_path: Path, scripted:
         until_ready(client)
         assert client.post("/v1/classify?variant=a", content=picture(1)).status_code == 200
         scripted.gate.set()
+
+
+def as_element(file: bytes) -> dict[str, Any]:
+    data = [base64.b64encode(file).decode()]
+    return {"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": data}
+
+
+def as_elements(file: bytes) -> dict[str, Any]:
+    element = as_element(file)
+    return {**element, "shape": [2], "data": element["data"] * 2}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/classify", bytes),
+        ("/v1/compare", bytes),
+        ("/v2/models/colours@a/infer", lambda file: json.dumps({"inputs": [as_element(file)]})),
+        ("/v2/models/colours@a/infer", lambda file: json.dumps({"inputs": [as_elements(file)]})),
+    ],
+    ids=["classify", "compare", "infer", "infer with two images"],
+)
+def test_decoding_that_hangs_is_504_and_the_others_are_served_on_another_thread(
+    tmp_path: Path, scripted: type[ScriptedBackend], path: str, body: Callable[[bytes], bytes | str]
+) -> None:
+    with client_of(tmp_path, threads=1, decode_timeout_ms=150) as client:
+        hung = client.post(path, content=body(picture(SLOW)))
+        assert hung.status_code == 504
+        assert "decoding took longer than the 150 ms allowed" in hung.text
+        assert client.get("/health/ready").status_code == 200  # one of two that are tolerated
+        assert client.post(path, content=body(picture(1))).status_code == 200
+        metrics = client.get("/metrics").text
+        assert 'posbake_abandoned_threads{work="decode"} 1.0' in metrics
+        if path != "/v1/compare":
+            assert 'posbake_decode_failures_total{reason="decode-timeout"} 1.0' in metrics
+        scripted.gate.set()
+        end = time.monotonic() + 10
+        while 'posbake_abandoned_threads{work="decode"} 0.0' not in client.get("/metrics").text:
+            assert time.monotonic() < end
+
+
+def test_the_server_is_not_ready_while_too_many_decodes_hang(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    with client_of(tmp_path, decode_timeout_ms=150) as client:
+        for _ in range(2):
+            check_problem(client.post("/v1/classify", content=picture(SLOW)), 504, "decode-timeout")
+        found = check_problem(client.get("/health/ready"), 503, "not-ready")
+        assert found["detail"].startswith("2 threads hang in work that was abandoned")
+        assert client.get("/v2/health/ready").status_code == 503
+        assert client.get("/health/live").status_code == 200
+        assert client.post("/v1/classify", content=picture(1)).status_code == 200
+        scripted.gate.set()
+        until_ready(client)
 
 
 def test_a_deadline_is_504_at_once_even_while_the_backend_is_busy(

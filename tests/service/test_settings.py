@@ -26,6 +26,7 @@ VALUES = {
     "max_queue": "4",
     "max_decode_queue": "6",
     "timeout_ms": "700",
+    "decode_timeout_ms": "750",
     "backend_timeout_ms": "800",
     "drain_seconds": "2.5",
     "reload_seconds": "1.5",

@@ -79,7 +79,7 @@ def test_every_metric_is_documented_with_its_labels_and_nothing_else_is(tmp_path
             labels = set(re.findall(r"`(\w+)`", cells[2])) | (names if "names" in cells[2] else set())
             documented[found[1]] = (cells[1], labels)
     assert documented == exported
-    assert len(exported) == 15
+    assert len(exported) == 17
 
 
 def test_batches_queues_and_what_runs_are_told_while_it_happens(
@@ -149,6 +149,7 @@ def test_refusals_are_counted_by_reason_and_no_name_of_a_client_becomes_a_label(
     assert samples["posbake_decode_failures_total"] == {
         frozenset({("reason", "not-an-image")}): 3,
         frozenset({("reason", "too-many-pixels")}): 1,
+        frozenset({("reason", "decode-timeout")}): 0,
     }
     assert sum(samples["posbake_requests_total"].values()) == 16
 
