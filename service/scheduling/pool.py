@@ -2,6 +2,7 @@
 
 An abandoned thread may keep a core busy, so the service is not ready from as many of them as there are cores (at least
 2), when about half of the throughput is gone. Four times as many are replaced: a bound for what they hold in memory.
+Processes could be killed instead; benchmarks/decoding.py measures what they would cost.
 """
 
 import threading

@@ -1,0 +1,128 @@
+"""Decoding in processes that can be killed, the alternative to the service's threads, and what they decode.
+
+For `benchmarks.decoding`. File and tensor are handed over in shared memory, a block for each process; a pipe carries
+their sizes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.inputs.images import decode
+from service.inputs.resizers import Resize
+
+Decode = Callable[[bytes], NDArray[np.uint8]]
+"""From a file to uint8 [height, width, 3]."""
+
+SIDE, SHORT = 224, 248
+MAX_PIXELS = 50_000_000
+_LOCK = threading.Lock()
+"""Stands for the interpreter lock of the process that sleeping decoders are in."""
+_TENSOR = np.zeros((SIDE, SIDE, 3), np.uint8)
+
+_SIZE = struct.Struct("<Q")
+_SHAPE = struct.Struct("<3Q")
+_SPAWN = multiprocessing.get_context("spawn")
+"""A fork would copy the service's threads' locks as they happen to be."""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """Decodes and resizes as the service does."""
+
+    resize: Resize
+
+    def __call__(self, file: bytes) -> NDArray[np.uint8]:
+        """See Decode."""
+        image = decode(file, MAX_PIXELS)
+        scale = SHORT / min(image.size)
+        size = (int(image.width * scale), int(image.height * scale))
+        return self.resize(image, size, (SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+@dataclass(frozen=True)
+class Sleeping:
+    """Stands for a decode on a core of its own: seconds outside of the interpreter lock, and seconds with it."""
+
+    free: float
+    held: float
+
+    def __call__(self, file: bytes) -> NDArray[np.uint8]:  # noqa: ARG002 -- Decode's
+        """See Decode."""
+        time.sleep(self.free)
+        with _LOCK:
+            time.sleep(self.held)
+        return _TENSOR
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """Costs nothing, so that handing over is all there is to measure."""
+
+    def __call__(self, file: bytes) -> NDArray[np.uint8]:  # noqa: ARG002 -- Decode's
+        """See Decode."""
+        return _TENSOR
+
+
+class DecodeProcess:
+    """One process; one thread at a time may use it.
+
+    Args:
+        decoder: what it does; must be picklable.
+        room: bytes of the largest file or tensor.
+    """
+
+    def __init__(self, decoder: Decode, room: int) -> None:
+        self._memory = SharedMemory(create=True, size=room)
+        self._pipe, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(decoder, self._memory.name, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._pipe.recv_bytes()  # it has imported what it needs
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def __call__(self, file: bytes) -> NDArray[np.uint8]:
+        """Return the tensor, copied out of the shared memory. Raises EOFError if the process was killed."""
+        _bytes_of(self._memory)[: len(file)] = file
+        self._pipe.send_bytes(_SIZE.pack(len(file)))
+        shape = _SHAPE.unpack(self._pipe.recv_bytes())
+        return np.ndarray(shape, np.uint8, _bytes_of(self._memory)).copy()
+
+    def kill(self) -> None:
+        """End the process whatever it does, and free the shared memory."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+        self._memory.close()
+        self._memory.unlink()
+
+
+def _serve(decoder: Decode, name: str, pipe: Connection) -> None:
+    memory = SharedMemory(name)
+    pipe.send_bytes(b"ready")
+    while True:
+        (size,) = _SIZE.unpack(pipe.recv_bytes())
+        tensor = decoder(bytes(_bytes_of(memory)[:size]))
+        np.ndarray(tensor.shape, np.uint8, _bytes_of(memory))[:] = tensor
+        pipe.send_bytes(_SHAPE.pack(*tensor.shape))
+
+
+def _bytes_of(memory: SharedMemory) -> memoryview:
+    assert memory.buf is not None  # it is not closed
+    return memory.buf
