@@ -1,8 +1,8 @@
 """`python -m benchmarks.decoding`: decoding on watched threads beside decoding in processes that can be killed.
 
-What service/scheduling does rests on this. The first table decodes and resizes real JPEGs as the service does. The
-second simulates cores that this machine has not: its decoders sleep, for the time that a decode is without the
-interpreter lock, and then for the time that it holds the lock, with a lock of their own that the decoders of one
+The choice of threads in service/scheduling rests on this. The first table decodes and resizes real JPEGs as the service
+does. The second simulates more cores than the machine has: its decoders sleep, for the time that a decode is without
+the interpreter lock, and then for the time that it holds it, with a lock of their own that the decoders of one
 process share. What handing over costs is real in both. Ways take turns; figures are medians over the rounds.
 """
 

@@ -20,7 +20,7 @@ def settle_soon(future: asyncio.Future[T], outcome: T | BaseException) -> None:
 async def aside(work: Callable[[], T]) -> T:
     """Return what `work` returns, on a thread of its own that does not keep the process from ending, however long.
 
-    Who stops waiting for it abandons the thread.
+    Cancelling the wait abandons the thread.
     """
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 

@@ -24,7 +24,7 @@ def test_a_thread_is_counted_once_from_when_it_is_abandoned_until_it_ends() -> N
     assert abandoned.recorded() == {"decode": 1, "run": 1, "load": 0}
 
 
-def test_who_stops_waiting_for_work_aside_abandons_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelling_the_wait_for_work_aside_abandons_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     abandoned, gate = AbandonedThreads(), threading.Event()
     monkeypatch.setattr("service.resolving.ABANDONED", abandoned)
 
