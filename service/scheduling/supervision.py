@@ -101,7 +101,7 @@ class Watchdog:
         while not self._closing.wait(self._interval):
             for watch in self._abandon_what_is_late():
                 logger.error(
-                    "abandoned after %.1f s: the %s of %s; its thread is replaced, and goes on until that returns",
+                    "abandoned after %.1f s: the %s of %s; its thread goes on until that returns, if ever",
                     watch.limit,
                     watch.kind,
                     watch.what,
