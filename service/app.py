@@ -1,14 +1,17 @@
 """The app: `uvicorn --factory service.app:create_app`."""
 
 import os
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
 from service.access.install import install_access, install_log_context
+from service.access.connections import Connections
 from service.catalogue import Catalogue
 from service.handlers import install_handlers
+from service.holding import HeldBytes
 from service.inputs.preprocess import Reading
 from service.inputs.resizers import find_resizer
 from service.lifecycle import Lifecycle
@@ -18,22 +21,27 @@ from service.reloading.generations import GenerationMiddleware, Generations
 from service.routers import ROUTERS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.process import process_families
 from service.telemetry.tracing import install_tracing
 
 
-def create_app(settings: Settings | None = None, catalogue: Catalogue | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, catalogue: Catalogue | None = None, connections: Connections | None = None
+) -> FastAPI:
     """Return an app that loads its catalogue when it starts.
 
     Args:
         settings: None reads the environment.
         catalogue: loaded already, from the same settings; the app closes it when it stops.
+        connections: for the metrics; None where the server does not count them.
 
     Raises:
         StartupError: what the settings ask for cannot be had.
     """
     settings = settings if settings is not None else Settings()
-    metrics, generations = Metrics(), Generations()
-    reading = Reading(settings.max_pixels, find_resizer(settings.resizer))
+    held, generations = HeldBytes(settings.max_held_bytes), Generations()
+    metrics = Metrics(partial(process_families, held, connections))
+    reading = Reading(settings.max_pixels, find_resizer(settings.resizer), held.reserve)
     app = FastAPI(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",
@@ -49,7 +57,7 @@ def create_app(settings: Settings | None = None, catalogue: Catalogue | None = N
     app.state.metrics = metrics
     install_handlers(app)
     install_access(app, settings)
-    app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle)
+    app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle, held=held)
     app.add_middleware(GenerationMiddleware, generations=generations)
     app.add_middleware(PlainStartupFailure)
     install_log_context(app, settings)

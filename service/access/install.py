@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from service.access.cross_origin import add_cross_origin
+from service.access.cross_origin import Origins, add_cross_origin
 from service.access.errors import AccessSettingError
 from service.access.gate import Gate
 from service.access.keyring import Keyring
@@ -29,7 +29,7 @@ def install_access(app: FastAPI, settings: Settings) -> None:
     elif settings.rate_limit is not None:
         raise AccessSettingError("RATE_LIMIT is of each API key, and there are none; set API_KEYS_FILE too")
     if settings.cors_origins is not None:
-        add_cross_origin(app, settings.cors_origins)  # outside the gate: a browser asks for leave without a key
+        add_cross_origin(app, Origins.parse(settings.cors_origins))  # outside the gate: a browser asks for leave without a key
 
 
 def install_log_context(app: FastAPI, settings: Settings) -> None:
