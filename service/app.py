@@ -5,9 +5,8 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 
-from service.access.install import install_access, install_log_context
+from service.access.install import install_access, install_log_context, install_root_path
 from service.access.connections import Connections
 from service.catalogue import Catalogue
 from service.handlers import install_handlers
@@ -47,7 +46,8 @@ def create_app(
         description="Image classification by vision transformers whose position encodings are baked into the graph.",
         version=version("posbake"),
         lifespan=lifespan_of(settings, reading, metrics, generations, catalogue),
-        docs_url=None,  # install_access adds one that says what it may load
+        openapi_url=None,  # install_access adds both, rendered once; and /docs says what it may load
+        docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # TraceMiddleware and /metrics say more
         redirect_slashes=False,  # a redirect would lead to whatever host the request names
@@ -62,11 +62,7 @@ def create_app(
     app.add_middleware(PlainStartupFailure)
     install_log_context(app, settings)
     install_tracing(app, os.environ)
+    install_root_path(app, settings)
     for router in ROUTERS:
         app.include_router(router)
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
-
     return app

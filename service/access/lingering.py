@@ -38,6 +38,8 @@ class LingeringTransport(asyncio.Transport):
         super().__init__()
         self.lingering = False
         """Whether the answer is out, and what comes is only to be dropped."""
+        self.ended = False
+        """Whether the client has ended its direction."""
         self._transport = transport
         self._loop = loop
         self._seconds = seconds
@@ -65,6 +67,8 @@ class LingeringTransport(asyncio.Transport):
 
     def linger(self, limit: int | None) -> None:
         """Half-close, and drop what still comes: at most `limit` bytes, None for as many as its request has."""
+        if self.ended:
+            self.finish()
         if self._closing or self._transport.is_closing():
             return
         self._closing = self.lingering = True

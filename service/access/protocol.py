@@ -3,31 +3,30 @@
 uvicorn bounds none of this: its only timer runs between an answer and the next byte. Here a deadline runs whenever
 bytes of a client are awaited: from the connection to the end of the first head, from a head's first byte to its last,
 from there to the body's last. None runs while the server works, or does not read because it has enough. Another runs
-while nothing more can be sent: a client that does not read would keep its request, and what serves it, for ever.
+while nothing more can be sent: a client that does not read would keep its request, and what serves it, without end.
 
-While requests wait for the one before them nothing is read, where uvicorn would read on and hold them all. A wish to
-upgrade the connection is ignored. uvicorn does not grant it either, but the parser drops the body of such a request:
-Java's own client sends one with every first request, in case the server speaks HTTP/2.
+While requests wait for the one before them nothing is read, where uvicorn would read on and hold them all.
 
-How a connection ends is in `lingering.py`, how many there may be in `connections.py`.
+How requests are parsed is in `parsing.py`, how a connection ends in `lingering.py`, how many there may be in
+`connections.py`.
 """
 
 import asyncio
 import logging
 from collections.abc import Sized
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from service.access.connections import Connections
 from service.access.cross_origin import Origins
-from service.access.errors import HeadTooLargeError, MalformedRequestError, RequestTimeoutError
+from service.access.errors import RequestTimeoutError
 from service.access.half_closed import Probe
 from service.access.lingering import MOST_UNPARSED, LingeringTransport
+from service.access.parsing import CountedRequests
 from service.access.refusals import raw_answer, refusing
 from service.errors import ProblemError
 
@@ -66,7 +65,7 @@ class Guard:
     origins: Origins | None = None
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(CountedRequests):
     """One connection. A request that is refused here is answered by the protocol and reaches no application.
 
     A request whose body is late has reached one, which sees the client disconnect. Requests before it are answered
@@ -78,20 +77,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """Begin to wait for the first head."""
-        self._timeout = self.guard.request_timeout
-        lingering = LingeringTransport(transport, self.loop, self._timeout, lambda: self._awaited is not None)
+        self._timeout, self.max_header_bytes = self.guard.request_timeout, self.guard.max_header_bytes
+        lingering = LingeringTransport(transport, self.loop, self._timeout, lambda: self.awaited is not None)
         super().connection_made(lingering)
         self.flow = _UnlessQueued(lingering, self.pipeline)
-        self.url = b""
-        self._awaited: Literal["head", "body"] | None = None
-        """What of a request that has begun is not complete."""
-        self._stage = 0  # grows whenever what is awaited changes
-        self._named = 0  # bytes of this request's line, headers and trailers that the parser has handed over
-        self._unparsed = 0  # bytes since the parser last handed over anything
-        self._body_came = False
         self._answering: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the last one that came."""
-        self._refusal: ProblemError | None = None
+        self._refused = False
         self._postponed: ProblemError | None = None
         """The last answer of this connection, which those before it are waited for."""
         self._timer: asyncio.TimerHandle | None = None
@@ -121,35 +113,27 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self._postponed is not None:
             return  # it makes no sense after what was refused
-        stage, self._body_came = self._stage, False
         self._unset_keepalive_if_required()
-        rest = memoryview(data)
-        while (end := self._parse(rest)) is not None:
-            head = self._head_without_upgrade()
-            self.parser = httptools.HttpRequestParser(self)  # one that has stopped may take what follows for a tunnel
-            self._parse(head)
-            if self._ends():
-                break
-            rest = rest[end:]
+        error = self.parse(data)
+        if error is not None and not self._ends():
+            self._refuse(error)
         if self._ends():
             self._disarm()
             return
-        if self._awaited is not None and self._stage - stage <= 1:  # else `data` also ended what was before
-            self._unparsed = 0 if self._body_came else self._unparsed + len(data)
-            if self._unparsed > self.guard.max_header_bytes:
-                self._refuse(self._too_large())
-                return
-        if self._awaited is None and self._unanswered():
+        if self.awaited is None and self._unanswered():
             self._disarm()
-        elif self._timer is None or self._timed_stage != self._stage:
+        elif self._timer is None or self._timed_stage != self.stage:
             # Also for bytes between requests, such as empty lines: they stop uvicorn's timer and begin no request.
             self._arm()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own return type
         """Return whether to keep this direction of the connection: requests that came whole are answered."""
+        self.transport.ended = True
         if self.transport.is_closing():
             return False
-        if self._awaited == "body":
+        if self._postponed is not None:
+            return True
+        if self.awaited == "body":
             if not self.pipeline:
                 return False  # what is being answered lacks the rest of its body
             self.pipeline.popleft()
@@ -162,40 +146,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
         self._probe = Probe(self.transport, self.loop, self._may_send_interim)
         return True
-
-    def on_message_begin(self) -> None:
-        """Await a head."""
-        self._named = 0
-        self._await("head")
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Count it."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count it. A trailer is dropped: after the body it must not pass for a header."""
-        self._count(len(name) + len(value) + 4)  # ": " and the line break
-        if self._awaited == "head":
-            super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Await a body; an empty one is complete at once."""
-        if not self._will_be_parsed_again() and not self.transport.is_closing():
-            super().on_headers_complete()
-            self._await("body")
-
-    def on_body(self, body: bytes) -> None:
-        """Note that what comes is a body."""
-        self._body_came = True
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Await nothing."""
-        if not self._will_be_parsed_again():
-            self._await(None)
-            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or with the refusal that was postponed."""
@@ -236,56 +186,23 @@ class GuardedProtocol(HttpToolsProtocol):
     def _drop(self, data: bytes) -> None:
         """Drop what comes after the last answer; it is parsed to see where the request ends, if it can be."""
         self.transport.drop(len(data))
-        if self._refusal is None and self._awaited == "body":
-            self._parse(data)
-            if self._awaited is None:
-                self.transport.finish()
+        if not self._refused and self.awaited == "body" and (self.parse(data) is not None or self.awaited is None):
+            self.transport.finish()
 
     def _may_send_interim(self) -> bool:
         cycle = self._answering
         return cycle is not None and not cycle.response_started and cycle.scope["http_version"] == "1.1"
 
-    def _parse(self, data: memoryview | bytes) -> int | None:
-        """Parse, and return where a request ends whose wish to upgrade made the parser stop; None if there was none."""
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            return int(upgrade.args[0]) if self._will_be_parsed_again() else None
-        except httptools.HttpParserError:
-            found = "Invalid HTTP request received. Expected HTTP/1.1, without TLS"
-            self._refuse(self._refusal or MalformedRequestError(found))
-        return None
-
     def _ends(self) -> bool:
         """Return whether nothing more will be read of this connection."""
         return self.transport.is_closing() or self._postponed is not None
-
-    def _will_be_parsed_again(self) -> bool:
-        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
-
-    def _head_without_upgrade(self) -> bytes:
-        version = self.parser.get_http_version().encode()
-        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
-        lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
-        return b"\r\n".join([*lines, b"", b""])
-
-    def _await(self, what: Literal["head", "body"] | None) -> None:
-        self._awaited = what
-        self._stage += 1
-        self._unparsed = 0
-
-    def _count(self, size: int) -> None:
-        self._named += size
-        if self._named > self.guard.max_header_bytes:
-            self._refusal = self._too_large()
-            raise self._refusal  # the parser stops; see _parse
 
     def _unanswered(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _arm(self) -> None:
         self._disarm()
-        self._timed_stage = self._stage
+        self._timed_stage = self.stage
         self._timer = self.loop.call_later(self._timeout, self._expire)
 
     def _disarm(self) -> None:
@@ -297,37 +214,32 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer = None
         if self.transport.is_closing():
             return
-        if self.flow.read_paused or (self._awaited == "head" and self._unanswered()):
+        if self.flow.read_paused or (self.awaited == "head" and self._unanswered()):
             self._arm()  # it is the server that takes its time, with this request or with the one before
             return
         seconds = f"{self._timeout:g} s"
-        if self._awaited is None:
+        if self.awaited is None:
             self.transport.finish()
         else:
             self._refuse(
-                RequestTimeoutError(f"the request's {self._awaited} did not arrive within {seconds}; send it faster")
+                RequestTimeoutError(f"the request's {self.awaited} did not arrive within {seconds}; send it faster")
             )
-
-    def _too_large(self) -> HeadTooLargeError:
-        return HeadTooLargeError(
-            f"the request line and headers have more than the {self.guard.max_header_bytes} bytes allowed; send fewer"
-        )
 
     def _refuse(self, error: ProblemError) -> None:
         """Answer what came last, unless an answer to it is out, and close; when those before it are answered."""
         self._disarm()
-        if self.pipeline if self._awaited == "body" else self._unanswered():
+        if self.pipeline if self.awaited == "body" else self._unanswered():
             self._postponed = error
             return
         logger.info("closing a connection: %s", error.detail)
-        self._refusal = error
-        if self._awaited == "body" and self.cycle.response_started:
+        self._refused = True
+        if self.awaited == "body" and self.cycle.response_started:
             self.cycle.disconnected = True
             self.transport.finish()
             return
         path = self.url.partition(b"?")[0].decode("latin-1")
         self.transport.write(raw_answer(error, path, self.headers or (), self.guard.origins))
-        if self._awaited == "body":
+        if self.awaited == "body":
             self.cycle.disconnected = True  # no second answer may follow
             self.cycle.message_event.set()
         self.transport.linger(MOST_UNPARSED)
