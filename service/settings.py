@@ -109,15 +109,15 @@ class Settings(BaseSettings):
     cors_origins: str | None = Field(
         default=None, description="origins whose pages may ask from a browser, separated by commas; * for any"
     )
-    root_path: str = Field(
-        default="",
+    root_path: str | None = Field(
+        default=None,
         description="path under which a proxy serves this server, such as /ml; it is removed from requests that have "
         "it, and put before the addresses in /docs, /openapi.json and the redirect of /",
     )
     forwarded_allow_ips: str = Field(
         default="127.0.0.1",
-        description="addresses or networks of proxies whose X-Forwarded-Prefix counts as ROOT_PATH, separated by "
-        "commas; * for any, none for none",
+        description="addresses or networks of proxies that may set the root path by a header, separated by commas; "
+        "* for any, none for none",
     )
     log_format: str = Field(default="text", description="how the log is written: text, or json with an object a line")
 

@@ -42,7 +42,7 @@ class Prefixes:
         Raises:
             AccessSettingError: ROOT_PATH is no path, or FORWARDED_ALLOW_IPS are no addresses.
         """
-        own = _prefix(settings.root_path)
+        own = _prefix(settings.root_path or "")
         if own is None:
             raise AccessSettingError(
                 f"ROOT_PATH is {settings.root_path!r}; expected a path such as /ml, of letters, digits, '.', '_', '~' "

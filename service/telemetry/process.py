@@ -20,10 +20,8 @@ def process_families(held: HeldBytes, connections: Connections | None) -> Iterat
     yield GaugeMetricFamily("posbake_held_bytes", "Bytes of bodies and decoded pixels in memory.", held.held)
     yield GaugeMetricFamily("posbake_held_bytes_limit", "Most bytes that may be held: MAX_HELD_BYTES.", held.limit)
     yield CounterMetricFamily("posbake_held_refusals", "Requests for memory that there was no room for.", held.refused)
-    if connections is not None:
-        yield CounterMetricFamily(
-            "posbake_connections_refused", "Connections that were one too many.", connections.refused
-        )
+    refused = 0 if connections is None else connections.refused
+    yield CounterMetricFamily("posbake_connections_refused", "Connections that were one too many.", refused)
     yield CounterMetricFamily(
         "posbake_log_lines_dropped", "Lines of the log that were dropped because it is not read.", dropped_lines()
     )
