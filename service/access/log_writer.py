@@ -16,7 +16,7 @@ MOST_WAITING = 4 * 2**20
 _MOST_AT_ONCE = 65_536
 _COLLECT_SECONDS = 0.005
 """Lines of so long are written together: waking the thread for each would take turns with the event loop."""
-_FLUSH_SECONDS = 2.0
+_FLUSH_SECONDS = 1.0
 
 
 class LogWriter(logging.Handler):
