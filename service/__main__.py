@@ -23,6 +23,8 @@ from service.settings import Settings
 
 logger = logging.getLogger("service")
 
+_SEND_BUFFER = 262_144
+
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until a signal, and return the exit status."""
@@ -102,6 +104,8 @@ def _bind(host: str, port: int) -> socket.socket:
             listener.setsockopt(
                 socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
             )  # a restart need not wait for old connections
+            # Inherited by connections: the system would keep 4 MB of answers for each client that does not read.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             listener.bind(address)
         except OSError:
             listener.close()

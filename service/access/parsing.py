@@ -3,6 +3,9 @@
 A wish to upgrade the connection is ignored. uvicorn does not grant it either, but the parser drops the body of such a
 request: Java's own client sends one with every first request, in case the server speaks HTTP/2. So the parser gets the
 head again, without the wish.
+
+Requests that come in one go are parsed a few at a time: a segment may hold thousands, and uvicorn would make an object of
+each before it looks at anything else.
 """
 
 import asyncio
@@ -13,6 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.access.errors import HeadTooLargeError, MalformedRequestError
 from service.errors import ProblemError
+
+
+_PIECE = 4096
+"""Bytes that are parsed in one go, where they are not the body of a known length."""
 
 
 class CountedRequests(HttpToolsProtocol):
@@ -33,31 +40,35 @@ class CountedRequests(HttpToolsProtocol):
         self._unparsed = 0  # bytes since the parser last handed over anything
         self._body_came = False
         self._too_large: ProblemError | None = None
+        self._body_left = 0  # bytes of a body of known length that have not come
+        self.left = memoryview(b"")
+        """What has come and waits until the requests before it are answered."""
 
     def parse(self, data: bytes) -> ProblemError | None:
-        """Start the requests whose heads are complete with `data`; return what is wrong with it, None if nothing is."""
-        stage, self._body_came = self.stage, False
-        rest = memoryview(data)
-        try:
-            while (end := self._end_of_wish(rest)) is not None:
-                head = self._head_without_wish()
-                self.parser = httptools.HttpRequestParser(self)  # the one before may take what follows for a tunnel
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-                self.parser.feed_data(head)
-                rest = rest[end:]
-        except httptools.HttpParserError:
-            return self._too_large or MalformedRequestError(
-                "Invalid HTTP request received. Expected HTTP/1.1, without TLS"
-            )
-        if self.awaited is not None and self.stage - stage <= 1:  # else `data` also ended what was before
-            self._unparsed = 0 if self._body_came else self._unparsed + len(data)
-            if self._unparsed > self.max_header_bytes:
-                return self._head_too_large()
+        """Start the requests whose heads are complete, until one waits for another; `left` is parsed by the next call.
+
+        Return what is wrong with `data`, None if nothing is.
+        """
+        self.left = memoryview(bytes(self.left) + data if self.left else data)
+        while self.left and not self.pipeline:
+            piece = self.left[: max(_PIECE, self._body_left)]
+            stage, self._body_came = self.stage, False
+            try:
+                size = self._parse(piece)
+            except httptools.HttpParserError:
+                return self._too_large or MalformedRequestError(
+                    "Invalid HTTP request received. Expected HTTP/1.1, without TLS"
+                )
+            self.left = self.left[size:]
+            if self.awaited is not None and self.stage - stage <= 1:  # else it also ended what was before
+                self._unparsed = 0 if self._body_came else self._unparsed + size
+                if self._unparsed > self.max_header_bytes:
+                    return self._head_too_large()
         return None
 
     def on_message_begin(self) -> None:
         """Await a head."""
-        self._named = 0
+        self._named = self._body_left = 0
         self._await("head")
         super().on_message_begin()
 
@@ -71,6 +82,8 @@ class CountedRequests(HttpToolsProtocol):
         self._count(len(name) + len(value) + 4)  # ": " and the line break
         if self.awaited == "head":
             super().on_header(name, value)
+            if self.headers[-1][0] == b"content-length" and value.isdigit():
+                self._body_left = int(value)
 
     def on_headers_complete(self) -> None:
         """Start the request and await its body, an empty one too; but start none after the last of a connection."""
@@ -81,6 +94,7 @@ class CountedRequests(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Note that what comes is a body."""
         self._body_came = True
+        self._body_left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -89,13 +103,19 @@ class CountedRequests(HttpToolsProtocol):
             self._await(None)
             super().on_message_complete()
 
-    def _end_of_wish(self, data: memoryview) -> int | None:
-        """Parse, and return where a request ends whose wish to upgrade made the parser stop; None if there was none."""
+    def _parse(self, data: memoryview) -> int:
+        """Parse up to the end of a head that wishes to upgrade, else all; return how many bytes that were."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            return int(upgrade.args[0]) if self._will_be_parsed_again() else None
-        return None
+            if not self._will_be_parsed_again():
+                return len(data)
+            head = self._head_without_wish()
+            self.parser = httptools.HttpRequestParser(self)  # the one before may take what follows for a tunnel
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+            self.parser.feed_data(head)
+            return int(upgrade.args[0])
+        return len(data)
 
     def _will_be_parsed_again(self) -> bool:
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"

@@ -13,7 +13,7 @@ How requests are parsed is in `parsing.py`, how a connection ends in `lingering.
 
 import asyncio
 import logging
-from collections.abc import Sized
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,12 +39,12 @@ _SECONDS_TO_BE_REFUSED = 1.0
 class _UnlessQueued(FlowControl):
     """Reads no more while requests of this connection wait for the one before them."""
 
-    def __init__(self, transport: asyncio.Transport, queued: Sized) -> None:
+    def __init__(self, transport: asyncio.Transport, is_queued: Callable[[], bool]) -> None:
         super().__init__(transport)
-        self._queued = queued
+        self._is_queued = is_queued
 
     def resume_reading(self) -> None:
-        if not self._queued:
+        if not self._is_queued():
             super().resume_reading()
 
 
@@ -80,7 +80,7 @@ class GuardedProtocol(CountedRequests):
         self._timeout, self.max_header_bytes = self.guard.request_timeout, self.guard.max_header_bytes
         lingering = LingeringTransport(transport, self.loop, self._timeout, lambda: self.awaited is not None)
         super().connection_made(lingering)
-        self.flow = _UnlessQueued(lingering, self.pipeline)
+        self.flow = _UnlessQueued(lingering, lambda: bool(self.pipeline or self.left))
         self._answering: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the last one that came."""
         self._refused = False
@@ -150,8 +150,13 @@ class GuardedProtocol(CountedRequests):
     def on_response_complete(self) -> None:
         """Go on with the next request, or with the refusal that was postponed."""
         super().on_response_complete()
-        if self._postponed is not None and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._postponed is not None:
             self._refuse(self._postponed)
+        elif self.left and not self.pipeline:
+            self.data_received(b"")
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """Write no more until the client has read."""
