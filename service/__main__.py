@@ -11,9 +11,9 @@ import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from service.access.logs import configure_logging
 from service.access.connections import Connections, open_descriptors
 from service.access.cross_origin import Origins
+from service.access.logs import configure_logging
 from service.access.protocol import Guard, guarded
 from service.app import create_app
 from service.errors import AddressError, StartupError

@@ -6,8 +6,8 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from service.access.install import install_access, install_log_context, install_root_path
 from service.access.connections import Connections
+from service.access.install import install_access, install_log_context, install_root_path
 from service.catalogue import Catalogue
 from service.handlers import install_handlers
 from service.holding import HeldBytes

@@ -41,6 +41,7 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         405: f"{request.method} is not allowed on {request.url.path}; /docs lists what is",
     }.get(error.status_code, str(error.detail))
     headers = dict(error.headers or {})
-    if headers.get("Allow") == "GET":
-        headers["Allow"] = "GET, HEAD"  # see service/access/heads.py
+    allowed = set(headers.get("Allow", "").split(", "))
+    if "GET" in allowed:
+        headers["Allow"] = ", ".join(sorted(allowed | {"HEAD"}))  # see service/access/heads.py
     return await _on_problem(request, RoutingError(HTTPStatus(error.status_code), detail, headers))

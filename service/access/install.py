@@ -33,7 +33,9 @@ def install_access(app: FastAPI, settings: Settings) -> None:
     elif settings.rate_limit is not None:
         raise AccessSettingError("RATE_LIMIT is of each API key, and there are none; set API_KEYS_FILE too")
     if settings.cors_origins is not None:
-        add_cross_origin(app, Origins.parse(settings.cors_origins))  # outside the gate: a browser asks for leave without a key
+        add_cross_origin(
+            app, Origins.parse(settings.cors_origins)
+        )  # outside the gate: a browser asks for leave without a key
 
 
 def install_log_context(app: FastAPI, settings: Settings) -> None:

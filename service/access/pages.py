@@ -17,7 +17,6 @@ from types import MappingProxyType
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import RedirectResponse, Response
-
 from starlette.concurrency import run_in_threadpool
 
 from service.access.prefixes import Prefixes
@@ -84,17 +83,19 @@ def add_docs(app: FastAPI, prefixes: Prefixes) -> None:
     def add(path: str, render: Callable[[str], Rendered]) -> None:
         kept = _Kept(render)
 
-        @app.get(path, include_in_schema=False)
         async def answer(request: Request) -> Response:
             body, headers = await kept.get(prefixes.find(request))
             return Response(body, headers=headers)
 
+        app.add_route(path, answer, methods=["GET"], include_in_schema=False)
+
     add(OPENAPI_PATH, document)
     add(DOCS_PATH, page)
 
-    @app.get("/", include_in_schema=False)
-    async def root(request: Request) -> RedirectResponse:
+    async def root(request: Request) -> Response:
         return RedirectResponse(prefixes.find(request) + DOCS_PATH)
+
+    app.add_route("/", root, methods=["GET"], include_in_schema=False)
 
 
 class _Kept:

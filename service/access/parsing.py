@@ -4,8 +4,8 @@ A wish to upgrade the connection is ignored. uvicorn does not grant it either, b
 request: Java's own client sends one with every first request, in case the server speaks HTTP/2. So the parser gets the
 head again, without the wish.
 
-Requests that come in one go are parsed a few at a time: a segment may hold thousands, and uvicorn would make an object of
-each before it looks at anything else.
+Requests that come in one go are parsed a few at a time: a segment may hold thousands, and uvicorn would make an object
+of each before it looks at anything else.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.access.errors import HeadTooLargeError, MalformedRequestError
 from service.errors import ProblemError
-
 
 _PIECE = 4096
 """Bytes that are parsed in one go, where they are not the body of a known length."""

@@ -83,7 +83,10 @@ FILES = {
         32 * MIB,
     ),
     "version 1": (
-        {"proc/self/cgroup": "4:memory:/m\n1:cpu:/\n", "sys/fs/cgroup/memory/m/memory.limit_in_bytes": f"{100 * MIB}\n"},
+        {
+            "proc/self/cgroup": "4:memory:/m\n1:cpu:/\n",
+            "sys/fs/cgroup/memory/m/memory.limit_in_bytes": f"{100 * MIB}\n",
+        },
         50 * MIB,
     ),
     "version 1, no limit": (
@@ -114,7 +117,7 @@ def request_of(chunks: AsyncIterator[bytes], length: int | None, held: HeldBytes
             return {"type": "http.request", "body": b"", "more_body": False}
 
     scope = {"type": "http", "headers": headers, "state": {"holding": Holding(held)}}
-    return Request(scope, receive)  # type: ignore[arg-type]
+    return Request(scope, receive)
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -71,7 +71,9 @@ def test_one_connection_too_many_is_refused_and_the_others_are_served(server: Ru
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
             assert refused.headers["Connection"] == "close"
             assert refused.headers["Access-Control-Allow-Origin"] == PAGE
-            assert set(refused.json()) == ({"error"} if path.startswith("/v2") else {*"type title status detail id".split()})
+            assert set(refused.json()) == (
+                {"error"} if path.startswith("/v2") else {*["type", "title", "status", "detail", "id"]}
+            )
             assert "MAX_CONNECTIONS" in refused.text
         with connect(server) as silent:
             start = time.monotonic()
@@ -79,7 +81,12 @@ def test_one_connection_too_many_is_refused_and_the_others_are_served(server: Ru
             assert time.monotonic() - start < 4  # not the request timeout, which is 30 s
         assert [status_of(connection) for connection in kept] == [200] * LIMIT
     until_served(server)
-    assert float(re.findall(r"^posbake_connections_refused_total (\S+)", httpx2.get(f"{server.url}/metrics").text, re.M)[0]) >= 4
+    assert (
+        float(
+            re.findall(r"^posbake_connections_refused_total (\S+)", httpx2.get(f"{server.url}/metrics").text, re.M)[0]
+        )
+        >= 4
+    )
     assert server.log.read_text().count("connections are refused: 10 connections are open, the most that MAX_CONN") == 1
 
 
@@ -144,7 +151,9 @@ def test_the_soft_limit_is_raised_as_far_as_is_needed(caplog: pytest.LogCaptureF
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
         with caplog.at_level(logging.WARNING):
             assert open_descriptors(100) == 512
-            assert open_descriptors(1000) == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1000 + RESERVE + MOST_REFUSED
+            assert (
+                open_descriptors(1000) == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 1000 + RESERVE + MOST_REFUSED
+            )
             assert caplog.records == []
             assert open_descriptors(2**31) == hard
         assert f"MAX_CONNECTIONS is {2**31}, but this process may have only {hard} files" in caplog.text

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -67,7 +66,18 @@ def statuses(answers: bytes) -> list[int]:
         (GET[:20], []),
         (b"", []),
     ],
-    ids=["GET", "POST", "1.0", "three", "cut body", "cut head", "junk", "only a cut body", "only a cut head", "nothing"],
+    ids=[
+        "GET",
+        "POST",
+        "1.0",
+        "three",
+        "cut body",
+        "cut head",
+        "junk",
+        "only a cut body",
+        "only a cut head",
+        "nothing",
+    ],
 )
 def test_what_came_whole_is_answered_before_the_connection_is_closed(
     server: Running, request_: bytes, expected: list[int]

@@ -157,7 +157,7 @@ def test_bodies_of_all_requests_together_keep_within_the_budget(server: Running)
     try:
         for connection in connections:
             connection.sendall(begin + bytes(length - 10))
-        refused = []
+        refused: list[socket.socket] = []
         end = time.monotonic() + PATIENCE
         while len(refused) < 12:
             assert time.monotonic() < end

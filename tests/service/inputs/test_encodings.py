@@ -4,7 +4,7 @@ import base64
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
@@ -88,7 +88,7 @@ def test_every_cut_is_noticed(way: str) -> None:
     encoding, pack = WAYS[way]
     body = pack(b"a body of no more than some bytes")
     for length in range(1, len(body)):
-        with pytest.raises(WrongEncodingError, match="cut off|is not|more than"):
+        with pytest.raises(WrongEncodingError, match=r"cut off|is not|more than"):
             expanded(body[:length], encoding)
 
 
@@ -127,9 +127,9 @@ def test_an_answered_request_expands_no_further() -> None:
 
 
 @pytest.fixture
-def bodies() -> Iterator[dict[str, tuple[bytes, str]]]:
+def bodies() -> dict[str, tuple[bytes, str]]:
     form = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + PNG + b"\r\n--x--\r\n"
-    yield {
+    return {
         "raw": (PNG, "image/png"),
         "JSON": (b'{"image":"%s"}' % base64.b64encode(PNG), "application/json"),
         "form": (form, "multipart/form-data; boundary=x"),
@@ -160,7 +160,9 @@ def test_another_encoding_is_415_and_the_answer_says_which_are_supported(
     refused = client.post(path, content=PNG, headers={"Content-Encoding": given})
     assert refused.status_code == 415
     assert refused.headers["Accept-Encoding"] == "gzip, deflate"
-    assert f"Content-Encoding {given!r} is not supported; expected gzip or deflate, once" in str(refused.json().values())
+    assert f"Content-Encoding {given!r} is not supported; expected gzip or deflate, once" in str(
+        refused.json().values()
+    )
 
 
 def test_several_header_lines_are_several_encodings(client: TestClient) -> None:
@@ -182,6 +184,8 @@ def test_a_body_that_is_not_compressed_as_it_says_is_400_and_one_that_expands_to
 def test_a_small_document_of_the_repository_may_come_compressed(client: TestClient) -> None:
     headers = {"Content-Encoding": "gzip"}
     plain = client.post("/v2/repository/index", content=b'{"ready": true}').json()
-    assert client.post("/v2/repository/index", content=gzip.compress(b'{"ready": true}'), headers=headers).json() == plain
+    assert (
+        client.post("/v2/repository/index", content=gzip.compress(b'{"ready": true}'), headers=headers).json() == plain
+    )
     bomb = client.post("/v2/repository/index", content=gzip.compress(bytes(1_000_000)), headers=headers)
     assert bomb.status_code == 413
