@@ -94,7 +94,7 @@ class Holding:
 
         Raises:
             TooLargeToHoldError, MemoryFullError: as `HeldBytes.take`.
-            ClientGoneError: the request is answered, and this thread works in vain.
+            ClientGoneError: the request is answered already; this thread may stop.
         """
         with self._held.lock:
             if self._answered:

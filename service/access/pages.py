@@ -102,7 +102,7 @@ class _Kept:
     """What was rendered for the last few prefixes. The first time takes 0.1 s, so on another thread.
 
     Args:
-        render: returns what stands under a prefix.
+        render: returns the body and the headers for a prefix.
     """
 
     def __init__(self, render: Callable[[str], Rendered]) -> None:
@@ -111,7 +111,7 @@ class _Kept:
         self._lock = asyncio.Lock()
 
     async def get(self, prefix: str) -> Rendered:
-        """Return what stands under a prefix."""
+        """Return the body and the headers for a prefix."""
         if prefix not in self._kept:
             async with self._lock:
                 if prefix not in self._kept:

@@ -1,4 +1,4 @@
-"""The path under which a proxy serves this server: ROOT_PATH, or what a trusted proxy says in X-Forwarded-Prefix.
+"""The path under which a proxy serves this server: ROOT_PATH, or X-Forwarded-Prefix of a trusted proxy.
 
 It stands before the addresses that pages and the OpenAPI document name. They have no host, so a prefix must not be able
 to name one, as `//evil.example` would.
@@ -29,7 +29,7 @@ class Prefixes:
 
     Attributes:
         own: ROOT_PATH, without a slash at its end; empty for none.
-        proxies: whose word counts; None for anyone's.
+        proxies: whose X-Forwarded-Prefix counts; None for anyone's.
     """
 
     own: str = ""
@@ -61,7 +61,7 @@ class Prefixes:
             ) from error
 
     def find(self, request: Request) -> str:
-        """Return the prefix of a request, empty for none. What a proxy says goes before ROOT_PATH, if it is a path."""
+        """Return the prefix of a request, empty for none. A valid header of a trusted proxy overrides ROOT_PATH."""
         given = request.headers.get(HEADER)
         if given is not None and self._trusts(request.scope):
             prefix = _prefix(given)

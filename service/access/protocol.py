@@ -168,6 +168,13 @@ class GuardedProtocol(CountedRequests):
         self.transport.expect_nothing()
         super().resume_writing()
 
+    def shutdown(self) -> None:
+        """End when the server does: what is still sent after an answer is not waited for."""
+        if self.transport.lingering:
+            self.transport.finish()
+        else:
+            super().shutdown()
+
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection on which there was no request."""
         self.transport.finish()

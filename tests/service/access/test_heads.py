@@ -59,9 +59,7 @@ def test_head_of_what_is_not_there_is_404(client: TestClient) -> None:
         ("GET", "/v2/models/colours/infer", "POST"),
     ],
 )
-def test_a_method_that_is_not_allowed_is_told_which_are(
-    client: TestClient, method: str, path: str, allowed: str
-) -> None:
+def test_a_405_lists_the_methods_that_are_allowed(client: TestClient, method: str, path: str, allowed: str) -> None:
     refused = client.request(method, path)
     assert (refused.status_code, refused.headers["Allow"]) == (405, allowed)
 

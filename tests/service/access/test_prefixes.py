@@ -33,7 +33,7 @@ def test_there_is_none_unless_it_is_set_or_said() -> None:
 @pytest.mark.parametrize("given", ["/ml", "/ml/", "/a/b.c/~d_e-f", "/..a/.b"])
 def test_a_prefix_is_set_by_root_path_or_said_by_a_trusted_proxy_or_by_the_server(given: str) -> None:
     assert found(Settings(root_path=given)) == given.rstrip("/")
-    assert found(Settings(root_path="/own"), X_Forwarded_Prefix=given) == given.rstrip("/")  # it knows better
+    assert found(Settings(root_path="/own"), X_Forwarded_Prefix=given) == given.rstrip("/")
     assert found(Settings(), root_path=given) == given.rstrip("/")
 
 

@@ -381,7 +381,7 @@ def test_thousands_of_requests_in_one_segment_are_all_answered_in_order(connecti
     assert asked == list(range(2000))
 
 
-def test_answers_that_nobody_reads_are_not_made_without_end(server: Running) -> None:
+def test_only_a_few_answers_are_rendered_for_a_client_that_does_not_read(server: Running) -> None:
     """What the systems of both sides keep for a client is 10 documents of 75 KB here, where it could be 80."""
     made = server.log.read_text().count("GET /openapi.json 200")
     connections = [asks_for_much(server, 4096) for _ in range(10)]
