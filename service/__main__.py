@@ -11,8 +11,10 @@ import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
+from service.access.connections import Connections, open_descriptors
+from service.access.cross_origin import Origins
 from service.access.logs import configure_logging
-from service.access.protocol import guarded
+from service.access.protocol import Guard, guarded
 from service.app import create_app
 from service.errors import AddressError, StartupError
 from service.lifecycle import Lifecycle, end_process
@@ -20,6 +22,8 @@ from service.loading import load_catalogue
 from service.settings import Settings
 
 logger = logging.getLogger("service")
+
+_SEND_BUFFER = 262_144
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,12 +39,14 @@ def main(arguments: Sequence[str]) -> int:
     try:
         configure_logging(settings.log_format)
         with _bind(settings.host, settings.port) as listener:
-            app = create_app(settings, load_catalogue(settings))
+            connections = Connections(settings.max_connections, open_descriptors(settings.max_connections))
+            app = create_app(settings, load_catalogue(settings), connections)
             config = uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=guarded(settings.request_timeout, settings.max_header_bytes),
+                http=guarded(_guard(settings, connections)),
                 ws="none",
+                proxy_headers=False,  # nothing uses a client's address or scheme; see service/access/prefixes.py
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -84,6 +90,11 @@ class _DrainingServer(uvicorn.Server):
             logger.info("ready on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
 
+def _guard(settings: Settings, connections: Connections) -> Guard:
+    origins = None if settings.cors_origins is None else Origins.parse(settings.cors_origins)
+    return Guard(settings.request_timeout, settings.max_header_bytes, connections, origins)
+
+
 def _bind(host: str, port: int) -> socket.socket:
     """Return a bound socket that does not listen yet: until all is warm, connections are refused."""
     try:
@@ -93,6 +104,8 @@ def _bind(host: str, port: int) -> socket.socket:
             listener.setsockopt(
                 socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
             )  # a restart need not wait for old connections
+            # Inherited by connections: the system would keep 4 MB of answers for each client that does not read.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             listener.bind(address)
         except OSError:
             listener.close()
@@ -111,6 +124,8 @@ def _usage(location: tuple[int | str, ...], message: str, given: object) -> str:
 
 
 def _fail(status: int, sentence: str) -> int:
+    for handler in logging.getLogger().handlers:
+        handler.flush()  # what the log says came before
     sys.stderr.write(f"python -m service: {sentence}\n")
     return status
 

@@ -1,14 +1,16 @@
 """The app: `uvicorn --factory service.app:create_app`."""
 
 import os
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 
-from service.access.install import install_access, install_log_context
+from service.access.connections import Connections
+from service.access.install import install_access, install_log_context, install_root_path
 from service.catalogue import Catalogue
 from service.handlers import install_handlers
+from service.holding import HeldBytes
 from service.inputs.preprocess import Reading
 from service.inputs.resizers import find_resizer
 from service.lifecycle import Lifecycle
@@ -18,28 +20,34 @@ from service.reloading.generations import GenerationMiddleware, Generations
 from service.routers import ROUTERS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.process import process_families
 from service.telemetry.tracing import install_tracing
 
 
-def create_app(settings: Settings | None = None, catalogue: Catalogue | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, catalogue: Catalogue | None = None, connections: Connections | None = None
+) -> FastAPI:
     """Return an app that loads its catalogue when it starts.
 
     Args:
         settings: None reads the environment.
         catalogue: loaded already, from the same settings; the app closes it when it stops.
+        connections: for the metrics; None where the server does not count them.
 
     Raises:
         StartupError: what the settings ask for cannot be had.
     """
     settings = settings if settings is not None else Settings()
-    metrics, generations = Metrics(), Generations()
-    reading = Reading(settings.max_pixels, find_resizer(settings.resizer))
+    held, generations = HeldBytes(settings.max_held_bytes), Generations()
+    metrics = Metrics(partial(process_families, held, connections))
+    reading = Reading(settings.max_pixels, find_resizer(settings.resizer), reserve=held.reserve)
     app = FastAPI(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",
         version=version("posbake"),
         lifespan=lifespan_of(settings, reading, metrics, generations, catalogue),
-        docs_url=None,  # install_access adds one that says what it may load
+        openapi_url=None,  # install_access adds both, rendered once; and /docs says what it may load
+        docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # TraceMiddleware and /metrics say more
         redirect_slashes=False,  # a redirect would lead to whatever host the request names
@@ -49,16 +57,12 @@ def create_app(settings: Settings | None = None, catalogue: Catalogue | None = N
     app.state.metrics = metrics
     install_handlers(app)
     install_access(app, settings)
-    app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle)
+    app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle, held=held)
     app.add_middleware(GenerationMiddleware, generations=generations)
     app.add_middleware(PlainStartupFailure)
     install_log_context(app, settings)
     install_tracing(app, os.environ)
+    install_root_path(app, settings)
     for router in ROUTERS:
         app.include_router(router)
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
-
     return app

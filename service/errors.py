@@ -13,10 +13,13 @@ ServiceError
 └── ProblemError                    an answer, RFC 9457
     ├── NotAnImageError                 400
     ├── IncompleteBodyError             400
+    ├── WrongEncodingError              400
     ├── UnknownNameError                404, with `known`
     ├── BodyTooLargeError               413, with `limit`
+    ├── TooLargeToHoldError             413, with `limit`
     ├── TooManyPixelsError              413, with `limit`
     ├── UnsupportedContentTypeError     415, with `supported`
+    ├── UnsupportedEncodingError        415, with Accept-Encoding
     ├── InvalidParameterError           422
     ├── InvalidBodyError                422
     ├── ClientGoneError                 499, which nobody reads
@@ -28,6 +31,7 @@ ServiceError
     │   └── NoVariantFitsError              504, with `considered`
     └── RetryLaterError                 with Retry-After
         ├── QueueFullError                  429
+        ├── MemoryFullError                 503
         ├── NotReadyError                   503
         └── BackendDownError                503
 """
@@ -116,6 +120,14 @@ class IncompleteBodyError(ProblemError):
     title = "Incomplete body"
 
 
+class WrongEncodingError(ProblemError):
+    """The body is not compressed as its Content-Encoding says."""
+
+    status = 400
+    name = "wrong-encoding"
+    title = "Wrong encoding"
+
+
 class UnknownNameError(ProblemError):
     """No such model, variant or version is served."""
 
@@ -137,6 +149,14 @@ class BodyTooLargeError(ProblemError):
     title = "Body too large"
 
 
+class TooLargeToHoldError(ProblemError):
+    """The request needs more memory than the server allows all requests together."""
+
+    status = 413
+    name = "too-large-to-hold"
+    title = "Too large to hold"
+
+
 class TooManyPixelsError(ProblemError):
     """The image has more pixels than the limit."""
 
@@ -151,6 +171,15 @@ class UnsupportedContentTypeError(ProblemError):
     status = 415
     name = "unsupported-content-type"
     title = "Unsupported content type"
+
+
+class UnsupportedEncodingError(ProblemError):
+    """The body is compressed in a way that is not supported; the header of the answer says what is."""
+
+    status = 415
+    name = "unsupported-encoding"
+    title = "Unsupported encoding"
+    headers = MappingProxyType({"Accept-Encoding": "gzip, deflate"})
 
 
 class InvalidParameterError(ProblemError):
@@ -228,6 +257,14 @@ class QueueFullError(RetryLaterError):
     status = 429
     name = "queue-full"
     title = "Queue full"
+
+
+class MemoryFullError(RetryLaterError):
+    """Other requests hold the memory that this one needs."""
+
+    status = 503
+    name = "memory-full"
+    title = "Memory full"
 
 
 class NotReadyError(RetryLaterError):

@@ -40,4 +40,8 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
         404: f"nothing is at {request.url.path}; /docs lists what there is",
         405: f"{request.method} is not allowed on {request.url.path}; /docs lists what is",
     }.get(error.status_code, str(error.detail))
-    return await _on_problem(request, RoutingError(HTTPStatus(error.status_code), detail, error.headers or {}))
+    headers = dict(error.headers or {})
+    allowed = set(headers.get("Allow", "").split(", "))
+    if "GET" in allowed:
+        headers["Allow"] = ", ".join(sorted(allowed | {"HEAD"}))  # see service/access/heads.py
+    return await _on_problem(request, RoutingError(HTTPStatus(error.status_code), detail, headers))

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.answers import error_answer, path_of
 from service.errors import DeadlineError, NotReadyError, UnexpectedError
+from service.holding import HeldBytes, Holding
 from service.lifecycle import Lifecycle
 from service.telemetry.latency import Key
 from service.telemetry.metrics import Metrics
@@ -39,12 +40,14 @@ class RequestMiddleware:
         app: what answers.
         metrics: counts requests.
         lifecycle: counts the requests that are accepted and not answered.
+        held: what all requests may hold in memory; what one holds is in its `request.state.holding`.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle, held: HeldBytes) -> None:
         self.app = app
         self.metrics = metrics
         self.lifecycle = lifecycle
+        self.held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -56,6 +59,7 @@ class RequestMiddleware:
         request_id = request_id_of(Headers(scope=scope))
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
+        state["holding"] = holding = Holding(self.held)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -79,6 +83,7 @@ class RequestMiddleware:
                 raise  # half an answer is out: the server can only close the connection
             await error_answer(UnexpectedError(request_id), path_of(scope), request_id)(scope, receive, send_with_id)
         finally:
+            holding.release()
             if accepted:
                 self.lifecycle.leave()
             self._count(scope["path"], state, status, time.perf_counter() - start)

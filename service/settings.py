@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.holding import half_of_memory
 from service.scheduling.cores import available_cores
 
 
@@ -37,6 +38,11 @@ class Settings(BaseSettings):
         default=None, description="model of a request that names none; needed only if several are served"
     )
     max_body_bytes: PositiveInt = Field(default=16 * 2**20, description="largest request body, in bytes")
+    max_held_bytes: PositiveInt = Field(
+        default_factory=half_of_memory,
+        description="most bytes of bodies and decoded pixels that are in memory at a time, of all requests; more is "
+        "answered 503; by default half of the memory, of the machine or of the container",
+    )
     max_pixels: PositiveInt = Field(
         default=50_000_000, description="most pixels an image may have, as sent and after resizing"
     )
@@ -97,8 +103,21 @@ class Settings(BaseSettings):
     max_header_bytes: PositiveInt = Field(
         default=32768, description="largest request line and headers together, in bytes; more is answered 431"
     )
+    max_connections: PositiveInt = Field(
+        default=4096, description="most connections that are open at a time; more are answered 503 and closed"
+    )
     cors_origins: str | None = Field(
         default=None, description="origins whose pages may ask from a browser, separated by commas; * for any"
+    )
+    root_path: str | None = Field(
+        default=None,
+        description="path under which a proxy serves this server, such as /ml; it is removed from requests that have "
+        "it, and put before the addresses in /docs, /openapi.json and the redirect of /",
+    )
+    forwarded_allow_ips: str = Field(
+        default="127.0.0.1",
+        description="addresses or networks of proxies that may set the root path by a header, separated by commas; "
+        "* for any, none for none",
     )
     log_format: str = Field(default="text", description="how the log is written: text, or json with an object a line")
 

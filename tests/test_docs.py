@@ -41,7 +41,8 @@ def test_every_folder_on_the_map_is_there() -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_documented_with_its_default_and_what_it_is(name: str) -> None:
     field = Settings.model_fields[name]
-    default = "the cores available" if field.default_factory else "–" if field.default is None else f"`{field.default}`"
+    made = {"threads": "the cores available", "max_held_bytes": "half of the memory"}
+    default = made[name] if field.default_factory else "–" if field.default is None else f"`{field.default}`"
     row = f"| `POSBAKE_{name.upper()}` | `--{name.replace('_', '-')}` | {default} | {field.description} |"
     assert row in (ROOT / "docs" / "operations.md").read_text()
 

@@ -10,7 +10,8 @@ ServiceError
     ├── RequestTimeoutError         408 closes the connection
     ├── HeadTooLargeError           431 closes the connection
     └── RetryLaterError
-        └── RateLimitedError        429 with Retry-After
+        ├── RateLimitedError        429 with Retry-After
+        └── ConnectionsFullError    503 with Retry-After, closes the connection
 """
 
 from types import MappingProxyType
@@ -82,3 +83,11 @@ class HeadTooLargeError(ProblemError):
     name = "head-too-large"
     title = "Head too large"
     headers = _CLOSE
+
+
+class ConnectionsFullError(RetryLaterError):
+    """As many connections are open as may be."""
+
+    status = 503
+    name = "connections-full"
+    title = "Connections full"

@@ -2,13 +2,15 @@
 
 from fastapi import FastAPI
 
-from service.access.cross_origin import add_cross_origin
+from service.access.cross_origin import Origins, add_cross_origin
 from service.access.errors import AccessSettingError
 from service.access.gate import Gate
+from service.access.heads import HeadMiddleware
 from service.access.keyring import Keyring
 from service.access.logs import LogContext
 from service.access.openapi import document_keys
 from service.access.pages import add_docs
+from service.access.prefixes import Prefixes, RootPathMiddleware
 from service.access.rate import Limit, RateLimits
 from service.settings import Settings
 
@@ -21,7 +23,9 @@ def install_access(app: FastAPI, settings: Settings) -> None:
     Raises:
         AccessSettingError: the settings cannot be honoured.
     """
-    add_docs(app)
+    prefixes = Prefixes.of(settings)
+    add_docs(app, prefixes)
+    app.add_middleware(HeadMiddleware)
     if settings.api_keys_file is not None:
         default = None if settings.rate_limit is None else Limit.of(settings.rate_limit)
         app.add_middleware(Gate, keyring=Keyring(settings.api_keys_file), limits=RateLimits(default))
@@ -29,10 +33,18 @@ def install_access(app: FastAPI, settings: Settings) -> None:
     elif settings.rate_limit is not None:
         raise AccessSettingError("RATE_LIMIT is of each API key, and there are none; set API_KEYS_FILE too")
     if settings.cors_origins is not None:
-        add_cross_origin(app, settings.cors_origins)  # outside the gate: a browser asks for leave without a key
+        add_cross_origin(
+            app, Origins.parse(settings.cors_origins)
+        )  # outside the gate: a browser asks for leave without a key
 
 
 def install_log_context(app: FastAPI, settings: Settings) -> None:
     """Let the log name requests and keys, where it says more than plain text does. Call it after all middleware."""
     if settings.log_format != "text" or settings.api_keys_file is not None:
         app.add_middleware(LogContext)
+
+
+def install_root_path(app: FastAPI, settings: Settings) -> None:
+    """Take ROOT_PATH away from addresses, if it is set. Call it last: all other middleware sees addresses without."""
+    if (root_path := Prefixes.of(settings).own) != "":
+        app.add_middleware(RootPathMiddleware, root_path=root_path)

@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 CHECK_SECONDS = 1.0
 """How often the file is looked at, at most; only a request makes it so."""
 
-_Signature = tuple[
-    int, int, int
-]  # mtime in ns, inode, size: a file that was replaced by another of its age differs too
+_Signature = tuple[int, int, int, int]
+"""Inode, size, mtime and ctime in ns. The ctime cannot be set back: a file that was overwritten in place by one of the
+same size, with the same mtime, differs too."""
 
 
 class Keyring:
@@ -83,7 +83,7 @@ class Keyring:
 
 
 def _signature(found: os.stat_result) -> _Signature:
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _reason(error: OSError | UnicodeDecodeError | AccessSettingError) -> str:

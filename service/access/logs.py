@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.access.errors import AccessSettingError
 from service.access.gate import CALLER
 from service.access.keyfile import Key
+from service.access.log_writer import LogWriter
 
 FORMATS = ("text", "json")
 
@@ -89,7 +90,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(log_format: str) -> None:
-    """Write this process' log to stderr, from level INFO.
+    """Write this process' log to stderr, from level INFO, on a thread of its own.
 
     Raises:
         AccessSettingError: there is no such format.
@@ -97,7 +98,7 @@ def configure_logging(log_format: str) -> None:
     if log_format not in FORMATS:
         raise AccessSettingError(f"log format {log_format!r} is unknown; expected {' or '.join(FORMATS)}: --log-format")
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False  # neither format has them
-    handler = logging.StreamHandler()
+    handler = LogWriter()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 

@@ -1,33 +1,42 @@
-"""Reading a request's body, never more of it than the limit."""
+"""Reading a request's body, never more of it than the limit, and never more than there is memory for."""
+
+import io
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.errors import BodyTooLargeError, IncompleteBodyError
+from service.holding import Holding
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body, at most `limit` bytes.
+    """Return the body, at most `limit` bytes; the request holds them until it is answered.
 
     Raises:
         BodyTooLargeError: Content-Length is over the limit, and nothing was read; or it was not given, and reading
             stopped at the limit.
+        MemoryFullError, TooLargeToHoldError: there is no memory for it; if Content-Length was given, nothing was read.
         IncompleteBodyError: the client closed the connection before its body was complete.
     """
-    declared = request.headers.get("content-length")
-    if declared is not None and int(declared) > limit:
-        raise BodyTooLargeError(
-            f"the body has {declared} bytes, {limit} are allowed; scale the image down", limit=limit
-        )
-    chunks: list[bytes] = []
-    size = 0
+    holding: Holding = request.state.holding
+    length = request.headers.get("content-length")
+    declared = None if length is None else int(length)
+    if declared is not None:
+        if declared > limit:
+            raise BodyTooLargeError(
+                f"the body has {declared} bytes, {limit} are allowed; scale the image down", limit=limit
+            )
+        holding.grow(declared)
+    read = io.BytesIO()  # hands its bytes over at the end, where a list of chunks would be joined into a copy
     try:
         async for chunk in request.stream():
-            size += len(chunk)
+            size = read.tell() + len(chunk)
             if size > limit:
                 raise BodyTooLargeError(
                     f"the body has more than the {limit} bytes allowed; scale the image down", limit=limit
                 )
-            chunks.append(chunk)
+            if declared is None:
+                holding.grow(len(chunk))
+            read.write(chunk)
     except ClientDisconnect as error:
         raise IncompleteBodyError("the connection closed before the body was complete; send it again") from error
-    return b"".join(chunks)
+    return read.getvalue()

@@ -5,6 +5,8 @@ was trained on.
 Shapes: H, W of the manifest's input.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +34,13 @@ class Reading:
     Attributes:
         max_pixels: most that an image may have, as sent and after resizing.
         resize: what resizes it.
+        reserve: called with the peak bytes of a decode, as soon as its header is known, and open while it lasts;
+            raises a ProblemError if there is no room for them. None reserves nothing.
     """
 
     max_pixels: int
     resize: Resize
+    reserve: Callable[[int], AbstractContextManager[None]] | None = None
 
 
 def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from service.inputs.json_text import LARGE
 from service.protocol_v2.documents import InferRequest, read_document
-from service.protocol_v2.envelope import HEADER_LENGTH, open_envelope, uncompressed
+from service.protocol_v2.envelope import HEADER_LENGTH, open_envelope
 from service.protocol_v2.errors import ProtocolError, shown
 from service.protocol_v2.numbers import without_numbers
 
@@ -33,20 +33,17 @@ def is_heavy(body: bytes, headers: Mapping[str, str]) -> bool:
     return "Content-Encoding" in headers or json_bytes > LARGE
 
 
-def parse(body: bytes, headers: Mapping[str, str], limit: int) -> Asked:
+def parse(body: bytes, headers: Mapping[str, str]) -> Asked:
     """Return what a body asks for.
 
     Args:
-        body: as it came.
+        body: expanded, if it came compressed.
         headers: of the request; names in any case.
-        limit: bytes that it may have uncompressed.
 
     Raises:
         ProtocolError: it is not what the headers say, or its JSON is not an inference request.
-        BodyTooLargeError: uncompressed it is over the limit.
     """
-    plain = uncompressed(body, headers.get("Content-Encoding"), limit)
-    envelope = open_envelope(plain, headers.get(HEADER_LENGTH))
+    envelope = open_envelope(body, headers.get(HEADER_LENGTH))
     media_type = headers.get("Content-Type", "")
     if envelope.document is None:
         return Asked(InferRequest(inputs=[]), [], envelope.tensors, True, media_type)

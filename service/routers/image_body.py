@@ -8,6 +8,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.inputs.body import read_body
+from service.inputs.encodings import expander
 from service.inputs.forms import IMAGE, SUPPORTED, Upload, form_of, raw
 from service.inputs.json_text import LARGE
 from service.routers.lean import with_body
@@ -76,7 +77,7 @@ class Received(Generic[Q, C]):
 
 
 async def receive(request: Request, serving: Serving, query: Q, choose: Callable[[Q], C]) -> Received[Q, C]:
-    """Read a body and the parameters in it; a large form is opened on a decoding thread.
+    """Read a body and the parameters in it; a large or compressed form is opened on a decoding thread.
 
     Args:
         request: of which the query has been read.
@@ -87,7 +88,9 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
 
     Raises:
         UnsupportedContentTypeError, InvalidBodyError, InvalidParameterError: the body is not what it should be.
-        BodyTooLargeError, IncompleteBodyError: as `read_body`; QueueFullError, DeadlineError: as `Engine.offload`.
+        UnsupportedEncodingError: as `expander`; for a form, WrongEncodingError as `expand`.
+        BodyTooLargeError, IncompleteBodyError, MemoryFullError, TooLargeToHoldError: as `read_body`.
+        QueueFullError, DeadlineError: as `Engine.offload`.
     """
     asked = Stopwatch()
 
@@ -96,21 +99,22 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
         return Caller(timeout_ms, asked.elapsed() / 1000)
 
     limit = serving.settings.max_body_bytes
+    expand = expander(request, limit)
     form = form_of(request.headers.get("content-type"))
     if form is None:
         chosen = choose(query)
-        upload = Upload(await read_body(request, limit), raw)
+        upload = Upload(await read_body(request, limit), expand or raw)
         return Received(query, chosen, upload, Stopwatch(), caller(query))
     body = await read_body(request, limit)
     watch = Stopwatch()
     known = list(type(query).model_fields)
-    if len(body) <= LARGE:
+    if len(body) <= LARGE and expand is None:
         upload = form(body, known)
     else:
 
         def work() -> Upload:
             watch.lap("queue")
-            return form(body, known)
+            return form(body if expand is None else expand(body), known)
 
         with caller(query) as waiting:
             upload = await serving.engine.offload(work, waiting)

@@ -6,7 +6,7 @@ rounded up. Sources: the kernel's cgroup-v2.rst (`cpu.max`) and sched-bwc.rst (`
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 
@@ -20,8 +20,14 @@ def available_cores(root: Path = Path("/")) -> int:
     return max(1, min([affinity, *(math.ceil(quota) for quota in _quotas(root))]))
 
 
-def _quotas(root: Path) -> Iterator[float]:
-    """Yield the quota, in cores, of every cgroup that this process is in, up to the topmost one visible."""
+def cgroup_folders(root: Path, controller: str, mounts: Sequence[str]) -> Iterator[Path]:
+    """Yield the folder of every cgroup that this process is in, up to the topmost one visible; none if not on Linux.
+
+    Args:
+        root: where `proc` and `sys` are.
+        controller: of version 1.
+        mounts: of this controller.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
@@ -29,12 +35,17 @@ def _quotas(root: Path) -> Iterator[float]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            for folder in _folders(root / "sys/fs/cgroup", path):
-                yield from _quota_v2(folder / "cpu.max")
-        elif "cpu" in controllers.split(","):
-            for mount in ("cpu", "cpu,cpuacct"):
-                for folder in _folders(root / "sys/fs/cgroup" / mount, path):
-                    yield from _quota_v1(folder)
+            yield from _folders(root / "sys/fs/cgroup", path)
+        elif controller in controllers.split(","):
+            for mount in mounts:
+                yield from _folders(root / "sys/fs/cgroup" / mount, path)
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the quota, in cores, of every cgroup that this process is in."""
+    for folder in cgroup_folders(root, "cpu", ("cpu", "cpu,cpuacct")):
+        yield from _quota_v2(folder / "cpu.max")
+        yield from _quota_v1(folder)
 
 
 def _folders(mount: Path, path: str) -> Iterator[Path]:

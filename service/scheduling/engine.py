@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from service.catalogue import Servable
-from service.errors import InvalidParameterError
+from service.errors import ClientGoneError, InvalidParameterError
 from service.inputs.preprocess import Tensor
 from service.resolving import settle_soon
 from service.scheduling.caller import Caller
@@ -20,6 +20,8 @@ from service.settings import Settings
 from service.telemetry.stopwatch import Stopwatch
 
 T = TypeVar("T")
+
+_ANSWERED = ClientGoneError("the request was answered before this work began")
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class Engine:
         except BaseException:
             self._workers.release(job)
             raise
-        return await job.future
+        try:
+            return await job.future
+        finally:
+            job.prepare = None  # it has the body, and may wait for a thread longer than its caller does
 
     async def offload(self, work: Callable[[], T], caller: Caller) -> T:
         """Return what `work` returns, on a decoding thread: an image decoded once for several variants.
@@ -111,17 +116,23 @@ class Engine:
                 `work` raises.
         """
         future: asyncio.Future[T] = caller.future()
+        waiting = [work]
 
         def unless_refused() -> T:
-            if (refusal := caller.refusal()) is not None:
+            left = list(waiting)
+            refusal = caller.refusal() or (None if left else _ANSWERED)
+            if refusal is not None:
                 raise refusal
-            return work()
+            return left[0]()
 
         def deliver(outcome: T | BaseException) -> None:
             settle_soon(future, outcome)  # whatever it is for, that is no job yet
 
         self._workers.decode(self, Decode("a request's images", unless_refused, deliver))
-        return await future
+        try:
+            return await future
+        finally:
+            waiting.clear()  # it has the body, and may wait for a thread longer than its caller does
 
     def load(self, servable: Servable) -> Load:
         """Return how much waits and runs for a variant, and how it fared."""
@@ -183,10 +194,12 @@ class Engine:
 
 def _prepare(job: Job) -> Tensor:
     job.watch.lap("queue")
+    prepare = job.prepare
     if (refusal := job.caller.refusal()) is not None:
         raise refusal
-    assert job.prepare is not None
-    return job.prepare()
+    if prepare is None:
+        raise _ANSWERED
+    return prepare()
 
 
 def _settle(jobs: Sequence[Job]) -> None:

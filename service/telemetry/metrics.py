@@ -3,7 +3,7 @@
 Labels are bounded: names are those of versions that are served, statuses and reasons the service's own.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
 from prometheus_client import Metric, generate_latest
@@ -30,10 +30,12 @@ class Metrics:
     """Counts requests, and renders what is known. Counting is for one thread, the event loop's.
 
     Args:
+        process: returns the families of the process itself.
         gpus: reads GPUs; None where the service does not use any.
     """
 
-    def __init__(self, gpus: GpuReader | None = None) -> None:
+    def __init__(self, process: Callable[[], Iterable[Metric]] = tuple, gpus: GpuReader | None = None) -> None:
+        self._process = process
         self.latency = LatencyRecorder()
         self.statistics = Statistics()
         self.gpus = gpus
@@ -82,6 +84,7 @@ class Metrics:
             decoding_family(decoding),
             load_family(self._loads),
             *abandoned_families(ABANDONED.alive(), ABANDONED.recorded()),
+            *self._process(),
             *(self.gpus.families() if self.gpus is not None else ()),
         ]
         return generate_latest(_Families(families))

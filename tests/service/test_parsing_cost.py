@@ -19,6 +19,8 @@ from starlette.requests import Request
 
 from service.catalogue import Servable
 from service.errors import ProblemError
+from service.holding import HeldBytes, Holding
+from service.inputs.encodings import expand
 from service.inputs.forms import form_of
 from service.inputs.json_text import LARGE
 from service.inputs.preprocess import Reading
@@ -144,7 +146,10 @@ def from_form(content_type: str, body: bytes) -> None:
 
 def from_protocol(servable: Servable, body: bytes, headers: dict[str, str] | None = None) -> None:
     """Do all that is done to a request under /v2 before files are decoded."""
-    asked = parse(body, headers or {}, SIZE)
+    headers = headers or {}
+    if (encoding := headers.get("Content-Encoding")) is not None:
+        body = expand(body, encoding, SIZE, Holding(HeldBytes(SIZE)))
+    asked = parse(body, headers)
     rows = read_rows(asked, servable, Limits(8, Reading(1, lambda *_: np.zeros((8, 6, 3), np.uint8))))
     if rows.make is not None:
         rows.make(Stopwatch())
@@ -230,7 +235,7 @@ def test_what_is_left_to_the_event_loop_is_quick() -> None:
     parsers: list[tuple[Parser, Iterator[bytes]]] = [
         (partial(from_form, "application/json"), json_bodies(LARGE)),
         (partial(from_form, "multipart/form-data; boundary=b"), multipart_bodies(LARGE)),
-        (lambda body: parse(body, {}, SIZE), json_bodies(LARGE)),
+        (lambda body: parse(body, {}), json_bodies(LARGE)),
         (lambda body: read_document(IndexRequest, body, "an index request"), json_bodies(65_536)),
         (lambda body: read_document(LoadRequest, body, "a load request"), json_bodies(65_536)),
         (lambda head: from_form(head.decode("latin-1"), b"x"), heads(32_768)),

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from service.holding import half_of_memory
 from service.scheduling.cores import available_cores
 from service.settings import Settings
 from tests.service.process import run_to_end
@@ -18,6 +19,7 @@ VALUES = {
     "device": "cpu",
     "default_model": "digits",
     "max_body_bytes": "77",
+    "max_held_bytes": "99",
     "max_pixels": "88",
     "resizer": "pillow",
     "threads": "9",
@@ -35,7 +37,10 @@ VALUES = {
     "request_timeout": "3.5",
     "keep_alive_seconds": "6",
     "max_header_bytes": "8192",
+    "max_connections": "12",
     "cors_origins": "https://page.example",
+    "root_path": "/ml",
+    "forwarded_allow_ips": "none",
     "log_format": "json",
 }
 
@@ -81,6 +86,9 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (settings.timeout_ms, settings.backend_timeout_ms, settings.drain_seconds) == (30_000, 60_000, 30)
     assert (settings.api_keys_file, settings.rate_limit, settings.cors_origins) == (None, None, None)
     assert (settings.request_timeout, settings.keep_alive_seconds, settings.max_header_bytes) == (30, 5, 32_768)
+    assert settings.max_held_bytes == half_of_memory() > settings.max_body_bytes
+    assert settings.max_connections == 4096
+    assert (settings.root_path, settings.forwarded_allow_ips) == (None, "127.0.0.1")
     assert settings.log_format == "text"
 
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from service.catalogue import Servable
 from service.inputs.body import read_body
+from service.inputs.encodings import Expand, expander
 from service.inputs.preprocess import Tensor
 from service.protocol_v2.answering import answer, wanted_by
 from service.protocol_v2.asking import Asked, is_heavy, parse, timeout_ms, variant_of
@@ -41,7 +42,7 @@ _HEADER = {
     "schema": {"type": "integer", "minimum": 0},
 }
 
-_ERRORS = (400, 404, 413, 429, 500, 503, 504)
+_ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
 
 
 @on_model(
@@ -57,9 +58,10 @@ _ERRORS = (400, 404, 413, 429, 500, 503, 504)
 async def infer(request: Request, serving: Ready, servable: Chosen) -> Response:
     """In JSON, or with binary tensors after it; with the parameter `binary_data` the output is binary too."""
     request.state.key = servable.key
+    expand = expander(request, serving.settings.max_body_bytes)
     body = await read_body(request, serving.settings.max_body_bytes)
     watch = Stopwatch()
-    asked = await _asked(request, serving, body, watch)
+    asked = await _asked(request, serving, body, expand, watch)
     path = request.path_params
     servable = find(serving.catalogue, path["name"], path.get("version"), variant_of(asked.request))
     request.state.key = servable.key
@@ -67,16 +69,16 @@ async def infer(request: Request, serving: Ready, servable: Chosen) -> Response:
     return await _answer(request, serving, servable, asked, watch)
 
 
-async def _asked(request: Request, serving: Serving, body: bytes, watch: Stopwatch) -> Asked:
-    """Parse the body, on a decoding thread if that takes long."""
-    headers, limit = request.headers, serving.settings.max_body_bytes
+async def _asked(request: Request, serving: Serving, body: bytes, expand: Expand | None, watch: Stopwatch) -> Asked:
+    """Expand and parse the body, on a decoding thread if that takes long."""
+    headers = request.headers
     if not is_heavy(body, headers):
-        asked = parse(body, headers, limit)
+        asked = parse(body, headers)
     else:
 
         def work() -> Asked:
             watch.lap("queue")
-            return parse(body, headers, limit)
+            return parse(body if expand is None else expand(body), headers)
 
         with Caller(serving.settings.timeout_ms) as caller:
             asked = await serving.engine.offload(work, caller)

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from service.access.admin import AdminOnly
 from service.inputs.body import read_body
+from service.inputs.encodings import expander
 from service.protocol_v2.documents import D, IndexEntry, IndexRequest, LoadRequest, read_document
 from service.protocol_v2.errors import ProtocolError, shown
 from service.protocol_v2.indexing import index_of
@@ -29,7 +30,7 @@ def _optional(document: type[BaseModel]) -> dict[str, Any]:
 @router.post(
     "/repository/index",
     summary="Every version in the repository",
-    responses=error_responses(400, 413, 503),
+    responses=error_responses(400, 413, 415, 503),
     openapi_extra=_optional(IndexRequest),
 )
 async def index(request: Request, serving: Ready) -> list[IndexEntry]:
@@ -43,7 +44,7 @@ async def index(request: Request, serving: Ready) -> list[IndexEntry]:
     summary="Serve what the repository has of a model",
     response_class=Response,
     dependencies=[AdminOnly],
-    responses=error_responses(400, 403, 404, 413, 422, 503),
+    responses=error_responses(400, 403, 404, 413, 415, 422, 503),
     openapi_extra=_optional(LoadRequest),
 )
 async def load(name: str, request: Request) -> None:
@@ -56,7 +57,7 @@ async def load(name: str, request: Request) -> None:
     summary="Serve a model no more",
     response_class=Response,
     dependencies=[AdminOnly],
-    responses=error_responses(400, 403, 404, 413, 503),
+    responses=error_responses(400, 403, 404, 413, 415, 503),
     openapi_extra=_optional(LoadRequest),
 )
 async def unload(name: str, request: Request) -> None:
@@ -66,7 +67,10 @@ async def unload(name: str, request: Request) -> None:
 
 async def _read(request: Request, document: type[D]) -> D:
     """Return the body, which may be left out."""
+    expand = expander(request, MAX_BODY_BYTES)
     body = await read_body(request, MAX_BODY_BYTES)
+    if expand is not None:
+        body = expand(body)
     return read_document(document, body if body not in (b"", b"null") else b"{}", "a JSON object, or no body")
 
 

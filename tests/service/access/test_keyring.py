@@ -68,6 +68,17 @@ def test_a_file_replaced_by_one_of_the_same_age_and_size_is_noticed(file: Path, 
     assert found(keyring, carol[0]) == "carol"
 
 
+def test_a_file_overwritten_in_place_with_the_same_size_and_age_is_noticed(file: Path, clock: Clock) -> None:
+    carol = new_key("carol")
+    keyring, before = Keyring(file, clock), file.stat()
+    write(file, carol)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = file.stat()
+    assert (after.st_ino, after.st_size, after.st_mtime_ns) == (before.st_ino, before.st_size, before.st_mtime_ns)
+    clock.now += CHECK_SECONDS
+    assert (found(keyring, ALICE[0]), found(keyring, carol[0])) == (None, "carol")
+
+
 @pytest.mark.parametrize("content", [b"", b"alice user posbake_in_the_clear\n", b"\xff\xfe", None])
 def test_a_broken_new_file_keeps_the_old_keys_and_is_logged_once(
     file: Path, clock: Clock, content: bytes | None, caplog: pytest.LogCaptureFixture

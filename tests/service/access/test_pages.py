@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from service.access.cross_origin import Origins
 from service.access.errors import AccessSettingError
 from service.access.keyfile import line_of, new_key
 from service.access.pages import page_headers
@@ -99,6 +100,29 @@ def test_a_named_origin_may_ask_and_another_may_not(repository: Path, tmp_path: 
         told = client.post("/v1/classify", headers={"Origin": PAGE})  # without leave to read it, no one knew why
         assert (told.status_code, told.headers["Access-Control-Allow-Origin"]) == (401, PAGE)
         assert "Access-Control-Allow-Credentials" not in told.headers
+
+
+@pytest.mark.parametrize("origins", [PAGE, "*"])
+def test_any_request_header_is_allowed_and_no_cookie(repository: Path, origins: str) -> None:
+    client = TestClient(create_app(Settings(repository=repository, cors_origins=origins)))
+    asked = "traceparent,tracestate,baggage,cache-control,x-requested-with,content-encoding,authorization,x-my-own"
+    ask = {"Origin": PAGE, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": asked}
+    allowed = client.options("/v1/classify", headers=ask)
+    assert allowed.status_code == 200
+    names = {name.strip().lower() for name in allowed.headers["Access-Control-Allow-Headers"].split(",")}
+    assert set(asked.split(",")) <= names
+    assert "Access-Control-Allow-Credentials" not in allowed.headers
+    for method in ("GET", "HEAD"):
+        asks = {**ask, "Access-Control-Request-Method": method}
+        assert client.options("/v1/models", headers=asks).status_code == 200
+
+
+def test_what_the_application_did_not_write_is_for_the_same_pages() -> None:
+    some, any_ = Origins.parse(f"http://x:1, {PAGE}"), Origins.parse("*")
+    assert some.headers(PAGE)[b"access-control-allow-origin"] == PAGE.encode()
+    assert some.headers(PAGE)[b"vary"] == b"Origin"
+    assert some.headers(OTHER) == some.headers("") == {b"vary": b"Origin"}
+    assert any_.headers("")[b"access-control-allow-origin"] == b"*"
 
 
 def test_any_origin_may_be_allowed(repository: Path) -> None:

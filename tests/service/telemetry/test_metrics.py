@@ -79,7 +79,7 @@ def test_every_metric_is_documented_with_its_labels_and_nothing_else_is(tmp_path
             labels = set(re.findall(r"`(\w+)`", cells[2])) | (names if "names" in cells[2] else set())
             documented[found[1]] = (cells[1], labels)
     assert documented == exported
-    assert len(exported) == 17
+    assert len(exported) == 22
 
 
 def test_batches_queues_and_what_runs_are_told_while_it_happens(

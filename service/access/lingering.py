@@ -1,0 +1,159 @@
+"""The end of a connection, so that its last answer arrives (RFC 9112, section 9.6).
+
+A system answers bytes that arrive after a close with a reset, and a reset overtakes an answer that the client has not
+read yet. So a connection on which the client may still be sending is closed in steps: the answer is sent, then the end
+of this direction (half-close), then what still comes is read and dropped until the client has sent all, sends nothing
+for IDLE_SECONDS, or exceeds the time or the bytes allowed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 5.0
+MOST_UNPARSED = 4 * 2**20
+"""Bytes that are dropped where no body of known length is expected."""
+
+
+class LingeringTransport(asyncio.Transport):
+    """A transport whose `close` lets the client read the answer.
+
+    Args:
+        transport: of the connection.
+        loop: of the transport.
+        seconds: of dropping what still comes; and without progress until a client that does not read is cut off.
+        is_sending: whether a request has begun of which the end was not seen.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        seconds: float,
+        is_sending: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self.lingering = False
+        """Whether the answer is out, and what comes is only to be dropped."""
+        self.ended = False
+        """Whether the client has ended its direction."""
+        self._transport = transport
+        self._loop = loop
+        self._seconds = seconds
+        self._is_sending = is_sending
+        self._closing = False
+        self._paused = False
+        self._dropped = 0
+        self._dropped_before = 0
+        self._limit: int | None = None
+        self._until = 0.0
+        self._unsent = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, unless the last answer of this connection is out."""
+        if not self._closing:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close once the client has all, and lingering if it is still sending."""
+        if not self._closing and self._is_sending():
+            self.linger(None)
+        elif not self.lingering:
+            self.finish()
+
+    def linger(self, limit: int | None) -> None:
+        """Half-close, and drop what still comes: at most `limit` bytes, None for as many as its request has."""
+        if self.ended:
+            self.finish()
+        if self._closing or self._transport.is_closing():
+            return
+        self._closing = self.lingering = True
+        self._limit = limit
+        self._until = self._loop.time() + self._seconds
+        self._transport.write_eof()
+        if self._paused:
+            self._transport.resume_reading()
+        self._wait(min(IDLE_SECONDS, self._seconds), self._end_if_idle)
+
+    def drop(self, size: int) -> None:
+        """Count bytes that came and were dropped."""
+        self._dropped += size
+        if self._limit is not None and self._dropped > self._limit:
+            self.finish()
+
+    def finish(self) -> None:
+        """Close: nothing more is read, and what was sent has `seconds` to be taken away, or to make progress."""
+        self._closing = True
+        self.lingering = False
+        self._transport.close()
+        self.expect_reading()
+
+    def lost(self) -> None:
+        """Stop all timers: there is no connection any more."""
+        self._closing = True
+        self.lingering = False
+        self.expect_nothing()
+
+    def expect_reading(self) -> None:
+        """Cut the client off if it takes nothing of what waits to be sent."""
+        self._unsent = self._transport.get_write_buffer_size()
+        if self._unsent:
+            self._wait(self._seconds, self._abort_unless_it_read)
+        else:
+            self.expect_nothing()
+
+    def expect_nothing(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def is_closing(self) -> bool:
+        """Whether the last answer is out."""
+        return self._closing or self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """Read no more, unless it is to be dropped."""
+        if not self._closing:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._paused = False
+        self._transport.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 -- the base class' own
+        """As the transport."""
+        return self._transport.get_extra_info(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        """As the transport."""
+        return self._transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    def _wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self.expect_nothing()
+        self._timer = self._loop.call_later(seconds, then)
+
+    def _end_if_idle(self) -> None:
+        idle = self._dropped == self._dropped_before and not self._transport.get_write_buffer_size()
+        self._dropped_before = self._dropped
+        if idle or self._loop.time() >= self._until:
+            self.finish()
+        else:
+            self._wait(min(IDLE_SECONDS, max(0.0, self._until - self._loop.time())), self._end_if_idle)
+
+    def _abort_unless_it_read(self) -> None:
+        if self._transport.get_write_buffer_size() < self._unsent:
+            self.expect_reading()
+        else:
+            logger.info("closing a connection: nothing more could be sent for %g s", self._seconds)
+            self._transport.abort()

@@ -1,0 +1,99 @@
+"""Bodies that were compressed for the way (Content-Encoding: RFC 9110, section 8.4): gzip and deflate.
+
+A body is expanded piece by piece, no further than the limit, and what comes out counts as held by its request. `gzip`
+may have several members (RFC 1952, section 2.2), `deflate` is zlib's format (RFC 1950) or, as some clients have it, the
+bare one (RFC 1951).
+"""
+
+import io
+import zlib
+from collections.abc import Callable
+
+from starlette.requests import Request
+
+from service.errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
+from service.holding import Holding
+from service.inputs.forms import Extract
+
+Expand = Callable[[bytes], bytes]
+"""From a body as sent to what it was compressed from; raises what `expand` does."""
+
+_NAMES = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+_GZIP, _ZLIB, _BARE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
+_PIECE = 65_536
+MOST_MEMBERS = 1000
+"""Of one gzip body: 16 MiB of empty ones would be seconds of work."""
+
+
+def expander(request: Request, limit: int) -> Expand | None:
+    """Return what expands the request's body to at most `limit` bytes; None if it is not compressed.
+
+    Raises:
+        UnsupportedEncodingError: it is compressed in another way, or more than once.
+    """
+    if "content-encoding" not in request.headers:
+        return None
+    given = ", ".join(request.headers.getlist("content-encoding"))
+    encodings = [name for part in given.split(",") if (name := part.strip().lower()) not in {"", "identity"}]
+    if not encodings:
+        return None
+    if len(encodings) > 1 or encodings[0] not in _NAMES:
+        raise UnsupportedEncodingError(
+            f"Content-Encoding {given!r} is not supported; expected gzip or deflate, once, or none"
+        )
+    holding: Holding = request.state.holding
+    return lambda body: expand(body, _NAMES[encodings[0]], limit, holding)
+
+
+def expanded(extract: Extract, expand: Expand | None) -> Extract:
+    """Return an extraction from the body as sent, given that from the expanded body."""
+    return extract if expand is None else lambda body: extract(expand(body))
+
+
+def expand(body: bytes, encoding: str, limit: int, holding: Holding) -> bytes:
+    """Return a body as it was before it was compressed.
+
+    Args:
+        body: as sent.
+        encoding: gzip or deflate.
+        limit: bytes that it may have then; no more than that is expanded.
+        holding: of the request.
+
+    Raises:
+        BodyTooLargeError: it is over the limit.
+        MemoryFullError, TooLargeToHoldError: there is no memory for it.
+        WrongEncodingError: it is not compressed so, it is cut off, or something follows it.
+    """
+    wrong = f"the body is not {encoding}, as its Content-Encoding says"
+    source, out, members = memoryview(body), io.BytesIO(), 0
+    begin = 0
+    while begin < len(source) or not members:
+        members += 1
+        if members > MOST_MEMBERS:
+            raise WrongEncodingError(f"the body has more than {MOST_MEMBERS} gzip members; compress it as one")
+        machine = zlib.decompressobj(_GZIP if encoding == "gzip" else _deflate_format(body))
+        while not machine.eof:
+            piece = machine.unconsumed_tail or source[begin : begin + _PIECE]
+            begin += 0 if machine.unconsumed_tail else len(piece)
+            try:
+                found = machine.decompress(piece, _PIECE)
+            except zlib.error as error:
+                raise WrongEncodingError(f"{wrong} ({error})") from error
+            if not (piece or found or machine.eof):
+                raise WrongEncodingError(f"{wrong}: it is cut off; send all of it")
+            if out.tell() + len(found) > limit:
+                raise BodyTooLargeError(
+                    f"the body expands to more than the {limit} bytes allowed; send less at a time", limit=limit
+                )
+            holding.grow(len(found))
+            out.write(found)
+        begin -= len(machine.unused_data)
+        if encoding == "deflate" and begin < len(source):
+            raise WrongEncodingError(f"{wrong}: {len(source) - begin} bytes follow its end")
+    return out.getvalue()
+
+
+def _deflate_format(body: bytes) -> int:
+    """Return zlib's number for the format: the first two bytes of zlib's are a multiple of 31 and name the method."""
+    is_zlib = len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2], "big") % 31 == 0
+    return _ZLIB if is_zlib else _BARE

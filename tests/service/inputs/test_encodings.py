@@ -1,0 +1,191 @@
+"""Compressed bodies: what they expand to, where that stops, and what is wrong with others."""
+
+import base64
+import gzip
+import io
+import zlib
+from collections.abc import Callable
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.errors import BodyTooLargeError, MemoryFullError, ProblemError, TooLargeToHoldError, WrongEncodingError
+from service.holding import HeldBytes, Holding
+from service.inputs.encodings import MOST_MEMBERS, expand
+from tests.service.pictures import encode, random_pixels
+
+PNG = encode(random_pixels())
+LIMIT = 300_000
+
+
+def bare_deflate(data: bytes) -> bytes:
+    machine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return machine.compress(data) + machine.flush()
+
+
+def in_members(data: bytes, size: int = 1000) -> bytes:
+    return b"".join(gzip.compress(data[start : start + size]) for start in range(0, len(data), size))
+
+
+def named_gzip(data: bytes) -> bytes:
+    with io.BytesIO() as out:
+        with gzip.GzipFile("picture.png", "wb", fileobj=out) as file:
+            file.write(data)
+        return out.getvalue()
+
+
+WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "gzip with a name": ("gzip", named_gzip),
+    "members": ("gzip", in_members),
+    "zlib": ("deflate", zlib.compress),
+    "zlib, stored": ("deflate", lambda data: zlib.compress(data, 0)),
+    "bare": ("deflate", bare_deflate),
+}
+
+
+def expanded(body: bytes, encoding: str, limit: int = LIMIT, held: HeldBytes | None = None) -> bytes:
+    return expand(body, encoding, limit, Holding(held or HeldBytes(10 * LIMIT)))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("plain", [b"", b"x", PNG, bytes(LIMIT), random_pixels(316, 316).tobytes()[:LIMIT]])
+def test_a_body_is_what_it_was_before(way: str, plain: bytes) -> None:
+    encoding, pack = WAYS[way]
+    body = pack(plain)
+    assert body or way == "members"  # no member at all is no gzip
+    if body:
+        held = HeldBytes(10 * LIMIT)
+        assert expanded(body, encoding, held=held) == plain
+        assert held.held == len(plain)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_expanded_beyond_the_limit(way: str) -> None:
+    encoding, pack = WAYS[way]
+    held = HeldBytes(10 * LIMIT)
+    with pytest.raises(BodyTooLargeError, match=f"expands to more than the {LIMIT} bytes"):
+        expanded(pack(bytes(LIMIT + 1)), encoding, held=held)
+    assert held.held <= LIMIT
+
+
+def test_what_is_expanded_is_held_by_the_request() -> None:
+    held = HeldBytes(2 * LIMIT)
+    other, one = Holding(held), Holding(held)
+    other.grow(2 * LIMIT - 100)
+    with pytest.raises(MemoryFullError):
+        expand(gzip.compress(bytes(101)), "gzip", LIMIT, one)
+    other.release()
+    assert len(expand(gzip.compress(bytes(LIMIT)), "gzip", LIMIT, one)) == LIMIT
+    with pytest.raises(TooLargeToHoldError):
+        expand(gzip.compress(bytes(LIMIT + 1)), "gzip", 10 * LIMIT, one)
+    one.release()
+    assert held.held == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_cut_is_noticed(way: str) -> None:
+    encoding, pack = WAYS[way]
+    body = pack(b"a body of no more than some bytes")
+    for length in range(1, len(body)):
+        with pytest.raises(WrongEncodingError, match=r"cut off|is not|more than"):
+            expanded(body[:length], encoding)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "says"),
+    [
+        (b"", "gzip", "cut off"),
+        (b"", "deflate", "cut off"),
+        (b"plain text", "gzip", "is not gzip"),
+        (PNG, "gzip", "is not gzip"),
+        (PNG, "deflate", "is not deflate"),
+        (gzip.compress(PNG), "deflate", "is not deflate"),
+        (zlib.compress(PNG), "gzip", "is not gzip"),
+        (gzip.compress(PNG) + b"junk", "gzip", "is not gzip"),
+        (zlib.compress(PNG) + b"junk", "deflate", "4 bytes follow"),
+        (zlib.compress(b"a") * 2, "deflate", "bytes follow"),
+        (gzip.compress(PNG)[:-8] + bytes(8), "gzip", "incorrect data check"),
+        (gzip.compress(b"") * (MOST_MEMBERS + 1), "gzip", f"more than {MOST_MEMBERS} gzip members"),
+    ],
+)
+def test_what_is_not_compressed_so_is_refused(body: bytes, encoding: str, says: str) -> None:
+    with pytest.raises(WrongEncodingError, match=says):
+        expanded(body, encoding)
+
+
+def test_an_answered_request_expands_no_further() -> None:
+    held = HeldBytes(10 * LIMIT)
+    holding = Holding(held)
+    holding.release()
+    with pytest.raises(ProblemError, match="was answered"):
+        expand(gzip.compress(PNG), "gzip", LIMIT, holding)
+    assert held.held == 0
+
+
+# Over HTTP.
+
+
+@pytest.fixture
+def bodies() -> dict[str, tuple[bytes, str]]:
+    form = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + PNG + b"\r\n--x--\r\n"
+    return {
+        "raw": (PNG, "image/png"),
+        "JSON": (b'{"image":"%s"}' % base64.b64encode(PNG), "application/json"),
+        "form": (form, "multipart/form-data; boundary=x"),
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/compare?variants=mean,float"])
+@pytest.mark.parametrize("given", ["gzip", "GZIP", "x-gzip", "identity, gzip", "deflate", " deflate ,"])
+@pytest.mark.parametrize("form", ["raw", "JSON", "form"])
+def test_images_may_come_compressed(
+    client: TestClient, bodies: dict[str, tuple[bytes, str]], form: str, given: str, path: str
+) -> None:
+    body, content_type = bodies[form]
+    pack = gzip.compress if "gzip" in given.lower() else zlib.compress
+    headers = {"Content-Type": content_type}
+    plain = client.post(path, content=body, headers=headers)
+    packed = client.post(path, content=pack(body), headers={**headers, "Content-Encoding": given})
+    assert plain.status_code == packed.status_code == 200
+    key = "predictions" if "predictions" in plain.json() else "agreement"
+    assert packed.json()[key] == plain.json()[key]
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/compare", "/v2/models/colours/infer", "/v2/repository/index"])
+@pytest.mark.parametrize("given", ["br", "zstd", "compress", "gzip, gzip", "gzip, deflate", "nonsense"])
+def test_another_encoding_is_415_and_the_answer_says_which_are_supported(
+    client: TestClient, path: str, given: str
+) -> None:
+    refused = client.post(path, content=PNG, headers={"Content-Encoding": given})
+    assert refused.status_code == 415
+    assert refused.headers["Accept-Encoding"] == "gzip, deflate"
+    assert f"Content-Encoding {given!r} is not supported; expected gzip or deflate, once" in str(
+        refused.json().values()
+    )
+
+
+def test_several_header_lines_are_several_encodings(client: TestClient) -> None:
+    headers = [("Content-Encoding", "gzip"), ("Content-Encoding", "gzip")]
+    assert client.post("/v1/classify", content=PNG, headers=headers).status_code == 415
+    assert client.post("/v1/classify", content=PNG, headers={"Content-Encoding": "identity"}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/compare", "/v2/models/colours/infer"])
+def test_a_body_that_is_not_compressed_as_it_says_is_400_and_one_that_expands_too_far_413(
+    client: TestClient, path: str
+) -> None:
+    wrong = client.post(path, content=PNG, headers={"Content-Encoding": "gzip"})
+    assert (wrong.status_code, "as its Content-Encoding says" in wrong.text) == (400, True)
+    bomb = client.post(path, content=gzip.compress(bytes(50_000_000)), headers={"Content-Encoding": "gzip"})
+    assert (bomb.status_code, "expands to more than the 1000000 bytes" in bomb.text) == (413, True)
+
+
+def test_a_small_document_of_the_repository_may_come_compressed(client: TestClient) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    plain = client.post("/v2/repository/index", content=b'{"ready": true}').json()
+    assert (
+        client.post("/v2/repository/index", content=gzip.compress(b'{"ready": true}'), headers=headers).json() == plain
+    )
+    bomb = client.post("/v2/repository/index", content=gzip.compress(bytes(1_000_000)), headers=headers)
+    assert bomb.status_code == 413
