@@ -11,6 +11,7 @@ from artifact.errors import (
     ManifestError,
     UnknownFormatError,
     UnsafePathError,
+    VerificationTimeoutError,
     VersionExistsError,
 )
 from artifact.manifest import (
@@ -56,6 +57,7 @@ __all__ = [
     "Staging",
     "UnknownFormatError",
     "UnsafePathError",
+    "VerificationTimeoutError",
     "VersionExistsError",
     "next_version",
     "read_artifact",

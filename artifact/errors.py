@@ -1,11 +1,12 @@
 """What can be wrong with an artifact.
 
 ArtifactError
-├── ManifestError          manifest.json is missing, is not JSON, or breaks the schema
+├── ManifestError          manifest.json is missing, too large, is not JSON, or breaks the schema
 │   └── UnknownFormatError     its format is not one this version reads
-├── UnsafePathError        a listed file lies outside the artifact's directory
+├── UnsafePathError        a listed file lies outside the artifact's directory, or is reached by a link
 ├── FileMismatchError      a listed file is missing, its size or SHA-256 differs, or a file is not listed
 ├── LabelsError            labels.txt does not hold one label for each class
+├── VerificationTimeoutError   verifying the files took too long
 └── VersionExistsError     the version to write is already there
 """
 
@@ -23,7 +24,7 @@ class UnknownFormatError(ManifestError):
 
 
 class UnsafePathError(ArtifactError):
-    """A file named by the manifest lies outside the artifact's directory."""
+    """A file named by the manifest lies outside the artifact's directory, or is reached by a symbolic link."""
 
 
 class FileMismatchError(ArtifactError):
@@ -31,7 +32,11 @@ class FileMismatchError(ArtifactError):
 
 
 class LabelsError(ArtifactError):
-    """The labels file does not hold exactly one non-empty label for each class."""
+    """The labels file does not hold exactly one non-empty label of bounded length for each class."""
+
+
+class VerificationTimeoutError(ArtifactError):
+    """Verifying the files took longer than the caller allows."""
 
 
 class VersionExistsError(ArtifactError):

@@ -1,13 +1,27 @@
 """Sizes and SHA-256 of files."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from artifact.manifest import FileEntry
+
+_CHUNK = 2**20
+"""Bytes."""
 
 
 def describe_file(path: Path) -> FileEntry:
     """Return the size in bytes and the SHA-256 of a file. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return FileEntry(sha256=digest, size=file.tell())
+        return describe(file)
+
+
+def describe(file: BinaryIO, before_each: Callable[[], None] = lambda: None) -> FileEntry:
+    """Return the size and the SHA-256 of an open file, from its beginning; call `before_each` MiB what may raise."""
+    digest = hashlib.sha256()
+    before_each()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        before_each()
+    return FileEntry(sha256=digest.hexdigest(), size=file.tell())

@@ -13,6 +13,12 @@ MANIFEST_NAME = "manifest.json"
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=128)]
 """A model's or variant's name: it becomes a directory and part of an address, so no slash, space or upper case."""
 
+Text = Annotated[str, StringConstraints(max_length=1000)]
+"""What every list of models, or every answer, repeats."""
+
+Pixels = Annotated[int, Field(ge=1, le=65_535)]
+"""A side of an image; no format of pictures has a longer one."""
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -63,8 +69,8 @@ class ImageInput(_Part):
     name: Literal["image"]
     dtype: Literal["uint8", "float32"]
     layout: Literal["NHWC", "NCHW"]
-    height: PositiveInt = Field(description="pixels")
-    width: PositiveInt = Field(description="pixels")
+    height: Pixels = Field(description="pixels")
+    width: Pixels = Field(description="pixels")
     batch: Batch
 
     @model_validator(mode="after")
@@ -89,8 +95,8 @@ class Preprocess(_Part):
     `crop` takes a central (height, width). uint8 inputs leave the arithmetic to the graph.
     """
 
-    resize: PositiveInt | tuple[PositiveInt, PositiveInt]
-    crop: tuple[PositiveInt, PositiveInt] | None = None
+    resize: Pixels | tuple[Pixels, Pixels]
+    crop: tuple[Pixels, Pixels] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
     mean: Triple = Field(description="per channel, in units of pixel / 255")
     std: Triple = Field(description="per channel, in units of pixel / 255")
@@ -202,7 +208,7 @@ class Parity(_Part):
 class Accuracy(_Part):
     """Top-1 on a labelled data set, measured with the weights that were exported."""
 
-    dataset: str
+    dataset: Text
     top1: Share
     count: PositiveInt
 
@@ -215,8 +221,8 @@ class Manifest(_Part):
     variant: Name
     version: PositiveInt
     source: Source
-    architecture: str
-    encoding: str
+    architecture: Text
+    encoding: Text
     not_rehosted: str | None = Field(
         default=None,
         description="why the network was baked by partial evaluation of the library's own module; absent, it was "

@@ -1,19 +1,40 @@
 """Reading an artifact: nothing of it is used before all of it is verified."""
 
-import json
+import os
+import time
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from artifact.errors import FileMismatchError, LabelsError, ManifestError, UnknownFormatError, UnsafePathError
-from artifact.hashing import describe_file
-from artifact.manifest import FORMAT, GRAPH_NAME, MANIFEST_NAME, Manifest
+from artifact.errors import (
+    FileMismatchError,
+    LabelsError,
+    ManifestError,
+    UnknownFormatError,
+    UnsafePathError,
+    VerificationTimeoutError,
+)
+from artifact.hashing import describe
+from artifact.manifest import FORMAT, GRAPH_NAME, MANIFEST_NAME, FileEntry, Manifest
+from artifact.opening import UnreadableFileError, open_regular, read_regular
+from artifact.text import LABEL_LIMIT, escaped, shown
+
+MANIFEST_LIMIT = 2**20
+"""Bytes of manifest.json; a piece of position work takes about 200, so that there is room for 4,000 of them."""
+
+LABELS_LIMIT = 2**24
+"""Bytes of the labels: 160,000 classes with names of 100 bytes."""
+
+_DIGITS = 20
+"""Characters of a number of the manifest, in messages."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact: where it is, what it says of itself, and its labels in class order."""
+    """A verified artifact: where it is, its manifest, and its labels in class order, fit to be shown."""
 
     path: Path
     manifest: Manifest
@@ -25,86 +46,127 @@ class Artifact:
         return self.path / GRAPH_NAME
 
 
-def read_artifact(path: Path) -> Artifact:
+def read_artifact(path: Path, until: float = inf) -> Artifact:
     """Read and verify the artifact in directory `path`.
 
+    Only regular files are opened, never a link, FIFO or device; text of the artifact in messages is escaped and cut.
+
+    Args:
+        path: of the artifact.
+        until: when to give up, in seconds of `time.monotonic()`.
+
     Raises:
-        ManifestError: manifest.json is missing, is not JSON or breaks the schema.
+        ManifestError: manifest.json is missing, too large, is not JSON or breaks the schema.
         UnknownFormatError: its format is not one this version reads.
-        UnsafePathError: a listed file lies outside `path`, be it by `..`, an absolute path or a symbolic link.
-        FileMismatchError: a listed file is missing, its size or SHA-256 differs, or a file is there that is not listed:
-            the graph may refer to any file beside it.
-        LabelsError: the number of labels is not the number of classes.
+        UnsafePathError: a listed file lies outside `path`, be it by `..` or an absolute path, or a link is in the way.
+        FileMismatchError: a listed file is missing, is no regular file, its size or SHA-256 differs, or a file is there
+            that is not listed: the graph may refer to any file beside it.
+        LabelsError: the number of labels is not the number of classes, or one is empty or too long.
+        VerificationTimeoutError: it took until `until`.
     """
     manifest = _read_manifest(path)
     for name, expected in manifest.files.items():
-        file = _inside(path, name)
-        if not file.is_file():
-            raise FileMismatchError(f"{path}: {name} is missing; export the artifact again")
-        found = describe_file(file)
-        if found != expected:
-            raise FileMismatchError(
-                f"{path}: {name} is not the file the manifest describes "
-                f"(SHA-256 {found.sha256[:12]}…, {found.size} bytes; expected {expected.sha256[:12]}…, "
-                f"{expected.size} bytes); export or copy the artifact again"
-            )
-    _refuse_unlisted(path, manifest)
+        _verify(path, name, expected, until)
+    _refuse_unlisted(path, manifest, until)
     return Artifact(path, manifest, _read_labels(path, manifest))
 
 
 def _read_manifest(path: Path) -> Manifest:
-    file = path / MANIFEST_NAME
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot read {MANIFEST_NAME}: {error.strerror or error}") from error
+        raw = from_json(read_regular(path / MANIFEST_NAME, MANIFEST_LIMIT))  # bounds how deep values are nested
+    except UnreadableFileError as error:
+        raise ManifestError(f"{path}: {MANIFEST_NAME} {error}") from error
     except ValueError as error:
-        raise ManifestError(f"{path}: {MANIFEST_NAME} is not JSON: {error}") from error
+        raise ManifestError(f"{path}: {MANIFEST_NAME} is not JSON: {shown(error)}") from error
     if not isinstance(raw, dict):
         raise ManifestError(f"{path}: {MANIFEST_NAME} holds a {type(raw).__name__}, expected an object")
     if raw.get("format") != FORMAT:
         raise UnknownFormatError(
-            f"{path}: manifest format {raw.get('format')!r} is unknown, this version reads format {FORMAT}; "
+            f"{path}: manifest format {shown(repr(raw.get('format')))} is unknown, this version reads format {FORMAT}; "
             "export again, or use the version of posbake that wrote it"
         )
     try:
         return Manifest.model_validate(raw)
     except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'manifest'}: {problem['msg']}" for problem in error.errors()[:3]
+            f"{shown('.'.join(map(str, problem['loc'])) or 'manifest')}: {shown(problem['msg'])}"
+            for problem in found[:3]
         )
         raise ManifestError(f"{path}: {MANIFEST_NAME} breaks the schema: {problems}") from error
 
 
+def _verify(path: Path, name: str, expected: FileEntry, until: float) -> None:
+    """Raise unless a listed file is what the manifest describes."""
+    try:
+        with open_regular(_inside(path, name)) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != expected.size:  # a sparse file of any size costs nothing to make, and hours to read
+                raise _mismatch(path, name, f"{size} bytes", shown(expected.size, _DIGITS))
+            found = describe(file, lambda: _check_time(path, until))
+    except UnreadableFileError as error:
+        raise FileMismatchError(f"{path}: {shown(name)} {error}; export the artifact again") from error
+    if found != expected:
+        raise _mismatch(path, name, f"SHA-256 {found.sha256[:12]}…", f"{expected.sha256[:12]}…")
+
+
+def _mismatch(path: Path, name: str, found: str, expected: str) -> FileMismatchError:
+    return FileMismatchError(
+        f"{path}: {shown(name)} is not the file the manifest describes ({found}, expected {expected}); "
+        "export or copy the artifact again"
+    )
+
+
 def _inside(path: Path, name: str) -> Path:
-    """Return the path of a listed file, or raise UnsafePathError if it is not below `path`."""
+    """Return the path of a listed file, or raise UnsafePathError if it is not below `path`, or a link leads there."""
     parts = PurePosixPath(name).parts
-    windows = PureWindowsPath(name)
-    unsafe = not parts or name.startswith("/") or ".." in parts or windows.drive or "\\" in name
-    if unsafe or not (path / name).resolve().is_relative_to(path.resolve()):
-        raise UnsafePathError(f"{path}: file {name!r} lies outside the artifact; refuse it and find out who wrote it")
-    return path / name
+    unsafe = not parts or name.startswith("/") or ".." in parts or PureWindowsPath(name).drive or "\\" in name
+    directory = path.resolve()
+    try:
+        file = directory if unsafe else (path / name).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # too long; a NUL in it; a circle of links
+        raise UnsafePathError(f"{path}: file {shown(repr(name))} has no usable name: {shown(error)}") from error
+    if file == directory or not file.is_relative_to(directory):
+        raise UnsafePathError(
+            f"{path}: file {shown(repr(name))} lies outside the artifact; refuse it and find out who wrote it"
+        )
+    if file != directory / name:
+        raise UnsafePathError(f"{path}: file {shown(repr(name))} is reached by a symbolic link; put the file there")
+    return file
 
 
-def _refuse_unlisted(path: Path, manifest: Manifest) -> None:
+def _refuse_unlisted(path: Path, manifest: Manifest, until: float) -> None:
     for file in path.rglob("*"):
+        _check_time(path, until)
         name = file.relative_to(path).as_posix()
         is_directory = file.is_dir() and not file.is_symlink()
         if not is_directory and name not in manifest.files and name != MANIFEST_NAME:
             raise FileMismatchError(
-                f"{path}: {name} is not listed in {MANIFEST_NAME}, nothing vouches for it; remove it, or export again"
+                f"{path}: {shown(name)} is not listed in {MANIFEST_NAME}, so its content is not verified; remove it, "
+                "or export again"
             )
 
 
 def _read_labels(path: Path, manifest: Manifest) -> tuple[str, ...]:
+    name = shown(manifest.labels)
     try:
-        text = _inside(path, manifest.labels).read_text(encoding="utf-8")
+        text = read_regular(_inside(path, manifest.labels), LABELS_LIMIT).decode()
+    except UnreadableFileError as error:
+        raise LabelsError(f"{path}: {name} {error}") from error
     except UnicodeDecodeError as error:
-        raise LabelsError(f"{path}: {manifest.labels} is not UTF-8 text: {error}") from error
+        raise LabelsError(f"{path}: {name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
     labels = tuple(text.splitlines())
     if len(labels) != manifest.output.classes or not all(label.strip() for label in labels):
         raise LabelsError(
-            f"{path}: {manifest.labels} holds {len(labels)} lines, "
-            f"expected {manifest.output.classes} labels, one a line and none empty"
+            f"{path}: {name} holds {len(labels)} lines, "
+            f"expected {shown(manifest.output.classes, _DIGITS)} labels, one a line and none empty"
         )
-    return labels
+    longest = max(map(len, labels))
+    if longest > LABEL_LIMIT:
+        raise LabelsError(f"{path}: {name} holds a label of {longest} characters, at most {LABEL_LIMIT} are allowed")
+    return tuple(map(escaped, labels))
+
+
+def _check_time(path: Path, until: float) -> None:
+    if time.monotonic() >= until:
+        raise VerificationTimeoutError(f"{path}: verifying its files took too long; its storage is slow or it is huge")

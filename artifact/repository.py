@@ -5,10 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifact.text import escaped
+
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """Where an artifact is, and what its directories call it; `version` stays text until it proves a number."""
+    """Where an artifact is, and what its directories call it; `version` stays text until it proves a number.
+
+    As text, `<model>/<variant>/<version>`, fit for logs and answers whatever the directories are called.
+    """
 
     model: str
     variant: str
@@ -16,7 +21,7 @@ class Location:
     path: Path
 
     def __str__(self) -> str:
-        return f"{self.model}/{self.variant}/{self.version}"
+        return escaped(f"{self.model}/{self.variant}/{self.version}")
 
 
 def scan(repository: Path) -> list[Location]:

@@ -3,7 +3,8 @@
 import logging
 import time
 
-from artifact import Artifact, ArtifactError, Location, read_artifact, scan
+from artifact import Artifact, ArtifactError, Location, VerificationTimeoutError, read_artifact, scan
+from artifact.text import shown
 from service.backends import backend_type
 from service.backends.base import Backend
 from service.backends.restartable import Restartable
@@ -13,6 +14,7 @@ from service.errors import (
     BackendUnavailableError,
     ChangedFilesError,
     GraphError,
+    LoadTimeoutError,
     MisplacedArtifactError,
     RefusalError,
     RepositoryError,
@@ -20,8 +22,12 @@ from service.errors import (
 )
 from service.reloading.fingerprint import Fingerprint, fingerprint
 from service.settings import Settings
+from service.time_limit import TimeLimit, TimeLimitError, within
 
 logger = logging.getLogger(__name__)
+
+REASON_LIMIT = 1000
+"""Characters of the reason of a refusal: all of them are in one answer."""
 
 
 class Loader:
@@ -37,27 +43,44 @@ class Loader:
         self._device = self._backend.resolve_device(settings.device)
 
     def open(self, location: Location, served: Servable | None = None) -> Servable:
-        """Verify an artifact, open it, and warm it at batch 1 and the largest.
+        """Verify an artifact, open it, and warm it at batch 1 and the largest, all within LOAD_TIMEOUT.
+
+        Whatever an artifact makes go wrong is a refusal of this artifact, running out of memory included.
 
         Args:
             location: of the artifact.
             served: returned as it is if what is there now is what it was made from.
 
         Raises:
-            RefusalError: the artifact cannot be served; the message holds no path of this machine.
+            RefusalError: the artifact cannot be served; the message is short, escaped, and holds no path of this
+                machine. LoadTimeoutError, if it took too long.
             BackendUnavailableError: the device failed.
         """
         try:
-            return self._open(location, served)
-        except (ArtifactError, RefusalError, OSError) as error:
-            raise RefusalError(without_paths(str(error), location)) from error
+            return within(
+                self._settings.load_timeout,
+                lambda limit: self._open(location, served, limit),
+                lambda late: late.backend.close() if late is not served else None,
+            )
+        except (TimeLimitError, VerificationTimeoutError) as error:
+            raise LoadTimeoutError(
+                f"it was not verified, opened and warm within {self._settings.load_timeout:g} s; look for a graph that "
+                "does not end, or raise --load-timeout"
+            ) from error
         except BackendUnavailableError as error:
-            raise BackendUnavailableError(without_paths(str(error), location)) from error
+            raise BackendUnavailableError(_fit(error, location)) from error
+        except (ArtifactError, RefusalError, OSError) as error:
+            raise RefusalError(_fit(error, location)) from error
+        except Exception as error:
+            logger.exception("artifact %s cannot be loaded", location)
+            raise RefusalError(
+                f"loading it failed unexpectedly ({type(error).__name__}); the server's log says why"
+            ) from error
 
-    def _open(self, location: Location, served: Servable | None) -> Servable:
+    def _open(self, location: Location, served: Servable | None, limit: TimeLimit) -> Servable:
         start = time.perf_counter()
         seen = fingerprint(location.path)
-        artifact = read_artifact(location.path)
+        artifact = read_artifact(location.path, limit.until)
         manifest = artifact.manifest
         if served is not None and manifest == served.manifest:
             return served
@@ -70,6 +93,7 @@ class Loader:
                 "export it from batch 1"
             )
         backend = Restartable(lambda: self._run(artifact, seen))
+        limit.on_exceeded(backend.current().interrupt)
         try:
             warm_seconds = warm(artifact, backend.current(), largest_batch(manifest, self._settings.max_batch))
             if fingerprint(location.path) != seen:  # what was verified may not be what was opened
@@ -90,23 +114,28 @@ def load_catalogue(settings: Settings) -> Catalogue:
     """Verify, open and warm every artifact of the repository; refuse by name what is damaged.
 
     Raises:
-        BackendUnavailableError: the backend or device cannot be had.
+        BackendUnavailableError: the backend or device cannot be had, or fails for every artifact.
         RepositoryError: the repository is missing or empty, nothing in it can be served, or the default model is not
             in it.
     """
     loader = Loader(settings)
     servables: list[Servable] = []
     refused: list[Refused] = []
+    failures: list[BackendUnavailableError] = []
     seen: dict[str, Fingerprint] = {}
     for location in _locations(settings):
         seen[str(location)] = fingerprint(location.path)
         try:
             servables.append(loader.open(location))
-        except RefusalError as error:
+        except (RefusalError, BackendUnavailableError) as error:
+            if isinstance(error, BackendUnavailableError):  # of the device, unless it works for another artifact
+                failures.append(error)
             logger.error("refused artifact %s: %s", location, error)
             refused.append(Refused(str(location), str(error)))
         else:
             logger.info("serving artifact %s on %s", location, servables[-1].backend.name)
+    if not servables and failures:
+        raise failures[0]
     if not servables:
         raise RepositoryError(
             f"none of the {len(refused)} artifacts in {settings.repository} can be served, "
@@ -118,6 +147,11 @@ def load_catalogue(settings: Settings) -> Catalogue:
     except UnknownNameError as error:
         raise RepositoryError(f"default {error.detail}; choose another --default-model") from error
     return catalogue
+
+
+def _fit(error: Exception, location: Location) -> str:
+    """Return what an error says as logs and answers may have it."""
+    return shown(without_paths(str(error), location), REASON_LIMIT)
 
 
 def without_paths(text: str, location: Location) -> str:

@@ -151,12 +151,21 @@ class RefusedArtifact(_Document):
     reason: str
 
 
+class LoadingArtifact(_Document):
+    """An artifact that is being loaded, to be served once it is warm."""
+
+    name: str = Field(description="<model>/<variant>/<version>")
+    since: AwareDatetime
+
+
 class ModelList(_Document):
     """Everything in the repository."""
 
     default_model: str | None = Field(description="null if a request has to name one")
     models: list[ModelSummary]
-    refused: list[RefusedArtifact]
+    refused: list[RefusedArtifact] = Field(description="in order of their names, at most 200")
+    refused_count: int = Field(description="how many are refused in all")
+    loading: list[LoadingArtifact]
 
 
 class VersionFacts(_Document):

@@ -86,6 +86,11 @@ class Settings(BaseSettings):
     reload_seconds: NonNegativeFloat = Field(
         default=5.0, allow_inf_nan=False, description="how often the repository is looked at for changes; 0 for never"
     )
+    load_timeout: PositiveFloat = Field(
+        default=300.0,
+        allow_inf_nan=False,
+        description="seconds within which an artifact must be verified, opened and warm, else it is refused",
+    )
     api_keys_file: Path | None = Field(
         default=None, description="file of hashed API keys; with it every request but health and docs needs a key"
     )

@@ -57,5 +57,8 @@ class Backend(Protocol):
             GraphError: they cannot be computed.
         """
 
+    def interrupt(self) -> None:
+        """Let runs that are under way fail soon, if the runtime can; none succeeds after. Any thread may call it."""
+
     def close(self) -> None:
         """Give back what the runtime holds. A run that is under way ends as if it had not; none is begun after."""

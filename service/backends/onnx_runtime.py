@@ -10,12 +10,16 @@ one of the calling thread alone. Measured with Swin-T on 2 cores: two runs at a 
 latter as on the former (benchmarks/runs.py); the weights are in memory twice.
 """
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from artifact import Artifact
+from artifact.opening import UnreadableFileError, open_regular
+from artifact.text import shown
 from service.errors import BackendUnavailableError, GraphError
 from service.inputs.preprocess import Tensor
 
@@ -34,6 +38,10 @@ _FAILED = (
 )
 
 
+_REASON = 500
+"""Characters of what ONNX Runtime says."""
+
+
 class OnnxRuntimeBackend:
     """ONNX Runtime's sessions of one artifact: one on a device, two on the CPU."""
 
@@ -41,6 +49,7 @@ class OnnxRuntimeBackend:
         self._name = f"onnxruntime-{device}"
         self._input = artifact.manifest.input.name
         self._output = artifact.manifest.output.name
+        self._options = onnxruntime.RunOptions()
         self.on_cores = device == "cpu"
         self._alone = _open_session(artifact, device, 1 if self.on_cores else threads)
         self._spread = _open_session(artifact, device, threads) if self.on_cores and threads > 1 else self._alone
@@ -72,12 +81,16 @@ class OnnxRuntimeBackend:
         """Return logits, float32 [B, C]. Raises GraphError if ONNX Runtime cannot compute them."""
         session = self._spread if spread else self._alone
         try:
-            logits: NDArray[np.float32] = session.run([self._output], {self._input: images})[0]
+            logits: NDArray[np.float32] = session.run([self._output], {self._input: images}, self._options)[0]
         except (*_BAD_FILE, *_FAILED) as error:
             raise GraphError(
-                f"ONNX Runtime failed while running the graph: {error}; export the artifact again"
+                f"ONNX Runtime failed while running the graph: {_reason(error)}; export the artifact again"
             ) from error
         return logits
+
+    def interrupt(self) -> None:
+        """Let runs end before their next node, also in the body of a loop; a node itself is not interrupted."""
+        self._options.terminate = True
 
     def close(self) -> None:
         """Let go of the sessions; their threads end with them."""
@@ -99,12 +112,15 @@ def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.
             artifact.graph, sess_options=options, providers=list(providers), enable_fallback=0
         )
     except _BAD_FILE as error:
-        raise GraphError(f"ONNX Runtime cannot read the graph: {error}; export the artifact again") from error
+        raise GraphError(f"ONNX Runtime cannot read the graph: {_reason(error)}; export the artifact again") from error
     except _FAILED as error:
         if device == "cpu":
-            raise GraphError(f"ONNX Runtime cannot run the graph: {error}; export the artifact again") from error
+            raise GraphError(
+                f"ONNX Runtime cannot run the graph: {_reason(error)}; export the artifact again"
+            ) from error
         raise BackendUnavailableError(
-            f"device {device} failed to come up for {artifact.path}: {error}; choose --device cpu to do without"
+            f"device {device} failed to come up for {artifact.path}: {_reason(error)}; choose --device cpu to do "
+            "without"
         ) from error
     found = tuple(provider for provider in session.get_providers() if provider in providers)
     if found != providers:
@@ -115,6 +131,11 @@ def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.
     return session
 
 
+def _reason(error: Exception) -> str:
+    """Return what ONNX Runtime says, which quotes the graph's names."""
+    return shown(error, _REASON)
+
+
 def _files_beside(artifact: Artifact) -> dict[str, bytes]:
     """Return what the graph may refer to, by name.
 
@@ -122,7 +143,15 @@ def _files_beside(artifact: Artifact) -> dict[str, bytes]:
     answers, and whoever shortened it would end the process with SIGBUS. It copies what it is given.
     """
     kept = {artifact.manifest.labels, artifact.graph.name}
-    return {name: (artifact.path / name).read_bytes() for name in artifact.manifest.files if name not in kept}
+    return {name: _read(artifact.path / name) for name in artifact.manifest.files if name not in kept}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:  # it may have been replaced since it was verified
+            return file.read()
+    except UnreadableFileError as error:
+        raise GraphError(f"{path}: {shown(path.name)} {error}; export the artifact again") from error
 
 
 def _check_tensors(session: onnxruntime.InferenceSession, artifact: Artifact) -> None:
@@ -137,8 +166,8 @@ def _check_tensors(session: onnxruntime.InferenceSession, artifact: Artifact) ->
         names = [(node.name, node.type, list(node.shape[1:])) for node in found]
         if names != [expected]:
             raise GraphError(
-                f"the graph's {role} is {names}, the manifest says {[expected]} (name, type, shape without batch); "
-                "export the artifact again"
+                f"the graph's {role} is {shown(names)}, the manifest says {[expected]} (name, type, shape without "
+                "batch); export the artifact again"
             )
         batch = found[0].shape[0]
         if batch != 1 and not isinstance(batch, str | None):

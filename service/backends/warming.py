@@ -2,6 +2,7 @@
 
 import time
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -10,13 +11,26 @@ from service.backends.base import Backend
 from service.errors import GraphError
 from service.inputs.preprocess import Tensor
 
+_LARGEST_INPUT = 2**30
+"""Bytes of a batch: 8 images of 3344 x 3344 pixels in float32. What is more is a damaged manifest, or memory ends."""
+
 
 def blank(manifest: Manifest, images: int) -> Tensor:
-    """Return an input of zeros, [images, H, W, 3] or [images, 3, H, W]."""
+    """Return an input of zeros, [images, H, W, 3] or [images, 3, H, W].
+
+    Raises:
+        GraphError: it would take more than a GiB.
+    """
     tensor = manifest.input
     image = (tensor.height, tensor.width, 3) if tensor.layout == "NHWC" else (3, tensor.height, tensor.width)
-    shape = (images, *image)
-    return np.zeros(shape, np.uint8) if tensor.dtype == "uint8" else np.zeros(shape, np.float32)
+    shape, dtype = (images, *image), np.dtype(tensor.dtype)
+    if prod(shape) * dtype.itemsize > _LARGEST_INPUT:
+        raise GraphError(
+            f"a batch of {images} images of {tensor.height} x {tensor.width} pixels takes "
+            f"{prod(shape) * dtype.itemsize:.1e} bytes, at most {_LARGEST_INPUT:.1e} are allowed; lower "
+            "--max-batch, or export it for smaller images"
+        )
+    return np.zeros(shape, dtype)
 
 
 def warm(artifact: Artifact, backend: Backend, largest_batch: int) -> float:

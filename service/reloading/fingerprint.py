@@ -5,21 +5,35 @@ that was overwritten by one of the same size, with the same modification time, i
 """
 
 import os
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 """Path, inode, size in bytes, mtime and ctime in ns, of every file, sorted."""
 
 
+_MOST_FILES = 10_000
+"""What has more files is no artifact: its manifest would be too large. It must not take long every few seconds."""
+
+
 def fingerprint(directory: Path) -> Fingerprint:
-    """Return that of all files below a directory; of one that is missing, or cannot be listed, the empty one."""
+    """Return that of the files below a directory; of one that is missing, or cannot be listed, the empty one.
+
+    No file is opened, no link followed, nothing waited for. Of more than 10,000 files only as many are looked at.
+    """
     files = []
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            path = Path(folder, name)
-            try:
-                found = path.lstat()
-            except FileNotFoundError:  # removed since it was listed, so the next one differs from this in any case
-                continue
-            files.append((str(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    for path in islice(_files(directory), _MOST_FILES):
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:  # removed since it was listed, so the next one differs from this in any case
+            continue
+        except OSError:  # may not be looked at, or its path is too long: loading it says so
+            files.append((path, 0, 0, 0, 0))
+            continue
+        files.append((path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
     return tuple(sorted(files))
+
+
+def _files(directory: Path) -> Iterator[str]:
+    return (f"{folder}/{name}" for folder, _, names in os.walk(directory) for name in names)

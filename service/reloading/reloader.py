@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.datastructures import State
 
 from artifact import Location, scan
 from service.catalogue import Catalogue, Refused
-from service.errors import BackendUnavailableError, NotReadyError, RefusalError, UnknownNameError
+from service.errors import BackendUnavailableError, LoadTimeoutError, NotReadyError, RefusalError, UnknownNameError
 from service.loading import Loader
 from service.reloading.changes import Changes
 from service.reloading.errors import LoadRefusedError, RepositoryUnreadableError
@@ -27,6 +28,12 @@ logger = logging.getLogger(__name__)
 PATIENCE = 5.0
 """Seconds that what is being opened may still take when the server stops: a backend may hang, a file system too."""
 
+OTHERS_WAIT = 10.0
+"""Seconds that other changes wait for an artifact to be loaded; if it takes longer it is loaded beside them."""
+
+_REASONS = 20
+"""Refusals that one answer names."""
+
 UNLOADED = "it was unloaded on request; load it to have it served again"
 
 
@@ -36,11 +43,18 @@ class _Sighting:
     seen: Fingerprint
 
 
+@dataclass(frozen=True)
+class _Loading:
+    since: datetime
+    task: asyncio.Task[None]
+
+
 class Reloader:
     """Puts another catalogue into `state.serving` whenever what is to be served has changed.
 
-    One change at a time, on the event loop; files are read, backends opened and warmed on another thread. A version is
-    swapped as soon as it is warm, and what it replaces is closed when its last request is answered.
+    One change at a time, on the event loop; files are read, backends opened and warmed on another thread. What takes
+    long to load does not hold up other changes. A version is swapped as soon as it is warm, and what it replaces is
+    closed when its last request is answered.
 
     Args:
         settings: of the app.
@@ -55,7 +69,8 @@ class Reloader:
         self._loader = Loader(settings)
         self._retiring = Retiring(state, generations)
         self._changes = Changes(self._catalogue.seen)
-        self._unloaded: set[tuple[str, str]] = set()  # model, variant
+        self._unloaded: set[str] = set()  # <model>@<variant>
+        self._loading: dict[str, _Loading] = {}
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._poll: asyncio.Task[None] | None = None
@@ -74,6 +89,7 @@ class Reloader:
             NotReadyError: the server stops.
         """
         await self._alone(partial(self._update, patient=False))
+        await self._loaded(lambda _name: True)
 
     async def load(self, name: str) -> None:
         """Serve what the repository has of a model or variant, also if it was unloaded, refused, or is failing.
@@ -87,6 +103,10 @@ class Reloader:
             RepositoryUnreadableError, NotReadyError: as `reload`.
         """
         await self._alone(partial(self._load, name))
+        await self._loaded(lambda key: _is_of(key, name))
+        reasons = [f"{found.name}: {found.reason}" for found in self._catalogue.refused if _is_of(found.name, name)]
+        if reasons:
+            raise LoadRefusedError(f"refused {'; '.join(reasons[:_REASONS])}")
 
     async def unload(self, name: str) -> None:
         """Serve a model or variant no more, until it is loaded again; its requests in flight are still answered.
@@ -113,6 +133,10 @@ class Reloader:
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._retiring.stop()
+
+    def loading(self) -> dict[str, datetime]:
+        """Return since when each artifact is being loaded, by `<model>/<variant>/<version>`."""
+        return {name: loading.since for name, loading in self._loading.items()}
 
     def close(self) -> None:
         """Close what was replaced and was still in use when all stopped."""
@@ -158,8 +182,10 @@ class Reloader:
         for name in self._changes.due(found, patient):
             if self._stopping:
                 return
+            if name in self._loading:
+                continue
             sighting = sightings[name]
-            if (sighting.location.model, sighting.location.variant) in self._unloaded:
+            if _variant(name) in self._unloaded:
                 self._refuse(name, sighting.seen, UNLOADED)
             elif chosen(name):
                 await self._bring_up(sighting, patient)
@@ -178,32 +204,53 @@ class Reloader:
         return {str(location): _Sighting(location, fingerprint(location.path)) for location in locations}
 
     async def _bring_up(self, sighting: _Sighting, patient: bool) -> None:
+        """Load an artifact, and return when that is done or takes long: then it goes on beside other changes."""
+        name = str(sighting.location)
+        task = asyncio.create_task(self._load_one(sighting, patient))
+        self._loading[name] = _Loading(datetime.now(UTC), task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _task: self._loading.pop(name))
+        await asyncio.wait({task}, timeout=OTHERS_WAIT)
+
+    async def _loaded(self, chosen: Callable[[str], bool]) -> None:
+        """Wait until nothing of what is chosen is being loaded."""
+        tasks = [loading.task for name, loading in self._loading.items() if chosen(name)]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _load_one(self, sighting: _Sighting, patient: bool) -> None:
         name = str(sighting.location)
         served = self._catalogue.served(name)
         failing = served in self._state.serving.engine.outages()
         try:
             fresh = await aside(partial(self._loader.open, sighting.location, None if failing else served))
         except (RefusalError, BackendUnavailableError) as error:
-            reason = str(error)
-        except Exception as error:
-            logger.exception("artifact %s cannot be loaded", name)
-            reason = f"loading it failed unexpectedly ({type(error).__name__}); the server's log says why"
-        else:
-            self._changes.settle(name, sighting.seen)
-            self._serve(self._catalogue.with_served(fresh))
-            if fresh is not served:
-                logger.info("serving artifact %s on %s", name, fresh.backend.name)
-                self._metrics.count_loads(1, 0)
-                if served is not None:
-                    self._retiring.begin(served)
+            if _variant(name) not in self._unloaded:
+                self._refuse_or_wait(sighting, error, patient)
             return
-        if not patient or self._changes.is_final(name):
-            goes_on = "; what was loaded before goes on" if served is not None else ""
-            logger.error("refused artifact %s: %s%s", name, reason, goes_on)
+        served = self._catalogue.served(name)
+        if _variant(name) in self._unloaded:  # while it was being loaded
+            await asyncio.to_thread(fresh.backend.close)
+            return
+        self._changes.settle(name, sighting.seen)
+        self._serve(self._catalogue.with_served(fresh))
+        if fresh is not served:
+            logger.info("serving artifact %s on %s", name, fresh.backend.name)
+            self._metrics.count_loads(1, 0)
+            if served is not None:
+                self._retiring.begin(served)
+
+    def _refuse_or_wait(self, sighting: _Sighting, error: Exception, patient: bool) -> None:
+        name = str(sighting.location)
+        final = not patient or self._changes.is_final(name) or isinstance(error, LoadTimeoutError)
+        if final:
+            goes_on = "; what was loaded before goes on" if self._catalogue.served(name) is not None else ""
+            logger.error("refused artifact %s: %s%s", name, error, goes_on)
             self._metrics.count_loads(0, 1)
-            self._refuse(name, sighting.seen, reason)
+            self._refuse(name, sighting.seen, str(error))
         else:
-            logger.info("artifact %s may be unfinished, it is tried again when it rests: %s", name, reason)
+            logger.info("artifact %s may be unfinished, it is tried again when it rests: %s", name, error)
             self._changes.wait(name, sighting.seen)
 
     def _refuse(self, name: str, seen: Fingerprint, reason: str) -> None:
@@ -224,22 +271,18 @@ class Reloader:
             raise UnknownNameError(f"the repository has no {name!r}", sorted({_variant(key) for key in sightings}))
         down = {str(servable.key) for servable in self._state.serving.engine.outages()}
         for key in chosen:
-            location = sightings[key].location
-            self._unloaded.discard((location.model, location.variant))
+            self._unloaded.discard(_variant(key))
             if key in down or self._catalogue.served(key) is None:
                 self._changes.forget(key)
         await self._update(False, lambda key: _is_of(key, name))
-        reasons = [f"{found.name}: {found.reason}" for found in self._catalogue.refused if found.name in chosen]
-        if reasons:
-            raise LoadRefusedError(f"refused {'; '.join(reasons)}")
 
     async def _unload(self, name: str) -> None:
-        keys = {str(servable.key): servable.key for servable in self._catalogue.servables()}
-        chosen = [key for key in keys if _is_of(key, name)]
+        keys = {*(str(servable.key) for servable in self._catalogue.servables()), *self._loading}
+        chosen = sorted(key for key in keys if _is_of(key, name))
         if not chosen:
             raise UnknownNameError(f"nothing is served of {name!r}", sorted({_variant(key) for key in keys}))
         for key in chosen:
-            self._unloaded.add((keys[key].model, keys[key].variant))
+            self._unloaded.add(_variant(key))
             self._take_down(key, UNLOADED)
             self._serve(self._catalogue.with_refused(Refused(key, UNLOADED)))
 

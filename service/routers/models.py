@@ -1,24 +1,39 @@
 """/v1/models: what is served, and what is known of it."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from service.catalogue import Catalogue, Servable
 from service.problems import problem_responses
+from service.reloading.reloader import Reloader
 from service.routers.lean import KnownQueryRoute
-from service.schemas import ModelList, ModelSummary, RefusedArtifact, VariantFacts, VariantSummary, VersionFacts
+from service.schemas import (
+    LoadingArtifact,
+    ModelList,
+    ModelSummary,
+    RefusedArtifact,
+    VariantFacts,
+    VariantSummary,
+    VersionFacts,
+)
 from service.serving import Ready
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 
+_REFUSED = 200
+"""Refusals in one answer: a reason has up to 1,000 characters."""
+
 
 @router.get("/models", summary="Models, variants, versions", responses=problem_responses(422, 503))
-def models(serving: Ready) -> ModelList:
-    """Everything in the repository: what is served, and what was refused and why."""
+def models(request: Request, serving: Ready) -> ModelList:
+    """Everything in the repository: what is served, what was refused and why, and what is being loaded since when."""
     catalogue = serving.catalogue
+    reloader: Reloader = request.app.state.reloader
     return ModelList(
         default_model=catalogue.default_model,
         models=[_summary(catalogue, model) for model in catalogue.models()],
-        refused=[RefusedArtifact(name=refused.name, reason=refused.reason) for refused in catalogue.refused],
+        refused=[RefusedArtifact(name=refused.name, reason=refused.reason) for refused in catalogue.refused[:_REFUSED]],
+        refused_count=len(catalogue.refused),
+        loading=[LoadingArtifact(name=name, since=since) for name, since in sorted(reloader.loading().items())],
     )
 
 

@@ -67,7 +67,7 @@ def test_a_linked_directory_is_refused_as_a_file_that_is_not_listed(tmp_path: Pa
 
 
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"cannot read manifest\.json: No such file"):
+    with pytest.raises(ManifestError, match=r"manifest\.json is missing"):
         read_artifact(tmp_path)
 
 

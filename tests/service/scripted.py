@@ -89,6 +89,9 @@ class ScriptedBackend:
             cls.wait()
         return resize_and_crop(image, size, crop, resampling)
 
+    def interrupt(self) -> None:
+        """Let what hangs hang: a runtime may not be able to do otherwise."""
+
     def close(self) -> None:
         self.closed.append(self.variant)
 

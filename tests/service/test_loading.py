@@ -64,7 +64,7 @@ def rename_the_variant(path: Path) -> None:
         (break_json, "colours/bad/1", "manifest.json is not JSON"),
         (drop_a_file, "colours/bad/1", "labels.txt is missing"),
         (change_the_format, "colours/bad/1", "format 2 is unknown"),
-        (empty, "colours/bad/1", "cannot read manifest.json"),
+        (empty, "colours/bad/1", "manifest.json is missing"),
         (misplace, "colours/bad/2", "its manifest says colours/bad/1"),
         (name_it_like_no_version, "colours/bad/v1", "its manifest says colours/bad/1"),
         (rename_the_variant, "colours/elsewhere/1", "its manifest says colours/bad/1"),

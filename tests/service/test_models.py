@@ -18,7 +18,13 @@ def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(c
         "default_variant": "mean",
         "variants": [variant("float", [1], 0.5), variant("mean", [1, 2, 10], 0.9), variant("nan", [1], None)],
     }
-    assert client.get("/v1/models").json() == {"default_model": "colours", "models": [colours], "refused": []}
+    assert client.get("/v1/models").json() == {
+        "default_model": "colours",
+        "models": [colours],
+        "refused": [],
+        "refused_count": 0,
+        "loading": [],
+    }
     assert client.get("/v1/models/colours").json() == colours
 
 

@@ -1,0 +1,64 @@
+"""Opening files that others wrote: regular ones only, so that no read waits for a writer or goes on without end."""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a character device"),
+    (stat.S_ISBLK, "a block device"),
+)
+
+
+class UnreadableFileError(Exception):
+    """A file cannot be opened, is not a regular file, or is too large. The message is a clause, as "is missing"."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Links are not followed, at least not the last part of the path.
+
+    Raises:
+        UnreadableFileError: it is missing, may not be read, or is not a regular file.
+    """
+    try:
+        _check_kind(os.lstat(path))  # opening a device or FIFO may have effects of its own
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise UnreadableFileError("is missing") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL or a lone surrogate in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UnreadableFileError(f"cannot be opened: {reason}") from error
+    try:
+        _check_kind(os.fstat(descriptor))  # it may have been replaced since
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the contents of a regular file of at most `limit` bytes.
+
+    Raises:
+        UnreadableFileError: as `open_regular`; or it is larger, or cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            content = file.read(limit + 1) if size <= limit else b""
+        except OSError as error:
+            raise UnreadableFileError(f"cannot be read: {error.strerror}") from error
+    if max(size, len(content)) > limit:
+        raise UnreadableFileError(f"has {max(size, len(content))} bytes, at most {limit} are allowed")
+    return content
+
+
+def _check_kind(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "a special file")
+        raise UnreadableFileError(f"is {kind}, expected a regular file")

@@ -1,0 +1,174 @@
+"""Artifacts that are damaged on purpose are refused by name, and stop no other: at the start and while serving."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from artifact import Artifact
+from service import backends
+from service.app import create_app
+from service.errors import BackendUnavailableError
+from service.loading import REASON_LIMIT, load_catalogue
+from service.settings import Settings
+from tests.service.artifacts import add_artifact
+from tests.service.hostile_graphs import add_hostile, loop_without_end
+from tests.service.process import serving
+from tests.service.scripted import ScriptedBackend, fresh
+
+
+class OpeningBackend(ScriptedBackend):
+    """Raises when it is opened, for the variants in `fails`."""
+
+    fails: ClassVar[dict[str, Exception]] = {}
+
+    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
+        super().__init__(artifact, device, threads)
+        if self.variant in self.fails:
+            raise self.fails[self.variant]
+
+
+@pytest.fixture
+def opening(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[OpeningBackend]]:
+    with fresh():
+        monkeypatch.setitem(backends.BACKENDS, "opening", (__name__, "OpeningBackend"))
+        yield OpeningBackend
+
+
+def wait_for(file: Path) -> None:
+    end = time.monotonic() + 20
+    while not file.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def load_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "load"]
+
+
+def test_at_the_start_all_are_refused_by_name_and_those_around_them_are_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_artifact(tmp_path, variant="a")
+    names = add_hostile(tmp_path)
+    add_artifact(tmp_path, variant="z")
+    start = time.monotonic()
+    catalogue = load_catalogue(Settings(repository=tmp_path, load_timeout=1, threads=1))
+    try:
+        assert time.monotonic() - start < 60
+        assert [str(servable.key) for servable in catalogue.servables()] == ["colours/a/1", "colours/z/1"]
+        assert [found.name for found in catalogue.refused] == names
+        reasons = {found.reason for found in catalogue.refused}
+        assert all(len(reason) <= REASON_LIMIT and reason.isprintable() for reason in reasons)
+        assert sum("within 1 s" in reason for reason in reasons) == 1
+        for record in caplog.records:
+            assert len(record.getMessage()) < REASON_LIMIT + 200
+            assert record.getMessage().isprintable()
+        assert not [record for record in caplog.records if record.exc_info]  # each was expected
+        assert load_threads() == []  # the loop was interrupted
+    finally:
+        catalogue.close()
+
+
+def test_an_artifact_that_is_only_directories_with_odd_names_is_listed_under_a_name_fit_to_be_shown(
+    tmp_path: Path,
+) -> None:
+    add_artifact(tmp_path)
+    for name in (b"\xff\xfe", b"\x1b[2J", b"a\nb", b"x" * 255):
+        (tmp_path / "colours" / os.fsdecode(name) / "1").mkdir(parents=True)
+    catalogue = load_catalogue(Settings(repository=tmp_path, threads=1))
+    try:
+        assert [found.name for found in catalogue.refused] == sorted(
+            ["colours/\\udcff\\udcfe/1", "colours/\\x1b[2J/1", "colours/a\\nb/1", f"colours/{'x' * 255}/1"]
+        )
+    finally:
+        catalogue.close()
+
+
+def test_running_out_of_memory_refuses_the_artifact_that_did(
+    tmp_path: Path, opening: type[OpeningBackend], caplog: pytest.LogCaptureFixture
+) -> None:
+    for variant in ("a", "b", "c"):
+        add_artifact(tmp_path, variant=variant)
+    opening.fails = {"b": MemoryError()}
+    catalogue = load_catalogue(Settings(repository=tmp_path, backend="opening"))
+    assert [str(servable.key) for servable in catalogue.servables()] == ["colours/a/1", "colours/c/1"]
+    assert "unexpectedly (MemoryError)" in catalogue.refused[0].reason
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_a_device_that_fails_for_one_artifact_stops_no_other_but_for_all_it_stops_the_start(
+    tmp_path: Path, opening: type[OpeningBackend]
+) -> None:
+    for variant in ("a", "b"):
+        add_artifact(tmp_path, variant=variant)
+    opening.fails = {"a": BackendUnavailableError(f"device paper failed to come up for {tmp_path}/colours/a/1")}
+    catalogue = load_catalogue(Settings(repository=tmp_path, backend="opening"))
+    assert [(found.name, found.reason) for found in catalogue.refused] == [
+        ("colours/a/1", "device paper failed to come up for colours/a/1")
+    ]
+    opening.fails["b"] = BackendUnavailableError("device paper failed to come up")
+    with pytest.raises(BackendUnavailableError, match="failed to come up for colours/a/1"):
+        load_catalogue(Settings(repository=tmp_path, backend="opening"))
+
+
+def test_a_thousand_refusals_do_not_fill_the_list_of_models(tmp_path: Path) -> None:
+    add_artifact(tmp_path)
+    for number in range(1000):
+        path = tmp_path / f"colours/{number:04}/1"
+        path.mkdir(parents=True)
+        (path / "manifest.json").write_text(json.dumps({"format": "f" * 900}))
+    with TestClient(create_app(Settings(repository=tmp_path))) as client:
+        answer = client.get("/v1/models")
+        assert len(answer.content) < 300_000
+        assert (len(answer.json()["refused"]), answer.json()["refused_count"]) == (200, 1000)
+
+
+def test_while_serving_all_are_refused_and_what_is_added_after_them_is_served(tmp_path: Path) -> None:
+    add_artifact(tmp_path, variant="a")
+    with TestClient(create_app(Settings(repository=tmp_path, load_timeout=1, reload_seconds=0, threads=1))) as client:
+        names = add_hostile(tmp_path)
+        add_artifact(tmp_path, variant="z")
+        client.portal.call(client.app.state.reloader.reload)  # type: ignore[union-attr]
+        answer = client.get("/v1/models")
+        assert len(answer.content) < 100_000
+        assert [found["name"] for found in answer.json()["refused"]] == names
+        assert [found["variant"] for found in answer.json()["models"][0]["variants"]] == ["a", "z"]
+
+
+def test_a_server_is_stopped_with_status_0_while_a_load_does_not_end(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    add_artifact(repository, variant="a")
+    gate = tmp_path / "gate"
+    command = (sys.executable, "-m", "tests.service.scripted", str(gate))
+    flags = ("--repository", str(repository), "--port", "0", "--reload-seconds", "0.1")
+    with serving(tmp_path, *flags, command=command) as server:
+        add_artifact(repository, variant="stuck")
+        wait_for(gate.with_suffix(".hanging"))
+        (loading,) = httpx2.get(f"{server.url}/v1/models").json()["loading"]
+        assert loading["name"] == "colours/stuck/1"
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+
+
+def test_a_server_is_stopped_with_status_0_after_a_loop_without_end_was_refused(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    add_artifact(repository, variant="a")
+    add_artifact(repository, variant="b")
+    loop_without_end(repository / "colours/b/1")
+    flags = ("--repository", str(repository), "--port", "0", "--load-timeout", "0.5")
+    with serving(tmp_path, *flags) as server:
+        (refused,) = httpx2.get(f"{server.url}/v1/models").json()["refused"]
+        assert refused["name"] == "colours/b/1"
+        assert "within 0.5 s" in refused["reason"]
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
