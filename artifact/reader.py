@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import from_json
+from pydantic import TypeAdapter, ValidationError
 
 from artifact.errors import (
     FileMismatchError,
@@ -27,6 +27,9 @@ MANIFEST_LIMIT = 2**20
 
 LABELS_LIMIT = 2**24
 """Bytes of the labels: 160,000 classes with names of 100 bytes."""
+
+_JSON: TypeAdapter[Any] = TypeAdapter(Any)
+"""Unlike `json`, pydantic's parser bounds how deep values are nested, and refuses lone surrogates."""
 
 _DIGITS = 20
 """Characters of a number of the manifest, in messages."""
@@ -73,11 +76,11 @@ def read_artifact(path: Path, until: float = inf) -> Artifact:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        raw = from_json(read_regular(path / MANIFEST_NAME, MANIFEST_LIMIT))  # bounds how deep values are nested
+        raw = _JSON.validate_json(read_regular(path / MANIFEST_NAME, MANIFEST_LIMIT))
     except UnreadableFileError as error:
         raise ManifestError(f"{path}: {MANIFEST_NAME} {error}") from error
-    except ValueError as error:
-        raise ManifestError(f"{path}: {MANIFEST_NAME} is not JSON: {shown(error)}") from error
+    except ValidationError as error:
+        raise ManifestError(f"{path}: {MANIFEST_NAME} is not JSON: {shown(error.errors()[0]['msg'])}") from error
     if not isinstance(raw, dict):
         raise ManifestError(f"{path}: {MANIFEST_NAME} holds a {type(raw).__name__}, expected an object")
     if raw.get("format") != FORMAT:

@@ -58,7 +58,10 @@ def add(name: str, make: Callable[[Path], object]) -> Damage:
 
 
 def write_manifest(content: bytes) -> Damage:
-    return lambda path: (path / "manifest.json").write_bytes(content) and None
+    def damage(path: Path) -> None:
+        (path / "manifest.json").write_bytes(content)
+
+    return damage
 
 
 def field(name: str, value: object) -> Damage:
@@ -89,11 +92,16 @@ def link_in_a_circle(file: Path) -> None:
     file.symlink_to(file.name)
 
 
+def link_to_a_fifo(file: Path) -> None:
+    os.mkfifo(file.with_suffix(".fifo"))
+    file.symlink_to(file.with_suffix(".fifo"))
+
+
 NOT_FILES: dict[str, Callable[[Path], object]] = {
     "a FIFO": os.mkfifo,
     "a socket": bind,
     "a link to /dev/zero": lambda file: file.symlink_to("/dev/zero"),
-    "a link to a FIFO": lambda file: (os.mkfifo(file.with_suffix(".fifo")), file.symlink_to(file.with_suffix(".fifo"))),
+    "a link to a FIFO": link_to_a_fifo,
     "a link in a circle": link_in_a_circle,
     "a directory": Path.mkdir,
     "a sparse file": sparse,

@@ -135,12 +135,16 @@ def test_a_thousand_refusals_do_not_fill_the_list_of_models(tmp_path: Path) -> N
 
 def test_while_serving_all_are_refused_and_what_is_added_after_them_is_served(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="a")
-    with TestClient(create_app(Settings(repository=tmp_path, load_timeout=1, reload_seconds=0, threads=1))) as client:
-        names = add_hostile(tmp_path)
-        add_artifact(tmp_path, variant="z")
-        client.portal.call(client.app.state.reloader.reload)  # type: ignore[union-attr]
-        answer = client.get("/v1/models")
-        assert len(answer.content) < 100_000
+    with TestClient(create_app(Settings(repository=tmp_path, load_timeout=1, reload_seconds=0.1, threads=1))) as client:
+        names = add_hostile(tmp_path / ".beside")
+        add_artifact(tmp_path / ".beside", variant="z")
+        for variant in sorted((tmp_path / ".beside/colours").iterdir()):
+            variant.rename(tmp_path / "colours" / variant.name)
+        end = time.monotonic() + 60
+        while len((answer := client.get("/v1/models")).json()["refused"]) < len(names) or answer.json()["loading"]:
+            assert len(answer.content) < 100_000
+            assert time.monotonic() < end
+            time.sleep(0.1)
         assert [found["name"] for found in answer.json()["refused"]] == names
         assert [found["variant"] for found in answer.json()["models"][0]["variants"]] == ["a", "z"]
 

@@ -32,6 +32,7 @@ VALUES = {
     "backend_timeout_ms": "800",
     "drain_seconds": "2.5",
     "reload_seconds": "1.5",
+    "load_timeout": "7.5",
     "api_keys_file": "keys",
     "rate_limit": "1.25",
     "request_timeout": "3.5",
