@@ -133,22 +133,6 @@ def test_a_thousand_refusals_do_not_fill_the_list_of_models(tmp_path: Path) -> N
         assert (len(answer.json()["refused"]), answer.json()["refused_count"]) == (200, 1000)
 
 
-def test_while_serving_all_are_refused_and_what_is_added_after_them_is_served(tmp_path: Path) -> None:
-    add_artifact(tmp_path, variant="a")
-    with TestClient(create_app(Settings(repository=tmp_path, load_timeout=1, reload_seconds=0.1, threads=1))) as client:
-        names = add_hostile(tmp_path / ".beside")
-        add_artifact(tmp_path / ".beside", variant="z")
-        for variant in sorted((tmp_path / ".beside/colours").iterdir()):
-            variant.rename(tmp_path / "colours" / variant.name)
-        end = time.monotonic() + 60
-        while len((answer := client.get("/v1/models")).json()["refused"]) < len(names) or answer.json()["loading"]:
-            assert len(answer.content) < 100_000
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        assert [found["name"] for found in answer.json()["refused"]] == names
-        assert [found["variant"] for found in answer.json()["models"][0]["variants"]] == ["a", "z"]
-
-
 def test_a_server_is_stopped_with_status_0_while_a_load_does_not_end(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     add_artifact(repository, variant="a")

@@ -1,4 +1,4 @@
-"""What does not end being loaded holds up nothing else, and is refused when its time is over."""
+"""What is hostile or does not end being loaded holds up nothing else, and is refused when its time is over."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from service.abandoned import ABANDONED
 from service.reloading import reloader
 from service.reloading.errors import LoadRefusedError
 from tests.service.artifacts import add_artifact
+from tests.service.hostile_graphs import add_hostile
 from tests.service.reloading.conftest import Play
 from tests.service.scheduling.asking import until
 from tests.service.scripted import ScriptedBackend
@@ -35,6 +36,19 @@ def stuck(scripted: type[ScriptedBackend], monkeypatch: pytest.MonkeyPatch) -> t
 
 def served(state: State) -> list[str]:
     return [str(servable.key) for servable in state.serving.catalogue.servables()]
+
+
+def test_all_that_are_hostile_are_refused_and_what_is_added_after_them_is_served(tmp_path: Path, play: Play) -> None:
+    add_artifact(tmp_path, variant="a")
+
+    async def scene(state: State) -> None:
+        names = add_hostile(tmp_path)
+        add_artifact(tmp_path, variant="z")
+        await state.reloader.reload()
+        assert served(state) == ["colours/a/1", "colours/z/1"]
+        assert [found.name for found in state.serving.catalogue.refused] == names
+
+    play(scene, backend="onnxruntime", load_timeout=1)
 
 
 def test_others_are_loaded_and_unloaded_while_one_does_not_end_and_the_list_names_it(
