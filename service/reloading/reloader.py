@@ -206,11 +206,10 @@ class Reloader:
     async def _bring_up(self, sighting: _Sighting, patient: bool) -> None:
         """Load an artifact, and return when that is done or takes long: then it goes on beside other changes."""
         name = str(sighting.location)
-        task = asyncio.create_task(self._load_one(sighting, patient))
+        task = asyncio.create_task(self._try(sighting, patient))
         self._loading[name] = _Loading(datetime.now(UTC), task)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _task: self._loading.pop(name))
         await asyncio.wait({task}, timeout=OTHERS_WAIT)
 
     async def _loaded(self, chosen: Callable[[str], bool]) -> None:
@@ -218,6 +217,12 @@ class Reloader:
         tasks = [loading.task for name, loading in self._loading.items() if chosen(name)]
         if tasks:
             await asyncio.wait(tasks)
+
+    async def _try(self, sighting: _Sighting, patient: bool) -> None:
+        try:
+            await self._load_one(sighting, patient)
+        finally:
+            del self._loading[str(sighting.location)]
 
     async def _load_one(self, sighting: _Sighting, patient: bool) -> None:
         name = str(sighting.location)
