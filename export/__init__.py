@@ -1,1 +1,6 @@
 """From a trained network to an artifact: bake, trace, rewrite, check, write."""
+
+import os
+
+# Before ONNX Runtime is loaded: from 1.29 on its wheels send telemetry unless this is set.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,0 +1,6 @@
+"""Tests, beside what they test."""
+
+import os
+
+# Before ONNX Runtime is loaded: from 1.29 on its wheels send telemetry unless this is set.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

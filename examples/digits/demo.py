@@ -1,6 +1,7 @@
 """`python -m examples.digits.demo`: serve the exported variants, and say how to ask once they can be asked."""
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -14,21 +15,25 @@ curl -H 'Content-Type: image/png' --data-binary @examples/digits/samples/7.png \
 """
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def main() -> int:
-    """Run the service until it ends or is interrupted; return its exit status."""
+    """Run the service until it ends, forward signals to it, and return its exit status; 128 + n after signal n."""
     parser = argparse.ArgumentParser(prog="python -m examples.digits.demo")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--repository", default="artifacts")
     options = parser.parse_args()
     address = f"http://127.0.0.1:{options.port}"
     command = [sys.executable, "-m", "service", "--repository", options.repository, "--port", str(options.port)]
-    with subprocess.Popen(command) as service:  # noqa: S603 -- our own module, and numbers
-        try:
-            if wait_until_ready(address, service):
-                print(HOW_TO_ASK.format(address=address), flush=True)
-            return service.wait()
-        except KeyboardInterrupt:
-            return service.wait()  # the terminal has interrupted it too
+    # In a process group of its own it gets each signal once: Ctrl-C goes to all of the terminal's group.
+    with subprocess.Popen(command, process_group=0) as service:  # noqa: S603 -- our own module, and numbers
+        for number in SIGNALS:
+            signal.signal(number, lambda received, _frame: service.send_signal(received))
+        if wait_until_ready(address, service):
+            print(HOW_TO_ASK.format(address=address), flush=True)
+        status = service.wait()
+    return status if status >= 0 else 128 - status
 
 
 def wait_until_ready(address: str, service: subprocess.Popen[bytes]) -> bool:

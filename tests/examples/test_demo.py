@@ -1,0 +1,59 @@
+"""`make demo` ends as its server does."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.service.artifacts import add_artifact
+from tests.service.process import environment
+
+SECONDS = 60
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def demo(repository: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "examples.digits.demo", "--repository", str(repository), "--port", str(port)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment(), process_group=0
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("whole_group", [False, True], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_ends_the_demo_and_its_server_with_status_0(tmp_path: Path, whole_group: bool) -> None:
+    add_artifact(tmp_path)
+    port = free_port()
+    with demo(tmp_path, port) as process:
+        assert process.stdout is not None
+        assert any(f"Serving on http://127.0.0.1:{port}" in line for line in process.stdout)
+        assert httpx2.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200
+        if whole_group:  # as a terminal does
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.terminate()
+        assert process.wait(SECONDS) == 0
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(f"http://127.0.0.1:{port}/health/live")
+
+
+def test_a_server_that_does_not_start_ends_the_demo_with_its_status(tmp_path: Path) -> None:
+    with demo(tmp_path / "missing", free_port()) as process:
+        assert process.wait(SECONDS) == 1

@@ -1,0 +1,72 @@
+"""ONNX Runtime's telemetry is off before it is loaded, whatever is started, unless the user decided."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_architecture import ROOT, imports
+
+VARIABLE = "ORT_DISABLE_TELEMETRY"
+
+# Python imports this module when it starts. It writes the variable down and ends the process when ONNX Runtime is about
+# to be loaded: what was imported before is what counts.
+WATCH = f"""
+import os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            with open(os.environ["SEEN"], "w") as file:
+                file.write(os.environ.get({VARIABLE!r}, "unset"))
+            os._exit(0)
+sys.meta_path.insert(0, Watch())
+"""
+
+STARTS = {
+    "the service": ["-m", "service", "--repository", "{empty}"],
+    "uvicorn": ["-m", "uvicorn", "--factory", "service.app:create_app"],
+    "an export": ["export/to_onnx.py", "none:none", "--random-weights", "0", "--output", "{empty}"],
+    "a benchmark": ["-m", "benchmarks.plain_model"],
+    "the digits' table": ["-m", "examples.digits.table"],
+    "pytest": ["-m", "pytest", "--collect-only", "tests/service/test_loading.py"],
+}
+
+
+def seen(start: list[str], directory: Path, **variables: str) -> str:
+    """Return the variable's value when the process was about to load ONNX Runtime."""
+    (directory / "sitecustomize.py").write_text(WATCH)
+    (directory / "empty" / "a" / "b" / "1").mkdir(parents=True)
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join([str(directory), str(ROOT)]),
+        "SEEN": str(directory / "seen"),
+        "POSBAKE_REPOSITORY": str(directory / "empty"),
+        **variables,
+    }
+    command = [sys.executable, *(part.format(empty=directory / "empty") for part in start)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False)
+    assert (directory / "seen").is_file(), done.stderr.decode()
+    return (directory / "seen").read_text()
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_telemetry_is_off_before_onnx_runtime_is_loaded(start: list[str], tmp_path: Path) -> None:
+    assert seen(start, tmp_path) == "1"
+
+
+def test_a_user_who_set_the_variable_is_heeded(tmp_path: Path) -> None:
+    assert seen(STARTS["the service"], tmp_path, **{VARIABLE: "0"}) == "0"
+
+
+def test_every_package_that_loads_onnx_runtime_turns_it_off_when_it_is_imported() -> None:
+    files = [file for package in sorted(ROOT.glob("*/__init__.py")) for file in package.parent.rglob("*.py")]
+    loading = {
+        file.relative_to(ROOT).parts[0]
+        for file in files
+        if any(name.partition(".")[0] == "onnxruntime" for name in imports(file.read_text(encoding="utf-8")))
+    }
+    assert {"service", "export", "benchmarks", "examples", "tests"} <= loading
+    for package in loading:
+        assert f'os.environ.setdefault("{VARIABLE}", "1")' in (ROOT / package / "__init__.py").read_text()
