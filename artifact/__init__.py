@@ -16,6 +16,7 @@ from artifact.errors import (
 )
 from artifact.manifest import (
     Accuracy,
+    Activation,
     Baked,
     Batch,
     Calibration,
@@ -28,6 +29,7 @@ from artifact.manifest import (
     Parity,
     Preprocess,
     Source,
+    Task,
 )
 from artifact.reader import Artifact, read_artifact
 from artifact.repository import Location, next_version, scan
@@ -35,6 +37,7 @@ from artifact.writer import Draft, Staging, stage
 
 __all__ = [
     "Accuracy",
+    "Activation",
     "Artifact",
     "ArtifactError",
     "Baked",
@@ -55,6 +58,7 @@ __all__ = [
     "Preprocess",
     "Source",
     "Staging",
+    "Task",
     "UnknownFormatError",
     "UnsafePathError",
     "VerificationTimeoutError",

@@ -19,6 +19,11 @@ Text = Annotated[str, StringConstraints(max_length=1000)]
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
 """A side of an image; no format of pictures has a longer one."""
 
+Task = Literal["single-label", "multi-label", "regression"]
+"""What the outputs are: scores of classes of which one is right, of classes of which any number are, or values."""
+
+Activation = Literal["none", "sigmoid", "softmax"]
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -81,11 +86,16 @@ class ImageInput(_Part):
 
 
 class LogitsOutput(_Part):
-    """The output tensor, [batch, classes]."""
+    """The output tensor, [batch, classes]; for regression, classes counts the values."""
 
     name: Literal["logits"]
     dtype: Literal["float32"]
     classes: PositiveInt
+    activation: Activation = Field(
+        default="none",
+        description="what the network itself applies last: the output holds probabilities where it is not none, and "
+        "must not be activated again",
+    )
 
 
 class Preprocess(_Part):
@@ -220,6 +230,7 @@ class Manifest(_Part):
     model: Name
     variant: Name
     version: PositiveInt
+    task: Task = "single-label"
     source: Source
     architecture: Text
     encoding: Text
@@ -257,11 +268,21 @@ class Manifest(_Part):
             raise ValueError(f"parity.cosine belongs to every precision but fp32, this is {self.precision}")
         if self.precision == "int8" and self.parity.calibration is None:
             raise ValueError("int8 needs parity.calibration: its ranges come from images")
+        if self.output.activation in _UNFIT[self.task]:
+            raise ValueError(f"a final {self.output.activation} contradicts task {self.task}")
+        if self.task != "single-label" and self.accuracy is not None:
+            raise ValueError(f"accuracy is of one label an image, task is {self.task}")
         for what, name in (("graph", GRAPH_NAME), ("labels", self.labels)):
             if name not in self.files:
                 raise ValueError(f"files does not list the {what}, {name}")
         return self
 
+
+_UNFIT: dict[Task, frozenset[Activation]] = {
+    "single-label": frozenset({"sigmoid"}),
+    "multi-label": frozenset({"softmax"}),
+    "regression": frozenset({"softmax"}),
+}
 
 GRAPH_NAME = "model.onnx"
 LABELS_NAME = "labels.txt"

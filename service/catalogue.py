@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
-from artifact import Artifact, Manifest
+from artifact import Artifact, Manifest, Task
 from service.backends.restartable import Restartable
 from service.backends.warming import warm
-from service.errors import InvalidParameterError, UnknownNameError
+from service.errors import InvalidParameterError, TaskError, UnknownNameError
 from service.reloading.fingerprint import Fingerprint
 from service.telemetry.latency import Key
 
@@ -124,6 +124,22 @@ class Catalogue:
     def default_variant(self, model: str) -> str:
         """Return the variant whose newest version is the most accurate. Raises UnknownNameError."""
         return self.by_accuracy(model)[0].manifest.variant
+
+    def task(self, model: str) -> Task:
+        """Return what the outputs of a model are: of all its variants the same. Raises UnknownNameError."""
+        variants = self._variants_of(model)
+        return next(iter(next(iter(variants.values())).values())).manifest.task
+
+    def check_task(self, servable: Servable) -> None:
+        """Raise TaskError unless a servable has the task of what else is served of its model."""
+        for other in self._tree.get(servable.key.model, {}).values():
+            for version in other.values():
+                if version.key != servable.key and version.manifest.task != servable.manifest.task:
+                    raise TaskError(
+                        f"its task is {servable.manifest.task}, that of {version.key}, which is served, is "
+                        f"{version.manifest.task}; all variants of a model have one task: export it with another "
+                        "--model, or remove the others first"
+                    )
 
     def by_accuracy(self, model: str) -> list[Servable]:
         """Return the newest version of every variant, the most accurate first; ties go to the first name.

@@ -2,19 +2,23 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from service.catalogue import Servable
 from service.errors import ClientGoneError, ProblemError
 from service.inputs.forms import Extract
 from service.inputs.images import decode
 from service.inputs.preprocess import Reading, Tensor, preprocess
-from service.ranking import rank
+from service.ranking import applying, predict
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
-from service.schemas import Agreement, Prediction, Vote
+from service.scheduling.job import Inferred
+from service.schemas import Agreement, LabelsVote, Predictions, Spread, Value, Vote
 from service.telemetry.stopwatch import Stopwatch
+
+H = TypeVar("H", bound=Hashable)
 
 _Way = tuple[object, ...]
 """All that the input tensor depends on besides the image."""
@@ -22,10 +26,20 @@ _Way = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """What one variant said: the most probable classes; and how many images ran together."""
+    """The predictions of one variant, and how many images ran together."""
 
-    predictions: list[Prediction]
+    predictions: Predictions
+    applying: tuple[str, ...]
+    """Of a multi-label model: the labels of all classes with at least the threshold's probability, in class order."""
     batch_size: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of each variant's output: see `service.ranking.predict`."""
+
+    top_k: int
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ async def run_all(
     body: bytes,
     extract: Extract,
     reading: Reading,
-    top_k: int,
+    shown: Shown,
     caller: Caller,
     watch: Stopwatch,
 ) -> list[Outcome]:
@@ -57,7 +71,7 @@ async def run_all(
         body: of the request.
         extract: takes the image file out of it.
         reading: as `preprocess` has it.
-        top_k: how many classes each names.
+        shown: how many classes each names.
         caller: work is dropped that it no longer waits for.
         watch: started when the body was there; each variant goes on from its laps.
 
@@ -80,11 +94,26 @@ async def run_all(
             raise
         except ProblemError as error:
             return Outcome(servable, own, error)
-        predictions = rank(inferred.logits[0], servable.artifact.labels, top_k)
+        answer = _answer(servable, inferred, shown)
         own.lap("postprocess")
-        return Outcome(servable, own, Answer(predictions, inferred.batch_size))
+        return Outcome(servable, own, answer)
 
     return await asyncio.gather(*map(run, servables))
+
+
+def consensus(outcomes: Iterable[Outcome]) -> Agreement | Spread:
+    """Return how far variants of one model agree, by its task.
+
+    Args:
+        outcomes: at least one is an answer.
+    """
+    answers = [(found.servable.manifest, found.result) for found in outcomes if isinstance(found.result, Answer)]
+    task = answers[0][0].task
+    if task == "regression":
+        return spread([answer.predictions for _, answer in answers])
+    if task == "multi-label":
+        return agreement_on_labels((manifest.variant, answer.applying) for manifest, answer in answers)
+    return agreement((manifest.variant, answer.predictions[0].label) for manifest, answer in answers)
 
 
 def agreement(answers: Iterable[tuple[str, str]]) -> Agreement:
@@ -93,13 +122,48 @@ def agreement(answers: Iterable[tuple[str, str]]) -> Agreement:
     Args:
         answers: variant and label, at least one.
     """
-    voters: defaultdict[str, list[str]] = defaultdict(list)
-    for variant, label in answers:
-        voters[label].append(variant)
-    votes = [Vote(label=label, variants=variants) for label, variants in voters.items()]
-    votes.sort(key=lambda vote: -len(vote.variants))
+    votes = _votes(answers)
+    return _agreement([Vote(label=label, variants=variants) for label, variants in votes])
+
+
+def agreement_on_labels(answers: Iterable[tuple[str, tuple[str, ...]]]) -> Agreement:
+    """Return who agrees with whom on the classes that apply; ties go to what was named first.
+
+    Args:
+        answers: variant and labels, at least one.
+    """
+    votes = _votes(answers)
+    return _agreement([LabelsVote(labels=list(labels), variants=variants) for labels, variants in votes])
+
+
+def spread(answers: Sequence[Predictions]) -> Spread:
+    """Return how far the values of a regression are apart, of at least one answer."""
+    values = [[found.value for found in answer if isinstance(found, Value)] for answer in answers]
+    outputs = zip(*values, strict=False)  # variants may differ in how many they have
+    return Spread(max_difference=max(max(output) - min(output) for output in outputs))
+
+
+def _votes(answers: Iterable[tuple[str, H]]) -> list[tuple[H, list[str]]]:
+    """Return the variants for each vote, most variants first."""
+    voters: defaultdict[H, list[str]] = defaultdict(list)
+    for variant, vote in answers:
+        voters[vote].append(variant)
+    return sorted(voters.items(), key=lambda vote: -len(vote[1]))
+
+
+def _agreement(votes: list[Vote] | list[LabelsVote]) -> Agreement:
     count = sum(len(vote.variants) for vote in votes)
     return Agreement(unanimous=len(votes) == 1, share=len(votes[0].variants) / count, votes=votes)
+
+
+def _answer(servable: Servable, inferred: Inferred, shown: Shown) -> Answer:
+    manifest, labels, output = servable.manifest, servable.artifact.labels, inferred.logits[0]
+    predictions = predict(manifest, output, labels, shown.top_k, shown.threshold)
+    if manifest.task != "multi-label":
+        return Answer(predictions, (), inferred.batch_size)
+    every = applying(manifest, output, labels, len(labels), shown.threshold)
+    in_order = sorted(every, key=lambda found: found.index)
+    return Answer(predictions, tuple(found.label for found in in_order), inferred.batch_size)
 
 
 def _way(servable: Servable) -> _Way:

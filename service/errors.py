@@ -9,6 +9,7 @@ ServiceError
 ├── RefusalError                    one artifact cannot be served; the rest are
 │   ├── MisplacedArtifactError          its directories and its manifest disagree about its name
 │   ├── ChangedFilesError               its files change while they are read, or are not those that are served
+│   ├── TaskError                       its task is not that of its model's other variants
 │   ├── LoadTimeoutError                verifying, opening and warming it took longer than LOAD_TIMEOUT
 │   └── GraphError                      a backend cannot run its graph, or the graph is not what the manifest says
 └── ProblemError                    an answer, RFC 9457
@@ -80,6 +81,10 @@ class MisplacedArtifactError(RefusalError):
 
 class ChangedFilesError(RefusalError):
     """The artifact's files changed while they were read, or since what is to be restarted was loaded from them."""
+
+
+class TaskError(RefusalError):
+    """The artifact's task is not that of the other variants of its model."""
 
 
 class LoadTimeoutError(RefusalError):

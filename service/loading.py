@@ -18,6 +18,7 @@ from service.errors import (
     MisplacedArtifactError,
     RefusalError,
     RepositoryError,
+    TaskError,
     UnknownNameError,
 )
 from service.reloading.fingerprint import Fingerprint, fingerprint
@@ -126,7 +127,7 @@ def load_catalogue(settings: Settings) -> Catalogue:
     for location in _locations(settings):
         seen[str(location)] = fingerprint(location.path)
         try:
-            servables.append(loader.open(location))
+            servables.append(_of_one_task(loader.open(location), servables))
         except (RefusalError, BackendUnavailableError) as error:
             if isinstance(error, BackendUnavailableError):  # of the device, unless it works for another artifact
                 failures.append(error)
@@ -147,6 +148,16 @@ def load_catalogue(settings: Settings) -> Catalogue:
     except UnknownNameError as error:
         raise RepositoryError(f"default {error.detail}; choose another --default-model") from error
     return catalogue
+
+
+def _of_one_task(servable: Servable, others: list[Servable]) -> Servable:
+    """Return the servable, or close it and raise TaskError: see Catalogue.check_task."""
+    try:
+        Catalogue(others).check_task(servable)
+    except TaskError:
+        servable.backend.close()
+        raise
+    return servable
 
 
 def _fit(error: Exception, location: Location) -> str:

@@ -1,4 +1,7 @@
-"""From logits to the most probable classes."""
+"""From a network's output to predictions: classes by their probability, or values.
+
+Shapes: C classes, or values of a regression.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -6,7 +9,57 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.schemas import Prediction
+from artifact import Manifest
+from service.errors import InvalidParameterError
+from service.schemas import Prediction, Predictions, Value
+
+THRESHOLD = 0.5
+"""Probability from which on a class of a multi-label model applies, unless a request says otherwise."""
+
+
+def check_threshold(manifest: Manifest, threshold: float | None) -> None:
+    """Raise InvalidParameterError if a request gives a threshold to what has none."""
+    if threshold is not None and manifest.task != "multi-label":
+        raise InvalidParameterError(
+            f"threshold is for multi-label models; {manifest.model}@{manifest.variant} is {manifest.task}: leave it out"
+        )
+
+
+def predict(
+    manifest: Manifest, output: NDArray[np.float32], labels: Sequence[str], top_k: int, threshold: float | None = None
+) -> Predictions:
+    """Return what a network's output means, by its task.
+
+    Args:
+        manifest: of the network.
+        output: [C], all finite.
+        labels: C of them.
+        top_k: how many classes at most, at least 1; a regression has all its values.
+        threshold: least probability of a class of a multi-label model; None is THRESHOLD.
+    """
+    if manifest.task == "regression":
+        return [
+            Value(label=label, index=index, value=value)
+            for index, (label, value) in enumerate(zip(labels, output.tolist(), strict=True))
+        ]
+    if manifest.task == "multi-label":
+        return applying(manifest, output, labels, top_k, threshold)
+    if manifest.output.activation == "softmax":
+        return [Prediction(label=labels[i], index=i, probability=float(output[i])) for i in _best(output, top_k)]
+    return rank(output, labels, top_k)
+
+
+def applying(
+    manifest: Manifest, output: NDArray[np.float32], labels: Sequence[str], top_k: int, threshold: float | None
+) -> list[Prediction]:
+    """Return the classes of a multi-label model that apply, most probable first; see `predict`."""
+    probabilities = sigmoid(output) if manifest.output.activation == "none" else output.astype(np.float64)
+    least = THRESHOLD if threshold is None else threshold
+    return [
+        Prediction(label=labels[i], index=i, probability=float(probabilities[i]))
+        for i in _best(output, top_k)
+        if probabilities[i] >= least
+    ]
 
 
 def rank(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[Prediction]:
@@ -19,14 +72,25 @@ def rank(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list
     """
     shifted = logits.astype(np.float64) - logits.max()
     total = float(np.exp(shifted).sum())
-    best = sorted(_candidates(logits, top_k), key=lambda i: -logits[i])[:top_k]
-    return [Prediction(label=labels[i], index=i, probability=math.exp(shifted[i]) / total) for i in best]
+    return [
+        Prediction(label=labels[i], index=i, probability=math.exp(shifted[i]) / total) for i in _best(logits, top_k)
+    ]
 
 
-def _candidates(logits: NDArray[np.float32], top_k: int) -> Iterable[int]:
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return 1 / (1 + exp(−x)) of each, without overflow for large negative ones."""
+    return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))
+
+
+def _best(scores: NDArray[np.float32], top_k: int) -> list[int]:
+    """Return the classes with the `top_k` largest scores, largest first, equal ones in class order."""
+    return sorted(_candidates(scores, top_k), key=lambda i: -scores[i])[:top_k]
+
+
+def _candidates(scores: NDArray[np.float32], top_k: int) -> Iterable[int]:
     """Return the classes among which the best are, in class order: only those are sorted."""
-    if top_k >= len(logits):
-        return range(len(logits))
-    least = np.partition(logits, -top_k)[-top_k]
-    candidates: list[int] = np.flatnonzero(logits >= least).tolist()
+    if top_k >= len(scores):
+        return range(len(scores))
+    least = np.partition(scores, -top_k)[-top_k]
+    candidates: list[int] = np.flatnonzero(scores >= least).tolist()
     return candidates

@@ -4,7 +4,12 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from artifact import Accuracy, Baked, Graph, ImageInput, LogitsOutput, Parity, Preprocess, Source
+from artifact import Accuracy, Baked, Graph, ImageInput, LogitsOutput, Parity, Preprocess, Source, Task
+
+_PREDICTIONS = (
+    "most probable first; of a multi-label model those with at least the threshold's probability; of a regression all "
+    "values, in the order of the outputs"
+)
 
 
 class _Document(BaseModel):
@@ -16,7 +21,20 @@ class Prediction(_Document):
 
     label: str
     index: int = Field(description="position of the class in the logits, from 0")
-    probability: float = Field(description="softmax of the logits over all classes")
+    probability: float = Field(
+        description="softmax of the logits over all classes; of a multi-label model, sigmoid of the class's own"
+    )
+
+
+class Value(_Document):
+    """One output of a regression."""
+
+    label: str
+    index: int = Field(description="position in the outputs, from 0")
+    value: float = Field(description="as the network computes it")
+
+
+Predictions = list[Prediction] | list[Value]
 
 
 class StageTimes(_Document):
@@ -38,7 +56,8 @@ class Classification(_Document):
     variant: str
     encoding: str
     version: int
-    predictions: list[Prediction] = Field(description="most probable first")
+    task: Task
+    predictions: Predictions = Field(description=_PREDICTIONS)
     latency_ms: StageTimes
     batch_size: int = Field(description="images that ran together")
     backend: str
@@ -79,7 +98,7 @@ class ComparedVariant(_Document):
     variant: str
     encoding: str
     version: int
-    predictions: list[Prediction] = Field(description="most probable first")
+    predictions: Predictions = Field(description=_PREDICTIONS)
     latency_ms: StageTimes = Field(
         description="decode and preprocess happened once for all with the same preprocessing"
     )
@@ -107,12 +126,25 @@ class Vote(_Document):
     variants: list[str]
 
 
+class LabelsVote(_Document):
+    """Variants of a multi-label model that find the same classes to apply."""
+
+    labels: list[str] = Field(description="all with at least the threshold's probability, in class order")
+    variants: list[str]
+
+
 class Agreement(_Document):
-    """Of the variants that answered, on the most probable class."""
+    """Of the variants that answered: on the most probable class, or on all that apply."""
 
     unanimous: bool
     share: float = Field(description="of the variants, that vote for the first of `votes`")
-    votes: list[Vote] = Field(description="most variants first")
+    votes: list[Vote] | list[LabelsVote] = Field(description="most variants first")
+
+
+class Spread(_Document):
+    """Of the variants of a regression that answered."""
+
+    max_difference: float = Field(description="the largest, of one output between two variants")
 
 
 class Comparison(_Document):
@@ -120,7 +152,8 @@ class Comparison(_Document):
 
     id: str = Field(description="the X-Request-Id")
     model: str
-    agreement: Agreement
+    task: Task
+    agreement: Agreement | Spread
     variants: list[ComparedVariant] = Field(description="in the order asked for, else by name")
     failed: list[FailedVariant]
     total_ms: float = Field(description="from the last byte of the body to the last variant's answer")
@@ -140,6 +173,7 @@ class ModelSummary(_Document):
     """A model and its variants."""
 
     model: str
+    task: Task = Field(description="of all its variants")
     default_variant: str = Field(description="the most accurate one; a request that names none gets it")
     variants: list[VariantSummary]
 

@@ -63,6 +63,10 @@ def config(name: str, servable: Servable, settings: Settings) -> dict[str, Any]:
                 "label_filename": manifest.labels,
             }
         ],
+        "parameters": {
+            "task": {"string_value": manifest.task},
+            "activation": {"string_value": manifest.output.activation},
+        },
         "dynamic_batching": {
             "preferred_batch_size": [largest],
             "max_queue_delay_microseconds": round(1000 * settings.batch_delay_ms),

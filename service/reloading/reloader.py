@@ -12,7 +12,14 @@ from starlette.datastructures import State
 
 from artifact import Location, scan
 from service.catalogue import Catalogue, Refused
-from service.errors import BackendUnavailableError, LoadTimeoutError, NotReadyError, RefusalError, UnknownNameError
+from service.errors import (
+    BackendUnavailableError,
+    LoadTimeoutError,
+    NotReadyError,
+    RefusalError,
+    TaskError,
+    UnknownNameError,
+)
 from service.loading import Loader
 from service.reloading.changes import Changes
 from service.reloading.errors import LoadRefusedError, RepositoryUnreadableError
@@ -238,6 +245,12 @@ class Reloader:
         if _variant(name) in self._unloaded:  # while it was being loaded
             await asyncio.to_thread(fresh.backend.close)
             return
+        try:
+            self._catalogue.check_task(fresh)
+        except TaskError as error:
+            self._refuse_or_wait(sighting, error, patient)
+            await asyncio.to_thread(fresh.backend.close)
+            return
         self._changes.settle(name, sighting.seen)
         self._serve(self._catalogue.with_served(fresh))
         if fresh is not served:
@@ -248,7 +261,7 @@ class Reloader:
 
     def _refuse_or_wait(self, sighting: _Sighting, error: Exception, patient: bool) -> None:
         name = str(sighting.location)
-        final = not patient or self._changes.is_final(name) or isinstance(error, LoadTimeoutError)
+        final = not patient or self._changes.is_final(name) or isinstance(error, LoadTimeoutError | TaskError)
         if final:
             goes_on = "; what was loaded before goes on" if self._catalogue.served(name) is not None else ""
             logger.error("refused artifact %s: %s%s", name, error, goes_on)

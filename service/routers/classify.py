@@ -11,7 +11,7 @@ from service.classifying import prepare
 from service.errors import InvalidParameterError
 from service.middleware import CLASSIFY_PATH
 from service.problems import problem_responses
-from service.ranking import rank
+from service.ranking import check_threshold, predict
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
 from service.schemas import AutoClassification, Classification, Selection, StageTimes
@@ -51,6 +51,7 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
 
     def choose(query: ClassifyQuery) -> tuple[Servable, Selection | None]:
         servable, selection = _chosen(serving, query)
+        check_threshold(servable.manifest, query.threshold)
         request.state.key = servable.key
         return servable, selection
 
@@ -62,7 +63,8 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
         upload = received.upload
         source = partial(prepare, servable, upload.content, upload.extract, serving.reading, watch)
         inferred = await serving.engine.infer(servable, source, caller, watch)
-    predictions = rank(inferred.logits[0], servable.artifact.labels, received.query.top_k)
+    labels, asked = servable.artifact.labels, received.query
+    predictions = predict(servable.manifest, inferred.logits[0], labels, asked.top_k, asked.threshold)
     watch.lap("postprocess")
     laps = watch.laps()
     serving.latency.record(servable.key, laps)
@@ -74,6 +76,7 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
         variant=manifest.variant,
         encoding=manifest.encoding,
         version=manifest.version,
+        task=manifest.task,
         predictions=predictions,
         latency_ms=StageTimes(**milliseconds(laps)),
         batch_size=inferred.batch_size,

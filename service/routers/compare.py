@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from service.catalogue import Catalogue, Servable
-from service.comparing import Answer, Outcome, agreement, run_all
+from service.comparing import Answer, Outcome, Shown, consensus, run_all
 from service.errors import DeadlineError, InvalidParameterError, ProblemError
 from service.middleware import COMPARE_PATH
 from service.problems import problem_responses, type_of
+from service.ranking import check_threshold
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
 from service.schemas import ComparedVariant, Comparison, FailedVariant, StageTimes
@@ -47,7 +48,7 @@ async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> 
         caller.watch(request.receive)
         outcomes = await run_all(
             *(serving.engine, servables, upload.content, upload.extract, serving.reading),
-            *(received.query.top_k, caller, watch),
+            *(Shown(received.query.top_k, received.query.threshold), caller, watch),
         )
     request.state.watches = [(outcome.servable.key, outcome.watch) for outcome in outcomes]
     answered = [_answered(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Answer)]
@@ -61,7 +62,8 @@ async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> 
     answer = Comparison(
         id=request.state.request_id,
         model=model,
-        agreement=agreement((found.variant, found.predictions[0].label) for found in answered),
+        task=servables[0].manifest.task,
+        agreement=consensus(outcomes),
         variants=answered,
         failed=failed,
         total_ms=watch.elapsed() / 1000,
@@ -74,9 +76,10 @@ def _named(catalogue: Catalogue, query: CompareQuery) -> tuple[str, list[Servabl
 
     Raises:
         UnknownNameError: one of them is not served.
-        InvalidParameterError: none is named.
+        InvalidParameterError: none is named, or a threshold is given to what has none.
     """
     model, names = catalogue.model_or_default(query.model), query.variants
+    check_threshold(catalogue.find(model).manifest, query.threshold)
     if names is None:
         return model, [catalogue.newest(model, variant) for variant in catalogue.variants(model)]
     wanted = dict.fromkeys(name.strip() for name in names.split(",") if name.strip())

@@ -26,7 +26,15 @@ class ImageQuery(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: str | None = Field(default=None, description="default: the server's default model")
-    top_k: int = Field(default=5, ge=1, description="how many classes to return; all, if there are fewer")
+    top_k: int = Field(
+        default=5, ge=1, description="how many classes to return; all, if there are fewer; a regression has all values"
+    )
+    threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="of a multi-label model: least probability of the classes to return; default: 0.5",
+    )
     timeout_ms: int | None = Field(
         default=None,
         ge=1,

@@ -54,6 +54,7 @@ def _summary(catalogue: Catalogue, model: str) -> ModelSummary:
     return ModelSummary(
         variants=[_variant_summary(catalogue, model, variant) for variant in catalogue.variants(model)],
         model=model,
+        task=catalogue.task(model),
         default_variant=catalogue.default_variant(model),
     )
 

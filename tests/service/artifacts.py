@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from artifact import Draft, Manifest, stage
+from artifact import Activation, Draft, Manifest, stage
 
 LABELS = ("red", "green", "blue", "grey")
 WEIGHTS = np.array([[0.03, 0, 0, 0.01], [0, 0.03, 0, 0.01], [0, 0, 0.03, 0.01]], np.float32)  # [3, C]
@@ -33,12 +33,13 @@ def add_artifact(
     logits: Logits = "finite",
     output: str = "logits",
     size: tuple[int, int] = (8, 6),
+    activation: Activation = "none",
     **changes: object,  # of the manifest
 ) -> Manifest:
     """Write an artifact of a network for images of `size` (height, width), and return its manifest."""
     classes = weights.shape[1]
     with stage(repository, model, variant, version) as staging:
-        onnx.save(_graph(dtype, weights, logits, output, size), staging.graph)
+        onnx.save(_graph(dtype, weights, logits, output, size, activation), staging.graph)
         draft: Draft = {
             "source": {"name": "tests", "weights": "random", "seed": 0},
             "architecture": "mean-colour",
@@ -53,7 +54,7 @@ def add_artifact(
                 "width": size[1],
                 "batch": {"min": 1, "max": 64},
             },
-            "output": {"name": "logits", "dtype": "float32", "classes": classes},
+            "output": {"name": "logits", "dtype": "float32", "classes": classes, "activation": activation},
             "preprocess": {"resize": size, "interpolation": "bicubic", "mean": MEAN, "std": STD},
             "graph": {"opset": 18, "nodes": 3, "ops": {"Cast": 1}, "constant_only_nodes": 0, "table_gathers": 0},
             "baked": [{"module": "blocks.0", "kind": "static", "what": "a bias", "shape": (2, 4), "bytes": 32}],
@@ -86,6 +87,7 @@ def _graph(
     logits: Logits,
     output: str,
     size: tuple[int, int],
+    activation: Activation,
 ) -> onnx.ModelProto:
     if dtype == "uint8":
         image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *size, 3])
@@ -113,6 +115,9 @@ def _graph(
         constants += [
             numpy_helper.from_array(np.array(n, np.float32), name) for n, name in ((9, "dark"), (2**40, "many"))
         ]
+    if activation != "none":
+        nodes[-1].output[0] = "scores"
+        nodes.append(helper.make_node(activation.title(), ["scores"], [output]))
     logits_info = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", weights.shape[1]])
     graph = helper.make_graph(nodes, "mean_colour", [image], [logits_info], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -33,7 +33,7 @@ def probabilities(answer: dict[str, Any]) -> list[float]:
 def test_the_answer_is_the_documented_one(client: TestClient) -> None:
     answer = ask(client, "variant=mean&version=1")
     assert list(answer) == [
-        *("id", "model", "variant", "encoding", "version", "predictions"),
+        *("id", "model", "variant", "encoding", "version", "task", "predictions"),
         *("latency_ms", "batch_size", "backend", "precision"),
     ]
     assert {name: answer[name] for name in ("model", "variant", "encoding", "version", "batch_size", "precision")} == {

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
 from service.app import create_app
-from service.comparing import agreement, run_all
+from service.comparing import Shown, agreement, run_all
 from service.scheduling.caller import Caller
 from service.settings import Settings
 from service.telemetry.stopwatch import STAGES, Stopwatch
@@ -172,7 +172,9 @@ def test_the_form_is_opened_once_however_many_variants_there_are(client: TestCli
     async def scene() -> int:
         with Caller(10_000) as caller:
             servables = serving.catalogue.servables()
-            return len(await run_all(serving.engine, servables, PNG, extract, serving.reading, 1, caller, Stopwatch()))
+            return len(
+                await run_all(serving.engine, servables, PNG, extract, serving.reading, Shown(1), caller, Stopwatch())
+            )
 
     assert client.portal is not None
     assert client.portal.call(scene) == 7

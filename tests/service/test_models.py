@@ -15,6 +15,7 @@ def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(c
 
     colours = {
         "model": "colours",
+        "task": "single-label",
         "default_variant": "mean",
         "variants": [variant("float", [1], 0.5), variant("mean", [1, 2, 10], 0.9), variant("nan", [1], None)],
     }

@@ -12,6 +12,7 @@ from service.protocol_v2.answering import answer, wanted_by
 from service.protocol_v2.asking import Asked, is_heavy, parse, timeout_ms, variant_of
 from service.protocol_v2.documents import InferRequest, InferResponse
 from service.protocol_v2.envelope import HEADER_LENGTH
+from service.protocol_v2.errors import ProtocolError
 from service.protocol_v2.naming import Chosen, find
 from service.protocol_v2.reading import read_rows
 from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, inlined_schema, on_model
@@ -89,6 +90,8 @@ async def _asked(request: Request, serving: Serving, body: bytes, expand: Expand
 async def _answer(request: Request, serving: Serving, servable: Servable, asked: Asked, watch: Stopwatch) -> Response:
     settings = serving.settings
     wanted = wanted_by(asked.request)
+    if wanted.classes and servable.manifest.task == "regression":
+        raise ProtocolError(f"classification is for models with classes; {servable.key} is a regression: leave it out")
     limits = Limits(servable.largest_batch(settings.max_images), serving.reading)
     rows = read_rows(asked, servable, limits)
     with Caller(timeout_ms(asked.request) or settings.timeout_ms, watch.elapsed() / 1000) as caller:

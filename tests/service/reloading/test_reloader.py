@@ -65,6 +65,25 @@ def test_a_new_variant_and_a_new_model_are_served_too(tmp_path: Path, play: Play
     play(scene)
 
 
+def test_a_variant_of_another_task_than_its_model_is_refused_and_closed(
+    tmp_path: Path, play: Play, scripted: Scripted
+) -> None:
+    add_artifact(tmp_path, variant="a")
+
+    async def scene(state: State) -> None:
+        add_artifact(tmp_path, variant="b", task="multi-label")
+        await state.reloader.reload()
+        assert served(state) == ["colours/a/1"]
+        assert "its task is multi-label, that of colours/a/1" in refusals(state)["colours/b/1"]
+        assert scripted.closed == ["b"]
+        shutil.rmtree(tmp_path / "colours/a")
+        await state.reloader.reload()
+        await state.reloader.load("colours@b")
+        assert served(state) == ["colours/b/1"]
+
+    play(scene)
+
+
 def test_an_artifact_that_was_replaced_is_loaded_and_what_it_was_is_closed(
     tmp_path: Path, play: Play, scripted: Scripted
 ) -> None:
