@@ -198,7 +198,10 @@ class Parity(_Part):
     batch_errors: tuple[Measure, ...] | None = Field(
         default=None, description="max_rel_error of each of `batches`; absent where these are not random images"
     )
-    top1_agreement: Share
+    top1_agreement: Share = Field(
+        description="share of images with the same most probable class; of a multi-label network, with the same "
+        "classes of a probability of 0.5 or more"
+    )
     tolerance: Measure = Field(description="limit on max_rel_error of the float32 graph")
     float32_error: Measure | None = Field(
         default=None,

@@ -8,7 +8,9 @@ import argparse
 import json
 import logging
 import sys
-from pathlib import Path
+
+from export.arguments import path
+from export.memory import without_collections
 
 CLEAN, FOUND = 0, 1
 
@@ -29,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     try:
-        result = audit(load_model(options.model), tensorrt=tensorrt)
+        with without_collections():
+            result = audit(load_model(options.model), tensorrt=tensorrt, in_place=True)
     except UnreadableModelError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return FOUND
@@ -50,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "or the file cannot be read; 2 usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="MODEL.onnx", type=Path, help="the file; its external data beside it")
+    parser.add_argument("model", metavar="MODEL.onnx", type=path, help="the file; its external data beside it")
     parser.add_argument(
         "--tensorrt", metavar="MAJOR.MINOR", help="hold it against an older TensorRT than the support table's own"
     )

@@ -42,12 +42,20 @@ class Reference:
         normalisation: how pixels become what the network takes.
         logits: float64 [images, classes], of all batches one after the other.
         made_by: what computed them: `FLOAT64`, or float32 and why.
+        boundary: of a multi-label network, from which number on a class applies; None, the largest of an image counts.
     """
 
     pixels: tuple[Tensor, ...]
     normalisation: Normalisation
     logits: np.ndarray[Any, Any]
     made_by: str
+    boundary: float | None = None
+
+    def agreement(self, found: np.ndarray[Any, Any]) -> float:
+        """Return the share of images of which [images, classes] name the same class, or all the same classes."""
+        if self.boundary is None:
+            return float((self.logits.argmax(axis=1) == found.argmax(axis=1)).mean())
+        return float(((self.logits >= self.boundary) == (found >= self.boundary)).all(axis=1).mean())
 
 
 def compute_reference(
@@ -122,7 +130,9 @@ def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, toler
         for pixels in reference.pixels
     ]
     batches = [len(pixels) for pixels in reference.pixels]
-    return compare(reference.logits, np.concatenate(found), batches, tolerance, reference.made_by)
+    logits = np.concatenate(found)
+    parity = compare(reference.logits, logits, batches, tolerance, reference.made_by)
+    return parity.model_copy(update={"top1_agreement": reference.agreement(logits)})
 
 
 def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:

@@ -16,9 +16,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from artifact import Batch, Draft, ImageInput, LogitsOutput, Manifest, Source, next_version, stage
+from artifact import Batch, Draft, ImageInput, LogitsOutput, Manifest, Source, Task, next_version, stage
 from artifact.hashing import describe_file
 from artifact.manifest import Name
+from artifact.text import flaw_of_label, shown
 from export.bake import NativeForm, Normalisation, as_stored, bake, report_constants
 from export.errors import ExportError
 from export.graph import build_graph, describe_graph
@@ -28,6 +29,7 @@ from export.precision import Precision, prepare_lowering
 from export.reporting.page import REPORT_NAME, Facts, render_page
 from export.reporting.pictures import Gallery, draw_constants
 from export.saving import check_graph, save_graph
+from export.task import decide_task, final_activation
 from export.tracing import count_operators, trace
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, Weights, load_source
 
@@ -57,6 +59,7 @@ class Request:
         variant: name of the variant; None takes the source's, or else the encoding's.
         version: None takes the next one.
         labels: a file with one label a line; None takes the source's, or else the numbers.
+        task: what the outputs are; None decides by the source and the graph, see `export.task`.
         precision: of the graph's numbers; int8 needs `calibration`.
         calibration: a directory of images, for another precision than fp32.
         min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.precision.parity`.
@@ -75,6 +78,7 @@ class Request:
     variant: str | None = None
     version: int | None = None
     labels: Path | None = None
+    task: Task | None = None
     precision: Precision = "fp32"
     calibration: Path | None = None
     min_cosine: float | None = None
@@ -130,6 +134,12 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
             else:
                 baked = as_stored(network, baked, built.cuts)
             del network
+            activation = final_activation(built.model, reference.logits)
+            task = decide_task(request.task, loaded.task, activation, loaded.num_classes)
+            if lowering is not None:
+                lowering.check_task(task)
+            boundary = None if task != "multi-label" else 0.0 if activation == "none" else 0.5
+            reference, shown = replace(reference, boundary=boundary), replace(shown, boundary=boundary)
             save_graph(built.model, staging.graph)
             before = built.traced if traced is None else traced
             operators = {name: (before[name], built.left[name]) for name in sorted(before | built.left)}
@@ -149,6 +159,7 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
                 parity = lowering.check(staging.graph, shown, parity, takes_pixels=takes_pixels)
         with _timed("write", step, seconds):
             draft = Draft(
+                task=task,
                 source=_source(loaded, request.weights),
                 architecture=loaded.architecture,
                 encoding=loaded.encoding,
@@ -164,12 +175,13 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
                     width=loaded.image_size[1],
                     batch=request.batch,
                 ),
-                output=LogitsOutput(name="logits", dtype="float32", classes=loaded.num_classes),
+                output=LogitsOutput(name="logits", dtype="float32", classes=loaded.num_classes, activation=activation),
                 preprocess=loaded.preprocess,
                 graph=facts,
                 baked=baked,
                 parity=parity,
-                accuracy=loaded.accuracy if lowering is None else None,  # it was measured in float32
+                # It was measured in float32, with one label an image.
+                accuracy=loaded.accuracy if lowering is None and task == "single-label" else None,
                 tools=_tools(request.source),
                 created=datetime.now(UTC).replace(microsecond=0),
             )
@@ -198,18 +210,28 @@ def _tools(source: str) -> dict[str, str]:
 
 def _read_labels(file: Path | None) -> list[str] | None:
     try:
-        return None if file is None else file.read_text(encoding="utf-8").splitlines()
+        return None if file is None else file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"cannot read --labels {file}: {error}") from error
 
 
 def _labels(file: Path | None, labels: list[str] | None, loaded: Loaded) -> Sequence[str]:
     if labels is None:
-        return loaded.labels or [str(index) for index in range(loaded.num_classes)]
+        found = loaded.labels or [str(index) for index in range(loaded.num_classes)]
+        return _fit_to_be_written(found, f"the labels of {loaded.name}; name others with --labels FILE")
     if len(labels) != loaded.num_classes or not all(label.strip() for label in labels):
         raise ExportError(
             f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label a line and none empty"
         )
+    return _fit_to_be_written(labels, f"--labels {file}; correct the file")
+
+
+def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
+    """Return the labels, or raise ExportError if one could not be read back as it is."""
+    for index, label in enumerate(labels):
+        flaw = flaw_of_label(label)
+        if flaw is not None:
+            raise ExportError(f"label {index} ({shown(repr(label))}) {flaw}, in {source}")
     return labels
 
 

@@ -8,9 +8,9 @@ import argparse
 import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.arguments import path, text
 from export.interruption import exit_status, signals_as_interrupts
 
 if TYPE_CHECKING:
@@ -72,18 +72,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
+        type=text,
         help="posbake:<name or config file>, timm:<name>, torchvision:<name>, transformers:<id or local folder>, "
         "cream:<published name>, cream:custom, or python:<package.module>:<function> for a network of your own",
     )
-    parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="repository to write to")
+    parser.add_argument("--output", metavar="DIR", type=path, required=True, help="repository to write to")
 
-    parser.add_argument("--config", metavar="FILE", type=Path, help="sizes of cream:custom, as JSON")
+    parser.add_argument("--config", metavar="FILE", type=path, help="sizes of cream:custom, as JSON")
 
     weights = parser.add_argument_group("weights (one is needed)").add_mutually_exclusive_group()
     weights.add_argument(
         "--checkpoint",
         metavar="FILE",
-        type=Path,
+        type=path,
         help=".safetensors, .pth with tensors only, or a folder that transformers saved",
     )
     weights.add_argument(
@@ -118,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     numbers.add_argument(
         "--calibration",
         metavar="DIR",
-        type=Path,
+        type=path,
         help="JPEG, PNG, WebP and BMP images in and below DIR, 16 at least; of more than 512, 512 at even steps. They "
         "calibrate int8, and are what fp16, bf16 and int8 are compared on",
     )
@@ -137,12 +138,22 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     identity = parser.add_argument_group("identity")
-    identity.add_argument("--model", metavar="NAME", help="the task; default: the source's")
+    identity.add_argument("--model", metavar="NAME", type=text, help="the task; default: the source's")
     identity.add_argument(
-        "--variant", metavar="NAME", help="default: the source's, else the encoding's, with -fp16, -bf16 or -int8"
+        "--variant",
+        metavar="NAME",
+        type=text,
+        help="default: the source's, else the encoding's, with -fp16, -bf16 or -int8",
     )
     identity.add_argument("--version", metavar="N", type=_positive, help="default: the next one")
-    identity.add_argument("--labels", metavar="FILE", type=Path, help="one label a line; default: the source's")
+    identity.add_argument("--labels", metavar="FILE", type=path, help="one label a line; default: the source's")
+
+    identity.add_argument(
+        "--task",
+        choices=["single-label", "multi-label", "regression"],
+        help="what the outputs are: logits of classes that exclude each other or do not, or values; default: the "
+        "source's problem_type, else multi-label after a final sigmoid, regression for one output, else single-label",
+    )
 
     output = parser.add_argument_group("output")
     output.add_argument("--report", action="store_true", help="write report.html beside the graph: a page with plots")
@@ -182,6 +193,7 @@ def _request(options: argparse.Namespace) -> "Request":
         variant=options.variant,
         version=options.version,
         labels=options.labels,
+        task=options.task,
         precision=options.precision,
         calibration=options.calibration,
         min_cosine=options.min_cosine,

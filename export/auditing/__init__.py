@@ -10,19 +10,20 @@ from export.auditing.subject import make_subject
 from export.auditing.support import load_support
 
 
-def audit(model: ir.Model, *, tensorrt: str | None = None) -> Audit:
-    """Make all checks of `CHECKS` on a model, which is left as it is.
+def audit(model: ir.Model, *, tensorrt: str | None = None, in_place: bool = False) -> Audit:
+    """Make all checks of `CHECKS` on a model, which is left as it is unless `in_place`.
 
     Args:
         model: as read by `load_model`, or as built.
         tensorrt: `major.minor`; None takes the version of the support table.
+        in_place: write types that can be inferred into the model; of large ones, a copy takes long.
 
     Raises:
         UnreadableModelError: data that the model keeps in another file cannot be read.
         ValueError: the support table does not know that TensorRT.
     """
     support = load_support()
-    subject = make_subject(model, support.check_version(tensorrt or support.tensorrt), support)
+    subject = make_subject(model, support.check_version(tensorrt or support.tensorrt), support, in_place=in_place)
     findings = tuple(
         Finding(check=name, **remark.model_dump()) for name, check in CHECKS.items() for remark in check(subject)
     )

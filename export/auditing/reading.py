@@ -1,11 +1,12 @@
 """From a file to a graph, or one sentence on why not."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 
+from artifact.text import shown
 from export.auditing.errors import UnreadableModelError
 
 
@@ -66,6 +67,12 @@ def _is_made(value: ir.Value) -> bool:
 
 
 def _look_for_data(tensor: ir.ExternalTensor) -> None:
+    location = PurePath(tensor.location)
+    if location.is_absolute() or ".." in location.parts:
+        raise UnreadableModelError(
+            f"{shown(tensor.name)} is kept in {shown(repr(str(location)))}, which leaves the model's directory, and is "
+            "not opened; put the data beside the model"
+        )
     file = Path(tensor.path)
     if not file.is_file():
         raise UnreadableModelError(f"{tensor.name} is kept in {file}, which is not there: put it beside the model")

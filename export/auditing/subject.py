@@ -15,7 +15,7 @@ class Subject:
     """One model under audit.
 
     Attributes:
-        model: with the types and shapes that could be inferred; the caller's own is left as it was.
+        model: with the types and shapes that could be inferred.
         nodes: of the graph, its subgraphs and its functions.
         origins: of every value of theirs.
         tensorrt: the version asked for, `major.minor`.
@@ -42,9 +42,9 @@ class Subject:
         return node.op_identifier() in self.model.functions
 
 
-def make_subject(model: ir.Model, tensorrt: str, support: Support) -> Subject:
-    """Look at a model once, for all checks."""
-    typed = _with_types(model)
+def make_subject(model: ir.Model, tensorrt: str, support: Support, *, in_place: bool = False) -> Subject:
+    """Look at a model once, for all checks; if `in_place`, types that can be inferred are written into the model."""
+    typed = _with_types(model, in_place=in_place)
     origins: dict[ir.Value, Origin] = {}
     trace_origins(typed.graph, Origin.DATA, origins)
     for function in typed.functions.values():
@@ -53,10 +53,10 @@ def make_subject(model: ir.Model, tensorrt: str, support: Support) -> Subject:
     return Subject(typed, nodes, origins, tensorrt, support)
 
 
-def _with_types(model: ir.Model) -> ir.Model:
-    """Return the model if the exporter wrote every type into it, else a copy with ONNX's inferred ones."""
+def _with_types(model: ir.Model, *, in_place: bool) -> ir.Model:
+    """Return the model if the exporter wrote every type into it, else one with ONNX's inferred ones."""
     if all(output.dtype is not None for node in model.graph.all_nodes() for output in node.outputs):
         return model
-    copy = model.clone()
+    copy = model if in_place else model.clone()
     ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(copy)
     return copy

@@ -10,7 +10,7 @@ import torch
 from onnx_ir.passes import common
 from torch import nn
 
-from artifact import Batch, Calibration, Graph, Parity, Preprocess
+from artifact import Batch, Calibration, Graph, Parity, Preprocess, Task
 from export.errors import ExportError
 from export.graph import describe_graph
 from export.parity import Reference, reference_on
@@ -82,6 +82,14 @@ class Lowering:
             facts = facts.model_copy(update={"constant_only_nodes": left})
         _replace(graph, model)
         return facts
+
+    def check_task(self, task: Task) -> None:
+        """Raise ExportError for what cosine and top-1 agreement cannot compare."""
+        if task == "regression":
+            raise ExportError(
+                f"--precision {self.precision} is compared by the cosine and the top-1 agreement of logits, which say "
+                "nothing of a regression's values; use fp32"
+            )
 
     def check(self, graph: Path, reference: Reference, single: Parity, *, takes_pixels: bool) -> Parity:
         """Compare; see `check_precision`. `single` is the parity of the float32 graph."""

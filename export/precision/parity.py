@@ -124,7 +124,7 @@ def _measure(reference: Reference, found: NDArray[Any], single: Parity, limits: 
         max_abs_error=float(errors.max()),
         max_rel_error=float(errors.max()) / largest,
         batch_errors=tuple(float(part.max()) / largest for part in np.split(errors, np.cumsum(sizes)[:-1])),
-        top1_agreement=float((expected.argmax(axis=1) == found.argmax(axis=1)).mean()),
+        top1_agreement=reference.agreement(found),
         tolerance=single.tolerance,
         float32_error=single.max_rel_error,
         cosine=Cosine(mean=float(cosines.mean()), min=float(cosines.min()), limit=limits.cosine),

@@ -35,6 +35,7 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
     rows = [
         ("network", f"{manifest.source.name}, {manifest.architecture}, encoding {manifest.encoding}"),
         ("input", f"{image.dtype} {image.layout} {image.height}×{image.width}, batch {sizes}"),
+        ("task", _task(manifest)),
         ("graph", f"opset {graph.opset}, {graph.nodes} nodes: {_some(ops, _SHOWN_OPS, 'kinds')}"),
         ("left over", f"{graph.constant_only_nodes} constant-only nodes, {graph.table_gathers} gathers from a table"),
     ]
@@ -60,6 +61,12 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
         accuracy = manifest.accuracy
         rows.append(("accuracy", f"{accuracy.top1:.2%} on {accuracy.dataset} ({accuracy.count} images)"))
     return rows
+
+
+def _task(manifest: Manifest) -> str:
+    activation = manifest.output.activation
+    own = "" if activation == "none" else f"; the network ends in a {activation}, and its output is used as it is"
+    return f"{manifest.task}, {manifest.output.classes} outputs{own}"
 
 
 def _some(items: Iterable[str], most: int, what: str) -> str:

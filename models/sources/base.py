@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from artifact import Accuracy, Preprocess
+from artifact import Accuracy, Preprocess, Task
 
 
 class SourceError(Exception):
@@ -58,6 +58,7 @@ class Loaded:
         variant: the variant's name, if the source has one.
         accuracy: what its weights were measured to reach, if they were and nothing was overridden.
         resampled: a sentence for each kind of position table that was brought to another size.
+        task: what the outputs are, if the source declares it.
         not_rehosted: why `network` is the library's own module, one clause; None if it is ours.
     """
 
@@ -74,3 +75,4 @@ class Loaded:
     accuracy: Accuracy | None
     resampled: tuple[str, ...] = ()
     not_rehosted: str | None = None
+    task: Task | None = None

@@ -8,12 +8,14 @@ A checkpoint that is a folder brings its own `config.json`, and its own preparat
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from artifact import Task
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
 from models.sources.drawing import seeded
 from models.sources.families import TRANSFORMERS
@@ -23,6 +25,11 @@ from models.sources.rehosting import HEADS, Found, NotRehosted, check_loading, r
 from models.sources.weights import read_checkpoint
 
 _PARTS_OF_AN_ID = 2
+_TASKS: dict[str, Task] = {
+    "single_label_classification": "single-label",
+    "multi_label_classification": "multi-label",
+    "regression": "regression",
+}
 _PROCESSOR = "preprocessor_config.json"
 
 
@@ -58,14 +65,14 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     )
     rehosted = recognise(found, TRANSFORMERS)
     if isinstance(rehosted, NotRehosted):
-        return _native(found, config, rehosted.reason, weights, overrides)
+        return replace(_native(found, config, rehosted.reason, weights, overrides), task=_task(source, config))
     image_size = getattr(config, "image_size", None)
     if image_size is not None and found.preprocess.size != pair(image_size):
         raise SourceError(
             f"{source}: its image processor yields {found.preprocess.size}, its network takes {pair(image_size)}; "
             f"correct {_PROCESSOR}"
         )
-    return rehost(found, rehosted, weights, overrides)
+    return replace(rehost(found, rehosted, weights, overrides), task=_task(source, config))
 
 
 def _native(found: Found, config: Any, reason: str, weights: Weights, overrides: Overrides) -> Loaded:  # noqa: ANN401
@@ -192,6 +199,14 @@ def _quietly(source: str) -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def _task(source: str, config: Any) -> Task | None:  # noqa: ANN401 -- theirs
+    """Return what the outputs are, if the configuration says so; training writes it there."""
+    declared = getattr(config, "problem_type", None)
+    if declared is not None and declared not in _TASKS:
+        raise SourceError(f"{source}: problem_type is {declared!r}, expected {', '.join(_TASKS)}; correct config.json")
+    return None if declared is None else _TASKS[declared]
 
 
 def _labels(config: Any) -> tuple[str, ...] | None:  # noqa: ANN401 -- theirs

@@ -11,8 +11,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from artifact import Accuracy
+from artifact.text import shown
 from models.encodings import Encoding
 from models.sources.base import SourceError
+from models.sources.headers import check_header
 
 CONFIGURATION = "Check that the configuration has the encoding and sizes of training; --image-size changes them later"
 """What to do about a checkpoint that does not fit a configuration."""
@@ -35,6 +37,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise SourceError(f"no checkpoint at {path}; give --checkpoint an existing .safetensors or .pth file")
     if path.suffix == ".safetensors":
+        check_header(path)
         try:
             with safe_open(path, framework="pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
@@ -115,7 +118,7 @@ def check_fit(
 def first_few(items: list[str]) -> str:
     """Return the first of `items`, and how many more there are, for an error."""
     more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
-    return ", ".join(items[:_NAMED]) + more
+    return ", ".join(map(shown, items[:_NAMED])) + more
 
 
 def read_accuracy(metadata: dict[str, str], origin: Path) -> Accuracy | None:

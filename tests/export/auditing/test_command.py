@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,34 @@ def test_a_tensor_whose_bytes_do_not_fill_its_shape_is_damage(tmp_path: Path) ->
     tensor.CopyFrom(onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4], raw_data=b"\0" * 12))
     (tmp_path / "model.onnx").write_bytes(proto.SerializeToString())
     assert main([str(tmp_path / "model.onnx"), "--quiet"]) == 1
+
+
+@pytest.mark.parametrize("location", ["../weights.data", "/dev/zero", "a/../../weights.data"])
+def test_data_outside_the_models_directory_is_refused_as_such(
+    location: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    path = beside(folder)
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+    assert main([str(path)]) == 1
+    said = capsys.readouterr().err
+    assert "leaves the model's directory" in said
+    assert "which is not there" not in said
+
+
+def test_the_time_of_an_audit_is_proportional_to_the_nodes(tmp_path: Path) -> None:
+    def seconds(nodes: int) -> float:
+        body = "".join(f"v{number + 1} = Relu(v{number}) " for number in range(nodes))
+        path = write(parse(f"{{ {body} }}", "float[N,4] v0", f"float[N,4] v{nodes}"), tmp_path / f"{nodes}.onnx")
+        start = time.process_time()
+        assert main([path, "--quiet"]) == 0
+        return time.process_time() - start
+
+    seconds(10)  # imports
+    assert seconds(8000) < 10 * max(seconds(2000), 0.1)

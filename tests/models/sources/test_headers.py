@@ -1,0 +1,48 @@
+"""A header of safetensors larger than any network's is refused before it is read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from models.sources.base import SourceError
+from models.sources.headers import LARGEST_HEADER, check_header
+from models.sources.weights import first_few
+
+
+def write(path: Path, header: dict[str, object]) -> Path:
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    return path
+
+
+def tensors(count: int) -> dict[str, object]:
+    return {str(number): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    "header", [tensors(300_000), {"k" * 17_000_000: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}]
+)
+def test_a_million_tensors_or_an_endless_key_are_refused(header: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"states a header of .* bytes, at most 16777216") as refusal:
+        check_header(write(tmp_path / "net.safetensors", header))
+    assert len(str(refusal.value)) < 500
+
+
+def test_a_length_beyond_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes((2**60).to_bytes(8, "little"))
+    with pytest.raises(SourceError, match=f"at most {LARGEST_HEADER}"):
+        check_header(path)
+
+
+def test_files_of_networks_pass(tmp_path: Path) -> None:
+    save_file({f"blocks.{number}.weight": torch.zeros(2) for number in range(1000)}, tmp_path / "net.safetensors")
+    check_header(tmp_path / "net.safetensors")
+
+
+def test_long_names_are_cut_in_errors() -> None:
+    assert len(first_few(["k" * 10**6] * 5)) < 700
+    assert first_few(["a\nb"]) == "a\\nb"
