@@ -19,8 +19,8 @@ from tests.service.scripted import HANG, fresh, picture
 PNG = encode(random_pixels())
 B64 = base64.b64encode(PNG).decode()
 
-CLASSIFY = ("model", "top_k", "timeout_ms", "variant", "version")
-COMPARE = ("model", "top_k", "timeout_ms", "variants")
+CLASSIFY = ("model", "top_k", "threshold", "timeout_ms", "variant", "version")
+COMPARE = ("model", "top_k", "threshold", "timeout_ms", "variants")
 
 
 def in_query(client: TestClient, path: str, **parameters: object) -> httpx2.Response:
