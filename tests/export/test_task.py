@@ -195,8 +195,17 @@ def test_an_unknown_problem_type_is_named(tmp_path: Path) -> None:
 def save_vit(folder: Path, problem_type: str | None, outputs: int) -> Path:
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-    sizes = {"image_size": 32, "patch_size": 8, "hidden_size": 24, "num_attention_heads": 3, "intermediate_size": 48}
-    config = ViTConfig(num_hidden_layers=1, num_labels=outputs, problem_type=problem_type, **sizes)
+    given: dict[str, Any] = {
+        "image_size": 32,
+        "patch_size": 8,
+        "hidden_size": 24,
+        "num_attention_heads": 3,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_labels": outputs,
+        "problem_type": problem_type,
+    }
+    config = ViTConfig(**given)
     torch.manual_seed(0)
     ViTForImageClassification(config).save_pretrained(folder)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from service.app import create_app
 from service.comparing import Shown, agreement, run_all
 from service.scheduling.caller import Caller
+from service.schemas import Vote
 from service.settings import Settings
 from service.telemetry.stopwatch import STAGES, Stopwatch
 from tests.service.artifacts import WEIGHTS, add_artifact
@@ -117,7 +118,7 @@ def test_votes_are_the_largest_first_and_ties_in_the_order_of_the_answers(
 ) -> None:
     found = agreement((f"v{number}", label) for number, label in enumerate(labels))
     assert found.share == share
-    assert "".join(vote.label for vote in found.votes) == order
+    assert "".join(vote.label for vote in found.votes if isinstance(vote, Vote)) == order
     assert found.unanimous == (len(order) == 1)
     assert sorted(variant for vote in found.votes for variant in vote.variants) == [f"v{i}" for i in range(len(labels))]
 

@@ -32,7 +32,7 @@ def classify(client: TestClient, query: str = "", status: int = 200) -> dict[str
     return document
 
 
-def shown(answer: dict[str, Any]) -> list[tuple[int, float]]:
+def shown(answer: dict[str, Any]) -> list[tuple[int, Any]]:
     assert all(found["label"] == LABELS[found["index"]] for found in answer["predictions"])
     return [(found["index"], found.get("probability", found.get("value"))) for found in answer["predictions"]]
 
@@ -89,7 +89,7 @@ def test_a_threshold_for_what_has_none_is_refused(tmp_path: Path, task: Task, ro
 def test_variants_of_a_multi_label_model_agree_on_the_set_of_classes_that_apply(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="a", weights=WEIGHTS, task="multi-label")
     add_artifact(tmp_path, variant="b", weights=WEIGHTS[:, [1, 0, 2, 3]].copy(), task="multi-label")  # another order
-    add_artifact(tmp_path, variant="c", weights=WEIGHTS * np.float32([1, 1, -1, 1]), task="multi-label")
+    add_artifact(tmp_path, variant="c", weights=WEIGHTS * np.array([1, 1, -1, 1], np.float32), task="multi-label")
     with client_of(tmp_path) as client:
         answer = client.post("/v1/compare?top_k=1", content=encode(PIXELS)).json()
         assert answer["task"] == "multi-label"
