@@ -1,7 +1,8 @@
-"""Opening files that others wrote: regular ones only, so that no read waits for a writer or goes on without end."""
+"""Files that others wrote: regular ones are opened, so that no read waits or goes on without end; all are listed."""
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,6 +57,25 @@ def read_regular(path: Path, limit: int) -> bytes:
     if max(size, len(content)) > limit:
         raise UnreadableFileError(f"has {max(size, len(content))} bytes, at most {limit} are allowed")
     return content
+
+
+def entries_below(directory: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the path of everything below a directory, and whether it is a directory itself.
+
+    No link is followed. What cannot be listed has nothing below it. Neither depth nor number is bounded by the
+    interpreter: a caller stops when it has seen enough.
+    """
+    waiting = [str(directory)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    is_directory = entry.is_dir(follow_symlinks=False)
+                    if is_directory:
+                        waiting.append(entry.path)
+                    yield entry.path, is_directory
+        except OSError:
+            continue
 
 
 def _check_kind(found: os.stat_result) -> None:

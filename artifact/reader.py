@@ -19,7 +19,7 @@ from artifact.errors import (
 )
 from artifact.hashing import describe
 from artifact.manifest import FORMAT, GRAPH_NAME, MANIFEST_NAME, FileEntry, Manifest
-from artifact.opening import UnreadableFileError, open_regular, read_regular
+from artifact.opening import UnreadableFileError, entries_below, open_regular, read_regular
 from artifact.text import LABEL_LIMIT, escaped, shown
 
 MANIFEST_LIMIT = 2**20
@@ -139,10 +139,9 @@ def _inside(path: Path, name: str) -> Path:
 
 
 def _refuse_unlisted(path: Path, manifest: Manifest, until: float) -> None:
-    for file in path.rglob("*"):
+    for entry, is_directory in entries_below(path):
         _check_time(path, until)
-        name = file.relative_to(path).as_posix()
-        is_directory = file.is_dir() and not file.is_symlink()
+        name = Path(entry).relative_to(path).as_posix()
         if not is_directory and name not in manifest.files and name != MANIFEST_NAME:
             raise FileMismatchError(
                 f"{path}: {shown(name)} is not listed in {MANIFEST_NAME}, so its content is not verified; remove it, "

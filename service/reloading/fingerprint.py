@@ -5,25 +5,29 @@ that was overwritten by one of the same size, with the same modification time, i
 """
 
 import os
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+
+from artifact.opening import entries_below
 
 Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 """Path, inode, size in bytes, mtime and ctime in ns, of every file, sorted."""
 
 
-_MOST_FILES = 10_000
-"""What has more files is no artifact: its manifest would be too large. It must not take long every few seconds."""
+_MOST_ENTRIES = 10_000
+"""What has more files and directories is no artifact: its manifest would be too large."""
 
 
 def fingerprint(directory: Path) -> Fingerprint:
     """Return that of the files below a directory; of one that is missing, or cannot be listed, the empty one.
 
-    No file is opened, no link followed, nothing waited for. Of more than 10,000 files only as many are looked at.
+    No file is opened, no link followed, nothing waited for. Of more than 10,000 files and directories only as many are
+    looked at.
     """
     files = []
-    for path in islice(_files(directory), _MOST_FILES):
+    for path, is_directory in islice(entries_below(directory), _MOST_ENTRIES):
+        if is_directory:
+            continue
         try:
             found = os.lstat(path)
         except FileNotFoundError:  # removed since it was listed, so the next one differs from this in any case
@@ -33,7 +37,3 @@ def fingerprint(directory: Path) -> Fingerprint:
             continue
         files.append((path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
     return tuple(sorted(files))
-
-
-def _files(directory: Path) -> Iterator[str]:
-    return (f"{folder}/{name}" for folder, _, names in os.walk(directory) for name in names)

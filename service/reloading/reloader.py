@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from service.reloading.changes import Changes
 from service.reloading.errors import LoadRefusedError, RepositoryUnreadableError
 from service.reloading.fingerprint import Fingerprint, fingerprint
 from service.reloading.generations import Generations
+from service.reloading.loads import Loads
 from service.reloading.retiring import Retiring
 from service.resolving import aside
 from service.serving import Serving
@@ -34,9 +35,6 @@ logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0
 """Seconds that what is being opened may still take when the server stops: a backend may hang, a file system too."""
-
-OTHERS_WAIT = 10.0
-"""Seconds that other changes wait for an artifact to be loaded; if it takes longer it is loaded beside them."""
 
 _REASONS = 20
 """Refusals that one answer names."""
@@ -48,12 +46,6 @@ UNLOADED = "it was unloaded on request; load it to have it served again"
 class _Sighting:
     location: Location
     seen: Fingerprint
-
-
-@dataclass(frozen=True)
-class _Loading:
-    since: datetime
-    task: asyncio.Task[None]
 
 
 class Reloader:
@@ -77,9 +69,9 @@ class Reloader:
         self._retiring = Retiring(state, generations)
         self._changes = Changes(self._catalogue.seen)
         self._unloaded: set[str] = set()  # <model>@<variant>
-        self._loading: dict[str, _Loading] = {}
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loads = Loads(self._tasks)
         self._poll: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -96,7 +88,7 @@ class Reloader:
             NotReadyError: the server stops.
         """
         await self._alone(partial(self._update, patient=False))
-        await self._loaded(lambda _name: True)
+        await self._loads.finished(lambda _name: True)
 
     async def load(self, name: str) -> None:
         """Serve what the repository has of a model or variant, also if it was unloaded, refused, or is failing.
@@ -110,7 +102,7 @@ class Reloader:
             RepositoryUnreadableError, NotReadyError: as `reload`.
         """
         await self._alone(partial(self._load, name))
-        await self._loaded(lambda key: _is_of(key, name))
+        await self._loads.finished(lambda key: _is_of(key, name))
         reasons = [f"{found.name}: {found.reason}" for found in self._catalogue.refused if _is_of(found.name, name)]
         if reasons:
             raise LoadRefusedError(f"refused {'; '.join(reasons[:_REASONS])}")
@@ -143,7 +135,7 @@ class Reloader:
 
     def loading(self) -> dict[str, datetime]:
         """Return since when each artifact is being loaded, by `<model>/<variant>/<version>`."""
-        return {name: loading.since for name, loading in self._loading.items()}
+        return self._loads.since()
 
     def close(self) -> None:
         """Close what was replaced and was still in use when all stopped."""
@@ -189,13 +181,13 @@ class Reloader:
         for name in self._changes.due(found, patient):
             if self._stopping:
                 return
-            if name in self._loading:
+            if name in self._loads.since():
                 continue
             sighting = sightings[name]
             if _variant(name) in self._unloaded:
                 self._refuse(name, sighting.seen, UNLOADED)
             elif chosen(name):
-                await self._bring_up(sighting, patient)
+                await self._loads.begin(name, self._load_one(sighting, patient))
         for name in filter(chosen, self._changes.gone(found, patient)):
             self._changes.forget(name)
             self._take_down(name, "it is not in the repository any more")
@@ -209,27 +201,6 @@ class Reloader:
         if not locations:  # of a volume that is not mounted, a directory is often left
             raise RepositoryUnreadableError("the repository is empty; put artifacts into it, or unload by name")
         return {str(location): _Sighting(location, fingerprint(location.path)) for location in locations}
-
-    async def _bring_up(self, sighting: _Sighting, patient: bool) -> None:
-        """Load an artifact, and return when that is done or takes long: then it goes on beside other changes."""
-        name = str(sighting.location)
-        task = asyncio.create_task(self._try(sighting, patient))
-        self._loading[name] = _Loading(datetime.now(UTC), task)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        await asyncio.wait({task}, timeout=OTHERS_WAIT)
-
-    async def _loaded(self, chosen: Callable[[str], bool]) -> None:
-        """Wait until nothing of what is chosen is being loaded."""
-        tasks = [loading.task for name, loading in self._loading.items() if chosen(name)]
-        if tasks:
-            await asyncio.wait(tasks)
-
-    async def _try(self, sighting: _Sighting, patient: bool) -> None:
-        try:
-            await self._load_one(sighting, patient)
-        finally:
-            del self._loading[str(sighting.location)]
 
     async def _load_one(self, sighting: _Sighting, patient: bool) -> None:
         name = str(sighting.location)
@@ -295,7 +266,7 @@ class Reloader:
         await self._update(False, lambda key: _is_of(key, name))
 
     async def _unload(self, name: str) -> None:
-        keys = {*(str(servable.key) for servable in self._catalogue.servables()), *self._loading}
+        keys = {*(str(servable.key) for servable in self._catalogue.servables()), *self._loads.since()}
         chosen = sorted(key for key in keys if _is_of(key, name))
         if not chosen:
             raise UnknownNameError(f"nothing is served of {name!r}", sorted({_variant(key) for key in keys}))

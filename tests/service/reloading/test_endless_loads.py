@@ -10,7 +10,7 @@ from starlette.datastructures import State
 from artifact import Artifact
 from service import backends, time_limit
 from service.abandoned import ABANDONED
-from service.reloading import reloader
+from service.reloading import loads
 from service.reloading.errors import LoadRefusedError
 from tests.service.artifacts import add_artifact
 from tests.service.hostile_graphs import add_hostile
@@ -54,7 +54,7 @@ def test_all_that_are_hostile_are_refused_and_what_is_added_after_them_is_served
 def test_others_are_loaded_and_unloaded_while_one_does_not_end_and_the_list_names_it(
     tmp_path: Path, play: Play, monkeypatch: pytest.MonkeyPatch, stuck: type[ScriptedBackend]
 ) -> None:
-    monkeypatch.setattr(reloader, "OTHERS_WAIT", 0.05)
+    monkeypatch.setattr(loads, "OTHERS_WAIT", 0.05)
     add_artifact(tmp_path, variant="a")
     begun = datetime.now(UTC)
 

@@ -2,12 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from service.loading import load_catalogue
 from service.reloading.fingerprint import fingerprint
+from service.settings import Settings
+from tests.service.artifacts import add_artifact
 
 
 @pytest.fixture
@@ -76,3 +80,43 @@ def test_what_is_not_there_has_the_empty_one(tmp_path: Path) -> None:
 def test_a_link_to_nothing_does_not_stop_it(directory: Path) -> None:
     (directory / "broken").symlink_to("nowhere")
     assert len(fingerprint(directory)) == 3
+
+
+@contextmanager
+def nested(directory: Path, depth: int) -> Iterator[None]:
+    """Directories deeper than Python recurses, which is also how deep pytest can remove them."""
+    before = Path.cwd()
+    os.chdir(directory)
+    try:
+        for _ in range(depth):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("unlisted").touch()
+        os.chdir(before)
+        yield
+        os.chdir(f"{directory}/{'d/' * depth}")
+        Path("unlisted").unlink()
+        for _ in range(depth):
+            os.chdir("..")
+            Path("d").rmdir()
+    finally:
+        os.chdir(before)
+
+
+def test_an_artifact_of_directories_deeper_than_python_recurses_is_seen_and_refused(tmp_path: Path) -> None:
+    add_artifact(tmp_path, variant="a")
+    add_artifact(tmp_path, variant="b")
+    with nested(tmp_path / "colours/a/1", 1500):
+        assert sum(path.endswith("/unlisted") for path, *_ in fingerprint(tmp_path / "colours/a/1")) == 1
+        catalogue = load_catalogue(Settings(repository=tmp_path, threads=1))
+        try:
+            assert [str(servable.key) for servable in catalogue.servables()] == ["colours/b/1"]
+            assert "is not listed in manifest.json" in catalogue.refused[0].reason
+        finally:
+            catalogue.close()
+
+
+def test_a_directory_with_too_many_files_is_looked_at_in_part(tmp_path: Path) -> None:
+    for number in range(10_050):
+        (tmp_path / str(number)).touch()
+    assert len(fingerprint(tmp_path)) == 10_000

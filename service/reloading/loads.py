@@ -1,0 +1,59 @@
+"""What is being loaded: each artifact in a task of its own, for which others wait only so long."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+OTHERS_WAIT = 10.0
+"""Seconds that other changes wait for an artifact to be loaded; if it takes longer it is loaded beside them."""
+
+
+@dataclass(frozen=True)
+class _Load:
+    since: datetime
+    task: asyncio.Task[None]
+
+
+class Loads:
+    """Artifacts by name, `<model>/<variant>/<version>`; on the event loop only.
+
+    Args:
+        tasks: those that are waited for when the server stops; each load is one while it lasts.
+    """
+
+    def __init__(self, tasks: set[asyncio.Task[None]]) -> None:
+        self._tasks = tasks
+        self._loads: dict[str, _Load] = {}
+
+    def since(self) -> dict[str, datetime]:
+        """Return since when each is being loaded."""
+        return {name: load.since for name, load in self._loads.items()}
+
+    async def begin(self, name: str, load: Coroutine[Any, Any, None]) -> None:
+        """Load an artifact that is not being loaded, and return when that is done or takes long.
+
+        Raises:
+            Exception: what `load` raises before it takes long.
+        """
+
+        async def until_done() -> None:
+            try:
+                await load
+            finally:
+                del self._loads[name]
+
+        task = asyncio.create_task(until_done())
+        self._loads[name] = _Load(datetime.now(UTC), task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        done, _ = await asyncio.wait({task}, timeout=OTHERS_WAIT)
+        for ended in done:
+            ended.result()
+
+    async def finished(self, chosen: Callable[[str], bool]) -> None:
+        """Wait until none of what is chosen is being loaded."""
+        tasks = [load.task for name, load in self._loads.items() if chosen(name)]
+        if tasks:
+            await asyncio.wait(tasks)
