@@ -80,12 +80,7 @@ def read_rgb(file: Path) -> Image.Image:
 
 def prepare(image: Image.Image, steps: Preprocess) -> NDArray[np.uint8]:
     """Return the uint8 pixels [H, W, 3] of an RGB image, resized and cropped."""
-    if isinstance(steps.resize, int):
-        short, long = sorted(image.size)
-        scaled = int(steps.resize * long / short)
-        size = (steps.resize, scaled) if image.width <= image.height else (scaled, steps.resize)
-    else:
-        size = (steps.resize[1], steps.resize[0])
+    size = steps.resized(*image.size)
     if image.size != size:
         image = image.resize(size, _RESAMPLING[steps.interpolation])
     if steps.crop is not None:
