@@ -1,7 +1,7 @@
 """A library's own module as it is: what it returns is looked at, then handed on under the names of this project."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from artifact import Preprocess
 from models.sources.base import Loaded, SourceError
+from models.sources.checkpoints import Contents
+from models.sources.checkpoints.fit import Advise, check_fit, first_few
+from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import draw, rehearsal_images, settling, with_statistics
 from models.sources.preprocessing import at_size
-from models.sources.weights import check_fit, first_few
 
 ENCODING = "native"
 """What `Loaded.encoding` says of a module whose position encoding is its own."""
@@ -32,6 +34,7 @@ class Native:
         labels: of its classes, if they are known; dropped where there are as many classes as of another task.
         reason: why it is not re-hosted, one clause.
         resampled: see `Loaded`.
+        notes: see `Loaded`.
     """
 
     source: str
@@ -42,6 +45,7 @@ class Native:
     labels: tuple[str, ...] | None
     reason: str
     resampled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class LogitsOf(nn.Module):
@@ -87,6 +91,7 @@ def finish(native: Native) -> Loaded:
         variant=None,
         accuracy=None,
         resampled=native.resampled,
+        notes=native.notes,
         not_rehosted=native.reason,
     )
 
@@ -96,17 +101,32 @@ def resized(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
     return preprocess if preprocess.size == size else at_size(preprocess, size)
 
 
-def load_native(network: nn.Module, state: Mapping[str, Tensor], origin: object, advice: str) -> None:
-    """Put every tensor of `state` into a library's module, whose counters of training steps may be absent.
+def load_native(
+    network: nn.Module, contents: Contents, advise: Advise, adopt: Callable[[State], State] = dict
+) -> tuple[str, ...]:
+    """Put a checkpoint's weights into a library's module, whose counters of training steps may be absent.
+
+    Args:
+        network: the module, on the CPU.
+        contents: the checkpoint.
+        advise: what to do where it does not fit.
+        adopt: see `models.sources.checkpoints.keys.fit_keys`.
+
+    Returns:
+        Notes on what was taken of the checkpoint.
 
     Raises:
-        SourceError: see `models.sources.weights.check_fit`.
+        SourceError: see `fit_keys` and `check_fit` of `models.sources.checkpoints`.
     """
     expected = network.state_dict()
     counters = {key: tensor for key, tensor in expected.items() if key.endswith("num_batches_tracked")}
-    complete = counters | dict(state)
-    check_fit(complete, expected, str(origin), advice)
+    fitted = fit_keys(
+        contents, expected, advise, adopt=adopt, buffers=lambda: dict(network.named_buffers()), optional=counters
+    )
+    complete = counters | fitted.state
+    check_fit(complete, expected, contents.origin, advise)
     network.load_state_dict(complete)
+    return fitted.notes
 
 
 def other_classes(state: Mapping[str, Tensor], heads: Mapping[str, Tensor], usual: int) -> int | None:

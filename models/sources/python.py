@@ -16,10 +16,11 @@ from torch import nn
 
 from artifact import Preprocess
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.checkpoints import read_checkpoint
+from models.sources.checkpoints.advice import Advice
 from models.sources.drawing import seeded
 from models.sources.native import Native, finish, load_native, one_line, randomise_native
 from models.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from models.sources.weights import read_checkpoint
 
 REASON = "it is your own"
 EXAMPLE = {
@@ -50,15 +51,15 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
             returned = _call(source, function)
     network, preprocess = _network_and_preprocess(source, returned)
     size = overrides.image_size or preprocess.size
+    notes: tuple[str, ...] = ()
     match weights:
         case RandomWeights(seed):
             randomise_native(source, network, seed, size)
-        case Checkpoint(path):
-            advice = "Check that the function builds the network that was trained"
-            load_native(network, read_checkpoint(path)[0], path, advice)
+        case Checkpoint():
+            notes = load_native(network, read_checkpoint(weights), Advice(source))
         case Pretrained():
             pass  # the function has loaded them
-    return finish(Native(source, source, network, preprocess, size, None, REASON))
+    return finish(Native(source, source, network, preprocess, size, None, REASON, notes=notes))
 
 
 @contextmanager
