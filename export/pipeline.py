@@ -30,6 +30,7 @@ from export.reporting.pictures import Gallery, draw_constants
 from export.saving import check_graph, save_graph
 from export.tracing import count_operators, trace
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, Weights, load_source
+from models.sources.checkpoints import files_of
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 LIBRARIES = {"timm", "torchvision", "transformers"}
@@ -154,6 +155,7 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
                 encoding=loaded.encoding,
                 not_rehosted=loaded.not_rehosted,
                 resampled=loaded.resampled,
+                notes=loaded.notes,
                 precision=request.precision,
                 target="portable",
                 input=ImageInput(
@@ -242,10 +244,13 @@ def _example(size: tuple[int, int], batch: Batch, *, takes_pixels: bool) -> torc
 
 
 def _digest(checkpoint: Path) -> str:
-    """Return the SHA-256 of a file; of a folder, that of its files' names and SHA-256s, a line each."""
-    if checkpoint.is_file():
+    """Return the SHA-256 of a file; of a folder or of shards, that of their files' names and SHA-256s, a line each."""
+    if checkpoint.is_dir():
+        files = sorted(file for file in checkpoint.iterdir() if file.is_file())
+    else:
+        files = files_of(checkpoint)
+    if files == [checkpoint]:
         return describe_file(checkpoint).sha256
-    files = sorted(file for file in checkpoint.iterdir() if file.is_file())
     lines = "".join(f"{describe_file(file).sha256}  {file.name}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 
