@@ -225,6 +225,10 @@ class Manifest(_Part):
     resampled: tuple[str, ...] = Field(
         default=(), description="what was brought to another resolution than that of training, and how"
     )
+    notes: tuple[str, ...] = Field(
+        default=(),
+        description="what was settled on loading without being asked for, such as eval mode; a sentence each",
+    )
     precision: Literal["fp32", "fp16", "bf16", "int8"] = Field(
         description="int8: of the products with weights; everything else is float32 then"
     )

@@ -58,6 +58,7 @@ class Loaded:
         variant: the variant's name, if the source has one.
         accuracy: what its weights were measured to reach, if they were and nothing was overridden.
         resampled: a sentence for each kind of position table that was brought to another size.
+        notes: a sentence for each thing that was settled on loading and that the user may want to know.
         not_rehosted: why `network` is the library's own module, one clause; None if it is ours.
     """
 
@@ -73,4 +74,5 @@ class Loaded:
     variant: str | None
     accuracy: Accuracy | None
     resampled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     not_rehosted: str | None = None

@@ -12,7 +12,8 @@ from torch import nn
 from artifact import Preprocess
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
 from models.sources.families import TIMM
-from models.sources.rehosting import Found, NotRehosted, recognise, rehost
+from models.sources.preprocessing import at_size
+from models.sources.rehosting import Found, NotRehosted, of_the_library, recognise, rehost
 from models.sources.timm_native import classes_in, load_timm
 from models.sources.weights import read_checkpoint
 
@@ -31,14 +32,15 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         model = build(name, pretrained=False, **head)
     labels = None if head else _labels(model)  # a head of the user's has the user's classes
     found = Found(source, f"timm:{name.rpartition('/')[2]}", model, _preprocess(source, model), labels)
-    rehosted = recognise(found, TIMM)
+    rehosted = recognise(found, TIMM, overrides)
     if not isinstance(rehosted, NotRehosted):
         return rehost(found, rehosted, weights, overrides)
 
     def on_cpu(**options: Any) -> nn.Module:  # noqa: ANN401 -- timm's
         return build(name, pretrained=False, device="cpu", **head | options)
 
-    return load_timm(found, on_cpu, rehosted.reason, weights, overrides)
+    with of_the_library(found, rehosted):
+        return load_timm(found, on_cpu, rehosted.reason, weights, overrides)
 
 
 def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401
@@ -88,7 +90,9 @@ def _preprocess(source: str, model: nn.Module) -> Preprocess:
         by_mode["center"] = scaled[0]
     if config["crop_mode"] not in by_mode:
         raise SourceError(
-            f"{source}: its crop mode {config['crop_mode']} of {height}×{width} is none of this project's"
+            f"{source}: its crop mode {config['crop_mode']} of {height}×{width}, which are not alike, is none of this "
+            'project\'s; write "crop_mode": "squash" in the folder\'s config.json if images may be resized to '
+            f"{scaled[0]}×{scaled[1]} whatever their shape, or give python:PATH/FILE.py:FUNCTION with a preprocessing"
         )
     return Preprocess(
         resize=by_mode[config["crop_mode"]],
@@ -97,6 +101,15 @@ def _preprocess(source: str, model: nn.Module) -> Preprocess:
         mean=config["mean"],
         std=config["std"],
     )
+
+
+def own_preprocess(source: str, module: nn.Module) -> Preprocess | None:
+    """Return how images are prepared for a module of timm that someone else built; None for any other module."""
+    if not isinstance(getattr(module, "pretrained_cfg", None), dict) or not type(module).__module__.startswith("timm."):
+        return None
+    preprocess = _preprocess(source, module)
+    built_for = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    return preprocess if built_for in (None, preprocess.size) else at_size(preprocess, tuple(built_for))
 
 
 def _data() -> Any:  # noqa: ANN401 -- it has no types

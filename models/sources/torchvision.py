@@ -11,7 +11,7 @@ from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, Rando
 from models.sources.drawing import seeded
 from models.sources.families import TORCHVISION
 from models.sources.native import Native, finish, load_native, one_line, other_classes, randomise_native
-from models.sources.rehosting import HEADS, Found, NotRehosted, recognise, rehost
+from models.sources.rehosting import HEADS, Found, NotRehosted, of_the_library, recognise, rehost
 from models.sources.weights import read_checkpoint
 
 CLASSES = 1000  # of every network of torchvision that classifies single images
@@ -40,9 +40,10 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         std=tuple(preset.std),
     )
     found = Found(source, source, model, preprocess, tuple(default.meta["categories"]))
-    rehosted = recognise(found, TORCHVISION)
+    rehosted = recognise(found, TORCHVISION, overrides)
     if isinstance(rehosted, NotRehosted):
-        return _native(found, name, rehosted.reason, weights, overrides)
+        with of_the_library(found, rehosted):
+            return _native(found, name, rehosted.reason, weights, overrides)
     return rehost(found, rehosted, weights, overrides)
 
 

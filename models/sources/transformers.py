@@ -19,7 +19,7 @@ from models.sources.drawing import seeded
 from models.sources.families import TRANSFORMERS
 from models.sources.native import Native, finish, one_line, other_classes, randomise_native
 from models.sources.processors import pair, preprocess_of
-from models.sources.rehosting import HEADS, Found, NotRehosted, check_loading, recognise, rehost
+from models.sources.rehosting import HEADS, Found, NotRehosted, check_loading, of_the_library, recognise, rehost
 from models.sources.weights import read_checkpoint
 
 _PARTS_OF_AN_ID = 2
@@ -46,6 +46,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         if isinstance(weights, Checkpoint) and weights.path.is_dir():
             config = _config_of(source, config, weights.path)
             prepared = str(weights.path) if (weights.path / _PROCESSOR).is_file() else path
+        _check_is_prepared(source, Path(prepared))
         processor = _library().AutoImageProcessor.from_pretrained(prepared, trust_remote_code=False)
         model, info = _build(path, config, weights)
     found = Found(
@@ -56,9 +57,10 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         _labels(config),
         loading=info,
     )
-    rehosted = recognise(found, TRANSFORMERS)
+    rehosted = recognise(found, TRANSFORMERS, overrides)
     if isinstance(rehosted, NotRehosted):
-        return _native(found, config, rehosted.reason, weights, overrides)
+        with of_the_library(found, rehosted):
+            return _native(found, config, rehosted.reason, weights, overrides)
     image_size = getattr(config, "image_size", None)
     if image_size is not None and found.preprocess.size != pair(image_size):
         raise SourceError(
@@ -159,6 +161,22 @@ def _check_classifies(source: str, config: Any) -> None:  # noqa: ANN401 -- thei
     if isinstance(classes, tuple) and not config.architectures:
         known = ", ".join(kind.__name__ for kind in classes if kind is not None)
         raise SourceError(f'{source}: config.json does not say which of {known} it is; add "architectures": [name]')
+
+
+def _check_is_prepared(source: str, folder: Path) -> None:
+    """Check that a folder says how its images are prepared; on the Hub, transformers looks.
+
+    Raises:
+        SourceError: it does not; the message shows what to write.
+    """
+    if folder.is_dir() and not any((folder / name).is_file() for name in (_PROCESSOR, "processor_config.json")):
+        raise SourceError(
+            f"{source}: {folder} has no {_PROCESSOR}, which says how images are prepared; save the processor of "
+            "training there (processor.save_pretrained), or write one, such as "
+            '{"image_processor_type": "ViTImageProcessor", "size": {"height": 224, "width": 224}, "resample": 3, '
+            '"do_resize": true, "do_rescale": true, "do_normalize": true, "image_mean": [0.5, 0.5, 0.5], '
+            '"image_std": [0.5, 0.5, 0.5]}'
+        )
 
 
 def _auto() -> Any:  # noqa: ANN401 -- theirs
