@@ -206,9 +206,9 @@ def _network_and_preprocess(source: str, returned: object) -> tuple[nn.Module, P
                 f"prepared is unknown; return (network, preprocessing), the latter such as {EXAMPLE}"
             )
         notes.append("the images are prepared as the module's pretrained_cfg of timm says")
-    if _is_of_one_channel(preparation):
-        network = GreyInput(network).eval()
-        preparation = preparation | {key: tuple(preparation[key]) * 3 for key in ("mean", "std")}
+    grey = _of_one_channel(preparation)
+    if grey is not None:
+        network, preparation = GreyInput(network).eval(), grey
         notes.append("mean and std are of one channel: RGB is converted to grey in the graph (ITU-R 601 luma)")
     return network, _preprocess(source, preparation), tuple(notes)
 
@@ -237,10 +237,16 @@ def _check_kind(source: str, network: nn.Module) -> None:
         )
 
 
-def _is_of_one_channel(preparation: object) -> bool:
+def _of_one_channel(preparation: object) -> dict[str, object] | None:
+    """Return a preparation with one mean and one std with three of each, all alike; None if it is no such one."""
     if not isinstance(preparation, dict):
-        return False
-    return all(isinstance(part := preparation.get(key), tuple | list) and len(part) == 1 for key in ("mean", "std"))
+        return None
+    alike = {
+        key: tuple(part) * 3
+        for key in ("mean", "std")
+        if isinstance(part := preparation.get(key), tuple | list) and len(part) == 1
+    }
+    return {**preparation, **alike} if len(alike) == 2 else None
 
 
 def _preprocess(source: str, preparation: Any) -> Preprocess:  # noqa: ANN401 -- whatever the user returned

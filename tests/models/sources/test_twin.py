@@ -4,6 +4,7 @@ import copy
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -39,11 +40,13 @@ class Slotted:
 
 def weight_norm() -> nn.Module:
     with warnings.catch_warnings(action="ignore"):  # deprecated, and still in published code
-        return nn.utils.weight_norm(nn.Linear(4, 5))
+        network: nn.Module = nn.utils.weight_norm(nn.Linear(4, 5))
+    return network
 
 
 def weight_norm_of_today() -> nn.Module:
-    return nn.utils.parametrizations.weight_norm(nn.Linear(4, 5))
+    network: nn.Module = nn.utils.parametrizations.weight_norm(nn.Linear(4, 5))
+    return network
 
 
 def cached() -> nn.Module:
@@ -58,7 +61,7 @@ def cached_in_a_list() -> nn.Module:
     return network
 
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "an old weight_norm": weight_norm,
     "a parametrization": weight_norm_of_today,
     "a tensor computed at construction": cached,
@@ -133,7 +136,7 @@ def test_an_object_that_is_never_the_same_ends_in_an_error() -> None:
 
 def test_torchscript_is_found_whole_and_in_parts() -> None:
     with warnings.catch_warnings(action="ignore"):  # deprecated
-        script = torch.jit.trace(nn.Linear(4, 5), IMAGE)
+        script = torch.jit.trace(nn.Linear(4, 5), IMAGE)  # type: ignore[no-untyped-call]
     assert script_modules(script)[0] == ""
     assert script_modules(nn.Sequential(nn.Linear(4, 4), script))[0] == "1"
     assert script_modules(nn.Linear(4, 4)) == []
