@@ -199,8 +199,8 @@ def _tools(source: str) -> dict[str, str]:
 
 
 def _read_labels(file: Path | None) -> list[str] | None:
-    try:
-        return None if file is None else file.read_text(encoding="utf-8").splitlines()
+    try:  # utf-8-sig: editors put a byte order mark in front
+        return None if file is None else file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"cannot read --labels {file}: {error}") from error
 
@@ -210,9 +210,20 @@ def _labels(file: Path | None, labels: list[str] | None, loaded: Loaded) -> Sequ
         return loaded.labels or [str(index) for index in range(loaded.num_classes)]
     if len(labels) != loaded.num_classes or not all(label.strip() for label in labels):
         raise ExportError(
-            f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label a line and none empty"
+            f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label a line and none "
+            "empty, without a heading or anything else"
+        )
+    if len(labels) > 1 and (_are_numbered(labels, 0) or _are_numbered(labels, 1)):
+        raise ExportError(
+            f"--labels {file} numbers its labels, as in {labels[0]!r}; expected the label alone on each line, in the "
+            "order of the classes"
         )
     return labels
+
+
+def _are_numbered(labels: Sequence[str], first: int) -> bool:
+    """Whether each label is a row of a table that has the class's number in front, as CSV files have."""
+    return all(re.match(rf"\s*\"?{first + index}\"?\s*[,;:\t]", label) for index, label in enumerate(labels))
 
 
 def _own_name(loaded: Loaded, precision: str) -> str:

@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         "source",
         metavar="SOURCE",
         help="posbake:<name or config file>, timm:<name>, torchvision:<name>, transformers:<id or local folder>, "
-        "cream:<published name>, cream:custom, or python:<package.module>:<function> for a network of your own",
+        "cream:<published name>, cream:custom; for a network of your own python:<path/file.py>:<function> or "
+        "python:<package.module>:<function>",
     )
     parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="repository to write to")
 

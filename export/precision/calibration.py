@@ -5,7 +5,9 @@ Shapes: n images, H and W of the network's input.
 """
 
 import io
+import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def load_calibration(directory: Path, steps: Preprocess) -> CalibrationImages:
     """
     if not directory.is_dir():
         raise ExportError(f"--calibration {directory} is not a directory; name one with at least {SMALLEST} images")
-    files = sorted(file for file in directory.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    files = sorted(file for file in _below(directory) if file.suffix.lower() in _SUFFIXES and file.is_file())
     if len(files) < SMALLEST:
         raise ExportError(
             f"--calibration {directory} holds {len(files)} images (JPEG, PNG, WebP or BMP), at least {SMALLEST} are "
@@ -56,6 +58,18 @@ def load_calibration(directory: Path, steps: Preprocess) -> CalibrationImages:
     if len(files) > LARGEST:
         files = [files[index * len(files) // LARGEST] for index in range(LARGEST)]
     return CalibrationImages(directory.resolve().name, np.stack([prepare(read_rgb(file), steps) for file in files]))
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    """Yield the files in a directory and below it; links to folders are followed, each folder once."""
+    seen: set[Path] = set()
+    for folder, folders, files in os.walk(directory, followlinks=True):
+        place = Path(folder)
+        if place.resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(place.resolve())
+        yield from (place / name for name in files)
 
 
 def read_rgb(file: Path) -> Image.Image:

@@ -66,8 +66,8 @@ class Loaded:
         variant: the variant's name, if the source has one.
         accuracy: what its weights were measured to reach, if they were and nothing was overridden.
         resampled: a sentence for each kind of position table that was brought to another size.
+        notes: a sentence for each thing that was settled on loading and that the user may want to know.
         not_rehosted: why `network` is the library's own module, one clause; None if it is ours.
-        notes: a sentence for each choice that was made in taking the weights from a checkpoint.
     """
 
     network: nn.Module
@@ -82,5 +82,5 @@ class Loaded:
     variant: str | None
     accuracy: Accuracy | None
     resampled: tuple[str, ...] = ()
-    not_rehosted: str | None = None
     notes: tuple[str, ...] = ()
+    not_rehosted: str | None = None

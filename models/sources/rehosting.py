@@ -1,6 +1,7 @@
 """From a network that another library built to the same network in ours: which it is, its weights, its size."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,21 +68,53 @@ class Found:
 
 @dataclass(frozen=True)
 class NotRehosted:
-    """No family takes a network: `reason` says why, one clause."""
+    """No family takes a network.
+
+    Attributes:
+        reason: why, one clause.
+        of_sizes: whether it is for the sizes alone: ours has none that the patches, the windows or the merging do not
+            divide; the library may pad.
+    """
 
     reason: str
+    of_sizes: bool = False
 
 
-def recognise(found: Found, families: Iterable[Family]) -> Rehosted | NotRehosted:
-    """Return what the library's network is in ours, or why it is nothing there."""
+def recognise(found: Found, families: Iterable[Family], overrides: Overrides) -> Rehosted | NotRehosted:
+    """Return what the library's network is in ours, or why it is nothing there, at the sizes asked for."""
     for family in families:
         try:
             rehosted = family(found.model, found.preprocess.size)
         except SourceError as error:
             return NotRehosted(str(error))
         if rehosted is not None:
-            return rehosted
+            return _if_it_has_the_sizes(rehosted, overrides)
     return NotRehosted(f"no family here knows {type(found.model).__name__}")
+
+
+def _if_it_has_the_sizes(rehosted: Rehosted, overrides: Overrides) -> Rehosted | NotRehosted:
+    try:
+        wanted = _at_sizes(rehosted.config, overrides)
+        with torch.device("meta"):
+            build_network(wanted)
+    except (ValueError, SourceError) as error:
+        return NotRehosted(str(error), of_sizes=True)
+    return rehosted
+
+
+@contextmanager
+def of_the_library(found: Found, not_rehosted: NotRehosted) -> Iterator[None]:
+    """Say beside what the library's own module fails with that ours does not have the size either.
+
+    Raises:
+        SourceError: the library's module cannot be loaded or run at the sizes.
+    """
+    try:
+        yield
+    except SourceError as error:
+        if not not_rehosted.of_sizes:
+            raise
+        raise SourceError(f"{error}. Nor is {found.source} re-hosted at this size: {not_rehosted.reason}") from error
 
 
 def rehost(found: Found, rehosted: Rehosted, weights: Weights, overrides: Overrides) -> Loaded:
@@ -97,11 +130,8 @@ def rehost(found: Found, rehosted: Rehosted, weights: Weights, overrides: Overri
         contents = _library_state(found, rehosted, weights)
         state = rehosted.map_state(contents.state)
         trained = trained.model_copy(update={"num_classes": len(state["head.bias"])})
-    wanted = _at_sizes(found, trained, overrides)
-    try:
-        network = build_network(wanted)
-    except ValueError as error:
-        raise SourceError(f"{found.source}: {error}") from error
+    wanted = _at_sizes(trained, overrides)
+    network = build_network(wanted)
     resampled: tuple[str, ...] = ()
     if isinstance(weights, RandomWeights):
         randomise(network, weights.seed)
@@ -186,10 +216,7 @@ def check_loading(found: Found, adopt: Callable[[State], State] = keep_keys) -> 
         raise SourceError(f"the weights do not fit {found.source}; {misfit}. {found.advice(misfit)}")
 
 
-def _at_sizes(found: Found, trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfig | SwinConfig:
+def _at_sizes(trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfig | SwinConfig:
     if overrides.image_size is None and overrides.window_size is None:
         return trained
-    try:
-        return RESIZERS[trained.architecture].config(trained, overrides)
-    except SourceError as error:
-        raise SourceError(f"{found.source}: {error}") from error
+    return RESIZERS[trained.architecture].config(trained, overrides)

@@ -15,7 +15,7 @@ from models.sources.checkpoints import read_checkpoint
 from models.sources.families import TIMM
 from models.sources.native import one_line
 from models.sources.options import check_options, described
-from models.sources.rehosting import SIZES, Found, NotRehosted, recognise, rehost
+from models.sources.rehosting import SIZES, Found, NotRehosted, of_the_library, recognise, rehost
 from models.sources.timm_native import classes_in, load_timm
 
 RESERVED = {
@@ -61,10 +61,11 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         build=on_cpu,
         known=_known(name, weights, overrides),
     )
-    rehosted = recognise(found, TIMM)
+    rehosted = recognise(found, TIMM, overrides)
     if not isinstance(rehosted, NotRehosted):
         return rehost(found, rehosted, weights, overrides)
-    return load_timm(found, on_cpu, rehosted.reason, weights, overrides)
+    with of_the_library(found, rehosted):
+        return load_timm(found, on_cpu, rehosted.reason, weights, overrides)
 
 
 def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401
@@ -162,7 +163,7 @@ def _preprocess(source: str, model: nn.Module, size: tuple[int, int] | None = No
     if config["crop_mode"] not in by_mode:
         raise SourceError(
             f"{source}: its crop mode {config['crop_mode']} is none of this project's, which are center and squash; "
-            "give python:PACKAGE.MODULE:FUNCTION with a preprocessing of its own"
+            "give python:PATH/FILE.py:FUNCTION with a preprocessing of its own"
         )
     return Preprocess(
         **by_mode[config["crop_mode"]],
@@ -171,6 +172,14 @@ def _preprocess(source: str, model: nn.Module, size: tuple[int, int] | None = No
         mean=config["mean"],
         std=config["std"],
     )
+
+
+def own_preprocess(source: str, module: nn.Module) -> Preprocess | None:
+    """Return how images are prepared for a module of timm that someone else built; None for any other module."""
+    if not isinstance(getattr(module, "pretrained_cfg", None), dict) or not type(module).__module__.startswith("timm."):
+        return None
+    built_for = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    return _preprocess(source, module, None if built_for is None else tuple(built_for))
 
 
 def _data() -> Any:  # noqa: ANN401 -- it has no types

@@ -19,7 +19,7 @@ from models.sources.families import TORCHVISION
 from models.sources.native import Native, finish, load_native, one_line, other_classes, randomise_native
 from models.sources.options import check_options, described
 from models.sources.preprocessing import at_size
-from models.sources.rehosting import HEADS, SIZES, Found, NotRehosted, recognise, rehost
+from models.sources.rehosting import HEADS, SIZES, Found, NotRehosted, of_the_library, recognise, rehost
 
 RESERVED = {"device", "progress", "weights", "weights_backbone"}
 """Arguments of torchvision's functions that are no options of the network."""
@@ -70,9 +70,10 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     known = [size for size in SIZES if not isinstance(weights, Checkpoint) or stated[size] is not None]
     categories = tuple(default.meta["categories"])
     found = Found(source, source, model, preprocess, categories, build=on_cpu, known=known)
-    rehosted = recognise(found, TORCHVISION)
+    rehosted = recognise(found, TORCHVISION, overrides)
     if isinstance(rehosted, NotRehosted):
-        return _native(found, name, options, rehosted.reason, weights, overrides)
+        with of_the_library(found, rehosted):
+            return _native(found, name, options, rehosted.reason, weights, overrides)
     return rehost(found, rehosted, weights, overrides)
 
 

@@ -15,7 +15,16 @@ from models.sources.families import TRANSFORMERS
 from models.sources.native import Native, finish, randomise_native, resized
 from models.sources.options import check_options
 from models.sources.processors import pair, preprocess_of
-from models.sources.rehosting import SIZES, Found, NotRehosted, check_known, check_loading, recognise, rehost
+from models.sources.rehosting import (
+    SIZES,
+    Found,
+    NotRehosted,
+    check_known,
+    check_loading,
+    of_the_library,
+    recognise,
+    rehost,
+)
 from models.sources.transformers_weights import Origin, auto, build, find_weights, library, quietly
 
 RESERVED = {"architectures", "auto_map", "dtype", "model_type", "name_or_path", "num_channels", "torch_dtype"}
@@ -50,6 +59,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
             prepared = str(origin.config) if (origin.config / _PROCESSOR).is_file() else prepared
         if not (Path(prepared) / _PROCESSOR).is_file() and (folder / _PROCESSOR).is_file():
             prepared = str(folder)  # of an adapter, which may bring no more than this
+        _check_is_prepared(source, Path(prepared))
         processor = library().AutoImageProcessor.from_pretrained(prepared, trust_remote_code=False)
         built = build(config, origin, weights)
     preprocess = preprocess_of(source, processor)
@@ -65,9 +75,10 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         known=_known(origin, weights, overrides),
         notes=built.notes,
     )
-    rehosted = recognise(found, TRANSFORMERS)
+    rehosted = recognise(found, TRANSFORMERS, overrides)
     if isinstance(rehosted, NotRehosted):
-        return _native(found, config, rehosted.reason, weights, overrides)
+        with of_the_library(found, rehosted):
+            return _native(found, config, rehosted.reason, weights, overrides)
     image_size = getattr(config, "image_size", None)
     if image_size is not None and found.preprocess.size != pair(image_size):
         raise SourceError(
@@ -162,6 +173,22 @@ def _check_classifies(source: str, config: Any) -> None:  # noqa: ANN401 -- thei
     if isinstance(classes, tuple) and not config.architectures:
         known = ", ".join(kind.__name__ for kind in classes if kind is not None)
         raise SourceError(f'{source}: config.json does not say which of {known} it is; add "architectures": [name]')
+
+
+def _check_is_prepared(source: str, folder: Path) -> None:
+    """Check that a folder says how its images are prepared; on the Hub, transformers looks.
+
+    Raises:
+        SourceError: it does not; the message shows what to write.
+    """
+    if folder.is_dir() and not any((folder / name).is_file() for name in (_PROCESSOR, "processor_config.json")):
+        raise SourceError(
+            f"{source}: {folder} has no {_PROCESSOR}, which says how images are prepared; save the processor of "
+            "training there (processor.save_pretrained), or write one, such as "
+            '{"image_processor_type": "ViTImageProcessor", "size": {"height": 224, "width": 224}, "resample": 3, '
+            '"do_resize": true, "do_rescale": true, "do_normalize": true, "image_mean": [0.5, 0.5, 0.5], '
+            '"image_std": [0.5, 0.5, 0.5]}'
+        )
 
 
 def _labels(config: Any) -> tuple[str, ...] | None:  # noqa: ANN401 -- theirs

@@ -160,19 +160,28 @@ def test_the_next_version_is_taken_and_an_old_one_is_never_overwritten(
 
 def test_identity_batch_and_input_are_the_users(tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
-    labels.write_text("\n".join(f"digit {digit}" for digit in range(10)))
+    labels.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(f"digit {digit}" for digit in range(10)).encode())
     identity = ["--model", "ziffern", "--variant", "v.1", "--version", "3", "--labels", str(labels)]
     form = ["--input", "float32", "--batch", "2:5", "--opset", "23"]
     assert main([SWIN, "--random-weights", "0", "--output", str(tmp_path), "--quiet", *identity, *form]) == 0
     artifact = read_artifact(tmp_path / "ziffern" / "v.1" / "3")
     manifest = artifact.manifest
-    assert artifact.labels[3] == "digit 3"
+    assert (artifact.labels[0], artifact.labels[3]) == ("digit 0", "digit 3")  # without the byte order mark
     assert (manifest.input.dtype, manifest.input.layout) == ("float32", "NCHW")
     assert (manifest.input.batch.min, manifest.input.batch.max) == (2, 5)
     assert manifest.parity.batches == (2, 3)
     assert manifest.graph.opset == 23
     session = ort.InferenceSession(artifact.graph, providers=["CPUExecutionProvider"])
     assert session.run(None, {"image": np.zeros((5, 3, 32, 32), np.float32)})[0].shape == (5, 10)
+
+
+@pytest.mark.parametrize("row", ["{},digit {}", "{}\tdigit {}", '"{}";"digit {}"', "{}: digit {}"])
+def test_labels_with_their_numbers_are_refused(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(row.format(digit, digit) for digit in range(10)))
+    arguments = [SWIN, "--random-weights", "0", "--output", str(tmp_path), "--quiet", "--labels", str(labels)]
+    assert main(arguments) == 1
+    assert "numbers its labels, as in" in capsys.readouterr().err
 
 
 def test_another_image_size_is_exported_with_its_own_preparation(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def _absolute_of_swin(advice: Advice, misfit: Misfit) -> str | None:
         return None
     return (
         "It was trained with an absolute position embedding (ape), which the network of "
-        f"{advice.source} does not have: export the authors' own code with python:PACKAGE.MODULE:FUNCTION"
+        f"{advice.source} does not have: export the authors' own code with python:PATH/FILE.py:FUNCTION"
     )
 
 
@@ -142,7 +142,7 @@ def _channels(_: Advice, misfit: Misfit) -> str | None:
         if len(ours) == 4 and ours[1] == 3 and theirs[:1] + theirs[2:] == ours[:1] + ours[2:]:
             return (
                 f"It was trained on images of {theirs[1]} channel{'s' * (theirs[1] != 1)}, and pictures are RGB here: "
-                "give a module that makes its channels of red, green and blue by python:PACKAGE.MODULE:FUNCTION"
+                "give a module that makes its channels of red, green and blue by python:PATH/FILE.py:FUNCTION"
             )
     return None
 

@@ -146,7 +146,7 @@ def _leave_out(contents: Contents, prefix: str, copies: list[str]) -> tuple[str,
         raise SourceError(
             f"{contents.origin}: the keys under {prefix} are those of the network, but there are others beside it: "
             f"{first_few(unknown)}. If they are part of what was trained, export the whole with "
-            f"python:PACKAGE.MODULE:FUNCTION; if not, leave them out with --weights-key {prefix.rstrip('.')}"
+            f"python:PATH/FILE.py:FUNCTION; if not, leave them out with --weights-key {prefix.rstrip('.')}"
         )
     return (note, *ignored_note(ignored))
 

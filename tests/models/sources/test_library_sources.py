@@ -12,16 +12,20 @@ import pytest
 import timm
 import torch
 import torchvision
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Swinv2Config, Swinv2ForImageClassification, ViTImageProcessor
 
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, load_source
 from models.sources.base import Weights
+from models.sources.drawing import rehearsal_images
 from tests.models.sources.libraries import logits_of, relative_error, scramble
 
 TOLERANCE = 1e-5  # of the largest logit, in float32
 SECONDS = 5.0  # a full-size network loads within this, its file read and all
+
+SMALL_SWIN: dict[str, Any] = {"embed_dim": 24, "depths": [2, 2], "num_heads": [2, 3], "num_labels": 6}
 
 
 def load(source: str, weights: Weights, overrides: Overrides | None = None) -> Loaded:
@@ -140,8 +144,45 @@ def test_another_size_reaches_the_network_the_tables_and_the_preparation(tmp_pat
     loaded = load("torchvision:swin_t", weights, Overrides((384, 384), window_size=12))
     assert loaded.image_size == loaded.preprocess.size == (384, 384)
     assert loaded.resampled == ("relative position tables of stage 0, 1, 2, 3 from 7×7 to 12×12 windows, bicubic",)
-    with pytest.raises(SourceError, match=r"window size 7 does not divide the 96×96 grid.*multiple of 224"):
-        load("torchvision:swin_t", weights, Overrides((384, 384)))
+
+
+def test_windows_that_do_not_divide_the_grid_are_padded_by_the_librarys_own_module(tmp_path: Path) -> None:
+    theirs = scramble(timm.create_model("swin_tiny_patch4_window7_224", img_size=250, num_classes=9), seed=1)
+    save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
+    weights = Checkpoint(tmp_path / "weights.safetensors")
+    loaded = load("timm:swin_tiny_patch4_window7_224", weights, Overrides((250, 250)))
+    assert (loaded.image_size, loaded.num_classes, loaded.resampled) == ((250, 250), 9, ())
+    assert loaded.not_rehosted is not None
+    assert loaded.not_rehosted.startswith("image size 250×250 is not a multiple of the patch size 4")
+    images = rehearsal_images((250, 250), seed=3)[:2]
+    assert torch.equal(logits_of(loaded.network, images), logits_of(theirs, images))
+
+
+def test_random_weights_at_a_size_that_torchvision_pads() -> None:
+    loaded = load("torchvision:swin_t", RandomWeights(0), Overrides((200, 300)))
+    assert loaded.image_size == loaded.preprocess.size == (200, 300)
+    assert loaded.not_rehosted is not None
+    assert logits_of(loaded.network, rehearsal_images((200, 300), seed=3)[:1]).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"), [("Swin", {"image_size": 100}), ("Swinv2", {"image_size": 56, "window_size": 5})]
+)
+def test_a_folder_trained_with_padded_windows(kind: str, sizes: dict[str, int], tmp_path: Path) -> None:
+    config = getattr(transformers, f"{kind}Config")(**SMALL_SWIN, **sizes)
+    theirs = scramble(getattr(transformers, f"{kind}ForImageClassification")(config), seed=1)
+    theirs.save_pretrained(tmp_path)  # type: ignore[operator]  # of transformers, for all that scramble knows
+    side = config.image_size
+    ViTImageProcessor(size={"height": side, "width": side}).save_pretrained(tmp_path)
+    images = rehearsal_images((side, side), seed=3)[:2]
+    loaded = load(f"transformers:{tmp_path}", Pretrained())
+    assert loaded.not_rehosted is not None
+    assert torch.equal(logits_of(loaded.network, images), logits_of(theirs, images))
+
+
+def test_a_size_that_neither_has_is_refused_with_both_reasons() -> None:
+    with pytest.raises(SourceError, match=r"does not run on .* 150×170.*Nor is .* multiple of the patch size 16"):
+        load("timm:test_vit", RandomWeights(0), Overrides((150, 170)))
 
 
 def test_a_checkpoint_for_another_task_brings_its_number_of_classes(tmp_path: Path) -> None:
@@ -211,8 +252,26 @@ def test_a_folder_that_does_not_say_how_to_prepare_images_is_refused(tmp_path: P
     with pytest.raises(SourceError, match="does not resize, divide by 255 and normalise"):
         load(f"transformers:{tmp_path}", RandomWeights(0))
     (tmp_path / "preprocessor_config.json").unlink()
-    with pytest.raises(SourceError, match="Can't load image processor"):
+    with pytest.raises(SourceError, match=r"has no preprocessor_config\.json, .*, such as ") as raised:
         load(f"transformers:{tmp_path}", RandomWeights(0))
+    shown = json.loads(str(raised.value).partition("such as ")[2])
+    shown["size"] = {"height": 64, "width": 64}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(shown))
+    loaded = load(f"transformers:{tmp_path}", RandomWeights(0))
+    assert (loaded.preprocess.resize, loaded.preprocess.interpolation) == ((64, 64), "bicubic")
+
+
+def test_a_folder_of_timm_with_oblong_images_is_taken_in_either_crop_mode(tmp_path: Path) -> None:
+    theirs = timm.create_model("test_vit", img_size=(64, 32), num_classes=5)
+    save_file(scramble(theirs, seed=1).state_dict(), tmp_path / "model.safetensors")
+    config: dict[str, Any] = {"architecture": "test_vit", "num_classes": 5, "model_args": {"img_size": [64, 32]}}
+    prepared = {"input_size": [3, 64, 32], "crop_mode": "center", "crop_pct": 1.0, "mean": [0.5] * 3, "std": [0.5] * 3}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"pretrained_cfg": prepared}))
+    assert load(f"timm:local-dir:{tmp_path}", Pretrained()).preprocess.keep_aspect is True
+    prepared["crop_mode"] = "squash"
+    (tmp_path / "config.json").write_text(json.dumps(config | {"pretrained_cfg": prepared}))
+    loaded = load(f"timm:local-dir:{tmp_path}", Pretrained())
+    assert (loaded.image_size, loaded.num_classes, loaded.preprocess.resize) == ((64, 32), 5, (64, 32))
 
 
 def test_without_a_network_pretrained_weights_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

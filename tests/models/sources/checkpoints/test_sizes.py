@@ -172,7 +172,7 @@ def test_the_advice_is_about_this_misfit(tmp_path: Path) -> None:
         (VIT, {key: tensor for key, tensor in state.items() if "head" not in key}, "It has no classification head"),
         (VIT, swin, "of another architecture than timm:vit_tiny"),
         (VIT, {key: tensor for key, tensor in state.items() if "norm1" not in key}, "It is incomplete"),
-        (SWIN, swin | {"absolute_pos_embed": torch.zeros(1, 3136, 24)}, r"\(ape\).*python:PACKAGE"),
+        (SWIN, swin | {"absolute_pos_embed": torch.zeros(1, 3136, 24)}, r"\(ape\).*python:PATH"),
     ]
     for source, content, message in cases:
         with pytest.raises(SourceError, match=message):
