@@ -42,7 +42,8 @@ class Source(_Part):
     name: str = Field(description="What was given to the exporter, without directories: `posbake:learned.json`.")
     weights: Literal["checkpoint", "pretrained", "random"] = Field(description="How the network got its weights.")
     sha256: Sha256 | None = Field(
-        default=None, description="SHA-256 of the checkpoint file; of a folder, that of `sha256sum` of its files."
+        default=None,
+        description="SHA-256 of the checkpoint file; of a folder or shards, of `sha256sum` of the files.",
     )
     seed: int | None = Field(default=None, description="Seed of random weights.")
 
@@ -101,20 +102,27 @@ class LogitsOutput(_Part):
 class Preprocess(_Part):
     """From a decoded RGB image to the network's input: resize, crop, then (x / 255 - mean) / std.
 
-    An integer `resize` is the shorter side in pixels and keeps the aspect ratio; a pair is the exact (height, width).
-    `crop` takes a central (height, width). uint8 inputs leave the arithmetic to the graph.
+    An integer `resize` is the shorter side in pixels and keeps the aspect ratio; a pair is the exact (height, width),
+    or with `keep_aspect` what the resized image just covers. `crop` takes a central (height, width). uint8 inputs leave
+    the arithmetic to the graph.
     """
 
     resize: Pixels | tuple[Pixels, Pixels]
     crop: tuple[Pixels, Pixels] | None = None
+    keep_aspect: Literal[True] | None = Field(
+        default=None, description="the image covers the pair `resize` and keeps its aspect ratio; absent, it does not"
+    )
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
     mean: Triple = Field(description="per channel, in units of pixel / 255")
     std: Triple = Field(description="per channel, in units of pixel / 255")
 
     @model_validator(mode="after")
     def _one_output_size(self) -> Self:
-        if isinstance(self.resize, int) and self.crop is None:
-            raise ValueError("a resize by the shorter side needs a crop: images would differ in size")
+        if (isinstance(self.resize, int) or self.keep_aspect) and self.crop is None:
+            what = "by the shorter side" if isinstance(self.resize, int) else "that keeps the aspect ratio"
+            raise ValueError(f"a resize {what} needs a crop: images would differ in size")
+        if isinstance(self.resize, int) and self.keep_aspect:
+            raise ValueError("keep_aspect belongs to a pair; a resize by the shorter side keeps the ratio anyway")
         if self.crop is not None:
             smallest = (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
             if self.crop[0] > smallest[0] or self.crop[1] > smallest[1]:
@@ -130,6 +138,17 @@ class Preprocess(_Part):
             return self.crop
         assert not isinstance(self.resize, int)
         return self.resize
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (width, height) that an image is resized to, rounded as torchvision and timm do."""
+        if isinstance(self.resize, int):
+            short, long = sorted((width, height))
+            scaled = int(self.resize * long / short)
+            return (self.resize, scaled) if width <= height else (scaled, self.resize)
+        if self.keep_aspect is None:
+            return self.resize[1], self.resize[0]
+        ratio = min(height / self.resize[0], width / self.resize[1])
+        return round(width / ratio), round(height / ratio)
 
 
 class FileEntry(_Part):
@@ -244,6 +263,10 @@ class Manifest(_Part):
     )
     resampled: tuple[str, ...] = Field(
         default=(), description="what was brought to another resolution than that of training, and how"
+    )
+    notes: tuple[str, ...] = Field(
+        default=(),
+        description="what was settled on loading without being asked for, such as eval mode; a sentence each",
     )
     precision: Literal["fp32", "fp16", "bf16", "int8"] = Field(
         description="int8: of the products with weights; everything else is float32 then"

@@ -32,6 +32,7 @@ from export.saving import check_graph, save_graph
 from export.task import decide_task, final_activation
 from export.tracing import count_operators, trace
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, Weights, load_source
+from models.sources.checkpoints import files_of
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 LIBRARIES = {"timm", "torchvision", "transformers"}
@@ -165,6 +166,7 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
                 encoding=loaded.encoding,
                 not_rehosted=loaded.not_rehosted,
                 resampled=loaded.resampled,
+                notes=loaded.notes,
                 precision=request.precision,
                 target="portable",
                 input=ImageInput(
@@ -209,7 +211,7 @@ def _tools(source: str) -> dict[str, str]:
 
 
 def _read_labels(file: Path | None) -> list[str] | None:
-    try:
+    try:  # utf-8-sig: editors put a byte order mark in front
         return None if file is None else file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"cannot read --labels {file}: {error}") from error
@@ -221,7 +223,13 @@ def _labels(file: Path | None, labels: list[str] | None, loaded: Loaded) -> Sequ
         return _fit_to_be_written(found, f"the labels of {loaded.name}; name others with --labels FILE")
     if len(labels) != loaded.num_classes or not all(label.strip() for label in labels):
         raise ExportError(
-            f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label a line and none empty"
+            f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label a line and none "
+            "empty, without a heading or anything else"
+        )
+    if len(labels) > 1 and (_are_numbered(labels, 0) or _are_numbered(labels, 1)):
+        raise ExportError(
+            f"--labels {file} numbers its labels, as in {labels[0]!r}; expected the label alone on each line, in the "
+            "order of the classes"
         )
     return _fit_to_be_written(labels, f"--labels {file}; correct the file")
 
@@ -233,6 +241,11 @@ def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
         if flaw is not None:
             raise ExportError(f"label {index} ({shown(repr(label))}) {flaw}, in {source}")
     return labels
+
+
+def _are_numbered(labels: Sequence[str], first: int) -> bool:
+    """Whether each label is a row of a table that has the class's number in front, as CSV files have."""
+    return all(re.match(rf"\s*\"?{first + index}\"?\s*[,;:\t]", label) for index, label in enumerate(labels))
 
 
 def _own_name(loaded: Loaded, precision: str) -> str:
@@ -264,10 +277,13 @@ def _example(size: tuple[int, int], batch: Batch, *, takes_pixels: bool) -> torc
 
 
 def _digest(checkpoint: Path) -> str:
-    """Return the SHA-256 of a file; of a folder, that of its files' names and SHA-256s, a line each."""
-    if checkpoint.is_file():
+    """Return the SHA-256 of a file; of a folder or of shards, that of their files' names and SHA-256s, a line each."""
+    if checkpoint.is_dir():
+        files = sorted(file for file in checkpoint.iterdir() if file.is_file())
+    else:
+        files = files_of(checkpoint)
+    if files == [checkpoint]:
         return describe_file(checkpoint).sha256
-    files = sorted(file for file in checkpoint.iterdir() if file.is_file())
     lines = "".join(f"{describe_file(file).sha256}  {file.name}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 

@@ -74,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         type=text,
         help="posbake:<name or config file>, timm:<name>, torchvision:<name>, transformers:<id or local folder>, "
-        "cream:<published name>, cream:custom, or python:<package.module>:<function> for a network of your own",
+        "cream:<published name>, cream:custom; for a network of your own python:<path/file.py>:<function> or "
+        "python:<package.module>:<function>",
     )
     parser.add_argument("--output", metavar="DIR", type=path, required=True, help="repository to write to")
 
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint",
         metavar="FILE",
         type=path,
-        help=".safetensors, .pth with tensors only, or a folder that transformers saved",
+        help="a file of safetensors or torch.save with any suffix, an index of shards, or a folder that has one",
     )
     weights.add_argument(
         "--pretrained",
@@ -93,10 +94,37 @@ def _parser() -> argparse.ArgumentParser:
         help="the weights that the library publishes, or that a function of python: returns",
     )
     weights.add_argument("--random-weights", metavar="SEED", type=int, help="for trying out and for measuring")
+    parser.add_argument(
+        "--weights-key",
+        metavar="NAME",
+        help="which weights of --checkpoint: a container (state_dict_ema) or a prefix of keys, parts joined by dots; "
+        "default: averages over training steps before raw weights",
+    )
 
     shape = parser.add_argument_group("shape")
     shape.add_argument("--image-size", metavar="N|HxW", type=_size, help="pixels; default: the configuration's")
     shape.add_argument("--window-size", metavar="N", type=_positive, help="tokens; default: the configuration's")
+    shape.add_argument(
+        "--trained-image-size",
+        metavar="N|HxW",
+        type=_size,
+        help="that --checkpoint was trained at, where it is not the name's; --image-size changes it afterwards",
+    )
+    shape.add_argument(
+        "--trained-window-size",
+        metavar="N",
+        type=_positive,
+        help="of --checkpoint; --window-size changes it later",
+    )
+    shape.add_argument(
+        "--model-arg",
+        metavar="KEY=VALUE",
+        type=_option,
+        action="append",
+        default=[],
+        help="an option of the library's constructor that the network was trained with, such as global_pool=avg; "
+        "may be given several times; VALUE is JSON or a word",
+    )
     shape.add_argument("--batch", metavar="MIN:MAX", type=_batch, default=(1, 32), help="default: 1:32")
 
     graph = parser.add_argument_group("graph")
@@ -170,7 +198,7 @@ def _request(options: argparse.Namespace) -> "Request":
 
     weights: Weights
     if options.checkpoint is not None:
-        weights = Checkpoint(options.checkpoint)
+        weights = Checkpoint(options.checkpoint, options.weights_key)
     elif options.random_weights is not None:
         weights = RandomWeights(options.random_weights)
     elif options.pretrained:
@@ -180,12 +208,21 @@ def _request(options: argparse.Namespace) -> "Request":
             "no weights given: name a file with --checkpoint FILE, take the library's with --pretrained, "
             "or draw some with --random-weights SEED"
         )
+    if options.weights_key is not None and options.checkpoint is None:
+        raise ExportError("--weights-key chooses among the weights of --checkpoint FILE; give both or neither")
     smallest, largest = options.batch
     return Request(
         source=options.source,
         weights=weights,
         output=options.output,
-        overrides=Overrides(options.image_size, options.window_size, options.config),
+        overrides=Overrides(
+            options.image_size,
+            options.window_size,
+            options.config,
+            trained_image_size=options.trained_image_size,
+            trained_window_size=options.trained_window_size,
+            model_args=dict(options.model_arg),
+        ),
         takes=options.input,
         batch=Batch(min=smallest, max=largest),
         opset=options.opset,
@@ -233,6 +270,20 @@ def _size(text: str) -> tuple[int, int]:
         return _positive(height), _positive(width or height)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HxW, in pixels") from None
+
+
+def _option(text: str) -> tuple[str, object]:
+    """Return an option and its value: JSON, or True, False and None as Python writes them, or else a word."""
+    key, equals, value = text.partition("=")
+    if not key.isidentifier() or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    words = {"True": True, "False": False, "None": None}
+    try:
+        return key, words[value] if value in words else json.loads(value)
+    except json.JSONDecodeError:
+        if value.isidentifier():
+            return key, value
+    raise argparse.ArgumentTypeError(f"{text!r}: {value!r} is neither JSON nor one word; write a text in double quotes")
 
 
 def _batch(text: str) -> tuple[int, int]:

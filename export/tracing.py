@@ -4,7 +4,6 @@ torch.export is given an example batch and no dynamic dimension. `len(x)`, `int(
 heads then stop nothing; `export.batch` finds afterwards which numbers were the batch.
 """
 
-import copy
 import io
 import logging
 import warnings
@@ -19,6 +18,7 @@ from torch.export.graph_signature import InputKind
 
 from export.attention import unfuse_attention
 from export.errors import ExportError
+from models.sources.twin import share_tensors
 
 _ATEN = torch.ops.aten
 _POOLS = {_ATEN.adaptive_avg_pool1d.default: [-1], _ATEN.adaptive_avg_pool2d.default: [-2, -1]}
@@ -82,12 +82,6 @@ def _makes_its_result(node: torch.fx.Node) -> bool:
         return False
     schema = node.target._schema
     return all(argument.alias_info is None for argument in (*schema.arguments, *schema.returns))
-
-
-def share_tensors(network: nn.Module) -> nn.Module:
-    """Return a network of the same tensors, whose other attributes can change without changing those of `network`."""
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    return copy.deepcopy(network, shared)
 
 
 def count_operators(program: ExportedProgram) -> Counter[str]:

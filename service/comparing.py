@@ -170,7 +170,7 @@ def _way(servable: Servable) -> _Way:
     steps = servable.manifest.preprocess
     dtype = servable.manifest.input.dtype
     scale = () if dtype == "uint8" else (steps.mean, steps.std)  # of uint8 the graph sees to it
-    return (dtype, steps.resize, steps.crop, steps.interpolation, *scale)
+    return (dtype, steps.resize, steps.keep_aspect, steps.crop, steps.interpolation, *scale)
 
 
 def _prepare(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from export.tracing import share_tensors
+from models.sources.twin import share_tensors
 
 
 class _Double(nn.Module):

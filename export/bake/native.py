@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from artifact import Baked
 from export.bake.layers import Normalisation
 from export.evaluation import Constant
-from models.sources.native import LogitsOf
+from models.sources.native import without_adapters
 
 _CONTAINER = nn.Sequential.__module__
 _PRODUCTS = frozenset({"bmm", "einsum", "matmul", "mv"})
@@ -47,8 +47,8 @@ def report_constants(network: nn.Module, constants: Iterable[Constant]) -> tuple
 
     Weights of layers are no position work; a table that a module owns which is no layer of torch is taken for some.
     """
-    while isinstance(network, NativeForm | LogitsOf):
-        network = network.network
+    if isinstance(network, NativeForm):
+        network = without_adapters(network.network)
     lines = []
     for constant in constants:
         if constant.work or _is_a_table(network, constant):

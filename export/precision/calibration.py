@@ -5,7 +5,9 @@ Shapes: n images, H and W of the network's input.
 """
 
 import io
+import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def load_calibration(directory: Path, steps: Preprocess) -> CalibrationImages:
     """
     if not directory.is_dir():
         raise ExportError(f"--calibration {directory} is not a directory; name one with at least {SMALLEST} images")
-    files = sorted(file for file in directory.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    files = sorted(file for file in _below(directory) if file.suffix.lower() in _SUFFIXES and file.is_file())
     if len(files) < SMALLEST:
         raise ExportError(
             f"--calibration {directory} holds {len(files)} images (JPEG, PNG, WebP or BMP), at least {SMALLEST} are "
@@ -56,6 +58,18 @@ def load_calibration(directory: Path, steps: Preprocess) -> CalibrationImages:
     if len(files) > LARGEST:
         files = [files[index * len(files) // LARGEST] for index in range(LARGEST)]
     return CalibrationImages(directory.resolve().name, np.stack([prepare(read_rgb(file), steps) for file in files]))
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    """Yield the files in a directory and below it; links to folders are followed, each folder once."""
+    seen: set[Path] = set()
+    for folder, folders, files in os.walk(directory, followlinks=True):
+        place = Path(folder)
+        if place.resolve() in seen:
+            folders.clear()
+            continue
+        seen.add(place.resolve())
+        yield from (place / name for name in files)
 
 
 def read_rgb(file: Path) -> Image.Image:
@@ -80,12 +94,7 @@ def read_rgb(file: Path) -> Image.Image:
 
 def prepare(image: Image.Image, steps: Preprocess) -> NDArray[np.uint8]:
     """Return the uint8 pixels [H, W, 3] of an RGB image, resized and cropped."""
-    if isinstance(steps.resize, int):
-        short, long = sorted(image.size)
-        scaled = int(steps.resize * long / short)
-        size = (steps.resize, scaled) if image.width <= image.height else (scaled, steps.resize)
-    else:
-        size = (steps.resize[1], steps.resize[0])
+    size = steps.resized(*image.size)
     if image.size != size:
         image = image.resize(size, _RESAMPLING[steps.interpolation])
     if steps.crop is not None:

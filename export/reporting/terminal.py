@@ -49,6 +49,7 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
         rows.append(("not re-hosted", manifest.not_rehosted))
     if manifest.resampled:
         rows.append(("resampled", _some(manifest.resampled, _SHOWN_SENTENCES, "")))
+    rows += [("note", note) for note in manifest.notes]
     for kind in ("static", "query-dependent"):
         of_kind = [item for item in manifest.baked if item.kind == kind]
         if of_kind:

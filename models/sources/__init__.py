@@ -13,6 +13,9 @@ SOURCES: dict[str, Callable[[str, Weights, Overrides], Loaded]] = {
     "torchvision": torchvision.load,
     "transformers": transformers.load,
 }
+OF_LIBRARIES = ("timm", "torchvision", "transformers")
+"""Sources whose networks are built by a library, with options of its constructors."""
+
 CUSTOM = "cream:custom"
 """The one source whose configuration is a file of its own, not part of its name."""
 
@@ -27,6 +30,18 @@ def load_source(source: str, weights: Weights, overrides: Overrides) -> Loaded:
     if not colon or not name or kind not in SOURCES:
         known = ", ".join(f"{known}:…" for known in SOURCES)
         raise SourceError(f"unknown source {source!r}; expected {known}")
+    trained = overrides.trained_image_size or overrides.trained_window_size
+    if (trained or overrides.model_args) and kind not in OF_LIBRARIES:
+        where = "build it so in the function" if kind == "python" else "write it in the configuration"
+        raise SourceError(
+            f"{source}: --trained-image-size, --trained-window-size and --model-arg are for networks of "
+            f"{', '.join(OF_LIBRARIES)}; {where}"
+        )
+    if trained and not isinstance(weights, Checkpoint):
+        raise SourceError(
+            f"{source}: --trained-image-size and --trained-window-size are those of a --checkpoint; give --image-size "
+            "or --window-size for the sizes of the export"
+        )
     if overrides.config is not None and source != CUSTOM:
         raise SourceError(f"--config is for {CUSTOM} only; {source} has a configuration of its own")
     return SOURCES[kind](name, weights, overrides)

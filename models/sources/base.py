@@ -1,7 +1,9 @@
 """What a source is asked for, and what it returns."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -14,12 +16,15 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights from a `.safetensors` file, or from a `.pth` or `.pt` that holds tensors only.
+    """Weights from a file of safetensors or torch.save, from an index of shards, or from a folder.
 
-    For `transformers:` it may be a folder that transformers saved: `config.json` and `.safetensors` files.
+    Attributes:
+        path: the file, or a folder that has one; for `transformers:` its `config.json` counts too.
+        key: where the weights are in it (`--weights-key`); None searches for them.
     """
 
     path: Path
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,9 @@ class Overrides:
     window_size: int | None = None  # in tokens
     config: Path | None = None  # the sizes of cream:custom, which has no configuration of its own
     num_classes: int | None = None  # of the head that a network without one is given; others keep theirs
+    trained_image_size: tuple[int, int] | None = None  # of training, where it is not the name's
+    trained_window_size: int | None = None  # likewise
+    model_args: Mapping[str, Any] = field(default_factory=dict)  # options of the library's constructor
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class Loaded:
         accuracy: what its weights were measured to reach, if they were and nothing was overridden.
         resampled: a sentence for each kind of position table that was brought to another size.
         task: what the outputs are, if the source declares it.
+        notes: a sentence for each thing that was settled on loading and that the user may want to know.
         not_rehosted: why `network` is the library's own module, one clause; None if it is ours.
     """
 
@@ -74,5 +83,6 @@ class Loaded:
     variant: str | None
     accuracy: Accuracy | None
     resampled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     not_rehosted: str | None = None
     task: Task | None = None

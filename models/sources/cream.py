@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
-from torch import Tensor
 
 from artifact import Preprocess
 from models.build import build_network
 from models.config import ViTConfig
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.checkpoints import read_checkpoint
+from models.sources.checkpoints.advice import Advice
+from models.sources.checkpoints.fit import check_fit
+from models.sources.checkpoints.keys import fit_keys
 from models.sources.families.vit_sizes import ViTResizer
 from models.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD, at_size
-from models.sources.weights import load_strictly, randomise, read_checkpoint
+from models.sources.weights import randomise
 
 MAPPINGS = {"product": "product", "cross": "cross", "euc": "euclidean", "quant": "quantization"}
 MODES = {"ctx": "contextual", "bias": "bias"}
@@ -132,13 +135,20 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     config, shown, preprocess = _find(name, overrides.config)
     resizer = ViTResizer()
     resampled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     try:
         trained = config.network()
         network = build_network(trained)
         wanted = resizer.config(trained, overrides)
         match weights:
-            case Checkpoint(path):
-                load_strictly(network, _unwrap(read_checkpoint(path)[0]), path, config.authors_key)
+            case Checkpoint():
+                keys = {config.authors_key(key): key for key in network.state_dict()}
+                expected = {name: network.state_dict()[key] for name, key in keys.items()}
+                advise = Advice(f"cream:{name}", trained.image_size)
+                contents = fit_keys(read_checkpoint(weights), expected, advise)
+                check_fit(contents.state, expected, contents.origin, advise)
+                network.load_state_dict({keys[name]: tensor for name, tensor in contents.state.items()})
+                notes = contents.notes
                 if wanted != trained:
                     state, resampled = resizer.state(network.state_dict(), trained, wanted)
                     network = build_network(wanted)
@@ -166,6 +176,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         variant=None,
         accuracy=None,
         resampled=resampled,
+        notes=notes,
     )
 
 
@@ -197,9 +208,3 @@ def _read_config(file: Path) -> CreamConfig:
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise SourceError(f"--config {file} does not describe a network: {'; '.join(problems[:_NAMED])}") from error
-
-
-def _unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return what stands under `model.`, where a flat file spells the authors' {"model": …, …} out; else all."""
-    wrapped = {key.removeprefix("model."): tensor for key, tensor in state.items() if key.startswith("model.")}
-    return wrapped or state

@@ -1,7 +1,6 @@
 """A library's own module as it is: what it returns is looked at, then handed on under the names of this project."""
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +8,12 @@ from torch import Tensor, nn
 
 from artifact import Preprocess
 from models.sources.base import Loaded, SourceError
+from models.sources.checkpoints import Contents
+from models.sources.checkpoints.fit import Advise, check_fit, first_few
+from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import draw, rehearsal_images, settling, with_statistics
 from models.sources.preprocessing import at_size
-from models.sources.weights import check_fit, first_few
+from models.sources.twin import share_tensors
 
 ENCODING = "native"
 """What `Loaded.encoding` says of a module whose position encoding is its own."""
@@ -32,6 +34,7 @@ class Native:
         labels: of its classes, if they are known; dropped where there are as many classes as of another task.
         reason: why it is not re-hosted, one clause.
         resampled: see `Loaded`.
+        notes: see `Loaded`.
     """
 
     source: str
@@ -42,6 +45,7 @@ class Native:
     labels: tuple[str, ...] | None
     reason: str
     resampled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class LogitsOf(nn.Module):
@@ -57,6 +61,32 @@ class LogitsOf(nn.Module):
         return logits
 
 
+class GreyInput(nn.Module):
+    """A network of grey images, given RGB: luma of ITU-R 601, as Pillow's mode L, before it is rounded.
+
+    The weights add up to 1, so that images may be normalised, all channels alike, before they become grey.
+    """
+
+    luma: Tensor
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map normalised images [B, 3, height, width] to what the network returns for [B, 1, height, width]."""
+        out: Tensor = self.network((images * self.luma).sum(1, keepdim=True))
+        return out
+
+
+def without_adapters(network: nn.Module) -> nn.Module:
+    """Return a library's or the user's own module, without what was put around it here."""
+    while isinstance(network, LogitsOf | GreyInput):
+        network = network.network
+    return network
+
+
 def finish(native: Native) -> Loaded:
     """Return the module as a loaded network, after one run on two black images that shows its number of classes.
 
@@ -64,20 +94,20 @@ def finish(native: Native) -> Loaded:
         SourceError: it does not run at that size, or returns something other than logits.
     """
     network = native.network.eval()
-    # A copy, because some modules keep the biases of their first run in eval mode, which would outlive their weights.
-    output = _run(native.source, copy.deepcopy(network), torch.zeros(2, 3, *native.image_size))
+    # A twin, because some modules keep the biases of their first run in eval mode, which would outlive their weights.
+    output = _run(native.source, share_tensors(network), torch.zeros(2, 3, *native.image_size))
     if isinstance(getattr(output, "logits", None), Tensor):
         network, output = LogitsOf(network).eval(), output.logits  # type: ignore[attr-defined]
     if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim != 2 or len(output) != 2:
         raise SourceError(
-            f"{native.source}: {type(native.network).__name__} returns {_described(output)} for 2 images, "
+            f"{native.source}: {type(without_adapters(network)).__name__} returns {_described(output)} for 2 images, "
             f"where float logits [2, classes] are needed; {OWN_FUNCTION}"
         )
     classes = output.shape[1]
     return Loaded(
         network=network,
         name=native.shown,
-        architecture=type(native.network).__name__,
+        architecture=type(without_adapters(network)).__name__,
         encoding=ENCODING,
         image_size=native.image_size,
         num_classes=classes,
@@ -87,6 +117,7 @@ def finish(native: Native) -> Loaded:
         variant=None,
         accuracy=None,
         resampled=native.resampled,
+        notes=native.notes,
         not_rehosted=native.reason,
     )
 
@@ -96,17 +127,32 @@ def resized(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
     return preprocess if preprocess.size == size else at_size(preprocess, size)
 
 
-def load_native(network: nn.Module, state: Mapping[str, Tensor], origin: object, advice: str) -> None:
-    """Put every tensor of `state` into a library's module, whose counters of training steps may be absent.
+def load_native(
+    network: nn.Module, contents: Contents, advise: Advise, adopt: Callable[[State], State] = dict
+) -> tuple[str, ...]:
+    """Put a checkpoint's weights into a library's module, whose counters of training steps may be absent.
+
+    Args:
+        network: the module, on the CPU.
+        contents: the checkpoint.
+        advise: what to do where it does not fit.
+        adopt: see `models.sources.checkpoints.keys.fit_keys`.
+
+    Returns:
+        Notes on what was taken of the checkpoint.
 
     Raises:
-        SourceError: see `models.sources.weights.check_fit`.
+        SourceError: see `fit_keys` and `check_fit` of `models.sources.checkpoints`.
     """
     expected = network.state_dict()
     counters = {key: tensor for key, tensor in expected.items() if key.endswith("num_batches_tracked")}
-    complete = counters | dict(state)
-    check_fit(complete, expected, str(origin), advice)
+    fitted = fit_keys(
+        contents, expected, advise, adopt=adopt, buffers=lambda: dict(network.named_buffers()), optional=counters
+    )
+    complete = counters | fitted.state
+    check_fit(complete, expected, contents.origin, advise)
     network.load_state_dict(complete)
+    return fitted.notes
 
 
 def other_classes(state: Mapping[str, Tensor], heads: Mapping[str, Tensor], usual: int) -> int | None:
@@ -144,10 +190,9 @@ def randomise_native(source: str, network: nn.Module, seed: int, image_size: tup
     draw(network, seed)
     if not with_statistics(network):
         return
-    rehearsal = copy.deepcopy(network).eval()
+    rehearsal = share_tensors(network).eval()  # its statistics are the network's
     with settling(rehearsal, seed):
         _run(source, rehearsal, rehearsal_images(image_size, seed))
-    network.load_state_dict(rehearsal.state_dict())
 
 
 def _run(source: str, network: nn.Module, images: Tensor) -> object:
@@ -157,9 +202,26 @@ def _run(source: str, network: nn.Module, images: Tensor) -> object:
     except Exception as error:
         height, width = images.shape[2:]
         raise SourceError(
-            f"{source}: {type(network).__name__} does not run on normalised images of {height}×{width}: "
-            f"{one_line(error)}"
+            f"{source}: {type(without_adapters(network)).__name__} does not run on normalised images of "
+            f"{height}×{width}: {one_line(error)}{_of_other_channels(network, images)}"
         ) from error
+
+
+def _of_other_channels(network: nn.Module, images: Tensor) -> str:
+    """Return what to do about a network that fails on images of three channels and runs on others; else nothing."""
+    first = next((layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)), 3)
+    if first == 3:
+        return ""
+    try:
+        with torch.no_grad():
+            network(images[:, :1].expand(-1, first, -1, -1))
+    except Exception:  # noqa: BLE001 -- the number of channels is not why it fails
+        return ""
+    return (
+        f". It takes {first} channel{'s' * (first > 1)}, and pictures are RGB: give python:PATH/FILE.py:FUNCTION "
+        "that returns a module which makes its channels from the three"
+        + (", or a preprocessing with one mean and one std, for grey" if first == 1 else "")
+    )
 
 
 def one_line(error: Exception) -> str:

@@ -14,9 +14,13 @@ from artifact import Preprocess
 from models.build import build_network
 from models.config import NetworkConfig, SwinConfig, ViTConfig
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.checkpoints import read_checkpoint
+from models.sources.checkpoints.advice import Advice
+from models.sources.checkpoints.fit import check_fit
+from models.sources.checkpoints.keys import fit_keys
 from models.sources.families import RESIZERS
 from models.sources.preprocessing import at_size
-from models.sources.weights import check_fit, load_strictly, randomise, read_accuracy, read_checkpoint
+from models.sources.weights import load_strictly, randomise, read_accuracy
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -75,14 +79,17 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     network = _build(name, wanted)
     accuracy = None
     resampled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     match weights:
-        case Checkpoint(path):
-            state, metadata = read_checkpoint(path)
-            accuracy = None if resized else read_accuracy(metadata, path)
+        case Checkpoint():
+            expected, advise = (_build(name, trained) if resized else network).state_dict(), Advice(f"posbake:{name}")
+            contents = fit_keys(read_checkpoint(weights), expected, advise)
+            state, notes = contents.state, contents.notes
+            check_fit(state, expected, contents.origin, advise)
+            accuracy = None if resized else read_accuracy(dict(contents.metadata), weights.path)
             if resized:
-                check_fit(state, _build(name, trained).state_dict(), path)
                 state, resampled = resizer.state(state, trained, wanted)
-            load_strictly(network, state, path)
+            load_strictly(network, state, contents.origin)
         case RandomWeights(seed):
             randomise(network, seed)
         case Pretrained():
@@ -100,6 +107,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         variant=config.variant,
         accuracy=accuracy,
         resampled=resampled,
+        notes=notes,
     )
 
 

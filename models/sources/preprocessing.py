@@ -10,7 +10,11 @@ def at_size(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
     """Return the same preparation for another image size: what was cropped away stays the same share."""
     if preprocess.crop is None:
         return preprocess.model_copy(update={"resize": size})
-    scale = max(size[0] / preprocess.crop[0], size[1] / preprocess.crop[1])
+    scales = size[0] / preprocess.crop[0], size[1] / preprocess.crop[1]
     resize = preprocess.resize
-    scaled = round(resize * scale) if isinstance(resize, int) else tuple(round(side * scale) for side in resize)
+    scaled = (
+        round(resize * max(scales))
+        if isinstance(resize, int)
+        else (round(resize[0] * scales[0]), round(resize[1] * scales[1]))
+    )
     return preprocess.model_copy(update={"resize": scaled, "crop": size})

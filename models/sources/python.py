@@ -1,27 +1,37 @@
-"""`python:<package.module>:<function>`: the user's own network.
+"""`python:PACKAGE.MODULE:FUNCTION` and `python:PATH/FILE.py:FUNCTION`: the user's own network.
 
-The function takes no arguments and returns the network, in eval mode, and how its images are prepared. Modules of the
-directory that the command runs in can be imported, as with `python -m`.
+The function takes no arguments and returns the network and how its images are prepared; of a module of timm the
+preparation may be left out. Modules of the directory that the command runs in can be imported, as with `python -m`;
+those of the file's own directory and of the one above its packages, too.
 """
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from torch import nn
 
 from artifact import Preprocess
+from models.sources import timm
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.checkpoints import read_checkpoint
+from models.sources.checkpoints.advice import Advice
+from models.sources.checkpoints.fit import first_few
 from models.sources.drawing import seeded
-from models.sources.native import Native, finish, load_native, one_line, randomise_native
+from models.sources.native import GreyInput, Native, finish, load_native, one_line, randomise_native, without_adapters
 from models.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from models.sources.weights import read_checkpoint
+from models.sources.twin import script_modules
+from models.sources.user_modules import UserModules, names_taken
 
 REASON = "it is your own"
+EXPECTED = "expected python:PACKAGE.MODULE:FUNCTION or python:PATH/FILE.py:FUNCTION"
 EXAMPLE = {
     "resize": 256,
     "crop": (224, 224),
@@ -38,59 +48,128 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     Raises:
         SourceError: see `models.sources.load_source`.
     """
-    source = f"python:{name}"
+    place, _, function_name = name.rpartition(":")
+    if not place or not function_name.isidentifier():
+        raise SourceError(f"python:{name}: {EXPECTED}")
+    if place.endswith(".py"):
+        file = Path(place).expanduser().absolute()
+        source = f"python:{place}:{function_name}"
+        shown = f"python:{file.name}:{function_name}"
+        folders, module_name = _place_of(source, file)
+        modules = UserModules(folders, names_taken(folders))
+    else:
+        source = shown = f"python:{name}"
+        if not all(part.isidentifier() for part in place.split(".")):
+            raise SourceError(f"{source}: {EXPECTED}")
+        file, module_name = None, place
+        modules = UserModules([Path.cwd()])
     if overrides.window_size is not None:
         raise SourceError(f"{source}: --window-size is not for networks of your own; build it so in the function")
-    with _current_directory():
-        function = _function(source, name)
+    with modules:
+        module = _by_name(source, place) if file is None else _by_file(source, module_name, file)
+        function = _function(source, module, function_name)
         if isinstance(weights, RandomWeights):
             with seeded(weights.seed):
                 returned = _call(source, function)
         else:
             returned = _call(source, function)
-    network, preprocess = _network_and_preprocess(source, returned)
+    network, preprocess, notes = _network_and_preprocess(source, returned)
+    modules.enter_around(network)
     size = overrides.image_size or preprocess.size
     match weights:
         case RandomWeights(seed):
             randomise_native(source, network, seed, size)
-        case Checkpoint(path):
-            advice = "Check that the function builds the network that was trained"
-            load_native(network, read_checkpoint(path)[0], path, advice)
+        case Checkpoint():
+            notes += load_native(without_adapters(network), read_checkpoint(weights), Advice(source))
         case Pretrained():
             pass  # the function has loaded them
-    return finish(Native(source, source, network, preprocess, size, None, REASON))
+    return finish(Native(source, shown, network, preprocess, size, None, REASON, notes=notes))
 
 
-@contextmanager
-def _current_directory() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+def _place_of(source: str, file: Path) -> tuple[list[Path], str]:
+    """Return the folders that a file's imports are looked up in, and the name that it is imported under.
+
+    A file of a package is a module of it; any other is one as seen from the working directory, if it lies below.
+    """
+    if not file.is_file():
+        raise SourceError(f"{source}: there is no file {file}")
+    own, here, root = file.parent, Path.cwd(), file.parent
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    folders = [root, own, here]
+    if root == own and own.is_relative_to(here):
+        root = here
+    parts = (*file.parent.relative_to(root).parts, file.stem)
+    return folders, ".".join(parts) if all(part.isidentifier() for part in parts) else file.stem.replace(".", "_")
+
+
+def _by_file(source: str, name: str, file: Path) -> ModuleType:
+    """Import a file under a name, or under one made from it where another module has that."""
     try:
-        yield
-    finally:
-        sys.path.remove(here)
+        package = name.rpartition(".")[0]
+        if package:
+            importlib.import_module(package)
+        while name in sys.modules:
+            module = sys.modules[name]
+            if getattr(module, "__file__", None) == str(file):
+                return module
+            name += "_"
+        loader = SourceFileLoader(name, str(file))
+        spec = ModuleSpec(name, loader, origin=str(file))
+        spec.has_location = True
+        module = module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    except Exception as error:
+        raise SourceError(f"{source}: importing {file.name} raises {one_line(error)}") from error
+    return module
 
 
-def _function(source: str, name: str) -> Callable[[], object]:
-    module_name, colon, function_name = name.partition(":")
-    if not colon or not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
-        raise SourceError(f"{source}: expected python:PACKAGE.MODULE:FUNCTION")
+def _by_name(source: str, name: str) -> ModuleType:
+    taken = names_taken([Path.cwd()])
+    if name.partition(".")[0] in taken:
+        raise SourceError(
+            f"{source}: {name.partition('.')[0]} is a package of posbake as well, which precedes yours; give the file: "
+            f"python:{_file_of(name)}:{source.rpartition(':')[2]}"
+        )
+    hint = ""
+    if taken:
+        hint = (
+            f". If it imports your {' or '.join(taken)}: a package of posbake of that name precedes yours, unless the "
+            f"file is given: python:{_file_of(name)}:{source.rpartition(':')[2]}"
+        )
     try:
-        module = importlib.import_module(module_name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise SourceError(
                 f"{source}: there is no module {error.name}, seen from {Path.cwd()}; "
                 "run from the directory that holds it, or install it"
             ) from error
-        raise SourceError(f"{source}: importing {module_name} raises {one_line(error)}") from error
+        raise SourceError(f"{source}: importing {name} raises {one_line(error)}{hint}") from error
+    except ImportError as error:
+        raise SourceError(f"{source}: importing {name} raises {one_line(error)}{hint}") from error
     except Exception as error:
-        raise SourceError(f"{source}: importing {module_name} raises {one_line(error)}") from error
-    function: Callable[[], object] | None = getattr(module, function_name, None)
+        raise SourceError(f"{source}: importing {name} raises {one_line(error)}") from error
+
+
+def _file_of(name: str) -> Path:
+    """Return the file of a module of the working directory, relative to it."""
+    path = Path(*name.split("."))
+    package = path / "__init__.py"
+    return package if package.is_file() else path.with_suffix(".py")
+
+
+def _function(source: str, module: ModuleType, name: str) -> Callable[[], object]:
+    function: Callable[[], object] | None = getattr(module, name, None)
     if not callable(function):
-        others = [key for key, value in vars(module).items() if _is_own_function(value, module_name)]
+        others = [key for key, value in vars(module).items() if _is_own_function(value, module.__name__)]
         has = f"has {', '.join(others)}" if others else "has no functions"
-        raise SourceError(f"{source}: {module_name} has no function {function_name}; it {has}")
+        raise SourceError(f"{source}: {module.__name__} has no function {name}; it {has}")
     return function
 
 
@@ -105,22 +184,70 @@ def _call(source: str, function: Callable[[], object]) -> object:
         raise SourceError(f"{source}: the function raises {one_line(error)}") from error
 
 
-def _network_and_preprocess(source: str, returned: object) -> tuple[nn.Module, Preprocess]:
+def _network_and_preprocess(source: str, returned: object) -> tuple[nn.Module, Preprocess, tuple[str, ...]]:
+    """Return the network in eval mode, how its images are prepared, and a sentence for each thing that was settled."""
     network, preparation = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     if not isinstance(network, nn.Module):
         raise SourceError(
             f"{source}: the function returns {_kind(returned)}; expected (network, preprocessing), a torch.nn.Module "
             f"and a dict such as {EXAMPLE}"
         )
+    _check_kind(source, network)
+    notes = []
+    training = [name for name, module in network.named_modules() if module.training]
+    if training:
+        where = "the network" if training[0] == "" else f"its {training[0]}"
+        notes.append(f"the function returned {where} in train mode; it was put into eval mode")
+        network.eval()
     if preparation is None:
+        preparation = timm.own_preprocess(source, network)
+        if preparation is None:
+            raise SourceError(
+                f"{source}: the function returns a module alone, a {type(network).__name__}, and how its images are "
+                f"prepared is unknown; return (network, preprocessing), the latter such as {EXAMPLE}"
+            )
+        notes.append("the images are prepared as the module's pretrained_cfg of timm says")
+    grey = _of_one_channel(preparation)
+    if grey is not None:
+        network, preparation = GreyInput(network).eval(), grey
+        notes.append("mean and std are of one channel: RGB is converted to grey in the graph (ITU-R 601 luma)")
+    return network, _preprocess(source, preparation), tuple(notes)
+
+
+def _check_kind(source: str, network: nn.Module) -> None:
+    """Refuse what is no network in Python, or not one of float32.
+
+    Raises:
+        SourceError: it is one of these; the message says what to return instead.
+    """
+    scripts = script_modules(network)
+    if scripts:
+        where = f"its {scripts[0]}" if scripts[0] else "the network"
         raise SourceError(
-            f"{source}: nothing says how images are prepared; return (network, preprocessing), such as {EXAMPLE}"
+            f"{source}: {where} is TorchScript, which cannot be traced; return the nn.Module that it was made from"
         )
-    training = next((name for name, module in network.named_modules() if module.training), None)
-    if training is not None:
-        where = f"its {training}" if training else "the network"
-        raise SourceError(f"{source}: {where} is in train mode; call .eval() on the network before returning it")
-    return network, _preprocess(source, preparation)
+    others = [
+        f"{name} is {str(parameter.dtype).removeprefix('torch.')}"
+        for name, parameter in network.named_parameters()
+        if parameter.is_floating_point() and parameter.dtype != torch.float32
+    ]
+    if others:
+        raise SourceError(
+            f"{source}: {first_few(others)}, where the network is to be float32; return network.float(), and choose "
+            "the graph's numbers with --precision"
+        )
+
+
+def _of_one_channel(preparation: object) -> dict[str, object] | None:
+    """Return a preparation with one mean and one std with three of each, all alike; None if it is no such one."""
+    if not isinstance(preparation, dict):
+        return None
+    alike = {
+        key: tuple(part) * 3
+        for key in ("mean", "std")
+        if isinstance(part := preparation.get(key), tuple | list) and len(part) == 1
+    }
+    return {**preparation, **alike} if len(alike) == 2 else None
 
 
 def _preprocess(source: str, preparation: Any) -> Preprocess:  # noqa: ANN401 -- whatever the user returned

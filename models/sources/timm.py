@@ -11,10 +11,27 @@ from torch import nn
 
 from artifact import Preprocess
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.checkpoints import read_checkpoint
 from models.sources.families import TIMM
-from models.sources.rehosting import Found, NotRehosted, recognise, rehost
+from models.sources.native import one_line
+from models.sources.options import check_options, described
+from models.sources.rehosting import SIZES, Found, NotRehosted, of_the_library, recognise, rehost
 from models.sources.timm_native import classes_in, load_timm
-from models.sources.weights import read_checkpoint
+
+RESERVED = {
+    "cache_dir",
+    "checkpoint_path",
+    "device",
+    "dtype",
+    "exportable",
+    "features_only",
+    "in_chans",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "scriptable",
+}
+"""Arguments of `timm.create_model` that are no options of the network, or that other flags are for."""
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
@@ -24,38 +41,86 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         SourceError: see `models.sources.load_source`.
     """
     source = f"timm:{name}"
-    model = build(name, pretrained=isinstance(weights, Pretrained))
-    head: dict[str, Any] = {}
+    options = _options(source, overrides)
+    model = build(name, pretrained=isinstance(weights, Pretrained), **options)
     if getattr(model, "num_classes", None) == 0:
-        head = {"num_classes": _classes_for(source, model, weights, overrides)}
-        model = build(name, pretrained=False, **head)
-    labels = None if head else _labels(model)  # a head of the user's has the user's classes
-    found = Found(source, f"timm:{name.rpartition('/')[2]}", model, _preprocess(source, model), labels)
-    rehosted = recognise(found, TIMM)
+        options["num_classes"] = _classes_for(source, model, weights, overrides)
+        model = build(name, pretrained=False, **options)
+    labels = None if "num_classes" in options else _labels(model)  # a head of the user's has the user's classes
+    preprocess = _preprocess(source, model, overrides.trained_image_size)
+
+    def on_cpu(**others: Any) -> nn.Module:  # noqa: ANN401 -- timm's
+        return build(name, pretrained=False, device="cpu", **options | others)
+
+    found = Found(
+        source,
+        f"timm:{name.rpartition('/')[2]}",
+        model,
+        preprocess,
+        labels,
+        build=on_cpu,
+        known=_known(name, weights, overrides),
+    )
+    rehosted = recognise(found, TIMM, overrides)
     if not isinstance(rehosted, NotRehosted):
         return rehost(found, rehosted, weights, overrides)
-
-    def on_cpu(**options: Any) -> nn.Module:  # noqa: ANN401 -- timm's
-        return build(name, pretrained=False, device="cpu", **head | options)
-
-    return load_timm(found, on_cpu, rehosted.reason, weights, overrides)
+    with of_the_library(found, rehosted):
+        return load_timm(found, on_cpu, rehosted.reason, weights, overrides)
 
 
 def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401
     """Return timm's module, with its weights on the CPU if `pretrained`, else fresh on `device`.
 
     Raises:
-        SourceError: timm has no such network, or cannot get its weights.
+        SourceError: timm has no such network or option, or cannot get its weights.
     """
     import timm  # takes seconds: only when asked for
 
     try:
         with torch.device("cpu" if pretrained else device):
             model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
         what = "its weights cannot be had; give --checkpoint FILE" if pretrained else "timm cannot build it"
-        raise SourceError(f"timm:{name}: {what}: {str(error).partition(chr(10))[0]}") from error
+        with_options = f" with {described(options)}" if options else ""
+        message = str(error).partition(chr(10))[0] or type(error).__name__
+        raise SourceError(f"timm:{name}: {what}{with_options}: {message}") from error
     return model
+
+
+def _options(source: str, overrides: Overrides) -> dict[str, Any]:
+    """Return the options of timm's constructor that make the network that was trained.
+
+    Raises:
+        SourceError: timm has no such option for it.
+    """
+    options: dict[str, Any] = check_options(source, overrides.model_args, RESERVED)
+    if overrides.trained_image_size is not None:
+        options["img_size"] = overrides.trained_image_size
+    if overrides.trained_window_size is not None:
+        options["window_size"] = overrides.trained_window_size
+    if not options:
+        return options
+    try:
+        build(source.removeprefix("timm:"), pretrained=False, **options)
+    except TypeError as error:
+        unknown = next((option for option in options if f"'{option}'" in str(error)), None)
+        if unknown == "img_size" and "img_size" not in overrides.model_args:
+            del options["img_size"]  # convolutions, which take any size and have nothing that belongs to one
+            return options
+        flag = "--trained-window-size" if unknown == "window_size" else f"--model-arg {unknown or described(options)}"
+        raise SourceError(f"{source}: timm does not take {flag} for it: {one_line(error)}") from error
+    return options
+
+
+def _known(name: str, weights: Weights, overrides: Overrides) -> set[str]:
+    """Return which sizes of training are certain: stated, in a folder's configuration, or those of timm's weights."""
+    if not isinstance(weights, Checkpoint) or name.startswith(("local-dir:", "hf-hub:")):
+        return set(SIZES)
+    stated = {
+        "image size": overrides.trained_image_size or overrides.model_args.get("img_size"),
+        "window size": overrides.trained_window_size or overrides.model_args.get("window_size"),
+    }
+    return {size for size, value in stated.items() if value is not None}
 
 
 def _classes_for(source: str, model: nn.Module, weights: Weights, overrides: Overrides) -> int:
@@ -66,8 +131,8 @@ def _classes_for(source: str, model: nn.Module, weights: Weights, overrides: Ove
     """
     classes = None
     match weights:
-        case Checkpoint(path):
-            classes = classes_in(read_checkpoint(path)[0], model)
+        case Checkpoint():
+            classes = classes_in(read_checkpoint(weights).state, model)
         case RandomWeights():
             classes = overrides.num_classes
     if classes is None:
@@ -79,24 +144,42 @@ def _classes_for(source: str, model: nn.Module, weights: Weights, overrides: Ove
     return classes
 
 
-def _preprocess(source: str, model: nn.Module) -> Preprocess:
+def _preprocess(source: str, model: nn.Module, size: tuple[int, int] | None = None) -> Preprocess:
+    """Return how timm prepares images of `size`; None is the size that the network was built for.
+
+    Raises:
+        SourceError: this project has no such preparation.
+    """
     config = _data().resolve_model_data_config(model)
-    height, width = config["input_size"][1:]
+    embed = getattr(model, "patch_embed", None)
+    built = getattr(embed, "img_size", None) if getattr(embed, "strict_img_size", False) else None
+    height, width = size or built or config["input_size"][1:]
     scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
-    by_mode: dict[str, Any] = {"squash": scaled}
-    if height == width:
-        by_mode["center"] = scaled[0]
+    by_mode: dict[str, Any] = {
+        "squash": {"resize": scaled},
+        # timm's ResizeKeepRatio: both sides at least those
+        "center": {"resize": scaled[0]} if height == width else {"resize": scaled, "keep_aspect": True},
+    }
     if config["crop_mode"] not in by_mode:
         raise SourceError(
-            f"{source}: its crop mode {config['crop_mode']} of {height}×{width} is none of this project's"
+            f"{source}: its crop mode {config['crop_mode']} is none of this project's, which are center and squash; "
+            "give python:PATH/FILE.py:FUNCTION with a preprocessing of its own"
         )
     return Preprocess(
-        resize=by_mode[config["crop_mode"]],
+        **by_mode[config["crop_mode"]],
         crop=(height, width),
         interpolation=config["interpolation"],
         mean=config["mean"],
         std=config["std"],
     )
+
+
+def own_preprocess(source: str, module: nn.Module) -> Preprocess | None:
+    """Return how images are prepared for a module of timm that someone else built; None for any other module."""
+    if not isinstance(getattr(module, "pretrained_cfg", None), dict) or not type(module).__module__.startswith("timm."):
+        return None
+    built_for = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    return _preprocess(source, module, None if built_for is None else tuple(built_for))
 
 
 def _data() -> Any:  # noqa: ANN401 -- it has no types

@@ -10,10 +10,12 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from models.sources.base import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, Weights
+from models.sources.checkpoints import Contents, read_checkpoint
+from models.sources.checkpoints.fit import Advise, Misfit, check_fit
+from models.sources.checkpoints.keys import State, fit_keys, with_classes
 from models.sources.drawing import seeded
 from models.sources.native import Native, changed_shapes, finish, load_native, one_line, randomise_native
-from models.sources.rehosting import Found
-from models.sources.weights import check_fit, read_checkpoint
+from models.sources.rehosting import Found, check_known
 
 Build = Callable[..., nn.Module]
 """timm's module on the CPU, made with the options of its constructor that are given."""
@@ -52,19 +54,25 @@ def load_timm(found: Found, build: Build, reason: str, weights: Weights, overrid
     """
     sizes, size = _sizes(found, overrides), overrides.image_size or found.preprocess.size
     resampled: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     if isinstance(weights, RandomWeights):
         with seeded(weights.seed):
             network = _build_at(found, build, sizes)
         randomise_native(found.source, network, weights.seed, size)
     else:
-        network = _trained(found, build, weights.path) if isinstance(weights, Checkpoint) else found.model
+        network = found.model
+        if isinstance(weights, Checkpoint):
+            network, notes = _trained(found, build, weights)
         if sizes:
             before = network.state_dict()
             network = _build_at(found, build, sizes | {"num_classes": network.num_classes})
-            state = _converted(before, network)
-            advice = "timm does not bring it to that size; keep that of training"
-            load_native(network, state, f"the checkpoint of {found.source}", advice)
+            contents = Contents(f"the checkpoint of {found.source}", dict(before), {})
+            load_native(network, contents, _not_brought, adopt=lambda state: _converted(state, network))
             resampled = changed_shapes(before, network.state_dict(), "timm")
+            if resampled and "img_size" in sizes:
+                check_known(found, "image size", overrides)
+            if "window_size" in sizes:  # a network over offsets has the same shape for every window
+                check_known(found, "window size", overrides)
     return finish(
         Native(
             source=found.source,
@@ -75,38 +83,77 @@ def load_timm(found: Found, build: Build, reason: str, weights: Weights, overrid
             labels=found.labels,
             reason=reason,
             resampled=resampled,
+            notes=notes,
         )
     )
 
 
+def _not_brought(_: Misfit) -> str:
+    return "timm does not bring it to that size; keep that of training"
+
+
 def classes_in(state: Mapping[str, Tensor], model: nn.Module) -> int | None:
     """Return the number of classes of a checkpoint for `model`; None if it has no head of timm's name."""
-    heads: Any = model.pretrained_cfg["classifier"]  # type: ignore[index]
-    for head in (heads,) if isinstance(heads, str) else heads or ():
+    for head in _heads(model):
         for part in ("bias", "weight"):
             if f"{head}.{part}" in state:
                 return len(state[f"{head}.{part}"])
     return None
 
 
-def _trained(found: Found, build: Build, path: Path) -> nn.Module:
-    raw = read_checkpoint(path)[0]
-    advice = f"Check that {found.source} is its architecture at the size of its training; --image-size changes it later"
-    classes = None
+def _heads(model: nn.Module) -> tuple[str, ...]:
+    heads: Any = model.pretrained_cfg["classifier"]  # type: ignore[index]
+    return (heads,) if isinstance(heads, str) else tuple(heads or ())
+
+
+def _is_head(model: nn.Module, key: str) -> bool:
+    return key.rpartition(".")[0] in _heads(model)
+
+
+def _trained(found: Found, build: Build, weights: Checkpoint) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the module with a checkpoint's weights, at the sizes that it was built for, and notes on these weights.
+
+    Raises:
+        SourceError: they do not fit, or only if timm resamples them.
+    """
+    contents, advise = read_checkpoint(weights), found.advice
+
+    def adopt(state: State) -> State:
+        return _unresampled(state, found.model, contents.origin, advise)
+
+    expected = found.model.state_dict()
+    counters = [key for key in expected if key.endswith("num_batches_tracked")]
+    heads = [key for key in expected if _is_head(found.model, key)]
+    fitted = fit_keys(contents, expected, advise, adopt=adopt, buffers=found.buffers, optional=counters, heads=heads)
+    classes = classes_in(fitted.state, found.model)
+    network = build() if classes is None else build(num_classes=classes)
+    notes = load_native(
+        network, contents, advise, adopt=lambda state: _unresampled(state, network, contents.origin, advise)
+    )
+    return network, notes
+
+
+def _unresampled(state: State, network: nn.Module, origin: Path | str, advise: Advise) -> State:
+    """Return `state` under timm's keys; as it is where timm cannot convert it.
+
+    Raises:
+        SourceError: timm's conversion brings a table to another size, which would be a guess about that of training.
+    """
     watch = _Resampling()
     try:
         with watch:
-            classes = classes_in(_converted(raw, found.model), found.model)
-            network = build() if classes is None else build(num_classes=classes)
-            state = _converted(raw, network)
+            converted = _converted(state, network)
     except SourceError:
-        check_fit(raw, found.model.state_dict(), path, advice)
-        raise
-    resized = any(key in raw and raw[key].numel() != tensor.numel() for key, tensor in state.items())
-    if watch.seen or resized:
-        raise SourceError(f"{path} is of another size than {found.source}: timm would have to resample it. {advice}")
-    load_native(network, state, path, advice)
-    return network
+        return state
+    if watch.seen or any(key in state and state[key].numel() != tensor.numel() for key, tensor in converted.items()):
+        shared = {key: tensor for key, tensor in network.state_dict().items() if key in state}
+        heads = [key for key in shared if _is_head(network, key)]
+        check_fit({key: state[key] for key in shared}, with_classes(shared, state, heads), origin, advise)
+        raise SourceError(
+            f"{origin} was trained at another size: timm would have to resample it. Give the size of training by "
+            "--trained-image-size N|HxW or --trained-window-size N; --image-size and --window-size change it afterwards"
+        )
+    return converted
 
 
 def _converted(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -6,23 +6,31 @@ it does the reading here too: errors name its module's keys, which may differ fr
 A checkpoint that is a folder brings its own `config.json`, and its own preparation if it has one.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from artifact import Task
-from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.base import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, Weights
 from models.sources.drawing import seeded
 from models.sources.families import TRANSFORMERS
-from models.sources.native import Native, finish, one_line, other_classes, randomise_native
+from models.sources.native import Native, finish, randomise_native, resized
+from models.sources.options import check_options
 from models.sources.processors import pair, preprocess_of
-from models.sources.rehosting import HEADS, Found, NotRehosted, check_loading, recognise, rehost
-from models.sources.weights import read_checkpoint
+from models.sources.rehosting import (
+    SIZES,
+    Found,
+    NotRehosted,
+    check_known,
+    check_loading,
+    of_the_library,
+    recognise,
+    rehost,
+)
+from models.sources.transformers_weights import Origin, auto, build, find_weights, library, quietly
+
+RESERVED = {"architectures", "auto_map", "dtype", "model_type", "name_or_path", "num_channels", "torch_dtype"}
+"""Entries of a configuration that are no options of the network, or that are settled by other flags."""
 
 _PARTS_OF_AN_ID = 2
 _TASKS: dict[str, Task] = {
@@ -45,27 +53,39 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         folder.is_absolute() or name.startswith((".", "~")) or len(folder.parts) > _PARTS_OF_AN_ID
     ):
         raise SourceError(f"{source}: there is no such folder, and it is no id on the Hub, which is owner/name")
-    path = str(folder) if folder.is_dir() else name
-    with _quietly(source):
-        config = _library().AutoConfig.from_pretrained(path, trust_remote_code=False)
+    place = str(folder) if folder.is_dir() else name
+    with quietly(source):
+        origin = find_weights(place, weights)
+        config = configure(
+            source, library().AutoConfig.from_pretrained(origin.base, trust_remote_code=False), overrides
+        )
         _check_classifies(source, config)
-        prepared = path
-        if isinstance(weights, Checkpoint) and weights.path.is_dir():
-            config = _config_of(source, config, weights.path)
-            prepared = str(weights.path) if (weights.path / _PROCESSOR).is_file() else path
-        processor = _library().AutoImageProcessor.from_pretrained(prepared, trust_remote_code=False)
-        model, info = _build(path, config, weights)
+        prepared = origin.base
+        if origin.config is not None:
+            config = configure(source, _config_of(source, config, origin.config), overrides)
+            prepared = str(origin.config) if (origin.config / _PROCESSOR).is_file() else prepared
+        if not (Path(prepared) / _PROCESSOR).is_file() and (folder / _PROCESSOR).is_file():
+            prepared = str(folder)  # of an adapter, which may bring no more than this
+        _check_is_prepared(source, Path(prepared))
+        processor = library().AutoImageProcessor.from_pretrained(prepared, trust_remote_code=False)
+        built = build(config, origin, weights)
+    preprocess = preprocess_of(source, processor)
+    if overrides.trained_image_size is not None:
+        preprocess = resized(preprocess, overrides.trained_image_size)
     found = Found(
         source,
         f"transformers:{folder.resolve().name}",
-        model,
-        preprocess_of(source, processor),
+        built.model,
+        preprocess,
         _labels(config),
-        loading=info,
+        loading=built.loading,
+        known=_known(origin, weights, overrides),
+        notes=built.notes,
     )
-    rehosted = recognise(found, TRANSFORMERS)
+    rehosted = recognise(found, TRANSFORMERS, overrides)
     if isinstance(rehosted, NotRehosted):
-        return replace(_native(found, config, rehosted.reason, weights, overrides), task=_task(source, config))
+        with of_the_library(found, rehosted):
+            return replace(_native(found, config, rehosted.reason, weights, overrides), task=_task(source, config))
     image_size = getattr(config, "image_size", None)
     if image_size is not None and found.preprocess.size != pair(image_size):
         raise SourceError(
@@ -73,6 +93,33 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
             f"correct {_PROCESSOR}"
         )
     return replace(rehost(found, rehosted, weights, overrides), task=_task(source, config))
+
+
+def configure(source: str, config: Any, overrides: Overrides) -> Any:  # noqa: ANN401 -- theirs
+    """Return a configuration with the user's options and sizes of training.
+
+    Raises:
+        SourceError: it has no such option.
+    """
+    given = check_options(source, overrides.model_args, RESERVED)
+    if overrides.trained_image_size is not None:
+        height, width = overrides.trained_image_size
+        given["image_size"] = height if height == width else [height, width]
+    if overrides.trained_window_size is not None:
+        given["window_size"] = overrides.trained_window_size
+    for option, value in given.items():
+        if getattr(config, option, None) is None:
+            raise SourceError(f"{source}: its configuration has no {option} to set to {value}")
+        setattr(config, option, value)
+    return config
+
+
+def _known(origin: Origin, weights: Weights, overrides: Overrides) -> set[str]:
+    """Return which sizes of training are certain: a folder's configuration has them, a file of weights does not."""
+    if not isinstance(weights, Checkpoint) or origin.config is not None or Path(origin.base).is_dir():
+        return set(SIZES)
+    stated = {"image size": overrides.trained_image_size, "window size": overrides.trained_window_size}
+    return {size for size, value in stated.items() if value is not None}
 
 
 def _native(found: Found, config: Any, reason: str, weights: Weights, overrides: Overrides) -> Loaded:  # noqa: ANN401
@@ -83,18 +130,21 @@ def _native(found: Found, config: Any, reason: str, weights: Weights, overrides:
     """
     size = overrides.image_size or found.preprocess.size
     if isinstance(weights, RandomWeights):
-        with _quietly(found.source), seeded(weights.seed):
-            network = _auto().from_config(_at_sizes(found.source, config, overrides))
+        with quietly(found.source), seeded(weights.seed):
+            network = auto().from_config(_at_sizes(found.source, config, overrides))
         randomise_native(found.source, network, weights.seed, size)
     else:
         if overrides.window_size is not None:
             raise SourceError(
                 f"{found.source}: transformers does not bring weights to another window; leave out --window-size"
             )
-        assert found.loading is not None
-        check_loading(found.source, found.loading)
+        check_loading(found)
+        if size != found.preprocess.size and any("position_embedding" in key for key in found.model.state_dict()):
+            check_known(found, "image size", overrides)  # transformers resamples it in every forward
         network = found.model
-    return finish(Native(found.source, found.shown, network, found.preprocess, size, found.labels, reason))
+    return finish(
+        Native(found.source, found.shown, network, found.preprocess, size, found.labels, reason, notes=found.notes)
+    )
 
 
 def _at_sizes(source: str, config: Any, overrides: Overrides) -> Any:  # noqa: ANN401 -- theirs
@@ -108,47 +158,11 @@ def _at_sizes(source: str, config: Any, overrides: Overrides) -> Any:  # noqa: A
     return config
 
 
-def _build(name: str, config: Any, weights: Weights) -> tuple[nn.Module, dict[str, Any] | None]:  # noqa: ANN401 -- theirs
-    """Return transformers' module and what it says of loading its weights; without weights, on the meta device."""
-    strictly: dict[str, Any] = {
-        "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # so that they are reported to us
-        "dtype": torch.float32,
-        "trust_remote_code": False,
-    }
-    match weights:
-        case Checkpoint(path) if path.is_dir():
-            model, info = _auto().from_pretrained(str(path), config=config, use_safetensors=True, **strictly)
-        case Checkpoint(path):
-            state = read_checkpoint(path)[0]
-            with torch.device("meta"):
-                model = _auto().from_config(config)
-            classes = _classes(state, model)
-            if classes is not None:
-                config.num_labels = classes
-            model, info = type(model).from_pretrained(None, config=config, state_dict=state, **strictly)
-        case Pretrained():
-            model, info = _auto().from_pretrained(name, **strictly)
-        case _:
-            with torch.device("meta"):
-                model, info = _auto().from_config(config), None
-    return model, info
-
-
-def _classes(state: dict[str, Tensor], model: Any) -> int | None:  # noqa: ANN401 -- theirs
-    heads = {
-        key: tensor
-        for key, tensor in model.state_dict().items()
-        if any(head in key for head in HEADS) and tensor.shape[:1] == (model.config.num_labels,)
-    }
-    return other_classes(state, heads, model.config.num_labels)
-
-
 def _config_of(source: str, config: Any, folder: Path) -> Any:  # noqa: ANN401 -- theirs
     """Return the configuration in a checkpoint's folder, which must be of the source's architecture."""
     if not (folder / "config.json").is_file():
         raise SourceError(f"--checkpoint {folder} has no config.json; give a folder that transformers saved, or a file")
-    theirs = _library().AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    theirs = library().AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     if theirs.model_type != config.model_type:
         raise SourceError(f"--checkpoint {folder} holds a {theirs.model_type}, and {source} is a {config.model_type}")
     return theirs
@@ -168,37 +182,20 @@ def _check_classifies(source: str, config: Any) -> None:  # noqa: ANN401 -- thei
         raise SourceError(f'{source}: config.json does not say which of {known} it is; add "architectures": [name]')
 
 
-def _auto() -> Any:  # noqa: ANN401 -- theirs
-    return _library().AutoModelForImageClassification
-
-
-def _library() -> Any:  # noqa: ANN401 -- half of it has no types
-    import transformers  # takes seconds: only when asked for
-
-    return transformers
-
-
-@contextmanager
-def _quietly(source: str) -> Iterator[None]:
-    """Keep transformers from printing what an error here says, and say in one line what it raises.
+def _check_is_prepared(source: str, folder: Path) -> None:
+    """Check that a folder says how its images are prepared; on the Hub, transformers looks.
 
     Raises:
-        SourceError: transformers cannot find or build it.
+        SourceError: it does not; the message shows what to write.
     """
-    logging = _library().utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    except SourceError:
-        raise
-    except Exception as error:
-        raise SourceError(f"{source}: transformers cannot load it: {one_line(error)}") from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+    if folder.is_dir() and not any((folder / name).is_file() for name in (_PROCESSOR, "processor_config.json")):
+        raise SourceError(
+            f"{source}: {folder} has no {_PROCESSOR}, which says how images are prepared; save the processor of "
+            "training there (processor.save_pretrained), or write one, such as "
+            '{"image_processor_type": "ViTImageProcessor", "size": {"height": 224, "width": 224}, "resample": 3, '
+            '"do_resize": true, "do_rescale": true, "do_normalize": true, "image_mean": [0.5, 0.5, 0.5], '
+            '"image_std": [0.5, 0.5, 0.5]}'
+        )
 
 
 def _task(source: str, config: Any) -> Task | None:  # noqa: ANN401 -- theirs

@@ -64,15 +64,11 @@ def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tens
 
 def _resized(image: Image.Image, steps: Preprocess, max_pixels: int) -> tuple[int, int]:
     """Return the (width, height) that the image is resized to."""
-    if not isinstance(steps.resize, int):
-        height, width = steps.resize
-        return width, height
-    short, long = sorted(image.size)
-    scaled = int(steps.resize * long / short)
-    if steps.resize * scaled > max_pixels:
+    width, height = size = steps.resized(*image.size)
+    if (isinstance(steps.resize, int) or steps.keep_aspect) and width * height > max_pixels:
         raise TooManyPixelsError(
-            f"{image.width}×{image.height} pixels become {steps.resize}×{scaled} when the shorter side is resized "
-            f"to {steps.resize}, {max_pixels} pixels are allowed; cut the longer side",
+            f"{image.width}×{image.height} pixels become {min(size)}×{max(size)} when the shorter side is resized "
+            f"to {min(size)}, {max_pixels} pixels are allowed; cut the longer side",
             limit=max_pixels,
         )
-    return (steps.resize, scaled) if image.width <= image.height else (scaled, steps.resize)
+    return size

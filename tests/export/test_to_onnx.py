@@ -1,17 +1,24 @@
 """The command line, as a user meets it: results, exit statuses, and a repository that a failure leaves alone."""
 
+import argparse
 import json
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
 
 from artifact import read_artifact
-from export.to_onnx import main
+from artifact.hashing import describe_file
+from export.pipeline import _digest
+from export.to_onnx import _option, main
 from tests.conftest import DIGITS
 
 ROOT = Path(__file__).parents[2]
@@ -153,19 +160,28 @@ def test_the_next_version_is_taken_and_an_old_one_is_never_overwritten(
 
 def test_identity_batch_and_input_are_the_users(tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
-    labels.write_text("\n".join(f"digit {digit}" for digit in range(10)))
+    labels.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(f"digit {digit}" for digit in range(10)).encode())
     identity = ["--model", "ziffern", "--variant", "v.1", "--version", "3", "--labels", str(labels)]
     form = ["--input", "float32", "--batch", "2:5", "--opset", "23"]
     assert main([SWIN, "--random-weights", "0", "--output", str(tmp_path), "--quiet", *identity, *form]) == 0
     artifact = read_artifact(tmp_path / "ziffern" / "v.1" / "3")
     manifest = artifact.manifest
-    assert artifact.labels[3] == "digit 3"
+    assert (artifact.labels[0], artifact.labels[3]) == ("digit 0", "digit 3")  # without the byte order mark
     assert (manifest.input.dtype, manifest.input.layout) == ("float32", "NCHW")
     assert (manifest.input.batch.min, manifest.input.batch.max) == (2, 5)
     assert manifest.parity.batches == (2, 3)
     assert manifest.graph.opset == 23
     session = ort.InferenceSession(artifact.graph, providers=["CPUExecutionProvider"])
     assert session.run(None, {"image": np.zeros((5, 3, 32, 32), np.float32)})[0].shape == (5, 10)
+
+
+@pytest.mark.parametrize("row", ["{},digit {}", "{}\tdigit {}", '"{}";"digit {}"', "{}: digit {}"])
+def test_labels_with_their_numbers_are_refused(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(row.format(digit, digit) for digit in range(10)))
+    arguments = [SWIN, "--random-weights", "0", "--output", str(tmp_path), "--quiet", "--labels", str(labels)]
+    assert main(arguments) == 1
+    assert "numbers its labels, as in" in capsys.readouterr().err
 
 
 def test_another_image_size_is_exported_with_its_own_preparation(tmp_path: Path) -> None:
@@ -194,6 +210,66 @@ def test_a_timm_network_is_exported_with_what_timm_knows_of_it(tmp_path: Path) -
     assert "tench" in artifact.labels[0]
     assert "timm" in manifest.tools
     assert (manifest.graph.constant_only_nodes, manifest.graph.table_gathers) == (0, 0)
+
+
+def test_notes_on_the_weights_reach_manifest_and_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = load_file(CHECKPOINTS / "sincos.safetensors")
+    average = {f"module.{key}": tensor for key, tensor in state.items()}
+    raw = {key: torch.zeros_like(tensor) for key, tensor in state.items()}
+    torch.save({"state_dict": raw, "state_dict_ema": average, "epoch": 3}, tmp_path / "last.ckpt")
+    assert main([SINCOS, "--checkpoint", str(tmp_path / "last.ckpt"), "--output", str(tmp_path)]) == 0
+    manifest = read_artifact(tmp_path / "digits" / "sincos" / "1").manifest
+    assert manifest.notes == (
+        "took state_dict_ema, averaged over training steps, not state_dict (--weights-key chooses)",
+        "dropped the prefix module. of every key",
+    )
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(note in shown for note in manifest.notes)
+
+
+def test_options_of_the_constructor_are_json_or_a_word() -> None:
+    given = ["a=avg", "b=false", "c=False", "d=[1, 2]", "e=1e-5", 'f="two words"', "g=null"]
+    assert dict(map(_option, given)) == {
+        "a": "avg",
+        "b": False,
+        "c": False,
+        "d": [1, 2],
+        "e": 1e-5,
+        "f": "two words",
+        "g": None,
+    }
+    for wrong in ("a", "=1", "a=two words", "a=(1, 2)"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            _option(wrong)
+
+
+def test_a_key_without_a_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([SINCOS, "--random-weights", "0", "--weights-key", "ema", "--output", str(tmp_path)]) == 1
+    assert "--weights-key chooses among the weights of --checkpoint FILE" in capsys.readouterr().err
+
+
+def test_flags_of_training_reach_the_network(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"depth": 1, "embed_dim": 48, "num_heads": 3}
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=(32, 64), **options)
+    torch.save({"net": network.state_dict()}, tmp_path / "model_best.pth.tar")
+    arguments = ["timm:vit_tiny_patch16_224", "--checkpoint", str(tmp_path / "model_best.pth.tar"), "--quiet"]
+    arguments += [part for key, value in options.items() for part in ("--model-arg", f"{key}={value}")]
+    arguments += ["--trained-image-size", "32x64", "--image-size", "32", "--output", str(tmp_path)]
+    assert main(arguments) == 0
+    manifest = read_artifact(tmp_path / "vit_tiny_patch16_224" / "learned" / "1").manifest
+    assert (manifest.input.height, manifest.input.width) == (32, 32)
+    assert manifest.resampled == ("position embedding from 2×4 to 2×2 tokens, bicubic with antialiasing",)
+
+
+def test_the_digest_of_shards_is_of_all_of_them(tmp_path: Path) -> None:
+    state = load_file(CHECKPOINTS / "sincos.safetensors")
+    save_file(state, tmp_path / "only.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(state, "only.safetensors")}))
+    first = _digest(index)
+    save_file(state | {"head.bias": state["head.bias"] + 1}, tmp_path / "only.safetensors")
+    assert _digest(index) != first
+    assert _digest(tmp_path / "only.safetensors") == describe_file(tmp_path / "only.safetensors").sha256
 
 
 def test_no_module_of_export_hides_a_library() -> None:

@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 
 from models import ViT, build_network
 from models.sources import Checkpoint, Overrides, Pretrained, RandomWeights, SourceError, load_source
+from models.sources.checkpoints import read_checkpoint
 from models.sources.posbake import read_config
 from models.sources.resampling import resample_embedding
-from models.sources.weights import load_strictly, read_accuracy, read_checkpoint
+from models.sources.weights import load_strictly, read_accuracy
 from tests.models.networks import VIT_CLS
 
 
@@ -86,7 +87,7 @@ def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path: Path) -> None:
     mark, file = tmp_path / "executed", tmp_path / "weights.pth"
     torch.save({"weight": torch.zeros(1), "exploit": Exploit(mark)}, file)
     with pytest.raises(SourceError, match="more than tensors"):
-        read_checkpoint(file)
+        read_checkpoint(Checkpoint(file))
     assert not mark.exists()
     pickle.loads(pickle.dumps(Exploit(mark)))  # the trap works: whoever unpickles it does run code
     assert mark.exists()
@@ -100,18 +101,15 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
     )
     file.write_bytes(file.read_bytes()[:1500])
     with pytest.raises(SourceError, match="truncated"):
-        read_checkpoint(file)
+        read_checkpoint(Checkpoint(file))
 
 
 def test_a_file_that_cannot_be_weights_says_what_could(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no checkpoint at"):
-        read_checkpoint(tmp_path / "none.safetensors")
-    (tmp_path / "weights.onnx").touch()
-    with pytest.raises(SourceError, match=r"expected \.safetensors, \.pth or \.pt"):
-        read_checkpoint(tmp_path / "weights.onnx")
+        read_checkpoint(Checkpoint(tmp_path / "none.safetensors"))
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(SourceError, match="no state_dict"):
-        read_checkpoint(tmp_path / "list.pth")
+        read_checkpoint(Checkpoint(tmp_path / "list.pth"))
 
 
 def test_accuracy_comes_with_the_checkpoint_and_goes_when_the_network_is_altered(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ class Rehosted:
         config: our network, at the sizes that the library's module has.
         map_state: from the keys of the library's `state_dict()` to ours. It sees exactly those keys, with their shapes
             (only the number of classes may differ), so it need not check.
-        adopt: from other published names of the same weights (the authors' repository) to the library's, without the
-            buffers that can be computed. It passes on unchanged what it does not know: that is an error later.
+        adopt: from other published names of the same weights (the authors' repository) to the library's, buffers that
+            can be computed included. It passes on unchanged what it does not know: that is an error later.
     """
 
     config: ViTConfig | SwinConfig
@@ -51,6 +51,10 @@ class Family(Protocol):
 
 class Resizer(Protocol):
     """Brings a network of one architecture to other sizes than it was trained at."""
+
+    def belongs_to(self, trained: ViTConfig | SwinConfig) -> str | None:
+        """Return which size of training ("image size", "window size") position weights do not show by their shape."""
+        ...
 
     def config(self, trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfig | SwinConfig:
         """Return the configuration at the sizes asked for.

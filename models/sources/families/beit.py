@@ -12,7 +12,6 @@ from models.config import ViTConfig
 from models.sources.families.base import Rehosted, State
 from models.sources.families.common import (
     Rules,
-    drop_indices,
     join_qkv,
     mlp_ratio,
     odd_norms,
@@ -90,7 +89,7 @@ def from_timm(model: nn.Module, image_size: tuple[int, int]) -> Rehosted | None:
     def map_state(state: State) -> dict[str, Tensor]:
         return _share(join_qkv(rename(state, TIMM)), config.depth)
 
-    return Rehosted(config, map_state, adopt=drop_indices)
+    return Rehosted(config, map_state)
 
 
 def from_transformers(model: nn.Module, image_size: tuple[int, int]) -> Rehosted | None:  # noqa: ARG001 -- likewise
@@ -137,7 +136,7 @@ def from_transformers(model: nn.Module, image_size: tuple[int, int]) -> Rehosted
         return _share(join_qkv(rename(needed, TRANSFORMERS)), config.depth)
 
     files: Rules = BEIT_FILES if type(model) is BeitForImageClassification else ()
-    return Rehosted(config, map_state, adopt=lambda state: rename(drop_indices(state), files))
+    return Rehosted(config, map_state, adopt=lambda state: rename(state, files))
 
 
 def _encodings(*, absolute: bool, relative: bool) -> dict[str, dict[str, Any]]:

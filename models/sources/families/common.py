@@ -42,11 +42,6 @@ def rename(state: State, rules: Rules) -> dict[str, Tensor]:
     return renamed
 
 
-def drop_indices(state: State) -> dict[str, Tensor]:
-    """Return `state` without the index buffers that older files hold: they can be computed."""
-    return {key: tensor for key, tensor in state.items() if not key.endswith("relative_position_index")}
-
-
 def join_qkv(state: State) -> dict[str, Tensor]:
     """Return `state` with `….attention.{q,k,v}.…` joined to `….attention.qkv.…`.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.config import ViTConfig
 from models.sources.families.base import Rehosted, State
-from models.sources.families.common import Rules, drop_indices, refuse, rename
+from models.sources.families.common import Rules, refuse, rename
 from models.sources.families.timm_vit import odd_parts, sizes
 
 SHARED = "shared_rel_pos."
@@ -53,7 +53,7 @@ def from_timm(model: nn.Module, image_size: tuple[int, int]) -> Rehosted | None:
     def map_state(state: State) -> dict[str, Tensor]:
         return rename(_share(state, config.depth), TIMM)
 
-    return Rehosted(config, map_state, adopt=drop_indices)
+    return Rehosted(config, map_state)
 
 
 def _encodings(model: nn.Module, bias: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401 -- one of timm's, or None

@@ -25,10 +25,6 @@ from models.sources.families.swin_sizes import LOG_CPB, TABLE
 
 Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
-COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
-"""Last parts of the names of buffers that checkpoints may hold, and that every network computes for itself."""
-
-
 FROM_TIMM: Rules = (
     (r"^patch_embed\.norm\.", "embed_norm."),
     (r"^layers\.(\d+)\.", r"stages.\1."),
@@ -142,7 +138,7 @@ def from_torchvision(model: nn.Module, image_size: tuple[int, int]) -> Rehosted 
         mapped = _renamed(state, FROM_TORCHVISION)
         return _without_key_bias(mapped) if version == 2 else mapped
 
-    return Rehosted(config, map_state, _without_computed)
+    return Rehosted(config, map_state)
 
 
 def from_transformers(model: nn.Module, image_size: tuple[int, int]) -> Rehosted | None:
@@ -180,7 +176,7 @@ def from_transformers(model: nn.Module, image_size: tuple[int, int]) -> Rehosted
     )
     if version == 2:
         config = config.model_copy(update={"masked_score": 2 * config.masked_score})
-    return Rehosted(config, lambda state: _join_qkv(_renamed(state, FROM_TRANSFORMERS)), _without_computed)
+    return Rehosted(config, lambda state: _join_qkv(_renamed(state, FROM_TRANSFORMERS)))
 
 
 def _config(
@@ -230,14 +226,9 @@ def _renamed(state: State, rules: Rules) -> dict[str, Tensor]:
     return renamed
 
 
-def _without_computed(state: State) -> dict[str, Tensor]:
-    return {key: tensor for key, tensor in state.items() if key.rpartition(".")[2] not in COMPUTED}
-
-
 def _adopt_authors(state: State) -> dict[str, Tensor]:
     """Return timm's names, whether `state` has them or the authors'."""
-    state = _without_computed(state)
-    return _renamed(state, FROM_AUTHORS_TO_TIMM) if "head.weight" in state else state
+    return _renamed(state, FROM_AUTHORS_TO_TIMM) if "head.weight" in state else dict(state)
 
 
 def _join_qkv(state: State) -> dict[str, Tensor]:

@@ -21,6 +21,10 @@ Sides = tuple[int, int]
 class SwinResizer:
     """See `models.sources.families.base.Resizer`."""
 
+    def belongs_to(self, trained: ViTConfig | SwinConfig) -> str | None:
+        """Return "window size" for v2, whose network over offsets fits every window; a table has that of its shape."""
+        return "window size" if LOG_CPB in trained.encodings else None
+
     def config(self, trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfig | SwinConfig:
         """Return the configuration at the sizes asked for; windows stay as they are unless asked for.
 

@@ -22,6 +22,10 @@ RELATIVE = ".encoding.table"
 class ViTResizer:
     """See `models.sources.families.base.Resizer`."""
 
+    def belongs_to(self, trained: ViTConfig | SwinConfig) -> str | None:  # noqa: ARG002 -- the same for all
+        """Return "image size": as many tokens may form another grid."""
+        return "image size"
+
     def config(self, trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfig | SwinConfig:
         """Return the configuration at the image size asked for.
 

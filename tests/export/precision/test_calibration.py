@@ -77,6 +77,17 @@ def test_images_are_found_in_folders_below_and_sorted_by_path(tmp_path: Path) ->
     assert images.pixels[:, 0, 0, 0].tolist() == [*range(20), 99]
 
 
+def test_links_to_folders_are_followed_each_folder_once(tmp_path: Path) -> None:
+    data = folder_of(tmp_path / "elsewhere", 20)
+    classes = tmp_path / "classes"
+    (classes / "own").mkdir(parents=True)
+    (classes / "cats").symlink_to(data)
+    (classes / "own" / "again").symlink_to(classes)  # a circle
+    assert len(load_calibration(classes, EXACT).pixels) == 20
+    (classes / "dogs").symlink_to(folder_of(tmp_path / "more", 3))
+    assert len(load_calibration(classes, EXACT).pixels) == 23
+
+
 def test_of_too_many_images_as_many_as_allowed_are_taken_from_all_over(tmp_path: Path) -> None:
     directory = folder_of(tmp_path / "many", LARGEST + 300)
     taken = load_calibration(directory, EXACT).pixels

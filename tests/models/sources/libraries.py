@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from models import build_network
+from models.sources.checkpoints.buffers import without_computed
 from models.sources.families import Family
 from models.sources.weights import load_strictly
 
@@ -53,7 +54,7 @@ def in_ours(model: nn.Module, family: Family, image_size: tuple[int, int]) -> nn
     rehosted = family(model, image_size)
     assert rehosted is not None
     ours = build_network(rehosted.config)
-    load_strictly(ours, rehosted.map_state(rehosted.adopt(model.state_dict())), "the library")
+    load_strictly(ours, rehosted.map_state(without_computed(rehosted.adopt(model.state_dict()))), "the library")
     return ours.eval()
 
 

@@ -4,8 +4,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from tests.models.sources.libraries import logits_of
 
 PREPARATION = '{"resize": 36, "crop": (32, 32), "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.25,) * 3}'
 NETWORKS = f"""
+import warnings
 import torch
 from torch import nn
 from mine.layers import Pool
@@ -37,6 +40,34 @@ def bare():
 def training():
     whole = network()
     whole[1].train()
+    return whole, PREPARATION
+
+def of_timm():
+    import timm
+    return timm.create_model("test_vit", img_size=(32, 64), num_classes=5)
+
+def four_channels():
+    return nn.Sequential(nn.Conv2d(4, 8, 8), Pool()).eval(), PREPARATION
+
+def one_channel():
+    return nn.Sequential(nn.Conv2d(1, 8, 8), Pool()).eval(), PREPARATION
+
+def grey():
+    return one_channel()[0], PREPARATION | dict(mean=(0.4,), std=(0.3,))
+
+def script():
+    with warnings.catch_warnings(action="ignore"):  # deprecated
+        return torch.jit.script(nn.Linear(3, 4)), PREPARATION
+
+def script_part():
+    return nn.Sequential(network(), Pool(), script()[0]).eval(), PREPARATION
+
+def half():
+    return network().half(), PREPARATION
+
+def double():
+    whole = network()
+    whole[2].bias = nn.Parameter(whole[2].bias.detach().double())
     return whole, PREPARATION
 
 def raising():
@@ -127,8 +158,8 @@ def test_a_checkpoint_is_loaded_strictly(tmp_path: Path) -> None:
     save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
     ours = load("mine.networks:good", Checkpoint(tmp_path / "weights.safetensors"))
     assert torch.equal(logits_of(ours, images()), logits_of(theirs, images()))
-    save_file({f"net.{key}": tensor for key, tensor in theirs.state_dict().items()}, tmp_path / "weights.safetensors")
-    with pytest.raises(SourceError, match=r"missing: 0\.weight.*; unexpected: net\.0.*Check that the function builds"):
+    save_file({f"{key}.0": tensor for key, tensor in theirs.state_dict().items()}, tmp_path / "weights.safetensors")
+    with pytest.raises(SourceError, match=r"missing: 0\.weight.*; unexpected: 0\.bias\.0.*of another architecture"):
         load("mine.networks:good", Checkpoint(tmp_path / "weights.safetensors"))
 
 
@@ -173,8 +204,22 @@ def test_another_image_size_is_what_the_network_takes() -> None:
         ("mine.networks:goood", r"has no function goood; it has network, good, checked"),
         ("mine.networks:raising", r"the function raises LookupError: no such layer"),
         ("mine.networks:text", r"returns str; expected \(network, preprocessing\)"),
-        ("mine.networks:bare", r"nothing says how images are prepared; return .*'interpolation': 'bicubic'"),
-        ("mine.networks:training", r"its 1 is in train mode; call \.eval\(\)"),
+        (
+            "mine.networks:bare",
+            r"a module alone, a Sequential, and how .* is unknown; return .*'interpolation': 'bicubic'",
+        ),
+        ("mine/network.py:good", r"there is no file /.*/mine/network\.py"),
+        ("mine/networks.py:goood", r"has no function goood; it has network, good, checked"),
+        ("mine/wrong.py:good", r"importing wrong\.py raises ZeroDivisionError: division by zero"),
+        (
+            "mine.networks:four_channels",
+            r"takes 4 channels, and pictures are RGB: .* makes its channels from the three",
+        ),
+        ("mine.networks:one_channel", r"takes 1 channel, and pictures are RGB: .*or a preprocessing with one mean and"),
+        ("mine.networks:script", r"the network is TorchScript.*return the nn\.Module that it was made from"),
+        ("mine.networks:script_part", r"its 2 is TorchScript"),
+        ("mine.networks:half", r"0\.weight is float16, .*return network\.float\(\).*--precision"),
+        ("mine.networks:double", r"2\.bias is float64, .*return network\.float\(\)"),
         ("mine.networks:incomplete", r"interpolation: Field required; mean: Field required.*expected such as"),
         ("mine.networks:features", r"returns float32 \[2, 8, 4, 4\] for 2 images"),
     ],
@@ -182,6 +227,40 @@ def test_another_image_size_is_what_the_network_takes() -> None:
 def test_what_cannot_be_taken_says_what_would_be_right(function: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         load(function, Pretrained())
+
+
+def test_a_network_in_train_mode_is_put_into_eval_mode_and_it_is_said() -> None:
+    loaded = load_source("python:mine.networks:training", Pretrained(), Overrides())
+    assert not any(module.training for module in loaded.network.modules())
+    assert loaded.notes == ("the function returned its 1 in train mode; it was put into eval mode",)
+    assert load_source("python:mine.networks:good", Pretrained(), Overrides()).notes == ()
+
+
+def test_a_module_of_timm_alone_is_prepared_as_timm_says_at_the_size_it_was_built_for() -> None:
+    loaded = load_source("python:mine.networks:of_timm", Pretrained(), Overrides())
+    assert (loaded.image_size, loaded.num_classes) == ((32, 64), 5)
+    assert (loaded.preprocess.crop, loaded.preprocess.mean) == ((32, 64), (0.5, 0.5, 0.5))
+    assert loaded.notes[1] == "the images are prepared as the module's pretrained_cfg of timm says"
+
+
+def test_a_network_of_one_channel_with_one_mean_is_given_grey_as_pillow_makes_it(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    grey = np.stack([np.asarray(Image.fromarray(each).convert("L")) for each in pixels])
+    weights = load("mine.networks:grey", RandomWeights(2)).network
+    assert isinstance(weights, torch.nn.Module)
+    save_file(weights.state_dict(), tmp_path / "weights.safetensors")  # the user's keys
+    loaded = load_source("python:mine.networks:grey", Checkpoint(tmp_path / "weights.safetensors"), Overrides())
+    assert (loaded.architecture, loaded.preprocess.mean, loaded.preprocess.std) == (
+        "Sequential",
+        (0.4,) * 3,
+        (0.3,) * 3,
+    )
+    normalised = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.4) / 0.3
+    expected = logits_of(weights, (torch.from_numpy(grey)[:, None] / 255 - 0.4) / 0.3)
+    found = logits_of(loaded.network, normalised)
+    # Pillow rounds to whole levels, half a level at most; the layers' gain is below 2.
+    assert float((found - expected).abs().max()) < 0.5 / 255 / 0.3 * 2
+    assert float((found - logits_of(weights, normalised[:, :1])).abs().max()) > 0.02  # red alone would not do
 
 
 def test_what_the_function_raised_stays_to_be_seen() -> None:

@@ -41,7 +41,7 @@ def test_a_full_size_distilled_deit_gives_timms_logits(distilled: nn.Module, tmp
 
 def test_another_image_size_gives_timms_logits_there(distilled: nn.Module, tmp_path: Path) -> None:
     source, checkpoint = "timm:deit_tiny_distilled_patch16_224", checkpoint_of(distilled, tmp_path)
-    loaded = load_source(source, checkpoint, Overrides(image_size=(128, 96)))
+    loaded = load_source(source, checkpoint, Overrides(image_size=(128, 96), trained_image_size=(224, 224)))
     assert loaded.image_size == loaded.preprocess.size == (128, 96)
     assert loaded.resampled == ("position embedding from 14×14 to 8×6 tokens, bicubic with antialiasing",)
     theirs = copy.deepcopy(distilled)

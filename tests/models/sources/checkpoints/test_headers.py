@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from models.sources.base import SourceError
-from models.sources.headers import LARGEST_HEADER, check_header
-from models.sources.weights import first_few
+from models.sources.checkpoints.fit import first_few
+from models.sources.checkpoints.headers import LARGEST_HEADER, check_header
 
 
 def write(path: Path, header: dict[str, object]) -> Path:

@@ -1,0 +1,189 @@
+"""Which entries of a training script's file are the weights.
+
+A state_dict may lie in containers, one in another (`state_dict` > `model`), beside others of the same network: an
+average over training steps (EMA), a teacher, an optimiser's state. As in timm, an average comes before raw weights.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from models.sources.base import SourceError
+
+AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema_model_state_dict", "ema")
+"""Containers of weights averaged over training steps, in timm's order of preference."""
+
+CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
+"""Containers of weights as they were trained, in order of preference."""
+
+_APART = (
+    "optim",
+    "sched",
+    "scaler",
+    "amp",
+    "callbacks",
+    "loops",
+    "loss",
+    "criterion",
+    "hyper",
+    "config",
+    "args",
+    "rng",
+)
+"""In the names of what training scripts store beside weights."""
+
+_SHOWN = 5  # names that a message lists
+_LAST = 99  # the rank of what is no weights of a network
+
+Way = tuple[str, ...]
+"""The names of containers, from the outermost to the one that holds the tensors."""
+
+Found = Mapping[Way, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The weights of a checkpoint.
+
+    Attributes:
+        origin: the checkpoint, for errors.
+        state: tensors by key.
+        metadata: texts by key (safetensors only).
+        notes: a sentence for each choice that was made in taking the weights from the file.
+        sized: whether buffers in it were compared with the network's, so that its sizes are those of training.
+    """
+
+    origin: Path | str
+    state: dict[str, Tensor]
+    metadata: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    sized: bool = False
+
+    def noting(self, *notes: str) -> "Contents":
+        """Return the same with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def take_weights(loaded: object, origin: Path | str, key: str | None) -> Contents:
+    """Return the weights in what a file holds.
+
+    Args:
+        loaded: dicts, lists, tensors and numbers.
+        origin: the file.
+        key: the container of the weights, a dot between each and the one inside of it, or a prefix of their names;
+            None searches for them.
+
+    Raises:
+        SourceError: they are not there, or several may be meant.
+    """
+    found = dict(_state_dicts(loaded))
+    if key is not None:
+        return _named(found, origin, key)
+    if not found:
+        raise SourceError(f"{origin} holds no state_dict, but {_described(loaded)}; save network.state_dict()")
+    return _preferred(found, origin)
+
+
+def _preferred(found: Found, origin: Path | str) -> Contents:
+    """Return the weights that rank highest.
+
+    Raises:
+        SourceError: several do.
+    """
+    beside = {way: state for way, state in found.items() if way and not _is_apart(way)}
+    if beside and not any("." in key for key in found.get((), ())):
+        found = beside  # the tensors at the top are figures of the run
+    ranks = {way: _rank(way) for way in found}
+    first = min(ranks, key=ranks.__getitem__)
+    equal = [way for way, rank in ranks.items() if rank == ranks[first]]
+    if len(equal) > 1:
+        raise SourceError(
+            f"{origin} holds {len(equal)} sets of weights: {_listed(equal)}; choose one with --weights-key NAME"
+        )
+    notes = []
+    others = [way for way in beside if way != first]
+    if ranks[first] < len(AVERAGES) or others:
+        average = ", averaged over training steps" if ranks[first] < len(AVERAGES) else ""
+        instead = f", not {_listed(others)}" if others else ""
+        notes.append(f"took {_name(first)}{average}{instead} (--weights-key chooses)")
+    return Contents(origin, found[first], {}, tuple(notes))
+
+
+def _named(found: Found, origin: Path | str, key: str) -> Contents:
+    """Return what is called `key`: a container, or a prefix of keys in one.
+
+    Raises:
+        SourceError: nothing is, or several are.
+    """
+    notes = (f"took {key} (--weights-key)",)
+    below = {way: state for way, state in found.items() if f"{_name(way)}.".startswith(f"{key}.") and way}
+    if below:
+        return replace(_preferred(below, origin), notes=notes)
+    inside = {}
+    for way, state in found.items():
+        container = f"{_name(way)}." if way else ""
+        if not _is_apart(way) or key.startswith(container):
+            prefix = f"{key.removeprefix(container)}."
+            part = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+            if part:
+                inside[way] = part
+    if not inside:
+        names = dict.fromkeys(
+            name for way, state in found.items() for name in ([_name(way)] if way else _starts(state))
+        )
+        names |= dict.fromkeys(f"{_name(way)}.{start}" for way in found if way for start in _starts(found[way]))
+        raise SourceError(f"{origin} has no weights called {key} (--weights-key); it has {_shortened(list(names))}")
+    return replace(_preferred(inside, origin), notes=notes)
+
+
+def _starts(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the first parts of keys, which may be named too."""
+    return list(dict.fromkeys(key.partition(".")[0] for key in state if "." in key))
+
+
+def _state_dicts(loaded: object, way: Way = ()) -> Iterator[tuple[Way, dict[str, Tensor]]]:
+    """Yield each mapping from names to tensors, by the way to it; numbers beside the tensors are no part of it."""
+    if not isinstance(loaded, Mapping) or not all(isinstance(key, str) for key in loaded):
+        return
+    tensors = {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield way, tensors
+    for key, value in loaded.items():
+        yield from _state_dicts(value, (*way, key))
+
+
+def _rank(way: Way) -> int:
+    """Return the preference of a container, the smallest first; the same number where names do not decide."""
+    averages = [AVERAGES.index(part) for part in way if part in AVERAGES]
+    if _is_apart(way):
+        return _LAST
+    if averages:
+        return min(averages)
+    if way and all(part in CONTAINERS for part in way):
+        return len(AVERAGES) + CONTAINERS.index(way[0])
+    return len(AVERAGES) + len(CONTAINERS) + bool(way)
+
+
+def _is_apart(way: Way) -> bool:
+    return any(word in part.lower() for part in way for word in _APART)
+
+
+def _name(way: Way) -> str:
+    return ".".join(way) if way else "the tensors at the top"
+
+
+def _listed(ways: list[Way]) -> str:
+    return _shortened([_name(way) for way in ways])
+
+
+def _shortened(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _described(loaded: object) -> str:
+    if isinstance(loaded, Mapping):
+        return f"a dict of {_shortened([str(key) for key in loaded])}" if loaded else "an empty dict"
+    return f"a {type(loaded).__name__}"

@@ -1,0 +1,73 @@
+"""Whether tensors fit a network: strictly, key by key and shape by shape, and what is wrong where they do not."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from artifact.text import shown
+from models.sources.base import SourceError
+
+_NAMED = 3  # how many keys an error names
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """How a checkpoint differs from a network.
+
+    Attributes:
+        expected: shapes by key, of the network.
+        found: shapes by key, of the checkpoint.
+    """
+
+    expected: Mapping[str, Shape]
+    found: Mapping[str, Shape]
+    missing: tuple[str, ...] = field(init=False)
+    unexpected: tuple[str, ...] = field(init=False)
+    reshaped: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        others = [key for key in self.expected if key in self.found and self.found[key] != self.expected[key]]
+        object.__setattr__(self, "missing", tuple(key for key in self.expected if key not in self.found))
+        object.__setattr__(self, "unexpected", tuple(key for key in self.found if key not in self.expected))
+        object.__setattr__(self, "reshaped", tuple(others))
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.reshaped)
+
+    def __str__(self) -> str:
+        shapes = [f"{key} is {list(self.found[key])}, expected {list(self.expected[key])}" for key in self.reshaped]
+        parts = {"missing: ": self.missing, "unexpected: ": self.unexpected, "": shapes}
+        return "; ".join(f"{word}{first_few(list(keys))}" for word, keys in parts.items() if keys)
+
+
+Advise = Callable[[Misfit], str]
+"""Returns what to do about a misfit, a sentence without its full stop."""
+
+
+def misfit_of(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Misfit:
+    """Return how `state` differs from the tensors that it should have."""
+    return Misfit(*({key: tuple(tensor.shape) for key, tensor in side.items()} for side in (expected, state)))
+
+
+def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], origin: Path | str, advise: Advise) -> None:
+    """Check the tensors of a checkpoint against those that it should have; of these only the shape matters.
+
+    Raises:
+        SourceError: a key is missing or unexpected, a shape differs, a number is not finite; the first few are named.
+    """
+    misfit = misfit_of(state, expected)
+    if misfit:
+        raise SourceError(f"{origin} does not fit the network; {misfit}. {advise(misfit)}")
+    broken = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise SourceError(f"{origin} holds NaN or infinity in {first_few(broken)}")
+
+
+def first_few(items: list[str]) -> str:
+    """Return the first of `items`, and how many more there are, for an error."""
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return ", ".join(map(shown, items[:_NAMED])) + more

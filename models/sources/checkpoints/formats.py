@@ -1,0 +1,123 @@
+"""What a file is, by its bytes: suffixes differ between training scripts (`.pth.tar`, `.ckpt`, `.bin`, none)."""
+
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from models.sources.base import SourceError
+
+Format = Literal["safetensors", "torch", "torch-legacy", "json"]
+
+LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""torch's magic number as a pickled integer; it follows two bytes of protocol in files of torch below 1.6."""
+
+_HEAD = 1024  # bytes that are read to recognise a file
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of a TensorFlow checkpoint's index
+_PYTORCH = "posbake reads the weights of PyTorch; convert them with the library that published them"
+_UNPACK = "unpack it and give --checkpoint the file that it holds"
+
+_OTHERS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
+    (
+        lambda head: head.startswith(b"version https://git-lfs"),
+        "a Git LFS pointer, not the file itself",
+        "run `git lfs pull` in its repository",
+    ),
+    (
+        lambda head: re.match(rb"\s*(<!doctype html|<html|<head)", head, re.IGNORECASE) is not None,
+        "a web page (HTML)",
+        "download the file itself, not the page that shows it",
+    ),
+    (lambda head: head.lstrip().startswith(b"<"), "an XML file", "give --checkpoint the file with the weights"),
+    (
+        lambda head: re.match(rb"\x08[\x02-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]", head) is not None,
+        "an ONNX graph",
+        "give the checkpoint that it was exported from",
+    ),
+    (lambda head: re.match(rb"\x08\x01\x12", head) is not None, "a TensorFlow SavedModel", _PYTORCH),
+    (lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"), "an HDF5 file, as Keras writes", _PYTORCH),
+    (lambda head: head[4:8] == b"TFL3", "a TensorFlow Lite model", _PYTORCH),
+    (
+        lambda head: re.match(rb"[\x81-\x8f\xde\xdf][\xa0-\xbf\xd9\x00]", head) is not None,
+        "a MessagePack file, as Flax writes",
+        _PYTORCH,
+    ),
+    (lambda head: head.startswith(b"\x93NUMPY"), "a NumPy array", _PYTORCH),
+    (lambda head: head.startswith(b"GGUF"), "a GGUF file", _PYTORCH),
+    (lambda head: head.startswith(b"\x1f\x8b"), "compressed with gzip", _UNPACK),
+    (lambda head: head.startswith(b"\xfd7zXZ\x00"), "compressed with xz", _UNPACK),
+    (lambda head: head.startswith(b"BZh"), "compressed with bzip2", _UNPACK),
+    (lambda head: head.startswith(b"\x28\xb5\x2f\xfd"), "compressed with Zstandard", _UNPACK),
+    (lambda head: head.startswith(b"7z\xbc\xaf\x27\x1c"), "a 7-Zip archive", _UNPACK),
+    (lambda head: head[257:262] == b"ustar", "a tar archive", _UNPACK),
+    (
+        lambda head: re.match(rb"\x80[\x00-\x05]|\(dp0|\(lp0", head) is not None,
+        "a pickle that torch.save did not write",
+        "save the state_dict() with torch.save, or best as .safetensors",
+    ),
+)
+"""How files are recognised that hold no PyTorch weights, what they are, and what to do about them."""
+
+
+def format_of(path: Path) -> Format:
+    """Return the format of a checkpoint file.
+
+    Raises:
+        SourceError: it holds no weights that can be read here; the message names it.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+        size = path.stat().st_size
+        file.seek(max(size - len(_TABLE_MAGIC), 0))
+        tail = file.read()
+    if not head:
+        raise SourceError(f"{path} is empty; copy or download it again")
+    if head.startswith(b"PK\x03\x04"):
+        return _of_zip(path)
+    if head[2:].startswith(LEGACY_MAGIC):
+        return "torch-legacy"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < max(size, 100_000_000):
+        return "safetensors"
+    if head.lstrip().startswith(b"{"):
+        return "json"
+    if tail == _TABLE_MAGIC or re.search(r"\.data-\d+-of-\d+$", path.name):
+        raise SourceError(f"{path} is a TensorFlow checkpoint; {_PYTORCH}")
+    for matches, what, remedy in _OTHERS:
+        if matches(head):
+            raise SourceError(f"{path} is {what}; {remedy}")
+    raise SourceError(
+        f"{path} is no checkpoint that can be read here: it starts with the bytes {head[:8].hex(' ')}; expected "
+        "what torch.save or safetensors writes"
+    )
+
+
+def _of_zip(path: Path) -> Format:
+    """Return the format of a zip archive, as torch has written since 1.6.
+
+    Raises:
+        SourceError: it is another kind of archive, or cut short.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise SourceError(f"{path} is damaged or truncated: {error}; copy or download it again") from error
+    inside = {name.partition("/")[2] for name in names}
+    if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
+        raise SourceError(
+            f"{path} is a TorchScript archive; give the weights of the nn.Module that it was made from: "
+            "save its state_dict()"
+        )
+    if "data.pkl" in inside:
+        return "torch"
+    if "archive_format" in inside:
+        raise SourceError(f"{path} is a program of torch.export; give the weights of its nn.Module: its state_dict()")
+    if all(name.endswith(".npy") for name in names):
+        raise SourceError(
+            f"{path} is a NumPy archive (.npz), as JAX's vision transformers have; let timm read it "
+            "(timm.create_model(NAME, checkpoint_path=FILE)) and save that network's state_dict()"
+        )
+    if "model.weights.h5" in names:
+        raise SourceError(f"{path} is a Keras archive; {_PYTORCH}")
+    raise SourceError(f"{path} is a zip archive that torch.save did not write; {_UNPACK}")

@@ -1,0 +1,138 @@
+"""Files of torch.save: tensors and plain data, and nothing in them is ever executed.
+
+`torch.load(weights_only=True)` reads them. Training scripts store settings beside the weights (argparse's Namespace,
+OmegaConf, NumPy scalars, paths); for classes on a list of such settings an inert stand-in takes their place: the class
+itself is neither imported nor called. What is not on the list is refused.
+"""
+
+import pickle
+import pickletools
+import re
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from models.sources.base import SourceError
+from models.sources.checkpoints.formats import Format
+
+_MAPPINGS = re.compile(
+    r"collections\.defaultdict|types\.MappingProxyType|.*\.(AttributeDict|EasyDict|ConfigDict|CfgNode|Box|DotMap|Dict)"
+)
+"""Classes that are filled as a dict is."""
+
+_SETTINGS = re.compile(
+    r"argparse\.Namespace|types\.SimpleNamespace|typing\.\w+|"
+    r"builtins\.(bool|bytes|dict|float|frozenset|int|list|object|range|slice|str|tuple|type)|"
+    r"(collections|datetime|decimal|enum|fractions|numbers|pathlib|uuid)\.[\w.]+|"
+    r"numpy\.[\w.]+|"
+    r"torch\.torch_version\.TorchVersion|torchvision\.transforms\.functional\.InterpolationMode|"
+    r"(omegaconf|hydra|ml_collections|yacs|fvcore|mmengine|mmcv|easydict|addict|box|dotmap|attr|pydantic)\.[\w.]+|"
+    r"(detectron2\.config|lightning|lightning_fabric|lightning_utilities|pytorch_lightning)\.[\w.]+|"
+    r"transformers\.(training_args|trainer_utils|trainer_pt_utils|utils\.generic|integrations)\.[\w.]+|"
+    r"accelerate\.(utils|state)\.[\w.]+"
+)
+"""Names of classes that hold settings and figures of a training run, never weights."""
+
+_PROTOCOL = 2  # of pickle: what torch.save writes and the restricted reader knows
+_LEGACY_PICKLES = 5  # magic number, protocol, system, contents, storage keys
+
+
+class _Value:
+    """Stand-in for an object of a class that is not loaded; its state is dropped."""
+
+    def __new__(cls, *_: object) -> "_Value":
+        return object.__new__(cls)
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+class _Mapping:
+    """Stand-in for a class of dicts; its objects are plain ones."""
+
+    def __new__(cls, *_: object) -> Any:  # noqa: ANN401 -- a dict on purpose, which the restricted reader fills
+        return OrderedDict()
+
+
+def load_pickled(path: Path, kind: Format) -> object:
+    """Return what a file of torch.save holds, without running anything in it.
+
+    Raises:
+        SourceError: it holds more than tensors and settings, or is damaged.
+    """
+    try:
+        named = _globals(path, kind)
+        unknown = sorted(name for name in named - _known() if _SETTINGS.fullmatch(name) is None)
+        if unknown:
+            raise SourceError(_refusal(path, unknown))
+        stand_ins: list[Any] = [
+            (_Mapping if _MAPPINGS.fullmatch(name) else _Value, name) for name in sorted(named - _known())
+        ]
+        with torch.serialization.safe_globals(stand_ins):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise SourceError(
+            f"{path} holds more than tensors and plain settings, and loading it could run code; save its "
+            "state_dict() alone, best as .safetensors"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
+        raise SourceError(f"{path} is not a checkpoint, or is truncated: {str(error).partition(chr(10))[0]}") from error
+
+
+def _known() -> set[str]:
+    """Return the names that torch's restricted reader takes by itself."""
+    from torch._weights_only_unpickler import _get_allowed_globals
+
+    return set(_get_allowed_globals())
+
+
+def _globals(path: Path, kind: Format) -> set[str]:
+    """Return the names, with modules, of the classes and functions that a file refers to.
+
+    Raises:
+        SourceError: it is pickled in a form that cannot be read without running it.
+        ValueError, EOFError, KeyError: it is damaged.
+    """
+    names: set[str] = set()
+    if kind == "torch-legacy":
+        with path.open("rb") as file:
+            for _ in range(_LEGACY_PICKLES):
+                names |= _globals_of(path, file)
+        return names
+    with zipfile.ZipFile(path) as archive:
+        [member] = [name for name in archive.namelist() if name.partition("/")[2] == "data.pkl"]
+        with archive.open(member) as file:
+            return _globals_of(path, file)
+
+
+def _globals_of(path: Path, file: IO[bytes]) -> set[str]:
+    from torch._utils import IMPORT_MAPPING, NAME_MAPPING
+
+    names = set()
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name == "PROTO" and argument != _PROTOCOL:
+            raise SourceError(
+                f"{path} was saved with pickle protocol {argument}, which cannot be read without running it; save it "
+                "again with torch.save(state_dict, FILE), best as .safetensors"
+            )
+        if opcode.name == "GLOBAL":
+            module, _, name = str(argument).partition(" ")
+            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+            names.add(f"{module}.{name}")
+    return names
+
+
+def _refusal(path: Path, unknown: list[str]) -> str:
+    shown = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
+    if any(name.startswith("torch.nn.modules.") for name in unknown):
+        return (
+            f"{path} holds more than tensors: a whole module ({shown}), and loading it could run code; load it where "
+            "it was trained and save its state_dict() alone, best as .safetensors"
+        )
+    return (
+        f"{path} holds more than tensors: {shown}, and loading that could run code; load it where it was trained and "
+        "save its state_dict() alone, best as .safetensors"
+    )

@@ -1,0 +1,104 @@
+"""Imports of the user's code: its own modules, also where packages of posbake have the same names.
+
+posbake's packages are called `models`, `export`, `service` and so on, as are packages of many research repositories.
+While the user's code runs, the entries of `sys.modules` under such names are the user's; afterwards posbake's again.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Self
+
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("artifact", "benchmarks", "examples", "export", "models", "service", "tests")
+"""posbake's top-level packages."""
+
+
+class UserModules(MetaPathFinder):
+    """A context in which the user's modules are imported in place of posbake's of the same names; it can be nested.
+
+    Args:
+        folders: that the user's modules lie in, the first one first; they precede `sys.path` inside.
+        hidden: names of posbake's packages that are the user's inside.
+    """
+
+    def __init__(self, folders: Iterable[Path], hidden: Iterable[str] = ()) -> None:
+        self.folders = [str(folder) for folder in dict.fromkeys(folders)]
+        self.hidden = frozenset(hidden)
+        self._theirs: dict[str, ModuleType] = {}
+        self._ours: dict[str, ModuleType] = {}
+        self._their_path: list[str] | None = None
+        self._our_path = sys.path
+        self._depth = 0
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a hidden name in the folders alone: elsewhere a package of posbake would precede a folder of files."""
+        return (
+            PathFinder.find_spec(fullname, self.folders, target) if path is None and fullname in self.hidden else None
+        )
+
+    def __enter__(self) -> Self:
+        self._depth += 1
+        if self._depth == 1:
+            self._ours = self._replace(self._theirs)
+            self._our_path = sys.path
+            if self._their_path is None:
+                scripts = {str(ROOT / name) for name in OURS}  # `python export/to_onnx.py` puts export/ first
+                self._their_path = [*self.folders, *(entry for entry in sys.path if entry not in scripts)]
+            sys.path = self._their_path
+            sys.meta_path.insert(0, self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            sys.meta_path.remove(self)
+            self._their_path, sys.path = sys.path, self._our_path
+            # What libraries add when they are first imported they do not add again.
+            sys.path += [entry for entry in self._their_path if entry not in {*sys.path, *self.folders}]
+            self._theirs = self._replace(self._ours)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self  # copies of a network import the same modules
+
+    def enter_around(self, network: nn.Module) -> None:
+        """Enter the context for each forward of a network, which may import more."""
+        network.register_forward_pre_hook(self._before, prepend=True)
+        network.register_forward_hook(self._after, always_call=True)
+
+    def _before(self, *_: object) -> None:
+        self.__enter__()
+
+    def _after(self, *_: object) -> None:
+        self.__exit__()
+
+    def _replace(self, modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
+        """Put `modules` in the place of those under the hidden names, and return what was there."""
+        before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in self.hidden}
+        for name in before:
+            del sys.modules[name]
+        sys.modules.update(modules)
+        return before
+
+
+def names_taken(folders: Iterable[Path]) -> list[str]:
+    """Return the names of posbake's packages that a module or package in `folders` has as well."""
+    places = [str(folder) for folder in folders]
+    return [name for name in OURS if _is_theirs(name, PathFinder.find_spec(name, places))]
+
+
+def _is_theirs(name: str, spec: ModuleSpec | None) -> bool:
+    if spec is None:
+        return False
+    if spec.origin is not None:
+        return Path(spec.origin).resolve().parent not in (ROOT, ROOT / name)
+    # A folder without __init__.py is a package only if there is Python in it: `examples` may hold pictures.
+    places = [Path(place).resolve() for place in spec.submodule_search_locations or ()]
+    return any(place != ROOT / name and next(place.rglob("*.py"), None) is not None for place in places)
