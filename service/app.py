@@ -40,7 +40,7 @@ def create_app(
     settings = settings if settings is not None else Settings()
     held, generations = HeldBytes(settings.max_held_bytes), Generations()
     metrics = Metrics(partial(process_families, held, connections))
-    reading = Reading(settings.max_pixels, find_resizer(settings.resizer), reserve=held.reserve)
+    reading = Reading(settings.max_pixels, find_resizer(settings.resizer), reserve=held.reserve, profiles=settings.icc)
     app = FastAPI(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",

@@ -1,6 +1,7 @@
 """The settings: environment variables `POSBAKE_*`, and the same names as flags of `python -m service`."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -50,6 +51,10 @@ class Settings(BaseSettings):
         default="auto",
         description="what resizes images: simd (cykooz-resizer: several times as fast, three values in a thousand "
         "off by 1 of 255), pillow, or auto for simd if it is installed, else pillow",
+    )
+    icc: Literal["ignore", "convert"] = Field(
+        default="ignore",
+        description="what is done with an image's colour profile: ignore, as torchvision does, or convert to sRGB",
     )
     threads: PositiveInt = Field(
         default_factory=available_cores,
