@@ -9,8 +9,8 @@ from service.catalogue import Servable
 from service.classifying import prepare
 from service.errors import NotAnImageError, TooManyPixelsError
 from service.inputs.base64_text import decode_base64
-from service.inputs.forms import raw
 from service.inputs.decoding.formats import begins_as_image
+from service.inputs.forms import raw
 from service.inputs.preprocess import Tensor
 from service.protocol_v2.datatypes import BYTES, unpack_bytes
 from service.protocol_v2.documents import InputTensor
@@ -21,6 +21,7 @@ from service.telemetry.stopwatch import Stopwatch
 IMAGE_BYTES = "image_bytes"
 
 _NOT_STRINGS = f"the data of input {IMAGE_BYTES!r} are not strings; expected base64 of each file"
+
 
 def file_rows(
     tensor: InputTensor, binary: memoryview | None, numbers: bytes | None, servable: Servable, limits: Limits
@@ -52,7 +53,7 @@ def file_rows(
 
 def begins_as_file(body: memoryview) -> bool:
     """Return whether a body begins as an image file does."""
-    return begins_as_image(bytes(body[:16]))
+    return begins_as_image(bytes(body[:32]))
 
 
 def raw_file_rows(body: memoryview, servable: Servable, limits: Limits) -> Rows:

@@ -116,7 +116,8 @@ def read_picture(data: bytes) -> Picture:
 
 def begins_as_image(data: bytes) -> bool:
     """Return whether a file begins as images do that are decoded, or as those that are refused by name."""
-    return data.startswith((*_READERS, *_OTHERS, b"RIFF", b"<svg", b"<?xml")) or data[4:8] == b"ftyp"
+    others = (beginning for beginning in _OTHERS if beginning != b"\x1f\x8b")  # two bytes, which pixels may be
+    return data.startswith((*_READERS, *others, b"RIFF", b"<svg", b"<?xml")) or data[4:8] == b"ftyp"
 
 
 def _not_decoded(name: str, remedy: str) -> NotAnImageError:
