@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from examples.digits.train import machine
 from service.errors import NotAnImageError, TooManyPixelsError
 from service.inputs.images import decode, pillow_pixel_limit
 from tests.service.inputs.corpus.bmp import bmp_kinds
@@ -154,6 +153,8 @@ def resident() -> float:
 
 def main() -> None:
     """Print a table."""
+    from examples.digits.train import machine  # it brings torch, which tests of `fuzz` do without
+
     count, seed = (
         int(sys.argv[place]) if len(sys.argv) > place else default for place, default in ((1, 500_000), (2, 0))
     )

@@ -2,14 +2,19 @@
 
 import io
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from service.app import create_app
 from service.inputs.images import decode
+from service.settings import Settings
+from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.inputs.corpus.jpeg import segment
 from tests.service.pictures import encode, png_chunk, random_pixels
 
@@ -58,6 +63,25 @@ def test_colours_are_converted_to_srgb_only_if_asked(name: str) -> None:
     converted = np.asarray(decode(data, 1000, profiles="convert"))
     np.testing.assert_allclose(converted, from_linear(stored), atol=2)
     assert np.abs(converted.astype(int) - stored).mean() > 20  # the comparison is able to fail
+
+
+def test_the_setting_reaches_the_images_that_are_served(tmp_path: Path) -> None:
+    add_artifact(tmp_path)
+    data = encode(Image.new("RGB", (6, 8), (100, 20, 20)), icc_profile=LINEAR)
+    found = {}
+    for icc in ("ignore", "convert"):
+        with TestClient(create_app(Settings(repository=tmp_path, icc=icc))) as client:
+            answer = client.post("/v1/classify", content=data, headers={"Content-Type": "image/png"}).json()
+            found[icc] = answer["predictions"][0]["probability"]
+    assert found["ignore"] == pytest.approx(expected(100, 20), abs=0.001)
+    assert found["convert"] == pytest.approx(expected(*from_linear(np.array([100, 20], np.uint8))), abs=0.01)
+    assert abs(expected(100, 20) - found["convert"]) > 0.02  # the comparison is able to fail
+
+
+def expected(red: float, other: float) -> float:
+    """The probability of red that `add_artifact`'s network gives a picture of one colour."""
+    logits = np.array([red, other, other]) @ WEIGHTS
+    return float(np.exp(logits[0]) / np.exp(logits).sum())
 
 
 def test_a_profile_of_srgb_changes_next_to_nothing() -> None:
