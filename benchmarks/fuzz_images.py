@@ -127,7 +127,7 @@ def _correct_checksums(data: bytearray) -> None:
 
 
 def fuzz(count: int, seed: int) -> Outcome:
-    """Decode so many mutated files."""
+    """Decode `count` mutated files."""
     files, outcome = seeds(), Outcome()
     for number in range(count):
         data = mutated(files, seed, number)

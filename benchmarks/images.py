@@ -45,7 +45,7 @@ for line in sys.stdin:
         del image
     print(1000 * (time.thread_time() - start) / int(count), flush=True)
 """
-"""Decodes the files that it is given, so many times, and prints the ms of one. It runs in either checkout."""
+"""Decodes each file of its input `count` times, and prints the ms of one. It runs in either checkout."""
 
 
 class Worker:

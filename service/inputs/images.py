@@ -34,10 +34,10 @@ def unreserved(_: int) -> AbstractContextManager[None]:
 
 @contextmanager
 def pillow_pixel_limit(max_pixels: int) -> Iterator[None]:
-    """While open, keep Pillow's own limits and its libraries' messages, which are global, out of the way.
+    """While open, replace Pillow's own limits, which are global, and switch off libtiff's messages.
 
-    `decode` checks every header before Pillow sees the file, and is already one of several threads: Pillow counts the
-    bytes of a TIFF's samples as pixels, and decodes AVIF with a thread a core.
+    `decode` checks headers itself, and Pillow would count the bytes of a TIFF's samples as pixels. AVIF is decoded on
+    one thread, for images are already decoded side by side.
     """
     silence_libtiff()
     before = Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS
@@ -65,20 +65,20 @@ def decode(
             (32-bit integers, floats), or decoding it would take longer than its pixels explain.
         TooManyPixelsError: the header claims more than `max_pixels`, or a side of more than MAX_SIDE. No pixel was
             decoded.
-        NotReadyError: there is no memory for the pixels. They are within the limits, so it is not the picture's fault:
-            later there may be.
+        NotReadyError: there is no memory for the pixels. They are within the limits, so the same request may succeed
+            later: 503 rather than 400 or 413.
         Exception: whatever `reserve` raises.
     """
     with ExitStack() as held:
-        picture = _blaming_the_picture(lambda: _read(data, max_pixels))
+        picture = _as_image_errors(lambda: _read(data, max_pixels))
         held.enter_context(reserve(picture.width * picture.height * picture.bytes_per_pixel))
-        image = _blaming_the_picture(lambda: _pixels(picture, profiles))
+        image = _as_image_errors(lambda: _pixels(picture, profiles))
         weakref.finalize(image, held.pop_all().close).atexit = False
     return image
 
 
-def _blaming_the_picture(step: Callable[[], T]) -> T:
-    """Return what `step` does. Whatever a decoder raises over a file is that file's fault, foreseen or not."""
+def _as_image_errors(step: Callable[[], T]) -> T:
+    """Return the result of `step`; an exception that a decoder raises, whichever it is, becomes a NotAnImageError."""
     try:
         return step()
     except ProblemError:

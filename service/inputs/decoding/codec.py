@@ -1,6 +1,6 @@
-"""Pillow's decoders in C, fed with parts of a file: no copy of it, and no step in Python for each kilobyte.
+"""Pillow's codecs in C, called with parts of a file, without a copy of it.
 
-This is what `PIL.ImageFile.ImageFile.load` does, less its parsers of headers.
+They are called as `PIL.ImageFile.ImageFile.load` calls them, but the headers are parsed here.
 """
 
 from collections.abc import Iterable

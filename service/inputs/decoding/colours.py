@@ -1,4 +1,4 @@
-"""Samples to opaque 8-bit colours over white, a few rows at a time: nothing the size of the image is held twice.
+"""Conversion of samples to opaque 8-bit colours over white, a few rows at a time to save memory.
 
 Values are rounded, v · 255 / (2^bits − 1), not cut off. Shapes: h rows of a stripe, W pixels of a row.
 """

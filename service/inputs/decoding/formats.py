@@ -1,4 +1,4 @@
-"""Which format a file is of, by its first bytes: its reader, or why it is not decoded and what to save it as.
+"""File formats by their first bytes: a reader for those that are decoded, a remedy for the others.
 
 A new format is a reader and a line here.
 """

@@ -1,4 +1,4 @@
-"""JPEG (ITU-T T.81): its segments, and how much work its scans are.
+"""JPEG (ITU-T T.81): segments, and the work that its scans cost.
 
 Segments before the first scan are walked here, and only those that pixels need go to libjpeg, so that metadata cost no
 more than a step in Python each. The scans, which are nearly all of the file, go to it as they are.

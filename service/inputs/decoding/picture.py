@@ -1,4 +1,4 @@
-"""What a reader of a format returns: all that the header says, and how the pixels are decoded."""
+"""The result of reading a header: size, memory, orientation, profile, and a function that decodes the pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -237,8 +237,8 @@ def _deep_grey_alpha(png: _Png) -> Image.Image:
 def _decode(png: _Png, mode: str, raw: str) -> Image.Image:
     """Return the pixels as stored.
 
-    Pillow's decoder takes the end of the compressed data for the end of the image. So the last row holds a mark at
-    first, and if it still does, what there is is counted.
+    Pillow's decoder does not notice that compressed data end before the last row. So a mark is written into the last
+    row before decoding; if it is unchanged afterwards, the decompressed bytes are counted.
 
     Raises:
         NotAnImageError: the compressed data are damaged, or fewer than the image's.

@@ -1,4 +1,4 @@
-"""What a TIFF's tags say of its samples, and which of that is decoded.
+"""Layout and meaning of a TIFF's samples, from its tags, with a refusal for every layout that is not decoded.
 
 TIFF 6.0 with BigTIFF and the compressions that libtiff added. A sample is one value of one channel of one pixel.
 """
@@ -122,8 +122,9 @@ def read_layout(tags: Directory) -> Layout:
     if compression not in {*BYTE_CODECS, JPEG, *FAX}:
         name = _CODECS_NOT_DECODED.get(compression, f"number {compression}")
         raise NotAnImageError(f"the TIFF is compressed with {name}, which is not decoded; {_REMEDY} and LZW")
-    photometric = _photometric(tags)
-    samples = tags.number(277, 1)
+    depths = tags.numbers(258)
+    samples = tags.number(277, 1 if depths is None else len(depths))
+    photometric = _photometric(tags, samples)
     bits = _bits(tags, samples)
     planar = tags.number(284, 1) == 2 and samples > 1
     tiled = 324 in tags or 322 in tags
@@ -166,8 +167,12 @@ def _refuse_previews(tags: Directory) -> None:
         raise NotAnImageError("the image is a camera's raw photo, of which a preview comes first; save it as JPEG")
 
 
-def _photometric(tags: Directory) -> int:
-    photometric = tags.number(262, WHITE_IS_ZERO if tags.number(259, NONE) in FAX else BLACK_IS_ZERO)
+def _photometric(tags: Directory, samples: int) -> int:
+    """Return what samples mean; where no tag says so, what libtiff takes them for."""
+    usual = WHITE_IS_ZERO if tags.number(259, NONE) in FAX else RGB if samples >= 3 else BLACK_IS_ZERO
+    photometric = tags.number(262, usual)
+    if photometric == CMYK and tags.number(332, 1) != 1:
+        raise NotAnImageError("the TIFF holds inks other than cyan, magenta, yellow and black; save it as RGB")
     if photometric not in _CHANNELS:
         name = _NOT_DECODED.get(photometric, f"colours of kind {photometric}")
         raise NotAnImageError(f"the TIFF holds {name}, which are not decoded; save it as RGB")

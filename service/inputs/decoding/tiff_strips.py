@@ -1,8 +1,8 @@
-"""Strips and tiles of a TIFF, decompressed to bytes by libtiff, and their samples cut out of these.
+"""Strips and tiles of a TIFF: decompression to bytes by libtiff, and samples from these bytes.
 
-What reaches libtiff, through Pillow, is a TIFF made here: strips of bytes, as if they were 8-bit grey. So nothing
-depends on what Pillow takes the file's own tags for. Tiles are decompressed as strips are: one is to the next as rows
-below. Only faxes, whose code is one of pixels, stay 1 bit deep. Deflate is inflated here, some rows at a time.
+libtiff, through Pillow, decodes a TIFF that is written here, whose strips are the bytes of 8-bit grey pixels. So the
+result does not depend on how Pillow interprets the file's own tags. Tiles are decompressed as strips, one below the
+other. Only faxes, whose code is one of pixels, stay 1 bit deep. Deflate is inflated here, some rows at a time.
 """
 
 import ctypes
@@ -29,13 +29,13 @@ Rows = Callable[[int, int], NDArray[np.uint8]]
 
 @cache
 def silence_libtiff() -> None:
-    """Keep libtiff from writing to stderr, past the log, for every damaged file that is sent."""
+    """Switch off libtiff's messages about damaged files: it writes them to stderr, beside the log."""
     try:
         libtiff = ctypes.CDLL(_imaging.__file__)
         libtiff.TIFFSetErrorHandler(None)
         libtiff.TIFFSetWarningHandler(None)
     except (AttributeError, OSError):
-        logger.info("libtiff cannot be silenced: what it says of damaged TIFF files goes to stderr")
+        logger.info("the messages of libtiff about damaged TIFF files cannot be switched off; they go to stderr")
 
 
 def stored_rows(data: bytes, layout: Layout, tags: dict[int, int], indices: list[int], rows: int) -> Rows:
@@ -75,7 +75,7 @@ def row_bytes(layout: Layout) -> int:
 
 
 def stored_height(layout: Layout, rows: int) -> int:
-    """Return how many rows are stored for so many of the image: of subsampled colours, rows of blocks."""
+    """Return the number of stored rows for `rows` of the image; subsampled colours are stored in rows of blocks."""
     return -(-rows // layout.subsampling[1]) if layout.subsampled else rows
 
 

@@ -1,4 +1,4 @@
-"""No file costs more than its pixels explain: what would take seconds or minutes is refused, from its bytes, or cheap.
+"""Files that would take seconds or minutes are refused from their bytes, or decoded cheaply.
 
 Files are small versions of such that took seconds within 16 MB and 50 megapixels. CPU time is measured where a count
 would not show it, and with limits that a busy machine keeps.
@@ -27,7 +27,7 @@ PNG = encode(random_pixels(64, 64))
 
 
 def progressive(side: int, scans: int, marker: int = 0xC2) -> bytes:
-    """A grey picture of so many scans, each of which says only that all its blocks are empty."""
+    """A grey picture whose scans, besides the first, hold nothing but runs of empty blocks."""
     blocks = (-(-side // 8)) ** 2
     ends = "011111111111111" * -(-blocks // 32_767)
     ends += "1" * (-len(ends) % 8)

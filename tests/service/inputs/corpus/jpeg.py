@@ -20,6 +20,30 @@ def segment(marker: int, content: bytes) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
 
 
+def lossless(values: Pixels) -> bytes:
+    """Grey in process 14 (SOF3): differences from the left neighbour, or the upper one in the first column."""
+    before = np.roll(values, 1, axis=1).astype(int)
+    before[1:, 0] = values[:-1, 0]
+    before[0, 0] = 128
+    bits = ""
+    for difference in (values - before).ravel().tolist():
+        size = abs(difference).bit_length()
+        extra = difference if difference > 0 else difference + 2**size - 1
+        bits += f"{size:04b}" + (f"{extra:0{size}b}" if size else "")
+    bits += "1" * (-len(bits) % 8)
+    coded = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    height, width = values.shape
+    return b"".join(
+        [
+            b"\xff\xd8",
+            segment(0xC3, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0"),
+            segment(0xC4, b"\0" + bytes([0, 0, 0, 10]) + bytes(12) + bytes(range(10))),  # codes of 4 bits
+            segment(0xDA, b"\1\1\0\1\0\0") + coded,
+            b"\xff\xd9",
+        ]
+    )
+
+
 def jpeg_kinds() -> Iterator[Kind]:
     rgb = eight(chart(40, 56, most=255), 8)
     near: dict[str, Any] = {"at_most": AT_MOST, "on_average": ON_AVERAGE}
@@ -40,6 +64,7 @@ def jpeg_kinds() -> Iterator[Kind]:
         rgb,
         **near,
     )
+    yield Kind("JPEG lossless", partial(lossless, rgb[..., 0]), grey(rgb[..., 0]))
     yield from _orientations(rgb, plain, near)
     yield from _four_channels(near)
     yield from _metadata(rgb, plain, near)

@@ -1,4 +1,4 @@
-"""What is no image, or of a format that is not decoded: each is named, with what to do."""
+"""Files that are no images, or of formats that are not decoded."""
 
 import gzip
 import io

@@ -55,7 +55,7 @@ def png(
     after: tuple[tuple[bytes, bytes], ...] = (),
     parts: int = 1,
 ) -> bytes:
-    """Chunks `before` and `after` the pixels, which are in so many `parts`."""
+    """A file with chunks `before` and `after` the pixels, which are split into `parts` chunks."""
     height, width = values.shape[:2]
     step = max(1, CHANNELS[kind] * depth // 8)
     if interlaced:

@@ -92,6 +92,8 @@ def _arrangements() -> Iterator[Kind]:
     for orientation in range(2, 9):
         make = partial(Tiff(8, RGB, tags={274: (orientation,)}), values)
         yield Kind(f"TIFF of orientation {orientation}", make, turned(pixels, orientation))
+    for missing in (262, 277):
+        yield Kind(f"TIFF RGB without tag {missing}", lambda tag=missing: _without(Tiff(8, RGB)(values), tag), pixels)  # type: ignore[misc]
     yield Kind("TIFF whose strips say no size", lambda: _without(Tiff(8, RGB)(values), 279), pixels)
     yield Kind(
         "TIFF that says no rows a strip", lambda: _without(Tiff(8, RGB, rows_per_strip=None)(values), 278), pixels
@@ -241,6 +243,7 @@ def _refused() -> Iterator[Kind]:
         "of several depths": (Tiff(8, RGB, tags={258: (5, 6, 5)})(rgb), "5, 6-bit"),
         "of five bands": (Tiff(8)(five), "5 bands"),
         "of CIELab": (Tiff(8, 8)(rgb), "CIELab.*save it as RGB"),
+        "of other inks": (Tiff(8, CMYK, tags={332: (2,)})(chart(channels=4, most=255)), "other than cyan"),
         "of a mask": (Tiff(1, 4)(one), "transparency mask"),
         "of a camera's samples": (Tiff(16, 32803)(one), "raw samples"),
         "in LERC": (Tiff(8, tags={259: (34887,)})(one), "LERC"),

@@ -1,6 +1,6 @@
-"""A writer of TIFF that leaves nothing out: any bits, byte order, planes, strips or tiles, and four compressions.
+"""A writer of TIFF files: any bits, byte order, planes, strips or tiles, and four compressions.
 
-Written from the specification (TIFF 6.0) and by none of the libraries that are tried.
+Written from the specification (TIFF 6.0), and independent of the libraries under test.
 """
 
 import struct
