@@ -1,7 +1,6 @@
 """The settings: environment variables `POSBAKE_*`, and the same names as flags of `python -m service`."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -52,7 +51,7 @@ class Settings(BaseSettings):
         description="what resizes images: simd (cykooz-resizer: several times as fast, three values in a thousand "
         "off by 1 of 255), pillow, or auto for simd if it is installed, else pillow",
     )
-    icc: Literal["ignore", "convert"] = Field(
+    icc: str = Field(
         default="ignore",
         description="what is done with an image's colour profile: ignore, as torchvision does, or convert to sRGB",
     )

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from PIL import AvifImagePlugin, Image
 
-from service.errors import NotReadyError, ProblemError, TooManyPixelsError
+from service.errors import NotReadyError, ProblemError, ProfileSettingError, TooManyPixelsError
 from service.inputs.decoding.formats import read_picture
 from service.inputs.decoding.orientation import upright
 from service.inputs.decoding.picture import MAX_SIDE, Picture, damaged
@@ -25,6 +25,18 @@ Profiles = Literal["ignore", "convert"]
 
 Reserve = Callable[[int], AbstractContextManager[None]]
 """From a number of bytes to what is held as long as they are: entering it may raise."""
+
+
+def find_profiles(name: str) -> Profiles:
+    """Return the setting ICC.
+
+    Raises:
+        ProfileSettingError: it is neither of the two.
+    """
+    known: dict[str, Profiles] = {"ignore": "ignore", "convert": "convert"}
+    if name in known:
+        return known[name]
+    raise ProfileSettingError(f"colour profiles cannot be treated by {name!r}; expected ignore or convert: --icc")
 
 
 def unreserved(_: int) -> AbstractContextManager[None]:

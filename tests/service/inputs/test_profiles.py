@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from service.app import create_app
+from service.errors import ProfileSettingError
 from service.inputs.images import decode
 from service.settings import Settings
 from tests.service.artifacts import WEIGHTS, add_artifact
@@ -76,6 +77,11 @@ def test_the_setting_reaches_the_images_that_are_served(tmp_path: Path) -> None:
     assert found["ignore"] == pytest.approx(expected(100, 20), abs=0.001)
     assert found["convert"] == pytest.approx(expected(*from_linear(np.array([100, 20], np.uint8))), abs=0.01)
     assert abs(expected(100, 20) - found["convert"]) > 0.02  # the comparison is able to fail
+
+
+def test_another_setting_stops_the_start_with_the_remedy() -> None:
+    with pytest.raises(ProfileSettingError, match="expected ignore or convert: --icc"):
+        create_app(Settings(icc="embed"))
 
 
 def expected(red: float, other: float) -> float:
