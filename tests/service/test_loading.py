@@ -59,12 +59,12 @@ def rename_the_variant(path: Path) -> None:
 
 def test_an_artifact_that_would_resize_images_beyond_the_limit_is_refused_by_name(tmp_path: Path) -> None:
     add_artifact(tmp_path)
-    preprocess = {"resize": (100_000, 100_000), "crop": (8, 6), "interpolation": "bicubic", "mean": MEAN, "std": STD}
+    preprocess = {"resize": (60_000, 60_000), "crop": (8, 6), "interpolation": "bicubic", "mean": MEAN, "std": STD}
     add_artifact(tmp_path, variant="large", preprocess=preprocess)
     with TestClient(create_app(Settings(repository=tmp_path))) as client:
         (refused,) = client.get("/v1/models").json()["refused"]
         assert refused["name"] == "colours/large/1"
-        assert "resize of 100000×100000 pixels is over the limit of 50000000 pixels" in refused["reason"]
+        assert "resize of 60000×60000 pixels is over the limit of 50000000 pixels" in refused["reason"]
         assert client.post("/v1/classify", content=encode(random_pixels())).status_code == 200
 
 
