@@ -2,14 +2,13 @@
 
 from service.catalogue import Servable
 from service.inputs.forms import Extract
-from service.inputs.images import decode
 from service.inputs.preprocess import Reading, Tensor, preprocess
 from service.telemetry.stopwatch import Stopwatch
 
 
 def prepare(servable: Servable, body: bytes, extract: Extract, reading: Reading, watch: Stopwatch) -> Tensor:
     """Return the input tensor [1, …] of the image in `body`."""
-    image = decode(extract(body), reading.max_pixels)
+    image = reading.decode(extract(body))
     watch.lap("decode")
     tensor = preprocess(image, servable.manifest, reading)
     watch.lap("preprocess")

@@ -9,7 +9,6 @@ from typing import TypeVar
 from service.catalogue import Servable
 from service.errors import ClientGoneError, ProblemError
 from service.inputs.forms import Extract
-from service.inputs.images import decode
 from service.inputs.preprocess import Reading, Tensor, preprocess
 from service.ranking import applying, predict
 from service.scheduling.caller import Caller
@@ -178,7 +177,7 @@ def _prepare(
 ) -> dict[_Way, tuple[Tensor | ProblemError, Stopwatch]]:
     """Return a tensor [1, …] for each way of preparing, and its laps; on a decoding thread."""
     watch.lap("queue")
-    image = decode(extract(body), reading.max_pixels)
+    image = reading.decode(extract(body))
     watch.lap("decode")
     prepared: dict[_Way, tuple[Tensor | ProblemError, Stopwatch]] = {}
     for servable in servables:

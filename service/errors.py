@@ -5,6 +5,7 @@ ServiceError
 │   ├── RepositoryError                 no repository, an empty one, nothing usable in it, no such default model
 │   ├── BackendUnavailableError         the backend or device cannot be had
 │   ├── TracingUnavailableError         a collector of traces is named, but what sends them is not installed
+│   ├── ProfileSettingError             colour profiles can be ignored or converted, and nothing else
 │   └── AddressError                    the host and port cannot be bound
 ├── RefusalError                    one artifact cannot be served; the rest are
 │   ├── MisplacedArtifactError          its directories and its manifest disagree about its name
@@ -65,6 +66,10 @@ class TracingUnavailableError(StartupError):
 
 class ResizerUnavailableError(StartupError):
     """There is no such resizer, or it is not installed."""
+
+
+class ProfileSettingError(StartupError):
+    """There is no such way of treating colour profiles."""
 
 
 class AddressError(StartupError):

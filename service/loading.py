@@ -21,6 +21,7 @@ from service.errors import (
     TaskError,
     UnknownNameError,
 )
+from service.inputs.preprocess import check_sizes
 from service.reloading.fingerprint import Fingerprint, fingerprint
 from service.settings import Settings
 from service.time_limit import TimeLimit, TimeLimitError, within
@@ -93,6 +94,7 @@ class Loader:
                 f"it takes batches from {manifest.input.batch.min}, images are run one at a time; "
                 "export it from batch 1"
             )
+        check_sizes(manifest, self._settings.max_pixels)
         backend = Restartable(lambda: self._run(artifact, seen))
         limit.on_exceeded(backend.current().interrupt)
         try:

@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         description="what resizes images: simd (cykooz-resizer: several times as fast, three values in a thousand "
         "off by 1 of 255), pillow, or auto for simd if it is installed, else pillow",
     )
+    icc: str = Field(
+        default="ignore",
+        description="what is done with an image's colour profile: ignore, as torchvision does, or convert to sRGB",
+    )
     threads: PositiveInt = Field(
         default_factory=available_cores,
         description="CPU threads, each for an image that is decoded or run; one that is alone is run on all of them; "

@@ -1,115 +1,128 @@
 """From the bytes of an image file to upright RGB pixels.
 
-Steps: header, size limit, checksums, pixels, EXIF orientation, 8 bits, transparency over white, RGB.
+Steps: format, header, limits, memory, pixels over white, colour profile, RGB, EXIF orientation. What each format needs
+is in `service.inputs.decoding`.
 """
 
-import io
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Literal, TypeVar
 
-import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image
 
-from service.errors import NotAnImageError, TooManyPixelsError
+from service.errors import NotReadyError, ProblemError, ProfileSettingError, TooManyPixelsError
+from service.inputs.decoding.formats import read_picture
+from service.inputs.decoding.orientation import upright
+from service.inputs.decoding.picture import MAX_SIDE, Picture, damaged
+from service.inputs.decoding.profiles import to_srgb
+from service.inputs.decoding.tiff_strips import silence_libtiff
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-EXPECTED = "expected a JPEG, PNG, WebP, BMP, GIF or TIFF file"
+T = TypeVar("T")
 
-# What Pillow's parsers are known to raise on damaged files.
-_DAMAGED = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
-    *(struct.error, zlib.error),
-)
+Profiles = Literal["ignore", "convert"]
+"""What is done with a file's colour profile: nothing, as in torchvision, or its colours are converted to sRGB."""
+
+Reserve = Callable[[int], AbstractContextManager[None]]
+"""From a number of bytes to what is held as long as they are: entering it may raise."""
+
+
+def find_profiles(name: str) -> Profiles:
+    """Return the setting ICC.
+
+    Raises:
+        ProfileSettingError: it is neither of the two.
+    """
+    known: dict[str, Profiles] = {"ignore": "ignore", "convert": "convert"}
+    if name in known:
+        return known[name]
+    raise ProfileSettingError(f"colour profiles cannot be treated by {name!r}; expected ignore or convert: --icc")
+
+
+def unreserved(_: int) -> AbstractContextManager[None]:
+    """Reserve nothing: memory is not budgeted."""
+    return nullcontext()
 
 
 @contextmanager
 def pillow_pixel_limit(max_pixels: int) -> Iterator[None]:
-    """While open, give Pillow's own limit, a global of its module, the value of ours.
+    """While open, replace Pillow's own limits, which are global, and switch off libtiff's messages.
 
-    `decode` refuses what is over the limit; Pillow's check only has to come before WebP's decoder, which allocates the
-    canvas as soon as the file is opened. So its warning, which would repeat our refusal, is silenced.
+    `decode` checks headers itself, and Pillow would count the bytes of a TIFF's samples as pixels. AVIF is decoded on
+    one thread, for images are already decoded side by side.
     """
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = max_pixels
+    silence_libtiff()
+    before = Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS
+    Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS = 16 * max_pixels, 1
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
+        yield
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS = before
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
+def decode(
+    data: bytes, max_pixels: int, *, reserve: Reserve = unreserved, profiles: Profiles = "ignore"
+) -> Image.Image:
     """Return the upright RGB image in `data`; of an animation, the first frame.
 
+    Args:
+        data: the file.
+        max_pixels: most that an image may have.
+        reserve: called once, when the header is known and no pixel is decoded, with the bytes that decoding holds at
+            most besides the file. What it returns is entered, and left when the image is freed, or decoding fails.
+        profiles: what is done with the file's colour profile.
+
     Raises:
-        NotAnImageError: the format is not one of FORMATS, the file is damaged or cut off, or its pixels have no
-            defined white (32-bit integers, floats).
-        TooManyPixelsError: the header claims more than `max_pixels`. No pixel was decoded.
+        NotAnImageError: the format is not decoded, the file is damaged or cut off, its pixels have no defined white
+            (32-bit integers, floats), or decoding it would take longer than its pixels explain.
+        TooManyPixelsError: the header claims more than `max_pixels`, or a side of more than MAX_SIDE. No pixel was
+            decoded.
+        NotReadyError: there is no memory for the pixels. They are within the limits, so the same request may succeed
+            later: 503 rather than 400 or 413.
+        Exception: whatever `reserve` raises.
     """
-    if not data:
-        raise NotAnImageError(f"the image is empty; {EXPECTED}")
-    try:
-        image = _open(data, max_pixels)
-        if image.format == "PNG":  # alone has checksums; Pillow skips those of pixels while decoding
-            image.verify()
-            image = _open(data, max_pixels)
-        image.load()
-    except UnidentifiedImageError as error:
-        raise NotAnImageError(f"the body is not an image, or its header is damaged; {EXPECTED}") from error
-    except _DAMAGED as error:
-        raise NotAnImageError(f"the image is damaged ({error}); {EXPECTED}, whole and unchanged") from error
-    return _to_rgb(_upright(image))
+    with ExitStack() as held:
+        picture = _as_image_errors(lambda: _read(data, max_pixels))
+        held.enter_context(reserve(picture.width * picture.height * picture.bytes_per_pixel))
+        image = _as_image_errors(lambda: _pixels(picture, profiles))
+        weakref.finalize(image, held.pop_all().close).atexit = False
+    return image
 
 
-def _open(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
+def _as_image_errors(step: Callable[[], T]) -> T:
+    """Return the result of `step`; an exception that a decoder raises, whichever it is, becomes a NotAnImageError."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooManyPixelsError(
-            f"the image's header claims more than the {max_pixels} pixels allowed; scale it down", limit=max_pixels
+        return step()
+    except ProblemError:
+        raise
+    except MemoryError as error:
+        raise NotReadyError(
+            "there is no memory left to decode the image; send it again later, or scaled down"
         ) from error
-    if image.width * image.height > max_pixels:
+    except Exception as error:
+        raise damaged(str(error) or type(error).__name__) from error
+
+
+def _read(data: bytes, max_pixels: int) -> Picture:
+    picture = read_picture(data)
+    width, height = picture.width, picture.height
+    if width <= 0 or height <= 0:
+        raise damaged(f"its header claims {width}×{height} pixels")
+    if width * height > max_pixels:
         raise TooManyPixelsError(
-            f"the image's header claims {image.width}×{image.height} pixels, {max_pixels} are allowed; scale it down",
+            f"the image's header claims {width}×{height} pixels, {max_pixels} are allowed; scale it down",
             limit=max_pixels,
         )
-    return image
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation. EXIF that cannot be read says nothing of how the camera was held."""
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except _DAMAGED:
-        return image
-    return image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in {"I", "F"}:
-        raise NotAnImageError(
-            f"pixels are 32-bit {'integers' if image.mode == 'I' else 'floats'}, which have no defined white; "
-            "expected 1, 8 or 16 bits a channel"
+    if max(width, height) > MAX_SIDE:
+        raise TooManyPixelsError(
+            f"the image's header claims {width}×{height} pixels, a side of {MAX_SIDE} is allowed; cut the longer side",
+            limit=MAX_SIDE,
         )
-    if image.mode.startswith("I;16"):
-        image = _to_eight_bits(image)
-    try:
-        if image.has_transparency_data:
-            white = Image.new("RGBA", image.size, "white")
-            return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-        return image if image.mode == "RGB" else image.convert("RGB")
-    except ValueError as error:
-        raise NotAnImageError(f"colours in {image.mode} are not supported; expected RGB, CMYK or grey") from error
+    return picture
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Return 16-bit grey as 8-bit grey: 65535 / 257 = 255. Pillow's own conversion clips at 255."""
-    wide = np.asarray(image).astype(np.uint32)
-    grey = ((wide + 128) // 257).astype(np.uint8)
-    if "transparency" in image.info:  # the one grey value that is transparent
-        grey[wide == image.info["transparency"]] = 255
-    return Image.fromarray(grey)
+def _pixels(picture: Picture, profiles: Profiles) -> Image.Image:
+    image = picture.load()
+    if profiles == "convert" and (profile := picture.profile()) is not None:
+        image = to_srgb(image, profile)
+    return upright(image if image.mode == "RGB" else image.convert("RGB"), picture.orientation)

@@ -9,6 +9,7 @@ from service.catalogue import Servable
 from service.classifying import prepare
 from service.errors import NotAnImageError, TooManyPixelsError
 from service.inputs.base64_text import decode_base64
+from service.inputs.decoding.formats import begins_as_image
 from service.inputs.forms import raw
 from service.inputs.preprocess import Tensor
 from service.protocol_v2.datatypes import BYTES, unpack_bytes
@@ -19,17 +20,7 @@ from service.telemetry.stopwatch import Stopwatch
 
 IMAGE_BYTES = "image_bytes"
 
-_MAGIC = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*"),
-    *(b"II+\0", b"MM\0+", b"II\xbc\x01"),  # BigTIFF, JPEG XR
-    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),  # JPEG 2000
-    *(b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"),
-    *(b"8BPS", b"v/1\x01", b"%PDF-", b"<svg", b"<?xml"),
-)
-"""How files begin that are images, or taken for such: what of them is not decoded, the decoder refuses by name."""
 _NOT_STRINGS = f"the data of input {IMAGE_BYTES!r} are not strings; expected base64 of each file"
-_BOX = b"ftyp"
-"""From byte 4 in AVIF, HEIC and all other ISO base media files."""
 
 
 def file_rows(
@@ -62,8 +53,7 @@ def file_rows(
 
 def begins_as_file(body: memoryview) -> bool:
     """Return whether a body begins as an image file does."""
-    head = bytes(body[:12])
-    return head.startswith(_MAGIC) or head.startswith(_BOX, 4)
+    return begins_as_image(bytes(body[:32]))
 
 
 def raw_file_rows(body: memoryview, servable: Servable, limits: Limits) -> Rows:

@@ -45,7 +45,8 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
 
     The parameters may also be form fields or JSON members. One that is unknown, or has two values, is an error.
 
-    JPEG, PNG, WebP, BMP, GIF (its first frame) and TIFF are decoded, turned upright by EXIF, and made RGB.
+    JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are decoded (of several frames the first), turned upright by EXIF, and
+    made RGB.
     """
     serving = serving_of(request.app.state)
 

@@ -60,7 +60,7 @@ def test_what_is_not_an_image_is_400_and_says_what_was_expected(client: TestClie
     ):
         found = problem(client, 400, **request)
         assert says in found["detail"]
-        assert "expected a JPEG, PNG, WebP, BMP, GIF or TIFF" in found["detail"]
+        assert "expected a JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF" in found["detail"]
 
 
 @pytest.mark.parametrize(

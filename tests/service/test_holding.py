@@ -153,7 +153,7 @@ def test_whatever_becomes_of_a_request_it_holds_nothing_afterwards(tmp_path: Pat
 
 def test_a_request_holds_its_body_until_it_is_answered_and_others_find_no_room(tmp_path: Path) -> None:
     add_artifact(tmp_path)
-    body = picture(HANG)
+    body = picture(HANG) + bytes(10_000)  # more than its pixels, which are held while they are decoded
     with fresh() as scripted:
         settings = Settings(repository=tmp_path, backend="scripted", threads=1, max_held_bytes=2 * len(body) - 1)
         with TestClient(create_app(settings)) as client, ThreadPoolExecutor(1) as pool:
@@ -166,6 +166,16 @@ def test_a_request_holds_its_body_until_it_is_answered_and_others_find_no_room(t
             scripted.gate.set()
             assert hanging.result().status_code == 200
             assert client.post("/v1/classify", content=picture(1)).status_code == 200
+
+
+def test_pixels_that_are_decoded_are_held_as_the_body_is(tmp_path: Path) -> None:
+    add_artifact(tmp_path)
+    image = encode(random_pixels(100, 100))
+    needed = len(image) + 8 * 100 * 100
+    for limit, status in ((needed, 200), (needed - 1, 503)):
+        with TestClient(create_app(Settings(repository=tmp_path, threads=1, max_held_bytes=limit))) as client:
+            assert client.post("/v1/classify", content=image).status_code == status
+            assert "posbake_held_bytes 0.0\n" in client.get("/metrics").text
 
 
 def test_a_request_that_never_fits_is_413_and_names_the_setting(tmp_path: Path) -> None:

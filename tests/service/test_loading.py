@@ -17,7 +17,7 @@ from service.app import create_app
 from service.errors import BackendUnavailableError, RepositoryError
 from service.loading import load_catalogue
 from service.settings import Settings
-from tests.service.artifacts import WEIGHTS, add_artifact
+from tests.service.artifacts import MEAN, STD, WEIGHTS, add_artifact
 from tests.service.counting import CountingBackend
 from tests.service.pictures import encode, random_pixels
 
@@ -55,6 +55,17 @@ def name_it_like_no_version(path: Path) -> None:
 
 def rename_the_variant(path: Path) -> None:
     path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+def test_an_artifact_that_would_resize_images_beyond_the_limit_is_refused_by_name(tmp_path: Path) -> None:
+    add_artifact(tmp_path)
+    preprocess = {"resize": (60_000, 60_000), "crop": (8, 6), "interpolation": "bicubic", "mean": MEAN, "std": STD}
+    add_artifact(tmp_path, variant="large", preprocess=preprocess)
+    with TestClient(create_app(Settings(repository=tmp_path))) as client:
+        (refused,) = client.get("/v1/models").json()["refused"]
+        assert refused["name"] == "colours/large/1"
+        assert "resize of 60000×60000 pixels is over the limit of 50000000 pixels" in refused["reason"]
+        assert client.post("/v1/classify", content=encode(random_pixels())).status_code == 200
 
 
 @pytest.mark.parametrize(

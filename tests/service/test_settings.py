@@ -22,6 +22,7 @@ VALUES = {
     "max_held_bytes": "99",
     "max_pixels": "88",
     "resizer": "pillow",
+    "icc": "convert",
     "threads": "9",
     "max_batch": "3",
     "batch_delay_ms": "1.5",

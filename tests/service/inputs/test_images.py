@@ -1,14 +1,19 @@
 """Decoding, against slow obvious answers: one pixel after the other in plain arithmetic."""
 
+import base64
+import io
 import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from service.errors import NotAnImageError, TooManyPixelsError
+from service.inputs.decoding import webp
+from service.inputs.decoding.formats import begins_as_image
 from service.inputs.images import decode, pillow_pixel_limit
 from tests.service.pictures import encode, png_claiming, random_pixels, with_broken_pixel_checksum
 
@@ -214,7 +219,7 @@ def test_a_header_over_the_limit_of_pillow_is_refused_without_a_warning() -> Non
 
 def test_an_operator_may_allow_more_pixels_than_pillow_would() -> None:
     with pillow_pixel_limit(10**10), pytest.raises(NotAnImageError, match="truncated"):
-        decode(png_claiming(100_000, 2_000), 10**10)  # refused for its pixels, which are missing, not for their number
+        decode(png_claiming(60_000, 4_000), 10**10)  # refused for its pixels, which are missing, not for their number
 
 
 def test_only_the_checksum_tells_a_damaged_png() -> None:
@@ -232,3 +237,50 @@ def test_other_formats_are_not_decoded() -> None:
     for kind in ("PPM", "ICO", "PCX", "TGA"):
         with pytest.raises(NotAnImageError, match="not an image"):
             decode(encode(RGB, kind), LIMIT)
+
+
+GREY_16 = np.arange(63, dtype=np.uint16).reshape(7, 9) * 1040
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "expected"),
+    [
+        (GREY_16, {"photometric": "minisblack"}, GREY_16),
+        (65_535 - GREY_16, {"photometric": "miniswhite"}, GREY_16),
+        (65_535 - GREY_16, {"photometric": "miniswhite", "byteorder": ">"}, GREY_16),
+        (np.stack([GREY_16] * 3), {"photometric": "rgb", "planarconfig": "separate"}, GREY_16),
+        (np.stack([GREY_16] * 3), {"photometric": "rgb", "planarconfig": "separate", "byteorder": ">"}, GREY_16),
+        (np.stack([GREY_16] * 3), {"photometric": "rgb", "planarconfig": "separate", "tile": (16, 16)}, GREY_16),
+        (np.dstack([GREY_16] * 3), {"photometric": "rgb", "compression": "zlib", "predictor": True}, GREY_16),
+    ],
+)
+def test_tiffs_that_tifffile_writes_are_decoded_to_what_was_written(
+    values: NDArray[np.uint16], options: dict[str, Any], expected: NDArray[np.uint16]
+) -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, metadata=None, **options)
+    rounded = [[round(value / 257) for value in row] for row in expected.tolist()]
+    np.testing.assert_array_equal(pixels(buffer.getvalue())[..., 1], rounded)
+
+
+def test_a_palette_png_without_a_palette_is_the_pictures_fault() -> None:
+    text = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAMAAAAoyzS7AAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+    with pytest.raises(NotAnImageError, match="palette is missing"):
+        decode(base64.b64decode(text), LIMIT)
+
+
+def test_where_libwebp_is_hidden_pillow_decodes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgba = np.dstack([RGB, RGB[..., :1]])
+    files = [encode(picture, "WEBP", lossless=True, exact=True) for picture in (RGB, rgba)]
+    found = [pixels(file) for file in files]
+    monkeypatch.setattr(webp, "library", lambda: None)
+    for file, expected in zip(files, found, strict=True):
+        np.testing.assert_array_equal(pixels(file), expected)
+
+
+def test_a_raw_body_is_told_from_pixels_by_how_images_begin() -> None:
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
+        assert begins_as_image(encode(RGB, kind)[:12])
+    for beginning in (b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0", b"\0\0\0\x18ftypheic"):  # BigTIFF, HEIC
+        assert begins_as_image(beginning)
+    assert not begins_as_image(RGB.tobytes())

@@ -11,8 +11,9 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from artifact import Manifest
-from service.errors import TooManyPixelsError
-from service.inputs.preprocess import Reading, preprocess
+from service.errors import RefusalError, TooManyPixelsError
+from service.inputs.preprocess import Reading, check_sizes, preprocess
+from service.inputs.resizers import find_resizer
 from service.inputs.resizing import resize_and_crop
 from tests.service.artifacts import MEAN, STD, add_artifact
 from tests.service.pictures import random_pixels
@@ -81,3 +82,51 @@ def test_a_picture_too_thin_to_resize_within_the_limit_is_refused(tmp_path: Path
         preprocess(Image.new("RGB", (1, 40_000)), thin, READING)
     with pytest.raises(TooManyPixelsError, match="40000×1 pixels become 224×8960000"):
         preprocess(Image.new("RGB", (40_000, 1)), thin, READING)
+
+
+@pytest.mark.parametrize("resizer", ["pillow", "simd"])
+@pytest.mark.parametrize("size", [(50_000_000, 1), (1, 65_536)])
+def test_a_side_for_which_resizing_needs_gigabytes_is_refused(
+    tmp_path: Path, resizer: str, size: tuple[int, int]
+) -> None:
+    pair = manifest(tmp_path, "uint8", resize=(8, 6), crop=None)
+    with pytest.raises(TooManyPixelsError, match="a side of 65535 is allowed; cut the longer side"):
+        preprocess(Image.new("RGB", size), pair, Reading(50_000_000, find_resizer(resizer)))
+
+
+@pytest.mark.parametrize("resizer", ["pillow", "simd"])
+@pytest.mark.parametrize("size", [(65_535, 1), (1, 65_535), (65_535, 20)])
+def test_the_longest_side_is_resized(tmp_path: Path, resizer: str, size: tuple[int, int]) -> None:
+    pair = manifest(tmp_path, "uint8", resize=(8, 6), crop=None)
+    image = Image.new("RGB", size, (1, 2, 3))
+    found = preprocess(image, pair, Reading(50_000_000, find_resizer(resizer)))
+    np.testing.assert_array_equal(found, np.broadcast_to([1, 2, 3], (1, 8, 6, 3)))
+
+
+def test_pixels_between_the_passes_of_resizing_are_limited(tmp_path: Path) -> None:
+    pair = manifest(tmp_path, "uint8", resize=(8, 600), crop=(8, 6))
+    with pytest.raises(TooManyPixelsError, match="by way of 600×3000, 1000000 pixels are allowed"):
+        preprocess(Image.new("RGB", (4, 3000)), pair, Reading(1_000_000, resize_and_crop))
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        ({"resize": (1_000_000, 1_000_000), "crop": (8, 6)}, "resize of 1000000×1000000 pixels"),
+        ({"resize": 10**9, "crop": (8, 6)}, "resize of 1000000000×1000000000"),
+        ({"resize": (100, 70_000), "crop": (8, 6)}, "resize of 100×70000 pixels .* 65535 a side"),
+        ({"resize": 9000, "crop": (9000, 9000)}, "resize of 9000×9000"),
+    ],
+)
+def test_an_artifact_that_would_resize_every_image_beyond_the_limit_is_refused(
+    tmp_path: Path, steps: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(RefusalError, match=says):
+        check_sizes(manifest(tmp_path, "uint8", **steps), 50_000_000)
+
+
+def test_an_artifact_within_the_limit_is_accepted(tmp_path: Path) -> None:
+    made = manifest(tmp_path, "uint8", resize=248, crop=(224, 224))
+    check_sizes(made, 248 * 248)
+    with pytest.raises(RefusalError, match="limit of 61503 pixels"):
+        check_sizes(made, 248 * 248 - 1)

@@ -1,0 +1,1 @@
+"""File formats, a module each: header and limits first, then pixels in plain colours over white."""
