@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.serving_contenders import CONTENDERS
-from benchmarks.serving_inputs import NETWORKS, export, make_images
+from benchmarks.serving_contenders import CONTENDERS, of_another_checkout
+from benchmarks.serving_inputs import NETWORKS, ROOT, export, make_images
 from benchmarks.serving_limit import limit, top_labels
 from benchmarks.serving_load import Measured, load, wrk_is_installed
 from benchmarks.serving_profile import profile, py_spy, table
@@ -38,7 +38,7 @@ def main() -> int:
         make_images(folder)
         present = [key for key in options.contenders if CONTENDERS[key].environment.available]
         kinds = {"uint8", *(CONTENDERS[key].kind for key in present)}
-        repository = export(network, folder, sorted(kinds))
+        repository = export(network, folder, sorted(kinds), options.against or ROOT)
         servers = {
             key: stack.enter_context(running(CONTENDERS[key], options.port + place, repository, folder))
             for place, key in enumerate(present)
@@ -70,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--network", choices=NETWORKS, default="small")
     default = "; of swin_tiny: ".join(" ".join(network.contenders) for network in NETWORKS.values())
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help=f"default: {default}")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="posbake of another checkout beside this one")
     parser.add_argument("--clients", type=int, nargs="+", help="default: 1 8 32 128; of swin_tiny: 8 32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, help="of load in each run, default: 5; of swin_tiny: 20")
@@ -89,6 +90,10 @@ def _options() -> argparse.Namespace:
         options.contenders, options.clients = ("posbake",), options.clients or (32,)
     network = NETWORKS[options.network]
     options.contenders = tuple(dict.fromkeys(options.contenders or network.contenders))
+    if options.against is not None:
+        options.against = options.against.resolve()
+        CONTENDERS["against"] = of_another_checkout(options.against)
+        options.contenders = (*options.contenders, "against")
     options.clients = options.clients or network.clients
     options.seconds = options.seconds or network.seconds
     return options

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,22 @@ class Contender:
     content_type: str = "image/jpeg"
     top: Callable[[Any], str] = first_prediction
     """The label of the most probable class, from the answer's JSON."""
+
+
+RUN_MODULE = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('service', alter_sys=True, run_name='__main__')"
+)
+
+
+def of_another_checkout(checkout: Path) -> Contender:
+    """Return the service of another checkout, such as the one before a change, in this environment."""
+    ours = CONTENDERS["posbake"]
+    return replace(
+        ours,
+        name=f"posbake of {checkout.name}",
+        command=lambda port, repository: ("-c", RUN_MODULE, str(checkout), *ours.command(port, repository)[2:]),
+    )
 
 
 CONTENDERS = {

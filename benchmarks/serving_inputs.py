@@ -1,6 +1,7 @@
 """The networks and images of `benchmarks.serving`: small and Swin-T, random weights, and JPEGs of 500 by 375 pixels."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -72,13 +73,21 @@ def blurred_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np
     return (np.asarray(blobs).astype(np.int64) + grain).clip(0, 255).astype(np.uint8)
 
 
-def export(network: Network, folder: Path, kinds: Sequence[str]) -> Path:
-    """Return a repository with the network as model `benchmark`, a variant for each kind of input: uint8 or float32."""
+def export(network: Network, folder: Path, kinds: Sequence[str], checkout: Path = ROOT) -> Path:
+    """Return a repository with the network as model `benchmark`, a variant for each kind of input: uint8 or float32.
+
+    Args:
+        network: what is exported.
+        folder: where to.
+        kinds: of input.
+        checkout: whose exporter is used: a service reads what older checkouts write, not what newer ones do.
+    """
     config = folder / "network.json"
     config.write_text(json.dumps({"preprocess": PREPROCESS, "network": network.config}), encoding="utf-8")
     repository = folder / "repository"
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
     for kind in kinds:
         command = [sys.executable, "export/to_onnx.py", f"posbake:{config}", "--random-weights", "0", "--quiet"]
         names = ["--model", "benchmark", "--variant", kind, "--input", kind, "--version", "1"]
-        subprocess.run([*command, *names, "--output", str(repository)], check=True, cwd=ROOT)  # noqa: S603
+        subprocess.run([*command, *names, "--output", str(repository)], check=True, cwd=checkout, env=environment)  # noqa: S603
     return repository
