@@ -1,8 +1,8 @@
-"""`python -m benchmarks.other_tools [SOURCE …]`: what tools that people use after an export make of each graph of the zoo.
+"""`python -m benchmarks.other_tools [SOURCE …]`: what tools that are used after an export make of the zoo's graphs.
 
-Each network has a process of its own and random weights. The error is of the rewritten graph's logits (with OpenVINO, of
-its own run) to those of ONNX Runtime with the graph as exported, over the largest logit, at batches 1 and 3. int8 rounds, so
-its error is large for random weights: that the tool takes the graph, and its result runs, is what is asked.
+Each network has a process of its own and random weights. The error is of the rewritten graph's logits (with OpenVINO,
+of its own run) to those of ONNX Runtime with the graph as exported, over the largest logit, at batches 1 and 3. int8
+rounds, so its error is large for random weights: that the tool takes the graph, and its result runs, is what is asked.
 
 onnxsim and OpenVINO are no dependencies of this project: `pip install onnxsim openvino`. OpenVINO is told to compute in
 float32.
