@@ -114,18 +114,20 @@ def _without_value_info(model: ir.Model) -> Iterator[None]:
     list as it is, and then finds that the two differ.
     """
     values = [
-        (value, value.type, value.shape)
+        (value, value.type, value.shape, dict(value.metadata_props))
         for graph in model.graphs()
         for value in graph.initializers.values()
         if not value.is_graph_input()
     ]
     try:
-        for value, _, _ in values:
+        for value, *_ in values:
             value.type = value.shape = None
+            value.metadata_props.clear()  # onnxscript's notes would make entries without a type
         yield
     finally:
-        for value, kind, shape in values:
+        for value, kind, shape, noted in values:
             value.type, value.shape = kind, shape
+            value.metadata_props.update(noted)
 
 
 @contextmanager

@@ -9,13 +9,12 @@ from onnx import numpy_helper
 from benchmarks.other_tools import OPENVINO, REWRITES, Pixels, export, try_tools
 
 DIGITS = f"posbake:{Path(__file__).parents[2] / 'examples/digits/configs/swin-table.json'}"
+SMALL = "python:tests.export.small_networks"
 ROUNDS = {"quantize_dynamic", "quantize_static"}
 
 
 @pytest.mark.filterwarnings("ignore")  # the tools' own
-@pytest.mark.parametrize(
-    "source", ["python:tests.export.small_networks:levit", "python:tests.export.small_networks:beit", DIGITS]
-)
+@pytest.mark.parametrize("source", [f"{SMALL}:swin_of_transformers", f"{SMALL}:beit", DIGITS])
 def test_every_tool_takes_the_graph_and_what_it_makes_computes_the_same(source: str, tmp_path: Path) -> None:
     graph, size = export(source, tmp_path)
     found = try_tools(graph, size)
@@ -34,7 +33,7 @@ def test_a_tool_that_changes_the_graph_is_found_out(tmp_path: Path, monkeypatch:
         weights.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(weights), weights.name))
         onnx.save(model, rewritten)
 
-    graph, size = export("python:tests.export.small_networks:beit", tmp_path)
+    graph, size = export(f"{SMALL}:beit", tmp_path)
     for tool in REWRITES.copy():
         monkeypatch.delitem(REWRITES, tool)
     monkeypatch.setitem(REWRITES, "spoiled", spoil)

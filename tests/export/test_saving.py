@@ -91,11 +91,13 @@ def test_initialisers_are_not_listed_a_second_time_and_everything_else_is(tmp_pa
     model = network()
     for node, sizes in zip(model.graph, (["batch", 30], [30, 20], ["batch", 20]), strict=False):
         node.outputs[0].shape, node.outputs[0].type = ir.Shape(sizes), ir.TensorType(ir.DataType.FLOAT)
+    model.graph.initializers["bias"].metadata_props["folded_from"] = "val_0"
     before = {name: (value.type, value.shape) for name, value in model.graph.initializers.items()}
     assert {info.name for info in ir.to_proto(model).graph.value_info} > set(before)
     save_graph(model, tmp_path / "model.onnx", limit)
     written = onnx.load(tmp_path / "model.onnx", load_external_data=False)
     assert [info.name for info in written.graph.value_info] == ["hidden", "floats", "product"]
+    assert model.graph.initializers["bias"].metadata_props == {"folded_from": "val_0"}
     assert before == {name: (value.type, value.shape) for name, value in model.graph.initializers.items()}
 
 
