@@ -77,7 +77,7 @@ def compute_reference(
         ExportError: the network does not run on a batch of them, in float32 either.
     """
     sizes = [size for size in BATCHES if batch.min <= size <= batch.max] or [batch.min]
-    pixels = photographs(sum(sizes), image_size, _SEED).split(sizes)
+    pixels = torch.split(photographs(sum(sizes), image_size, _SEED), sizes)
     reference = reference_on(network, pixels, normalisation)
     if reference.made_by != FLOAT64:
         return reference

@@ -18,7 +18,9 @@ class RemoveNoOps(ir.passes.InPlacePass):
     2. Expand, Reshape, Tile: the shape is the same, and all of it known. Slice likewise, forwards.
     3. Pad by nothing, Transpose to the same order, Concat of one.
     4. Where: the condition is one and the same everywhere, and the shape is that of the branch taken.
-    5. Add and Sub of 0, Mul and Div by 1: a constant, and the shape is that of the other input.
+    5. Add and Sub of 0, Mul and Div by 1: a constant with one axis at most that is larger than 1, as biases and scales
+       are, and the shape is that of the other input. A table of position whose rows that are read are 0 stays, for the
+       report lists it.
     6. A node whose result leaves the graph stays.
     """
 
@@ -65,6 +67,8 @@ def _other_than_neutral(node: ir.Node) -> ir.Value | None:
         pairs.append((node.inputs[1], node.inputs[0]))
     for value, constant in pairs:
         if constant is None or not is_constant(constant) or sizes is None or sizes_of(value) != sizes:
+            continue
+        if sum(size > 1 for size in array_of(constant).shape) > 1:
             continue
         if bool((array_of(constant) == _NEUTRAL[node.op_type]).all()):
             return value

@@ -89,7 +89,8 @@ def test_one_file_is_what_protobuf_itself_would_write_but_for_the_order_of_initi
 @pytest.mark.parametrize("limit", [SIZE, 0], ids=["one", "two"])
 def test_initialisers_are_not_listed_a_second_time_and_everything_else_is(tmp_path: Path, limit: int) -> None:
     model = network()
-    for node, sizes in zip(model.graph, (["batch", 30], [30, 20], ["batch", 20]), strict=False):
+    shapes: list[tuple[int | str, int]] = [("batch", 30), (30, 20), ("batch", 20)]
+    for node, sizes in zip(model.graph, shapes, strict=False):
         node.outputs[0].shape, node.outputs[0].type = ir.Shape(sizes), ir.TensorType(ir.DataType.FLOAT)
     model.graph.initializers["bias"].metadata_props["folded_from"] = "val_0"
     before = {name: (value.type, value.shape) for name, value in model.graph.initializers.items()}
