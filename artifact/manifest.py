@@ -204,7 +204,7 @@ class Calibration(_Part):
 
 
 class Parity(_Part):
-    """How far the graph's logits are from the original network's, over random images or those of `calibration`.
+    """How far the graph's logits are from the original network's, over synthetic pictures or those of `calibration`.
 
     A graph of another precision than fp32 is made from one in float32, which `tolerance` holds for; its own limits are
     `cosine.limit` and `agreement_limit`.
@@ -215,7 +215,7 @@ class Parity(_Part):
     max_abs_error: Measure
     max_rel_error: Measure = Field(description="max abs error over max abs logit")
     batch_errors: tuple[Measure, ...] | None = Field(
-        default=None, description="max_rel_error of each of `batches`; absent where these are not random images"
+        default=None, description="max_rel_error of each of `batches`; absent where these are images of `calibration`"
     )
     top1_agreement: Share = Field(
         description="share of images with the same most probable class; of a multi-label network, with the same "
@@ -234,7 +234,7 @@ class Parity(_Part):
         "and rounds the result of each half-precision node. Figures are the worse of both; absent for fp32, which is "
         "native",
     )
-    calibration: Calibration | None = Field(default=None, description="absent, the images were random")
+    calibration: Calibration | None = Field(default=None, description="absent, the images were synthetic")
 
 
 class Accuracy(_Part):

@@ -1,12 +1,16 @@
 """Whether the exported graph computes what the network computes.
 
-The reference is the original network in float64, on random images; in float32 only where its code cannot do float64,
-and then it says so. The error is relative to the largest logit: single logits may be near zero. The reference is
-computed first and stands by itself, so that the network need not be in memory beside the graph.
+The reference is the original network in float64, on synthetic pictures; in float32 only where its code cannot do
+float64, and then it says so. The error is relative to the largest logit: single logits may be near zero. The reference
+is computed first and stands by itself, so that the network need not be in memory beside the graph.
+
+A network that amplifies rounding is beyond float32, whatever computes it: so the network's own float32 is compared with
+its float64 too, and where that is off as well, the message says so.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from export.bake import Normalisation
 from export.errors import ExportError, ParityError
 from export.float64 import in_float64
 from export.tracing import first_line
+from models.sources.pictures import photographs
 from models.sources.twin import share_tensors
 
 BATCHES = (1, 2, 3, 7)
@@ -32,6 +37,8 @@ FLOAT64 = "torch float64"
 """What made a reference, unless the network fails in float64."""
 
 _SEED = 0
+_ALIKE = 4
+"""Errors of two computations in float32 that round differently; a wrong graph is off by far more."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,14 @@ class Reference:
         logits: float64 [images, classes], of all batches one after the other.
         made_by: what computed them: `FLOAT64`, or float32 and why.
         boundary: of a multi-label network, from which number on a class applies; None, the largest of an image counts.
+        float32_error: how far the network is off in float32, over the largest logit; None if it was not measured.
     """
 
     pixels: tuple[Tensor, ...]
     normalisation: Normalisation
     logits: np.ndarray[Any, Any]
     made_by: str
+    float32_error: float | None = None
     boundary: float | None = None
 
     def agreement(self, found: np.ndarray[Any, Any]) -> float:
@@ -62,7 +71,7 @@ class Reference:
 def compute_reference(
     network: nn.Module, image_size: tuple[int, int], normalisation: Normalisation, batch: Batch
 ) -> Reference:
-    """Run the network in float64 on random images, at batches 1, 2, 3 and 7 as far as `batch` allows.
+    """Run the network in float64 and in float32 on pictures, at batches 1, 2, 3 and 7 as far as `batch` allows.
 
     The network itself is turned to float64 and back, which gives every number back as it was and needs no copy of it.
 
@@ -75,12 +84,21 @@ def compute_reference(
     Raises:
         ExportError: the network does not run on a batch of them, in float32 either.
     """
-    generator = torch.Generator().manual_seed(_SEED)
     sizes = [size for size in BATCHES if batch.min <= size <= batch.max] or [batch.min]
-    pixels = tuple(
-        torch.randint(0, 256, (size, *image_size, 3), dtype=torch.uint8, generator=generator) for size in sizes
-    )
-    return reference_on(network, pixels, normalisation)
+    pixels = torch.split(photographs(sum(sizes), image_size, _SEED), sizes)
+    reference = reference_on(network, pixels, normalisation)
+    if reference.made_by != FLOAT64:
+        return reference
+    single = _logits(share_tensors(network), [normalise(images, normalisation).float() for images in pixels])
+    return replace(reference, float32_error=_relative_error(reference.logits, single))
+
+
+def _relative_error(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> float:
+    """Return the largest error over the largest logit; infinity where what is found is not finite."""
+    largest = float(np.abs(expected).max())
+    if expected.shape != found.shape or not np.isfinite(found).all() or not largest > 0:
+        return math.inf
+    return float(np.abs(expected - found).max()) / largest
 
 
 def reference_on(network: nn.Module, pixels: tuple[Tensor, ...], normalisation: Normalisation) -> Reference:
@@ -132,7 +150,7 @@ def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, toler
     ]
     batches = [len(pixels) for pixels in reference.pixels]
     logits = np.concatenate(found)
-    parity = compare(reference.logits, logits, batches, tolerance, reference.made_by)
+    parity = compare(reference.logits, logits, batches, tolerance, reference.made_by, reference.float32_error)
     return parity.model_copy(update={"top1_agreement": reference.agreement(logits)})
 
 
@@ -148,26 +166,30 @@ def compare(
     batches: Sequence[int],
     tolerance: float,
     made_by: str,
+    float32_error: float | None = None,
 ) -> Parity:
-    """Return how far two sets of logits [images, classes] are apart.
+    """Return how far two sets of logits [images, classes] are apart; `float32_error` is the network's own.
 
     Raises:
         ParityError: too far, not finite, or not of one shape.
     """
     if expected.shape != found.shape:
         raise ParityError(f"the graph yields logits {found.shape}, the network {expected.shape}")
-    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
+    if not np.isfinite(expected).all():
         raise ParityError("logits are not finite; check the weights")
+    if not np.isfinite(found).all():
+        own = "the network's own are neither" if float32_error == math.inf else "the network's own are"
+        raise ParityError(
+            f"the graph's logits are not finite in float32, {own}; in float64 they are: a number leaves the range of "
+            "float32. Check the weights"
+        )
     if not expected.any():
         raise ParityError("all logits of the network are zero, so nothing can be compared; check the weights")
     errors, largest = np.abs(expected - found), float(np.abs(expected).max())
     worst = float(errors.max())
     relative = worst / largest
     if relative > tolerance:
-        raise ParityError(
-            f"the graph's logits are off by {relative:.1e} of the largest logit, tolerance {tolerance:.0e}; "
-            "please report this with the command you ran"
-        )
+        raise ParityError(_refusal(relative, tolerance, float32_error))
     return Parity(
         reference=made_by,
         batches=tuple(batches),
@@ -176,6 +198,21 @@ def compare(
         batch_errors=tuple(float(part.max()) / largest for part in np.split(errors, np.cumsum(batches)[:-1])),
         top1_agreement=float((expected.argmax(axis=1) == found.argmax(axis=1)).mean()),
         tolerance=tolerance,
+    )
+
+
+def _refusal(relative: float, tolerance: float, float32_error: float | None) -> str:
+    if float32_error is not None and (float32_error > tolerance or relative <= _ALIKE * float32_error):
+        return (
+            f"float32 cannot compute this network: on the pictures of the check its own float32 logits are off by "
+            f"{float32_error:.1e} of the largest logit from its float64 logits, the graph's by {relative:.1e}, "
+            f"tolerance {tolerance:.0e}. It amplifies rounding, and so any change of a picture: check that its weights "
+            "were trained and belong to this network; of --random-weights take another seed"
+        )
+    own = "" if float32_error is None else f", where the network's own float32 logits are off by {float32_error:.1e}"
+    return (
+        f"the graph's logits are off by {relative:.1e} of the largest logit, tolerance {tolerance:.0e}{own}; "
+        "please report this with the command you ran"
     )
 
 

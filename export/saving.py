@@ -37,9 +37,14 @@ def save_graph(model: ir.Model, path: Path, limit: int = ONE_FILE_LIMIT) -> None
     Raises:
         OSError: it cannot be written.
     """
-    if initialiser_bytes(model) <= limit:
-        _save_in_one(model, path)
-        return
+    with _without_value_info(model):
+        if initialiser_bytes(model) <= limit:
+            _save_in_one(model, path)
+        else:
+            _save_in_two(model, path)
+
+
+def _save_in_two(model: ir.Model, path: Path) -> None:
     try:
         ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=_STAYS)
     except OSError as error:
@@ -99,6 +104,30 @@ def _head(tensor: onnx.TensorProto, data: ir.TensorProtocol) -> bytes:
     named: bytes = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims).SerializeToString()
     inner = named + _TENSOR_RAW_DATA + _varint(data.nbytes)
     return _GRAPH_INITIALIZER + _varint(len(inner) + data.nbytes) + inner
+
+
+@contextmanager
+def _without_value_info(model: ir.Model) -> Iterator[None]:
+    """Let the graph list the types and shapes of initialisers with their numbers only, not once more as `value_info`.
+
+    A tool that replaces a weight by another of the same name (ONNX Runtime's quantisers transpose a Gemm's) leaves that
+    list as it is, and then finds that the two differ.
+    """
+    values = [
+        (value, value.type, value.shape, dict(value.metadata_props))
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if not value.is_graph_input()
+    ]
+    try:
+        for value, *_ in values:
+            value.type = value.shape = None
+            value.metadata_props.clear()  # onnxscript's notes would make entries without a type
+        yield
+    finally:
+        for value, kind, shape, noted in values:
+            value.type, value.shape = kind, shape
+            value.metadata_props.update(noted)
 
 
 @contextmanager

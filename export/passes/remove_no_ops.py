@@ -1,7 +1,7 @@
 """Operators that return what they were given.
 
 torch.onnx writes down expansions to the shape that is already there, casts to the type that is already there, and
-slices of the whole.
+slices of the whole. Fresh networks have biases of 0 and scales of 1.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,10 @@ class RemoveNoOps(ir.passes.InPlacePass):
     2. Expand, Reshape, Tile: the shape is the same, and all of it known. Slice likewise, forwards.
     3. Pad by nothing, Transpose to the same order, Concat of one.
     4. Where: the condition is one and the same everywhere, and the shape is that of the branch taken.
-    5. A node whose result leaves the graph stays.
+    5. Add and Sub of 0, Mul and Div by 1: a constant with one axis at most that is larger than 1, as biases and scales
+       are, and the shape is that of the other input. A table of position whose rows that are read are 0 stays, for the
+       report lists it.
+    6. A node whose result leaves the graph stays.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -38,6 +41,8 @@ def _returned(node: ir.Node) -> ir.Value | None:
     """Return the input that a node hands on as it is, if it does nothing else."""
     if node.op_type == "Where":
         return _branch_taken(node)
+    if node.op_type in _NEUTRAL:
+        return _other_than_neutral(node)
     changes_nothing = _NO_OPS.get(node.op_type)
     return node.inputs[0] if changes_nothing is not None and changes_nothing(node) else None
 
@@ -51,6 +56,22 @@ def _branch_taken(node: ir.Node) -> ir.Value | None:
         branch = node.inputs[1 if chosen.all() else 2]
         sizes = sizes_of(branch)
         return branch if sizes is not None and sizes == sizes_of(node.outputs[0]) else None
+    return None
+
+
+def _other_than_neutral(node: ir.Node) -> ir.Value | None:
+    """Return the input of an arithmetic operator whose other input is neutral to it."""
+    sizes = sizes_of(node.outputs[0])
+    pairs = [(node.inputs[0], node.inputs[1])]
+    if node.op_type in ("Add", "Mul"):
+        pairs.append((node.inputs[1], node.inputs[0]))
+    for value, constant in pairs:
+        if constant is None or not is_constant(constant) or sizes is None or sizes_of(value) != sizes:
+            continue
+        if sum(size > 1 for size in array_of(constant).shape) > 1:
+            continue
+        if bool((array_of(constant) == _NEUTRAL[node.op_type]).all()):
+            return value
     return None
 
 
@@ -80,6 +101,7 @@ def _keeps_order(node: ir.Node) -> bool:
     return order is not None and list(order) == sorted(order)
 
 
+_NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 _NO_OPS: dict[str, Callable[[ir.Node], bool]] = {
     "Cast": _keeps_type,
     "CastLike": _keeps_type,

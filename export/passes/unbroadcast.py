@@ -7,6 +7,9 @@ import onnx_ir as ir
 
 from export.passes.values import add_constant, array_of, is_constant, name_of, sizes_of
 
+_PRODUCTS = {"MatMul": 1, "Gemm": 1, "Conv": 3, "ConvTranspose": 3}
+"""Operators with a bias behind them, and the axis of their channels, counted from the end; images have two more."""
+
 BROADCAST = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul", "Max", "Min", "Mod"}
     | {"Mul", "Or", "Pow", "Sub", "Where", "Xor"}
@@ -19,7 +22,9 @@ class Unbroadcast(ir.passes.InPlacePass):
     1. An axis along which all of a constant is the same becomes 1.
     2. What Expand has repeated is read from before it.
     3. An axis stays where no other input gives the result its size along it, and so do MatMul's last two.
-    4. Sizes must be known; so this runs while the batch is still a number.
+    4. The bias of a product keeps its channels, though all of them be alike: TensorRT joins the two, and takes a bias
+       for as many numbers as there are channels (TensorRT-RTX 1.7: "logical memory size … payload size (4)").
+    5. Sizes must be known; so this runs while the batch is still a number.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -50,6 +55,8 @@ def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> 
     if is_constant(value):
         array = array_of(value)
         axes = {axis for axis in free if is_uniform(array, axis)}
+        if len(axes) == sum(size > 1 for size in array.shape):  # one number would be left
+            axes -= _channels_of_product(node, position, array.ndim)
         if not axes:
             return None
         kept = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(array.ndim))
@@ -64,6 +71,17 @@ def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> 
     aligned = (*(1 for _ in range(len(sizes) - len(before))), *before)
     repeated = {axis for axis, size in enumerate(sizes) if aligned[axis] != size}
     return source if repeated <= free else None
+
+
+def _channels_of_product(node: ir.Node, position: int, ndim: int) -> set[int]:
+    """Return the axis of a constant that is added to a product's channels; nothing for any other constant."""
+    if node.op_type not in ("Add", "Sub"):
+        return set()
+    other = node.inputs[1 - position]
+    producer = None if other is None else other.producer()
+    if producer is None or producer.op_type not in _PRODUCTS:
+        return set()
+    return {ndim - _PRODUCTS[producer.op_type]}
 
 
 def _free_axes(node: ir.Node, position: int) -> set[int]:

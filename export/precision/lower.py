@@ -34,7 +34,7 @@ class Lowering:
     Attributes:
         precision: fp16, bf16 or int8.
         limits: what the result must reach.
-        images: to calibrate with and to compare on; None compares on random images.
+        images: to calibrate with and to compare on; None compares on synthetic pictures.
     """
 
     precision: str

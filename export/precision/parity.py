@@ -1,6 +1,6 @@
 """Whether a graph in another precision than float32 still says what the network says, and by how much it differs.
 
-The reference is that of `export.parity`, on the calibration images where there are any, else on random ones.
+The reference is that of `export.parity`, on the calibration images where there are any, else on synthetic pictures.
 Cosine: of the angle between the graph's and the network's logits of an image, as vectors; its mean over the images has
 the limit, its minimum is stated.
 """
@@ -37,8 +37,8 @@ class Limits:
 
 LIMITS = {"fp16": Limits(0.9999, 0.0), "bf16": Limits(0.999, 0.0), "int8": Limits(0.99, 0.97)}
 """Measured (benchmarks/README.md), 1 − cosine is 2e-6, 1e-4 and 5e-4 at most: the limits leave ten times that and more,
-and a wrong bias or an overflow costs all of it. Top-1 of random images says nothing, so it has a limit by default only
-where images are always given."""
+and a wrong bias or an overflow costs all of it. Top-1 of synthetic pictures says nothing, so it has a limit by default
+only where images are always given."""
 
 
 def check_precision(

@@ -88,7 +88,7 @@ def _parity_rows(manifest: Manifest) -> list[tuple[str, str]]:
         by_batch = zip(parity.batches, parity.batch_errors, strict=True)
         each = ", ".join(f"{worst:.1e} at {size}" for size, worst in by_batch)
         return [("parity", f"{error} {limit}; by batch: {each}")]
-    images = "random images" if seen is None else f"{seen.images} images of {seen.directory}"
+    images = "synthetic pictures" if seen is None else f"{seen.images} images of {seen.directory}"
     rows = [
         ("float32 parity", f"{parity.float32_error:.1e} of the largest logit {limit}"),
         (

@@ -5,7 +5,9 @@ depends on the role, which the module that owns a parameter tells:
 
 - norms: scale 1 + 0.1·noise, shift 0.1·noise;
 - running statistics: what the network computes, the mean moved by 0.1·noise deviations, the variance by a factor of
-  0.5 to 1.5. With others, nothing in a network that has batch norms only keeps numbers near 1;
+  2 to 6. With others, nothing in a network that has batch norms only keeps numbers near 1. With smaller ones, what such
+  norms yield is large on pictures of another kind; attention between such numbers is sharp, and several layers of it
+  amplify a difference of 1e-7 to one of 0.2 (timm's LeViT, factors of 0.5 to 1.5);
 - other weights of `torch.nn`, and whatever is called `weight` and has axes to sum over: noise / √fan-in;
 - tables, tokens, temperatures (everything else with more than one axis): initial value + 0.5·noise;
 - vectors and scalars: initial value + 0.1·noise; layer scales, one small number throughout, are opened to 0.5 first.
@@ -18,6 +20,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+
+from models.sources.pictures import noise, photographs
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _HOLDERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
@@ -65,7 +69,7 @@ def settling(network: nn.Module, seed: int) -> Iterator[None]:
         variance = variance.clamp(min=0.03 * float((variance + mean**2).mean()))  # few images leave some channels dark
         noise = torch.randn(mean.shape, generator=generator)
         norm.running_mean.copy_(mean + 0.1 * noise * variance.sqrt())
-        norm.running_var.copy_(variance * (0.5 + torch.rand(mean.shape, generator=generator)))
+        norm.running_var.copy_(variance * (2 + 4 * torch.rand(mean.shape, generator=generator)))
 
     hooks = [norm.register_forward_pre_hook(settle) for norm in with_statistics(network)]
     try:
@@ -81,12 +85,12 @@ def with_statistics(network: nn.Module) -> list[nn.Module]:
 
 
 def rehearsal_images(image_size: tuple[int, int], seed: int) -> Tensor:
-    """Return images [4, 3, height, width] that differ in colours, in large shapes and in grain, as real ones do."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = torch.randn(4, 3, 6, 6, generator=generator) + torch.randn(4, 3, 1, 1, generator=generator)
-    grain = torch.randn(4, 3, *image_size, generator=generator)
-    strength = torch.tensor([0.1, 0.3, 0.6, 1.0]).reshape(4, 1, 1, 1)
-    return nn.functional.interpolate(shapes, size=image_size, mode="bilinear") + strength * grain
+    """Return normalised images [8, 3, height, width]: six like photographs, two of noise.
+
+    Of four, statistics are so much those four's that others grow from layer to layer in some networks (LeViT).
+    """
+    pixels = torch.cat([photographs(6, image_size, seed), noise(2, image_size, seed)])
+    return ((pixels.float() / 255 - 0.45) / 0.225).permute(0, 3, 1, 2)  # about the mean and deviation of ImageNet
 
 
 def _value(module: nn.Module, name: str, parameter: Tensor, noise: Tensor) -> Tensor:

@@ -35,6 +35,56 @@ def test_one_wrong_logit_stops_the_export() -> None:
         compare(LOGITS, found, [2], TOLERANCE, FLOAT64)
 
 
+@pytest.mark.parametrize(("own", "reported"), [(None, True), (2e-6, True), (2e-5, False), (0.1, False), (1e-4, False)])
+def test_what_float32_cannot_compute_is_no_fault_of_the_graph_and_both_figures_are_stated(
+    own: float | None, reported: bool
+) -> None:
+    found = LOGITS.copy()
+    found[0, 2] += 1e-3
+    with pytest.raises(ParityError) as caught:
+        compare(LOGITS, found, [2], TOLERANCE, FLOAT64, own)
+    message = str(caught.value)
+    assert "2.5e-04" in message
+    assert ("please report this" in message) == reported
+    assert ("float32 cannot compute this network" in message) == (not reported)
+    assert own is None or f"{own:.1e}" in message
+
+
+def test_errors_of_the_same_size_are_rounding_even_where_the_networks_own_is_within_the_tolerance() -> None:
+    found = LOGITS.copy()
+    found[0, 2] += 5e-5  # 1.25e-5 of the largest logit
+    with pytest.raises(ParityError, match=r"float32 cannot compute this network: .* by 9\.0e-06 .* by 1\.2e-05"):
+        compare(LOGITS, found, [2], TOLERANCE, FLOAT64, 9e-6)
+
+
+class Amplifying(nn.Module):
+    """A sine of large numbers: float32 has no digits left for its phase."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(self.gain * x.flatten(1)[:, :10])
+
+
+def test_a_network_that_amplifies_rounding_is_measured() -> None:
+    errors = []
+    for gain in (1.0, 1e6, 1e38):
+        reference = compute_reference(Amplifying(gain), (2, 2), NORMALISATION, Batch(min=1, max=7))
+        assert reference.float32_error is not None
+        errors.append(reference.float32_error)
+    assert errors[0] < 1e-6
+    assert 1e-2 < errors[1] < 2
+    assert errors[2] >= 1e-2
+
+
+@pytest.mark.parametrize(("own", "words"), [(np.inf, "own are neither"), (1e-7, "own are;")])
+def test_a_number_that_leaves_float32_is_no_matter_of_weights_alone(own: float, words: str) -> None:
+    with pytest.raises(ParityError, match=f"not finite in float32, the network's {words}"):
+        compare(LOGITS, np.full_like(LOGITS, np.inf), [2], TOLERANCE, FLOAT64, own)
+
+
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_logits_that_are_not_finite_stop_the_export(broken: float) -> None:
     found = LOGITS.copy()
@@ -88,7 +138,9 @@ def test_the_reference_is_the_network_in_float64_on_the_images_it_names() -> Non
     network.seen.clear()
     reference = compute_reference(network, (2, 2), NORMALISATION, Batch(min=2, max=5))
     assert [len(images) for images in reference.pixels] == [2, 3]
-    assert set(network.seen) == {torch.float64}
+    assert network.seen == [torch.float64] * 2 + [torch.float16] * 2  # then as it is
+    assert reference.float32_error is not None
+    assert 0 < reference.float32_error < 1e-5
     row = 0
     for images in reference.pixels:
         for image in normalise(images, NORMALISATION):

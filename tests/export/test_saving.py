@@ -78,11 +78,28 @@ def test_one_file_is_what_protobuf_itself_would_write_but_for_the_order_of_initi
     path = tmp_path / "model.onnx"
     save_graph(network(), path)
     found, expected = onnx.load(path), ir.to_proto(network())
+    del expected.graph.value_info[:]  # that of its initialisers, see below
     assert found != expected  # the order does differ, so the comparison below says something
     for proto in (found, expected):
         proto.graph.initializer.sort(key=lambda tensor: tensor.name)
     assert found == expected
     assert path.stat().st_size == expected.ByteSize()
+
+
+@pytest.mark.parametrize("limit", [SIZE, 0], ids=["one", "two"])
+def test_initialisers_are_not_listed_a_second_time_and_everything_else_is(tmp_path: Path, limit: int) -> None:
+    model = network()
+    shapes: list[tuple[int | str, int]] = [("batch", 30), (30, 20), ("batch", 20)]
+    for node, sizes in zip(model.graph, shapes, strict=False):
+        node.outputs[0].shape, node.outputs[0].type = ir.Shape(sizes), ir.TensorType(ir.DataType.FLOAT)
+    model.graph.initializers["bias"].metadata_props["folded_from"] = "val_0"
+    before = {name: (value.type, value.shape) for name, value in model.graph.initializers.items()}
+    assert {info.name for info in ir.to_proto(model).graph.value_info} > set(before)
+    save_graph(model, tmp_path / "model.onnx", limit)
+    written = onnx.load(tmp_path / "model.onnx", load_external_data=False)
+    assert [info.name for info in written.graph.value_info] == ["hidden", "floats", "product"]
+    assert model.graph.initializers["bias"].metadata_props == {"folded_from": "val_0"}
+    assert before == {name: (value.type, value.shape) for name, value in model.graph.initializers.items()}
 
 
 def test_small_constants_stay_in_the_graph(tmp_path: Path) -> None:

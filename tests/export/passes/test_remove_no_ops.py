@@ -27,6 +27,11 @@ REMOVED: dict[str, tuple[str, dict[str, Array]]] = {
     "Slice of the whole, with steps": ("a = Slice(image, b, c, b, d)", {"b": ints(0), "c": ints(99), "d": ints(1)}),
     "Tile by one": ("a = Tile(image, c)", {"c": ints(1, 1)}),
     "Transpose to the same order": ("a = Transpose<perm=[0, 1]>(image)", {}),
+    "Add of nothing": ("a = Add(image, c)", {"c": np.zeros((1, 3), np.float32)}),
+    "Add to nothing": ("a = Add(c, image)", {"c": ZERO}),
+    "Sub of nothing": ("a = Sub(image, c)", {"c": np.zeros((2, 1), np.float32)}),
+    "Mul by one": ("a = Mul(c, image)", {"c": np.ones(3, np.float32)}),
+    "Div by one": ("a = Div(image, c)", {"c": np.ones((), np.float32)}),
     "Where that always takes the first": ("a = Where(c, image, z)", {"c": np.array([True, True, True]), "z": ZERO}),
     "Where that always takes the second": ("a = Where(c, z, image)", {"c": np.array(False), "z": ZERO}),
 }
@@ -40,6 +45,16 @@ KEPT: dict[str, tuple[str, dict[str, Array]]] = {
     "a slice is read backwards": ("a = Slice(image, b, c, d, d)", {"b": ints(-1), "c": ints(-9), "d": ints(-1)}),
     "it is repeated": ("a = Tile(image, c)", {"c": ints(2, 1)}),
     "axes change places": ("a = Transpose<perm=[1, 0]>(image)", {}),
+    "a bias of which one is not zero": ("a = Add(image, c)", {"c": np.array([0, 0, 1], np.float32)}),
+    "a sign is turned": ("a = Sub(c, image)", {"c": ZERO}),
+    "it is divided into one": ("a = Div(c, image)", {"c": np.ones(3, np.float32)}),
+    "a sum with zeros grows": (
+        "b = ReduceSum<keepdims=1>(image) \n a = Add(b, c)",
+        {"c": np.zeros((2, 3), np.float32)},
+    ),
+    "a table of zeros is added": ("a = Add(image, c)", {"c": np.zeros((2, 3), np.float32)}),
+    "it is multiplied by zero": ("a = Mul(image, c)", {"c": ZERO}),
+    "it is added to one": ("a = Add(image, c)", {"c": np.ones(1, np.float32)}),
     "a condition says both": ("a = Where(c, image, z)", {"c": np.array([True, False, True]), "z": ZERO}),
     "the branch taken grows": ("a = Where(c, z, image)", {"c": np.array([True, True, True]), "z": ZERO}),
 }

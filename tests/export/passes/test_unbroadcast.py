@@ -148,3 +148,37 @@ def test_uniform_along_an_axis_is_what_a_loop_says(axis: int) -> None:
         for array in (repeated(numbers(*sizes), 2, 3, 2), np.broadcast_to(numbers(*sizes), (2, 3, 2))):
             rows = np.moveaxis(array, axis, 0)
             assert is_uniform(array, axis) == all((row == rows[0]).all() for row in rows)
+
+
+PRODUCTS = {
+    "MatMul": ("(float[2,5,3] image) => (float[2,5,4] logits) { y = MatMul(image, w)", (3, 4), 1),
+    "Gemm": ("(float[2,3] image) => (float[2,4] logits) { y = Gemm(image, w)", (3, 4), 1),
+    "Conv": ("(float[2,3,5,5] image) => (float[2,4,3,3] logits) { y = Conv(image, w)", (4, 3, 3, 3), 3),
+}
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("order", ["Add(y, c)", "Add(c, y)", "Sub(y, c)"])
+def test_a_uniform_bias_of_a_product_keeps_its_channels(product: str, order: str) -> None:
+    text, weights, axes = PRODUCTS[product]
+    bias = np.full((4, *[1] * (axes - 1)), 0.5, np.float32)
+    model = graph_of(f"{text}\n logits = {order} }}", w=numbers(*weights), c=bias)
+    assert not rewritten(Unbroadcast, model)
+    assert shapes(model)["c"] == bias.shape
+
+
+def test_what_else_is_uniform_in_a_constant_that_is_added_to_a_product_is_shrunk() -> None:
+    text = "(float[2,5,3] image) => (float[2,5,4] logits) { y = MatMul(image, w)\n logits = Add(y, c) }"
+    model = graph_of(text, w=numbers(3, 4), c=np.full((1, 5, 4), 0.5, np.float32))
+    assert rewritten(Unbroadcast, model)
+    assert sorted(shapes(model).values()) == [(1, 1, 4), (3, 4)]
+    model = graph_of(text, w=numbers(3, 4), c=repeated(numbers(1, 5, 1), 1, 5, 4))
+    assert rewritten(Unbroadcast, model)
+    assert sorted(shapes(model).values()) == [(1, 5, 1), (3, 4)]
+
+
+def test_a_uniform_factor_behind_a_product_is_one_number() -> None:
+    text = "(float[2,5,3] image) => (float[2,5,4] logits) { y = MatMul(image, w)\n logits = Mul(y, c) }"
+    model = graph_of(text, w=numbers(3, 4), c=np.full(4, 0.5, np.float32))
+    assert rewritten(Unbroadcast, model)
+    assert sorted(shapes(model).values()) == [(1,), (3, 4)]

@@ -106,7 +106,7 @@ def test_the_table_shows_float32_and_the_precision(repository: Path) -> None:
         f"{IMAGES} images of train",
         "8 Clip, 8 Div, 8 ReduceL2",
         "this graph never ran",
-        "on random images",
+        "on synthetic pictures",
     ):
         assert words in text
 

@@ -1,0 +1,42 @@
+"""Graphs go on to the tools that people use after an export: quantisers, the version converter, onnxsim."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from benchmarks.other_tools import OPENVINO, REWRITES, Pixels, export, try_tools
+
+DIGITS = f"posbake:{Path(__file__).parents[2] / 'examples/digits/configs/swin-table.json'}"
+SMALL = "python:tests.export.small_networks"
+ROUNDS = {"quantize_dynamic", "quantize_static"}
+
+
+@pytest.mark.filterwarnings("ignore")  # the tools' own
+@pytest.mark.parametrize("source", [f"{SMALL}:swin_of_transformers", f"{SMALL}:beit", DIGITS])
+def test_every_tool_takes_the_graph_and_what_it_makes_computes_the_same(source: str, tmp_path: Path) -> None:
+    graph, size = export(source, tmp_path)
+    found = try_tools(graph, size)
+    assert set(found) == {*REWRITES, OPENVINO}
+    for tool, error in found.items():
+        if isinstance(error, str):
+            assert error in ("no onnxsim", "no openvino"), f"{tool}: {error}"
+        else:
+            assert error < (1 if tool in ROUNDS else 1e-5), tool
+
+
+def test_a_tool_that_changes_the_graph_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(graph: Path, rewritten: Path, _: Pixels) -> None:
+        model = onnx.load(graph)
+        weights = next(tensor for tensor in model.graph.initializer if len(tensor.dims) > 1)
+        weights.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(weights), weights.name))
+        onnx.save(model, rewritten)
+
+    graph, size = export(f"{SMALL}:beit", tmp_path)
+    for tool in REWRITES.copy():
+        monkeypatch.delitem(REWRITES, tool)
+    monkeypatch.setitem(REWRITES, "spoiled", spoil)
+    error = try_tools(graph, size)["spoiled"]
+    assert isinstance(error, float)
+    assert error > 1e-3
