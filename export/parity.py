@@ -19,7 +19,8 @@ from artifact import Batch, Parity
 from export.bake import Normalisation
 from export.errors import ExportError, ParityError
 from export.float64 import in_float64
-from export.tracing import first_line, share_tensors
+from export.program.nodes import first_line
+from export.tracing import share_tensors
 
 BATCHES = (1, 2, 3, 7)
 TOLERANCE = 1e-5

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from artifact import Preprocess
 from models.sources.base import Loaded, SourceError
 from models.sources.drawing import draw, rehearsal_images, settling, with_statistics
+from models.sources.dtypes import describe_other_types
 from models.sources.preprocessing import at_size
 from models.sources.weights import check_fit, first_few
 
@@ -158,7 +159,7 @@ def _run(source: str, network: nn.Module, images: Tensor) -> object:
         height, width = images.shape[2:]
         raise SourceError(
             f"{source}: {type(network).__name__} does not run on normalised images of {height}×{width}: "
-            f"{one_line(error)}"
+            f"{one_line(error)}{describe_other_types(network)}"
         ) from error
 
 
