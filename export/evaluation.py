@@ -15,9 +15,15 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature, InputKind, InputSpec, TensorArgument
 
 from export.errors import ExportError
-from export.tracing import module_of, operator_of, without_wrappers
+from export.program.attention import settle_masked_rows
+from export.program.nodes import module_of, note_outputs, operator_of, without_wrappers
+from export.program.refusals import check_precision, check_random
 
-_RANDOM = torch.Tag.nondeterministic_seeded
+_READ_SHAPES = frozenset(
+    {"empty_like", "fill", "full_like", "new_empty", "new_full", "new_ones", "new_zeros", "ones_like", "zero"}
+    | {"zeros_like"}
+)
+"""Operators that take no number from their first tensor, only its shape and type."""
 _VIEWS = frozenset(
     {"alias", "clone", "contiguous", "detach", "expand", "permute", "reshape", "slice", "squeeze", "transpose"}
     | {"t", "_to_copy", "to", "unsqueeze", "view", "select", "getitem", "flatten", "lift_fresh_copy", "unbind"}
@@ -64,7 +70,8 @@ def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant,
         program: changes no constant in place, as `export.tracing.trace` returns it; it is taken over.
 
     Raises:
-        ExportError: nothing depends on the image, a module draws random numbers, or the network changes its buffers.
+        ExportError: nothing depends on the image, a module draws random numbers or computes in half precision, or the
+            network changes its buffers.
     """
     changed = program.graph_signature.buffers_to_mutate.values()
     if changed:
@@ -72,7 +79,12 @@ def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant,
             f"the network changes its buffers {', '.join(map(without_wrappers, changed))} while it runs; a graph keeps "
             "nothing between runs: let it do so `if self.training` only"
         )
+    check_random(program.graph)
     known = _evaluate_nodes(program)
+    check_precision({node: None for node in program.graph.nodes if node not in known})
+    for node in settle_masked_rows(program.graph, {node: value.value for node, value in known.items()}):
+        known[node] = _run(node, known)
+    note_outputs(program)
     if all(node in known for node in program.graph.output_node().all_input_nodes):
         raise ExportError("the network's output does not depend on the image")
     frontier = [
@@ -107,26 +119,38 @@ def _evaluate_nodes(program: ExportedProgram) -> dict[fx.Node, _Value]:
             tensor = program.state_dict.get(target, program.constants.get(target))
             assert isinstance(tensor, Tensor), f"{target} is neither in the state nor among the constants"
             known[node] = _Value(tensor.detach(), sources=(without_wrappers(target),))
-        elif node.op == "call_function" and all(argument in known for argument in node.all_input_nodes):
+        elif node.op == "call_function" and all(argument in known for argument in _numbers_of(node)):
             known[node] = _run(node, known)
     return known
+
+
+def _numbers_of(node: fx.Node) -> list[fx.Node]:
+    """Return the nodes whose numbers an operator reads."""
+    shaped = operator_of(node) in _READ_SHAPES
+    return [argument for argument in node.all_input_nodes if not shaped or argument is not node.args[0]]
 
 
 def _run(node: fx.Node, known: dict[fx.Node, _Value]) -> _Value:
     operator = node.target
     assert callable(operator)
-    if isinstance(operator, torch._ops.OpOverload) and _RANDOM in operator.tags:
-        raise ExportError(f"{module_of(node) or 'the network'} draws random numbers ({operator}); an export cannot")
-    arguments = fx.node.map_arg((node.args, node.kwargs), lambda argument: known[argument].value)
+    arguments = fx.node.map_arg((node.args, node.kwargs), lambda argument: _value_of(argument, known))
     with torch.no_grad():
         value = operator(*arguments[0], **arguments[1])
-    parts = [known[argument] for argument in node.all_input_nodes]
+    parts = [known[argument] for argument in _numbers_of(node)]
     name = operator_of(node).rstrip("_")
     return _Value(
         value,
         _once((*(work for part in parts for work in part.work), *(() if name in _VIEWS else (name,)))),
         _once(source for part in parts for source in part.sources),
     )
+
+
+def _value_of(node: fx.Node, known: dict[fx.Node, _Value]) -> Any:  # noqa: ANN401
+    """Return a node's value, or zeros of its shape where that is all that is read."""
+    if node in known:
+        return known[node].value
+    shown = node.meta["val"]
+    return torch.zeros((), dtype=shown.dtype).expand(shown.shape)
 
 
 def _names(nodes: list[fx.Node], known: dict[fx.Node, _Value], taken: set[str | None]) -> dict[fx.Node, str]:

@@ -1,7 +1,7 @@
 """From a network to an ONNX graph, and what the graph is made of."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -15,7 +15,9 @@ from export.errors import ExportError
 from export.evaluation import Constant, evaluate
 from export.passes import Cut, clean_up, prepare
 from export.passes.fold_constants import is_constant_only
-from export.tracing import count_operators, first_line, trace, without_wrappers
+from export.program.nodes import count_operators, without_wrappers
+from export.program.refusals import not_converted, plain_type
+from export.tracing import trace
 
 _GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
 
@@ -51,6 +53,7 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
     Raises:
         ExportError: tracing failed, the network yields no logits, or the batch came out frozen.
     """
+    repeated: dict[str, int] = {}
     if batch.min == batch.max:
         evaluated = _evaluate(network, example, batch.min)
         model = _convert(evaluated.program, opset)
@@ -62,13 +65,22 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
             other = _evaluate(network, example, images)
         except ExportError as error:
             raise frozen("", f"only the former is understood: {error}", images) from error
-        check_alike(evaluated.program, other.program, images)
+        repeated = check_alike(evaluated.program, other.program, images)
         model = _convert(other.program, opset)
         cuts = prepare(model, images)
         free_batch(model, images)
     clean_up(model)
-    constants = tuple(_as_stored(constant, cuts) for constant in evaluated.constants)
+    constants = tuple(_as_stored(_of_one_image(constant, repeated), cuts) for constant in evaluated.constants)
     return Built(model, constants, cuts, evaluated.traced, count_operators(evaluated.program))
+
+
+def _of_one_image(constant: Constant, repeated: Mapping[str, int]) -> Constant:
+    """Return what the graph holds of a constant that was made for each of `SMALL` images along an axis."""
+    axis = repeated.get(constant.name)
+    if axis is None or constant.shape[axis] < SMALL:  # a repeated axis counts as 1 already
+        return constant
+    shape = (*constant.shape[:axis], constant.shape[axis] // SMALL, *constant.shape[axis + 1 :])
+    return replace(constant, shape=shape, bytes=constant.bytes // SMALL)
 
 
 def _as_stored(constant: Constant, cuts: Iterable[Cut]) -> Constant:
@@ -99,7 +111,7 @@ def _convert(program: ExportedProgram, opset: int) -> ir.Model:
     try:
         converted = torch.onnx.export(program, (), dynamo=True, opset_version=opset, optimize=False, verbose=False)
     except torch.onnx.OnnxExporterError as error:
-        raise ExportError(f"torch.onnx cannot convert the network: {first_line(error.__cause__ or error)}") from error
+        raise not_converted(error) from error
     assert converted is not None
     model = converted.model
     model.graph.inputs[0].name, model.graph.outputs[0].name = "image", "logits"
@@ -119,6 +131,9 @@ def _check_logits(program: ExportedProgram, images: int) -> None:
             f"with {images} images the network returns {returned}; expected logits ({images}, classes): wrap it in a "
             "module that returns these alone"
         )
+    dtype = outputs[0].meta["val"].dtype
+    if dtype != torch.float32:
+        raise ExportError(f"the network's logits are {plain_type(dtype)}; expected float32: return .float() of them")
 
 
 def describe_graph(model: ir.Model) -> Graph:

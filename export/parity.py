@@ -23,7 +23,7 @@ from artifact import Batch, Parity
 from export.bake import Normalisation
 from export.errors import ExportError, ParityError
 from export.float64 import in_float64
-from export.tracing import first_line
+from export.program.nodes import first_line
 from models.sources.pictures import photographs
 from models.sources.twin import share_tensors
 

@@ -26,11 +26,12 @@ from export.graph import build_graph, describe_graph
 from export.memory import give_back
 from export.parity import NATIVE_TOLERANCE, TOLERANCE, check_parity, compute_reference
 from export.precision import Precision, prepare_lowering
+from export.program.nodes import count_operators
 from export.reporting.page import REPORT_NAME, Facts, render_page
 from export.reporting.pictures import Gallery, draw_constants
 from export.saving import check_graph, save_graph
 from export.task import decide_task, final_activation
-from export.tracing import count_operators, trace
+from export.tracing import trace
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, Weights, load_source
 from models.sources.checkpoints import files_of
 

@@ -7,21 +7,18 @@ heads then stop nothing; `export.batch` finds afterwards which numbers were the 
 import io
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
 
-from export.attention import unfuse_attention
 from export.errors import ExportError
+from export.program import in_plain_operators
+from export.program.nodes import first_line, without_wrappers
+from export.program.refusals import check_sizes
 from models.sources.twin import share_tensors
-
-_ATEN = torch.ops.aten
-_POOLS = {_ATEN.adaptive_avg_pool1d.default: [-1], _ATEN.adaptive_avg_pool2d.default: [-2, -1]}
 
 
 def trace(network: nn.Module, example: Tensor) -> ExportedProgram:
@@ -48,71 +45,8 @@ def trace(network: nn.Module, example: Tensor) -> ExportedProgram:
             f"{type(error).__name__}: {first_line(error)}. What it computes must not steer Python code: replace "
             "`if tensor`, `.item()`, `.tolist()` and calls into other libraries by tensor operations"
         ) from error
-    for node in list(program.graph.nodes):
-        if node.target is _ATEN.view.default:  # what another attention returns may be laid out otherwise
-            node.target = _ATEN.reshape.default
-        elif node.target is _ATEN.dropout.default and not node.args[2]:
-            node.replace_all_uses_with(node.args[0])
-            program.graph.erase_node(node)
-        elif node.target in _POOLS and set(node.args[1]) == {1}:  # torch.onnx would make as_strided of it
-            node.target, node.args = _ATEN.mean.dim, (node.args[0], _POOLS[node.target], True)
-    unfuse_attention(program.graph)
-    return program.run_decompositions({}) if _changes_constants(program) else program
-
-
-def _changes_constants(program: ExportedProgram) -> bool:
-    """Whether an in-place operator writes to a constant that something else may read: then order matters."""
-    image = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
-    dependent: set[torch.fx.Node] = set()
-    for node in program.graph.nodes:
-        if node.name in image or any(argument in dependent for argument in node.all_input_nodes):
-            dependent.add(node)
-        if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
-            continue
-        written = node.args[0]
-        assert isinstance(written, torch.fx.Node)
-        if written not in dependent and (len(written.users) > 1 or not _makes_its_result(written)):
-            return True
-    return False
-
-
-def _makes_its_result(node: torch.fx.Node) -> bool:
-    """Whether a node returns new memory, not a view of what it was given."""
-    if not isinstance(node.target, torch._ops.OpOverload):
-        return False
-    schema = node.target._schema
-    return all(argument.alias_info is None for argument in (*schema.arguments, *schema.returns))
-
-
-def count_operators(program: ExportedProgram) -> Counter[str]:
-    """Return how often each ATen operator stands in a program, by plain name: `add` for `aten.add.Tensor`."""
-    return Counter(operator_of(node) for node in program.graph.nodes if node.op == "call_function")
-
-
-def operator_of(node: torch.fx.Node) -> str:
-    """Return the plain name of a node's operator."""
-    if isinstance(node.target, torch._ops.OpOverload):
-        return node.target._schema.name.rpartition("::")[2]
-    return str(getattr(node.target, "__name__", node.target))
-
-
-def module_of(node: torch.fx.Node) -> str:
-    """Return the path of the innermost module that made a node; "" is the network itself."""
-    stack = node.meta.get("nn_module_stack") or {}
-    path = next(reversed(stack.values()))[0] if stack else ""
-    return without_wrappers(path)
-
-
-def without_wrappers(path: str) -> str:
-    """Return a module's path in the user's network: what is wrapped around it calls it `network`."""
-    while path == "network" or path.startswith("network."):
-        path = path.removeprefix("network").removeprefix(".")
-    return path
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says before it goes into detail."""
-    return str(error).strip().split("\n", 1)[0]
+    check_sizes(program.graph)
+    return in_plain_operators(program)
 
 
 def _module_that_stops(network: nn.Module, example: Tensor) -> str:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from export.batch.alike import SMALL, check_alike, distinctive_batch, frozen
 from export.batch.place import Place
 from export.batch.rules import free, names_the_batch
+from export.passes.fold_constants import fold, reason_to_keep
 from export.passes.values import array_of, is_constant, scope_of, sizes_of
 
 
@@ -24,12 +25,15 @@ def free_batch(model: ir.Model, images: int) -> None:
         ExportError: a node cannot be told the batch's size but as a number; the message names the module.
     """
     for node in list(model.graph):
-        for position, value in enumerate(node.inputs):
-            if value is None or not is_constant(value):
-                continue
-            place = Place(model, node, position, images)
-            if names_the_batch(place) and not free(place):
-                raise frozen(scope_of(node), f"{node.op_type} is given {_shown(value)}", images)
+        places = [Place(model, node, index, images) for index, value in enumerate(node.inputs) if is_constant(value)]
+        found = [place for place in places if names_the_batch(place)]
+        if found and reason_to_keep(node) is None:  # constants of every image, joined or arranged
+            fold(model, node)
+            continue
+        for place in found:
+            shown = _shown(place.value)
+            if node.graph is not None and not free(place):
+                raise frozen(scope_of(node), f"{node.op_type} is given {shown}", images)
     for value in (*model.graph.inputs, *(output for node in model.graph for output in node.outputs)):
         named = [_named(size, images) for size in sizes_of(value) or ()]
         # What has no batch was cut out of one, and its size is no constant.

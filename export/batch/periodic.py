@@ -4,43 +4,23 @@ Such a constant is [B·k, …] and says the same every k. What meets it is taken
 once, and is put together again.
 """
 
-import numpy as np
-import onnx_ir as ir
-
 from export.batch.place import Place
-from export.passes.values import add_constant, name_of, sizes_of
+from export.passes.values import sizes_of
 
 
 def free_periodic(place: Place) -> bool:
     """Rewrite a node that joins such a constant with something [B·k, …], and return whether it is one."""
-    array, node, result = place.array, place.node, sizes_of(place.node.outputs[0])
-    if len(node.inputs) != 2 or [place.is_batch(size) for size in array.shape] != [True] + [False] * (array.ndim - 1):
+    node, result, repeated = place.node, sizes_of(place.node.outputs[0]), place.repeated()
+    if len(node.inputs) != 2 or repeated is None or repeated.axis != 0 or result is None:
         return False
-    period = len(array) // place.images
-    parts = array.reshape(place.images, period, *array.shape[1:])
-    other = node.inputs[1 - place.position]
+    other, one = node.inputs[1 - place.position], repeated.one
     sizes = sizes_of(other)
-    if other is None or sizes is None or sizes != result or array.ndim != len(sizes) or not (parts == parts[:1]).all():
+    if other is None or sizes is None or sizes[:1] != result[:1] or not one.ndim == len(sizes) == len(result):
         return False
-    inputs: list[ir.Value | None] = list(node.inputs)
-    inputs[place.position] = add_constant(place.model, parts[:1], name_of(place.value))
-    inputs[1 - place.position] = _reshape(place, other, [-1, period, *sizes[1:]])
-    meeting = ir.node(node.op_type, inputs, metadata_props=dict(node.metadata_props))
-    place.model.graph.insert_before(node, meeting)
-    meeting.outputs[0].type = node.outputs[0].type
-    meeting.outputs[0].shape = ir.Shape([place.images, period, *sizes[1:]])
-    together = _reshape(place, meeting.outputs[0], [-1, *sizes[1:]])
-    together.shape = ir.Shape(sizes)
-    node.outputs[0].replace_all_uses_with(together, replace_graph_outputs=True)
-    place.model.graph.remove(node, safe=True)
+    parts = [place.images, len(one)]
+    inputs = [place.constant(one[None]), place.reshape(other, [*parts, *sizes[1:]])]
+    if place.position == 1:
+        inputs.reverse()
+    meeting = place.insert(node.op_type, inputs, [*parts, *result[1:]], node.outputs[0].dtype)
+    place.replace_with(place.reshape(meeting, result))
     return True
-
-
-def _reshape(place: Place, value: ir.Value, shape: list[int]) -> ir.Value:
-    """Put a Reshape before the node, and return what it yields."""
-    constant = add_constant(place.model, np.asarray(shape, dtype=np.int64), f"{name_of(place.node.outputs[0])}.shape")
-    reshape = ir.node("Reshape", [value, constant])
-    place.model.graph.insert_before(place.node, reshape)
-    reshape.outputs[0].type = value.type
-    reshape.outputs[0].shape = ir.Shape([place.images if size == -1 else size for size in shape])
-    return reshape.outputs[0]

@@ -1,12 +1,28 @@
 """A number in a graph that stands for the batch, and the node that reads it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
+from export.passes.unbroadcast import is_uniform
 from export.passes.values import add_constant, array_of, name_of
+
+Array = np.ndarray[Any, Any]
+
+
+class Repeated(NamedTuple):
+    """A constant that is the same for every image.
+
+    Attributes:
+        axis: along which the images follow each other.
+        one: a single image's part.
+    """
+
+    axis: int
+    one: Array
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,7 @@ class Place:
         return value
 
     @property
-    def array(self) -> np.ndarray[Any, Any]:
+    def array(self) -> Array:
         """The constant's numbers."""
         return array_of(self.value)
 
@@ -41,7 +57,61 @@ class Place:
         """Whether a size is a multiple of the batch."""
         return size > 0 and size % self.images == 0
 
+    def repeated(self) -> Repeated | None:
+        """Return what the constant is for a single image, if it is the same for all, along one axis."""
+        array = self.array
+        axes = [axis for axis, size in enumerate(array.shape) if self.is_batch(size)]
+        if len(axes) != 1:
+            return None
+        axis, shape = axes[0], array.shape
+        parts = array.reshape(*shape[:axis], self.images, shape[axis] // self.images, *shape[axis + 1 :])
+        return Repeated(axis, parts.take(0, axis=axis)) if is_uniform(parts, axis) else None
+
     def put(self, numbers: list[int]) -> None:
         """Let the node read other integers."""
-        array = np.asarray(numbers, dtype=np.int64)
-        self.node.replace_input_with(self.position, add_constant(self.model, array, name_of(self.value)))
+        self.give(np.asarray(numbers, dtype=np.int64))
+
+    def give(self, array: Array) -> None:
+        """Let the node read another constant."""
+        self.node.replace_input_with(self.position, self.constant(array))
+
+    def constant(self, array: Array) -> ir.Value:
+        """Return a new constant, named after the old one."""
+        return add_constant(self.model, array, name_of(self.value))
+
+    def insert(
+        self,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        sizes: Sequence[int],
+        dtype: ir.DataType | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> ir.Value:
+        """Put a node before this one, and return its only output.
+
+        Args:
+            operator: of the standard ONNX domain.
+            inputs: its inputs.
+            sizes: of the output.
+            dtype: of the output; None takes that of the first input.
+            attributes: its attributes.
+        """
+        node = ir.node(operator, inputs, attributes, metadata_props=dict(self.node.metadata_props))
+        self.model.graph.insert_before(self.node, node)
+        first = inputs[0]
+        node.outputs[0].type = first.type if dtype is None and first is not None else ir.TensorType(dtype)  # type: ignore[arg-type]
+        node.outputs[0].shape = ir.Shape(sizes)
+        return node.outputs[0]
+
+    def reshape(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
+        """Put a Reshape before this node, to sizes of which exactly one is a multiple of the batch."""
+        assert sum(map(self.is_batch, sizes)) == 1, f"{sizes}: one size is left to Reshape"
+        numbers = np.asarray([-1 if self.is_batch(size) else size for size in sizes], dtype=np.int64)
+        shape = add_constant(self.model, numbers, f"{name_of(self.node.outputs[0])}.shape")
+        return self.insert("Reshape", [value, shape], sizes)
+
+    def replace_with(self, value: ir.Value) -> None:
+        """Let everything that reads the node's output read another value, and remove the node."""
+        value.shape, value.type = self.node.outputs[0].shape, self.node.outputs[0].type
+        self.node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
+        self.model.graph.remove(self.node, safe=True)

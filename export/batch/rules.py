@@ -5,8 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
+from export.batch.lookup import gather_by_constants, sample_one_table
 from export.batch.periodic import free_periodic
 from export.batch.place import Place
+from export.batch.repeat import repeat
 from export.passes.unbroadcast import BROADCAST
 from export.passes.values import array_of, is_constant, sizes_of
 
@@ -29,9 +31,11 @@ def names_the_batch(place: Place) -> bool:
 def free(place: Place) -> bool:
     """Rewrite a node so that it takes any batch, and return whether that was possible."""
     if place.node.op_type in BROADCAST:
-        return free_periodic(place)
+        return free_periodic(place) or repeat(place)
     rule = _RULES.get((place.node.op_type, place.position))
-    return rule is not None and rule(place)
+    if (place.node.op_type, place.position) in _SIZES:
+        return rule is not None and rule(place)
+    return (rule is not None and rule(place)) or repeat(place)
 
 
 def _reshape(place: Place) -> bool:
@@ -77,17 +81,29 @@ def _sliced_sizes(place: Place) -> list[int]:
 
 
 def _resize_sizes(place: Place) -> bool:
-    """Resize the axes after the first two only."""
-    sizes = place.array.tolist()
-    if any(map(place.is_batch, sizes[1:])) or place.node.attributes.get_ints("axes", None) is not None:
+    """Ask for factors in place of sizes, or else for the sizes of the axes after the first two."""
+    sizes, before = place.array.tolist(), sizes_of(place.node.inputs[0])
+    if (
+        before is None
+        or any(map(place.is_batch, sizes[1:]))
+        or place.node.attributes.get_ints("axes", None) is not None
+    ):
         return False
-    place.node.attributes.add(ir.AttrInt64s("axes", list(range(2, len(sizes)))))
-    place.put(sizes[2:])
+    factors = np.asarray(sizes, dtype=np.float32) / np.asarray(before, dtype=np.float32)
+    if (np.floor(factors * np.asarray(before, dtype=np.float32)) == sizes).all():
+        # ONNX Runtime's optimiser permutes `sizes` as if there were no `axes`, if a Transpose stands before.
+        place.node.replace_input_with(2, place.constant(factors))
+        place.node.resize_inputs(3)
+    else:
+        place.node.attributes.add(ir.AttrInt64s("axes", list(range(2, len(sizes)))))
+        place.put(sizes[2:])
     return True
 
 
 _RULES: dict[tuple[str, int], Callable[[Place], bool]] = {
     ("Expand", 1): _expand,
+    ("GatherElements", 1): gather_by_constants,
+    ("GridSample", 0): sample_one_table,
     ("Reshape", 1): _reshape,
     ("Resize", 3): _resize_sizes,
     ("Slice", 2): _slice_end,
@@ -95,10 +111,13 @@ _RULES: dict[tuple[str, int], Callable[[Place], bool]] = {
 """By operator and input."""
 
 _SIZES = {
-    *_RULES,
     ("ConstantOfShape", 0),
+    ("Expand", 1),
     ("Pad", 1),
     ("Range", 1),
+    ("Reshape", 1),
+    ("Resize", 3),
+    ("Slice", 2),
     ("Split", 1),
     ("Tile", 1),
 }

@@ -34,9 +34,9 @@ class FoldConstants(ir.passes.InPlacePass):
         for node in list(model.graph):
             if not is_constant_only(node):
                 continue
-            reason = _reason_to_decline(node)
+            reason = reason_to_keep(node)
             if reason is None:
-                _fold(model, node)
+                fold(model, node)
                 modified = True
             else:
                 self.declined.append(f"{node.op_type} {node.name}: {reason}")
@@ -49,7 +49,10 @@ def is_constant_only(node: ir.Node) -> bool:
     return all(value is None or value.is_initializer() for value in node.inputs)
 
 
-def _reason_to_decline(node: ir.Node) -> str | None:
+def reason_to_keep(node: ir.Node) -> str | None:
+    """Return why a node cannot be replaced by initialisers, or None if it can."""
+    if not is_constant_only(node):
+        return "it depends on the graph's inputs"
     if node.op_type in RANDOM:
         return "it is random"
     if any(
@@ -61,7 +64,8 @@ def _reason_to_decline(node: ir.Node) -> str | None:
     return None
 
 
-def _fold(model: ir.Model, node: ir.Node) -> None:
+def fold(model: ir.Model, node: ir.Node) -> None:
+    """Replace a constant-only node by initialisers."""
     evaluator = ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports))
     constants = [value for value in node.inputs if value is not None]
     results = evaluator.run(None, {name_of(value): array_of(value) for value in constants})

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.evaluation import Constant, evaluate
-from export.tracing import count_operators, trace
+from export.program.nodes import count_operators
+from export.tracing import trace
 
 IMAGE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 
@@ -201,3 +202,21 @@ def test_what_works_in_place_on_a_constant_is_gone_too() -> None:
     # torch detaches a tensor that is made in forward, in place.
     program, _ = evaluate(trace(Doing(lambda x, _: x * torch.tensor([1.0, 2.0, 3.0, 4.0]), (4,)).eval(), IMAGE))
     assert count_operators(program) == {"mul": 1}
+
+
+READ_SHAPES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "zeros_like": lambda x, table: torch.maximum(x, torch.zeros_like(x) + table),
+    "full_like": lambda x, table: x * torch.full_like(x, 3.0) * table,
+    "new_ones": lambda x, table: x + x.new_ones(4).mul_(2) * table,
+    "another type": lambda x, table: x + torch.ones_like(x, dtype=torch.int64).cumsum(-1) * table,
+    "empty_like, filled": lambda x, table: x * torch.empty_like(x).fill_(5.0) * table,
+}
+
+
+@pytest.mark.parametrize("case", READ_SHAPES)
+def test_what_reads_no_number_of_the_image_but_its_shape_is_evaluated(case: str) -> None:
+    network = Doing(READ_SHAPES[case], (4,)).eval()
+    program, constants = evaluate(trace(network, torch.zeros_like(IMAGE)))
+    torch.testing.assert_close(program.module()(IMAGE), network(IMAGE))
+    assert not {name for name in count_operators(program) if name.endswith("_like") or name.startswith(("new", "fill"))}
+    assert "table" in {source for constant in constants for source in constant.sources}

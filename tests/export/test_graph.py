@@ -67,3 +67,21 @@ def test_facts_count_tables_and_constant_only_nodes() -> None:
     assert (facts.nodes, facts.constant_only_nodes, facts.table_gathers) == (3, 1, 1)
     assert facts.ops == {"Add": 1, "Gather": 2}
     assert isinstance(ir.to_proto(model), onnx.ModelProto)
+
+
+class Queries(nn.Module):
+    """Reads tokens by a query that is computed for every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(1, 2, 8, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        queries = self.query.expand(len(x), -1, -1) * torch.ones(len(x), 1, 1)
+        return (queries @ x.flatten(2).transpose(1, 2)).flatten(1)
+
+
+def test_a_constant_that_was_made_for_every_image_is_reported_once() -> None:
+    built = build_graph(Queries().eval(), torch.zeros(2, 3, 2, 4), MANY, 20)
+    made = next(constant for constant in built.constants if constant.name == "query_baked")
+    assert (made.shape, made.bytes) == ((1, 2, 8), 2 * 8 * 4)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.evaluation import evaluate
-from export.tracing import count_operators, first_line, module_of, operator_of, trace, without_wrappers
+from export.program.nodes import count_operators, first_line, module_of, operator_of, without_wrappers
+from export.tracing import trace
 from models.sources.twin import share_tensors
 
 IMAGE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))

@@ -22,6 +22,8 @@ TOLERANCE = 1e-5  # float32 on both sides, sums of a few dozen numbers
 WINDOWS = torch.randn(4, 6, 6, generator=torch.Generator().manual_seed(1))  # one mask for each of four windows
 TABLE = torch.randn(TOKENS + 1, 3, generator=torch.Generator().manual_seed(2))
 
+OFFSETS = (torch.arange(3)[:, None] - torch.arange(3)).abs()
+
 
 def length_in_view(x: Tensor) -> Tensor:
     return x.view(len(x), 3 * TOKENS)
@@ -93,6 +95,113 @@ def batch_in_the_middle(x: Tensor) -> Tensor:
     return x.transpose(0, 1).reshape(3, x.shape[0], TOKENS).softmax(-1).transpose(0, 1).reshape(x.shape[0], -1)
 
 
+def offsets_looked_up(x: Tensor) -> Tensor:
+    scores = (x.flatten(2) * TABLE[:TOKENS, 0]) @ x.flatten(2).transpose(1, 2)
+    return scores.gather(2, OFFSETS.expand(len(x), -1, -1)).flatten(1)
+
+
+def offsets_looked_up_by_heads(x: Tensor) -> Tensor:
+    scores = x.flatten(2)[..., None] * TABLE[0]  # [B, heads, 24, 3]
+    return scores.gather(3, OFFSETS.repeat(len(x), 3, 8, 1)).mean(-1).flatten(1)
+
+
+def taken_along(x: Tensor) -> Tensor:
+    return torch.take_along_dim(x.flatten(2), OFFSETS[None, :, :2] + 4, 2).flatten(1)
+
+
+def table_ordered_by_the_image(x: Tensor) -> Tensor:
+    table = TABLE[None, :TOKENS].expand(len(x), -1, -1)
+    return table.gather(1, x.flatten(2).argsort(2).transpose(1, 2)).flatten(1)
+
+
+def scattered_into_zeros(x: Tensor) -> Tensor:
+    places = torch.arange(TOKENS - 1, -1, -1).expand(len(x), 3, -1)
+    return torch.zeros_like(x.flatten(2)).scatter(2, places, x.flatten(2)).flatten(1)
+
+
+def added_up_by_index(x: Tensor) -> Tensor:
+    return torch.zeros(len(x), 3, 5).index_add(2, torch.arange(TOKENS) % 5, x.flatten(2)).flatten(1)
+
+
+def constants_put_where_the_image_says(x: Tensor) -> Tensor:
+    tokens = x.flatten(2)
+    return (tokens + tokens.scatter(2, tokens.abs().argmax(2, keepdim=True), 3.0)).flatten(1)
+
+
+def table_sampled(x: Tensor) -> Tensor:
+    table = TABLE[:12].reshape(1, 2, 3, 6).expand(len(x), -1, -1, -1)
+    return F.grid_sample(table, x[:, :2].permute(0, 2, 3, 1).tanh(), align_corners=True).flatten(1)
+
+
+def image_sampled(x: Tensor) -> Tensor:
+    where = TABLE[:24, :2].tanh().reshape(1, 4, 6, 2).expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, where, align_corners=False).flatten(1)
+
+
+def halves_assigned(x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    y[:, :, 2:], y[:, 0, :2], y[:, 1:, :2] = x[:, :, :2], TABLE[0, 0], x[:, 1:, 2:] * 2
+    return y.flatten(1)
+
+
+def joined_integers(x: Tensor) -> Tensor:
+    index = torch.cat([torch.zeros(len(x), 1, dtype=torch.int64), x.flatten(2).argmax(2)], 1)
+    return F.embedding(index, TABLE).flatten(1)
+
+
+def joined_masks(x: Tensor) -> Tensor:
+    mask = torch.cat([torch.ones(len(x), 1, dtype=torch.bool), x.flatten(1) > 0], 1)
+    return torch.where(mask[:, :72], x.flatten(1), TABLE.flatten()[:72])
+
+
+def stacked_with_a_table(x: Tensor) -> Tensor:
+    table = TABLE[:TOKENS].t().expand(len(x), -1, -1)
+    return torch.stack([x.flatten(2), table], 2).softmax(2)[:, :, 0].flatten(1)
+
+
+def joined_behind_the_batch(x: Tensor) -> Tensor:
+    tokens = x.flatten(2).permute(2, 0, 1)  # [N, B, C], as nn.MultiheadAttention takes them
+    table = TABLE[:1].unsqueeze(1).expand(-1, len(x), -1)
+    return torch.cat([table, tokens], 0).cumsum(0).permute(1, 0, 2).flatten(1)
+
+
+def turned_by_complex_numbers(x: Tensor) -> Tensor:
+    turns = torch.polar(TABLE[:12].abs(), TABLE[12:24]).expand(len(x), -1, -1)
+    pairs = torch.view_as_complex(x.reshape(len(x), 12, 3, 2))
+    return torch.view_as_real(pairs * turns).flatten(1)
+
+
+def filtered_frequencies(x: Tensor) -> Tensor:
+    weight = torch.polar(TABLE[:16, 0].reshape(4, 4), TABLE[:16, 1].reshape(4, 4))
+    filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho") * weight, s=SIZE, norm="ortho")
+    return filtered.flatten(1) / 4
+
+
+def frequencies(x: Tensor) -> Tensor:
+    found = torch.fft.fft2(x)
+    return torch.cat([found.real, found.imag], 1).flatten(1) / 8
+
+
+def queries_expanded_for_the_batch(x: Tensor) -> Tensor:
+    q = F.layer_norm(WINDOWS[0, :2].expand(len(x), -1, -1), (6,)) @ WINDOWS[1]
+    q = q + (q @ q.transpose(1, 2)).softmax(-1) @ q  # among themselves, as in a decoder's first layer
+    keys = x.mean(1)
+    return ((q @ keys.transpose(1, 2)).softmax(-1) @ keys).flatten(1)
+
+
+def rounded_otherwise_for_another_batch(x: Tensor) -> Tensor:
+    return x.flatten(1) * TABLE[0, 0].expand(len(x), 1).mul(1 + 3e-7 * len(x))
+
+
+def tokens_by_the_number_of_the_image(x: Tensor) -> Tensor:
+    tokens = x.flatten(2).transpose(1, 2) + TABLE[:TOKENS]
+    return tokens[torch.arange(len(x))[:, None], tokens[..., 0].topk(5).indices].flatten(1)
+
+
+def resized_behind_a_transpose(x: Tensor) -> Tensor:
+    return F.interpolate(x.permute(0, 3, 1, 2), size=(7, 2), mode="bilinear").permute(0, 2, 3, 1).flatten(1)
+
+
 def one_of_several(x: Tensor) -> Tensor:
     qkv = x.reshape(len(x), 3, 4, 6).permute(1, 0, 2, 3)
     q, k, v = qkv.unbind(0)
@@ -100,7 +209,24 @@ def one_of_several(x: Tensor) -> Tensor:
 
 
 Function = Callable[[Tensor], Tensor]
+
+
+def together(*functions: Function) -> Function:
+    """Return a function that does what several do: a graph takes longer to make than to hold one of them more."""
+
+    def what(x: Tensor) -> Tensor:
+        return torch.cat([function(x) for function in functions], 1)
+
+    what.__name__ = " ".join(function.__name__ for function in functions)
+    return what
+
+
 ACCEPTED: list[Function] = [
+    together(offsets_looked_up, offsets_looked_up_by_heads, taken_along, table_ordered_by_the_image),
+    together(scattered_into_zeros, added_up_by_index, constants_put_where_the_image_says, halves_assigned),
+    together(table_sampled, image_sampled, resized_behind_a_transpose, tokens_by_the_number_of_the_image),
+    together(joined_integers, joined_masks, stacked_with_a_table, joined_behind_the_batch),
+    together(turned_by_complex_numbers, filtered_frequencies, frequencies),
     batch_in_the_middle,
     batch_times_heads,
     class_token,
@@ -111,8 +237,10 @@ ACCEPTED: list[Function] = [
     mask_repeated_for_the_batch,
     no_register_tokens,
     one_of_several,
+    queries_expanded_for_the_batch,
     resampled,
     resampled_by_a_factor,
+    rounded_otherwise_for_another_batch,
     sizes_that_are_multiples_of_primes,
     sliced_to_the_batch,
     table_repeated_for_the_batch,
@@ -194,6 +322,25 @@ def test_the_logits_themselves_may_be_told_the_batchs_size(last: Function) -> No
 
 
 # What has to be refused
+
+
+def off_by_more_than_rounding(x: Tensor) -> Tensor:
+    return x.flatten(1) * TABLE[0, 0].expand(len(x), 1).mul(1 + 1e-4 * len(x))
+
+
+def off_beside_a_mask(x: Tensor) -> Tensor:
+    bias = torch.tensor([[-1e9, 1.0, 2.0, torch.finfo().min, -torch.inf, 0.5]]).expand(len(x), -1)
+    return x.mean((1, 2)) + torch.where(bias == 2.0, bias + 1e-3 * len(x), bias)
+
+
+def integers_off_by_one(x: Tensor) -> Tensor:
+    index = torch.tensor([[70000, 70000 + len(x) // 4]]).expand(len(x), -1)
+    return x.flatten(1)[:, :2] * index
+
+
+def table_of_each_image(x: Tensor) -> Tensor:
+    table = torch.linspace(0, 1, 36 * len(x)).reshape(len(x), 2, 3, 6)
+    return F.grid_sample(table, x[:, :2].permute(0, 2, 3, 1).tanh(), align_corners=True).flatten(1)
 
 
 def scaled_by_the_batch(x: Tensor) -> Tensor:
@@ -279,6 +426,10 @@ REFUSED: dict[Function, str] = {
     mask_that_counts_images: "is another constant",
     more_layers_for_a_larger_batch: "flatten became sin",
     more_of_the_same_for_a_larger_batch: "tensors of cat",
+    integers_off_by_one: "is another constant",
+    off_beside_a_mask: "is another constant",
+    off_by_more_than_rounding: "is another constant",
+    table_of_each_image: "is another constant",
     pooled_by_the_batch: r"kernel_size of avg_pool2d is \[2, 2\], then \[11, 11\]",
     repeated_by_the_batch: "repeats of repeat",
     scaled_by_the_batch: "other of mul is 2, then 11",
