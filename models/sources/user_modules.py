@@ -6,7 +6,7 @@ While the user's code runs, the entries of `sys.modules` under such names are th
 
 import sys
 from collections.abc import Iterable, Sequence
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,16 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("artifact", "benchmarks", "examples", "export", "models", "service", "tests")
 """posbake's top-level packages."""
+
+
+class _Folder(Loader):
+    """Makes a package of a folder without `__init__.py`, as Python does, but without a `__file__` of None.
+
+    `inspect`, which torch asks for sources, remembers the file of each name, and fails where another had a file.
+    """
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run nothing: there is nothing to run."""
 
 
 class UserModules(MetaPathFinder):
@@ -40,9 +50,14 @@ class UserModules(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Find a hidden name in the folders alone: elsewhere a package of posbake would precede a folder of files."""
-        return (
-            PathFinder.find_spec(fullname, self.folders, target) if path is None and fullname in self.hidden else None
-        )
+        if fullname.partition(".")[0] not in self.hidden:
+            return None
+        spec = PathFinder.find_spec(fullname, self.folders if path is None else path, target)
+        if spec is None or spec.origin is not None:
+            return spec
+        folder = ModuleSpec(fullname, _Folder(), is_package=True)
+        folder.submodule_search_locations = spec.submodule_search_locations
+        return folder
 
     def __enter__(self) -> Self:
         self._depth += 1

@@ -1,6 +1,8 @@
 """A file of the user's imports the user's modules, also from packages named as posbake's, and posbake keeps its own."""
 
 import copy
+import importlib
+import inspect
 import json
 import sys
 import tomllib
@@ -161,6 +163,22 @@ def test_contexts_can_be_nested(repository: Path) -> None:
         assert sys.modules["export"] is export
     with modules:
         assert sys.modules["export"] is export
+
+
+def test_sources_are_found_also_where_a_folder_of_files_has_the_name_of_a_package_of_posbake(repository: Path) -> None:
+    import service
+    import service.app
+
+    inspect.getmodule(compile("", "nowhere.py", "exec"))  # it remembers the file of every module there is
+    assert service.__file__ is not None
+    (repository / "service/app").mkdir()
+    (repository / "service/app/anything.py").touch()
+    with UserModules([repository], ["service"]):
+        theirs = importlib.import_module("service.app.anything")
+        assert inspect.getsourcefile(theirs) == str(repository / "service/app/anything.py")
+        assert not hasattr(sys.modules["service"], "__file__")
+        inspect.getmodule(compile("", "elsewhere.py", "exec"))
+    assert sys.modules["service"] is service
 
 
 def test_an_export_imports_them_while_it_is_traced(capsys: pytest.CaptureFixture[str]) -> None:
