@@ -18,7 +18,9 @@ from service.access.errors import HeadTooLargeError, MalformedRequestError
 from service.errors import ProblemError
 
 _PIECE = 4096
-"""Bytes that are parsed in one go, where they are not the body of a known length."""
+"""Bytes of a body of unknown length that are parsed in one go."""
+_HEAD_PIECE = 128
+"""Bytes that are parsed in one go where a head is, or may begin: few of the shortest requests."""
 
 
 class CountedRequests(HttpToolsProtocol):
@@ -50,7 +52,7 @@ class CountedRequests(HttpToolsProtocol):
         """
         self.left = memoryview(bytes(self.left) + data if self.left else data)
         while self.left and not self.pipeline:
-            piece = self.left[: max(_PIECE, self._body_left)]
+            piece = self.left[: max(_PIECE if self.awaited == "body" else _HEAD_PIECE, self._body_left)]
             stage, self._body_came = self.stage, False
             try:
                 size = self._parse(piece)

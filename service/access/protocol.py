@@ -7,14 +7,15 @@ while nothing more can be sent: a client that does not read would keep its reque
 
 While requests wait for the one before them nothing is read, where uvicorn would read on and hold them all.
 
-How requests are parsed is in `parsing.py`, how a connection ends in `lingering.py`, how many there may be in
-`connections.py`.
+How requests are parsed is in `parsing.py`, when those that waited for others start in `following.py`, how a connection
+ends in `lingering.py`, how many there may be in `connections.py`.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 from uvicorn._types import ASGI3Application
@@ -24,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from service.access.connections import Connections
 from service.access.cross_origin import Origins
 from service.access.errors import RequestTimeoutError
+from service.access.following import Following
 from service.access.half_closed import Probe
 from service.access.lingering import MOST_UNPARSED, LingeringTransport
 from service.access.parsing import CountedRequests
@@ -57,12 +59,14 @@ class Guard:
         max_header_bytes: bytes of a request line and its headers, and of trailers.
         connections: decides which are served.
         origins: whose pages may read a refusal; None for none.
+        following: starts requests that waited for others of their connection.
     """
 
     request_timeout: float
     max_header_bytes: int
     connections: Connections
     origins: Origins | None = None
+    following: Following = field(default_factory=Following)
 
 
 class GuardedProtocol(CountedRequests):
@@ -83,6 +87,8 @@ class GuardedProtocol(CountedRequests):
         self.flow = _UnlessQueued(lingering, lambda: bool(self.pipeline or self.left))
         self._answering: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the last one that came."""
+        self._follows = False
+        """Whether the request that starts now has waited for another of this connection."""
         self._refused = False
         self._postponed: ProblemError | None = None
         """The last answer of this connection, which those before it are waited for."""
@@ -149,14 +155,15 @@ class GuardedProtocol(CountedRequests):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or with the refusal that was postponed."""
+        self._follows = True
         super().on_response_complete()
-        if self.transport.is_closing():
-            return
-        if self._postponed is not None:
-            self._refuse(self._postponed)
-        elif self.left and not self.pipeline:
-            self.data_received(b"")
-            self.flow.resume_reading()
+        if not self.transport.is_closing():
+            if self._postponed is not None:
+                self._refuse(self._postponed)
+            elif self.left and not self.pipeline:
+                self.data_received(b"")
+                self.flow.resume_reading()
+        self._follows = False
 
     def pause_writing(self) -> None:
         """Write no more until the client has read."""
@@ -193,7 +200,11 @@ class GuardedProtocol(CountedRequests):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, self._instead or app)
+        start = partial(super()._start_asgi_task, cycle, self._instead or app)
+        if self._follows:
+            self.guard.following.add(start, self.loop)
+        else:
+            start()
 
     def _drop(self, data: bytes) -> None:
         """Drop what comes after the last answer; it is parsed to see where the request ends, if it can be."""
