@@ -1,6 +1,5 @@
 """The forms of a body that holds an image, by content type: raw, multipart, JSON; with parameters beside the image."""
 
-import json
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -87,16 +86,11 @@ def _from_json(body: bytes, known: Collection[str]) -> Upload:
         raise InvalidBodyError(f"body: {error}; {_JSON}") from error
     if not isinstance(document, dict):
         raise InvalidBodyError(f"body: found {_kind(document)}; {_JSON}")
-    members = list(document.items())
-    if any(body.count(b'"%s"' % name.encode()) > 1 for name in document if name in {IMAGE, *known}):
-        members = json.loads(body.decode("utf-8-sig"), object_pairs_hook=list)  # keeps what is there twice
-    others = [(name, (name, value)) for name, value in members if name != IMAGE]
-    parameters = _parameters("JSON member", others, _written, known)
-    images = [value for name, value in members if name == IMAGE]
-    if len(images) != 1 or not isinstance(images[0], str):
-        found = f"is there {len(images)} times" if len(images) > 1 else f"found {_kind(document.get(IMAGE))}"
-        raise InvalidBodyError(f"{IMAGE}: {found}; {_JSON}")
-    return Upload(images[0].encode(), _from_base64, parameters)
+    image = document.pop(IMAGE, None)
+    parameters = _parameters("JSON member", ((name, (name, value)) for name, value in document.items()), _written, known)
+    if not isinstance(image, str):
+        raise InvalidBodyError(f"{IMAGE}: found {_kind(image)}; {_JSON}")
+    return Upload(image.encode(), _from_base64, parameters)
 
 
 def _from_base64(text: bytes) -> bytes:

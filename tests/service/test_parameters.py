@@ -171,8 +171,15 @@ def test_a_model_may_be_named_in_the_body_where_there_is_no_default(tmp_path: Pa
                 "headers": {"Content-Type": "application/json"},
             },
         ),
+        (
+            "",
+            {
+                "content": f'{{"variant": "mean", "\\u0076ariant": "float", "image": "{B64}"}}'.encode(),
+                "headers": {"Content-Type": "application/json"},
+            },
+        ),
     ],
-    ids=["query", "query and JSON", "query and form", "form", "JSON"],
+    ids=["query", "query and JSON", "query and form", "form", "JSON", "JSON, escaped"],
 )
 def test_two_values_for_one_name_are_422(client: TestClient, query: str, request_: Request) -> None:
     assert "variant is given twice, as mean" in refused(client.post(f"/v1/classify?{query}", **request_))

@@ -39,3 +39,30 @@ def test_a_string_may_fill_a_body_if_its_characters_are_a_byte_each() -> None:
         assert len(parse_json(f'"{wide}{"A" * 1000}"'.encode())) == 1001
         with pytest.raises(JsonError, match="has to be ASCII"):
             parse_json(f'"{wide}{"A" * 2**21}"'.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"variant": "a", "variant": "b"}',
+        '{"variant": "a", "\\u0076ariant": "b"}',
+        '{"v\\u0061riant": "a", "variant": "b"}',
+        '{"x": [{"variant": "a", "parameters": {"y": ":"}, "variant": "b"}]}',
+        '{"variant": "a", "variant": null, "variant": "b"}',
+    ],
+)
+def test_a_member_with_two_values_is_refused_at_any_depth_and_however_it_is_written(text: str) -> None:
+    with pytest.raises(JsonError, match="variant is given twice, as a and as b; give it once"):
+        parse_json(text.encode())
+
+
+def test_what_a_member_has_twice_is_cut_in_the_message() -> None:
+    with pytest.raises(JsonError) as caught:
+        parse_json(b'{"%s": "%s", "%s": 1}' % (b"n" * 10_000, b"v" * 10_000, b"n" * 10_000))
+    assert len(str(caught.value)) < 200
+
+
+def test_a_member_may_be_repeated_with_the_same_value_or_null() -> None:
+    assert parse_json(b'{"a": {"b": 1}, "a": {"b": 1}, "c": null, "c": 2, "c": null}') == {"a": {"b": 1}, "c": 2}
+    values = {"a:b": ":", "list": [{"x": ":::"}, {"x": 1}], "n": float("inf")}
+    assert parse_json(json.dumps(values).encode()) == values
