@@ -5,7 +5,16 @@ Every field is described where it stands; `docs/manifest.schema.json` is the sam
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
 
 FORMAT: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
@@ -29,7 +38,7 @@ Count = Annotated[int, Field(ge=0)]
 Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 SignedShare = Annotated[float, Field(ge=-1, le=1)]
-Triple = tuple[float, float, float]
+Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 class _Part(BaseModel):

@@ -152,7 +152,7 @@ def _refuse_unlisted(path: Path, manifest: Manifest, until: float) -> None:
 def _read_labels(path: Path, manifest: Manifest) -> tuple[str, ...]:
     name = shown(manifest.labels)
     try:
-        text = read_regular(_inside(path, manifest.labels), LABELS_LIMIT).decode()
+        text = read_regular(_inside(path, manifest.labels), LABELS_LIMIT).decode("utf-8-sig")  # a mark is no label's
     except UnreadableFileError as error:
         raise LabelsError(f"{path}: {name} {error}") from error
     except UnicodeDecodeError as error:

@@ -19,13 +19,18 @@ class Location:
     variant: str
     version: str
     path: Path
+    unreadable: str = ""
+    """Why nothing is known of what is in `path`, a directory of a model or variant; `?` stands for what that hides."""
 
     def __str__(self) -> str:
         return escaped(f"{self.model}/{self.variant}/{self.version}")
 
 
+HIDDEN = "?"
+
+
 def scan(repository: Path) -> list[Location]:
-    """Return every directory at artifact depth, sorted by name, without opening any.
+    """Return every directory at artifact depth, and what hides some, sorted by name, without opening any.
 
     Hidden directories are left out: an export in progress lives in one. If it ends without an artifact, it also removes
     the directories it made for a new model or variant; where that happens during the scan, they are left out too.
@@ -33,12 +38,7 @@ def scan(repository: Path) -> list[Location]:
     Raises:
         OSError: the repository is missing or cannot be listed.
     """
-    return sorted(
-        Location(model.name, variant.name, version.name, version)
-        for model in _directories(repository)
-        for variant in _directories_if_there(model)
-        for version in _directories_if_there(variant)
-    )
+    return sorted(_locations(repository))
 
 
 def next_version(repository: Path, model: str, variant: str) -> int:
@@ -50,6 +50,26 @@ def next_version(repository: Path, model: str, variant: str) -> int:
 def is_version(name: str) -> bool:
     """Whether a directory's name is a version: an integer from 1, without leading zeros."""
     return re.fullmatch(r"[1-9][0-9]*", name, re.ASCII) is not None
+
+
+def _locations(repository: Path) -> Iterator[Location]:
+    for model in _directories(repository):
+        try:
+            variants = _directories_if_there(model)
+        except OSError as error:
+            yield Location(model.name, HIDDEN, HIDDEN, model, _reason(error))
+            continue
+        for variant in variants:
+            try:
+                versions = _directories_if_there(variant)
+            except OSError as error:
+                yield Location(model.name, variant.name, HIDDEN, variant, _reason(error))
+                continue
+            yield from (Location(model.name, variant.name, version.name, version) for version in versions)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 def _directories(parent: Path) -> Iterator[Path]:

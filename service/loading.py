@@ -80,6 +80,8 @@ class Loader:
             ) from error
 
     def _open(self, location: Location, served: Servable | None, limit: TimeLimit) -> Servable:
+        if location.unreadable:
+            raise RefusalError(f"its directory cannot be listed: {location.unreadable}; let this server read it")
         start = time.perf_counter()
         seen = fingerprint(location.path)
         artifact = read_artifact(location.path, limit.until)

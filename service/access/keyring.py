@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from artifact.opening import UnreadableFileError, read_regular
 from service.access.errors import AccessSettingError
 from service.access.keyfile import Key, digest_of, parse_keys
 
@@ -14,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 """How often the file is looked at, at most; only a request makes it so."""
+
+_MOST_BYTES = 2**20
+"""Of the file, 10,000 keys: it is read on the event loop."""
 
 _Signature = tuple[int, int, int, int]
 """Inode, size, mtime and ctime in ns. The ctime cannot be set back: a file that was overwritten in place by one of the
@@ -39,7 +43,7 @@ class Keyring:
         self._looked_at = clock()
         try:
             self._signature: _Signature | None = _signature(path.stat())
-            self._keys = parse_keys(path.read_text(encoding="utf-8"))
+            self._keys = parse_keys(_read(path))
         except (OSError, UnicodeDecodeError, AccessSettingError) as error:
             raise AccessSettingError(f"API_KEYS_FILE {path} cannot be used: {_reason(error)}") from error
 
@@ -72,7 +76,7 @@ class Keyring:
             return
         self._signature = signature
         try:
-            self._keys = parse_keys(self._path.read_text(encoding="utf-8"))
+            self._keys = parse_keys(_read(self._path))
         except (OSError, UnicodeDecodeError, AccessSettingError) as error:
             logger.error(
                 "API_KEYS_FILE %s has changed and cannot be used (%s); the old keys stay in force",
@@ -80,6 +84,14 @@ class Keyring:
             )
         else:
             logger.info("API_KEYS_FILE %s has changed: %d keys", self._path, len(self._keys))
+
+
+def _read(path: Path) -> str:
+    """Return the file's text, without a byte order mark. Links are followed: Kubernetes mounts secrets as links."""
+    try:
+        return read_regular(Path(os.path.realpath(path)), _MOST_BYTES).decode("utf-8-sig")
+    except UnreadableFileError as error:
+        raise AccessSettingError(f"it {error}") from error
 
 
 def _signature(found: os.stat_result) -> _Signature:

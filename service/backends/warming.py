@@ -34,10 +34,10 @@ def blank(manifest: Manifest, images: int) -> Tensor:
 
 
 def warm(artifact: Artifact, backend: Backend, largest_batch: int) -> float:
-    """Run at batch 1 and at the largest, see that the logits have their shape; return seconds of the first, at batch 1.
+    """Run at batch 1 and at the largest, check shape and values; return seconds of the first run, at batch 1.
 
     Raises:
-        GraphError: they do not, or cannot be computed.
+        GraphError: the logits have another shape, none of them is finite, or they cannot be computed.
     """
     seconds: list[float] = []
     for images, spread in product(sorted({1, largest_batch}), (True, False) if backend.on_cores else (True,)):
@@ -47,4 +47,9 @@ def warm(artifact: Artifact, backend: Backend, largest_batch: int) -> float:
         expected = (images, artifact.manifest.output.classes)
         if logits.shape != expected:
             raise GraphError(f"its logits have shape {logits.shape}, expected {expected}; export it again")
+        if not np.isfinite(logits).any():  # single ones may be a network's own limits at an image of zeros
+            raise GraphError(
+                "all its logits of an image of zeros are NaN or infinite; look for such values in its weights, and "
+                "export it again"
+            )
     return seconds[0]

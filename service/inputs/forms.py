@@ -87,7 +87,9 @@ def _from_json(body: bytes, known: Collection[str]) -> Upload:
     if not isinstance(document, dict):
         raise InvalidBodyError(f"body: found {_kind(document)}; {_JSON}")
     image = document.pop(IMAGE, None)
-    parameters = _parameters("JSON member", ((name, (name, value)) for name, value in document.items()), _written, known)
+    parameters = _parameters(
+        "JSON member", ((name, (name, value)) for name, value in document.items()), _written, known
+    )
     if not isinstance(image, str):
         raise InvalidBodyError(f"{IMAGE}: found {_kind(image)}; {_JSON}")
     return Upload(image.encode(), _from_base64, parameters)

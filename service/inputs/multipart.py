@@ -15,6 +15,7 @@ MAX_HEADERS = 8192
 """Bytes of the headers of one field."""
 
 _PARAMETER = re.compile(r';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
+_PADDING = re.compile(rb"[ \t]*")
 _FOLD = re.compile(rb"\r?\n[ \t]+")
 _AS_IT_IS = {"", "7bit", "8bit", "binary"}
 
@@ -90,14 +91,20 @@ def _after_mark(body: bytes, at: int, newline: bytes) -> tuple[int, bytes]:
     """
     if body.startswith(b"--", at):
         return at, b""
-    while body[at : at + 1] in (b" ", b"\t"):
-        at += 1
+    at = _skipped(body, at)
     for ending in (newline,) if newline else (b"\r\n", b"\n"):
         if body.startswith(ending, at):
             return at + len(ending), ending
     if at == len(body):
         raise InvalidBodyError("the body ends before its closing boundary")
     raise InvalidBodyError("a line begins with the boundary and goes on; choose a boundary that is not in the content")
+
+
+def _skipped(body: bytes, at: int) -> int:
+    """Return where spaces end that a boundary may be followed by (RFC 2046, section 5.1.1)."""
+    found = _PADDING.match(body, at)
+    assert found is not None
+    return found.end()
 
 
 def _headers(body: bytes, at: int, newline: bytes, index: int) -> tuple[dict[str, str], int]:

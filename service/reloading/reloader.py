@@ -11,6 +11,7 @@ from typing import Any
 from starlette.datastructures import State
 
 from artifact import Location, scan
+from artifact.repository import HIDDEN
 from service.catalogue import Catalogue, Refused
 from service.errors import (
     BackendUnavailableError,
@@ -46,6 +47,11 @@ UNLOADED = "it was unloaded on request; load it to have it served again"
 class _Sighting:
     location: Location
     seen: Fingerprint
+
+    @property
+    def hides(self) -> str:
+        """Name of the model or variant of which nothing else is known, empty for none."""
+        return str(self.location).split(f"/{HIDDEN}")[0] if self.location.unreadable else ""
 
 
 class Reloader:
@@ -188,7 +194,10 @@ class Reloader:
                 self._refuse(name, sighting.seen, UNLOADED)
             elif chosen(name):
                 await self._loads.begin(name, self._load_one(sighting, patient))
+        hiding = tuple(f"{sighting.hides}/" for sighting in sightings.values() if sighting.hides)
         for name in filter(chosen, self._changes.gone(found, patient)):
+            if name.startswith(hiding):
+                continue  # it may still be there
             self._changes.forget(name)
             self._take_down(name, "it is not in the repository any more")
 

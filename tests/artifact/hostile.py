@@ -140,6 +140,18 @@ UNREADABLE: dict[str, Damage] = {
     "a size is a number of 4,000 digits": lambda path: edit(
         path, lambda manifest: manifest["files"]["model.onnx"].update(size=10**3999)
     ),
+    **{
+        f"the {name} is {value}": lambda path, name=name, value=value: edit(  # type: ignore[misc]
+            path, lambda manifest: manifest["preprocess"].update({name: [0.5, value, 0.5]})
+        )
+        for name in ("mean", "std")
+        for value in (float("nan"), float("inf"))
+    },
+    "manifest.json is UTF-16": lambda path: (
+        (path / "manifest.json").write_bytes((path / "manifest.json").read_text().encode("utf-16")) and None
+    ),
+    "labels are UTF-16": lambda path: relabel(path, "a\nb\nc\nd\n".encode("utf-16")),
+    "labels are empty": lambda path: relabel(path, b""),
     "a label has 100 kB": lambda path: relabel(path, b"a\nb\n" + b"c" * 100_000 + b"\n"),
     "labels are 17 MB": lambda path: relabel(path, b"a\nb\n" + b"c" * 17_000_000 + b"\n"),
     "an unlisted file has an escape sequence": lambda path: (path / "\x1b[2J\n").touch(),

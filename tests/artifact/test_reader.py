@@ -141,3 +141,11 @@ def test_labels_must_be_one_for_each_class(tmp_path: Path, labels: str) -> None:
 def test_every_error_is_an_artifact_error() -> None:
     for error in (ManifestError, UnknownFormatError, UnsafePathError, FileMismatchError, LabelsError):
         assert issubclass(error, ArtifactError)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_label(tmp_path: Path) -> None:
+    path, _ = write(tmp_path)
+    (path / "labels.txt").write_bytes("".join(f"{label}\r\n" for label in LABELS).encode("utf-8-sig"))
+    found = describe_file(path / "labels.txt").model_dump()
+    edit(path, lambda manifest: manifest["files"].update({"labels.txt": found}))
+    assert read_artifact(path).labels == LABELS

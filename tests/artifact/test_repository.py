@@ -7,6 +7,7 @@ import pytest
 from artifact import next_version, scan
 from artifact.repository import _directories, _directories_if_there, is_version
 from tests.artifact.drafts import write
+from tests.artifact.privileges import permissions_count
 
 
 def test_a_repository_is_scanned_three_directories_deep_and_sorted(tmp_path: Path) -> None:
@@ -39,6 +40,23 @@ def test_a_directory_that_goes_away_during_the_scan_is_not_seen(tmp_path: Path) 
 def test_a_missing_repository_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         scan(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o100])
+def test_a_directory_that_cannot_be_listed_hides_what_is_in_it_and_nothing_else(tmp_path: Path, mode: int) -> None:
+    for name in ("a/x/1", "b/x/1", "b/y/1", "lost+found/x/1"):
+        (tmp_path / name).mkdir(parents=True)
+    closed = [tmp_path / "b/x", tmp_path / "lost+found"]
+    for path in closed:
+        path.chmod(mode)
+    try:
+        with permissions_count():
+            found = scan(tmp_path)
+    finally:
+        for path in closed:
+            path.chmod(0o700)
+    assert [str(location) for location in found] == ["a/x/1", "b/x/?", "b/y/1", "lost+found/?/?"]
+    assert [location.unreadable for location in found] == ["", "Permission denied", "", "Permission denied"]
 
 
 def test_the_next_version_follows_the_newest_in_number_not_in_text(tmp_path: Path) -> None:

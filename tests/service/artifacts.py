@@ -14,8 +14,8 @@ from artifact import Activation, Draft, Manifest, stage
 LABELS = ("red", "green", "blue", "grey")
 WEIGHTS = np.array([[0.03, 0, 0, 0.01], [0, 0.03, 0, 0.01], [0, 0, 0.03, 0.01]], np.float32)  # [3, C]
 Logits = Literal["finite", "nan", "unrunnable", "endless"]
-"""What the network computes; an unrunnable one loads, and fails at its first run; an endless one ends on dark
-pictures only."""
+"""What the network computes; an unrunnable one loads, and fails at its first run; an endless one ends, and one of NaN
+computes numbers, on dark pictures only."""
 
 MEAN = (0.5, 0.4, 0.3)
 STD = (0.2, 0.25, 0.3)
@@ -102,8 +102,8 @@ def _graph(
     ]
     constants = [numpy_helper.from_array(axes, "axes"), numpy_helper.from_array(weights, "weights")]
     if logits == "nan":
-        constants.append(numpy_helper.from_array(np.array(1e6, np.float32), "million"))
-        nodes.append(helper.make_node("Sub", ["product", "million"], ["negative"]))
+        constants.append(numpy_helper.from_array(np.array(0.01, np.float32), "little"))
+        nodes.append(helper.make_node("Sub", ["little", "product"], ["negative"]))
         nodes.append(helper.make_node("Log", ["negative"], [output]))
     if logits == "unrunnable":
         constants.append(numpy_helper.from_array(np.array([-1, 1000], np.int64), "thousand"))

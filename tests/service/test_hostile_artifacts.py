@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import httpx2
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -20,7 +21,8 @@ from service.app import create_app
 from service.errors import BackendUnavailableError
 from service.loading import REASON_LIMIT, load_catalogue
 from service.settings import Settings
-from tests.service.artifacts import add_artifact
+from tests.artifact.privileges import permissions_count
+from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.hostile_graphs import add_hostile, loop_without_end
 from tests.service.process import serving
 from tests.service.scripted import ScriptedBackend, fresh
@@ -90,6 +92,31 @@ def test_an_artifact_that_is_only_directories_with_odd_names_is_listed_under_a_n
         assert [found.name for found in catalogue.refused] == sorted(
             ["colours/\\udcff\\udcfe/1", "colours/\\x1b[2J/1", "colours/a\\nb/1", f"colours/{'x' * 255}/1"]
         )
+    finally:
+        catalogue.close()
+
+
+def test_a_model_that_may_not_be_listed_is_refused_by_name(tmp_path: Path) -> None:
+    add_artifact(tmp_path, "colours")
+    (tmp_path / "lost+found").mkdir(mode=0o000)
+    with permissions_count():
+        catalogue = load_catalogue(Settings(repository=tmp_path, threads=1))
+    try:
+        assert catalogue.models() == ["colours"]
+        assert [(found.name, found.reason) for found in catalogue.refused] == [
+            ("lost+found/?/?", "its directory cannot be listed: Permission denied; let this server read it")
+        ]
+    finally:
+        catalogue.close()
+
+
+def test_a_network_without_one_finite_logit_is_refused(tmp_path: Path) -> None:
+    add_artifact(tmp_path, variant="a")
+    add_artifact(tmp_path, variant="b", weights=WEIGHTS * np.float32("nan"))
+    catalogue = load_catalogue(Settings(repository=tmp_path, threads=1))
+    try:
+        assert [found.name for found in catalogue.refused] == ["colours/b/1"]
+        assert "NaN or infinite" in catalogue.refused[0].reason
     finally:
         catalogue.close()
 

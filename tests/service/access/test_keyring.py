@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,36 @@ def test_a_file_that_cannot_be_used_from_the_start_is_an_error(
         (tmp_path / "keys").write_bytes(content)
     with pytest.raises(AccessSettingError, match=f"API_KEYS_FILE .*{says}"):
         Keyring(tmp_path / "keys")
+
+
+def test_windows_text_is_read(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + line_of(ALICE[1]).encode() + b"\r\n")
+    assert found(Keyring(file), ALICE[0]) == "alice"
+
+
+def test_a_link_is_followed_as_secrets_are_mounted(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "..data").symlink_to(file.parent)
+    (tmp_path / "linked").symlink_to("..data/keys")
+    assert found(Keyring(tmp_path / "linked"), ALICE[0]) == "alice"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (os.mkfifo, "it is a FIFO"),
+        (Path.mkdir, "it is a directory"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a character device"),
+        (lambda path: path.write_bytes(b"#" * 2**21), "it has 2097152 bytes"),
+    ],
+)
+def test_what_is_no_file_of_keys_is_refused_without_being_waited_for(
+    file: Path, clock: Clock, make: Callable[[Path], object], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keyring = Keyring(file, clock)
+    file.unlink()
+    make(file)
+    clock.now += CHECK_SECONDS
+    assert found(keyring, ALICE[0]) == "alice"
+    assert reason in caplog.text
+    with pytest.raises(AccessSettingError, match=reason):
+        Keyring(file)

@@ -1,5 +1,6 @@
 import base64
 import quopri
+import time
 
 import pytest
 
@@ -139,3 +140,9 @@ def test_the_header_of_a_transfer_encoding_is_read_in_any_case() -> None:
     body = b"--b\r\n%s\r\ncontent-transfer-encoding: BASE64\r\n\r\nYWJj\r\n--b--" % HEAD
     (field,) = read_fields(body, TYPE)
     assert decoded(field) == b"abc"
+
+
+def test_spaces_after_a_boundary_are_skipped_in_one_go() -> None:
+    begin = time.thread_time()
+    assert content(b"--b" + b" \t" * 2**21 + b"\r\n" + HEAD + b"\r\n\r\nx\r\n--b--") == b"x"
+    assert time.thread_time() - begin < 0.1  # one by one they took 0.3 s

@@ -14,6 +14,7 @@ from service import backends
 from service.catalogue import Catalogue
 from service.errors import BackendDownError, BackendUnavailableError, ChangedFilesError
 from service.reloading.errors import RepositoryUnreadableError
+from tests.artifact.privileges import permissions_count
 from tests.service.artifacts import add_artifact
 from tests.service.reloading.conftest import Play
 from tests.service.reloading.repositories import damage, replace_artifact
@@ -61,6 +62,29 @@ def test_a_new_variant_and_a_new_model_are_served_too(tmp_path: Path, play: Play
         add_artifact(tmp_path, model="shades", variant="c")
         await state.reloader.reload()
         assert served(state) == ["colours/b/1", "colours/mean/1", "shades/c/1"]
+
+    play(scene)
+
+
+def test_what_is_in_a_directory_that_may_not_be_listed_any_more_is_served_on(tmp_path: Path, play: Play) -> None:
+    add_artifact(tmp_path)
+    add_artifact(tmp_path, model="shades")
+
+    async def scene(state: State) -> None:
+        (tmp_path / "shades").chmod(0o000)
+        add_artifact(tmp_path, variant="new")
+        with permissions_count():
+            for _ in range(3):
+                await state.reloader.reload()
+        assert served(state) == ["colours/mean/1", "colours/new/1", "shades/mean/1"]
+        assert [found.name for found in state.serving.catalogue.refused] == ["shades/?/?"]
+        (tmp_path / "shades").chmod(0o700)
+        await state.reloader.reload()
+        assert len(served(state)) == 3
+        assert state.serving.catalogue.refused == ()
+        shutil.rmtree(tmp_path / "shades")
+        await state.reloader.reload()
+        assert served(state) == ["colours/mean/1", "colours/new/1"]
 
     play(scene)
 
