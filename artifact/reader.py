@@ -157,7 +157,8 @@ def _read_labels(path: Path, manifest: Manifest) -> tuple[str, ...]:
         raise LabelsError(f"{path}: {name} {error}") from error
     except UnicodeDecodeError as error:
         raise LabelsError(f"{path}: {name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    labels = tuple(text.splitlines())
+    lines = text.removesuffix("\n").split("\n")  # splitlines would split labels at form feeds and others too
+    labels = tuple(line.removesuffix("\r") for line in lines)
     if len(labels) != manifest.output.classes or not all(label.strip() for label in labels):
         raise LabelsError(
             f"{path}: {name} holds {len(labels)} lines, "

@@ -1,7 +1,7 @@
 """`python -m service`: serve a repository. Exit status 0 stopped, 1 could not start, 2 usage."""
 
-import contextlib
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from service.access.logs import configure_logging
 from service.access.protocol import Guard, guarded
 from service.app import create_app
 from service.errors import AddressError, StartupError
-from service.lifecycle import Lifecycle, end_process
+from service.lifecycle import STOPPING, Lifecycle, end_process, until_stopped
 from service.loading import load_catalogue
 from service.settings import Settings
 
@@ -53,8 +53,10 @@ def main(arguments: Sequence[str]) -> int:
                 timeout_keep_alive=settings.keep_alive_seconds,
                 timeout_graceful_shutdown=1,  # whoever is still unanswered then has had DRAIN_SECONDS
             )
-            with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises a second Ctrl-C again after it has stopped
-                _DrainingServer(config, app.state.lifecycle).run([listener])
+            server = _DrainingServer(config, app.state.lifecycle)
+            for number in STOPPING:  # uvicorn does so when its event loop runs, and raises them again at its end
+                signal.signal(number, server.handle_exit)
+            server.run([listener])
     except StartupError as error:
         return _fail(1, str(error))
     return 0
@@ -131,4 +133,4 @@ def _fail(status: int, sentence: str) -> int:
 
 
 if __name__ == "__main__":
-    end_process(main(sys.argv[1:]))
+    end_process(until_stopped(lambda: main(sys.argv[1:])))

@@ -2,8 +2,11 @@
 
 import logging
 import os
+import signal
 import sys
 import time
+from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 from service.abandoned import ABANDONED
@@ -50,6 +53,33 @@ class Lifecycle:
     def over(self) -> bool:
         """Return whether the server may end: all that it accepted is answered, or took too long."""
         return self._until is not None and (self._accepted == 0 or time.monotonic() >= self._until)
+
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class _StopError(BaseException):
+    """The process was asked to stop."""
+
+
+def until_stopped(run: Callable[[], int]) -> int:
+    """Return the exit status that `run` returns, or 0 if a signal stops it where it handles none itself.
+
+    The first process of a container has no default action for SIGTERM: a start that loads for minutes would go on.
+    """
+    for number in STOPPING:
+        signal.signal(number, _stop)
+    try:
+        return run()
+    except _StopError:
+        return 0
+
+
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    for other in STOPPING:
+        signal.signal(other, signal.SIG_IGN)  # this one ends the process already
+    logging.getLogger("service").info("stopping at %s, before anything was served", signal.Signals(number).name)
+    raise _StopError
 
 
 def end_process(status: int) -> NoReturn:

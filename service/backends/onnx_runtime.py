@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from artifact import Artifact
+from artifact.manifest import MANIFEST_NAME
 from artifact.opening import UnreadableFileError, open_regular
 from artifact.text import shown
 from service.errors import BackendUnavailableError, GraphError
@@ -37,6 +38,9 @@ _FAILED = (
     *(ort_errors.EngineError, ort_errors.NoSuchFile, ort_errors.NoModel, RuntimeError, ValueError),
 )
 
+_FATAL = 4
+"""Least severity of what ONNX Runtime itself writes to stderr, on the CPU: it quotes names of the graph as they are,
+which could forge lines of the log. Its errors are raised as well. On other devices its warnings are needed."""
 
 _REASON = 500
 """Characters of what ONNX Runtime says."""
@@ -51,6 +55,8 @@ class OnnxRuntimeBackend:
         self._output = artifact.manifest.output.name
         self._options = onnxruntime.RunOptions()
         self.on_cores = device == "cpu"
+        if self.on_cores:
+            self._options.log_severity_level = _FATAL
         self._alone = _open_session(artifact, device, 1 if self.on_cores else threads)
         self._spread = _open_session(artifact, device, threads) if self.on_cores and threads > 1 else self._alone
         _check_tensors(self._alone, artifact)
@@ -102,7 +108,9 @@ def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions leave the cores alone
-    if device != "cpu":
+    if device == "cpu":
+        options.log_severity_level = _FATAL
+    else:
         onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     beside = _files_beside(artifact)
@@ -143,7 +151,8 @@ def _files_beside(artifact: Artifact) -> dict[str, bytes]:
     answers, and whoever shortened it would end the process with SIGBUS. It copies what it is given.
     """
     kept = {artifact.manifest.labels, artifact.graph.name}
-    return {name: _read(artifact.path / name) for name in artifact.manifest.files if name not in kept}
+    found = {name: _read(artifact.path / name) for name in artifact.manifest.files if name not in kept}
+    return {MANIFEST_NAME: b"", **found}  # without any file, ONNX Runtime would look for them in the directory
 
 
 def _read(path: Path) -> bytes:

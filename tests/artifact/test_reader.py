@@ -17,6 +17,7 @@ from artifact import (
     read_artifact,
 )
 from artifact.hashing import describe_file
+from artifact.text import escaped
 from tests.artifact.drafts import LABELS, write
 
 
@@ -149,3 +150,18 @@ def test_a_byte_order_mark_is_no_part_of_the_first_label(tmp_path: Path) -> None
     found = describe_file(path / "labels.txt").model_dump()
     edit(path, lambda manifest: manifest["files"].update({"labels.txt": found}))
     assert read_artifact(path).labels == LABELS
+
+
+@pytest.mark.parametrize("separator", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_line_feeds_separate_labels(tmp_path: Path, separator: str) -> None:
+    path, _ = write(tmp_path)
+    joined = separator.join(LABELS[:2])
+    for labels, count in ((LABELS[2:], len(LABELS) - 1), ((*LABELS[2:], "other"), len(LABELS))):
+        (path / "labels.txt").write_bytes("\n".join((joined, *labels)).encode())
+        found = describe_file(path / "labels.txt").model_dump()
+        edit(path, lambda manifest, found=found: manifest["files"].update({"labels.txt": found}))  # type: ignore[misc]
+        if count != len(LABELS):
+            with pytest.raises(LabelsError, match=f"holds {count} lines"):
+                read_artifact(path)
+        else:
+            assert read_artifact(path).labels == (escaped(joined), *labels)

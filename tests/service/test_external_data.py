@@ -81,6 +81,10 @@ def leave_by_root(path: Path) -> None:
     refer_to(path, str(path.parent / "outside.data"))
 
 
+def point_at(name: str) -> Callable[[Path], None]:
+    return lambda path: refer_to(path, name)
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -90,6 +94,9 @@ def leave_by_root(path: Path) -> None:
         (lose_and_unlist, "ONNX Runtime cannot run the graph"),
         (leave_by_dots, "ONNX Runtime cannot run the graph"),
         (leave_by_root, "ONNX Runtime cannot run the graph"),
+        (point_at("manifest.json"), "ONNX Runtime cannot run the graph"),
+        (point_at("./manifest.json"), "ONNX Runtime cannot run the graph"),
+        (point_at(GRAPH), "ONNX Runtime cannot run the graph"),
     ],
 )
 def test_weights_that_are_not_what_was_exported_are_refused(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from service.settings import Settings
 from tests.artifact.privileges import permissions_count
 from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.hostile_graphs import add_hostile, loop_without_end
-from tests.service.process import serving
+from tests.service.process import MODULE, SECONDS_TO_START, serving
 from tests.service.scripted import ScriptedBackend, fresh
 
 
@@ -187,3 +188,22 @@ def test_a_server_is_stopped_with_status_0_after_a_loop_without_end_was_refused(
         assert "within 0.5 s" in refused["reason"]
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
+
+
+def test_a_server_is_stopped_with_status_0_while_it_starts(tmp_path: Path) -> None:
+    repository, log = tmp_path / "repository", tmp_path / "log"
+    add_artifact(repository, variant="a")
+    add_artifact(repository, variant="b")
+    loop_without_end(repository / "colours/b/1")
+    with log.open("wb") as out:
+        process = subprocess.Popen([*MODULE, "--repository", str(repository), "--port", "0"], stderr=out)
+    end = time.monotonic() + SECONDS_TO_START
+    while "serving artifact colours/a/1" not in log.read_text() and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    try:
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+    assert "stopping at SIGTERM, before anything was served" in log.read_text()
+    assert "Traceback" not in log.read_text()

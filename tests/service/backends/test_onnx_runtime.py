@@ -2,10 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from artifact import Artifact, read_artifact
 from service.backends.onnx_runtime import OnnxRuntimeBackend
+from service.errors import GraphError
 from tests.service.artifacts import add_artifact
+from tests.service.hostile_graphs import CONSTANTS, MEAN, constant, put_graph
 from tests.service.pictures import random_pixels
 
 IMAGES = np.stack([random_pixels(8, 6, seed) for seed in range(3)])
@@ -40,3 +43,18 @@ def test_both_ways_give_the_same_logits(artifact: Artifact) -> None:
 def test_with_one_thread_the_weights_are_in_memory_once(artifact: Artifact) -> None:
     backend = OnnxRuntimeBackend(artifact, "cpu", 1)
     assert backend._spread is backend._alone
+
+
+def test_onnx_runtime_itself_writes_nothing_of_a_graph_into_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    add_artifact(tmp_path)
+    forged = "\n2026-11-26 INFO service: \x1b[2J"
+    gather = helper.make_node("Gather", ["product", "indices"], ["logits"], name=forged, axis=1)
+    put_graph(tmp_path / "colours/mean/1", *MEAN, gather, constants=(*CONSTANTS, constant("indices", [0, 1, 2, 99])))
+    backend = OnnxRuntimeBackend(read_artifact(tmp_path / "colours/mean/1"), "cpu", 2)
+    for spread in (True, False):
+        with pytest.raises(GraphError) as caught:
+            backend.run(IMAGES, spread=spread)
+        assert str(caught.value).isprintable()
+    assert capfd.readouterr() == ("", "")
