@@ -39,7 +39,7 @@ def expander(request: Request, limit: int) -> Expand | None:
         return None
     if len(encodings) > 1 or encodings[0] not in _NAMES:
         raise UnsupportedEncodingError(
-            f"Content-Encoding {given!r} is not supported; expected gzip or deflate, once, or none"
+            f"Content-Encoding {given[:200]!r} is not supported; expected gzip or deflate, once, or none"
         )
     holding: Holding = request.state.holding
     return lambda body: expand(body, _NAMES[encodings[0]], limit, holding)

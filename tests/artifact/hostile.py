@@ -147,9 +147,7 @@ UNREADABLE: dict[str, Damage] = {
         for name in ("mean", "std")
         for value in (float("nan"), float("inf"))
     },
-    "manifest.json is UTF-16": lambda path: (
-        (path / "manifest.json").write_bytes((path / "manifest.json").read_text().encode("utf-16")) and None
-    ),
+    "manifest.json is UTF-16": write_manifest('{"format": 1}'.encode("utf-16")),
     "labels are UTF-16": lambda path: relabel(path, "a\nb\nc\nd\n".encode("utf-16")),
     "labels are empty": lambda path: relabel(path, b""),
     "a label has 100 kB": lambda path: relabel(path, b"a\nb\n" + b"c" * 100_000 + b"\n"),

@@ -533,3 +533,18 @@ def test_few_tensors_and_axes_are_looked_at(client: TestClient) -> None:
     assert "inputs.0.shape: List should have" in says(client.post(MEAN, json={"inputs": [shaped]}), 400)
     long = {**tensor, "name": "x" * 100_000, "datatype": "y" * 100_000}
     assert len(says(client.post(MEAN, json={"inputs": [long]}), 400)) < 400
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('"parameters":{"variant":"mean","variant":"float"}', "variant"),
+        ('"parameters":{"timeout":1000,"timeou\\u0074":2000}', "timeout"),
+        ('"parameters":{"variant":"mean"},"parameters":{"variant":"float"}', "parameters"),
+        ('"outputs":[{"name":"logits","parameters":{"classification":1,"classification":2}}]', "classification"),
+    ],
+)
+def test_a_member_with_two_values_is_400(client: TestClient, text: str, name: str) -> None:
+    document = json.dumps({"inputs": [{**IMAGE, "data": FLAT}]})[:-1]
+    body = f"{document},{text}}}"
+    assert f"{name} is given twice, as " in says(client.post("/v2/models/colours/infer", content=body), 400)
