@@ -6,6 +6,7 @@ commas are compared with those of the shape; and its numbers are parsed some ten
 """
 
 import re
+import time
 from collections.abc import Callable
 from itertools import islice
 from math import prod
@@ -22,6 +23,9 @@ _ENOUGH = 16
 """Keys `data` that are looked at; one is right."""
 _PIECE = 65_536
 """Bytes that are parsed at once: 2 ms."""
+_TURN, _PAUSE = 8 * _PIECE, 0.0002
+"""After so many bytes this thread sleeps for so many seconds. NumPy releases the interpreter lock with every piece, but
+for so short a time that a waiting thread, which an idle core has to wake, does not get it and waits until the end."""
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 _BRACKETS_TO_SPACES = bytes.maketrans(b"[]", b"  ")
 _LIST = TypeAdapter(list[Any])
@@ -76,6 +80,8 @@ def read_numbers(text: bytes, shape: tuple[int, ...], dtype: str, name: str) -> 
         if values is None:
             raise _first_wrong(piece, done, convert, dtype, name)
         array[done : done + len(values)] = values
+        if (end + 1) // _TURN > at // _TURN:
+            time.sleep(_PAUSE)
         at, done = end + 1, done + len(values)
     return array.reshape(shape)
 

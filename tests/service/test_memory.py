@@ -19,7 +19,7 @@ from tests.service.pictures import encode, random_pixels, truncated_jpeg
 from tests.service.process import MODULE, serving
 
 ROOT = Path(__file__).parents[2]
-SETTLED, ALL, CLIENTS = 300, 1500, 4
+SETTLED, ALL, CLIENTS = 600, 1800, 4
 LIMIT = 1.05  # pools and arenas still fill, by 0.02; 5 KB lost with each of 1200 requests would be over it
 LOST = 20_000
 

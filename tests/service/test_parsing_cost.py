@@ -37,6 +37,7 @@ from tests.service.costs import longest_hold, peak_growth
 
 SIZE = 4 * 2**20
 HOLD = 0.15 / 4
+TRIES = 8
 MEMORY = 6 - 1  # besides the body itself
 SLACK = 2 * 2**20
 KNOWN = tuple(ClassifyQuery.model_fields)
@@ -186,12 +187,14 @@ def check(parser: Parser, body: bytes, share: float = 1.0) -> None:
         body: hostile, or as large as may be.
         share: of SIZE that it has when it is expanded.
     """
-    holds: list[float] = []
     work = refused(parser, body)
-    growth = peak_growth(lambda: holds.append(longest_hold(work)))
-    assert growth <= MEMORY * max(share * SIZE, len(body)) + SLACK, f"{growth / len(body):.1f} × of {body[:60]!r}"
-    while holds[-1] > HOLD and len(holds) < 4:  # the thread that watches may itself have been kept from a core
-        holds.append(longest_hold(work))
+    most = MEMORY * max(share * SIZE, len(body)) + SLACK
+    holds: list[float] = []
+    growths: list[int] = []
+    # Other threads of this process allocate too, and the one that watches may be kept from a core: the least counts.
+    while len(holds) < TRIES and (not holds or min(growths) > most or min(holds) > HOLD):
+        growths.append(peak_growth(lambda: holds.append(longest_hold(work))))
+    assert min(growths) <= most, f"{min(growths) / len(body):.1f} × of {body[:60]!r}"
     assert min(holds) <= HOLD, f"{min(holds):.3f} s for {body[:60]!r}"
 
 

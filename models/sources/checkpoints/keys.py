@@ -27,6 +27,21 @@ _FIGURES = re.compile(
 )
 """Parts of the keys of what losses, metrics and augmentation leave."""
 
+_EXAMPLES = {
+    "input",
+    "inputs",
+    "image",
+    "images",
+    "logits",
+    "output",
+    "outputs",
+    "target",
+    "targets",
+    "label",
+    "labels",
+}
+"""Keys of an example that is kept beside weights: an input, and what the network made of it."""
+
 _AVERAGE = re.compile(r"(^|[._])(ema|ema_\w+|\w+_ema|averaged?_model)\.")
 
 
@@ -152,11 +167,13 @@ def _leave_out(contents: Contents, prefix: str, copies: list[str]) -> tuple[str,
 
 
 def left_behind(state: State) -> list[str]:
-    """Return the keys of what profilers, losses, metrics and averages leave beside weights."""
+    """Return the keys of what profilers, losses, metrics, averages and recorded examples leave beside weights."""
     return [
         key
         for key, tensor in state.items()
-        if (key.rpartition(".")[2] in _COUNTERS and tensor.numel() == 1) or any(map(_FIGURES.fullmatch, key.split(".")))
+        if (key.rpartition(".")[2] in _COUNTERS and tensor.numel() == 1)
+        or key in _EXAMPLES
+        or any(map(_FIGURES.fullmatch, key.split(".")))
     ]
 
 
