@@ -2,7 +2,7 @@
 
 Every request has a connection of its own; the bodies that expand, or take long to decode, are sent at even intervals
 between the others. A prober asks `/health/live` meanwhile: its longest answer bounds how long the event loop was
-blocked. Memory at the end is compared with memory after the first tenth of the requests.
+blocked. Memory at the end is compared with memory after the first fifth of the requests, which has each such body.
 """
 
 import argparse
@@ -78,7 +78,7 @@ class Load:
         self._clients = clients
 
     async def run(self, first: int, count: int, repeats: int) -> tuple[int, int, int]:
-        """Send `count` requests; return memory in bytes, descriptors and threads after a tenth of them."""
+        """Send `count` requests; return memory in bytes, descriptors and threads after a fifth of them."""
         heavy = bombs() * repeats
         every = max(1, count // max(1, len(heavy)))
         room = asyncio.Semaphore(self._clients)
@@ -92,7 +92,7 @@ class Load:
                 room.release()
 
         for number in range(count):
-            if number == count // 10:
+            if number == count // 5:
                 before = (self._service.resident, self._service.descriptors, self._service.threads)
             due = [hostile(first + number)]
             if number % every == 0 and heavy:
@@ -152,7 +152,7 @@ def report(
         )
         print(f"| {kind} | {row} |")
     alive = service.process.poll() is None
-    print("\n| process | after a tenth | at the end |\n| --- | ---: | ---: |")
+    print("\n| process | after a fifth | at the end |\n| --- | ---: | ---: |")
     if alive:
         resident = f"{service.resident / MIB:.0f} ({service.resident / warm[0]:.2f}×)"
         print(f"| resident, MiB | {warm[0] / MIB:.0f} | {resident} |")

@@ -139,8 +139,9 @@ def test_without_the_pass_all_rows_would_be_made(name: str, monkeypatch: pytest.
     assert set(rows_of_products(built.model)) <= {PATCHES, PATCHES + 1, 17}
 
 
-@pytest.mark.parametrize("opset", [18, 20, 23])
-@pytest.mark.parametrize("batch", [Batch(min=1, max=1), Batch(min=2, max=2), MANY])
+@pytest.mark.parametrize(
+    ("batch", "opset"), [(Batch(min=1, max=1), 18), (Batch(min=2, max=2), 20), (MANY, 18), (MANY, 20), (MANY, 23)]
+)
 def test_a_fixed_batch_and_other_opsets_are_narrowed_alike(batch: Batch, opset: int) -> None:
     name = "learned, depth 2"
     network, images = network_of(name), images_for(name)
