@@ -23,13 +23,13 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_l
 """A model's or variant's name: it becomes a directory and part of an address, so no slash, space or upper case."""
 
 Text = Annotated[str, StringConstraints(max_length=1000)]
-"""What every list of models, or every answer, repeats."""
+"""Text that is repeated in lists of models and in answers, at most 1,000 characters."""
 
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
 """A side of an image; no format of pictures has a longer one."""
 
 Task = Literal["single-label", "multi-label", "regression"]
-"""What the outputs are: scores of classes of which one is right, of classes of which any number are, or values."""
+"""What the outputs are: scores of exclusive classes, scores of independent classes, or values."""
 
 Activation = Literal["none", "sigmoid", "softmax"]
 

@@ -46,7 +46,7 @@ class Clients:
         self._seconds: list[float] = []
 
     def run(self, requests: int) -> None:
-        """Send so many requests and wait for their answers."""
+        """Send `requests` requests and wait for their answers."""
         last = next(self._numbers) + requests + 1
         self._join(self._start(last))
 

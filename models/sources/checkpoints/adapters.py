@@ -141,7 +141,7 @@ def merge(
         if wrong:
             raise refuse_adapter(adapter.place, f"{first_few(wrong)} not in both")
         merged: nn.Module = tuned.merge_and_unload()
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, NotImplementedError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
         message = str(error).partition("\n")[0]
         raise refuse_adapter(adapter.place, f"peft cannot merge {adapter.kind} here ({message})") from error
     return merged
