@@ -4,7 +4,7 @@ Shapes: C classes, or values of a regression.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ def predict(
     if manifest.task == "multi-label":
         return applying(manifest, output, labels, top_k, threshold)
     if manifest.output.activation == "softmax":
-        return [Prediction(label=labels[i], index=i, probability=float(output[i])) for i in _best(output, top_k)]
+        return [Prediction(label=labels[i], index=i, probability=value) for i, value in _best(output, top_k)]
     return rank(output, labels, top_k)
 
 
@@ -57,7 +57,7 @@ def applying(
     least = THRESHOLD if threshold is None else threshold
     return [
         Prediction(label=labels[i], index=i, probability=float(probabilities[i]))
-        for i in _best(output, top_k)
+        for i, _ in _best(output, top_k)
         if probabilities[i] >= least
     ]
 
@@ -70,11 +70,10 @@ def rank(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list
         labels: C of them.
         top_k: at least 1.
     """
-    shifted = logits.astype(np.float64) - logits.max()
-    total = float(np.exp(shifted).sum())
-    return [
-        Prediction(label=labels[i], index=i, probability=math.exp(shifted[i]) / total) for i in _best(logits, top_k)
-    ]
+    best = _best(logits, top_k)
+    largest = best[0][1]
+    total = float(np.add.reduce(np.exp(logits.astype(np.float64) - largest)))
+    return [Prediction(label=labels[i], index=i, probability=math.exp(value - largest) / total) for i, value in best]
 
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -82,15 +81,16 @@ def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))
 
 
-def _best(scores: NDArray[np.float32], top_k: int) -> list[int]:
-    """Return the classes with the `top_k` largest scores, largest first, equal ones in class order."""
-    return sorted(_candidates(scores, top_k), key=lambda i: -scores[i])[:top_k]
+def _best(scores: NDArray[np.float32], top_k: int) -> list[tuple[int, float]]:
+    """Return (class, score) of the `top_k` largest scores, largest first, equal ones in class order."""
+    candidates = _candidates(scores, top_k)
+    values = zip(candidates.tolist(), scores[candidates].tolist(), strict=True)
+    return sorted(values, key=lambda candidate: -candidate[1])[:top_k]
 
 
-def _candidates(scores: NDArray[np.float32], top_k: int) -> Iterable[int]:
+def _candidates(scores: NDArray[np.float32], top_k: int) -> NDArray[np.intp]:
     """Return the classes among which the best are, in class order: only those are sorted."""
     if top_k >= len(scores):
-        return range(len(scores))
+        return np.arange(len(scores))
     least = np.partition(scores, -top_k)[-top_k]
-    candidates: list[int] = np.flatnonzero(scores >= least).tolist()
-    return candidates
+    return (scores >= least).nonzero()[0]

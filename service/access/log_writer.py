@@ -14,8 +14,9 @@ from queue import Empty, SimpleQueue
 
 MOST_WAITING = 4 * 2**20
 _MOST_AT_ONCE = 65_536
-_COLLECT_SECONDS = 0.005
-"""Lines of so long are written together: waking the thread for each would take turns with the event loop."""
+_COLLECT_SECONDS = 0.05
+"""Lines of so long are written together: a thread that wakes for each takes the interpreter lock from the event loop."""
+_POLL_SECONDS = 0.005
 _FLUSH_SECONDS = 1.0
 
 
@@ -35,6 +36,7 @@ class LogWriter(logging.Handler):
         self._overflowed = 0  # lines; only emit changes it
         self._failed = 0  # lines; only the thread changes it
         self._reported = 0  # of both
+        self._flushing = threading.Event()
         threading.Thread(target=self._write_all, name="log", daemon=True).start()
 
     @property
@@ -58,13 +60,16 @@ class LogWriter(logging.Handler):
     def flush(self) -> None:
         """Wait until all is written; at most so long as a log that is not read may delay the end of the process."""
         end = time.monotonic() + _FLUSH_SECONDS
+        self._flushing.set()
         while self._written < self._queued and time.monotonic() < end:
-            time.sleep(_COLLECT_SECONDS)
+            time.sleep(_POLL_SECONDS)
+        self._flushing.clear()
 
     def _write_all(self) -> None:
         while True:
             lines = [self._lines.get()]
-            time.sleep(_COLLECT_SECONDS)
+            if self._queued - self._written < _MOST_AT_ONCE:
+                self._flushing.wait(_COLLECT_SECONDS)
             size = len(lines[0])
             while size < _MOST_AT_ONCE:
                 try:

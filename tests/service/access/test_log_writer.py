@@ -81,7 +81,7 @@ def test_a_pipe_that_is_not_read_costs_lines_and_no_time_and_is_said_when_it_is_
         found = pool.submit(read_all, reading)
         writer.handle(record("once more"))
         writer.flush()
-        until(lambda: writer._reported == writer.dropped)
+        until(lambda: writer._reported == writer.dropped and writer._written == writer._queued)
         os.close(writing)
         text = found.result(PATIENCE).decode()
     kept = [int(line) for line in text.splitlines() if line.isdecimal()]
