@@ -93,4 +93,5 @@ def _candidates(scores: NDArray[np.float32], top_k: int) -> NDArray[np.intp]:
     if top_k >= len(scores):
         return np.arange(len(scores))
     least = np.partition(scores, -top_k)[-top_k]
-    return (scores >= least).nonzero()[0]
+    candidates: NDArray[np.intp] = (scores >= least).nonzero()[0]
+    return candidates

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 MOST_WAITING = 4 * 2**20
 _MOST_AT_ONCE = 65_536
 _COLLECT_SECONDS = 0.05
-"""Lines of so long are written together: a thread that wakes for each takes the interpreter lock from the event loop."""
+"""Lines of so long are written together: a thread that wakes for each takes the lock from the event loop."""
 _POLL_SECONDS = 0.005
 _FLUSH_SECONDS = 1.0
 
