@@ -1,4 +1,4 @@
-"""JSON of a request, bounded before it is parsed: in values, and in the width of its characters.
+"""JSON of a request, bounded before it is parsed: in values, their digits, escapes, and the width of its characters.
 
 A parser holds the interpreter lock from the first byte to the last and makes an object of each value, up to 80 bytes
 for three of JSON. So what bounds its time and memory is the number of values, not of bytes: one string of 16 MB takes
@@ -14,17 +14,25 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 MAX_VALUES = 2000
-"""Two thousand of the slowest values, integers of 4300 digits, take 60 ms."""
+"""Two thousand of the slowest values, integers of MAX_DIGITS, take 2 ms."""
+MAX_DIGITS = 320
+"""Digits before a decimal point; float64 has up to 309. Time grows with their square: 2000 integers of 4300 digits, as
+many as parsers allow, would take 60 ms, and another 170 ms where repeated members are looked for."""
 LARGE = 262_144
 """Bytes that are too many to be parsed on the event loop; within them it takes 2 ms at most."""
 _ALL_WIDE = 2**20
 """Bytes of JSON in which characters may be wider than a byte: one of them makes its string up to 4 × as large."""
+_ESCAPED = 8
+"""In longer JSON one byte of so many may be a backslash: escapes take five times as long as what needs none."""
 
 _SHOWN = 60
 """Characters of a member in a message."""
 
 _ANYTHING = TypeAdapter[Any](Any)
 _WIDE_ESCAPE = re.compile(rb"\\u(?!00)")
+_SAMPLED = 40
+_DIGITS_SAMPLED = re.compile(rb"[0-9]{%d}" % (MAX_DIGITS // _SAMPLED))
+_LONG_NUMBERS = [re.compile(before + rb"-?[0-9]{%d}" % (MAX_DIGITS + 1)) for before in (b",", b":", rb"\[")]
 _OTHER_ENCODINGS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -43,8 +51,8 @@ def parse_json(text: bytes) -> Any:  # noqa: ANN401 -- JSON holds anything
     A member that is there twice has the same value each time, or is null once.
 
     Raises:
-        JsonError: it is not that, has more than MAX_VALUES values, wide characters among much text, or a member with
-            two values, of which parsers would take the last.
+        JsonError: it is not that, has more than MAX_VALUES values, a number of more than MAX_DIGITS, wide characters or
+            many escapes in much text, or a member with two values, of which parsers would take the last.
     """
     for mark, encoding in _OTHER_ENCODINGS:
         if text.startswith(mark):
@@ -52,18 +60,36 @@ def parse_json(text: bytes) -> Any:  # noqa: ANN401 -- JSON holds anything
     text = text.removeprefix(codecs.BOM_UTF8)
     if text[:1] == b"\0" or text[1:2] == b"\0":  # JSON begins with an ASCII character
         raise JsonError("the JSON is UTF-16 or UTF-32; send it as UTF-8")
-    if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
+    colons = text.count(b":")
+    if max(colons, sum(map(text.count, (b",", b"[", b"{")))) > MAX_VALUES:
         raise JsonError(f"the JSON has more than {MAX_VALUES} values; only a tensor's list of numbers may have more")
-    if len(text) > _ALL_WIDE and (not text.isascii() or _WIDE_ESCAPE.search(text)):
-        raise JsonError(f"JSON of more than {_ALL_WIDE} bytes has to be ASCII; base64 and numbers are")
+    if _has_long_number(text):
+        raise JsonError(f"the JSON has a number of more than {MAX_DIGITS} digits; round it to what float64 holds")
+    if len(text) > _ALL_WIDE:
+        if text.count(b"\\") > len(text) // _ESCAPED:
+            raise JsonError(f"more than a byte in {_ESCAPED} of the JSON is a backslash; send base64 without escapes")
+        if not text.isascii() or _WIDE_ESCAPE.search(text):
+            raise JsonError(f"JSON of more than {_ALL_WIDE} bytes has to be ASCII; base64 and numbers are")
     try:
         value = _ANYTHING.validate_json(text)
     except ValidationError as error:
         raise JsonError(error.errors(include_url=False, include_input=False)[0]["msg"]) from error
-    if text.count(b":") == _count_members(value):
+    if colons == _count_members(value):
         return value
     del value  # there are colons in strings, or members that are there twice; only this parser shows all members
     return json.loads(text, object_pairs_hook=_without_repetition)
+
+
+def _has_long_number(text: bytes) -> bool:
+    """Return whether a number has more than MAX_DIGITS before its point, of a text with few values.
+
+    More digits than that have eight neighbours among every 40th byte, which base64 has once in three million. A string
+    in which they follow a comma, colon or bracket counts as well.
+    """
+    if not _DIGITS_SAMPLED.search(text[::_SAMPLED]):
+        return False
+    dense = text.translate(None, b" \t\r\n")
+    return any(number.search(dense) for number in _LONG_NUMBERS)
 
 
 def _count_members(value: object) -> int:

@@ -36,8 +36,16 @@ def longest_hold(work: Callable[[], object]) -> float:
     return max(stretches)
 
 
+def free_at_once() -> None:
+    """Have the C library (glibc) give back each block of 64 KiB or more when it is freed: none is used again."""
+    assert ctypes.CDLL(None).mallopt(-3, 65_536) == 1  # M_MMAP_THRESHOLD of malloc.h: also turns its growth off
+
+
 def peak_growth(work: Callable[[], object]) -> int:
-    """Return by how many bytes the process was larger at most while it did `work`, as the kernel counts (Linux)."""
+    """Return by how many bytes the process was larger at most while it did `work`, as the kernel counts (Linux).
+
+    Exact only where no other thread allocates, after `free_at_once`.
+    """
     ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not there to be used again
     _RESET.write_text("5")  # VmHWM begins anew
     before = _bytes_of("VmRSS")

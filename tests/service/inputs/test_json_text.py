@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from service.inputs.json_text import MAX_VALUES, JsonError, parse_json
+from service.inputs.json_text import MAX_DIGITS, MAX_VALUES, JsonError, parse_json
 
 
 def test_json_is_what_the_standard_library_says() -> None:
@@ -27,18 +27,48 @@ def test_what_is_not_json_is_refused(text: bytes) -> None:
 
 def test_values_are_bounded() -> None:
     assert len(parse_json(b"[%s0]" % (b"0," * (MAX_VALUES - 1)))) == MAX_VALUES
-    for text in (b"[%s0]" % (b"0," * MAX_VALUES), b"[%s]" % (b"[]," * MAX_VALUES), b"{" * 3000, b'{"a":{}, ' * 1500):
+    for text in (
+        b"[%s0]" % (b"0," * MAX_VALUES),
+        b"[%s]" % (b"[]," * MAX_VALUES),
+        b"{" * 3000,
+        b'{"a":{}, ' * 1500,
+        b'"%s"' % (b":" * 3000),
+    ):
         with pytest.raises(JsonError, match="more than 2000 values"):
             parse_json(text)
 
 
+@pytest.mark.parametrize(
+    "form", ["[%s]", "[1, %s]", '{"a":%s}', '{"a": [\n\t%s], "b": 1}', "[-%s]", "[%s.5e3]", "[[0],%s]"]
+)
+@pytest.mark.parametrize("before", [0, 1, 17, 39])
+def test_a_number_has_no_more_digits_than_any_float64(form: str, before: int) -> None:
+    longest = (" " * before + form % ("9" * MAX_DIGITS)).encode()
+    assert parse_json(longest) == json.loads(longest)
+    with pytest.raises(JsonError, match="a number of more than 320 digits; round it to what float64 holds"):
+        parse_json((" " * before + form % ("9" * (MAX_DIGITS + 1))).encode())
+
+
+def test_digits_of_a_string_or_behind_a_point_are_not_counted() -> None:
+    for value in ("9" * 5000, "a" + "0" * 1000, {"7" * 1000: "8" * 1000}):
+        assert parse_json(json.dumps(value).encode()) == value
+    assert parse_json(b"[0.%s, 1e-%s1]" % (b"3" * 4000, b"0" * 4000)) == [1 / 3, 0.1]
+
+
 def test_a_string_may_fill_a_body_if_its_characters_are_a_byte_each() -> None:
     assert len(parse_json(b'"%s"' % (b"A" * 2**21))) == 2**21
-    assert len(parse_json(b'"%s"' % (b"\\u002b" * 2**19))) == 2**19
+    assert len(parse_json(b'"%s"' % (b"AAAA\\u002b" * 2**19))) == 5 * 2**19
     for wide in ("é", "\U0001f600", "\\u4e2d"):
         assert len(parse_json(f'"{wide}{"A" * 1000}"'.encode())) == 1001
         with pytest.raises(JsonError, match="has to be ASCII"):
             parse_json(f'"{wide}{"A" * 2**21}"'.encode())
+
+
+def test_a_string_of_escapes_may_not_fill_a_body() -> None:
+    for escape, size in ((b"\\/", 2), (b"\\u002b", 6)):
+        assert len(parse_json(b'"%s"' % (escape * (2**19 // size)))) == 2**19 // size
+        with pytest.raises(JsonError, match="a byte in 8 of the JSON is a backslash; send base64 without escapes"):
+            parse_json(b'"%s"' % (escape * 2**20))
 
 
 @pytest.mark.parametrize(
