@@ -48,9 +48,9 @@ def test_a_deadline_that_passes_counts_once_among_the_latencies(
     with client_of(tmp_path) as client:
         for _ in range(19):
             assert infer(client, 1).status_code == 200
-        assert infer(client, HANG, timeout=300_000).status_code == 504
+        assert infer(client, HANG, timeout=1_000_000).status_code == 504
         serving = client.app.state.serving  # type: ignore[attr-defined]
-        assert serving.latency.recent_p95(serving.catalogue.find().key) < 295  # that of 19 in 20
+        assert serving.latency.recent_p95(serving.catalogue.find().key) < 995  # that of 19 in 20
         scripted.gate.set()
         assert infer(client, 1).status_code == 200
         assert infer(client, HANG).status_code == 200
@@ -88,7 +88,11 @@ def test_a_timeout_counts_from_when_the_body_is_there_however_long_that_waits_to
         occupied = pool.submit(client.portal.call, offload)
         assert decoding.wait(10)
         asked = pool.submit(infer, client, 7, padding=LARGE, timeout=200_000)
-        time.sleep(0.4)
+        until = time.monotonic() + 10
+        while not engine.decoding:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        time.sleep(0.2)  # from when it waits, which is after its body was there
         go_on.set()
         answer = asked.result()
         occupied.result()
