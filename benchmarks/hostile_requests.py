@@ -193,9 +193,8 @@ def _disturb(document: object, rng: random.Random) -> None:
         elif rng.random() < 0.3:
             del document[key]
         else:
-            document[key if rng.random() < 0.7 else rng.choice(("parameters", "x", "shape", "variant"))] = rng.choice(
-                _ODD
-            )
+            name = key if rng.random() < 0.7 else rng.choice(("parameters", "x", "shape", "variant"))
+            document[name] = copy.deepcopy(rng.choice(_ODD))  # what is disturbed next must not be shared
     elif isinstance(document, list) and document:
         place = rng.randrange(len(document))
         if isinstance(document[place], dict | list) and rng.random() < 0.7:
