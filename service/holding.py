@@ -62,13 +62,17 @@ class HeldBytes:
             self.held -= size
 
     @contextmanager
-    def reserve(self, size: int) -> Iterator[None]:
+    def reserve(self, size: int, own: int = 0) -> Iterator[None]:
         """Hold `size` bytes while the context is open: the peak of one decode.
+
+        Args:
+            size: bytes.
+            own: bytes that the same request holds already.
 
         Raises:
             TooLargeToHoldError, MemoryFullError: as `take`.
         """
-        self.take(size)
+        self.take(size, own)
         try:
             yield
         finally:

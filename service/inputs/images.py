@@ -23,8 +23,9 @@ T = TypeVar("T")
 Profiles = Literal["ignore", "convert"]
 """What is done with a file's colour profile: nothing, as in torchvision, or its colours are converted to sRGB."""
 
-Reserve = Callable[[int], AbstractContextManager[None]]
-"""From a number of bytes to what is held as long as they are: entering it may raise."""
+Reserve = Callable[[int, int], AbstractContextManager[None]]
+"""From a number of bytes, and those of the file, which are held already, to what is held as long as they are: entering
+it may raise."""
 
 
 def find_profiles(name: str) -> Profiles:
@@ -39,7 +40,7 @@ def find_profiles(name: str) -> Profiles:
     raise ProfileSettingError(f"colour profiles cannot be treated by {name!r}; expected ignore or convert: --icc")
 
 
-def unreserved(_: int) -> AbstractContextManager[None]:
+def unreserved(_size: int, _own: int) -> AbstractContextManager[None]:
     """Reserve nothing: memory is not budgeted."""
     return nullcontext()
 
@@ -69,7 +70,8 @@ def decode(
         data: the file.
         max_pixels: most that an image may have.
         reserve: called once, when the header is known and no pixel is decoded, with the bytes that decoding holds at
-            most besides the file. What it returns is entered, and left when the image is freed, or decoding fails.
+            most besides the file, and those of the file. What it returns is entered, and left when the image is freed,
+            or decoding fails.
         profiles: what is done with the file's colour profile.
 
     Raises:
@@ -83,7 +85,7 @@ def decode(
     """
     with ExitStack() as held:
         picture = _as_image_errors(lambda: _read(data, max_pixels))
-        held.enter_context(reserve(picture.width * picture.height * picture.bytes_per_pixel))
+        held.enter_context(reserve(picture.width * picture.height * picture.bytes_per_pixel, len(data)))
         image = _as_image_errors(lambda: _pixels(picture, profiles))
         weakref.finalize(image, held.pop_all().close).atexit = False
     return image

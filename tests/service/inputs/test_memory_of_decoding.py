@@ -33,7 +33,7 @@ def largest():
     return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
 
 reserved = []
-def reserve(size):
+def reserve(size, own):
     reserved.append(size)
     return open(os.devnull)
 
@@ -119,11 +119,13 @@ class Held:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
+        self.files: list[int] = []
         self.now = 0
 
     @contextmanager
-    def __call__(self, size: int) -> Iterator[None]:
+    def __call__(self, size: int, own: int) -> Iterator[None]:
         self.asked.append(size)
+        self.files.append(own)
         self.now += size
         try:
             yield
@@ -132,9 +134,9 @@ class Held:
 
 
 def test_memory_is_reserved_until_the_pixels_are_freed() -> None:
-    held = Held()
-    image = decode(encode(random_pixels(5, 7)), 1000, reserve=held)
-    assert held.asked == [8 * 35]
+    held, data = Held(), encode(random_pixels(5, 7))
+    image = decode(data, 1000, reserve=held)
+    assert (held.asked, held.files) == ([8 * 35], [len(data)])
     assert held.now == 8 * 35
     copy = image.copy()
     del image
@@ -162,7 +164,7 @@ def test_what_a_reservation_raises_reaches_the_caller_and_no_pixel_is_decoded() 
         """Of a budget."""
 
     @contextmanager
-    def full(size: int) -> Iterator[None]:
+    def full(size: int, _own: int) -> Iterator[None]:
         raise FullError(size)
         yield
 
