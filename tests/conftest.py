@@ -21,6 +21,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    """Let the end of the process collect what was imported: some bindings count what is left then."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def digits_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with every shipped variant of the digits model, exported as `make demo` does.

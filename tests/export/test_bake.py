@@ -49,7 +49,8 @@ def network_of(config: ViTConfig | SwinConfig) -> nn.Module:
 
 
 def pixels_for(config: ViTConfig | SwinConfig, batch: int) -> Tensor:
-    return torch.randint(0, 256, (batch, *config.image_size, 3), dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(batch)
+    return torch.randint(0, 256, (batch, *config.image_size, 3), dtype=torch.uint8, generator=generator)
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:

@@ -143,6 +143,10 @@ def test_the_header_of_a_transfer_encoding_is_read_in_any_case() -> None:
 
 
 def test_spaces_after_a_boundary_are_skipped_in_one_go() -> None:
-    begin = time.thread_time()
-    assert content(b"--b" + b" \t" * 2**21 + b"\r\n" + HEAD + b"\r\n\r\nx\r\n--b--") == b"x"
-    assert time.thread_time() - begin < 0.1  # one by one they took 0.3 s
+    body = b"--b" + b" \t" * 2**21 + b"\r\n" + HEAD + b"\r\n\r\nx\r\n--b--"
+    times = []
+    for _ in range(5):
+        begin = time.thread_time()
+        assert content(body) == b"x"
+        times.append(time.thread_time() - begin)
+    assert min(times) < 0.1  # one by one they took 0.3 s
