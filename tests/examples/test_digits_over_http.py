@@ -1,5 +1,6 @@
 """Every shipped variant over a socket: the whole test split, against torch and against the manifest."""
 
+import base64
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from examples.digits.train import predict
 from models.sources import Checkpoint, Overrides, load_source
 from tests.conftest import DIGITS, VARIANTS
 from tests.service.process import serving
+
+BATCH = 8
+"""Images of a request, of which the service takes so many by default."""
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +45,31 @@ def test_the_test_split_is_classified_as_in_torch_and_as_the_manifest_states(
     source = f"posbake:{DIGITS / 'configs' / variant}.json"
     loaded = load_source(source, Checkpoint(DIGITS / "checkpoints" / f"{variant}.safetensors"), Overrides())
     in_torch = predict(loaded.network, test, loaded.preprocess).tolist()
-    over_http = []
-    for pixels in test.images:
-        query = {"model": "digits", "variant": variant, "top_k": "1"}
-        answer = client.post("/v1/classify", params=query, content=png(pixels), headers={"Content-Type": "image/png"})
+    over_http: list[int] = []
+    for start in range(0, len(test.images), BATCH):
+        files = [base64.b64encode(png(pixels)).decode() for pixels in test.images[start : start + BATCH]]
+        tensor = {"name": "image_bytes", "datatype": "BYTES", "shape": [len(files)], "data": files}
+        answer = client.post(f"/v2/models/digits@{variant}/infer", json={"inputs": [tensor]})
         assert answer.status_code == 200, answer.text
-        over_http.append(answer.json()["predictions"][0]["index"])
+        (output,) = answer.json()["outputs"]
+        over_http += np.reshape(output["data"], output["shape"]).argmax(axis=1).tolist()
     assert over_http == in_torch
     accuracy = read_artifact(digits_repository / "digits" / variant / "1").manifest.accuracy
     assert accuracy is not None
     assert float(np.mean(np.array(over_http) == test.labels)) == pytest.approx(accuracy.top1, abs=1e-9)
+
+
+def test_one_image_a_request_is_classified_as_in_a_batch(client: httpx2.Client, digits_repository: Path) -> None:
+    _, test = load_split()
+    found = []
+    for pixels in test.images:
+        query = {"model": "digits", "variant": "swin-table", "top_k": "1"}
+        answer = client.post("/v1/classify", params=query, content=png(pixels), headers={"Content-Type": "image/png"})
+        assert answer.status_code == 200, answer.text
+        found.append(answer.json()["predictions"][0]["index"])
+    accuracy = read_artifact(digits_repository / "digits" / "swin-table" / "1").manifest.accuracy
+    assert accuracy is not None
+    assert float(np.mean(np.array(found) == test.labels)) == pytest.approx(accuracy.top1, abs=1e-9)
 
 
 @pytest.mark.parametrize("digit", range(10))
