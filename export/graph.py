@@ -1,5 +1,6 @@
 """From a network to an ONNX graph, and what the graph is made of."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from artifact import Batch, Graph
 from export.batch import SMALL, check_alike, distinctive_batch, free_batch, frozen
 from export.errors import ExportError
 from export.evaluation import Constant, evaluate
-from export.passes import Cut, clean_up, prepare
+from export.passes import Cut, Merged, clean_up, prepare
 from export.passes.fold_constants import is_constant_only
 from export.program.nodes import count_operators, without_wrappers
 from export.program.refusals import not_converted, plain_type
@@ -57,7 +58,7 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
     if batch.min == batch.max:
         evaluated = _evaluate(network, example, batch.min)
         model = _convert(evaluated.program, opset)
-        cuts = prepare(model)
+        joined, cuts = prepare(model)
     else:
         evaluated = _evaluate(network, example, SMALL)
         images = distinctive_batch(evaluated.program)
@@ -67,10 +68,11 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
             raise frozen("", f"only the former is understood: {error}", images) from error
         repeated = check_alike(evaluated.program, other.program, images)
         model = _convert(other.program, opset)
-        cuts = prepare(model, images)
+        joined, cuts = prepare(model, images)
         free_batch(model, images)
     clean_up(model)
-    constants = tuple(_as_stored(_of_one_image(constant, repeated), cuts) for constant in evaluated.constants)
+    constants = _merged([_of_one_image(constant, repeated) for constant in evaluated.constants], joined)
+    constants = tuple(_as_stored(constant, cuts) for constant in constants)
     return Built(model, constants, cuts, evaluated.traced, count_operators(evaluated.program))
 
 
@@ -81,6 +83,28 @@ def _of_one_image(constant: Constant, repeated: Mapping[str, int]) -> Constant:
         return constant
     shape = (*constant.shape[:axis], constant.shape[axis] // SMALL, *constant.shape[axis + 1 :])
     return replace(constant, shape=shape, bytes=constant.bytes // SMALL)
+
+
+def _merged(constants: Iterable[Constant], merged: Iterable[Merged]) -> tuple[Constant, ...]:
+    """Return the constants with one in place of those that the graph holds the sum of.
+
+    It bears the name and module of the first of the sum, and says what all of them were made from.
+    """
+    by_name = {constant.name: constant for constant in constants}
+    for names, shape in merged:
+        first, *others = [by_name[name] for name in names if name in by_name] or [None]
+        if first is None:
+            continue
+        parts = [first, *(by_name.pop(other.name) for other in others if other is not None)]
+        by_name[first.name] = replace(
+            first,
+            work=tuple(dict.fromkeys(step for part in parts for step in part.work)),
+            sources=tuple(dict.fromkeys(source for part in parts for source in part.sources)),
+            used_by=tuple(dict.fromkeys(user for part in parts for user in part.used_by)),
+            shape=shape,
+            bytes=first.bytes // math.prod(first.shape) * math.prod(shape),
+        )
+    return tuple(by_name.values())
 
 
 def _as_stored(constant: Constant, cuts: Iterable[Cut]) -> Constant:

@@ -9,12 +9,19 @@ from onnxscript import optimizer, rewriter
 
 from export.passes.compute_what_is_read import ComputeWhatIsRead
 from export.passes.cut_constants import Cut, cuts
+from export.passes.exact import RoundConstants
+from export.passes.fold_batch_norms import FoldBatchNorms
 from export.passes.fold_constants import FoldConstants
+from export.passes.fold_norms import FoldNorms
+from export.passes.fold_scales import FoldScales
+from export.passes.fold_shifts import FoldShifts
 from export.passes.lay_out_constants import LayOutConstants
 from export.passes.merge_transposes import MergeTransposes
+from export.passes.merged import Merged, merged
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
 from export.passes.part_joined_products import PartJoinedProducts
 from export.passes.remove_no_ops import RemoveNoOps
+from export.passes.split_packed_qkv import SplitPackedQKV
 from export.passes.unbroadcast import Unbroadcast
 
 _SHAPES = 1024
@@ -22,7 +29,7 @@ _SHAPES = 1024
 make a copy of them."""
 
 
-def prepare(model: ir.Model, batch: int | None = None) -> tuple[Cut, ...]:
+def prepare(model: ir.Model, batch: int | None = None) -> tuple[tuple[Merged, ...], tuple[Cut, ...]]:
     """Rewrite a graph whose batch is still a number, so that as little as possible in it depends on that number.
 
     Args:
@@ -30,7 +37,7 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[Cut, ...]:
         batch: the one that it was traced with, if that is to be freed; no other size is a multiple of it then.
 
     Returns:
-        What is left of constants of which only a part is read.
+        The constants that hold the sum of several, and what is left of constants of which only a part is read.
     """
     optimizer.fold_constants(model, onnx_shape_inference=True, input_size_limit=_SHAPES, output_size_limit=_SHAPES)
     ir.passes.Sequential(
@@ -40,13 +47,32 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[Cut, ...]:
         RemoveNoOps(),
         Unbroadcast(),
         PadInsteadOfConcat(),
+    )(model)
+    joined = fold(model, batch)
+    ir.passes.Sequential(
         ComputeWhatIsRead(batch),
         PartJoinedProducts(batch),
         ComputeWhatIsRead(batch),
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)
-    return tuple(cuts(model))
+    return joined, tuple(cuts(model))
+
+
+def fold(model: ir.Model, batch: int | None = None) -> tuple[Merged, ...]:
+    """Fold what is affine into weights, in float64, and return which constants became one; see `prepare`."""
+    ir.passes.Sequential(
+        FoldConstants({"Identity", "Reshape", "Transpose"}),  # weights as products read them
+        FoldBatchNorms(),
+        FoldNorms(),
+        FoldShifts(batch),
+        FoldScales(),
+        FoldShifts(batch),
+        RoundConstants(),
+        common.RemoveUnusedNodesPass(),
+        SplitPackedQKV(),
+    )(model)
+    return tuple(merged(model))
 
 
 def clean_up(model: ir.Model) -> None:
@@ -65,4 +91,4 @@ def clean_up(model: ir.Model) -> None:
     )(model)
 
 
-__all__ = ["Cut", "clean_up", "prepare"]
+__all__ = ["Cut", "Merged", "clean_up", "fold", "prepare"]

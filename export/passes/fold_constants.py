@@ -4,6 +4,7 @@ torch's exporter folds too, but only up to 8,192 input and 262,144 output elemen
 """
 
 import logging
+from collections.abc import Container
 
 import numpy as np
 import onnx_ir as ir
@@ -22,17 +23,21 @@ class FoldConstants(ir.passes.InPlacePass):
        uses (other inputs being shapes and indices); otherwise the name the node's output had.
     3. Declined, with the reason logged and kept in `declined`: random nodes, nodes that hold a subgraph, nodes that
        yield an output of the graph.
+
+    Args:
+        operators: evaluate these alone; None evaluates all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, operators: Container[str] | None = None) -> None:
         super().__init__()
+        self.operators = operators
         self.declined: list[str] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Fold in one sweep: nodes stand in topological order, so a result is there before its users are looked at."""
         modified = False
         for node in list(model.graph):
-            if not is_constant_only(node):
+            if not is_constant_only(node) or (self.operators is not None and node.op_type not in self.operators):
                 continue
             reason = reason_to_keep(node)
             if reason is None:

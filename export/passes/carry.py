@@ -1,0 +1,280 @@
+"""Numbers that belong to a value, seen from the other side of an operator that moves it.
+
+What multiplies or is added to a Transpose's result can as well multiply or be added to its input, in another
+arrangement. Numbers are kept as they broadcast: an axis along which all are the same has size 1.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.exact import Array, NotFoldedError
+from export.passes.unbroadcast import is_uniform
+from export.passes.values import array_of, is_constant, sizes_of
+
+Sizes = tuple[int, ...]
+
+
+class Affine(NamedTuple):
+    """x·factor + shift; both float64 with as many axes as x, each of its size or 1."""
+
+    factor: Array
+    shift: Array
+
+    @property
+    def shifts(self) -> bool:
+        """Whether anything is added."""
+        return bool(self.shift.any())
+
+
+def aligned(array: Array, value: ir.Value | None) -> Array:
+    """Return numbers with as many axes as a value, repeated ones left out.
+
+    Raises:
+        NotFoldedError: they do not broadcast to the value's shape.
+    """
+    sizes = known_sizes(value)
+    if array.ndim > len(sizes):
+        raise NotFoldedError("the constant has more axes than what it meets")
+    array = array.reshape((1,) * (len(sizes) - array.ndim) + array.shape)
+    if any(there not in (1, size) for there, size in zip(array.shape, sizes, strict=True)):
+        raise NotFoldedError("the constant gives the result its size")
+    return unrepeated(array)
+
+
+def unrepeated(array: Array) -> Array:
+    """Return numbers without what is the same along an axis."""
+    for axis, size in enumerate(array.shape):
+        if size > 1 and is_uniform(array, axis):
+            array = array.take([0], axis=axis)
+    return array
+
+
+def known_sizes(value: ir.Value | None) -> Sizes:
+    """Return a value's shape.
+
+    Raises:
+        NotFoldedError: not all of it is known, or it is empty.
+    """
+    sizes = sizes_of(value)
+    if sizes is None or 0 in sizes:
+        raise NotFoldedError("a size is not known")
+    return sizes
+
+
+def moves(node: ir.Node) -> bool:
+    """Whether numbers can be carried through a node that reads them as its first input."""
+    return node.domain == "" and node.op_type in _MOVES and all(map(is_constant, node.inputs[1:]))
+
+
+def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
+    """Return, for each output of a node that moves x, what x·factor + shift becomes.
+
+    Raises:
+        NotFoldedError: that is not known.
+    """
+    factors, shifts = (_MOVES[node.op_type].forward(node, part, fill) for part, fill in zip(affine, (1, 0), strict=True))
+    return [Affine(unrepeated(factor), unrepeated(shift)) for factor, shift in zip(factors, shifts, strict=True)]
+
+
+def carry_back(node: ir.Node, output: int, factor: Array) -> Array:
+    """Return what the input of a node that moves it is multiplied by, so that one output is multiplied by `factor`.
+
+    What does not reach that output is multiplied by 1.
+
+    Raises:
+        NotFoldedError: that is not known.
+    """
+    return unrepeated(_MOVES[node.op_type].back(node, output, factor))
+
+
+def carry_through_concat(node: ir.Node, parts: Sequence[Affine]) -> Affine:
+    """Return what the inputs' factors and shifts become where the inputs are put together."""
+    axis = node.attributes.get_int("axis") % parts[0].factor.ndim
+    lengths = [known_sizes(value)[axis] for value in node.inputs]
+    joined = []
+    for arrays in zip(*parts, strict=True):
+        wide = [_expanded(array, {axis: length}) for array, length in zip(arrays, lengths, strict=True)]
+        others = np.broadcast_shapes(*(array.take([0], axis=axis).shape for array in wide))
+        shapes = [(*others[:axis], length, *others[axis + 1 :]) for length in lengths]
+        joined.append(np.concatenate([np.broadcast_to(*pair) for pair in zip(wide, shapes, strict=True)], axis=axis))
+    return Affine(*map(unrepeated, joined))
+
+
+class _Rule(NamedTuple):
+    """Both directions. `forward` is given what stands where nothing of the input goes: 1 for factors, 0 for shifts."""
+
+    forward: Callable[[ir.Node, Array, int], list[Array]]
+    back: Callable[[ir.Node, int, Array], Array]
+
+
+def _expanded(array: Array, sizes: Mapping[int, int]) -> Array:
+    """Return numbers repeated along some axes."""
+    return np.broadcast_to(array, [sizes.get(axis, size) for axis, size in enumerate(array.shape)])
+
+
+def _transposed(node: ir.Node, array: Array, _fill: int) -> list[Array]:
+    return [array.transpose(node.attributes.get_ints("perm", range(array.ndim)[::-1]))]
+
+
+def _transposed_back(node: ir.Node, _output: int, array: Array) -> Array:
+    return array.transpose(np.argsort(node.attributes.get_ints("perm", range(array.ndim)[::-1])))
+
+
+def _reshaped(node: ir.Node, array: Array, _fill: int) -> list[Array]:
+    return [_regrouped(array, known_sizes(node.inputs[0]), known_sizes(node.outputs[0]))]
+
+
+def _reshaped_back(node: ir.Node, _output: int, array: Array) -> Array:
+    return _regrouped(array, known_sizes(node.outputs[0]), known_sizes(node.inputs[0]))
+
+
+def _regrouped(array: Array, source: Sizes, result: Sizes) -> Array:
+    """Reshape numbers that broadcast to `source`: axes are repeated only where the two shapes cut them otherwise."""
+    wide, shape = list(array.shape), [1] * len(result)
+    for before, after in _groups(source, result):
+        if any(array.shape[axis] > 1 for axis in before):
+            for axis in before:
+                wide[axis] = source[axis]
+            for axis in after:
+                shape[axis] = result[axis]
+    return np.broadcast_to(array, wide).reshape(shape)
+
+
+def _groups(source: Sizes, result: Sizes) -> list[tuple[range, range]]:
+    """Return runs of axes of two shapes that hold as many numbers, as short as can be."""
+    groups, i, j = [], 0, 0
+    while i < len(source) or j < len(result):
+        first, second = i, j
+        i, j = min(i + 1, len(source)), min(j + 1, len(result))
+        while (left := prod(source[first:i])) != (right := prod(result[second:j])):
+            i, j = (i + 1, j) if left < right else (i, j + 1)
+        groups.append((range(first, i), range(second, j)))
+    return groups
+
+
+def _places(node: ir.Node) -> tuple[int, Array]:
+    """Return the axis along which a node reads parts, and the places that it reads of it."""
+    sizes, numbers = known_sizes(node.inputs[0]), [array_of(value) for value in node.inputs[1:] if value is not None]
+    if node.op_type == "Gather":
+        axis = node.attributes.get_int("axis", 0) % len(sizes)
+        return axis, numbers[0] % sizes[axis]
+    if len(numbers) < 3 or any(array.size != 1 for array in numbers):
+        raise NotFoldedError("a Slice of several axes at once")
+    start, stop, axis, step = (int(array.item()) for array in (*numbers, np.ones(1))[:4])
+    return axis % len(sizes), np.arange(sizes[axis])[start:stop:step]
+
+
+def _taken(node: ir.Node, array: Array, _fill: int) -> list[Array]:
+    axis, places = _places(node)
+    if array.shape[axis] > 1:
+        return [array.take(places, axis=axis)]
+    return [array.reshape((*array.shape[:axis], *(1,) * places.ndim, *array.shape[axis + 1 :]))]
+
+
+def _taken_back(node: ir.Node, _output: int, array: Array) -> Array:
+    axis, places = _places(node)
+    return _put_back(array, known_sizes(node.inputs[0])[axis], axis, places)
+
+
+def _put_back(array: Array, size: int, axis: int, places: Array) -> Array:
+    """Return numbers with those of `array` at some places of an axis, and 1 elsewhere."""
+    if len(np.unique(places)) < places.size:
+        raise NotFoldedError("a place is read twice")
+    rank = places.ndim
+    wide = _expanded(array, {axis + index: length for index, length in enumerate(places.shape)})
+    part = np.moveaxis(wide, range(axis, axis + rank), range(rank)).reshape(places.size, *array.shape[:axis], *array.shape[axis + rank :])
+    whole = np.ones((size, *part.shape[1:]))
+    whole[places.reshape(-1)] = part
+    return np.moveaxis(whole, 0, axis)
+
+
+def _split_places(node: ir.Node) -> tuple[int, list[Array]]:
+    sizes = known_sizes(node.inputs[0])
+    axis = node.attributes.get_int("axis", 0) % len(sizes)
+    ends = np.cumsum([known_sizes(output)[axis] for output in node.outputs])
+    return axis, np.split(np.arange(sizes[axis]), ends[:-1])
+
+
+def _split(node: ir.Node, array: Array, _fill: int) -> list[Array]:
+    axis, parts = _split_places(node)
+    return [array if array.shape[axis] == 1 else array.take(places, axis=axis) for places in parts]
+
+
+def _split_back(node: ir.Node, output: int, array: Array) -> Array:
+    axis, parts = _split_places(node)
+    return _put_back(array, known_sizes(node.inputs[0])[axis], axis, parts[output])
+
+
+def _padding(node: ir.Node) -> list[tuple[int, int]]:
+    rank = len(known_sizes(node.inputs[0]))
+    numbers = [array_of(value) for value in node.inputs[1:] if value is not None]
+    zeros = all(not array.any() for array in numbers[1:])
+    if node.attributes.get_string("mode", "constant") != "constant" or len(node.inputs) > 3 or not zeros:
+        raise NotFoldedError("it is padded by something other than zeros")
+    pads = numbers[0].tolist()
+    if min(pads) < 0:
+        raise NotFoldedError("a Pad that cuts")
+    return list(zip(pads[:rank], pads[rank:], strict=True))
+
+
+def _padded(node: ir.Node, array: Array, fill: int) -> list[Array]:
+    """Zeros stay zeros whatever they are multiplied by, and nothing may be added to them."""
+    pads, sizes = _padding(node), known_sizes(node.inputs[0])
+    grown = {axis: sizes[axis] for axis, pad in enumerate(pads) if any(pad) and (fill == 0 or array.shape[axis] > 1)}
+    if fill == 0 and not array.any():
+        return [array]
+    around = [pad if axis in grown else (0, 0) for axis, pad in enumerate(pads)]
+    return [np.pad(_expanded(array, grown), around, constant_values=fill)]
+
+
+def _padded_back(node: ir.Node, _output: int, array: Array) -> Array:
+    inner = zip(_padding(node), known_sizes(node.inputs[0]), array.shape, strict=True)
+    return array[tuple(slice(pad[0], pad[0] + size) if there > 1 else slice(None) for pad, size, there in inner)]
+
+
+def _mean_axes(node: ir.Node) -> tuple[int, ...]:
+    rank = len(known_sizes(node.inputs[0]))
+    if node.op_type == "GlobalAveragePool":
+        return tuple(range(2, rank))
+    axes = node.inputs[1] if len(node.inputs) > 1 else None
+    if axes is None:
+        return () if node.attributes.get_int("noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(axis % rank for axis in array_of(axes).tolist())
+
+
+def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
+    """A mean can be multiplied afterwards by what is the same for all; to it, the mean is added."""
+    axes = _mean_axes(node)
+    if fill == 1 and any(array.shape[axis] > 1 for axis in axes):
+        raise NotFoldedError("the mean is of numbers with factors of their own")
+    mean = array.mean(axis=axes, keepdims=True)
+    kept = node.op_type == "GlobalAveragePool" or node.attributes.get_int("keepdims", 1)
+    return [mean if kept else mean.squeeze(axes)]
+
+
+def _averaged_back(node: ir.Node, _output: int, array: Array) -> Array:
+    kept = node.op_type == "GlobalAveragePool" or node.attributes.get_int("keepdims", 1)
+    return array if kept else np.expand_dims(array, sorted(_mean_axes(node)))
+
+
+def _same(_node: ir.Node, array: Array, _fill: int) -> list[Array]:
+    return [array]
+
+
+_RESHAPE = _Rule(_reshaped, _reshaped_back)
+_TAKE = _Rule(_taken, _taken_back)
+_MEAN = _Rule(_averaged, _averaged_back)
+_MOVES: Mapping[str, _Rule] = {
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _RESHAPE),
+    **dict.fromkeys(("Gather", "Slice"), _TAKE),
+    **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), _MEAN),
+    "Identity": _Rule(_same, lambda _node, _output, array: array),
+    "Pad": _Rule(_padded, _padded_back),
+    "Split": _Rule(_split, _split_back),
+    "Transpose": _Rule(_transposed, _transposed_back),
+}
+"""By operator."""

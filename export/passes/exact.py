@@ -1,0 +1,99 @@
+"""Constants in float64 while they are folded, rounded to float32 once.
+
+A large weight is kept as it is, beside the factors that are multiplied into it; no float64 copy of a network is made.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.values import add_constant, array_of, name_of
+
+Array = np.ndarray[Any, Any]
+
+_EXACT = "posbake.exact"
+"""Under this, a constant keeps its numbers before they are rounded."""
+
+
+class NotFoldedError(Exception):
+    """A fold was declined; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Exact:
+    """`base`, float32 as stored or float64, times each of the factors."""
+
+    base: Array
+    factors: tuple[Array, ...] = ()
+
+    def compute(self) -> Array:
+        total = self.base.astype(np.float64)
+        for factor in self.factors:
+            total *= factor
+        return total
+
+
+def exact(value: ir.Value) -> Array:
+    """Return a constant's numbers in float64, with all that was folded into them."""
+    return _kept(value).compute()
+
+
+def multiply(value: ir.Value, factor: Array) -> None:
+    """Multiply a constant by a factor that broadcasts to its shape."""
+    kept = _kept(value)
+    _keep(value, _Exact(kept.base, (*kept.factors, factor)))
+
+
+def replace(value: ir.Value, array: Array) -> None:
+    """Give a constant other numbers, in float64, of any shape."""
+    value.shape = ir.Shape(array.shape)
+    _keep(value, _Exact(array))
+
+
+def own(model: ir.Model, node: ir.Node, position: int) -> ir.Value:
+    """Return the constant that a node reads, as a copy if anything else reads it."""
+    value = node.inputs[position]
+    assert value is not None, "the node reads a constant there"
+    if len(value.uses()) == 1:
+        return value
+    copy = add_constant(model, array_of(value), name_of(value))
+    copy.meta.update(value.meta)
+    if _EXACT in value.meta:
+        _keep(copy, value.meta[_EXACT])
+    node.replace_input_with(position, copy)
+    return copy
+
+
+class RoundConstants(ir.passes.InPlacePass):
+    """Store what was folded.
+
+    1. Numbers are rounded from float64 to the type that they had, each once, and lie in memory row by row.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Round them."""
+        folded = [value for value in model.graph.initializers.values() if _EXACT in value.meta]
+        for value in folded:
+            value.const_value = ir.tensor(np.ascontiguousarray(array_of(value)), name=value.name)
+            del value.meta[_EXACT]
+        return ir.passes.PassResult(model, bool(folded))
+
+
+def _kept(value: ir.Value) -> _Exact:
+    kept = value.meta.get(_EXACT)
+    return kept if isinstance(kept, _Exact) else _Exact(array_of(value))
+
+
+def _keep(value: ir.Value, numbers: _Exact) -> None:
+    """Note a constant's numbers; whoever reads it before they are stored gets them rounded."""
+    dtype, shape = value.dtype, value.shape
+    assert dtype is not None, "a constant has a type"
+    assert isinstance(shape, ir.Shape), "a constant has a shape"
+
+    def rounded() -> ir.TensorProtocol:
+        return ir.tensor(numbers.compute().astype(dtype.numpy()))
+
+    value.meta[_EXACT] = numbers
+    value.const_value = ir.LazyTensor(rounded, dtype, shape, name=value.name)

@@ -1,0 +1,145 @@
+"""Constants that are added, folded into others: the mean of pixels, positions, biases of scores and shift masks."""
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.carry import Affine, aligned, carry_back, carry_forward, known_sizes, moves
+from export.passes.exact import Array, NotFoldedError, exact, own, replace
+from export.passes.merged import note_merged
+from export.passes.products import Step, add_to_results, product_of
+from export.passes.values import is_constant
+from export.passes.walks import fold_below
+
+logger = logging.getLogger(__name__)
+
+LARGEST = 2**25
+"""Bytes of the largest constant that two smaller ones may become. Bias and shift mask of the 64 windows of Swin-L at
+384 pixels take 30 MiB in its first stage; one addition of a constant as large as the scores of an image is cheaper than
+two, but the file grows."""
+
+
+class FoldShifts(ir.passes.InPlacePass):
+    """Remove Add and Sub of a constant.
+
+    1. Everything that reads x + c is a product with a weight and a bias, which reads x instead.
+    2. Or else the only reader adds a constant too, behind what only moves numbers: the two become one. It broadcasts
+       as before: a bias of windows and a mask of windows become [1, W, H, N, N], without the batch.
+    3. Or else a Conv or Gemm makes x, before what only moves numbers, and nothing else reads it: its bias grows.
+    4. Declined, with the reason logged and kept in `declined`, where the constant of rule 2 would be larger than both and
+       `LARGEST`, where it would hold the batch, and where a size is not known.
+
+    Args:
+        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__()
+        self.batch = batch
+        self.declined: list[str] = []
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Fold what can be folded."""
+        modified = False
+        for node in list(model.graph):
+            position = _constant_of(node)
+            if position is None:
+                continue
+            reasons = []
+            for rule in (self._into_products, self._into_the_next, self._into_the_product_above):
+                try:
+                    steps = rule(model, node, position)
+                except NotFoldedError as reason:
+                    reasons.append(str(reason))
+                    continue
+                value = node.inputs[1 - position]
+                assert value is not None, "the operator has two inputs"
+                for step in steps:
+                    step()
+                node.outputs[0].replace_all_uses_with(value)
+                model.graph.remove(node, safe=True)
+                modified = True
+                break
+            else:
+                self.declined.append(f"{node.op_type} {node.name}: {'; '.join(dict.fromkeys(reasons))}")
+                logger.info("not folded: %s", self.declined[-1])
+        return ir.passes.PassResult(model, modified)
+
+    def _into_products(self, model: ir.Model, node: ir.Node, position: int) -> list[Step]:
+        shift = _shift(node, position)
+        return fold_below(model, node.outputs[0], Affine(np.ones((1,) * shift.ndim), shift))
+
+    def _into_the_next(self, model: ir.Model, node: ir.Node, position: int) -> list[Step]:
+        value, shift = node.outputs[0], _shift(node, position)
+        before, constant = shift, node.inputs[position]
+        assert constant is not None, "it is a constant"
+        while (reader := _only_reader(value)) is not None and moves(reader) and len(reader.outputs) == 1:
+            (_, shift), value = carry_forward(reader, Affine(np.ones((1,) * shift.ndim), shift))[0], reader.outputs[0]
+        place = None if reader is None else _constant_of(reader)
+        if reader is None or place is None:
+            raise NotFoldedError("no constant is added to it afterwards")
+        _shift(reader, place)  # it does not give the result its size
+        other = reader.inputs[place]
+        assert other is not None, "it is a constant"
+        there = aligned(exact(other), value)
+        total = there + shift if reader.op_type == "Add" else there - shift
+        if total.size > max(there.size, before.size) and total.size * 4 > LARGEST:
+            raise NotFoldedError(f"both constants together take {total.size * 4 / 2**20:.0f} MiB")
+        if self.batch is not None and any(size % self.batch == 0 for size in total.shape):
+            raise NotFoldedError("both constants together hold the batch")
+        follower = reader
+
+        def merge() -> None:
+            kept = own(model, follower, place)
+            replace(kept, total)
+            note_merged(model, kept, constant, by_its_name=_says_more(before, there))
+
+        return [merge]
+
+    def _into_the_product_above(self, model: ir.Model, node: ir.Node, position: int) -> list[Step]:
+        shift, value, reader = _shift(node, position), node.inputs[1 - position], node
+        while value is not None and _only_reader(value) is reader:
+            producer = value.producer()
+            if producer is None or producer.op_type == "Pad":
+                break
+            if moves(producer) and producer.op_type not in ("Gather", "Slice", "Split"):
+                value, reader, shift = producer.inputs[0], producer, carry_back(producer, 0, shift)
+                continue
+            product = product_of(model, producer)
+            if product is None:
+                break
+            return add_to_results(product, shift)
+        raise NotFoldedError("no product with a bias of its own makes it")
+
+
+def _constant_of(node: ir.Node) -> int | None:
+    """Return the position of the constant in an Add of x and a float32 constant, or in a Sub of it from x."""
+    if node.domain != "" or node.op_type not in ("Add", "Sub") or node.outputs[0].is_graph_output():
+        return None
+    places = [position for position, value in enumerate(node.inputs) if is_constant(value)]
+    if len(places) != 1 or (node.op_type == "Sub" and places[0] == 0):
+        return None
+    constant = node.inputs[places[0]]
+    return places[0] if constant is not None and constant.dtype == ir.DataType.FLOAT else None
+
+
+def _shift(node: ir.Node, position: int) -> Array:
+    """Return what is added to x, with as many axes."""
+    constant, value = node.inputs[position], node.inputs[1 - position]
+    assert constant is not None, "it is a constant"
+    known_sizes(node.outputs[0])
+    shift = aligned(exact(constant), value)
+    return -shift if node.op_type == "Sub" else shift
+
+
+def _only_reader(value: ir.Value) -> ir.Node | None:
+    uses = value.uses()
+    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+
+
+def _says_more(first: Array, second: Array) -> bool:
+    """Whether the first has fewer zeros: a table rather than a mask, and rather than a token among padding."""
+    share: Callable[[Array], tuple[float, int]] = lambda array: (np.count_nonzero(array) / array.size, array.size)  # noqa: E731
+    return share(first) > share(second)

@@ -1,0 +1,47 @@
+"""Constants that became one, for the report."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import onnx_ir as ir
+
+from export.passes.values import name_of, sizes_of
+
+_MERGED = "posbake.merged"
+"""Under this, a constant remembers the names of those that were added to it."""
+
+
+class Merged(NamedTuple):
+    """A constant that holds the sum of several.
+
+    Attributes:
+        names: of what it was made from; the first is its own.
+        shape: as the graph holds it.
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+def note_merged(model: ir.Model, kept: ir.Value, other: ir.Value, *, by_its_name: bool) -> None:
+    """Note that `other` was added to `kept`, which is called by its name if that is to be so and nothing else reads it."""
+    names = (name_of(kept), *_names(kept), name_of(other), *_names(other))
+    taken = model.graph.initializers
+    if by_its_name and len(other.uses()) == 1:
+        own, name = name_of(kept), name_of(other)
+        taken.pop(own)
+        taken.pop(name)
+        kept.name, other.name = name, own
+        taken[name], taken[own] = kept, other
+    kept.meta[_MERGED] = tuple(name for name in dict.fromkeys(names) if name != kept.name)
+
+
+def merged(model: ir.Model) -> Iterator[Merged]:
+    """Yield the constants of a graph that hold several."""
+    for value in model.graph.initializers.values():
+        if _MERGED in value.meta and value.uses():
+            yield Merged((name_of(value), *_names(value)), sizes_of(value) or ())
+
+
+def _names(value: ir.Value) -> tuple[str, ...]:
+    return tuple(value.meta.get(_MERGED, ()))

@@ -1,0 +1,207 @@
+"""Products with constant weights, and what can be folded into them: MatMul, Gemm and Conv.
+
+    (x·f + s)·W + b = x·(f·W) + (s·W + b)        (x·W + b)·f = x·(W·f) + b·f
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.carry import Affine, aligned, known_sizes
+from export.passes.exact import Array, NotFoldedError, exact, multiply, own, replace
+from export.passes.values import add_constant, is_constant, name_of
+
+Step = Callable[[], None]
+"""A change of the graph that was found to be possible, and is made when all of a fold is."""
+
+
+class Product(NamedTuple):
+    """A product of x with a constant.
+
+    Attributes:
+        model: the graph.
+        node: the operator.
+        weight: read by this node alone.
+        axis: of x's channels.
+    """
+
+    model: ir.Model
+    node: ir.Node
+    weight: ir.Value
+    axis: int
+
+
+def product_of(model: ir.Model, node: ir.Node) -> Product | None:
+    """Return the product that a node is of its first input and a weight, if it is one.
+
+    Raises:
+        NotFoldedError: it is one of which nothing can be changed.
+    """
+    weight = node.inputs[1] if node.domain == "" and node.op_type in _AXES and len(node.inputs) > 1 else None
+    if weight is None or not is_constant(weight) or is_constant(node.inputs[0]):
+        return None
+    if node.op_type != "Conv" and len(known_sizes(weight)) != 2:
+        return None
+    if len(weight.uses()) > 1:
+        raise NotFoldedError("another node reads the weight as well")
+    if weight.dtype != ir.DataType.FLOAT:
+        raise NotFoldedError("the weight is not float32")
+    attributes = node.attributes
+    if attributes.get_int("transA", 0) or {attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)} != {1.0}:
+        raise NotFoldedError("a Gemm with factors of its own")
+    return Product(model, node, weight, _AXES[node.op_type])
+
+
+def read(product: Product, affine: Affine) -> list[Step]:
+    """Return how a product can read x in place of x·factor + shift.
+
+    Raises:
+        NotFoldedError: why it cannot.
+    """
+    factor, shift = (_of_channels(part, product, product.node.inputs[0]) for part in affine)
+    steps: list[Step] = []
+    if shift.any():
+        steps.append(_add_to_bias(product, lambda: _of_inputs(product, shift)))
+    if (factor != 1).any():
+        steps.append(lambda: multiply(product.weight, _for_inputs(product, factor)))
+    return steps
+
+
+def scale_results(product: Product, factor: Array) -> list[Step]:
+    """Return how a product can yield its results times a factor, of every channel at most.
+
+    Raises:
+        NotFoldedError: why it cannot.
+    """
+    channels = _of_channels(factor, product, product.node.outputs[0])
+    bias = _own_bias(product.node)
+    steps: list[Step] = [lambda: multiply(product.weight, _for_results(product, channels))]
+    if bias is not None:
+        steps.append(lambda: _scale(product.model, product.node, 2, channels))
+    return steps
+
+
+def add_to_results(product: Product, shift: Array) -> list[Step]:
+    """Return how a product can yield its results plus a shift, of every channel at most, without another node.
+
+    Raises:
+        NotFoldedError: why it cannot.
+    """
+    channels = _of_channels(shift, product, product.node.outputs[0])
+    if product.node.op_type == "MatMul":
+        raise NotFoldedError("MatMul has no bias of its own")
+    return [_add_to_own_bias(product, lambda: channels)]
+
+
+_AXES = {"MatMul": -1, "Gemm": -1, "Conv": 1}
+"""Products, and the axis of their channels."""
+
+
+def _of_channels(array: Array, product: Product, value: ir.Value | None) -> Array:
+    """Return numbers [C] from what broadcasts to a value."""
+    sizes = known_sizes(value)
+    axis = product.axis % len(sizes)
+    if any(size > 1 for index, size in enumerate(array.shape) if index != axis):
+        raise NotFoldedError("it is not the same for all that the weight is multiplied with")
+    return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), sizes[axis]))
+
+
+def _is_transposed(product: Product) -> bool:
+    return bool(product.node.attributes.get_int("transB", 0))
+
+
+def _for_inputs(product: Product, factor: Array) -> Array:
+    """Return factors of input channels as they broadcast to the weight: [in, out], [out, in] or [out, in / G, …]."""
+    if product.node.op_type != "Conv":
+        return factor[None] if _is_transposed(product) else factor[:, None]
+    groups, out, *kernel = _convolution(product)
+    of_group = np.repeat(factor.reshape(groups, -1), out // groups, axis=0)
+    return of_group.reshape(out, -1, *(1 for _ in kernel))
+
+
+def _for_results(product: Product, factor: Array) -> Array:
+    if product.node.op_type != "Conv":
+        return factor[:, None] if _is_transposed(product) else factor[None]
+    return factor.reshape(-1, *(1,) * (len(known_sizes(product.weight)) - 1))
+
+
+def _of_inputs(product: Product, shift: Array) -> Array:
+    """Return the product of numbers [in] that are the same everywhere, [out]."""
+    weight = exact(product.weight)
+    if product.node.op_type != "Conv":
+        return weight @ shift if _is_transposed(product) else shift @ weight
+    return (weight * _for_inputs(product, shift)).reshape(len(weight), -1).sum(axis=1)
+
+
+def _convolution(product: Product) -> tuple[int, ...]:
+    """Return a convolution's groups, output channels and kernel."""
+    out, _, *kernel = known_sizes(product.weight)
+    return product.node.attributes.get_int("group", 1), out, *kernel
+
+
+def _own_bias(node: ir.Node) -> ir.Value | None:
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if bias is not None and not is_constant(bias):
+        raise NotFoldedError("the bias depends on the image")
+    return bias
+
+
+def _add_to_bias(product: Product, shift: Callable[[], Array]) -> Step:
+    """Return how the bias that follows a product can grow; a shift is only computed when the fold is made."""
+    node = product.node
+    if node.op_type == "Conv" and (
+        any(node.attributes.get_ints("pads", ())) or node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    ):
+        raise NotFoldedError("zeros that the convolution pads are not shifted")
+    if node.op_type != "MatMul":
+        return _add_to_own_bias(product, shift)
+    add, position = bias_of(node)
+    return lambda: _grow(product.model, add, position, shift())
+
+
+def _add_to_own_bias(product: Product, shift: Callable[[], Array]) -> Step:
+    node, model = product.node, product.model
+    bias = _own_bias(node)
+
+    def step() -> None:
+        if bias is None:
+            added = shift()
+            name = f"{name_of(product.weight).removesuffix('.weight')}.bias"
+            constant = add_constant(model, added.astype(np.float32), name)
+            node.resize_inputs(3)
+            node.replace_input_with(2, constant)
+            replace(constant, added)
+        else:
+            _grow(model, node, 2, shift())
+
+    return step
+
+
+def _grow(model: ir.Model, node: ir.Node, position: int, shift: Array) -> None:
+    bias = own(model, node, position)
+    replace(bias, exact(bias) + shift)
+
+
+def _scale(model: ir.Model, node: ir.Node, position: int, factor: Array) -> None:
+    bias = own(model, node, position)
+    replace(bias, exact(bias) * factor)
+
+
+def bias_of(node: ir.Node) -> tuple[ir.Node, int]:
+    """Return the Add that alone reads a MatMul's result, and the position of the constant in it.
+
+    Raises:
+        NotFoldedError: there is none.
+    """
+    uses = node.outputs[0].uses()
+    add = uses[0].node if len(uses) == 1 else None
+    if add is None or add.op_type != "Add" or node.outputs[0].is_graph_output():
+        raise NotFoldedError("the product has no bias, and an addition would cost more")
+    position = 1 - uses[0].idx
+    bias = add.inputs[position]
+    if bias is None or not is_constant(bias) or bias.dtype != ir.DataType.FLOAT:
+        raise NotFoldedError("the product has no bias, and an addition would cost more")
+    aligned(exact(bias), node.outputs[0])
+    return add, position
