@@ -8,6 +8,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnx import numpy_helper, parser, shape_inference
 
+from export.passes.exact import RoundConstants
+
 Array = np.ndarray[Any, Any]
 
 
@@ -54,3 +56,23 @@ def rewritten(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -
     assert modified or operators(model) == image
     assert not make_pass()(model).modified, "a second run finds nothing left to do"
     return modified
+
+
+def folded(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> bool:
+    """Run a pass that folds, see that the graph gives what it gave, and return whether the pass says that it changed it.
+
+    Folded weights are rounded to float32, each once: results differ by a few units of the last place.
+    """
+    before, there = run(model), (operators(model), shapes(model))
+    modified = make_pass()(model).modified
+    RoundConstants()(model)
+    for found, expected in zip(run(model), before, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    assert modified == (there != (operators(model), shapes(model)))
+    assert not make_pass()(model).modified, "a second run finds nothing left to do"
+    return modified
+
+
+def ints(*values: int) -> Array:
+    """Return integers as ONNX's shapes and axes are."""
+    return np.array(values, dtype=np.int64)
