@@ -1,0 +1,265 @@
+"""Constant factors go into weights, beside the graph as it was; or stay, with a reason."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from export.passes.fold_scales import FoldScales
+from tests.export.passes.graphs import Array, folded, graph_of, ints, operators, shapes
+
+SEEDS = (0, 1, 2)
+
+
+def filled(random: np.random.Generator, *shape: int) -> Array:
+    return (random.normal(size=shape) + 0.1).astype(np.float32)
+
+
+def drawn(seed: int) -> tuple[dict[str, int], dict[str, Array]]:
+    """Return random sizes, and constants of them: images B, tokens N, channels C = H·d of H heads, outputs D."""
+    random = np.random.default_rng(seed)
+    batch, tokens, heads, out = (int(size) for size in random.integers(2, 5, size=4))
+    width, tokens = 2 * int(random.integers(1, 3)), tokens + 4  # d is less than N
+    channels = heads * width
+    constants = {
+        "half": np.array(0.5, np.float32),
+        "of_heads": filled(random, heads, 1, 1),
+        "of_rows": filled(random, tokens, 1),
+        "gamma": filled(random, channels),
+        "of_outputs": filled(random, out),
+        "of_maps": filled(random, out, 1, 1),
+        "of_channels": filled(random, channels, 1, 1),
+        "none": np.zeros(out, np.float32),
+        "w": filled(random, channels, out),
+        "wt": filled(random, out, channels),
+        "b": filled(random, out),
+        "square": filled(random, channels, channels),
+        "c": filled(random, channels),
+        "qkv": filled(random, channels, 3 * channels),
+        "qkv_b": filled(random, 3 * channels),
+        "kernel": filled(random, out, channels, 1, 1),
+        "wide": filled(random, out, channels, 3, 3),
+        "packed": ints(batch, tokens, 3, heads, width),
+        "apart": ints(batch, tokens, heads, width),
+        "map": ints(batch, channels, tokens, 1),
+        "zero": ints(0),
+        "one": ints(1),
+        "two": ints(2),
+        "three": ints(3),
+        "i0": np.array(0),
+        "i1": np.array(1),
+        "i2": np.array(2),
+    }
+    return {"B": batch, "N": tokens, "C": channels, "D": out, "H": heads, "d": width}, constants
+
+
+def model_of(nodes: str, result: str, seed: int) -> ir.Model:
+    sizes, constants = drawn(seed)
+    shape = "[" + ",".join(str(sizes.get(size, size)) for size in result.strip("[]").split(",")) + "]"
+    image = "[{B},{N},{C}]".format(**sizes)
+    text = f"(float{image} image) => (float{shape} logits) {{ {nodes} }}"
+    words = set(text.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    return graph_of(text, **{name: array for name, array in constants.items() if name in words})
+
+
+PRODUCT = "p = MatMul(image, w) \n y = Add(p, b)"
+PACKED = "p = MatMul(image, qkv) \n y = Add(p, qkv_b) \n r = Reshape(y, packed) \n m = Transpose<perm=[2,0,3,1,4]>(r)"
+GATHERED = "q = Gather<axis=0>(m, i0) \n k = Gather<axis=0>(m, i1) \n v = Gather<axis=0>(m, i2)"
+SLICED = """q1 = Slice(m, zero, one, zero) \n k1 = Slice(m, one, two, zero) \n v1 = Slice(m, two, three, zero)
+    q = Squeeze(q1, zero) \n k = Squeeze(k1, zero) \n v = Squeeze(v1, zero)"""
+HEADS = "q = Transpose<perm=[0,2,1,3]>(s) \n k = Identity(q) \n v = Identity(q)"
+ATTEND = "a = Softmax(scores) \n logits = MatMul(a, v)"
+KEYS = "kt = Transpose<perm=[0,1,3,2]>(k)"
+COSINE = f"""{PACKED} \n {GATHERED} \n ql = ReduceL2<keepdims=1>(q, three) \n qn = Div(q, ql)
+    kl = ReduceL2<keepdims=1>(k, three) \n kn = Div(k, kl) \n kt = Transpose<perm=[0,1,3,2]>(kn)"""
+OF_HEADS = "[B,H,N,d]"
+
+FOLDED: dict[str, tuple[str, str]] = {
+    "layer scale behind a bias": (f"{PRODUCT} \n logits1 = Mul(y, of_outputs) \n logits = Relu(logits1)", "[B,N,D]"),
+    "a divisor behind a bias": (f"{PRODUCT} \n x = Div(y, of_outputs) \n logits = Relu(x)", "[B,N,D]"),
+    "a factor that stands first, of a product alone": (
+        "p = MatMul(image, w) \n x = Mul(of_outputs, p) \n logits = Relu(x)",
+        "[B,N,D]",
+    ),
+    "a factor behind a Gemm": (
+        "t = Gather<axis=1>(image, i0) \n g = Gemm<transB=1>(t, wt, b) \n x = Mul(g, of_outputs) \n logits = Relu(x)",
+        "[B,D]",
+    ),
+    "a factor behind a convolution": (
+        "t = Transpose<perm=[0,2,1]>(image) \n r = Reshape(t, map) \n y = Conv<pads=[1,1,1,1]>(r, wide, b)"
+        " \n x = Mul(y, of_maps) \n logits = Relu(x)",
+        "[B,D,N,1]",
+    ),
+    "a factor behind a norm": (
+        "n = LayerNormalization(image, gamma, c) \n x = Mul(n, gamma) \n logits = Relu(x)",
+        "[B,N,C]",
+    ),
+    "two factors": ("r = Relu(image) \n x = Mul(r, gamma) \n y = Mul(x, half) \n logits = Relu(y)", "[B,N,C]"),
+    "a divisor and a factor": ("r = Relu(image) \n x = Div(r, gamma) \n y = Mul(x, half) \n logits = Relu(y)", "[B,N,C]"),
+    "a factor between two sums": (
+        "p = MatMul(image, w) \n y = Add(p, b) \n z = Sub(of_outputs, y) \n x = Mul(z, half) \n logits = Relu(x)",
+        "[B,N,D]",
+    ),
+    "a factor before a product": ("r = Relu(image) \n x = Mul(r, gamma) \n logits = MatMul(x, w)", "[B,N,D]"),
+    "a factor before a product and its bias": (
+        "r = Relu(image) \n x = Div(r, half) \n y = MatMul(x, w) \n logits = Add(y, b)",
+        "[B,N,D]",
+    ),
+    "a factor before a convolution that pads": (
+        "t = Transpose<perm=[0,2,1]>(image) \n r = Reshape(t, map) \n x = Mul(r, of_channels)"
+        " \n logits = Conv<pads=[1,1,1,1]>(x, wide, b)",
+        "[B,D,N,1]",
+    ),
+    "queries of a packed product": (
+        f"{PACKED} \n {GATHERED} \n s = Mul(q, half) \n {KEYS} \n scores = MatMul(s, kt) \n {ATTEND}",
+        OF_HEADS,
+    ),
+    "queries that were cut out": (
+        f"{PACKED} \n {SLICED} \n s = Mul(q, half) \n {KEYS} \n scores = MatMul(s, kt) \n {ATTEND}",
+        OF_HEADS,
+    ),
+    "queries and keys, as torch's attention has them": (
+        f"{PACKED} \n {GATHERED} \n s = Mul(q, half) \n {KEYS} \n ks = Mul(kt, half) \n scores = MatMul(s, ks) \n {ATTEND}",
+        OF_HEADS,
+    ),
+    "scores": (
+        f"{PACKED} \n {GATHERED} \n {KEYS} \n raw = MatMul(q, kt) \n scores = Div(raw, half) \n {ATTEND}",
+        OF_HEADS,
+    ),
+    "scores of each head": (
+        f"{PACKED} \n {GATHERED} \n {KEYS} \n raw = MatMul(q, kt) \n scores = Mul(raw, of_heads) \n {ATTEND}",
+        OF_HEADS,
+    ),
+    "scores whose keys alone have a weight": (
+        f"{PACKED} \n {GATHERED} \n e = Relu(q) \n {KEYS} \n raw = MatMul(e, kt) \n scores = Mul(raw, of_heads) \n {ATTEND}",
+        OF_HEADS,
+    ),
+    "the columns of a Split": (
+        f"""p = MatMul(image, qkv) \n y = Add(p, qkv_b) \n q, k, v = Split<axis=2, num_outputs=3>(y)
+        s = Mul(q, gamma) \n kt = Transpose<perm=[0,2,1]>(k) \n scores = MatMul(s, kt) \n {ATTEND}""",
+        "[B,N,C]",
+    ),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("case", FOLDED)
+def test_a_factor_is_folded(case: str, seed: int) -> None:
+    nodes, result = FOLDED[case]
+    model = model_of(nodes, result, seed)
+    there = operators(model)
+    assert folded(FoldScales, model)
+    left = 1 if case.startswith(("two factors", "a divisor and")) else 0
+    assert sum(operators(model).count(operator) for operator in ("Mul", "Div")) == left
+    assert len(operators(model)) < len(there)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_factor_of_cosine_scores_moves_to_the_smaller_queries(seed: int) -> None:
+    model = model_of(f"{COSINE} \n raw = MatMul(qn, kt) \n scores = Mul(raw, of_heads) \n {ATTEND}", OF_HEADS, seed)
+    assert folded(FoldScales, model)
+    sizes, _ = drawn(seed)
+    (scaled,) = (node for node in model.graph if node.op_type == "Mul")
+    assert scaled.outputs[0].shape == [sizes[size] for size in "BHNd"]
+
+
+KEPT: dict[str, tuple[str, str, str]] = {
+    "an activation lies between it and the products": (
+        f"{PRODUCT} \n r = Relu(y) \n x = Mul(r, of_outputs) \n logits = Relu(x)",
+        "[B,N,D]",
+        "Relu makes it",
+    ),
+    "something else reads what would be scaled": (
+        f"{PRODUCT} \n x = Mul(y, of_outputs) \n logits = Add(x, y)",
+        "[B,N,D]",
+        "Add reads it as well",
+    ),
+    "a residual connection lies between": (
+        "p = MatMul(image, square) \n y = Add(p, image) \n x = Mul(y, gamma) \n logits = Relu(x)",
+        "[B,N,C]",
+        "Add of two values",
+    ),
+    "two products share the weight": (
+        "p = MatMul(image, square) \n x = Mul(p, gamma) \n r = Relu(x) \n logits = MatMul(r, square)",
+        "[B,N,C]",
+        "reads the weight as well",
+    ),
+    "it differs from token to token": (
+        "p = MatMul(image, w) \n x = Mul(p, of_rows) \n logits = Relu(x)",
+        "[B,N,D]",
+        "not the same",
+    ),
+    "a bias would be needed for each token": (
+        f"{PRODUCT} \n x = Mul(y, of_rows) \n logits = Relu(x)",
+        "[B,N,D]",
+        "the constant would grow",
+    ),
+    "it is divided by zero": (f"{PRODUCT} \n x = Div(y, none) \n logits = Relu(x)", "[B,N,D]", "divided by zero"),
+    "the keys are read elsewhere": (
+        f"{PACKED} \n {GATHERED} \n {KEYS} \n ks = Mul(kt, half) \n e = Relu(q) \n scores = MatMul(e, ks) \n a = Softmax(scores)"
+        "\n o = MatMul(a, v) \n logits = Add(o, k)",
+        OF_HEADS,
+        "Add reads it as well",
+    ),
+    "the queries read the whole of it": (
+        f"{PRODUCT} \n x = Mul(y, half) \n z = Add(p, x) \n logits = Relu(z)",
+        "[B,N,D]",
+        "Add reads it as well",
+    ),
+    "it yields an output": (f"{PRODUCT} \n logits = Mul(y, half)", "[B,N,D]", "an output of the graph"),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("case", KEPT)
+def test_keep_a_factor_when(case: str, seed: int) -> None:
+    nodes, result, reason = KEPT[case]
+    model = model_of(nodes, result, seed)
+    fold = FoldScales()
+    before = shapes(model)
+    assert not fold(model).modified
+    assert shapes(model) == before
+    assert any(reason in declined for declined in fold.declined), fold.declined
+
+
+def test_keep_a_factor_that_gives_the_result_its_size() -> None:
+    text = "(float[1,3] image) => (float[4,5] logits) { y = MatMul(image, w) \n x = Mul(y, c) \n logits = Relu(x) }"
+    random = np.random.default_rng(0)
+    model = graph_of(text, w=filled(random, 3, 5), c=filled(random, 4, 1))
+    assert not folded(FoldScales, model)
+
+
+def test_keep_what_is_no_float() -> None:
+    model = graph_of("(int64[2,3] image) => (int64[2,3] logits) { y = Mul(image, c) \n logits = Neg(y) }", c=ints(1, 2, 3))
+    fold = FoldScales()
+    assert not fold(model).modified
+    assert fold.declined == []
+
+
+def test_weights_are_rounded_once() -> None:
+    random = np.random.default_rng(0)
+    text = "(float[2,3] image) => (float[2,5] logits) { r = Relu(image) \n x = Mul(r, f) \n y = MatMul(x, w) \n z = Mul(y, g) \n logits = Relu(z) }"
+    weight, before, behind = filled(random, 3, 5), filled(random, 3), filled(random, 5)
+    model = graph_of(text, w=weight, f=before, g=behind)
+    assert folded(FoldScales, model)
+    (product,) = (node for node in model.graph if node.op_type == "MatMul")
+    found = product.inputs[1]
+    assert found is not None
+    assert found.const_value is not None
+    exact = before.astype(np.float64)[:, None] * weight * behind.astype(np.float64)
+    np.testing.assert_array_equal(found.const_value.numpy(), exact.astype(np.float32))
+    twice = (before[:, None] * weight) * behind
+    assert (twice != exact.astype(np.float32)).any()  # the comparison above is able to fail
+
+
+def test_the_comparison_is_able_to_fail() -> None:
+    class Wrong(FoldScales):
+        """Halves what it is given."""
+
+        def call(self, model: ir.Model) -> ir.passes.PassResult:
+            half = model.graph.initializers["half"]
+            half.const_value = ir.tensor(np.array(0.25, np.float32), name="half")
+            return super().call(model)
+
+    nodes, result = FOLDED["queries of a packed product"]
+    with pytest.raises(AssertionError):
+        folded(Wrong, model_of(nodes, result, 0))

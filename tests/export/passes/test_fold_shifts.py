@@ -1,0 +1,274 @@
+"""Constants that are added go into others, beside the graph as it was; or stay, with a reason."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from export.passes import fold_shifts
+from export.passes.fold_scales import FoldScales
+from export.passes.fold_shifts import FoldShifts
+from export.passes.merged import Merged, merged
+from tests.export.passes.graphs import Array, folded, graph_of, ints, operators, shapes
+
+SEEDS = (0, 1, 2)
+
+
+def filled(random: np.random.Generator, *shape: int) -> Array:
+    return random.normal(size=shape).astype(np.float32)
+
+
+def sizes_of_windows(seed: int) -> tuple[int, int, int, int]:
+    """Return images B, windows W, heads H and tokens N of a window."""
+    batch, windows, heads, tokens = (int(size) for size in np.random.default_rng(seed).integers(2, 6, size=4))
+    return batch, windows, heads, tokens
+
+
+def windows(seed: int, *, bias: str = "Add(scores, bias)", mask: str = "Add(apart, mask)", **other: Array) -> ir.Model:
+    """Return scores [B·W, H, N, N] to which a bias of heads is added, and then a mask of windows, as Swin has it."""
+    random = np.random.default_rng(seed)
+    batch, count, heads, tokens = sizes_of_windows(seed)
+    text = f"""(float[{batch * count},{heads},{tokens},{tokens}] image) => (float[{batch * count},{heads},{tokens},{tokens}] logits) {{
+        scores = Relu(image)
+        biased = {bias}
+        apart = Reshape(biased, five)
+        masked = {mask}
+        joined = Reshape(masked, four)
+        logits = Softmax(joined)
+    }}"""
+    covered = np.where(random.random((1, count, 1, tokens, tokens)) < 0.3, -100, 0).astype(np.float32)
+    constants = {
+        "bias": filled(random, 1, heads, tokens, tokens),
+        "mask": covered,
+        "five": ints(batch, count, heads, tokens, tokens),
+        "four": ints(batch * count, heads, tokens, tokens),
+    }
+    return graph_of(text, **constants | other)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("bias", ["Add(scores, bias)", "Add(bias, scores)", "Sub(scores, bias)"])
+@pytest.mark.parametrize("mask", ["Add(apart, mask)", "Add(mask, apart)", "Sub(apart, mask)"])
+def test_bias_and_mask_of_windows_become_one_constant_without_the_batch(seed: int, bias: str, mask: str) -> None:
+    model = windows(seed, bias=bias, mask=mask)
+    _, count, heads, tokens = sizes_of_windows(seed)
+    assert folded(FoldShifts, model)
+    assert operators(model) == ["Relu", "Reshape", "Add" if mask.startswith("Add") else "Sub", "Reshape", "Softmax"]
+    left = (1, count, heads, tokens, tokens)
+    assert {name: shape for name, shape in shapes(model).items() if len(shape) > 1} == {"bias": left}
+    assert list(merged(model)) == [Merged(("bias", "mask"), left)]
+
+
+def test_keep_bias_and_mask_apart_when_they_hold_the_batch() -> None:
+    batch, count, heads, tokens = sizes_of_windows(0)
+    random = np.random.default_rng(0)
+    model = windows(0, mask="Add(apart, mask)", mask_of_images=filled(random, batch, count, 1, tokens, tokens))
+    every = model.graph.initializers["mask_of_images"]
+    node = next(node for node in model.graph if node.outputs[0].name == "masked")
+    node.replace_input_with(1, every)
+    fold = FoldShifts(batch=batch)
+    assert not fold(model).modified
+    assert any("hold the batch" in reason for reason in fold.declined)
+    assert FoldShifts(batch=101)(model).modified
+
+
+def test_keep_bias_and_mask_apart_when_both_together_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold_shifts, "LARGEST", 1000)
+    model = windows(1)
+    fold = FoldShifts()
+    assert not fold(model).modified
+    assert any("MiB" in reason for reason in fold.declined)
+
+
+def test_one_constant_is_made_of_two_that_are_large_if_it_is_no_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold_shifts, "LARGEST", 10)
+    random = np.random.default_rng(0)
+    text = "(float[2,3,4] image) => (float[2,3,4] logits) { a = Add(image, c) \n b = Add(a, d) \n logits = Relu(b) }"
+    assert folded(FoldShifts, graph_of(text, c=filled(random, 3, 4), d=filled(random, 1, 3, 1)))
+
+
+IMAGE = "(float[2,6,4] image)"
+RANDOM = np.random.default_rng(3)
+CONSTANTS = {
+    "shift": filled(RANDOM, 4),
+    "of_tokens": filled(RANDOM, 6, 1),
+    "table": filled(RANDOM, 1, 6, 4),
+    "longer": filled(RANDOM, 1, 8, 4),
+    "w": filled(RANDOM, 4, 5),
+    "b": filled(RANDOM, 5),
+    "w2": filled(RANDOM, 4, 3),
+    "b2": filled(RANDOM, 3),
+    "square": filled(RANDOM, 4, 4),
+    "kernel": filled(RANDOM, 5, 4, 2),
+    "kernel_b": filled(RANDOM, 5),
+    "of_maps": filled(RANDOM, 5, 1),
+    "of_tokens5": filled(RANDOM, 5, 1),
+    "of_outputs": filled(RANDOM, 5),
+    "pads": ints(0, 2, 0, 0, 0, 0),
+    "flat": ints(2, 24),
+    "one": ints(1),
+    "token": np.array(2),
+    "grid": ints(2, 2, 3, 4),
+    "back": ints(2, 6, 4),
+}
+
+
+def model_of(nodes: str, result: str) -> ir.Model:
+    text = f"{IMAGE} => (float{result} logits) {{ {nodes} }}"
+    words = set(text.replace("(", " ").replace(")", " ").replace(",", " ").split())
+    return graph_of(text, **{name: array for name, array in CONSTANTS.items() if name in words})
+
+
+FOLDED: dict[str, tuple[str, str, list[str]]] = {
+    "the bias of a product": (
+        "r = Relu(image) \n x = Add(r, shift) \n y = MatMul(x, w) \n logits = Add(y, b)",
+        "[2,6,5]",
+        ["Relu", "MatMul", "Add"],
+    ),
+    "the biases of two products": (
+        """r = Relu(image) \n x = Sub(r, shift) \n y = MatMul(x, w) \n p = Add(y, b) \n z = MatMul(x, w2) \n q = Add(z, b2)
+        logits = Concat<axis=2>(p, q)""",
+        "[2,6,8]",
+        ["Relu", "MatMul", "Add", "MatMul", "Add", "Concat"],
+    ),
+    "the bias of a Gemm, which gets one": (
+        "r = Relu(image) \n x = Add(r, shift) \n t = Gather<axis=1>(x, token) \n logits = Gemm(t, w)",
+        "[2,5]",
+        ["Relu", "Gather", "Gemm"],
+    ),
+    "the bias of a convolution": (
+        "r = Relu(image) \n x = Add(r, shift) \n t = Transpose<perm=[0,2,1]>(x) \n logits = Conv(t, kernel, kernel_b)",
+        "[2,5,5]",
+        ["Relu", "Transpose", "Conv"],
+    ),
+    "the next constant": (
+        "r = Relu(image) \n x = Add(r, shift) \n y = Add(x, table) \n logits = Relu(y)",
+        "[2,6,4]",
+        ["Relu", "Add", "Relu"],
+    ),
+    "the next constant behind padding": (
+        "r = Relu(image) \n x = Add(r, shift) \n p = Pad(x, pads) \n y = Add(p, longer) \n logits = Relu(y)",
+        "[2,8,4]",
+        ["Relu", "Pad", "Add", "Relu"],
+    ),
+    "the next constant of a grid": (
+        "r = Relu(image) \n x = Add(r, of_tokens) \n g = Reshape(x, grid) \n y = Add(g, shift) \n logits = Reshape(y, back)",
+        "[2,6,4]",
+        ["Relu", "Reshape", "Add", "Reshape"],
+    ),
+    "the convolution above": (
+        "t = Transpose<perm=[0,2,1]>(image) \n c = Conv(t, kernel) \n x = Add(c, of_maps) \n logits = Relu(x)",
+        "[2,5,5]",
+        ["Transpose", "Conv", "Relu"],
+    ),
+    "the convolution above and before a Transpose": (
+        """t = Transpose<perm=[0,2,1]>(image) \n c = Conv<pads=[1,0]>(t, kernel, kernel_b) \n s = Transpose<perm=[0,2,1]>(c)
+        x = Add(s, of_outputs) \n logits = Relu(x)""",
+        "[2,6,5]",
+        ["Transpose", "Conv", "Transpose", "Relu"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOLDED)
+def test_a_shift_goes_into(case: str) -> None:
+    nodes, result, left = FOLDED[case]
+    model = model_of(nodes, result)
+    assert folded(FoldShifts, model)
+    assert operators(model) == left
+
+
+def test_three_constants_become_one_that_remembers_all() -> None:
+    model = model_of(
+        "r = Relu(image) \n x = Add(r, shift) \n y = Add(x, of_tokens) \n z = Add(y, table) \n logits = Relu(z)", "[2,6,4]"
+    )
+    assert folded(FoldShifts, model)
+    assert operators(model) == ["Relu", "Add", "Relu"]
+    (one,) = merged(model)
+    assert one.names[0] == "table"
+    assert sorted(one.names) == ["of_tokens", "shift", "table"]
+
+
+KEPT: dict[str, tuple[str, str, str]] = {
+    "a residual connection reads it too": (
+        "r = Relu(image) \n x = Add(r, shift) \n y = MatMul(x, square) \n z = Add(y, shift) \n logits = Add(z, x)",
+        "[2,6,4]",
+        "Add reads it",
+    ),
+    "it differs from token to token": (
+        "r = Relu(image) \n x = Add(r, of_tokens) \n y = MatMul(x, w) \n z = Add(y, b) \n logits = Relu(z)",
+        "[2,6,5]",
+        "not the same for all",
+    ),
+    "a convolution pads it": (
+        "r = Relu(image) \n x = Add(r, shift) \n t = Transpose<perm=[0,2,1]>(x) \n logits = Conv<pads=[1,0]>(t, kernel, kernel_b)",
+        "[2,5,6]",
+        "zeros that the convolution pads",
+    ),
+    "two nodes read it and the next constant": (
+        "r = Relu(image) \n x = Add(r, shift) \n y = Add(x, table) \n z = Mul(x, y) \n logits = Relu(z)",
+        "[2,6,4]",
+        "no constant is added to it afterwards",
+    ),
+    "a MatMul makes it": (
+        "y = MatMul(image, w) \n x = Add(y, b) \n logits = Relu(x)",
+        "[2,6,5]",
+        "MatMul has no bias",
+    ),
+    "something else reads the convolution": (
+        "t = Transpose<perm=[0,2,1]>(image) \n c = Conv(t, kernel) \n x = Add(c, of_maps) \n logits = Mul(x, c)",
+        "[2,5,5]",
+        "no product with a bias of its own",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_keep_a_shift_when(case: str) -> None:
+    nodes, result, reason = KEPT[case]
+    model = model_of(nodes, result)
+    fold = FoldShifts()
+    before = shapes(model)
+    assert not fold(model).modified
+    assert shapes(model) == before
+    assert any(reason in declined for declined in fold.declined), fold.declined
+
+
+def normalised(pads: str) -> ir.Model:
+    """Return pixels [2, 8, 8, 3] that are normalised and embedded, as `NativeForm` has it."""
+    random = np.random.default_rng(5)
+    text = f"""(uint8[2,8,8,3] image) => (float[2,4,{5 if pads else 4},{5 if pads else 4}] logits) {{
+        x = Cast<to=1>(image)
+        t = Transpose<perm=[0,3,1,2]>(x)
+        m = Mul(t, scale)
+        n = Add(m, shift)
+        logits = Conv<strides=[2,2]{pads}>(n, w, b)
+    }}"""
+    constants = {"scale": filled(random, 3, 1, 1) / 100, "shift": filled(random, 3, 1, 1), "w": filled(random, 4, 3, 2, 2)}
+    return graph_of(text, **constants, b=filled(random, 4))
+
+
+def test_pixels_are_normalised_by_the_patch_embedding() -> None:
+    model = normalised("")
+    assert folded(FoldShifts, model)
+    assert folded(FoldScales, model)
+    assert operators(model) == ["Cast", "Transpose", "Conv"]
+
+
+def test_keep_the_normalisation_of_pixels_before_a_convolution_that_pads() -> None:
+    model = normalised(", pads=[1,1,1,1]")
+    assert not folded(FoldShifts, model)
+    assert not folded(FoldScales, model)
+
+
+def test_the_comparison_is_able_to_fail() -> None:
+    class Wrong(FoldShifts):
+        """Changes the mask."""
+
+        def call(self, model: ir.Model) -> ir.passes.PassResult:
+            mask = model.graph.initializers["mask"]
+            assert mask.const_value is not None
+            mask.const_value = ir.tensor(mask.const_value.numpy() / 50, name="mask")
+            return super().call(model)
+
+    with pytest.raises(AssertionError):
+        folded(Wrong, windows(0))
