@@ -92,10 +92,12 @@ def _merged(constants: Iterable[Constant], merged: Iterable[Merged]) -> tuple[Co
     """
     by_name = {constant.name: constant for constant in constants}
     for names, shape in merged:
-        first, *others = [by_name[name] for name in names if name in by_name] or [None]
-        if first is None:
+        parts = [by_name[name] for name in names if name in by_name]
+        if not parts:
             continue
-        parts = [first, *(by_name.pop(other.name) for other in others if other is not None)]
+        first = parts[0]
+        for other in parts[1:]:
+            del by_name[other.name]
         by_name[first.name] = replace(
             first,
             work=tuple(dict.fromkeys(step for part in parts for step in part.work)),

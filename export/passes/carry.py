@@ -53,6 +53,13 @@ def unrepeated(array: Array) -> Array:
     return array
 
 
+def of_rank(array: Array, constant: ir.Value) -> Array:
+    """Return numbers with as many axes as a constant, or more if these say something: biases are [C] to runtimes."""
+    while array.ndim > len(known_sizes(constant)) and array.shape[0] == 1:
+        array = array[0]
+    return array
+
+
 def known_sizes(value: ir.Value | None) -> Sizes:
     """Return a value's shape.
 
@@ -76,7 +83,9 @@ def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
     Raises:
         NotFoldedError: that is not known.
     """
-    factors, shifts = (_MOVES[node.op_type].forward(node, part, fill) for part, fill in zip(affine, (1, 0), strict=True))
+    factors, shifts = (
+        _MOVES[node.op_type].forward(node, part, fill) for part, fill in zip(affine, (1, 0), strict=True)
+    )
     return [Affine(unrepeated(factor), unrepeated(shift)) for factor, shift in zip(factors, shifts, strict=True)]
 
 
@@ -186,7 +195,9 @@ def _put_back(array: Array, size: int, axis: int, places: Array) -> Array:
         raise NotFoldedError("a place is read twice")
     rank = places.ndim
     wide = _expanded(array, {axis + index: length for index, length in enumerate(places.shape)})
-    part = np.moveaxis(wide, range(axis, axis + rank), range(rank)).reshape(places.size, *array.shape[:axis], *array.shape[axis + rank :])
+    part = np.moveaxis(wide, range(axis, axis + rank), range(rank)).reshape(
+        places.size, *array.shape[:axis], *array.shape[axis + rank :]
+    )
     whole = np.ones((size, *part.shape[1:]))
     whole[places.reshape(-1)] = part
     return np.moveaxis(whole, 0, axis)
@@ -246,19 +257,21 @@ def _mean_axes(node: ir.Node) -> tuple[int, ...]:
     return tuple(axis % rank for axis in array_of(axes).tolist())
 
 
+def _keeps_axes(node: ir.Node) -> bool:
+    return node.op_type == "GlobalAveragePool" or bool(node.attributes.get_int("keepdims", 1))
+
+
 def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
     """A mean can be multiplied afterwards by what is the same for all; to it, the mean is added."""
     axes = _mean_axes(node)
     if fill == 1 and any(array.shape[axis] > 1 for axis in axes):
         raise NotFoldedError("the mean is of numbers with factors of their own")
     mean = array.mean(axis=axes, keepdims=True)
-    kept = node.op_type == "GlobalAveragePool" or node.attributes.get_int("keepdims", 1)
-    return [mean if kept else mean.squeeze(axes)]
+    return [mean if _keeps_axes(node) else mean.squeeze(axes)]
 
 
 def _averaged_back(node: ir.Node, _output: int, array: Array) -> Array:
-    kept = node.op_type == "GlobalAveragePool" or node.attributes.get_int("keepdims", 1)
-    return array if kept else np.expand_dims(array, sorted(_mean_axes(node)))
+    return array if _keeps_axes(node) else np.expand_dims(array, sorted(_mean_axes(node)))
 
 
 def _same(_node: ir.Node, array: Array, _fill: int) -> list[Array]:

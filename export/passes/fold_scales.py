@@ -92,7 +92,7 @@ def _fold(model: ir.Model, node: ir.Node, position: int) -> None:
 
 
 def _move_to_smaller(model: ir.Model, node: ir.Node, position: int) -> bool:
-    """Multiply q in place of scores q·k by a factor of whole matrices, if q is smaller, and return whether that was so."""
+    """Multiply q in place of scores q·k by a factor of whole matrices, if q is smaller; return whether it is."""
     value, constant = node.inputs[1 - position], node.inputs[position]
     product = None if value is None else value.producer()
     if value is None or product is None or product.op_type != "MatMul" or node.outputs[0].is_graph_output():

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.carry import Affine, aligned, carry_back, carry_forward, known_sizes, moves
+from export.passes.carry import Affine, aligned, carry_back, carry_forward, known_sizes, moves, of_rank
 from export.passes.exact import Array, NotFoldedError, exact, own, replace
 from export.passes.merged import note_merged
 from export.passes.products import Step, add_to_results, product_of
-from export.passes.values import is_constant
+from export.passes.values import is_constant, only_use
 from export.passes.walks import fold_below
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ class FoldShifts(ir.passes.InPlacePass):
     2. Or else the only reader adds a constant too, behind what only moves numbers: the two become one. It broadcasts
        as before: a bias of windows and a mask of windows become [1, W, H, N, N], without the batch.
     3. Or else a Conv or Gemm makes x, before what only moves numbers, and nothing else reads it: its bias grows.
-    4. Declined, with the reason logged and kept in `declined`, where the constant of rule 2 would be larger than both and
-       `LARGEST`, where it would hold the batch, and where a size is not known.
+    4. Declined, with the reason logged and kept in `declined`, where the constant of rule 2 would be larger than both
+       and `LARGEST`, where it would hold the batch, and where a size is not known.
 
     Args:
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
@@ -93,7 +93,7 @@ class FoldShifts(ir.passes.InPlacePass):
 
         def merge() -> None:
             kept = own(model, follower, place)
-            replace(kept, total)
+            replace(kept, of_rank(total, kept))
             note_merged(model, kept, constant, by_its_name=_says_more(before, there))
 
         return [merge]
@@ -135,8 +135,8 @@ def _shift(node: ir.Node, position: int) -> Array:
 
 
 def _only_reader(value: ir.Value) -> ir.Node | None:
-    uses = value.uses()
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+    use = only_use(value)
+    return None if use is None else use[0]
 
 
 def _says_more(first: Array, second: Array) -> bool:

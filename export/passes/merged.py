@@ -24,7 +24,7 @@ class Merged(NamedTuple):
 
 
 def note_merged(model: ir.Model, kept: ir.Value, other: ir.Value, *, by_its_name: bool) -> None:
-    """Note that `other` was added to `kept`, which is called by its name if that is to be so and nothing else reads it."""
+    """Note that `other` was added to `kept`, which takes its name if asked to and nothing else reads it."""
     names = (name_of(kept), *_names(kept), name_of(other), *_names(other))
     taken = model.graph.initializers
     if by_its_name and len(other.uses()) == 1:

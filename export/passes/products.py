@@ -1,6 +1,6 @@
 """Products with constant weights, and what can be folded into them: MatMul, Gemm and Conv.
 
-    (x·f + s)·W + b = x·(f·W) + (s·W + b)        (x·W + b)·f = x·(W·f) + b·f
+(x·f + s)·W + b = x·(f·W) + (s·W + b)        (x·W + b)·f = x·(W·f) + b·f
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from export.passes.carry import Affine, aligned, known_sizes
 from export.passes.exact import Array, NotFoldedError, exact, multiply, own, replace
-from export.passes.values import add_constant, is_constant, name_of
+from export.passes.values import add_constant, is_constant, name_of, only_use
 
 Step = Callable[[], None]
 """A change of the graph that was found to be possible, and is made when all of a fold is."""
@@ -49,7 +49,9 @@ def product_of(model: ir.Model, node: ir.Node) -> Product | None:
     if weight.dtype != ir.DataType.FLOAT:
         raise NotFoldedError("the weight is not float32")
     attributes = node.attributes
-    if attributes.get_int("transA", 0) or {attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)} != {1.0}:
+    if attributes.get_int("transA", 0) or {attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)} != {
+        1.0
+    }:
         raise NotFoldedError("a Gemm with factors of its own")
     return Product(model, node, weight, _AXES[node.op_type])
 
@@ -129,10 +131,9 @@ def _for_results(product: Product, factor: Array) -> Array:
 
 def _of_inputs(product: Product, shift: Array) -> Array:
     """Return the product of numbers [in] that are the same everywhere, [out]."""
-    weight = exact(product.weight)
-    if product.node.op_type != "Conv":
-        return weight @ shift if _is_transposed(product) else shift @ weight
-    return (weight * _for_inputs(product, shift)).reshape(len(weight), -1).sum(axis=1)
+    total: Array = exact(product.weight) * _for_inputs(product, shift)
+    others = range(1, total.ndim) if product.node.op_type == "Conv" or _is_transposed(product) else (0,)
+    return np.asarray(total.sum(axis=tuple(others)))
 
 
 def _convolution(product: Product) -> tuple[int, ...]:
@@ -152,7 +153,8 @@ def _add_to_bias(product: Product, shift: Callable[[], Array]) -> Step:
     """Return how the bias that follows a product can grow; a shift is only computed when the fold is made."""
     node = product.node
     if node.op_type == "Conv" and (
-        any(node.attributes.get_ints("pads", ())) or node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+        any(node.attributes.get_ints("pads", ()))
+        or node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
     ):
         raise NotFoldedError("zeros that the convolution pads are not shifted")
     if node.op_type != "MatMul":
@@ -195,11 +197,10 @@ def bias_of(node: ir.Node) -> tuple[ir.Node, int]:
     Raises:
         NotFoldedError: there is none.
     """
-    uses = node.outputs[0].uses()
-    add = uses[0].node if len(uses) == 1 else None
-    if add is None or add.op_type != "Add" or node.outputs[0].is_graph_output():
+    add, read_as = only_use(node.outputs[0]) or (None, 0)
+    if add is None or add.op_type != "Add":
         raise NotFoldedError("the product has no bias, and an addition would cost more")
-    position = 1 - uses[0].idx
+    position = 1 - read_as
     bias = add.inputs[position]
     if bias is None or not is_constant(bias) or bias.dtype != ir.DataType.FLOAT:
         raise NotFoldedError("the product has no bias, and an addition would cost more")

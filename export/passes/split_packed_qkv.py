@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.values import add_constant, array_of, is_constant, name_of, sizes_of
+from export.passes.values import add_constant, array_of, is_constant, name_of, only_use, sizes_of
 
 
 class SplitPackedQKV(ir.passes.InPlacePass):
@@ -86,18 +86,22 @@ def _part(reader: ir.Node, value: ir.Value) -> tuple[int, int, ir.Value] | None:
         return None
     start, stop, axis, *step = (int(array.item()) for array in numbers)
     start, stop, _ = slice(start, stop).indices(sizes[axis])
-    uses = reader.outputs[0].uses()
-    squeeze = uses[0].node if len(uses) == 1 and not reader.outputs[0].is_graph_output() else None
+    use = only_use(reader.outputs[0])
+    squeeze = None if use is None else use[0]
     if step not in ([], [1]) or stop - start != 1 or squeeze is None or squeeze.op_type != "Squeeze":
         return None
     dropped = squeeze.inputs[1] if len(squeeze.inputs) > 1 else None
-    if dropped is None or not is_constant(dropped) or [a % len(sizes) for a in array_of(dropped)] != [axis % len(sizes)]:
+    if (
+        dropped is None
+        or not is_constant(dropped)
+        or [a % len(sizes) for a in array_of(dropped)] != [axis % len(sizes)]
+    ):
         return None
     return axis % len(sizes), start, squeeze.outputs[0]
 
 
 def _cut_into(sizes: tuple[int, ...], result: tuple[int, ...], axis: int) -> int | None:
-    """Return the axis of `sizes` of which `axis` of a Reshape's result is the first part, the axes behind it the rest."""
+    """Return the axis of `sizes` that a Reshape cuts into `axis` of its result and the axes behind it."""
     before = np.prod(result[:axis], dtype=int)
     for columns, size in enumerate(sizes):
         if np.prod(sizes[:columns], dtype=int) == before and size > result[axis] > 1 and size % result[axis] == 0:
@@ -112,7 +116,9 @@ def _split(model: ir.Model, packed: _Packed) -> None:
     assert sizes is not None, "asked before"
     assert result is not None, "asked before"
     count, noted = result[packed.axis], dict(transpose.metadata_props)
-    split = ir.node("Split", [source], {"axis": packed.columns, "num_outputs": count}, num_outputs=count, metadata_props=noted)
+    split = ir.node(
+        "Split", [source], {"axis": packed.columns, "num_outputs": count}, num_outputs=count, metadata_props=noted
+    )
     graph.insert_before(transpose, split)
     width = sizes[packed.columns] // count
     for output in split.outputs:
@@ -136,11 +142,10 @@ def _split(model: ir.Model, packed: _Packed) -> None:
 
 
 def _only_transpose(value: ir.Value) -> ir.Node | None:
-    uses = value.uses()
-    if len(uses) != 1 or value.is_graph_output() or uses[0].node.op_type != "Transpose":
+    reader, _ = only_use(value) or (None, 0)
+    if reader is None or reader.op_type != "Transpose" or "perm" not in reader.attributes:
         return None
-    node = uses[0].node
-    return None if node.outputs[0].is_graph_output() or "perm" not in node.attributes else node
+    return None if reader.outputs[0].is_graph_output() else reader
 
 
 def _take_over(old: ir.Value, new: ir.Value) -> None:

@@ -36,6 +36,12 @@ def sizes_of(value: ir.Value | None) -> tuple[int, ...] | None:
     return sizes if len(sizes) == len(value.shape) else None
 
 
+def only_use(value: ir.Value) -> tuple[ir.Node, int] | None:
+    """Return the one node that reads a value, and as which input, if it does not leave the graph."""
+    uses = list(value.uses())
+    return (uses[0].node, uses[0].idx) if len(uses) == 1 and not value.is_graph_output() else None
+
+
 def add_constant(model: ir.Model, array: np.ndarray[Any, Any], name: str) -> ir.Value:
     """Register a new initialiser, under `name` or the first free name made from it, and return it."""
     taken = model.graph.initializers

@@ -13,6 +13,7 @@ from export.passes.carry import (
     carry_through_concat,
     known_sizes,
     moves,
+    of_rank,
 )
 from export.passes.exact import Array, NotFoldedError, exact, multiply, own, replace
 from export.passes.products import Step, product_of, read, scale_results
@@ -94,7 +95,11 @@ def _check_other_readers(value: ir.Value, factor: Array, reader: ir.Node) -> Non
     for node, position in value.uses():
         if node is reader:
             continue
-        if position != 0 or not moves(node) or any((part.factor != 1).any() for part in carry_forward(node, multiplied)):
+        if (
+            position != 0
+            or not moves(node)
+            or any((part.factor != 1).any() for part in carry_forward(node, multiplied))
+        ):
             raise NotFoldedError(f"{node.op_type} reads it as well")
 
 
@@ -114,7 +119,7 @@ def _through_arithmetic(model: ir.Model, node: ir.Node, factor: Array) -> list[S
     if changed.size > max(array.size, factor.size) or not np.isfinite(changed).all():
         raise NotFoldedError("the constant would grow")
     above = [] if node.op_type in ("Mul", "Div") else fold_above(model, value, factor, node)
-    return [lambda: replace(own(model, node, position), changed), *above]
+    return [lambda: replace(own(model, node, position), of_rank(changed, constant)), *above]
 
 
 def _into_norm(model: ir.Model, node: ir.Node, factor: Array) -> list[Step]:
@@ -125,7 +130,13 @@ def _into_norm(model: ir.Model, node: ir.Node, factor: Array) -> list[Step]:
     constants = [position for position, value in enumerate(node.inputs) if position and value is not None]
     if not all(is_constant(node.inputs[position]) for position in constants):
         raise NotFoldedError("the norm's scale depends on the image")
-    return [lambda position=position: multiply(own(model, node, position), factor.reshape(-1)) for position in constants]  # type: ignore[misc]
+    channels = factor.reshape(-1)
+
+    def step() -> None:
+        for position in constants:
+            multiply(own(model, node, position), channels)
+
+    return [step]
 
 
 def _into_a_factor(model: ir.Model, node: ir.Node, factor: Array) -> list[Step]:

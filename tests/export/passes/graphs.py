@@ -59,7 +59,7 @@ def rewritten(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -
 
 
 def folded(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> bool:
-    """Run a pass that folds, see that the graph gives what it gave, and return whether the pass says that it changed it.
+    """Run a pass that folds, see that the graph gives what it gave, and return whether the pass changed it.
 
     Folded weights are rounded to float32, each once: results differ by a few units of the last place.
     """

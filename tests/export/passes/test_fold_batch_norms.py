@@ -60,13 +60,13 @@ FOLDED: dict[str, tuple[str, str]] = {
         "[B,C,R,R]",
     ),
     "the product before it, flattened, and an addition": (
-        f"""t = Transpose<perm=[0,2,3,1]>(image) \n y = MatMul(t, w) \n f = Reshape(y, tokens) \n n = {NORM.format('f')}
+        f"""t = Transpose<perm=[0,2,3,1]>(image) \n y = MatMul(t, w) \n f = Reshape(y, tokens) \n n = {NORM.format("f")}
         r = Relu(n) \n logits = Reshape(r, tokens_back)""",
         "[B,R,R,C]",
     ),
     "the product before it and its bias": (
         f"""t = Transpose<perm=[0,2,3,1]>(image) \n y = MatMul(t, w) \n z = Add(y, bias) \n f = Reshape(z, tokens)
-        n = {NORM.format('f')} \n r = Relu(n) \n logits = Reshape(r, tokens_back)""",
+        n = {NORM.format("f")} \n r = Relu(n) \n logits = Reshape(r, tokens_back)""",
         "[B,R,R,C]",
     ),
 }
@@ -93,7 +93,11 @@ def test_it_goes_into(case: str, seed: int) -> None:
 
 
 KEPT: dict[str, tuple[str, str, str]] = {
-    "nothing around it has a weight": (f"r = Relu(image) \n n = {NORM.format('r')} \n logits = Relu(n)", "[B,C,R,R]", "Relu makes it"),
+    "nothing around it has a weight": (
+        f"r = Relu(image) \n n = {NORM.format('r')} \n logits = Relu(n)",
+        "[B,C,R,R]",
+        "Relu makes it",
+    ),
     "a convolution pads it": (
         f"r = Relu(image) \n n = {NORM.format('r')} \n logits = Conv<pads=[1,1,1,1]>(n, wide, out_bias)",
         "[B,D,R,R]",

@@ -150,12 +150,17 @@ KEPT: dict[str, tuple[str, str, str]] = {
     ),
     "an activation reads it": (f"{NORM} \n r = Relu(n) \n logits = MatMul(r, w)", "[B,R,S,D]", "Relu reads it"),
     "another norm reads it": (
-        f"{NORM} \n m = LayerNormalization<axis=-1>(n, gamma) \n y = MatMul(m, w) \n r = Relu(m) \n e = MatMul(r, w) \n "
+        f"{NORM} \n m = LayerNormalization<axis=-1>(n, gamma) \n y = MatMul(m, w) \n r = Relu(m) \n "
+        f"e = MatMul(r, w) \n "
         "logits = Add(y, e)",
         "[B,R,S,D]",
         "LayerNormalization reads it",
     ),
-    "a product without a bias reads it": (f"{NORM} \n logits = MatMul(n, w)", "[B,R,S,D]", "an addition would cost more"),
+    "a product without a bias reads it": (
+        f"{NORM} \n logits = MatMul(n, w)",
+        "[B,R,S,D]",
+        "an addition would cost more",
+    ),
     "one of two products has no bias": (
         f"{NORM} \n y = MatMul(n, w) \n x = Add(y, b) \n z = MatMul(n, w2) \n logits = Concat<axis=3>(x, z)",
         "[B,R,S,F]",
@@ -177,11 +182,16 @@ KEPT: dict[str, tuple[str, str, str]] = {
         "reads the weight as well",
     ),
     "channels are taken apart over another axis": (
-        f"{NORM} \n t = Transpose<perm=[0,1,3,2]>(n) \n r = Reshape(t, two_by_two) \n y = MatMul(r, w) \n logits = Add(y, b)",
+        f"{NORM} \n t = Transpose<perm=[0,1,3,2]>(n) \n r = Reshape(t, two_by_two) \n y = MatMul(r, w) \n "
+        f"logits = Add(y, b)",
         "[B,S,R,D]",
         "not the same for all",
     ),
-    "it leaves the graph": ("logits = LayerNormalization<axis=-1>(image, gamma, beta)", "[B,R,S,C]", "leaves the graph"),
+    "it leaves the graph": (
+        "logits = LayerNormalization<axis=-1>(image, gamma, beta)",
+        "[B,R,S,C]",
+        "leaves the graph",
+    ),
     "something else is put beside it": (
         f"{NORM} \n p = Concat<axis=3>(n, image) \n y = MatMul(p, pairs) \n logits = Add(y, b)",
         "[B,R,S,D]",
@@ -219,7 +229,9 @@ def test_keep_a_norm_of_several_axes() -> None:
 def test_keep_a_norm_when_a_size_is_not_known() -> None:
     _, constants = drawn(0)
     channels, out = constants["w"].shape
-    text = f"(float[n,{channels}] image) => (float[n,{out}] logits) {{ {NORM} \n y = MatMul(n, w) \n logits = Add(y, b) }}"
+    text = (
+        f"(float[n,{channels}] image) => (float[n,{out}] logits) {{ {NORM} \n y = MatMul(n, w) \n logits = Add(y, b) }}"
+    )
     model = graph_of(text, **{name: constants[name] for name in ("gamma", "beta", "w", "b")})
     fold = FoldNorms()
     assert not fold(model).modified

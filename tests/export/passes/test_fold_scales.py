@@ -94,7 +94,10 @@ FOLDED: dict[str, tuple[str, str]] = {
         "[B,N,C]",
     ),
     "two factors": ("r = Relu(image) \n x = Mul(r, gamma) \n y = Mul(x, half) \n logits = Relu(y)", "[B,N,C]"),
-    "a divisor and a factor": ("r = Relu(image) \n x = Div(r, gamma) \n y = Mul(x, half) \n logits = Relu(y)", "[B,N,C]"),
+    "a divisor and a factor": (
+        "r = Relu(image) \n x = Div(r, gamma) \n y = Mul(x, half) \n logits = Relu(y)",
+        "[B,N,C]",
+    ),
     "a factor between two sums": (
         "p = MatMul(image, w) \n y = Add(p, b) \n z = Sub(of_outputs, y) \n x = Mul(z, half) \n logits = Relu(x)",
         "[B,N,D]",
@@ -118,7 +121,8 @@ FOLDED: dict[str, tuple[str, str]] = {
         OF_HEADS,
     ),
     "queries and keys, as torch's attention has them": (
-        f"{PACKED} \n {GATHERED} \n s = Mul(q, half) \n {KEYS} \n ks = Mul(kt, half) \n scores = MatMul(s, ks) \n {ATTEND}",
+        f"{PACKED} \n {GATHERED} \n s = Mul(q, half) \n {KEYS} \n ks = Mul(kt, half) \n scores = MatMul(s, ks) \n "
+        f"{ATTEND}",
         OF_HEADS,
     ),
     "scores": (
@@ -130,7 +134,8 @@ FOLDED: dict[str, tuple[str, str]] = {
         OF_HEADS,
     ),
     "scores whose keys alone have a weight": (
-        f"{PACKED} \n {GATHERED} \n e = Relu(q) \n {KEYS} \n raw = MatMul(e, kt) \n scores = Mul(raw, of_heads) \n {ATTEND}",
+        f"{PACKED} \n {GATHERED} \n e = Relu(q) \n {KEYS} \n raw = MatMul(e, kt) \n scores = Mul(raw, of_heads) \n "
+        f"{ATTEND}",
         OF_HEADS,
     ),
     "the columns of a Split": (
@@ -195,7 +200,8 @@ KEPT: dict[str, tuple[str, str, str]] = {
     ),
     "it is divided by zero": (f"{PRODUCT} \n x = Div(y, none) \n logits = Relu(x)", "[B,N,D]", "divided by zero"),
     "the keys are read elsewhere": (
-        f"{PACKED} \n {GATHERED} \n {KEYS} \n ks = Mul(kt, half) \n e = Relu(q) \n scores = MatMul(e, ks) \n a = Softmax(scores)"
+        f"{PACKED} \n {GATHERED} \n {KEYS} \n ks = Mul(kt, half) \n e = Relu(q) \n scores = MatMul(e, ks) \n "
+        f"a = Softmax(scores)"
         "\n o = MatMul(a, v) \n logits = Add(o, k)",
         OF_HEADS,
         "Add reads it as well",
@@ -229,15 +235,33 @@ def test_keep_a_factor_that_gives_the_result_its_size() -> None:
 
 
 def test_keep_what_is_no_float() -> None:
-    model = graph_of("(int64[2,3] image) => (int64[2,3] logits) { y = Mul(image, c) \n logits = Neg(y) }", c=ints(1, 2, 3))
+    model = graph_of(
+        "(int64[2,3] image) => (int64[2,3] logits) { y = Mul(image, c) \n logits = Neg(y) }", c=ints(1, 2, 3)
+    )
     fold = FoldScales()
     assert not fold(model).modified
     assert fold.declined == []
 
 
+@pytest.mark.parametrize("case", ["layer scale behind a bias", "queries of a packed product"])
+def test_a_bias_keeps_its_one_axis(case: str) -> None:
+    nodes, result = FOLDED[case]
+    model = model_of(nodes, result, 0)
+    before = {name: shape for name, shape in shapes(model).items() if name in ("b", "qkv_b")}
+    assert folded(FoldScales, model)
+    assert {name: shape for name, shape in shapes(model).items() if name in before} == before
+    assert all(len(shape) == 1 for shape in before.values())
+
+
 def test_weights_are_rounded_once() -> None:
     random = np.random.default_rng(0)
-    text = "(float[2,3] image) => (float[2,5] logits) { r = Relu(image) \n x = Mul(r, f) \n y = MatMul(x, w) \n z = Mul(y, g) \n logits = Relu(z) }"
+    text = """(float[2,3] image) => (float[2,5] logits) {
+        r = Relu(image)
+        x = Mul(r, f)
+        y = MatMul(x, w)
+        z = Mul(y, g)
+        logits = Relu(z)
+    }"""
     weight, before, behind = filled(random, 3, 5), filled(random, 3), filled(random, 5)
     model = graph_of(text, w=weight, f=before, g=behind)
     assert folded(FoldScales, model)

@@ -27,7 +27,8 @@ def windows(seed: int, *, bias: str = "Add(scores, bias)", mask: str = "Add(apar
     """Return scores [B·W, H, N, N] to which a bias of heads is added, and then a mask of windows, as Swin has it."""
     random = np.random.default_rng(seed)
     batch, count, heads, tokens = sizes_of_windows(seed)
-    text = f"""(float[{batch * count},{heads},{tokens},{tokens}] image) => (float[{batch * count},{heads},{tokens},{tokens}] logits) {{
+    sizes = f"[{batch * count},{heads},{tokens},{tokens}]"
+    text = f"""(float{sizes} image) => (float{sizes} logits) {{
         scores = Relu(image)
         biased = {bias}
         apart = Reshape(biased, five)
@@ -59,7 +60,7 @@ def test_bias_and_mask_of_windows_become_one_constant_without_the_batch(seed: in
 
 
 def test_keep_bias_and_mask_apart_when_they_hold_the_batch() -> None:
-    batch, count, heads, tokens = sizes_of_windows(0)
+    batch, count, _, tokens = sizes_of_windows(0)
     random = np.random.default_rng(0)
     model = windows(0, mask="Add(apart, mask)", mask_of_images=filled(random, batch, count, 1, tokens, tokens))
     every = model.graph.initializers["mask_of_images"]
@@ -125,7 +126,8 @@ FOLDED: dict[str, tuple[str, str, list[str]]] = {
         ["Relu", "MatMul", "Add"],
     ),
     "the biases of two products": (
-        """r = Relu(image) \n x = Sub(r, shift) \n y = MatMul(x, w) \n p = Add(y, b) \n z = MatMul(x, w2) \n q = Add(z, b2)
+        """r = Relu(image) \n x = Sub(r, shift) \n y = MatMul(x, w) \n p = Add(y, b)
+        z = MatMul(x, w2) \n q = Add(z, b2)
         logits = Concat<axis=2>(p, q)""",
         "[2,6,8]",
         ["Relu", "MatMul", "Add", "MatMul", "Add", "Concat"],
@@ -151,7 +153,8 @@ FOLDED: dict[str, tuple[str, str, list[str]]] = {
         ["Relu", "Pad", "Add", "Relu"],
     ),
     "the next constant of a grid": (
-        "r = Relu(image) \n x = Add(r, of_tokens) \n g = Reshape(x, grid) \n y = Add(g, shift) \n logits = Reshape(y, back)",
+        "r = Relu(image) \n x = Add(r, of_tokens) \n g = Reshape(x, grid) \n y = Add(g, shift) \n "
+        "logits = Reshape(y, back)",
         "[2,6,4]",
         ["Relu", "Reshape", "Add", "Reshape"],
     ),
@@ -161,8 +164,8 @@ FOLDED: dict[str, tuple[str, str, list[str]]] = {
         ["Transpose", "Conv", "Relu"],
     ),
     "the convolution above and before a Transpose": (
-        """t = Transpose<perm=[0,2,1]>(image) \n c = Conv<pads=[1,0]>(t, kernel, kernel_b) \n s = Transpose<perm=[0,2,1]>(c)
-        x = Add(s, of_outputs) \n logits = Relu(x)""",
+        """t = Transpose<perm=[0,2,1]>(image) \n c = Conv<pads=[1,0]>(t, kernel, kernel_b)
+        s = Transpose<perm=[0,2,1]>(c) \n x = Add(s, of_outputs) \n logits = Relu(x)""",
         "[2,6,5]",
         ["Transpose", "Conv", "Transpose", "Relu"],
     ),
@@ -179,7 +182,8 @@ def test_a_shift_goes_into(case: str) -> None:
 
 def test_three_constants_become_one_that_remembers_all() -> None:
     model = model_of(
-        "r = Relu(image) \n x = Add(r, shift) \n y = Add(x, of_tokens) \n z = Add(y, table) \n logits = Relu(z)", "[2,6,4]"
+        "r = Relu(image) \n x = Add(r, shift) \n y = Add(x, of_tokens) \n z = Add(y, table) \n logits = Relu(z)",
+        "[2,6,4]",
     )
     assert folded(FoldShifts, model)
     assert operators(model) == ["Relu", "Add", "Relu"]
@@ -200,7 +204,8 @@ KEPT: dict[str, tuple[str, str, str]] = {
         "not the same for all",
     ),
     "a convolution pads it": (
-        "r = Relu(image) \n x = Add(r, shift) \n t = Transpose<perm=[0,2,1]>(x) \n logits = Conv<pads=[1,0]>(t, kernel, kernel_b)",
+        "r = Relu(image) \n x = Add(r, shift) \n t = Transpose<perm=[0,2,1]>(x) \n "
+        "logits = Conv<pads=[1,0]>(t, kernel, kernel_b)",
         "[2,5,6]",
         "zeros that the convolution pads",
     ),
@@ -243,7 +248,11 @@ def normalised(pads: str) -> ir.Model:
         n = Add(m, shift)
         logits = Conv<strides=[2,2]{pads}>(n, w, b)
     }}"""
-    constants = {"scale": filled(random, 3, 1, 1) / 100, "shift": filled(random, 3, 1, 1), "w": filled(random, 4, 3, 2, 2)}
+    constants = {
+        "scale": filled(random, 3, 1, 1) / 100,
+        "shift": filled(random, 3, 1, 1),
+        "w": filled(random, 4, 3, 2, 2),
+    }
     return graph_of(text, **constants, b=filled(random, 4))
 
 

@@ -1,4 +1,4 @@
-"""Queries, keys and values are split before they are laid out, beside the graph as it was; or not, where that differs."""
+"""Queries, keys and values are split before they are laid out, beside the graph as it was; or they stay."""
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +11,9 @@ SEEDS = (0, 1, 2)
 GATHERED = "q = Gather<axis=0>(m, i0) \n k = Gather<axis=0>(m, i1) \n v = Gather<axis=0>(m, i2)"
 SLICED = """q1 = Slice(m, zero, one, zero) \n k1 = Slice(m, one, two, zero, one) \n v1 = Slice(m, two, large, zero)
     q = Squeeze(q1, zero) \n k = Squeeze(k1, zero) \n v = Squeeze(v1, zero)"""
-ATTEND = """kt = Transpose<perm=[0,1,3,2]>(k) \n scores = MatMul(q, kt) \n a = Softmax(scores) \n logits = MatMul(a, v)"""
+ATTEND = (
+    """kt = Transpose<perm=[0,1,3,2]>(k) \n scores = MatMul(q, kt) \n a = Softmax(scores) \n logits = MatMul(a, v)"""
+)
 PLAIN = "r = Reshape(image, packed) \n m = Transpose<perm=[2,0,3,1,4]>(r)"
 
 
@@ -74,13 +76,20 @@ def test_a_part_may_yield_the_output(seed: int) -> None:
 KEPT: dict[str, str] = {
     "heads come before queries, keys and values": f"""r = Reshape(image, of_heads) \n m = Transpose<perm=[3,0,2,1,4]>(r)
         {GATHERED} \n {ATTEND}""",
-    "something else reads the whole": f"{PLAIN} \n {GATHERED} \n {ATTEND.replace('logits', 'o')} \n s = ReduceSum<keepdims=0>(m, zero) \n logits = Add(o, s)",
-    "something else reads it before it is laid out": f"""{PLAIN} \n {GATHERED} \n {ATTEND.replace('logits', 'o')}
+    "something else reads the whole": (
+        f"{PLAIN} \n {GATHERED} \n {ATTEND.replace('logits', 'o')} \n "
+        f"s = ReduceSum<keepdims=0>(m, zero) \n logits = Add(o, s)"
+    ),
+    "something else reads it before it is laid out": f"""{PLAIN} \n {GATHERED} \n {ATTEND.replace("logits", "o")}
         s = ReduceSum<keepdims=0>(r, two) \n t = Transpose<perm=[0,2,1,3]>(s) \n logits = Add(o, t)""",
-    "two places are read at once": f"{PLAIN} \n q = Slice(m, zero, two, zero) \n logits = ReduceSum<keepdims=0>(q, zero)",
+    "two places are read at once": (
+        f"{PLAIN} \n q = Slice(m, zero, two, zero) \n logits = ReduceSum<keepdims=0>(q, zero)"
+    ),
     "places of two axes are read": f"""{PLAIN} \n q = Gather<axis=0>(m, i0) \n h = Gather<axis=2>(m, i0)
-        u = Unsqueeze(h, one) \n s = ReduceSum<keepdims=0>(u, zero) \n p = Transpose<perm=[1,0,2,3]>(s) \n logits = Add(q, p)""",
-    "places are read backwards": f"""{PLAIN} \n x = Slice(m, large, zero, zero, minus) \n logits = ReduceSum<keepdims=0>(x, zero)""",
+        u = Unsqueeze(h, one) \n s = ReduceSum<keepdims=0>(u, zero) \n p = Transpose<perm=[1,0,2,3]>(s)
+        logits = Add(q, p)""",
+    "places are read backwards": f"""{PLAIN} \n x = Slice(m, large, zero, zero, minus)
+        logits = ReduceSum<keepdims=0>(x, zero)""",
 }
 
 
