@@ -43,6 +43,7 @@ class Constant:
         used_by: the operators that join it with the image.
         shape: without what only repeats it.
         bytes: likewise.
+        folded: what became of it where the graph was folded; "" if nothing did.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Constant:
     used_by: tuple[str, ...]
     shape: tuple[int, ...]
     bytes: int
+    folded: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from artifact import Batch, Graph
 from export.batch import SMALL, check_alike, distinctive_batch, free_batch, frozen
 from export.errors import ExportError
 from export.evaluation import Constant, evaluate
-from export.passes import Cut, Merged, clean_up, prepare
+from export.passes import Cut, Folded, clean_up, prepare
 from export.passes.fold_constants import is_constant_only
 from export.program.nodes import count_operators, without_wrappers
 from export.program.refusals import not_converted, plain_type
@@ -58,7 +58,7 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
     if batch.min == batch.max:
         evaluated = _evaluate(network, example, batch.min)
         model = _convert(evaluated.program, opset)
-        joined, cuts = prepare(model)
+        folded, cuts = prepare(model)
     else:
         evaluated = _evaluate(network, example, SMALL)
         images = distinctive_batch(evaluated.program)
@@ -68,10 +68,10 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
             raise frozen("", f"only the former is understood: {error}", images) from error
         repeated = check_alike(evaluated.program, other.program, images)
         model = _convert(other.program, opset)
-        joined, cuts = prepare(model, images)
+        folded, cuts = prepare(model, images)
         free_batch(model, images)
     clean_up(model)
-    constants = _merged([_of_one_image(constant, repeated) for constant in evaluated.constants], joined)
+    constants = _folded([_of_one_image(constant, repeated) for constant in evaluated.constants], folded)
     constants = tuple(_as_stored(constant, cuts) for constant in constants)
     return Built(model, constants, cuts, evaluated.traced, count_operators(evaluated.program))
 
@@ -85,13 +85,18 @@ def _of_one_image(constant: Constant, repeated: Mapping[str, int]) -> Constant:
     return replace(constant, shape=shape, bytes=constant.bytes // SMALL)
 
 
-def _merged(constants: Iterable[Constant], merged: Iterable[Merged]) -> tuple[Constant, ...]:
-    """Return the constants with one in place of those that the graph holds the sum of.
+def _folded(constants: Iterable[Constant], folded: Folded) -> tuple[Constant, ...]:
+    """Return what became of the constants where the graph was folded.
 
-    It bears the name and module of the first of the sum, and says what all of them were made from.
+    One stands for all those of a sum: it bears the name and module of the first, and says what all of them were made
+    from.
     """
     by_name = {constant.name: constant for constant in constants}
-    for names, shape in merged:
+    for name in folded.changed & by_name.keys():
+        by_name[name] = replace(by_name[name], folded="with scales and shifts folded in")
+    for name in folded.gone & by_name.keys():
+        by_name[name] = replace(by_name[name], folded="folded into weights", shape=(), bytes=0)
+    for names, shape in folded.merged:
         parts = [by_name[name] for name in names if name in by_name]
         if not parts:
             continue

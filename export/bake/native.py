@@ -72,7 +72,8 @@ def report_constants(network: nn.Module, constants: Iterable[Constant]) -> tuple
 def _origin(constant: Constant, module: str) -> str:
     sources = [source.removeprefix(f"{module}.") for source in constant.sources]
     of = f" of {', '.join(sources)}" if sources else ""
-    return f"{', '.join(constant.work)}{of}" if constant.work else ", ".join(sources)
+    made = f"{', '.join(constant.work)}{of}" if constant.work else ", ".join(sources)
+    return f"{made}; {constant.folded}" if constant.folded else made
 
 
 def _is_a_table(network: nn.Module, constant: Constant) -> bool:

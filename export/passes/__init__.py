@@ -3,6 +3,8 @@
 A new pass is a file and a line here. Passes that onnx_ir has are used as they are.
 """
 
+from typing import NamedTuple
+
 import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer, rewriter
@@ -29,7 +31,21 @@ _SHAPES = 1024
 make a copy of them."""
 
 
-def prepare(model: ir.Model, batch: int | None = None) -> tuple[tuple[Merged, ...], tuple[Cut, ...]]:
+class Folded(NamedTuple):
+    """What became of constants, by name.
+
+    Attributes:
+        merged: those that hold the sum of several.
+        changed: those that something was folded into, these aside.
+        gone: those that were folded into others, these aside.
+    """
+
+    merged: tuple[Merged, ...]
+    changed: frozenset[str]
+    gone: frozenset[str]
+
+
+def prepare(model: ir.Model, batch: int | None = None) -> tuple[Folded, tuple[Cut, ...]]:
     """Rewrite a graph whose batch is still a number, so that as little as possible in it depends on that number.
 
     Args:
@@ -37,8 +53,9 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[tuple[Merged, ..
         batch: the one that it was traced with, if that is to be freed; no other size is a multiple of it then.
 
     Returns:
-        The constants that hold the sum of several, and what is left of constants of which only a part is read.
+        What was folded, and what is left of constants of which only a part is read.
     """
+    FoldConstants({"Transpose"})(model)  # weights as products read them, under the names that they had
     optimizer.fold_constants(model, onnx_shape_inference=True, input_size_limit=_SHAPES, output_size_limit=_SHAPES)
     ir.passes.Sequential(
         common.RemoveUnusedNodesPass(),
@@ -48,7 +65,7 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[tuple[Merged, ..
         Unbroadcast(),
         PadInsteadOfConcat(),
     )(model)
-    joined = fold(model, batch)
+    folded = fold(model, batch)
     ir.passes.Sequential(
         ComputeWhatIsRead(batch),
         PartJoinedProducts(batch),
@@ -56,23 +73,31 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[tuple[Merged, ..
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)
-    return joined, tuple(cuts(model))
+    return folded, tuple(cuts(model))
 
 
-def fold(model: ir.Model, batch: int | None = None) -> tuple[Merged, ...]:
-    """Fold what is affine into weights, in float64, and return which constants became one; see `prepare`."""
+def fold(model: ir.Model, batch: int | None = None) -> Folded:
+    """Fold what is affine into weights, in float64; see `prepare`."""
+    before, rounding = _names_read(model), RoundConstants()
     ir.passes.Sequential(
-        FoldConstants({"Identity", "Reshape", "Transpose"}),  # weights as products read them
+        FoldConstants({"Reshape", "Transpose"}),
         FoldBatchNorms(),
         FoldNorms(),
         FoldShifts(batch),
         FoldScales(),
         FoldShifts(batch),
-        RoundConstants(),
+        rounding,
         common.RemoveUnusedNodesPass(),
         SplitPackedQKV(),
     )(model)
-    return tuple(merged(model))
+    sums = tuple(merged(model))
+    of_sums = {name for names, _ in sums for name in names}
+    gone = before - _names_read(model) - of_sums
+    return Folded(sums, frozenset(rounding.folded) - of_sums, frozenset(gone))
+
+
+def _names_read(model: ir.Model) -> set[str]:
+    return {name for name, value in model.graph.initializers.items() if value.uses()}
 
 
 def clean_up(model: ir.Model) -> None:
@@ -91,4 +116,4 @@ def clean_up(model: ir.Model) -> None:
     )(model)
 
 
-__all__ = ["Cut", "Merged", "clean_up", "fold", "prepare"]
+__all__ = ["Cut", "Folded", "Merged", "clean_up", "fold", "prepare"]

@@ -70,7 +70,12 @@ class RoundConstants(ir.passes.InPlacePass):
     """Store what was folded.
 
     1. Numbers are rounded from float64 to the type that they had, each once, and lie in memory row by row.
+    2. `folded` keeps the names of the constants that changed.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folded: list[str] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Round them."""
@@ -78,6 +83,7 @@ class RoundConstants(ir.passes.InPlacePass):
         for value in folded:
             value.const_value = ir.tensor(np.ascontiguousarray(array_of(value)), name=value.name)
             del value.meta[_EXACT]
+            self.folded.append(name_of(value))
         return ir.passes.PassResult(model, bool(folded))
 
 
