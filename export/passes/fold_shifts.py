@@ -83,8 +83,9 @@ class FoldShifts(ir.passes.InPlacePass):
         _shift(reader, place)  # it does not give the result its size
         other = reader.inputs[place]
         assert other is not None, "it is a constant"
-        there = aligned(exact(other), value)
+        there = exact(other)
         total = there + shift if reader.op_type == "Add" else there - shift
+        _check_range(total)
         if total.size > max(there.size, before.size) and total.size * 4 > LARGEST:
             raise NotFoldedError(f"both constants together take {total.size * 4 / 2**20:.0f} MiB")
         if self.batch is not None and any(size % self.batch == 0 for size in total.shape):
@@ -132,6 +133,13 @@ def _shift(node: ir.Node, position: int) -> Array:
     known_sizes(node.outputs[0])
     shift = aligned(exact(constant), value)
     return -shift if node.op_type == "Sub" else shift
+
+
+def _check_range(array: Array) -> None:
+    with np.errstate(over="ignore"):
+        rounded = array.astype(np.float32)
+    if (np.isinf(rounded) & np.isfinite(array)).any():
+        raise NotFoldedError("both constants together leave the range of float32")
 
 
 def _only_reader(value: ir.Value) -> ir.Node | None:

@@ -64,6 +64,8 @@ def read(product: Product, affine: Affine) -> list[Step]:
     """
     factor, shift = (_of_channels(part, product, product.node.inputs[0]) for part in affine)
     steps: list[Step] = []
+    if not np.isfinite(factor).all() or not np.isfinite(shift).all():
+        raise NotFoldedError("it is not finite")
     if shift.any():
         steps.append(_add_to_bias(product, lambda: _of_inputs(product, shift)))
     if (factor != 1).any():

@@ -114,7 +114,8 @@ def _through_arithmetic(model: ir.Model, node: ir.Node, factor: Array) -> list[S
     assert constant is not None, "it is a constant"
     if constant.dtype != ir.DataType.FLOAT:
         raise NotFoldedError("it is not float32")
-    array = aligned(exact(constant), value)
+    array = exact(constant)
+    aligned(array, value)  # it does not give the result its size
     changed = array / factor if node.op_type == "Div" else array * factor
     if changed.size > max(array.size, factor.size) or not np.isfinite(changed).all():
         raise NotFoldedError("the constant would grow")

@@ -253,6 +253,17 @@ def test_a_bias_keeps_its_one_axis(case: str) -> None:
     assert all(len(shape) == 1 for shape in before.values())
 
 
+def test_a_uniform_bias_keeps_its_channels() -> None:
+    nodes, result = FOLDED["queries of a packed product"]
+    model = model_of(nodes, result, 0)
+    bias = model.graph.initializers["qkv_b"]
+    assert bias.const_value is not None
+    bias.const_value = ir.tensor(np.full_like(bias.const_value.numpy(), 0.5), name="qkv_b")
+    channels = shapes(model)["qkv_b"]
+    assert folded(FoldScales, model)
+    assert shapes(model)["qkv_b"] == channels  # TensorRT takes no other
+
+
 def test_weights_are_rounded_once() -> None:
     random = np.random.default_rng(0)
     text = """(float[2,3] image) => (float[2,5] logits) {

@@ -80,6 +80,30 @@ def test_keep_bias_and_mask_apart_when_both_together_are_large(monkeypatch: pyte
     assert any("MiB" in reason for reason in fold.declined)
 
 
+def test_keep_two_masks_apart_when_both_together_leave_the_range_of_float32() -> None:
+    lowest = np.where(np.arange(4) < 2, np.finfo(np.float32).min, 0).astype(np.float32)
+    text = "(float[2,4] image) => (float[2,4] logits) { a = Add(image, c) \n b = Add(a, d) \n logits = Softmax(b) }"
+    fold = FoldShifts()
+    assert not fold(graph_of(text, c=lowest, d=lowest.copy())).modified
+    assert any("range of float32" in reason for reason in fold.declined)
+    assert folded(FoldShifts, graph_of(text, c=lowest, d=filled(np.random.default_rng(0), 4)))
+
+
+def test_minus_infinity_is_merged() -> None:
+    mask = np.where(np.arange(4) < 2, -np.inf, 0).astype(np.float32)
+    text = "(float[2,4] image) => (float[2,4] logits) { a = Add(image, c) \n b = Add(a, d) \n logits = Softmax(b) }"
+    assert folded(FoldShifts, graph_of(text, c=mask, d=filled(np.random.default_rng(0), 4)))
+
+
+def test_keep_a_shift_that_is_not_finite_before_a_product() -> None:
+    mask = np.where(np.arange(4) < 2, -np.inf, 0).astype(np.float32)
+    model = model_of("r = Relu(image) \n x = Add(r, shift) \n y = MatMul(x, w) \n logits = Add(y, b)", "[2,6,5]")
+    model.graph.initializers["shift"].const_value = ir.tensor(mask, name="shift")
+    fold = FoldShifts()
+    assert not fold(model).modified
+    assert any("not finite" in reason for reason in fold.declined)
+
+
 def test_one_constant_is_made_of_two_that_are_large_if_it_is_no_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold_shifts, "LARGEST", 10)
     random = np.random.default_rng(0)
