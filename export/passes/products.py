@@ -133,9 +133,11 @@ def _for_results(product: Product, factor: Array) -> Array:
 
 def _of_inputs(product: Product, shift: Array) -> Array:
     """Return the product of numbers [in] that are the same everywhere, [out]."""
-    total: Array = exact(product.weight) * _for_inputs(product, shift)
-    others = range(1, total.ndim) if product.node.op_type == "Conv" or _is_transposed(product) else (0,)
-    return np.asarray(total.sum(axis=tuple(others)))
+    weight = exact(product.weight)
+    if product.node.op_type != "Conv":
+        return np.asarray(weight @ shift if _is_transposed(product) else shift @ weight)
+    weight *= _for_inputs(product, shift)
+    return np.asarray(weight.reshape(len(weight), -1).sum(axis=1))
 
 
 def _convolution(product: Product) -> tuple[int, ...]:
