@@ -1,4 +1,4 @@
-"""Graph rewrites: one a file, behind onnx_ir's pass interface, which says whether the graph was changed.
+"""Graph rewrites: one a file or a folder, behind onnx_ir's pass interface, which says whether the graph was changed.
 
 A new pass is a file and a line here. Passes that onnx_ir has are used as they are.
 """
@@ -12,6 +12,7 @@ from export.passes.cut_constants import Cut, cuts
 from export.passes.fold_constants import FoldConstants
 from export.passes.lay_out_constants import LayOutConstants
 from export.passes.merge_transposes import MergeTransposes
+from export.passes.movement import ComposeMovement
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
 from export.passes.part_joined_products import PartJoinedProducts
 from export.passes.remove_no_ops import RemoveNoOps
@@ -44,6 +45,8 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[Cut, ...]:
         PartJoinedProducts(batch),
         ComputeWhatIsRead(batch),
         RemoveNoOps(),
+        common.RemoveUnusedNodesPass(),
+        ComposeMovement(batch),
         common.RemoveUnusedNodesPass(),
     )(model)
     return tuple(cuts(model))
