@@ -12,7 +12,7 @@ from export.passes.cut_constants import Cut, cuts
 from export.passes.fold_constants import FoldConstants
 from export.passes.lay_out_constants import LayOutConstants
 from export.passes.merge_transposes import MergeTransposes
-from export.passes.movement import ComposeMovement
+from export.passes.movement import AssignTokenOrders, ComposeMovement
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
 from export.passes.part_joined_products import PartJoinedProducts
 from export.passes.remove_no_ops import RemoveNoOps
@@ -45,6 +45,10 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[Cut, ...]:
         PartJoinedProducts(batch),
         ComputeWhatIsRead(batch),
         RemoveNoOps(),
+        common.RemoveUnusedNodesPass(),
+        ComposeMovement(batch),
+        common.RemoveUnusedNodesPass(),
+        AssignTokenOrders(batch),
         common.RemoveUnusedNodesPass(),
         ComposeMovement(batch),
         common.RemoveUnusedNodesPass(),

@@ -7,11 +7,25 @@ import onnx_ir as ir
 
 from export.passes.movement.chains import Chains, Origin, ends_of, find_chains, nodes_before
 from export.passes.movement.digits import DeclinedError
+from export.passes.movement.index_map import IndexMap
 from export.passes.movement.emit import Emitter
 from export.passes.movement.sharing import choose, cost_together
-from export.passes.movement.steps import COPY, NODE, SCATTERED, SLICED_RUN, VIEW, Plan, Transpose, cost_of, describe
+from export.passes.movement.steps import (
+    NODE,
+    SCATTERED,
+    VIEW,
+    Plan,
+    Transpose,
+    copy_of_part,
+    cost_of,
+    describe,
+    is_swap,
+)
 from export.passes.movement.steps import Gather as GatherStep
 from export.passes.values import name_of, scope_of, sizes_of
+
+TO_BE_COMPOSED = "posbake.to_be_composed"
+"""Nodes with this in `meta` were put there in the expectation of a plan for what they are part of."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +87,32 @@ class ComposeMovement(ir.passes.InPlacePass):
         before = tuple(node.op_type for node in nodes)
         where = name_of(source), scope_of(nodes[0])
         try:
-            key = (shape, *(origin.map.key for origin in origins))
-            plans = self._chosen.get(key) or choose([origin.map for origin in origins], shape)
+            multiplied = [_is_read_transposed(value, chains.origins[value].map) for value in ends]
+            key = (shape, *(origin.map.key for origin in origins), *multiplied)
+            plans = self._chosen.get(key) or choose([origin.map for origin in origins], shape, multiplied)
             self._chosen[key] = plans
         except DeclinedError as error:
             self.report.append(Rewritten(*where, before, (), str(error)))
             return False
         after = tuple(describe(plan) for plan in plans)
         images = self.batch or 1
-        now, then = sum(cost_of_node(node, images) for node in nodes), cost_together(plans, shape, images)
-        if then > now - VIEW / 2:  # less is rounding
+        now, then = sum(cost_of_node(node, images) for node in nodes), cost_together(plans, shape, images, multiplied)
+        if not any(TO_BE_COMPOSED in node.meta for node in nodes) and then > now - VIEW / 2:  # less is rounding
             self.report.append(Rewritten(*where, before, after, "it costs as much"))
             return False
         self.report.append(Rewritten(*where, before, after))
         replace_ends(emitter, source, list(zip(ends, plans, strict=True)), origins)
         return True
+
+
+def _is_multiplied(value: ir.Value) -> bool:
+    return all(use.node.op_type == "MatMul" for use in value.uses())
+
+
+def _is_read_transposed(value: ir.Value, one: IndexMap) -> bool:
+    """Whether products read a tensor whose last axis is not that of its source, as they read keys."""
+    inner = one.normalised().axes[-1:]
+    return _is_multiplied(value) and bool(inner and inner[0]) and one.normalised().strides.get(inner[0][-1]) != 1
 
 
 def replace_ends(emitter: Emitter, source: ir.Value, made: list[tuple[ir.Value, Plan]], origins: list[Origin]) -> None:
@@ -108,8 +133,9 @@ def cost_of_node(node: ir.Node, images: int) -> float:
     assert shape is not None, "chains have known sizes"
     match node.op_type:
         case "Transpose":
-            order = node.attributes.get_ints("perm", range(len(shape))[::-1])
-            return cost_of(Transpose(tuple(order)), shape, images)
+            step = Transpose(tuple(node.attributes.get_ints("perm", range(len(shape))[::-1])))
+            fused = is_swap((step,)) and _is_multiplied(node.outputs[0])
+            return NODE if fused else cost_of(step, shape, images)
         case "Gather":
             axis = node.attributes.get_int("axis", 0) % len(shape)
             index = sizes_of(node.inputs[1])
@@ -117,7 +143,7 @@ def cost_of_node(node: ir.Node, images: int) -> float:
         case "Slice" | "Split" | "Concat":
             changed = [a for a in range(len(shape)) if shape[a] != sizes[0][a]] or [0]
             run = min(prod(size[changed[-1] :]) for size in (sizes if node.op_type != "Concat" else [shape]))
-            return NODE + made * (COPY + SLICED_RUN / run)
+            return NODE + made * copy_of_part(run)
         case "DepthToSpace" | "SpaceToDepth":
             return NODE + made * SCATTERED
         case _:

@@ -65,14 +65,23 @@ class IndexMap:
 
     def offsets(self) -> Integers:
         """Return the offset of every element, in the tensor's shape. It is as large as the tensor."""
-        digits = self.digits
-        total = np.full([self.sizes[digit] for digit in digits], self.base, np.int64)
+        whole = IndexMap([self.digits], self.sizes, self.strides, self.tables).along(0)
+        assert whole is not None, "all digits are in one axis"
+        return (whole + self.base).reshape(self.shape)
+
+    def along(self, axis: int) -> Integers | None:
+        """Return what the places of an axis add to the offset; None if they are looked up together with another's."""
+        digits = self.axes[axis]
+        total = np.zeros([self.sizes[digit] for digit in digits], np.int64)
         for table in self._all_tables():
-            order = sorted(range(len(table.digits)), key=lambda i: digits.index(table.digits[i]))
-            where = [digits.index(table.digits[i]) for i in order]
+            if not set(table.digits) & set(digits):
+                continue
+            if not set(table.digits) <= set(digits):
+                return None
+            where = [digits.index(digit) for digit in table.digits]
             shape = [self.sizes[digit] if position in where else 1 for position, digit in enumerate(digits)]
-            total += table.offsets.transpose(order).reshape(shape)
-        return total.reshape(self.shape)
+            total += table.offsets.transpose(np.argsort(where)).reshape(shape)
+        return total.reshape(-1)
 
     def reshape(self, shape: Sequence[int]) -> "IndexMap":
         """Return the map of Reshape: digits are split where an axis ends inside, or joined where that is no divisor."""

@@ -1,4 +1,8 @@
-"""Plans with one Gather of rows, before or after a Transpose."""
+"""Plans with one Gather of rows, before or after a Transpose.
+
+A row is a whole last axis of the source, or of the result, or several of them: what cuts through the channels, as the
+split into heads does, is left to Transpose, by which runtimes know attention.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import gcd, prod
@@ -56,7 +60,7 @@ def _rows(one: IndexMap, terms: Sequence[Term], chosen: set[int], count: int) ->
         offsets = _offsets(one, [terms[position] for position in order])
         if offsets is None:
             return None
-        step, most = gcd(count, *map(int, offsets)), int(offsets.max())
+        step, most = gcd(count, int(np.gcd.reduce(offsets))), int(offsets.max())
         others = sorted((p for p in range(len(terms)) if p not in chosen), key=lambda p: -(terms[p].stride or 0))
         below = [p for p in others if (terms[p].stride or 0) * terms[p].size <= step]
         above = [p for p in others if (terms[p].stride or 0) > most and p not in below]
@@ -102,6 +106,8 @@ def _offsets(one: IndexMap, terms: Sequence[Term]) -> Integers | None:
 
 def _gather_first(one: IndexMap, terms: Sequence[Term], rows: _Rows, source: tuple[int, ...]) -> Iterator[Plan]:
     """Gather from the source as it is; what is left is a Transpose at most."""
+    if rows.length % source[-1]:
+        return
     index = np.frombuffer(rows.places, np.int64)
     for view in _views(rows, source):
         axis = next(a for a, size in enumerate(view) if prod(view[:a]) == rows.before and size == rows.rows)
@@ -133,6 +139,8 @@ def _gather_last(one: IndexMap, terms: Sequence[Term], rows: _Rows, source: tupl
     left = IndexMap.identity(source, one.batch).reshape([sizes[position] for position in stands])
     left = left.transpose([stands.index(position) for position in ordered])
     shape = (prod(left.shape[:first]), rows.rows, prod(left.shape[first + 1 :]))
+    if shape[-1] % one.shape[-1]:
+        return
     index = np.frombuffer(rows.places, np.int64)
     for rest in strided(left.reshape(shape), source):
         yield tidied([*rest, gather(1, index), Reshape(one.shape)], source)

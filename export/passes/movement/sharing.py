@@ -1,17 +1,22 @@
 """Plans for several tensors that are made from one source: what they begin with alike is made once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from export.passes.movement.index_map import IndexMap
 from export.passes.movement.plans import plans_of
-from export.passes.movement.steps import NODE, Plan, Slice, Transpose, cost_of, follow, shape_after, tidied
+from export.passes.movement.steps import NODE, Plan, Slice, Transpose, cost_of, follow, is_swap, shape_after, tidied
 
 _KEPT = 6
 """Plans of a tensor that are tried, the cheapest."""
 
 
-def choose(maps: Sequence[IndexMap], source: tuple[int, ...]) -> list[Plan]:
+def choose(maps: Sequence[IndexMap], source: tuple[int, ...], multiplied: Sequence[bool] = ()) -> list[Plan]:
     """Return a plan for each map, so that all together cost as little as can be found.
+
+    Args:
+        maps: of what is made.
+        source: the shape of the source.
+        multiplied: for each, whether only MatMul reads it, which runtimes let read it transposed.
 
     Tried are for each step that any plan begins with: all that can begin so do. Then plans are changed one by one.
 
@@ -27,20 +32,23 @@ def choose(maps: Sequence[IndexMap], source: tuple[int, ...]) -> list[Plan]:
         [next((plan for plan in plans if plan[: len(prefix)] == prefix), plans[0]) for plans in options]
         for prefix in prefixes
     ]
-    best = min(starts, key=lambda plans: cost_together(plans, source, images))
-    return _improved(best, options, source, images)
+
+    def cost(plans: Sequence[Plan]) -> float:
+        return cost_together(plans, source, images, multiplied)
+
+    return _improved(min(starts, key=cost), options, cost)
 
 
 def _improved(
-    chosen: list[Plan], options: Sequence[Sequence[Plan]], source: tuple[int, ...], images: int
+    chosen: list[Plan], options: Sequence[Sequence[Plan]], cost_of_all: Callable[[Sequence[Plan]], float]
 ) -> list[Plan]:
-    least, changed = cost_together(chosen, source, images), True
+    least, changed = cost_of_all(chosen), True
     while changed:
         changed = False
         for position, plans in enumerate(options):
             for plan in plans:
                 other = [*chosen[:position], plan, *chosen[position + 1 :]]
-                cost = cost_together(other, source, images)
+                cost = cost_of_all(other)
                 if cost < least:
                     chosen, least, changed = other, cost, True
     return chosen
@@ -49,16 +57,13 @@ def _improved(
 def _and_by_way_of_others(
     position: int, maps: Sequence[IndexMap], options: Sequence[Sequence[Plan]], source: tuple[int, ...]
 ) -> list[Plan]:
-    """Return the plans of a map, and such as begin like another's up to a Slice after a Transpose, as keys may."""
+    """Return the plans of a map, and such as begin like another's that ends in a Slice, as those of keys may."""
     plans = list(options[position])
     own = maps[position].normalised()
     for other in range(len(maps)):
-        for plan in options[other]:
-            if other == position or len(plan) < 2 or not isinstance(plan[-1], Slice):
-                continue
-            if not isinstance(plan[-2], Transpose):
-                continue
-            plans += _continued(own, plan, source)
+        for plan in options[other] if other != position else ():
+            if plan and isinstance(plan[-1], Slice):
+                plans += _continued(own, plan, source)
     return list(dict.fromkeys(plans))
 
 
@@ -72,33 +77,54 @@ def _continued(one: IndexMap, plan: Plan, source: tuple[int, ...]) -> list[Plan]
     axis, length = last.axes[0], last.stops[0] - last.starts[0]
     for start in range(0, whole.shape[axis] - length + 1, length):
         part = whole.slice(axis, start, length).normalised()
-        if part.base != one.base:
+        if part.base != one.base or part.tables:
             continue
-        shown = {(part.sizes[d], part.strides.get(d)): position for position, a in enumerate(part.axes) for d in a}
-        wanted = [[(one.sizes[d], one.strides.get(d)) for d in a] for a in one.axes]
-        if any(len(axis_) != 1 or axis_[0] not in shown for axis_ in wanted) or len(wanted) != len(part.axes):
-            return []
-        order = tuple(shown[axis_[0]] for axis_ in wanted)
-        if sorted(order) != list(range(len(order))):
-            return []
-        return [tidied([*before, Slice((axis,), (start,), (start + length,)), Transpose(order)], source)]
+        left = dict(enumerate(_described(part)))
+        order = []
+        for wanted in _described(one):
+            found = next((position for position, there in left.items() if there == wanted), None)
+            if found is None:
+                return []
+            order.append(found)
+            del left[found]
+        if not left:
+            return [tidied([*before, Slice((axis,), (start,), (start + length,)), Transpose(tuple(order))], source)]
     return []
 
 
-def cost_together(plans: Iterable[Plan], source: tuple[int, ...], images: int) -> float:
+def _described(one: IndexMap) -> list[list[tuple[int, int]]]:
+    """Return, for each axis of a map without tables, the size and stride of what is one in the source too."""
+    axes = []
+    for digits in one.axes:
+        axis: list[tuple[int, int]] = []
+        for digit in digits:
+            size, stride = one.sizes[digit], one.strides[digit]
+            if axis and axis[-1][1] == size * stride:
+                axis[-1] = (axis[-1][0] * size, stride)
+            else:
+                axis.append((size, stride))
+        axes.append(axis)
+    return axes
+
+
+def cost_together(
+    plans: Sequence[Plan], source: tuple[int, ...], images: int, multiplied: Sequence[bool] = ()
+) -> float:
     """Return the nanoseconds for one image that all plans take, where equal beginnings are made once.
 
     Slices of one axis that hold all of it, each place once, are one Split.
     """
     made: dict[Plan, float] = {}
     slices: dict[Plan, list[Slice]] = {}
+    fused = {plan for plan, read in zip(plans, multiplied, strict=False) if read and is_swap(plan[-1:])}
     for plan in plans:
         shape = source
         for length, step in enumerate(plan, 1):
-            if plan[:length] not in made:
-                made[plan[:length]] = cost_of(step, shape, images)
+            prefix = plan[:length]
+            if prefix not in made:
+                made[prefix] = NODE if prefix in fused else cost_of(step, shape, images)
                 if isinstance(step, Slice):
                     slices.setdefault(plan[: length - 1], []).append(step)
             shape = shape_after(step, shape)
-    saved = sum(NODE * (len(parts) - 1) for prefix, parts in slices.items() if len(parts) > 1)
+    saved = sum(NODE * (len(parts) - 1) for parts in slices.values())
     return sum(made.values()) - saved

@@ -13,10 +13,12 @@ import numpy as np
 from export.passes.movement.index_map import IndexMap
 from export.passes.movement.tables import Integers
 
-COPY = 0.12
-"""Of an element that is copied in a long run."""
-SLICED_RUN, TRANSPOSED_RUN, GATHERED_RUN = 5.0, 5.0, 8.4
-"""Of a run, on top."""
+COPY = 0.13
+"""Of an element that Slice, Split or Concat copy."""
+GATHERED, TRANSPOSED = 0.17, 0.24
+"""Of an element in a long run that Gather or Transpose copy."""
+RUN = 10.0
+"""Of a run that Gather or Transpose copy, at least; Slice takes half."""
 MOVED_AXIS = 0.2
 """Of an element, where Transpose moves one axis and the last is not the same afterwards."""
 SCATTERED = 3.8
@@ -114,9 +116,9 @@ def cost_of(step: Step, shape: tuple[int, ...], images: int = 1) -> float:
         case Transpose():
             return NODE + made * transposition(step.order, shape)
         case Slice():
-            return NODE + made * (COPY + SLICED_RUN / _run(step, shape))
+            return NODE + made * copy_of_part(_run(step, shape))
         case Gather():
-            return NODE + made * (COPY + GATHERED_RUN / prod(shape[step.axis + 1 :]))
+            return NODE + made * max(GATHERED, RUN / prod(shape[step.axis + 1 :]))
 
 
 def cost_of_plan(plan: Iterable[Step], shape: tuple[int, ...], images: int = 1) -> float:
@@ -150,6 +152,11 @@ def _is_a_view(order: Sequence[int], shape: Sequence[int]) -> bool:
     return kept == sorted(kept)
 
 
+def copy_of_part(run: int) -> float:
+    """Return the nanoseconds of an element for Slice, Split and Concat, which copy runs of a length."""
+    return COPY + RUN / 2 / run
+
+
 def transposition(order: Sequence[int], shape: Sequence[int]) -> float:
     """Return the nanoseconds of an element for a Transpose."""
     kept = [axis for axis in order if shape[axis] > 1]
@@ -161,10 +168,10 @@ def transposition(order: Sequence[int], shape: Sequence[int]) -> float:
             runs.append([axis])
     sizes = [prod(shape[axis] for axis in run) for run in runs]
     if len(runs) < 2:
-        return COPY
+        return TRANSPOSED
     places = sorted(range(len(runs)), key=lambda position: runs[position][0])
     if places[-1] == len(runs) - 1:
-        return COPY + TRANSPOSED_RUN / sizes[-1]
+        return max(TRANSPOSED, RUN / sizes[-1])
     return MOVED_AXIS if _moves_one(places) else SCATTERED
 
 
@@ -178,6 +185,14 @@ def _run(step: Slice, shape: Sequence[int]) -> int:
     last = max(step.axes)
     position = step.axes.index(last)
     return prod(shape[last + 1 :]) * (step.stops[position] - step.starts[position])
+
+
+def is_swap(plan: Plan) -> bool:
+    """Whether a plan is one Transpose of the last two axes, which runtimes fuse into the product behind it."""
+    if len(plan) != 1 or not isinstance(plan[0], Transpose) or len(plan[0].order) < 2:
+        return False
+    rank = len(plan[0].order)
+    return plan[0].order == (*range(rank - 2), rank - 1, rank - 2)
 
 
 def describe(plan: Plan) -> str:

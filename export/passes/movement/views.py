@@ -102,7 +102,10 @@ def _strided_by(terms: Sequence[Term], one: IndexMap, source: tuple[int, ...]) -
     if dimensions is None or (one.batch and any(d.size % one.batch == 0 and d.size != d.taken for d in dimensions)):
         return
     made = [dimension.term for dimension in dimensions]
-    places = [made.index(term) for term in terms] + [position for position, term in enumerate(made) if term is None]
+    places = [made.index(term) for term in terms]
+    if [term.size for term in terms] == [size for size in one.shape if size > 1]:
+        dimensions, places = _with_ones(dimensions, places, one.shape)
+    places += [position for position in range(len(dimensions)) if position not in places]
     result = Reshape(one.shape)
     turned = Transpose(tuple(places))
     whole, taken = Reshape(tuple(d.size for d in dimensions)), Reshape(tuple(d.taken for d in dimensions))
@@ -126,6 +129,23 @@ def _strided_by(terms: Sequence[Term], one: IndexMap, source: tuple[int, ...]) -
             yield tidied([Reshape(view), gather(axes[0], np.asarray(cut.starts[0])), taken, turned, result], source)
     cut = Slice(tuple(places.index(position) for position in sliced), starts, stops)
     yield tidied([whole, turned, cut, result], source)
+
+
+def _with_ones(
+    dimensions: Sequence[_Dimension], places: Sequence[int], shape: tuple[int, ...]
+) -> tuple[list[_Dimension], list[int]]:
+    """Return dimensions, and which of them is where in the result, with those of size 1 that the result has."""
+    made, left = list(dimensions), iter(places)
+    wanted = [dimensions[next(left)] if size > 1 else None for size in shape]
+    stands: list[_Dimension] = []
+    for position in reversed(range(len(shape))):
+        dimension = wanted[position]
+        if dimension is None:
+            dimension = _Dimension(1, 0, 1, Term(1, None, -1 - position))
+            before = made.index(stands[0]) if stands else len(made)
+            made.insert(before, dimension)
+        stands.insert(0, dimension)
+    return made, [made.index(dimension) for dimension in stands]
 
 
 def _dimensions(terms: Sequence[Term], base: int, source: tuple[int, ...]) -> list[_Dimension] | None:
