@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from export.passes.movement.chains import Chains, Origin, ends_of, find_chains, nodes_before
 from export.passes.movement.digits import DeclinedError
-from export.passes.movement.index_map import IndexMap
 from export.passes.movement.emit import Emitter
+from export.passes.movement.index_map import IndexMap
 from export.passes.movement.sharing import choose, cost_together
 from export.passes.movement.steps import (
     NODE,

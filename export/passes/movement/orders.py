@@ -1,7 +1,8 @@
 """Token orders: in which order each tensor of a region keeps its rows, so that as little as possible is moved.
 
 Windows, grids and cyclic shifts are orders of an image's tokens. Where a block works on windows, everything row-wise
-around it may stay in the order of windows: partition and reverse are then views, and only a change of windows moves rows.
+around it may stay in the order of windows: partition and reverse are views then, and only a change of windows moves
+rows.
 
 The orders are chosen for all tensors together, from the first node to the last: a state holds which orders the tensors
 that are still needed are there in, and the cheapest states are followed on.
@@ -51,7 +52,7 @@ def choose_orders(regions: Regions) -> dict[Member, Array]:
     for all, [B, T, C], takes fewer views.
     """
     costs = _Costs(regions)
-    orders = {region: found for region, found in costs.orders().items() if len(found) > 1}
+    orders = costs.orders()
     path = _search(regions, orders, costs)
     chosen: dict[Member, Array] = {}
     while path is not None:
@@ -73,15 +74,12 @@ def _search(regions: Regions, orders: dict[Region, list[Array]], costs: "_Costs"
     numbers = {member: number for number, member in enumerate(_members(regions))}
     last: dict[Member, int] = {}
     for position, event in enumerate(regions.events):
-        for member in costs.read_by(event):
+        for member in (*costs.read_by(event), *([event] if isinstance(event, Member) else [])):
             last[member] = position
     states: dict[State, tuple[float, _Path | None]] = {(): (0.0, None)}
     for position, event in enumerate(regions.events):
-        region = event.member.region if isinstance(event, Exit) else event.region
-        if region not in orders:
-            continue
         found: dict[State, tuple[float, _Path | None]] = {}
-        ended = {numbers[member] for member in costs.read_by(event) if last[member] == position}
+        ended = {number for member, number in numbers.items() if last[member] == position}
         for state, (cost, path) in states.items():
             there = dict(state)
             for more, after, order in _choices(event, there, orders, numbers, costs):
@@ -106,15 +104,15 @@ def _choices(
     """Yield what an event may be done in: the cost, the state after it, and the order of what it makes."""
     if isinstance(event, Exit):
         bits = there[numbers[event.member]]
-        known = enumerate(orders[event.member.region])
-        yield min(costs.exit(event, rows) for order, rows in known if bits >> order & 1), there, 0
+        leaving = [costs.exit(event, rows) for i, rows in enumerate(orders[event.member.region]) if bits >> i & 1]
+        yield min(leaving), there, 0
         return
     for order, rows in enumerate(orders[event.region]):
         cost = 0.0 if np.array_equal(rows, event.order) else _UNCHANGED
         after = dict(there)
         if event.node is None:
             source = costs.source_of(event)
-            if source is not None and source.region in orders:
+            if source is not None:
                 bits, known = there[numbers[source]], orders[source.region]
                 cost += min(costs.entry(event, rows, known[i]) for i in range(len(known)) if bits >> i & 1)
             else:
@@ -131,15 +129,11 @@ class _Costs:
     """What it costs to bring rows in, to put them in another order, and to take them out."""
 
     def __init__(self, regions: Regions) -> None:
-        self.regions = regions
+        self.regions, self.batch = regions, regions.batch
         self._costs: dict[tuple[object, ...], float] = {}
         self._plans: dict[tuple[object, ...], Plan | None] = {}
         ends = {value for values in ends_of(regions.chains).values() for value in values}
         self._ends_of = Counter(node for value in ends for node in regions.chains.origins[value].nodes)
-
-    @property
-    def batch(self) -> int | None:
-        return self.regions.images if self.regions.images > 1 else None
 
     def read_by(self, event: Member | Exit) -> list[Member]:
         """Return the members that an event reads."""
@@ -273,7 +267,7 @@ def _read_in(regions: Regions, leaving: Exit) -> Array | None:
     digits = [digit for digit in one.digits if digit in one.strides]
     lying = {d: (one.strides[d], one.strides[d] * one.sizes[d]) for d in digits}
     count = shape[0] * shape[1]
-    inner = {d for d, (low, high) in lying.items() if 0 < low and high <= shape[1]}
+    inner = {d for d, (low, high) in lying.items() if low > 0 and high <= shape[1]}
     outer = {d for d, (low, _) in lying.items() if low >= count}
     chosen = tuple(digit for digit in one.digits if digit not in inner and digit not in outer)
     rows = IndexMap([chosen], one.sizes, one.strides, one.tables)

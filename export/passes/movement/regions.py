@@ -1,8 +1,8 @@
 """Regions: tensors whose rows may stand in any order, as long as all of them agree.
 
 A region is what nodes that work row by row connect, and movement between them that only puts whole rows in another
-order. Its *frame* numbers the rows of an image, 0 to T - 1; a tensor of the region has the rows of the frame in an order
-of its own, that of the traced graph. Rows come in at entries and leave at exits.
+order. Its *frame* numbers the rows of an image, 0 to T - 1; a tensor of the region has them in an order of its own,
+that of the traced graph. Rows come in at entries and leave at exits.
 """
 
 from dataclasses import dataclass, field
@@ -70,6 +70,7 @@ class Regions:
 
     Attributes:
         images: B.
+        batch: the same where it will be made dynamic; None otherwise.
         chains: what is made by moving data.
         events: entries, members and exits, in topological order.
         members: of nodes, by tensor.
@@ -77,6 +78,7 @@ class Regions:
     """
 
     images: int
+    batch: int | None
     chains: Chains
     events: list[Member | Exit] = field(default_factory=list)
     members: dict[ir.Value, Member] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Regions:
 
     def origin(self, value: ir.Value) -> Origin:
         """Return what a tensor is taken from."""
-        return self.chains.of(value, self.images if self.images > 1 else None)
+        return self.chains.of(value, self.batch)
 
 
 def find_regions(model: ir.Model, batch: int | None) -> Regions:
@@ -95,7 +97,7 @@ def find_regions(model: ir.Model, batch: int | None) -> Regions:
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
     """
     image = sizes_of(model.graph.inputs[0])
-    regions = Regions(batch or (image[0] if image else 1), find_chains(model, batch))
+    regions = Regions(batch or (image[0] if image else 1), batch, find_chains(model, batch))
     left: set[ir.Value] = set()
     for node in model.graph:
         form = row_wise(node, regions.images)

@@ -126,16 +126,27 @@ def lay_out(model: ir.Model, node: ir.Node, form: RowWise, order: Array) -> None
         if value is None or position in form.data:
             continue
         if position in form.constants:
-            node.replace_input_with(
-                position, add_constant(model, form.constants[position][order][None], name_of(value))
-            )
+            _give(model, node, position, form.constants[position][order][None])
         elif node.op_type in BROADCAST and len(sizes_of(value) or ()) > 3:
-            flat = array_of(value).reshape(1, 1, -1)
-            node.replace_input_with(position, add_constant(model, flat, name_of(value)))
+            _give(model, node, position, array_of(value).reshape(1, 1, -1))
     if node.op_type in _NORMS:
         node.attributes.add(ir.AttrInt64("axis", -1))
     if node.op_type in REDUCTIONS:
-        if len(node.inputs) > 1 and (axes := node.inputs[1]) is not None:
-            node.replace_input_with(1, add_constant(model, np.asarray([-1]), name_of(axes)))
+        if len(node.inputs) > 1 and node.inputs[1] is not None:
+            _give(model, node, 1, np.asarray([-1]))
         else:
             node.attributes.add(ir.AttrInt64s("axes", [-1]))
+
+
+def _give(model: ir.Model, node: ir.Node, position: int, array: Array) -> None:
+    """Let a node read another constant, which takes over the name of the one before if nothing else reads that."""
+    before = node.inputs[position]
+    assert before is not None, "a constant stood there"
+    name = name_of(before)
+    given = add_constant(model, array, name)
+    node.replace_input_with(position, given)
+    if not before.uses() and not before.is_graph_output():
+        model.graph.initializers.pop(name)
+        model.graph.initializers.pop(name_of(given))
+        given.name = name
+        model.graph.register_initializer(given)

@@ -1,12 +1,13 @@
 """Plans for several tensors that are made from one source: what they begin with alike is made once."""
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from export.passes.movement.index_map import IndexMap
 from export.passes.movement.plans import plans_of
 from export.passes.movement.steps import NODE, Plan, Slice, Transpose, cost_of, follow, is_swap, shape_after, tidied
 
-_KEPT = 6
+_KEPT = 16
 """Plans of a tensor that are tried, the cheapest."""
 
 
@@ -24,7 +25,10 @@ def choose(maps: Sequence[IndexMap], source: tuple[int, ...], multiplied: Sequen
         DeclinedError: a map has no plan.
     """
     options = [plans_of(one, source)[:_KEPT] for one in maps]
-    options = [_and_by_way_of_others(position, maps, options, source) for position in range(len(maps))]
+    options = [
+        _and_by_way_of_others(position, maps, options, source) if transposed else options[position]
+        for position, (_, transposed) in enumerate(zip_longest(maps, multiplied, fillvalue=False))
+    ]
     images = next((one.batch for one in maps if one.batch), None) or 1
     starts = [[plans[0] for plans in options]]
     prefixes = dict.fromkeys(plan[:length] for plans in options for plan in plans for length in (1, 2) if plan)

@@ -16,7 +16,7 @@ class AssignTokenOrders(ir.passes.InPlacePass):
     """Let tensors whose rows may stand in any order keep them in the one that moves the least.
 
     1. Row-wise nodes (element-wise operators, norms over the last axis, products with constants) work on [B, T, C], in
-       an order of rows that `export.passes.movement.orders` chooses. Constants that differ from row to row are permuted.
+       an order of rows that `export.passes.movement.orders` chooses; constants that differ by row are permuted.
     2. Rows are put in order by a Gather where they come in, where they change order, and where something else reads
        them: there the tensor has its traced shape and order again. `ComposeMovement` makes one of what then follows.
     3. Regions in which no order is cheaper than the traced one stay as they are.
