@@ -46,6 +46,9 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[Cut, ...]:
         ComputeWhatIsRead(batch),
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
+    )(model)
+    left = tuple(cuts(model))  # before their names go: an index that is composed with others is another constant
+    ir.passes.Sequential(
         ComposeMovement(batch),
         common.RemoveUnusedNodesPass(),
         AssignTokenOrders(batch),
@@ -53,7 +56,7 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[Cut, ...]:
         ComposeMovement(batch),
         common.RemoveUnusedNodesPass(),
     )(model)
-    return tuple(cuts(model))
+    return left
 
 
 def clean_up(model: ir.Model) -> None:

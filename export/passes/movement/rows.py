@@ -46,7 +46,7 @@ def gathered(one: IndexMap, source: tuple[int, ...]) -> Iterator[Plan]:
     else:
         starts = [range(i, j) for i in range(len(terms)) for j in range(i + 2, len(terms) + 1)]
     for rows in dict.fromkeys(_rows(one, terms, set(start), prod(source)) for start in starts):
-        if rows is not None and (tabled or (rows.length > 1 and len(rows.places) == 8 * rows.rows)):
+        if rows is not None and (tabled or len(rows.places) == 8 * rows.rows):
             yield from _gather_first(one, terms, rows, source)
             yield from _gather_last(one, terms, rows, source)
 
@@ -131,7 +131,8 @@ def _views(rows: _Rows, source: tuple[int, ...]) -> list[tuple[int, ...]]:
 def _gather_last(one: IndexMap, terms: Sequence[Term], rows: _Rows, source: tuple[int, ...]) -> Iterator[Plan]:
     """Arrange the ranges first, if the terms that choose among their rows follow each other in the result."""
     first, last = rows.terms[0], rows.terms[-1]
-    if last - first + 1 != len(rows.terms):
+    cuts = rows.length > 1 and rows.length % source[-1]
+    if last - first + 1 != len(rows.terms) or cuts:
         return
     stands = [*rows.above, first, *rows.below]
     sizes = {position: terms[position].size for position in stands} | {first: rows.rows}
