@@ -1,4 +1,4 @@
-"""Graph rewrites: one a file, behind onnx_ir's pass interface, which says whether the graph was changed.
+"""Graph rewrites: one a file or a folder, behind onnx_ir's pass interface, which says whether the graph was changed.
 
 A new pass is a file and a line here. Passes that onnx_ir has are used as they are.
 """
@@ -20,6 +20,7 @@ from export.passes.fold_shifts import FoldShifts
 from export.passes.lay_out_constants import LayOutConstants
 from export.passes.merge_transposes import MergeTransposes
 from export.passes.merged import Merged, merged
+from export.passes.movement import AssignTokenOrders, ComposeMovement
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
 from export.passes.part_joined_products import PartJoinedProducts
 from export.passes.remove_no_ops import RemoveNoOps
@@ -73,7 +74,9 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[Folded, tuple[Cu
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)
-    return folded, tuple(cuts(model))
+    left = tuple(cuts(model))  # before their names go: an index that is composed with others is another constant
+    move(model, batch)
+    return folded, left
 
 
 def fold(model: ir.Model, batch: int | None = None) -> Folded:
@@ -94,6 +97,18 @@ def fold(model: ir.Model, batch: int | None = None) -> Folded:
     of_sums = {name for names, _ in sums for name in names}
     gone = before - _names_read(model) - of_sums
     return Folded(sums, frozenset(rounding.folded) - of_sums, frozenset(gone))
+
+
+def move(model: ir.Model, batch: int | None = None) -> None:
+    """Compose what only moves data, and choose in which order tokens are stored; see `prepare`."""
+    ir.passes.Sequential(
+        ComposeMovement(batch),
+        common.RemoveUnusedNodesPass(),
+        AssignTokenOrders(batch),
+        common.RemoveUnusedNodesPass(),
+        ComposeMovement(batch),
+        common.RemoveUnusedNodesPass(),
+    )(model)
 
 
 def _names_read(model: ir.Model) -> set[str]:

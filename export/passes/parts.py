@@ -182,20 +182,20 @@ def _reshape(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Ne
     return None
 
 
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     {"Abs", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "Log"}
     | {"HardSwish", "Identity", "LeakyRelu", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid"}
     | {"Sign", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"}
 )
-_REDUCTIONS = frozenset(
+REDUCTIONS = frozenset(
     {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
     | {"ReduceSumSquare"}
 )
 
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(_ELEMENTWISE, _of_the_first),
+    **dict.fromkeys(ELEMENTWISE, _of_the_first),
     **dict.fromkeys(BROADCAST, _broadcast),
-    **dict.fromkeys(_REDUCTIONS, _along_others(_reduced_axes)),
+    **dict.fromkeys(REDUCTIONS, _along_others(_reduced_axes)),
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _along_others(_normalised_axes)),
     **dict.fromkeys(("LogSoftmax", "Softmax"), _along_others(_own_axis(-1))),
     "Concat": _concat,

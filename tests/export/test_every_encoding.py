@@ -34,7 +34,7 @@ NETWORKS: dict[str, ViTConfig | SwinConfig] = {
 NAMES = [name for name in sorted(ENCODINGS) if not ("-bias-" in name and name.endswith("v"))]  # values have no bias
 
 STATIC = {"Add"}
-ROTARY = {"Add", "Concat", "Mul", "Neg", "Slice", "Split", "Transpose"}  # turned keys are transposed for themselves
+ROTARY = {"Add", "Concat", "Mul", "Neg", "Reshape", "Slice", "Split", "Transpose"}  # halves of queries and keys
 CONTEXTUAL = {"Add", "Gather", "MatMul", "Mul", "Reshape", "Transpose"}
 GRAPHS: dict[str, tuple[str, set[str]]] = {  # one of each family: the network, and the operators it may add
     "alibi-2d": ("vit", STATIC),

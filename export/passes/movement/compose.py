@@ -1,0 +1,150 @@
+"""One step or few in the place of a chain of operators that only move data."""
+
+from dataclasses import dataclass
+from math import prod
+
+import onnx_ir as ir
+
+from export.passes.movement.chains import Chains, Origin, ends_of, find_chains, nodes_before
+from export.passes.movement.digits import DeclinedError
+from export.passes.movement.emit import Emitter
+from export.passes.movement.index_map import IndexMap
+from export.passes.movement.sharing import choose, cost_together
+from export.passes.movement.steps import (
+    NODE,
+    SCATTERED,
+    VIEW,
+    Plan,
+    Transpose,
+    copy_of_part,
+    cost_of,
+    describe,
+    is_swap,
+)
+from export.passes.movement.steps import Gather as GatherStep
+from export.passes.values import name_of, scope_of, sizes_of
+
+TO_BE_COMPOSED = "posbake.to_be_composed"
+"""Nodes with this in `meta` were put there in the expectation of a plan for what they are part of."""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """What became of the chains that begin at one tensor.
+
+    Attributes:
+        source: the tensor's name.
+        module: path of the module that the first of their nodes came from.
+        before: their operators, in order.
+        after: the steps, by what is made.
+        reason: why they stay as they are; "" if they were rewritten.
+    """
+
+    source: str
+    module: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    reason: str = ""
+
+
+class ComposeMovement(ir.passes.InPlacePass):
+    """Replace chains of Reshape, Transpose, Slice, Gather and the like by the cheapest plan for what they do together.
+
+    1. A chain is followed from the tensor that it begins at to each tensor that something else reads; what lies between
+       and is read there alone is not made.
+    2. All chains from one tensor are planned together, so that they share what they have in common.
+    3. They stay as they are if the plans would cost as much (`export.passes.movement.steps`), or if one has no plan.
+    4. A chain ends at a node that joins several tensors, that yields an output of the graph, or that takes images by
+       their number. Sizes must be known, so this runs while the batch is still a number.
+
+    Args:
+        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+
+    Attributes:
+        report: after a call, what became of each chain.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__()
+        self.batch = batch
+        self.report: list[Rewritten] = []
+        self._chosen: dict[tuple[object, ...], list[Plan]] = {}  # blocks of a network are alike
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite in one sweep."""
+        chains = find_chains(model, self.batch)
+        self.report = [Rewritten("", "", (node.op_type,), (), reason) for node, reason in chains.declined.items()]
+        emitter, modified = Emitter(model), False
+        for source, ends in ends_of(chains).items():
+            modified |= self._rewrite(emitter, source, ends, chains)
+        return ir.passes.PassResult(model, modified)
+
+    def _rewrite(self, emitter: Emitter, source: ir.Value, ends: list[ir.Value], chains: Chains) -> bool:
+        origins = [chains.origins[value] for value in ends]
+        nodes = nodes_before(origins)
+        shape = sizes_of(source)
+        assert shape is not None, "chains have known sizes"
+        before = tuple(node.op_type for node in nodes)
+        where = name_of(source), scope_of(nodes[0])
+        try:
+            multiplied = [_is_read_transposed(value, chains.origins[value].map) for value in ends]
+            key = (shape, *(origin.map.key for origin in origins), *multiplied)
+            plans = self._chosen.get(key) or choose([origin.map for origin in origins], shape, multiplied)
+            self._chosen[key] = plans
+        except DeclinedError as error:
+            self.report.append(Rewritten(*where, before, (), str(error)))
+            return False
+        after = tuple(describe(plan) for plan in plans)
+        images = self.batch or 1
+        now, then = sum(cost_of_node(node, images) for node in nodes), cost_together(plans, shape, images, multiplied)
+        if not any(TO_BE_COMPOSED in node.meta for node in nodes) and then > now - VIEW / 2:  # less is rounding
+            self.report.append(Rewritten(*where, before, after, "it costs as much"))
+            return False
+        self.report.append(Rewritten(*where, before, after))
+        replace_ends(emitter, source, list(zip(ends, plans, strict=True)), origins)
+        return True
+
+
+def _is_multiplied(value: ir.Value) -> bool:
+    return all(use.node.op_type == "MatMul" for use in value.uses())
+
+
+def _is_read_transposed(value: ir.Value, one: IndexMap) -> bool:
+    """Whether products read a tensor whose last axis is not that of its source, as they read keys."""
+    inner = one.normalised().axes[-1:]
+    return _is_multiplied(value) and bool(inner and inner[0]) and one.normalised().strides.get(inner[0][-1]) != 1
+
+
+def replace_ends(emitter: Emitter, source: ir.Value, made: list[tuple[ir.Value, Plan]], origins: list[Origin]) -> None:
+    """Let those that read the ends of chains read what plans make of their source, and remove what nothing reads."""
+    emitter.announce(source, (plan for _, plan in made))
+    for (value, plan), origin in zip(made, origins, strict=True):
+        value.replace_all_uses_with(emitter.emit(source, plan, origin.nodes[-1]))
+    for node in reversed(nodes_before(origins)):
+        if node.graph is not None and not any(output.uses() for output in node.outputs):
+            node.graph.remove(node, safe=True)
+
+
+def cost_of_node(node: ir.Node, images: int) -> float:
+    """Return the nanoseconds for one image that a node which moves data takes."""
+    shape = sizes_of(node.inputs[0])
+    sizes = [sizes_of(output) or () for output in node.outputs]
+    made = sum(map(prod, sizes)) / images
+    assert shape is not None, "chains have known sizes"
+    match node.op_type:
+        case "Transpose":
+            step = Transpose(tuple(node.attributes.get_ints("perm", range(len(shape))[::-1])))
+            fused = is_swap((step,)) and _is_multiplied(node.outputs[0])
+            return NODE if fused else cost_of(step, shape, images)
+        case "Gather":
+            axis = node.attributes.get_int("axis", 0) % len(shape)
+            index = sizes_of(node.inputs[1])
+            return cost_of(GatherStep(axis, index or (), b""), shape, images)
+        case "Slice" | "Split" | "Concat":
+            changed = [a for a in range(len(shape)) if shape[a] != sizes[0][a]] or [0]
+            run = min(prod(size[changed[-1] :]) for size in (sizes if node.op_type != "Concat" else [shape]))
+            return NODE + made * copy_of_part(run)
+        case "DepthToSpace" | "SpaceToDepth":
+            return NODE + made * SCATTERED
+        case _:
+            return VIEW

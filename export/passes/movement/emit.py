@@ -1,0 +1,108 @@
+"""From plans to nodes: each step once, Slices that share out an axis as one Split."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.movement.steps import Gather, Plan, Reshape, Slice, Step, Transpose, shape_after
+from export.passes.movement.tables import Integers
+from export.passes.values import add_constant, name_of, sizes_of
+
+
+class Emitter:
+    """Nodes of a graph that follow plans.
+
+    Args:
+        model: the graph; its sizes are numbers.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self.model = model
+        self._made: dict[tuple[ir.Value, Plan], ir.Value] = {}
+        self._constants: dict[tuple[str, bytes, tuple[int, ...]], ir.Value] = {}
+        self._splits: dict[tuple[ir.Value, Plan], tuple[Slice, ...]] = {}
+
+    def announce(self, source: ir.Value, plans: Iterable[Plan]) -> None:
+        """Note what will be asked for, so that Slices can become a Split."""
+        parts: dict[Plan, list[Slice]] = {}
+        for plan in plans:
+            for length, step in enumerate(plan):
+                if isinstance(step, Slice) and len(step.axes) == 1 and step not in parts.setdefault(plan[:length], []):
+                    parts[plan[:length]].append(step)
+        shape = sizes_of(source)
+        assert shape is not None, "sizes are numbers"
+        for prefix, slices in parts.items():
+            before = shape
+            for step in prefix:
+                before = shape_after(step, before)
+            ordered = sorted(slices, key=lambda step: step.starts)
+            axis = ordered[0].axes[0]
+            whole = ordered[0].starts == (0,) and ordered[-1].stops == (before[axis],)
+            joined = all(one.stops == other.starts and one.axes == other.axes for one, other in pairwise(ordered))
+            if len(ordered) > 1 and whole and joined:
+                self._splits[source, prefix] = tuple(ordered)
+
+    def emit(self, source: ir.Value, plan: Plan, before: ir.Node) -> ir.Value:
+        """Return what a plan makes of a source; nodes that are not there yet are put before `before`."""
+        if not plan:
+            return source
+        if (source, plan) not in self._made:
+            read = self.emit(source, plan[:-1], before)
+            parts = self._splits.get((source, plan[:-1]))
+            if parts is not None and plan[-1] in parts:
+                self._split(source, plan[:-1], read, parts, before)
+            else:
+                self._made[source, plan] = self._node(read, plan[-1], before)
+        return self._made[source, plan]
+
+    def _split(self, source: ir.Value, prefix: Plan, read: ir.Value, parts: Sequence[Slice], before: ir.Node) -> None:
+        shape, axis = sizes_of(read) or (), parts[0].axes[0]
+        sizes = [part.stops[0] - part.starts[0] for part in parts]
+        inputs = [read, self._constant(read, "split", sizes)]
+        outputs = self._insert("Split", inputs, {"axis": axis}, before, len(parts))
+        for part, output in zip(parts, outputs, strict=True):
+            output.shape = ir.Shape(shape_after(part, shape))
+            self._made[source, (*prefix, part)] = output
+
+    def _node(self, read: ir.Value, step: Step, before: ir.Node) -> ir.Value:
+        shape = sizes_of(read)
+        assert shape is not None, "sizes are numbers"
+        attributes: Mapping[str, int | Sequence[int]] = {}
+        match step:
+            case Reshape():
+                operator, inputs = "Reshape", [read, self._constant(read, "shape", step.shape)]
+            case Transpose():
+                operator, inputs, attributes = "Transpose", [read], {"perm": step.order}
+            case Slice():
+                bounds = (("starts", step.starts), ("ends", step.stops), ("axes", step.axes))
+                operator, inputs = "Slice", [read, *(self._constant(read, *bound) for bound in bounds)]
+            case Gather():
+                index = self._constant(read, "order", step.taken)
+                operator, inputs, attributes = "Gather", [read, index], {"axis": step.axis}
+        (output,) = self._insert(operator, inputs, attributes, before, 1)
+        output.shape = ir.Shape(shape_after(step, shape))
+        return output
+
+    def _insert(
+        self, operator: str, inputs: Sequence[ir.Value], attributes: Mapping[str, object], before: ir.Node, outputs: int
+    ) -> Sequence[ir.Value]:
+        node = ir.node(
+            operator,
+            inputs,
+            attributes,  # type: ignore[arg-type]  # integers, and sequences of them
+            num_outputs=outputs,
+            metadata_props=dict(before.metadata_props),
+        )
+        self.model.graph.insert_before(before, node)
+        for output in node.outputs:
+            output.type = inputs[0].type
+        return node.outputs
+
+    def _constant(self, read: ir.Value, what: str, numbers: Sequence[int] | Integers) -> ir.Value:
+        array = np.asarray(numbers, np.int64)
+        key = (what, array.tobytes(), array.shape)
+        if what != "order" or key not in self._constants:  # sizes are rewritten where the batch becomes dynamic
+            self._constants[key] = add_constant(self.model, array, f"{name_of(read)}.{what}")
+        return self._constants[key]

@@ -1,0 +1,262 @@
+"""Index maps: from which element of one source tensor each element of a tensor is taken.
+
+A tensor's axes are made of *digits*: axis 1 of [B, 56, 56, C], seen as windows, is the digits (8, 7). The offset of an
+element in the flat source is `base` plus one summand for each digit, `stride · digit`, or, where that is not enough (a
+cyclic shift), one for several digits together, looked up in a *table* of integers. So a map holds at most as many
+integers as an image has tokens, never batch · tokens · channels, and is exact for every operator that only moves data.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import prod
+
+import numpy as np
+
+from export.passes.movement.digits import DeclinedError, Digit, Digits, Table
+from export.passes.movement.tables import Integers
+
+
+class IndexMap:
+    """From the elements of a tensor to those of its source.
+
+    Args:
+        axes: the digits of each axis, the slowest first; an axis of size 1 has none.
+        sizes: how many values each digit has, at least 2.
+        strides: of the digits that are in no table.
+        tables: of all others; each is in one.
+        base: offset of the first element.
+        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch. No digit of a
+            table may be a multiple of it, for the table would hold the images one by one.
+    """
+
+    def __init__(
+        self,
+        axes: Sequence[tuple[Digit, ...]],
+        sizes: dict[Digit, int],
+        strides: dict[Digit, int],
+        tables: Sequence[Table] = (),
+        base: int = 0,
+        batch: int | None = None,
+    ) -> None:
+        self.axes = tuple(axes)
+        self.tables = tuple(tables)
+        self.base = base
+        self.batch = batch
+        used = [digit for axis in self.axes for digit in axis]
+        self.sizes = {digit: sizes[digit] for digit in used}
+        self.strides = {digit: strides[digit] for digit in used if digit in strides}
+
+    @staticmethod
+    def identity(shape: Sequence[int], batch: int | None = None) -> "IndexMap":
+        """Return the map of a tensor that is its own source."""
+        work = Digits({}, {}, [], 0, batch)
+        strides = [prod(shape[position + 1 :]) for position in range(len(shape))]
+        axes = [(work.add(size, stride),) if size > 1 else () for size, stride in zip(shape, strides, strict=True)]
+        return _map(work, axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor that is taken."""
+        return tuple(prod(self.sizes[digit] for digit in axis) for axis in self.axes)
+
+    @property
+    def digits(self) -> tuple[Digit, ...]:
+        """All digits, the slowest first."""
+        return tuple(digit for axis in self.axes for digit in axis)
+
+    def offsets(self) -> Integers:
+        """Return the offset of every element, in the tensor's shape. It is as large as the tensor."""
+        whole = IndexMap([self.digits], self.sizes, self.strides, self.tables).along(0)
+        assert whole is not None, "all digits are in one axis"
+        return (whole + self.base).reshape(self.shape)
+
+    def along(self, axis: int) -> Integers | None:
+        """Return what the places of an axis add to the offset; None if they are looked up together with another's."""
+        digits = self.axes[axis]
+        total = np.zeros([self.sizes[digit] for digit in digits], np.int64)
+        for table in self._all_tables():
+            if not set(table.digits) & set(digits):
+                continue
+            if not set(table.digits) <= set(digits):
+                return None
+            where = [digits.index(digit) for digit in table.digits]
+            shape = [self.sizes[digit] if position in where else 1 for position, digit in enumerate(digits)]
+            total += table.offsets.transpose(np.argsort(where)).reshape(shape)
+        return total.reshape(-1)
+
+    def reshape(self, shape: Sequence[int]) -> "IndexMap":
+        """Return the map of Reshape: digits are split where an axis ends inside, or joined where that is no divisor."""
+        work = self._work()
+        left = list(self.digits)
+        axes: list[tuple[Digit, ...]] = []
+        for wanted in reversed(shape):
+            axis: list[Digit] = []
+            rest = wanted
+            while rest > 1:
+                last = left.pop()
+                size = work.sizes[last]
+                if rest % size == 0:
+                    axis.insert(0, last)
+                    rest //= size
+                elif size % rest == 0:
+                    outer, inner = work.split(last, (size // rest, rest))
+                    left.append(outer)
+                    axis.insert(0, inner)
+                    rest = 1
+                else:
+                    left.append(work.join((left.pop(), last)))
+            axes.insert(0, tuple(axis))
+        assert not left, f"{self.shape} has other elements than {tuple(shape)}"
+        return _map(work, axes)
+
+    def transpose(self, order: Sequence[int]) -> "IndexMap":
+        """Return the map of Transpose."""
+        return _map(self._work(), [self.axes[axis] for axis in order])
+
+    def take(self, axis: int, index: Integers) -> "IndexMap":
+        """Return the map of Gather by constant indices of any rank, none of them negative."""
+        work = self._work()
+        digits = self.axes[axis]
+        if self.batch is not None and self.shape[axis] % self.batch == 0:
+            raise DeclinedError("images are taken by their number")
+        if not digits:
+            assert not index.any(), "an axis of size 1 has index 0"
+            made: tuple[Digit, ...] = tuple(work.add(size, 0) for size in index.shape if size > 1)
+        else:
+            made = work.index(work.join(digits), index)
+        left = iter(made)
+        new = [(next(left),) if size > 1 else () for size in index.shape]
+        return _map(work, [*self.axes[:axis], *new, *self.axes[axis + 1 :]])
+
+    def slice(self, axis: int, start: int, count: int, step: int = 1) -> "IndexMap":
+        """Return the map of Slice: `count` places of an axis from `start` on."""
+        if (start, count, step) == (0, self.shape[axis], 1):
+            return self
+        digits = self.axes[axis]
+        if len(digits) != 1 or digits[0] not in self.strides or (self.batch and self.shape[axis] % self.batch == 0):
+            kept = self._slice_digits(axis, start, count) if step == 1 else None
+            return kept or self.take(axis, start + step * np.arange(count))
+        work = self._work()
+        stride = self.strides[digits[0]]
+        work.base += start * stride
+        axes = list(self.axes)
+        axes[axis] = (work.add(count, stride * step),) if count > 1 else ()
+        return _map(work, axes)
+
+    def _slice_digits(self, axis: int, start: int, count: int) -> "IndexMap | None":
+        """Return the map of a Slice of one digit's places, those before it being at one place each; None for others."""
+        work = self._work()
+        digits = list(self.axes[axis])
+        if not digits or (self.batch and self.shape[axis] % self.batch == 0):
+            return None
+        while digits:
+            inner = prod(self.sizes[digit] for digit in digits[1:])
+            first = digits.pop(0)
+            if start % inner == 0 and count % inner == 0:
+                chosen = work.index(first, np.arange(start // inner, (start + count) // inner))
+                return _map(work, [*self.axes[:axis], (*chosen, *digits), *self.axes[axis + 1 :]])
+            if start // inner != (start + count - 1) // inner:
+                return None
+            work.index(first, np.asarray([start // inner]))
+            start %= inner
+        return None
+
+    @staticmethod
+    def concat(maps: Sequence["IndexMap"], axis: int) -> "IndexMap":
+        """Return the map of Concat of tensors taken from one source, if they differ along `axis` alone."""
+        whole = _aligned(maps, axis)
+        first = whole[0]
+        others = [position for position in range(len(first.axes)) if position != axis]
+        columns = []
+        for one in whole:
+            work = one._work()
+            digits = one.axes[axis]
+            table = work.table_of(digits) if digits else Table((), np.zeros((), np.int64))
+            if set(table.digits) - set(digits):
+                raise DeclinedError("Concat along an axis that is looked up together with another")
+            if not all(_same_digits(first, one, position) for position in others) or not _same_tables(first, one, axis):
+                raise DeclinedError("Concat of parts that are arranged differently")
+            order = [table.digits.index(digit) for digit in digits]
+            columns.append((table.offsets.transpose(order).reshape(-1) + one.base).reshape(-1))
+        column = np.concatenate(columns)
+        work = first._work()
+        for digit in first.axes[axis]:
+            work.forget(digit)
+        work.base = int(column[0])
+        axes = list(first.axes)
+        axes[axis] = (work.add_table((len(column),), column - column[0])) if len(column) > 1 else ()
+        return _map(work, axes)
+
+    def normalised(self) -> "IndexMap":
+        """Return the same map with tables factored as far as possible: into digits with strides, or smaller tables."""
+        work = self._work()
+        axes = list(self.axes)
+        for table in self.tables:
+            for digit, parts in work.factor(table).items():
+                axes = [tuple(n for d in axis for n in (parts if d == digit else (d,))) for axis in axes]
+        return _map(work, axes)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What two maps that are written down alike have in common; it can be hashed."""
+        digits = self.digits
+        axes = tuple(tuple((self.sizes[digit], self.strides.get(digit)) for digit in axis) for axis in self.axes)
+        tables = tuple((tuple(map(digits.index, table.digits)), table.offsets.tobytes()) for table in self.tables)
+        return axes, tables, self.base, self.batch
+
+    def _work(self) -> Digits:
+        return Digits(dict(self.sizes), dict(self.strides), list(self.tables), self.base, self.batch)
+
+    def _all_tables(self) -> Iterable[Table]:
+        yield from self.tables
+        for digit, stride in self.strides.items():
+            yield Table((digit,), stride * np.arange(self.sizes[digit]))
+
+
+def _map(work: Digits, axes: Sequence[tuple[Digit, ...]]) -> IndexMap:
+    return IndexMap(axes, work.sizes, work.strides, work.tables, work.base, work.batch)
+
+
+def _aligned(maps: Sequence[IndexMap], axis: int) -> list[IndexMap]:
+    """Return maps whose axes, but for one, are split into digits of the same sizes."""
+    target: list[list[int]] = []
+    for position in range(len(maps[0].axes)):
+        finest = max((one.axes[position] for one in maps), key=len)
+        sizes = next(one for one in maps if one.axes[position] == finest).sizes
+        target.append([sizes[digit] for digit in finest])
+    aligned = []
+    for one in maps:
+        fine = [[one.shape[axis]] if p == axis else sizes for p, sizes in enumerate(target)]
+        if all([one.sizes[d] for d in one.axes[p]] == sizes for p, sizes in enumerate(target) if p != axis):
+            aligned.append(one)
+            continue
+        split = one.reshape([size for sizes in fine for size in sizes])
+        left = iter(split.axes)
+        axes = [tuple(d for _ in sizes for d in next(left)) for sizes in fine]
+        aligned.append(IndexMap(axes, split.sizes, split.strides, split.tables, split.base, split.batch))
+    return aligned
+
+
+def _same_digits(first: IndexMap, other: IndexMap, axis: int) -> bool:
+    mine, theirs = first.axes[axis], other.axes[axis]
+    return [(first.sizes[d], first.strides.get(d)) for d in mine] == [
+        (other.sizes[d], other.strides.get(d)) for d in theirs
+    ]
+
+
+def _same_tables(first: IndexMap, other: IndexMap, axis: int) -> bool:
+    """Whether the tables beside those of `axis` say the same."""
+
+    def described(one: IndexMap) -> dict[tuple[int, ...], Integers]:
+        digits = one.digits
+        own = set(one.axes[axis])
+        behind = len([d for a in one.axes[:axis] for d in a])
+        return {
+            tuple(
+                digits.index(d) if digits.index(d) < behind else digits.index(d) - len(digits) for d in table.digits
+            ): table.offsets
+            for table in one.tables
+            if not own & set(table.digits)
+        }
+
+    mine, theirs = described(first), described(other)
+    return mine.keys() == theirs.keys() and all(np.array_equal(mine[key], theirs[key]) for key in mine)

@@ -1,0 +1,131 @@
+"""Operators that only move data, and what each does to the map of what it reads.
+
+A rule for each operator, by name. It returns a map for each output, or raises `DeclinedError` with the reason.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.movement.digits import DeclinedError
+from export.passes.movement.index_map import IndexMap
+from export.passes.movement.tables import Integers
+from export.passes.values import array_of, is_constant, sizes_of
+
+Rule = Callable[[ir.Node, Sequence[IndexMap]], list[IndexMap]]
+
+
+def moves(node: ir.Node) -> bool:
+    """Whether a node only moves what its first input holds (Concat: all its inputs), and all sizes are known."""
+    if node.domain != "" or node.op_type not in RULES or any(sizes_of(output) is None for output in node.outputs):
+        return False
+    data = node.inputs if node.op_type == "Concat" else node.inputs[:1]
+    others = node.inputs[len(data) :]
+    if any(sizes_of(value) is None or 0 in (sizes_of(value) or ()) or is_constant(value) for value in data):
+        return False
+    return all(value is None or is_constant(value) for value in others)
+
+
+def sources_of(node: ir.Node) -> list[ir.Value]:
+    """Return the inputs whose elements a node moves."""
+    data = node.inputs if node.op_type == "Concat" else node.inputs[:1]
+    return [value for value in data if value is not None]
+
+
+def map_through(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    """Return the map of each output of a node, given those of what it moves.
+
+    Raises:
+        DeclinedError: the node does what no rule covers, or its map does not factor.
+    """
+    made = RULES[node.op_type](node, maps)
+    for output, one in zip(node.outputs, made, strict=True):
+        assert one.shape == sizes_of(output), f"{node.op_type} of {node.name}: {one.shape}, {output.shape}"
+    return made
+
+
+def _to_its_shape(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    return [maps[0].reshape(sizes_of(node.outputs[0]) or ())]
+
+
+def _transpose(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    rank = len(maps[0].axes)
+    return [maps[0].transpose(list(node.attributes.get_ints("perm", range(rank)[::-1])))]
+
+
+def _gather(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    shape, index = maps[0].shape, _integers(node, 1)
+    axis = node.attributes.get_int("axis", 0) % len(shape)
+    assert index is not None, "Gather has indices"
+    places = np.where(index < 0, index + shape[axis], index)
+    if places.size == 1:
+        kept = maps[0].slice(axis, int(places.reshape(())), 1)
+        return [kept.reshape([*shape[:axis], *index.shape, *shape[axis + 1 :]])]
+    return [maps[0].take(axis, places)]
+
+
+def _slice(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    starts, ends = _integers(node, 1), _integers(node, 2)
+    assert starts is not None, "Slice has starts"
+    assert ends is not None, "Slice has ends"
+    axes, steps = _integers(node, 3), _integers(node, 4)
+    one = maps[0]
+    for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        axis = (number if axes is None else int(axes[number])) % len(one.axes)
+        step = 1 if steps is None else int(steps[number])
+        if step < 1:
+            raise DeclinedError("Slice backwards")
+        places = range(one.shape[axis])[slice(start, end, step)]
+        one = one.slice(axis, places.start, len(places), step)
+    return [one]
+
+
+def _split(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    axis, start = node.attributes.get_int("axis", 0) % len(maps[0].axes), 0
+    made = []
+    for output in node.outputs:
+        size = (sizes_of(output) or ())[axis]
+        made.append(maps[0].slice(axis, start, size))
+        start += size
+    return made
+
+
+def _concat(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    return [IndexMap.concat(maps, node.attributes.get_int("axis") % len(maps[0].axes))]
+
+
+def _depth_to_space(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    block = node.attributes.get_int("blocksize")
+    batch, depth, height, width = maps[0].shape
+    left = depth // block**2
+    if node.attributes.get_string("mode", "DCR") == "DCR":
+        apart = maps[0].reshape([batch, block, block, left, height, width]).transpose([0, 3, 4, 1, 5, 2])
+    else:
+        apart = maps[0].reshape([batch, left, block, block, height, width]).transpose([0, 1, 4, 2, 5, 3])
+    return [apart.reshape([batch, left, height * block, width * block])]
+
+
+def _space_to_depth(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    block = node.attributes.get_int("blocksize")
+    batch, depth, height, width = maps[0].shape
+    apart = maps[0].reshape([batch, depth, height // block, block, width // block, block])
+    return [apart.transpose([0, 3, 5, 1, 2, 4]).reshape(sizes_of(node.outputs[0]) or ())]
+
+
+def _integers(node: ir.Node, position: int) -> Integers | None:
+    value = node.inputs[position] if len(node.inputs) > position else None
+    return None if value is None else array_of(value).astype(np.int64)
+
+
+RULES: Mapping[str, Rule] = {
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _to_its_shape),
+    "Concat": _concat,
+    "DepthToSpace": _depth_to_space,
+    "Gather": _gather,
+    "Slice": _slice,
+    "SpaceToDepth": _space_to_depth,
+    "Split": _split,
+    "Transpose": _transpose,
+}
+"""By operator."""

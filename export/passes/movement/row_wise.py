@@ -1,0 +1,152 @@
+"""Nodes that work row by row: each row of the result is made of the same row of what they read.
+
+A tensor [..., C] holds rows of C numbers. Element-wise operators, norms over C and products with a constant [C, D] give
+the same rows in another order if they are given their rows in another order.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.parts import ELEMENTWISE, REDUCTIONS
+from export.passes.unbroadcast import BROADCAST
+from export.passes.values import add_constant, array_of, is_constant, name_of, sizes_of
+
+Array = np.ndarray[Any, Any]
+
+_NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
+_REPEATED = 4
+"""A constant that differs from row to row may grow by so much when it is written down for every row of an image."""
+
+
+@dataclass(frozen=True)
+class RowWise:
+    """What a node reads row by row.
+
+    Attributes:
+        data: positions of the inputs that have its rows.
+        constants: positions of those that differ from row to row, as [T, 1 or C] each.
+    """
+
+    data: tuple[int, ...]
+    constants: dict[int, Array]
+
+
+def rows_of(value: ir.Value | None, images: int) -> int | None:
+    """Return how many rows each image has in [images · …, …, C]; None if that is not its shape."""
+    sizes = sizes_of(value)
+    if sizes is None or len(sizes) < 2 or 0 in sizes or sizes[0] % images:
+        return None
+    return prod(sizes[:-1]) // images
+
+
+def row_wise(node: ir.Node, images: int) -> RowWise | None:
+    """Return what a node reads row by row; None if it does not work so, or yields an output of the graph."""
+    output = node.outputs[0]
+    rows = rows_of(output, images)
+    if rows is None or rows == 1 or node.domain != "" or any(value.is_graph_output() for value in node.outputs):
+        return None
+    if len(node.outputs) > 1 and any(value.uses() for value in node.outputs[1:]):
+        return None
+    lead = (sizes_of(output) or ())[:-1]
+    if node.op_type in ELEMENTWISE or node.op_type in _NORMS or node.op_type in REDUCTIONS or _is_product(node):
+        first = sizes_of(node.inputs[0])
+        others = all(value is None or is_constant(value) for value in node.inputs[1:])
+        fits = first is not None and first[:-1] == lead and others and _works_on_the_last_axis(node, len(first))
+        return RowWise((0,), {}) if fits and not is_constant(node.inputs[0]) else None
+    if node.op_type not in BROADCAST or node.op_type == "MatMul":
+        return None
+    data: list[int] = []
+    constants: dict[int, Array] = {}
+    for position, value in enumerate(node.inputs):
+        sizes = sizes_of(value)
+        if value is None or sizes is None:
+            return None
+        if not is_constant(value):
+            if sizes[:-1] != lead:
+                return None
+            data.append(position)
+        elif any(size > 1 for size in sizes[:-1]):
+            by_row = _by_row(array_of(value), lead, images)
+            if by_row is None:
+                return None
+            constants[position] = by_row
+    return RowWise(tuple(data), constants) if data else None
+
+
+def _is_product(node: ir.Node) -> bool:
+    return node.op_type == "MatMul" and is_constant(node.inputs[1]) and len(sizes_of(node.inputs[1]) or ()) == 2
+
+
+def _works_on_the_last_axis(node: ir.Node, rank: int) -> bool:
+    if node.op_type in _NORMS:
+        vectors = all(len(sizes_of(value) or ()) <= 1 for value in node.inputs[1:] if value is not None)
+        return vectors and node.attributes.get_int("axis", -1) in (-1, rank - 1)
+    if node.op_type in REDUCTIONS:
+        return node.attributes.get_int("keepdims", 1) == 1 and _reduced(node) in ([-1], [rank - 1])
+    return True
+
+
+def _reduced(node: ir.Node) -> list[int] | None:
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        return [int(axis) for axis in array_of(node.inputs[1]).reshape(-1)]
+    axes = node.attributes.get_ints("axes", None)
+    return None if axes is None else list(axes)
+
+
+def _by_row(array: Array, lead: tuple[int, ...], images: int) -> Array | None:
+    """Return [T, 1 or C] of a constant that is the same for every image; None if that is not so, or much larger."""
+    aligned = array.reshape([1] * (len(lead) + 1 - array.ndim) + list(array.shape))
+    if aligned.ndim != len(lead) + 1 or aligned.shape[0] not in (1, lead[0]):
+        return None
+    count, channels = prod(lead) // images, aligned.shape[-1]
+    if aligned.shape[0] == lead[0] != 1 and images > 1:
+        return None
+    if lead[0] != images and aligned.shape[0] == 1:
+        aligned = np.broadcast_to(aligned, (lead[0] // images, *aligned.shape[1:]))
+    if count * channels > _REPEATED * array.size:
+        return None
+    per_image = (lead[0] // images, *lead[1:]) if lead[0] != images else (1, *lead[1:])
+    return np.broadcast_to(aligned, (*per_image, channels)).reshape(count, channels)
+
+
+def lay_out(model: ir.Model, node: ir.Node, form: RowWise, order: Array) -> None:
+    """Let a node work on [B, T, C], its rows in another order: fit its constants, axes and shapes.
+
+    Args:
+        model: the graph.
+        node: one of its nodes, whose data it is given so already.
+        form: what it reads.
+        order: of its rows as they were, which it has where.
+    """
+    for position, value in enumerate(node.inputs):
+        if value is None or position in form.data:
+            continue
+        if position in form.constants:
+            _give(model, node, position, form.constants[position][order][None])
+        elif node.op_type in BROADCAST and len(sizes_of(value) or ()) > 3:
+            _give(model, node, position, array_of(value).reshape(1, 1, -1))
+    if node.op_type in _NORMS:
+        node.attributes.add(ir.AttrInt64("axis", -1))
+    if node.op_type in REDUCTIONS:
+        if len(node.inputs) > 1 and node.inputs[1] is not None:
+            _give(model, node, 1, np.asarray([-1]))
+        else:
+            node.attributes.add(ir.AttrInt64s("axes", [-1]))
+
+
+def _give(model: ir.Model, node: ir.Node, position: int, array: Array) -> None:
+    """Let a node read another constant, which takes over the name of the one before if nothing else reads that."""
+    before = node.inputs[position]
+    assert before is not None, "a constant stood there"
+    name = name_of(before)
+    given = add_constant(model, array, name)
+    node.replace_input_with(position, given)
+    if not before.uses() and not before.is_graph_output():
+        model.graph.initializers.pop(name)
+        model.graph.initializers.pop(name_of(given))
+        given.name = name
+        model.graph.register_initializer(given)

@@ -1,0 +1,147 @@
+"""Plans with one Gather of rows, before or after a Transpose.
+
+A row is a whole last axis of the source, or of the result, or several of them: what cuts through the channels, as the
+split into heads does, is left to Transpose, by which runtimes know attention.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import gcd, prod
+from typing import NamedTuple
+
+import numpy as np
+
+from export.passes.movement.digits import LARGEST_TABLE
+from export.passes.movement.index_map import IndexMap
+from export.passes.movement.steps import Plan, Reshape, Step, gather, tidied
+from export.passes.movement.tables import Integers
+from export.passes.movement.views import Term, strided, terms_of
+
+
+class _Rows(NamedTuple):
+    """A range of the source of which rows are gathered: the source is seen as [before, rows, length].
+
+    Attributes:
+        before, rows, length: how often there is such a range, its rows, and the elements of a row.
+        places: of the rows that are taken, in the order of the result.
+        terms: positions of those that choose among the rows.
+        above: positions of those that choose among the ranges, the slowest in the source first.
+        below: positions of those that choose inside a row, likewise.
+    """
+
+    before: int
+    rows: int
+    length: int
+    places: bytes
+    terms: tuple[int, ...]
+    above: tuple[int, ...]
+    below: tuple[int, ...]
+
+
+def gathered(one: IndexMap, source: tuple[int, ...]) -> Iterator[Plan]:
+    """Yield plans with one Gather of rows."""
+    terms = terms_of(one)
+    tabled = [position for position, term in enumerate(terms) if term.stride is None]
+    if tabled:
+        starts: list[Iterable[int]] = [tabled, range(tabled[0], tabled[-1] + 1)]
+    else:
+        starts = [range(i, j) for i in range(len(terms)) for j in range(i + 2, len(terms) + 1)]
+    for rows in dict.fromkeys(_rows(one, terms, set(start), prod(source)) for start in starts):
+        if rows is not None and (tabled or len(rows.places) == 8 * rows.rows):
+            yield from _gather_first(one, terms, rows, source)
+            yield from _gather_last(one, terms, rows, source)
+
+
+def _rows(one: IndexMap, terms: Sequence[Term], chosen: set[int], count: int) -> _Rows | None:
+    """Return the rows that the chosen terms take, together with those whose strides lie between; None if that fails."""
+    while True:
+        order = sorted(chosen)
+        if one.batch and any(terms[position].size % one.batch == 0 for position in order):
+            return None
+        offsets = _offsets(one, [terms[position] for position in order])
+        if offsets is None:
+            return None
+        step, most = gcd(count, int(np.gcd.reduce(offsets))), int(offsets.max())
+        others = sorted((p for p in range(len(terms)) if p not in chosen), key=lambda p: -(terms[p].stride or 0))
+        below = [p for p in others if (terms[p].stride or 0) * terms[p].size <= step]
+        above = [p for p in others if (terms[p].stride or 0) > most and p not in below]
+        if len(below) + len(above) == len(others):
+            break
+        chosen = chosen.union(others).difference(below, above)
+    length = prod(terms[position].size for position in below)
+    end = count // prod(terms[position].size for position in above)
+    if not _fill(terms, above, count, end) or not _fill(terms, below, length, 1) or step % length or end % length:
+        return None
+    places = np.ascontiguousarray(offsets // length)
+    return _Rows(count // end, end // length, length, places.tobytes(), tuple(order), tuple(above), tuple(below))
+
+
+def _fill(terms: Sequence[Term], positions: Sequence[int], above: int, last: int) -> bool:
+    """Whether terms, the largest stride first, choose among all places that there are between two strides."""
+    for position in positions:
+        size, stride, _ = terms[position]
+        if stride is None or size * stride != above:
+            return False
+        above = stride
+    return above == last
+
+
+def _offsets(one: IndexMap, terms: Sequence[Term]) -> Integers | None:
+    """Return the offsets that some terms make, with the map's base, in their order; None if there are too many."""
+    if prod(term.size for term in terms) > LARGEST_TABLE:
+        return None
+    positions = {term.digit: position for position, term in enumerate(terms)}
+    total = np.full([term.size for term in terms], one.base, np.int64)
+    for term in terms:
+        stride = term.stride or one.strides.get(term.digit, 0)
+        shape = [term.size if other is term else 1 for other in terms]
+        total += (stride * np.arange(term.size)).reshape(shape)
+    for table in one.tables:
+        if not set(table.digits) <= set(positions):
+            return None
+        where = [positions[digit] for digit in table.digits]
+        shape = [term.size if position in where else 1 for position, term in enumerate(terms)]
+        total += table.offsets.transpose(np.argsort(where)).reshape(shape)
+    return total.reshape(-1)
+
+
+def _gather_first(one: IndexMap, terms: Sequence[Term], rows: _Rows, source: tuple[int, ...]) -> Iterator[Plan]:
+    """Gather from the source as it is; what is left is a Transpose at most."""
+    if rows.length % source[-1]:
+        return
+    index = np.frombuffer(rows.places, np.int64)
+    for view in _views(rows, source):
+        axis = next(a for a, size in enumerate(view) if prod(view[:a]) == rows.before and size == rows.rows)
+        taken: list[Step] = [Reshape(view), gather(axis, index)]
+        shape = (*view[:axis], len(index), *view[axis + 1 :])
+        stands = [*rows.above, *rows.terms, *rows.below]
+        left = IndexMap.identity(shape, one.batch).reshape([terms[position].size for position in stands])
+        left = left.transpose([stands.index(position) for position in range(len(terms))]).reshape(one.shape)
+        for rest in strided(left, shape):
+            yield tidied([*taken, *rest], source)
+
+
+def _views(rows: _Rows, source: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the shapes that the source may be gathered from: its own, if one axis holds the rows, or another."""
+    for axis, size in enumerate(source):
+        if size == rows.rows and prod(source[:axis]) == rows.before:
+            return [source]
+    return [(rows.before, rows.rows, rows.length)]
+
+
+def _gather_last(one: IndexMap, terms: Sequence[Term], rows: _Rows, source: tuple[int, ...]) -> Iterator[Plan]:
+    """Arrange the ranges first, if the terms that choose among their rows follow each other in the result."""
+    first, last = rows.terms[0], rows.terms[-1]
+    cuts = rows.length > 1 and rows.length % source[-1]
+    if last - first + 1 != len(rows.terms) or cuts:
+        return
+    stands = [*rows.above, first, *rows.below]
+    sizes = {position: terms[position].size for position in stands} | {first: rows.rows}
+    ordered = [*range(first), first, *range(last + 1, len(terms))]
+    left = IndexMap.identity(source, one.batch).reshape([sizes[position] for position in stands])
+    left = left.transpose([stands.index(position) for position in ordered])
+    shape = (prod(left.shape[:first]), rows.rows, prod(left.shape[first + 1 :]))
+    if shape[-1] % one.shape[-1]:
+        return
+    index = np.frombuffer(rows.places, np.int64)
+    for rest in strided(left.reshape(shape), source):
+        yield tidied([*rest, gather(1, index), Reshape(one.shape)], source)

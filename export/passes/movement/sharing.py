@@ -1,0 +1,134 @@
+"""Plans for several tensors that are made from one source: what they begin with alike is made once."""
+
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+
+from export.passes.movement.index_map import IndexMap
+from export.passes.movement.plans import plans_of
+from export.passes.movement.steps import NODE, Plan, Slice, Transpose, cost_of, follow, is_swap, shape_after, tidied
+
+_KEPT = 16
+"""Plans of a tensor that are tried, the cheapest."""
+
+
+def choose(maps: Sequence[IndexMap], source: tuple[int, ...], multiplied: Sequence[bool] = ()) -> list[Plan]:
+    """Return a plan for each map, so that all together cost as little as can be found.
+
+    Args:
+        maps: of what is made.
+        source: the shape of the source.
+        multiplied: for each, whether only MatMul reads it, which runtimes let read it transposed.
+
+    Tried are for each step that any plan begins with: all that can begin so do. Then plans are changed one by one.
+
+    Raises:
+        DeclinedError: a map has no plan.
+    """
+    options = [plans_of(one, source)[:_KEPT] for one in maps]
+    options = [
+        _and_by_way_of_others(position, maps, options, source) if transposed else options[position]
+        for position, (_, transposed) in enumerate(zip_longest(maps, multiplied, fillvalue=False))
+    ]
+    images = next((one.batch for one in maps if one.batch), None) or 1
+    starts = [[plans[0] for plans in options]]
+    prefixes = dict.fromkeys(plan[:length] for plans in options for plan in plans for length in (1, 2) if plan)
+    starts += [
+        [next((plan for plan in plans if plan[: len(prefix)] == prefix), plans[0]) for plans in options]
+        for prefix in prefixes
+    ]
+
+    def cost(plans: Sequence[Plan]) -> float:
+        return cost_together(plans, source, images, multiplied)
+
+    return _improved(min(starts, key=cost), options, cost)
+
+
+def _improved(
+    chosen: list[Plan], options: Sequence[Sequence[Plan]], cost_of_all: Callable[[Sequence[Plan]], float]
+) -> list[Plan]:
+    least, changed = cost_of_all(chosen), True
+    while changed:
+        changed = False
+        for position, plans in enumerate(options):
+            for plan in plans:
+                other = [*chosen[:position], plan, *chosen[position + 1 :]]
+                cost = cost_of_all(other)
+                if cost < least:
+                    chosen, least, changed = other, cost, True
+    return chosen
+
+
+def _and_by_way_of_others(
+    position: int, maps: Sequence[IndexMap], options: Sequence[Sequence[Plan]], source: tuple[int, ...]
+) -> list[Plan]:
+    """Return the plans of a map, and such as begin like another's that ends in a Slice, as those of keys may."""
+    plans = list(options[position])
+    own = maps[position].normalised()
+    for other in range(len(maps)):
+        for plan in options[other] if other != position else ():
+            if plan and isinstance(plan[-1], Slice):
+                plans += _continued(own, plan, source)
+    return list(dict.fromkeys(plans))
+
+
+def _continued(one: IndexMap, plan: Plan, source: tuple[int, ...]) -> list[Plan]:
+    """Return a plan for a map that ends like another's, but with another part of the same size, and a Transpose."""
+    *before, last = plan
+    assert isinstance(last, Slice), "asked before"
+    if len(last.axes) != 1 or one.tables:
+        return []
+    whole = follow(before, IndexMap.identity(source, one.batch))
+    axis, length = last.axes[0], last.stops[0] - last.starts[0]
+    for start in range(0, whole.shape[axis] - length + 1, length):
+        part = whole.slice(axis, start, length).normalised()
+        if part.base != one.base or part.tables:
+            continue
+        left = dict(enumerate(_described(part)))
+        order = []
+        for wanted in _described(one):
+            found = next((position for position, there in left.items() if there == wanted), None)
+            if found is None:
+                return []
+            order.append(found)
+            del left[found]
+        if not left:
+            return [tidied([*before, Slice((axis,), (start,), (start + length,)), Transpose(tuple(order))], source)]
+    return []
+
+
+def _described(one: IndexMap) -> list[list[tuple[int, int]]]:
+    """Return, for each axis of a map without tables, the size and stride of what is one in the source too."""
+    axes = []
+    for digits in one.axes:
+        axis: list[tuple[int, int]] = []
+        for digit in digits:
+            size, stride = one.sizes[digit], one.strides[digit]
+            if axis and axis[-1][1] == size * stride:
+                axis[-1] = (axis[-1][0] * size, stride)
+            else:
+                axis.append((size, stride))
+        axes.append(axis)
+    return axes
+
+
+def cost_together(
+    plans: Sequence[Plan], source: tuple[int, ...], images: int, multiplied: Sequence[bool] = ()
+) -> float:
+    """Return the nanoseconds for one image that all plans take, where equal beginnings are made once.
+
+    Slices of one axis that hold all of it, each place once, are one Split.
+    """
+    made: dict[Plan, float] = {}
+    slices: dict[Plan, list[Slice]] = {}
+    fused = {plan for plan, read in zip(plans, multiplied, strict=False) if read and is_swap(plan[-1:])}
+    for plan in plans:
+        shape = source
+        for length, step in enumerate(plan, 1):
+            prefix = plan[:length]
+            if prefix not in made:
+                made[prefix] = NODE if prefix in fused else cost_of(step, shape, images)
+                if isinstance(step, Slice):
+                    slices.setdefault(plan[: length - 1], []).append(step)
+            shape = shape_after(step, shape)
+    saved = sum(NODE * (len(parts) - 1) for parts in slices.values())
+    return sum(made.values()) - saved

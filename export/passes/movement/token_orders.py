@@ -1,0 +1,105 @@
+"""Orders of tokens in the graph: row-wise nodes work on [B, T, C] in the order that was chosen."""
+
+from itertools import pairwise
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.movement.compose import TO_BE_COMPOSED
+from export.passes.movement.orders import choose_orders
+from export.passes.movement.regions import Member, Regions, find_regions
+from export.passes.movement.row_wise import Array, lay_out
+from export.passes.values import add_constant, name_of, sizes_of
+
+
+class AssignTokenOrders(ir.passes.InPlacePass):
+    """Let tensors whose rows may stand in any order keep them in the one that moves the least.
+
+    1. Row-wise nodes (element-wise operators, norms over the last axis, products with constants) work on [B, T, C], in
+       an order of rows that `export.passes.movement.orders` chooses; constants that differ by row are permuted.
+    2. Rows are put in order by a Gather where they come in, where they change order, and where something else reads
+       them: there the tensor has its traced shape and order again. `ComposeMovement` makes one of what then follows.
+    3. Regions in which no order is cheaper than the traced one stay as they are.
+
+    Args:
+        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__()
+        self.batch = batch
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Choose, then rewrite from the first node to the last."""
+        regions = find_regions(model, self.batch)
+        orders = choose_orders(regions)
+        writer = _Writer(model, regions, orders)
+        for event in regions.events:
+            if isinstance(event, Member) and event in orders and event.node is not None:
+                writer.rewrite(event, event.node)
+        return ir.passes.PassResult(model, bool(orders))
+
+
+class _Writer:
+    """Nodes that put rows in order."""
+
+    def __init__(self, model: ir.Model, regions: Regions, orders: dict[Member, Array]) -> None:
+        self.model, self.regions, self.orders = model, regions, orders
+        self._stored: dict[tuple[Member, bytes], ir.Value] = {}
+        self._indices: dict[bytes, ir.Value] = {}
+        self._next = dict(pairwise(model.graph))
+
+    def rewrite(self, member: Member, node: ir.Node) -> None:
+        """Let a node work in the order of its result, and put the result back for those that read it otherwise."""
+        order, form, value = self.orders[member], member.form, member.value
+        assert form is not None, "nodes have a form"
+        for position, link in member.links.items():
+            node.replace_input_with(position, self._in_order(link, order, node))
+        lay_out(self.model, node, form, np.argsort(member.order)[order])
+        sizes = sizes_of(value)
+        assert sizes is not None, "members have known sizes"
+        value.shape = ir.Shape(self._shape(member))
+        self._stored[member, order.tobytes()] = value
+        readers = list(value.uses())
+        following = self._next[node]
+        traced = self._reshape(self._gather(value, np.argsort(order)[member.order], following), sizes, following)
+        for use in readers:
+            use.node.replace_input_with(use.idx, traced)
+
+    def _in_order(self, member: Member, order: Array, before: ir.Node) -> ir.Value:
+        """Return a member [B, T, C] in an order."""
+        key = (member, order.tobytes())
+        if key not in self._stored:
+            own = self.orders[member]
+            if member.node is None and (member, own.tobytes()) not in self._stored:
+                rows = self._reshape(member.value, self._shape(member), before)
+                self._stored[member, own.tobytes()] = self._gather(rows, np.argsort(member.order)[own], before)
+            if key not in self._stored:
+                self._stored[key] = self._gather(self._stored[member, own.tobytes()], np.argsort(own)[order], before)
+        return self._stored[key]
+
+    def _shape(self, member: Member) -> tuple[int, int, int]:
+        return self.regions.images, member.region.rows, member.channels
+
+    def _gather(self, value: ir.Value, order: Array, before: ir.Node | None) -> ir.Value:
+        if np.array_equal(order, np.arange(len(order))):
+            return value
+        places = np.ascontiguousarray(order, np.int64)
+        index = self._indices.get(places.tobytes())
+        if index is None:
+            index = self._indices[places.tobytes()] = add_constant(self.model, places, f"{name_of(value)}.order")
+        return self._insert(ir.node("Gather", [value, index], {"axis": 1}), value, sizes_of(value) or (), before)
+
+    def _reshape(self, value: ir.Value, sizes: tuple[int, ...], before: ir.Node | None) -> ir.Value:
+        if sizes_of(value) == sizes:
+            return value
+        shape = add_constant(self.model, np.asarray(sizes, np.int64), f"{name_of(value)}.shape")
+        return self._insert(ir.node("Reshape", [value, shape]), value, sizes, before)
+
+    def _insert(self, node: ir.Node, value: ir.Value, sizes: tuple[int, ...], before: ir.Node | None) -> ir.Value:
+        assert before is not None, "a row-wise node yields no output of the graph, so something follows"
+        node.metadata_props.update(before.metadata_props)
+        node.meta[TO_BE_COMPOSED] = True
+        self.model.graph.insert_before(before, node)
+        node.outputs[0].shape, node.outputs[0].type = ir.Shape(sizes), value.type
+        return node.outputs[0]

@@ -1,0 +1,175 @@
+"""Composed movement in graphs: the same numbers, bit by bit, and no more work than before."""
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx_ir.passes import common
+
+from export.batch import free_batch
+from export.passes.movement import ComposeMovement
+from tests.export.passes.graphs import Array, graph_of, operators, rewritten, run
+from tests.export.passes.movement.chains import SHAPES, GraphOfChains, chains
+
+many = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+BATCH = 11
+
+
+def integers(*numbers: int) -> Array:
+    return np.asarray(numbers, np.int64)
+
+
+SHIFTED_WINDOWS = """(float[11,8,8,5] image) => (float[11,8,8,5] logits) {
+    x = Relu(image)
+    top = Slice(x, zero, two, one)
+    rest = Slice(x, two, eight, one)
+    rolled = Concat<axis=1>(rest, top)
+    left = Slice(rolled, zero, two, two)
+    right = Slice(rolled, two, eight, two)
+    shifted = Concat<axis=2>(right, left)
+    grid = Reshape(shifted, grid_sizes)
+    turned = Transpose<perm=[0, 1, 3, 2, 4, 5]>(grid)
+    windows = Reshape(turned, windows_sizes)
+    tokens = Reshape(windows, tokens_sizes)
+    y = Softmax<axis=1>(tokens)
+    apart = Reshape(y, apart_sizes)
+    back = Transpose<perm=[0, 1, 3, 2, 4, 5]>(apart)
+    whole = Reshape(back, image_sizes)
+    logits = Add(whole, x)
+}"""
+CONSTANTS = {
+    "zero": integers(0),
+    "one": integers(1),
+    "two": integers(2),
+    "eight": integers(8),
+    "grid_sizes": integers(11, 2, 4, 2, 4, 5),
+    "windows_sizes": integers(-1, 4, 4, 5),
+    "tokens_sizes": integers(-1, 16, 5),
+    "apart_sizes": integers(-1, 2, 2, 4, 4, 5),
+    "image_sizes": integers(-1, 8, 8, 5),
+}
+
+
+@many
+@given(st.data(), SHAPES.map(tuple), st.integers(1, 3))
+def test_a_graph_of_random_chains_gives_what_it_gave(data: st.DataObject, shape: tuple[int, ...], count: int) -> None:
+    graph = GraphOfChains(shape)
+    for _ in range(count):
+        graph.add(data.draw(chains(shape)))
+    before = run(graph.model)
+    ComposeMovement()(graph.model)
+    common.RemoveUnusedNodesPass()(graph.model)  # ONNX Runtime warns of constants that nothing reads
+    for found, expected in zip(run(graph.model), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_shifted_windows_are_one_gather_of_rows() -> None:
+    model = graph_of(SHIFTED_WINDOWS, **CONSTANTS)
+    assert rewritten(lambda: ComposeMovement(BATCH), model)
+    made = [operator for operator in operators(model) if operator not in ("Relu", "Softmax", "Add")]
+    assert made == ["Reshape", "Gather", "Reshape", "Reshape", "Transpose", "Reshape"]
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 7])
+def test_any_batch_passes_through_composed_movement(images: int) -> None:
+    fixed, model = graph_of(SHIFTED_WINDOWS, **CONSTANTS), graph_of(SHIFTED_WINDOWS, **CONSTANTS)
+    ComposeMovement(BATCH)(model)
+    free_batch(model, BATCH)
+    image = np.random.default_rng(1).normal(size=(BATCH, 8, 8, 5)).astype(np.float32)
+    (expected,) = run_on(fixed, image)
+    (found,) = run_on(model, image[:images])
+    np.testing.assert_array_equal(found, expected[:images])
+
+
+def run_on(model: ir.Model, image: Array) -> list[Array]:
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    return [np.asarray(result) for result in session.run(None, {"image": image})]
+
+
+def test_joined_queries_keys_and_values_become_one_split() -> None:
+    text = """(float[11,9,24] image) => (float[11,2,9,9] logits, float[11,2,9,4] values) {
+        x = Relu(image)
+        apart = Reshape(x, sizes)
+        turned = Transpose<perm=[2, 0, 3, 1, 4]>(apart)
+        q1 = Slice(turned, i0, i1, i0)
+        q = Squeeze(q1, i0)
+        k1 = Slice(turned, i1, i2, i0)
+        k = Squeeze(k1, i0)
+        v1 = Slice(turned, i2, i3, i0)
+        v = Squeeze(v1, i0)
+        kt = Transpose<perm=[0, 1, 3, 2]>(k)
+        logits = MatMul(q, kt)
+        values = Neg(v)
+    }"""
+    places = {f"i{n}": integers(n) for n in range(4)}
+    model = graph_of(text, sizes=integers(11, 9, 3, 2, 4), **places)
+    before = len(operators(model))
+    assert rewritten(lambda: ComposeMovement(BATCH), model)
+    assert operators(model).count("Split") == 1
+    assert not {"Slice", "Squeeze", "Gather"} & set(operators(model))
+    assert len(operators(model)) <= before - 4
+
+
+def test_what_two_read_is_made_once() -> None:
+    text = """(float[4,6,8] image) => (float[4,6,8] a, float[4,6,8] b) {
+        x = Relu(image)
+        y = Reshape(x, wide)
+        one = Gather<axis=0>(y, order)
+        first = Reshape(one, whole)
+        two = Gather<axis=0>(y, order)
+        second = Reshape(two, whole)
+        a = Neg(first)
+        b = Exp(second)
+    }"""
+    order = np.random.default_rng(0).permutation(24)
+    model = graph_of(text, wide=integers(24, 8), whole=integers(4, 6, 8), order=order)
+    assert rewritten(ComposeMovement, model)
+    assert operators(model).count("Gather") == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        pytest.param("y = Transpose<perm=[0, 2, 1]>(x)", "it costs as much", id="one Transpose"),
+        pytest.param("y = Reshape(x, wide)", "it costs as much", id="one view"),
+        pytest.param(
+            "z = Gather<axis=0>(x, images) \n y = Transpose<perm=[0, 2, 1]>(z)", "images", id="images by number"
+        ),
+        pytest.param("z = Gather<axis=2>(x, twice) \n y = Reshape(z, wide)", "", id="repeated rows"),
+        pytest.param("n = Neg(x) \n y = Concat<axis=1>(x, n)", "several tensors", id="several sources"),
+        pytest.param("z = Slice(x, m1, m9, i1, m1) \n y = Transpose<perm=[0, 2, 1]>(z)", "backwards", id="backwards"),
+    ],
+)
+def test_keep_as_it_is(nodes: str, reason: str) -> None:
+    text = f"""(float[11,6,4] image) => (float logits) {{
+        x = Relu(image)
+        {nodes}
+        s = Exp(y)
+        logits = ReduceSum<keepdims=0>(s)
+    }}"""
+    model = graph_of(
+        text,
+        wide=integers(11, 24),
+        images=integers(*range(10, -1, -1)),
+        twice=integers(0, 0, 1, 3),
+        m1=integers(-1),
+        m9=integers(-99),
+        i1=integers(1),
+    )
+    before = operators(model)
+    composed = ComposeMovement(BATCH)
+    assert not composed(model).modified
+    assert operators(model) == before
+    assert any(reason in entry.reason for entry in composed.report)
+
+
+def test_the_report_says_what_became_of_each_chain() -> None:
+    model = graph_of(SHIFTED_WINDOWS, **CONSTANTS)
+    composed = ComposeMovement(BATCH)
+    composed(model)
+    (first, second) = composed.report
+    assert (first.source, first.after, first.reason) == ("x", ("Reshape, Gather, Reshape",), "")
+    assert first.before.count("Concat") == 2
+    assert second.reason == "it costs as much"
