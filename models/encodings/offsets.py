@@ -35,6 +35,15 @@ def table_offsets(window: tuple[int, int]) -> Tensor:
     return torch.cartesian_prod(rows, columns).float()
 
 
+def log_spaced_offsets(window: tuple[int, int], unit: tuple[int, int]) -> Tensor:
+    """Return the offsets of a window in units of another, log-spaced as in Swin v2, float [R, 2], −1 … 1 if both agree.
+
+    sign(Δ) · log₂(1 + 8·|Δ| / (M − 1)) / log₂ 8, with M the sides of `unit`.
+    """
+    scaled = 8 * table_offsets(window) / torch.tensor([max(side - 1, 1) for side in unit])
+    return scaled.sign() * (1 + scaled.abs()).log2() / 3
+
+
 def pad_extra_tokens(bias: Tensor, extra_tokens: int) -> Tensor:
     """Return [H, N, N] from a bias [H, n, n] between tokens of a grid: extra tokens have no place, so they get 0."""
     return torch.nn.functional.pad(bias, (extra_tokens, 0, extra_tokens, 0))

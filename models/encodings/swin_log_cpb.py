@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encodings.base import ActsOn, Encoding, Place
-from models.encodings.offsets import pad_extra_tokens, relative_position_index, table_offsets
+from models.encodings.offsets import log_spaced_offsets, pad_extra_tokens, relative_position_index
 
 
 class SwinLogCPB(Encoding):
@@ -39,10 +39,7 @@ class SwinLogCPB(Encoding):
             raise ValueError(f"hidden and the sides of pretrained_window must be at least 1, got {hidden}, {window}")
         self.extra_tokens = place.extra_tokens
         self.mlp = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, place.num_heads, bias=False))
-        farthest = torch.tensor([max(side - 1, 1) for side in window])
-        scaled = 8 * table_offsets(place.grid) / farthest  # [R, 2]
-        offsets = scaled.sign() * (1 + scaled.abs()).log2() / 3
-        self.register_buffer("offsets", offsets, persistent=False)  # [R, 2]
+        self.register_buffer("offsets", log_spaced_offsets(place.grid, window), persistent=False)  # [R, 2]
         self.register_buffer("index", relative_position_index(place.grid), persistent=False)  # [n, n]
 
     def bias(self) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from artifact import Preprocess
 from models.sources.base import Loaded, SourceError
 from models.sources.checkpoints import Contents
+from models.sources.checkpoints.buffers import without_computed
 from models.sources.checkpoints.fit import Advise, check_fit, first_few
 from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import draw, rehearsal_images, settling, with_statistics
@@ -33,6 +34,7 @@ class Native:
         image_size: (height, width) in pixels that it shall take.
         labels: of its classes, if they are known; dropped where there are as many classes as of another task.
         reason: why it is not re-hosted, one clause.
+        encoding: the name of its position encoding, if it is known.
         resampled: see `Loaded`.
         notes: see `Loaded`.
     """
@@ -44,6 +46,7 @@ class Native:
     image_size: tuple[int, int]
     labels: tuple[str, ...] | None
     reason: str
+    encoding: str | None = None
     resampled: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -108,7 +111,7 @@ def finish(native: Native) -> Loaded:
         network=network,
         name=native.shown,
         architecture=type(without_adapters(network)).__name__,
-        encoding=ENCODING,
+        encoding=native.encoding or ENCODING,
         image_size=native.image_size,
         num_classes=classes,
         preprocess=resized(native.preprocess, native.image_size),
@@ -128,8 +131,13 @@ def resized(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
 
 
 def load_native(
-    network: nn.Module, contents: Contents, advise: Advise, adopt: Callable[[State], State] = dict
-) -> tuple[str, ...]:
+    network: nn.Module,
+    contents: Contents,
+    advise: Advise,
+    adopt: Callable[[State], State] = dict,
+    *,
+    recomputes: bool = True,
+) -> Contents:
     """Put a checkpoint's weights into a library's module, whose counters of training steps may be absent.
 
     Args:
@@ -137,22 +145,24 @@ def load_native(
         contents: the checkpoint.
         advise: what to do where it does not fit.
         adopt: see `models.sources.checkpoints.keys.fit_keys`.
+        recomputes: whether buffers with the names of `models.sources.checkpoints.buffers` are the module's own, which
+            the checkpoint need not have and must agree with; False loads them like weights.
 
     Returns:
-        Notes on what was taken of the checkpoint.
+        What was taken of the checkpoint.
 
     Raises:
         SourceError: see `fit_keys` and `check_fit` of `models.sources.checkpoints`.
     """
-    expected = network.state_dict()
+    expected = without_computed(network.state_dict()) if recomputes else network.state_dict()
     counters = {key: tensor for key, tensor in expected.items() if key.endswith("num_batches_tracked")}
     fitted = fit_keys(
         contents, expected, advise, adopt=adopt, buffers=lambda: dict(network.named_buffers()), optional=counters
     )
     complete = counters | fitted.state
     check_fit(complete, expected, contents.origin, advise)
-    network.load_state_dict(complete)
-    return fitted.notes
+    network.load_state_dict(complete, strict=not recomputes)
+    return fitted
 
 
 def other_classes(state: Mapping[str, Tensor], heads: Mapping[str, Tensor], usual: int) -> int | None:

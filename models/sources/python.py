@@ -80,7 +80,8 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         case RandomWeights(seed):
             randomise_native(source, network, seed, size)
         case Checkpoint():
-            notes += load_native(without_adapters(network), read_checkpoint(weights), Advice(source))
+            contents = read_checkpoint(weights)
+            notes += load_native(without_adapters(network), contents, Advice(source), recomputes=False).notes
         case Pretrained():
             pass  # the function has loaded them
     return finish(Native(source, shown, network, preprocess, size, None, REASON, notes=notes))

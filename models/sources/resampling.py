@@ -23,6 +23,14 @@ def resample_embedding(table: Tensor, old: Grid, new: Grid, extra_tokens: int) -
     return torch.cat([extra, planes.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
 
 
+def resample_window_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """Return a table [(2·rows − 1)·(2·columns − 1), H] of window `old` for `new` as Swin's authors do, bicubic."""
+    planes = table.T.reshape(1, -1, 2 * old[0] - 1, 2 * old[1] - 1)
+    size = (2 * new[0] - 1, 2 * new[1] - 1)
+    resized = torch.nn.functional.interpolate(planes, size=size, mode="bicubic", align_corners=False)
+    return resized.flatten(2)[0].T.contiguous()
+
+
 def resample_relative_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
     """Return a relative table [R, H] for another grid as BEiT's authors do; rows of extra tokens are kept as they are.
 

@@ -4,6 +4,7 @@ Checkpoints have timm's keys, or others that timm's own conversion (or the famil
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torch import nn
 from artifact import Preprocess
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
 from models.sources.checkpoints import read_checkpoint
-from models.sources.families import TIMM
+from models.sources.families import TIMM, Family
+from models.sources.library import SIZES, Found
 from models.sources.native import one_line
 from models.sources.options import check_options, described
-from models.sources.rehosting import SIZES, Found, NotRehosted, of_the_library, recognise, rehost
+from models.sources.rehosting import NotRehosted, of_the_library, recognise, rehost
 from models.sources.timm_native import classes_in, load_timm
 
 RESERVED = {
@@ -34,7 +36,7 @@ RESERVED = {
 """Arguments of `timm.create_model` that are no options of the network, or that other flags are for."""
 
 
-def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
+def load(name: str, weights: Weights, overrides: Overrides, families: Iterable[Family] = TIMM) -> Loaded:
     """Build a network as timm does, and give ours its weights, or return timm's where ours differs.
 
     Raises:
@@ -61,7 +63,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         build=on_cpu,
         known=_known(name, weights, overrides),
     )
-    rehosted = recognise(found, TIMM, overrides)
+    rehosted = recognise(found, families, overrides)
     if not isinstance(rehosted, NotRehosted):
         return rehost(found, rehosted, weights, overrides)
     with of_the_library(found, rehosted):

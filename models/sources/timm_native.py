@@ -14,8 +14,9 @@ from models.sources.checkpoints import Contents, read_checkpoint
 from models.sources.checkpoints.fit import Advise, Misfit, check_fit
 from models.sources.checkpoints.keys import State, fit_keys, with_classes
 from models.sources.drawing import seeded
+from models.sources.library import Found, check_known, load_resized
 from models.sources.native import Native, changed_shapes, finish, load_native, one_line, randomise_native
-from models.sources.rehosting import Found, check_known
+from models.sources.positions import in_timm
 
 Build = Callable[..., nn.Module]
 """timm's module on the CPU, made with the options of its constructor that are given."""
@@ -47,7 +48,7 @@ def load_timm(found: Found, build: Build, reason: str, weights: Weights, overrid
         build: makes the module afresh.
         reason: why it is not re-hosted.
         weights: where they come from.
-        overrides: sizes, which timm's constructor takes and timm's conversion brings tables to.
+        overrides: sizes, which timm's constructor takes.
 
     Raises:
         SourceError: weights or sizes do not fit.
@@ -60,19 +61,12 @@ def load_timm(found: Found, build: Build, reason: str, weights: Weights, overrid
             network = _build_at(found, build, sizes)
         randomise_native(found.source, network, weights.seed, size)
     else:
-        network = found.model
+        network, sized = found.model, False
         if isinstance(weights, Checkpoint):
-            network, notes = _trained(found, build, weights)
+            network, contents = _trained(found, build, weights)
+            notes, sized = contents.notes, contents.sized
         if sizes:
-            before = network.state_dict()
-            network = _build_at(found, build, sizes | {"num_classes": network.num_classes})
-            contents = Contents(f"the checkpoint of {found.source}", dict(before), {})
-            load_native(network, contents, _not_brought, adopt=lambda state: _converted(state, network))
-            resampled = changed_shapes(before, network.state_dict(), "timm")
-            if resampled and "img_size" in sizes:
-                check_known(found, "image size", overrides)
-            if "window_size" in sizes:  # a network over offsets has the same shape for every window
-                check_known(found, "window size", overrides)
+            network, resampled = _at_sizes(found, build, network, sizes, overrides, sized=sized)
     return finish(
         Native(
             source=found.source,
@@ -82,10 +76,57 @@ def load_timm(found: Found, build: Build, reason: str, weights: Weights, overrid
             image_size=size,
             labels=found.labels,
             reason=reason,
+            encoding=in_timm(network).encoding,
             resampled=resampled,
             notes=notes,
         )
     )
+
+
+def _at_sizes(
+    found: Found,
+    build: Build,
+    trained: nn.Module,
+    sizes: dict[str, object],
+    overrides: Overrides,
+    *,
+    sized: bool,
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the module at other sizes than those of training, and a sentence for each table that was resampled.
+
+    Tables of the kinds known here are resampled by the method of their authors, others by timm's conversion.
+    """
+    options = _kept_windows(trained) | sizes | {"num_classes": trained.num_classes}
+    network = _build_at(found, build, options)
+    before, positions = trained.state_dict(), in_timm(trained)
+    if positions.encoding is not None:
+        return network, load_resized(found, network, before, (positions, in_timm(network)), overrides, sized=sized)
+    contents = Contents(f"the checkpoint of {found.source}", dict(before), {})
+    load_native(network, contents, _not_brought, adopt=lambda state: _converted(state, network))
+    resampled = changed_shapes(before, network.state_dict(), "timm")
+    if resampled and "img_size" in sizes:
+        check_known(found, "image size", overrides)
+    if "window_size" in sizes:  # a network over offsets has the same shape for every window
+        check_known(found, "window size", overrides)
+    return network, resampled
+
+
+def _kept_windows(trained: Any) -> dict[str, object]:  # noqa: ANN401 -- timm's
+    """Return the options by which a Swin keeps the windows of each stage, and version 2 the windows of training."""
+    from timm.models.swin_transformer import SwinTransformer
+    from timm.models.swin_transformer_v2 import SwinTransformerV2
+
+    if not isinstance(trained, SwinTransformer | SwinTransformerV2):
+        return {}
+    stages: Any = trained.layers
+    attentions = [stage.blocks[0].attn for stage in stages]
+    kept: dict[str, object] = {"window_size": tuple(attention.window_size for attention in attentions)}
+    if isinstance(trained, SwinTransformerV2):
+        kept["pretrained_window_sizes"] = tuple(
+            attention.pretrained_window_size if any(attention.pretrained_window_size) else attention.window_size
+            for attention in attentions
+        )
+    return kept
 
 
 def _not_brought(_: Misfit) -> str:
@@ -110,8 +151,8 @@ def _is_head(model: nn.Module, key: str) -> bool:
     return key.rpartition(".")[0] in _heads(model)
 
 
-def _trained(found: Found, build: Build, weights: Checkpoint) -> tuple[nn.Module, tuple[str, ...]]:
-    """Return the module with a checkpoint's weights, at the sizes that it was built for, and notes on these weights.
+def _trained(found: Found, build: Build, weights: Checkpoint) -> tuple[nn.Module, Contents]:
+    """Return the module with a checkpoint's weights, at the sizes that it was built for, and what was taken of it.
 
     Raises:
         SourceError: they do not fit, or only if timm resamples them.
@@ -127,10 +168,10 @@ def _trained(found: Found, build: Build, weights: Checkpoint) -> tuple[nn.Module
     fitted = fit_keys(contents, expected, advise, adopt=adopt, buffers=found.buffers, optional=counters, heads=heads)
     classes = classes_in(fitted.state, found.model)
     network = build() if classes is None else build(num_classes=classes)
-    notes = load_native(
+    fitted = load_native(
         network, contents, advise, adopt=lambda state: _unresampled(state, network, contents.origin, advise)
     )
-    return network, notes
+    return network, fitted
 
 
 def _unresampled(state: State, network: nn.Module, origin: Path | str, advise: Advise) -> State:

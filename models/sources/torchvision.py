@@ -3,6 +3,8 @@
 Images are prepared as for its default weights.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,15 +13,15 @@ from torch import nn
 from artifact import Preprocess
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
 from models.sources.checkpoints import Contents, read_checkpoint
-from models.sources.checkpoints.advice import Advice
-from models.sources.checkpoints.fit import Misfit
-from models.sources.checkpoints.keys import fit_keys
+from models.sources.checkpoints.buffers import without_computed
+from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import seeded
-from models.sources.families import TORCHVISION
-from models.sources.native import Native, finish, load_native, one_line, other_classes, randomise_native
+from models.sources.families import TORCHVISION, Family
+from models.sources.library import HEADS, SIZES, Found, load_resized
+from models.sources.native import Native, finish, load_native, one_line, other_classes, randomise_native, resized
 from models.sources.options import check_options, described
-from models.sources.preprocessing import at_size
-from models.sources.rehosting import HEADS, SIZES, Found, NotRehosted, of_the_library, recognise, rehost
+from models.sources.positions import NOTHING_KNOWN, Positions, in_torchvision
+from models.sources.rehosting import NotRehosted, of_the_library, recognise, rehost
 
 RESERVED = {"device", "progress", "weights", "weights_backbone"}
 """Arguments of torchvision's functions that are no options of the network."""
@@ -28,13 +30,63 @@ CLASSIFIERS = (*HEADS, "fc")
 CLASSES = 1000  # of every network of torchvision that classifies single images
 
 
-def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
+@dataclass(frozen=True)
+class _Maker:
+    """Makes one network of torchvision afresh, at any size.
+
+    Attributes:
+        name: torchvision's.
+        options: of its constructor, the user's.
+        built_for: (height, width) in pixels that it has with these.
+    """
+
+    name: str
+    options: dict[str, Any]
+    built_for: tuple[int, int]
+
+    def __call__(
+        self,
+        size: tuple[int, int],
+        window: int | None = None,
+        *,
+        device: str = "cpu",
+        classes: int | None = None,
+        trained: Positions = NOTHING_KNOWN,
+    ) -> nn.Module:
+        """Return the module for images of `size` and windows of a side.
+
+        Args:
+            size: (height, width) in pixels.
+            window: in tokens; None keeps the name's.
+            device: "cpu" or "meta".
+            classes: None keeps the name's; the user's option comes before either.
+            trained: of the module at the sizes of training, if these are others.
+
+        Raises:
+            SourceError: it cannot have that size.
+        """
+        from models.sources.torchvision_sizes import set_sides, set_windows, size_options
+
+        source, of_classes = f"torchvision:{self.name}", {} if classes is None else {"num_classes": classes}
+        options = of_classes | self.options
+        if size != self.built_for:
+            options |= size_options(source, build(self.name, pretrained=False, **self.options), size)
+        network = build(self.name, pretrained=False, device=device, **options)
+        if size != self.built_for:
+            set_sides(network, size)
+        if window is not None:
+            set_windows(source, network, window, trained)
+        return network
+
+
+def load(name: str, weights: Weights, overrides: Overrides, families: Iterable[Family] = TORCHVISION) -> Loaded:
     """Build a network as torchvision does, and give ours its weights, or return torchvision's where ours differs.
 
     Raises:
         SourceError: see `models.sources.load_source`.
     """
     from torchvision.models import get_model_weights
+    from torchvision.models.vision_transformer import VisionTransformer
     from torchvision.transforms._presets import ImageClassification
 
     source = f"torchvision:{name}"
@@ -51,29 +103,28 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         mean=tuple(preset.mean),
         std=tuple(preset.std),
     )
-    if overrides.trained_image_size is not None:
-        options |= _size_option(source, model, overrides.trained_image_size)
-        preprocess = at_size(preprocess, overrides.trained_image_size)
-    window = overrides.trained_window_size
-    if options and not isinstance(weights, Pretrained):
-        model = build(name, pretrained=False, **options)
-    if window is not None:
-        _set_windows(source, model, window)
-
-    def on_cpu() -> nn.Module:
-        made = build(name, pretrained=False, device="cpu", **options)
-        if window is not None:
-            _set_windows(source, made, window)
-        return made
-
-    stated = {"image size": overrides.trained_image_size, "window size": window}
-    known = [size for size in SIZES if not isinstance(weights, Checkpoint) or stated[size] is not None]
-    categories = tuple(default.meta["categories"])
-    found = Found(source, source, model, preprocess, categories, build=on_cpu, known=known)
-    rehosted = recognise(found, TORCHVISION, overrides)
+    side = model.image_size if isinstance(model, VisionTransformer) else None
+    built_for = preprocess.size if side is None else (side, side)
+    trained_size, window = overrides.trained_image_size or built_for, overrides.trained_window_size
+    if side is not None and trained_size[0] != trained_size[1]:
+        raise SourceError(f"{source}: torchvision builds it for square images, not {trained_size[0]}×{trained_size[1]}")
+    make = _Maker(name, options, built_for)
+    if trained_size != built_for or window is not None:
+        model = make(trained_size, window, device="meta")
+    stated = {"image size": overrides.trained_image_size or options.get("image_size"), "window size": window}
+    found = Found(
+        source,
+        source,
+        model,
+        resized(preprocess, trained_size),
+        tuple(default.meta["categories"]),
+        build=lambda: make(trained_size, window),
+        known=[size for size in SIZES if not isinstance(weights, Checkpoint) or stated[size] is not None],
+    )
+    rehosted = recognise(found, families, overrides)
     if isinstance(rehosted, NotRehosted):
         with of_the_library(found, rehosted):
-            return _native(found, name, options, rehosted.reason, weights, overrides)
+            return _native(found, make, rehosted.reason, weights, overrides)
     return rehost(found, rehosted, weights, overrides)
 
 
@@ -92,7 +143,7 @@ def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) 
         what = "its weights cannot be had; give --checkpoint FILE" if pretrained else "torchvision cannot build it"
         raise SourceError(f"torchvision:{name}: {what}: {error}") from error
     except TypeError as error:
-        if not options or "input_size" in options:
+        if not options:
             raise
         raise SourceError(
             f"torchvision:{name}: torchvision does not take --model-arg {described(options)} for it: {one_line(error)}"
@@ -100,102 +151,73 @@ def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) 
     return model
 
 
-def _size_option(source: str, model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the constructor's option for the image size of training; nothing for networks that belong to none.
-
-    Raises:
-        SourceError: it cannot have that size.
-    """
-    from torchvision.models.maxvit import MaxVit
-    from torchvision.models.vision_transformer import VisionTransformer
-
-    if isinstance(model, VisionTransformer):
-        if size[0] != size[1]:
-            raise SourceError(f"{source}: torchvision builds it for square images, not {size[0]}×{size[1]}")
-        return {"image_size": size[0]}
-    return {"input_size": size} if isinstance(model, MaxVit) else {}
-
-
-def _set_windows(source: str, model: nn.Module, window: int) -> None:
-    """Give a Swin of torchvision, whose constructors leave no choice, windows of another size.
-
-    Raises:
-        SourceError: it is no Swin.
-    """
-    from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformer
-
-    if not isinstance(model, SwinTransformer):
-        raise SourceError(f"{source}: torchvision has no window size to choose for it; leave out --trained-window-size")
-    for module in model.modules():
-        if isinstance(module, ShiftedWindowAttention):
-            module.window_size = [window, window]
-            module.shift_size = [window // 2 if shift else 0 for shift in module.shift_size]
-            with torch.device(module.qkv.weight.device):
-                module.define_relative_position_bias_table()
-                module.define_relative_position_index()
-
-
-def _native(
-    found: Found, name: str, options: dict[str, Any], reason: str, weights: Weights, overrides: Overrides
-) -> Loaded:
-    """Return torchvision's module. It resamples nothing: at another size, tables must have the shape of training.
+def _native(found: Found, make: _Maker, reason: str, weights: Weights, overrides: Overrides) -> Loaded:
+    """Return torchvision's module with its weights, at the size of training or another.
 
     Raises:
         SourceError: weights or sizes do not fit.
     """
-    if overrides.window_size is not None:
-        raise SourceError(f"{found.source}: torchvision has no window size to choose for it; leave out --window-size")
-    size = overrides.image_size or found.preprocess.size
+    trained_size, trained_window = found.preprocess.size, overrides.trained_window_size
+    size, window = overrides.image_size or trained_size, overrides.window_size or trained_window
     notes: tuple[str, ...] = ()
-    match weights:
-        case RandomWeights(seed):
-            with seeded(seed):
-                network = _build_at(found, name, size, options)
-            randomise_native(found.source, network, seed, size)
-        case Checkpoint():
-            contents, advise = read_checkpoint(weights), Advice(found.source, size)
-            expected = found.model.state_dict()
-            counters = [key for key in expected if key.endswith("num_batches_tracked")]
-            heads = [key for key in expected if any(part in key for part in CLASSIFIERS)]
-            fitted = fit_keys(contents, expected, advise, buffers=found.buffers, optional=counters, heads=heads)
-            network = _build_at(found, name, size, options, _classes(fitted.state, found.model))
-            notes = load_native(network, contents, advise)
-        case Pretrained():
-            network = found.model
-            if size != found.preprocess.size:
-                network = _build_at(found, name, size, options)
-                contents = Contents(f"the checkpoint of {found.source}", found.model.state_dict(), {})
-                load_native(network, contents, _not_brought)
-    return finish(Native(found.source, found.shown, network, found.preprocess, size, found.labels, reason, notes=notes))
+    changes: tuple[str, ...] = ()
+    if isinstance(weights, RandomWeights):
+        with seeded(weights.seed):
+            network = make(size, window)
+        randomise_native(found.source, network, weights.seed, size)
+    else:
+        network, sized = found.model, False
+        if isinstance(weights, Checkpoint):
+            contents = read_checkpoint(weights)
+            network = make(trained_size, trained_window, classes=_classes(found, contents))
+            fitted = load_native(network, contents, found.advice, adopt=_todays_keys)
+            notes, sized = fitted.notes, fitted.sized
+        if (size, window) != (trained_size, trained_window):
+            trained, positions = network, in_torchvision(network, trained_size)
+            network = make(size, window, classes=_outputs(trained), trained=positions)
+            both = (positions, in_torchvision(network, size))
+            changes = load_resized(found, network, trained.state_dict(), both, overrides, sized=sized)
+    return finish(
+        Native(
+            source=found.source,
+            shown=found.shown,
+            network=network,
+            preprocess=found.preprocess,
+            image_size=size,
+            labels=found.labels,
+            reason=reason,
+            encoding=in_torchvision(network, size).encoding,
+            resampled=changes,
+            notes=notes,
+        )
+    )
 
 
-def _not_brought(_: Misfit) -> str:
-    return "torchvision does not bring it to that size; leave out --image-size"
-
-
-def _classes(state: dict[str, torch.Tensor], model: nn.Module) -> int:
-    heads = {
-        key: tensor
-        for key, tensor in model.state_dict().items()
-        if any(part in key for part in CLASSIFIERS) and tensor.shape[:1] == (CLASSES,)
+def _todays_keys(state: State) -> State:
+    """Return the keys of today's ViT for those of the published files."""
+    return {
+        key.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): tensor
+        for key, tensor in state.items()
     }
-    return other_classes(state, heads, CLASSES) or CLASSES
 
 
-def _build_at(
-    found: Found, name: str, size: tuple[int, int], given: dict[str, Any], classes: int = CLASSES
-) -> nn.Module:
-    """Return the module made for `size`; those that are made for none take any.
+def _classes(found: Found, contents: Contents) -> int:
+    """Return the number of classes of a checkpoint, or else of the network.
 
     Raises:
-        SourceError: it cannot have that size.
+        SourceError: a key is missing or unexpected.
     """
-    options = {"num_classes": classes} | given
-    if size == found.preprocess.size:
-        return build(name, pretrained=False, device="cpu", **options)
-    try:
-        return build(name, pretrained=False, device="cpu", **options | {"input_size": size})
-    except TypeError as error:
-        if "unexpected keyword argument 'input_size'" not in str(error):
-            raise SourceError(f"{found.source}: torchvision cannot build it at {size}: {one_line(error)}") from error
-        return build(name, pretrained=False, device="cpu", **options)
+    expected = without_computed(found.model.state_dict())
+    counters = [key for key in expected if key.endswith("num_batches_tracked")]
+    heads = {key: tensor for key, tensor in expected.items() if any(part in key for part in CLASSIFIERS)}
+    fitted = fit_keys(
+        contents, expected, found.advice, adopt=_todays_keys, buffers=found.buffers, optional=counters, heads=[*heads]
+    )
+    rows = {key: tensor for key, tensor in heads.items() if tensor.shape[:1] == (CLASSES,)}
+    return other_classes(fitted.state, rows, CLASSES) or CLASSES
+
+
+def _outputs(model: nn.Module) -> int | None:
+    """Return how many classes the last layer has; None where it is a convolution."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    return layers[-1].out_features if layers else None

@@ -6,27 +6,23 @@ it does the reading here too: errors name its module's keys, which may differ fr
 A checkpoint that is a folder brings its own `config.json`, and its own preparation if it has one.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from artifact import Task
 from models.sources.base import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, Weights
 from models.sources.drawing import seeded
-from models.sources.families import TRANSFORMERS
+from models.sources.families import TRANSFORMERS, Family
+from models.sources.library import SIZES, Found, check_known, check_loading, load_resized
 from models.sources.native import Native, finish, randomise_native, resized
 from models.sources.options import check_options
+from models.sources.positions import in_transformers
 from models.sources.processors import pair, preprocess_of
-from models.sources.rehosting import (
-    SIZES,
-    Found,
-    NotRehosted,
-    check_known,
-    check_loading,
-    of_the_library,
-    recognise,
-    rehost,
-)
+from models.sources.rehosting import NotRehosted, of_the_library, recognise, rehost
 from models.sources.transformers_weights import Origin, auto, build, find_weights, library, quietly
 
 RESERVED = {"architectures", "auto_map", "dtype", "model_type", "name_or_path", "num_channels", "torch_dtype"}
@@ -41,7 +37,7 @@ _TASKS: dict[str, Task] = {
 _PROCESSOR = "preprocessor_config.json"
 
 
-def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
+def load(name: str, weights: Weights, overrides: Overrides, families: Iterable[Family] = TRANSFORMERS) -> Loaded:
     """Build a network as transformers does, and give ours its weights, or return transformers' where ours differs.
 
     Raises:
@@ -82,7 +78,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         known=_known(origin, weights, overrides),
         notes=built.notes,
     )
-    rehosted = recognise(found, TRANSFORMERS, overrides)
+    rehosted = recognise(found, families, overrides)
     if isinstance(rehosted, NotRehosted):
         with of_the_library(found, rehosted):
             return replace(_native(found, config, rehosted.reason, weights, overrides), task=_task(source, config))
@@ -123,39 +119,63 @@ def _known(origin: Origin, weights: Weights, overrides: Overrides) -> set[str]:
 
 
 def _native(found: Found, config: Any, reason: str, weights: Weights, overrides: Overrides) -> Loaded:  # noqa: ANN401
-    """Return transformers' module. With weights it is as trained: it takes another size by itself, or it does not.
+    """Return transformers' module with its weights, at the size of training or another.
 
     Raises:
         SourceError: weights or sizes do not fit.
     """
+    from models.sources.transformers_sizes import build_at
+
     size = overrides.image_size or found.preprocess.size
+    resampled: tuple[str, ...] = ()
     if isinstance(weights, RandomWeights):
         with quietly(found.source), seeded(weights.seed):
-            network = auto().from_config(_at_sizes(found.source, config, overrides))
+            network = build_at(found.source, auto().from_config, config, overrides)
         randomise_native(found.source, network, weights.seed, size)
     else:
+        check_loading(found)
+        network = found.model
+        if size != found.preprocess.size or overrides.window_size is not None:
+            network, resampled = _at_sizes(found, overrides)
+    return finish(
+        Native(
+            source=found.source,
+            shown=found.shown,
+            network=network,
+            preprocess=found.preprocess,
+            image_size=size,
+            labels=found.labels,
+            reason=reason,
+            encoding=in_transformers(network).encoding,
+            resampled=resampled,
+            notes=found.notes,
+        )
+    )
+
+
+def _at_sizes(found: Found, overrides: Overrides) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return the module at other sizes than those of training, and a sentence for each table that was resampled.
+
+    A module whose position tables are not known here is returned as it is: it takes the size by itself, or it does not.
+
+    Raises:
+        SourceError: a size of training is not certain, or it is not brought to that window.
+    """
+    from models.sources.transformers_sizes import build_at
+
+    trained, positions = found.model, in_transformers(found.model)
+    if not positions.tables:
         if overrides.window_size is not None:
             raise SourceError(
                 f"{found.source}: transformers does not bring weights to another window; leave out --window-size"
             )
-        check_loading(found)
-        if size != found.preprocess.size and any("position_embedding" in key for key in found.model.state_dict()):
+        if any("position_embedding" in key for key in trained.state_dict()):
             check_known(found, "image size", overrides)  # transformers resamples it in every forward
-        network = found.model
-    return finish(
-        Native(found.source, found.shown, network, found.preprocess, size, found.labels, reason, notes=found.notes)
-    )
-
-
-def _at_sizes(source: str, config: Any, overrides: Overrides) -> Any:  # noqa: ANN401 -- theirs
-    if overrides.image_size is not None and getattr(config, "image_size", None) is not None:
-        height, width = overrides.image_size
-        config.image_size = height if height == width else (height, width)
-    if overrides.window_size is not None:
-        if not isinstance(getattr(config, "window_size", None), int):
-            raise SourceError(f"{source}: its configuration has no window_size; leave out --window-size")
-        config.window_size = overrides.window_size
-    return config
+        return trained, ()
+    with quietly(found.source):
+        network = build_at(found.source, type(trained), trained.config, overrides, positions)
+    both = (positions, in_transformers(network))
+    return network, load_resized(found, network, trained.state_dict(), both, overrides)
 
 
 def _config_of(source: str, config: Any, folder: Path) -> Any:  # noqa: ANN401 -- theirs

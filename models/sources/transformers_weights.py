@@ -30,8 +30,8 @@ from models.sources.checkpoints.buffers import check_buffers, is_computed
 from models.sources.checkpoints.keys import choose_prefix, ignored_note, left_behind, strip
 from models.sources.checkpoints.reading import IN_FOLDERS, read_with_adapter
 from models.sources.families.vit import TRANSFORMERS_FILES
+from models.sources.library import HEADS
 from models.sources.native import one_line, other_classes
-from models.sources.rehosting import HEADS
 
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 

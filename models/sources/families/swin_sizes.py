@@ -6,12 +6,12 @@ yields the bias of v2 takes offsets in units of the window it was trained at, so
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.config import SwinConfig, ViTConfig
 from models.sources.base import Overrides
 from models.sources.families.base import State
+from models.sources.resampling import resample_window_table
 
 TABLE, LOG_CPB = "swin-table", "swin-log-cpb"
 
@@ -56,7 +56,7 @@ class SwinResizer:
             for block in range(trained.depths[stage]):
                 key = f"stages.{stage}.blocks.{block}.attention.encoding.table"
                 if key in state:
-                    resized[key] = resample_table(state[key], old, new)
+                    resized[key] = resample_window_table(state[key], old, new)
         tables = TABLE in trained.encodings
         how = "bicubic" if tables else "recomputed from the windows of training"
         return resized, tuple(
@@ -64,13 +64,6 @@ class SwinResizer:
             f"from {old[0]}×{old[1]} to {new[0]}×{new[1]} windows, {how}"
             for (old, new), stages in changes.items()
         )
-
-
-def resample_table(table: Tensor, old: Sides, new: Sides) -> Tensor:
-    """Return a table [(2·rows − 1)·(2·columns − 1), H] of window `old` for window `new`."""
-    planes = table.T.reshape(1, -1, 2 * old[0] - 1, 2 * old[1] - 1)
-    size = (2 * new[0] - 1, 2 * new[1] - 1)
-    return F.interpolate(planes, size=size, mode="bicubic", align_corners=False).flatten(2)[0].T.contiguous()
 
 
 def _windows(config: SwinConfig) -> list[Sides]:

@@ -65,7 +65,7 @@ def test_a_checkpoint_of_another_network_is_refused(distilled: nn.Module, tmp_pa
 
 def test_what_a_family_refuses_stays_timms_and_says_why() -> None:
     loaded = load_source("timm:eva02_tiny_patch14_224", RandomWeights(0), Overrides(num_classes=3))
-    assert (loaded.architecture, loaded.encoding, loaded.num_classes) == ("Eva", "native", 3)
+    assert (loaded.architecture, loaded.encoding, loaded.num_classes) == ("Eva", "learned+rope", 3)
     assert loaded.not_rehosted is not None
     assert "an MLP of its own" in loaded.not_rehosted
 

@@ -1,0 +1,78 @@
+"""Sizes of torchvision's modules that their constructors leave no choice of: oblong images, windows."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.maxvit import MaxVit
+from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2, SwinTransformer
+from torchvision.models.vision_transformer import VisionTransformer
+
+from models.encodings.offsets import log_spaced_offsets
+from models.sources.base import SourceError
+from models.sources.positions import Positions
+
+
+class AnySidesViT(VisionTransformer):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's ViT for images that are not square, which its own refuses though nothing else in it needs a square.
+
+    torchvision's function builds it square; `set_sides` gives it the embedding of the other grid.
+    """
+
+    def _process_input(self, x: Tensor) -> Tensor:
+        """Map images [B, 3, height, width] to patches [B, rows·columns, C]."""
+        patches: Tensor = self.conv_proj(x).flatten(2).transpose(1, 2)
+        return patches
+
+
+def size_options(source: str, model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
+    """Return the constructor's option for an image size; nothing for networks that belong to none, or to an oblong one.
+
+    Raises:
+        SourceError: it cannot have that size.
+    """
+    if isinstance(model, VisionTransformer):
+        if any(side % model.patch_size for side in size):
+            raise SourceError(f"{source}: {size[0]}×{size[1]} is not a multiple of its patch size {model.patch_size}")
+        return {"image_size": size[0]} if size[0] == size[1] else {}
+    return {"input_size": size} if isinstance(model, MaxVit) else {}
+
+
+def set_sides(model: nn.Module, size: tuple[int, int]) -> None:
+    """Make a ViT that was built for square images one for images of `size`, its position embedding drawn anew."""
+    if not isinstance(model, VisionTransformer) or size[0] == size[1]:
+        return
+    model.__class__ = AnySidesViT
+    old = model.encoder.pos_embedding
+    model.seq_length = (size[0] // model.patch_size) * (size[1] // model.patch_size) + 1
+    model.encoder.pos_embedding = nn.Parameter(0.02 * torch.randn(1, model.seq_length, old.shape[2], device=old.device))
+
+
+def set_windows(source: str, model: nn.Module, window: int, trained: Positions) -> None:
+    """Give a Swin windows of another size, tables and indices with them.
+
+    Args:
+        source: for errors.
+        model: torchvision's module.
+        window: side, in tokens.
+        trained: of the module at the sizes of training; version 2 takes offsets in units of its windows.
+
+    Raises:
+        SourceError: it is no Swin.
+    """
+    if not isinstance(model, SwinTransformer):
+        raise SourceError(
+            f"{source}: torchvision has no window size to choose for it; leave out --window-size, --trained-window-size"
+        )
+    for path, module in model.named_modules():
+        if not isinstance(module, ShiftedWindowAttention):
+            continue
+        module.window_size = [window, window]
+        module.shift_size = [window // 2 if shift else 0 for shift in module.shift_size]
+        with torch.device(module.qkv.weight.device):
+            module.define_relative_position_bias_table()
+            module.define_relative_position_index()
+            unit = trained.tables.get(f"{path}.cpb_mlp.0.weight")
+            if isinstance(module, ShiftedWindowAttentionV2) and unit is not None:
+                offsets = log_spaced_offsets((window, window), unit.grid)
+                module.relative_coords_table = offsets.reshape(1, 2 * window - 1, 2 * window - 1, 2)
