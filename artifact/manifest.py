@@ -267,8 +267,8 @@ class Manifest(_Part):
     encoding: Text
     not_rehosted: str | None = Field(
         default=None,
-        description="why the network was baked by partial evaluation of the library's own module; absent, it was "
-        "re-hosted in an inference form",
+        description="written by earlier exporters, which had networks of their own for some architectures: why the "
+        "library's own module was exported instead",
     )
     resampled: tuple[str, ...] = Field(
         default=(), description="what was brought to another resolution than that of training, and how"

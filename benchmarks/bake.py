@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from artifact import Batch
 from benchmarks.stock import export_stock
 from examples.digits.train import machine
-from export.bake import bake
 from export.graph import build_graph, describe_graph
+from export.pixels import ArtifactInput
 from export.saving import save_graph
 from models.sources import Overrides, RandomWeights, load_source
 
@@ -44,9 +44,11 @@ def main() -> int:
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in options.names:
         loaded = load_source(f"posbake:{name}", RandomWeights(0), Overrides())
-        example = torch.randn(2, 3, *loaded.image_size)
-        baked, _ = bake(loaded.network, None)
-        graphs = (export_stock(loaded.network, example, MANY, OPSET), build_graph(baked, example, MANY, OPSET).model)
+        example, network = torch.randn(2, 3, *loaded.image_size), ArtifactInput(loaded.network, None)
+        graphs = (
+            export_stock(loaded.network, example, MANY, OPSET),
+            build_graph(network, example, MANY, OPSET).model,
+        )
         nodes = [describe_graph(graph).nodes for graph in graphs]
         sessions = [open_session(graph, options.threads) for graph in graphs]
         for batch in BATCHES:

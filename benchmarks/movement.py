@@ -22,10 +22,9 @@ import onnxruntime as ort
 import torch
 
 from artifact import Batch
-from benchmarks.zoo_networks import library_module
 from examples.digits.train import machine
-from export.bake import NativeForm
 from export.graph import build_graph
+from export.pixels import ArtifactInput
 from export.saving import save_graph
 from models.sources import Overrides, RandomWeights, load_source
 
@@ -84,9 +83,8 @@ def main() -> int:
 def build(source: str, file: Path) -> None:
     """Write the graph of a network as its library has it, which takes normalised float32 images."""
     loaded = load_source(source, RandomWeights(0), Overrides(num_classes=1000))
-    network = loaded.network if loaded.not_rehosted is not None else library_module(source)
     example = torch.zeros(2, 3, *loaded.image_size)
-    save_graph(build_graph(NativeForm(network, None).eval(), example, MANY, OPSET).model, file)
+    save_graph(build_graph(ArtifactInput(loaded.network, None), example, MANY, OPSET).model, file)
 
 
 def _built(source: str, root: Path, folder: Path) -> Path:

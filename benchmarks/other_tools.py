@@ -31,8 +31,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from artifact import Batch
 from benchmarks.zoo_networks import CLASSES, NETWORKS
 from examples.digits.train import machine
-from export.bake import Normalisation, bake
 from export.graph import build_graph
+from export.pixels import ArtifactInput, Normalisation
 from export.saving import save_graph
 from models.sources import Overrides, RandomWeights, load_source
 from models.sources.pictures import photographs
@@ -137,10 +137,10 @@ def try_tools(graph: Path, size: tuple[int, int]) -> dict[str, float | str]:
 def export(source: str, folder: Path) -> tuple[Path, tuple[int, int]]:
     """Write the graph of a network with random weights, and return it and its (height, width)."""
     loaded = load_source(source, RandomWeights(0), Overrides(num_classes=CLASSES))
-    form, _ = bake(loaded.network, Normalisation(loaded.preprocess.mean, loaded.preprocess.std))
+    network = ArtifactInput(loaded.network, Normalisation(loaded.preprocess.mean, loaded.preprocess.std))
     example = torch.zeros(2, *loaded.image_size, 3, dtype=torch.uint8)
     graph = folder / "model.onnx"
-    save_graph(build_graph(form, example, MANY, OPSET).model, graph)
+    save_graph(build_graph(network, example, MANY, OPSET).model, graph)
     return graph, loaded.image_size
 
 

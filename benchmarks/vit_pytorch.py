@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from artifact import Batch
-from export.bake import bake
 from export.errors import ExportError
 from export.graph import build_graph
+from export.pixels import ArtifactInput
 from export.program.nodes import first_line
 
 SIZE = 64
@@ -194,8 +194,7 @@ def build(name: str, seed: int = 0) -> nn.Module:
 
 def export(network: nn.Module, size: int) -> ort.InferenceSession:
     """Return an ONNX Runtime session of the network's graph."""
-    form, _ = bake(network, None)
-    model = build_graph(form, torch.zeros(2, 3, size, size), Batch(min=1, max=8), OPSET).model
+    model = build_graph(ArtifactInput(network, None), torch.zeros(2, 3, size, size), Batch(min=1, max=8), OPSET).model
     return ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
 
 

@@ -30,14 +30,12 @@ class Built:
     Attributes:
         model: from `image` to `logits`.
         constants: what partial evaluation made, and the parameters that meet the image, as far as they are needed.
-        cuts: constants of which a module needs only a part.
         traced: how often each ATen operator stood in the traced network.
         left: the same after partial evaluation.
     """
 
     model: ir.Model
     constants: tuple[Constant, ...]
-    cuts: tuple[Cut, ...]
     traced: Counter[str]
     left: Counter[str]
 
@@ -73,7 +71,7 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
     clean_up(model)
     constants = _folded([_of_one_image(constant, repeated) for constant in evaluated.constants], folded)
     constants = tuple(_as_stored(constant, cuts) for constant in constants)
-    return Built(model, constants, cuts, evaluated.traced, count_operators(evaluated.program))
+    return Built(model, constants, evaluated.traced, count_operators(evaluated.program))
 
 
 def _of_one_image(constant: Constant, repeated: Mapping[str, int]) -> Constant:

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Batch, Parity
-from export.bake import Normalisation
 from export.errors import ExportError, ParityError
 from export.float64 import in_float64
+from export.pixels import Normalisation
 from export.program.nodes import first_line
 from models.sources.pictures import photographs
 from models.sources.twin import share_tensors
@@ -30,8 +30,9 @@ from models.sources.twin import share_tensors
 BATCHES = (1, 2, 3, 7)
 TOLERANCE = 1e-5
 """float32 keeps 7 digits; a dozen layers lose one or two of them. A wrong bias or order costs all of them."""
-NATIVE_TOLERANCE = 1e-4
-"""Of networks that are not ours: deep convolutions and cosine attention lose another digit, in torch's float32 too."""
+UNKNOWN_TOLERANCE = 1e-4
+"""Of networks whose position encoding has no name here: deep convolutions and attention between them lose another
+digit, in torch's float32 too."""
 
 FLOAT64 = "torch float64"
 """What made a reference, unless the network fails in float64."""

@@ -1,4 +1,4 @@
-"""The whole way from a source to an artifact: load, bake, trace, check, write."""
+"""The whole way from a source to an artifact: load, trace, check, write."""
 
 import gc
 import hashlib
@@ -20,20 +20,20 @@ from artifact import Batch, Draft, ImageInput, LogitsOutput, Manifest, Source, T
 from artifact.hashing import describe_file
 from artifact.manifest import Name
 from artifact.text import flaw_of_label, shown
-from export.bake import NativeForm, Normalisation, as_stored, bake, report_constants
+from export.baked import report_constants
 from export.errors import ExportError
 from export.graph import build_graph, describe_graph
 from export.memory import give_back
-from export.parity import NATIVE_TOLERANCE, TOLERANCE, check_parity, compute_reference
+from export.parity import TOLERANCE, UNKNOWN_TOLERANCE, check_parity, compute_reference
+from export.pixels import ArtifactInput, Normalisation
 from export.precision import Precision, prepare_lowering
-from export.program.nodes import count_operators
 from export.reporting.page import REPORT_NAME, Facts, render_page
 from export.reporting.pictures import Gallery, draw_constants
 from export.saving import check_graph, save_graph
 from export.task import decide_task, final_activation
-from export.tracing import trace
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, Weights, load_source
 from models.sources.checkpoints import files_of
+from models.sources.native import ENCODING
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 LIBRARIES = {"timm", "torchvision", "transformers"}
@@ -122,19 +122,13 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
         with _timed("reference", step, seconds):
             reference = compute_reference(loaded.network, loaded.image_size, normalisation, request.batch)
             shown = reference if lowering is None else lowering.reference(loaded.network, reference, request.batch)
-        with _timed("bake", step, seconds):
-            network, baked = bake(loaded.network, normalisation if takes_pixels else None)
-            native = isinstance(network, NativeForm)
-            traced = None if native else count_operators(trace(loaded.network, torch.zeros(2, 3, *loaded.image_size)))
+        network = ArtifactInput(loaded.network, normalisation if takes_pixels else None)
         # Large networks: what a step no longer needs must not be in memory beside what the next one makes.
         loaded = replace(loaded, network=nn.Identity())
         with _timed("trace", step, seconds):
             example = _example(loaded.image_size, request.batch, takes_pixels=takes_pixels)
             built = build_graph(network, example, request.batch, request.opset)
-            if isinstance(network, NativeForm):
-                baked = report_constants(network, built.constants)
-            else:
-                baked = as_stored(network, baked, built.cuts)
+            baked = report_constants(network, built.constants)
             del network
             activation = final_activation(built.model, reference.logits)
             task = decide_task(request.task, loaded.task, activation, loaded.num_classes)
@@ -143,15 +137,14 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
             boundary = None if task != "multi-label" else 0.0 if activation == "none" else 0.5
             reference, shown = replace(reference, boundary=boundary), replace(shown, boundary=boundary)
             save_graph(built.model, staging.graph)
-            before = built.traced if traced is None else traced
-            operators = {name: (before[name], built.left[name]) for name in sorted(before | built.left)}
+            operators = {name: (built.traced[name], built.left[name]) for name in sorted(built.traced | built.left)}
             facts = describe_graph(built.model).model_copy(update={"operators": operators})
             gallery = draw_constants(built.model) if request.report else Gallery()
             del built
             gc.collect()  # what was traced refers to itself in circles, and holds the weights
         with _timed("check", step, seconds):
             check_graph(staging.graph)
-            tolerance = TOLERANCE if loaded.not_rehosted is None else NATIVE_TOLERANCE
+            tolerance = TOLERANCE if loaded.encoding != ENCODING else UNKNOWN_TOLERANCE
             parity = check_parity(reference, staging.graph, takes_pixels=takes_pixels, tolerance=tolerance)
         if lowering is not None:
             with _timed(request.precision, step, seconds):
@@ -165,7 +158,6 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
                 source=_source(loaded, request.weights),
                 architecture=loaded.architecture,
                 encoding=loaded.encoding,
-                not_rehosted=loaded.not_rehosted,
                 resampled=loaded.resampled,
                 notes=loaded.notes,
                 precision=request.precision,

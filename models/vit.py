@@ -104,7 +104,9 @@ class ViT(nn.Module):
         """Return the tokens before the patches, [1, E, C], or None if there are none."""
         parts = (self.cls_token, self.distillation_token, self.register_tokens)
         there: list[Tensor] = [part for part in parts if part is not None]
-        return torch.cat(there, dim=1) if there else None
+        if len(there) < 2:
+            return there[0] if there else None
+        return torch.cat(there, dim=1)
 
 
 def _tokens(count: int, width: int) -> nn.Parameter | None:

@@ -43,8 +43,8 @@ def test_the_example_exports_to_a_constant_and_keeps_its_logits(tmp_path: Path) 
     manifest = read_artifact(tmp_path / "out" / "distance" / "distance" / "1").manifest
     assert manifest.encoding == "distance"
     assert [(line.module, line.kind, line.shape) for line in manifest.baked] == [
-        ("blocks.0.attention.encoding", "static", (1, 3, 25, 25)),
-        ("blocks.1.attention.encoding", "static", (1, 3, 1, 25)),  # of the last block, the class token alone is read
+        ("blocks.0.attention", "static", (3, 25, 25)),
+        ("blocks.1.attention", "static", (3, 1, 25)),  # of the last block, the class token alone is read
     ]
 
 

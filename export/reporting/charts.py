@@ -9,9 +9,6 @@ from artifact import Graph, Parity
 _LOWEST = -12
 """Power of ten below which an error is drawn as none: float64 has 16 digits, and the graph 7."""
 
-WRITTEN_OTHERWISE = frozenset({"conv2d", "linear"})
-"""Operators that an inference form has as matmul and add: that there are fewer of them is no work saved."""
-
 
 @dataclass(frozen=True)
 class Bar:

@@ -20,7 +20,6 @@ FEWEST = 4
 have a single row: where nothing but the class token is read of a block, the graph holds no other."""
 
 _ON_THE_WAY_TO_SOFTMAX = frozenset({"Add", "Cast", "Clip", "Div", "Expand", "Mul", "Reshape", "Transpose", "Where"})
-_OF_THE_SUMS = frozenset({"Add", "Reshape"})
 
 
 @dataclass(frozen=True)
@@ -45,20 +44,20 @@ class PositionConstant:
 
 def find_constants(model: ir.Model) -> list[PositionConstant]:
     """Return the position constants of a float32 graph, each once, in the order in which the graph reads them."""
-    folded = dict(_biases(model))
+    biases = set(_biases(model))
     found: dict[str, PositionConstant] = {}
     for node in model.graph:
         for value in node.inputs:
             if value is None or not is_constant(value) or name_of(value) in found:
                 continue
-            role = "bias" if value in folded else _role(node, value)
+            role = "bias" if value in biases else _role(node, value)
             if role is not None:
-                found[name_of(value)] = _described(value, role, folded.get(value, 1))
+                found[name_of(value)] = _described(value, role)
     return list(found.values())
 
 
-def _biases(model: ir.Model) -> Iterator[tuple[ir.Value, int]]:
-    """Yield what is added to scores, and how many windows stand in its axis of heads."""
+def _biases(model: ir.Model) -> Iterator[ir.Value]:
+    """Yield what is added to scores."""
     for softmax in model.graph:
         if softmax.op_type != "Softmax":
             continue
@@ -73,26 +72,7 @@ def _biases(model: ir.Model) -> Iterator[tuple[ir.Value, int]]:
             waiting.extend(node.inputs)
             for added in node.inputs if node.op_type == "Add" else ():
                 if added is not None and is_constant(added) and _is_wide(added, fewest_rows=1):
-                    yield added, _folded_windows(softmax, added)
-
-
-def _folded_windows(softmax: ir.Node, bias: ir.Value) -> int:
-    """Return W of a bias [1, W·H, N, N]: what follows the attention takes W and H apart, [B, W, H, N, d]."""
-    assert bias.shape is not None
-    heads = bias.shape[-3] if len(bias.shape) > 2 else 1
-    products = [use.node for use in softmax.outputs[0].uses() if use.node.op_type == "MatMul"]
-    waiting = [output for node in products for output in node.outputs]
-    while waiting:
-        for use in waiting.pop().uses():
-            if use.node.op_type == "Reshape" and is_constant(use.node.inputs[1]):
-                target = use.node.inputs[1]
-                assert target is not None
-                sizes = array_of(target).tolist()
-                if len(sizes) == 5 and sizes[1] * sizes[2] == heads:
-                    return int(sizes[1])
-            elif use.node.op_type in _OF_THE_SUMS:
-                waiting.extend(use.node.outputs)
-    return 1
+                    yield added
 
 
 def _role(node: ir.Node, value: ir.Value) -> Role | None:
@@ -120,10 +100,10 @@ def _is_wide(value: ir.Value, fewest_rows: int = FEWEST) -> bool:
     return rows >= fewest_rows and columns >= FEWEST
 
 
-def _described(value: ir.Value, role: Role, folded: int) -> PositionConstant:
+def _described(value: ir.Value, role: Role) -> PositionConstant:
     array = array_of(value)
     *leading, rows, columns = array.shape
-    heads = (leading[-1] if leading else 1) // folded
+    heads = leading[-1] if leading else 1
     return PositionConstant(
         name=name_of(value),
         role=role,

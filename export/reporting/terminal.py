@@ -9,7 +9,7 @@ from rich.table import Table
 
 from artifact import Manifest
 from export.pipeline import Exported
-from export.reporting.charts import WRITTEN_OTHERWISE, operator_bars
+from export.reporting.charts import operator_bars
 
 _SHOWN_OPS = 6
 _SHOWN_SENTENCES = 2
@@ -41,12 +41,8 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
     ]
     if graph.operators:
         fewer = {name for name, (before, after) in graph.operators.items() if after < before}
-        if manifest.not_rehosted is None:
-            fewer -= WRITTEN_OTHERWISE
         shrunk = [f"{bar.name} {bar.text}" for bar in operator_bars(graph) if bar.name in fewer]
         rows.append(("operators", _some(shrunk, _SHOWN_OPS, "kinds") if shrunk else "as many as before"))
-    if manifest.not_rehosted is not None:
-        rows.append(("not re-hosted", manifest.not_rehosted))
     if manifest.resampled:
         rows.append(("resampled", _some(manifest.resampled, _SHOWN_SENTENCES, "")))
     rows += [("note", note) for note in manifest.notes]

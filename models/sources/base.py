@@ -68,7 +68,6 @@ class Loaded:
         resampled: a sentence for each kind of position table that was brought to another size.
         task: what the outputs are, if the source declares it.
         notes: a sentence for each thing that was settled on loading and that the user may want to know.
-        not_rehosted: why `network` is the library's own module, one clause; None if it is ours.
     """
 
     network: nn.Module
@@ -84,5 +83,4 @@ class Loaded:
     accuracy: Accuracy | None
     resampled: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    not_rehosted: str | None = None
     task: Task | None = None

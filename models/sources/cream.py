@@ -18,8 +18,8 @@ from models.sources.checkpoints import read_checkpoint
 from models.sources.checkpoints.advice import Advice
 from models.sources.checkpoints.fit import check_fit
 from models.sources.checkpoints.keys import fit_keys
-from models.sources.families.vit_sizes import ViTResizer
 from models.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD, at_size
+from models.sources.textbook import config_at, state_at
 from models.sources.weights import randomise
 
 MAPPINGS = {"product": "product", "cross": "cross", "euc": "euclidean", "quant": "quantization"}
@@ -133,13 +133,12 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         SourceError: see `models.sources.load_source`.
     """
     config, shown, preprocess = _find(name, overrides.config)
-    resizer = ViTResizer()
     resampled: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     try:
         trained = config.network()
         network = build_network(trained)
-        wanted = resizer.config(trained, overrides)
+        wanted = config_at(trained, overrides)
         match weights:
             case Checkpoint():
                 keys = {config.authors_key(key): key for key in network.state_dict()}
@@ -150,7 +149,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
                 network.load_state_dict({keys[name]: tensor for name, tensor in contents.state.items()})
                 notes = contents.notes
                 if wanted != trained:
-                    state, resampled = resizer.state(network.state_dict(), trained, wanted)
+                    state, resampled = state_at(network.state_dict(), trained, wanted)
                     network = build_network(wanted)
                     network.load_state_dict(state)
             case RandomWeights(seed):

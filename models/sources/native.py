@@ -33,7 +33,6 @@ class Native:
         preprocess: how its images are prepared, at the size of training.
         image_size: (height, width) in pixels that it shall take.
         labels: of its classes, if they are known; dropped where there are as many classes as of another task.
-        reason: why it is not re-hosted, one clause.
         encoding: the name of its position encoding, if it is known.
         resampled: see `Loaded`.
         notes: see `Loaded`.
@@ -45,7 +44,6 @@ class Native:
     preprocess: Preprocess
     image_size: tuple[int, int]
     labels: tuple[str, ...] | None
-    reason: str
     encoding: str | None = None
     resampled: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -121,7 +119,6 @@ def finish(native: Native) -> Loaded:
         accuracy=None,
         resampled=native.resampled,
         notes=native.notes,
-        not_rehosted=native.reason,
     )
 
 

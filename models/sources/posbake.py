@@ -18,8 +18,8 @@ from models.sources.checkpoints import read_checkpoint
 from models.sources.checkpoints.advice import Advice
 from models.sources.checkpoints.fit import check_fit
 from models.sources.checkpoints.keys import fit_keys
-from models.sources.families import RESIZERS
 from models.sources.preprocessing import at_size
+from models.sources.textbook import config_at, state_at
 from models.sources.weights import load_strictly, randomise, read_accuracy
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -73,9 +73,8 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     """
     config, config_name = read_config(name)
     trained = config.network
-    resizer = RESIZERS[trained.architecture]
     resized = overrides.image_size not in (None, trained.image_size) or overrides.window_size is not None
-    wanted = resizer.config(trained, overrides) if resized else trained
+    wanted = config_at(trained, overrides) if resized else trained
     network = _build(name, wanted)
     accuracy = None
     resampled: tuple[str, ...] = ()
@@ -88,7 +87,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
             check_fit(state, expected, contents.origin, advise)
             accuracy = None if resized else read_accuracy(dict(contents.metadata), weights.path)
             if resized:
-                state, resampled = resizer.state(state, trained, wanted)
+                state, resampled = state_at(state, trained, wanted)
             load_strictly(network, state, contents.origin)
         case RandomWeights(seed):
             randomise(network, seed)

@@ -30,7 +30,6 @@ from models.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from models.sources.twin import script_modules
 from models.sources.user_modules import UserModules, names_taken
 
-REASON = "it is your own"
 EXPECTED = "expected python:PACKAGE.MODULE:FUNCTION or python:PATH/FILE.py:FUNCTION"
 EXAMPLE = {
     "resize": 256,
@@ -84,7 +83,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
             notes += load_native(without_adapters(network), contents, Advice(source), recomputes=False).notes
         case Pretrained():
             pass  # the function has loaded them
-    return finish(Native(source, shown, network, preprocess, size, None, REASON, notes=notes))
+    return finish(Native(source, shown, network, preprocess, size, None, notes=notes))
 
 
 def _place_of(source: str, file: Path) -> tuple[list[Path], str]:

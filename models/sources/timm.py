@@ -1,10 +1,9 @@
-"""`timm:<name>`: a network of timm, re-hosted where a family takes it, else timm's own module.
+"""`timm:<name>`: a network of timm, timm's own module.
 
-Checkpoints have timm's keys, or others that timm's own conversion (or the family's) takes, as those of the authors.
+Checkpoints have timm's keys, or others that timm's own conversion takes, as those of the authors.
 """
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,11 +12,9 @@ from torch import nn
 from artifact import Preprocess
 from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
 from models.sources.checkpoints import read_checkpoint
-from models.sources.families import TIMM, Family
 from models.sources.library import SIZES, Found
 from models.sources.native import one_line
 from models.sources.options import check_options, described
-from models.sources.rehosting import NotRehosted, of_the_library, recognise, rehost
 from models.sources.timm_native import classes_in, load_timm
 
 RESERVED = {
@@ -36,8 +33,8 @@ RESERVED = {
 """Arguments of `timm.create_model` that are no options of the network, or that other flags are for."""
 
 
-def load(name: str, weights: Weights, overrides: Overrides, families: Iterable[Family] = TIMM) -> Loaded:
-    """Build a network as timm does, and give ours its weights, or return timm's where ours differs.
+def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
+    """Build a network as timm does, and give it its weights.
 
     Raises:
         SourceError: see `models.sources.load_source`.
@@ -63,11 +60,7 @@ def load(name: str, weights: Weights, overrides: Overrides, families: Iterable[F
         build=on_cpu,
         known=_known(name, weights, overrides),
     )
-    rehosted = recognise(found, families, overrides)
-    if not isinstance(rehosted, NotRehosted):
-        return rehost(found, rehosted, weights, overrides)
-    with of_the_library(found, rehosted):
-        return load_timm(found, on_cpu, rehosted.reason, weights, overrides)
+    return load_timm(found, on_cpu, weights, overrides)
 
 
 def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401

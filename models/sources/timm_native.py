@@ -11,8 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 from models.sources.base import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, Weights
 from models.sources.checkpoints import Contents, read_checkpoint
-from models.sources.checkpoints.fit import Advise, Misfit, check_fit
-from models.sources.checkpoints.keys import State, fit_keys, with_classes
+from models.sources.checkpoints.buffers import is_computed
+from models.sources.checkpoints.fit import Misfit
+from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import seeded
 from models.sources.library import Found, check_known, load_resized
 from models.sources.native import Native, changed_shapes, finish, load_native, one_line, randomise_native
@@ -40,13 +41,12 @@ class _Resampling(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def load_timm(found: Found, build: Build, reason: str, weights: Weights, overrides: Overrides) -> Loaded:
+def load_timm(found: Found, build: Build, weights: Weights, overrides: Overrides) -> Loaded:
     """Return timm's module with its weights, at the size of training or another.
 
     Args:
         found: what timm knows of the name; its module has its weights for `Pretrained`.
         build: makes the module afresh.
-        reason: why it is not re-hosted.
         weights: where they come from.
         overrides: sizes, which timm's constructor takes.
 
@@ -58,7 +58,7 @@ def load_timm(found: Found, build: Build, reason: str, weights: Weights, overrid
     notes: tuple[str, ...] = ()
     if isinstance(weights, RandomWeights):
         with seeded(weights.seed):
-            network = _build_at(found, build, sizes)
+            network = _build_at(found, build, _kept_windows(found.model) | sizes if sizes else {})
         randomise_native(found.source, network, weights.seed, size)
     else:
         network, sized = found.model, False
@@ -75,7 +75,6 @@ def load_timm(found: Found, build: Build, reason: str, weights: Weights, overrid
             preprocess=found.preprocess,
             image_size=size,
             labels=found.labels,
-            reason=reason,
             encoding=in_timm(network).encoding,
             resampled=resampled,
             notes=notes,
@@ -160,7 +159,7 @@ def _trained(found: Found, build: Build, weights: Checkpoint) -> tuple[nn.Module
     contents, advise = read_checkpoint(weights), found.advice
 
     def adopt(state: State) -> State:
-        return _unresampled(state, found.model, contents.origin, advise)
+        return _unresampled(state, found.model, contents.origin)
 
     expected = found.model.state_dict()
     counters = [key for key in expected if key.endswith("num_batches_tracked")]
@@ -168,14 +167,12 @@ def _trained(found: Found, build: Build, weights: Checkpoint) -> tuple[nn.Module
     fitted = fit_keys(contents, expected, advise, adopt=adopt, buffers=found.buffers, optional=counters, heads=heads)
     classes = classes_in(fitted.state, found.model)
     network = build() if classes is None else build(num_classes=classes)
-    fitted = load_native(
-        network, contents, advise, adopt=lambda state: _unresampled(state, network, contents.origin, advise)
-    )
+    fitted = load_native(network, contents, advise, adopt=lambda state: _unresampled(state, network, contents.origin))
     return network, fitted
 
 
-def _unresampled(state: State, network: nn.Module, origin: Path | str, advise: Advise) -> State:
-    """Return `state` under timm's keys; as it is where timm cannot convert it.
+def _unresampled(state: State, network: nn.Module, origin: Path | str) -> State:
+    """Return `state` under timm's keys; as it is where timm cannot convert it, or shapes differ.
 
     Raises:
         SourceError: timm's conversion brings a table to another size, which would be a guess about that of training.
@@ -186,19 +183,25 @@ def _unresampled(state: State, network: nn.Module, origin: Path | str, advise: A
             converted = _converted(state, network)
     except SourceError:
         return state
-    if watch.seen or any(key in state and state[key].numel() != tensor.numel() for key, tensor in converted.items()):
-        shared = {key: tensor for key, tensor in network.state_dict().items() if key in state}
-        heads = [key for key in shared if _is_head(network, key)]
-        check_fit({key: state[key] for key in shared}, with_classes(shared, state, heads), origin, advise)
-        raise SourceError(
-            f"{origin} was trained at another size: timm would have to resample it. Give the size of training by "
-            "--trained-image-size N|HxW or --trained-window-size N; --image-size and --window-size change it afterwards"
-        )
-    return converted
+    as_they_were = {id(tensor) for tensor in state.values()}
+    made = [key for key, tensor in converted.items() if id(tensor) not in as_they_were and key in state]
+    if not watch.seen and all(state[key].numel() == converted[key].numel() for key in made):
+        return converted
+    own = network.state_dict()
+    shared = [key for key in state if key in own and not _is_head(network, key)]
+    if any(state[key].shape != own[key].shape for key in shared):  # what differs is named, with advice on it
+        return state
+    raise SourceError(
+        f"{origin} was trained at another size: timm would have to resample it. Give the size of training by "
+        "--trained-image-size N|HxW or --trained-window-size N; --image-size and --window-size change it afterwards"
+    )
 
 
 def _converted(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Return `state` as timm converts checkpoints of this architecture; as it is where timm converts none.
+
+    Position tables that fit are kept from timm, which takes those of oblong grids for square ones; so are the buffers
+    that say the sizes of training, which it drops.
 
     Raises:
         SourceError: timm's conversion fails on it.
@@ -206,11 +209,14 @@ def _converted(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Ten
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if convert is None:
         return dict(state)
+    own = network.state_dict()
+    tables = [key for key in in_timm(network).tables if key in state and state[key].shape == own[key].shape]
+    kept = {key: tensor for key, tensor in state.items() if key in tables or is_computed(key)}
     try:
-        converted: dict[str, Tensor] = convert(dict(state), network)
+        converted: dict[str, Tensor] = convert({key: state[key] for key in state if key not in kept}, network)
     except Exception as error:
         raise SourceError(f"timm cannot convert the checkpoint's keys: {one_line(error)}") from error
-    return converted
+    return converted | kept
 
 
 def _sizes(found: Found, overrides: Overrides) -> dict[str, object]:

@@ -1,9 +1,8 @@
-"""`torchvision:<name>`: a network of torchvision, re-hosted where a family takes it, else torchvision's own module.
+"""`torchvision:<name>`: a network of torchvision, torchvision's own module.
 
 Images are prepared as for its default weights.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +15,10 @@ from models.sources.checkpoints import Contents, read_checkpoint
 from models.sources.checkpoints.buffers import without_computed
 from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import seeded
-from models.sources.families import TORCHVISION, Family
 from models.sources.library import HEADS, SIZES, Found, load_resized
 from models.sources.native import Native, finish, load_native, one_line, other_classes, randomise_native, resized
 from models.sources.options import check_options, described
 from models.sources.positions import NOTHING_KNOWN, Positions, in_torchvision
-from models.sources.rehosting import NotRehosted, of_the_library, recognise, rehost
 
 RESERVED = {"device", "progress", "weights", "weights_backbone"}
 """Arguments of torchvision's functions that are no options of the network."""
@@ -79,8 +76,8 @@ class _Maker:
         return network
 
 
-def load(name: str, weights: Weights, overrides: Overrides, families: Iterable[Family] = TORCHVISION) -> Loaded:
-    """Build a network as torchvision does, and give ours its weights, or return torchvision's where ours differs.
+def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
+    """Build a network as torchvision does, and give it its weights.
 
     Raises:
         SourceError: see `models.sources.load_source`.
@@ -121,11 +118,7 @@ def load(name: str, weights: Weights, overrides: Overrides, families: Iterable[F
         build=lambda: make(trained_size, window),
         known=[size for size in SIZES if not isinstance(weights, Checkpoint) or stated[size] is not None],
     )
-    rehosted = recognise(found, families, overrides)
-    if isinstance(rehosted, NotRehosted):
-        with of_the_library(found, rehosted):
-            return _native(found, make, rehosted.reason, weights, overrides)
-    return rehost(found, rehosted, weights, overrides)
+    return _load(found, make, weights, overrides)
 
 
 def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401
@@ -151,7 +144,7 @@ def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) 
     return model
 
 
-def _native(found: Found, make: _Maker, reason: str, weights: Weights, overrides: Overrides) -> Loaded:
+def _load(found: Found, make: _Maker, weights: Weights, overrides: Overrides) -> Loaded:
     """Return torchvision's module with its weights, at the size of training or another.
 
     Raises:
@@ -185,7 +178,6 @@ def _native(found: Found, make: _Maker, reason: str, weights: Weights, overrides
             preprocess=found.preprocess,
             image_size=size,
             labels=found.labels,
-            reason=reason,
             encoding=in_torchvision(network, size).encoding,
             resampled=changes,
             notes=notes,

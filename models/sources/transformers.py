@@ -1,4 +1,4 @@
-"""`transformers:<id or local folder>`: a network of Hugging Face transformers, re-hosted where a family takes it.
+"""`transformers:<id or local folder>`: a network of Hugging Face transformers.
 
 The folder needs `config.json` and `preprocessor_config.json`. transformers renames keys when it reads a checkpoint, so
 it does the reading here too: errors name its module's keys, which may differ from those of an older file.
@@ -6,7 +6,6 @@ it does the reading here too: errors name its module's keys, which may differ fr
 A checkpoint that is a folder brings its own `config.json`, and its own preparation if it has one.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,11 @@ from torch import nn
 from artifact import Task
 from models.sources.base import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, Weights
 from models.sources.drawing import seeded
-from models.sources.families import TRANSFORMERS, Family
 from models.sources.library import SIZES, Found, check_known, check_loading, load_resized
 from models.sources.native import Native, finish, randomise_native, resized
 from models.sources.options import check_options
 from models.sources.positions import in_transformers
 from models.sources.processors import pair, preprocess_of
-from models.sources.rehosting import NotRehosted, of_the_library, recognise, rehost
 from models.sources.transformers_weights import Origin, auto, build, find_weights, library, quietly
 
 RESERVED = {"architectures", "auto_map", "dtype", "model_type", "name_or_path", "num_channels", "torch_dtype"}
@@ -37,8 +34,8 @@ _TASKS: dict[str, Task] = {
 _PROCESSOR = "preprocessor_config.json"
 
 
-def load(name: str, weights: Weights, overrides: Overrides, families: Iterable[Family] = TRANSFORMERS) -> Loaded:
-    """Build a network as transformers does, and give ours its weights, or return transformers' where ours differs.
+def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
+    """Build a network as transformers does, and give it its weights.
 
     Raises:
         SourceError: see `models.sources.load_source`.
@@ -78,17 +75,13 @@ def load(name: str, weights: Weights, overrides: Overrides, families: Iterable[F
         known=_known(origin, weights, overrides),
         notes=built.notes,
     )
-    rehosted = recognise(found, families, overrides)
-    if isinstance(rehosted, NotRehosted):
-        with of_the_library(found, rehosted):
-            return replace(_native(found, config, rehosted.reason, weights, overrides), task=_task(source, config))
-    image_size = getattr(config, "image_size", None)
+    image_size = getattr(config, "image_size", None) if in_transformers(built.model).tables else None
     if image_size is not None and found.preprocess.size != pair(image_size):
         raise SourceError(
             f"{source}: its image processor yields {found.preprocess.size}, its network takes {pair(image_size)}; "
             f"correct {_PROCESSOR}"
         )
-    return replace(rehost(found, rehosted, weights, overrides), task=_task(source, config))
+    return replace(_load(found, config, weights, overrides), task=_task(source, config))
 
 
 def configure(source: str, config: Any, overrides: Overrides) -> Any:  # noqa: ANN401 -- theirs
@@ -118,7 +111,7 @@ def _known(origin: Origin, weights: Weights, overrides: Overrides) -> set[str]:
     return {size for size, value in stated.items() if value is not None}
 
 
-def _native(found: Found, config: Any, reason: str, weights: Weights, overrides: Overrides) -> Loaded:  # noqa: ANN401
+def _load(found: Found, config: Any, weights: Weights, overrides: Overrides) -> Loaded:  # noqa: ANN401
     """Return transformers' module with its weights, at the size of training or another.
 
     Raises:
@@ -145,7 +138,6 @@ def _native(found: Found, config: Any, reason: str, weights: Weights, overrides:
             preprocess=found.preprocess,
             image_size=size,
             labels=found.labels,
-            reason=reason,
             encoding=in_transformers(network).encoding,
             resampled=resampled,
             notes=found.notes,

@@ -29,7 +29,6 @@ from models.sources.checkpoints.adapters import (
 from models.sources.checkpoints.buffers import check_buffers, is_computed
 from models.sources.checkpoints.keys import choose_prefix, ignored_note, left_behind, strip
 from models.sources.checkpoints.reading import IN_FOLDERS, read_with_adapter
-from models.sources.families.vit import TRANSFORMERS_FILES
 from models.sources.library import HEADS
 from models.sources.native import one_line, other_classes
 
@@ -196,12 +195,19 @@ def _today(key: str) -> str:
 
 def _todays_layer(key: str) -> str:
     """Return the key of transformers 5 for one of its version 4."""
-    for pattern, replacement in (*TRANSFORMERS_FILES, *_SWIN_FILES):
+    for pattern, replacement in _RENAMED:
         key = re.sub(pattern, replacement, key)
     return key
 
 
-_SWIN_FILES = (
+_RENAMED = (
+    (r"^(\w+)\.encoder\.layer\.", r"\1.layers."),
+    (r"\.attention\.attention\.query\.", ".attention.q_proj."),
+    (r"\.attention\.attention\.key\.", ".attention.k_proj."),
+    (r"\.attention\.attention\.value\.", ".attention.v_proj."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"(\.layers\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
     (r"\.attention\.self\.(q|k|v)(uery|ey|alue)\.", r".attention.\1_proj."),
     (r"(\.blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
 )

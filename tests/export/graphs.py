@@ -1,4 +1,6 @@
-"""From a network to logits out of ONNX Runtime, for tests: bake, trace, rewrite, run; nothing is written to disk."""
+"""From a network to logits out of ONNX Runtime, for tests: trace, rewrite, run; nothing is written to disk."""
+
+from pathlib import Path
 
 import onnx_ir as ir
 import onnxruntime as ort
@@ -6,16 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Batch
-from export.bake import bake
-from export.graph import build_graph
+from export.graph import Built, build_graph
+from export.pixels import ArtifactInput, Normalisation
+from export.saving import save_graph
 
 OPSET = 20
 
 
 def baked_graph(network: nn.Module, image_size: tuple[int, int]) -> ir.Model:
     """Return the graph of a network that takes normalised float images."""
-    form, _ = bake(network, None)
-    return build_graph(form, torch.zeros(2, 3, *image_size), Batch(min=1, max=8), OPSET).model
+    return built_graph(network, image_size).model
+
+
+def built_graph(network: nn.Module, image_size: tuple[int, int], pixels: Normalisation | None = None) -> Built:
+    """Return the graph of a network, and how it came about; with `pixels`, its input is uint8 [B, height, width, 3]."""
+    shape = (2, 3, *image_size) if pixels is None else (2, *image_size, 3)
+    example = torch.zeros(shape, dtype=torch.float32 if pixels is None else torch.uint8)
+    return build_graph(ArtifactInput(network, pixels), example, Batch(min=1, max=8), OPSET)
 
 
 def open_graph(graph: ir.Model) -> ort.InferenceSession:
@@ -24,5 +33,17 @@ def open_graph(graph: ir.Model) -> ort.InferenceSession:
 
 
 def run_graph(session: ort.InferenceSession, images: Tensor) -> Tensor:
-    """Return logits [B, classes] of images [B, 3, height, width]."""
-    return torch.from_numpy(session.run(["logits"], {"image": images.float().numpy()})[0])
+    """Return logits [B, classes] of images [B, 3, height, width], or of pixels uint8 [B, height, width, 3]."""
+    given = images if images.dtype == torch.uint8 else images.float()
+    return torch.from_numpy(session.run(["logits"], {"image": given.numpy()})[0])
+
+
+def save_wrong_graph(model: ir.Model, file: Path) -> None:
+    """Write a graph as `export.saving.save_graph` does, but for one column of each constant, which is 1 too large."""
+    for name, value in model.graph.initializers.items():
+        assert value.const_value is not None
+        if value.dtype == ir.DataType.FLOAT and len(value.const_value.shape) > 1:
+            numbers = value.const_value.numpy().copy()
+            numbers[..., 0] += 1
+            value.const_value = ir.tensor(numbers, name=name)
+    save_graph(model, file)

@@ -1,7 +1,4 @@
-"""Small networks of the libraries, one for each mechanism of position, for `python:tests.export.small_networks:…`.
-
-They are taken as they are; that a source would re-host some of them under another name is not the point here.
-"""
+"""Small networks of the libraries, one for each mechanism of position, for `python:tests.export.small_networks:…`."""
 
 from functools import partial
 from typing import Any

@@ -3,8 +3,8 @@
 import torch
 
 from artifact import Batch
-from export.bake import Normalisation
-from export.parity import FLOAT64, NATIVE_TOLERANCE, compute_reference, normalise
+from export.parity import FLOAT64, UNKNOWN_TOLERANCE, compute_reference, normalise
+from export.pixels import Normalisation
 from models.sources import Overrides, RandomWeights, load_source
 from models.sources.pictures import noise
 
@@ -15,7 +15,7 @@ def test_attention_behind_batch_norms_amplifies_no_rounding() -> None:
     reference = compute_reference(loaded.network, loaded.image_size, normalisation, Batch(min=2, max=2))
     assert reference.made_by == FLOAT64
     assert reference.float32_error is not None
-    assert reference.float32_error < NATIVE_TOLERANCE / 10
+    assert reference.float32_error < UNKNOWN_TOLERANCE / 10
     images = normalise(noise(2, loaded.image_size, 5), normalisation).float()
     with torch.no_grad():
         logits, moved = loaded.network(images), loaded.network(images * (1 + 1e-6))

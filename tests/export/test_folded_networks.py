@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Batch, Parity
-from export.bake import NativeForm, Normalisation, report_constants
+from export.baked import report_constants
 from export.errors import ParityError
 from export.graph import Built, build_graph, describe_graph
 from export.parity import BATCHES, TOLERANCE, Reference, check_parity, compute_reference
 from export.passes.values import array_of
+from export.pixels import ArtifactInput, Normalisation
 from export.precision.calibration import CalibrationImages
 from export.precision.lower import Lowering
 from export.precision.parity import LIMITS, Limits
@@ -88,7 +89,7 @@ def reference_of(name: str) -> Reference:
 
 @functools.cache
 def built(name: str) -> Built:
-    form = NativeForm(network_of(name), PIXELS).eval()
+    form = ArtifactInput(network_of(name), PIXELS)
     return build_graph(form, torch.zeros(2, *SIZE, 3, dtype=torch.uint8), MANY, OPSET)
 
 
@@ -123,7 +124,7 @@ def test_the_logits_are_the_networks_at_every_batch(name: str, tmp_path: Path) -
 
 def test_parity_notices_a_fold_that_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.passes.walks.scale_results", lambda *_: [])  # removes 1/√d from the graph alone
-    form = NativeForm(network_of("vit"), PIXELS).eval()
+    form = ArtifactInput(network_of("vit"), PIXELS)
     wrong = build_graph(form, torch.zeros(2, *SIZE, 3, dtype=torch.uint8), MANY, OPSET)
     with pytest.raises(ParityError):
         parity_of(wrong, "vit", tmp_path)
@@ -143,7 +144,7 @@ def test_folded_graphs_are_lowered_to(precision: str, name: str, tmp_path: Path)
 
 def test_a_bias_and_a_mask_that_became_one_are_one_line_of_the_report() -> None:
     made = built("swin")
-    lines = report_constants(NativeForm(network_of("swin"), PIXELS), made.constants)
+    lines = report_constants(ArtifactInput(network_of("swin"), PIXELS), made.constants)
     biases = [line for line in lines if "relative_position_bias_table" in line.what]
     assert [line.shape for line in biases] == [
         (1, 2, 16, 16),
@@ -162,7 +163,7 @@ def test_a_bias_and_a_mask_that_became_one_are_one_line_of_the_report() -> None:
 
 
 def test_a_constant_that_something_was_folded_into_says_so_under_its_name() -> None:
-    lines = report_constants(NativeForm(network_of("beit"), PIXELS), built("beit").constants)
+    lines = report_constants(ArtifactInput(network_of("beit"), PIXELS), built("beit").constants)
     bias = next(line for line in lines if line.module == "blocks.0.attn" and "q_bias" in line.what)
     assert bias.what == "cat of q_bias, k_bias, v_bias; with scales and shifts folded in"
     assert bias.shape == (3 * 48,)
@@ -182,7 +183,7 @@ class ScaledTable(nn.Module):
 
 
 def test_a_constant_that_went_into_weights_takes_no_bytes_of_its_own() -> None:
-    network = NativeForm(ScaledTable().eval(), None)
+    network = ArtifactInput(ScaledTable().eval(), None)
     made = build_graph(network, torch.zeros(2, 3, 2, 2), MANY, OPSET)
     (line,) = report_constants(network, made.constants)
     assert (line.what, line.shape, line.bytes) == ("exp of log_scale; folded into weights", (), 0)
@@ -190,7 +191,7 @@ def test_a_constant_that_went_into_weights_takes_no_bytes_of_its_own() -> None:
 
 
 def test_positions_and_a_class_token_are_stored_and_reported_as_one() -> None:
-    lines = report_constants(NativeForm(network_of("vit"), PIXELS), built("vit").constants)
+    lines = report_constants(ArtifactInput(network_of("vit"), PIXELS), built("vit").constants)
     (line,) = (line for line in lines if "pos_embed" in line.what)
     assert (line.kind, line.shape) == ("static", (1, 17, 48))
     shapes = [tuple(value.shape) for value in built("vit").model.graph.initializers.values() if value.shape is not None]

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Baked, read_artifact
-from export.bake import NativeForm, Normalisation, bake, report_constants
+from export.baked import report_constants
 from export.errors import ExportError
 from export.evaluation import evaluate
 from export.parity import normalise
+from export.pixels import ArtifactInput, Normalisation
 from export.to_onnx import main
 from export.tracing import trace
 from models.sources.native import LogitsOf
 from service.backends.onnx_runtime import OnnxRuntimeBackend
+from tests.export.graphs import baked_graph, open_graph, run_graph
 from tests.export.test_zoo import loaded
 
 PIXELS = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
@@ -74,6 +76,23 @@ class Padded(nn.Conv2d):
         return super().forward(nn.functional.pad(x, (1, 1)))
 
 
+class Computed(nn.Module):
+    """A rotation and a mask that are computed when it is built, beside a filter of a convolution."""
+
+    cos: Tensor
+    mask: Tensor
+    blur: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("cos", torch.rand(4, 5), persistent=False)
+        self.register_buffer("mask", torch.rand(1, 4, 5), persistent=False)
+        self.register_buffer("blur", torch.rand(3, 1, 3, 3), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x * self.cos + self.mask, self.blur, padding=1, groups=3)
+
+
 class Scale(nn.Module):
     """A scale for each channel, and a token that is the same for each image: one axis says something."""
 
@@ -106,6 +125,13 @@ def test_embeddings_are_reported_as_they_are_or_in_another_arrangement() -> None
     assert [(line.module, line.kind, line.what, line.shape) for line in lines] == [
         ("0", "static", "position", (1, 4, 5)),
         ("0", "static", "grid", (1, 4, 5)),
+    ]
+
+
+def test_what_was_computed_with_the_network_is_reported_where_it_meets_tokens_or_scores() -> None:
+    assert [(line.kind, line.what) for line in report_of(nn.Sequential(Computed()))] == [
+        ("static", "cos"),
+        ("static", "mask"),
     ]
 
 
@@ -146,9 +172,9 @@ def test_paths_are_those_of_the_users_network_however_it_is_wrapped() -> None:
             return biased
 
     answer = Answer()
-    wrapped = NativeForm(nn.Sequential(answer), None)
+    wrapped = ArtifactInput(nn.Sequential(answer).eval(), None)
     assert [line.module for line in report_of(wrapped)] == ["0.bias"]
-    position = NativeForm(RawEmbedding(), None)
+    position = ArtifactInput(RawEmbedding().eval(), None)
     assert [line.what for line in report_of(position)] == ["position", "grid"]
     assert isinstance(LogitsOf(answer).network, Answer)
 
@@ -156,27 +182,39 @@ def test_paths_are_those_of_the_users_network_however_it_is_wrapped() -> None:
 def test_pixels_and_normalised_floats_give_the_same_logits() -> None:
     network = nn.Sequential(StaticBias(), nn.Flatten(), nn.Linear(60, 6)).eval()
     pixels = torch.randint(0, 256, (3, 4, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    on_pixels, report = bake(network, PIXELS)
-    on_floats, _ = bake(network, None)
-    assert isinstance(on_pixels, NativeForm)
-    assert report == ()
     expected = network(normalise(pixels, PIXELS).float())
-    torch.testing.assert_close(on_pixels(pixels), expected, rtol=1e-5, atol=1e-5)
-    assert torch.equal(on_floats(normalise(pixels, PIXELS).float()), expected)
+    torch.testing.assert_close(ArtifactInput(network, PIXELS)(pixels), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(ArtifactInput(network, None)(normalise(pixels, PIXELS).float()), expected)
     swapped = Normalisation(PIXELS.std, PIXELS.mean)
     with pytest.raises(AssertionError):  # the comparison above is able to fail
-        torch.testing.assert_close(bake(network, swapped)[0](pixels), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ArtifactInput(network, swapped)(pixels), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_native_form_shares_the_networks_tensors() -> None:
+def test_the_input_shares_the_networks_tensors() -> None:
     network = nn.Linear(2, 2).eval()
-    form, _ = bake(network, None)
-    assert {id(tensor) for tensor in form.parameters()} == {id(tensor) for tensor in network.parameters()}
+    whole = ArtifactInput(network, None)
+    assert {id(tensor) for tensor in whole.parameters()} == {id(tensor) for tensor in network.parameters()}
+
+
+def test_a_graph_ignores_later_training_steps_and_leaves_the_network_as_it_was() -> None:
+    network = nn.Sequential(StaticBias(), nn.Flatten(), nn.Linear(60, 6)).eval()
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    image = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = network(image)
+        session = open_graph(baked_graph(network, (4, 5)))
+        assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+        found = run_graph(session, image)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        with pytest.raises(AssertionError):  # the comparison above is able to fail
+            torch.testing.assert_close(found, network(image), rtol=1e-5, atol=1e-5)
 
 
 def test_a_network_in_train_mode_is_refused() -> None:
     with pytest.raises(ExportError, match=r"\.eval\(\)"):
-        bake(nn.Linear(2, 2).train(), None)
+        ArtifactInput(nn.Linear(2, 2).train(), None)
 
 
 @pytest.mark.parametrize("takes", ["uint8", "float32"])
@@ -189,7 +227,7 @@ def test_a_users_network_is_exported_opened_by_the_service_and_answers_as_in_tor
     artifact = read_artifact(tmp_path / "mine" / "levit" / "1")
     manifest = artifact.manifest
     assert made["manifest"] == json.loads((artifact.path / "manifest.json").read_text())
-    assert manifest.not_rehosted == "it is your own"
+    assert (manifest.not_rehosted, manifest.encoding) == (None, "native")
     assert (manifest.parity.batches, manifest.parity.tolerance) == ((1, 2, 3, 7), 1e-4)
     assert manifest.graph.constant_only_nodes == 0
     assert manifest.graph.operators is not None

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Batch
-from export.bake import Normalisation
 from export.errors import ExportError, ParityError
 from export.parity import FLOAT64, TOLERANCE, compare, compute_reference, normalise
+from export.pixels import Normalisation
 
 LOGITS = np.array([[1.0, -4.0, 2.0], [0.5, 0.25, 3.0]])
 

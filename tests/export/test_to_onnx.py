@@ -20,6 +20,7 @@ from artifact.hashing import describe_file
 from export.pipeline import _digest
 from export.to_onnx import _option, main
 from tests.conftest import DIGITS
+from tests.export.graphs import save_wrong_graph
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "export" / "to_onnx.py"
@@ -127,7 +128,7 @@ def test_a_failure_is_a_sentence_with_the_remedy_and_leaves_no_artifact(
 def test_a_graph_that_is_wrong_is_never_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.bake.attention.scale_into_query", lambda qkv, _: qkv)  # forgets 1/√d
+    monkeypatch.setattr("export.pipeline.save_graph", save_wrong_graph)
     assert main([SINCOS, "--random-weights", "0", "--output", str(tmp_path / "repository")]) == 1
     assert "off by" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -15,12 +15,12 @@ from torch import nn
 
 from artifact import Baked, Batch
 from export.auditing import audit
-from export.bake import Normalisation, bake, report_constants
-from export.bake.native import NativeForm
+from export.baked import report_constants
 from export.errors import ParityError
 from export.evaluation import evaluate
 from export.graph import Built, build_graph, describe_graph
-from export.parity import BATCHES, FLOAT64, NATIVE_TOLERANCE, Reference, check_parity, compute_reference
+from export.parity import BATCHES, FLOAT64, UNKNOWN_TOLERANCE, Reference, check_parity, compute_reference
+from export.pixels import ArtifactInput, Normalisation
 from export.saving import check_graph, save_graph
 from export.tracing import trace
 from models.sources import Loaded, Overrides, RandomWeights, load_source
@@ -66,7 +66,7 @@ def reference_of(name: str) -> Reference:
 
 def build(name: str, *, takes_pixels: bool) -> tuple[nn.Module, Built]:
     size = loaded(name).image_size
-    form, _ = bake(loaded(name).network, reference_of(name).normalisation if takes_pixels else None)
+    form = ArtifactInput(loaded(name).network, reference_of(name).normalisation if takes_pixels else None)
     example = torch.zeros(2, *size, 3, dtype=torch.uint8) if takes_pixels else torch.zeros(2, 3, *size)
     return form, build_graph(form, example, MANY, OPSET)
 
@@ -82,7 +82,7 @@ def test_the_graph_gives_the_librarys_logits_and_holds_nothing_constant(
     path = tmp_path / "model.onnx"
     save_graph(built.model, path)
     check_graph(path)
-    parity = check_parity(reference_of(name), path, takes_pixels=takes_pixels, tolerance=NATIVE_TOLERANCE)
+    parity = check_parity(reference_of(name), path, takes_pixels=takes_pixels, tolerance=UNKNOWN_TOLERANCE)
     assert (parity.batches, parity.reference) == (BATCHES, FLOAT64)
     facts = describe_graph(built.model)
     assert facts.constant_only_nodes == 0
@@ -101,7 +101,7 @@ def of_the_table(name: str, report: tuple[Baked, ...]) -> list[Baked]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_parity_above_notices_position_tables_of_zeros(name: str) -> None:
     bare = copy.deepcopy(loaded(name).network)
-    tensors = dict(NativeForm(bare, None).network.named_parameters()) | dict(bare.named_buffers())
+    tensors = dict(bare.named_parameters()) | dict(bare.named_buffers())
     _, constants = evaluate(trace(bare, torch.zeros(2, 3, *loaded(name).image_size)))
     made_of = {source for constant in constants if constant.work for source in constant.sources}
     raw = {source for constant in constants for source in constant.sources if "rel" in source or "pos" in source}
@@ -112,7 +112,7 @@ def test_the_parity_above_notices_position_tables_of_zeros(name: str) -> None:
     expected = reference_of(name)
     bare_logits = compute_reference(bare, loaded(name).image_size, expected.normalisation, MANY).logits
     error = np.abs(bare_logits - expected.logits).max() / np.abs(expected.logits).max()
-    assert error > 10 * NATIVE_TOLERANCE
+    assert error > 10 * UNKNOWN_TOLERANCE
 
 
 def test_parity_is_able_to_fail(tmp_path: Path) -> None:
@@ -126,4 +126,4 @@ def test_parity_is_able_to_fail(tmp_path: Path) -> None:
     table.const_value = ir.tensor(numbers, name=table.name)
     save_graph(built.model, tmp_path / "model.onnx")
     with pytest.raises(ParityError, match="off by"):
-        check_parity(reference_of("levit"), tmp_path / "model.onnx", takes_pixels=False, tolerance=NATIVE_TOLERANCE)
+        check_parity(reference_of("levit"), tmp_path / "model.onnx", takes_pixels=False, tolerance=UNKNOWN_TOLERANCE)

@@ -263,7 +263,7 @@ def test_keep_a_shift_when(case: str) -> None:
 
 
 def normalised(pads: str) -> ir.Model:
-    """Return pixels [2, 8, 8, 3] that are normalised and embedded, as `NativeForm` has it."""
+    """Return pixels [2, 8, 8, 3] that are normalised and embedded, as `ArtifactInput` has it."""
     random = np.random.default_rng(5)
     text = f"""(uint8[2,8,8,3] image) => (float[2,4,{5 if pads else 4},{5 if pads else 4}] logits) {{
         x = Cast<to=1>(image)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from artifact import Parity
-from export.bake import Normalisation
 from export.errors import ExportError, ParityError
 from export.parity import Reference
+from export.pixels import Normalisation
 from export.precision.half import HALVES, ToHalf
 from export.precision.parity import Limits, check_precision, cosine
 from export.saving import save_graph

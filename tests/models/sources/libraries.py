@@ -1,14 +1,13 @@
-"""Other libraries' networks for the tests: their weights drawn so that all of them matter, and ours made from them."""
+"""Other libraries' networks for the tests: their weights drawn so that all of them matter."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-from models import build_network
-from models.sources.checkpoints.buffers import without_computed
-from models.sources.families import Family
-from models.sources.weights import load_strictly
+TOLERANCE = 1e-5  # of the largest logit: two computations in float32
+POSITIONS = ("pos_embed", "position_embedding", "pos_embedding", "relative_position", "rel_pos", "rope.freqs")
+"""In the names of position tables, of every library."""
 
 TABLES = ("relative_position_bias_table", "cpb_mlp", "position_bias_mlp")
 """In the names of Swin's position tables, and of the networks that stand for them."""
@@ -31,31 +30,20 @@ def scramble(model: nn.Module, seed: int) -> nn.Module:
     return model.eval()
 
 
-def beyond_the_limit(model: nn.Module) -> nn.Module:
-    """Set the logit scale of one head in each block above the 100 at which Swin v2 cuts it, and return `model`."""
+def randomise_library(model: nn.Module, seed: int = 5) -> None:
+    """Give a library's network weights that matter: wide position tables, scales around 1, nothing zero."""
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith("logit_scale"):
-                parameter[0] = math.log(200)
-    return model
-
-
-def without_tables(model: nn.Module) -> nn.Module:
-    """Set the position tables of `model` to zero and return it."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if any(table in name for table in TABLES):
-                parameter.zero_()
-    return model
-
-
-def in_ours(model: nn.Module, family: Family, image_size: tuple[int, int]) -> nn.Module:
-    """Return our network with the weights of `model`."""
-    rehosted = family(model, image_size)
-    assert rehosted is not None
-    ours = build_network(rehosted.config)
-    load_strictly(ours, rehosted.map_state(without_computed(rehosted.adopt(model.state_dict()))), "the library")
-    return ours.eval()
+            noise = torch.randn(parameter.shape, generator=generator)
+            if any(word in name for word in POSITIONS):
+                parameter.copy_(0.5 * noise)
+            elif parameter.ndim > 1:
+                parameter.copy_(noise * parameter[0].numel() ** -0.5)
+            else:
+                around_one = "norm" in name or "ln" in name or "gamma" in name or "lambda" in name
+                parameter.copy_(0.2 * noise + (1 if around_one and not name.endswith("bias") else 0))
+    model.eval()
 
 
 def logits_of(network: nn.Module, images: Tensor) -> Tensor:

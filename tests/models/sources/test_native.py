@@ -66,7 +66,6 @@ def test_random_weights_give_logits_of_every_size_and_tables_that_show(
     loaded = load(source, RandomWeights(0), Overrides(num_classes=classes))
     named = {"timm:eva02_tiny_patch14_224": "learned+rope", "timm:vit_small_patch16_dinov3": "rope"}
     assert (loaded.architecture, loaded.encoding) == (architecture, named.get(source, "native"))
-    assert loaded.not_rehosted is not None
     assert not any(module.training for module in loaded.network.modules())
     images = images_for(loaded)
     logits = logits_of(loaded.network, images)
@@ -83,11 +82,6 @@ def test_random_weights_give_logits_of_every_size_and_tables_that_show(
         loaded.network.train()  # timm keeps biases that it gathered in eval mode
         loaded.network.eval()
         assert relative_error(logits_of(loaded.network, images), logits) > SHOWS
-
-
-def test_what_a_family_takes_is_still_re_hosted() -> None:
-    loaded = load("timm:vit_tiny_patch16_224", RandomWeights(0))
-    assert (loaded.architecture, loaded.encoding, loaded.not_rehosted) == ("vit", "learned", None)
 
 
 @pytest.mark.parametrize("source", ["timm:levit_128s", "timm:xcit_nano_12_p16_224"])

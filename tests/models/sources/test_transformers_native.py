@@ -38,20 +38,26 @@ RELATIVE = {"use_relative_position_bias": True}
 SHARED = {"use_shared_relative_position_bias": True}
 LABELS = {0: "cat", 1: "dog", 2: "newt"}
 
-# name: (configuration, its options, processor, its options), and whether it stays transformers' own
-NETWORKS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], bool]] = {
-    "swin": ("Swin", SWIN, "ViT", {"size": 64}, False),
-    "swin, absolute": ("Swin", SWIN | {"use_absolute_embeddings": True}, "ViT", {"size": 64}, True),
-    "swinv2": ("Swinv2", SWIN, "ViT", {"size": 64}, False),
-    "beit": ("Beit", SMALL | RELATIVE, "Beit", {"size": 32}, False),
-    "beit, shared": ("Beit", SMALL | SHARED, "Beit", {"size": 32}, False),
-    "beit, shared, tanh": ("Beit", SMALL | SHARED | {"hidden_act": "gelu_new"}, "Beit", {"size": 32}, True),
-    "data2vec": ("Data2VecVision", SMALL | RELATIVE, "Beit", {"size": 32}, False),
-    "vit": ("ViT", SMALL, "ViT", {"size": 32}, False),
-    "vit, relu": ("ViT", SMALL | {"hidden_act": "relu"}, "ViT", {"size": 32}, True),
-    "levit": ("Levit", LEVIT, "Levit", {"size": {"shortest_edge": 64}, "crop_size": 64}, True),
-    "dinov2": ("Dinov2", SMALL | {"image_size": 64}, "Bit", {"size": {"shortest_edge": 40}, "crop_size": 32}, True),
-    "convnext": ("ConvNext", CONVNEXT, "ConvNext", {"size": {"shortest_edge": 64}, "crop_pct": 0.875}, True),
+# name: (configuration, its options, processor, its options), and the name of its position encoding
+NETWORKS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], str]] = {
+    "swin": ("Swin", SWIN, "ViT", {"size": 64}, "swin-table"),
+    "swin, absolute": ("Swin", SWIN | {"use_absolute_embeddings": True}, "ViT", {"size": 64}, "learned+swin-table"),
+    "swinv2": ("Swinv2", SWIN, "ViT", {"size": 64}, "swin-log-cpb"),
+    "beit": ("Beit", SMALL | RELATIVE, "Beit", {"size": 32}, "beit-table"),
+    "beit, shared": ("Beit", SMALL | SHARED, "Beit", {"size": 32}, "beit-table"),
+    "beit, shared, tanh": ("Beit", SMALL | SHARED | {"hidden_act": "gelu_new"}, "Beit", {"size": 32}, "beit-table"),
+    "data2vec": ("Data2VecVision", SMALL | RELATIVE, "Beit", {"size": 32}, "beit-table"),
+    "vit": ("ViT", SMALL, "ViT", {"size": 32}, "learned"),
+    "vit, relu": ("ViT", SMALL | {"hidden_act": "relu"}, "ViT", {"size": 32}, "learned"),
+    "levit": ("Levit", LEVIT, "Levit", {"size": {"shortest_edge": 64}, "crop_size": 64}, "native"),
+    "dinov2": (
+        "Dinov2",
+        SMALL | {"image_size": 64},
+        "Bit",
+        {"size": {"shortest_edge": 40}, "crop_size": 32},
+        "learned",
+    ),
+    "convnext": ("ConvNext", CONVNEXT, "ConvNext", {"size": {"shortest_edge": 64}, "crop_pct": 0.875}, "native"),
 }
 
 
@@ -80,10 +86,8 @@ def test_every_way_to_give_weights_gives_transformers_logits(name: str, tmp_path
         loaded = load(tmp_path, weights)
         assert relative_error(logits_of(loaded.network, images(loaded)), logits_of(theirs, images(loaded))) < 1e-5
         assert (loaded.num_classes, loaded.labels) == (3, ("cat", "dog", "newt"))
-    native = NETWORKS[name][-1]
-    assert (loaded.not_rehosted is not None) == native
-    assert (loaded.encoding == "native") == (name in ("levit", "convnext"))
-    assert (loaded.architecture == type(theirs).__name__) == native
+    assert loaded.encoding == NETWORKS[name][-1]
+    assert loaded.architecture == type(theirs).__name__
     drawn = logits_of(load(tmp_path, RandomWeights(1)).network, images(loaded))
     assert drawn.isfinite().all()
     assert float(drawn.std()) > 0.05

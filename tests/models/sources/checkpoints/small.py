@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.sources import Checkpoint, Loaded, Overrides, load_source
-from tests.models.sources.libraries import logits_of, relative_error
-from tests.models.sources.oracles import randomise_library
+from tests.models.sources.libraries import logits_of, randomise_library, relative_error
 
 VIT, VIT_ARGS = "timm:vit_tiny_patch16_224", {"depth": 1, "embed_dim": 48, "num_heads": 3}
 SWIN, SWIN_ARGS = "timm:swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": (2, 2), "num_heads": (2, 3)}

@@ -236,5 +236,5 @@ def test_torchvisions_swin_takes_the_window_of_training(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=message):
         load("torchvision:swin_t", file)
     loaded = load("torchvision:swin_t", file, trained_window_size=4, trained_image_size=(128, 128))
-    block: Any = loaded.network.get_submodule("stages.0.blocks.1")
-    assert (block.window, block.shift, loaded.image_size) == ((4, 4), (2, 2), (128, 128))
+    attention: Any = loaded.network.get_submodule("features.1.1.attn")
+    assert (attention.window_size, attention.shift_size, loaded.image_size) == ([4, 4], [2, 2], (128, 128))

@@ -1,45 +1,16 @@
-"""The network of another library as it is, which partial evaluation bakes while it is traced."""
+"""The lines of the bake report: what became of each piece of position work, of the constants that evaluation made."""
 
 from collections.abc import Iterable
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from artifact import Baked
-from export.bake.layers import Normalisation
 from export.evaluation import Constant
+from export.pixels import ArtifactInput
 from models.sources.native import without_adapters
 
-_CONTAINER = nn.Sequential.__module__
 _PRODUCTS = frozenset({"bmm", "einsum", "matmul", "mv"})
-
-
-class NativeForm(nn.Module):
-    """A network behind the input that its artifact takes; it shares the network's tensors.
-
-    Args:
-        network: maps float32 [B, 3, height, width] to logits [B, classes].
-        pixels: see `export.bake.bake`.
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, network: nn.Module, pixels: Normalisation | None) -> None:
-        super().__init__()
-        self.network = network
-        self.takes_pixels = pixels is not None
-        if pixels is not None:
-            mean, std = (torch.tensor(part, dtype=torch.float64).reshape(3, 1, 1) for part in (pixels.mean, pixels.std))
-            self.register_buffer("scale", (1 / (255 * std)).float())
-            self.register_buffer("shift", (-mean / std).float())
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Map uint8 [B, height, width, 3], or what the network takes, to logits [B, classes]."""
-        if self.takes_pixels:
-            image = image.float().permute(0, 3, 1, 2) * self.scale + self.shift  # TensorRT takes uint8 for a Cast alone
-        logits: Tensor = self.network(image)
-        return logits
+_ELEMENTWISE = frozenset({"add", "mul"})
 
 
 def report_constants(network: nn.Module, constants: Iterable[Constant]) -> tuple[Baked, ...]:
@@ -47,7 +18,7 @@ def report_constants(network: nn.Module, constants: Iterable[Constant]) -> tuple
 
     Weights of layers are no position work; a table that a module owns which is no layer of torch is taken for some.
     """
-    if isinstance(network, NativeForm):
+    if isinstance(network, ArtifactInput):
         network = without_adapters(network.network)
     lines = []
     for constant in constants:
@@ -77,7 +48,11 @@ def _origin(constant: Constant, module: str) -> str:
 
 
 def _is_a_table(network: nn.Module, constant: Constant) -> bool:
-    """Whether a constant is one parameter, in whatever arrangement, of more than one axis, owned by no layer."""
+    """Whether a constant is one tensor of the network, in whatever arrangement, of more than one axis, of no layer.
+
+    Tensors that are not learned count where they are added or multiplied element by element: embeddings, rotations and
+    masks that were computed when the network was built.
+    """
     if len(constant.sources) != 1 or sum(size > 1 for size in constant.shape) < 2:
         return False
     owner, _, name = constant.sources[0].rpartition(".")
@@ -85,7 +60,8 @@ def _is_a_table(network: nn.Module, constant: Constant) -> bool:
         module = network.get_submodule(owner)
     except AttributeError:
         return False  # a constant of the trace
-    return name in module._parameters and not _is_a_layer(module)
+    computed = name in module._buffers and not _ELEMENTWISE.isdisjoint(constant.used_by)
+    return (name in module._parameters or computed) and not _is_a_layer(module)
 
 
 def _is_a_layer(module: nn.Module) -> bool:

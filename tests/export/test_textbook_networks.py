@@ -1,0 +1,111 @@
+"""This project's own networks, with every option, as graphs: the same logits, and a report of their position work."""
+
+import copy
+from typing import Any
+
+import onnx_ir as ir
+import pytest
+import torch
+from torch import Tensor, nn
+
+from artifact import Baked
+from export.baked import report_constants
+from export.graph import Built, describe_graph
+from export.parity import normalise
+from export.pixels import Normalisation
+from models import SwinConfig, ViTConfig, build_network
+from models.sources.weights import randomise
+from tests.export.graphs import built_graph, open_graph, run_graph
+from tests.models.networks import SWIN, VIT_CLS
+
+TOLERANCE = 1e-5  # of the largest logit: graphs compute in float32
+PIXELS = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
+LEARNED: dict[str, Any] = {"encodings": {"learned": {}}}
+CONTEXTUAL: dict[str, Any] = {"encodings": {"learned": {}, "irpe-product-contextual-qkv": {"shared": False}}}
+THREE_STAGES: dict[str, Any] = {"image_size": (64, 64), "depths": (3, 2, 1), "num_heads": (2, 4, 8), "window_size": 4}
+SECOND: dict[str, Any] = {"version": 2, "encodings": {"swin-log-cpb": {}}}
+
+
+def vit(**options: object) -> ViTConfig:
+    return ViTConfig.model_validate(VIT_CLS.model_dump() | options)
+
+
+NETWORKS: dict[str, ViTConfig | SwinConfig] = {
+    "vit distilled": vit(pool="distilled", **LEARNED),
+    "vit with registers": vit(registers=3, **LEARNED),
+    "vit with registers, without cls": vit(pool="mean", registers=2, **CONTEXTUAL),
+    "vit distilled, with registers": vit(pool="distilled", registers=1, **CONTEXTUAL),
+    "vit with layer scale": vit(layer_scale=True, **CONTEXTUAL),
+    "vit, norm after pooling": vit(pool="mean", norm_after_pool=True, encodings={"relpos-mlp": {}}),
+    "vit, norm after pooling beside cls": vit(pool="mean", cls_token=True, norm_after_pool=True, **LEARNED),
+    "vit without biases of q, k, v": vit(qkv_bias=False, encodings={"rope": {}}, num_heads=2),
+    "vit, norm before the blocks": vit(embed_norm=True, **LEARNED),
+    "vit, norms after": vit(post_norm=True, **CONTEXTUAL),
+    "vit as BEiT": vit(
+        pool="mean", cls_token=True, norm_after_pool=True, layer_scale=True, encodings={"beit-table": {}}
+    ),
+    "swin of three stages": SWIN.model_copy(update=THREE_STAGES),
+    "swin learned + irpe": SWIN.model_copy(update={"encodings": {"learned": {}, "irpe-product-contextual-k": {}}}),
+    "swin v2 of three stages": SWIN.model_copy(update=SECOND | THREE_STAGES),
+}
+
+
+def network_of(config: ViTConfig | SwinConfig) -> nn.Module:
+    network = build_network(config).eval()
+    randomise(network, seed=3)
+    return network
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_graph_gives_the_networks_logits_on_pixels_and_holds_nothing_constant(name: str) -> None:
+    config = NETWORKS[name]
+    network = network_of(config)
+    model = built_graph(network, config.image_size, PIXELS).model
+    facts = describe_graph(model)
+    assert (facts.constant_only_nodes, facts.table_gathers) == (0, 0)
+    assert {"Shape", "Expand"}.isdisjoint(facts.ops)
+    session = open_graph(model)
+    for batch in (1, 2, 3, 7):
+        generator = torch.Generator().manual_seed(batch)
+        pixels = torch.randint(0, 256, (batch, *config.image_size, 3), dtype=torch.uint8, generator=generator)
+        with torch.no_grad():
+            expected = copy.deepcopy(network).double()(normalise(pixels, PIXELS))
+        assert relative_error(run_graph(session, pixels), expected) < TOLERANCE
+    assert relative_error(run_graph(session, pixels.flip(0)), expected) > 100 * TOLERANCE  # it is able to fail
+
+
+def report_of(config: ViTConfig | SwinConfig) -> tuple[Built, dict[tuple[str, str], Baked]]:
+    network = network_of(config)
+    built = built_graph(network, config.image_size)
+    return built, {(line.module, line.kind): line for line in report_constants(network, built.constants)}
+
+
+def test_the_report_names_what_is_static_and_what_depends_on_the_query() -> None:
+    _, lines = report_of(NETWORKS["swin learned + irpe"])
+    assert lines["position", "static"].shape == (8 * 16, 16)
+    first, shifted = "stages.0.blocks.0.attention", "stages.0.blocks.1.attention"
+    assert "table" in lines[f"{first}.encoding.k.product", "query-dependent"].what
+    assert (first, "static") not in lines
+    mask = lines[shifted, "static"]
+    assert (mask.shape[-3:], mask.bytes) == ((1, 16, 16), 4 * 8 * 16 * 16)
+    assert mask.what.endswith("mask")
+
+
+@pytest.mark.parametrize("name", ["rope", "rope-mixed", "sincos", "alibi-2d", "swin-table"])
+def test_every_encoding_that_is_static_has_a_line_also_where_nothing_is_left_to_compute(name: str) -> None:
+    built, lines = report_of(vit(encodings={name: {}}, pool="mean", num_heads=2, depth=1))
+    of_encoding = {
+        kind for module, kind in lines if "encoding" in module or module in ("position", "blocks.0.attention")
+    }
+    assert of_encoding == {"static"}
+    held = {tuple(value.shape.numpy()) for value in built.model.graph.initializers.values() if value.shape}
+    assert all(line.shape in held for line in lines.values())
+    assert isinstance(built.model, ir.Model)
+
+
+def test_a_network_without_an_encoding_has_nothing_to_report() -> None:
+    assert report_of(vit(encodings={}, depth=1))[1] == {}
