@@ -42,6 +42,8 @@ _FILL = re.compile(rb"\xff+")
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _AT_ONCE = 1 << 20
 """Bytes that are searched without letting other threads run."""
+_JOINED = 1 << 20
+"""Bytes of a file that is copied into one part: the codec gives Python's lock away for each part, and waits for it."""
 _MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
 """Pillow's mode and raw mode by channels. As in browsers, CMYK is stored inverted, as Adobe does, with its marker or
 without."""
@@ -130,8 +132,10 @@ def decode_frame(frame: Frame, mode: str, raw: str, colours: str = "") -> Image.
         mode, raw: Pillow's mode of the image, and of the decoder's rows.
         colours: what the channels are (RGB, YCbCr, CMYK, L); empty takes it from the markers.
     """
-    head = b"".join((b"\xff\xd8", *frame.head))
-    return run_codec("jpeg", mode, (frame.width, frame.height), (raw, colours), (head, frame.scans))
+    parts: tuple[bytes | memoryview, ...] = (b"".join((b"\xff\xd8", *frame.head)), frame.scans)
+    if len(frame.data) <= _JOINED:
+        parts = (b"".join(parts),)
+    return run_codec("jpeg", mode, (frame.width, frame.height), (raw, colours), parts)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
