@@ -135,7 +135,7 @@ def _preprocess(size: int) -> Preprocess:
 
 
 def library_module(source: str) -> nn.Module:
-    """Return the library's own module, with the weights it is born with, whether or not it would be re-hosted."""
+    """Return the library's own module with its initial weights."""
     import timm
     import torchvision
 

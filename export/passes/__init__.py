@@ -1,4 +1,4 @@
-"""Graph rewrites: one a file or a folder, behind onnx_ir's pass interface, which says whether the graph was changed.
+"""Graph rewrites behind onnx_ir's pass interface, each in its own file or folder. A pass returns whether it modified.
 
 A new pass is a file and a line here. Passes that onnx_ir has are used as they are.
 """

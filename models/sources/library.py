@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from artifact import Preprocess
-from models.sources.base import Overrides, SourceError
+from models.sources.base import Loaded, Overrides, SourceError
 from models.sources.checkpoints.advice import Advice
 from models.sources.checkpoints.buffers import is_computed, without_computed
 from models.sources.checkpoints.fit import Misfit, check_fit
 from models.sources.checkpoints.keys import State
+from models.sources.native import Native, finish
 from models.sources.positions import Positions, bring
 
 HEADS = ("head", "classifier")
@@ -53,6 +54,20 @@ class Found:
     def advice(self) -> Advice:
         """What to do about weights that do not fit."""
         return Advice(self.source, self.preprocess.size)
+
+    def finish(
+        self,
+        network: nn.Module,
+        image_size: tuple[int, int],
+        encoding: str | None,
+        resampled: tuple[str, ...],
+        notes: tuple[str, ...],
+    ) -> Loaded:
+        """Return the module with its weights as a loaded network; see `models.sources.native.Native` and `finish`."""
+        native = Native(
+            self.source, self.shown, network, self.preprocess, image_size, self.labels, encoding, resampled, notes
+        )
+        return finish(native)
 
     def buffers(self) -> State:
         """Return the buffers that the library's module computes from its sizes, under its keys."""

@@ -16,7 +16,7 @@ from models.sources.checkpoints.fit import Misfit
 from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import seeded
 from models.sources.library import Found, check_known, load_resized
-from models.sources.native import Native, changed_shapes, finish, load_native, one_line, randomise_native
+from models.sources.native import changed_shapes, load_native, one_line, randomise_native
 from models.sources.positions import in_timm
 
 Build = Callable[..., nn.Module]
@@ -67,19 +67,7 @@ def load_timm(found: Found, build: Build, weights: Weights, overrides: Overrides
             notes, sized = contents.notes, contents.sized
         if sizes:
             network, resampled = _at_sizes(found, build, network, sizes, overrides, sized=sized)
-    return finish(
-        Native(
-            source=found.source,
-            shown=found.shown,
-            network=network,
-            preprocess=found.preprocess,
-            image_size=size,
-            labels=found.labels,
-            encoding=in_timm(network).encoding,
-            resampled=resampled,
-            notes=notes,
-        )
-    )
+    return found.finish(network, size, in_timm(network).encoding, resampled, notes)
 
 
 def _at_sizes(

@@ -16,7 +16,7 @@ from models.sources.checkpoints.buffers import without_computed
 from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import seeded
 from models.sources.library import HEADS, SIZES, Found, load_resized
-from models.sources.native import Native, finish, load_native, one_line, other_classes, randomise_native, resized
+from models.sources.native import load_native, one_line, other_classes, randomise_native, resized
 from models.sources.options import check_options, described
 from models.sources.positions import NOTHING_KNOWN, Positions, in_torchvision
 
@@ -170,19 +170,7 @@ def _load(found: Found, make: _Maker, weights: Weights, overrides: Overrides) ->
             network = make(size, window, classes=_outputs(trained), trained=positions)
             both = (positions, in_torchvision(network, size))
             changes = load_resized(found, network, trained.state_dict(), both, overrides, sized=sized)
-    return finish(
-        Native(
-            source=found.source,
-            shown=found.shown,
-            network=network,
-            preprocess=found.preprocess,
-            image_size=size,
-            labels=found.labels,
-            encoding=in_torchvision(network, size).encoding,
-            resampled=changes,
-            notes=notes,
-        )
-    )
+    return found.finish(network, size, in_torchvision(network, size).encoding, changes, notes)
 
 
 def _todays_keys(state: State) -> State:

@@ -16,7 +16,7 @@ from artifact import Task
 from models.sources.base import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, Weights
 from models.sources.drawing import seeded
 from models.sources.library import SIZES, Found, check_known, check_loading, load_resized
-from models.sources.native import Native, finish, randomise_native, resized
+from models.sources.native import randomise_native, resized
 from models.sources.options import check_options
 from models.sources.positions import in_transformers
 from models.sources.processors import pair, preprocess_of
@@ -130,19 +130,7 @@ def _load(found: Found, config: Any, weights: Weights, overrides: Overrides) -> 
         network = found.model
         if size != found.preprocess.size or overrides.window_size is not None:
             network, resampled = _at_sizes(found, overrides)
-    return finish(
-        Native(
-            source=found.source,
-            shown=found.shown,
-            network=network,
-            preprocess=found.preprocess,
-            image_size=size,
-            labels=found.labels,
-            encoding=in_transformers(network).encoding,
-            resampled=resampled,
-            notes=found.notes,
-        )
-    )
+    return found.finish(network, size, in_transformers(network).encoding, resampled, found.notes)
 
 
 def _at_sizes(found: Found, overrides: Overrides) -> tuple[nn.Module, tuple[str, ...]]:

@@ -26,7 +26,7 @@ from export.passes.movement.steps import VIEW, Plan, Reshape, Step, cost_of, cos
 from export.passes.values import sizes_of
 
 _STATES = 48
-"""How many are followed on."""
+"""Number of candidate orders that the search keeps at each step."""
 _ORDERS = 8
 """Of a region, the most frequent among its tensors first."""
 _UNCHANGED = 1.0

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 _NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
 _REPEATED = 4
-"""A constant that differs from row to row may grow by so much when it is written down for every row of an image."""
+"""Largest growth factor of a constant that differs from row to row, when it is stored for every row of an image."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _reduced(node: ir.Node) -> list[int] | None:
 
 
 def _by_row(array: Array, lead: tuple[int, ...], images: int) -> Array | None:
-    """Return [T, 1 or C] of a constant that is the same for every image; None if that is not so, or much larger."""
+    """Return a constant as [T, 1 or C]; None if it differs between images, or would grow by more than the limit."""
     aligned = array.reshape([1] * (len(lead) + 1 - array.ndim) + list(array.shape))
     if aligned.ndim != len(lead) + 1 or aligned.shape[0] not in (1, lead[0]):
         return None
