@@ -1,29 +1,22 @@
 """Batch normalisation by running statistics, folded into the products around it."""
 
-import logging
-
 import numpy as np
 import onnx_ir as ir
 
 from export.passes.carry import Affine, known_sizes
 from export.passes.exact import NotFoldedError, exact, replace
+from export.passes.folding_pass import FoldingPass
 from export.passes.values import add_constant, is_constant, name_of
 from export.passes.walks import fold_above, fold_below
 
-logger = logging.getLogger(__name__)
 
-
-class FoldBatchNorms(ir.passes.InPlacePass):
+class FoldBatchNorms(FoldingPass):
     """Replace BatchNormalization, which is x·f + s with f = γ/√(σ² + ε) and s = β − μ·f.
 
     1. Everything that reads it is a product with a weight, and a bias if s is not 0: these take both.
     2. Or else the product that makes x takes f, as in `FoldScales`, and an Add of s is left, which `FoldShifts` moves.
     3. Declined, with the reason logged and kept in `declined`, where there is neither.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.declined: list[str] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Replace what can be replaced."""
@@ -35,8 +28,7 @@ class FoldBatchNorms(ir.passes.InPlacePass):
                 _fold(model, node)
                 modified = True
             except NotFoldedError as reason:
-                self.declined.append(f"{node.op_type} {node.name}: {reason}")
-                logger.info("not folded: %s", self.declined[-1])
+                self.decline(node, reason)
         return ir.passes.PassResult(model, modified)
 
 

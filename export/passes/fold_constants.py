@@ -3,19 +3,17 @@
 torch's exporter folds too, but only up to 8,192 input and 262,144 output elements, and it forgets the names.
 """
 
-import logging
 from collections.abc import Container
 
 import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from export.passes.folding_pass import FoldingPass
 from export.passes.values import RANDOM, add_constant, array_of, name_of
 
-logger = logging.getLogger(__name__)
 
-
-class FoldConstants(ir.passes.InPlacePass):
+class FoldConstants(FoldingPass):
     """Replace constant-only nodes by initialisers.
 
     1. A node whose inputs are all initialisers is evaluated with ONNX's reference implementation.
@@ -31,7 +29,6 @@ class FoldConstants(ir.passes.InPlacePass):
     def __init__(self, operators: Container[str] | None = None) -> None:
         super().__init__()
         self.operators = operators
-        self.declined: list[str] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Fold in one sweep: nodes stand in topological order, so a result is there before its users are looked at."""
@@ -44,8 +41,7 @@ class FoldConstants(ir.passes.InPlacePass):
                 fold(model, node)
                 modified = True
             else:
-                self.declined.append(f"{node.op_type} {node.name}: {reason}")
-                logger.info("not folded: %s", self.declined[-1])
+                self.decline(node, reason)
         return ir.passes.PassResult(model, modified)
 
 

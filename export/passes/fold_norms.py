@@ -1,21 +1,18 @@
 """LayerNormalization's scale and bias, folded into the products that read it."""
 
-import logging
-
 import numpy as np
 import onnx_ir as ir
 
 from export.passes.carry import Affine, known_sizes
 from export.passes.exact import Array, NotFoldedError, exact
+from export.passes.folding_pass import FoldingPass
 from export.passes.values import add_constant, is_constant, name_of
 from export.passes.walks import fold_below
-
-logger = logging.getLogger(__name__)
 
 _NORMS = ("LayerNormalization", "RMSNormalization")
 
 
-class FoldNorms(ir.passes.InPlacePass):
+class FoldNorms(FoldingPass):
     """Fold a norm's scale γ and bias β into what reads it: (x̂·γ + β)·W + b = x̂·(γ·W) + (β·W + b).
 
     1. Everything that reads the norm is a product with a weight of its own, behind what only moves numbers or averages
@@ -25,10 +22,6 @@ class FoldNorms(ir.passes.InPlacePass):
     3. The norm is over the last axis. It keeps a scale of ones, which all norms of the size share, and no bias.
     4. Declined, with the reason logged and kept in `declined`, where a size is not known.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.declined: list[str] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Fold what can be folded."""
@@ -44,8 +37,7 @@ class FoldNorms(ir.passes.InPlacePass):
                 axes = (1,) * (len(known_sizes(node.outputs[0])) - 1)
                 steps = fold_below(model, node.outputs[0], Affine(scale.reshape(*axes, -1), bias.reshape(*axes, -1)))
             except NotFoldedError as reason:
-                self.declined.append(f"{node.op_type} {node.name}: {reason}")
-                logger.info("not folded: %s", self.declined[-1])
+                self.decline(node, reason)
                 continue
             for step in steps:
                 step()

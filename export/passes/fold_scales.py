@@ -1,19 +1,16 @@
 """Constant factors, folded into weights: 1/√d of attention, layer scale, the deviation of pixels."""
 
-import logging
-
 import numpy as np
 import onnx_ir as ir
 
 from export.passes.carry import Affine, aligned, known_sizes
 from export.passes.exact import Array, NotFoldedError, exact
+from export.passes.folding_pass import FoldingPass
 from export.passes.values import is_constant
 from export.passes.walks import fold_above, fold_below
 
-logger = logging.getLogger(__name__)
 
-
-class FoldScales(ir.passes.InPlacePass):
+class FoldScales(FoldingPass):
     """Remove Mul and Div by a constant.
 
     1. What makes x makes x·f instead: a product with a weight, a norm, another constant factor; past constants that are
@@ -24,10 +21,6 @@ class FoldScales(ir.passes.InPlacePass):
     4. Declined, with the reason logged and kept in `declined`, where anything else reads what would change, where a
        weight has several readers, where a constant would grow or not be finite, and where a size is not known.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.declined: list[str] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Fold what can be folded."""
@@ -43,8 +36,7 @@ class FoldScales(ir.passes.InPlacePass):
                 if _move_to_smaller(model, node, position):
                     modified = True
                 else:
-                    self.declined.append(f"{node.op_type} {node.name}: {reason}")
-                    logger.info("not folded: %s", self.declined[-1])
+                    self.decline(node, reason)
         return ir.passes.PassResult(model, modified)
 
 

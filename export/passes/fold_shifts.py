@@ -1,6 +1,5 @@
 """Constants that are added, folded into others: the mean of pixels, positions, biases of scores and shift masks."""
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -8,12 +7,11 @@ import onnx_ir as ir
 
 from export.passes.carry import Affine, aligned, carry_back, carry_forward, known_sizes, moves, of_rank
 from export.passes.exact import Array, NotFoldedError, exact, own, replace
+from export.passes.folding_pass import FoldingPass
 from export.passes.merged import note_merged
 from export.passes.products import Step, add_to_results, product_of
 from export.passes.values import is_constant, only_use
 from export.passes.walks import fold_below
-
-logger = logging.getLogger(__name__)
 
 LARGEST = 2**25
 """Bytes of the largest constant that two smaller ones may become. Bias and shift mask of the 64 windows of Swin-L at
@@ -21,7 +19,7 @@ LARGEST = 2**25
 two, but the file grows."""
 
 
-class FoldShifts(ir.passes.InPlacePass):
+class FoldShifts(FoldingPass):
     """Remove Add and Sub of a constant.
 
     1. Everything that reads x + c is a product with a weight and a bias, which reads x instead.
@@ -38,7 +36,6 @@ class FoldShifts(ir.passes.InPlacePass):
     def __init__(self, batch: int | None = None) -> None:
         super().__init__()
         self.batch = batch
-        self.declined: list[str] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Fold what can be folded."""
@@ -63,8 +60,7 @@ class FoldShifts(ir.passes.InPlacePass):
                 modified = True
                 break
             else:
-                self.declined.append(f"{node.op_type} {node.name}: {'; '.join(dict.fromkeys(reasons))}")
-                logger.info("not folded: %s", self.declined[-1])
+                self.decline(node, "; ".join(dict.fromkeys(reasons)))
         return ir.passes.PassResult(model, modified)
 
     def _into_products(self, model: ir.Model, node: ir.Node, position: int) -> list[Step]:
