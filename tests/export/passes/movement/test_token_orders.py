@@ -193,26 +193,35 @@ def test_any_blocks_give_what_they_gave(sizes: tuple[int, int], shifted: list[bo
     np.testing.assert_array_equal(run_on(model, image), before)
 
 
-def test_constants_of_tokens_are_put_in_order_with_them() -> None:
-    text = """(float[11,16,6] image) => (float[11,16,6] logits) {
-        x = Relu(image)
-        placed = Add(x, position)
-        ordered = Gather<axis=1>(placed, order)
-        apart = Reshape(ordered, windows)
-        mixed = Softmax<axis=1>(apart)
-        whole = Reshape(mixed, tokens)
-        logits = Neg(whole)
-    }"""
+@pytest.mark.parametrize("first", [True, False], ids=["added before", "not added before"])
+@pytest.mark.parametrize("second", [True, False], ids=["added after", "not added after"])
+def test_constants_of_tokens_are_put_in_order_with_them(*, first: bool, second: bool) -> None:
+    blocks = "".join(
+        f"""
+        ordered{n} = Gather<axis=1>(x{n}, order)
+        again{n} = {"Add(ordered" + str(n) + ", later)" if second else f"Neg(ordered{n})"}
+        apart{n} = Reshape(again{n}, windows)
+        mixed{n} = Softmax<axis=1>(apart{n})
+        whole{n} = Reshape(mixed{n}, tokens)
+        back{n} = Gather<axis=1>(whole{n}, inverse)
+        sum{n} = Add(back{n}, x{n})
+        x{n + 1} = {f"Add(sum{n}, position)" if first else f"Neg(sum{n})"}"""
+        for n in range(3)
+    )
+    text = f"(float[11,16,6] image) => (float[11,16,6] logits) {{ x0 = Relu(image) {blocks} \n logits = Neg(x3) }}"
+    order = np.random.default_rng(3).permutation(16)
     constants = {
         "position": weights(1, 16, 6),
-        "order": np.random.default_rng(3).permutation(16),
+        "later": weights(1, 16, 6),
+        "order": order,
+        "inverse": np.argsort(order),
         "windows": integers(-1, 4, 6),
         "tokens": integers(11, 16, 6),
     }
     model = graph_of(text, **constants)
     image = image_for(model)
     before = run_on(model, image)
-    laid_out(model)
+    assert laid_out(model)
     np.testing.assert_array_equal(run_on(model, image), before)
 
 
