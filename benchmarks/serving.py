@@ -56,10 +56,10 @@ def main() -> int:
         print(f"{options.rounds} rounds of {options.seconds} s\n")
         runs: Runs = {}
         limits = []
-        for _ in range(options.rounds):
+        for number in range(options.rounds):
             limits.append(limit(repository / "benchmark/uint8/1", folder, options.seconds))
             for clients in options.clients:
-                for key, server in servers.items():
+                for key, server in list(servers.items())[:: -1 if number % 2 else 1]:  # each is first as often
                     runs.setdefault((clients, key), []).append(load(server, clients, options.seconds))
         report(runs, statistics.median(limits), options.clients, options.contenders)
     return 0

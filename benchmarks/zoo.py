@@ -2,18 +2,23 @@
 
 Each network has a process of its own. posbake's graphs are made by its command, with random weights and float32 input;
 the error is the manifest's: the worst of batches 1, 2, 3 and 7, relative to the largest logit. `--against CHECKOUT`
-adds the graph that another checkout of posbake makes. Times are medians of runs that took turns, in ONNX Runtime and,
-where it is installed, in OpenVINO, told to compute in float32: `stock / posbake` above 1 is a gain. Movement nodes are
-those that only move data: Reshape, Transpose, Slice, Concat, Gather, Split and their like.
+adds the graph that another checkout of posbake makes. `--graphs DIR` keeps the graphs and takes those that are there,
+so that they can be made first (`--runs 0`) and timed later, on an idle machine.
+
+Times are medians of runs that took turns, in ONNX Runtime and, where it is installed, in OpenVINO, told to compute in
+float32: `stock / posbake` above 1 is a gain. Movement nodes are those that only move data: Reshape, Transpose, Slice,
+Concat, Gather, Split and their like.
 """
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +29,7 @@ import torch
 from artifact import Batch
 from benchmarks.runtimes import installed, interleaved_medians, open_runners
 from benchmarks.stock import export_stock
-from benchmarks.zoo_graphs import Graph, describe, export_with
+from benchmarks.zoo_graphs import Graph, describe, export_with, kept_or_made
 from benchmarks.zoo_networks import NETWORKS, library_module
 from examples.digits.train import machine
 from export.saving import save_graph
@@ -55,6 +60,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
     parser.add_argument("sources", nargs="*", default=NETWORKS, help="default: the whole list of zoo_networks.py")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout of posbake")
+    parser.add_argument("--graphs", type=_absolute, metavar="DIR", help="where graphs are kept, and taken if there")
     parser.add_argument(
         "--runs", type=int, default=10, help="of each graph at each batch size, default: 10; 0: no times"
     )
@@ -62,7 +68,7 @@ def main() -> int:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        row = measure(options.sources[0], options.against, options.runs, options.threads)
+        row = measure(options.sources[0], options.against, options.graphs, options.runs, options.threads)
         print(json.dumps(asdict(row)))
         return 0
     runtimes = installed()
@@ -80,7 +86,7 @@ def main() -> int:
     print(f"| {' | '.join(columns)} |\n| --- |{' ---: |' * (len(columns) - 1)}")
     rows = []
     for source in options.sources:
-        found = _in_a_process(source, options.against, options.runs, options.threads)
+        found = _in_a_process(source, options)
         if isinstance(found, str):
             print(f"| `{source}` | failed: {found} |{' |' * (len(columns) - 2)}", flush=True)
             continue
@@ -96,45 +102,55 @@ def main() -> int:
     return 0
 
 
-def measure(source: str, other: Path | None, runs: int, threads: int) -> Row:
+def measure(source: str, other: Path | None, graphs: Path | None, runs: int, threads: int) -> Row:
     """Export a network with each exporter, and time the graphs."""
     torch.set_num_threads(threads)
     row = Row(source)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        paths = {}
-        for exporter, checkout in ((OURS, ROOT), (OTHER, other)):
-            if checkout is not None:
-                made = export_with(checkout, source, folder / exporter)
-                row.graphs[exporter] = made if isinstance(made, str) else made[1]
-                if not isinstance(made, str):
-                    paths[exporter] = made[0]
+    with tempfile.TemporaryDirectory() if graphs is None else nullcontext(graphs) as name:
+        folder = Path(name) / re.sub(r"[^A-Za-z0-9_.]+", "-", source)
+        makers = {
+            OURS: lambda output: export_with(ROOT, source, output),
+            OTHER: lambda output: export_with(other, source, output) if other else "not tried",
+            STOCK: lambda output: _export_stock(source, row.graphs[OURS], output),
+        }
+        for exporter, make in makers.items():
+            row.graphs[exporter] = kept_or_made(folder / exporter, make)
+        paths = {
+            exporter: folder / exporter / made.path
+            for exporter, made in row.graphs.items()
+            if not isinstance(made, str)
+        }
         ours = row.graphs[OURS]
-        if isinstance(ours, str):
-            return row
-        size = ours.image_size
-        try:
-            stock = export_stock(library_module(source), torch.zeros(2, 3, *size), MANY, OPSET)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, that is the row
-            row.graphs[STOCK] = type(error.__cause__ or error).__name__
-        else:
-            paths[STOCK] = folder / "stock.onnx"
-            save_graph(stock, paths[STOCK])
-            row.graphs[STOCK] = describe(stock, size)
-        if runs:
+        if runs and not isinstance(ours, str):
+            size = ours.image_size
             for runtime in installed():
                 runners = open_runners(runtime, list(paths.values()), threads)
-                times = {
+                row.times[runtime] = {
                     str(batch): dict(zip(paths, interleaved_medians(runners, batch, size, runs), strict=True))
                     for batch in BATCHES
                 }
-                row.times[runtime] = times
     return row
 
 
-def _in_a_process(source: str, other: Path | None, runs: int, threads: int) -> Row | str:
-    command = [sys.executable, "-m", "benchmarks.zoo", "--one", source, f"--runs={runs}", f"--threads={threads}"]
-    command += [] if other is None else [f"--against={other}"]
+def _absolute(name: str) -> Path:
+    return Path(name).absolute()
+
+
+def _export_stock(source: str, ours: Graph | str, output: Path) -> Graph | str:
+    if isinstance(ours, str):
+        return "not tried"
+    try:
+        stock = export_stock(library_module(source), torch.zeros(2, 3, *ours.image_size), MANY, OPSET)
+    except Exception as error:  # noqa: BLE001 -- whatever it is, that is the row
+        return type(error.__cause__ or error).__name__
+    save_graph(stock, output / "model.onnx")
+    return describe(stock, "model.onnx", ours.image_size)
+
+
+def _in_a_process(source: str, options: argparse.Namespace) -> Row | str:
+    command = [sys.executable, "-m", "benchmarks.zoo", "--one", source]
+    command += [f"--runs={options.runs}", f"--threads={options.threads}"]
+    command += [f"--{name}={folder}" for name in ("against", "graphs") if (folder := getattr(options, name))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- this script
     if done.returncode:
         return done.stderr.strip().rpartition("\n")[2]

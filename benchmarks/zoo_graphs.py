@@ -2,11 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -23,8 +24,9 @@ MOVEMENT = frozenset(
 
 @dataclass(frozen=True)
 class Graph:
-    """What a graph consists of, and its error; NaN where it was not compared."""
+    """What a graph consists of, and its error; NaN where it was not compared. Its path is that below its folder."""
 
+    path: str
     nodes: int
     movement_nodes: int
     constant_only: int
@@ -33,22 +35,42 @@ class Graph:
     error: float = float("nan")
 
 
-def describe(model: ir.Model, image_size: Sequence[int]) -> Graph:
+def describe(model: ir.Model, path: str, image_size: Sequence[int]) -> Graph:
     """Return what a graph of this image size consists of."""
     nodes = [node for graph in model.graphs() for node in graph]
-    return _described(Counter(node.op_type for node in nodes), sum(map(is_constant_only, nodes)), image_size)
+    return _described(path, Counter(node.op_type for node in nodes), sum(map(is_constant_only, nodes)), image_size)
 
 
 def _described(
-    operators: Mapping[str, int], constant_only: int, image_size: Sequence[int], error: float = float("nan")
+    path: str,
+    operators: Mapping[str, int],
+    constant_only: int,
+    image_size: Sequence[int],
+    error: float = float("nan"),
 ) -> Graph:
     moving = sum(count for name, count in operators.items() if name in MOVEMENT)
-    return Graph(sum(operators.values()), moving, constant_only, operators.get("Shape", 0), image_size, error)
+    return Graph(path, sum(operators.values()), moving, constant_only, operators.get("Shape", 0), image_size, error)
 
 
-def export_with(checkout: Path, source: str, output: Path) -> tuple[Path, Graph] | str:
-    """Return the graph that a checkout's command makes of a source, or the last line of why it does not."""
-    output.mkdir()
+def kept_or_made(folder: Path, make: Callable[[Path], Graph | str]) -> Graph | str:
+    """Return what is known of the graph in a folder, after making it if it is not there; a text says why there is none.
+
+    Args:
+        folder: of one graph; it is made.
+        make: puts a graph below the folder that it is given.
+    """
+    facts = folder / "graph.json"
+    if not facts.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
+        folder.mkdir(parents=True)
+        made = make(folder)
+        facts.write_text(json.dumps(made if isinstance(made, str) else asdict(made)), encoding="utf-8")
+    known = json.loads(facts.read_text(encoding="utf-8"))
+    return known if isinstance(known, str) else Graph(**known)
+
+
+def export_with(checkout: Path, source: str, output: Path) -> Graph | str:
+    """Return what a checkout's command makes of a source, below `output`, or the last line of why it does not."""
     command = [sys.executable, "export/to_onnx.py", source, "--random-weights", "0", "--input", "float32"]
     if not source.startswith("python:"):
         labels = output / "labels.txt"
@@ -69,4 +91,5 @@ def export_with(checkout: Path, source: str, output: Path) -> tuple[Path, Graph]
     size = (manifest["input"]["height"], manifest["input"]["width"])
     graph = manifest["graph"]
     error = manifest["parity"]["max_rel_error"]
-    return Path(result["path"]) / "model.onnx", _described(graph["ops"], graph["constant_only_nodes"], size, error)
+    path = str((Path(result["path"]) / "model.onnx").relative_to(output))
+    return _described(path, graph["ops"], graph["constant_only_nodes"], size, error)

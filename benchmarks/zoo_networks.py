@@ -49,12 +49,26 @@ TIMM = (
     "deit_tiny_patch16_224",
     "xcit_nano_12_p16_224",
 )
+OTHERS = (
+    "cait_xxs24_224",
+    "coat_tiny",
+    "crossvit_9_240",
+    "davit_tiny",
+    "hiera_tiny_224",
+    "mobilevit_s",
+    "nest_tiny",
+    "pvt_v2_b0",
+    "twins_svt_small",
+    "volo_d1_224",
+)
+"""Chosen from timm after the passes were written."""
 TORCHVISION = ("swin_t", "swin_v2_t", "maxvit_t", "vit_b_16")
 TRANSFORMERS = ("swin", "swinv2", "beit", "beit_shared", "data2vec", "levit", "vit", "dinov3", "sam")
 NETWORKS = (
     *(f"timm:{name}" for name in TIMM),
     *(f"torchvision:{name}" for name in TORCHVISION),
     *(f"python:benchmarks.zoo_networks:{name}" for name in TRANSFORMERS),
+    *(f"timm:{name}" for name in OTHERS),
 )
 
 CLASSES = 1000

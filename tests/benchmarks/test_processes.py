@@ -67,4 +67,4 @@ def test_the_time_of_a_process_is_that_of_what_it_started_too() -> None:
     server = start(SERVER, busy)
     read_pid(server)
     assert cpu_seconds(server.pid) >= 0.3
-    end(server)
+    end(server, follow=0)
