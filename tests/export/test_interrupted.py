@@ -1,89 +1,95 @@
 """An export that is ended before it is done leaves the repository as it was: real exports, really killed."""
 
+import multiprocessing
+import os
+import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from export.interruption import exit_status, signals_as_interrupts
+from export.to_onnx import main
 from tests.artifact.drafts import write
-from tests.artifact.trees import ROOT, tree_of, wait_for
+from tests.artifact.trees import tree_of, wait_for
 from tests.conftest import DIGITS
 
-SCRIPT = ROOT / "export" / "to_onnx.py"
 SINCOS = f"posbake:{DIGITS / 'configs' / 'sincos.json'}"
-
+LARGEST_FILE = 65536
+"""Bytes; the graph is larger."""
 MOMENTS = {"it began": ".1-*", "the graph appeared": ".1-*/model.onnx"}
+
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["export.pipeline", "tests.export.conftest"])  # once, not by each export
+
+
+def export(repository: Path, said: Path, largest_file: int | None) -> None:
+    """Run the command, and end the process with its status."""
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
+    # What a parent ignores, its children ignore: a shell's background jobs Ctrl-C, and nohup's a hang-up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    sys.exit(main([SINCOS, "--random-weights", "0", "--output", str(repository), "--quiet"]))
 
 
 @contextmanager
-def exporting(repository: Path, *before: str) -> Iterator[subprocess.Popen[str]]:
-    """Start an export; `before` are words that come before the command."""
-    # What a parent ignores, its children ignore: a shell's background jobs Ctrl-C, and nohup's a hang-up.
-    kept = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)}
+def exporting(repository: Path, said: Path, largest_file: int | None = None) -> Iterator[BaseProcess]:
+    """Start an export in a process of its own, whose errors go to `said`."""
+    process = FORKED.Process(target=export, args=(repository, said, largest_file))
+    process.start()
     try:
-        process = subprocess.Popen(
-            [*before, sys.executable, str(SCRIPT), SINCOS, "--random-weights", "0", "--output", str(repository)],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-    with process:
         yield process
+    finally:
+        process.kill()
+        process.join()
 
 
-def wait_until(moment: str, repository: Path, process: subprocess.Popen[str]) -> None:
+def wait_until(moment: str, repository: Path, process: BaseProcess) -> None:
     while not list((repository / "digits" / "sincos").glob(MOMENTS[moment])):
-        assert process.poll() is None, process.communicate()[1]
+        assert process.is_alive()
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize(
-    ("number", "moment"),
-    [
-        (signal.SIGINT, "it began"),
-        (signal.SIGTERM, "the graph appeared"),
-        (signal.SIGKILL, "it began"),
-        (signal.SIGKILL, "the graph appeared"),
-    ],
-)
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_export_that_is_ended_leaves_the_repository_as_it_was(
     tmp_path: Path, number: signal.Signals, moment: str
 ) -> None:
-    write(tmp_path)
-    before = tree_of(tmp_path)
-    with exporting(tmp_path) as process:
-        wait_until(moment, tmp_path, process)
-        assert tree_of(tmp_path) != before
-        process.send_signal(number)
-        _, said = process.communicate()
+    repository, said = tmp_path / "repository", tmp_path / "said"
+    write(repository)
+    before = tree_of(repository)
+    with exporting(repository, said) as process:
+        wait_until(moment, repository, process)
+        assert tree_of(repository) != before
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        process.join()
     if number == signal.SIGKILL:
-        assert process.returncode == -number
-        wait_for(tmp_path, before)
+        assert process.exitcode == -number
+        wait_for(repository, before)
     else:
-        assert process.returncode == 128 + number, said
-        assert said == "interrupted; nothing was written\n"
-        assert tree_of(tmp_path) == before
+        assert process.exitcode == 128 + number, said.read_text()
+        assert said.read_text() == "interrupted; nothing was written\n"
+        assert tree_of(repository) == before
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_repository_as_it_was(tmp_path: Path) -> None:
-    write(tmp_path)
-    before = tree_of(tmp_path)
-    limited = ("bash", "-c", 'ulimit -f 64 && exec "$@"', "bash")  # KiB a file; the graph is larger
-    with exporting(tmp_path, *limited) as process:
-        _, said = process.communicate()
-    assert process.returncode == 1
-    assert said.startswith(f"error: no room to write {tmp_path}/digits/sincos/1: File too large; ")
-    assert said.count("\n") == 1
-    assert tree_of(tmp_path) == before
+    repository, said = tmp_path / "repository", tmp_path / "said"
+    write(repository)
+    before = tree_of(repository)
+    with exporting(repository, said, LARGEST_FILE) as process:
+        process.join()
+    assert process.exitcode == 1
+    assert said.read_text().startswith(f"error: no room to write {repository}/digits/sincos/1: File too large; ")
+    assert said.read_text().count("\n") == 1
+    assert tree_of(repository) == before
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
