@@ -1,91 +1,44 @@
-"""The whole way from a source to an artifact: load, trace, check, write."""
+"""From a source to an artifact, a function a step: load, reference, trace, save, verify, lower, write.
+
+Large networks: what a step no longer needs must not be in memory beside what the next one makes. So the network and the
+traced graph are handed from step to step by themselves, apart from what is known of them.
+"""
 
 import gc
-import hashlib
-import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Literal
+from typing import ParamSpec, TypeVar
 
+import onnx_ir as ir
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from artifact import Batch, Draft, ImageInput, LogitsOutput, Manifest, Source, Task, next_version, stage
-from artifact.hashing import describe_file
-from artifact.manifest import Name
-from artifact.text import flaw_of_label, shown
+from artifact import Activation, Baked, Draft, Graph, Manifest, Parity, Staging, Task, next_version, stage
 from export.baked import report_constants
-from export.errors import ExportError
+from export.draft import make_draft
 from export.graph import build_graph, describe_graph
 from export.memory import give_back
-from export.parity import TOLERANCE, UNKNOWN_TOLERANCE, check_parity, compute_reference
+from export.parity import TOLERANCE, UNKNOWN_TOLERANCE, Reference, check_parity, compute_reference
 from export.pixels import ArtifactInput, Normalisation
-from export.precision import Precision, prepare_lowering
+from export.precision import Lowering, prepare_lowering
 from export.reporting.page import REPORT_NAME, Facts, render_page
 from export.reporting.pictures import Gallery, draw_constants
+from export.request import Request, choose_labels, choose_names, read_labels
 from export.saving import check_graph, save_graph
 from export.task import decide_task, final_activation
-from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, Weights, load_source
-from models.sources.checkpoints import files_of
+from models.sources import Loaded, load_source
 from models.sources.native import ENCODING
-
-NAME: TypeAdapter[str] = TypeAdapter(Name)
-LIBRARIES = {"timm", "torchvision", "transformers"}
-KEEP_SIZES = Overrides()
-ANY_BATCH = Batch(min=1, max=32)
-TOOLS = ("posbake", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
 
 Step = Callable[[str], AbstractContextManager[object]]
 """Told the name of each step; what it returns is entered for as long as the step lasts."""
 
+__all__ = ["Exported", "Request", "Step", "export_onnx"]
 
-@dataclass(frozen=True)
-class Request:
-    """What to export, and how.
-
-    Attributes:
-        source: `kind:name`, see `models.sources`.
-        weights: where the weights come from.
-        output: the repository to write to.
-        overrides: sizes other than the configuration's.
-        takes: uint8 pixels, or float32 already normalised.
-        batch: the sizes the artifact shall accept.
-        opset: of the standard ONNX domain.
-        model: name of the task; None takes the source's.
-        variant: name of the variant; None takes the source's, or else the encoding's.
-        version: None takes the next one.
-        labels: a file with one label a line; None takes the source's, or else the numbers.
-        task: what the outputs are; None decides by the source and the graph, see `export.task`.
-        precision: of the graph's numbers; int8 needs `calibration`.
-        calibration: a directory of images, for another precision than fp32.
-        min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.precision.parity`.
-        min_agreement: limit on the share of images with the network's top-1; None as above.
-        report: whether to write the bake report as a page beside the graph.
-    """
-
-    source: str
-    weights: Weights
-    output: Path
-    overrides: Overrides = KEEP_SIZES
-    takes: Literal["uint8", "float32"] = "uint8"
-    batch: Batch = ANY_BATCH
-    opset: int = 20
-    model: str | None = None
-    variant: str | None = None
-    version: int | None = None
-    labels: Path | None = None
-    task: Task | None = None
-    precision: Precision = "fp32"
-    calibration: Path | None = None
-    min_cosine: float | None = None
-    min_agreement: float | None = None
-    report: bool = False
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -104,188 +57,153 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
         SourceError, ExportError, ArtifactError: each names the cause and the remedy.
         OSError: the repository cannot be written.
     """
-    seconds: dict[str, float] = {}
-    with _timed("load", step, seconds):
-        named = _read_labels(request.labels)
-        overrides = replace(request.overrides, num_classes=None if named is None else len(named))
-        loaded = load_source(request.source, request.weights, overrides)
-        labels = _labels(request.labels, named, loaded)
-        lowering = prepare_lowering(
-            request.precision, request.calibration, loaded.preprocess, request.min_cosine, request.min_agreement
-        )
-    model = _name("model", request.model or loaded.model or _plain(loaded.name.partition(":")[2]))
-    variant = _name("variant", request.variant or _own_name(loaded, request.precision))
+    steps = _Steps(step)
+    source, network = steps.run("load", _load, request)
+    with stage(request.output, source.model, source.variant, source.version) as staging:
+        references = steps.run("reference", _compute_references, source, network)
+        model, traced = steps.run("trace", _trace, source, references, network)
+        del network
+        graph, gallery = steps.run("trace", _save, source, traced, model, staging)
+        del model
+        parity = steps.run("check", _verify, source, references, traced, staging)
+        if source.lowering is not None:
+            graph = steps.run(request.precision, _lower, source.lowering, source, references, graph, staging)
+            parity = steps.run("compare", _compare, source.lowering, source, references, traced, parity, staging)
+        draft = make_draft(request, source.loaded, traced.task, traced.activation, graph, traced.baked, parity)
+        manifest = steps.run("write", _write, source, draft, gallery, steps.seconds, staging)
+    return Exported(staging.target, manifest, steps.seconds)
+
+
+class _Steps:
+    """Runs steps, shows their names and keeps their seconds; memory that a step leaves free is given back."""
+
+    def __init__(self, step: Step) -> None:
+        self.seconds: dict[str, float] = {}
+        self._step = step
+
+    def run(self, name: str, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        start = time.perf_counter()
+        with self._step(name):
+            result = function(*args, **kwargs)
+            give_back()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        return result
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is exported, under which names; `loaded` is without its network, `lowering` None for float32."""
+
+    request: Request
+    loaded: Loaded
+    labels: Sequence[str]
+    lowering: Lowering | None
+    model: str
+    variant: str
+    version: int
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return Normalisation(self.loaded.preprocess.mean, self.loaded.preprocess.std)
+
+
+@dataclass(frozen=True)
+class _References:
+    """The network's logits of synthetic pictures, and of the images that another precision than fp32 is compared on."""
+
+    synthetic: Reference
+    compared: Reference
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """What the graph shows of the network. Operators: how often each stood in it before and after evaluation."""
+
+    operators: dict[str, tuple[int, int]]
+    baked: tuple[Baked, ...]
+    activation: Activation
+    task: Task
+
+    def with_boundary(self, reference: Reference) -> Reference:
+        """Return a reference that knows from which number on a class of a multi-label network applies."""
+        if self.task != "multi-label":
+            return reference
+        return replace(reference, boundary=0.0 if self.activation == "none" else 0.5)
+
+
+def _load(request: Request) -> tuple[_Source, nn.Module]:
+    lines = read_labels(request.labels)
+    overrides = replace(request.overrides, num_classes=None if lines is None else len(lines))
+    loaded = load_source(request.source, request.weights, overrides)
+    labels = choose_labels(request.labels, lines, loaded)
+    lowering = prepare_lowering(
+        request.precision, request.calibration, loaded.preprocess, request.min_cosine, request.min_agreement
+    )
+    model, variant = choose_names(request, loaded)
     version = request.version or next_version(request.output, model, variant)
-    normalisation = Normalisation(loaded.preprocess.mean, loaded.preprocess.std)
-    takes_pixels = request.takes == "uint8"
-    with stage(request.output, model, variant, version) as staging:
-        with _timed("reference", step, seconds):
-            reference = compute_reference(loaded.network, loaded.image_size, normalisation, request.batch)
-            shown = reference if lowering is None else lowering.reference(loaded.network, reference, request.batch)
-        network = ArtifactInput(loaded.network, normalisation if takes_pixels else None)
-        # Large networks: what a step no longer needs must not be in memory beside what the next one makes.
-        loaded = replace(loaded, network=nn.Identity())
-        with _timed("trace", step, seconds):
-            example = _example(loaded.image_size, request.batch, takes_pixels=takes_pixels)
-            built = build_graph(network, example, request.batch, request.opset)
-            baked = report_constants(network, built.constants)
-            del network
-            activation = final_activation(built.model, reference.logits)
-            task = decide_task(request.task, loaded.task, activation, loaded.num_classes)
-            if lowering is not None:
-                lowering.check_task(task)
-            boundary = None if task != "multi-label" else 0.0 if activation == "none" else 0.5
-            reference, shown = replace(reference, boundary=boundary), replace(shown, boundary=boundary)
-            save_graph(built.model, staging.graph)
-            operators = {name: (built.traced[name], built.left[name]) for name in sorted(built.traced | built.left)}
-            facts = describe_graph(built.model).model_copy(update={"operators": operators})
-            gallery = draw_constants(built.model) if request.report else Gallery()
-            del built
-            gc.collect()  # what was traced refers to itself in circles, and holds the weights
-        with _timed("check", step, seconds):
-            check_graph(staging.graph)
-            tolerance = TOLERANCE if loaded.encoding != ENCODING else UNKNOWN_TOLERANCE
-            parity = check_parity(reference, staging.graph, takes_pixels=takes_pixels, tolerance=tolerance)
-        if lowering is not None:
-            with _timed(request.precision, step, seconds):
-                lowered = lowering.rewrite(staging.graph, shown, takes_pixels=takes_pixels)
-                facts = lowered.model_copy(update={"operators": operators})
-            with _timed("compare", step, seconds):
-                parity = lowering.check(staging.graph, shown, parity, takes_pixels=takes_pixels)
-        with _timed("write", step, seconds):
-            draft = Draft(
-                task=task,
-                source=_source(loaded, request.weights),
-                architecture=loaded.architecture,
-                encoding=loaded.encoding,
-                resampled=loaded.resampled,
-                notes=loaded.notes,
-                precision=request.precision,
-                target="portable",
-                input=ImageInput(
-                    name="image",
-                    dtype=request.takes,
-                    layout="NHWC" if takes_pixels else "NCHW",
-                    height=loaded.image_size[0],
-                    width=loaded.image_size[1],
-                    batch=request.batch,
-                ),
-                output=LogitsOutput(name="logits", dtype="float32", classes=loaded.num_classes, activation=activation),
-                preprocess=loaded.preprocess,
-                graph=facts,
-                baked=baked,
-                parity=parity,
-                # It was measured in float32, with one label an image.
-                accuracy=loaded.accuracy if lowering is None and task == "single-label" else None,
-                tools=_tools(request.source),
-                created=datetime.now(UTC).replace(microsecond=0),
-            )
-            if request.report:
-                size = sum(file.stat().st_size for file in staging.directory.iterdir())
-                page = render_page(Facts(model, variant, version, draft, labels, size, seconds, gallery))
-                (staging.directory / REPORT_NAME).write_text(page, encoding="utf-8")
-            manifest = staging.commit(draft, labels)
-    return Exported(staging.target, manifest, seconds)
+    known = replace(loaded, network=nn.Identity())
+    return _Source(request, known, labels, lowering, model, variant, version), loaded.network
 
 
-@contextmanager
-def _timed(name: str, step: Step, seconds: dict[str, float]) -> Iterator[None]:
-    start = time.perf_counter()
-    with step(name):
-        yield
-        give_back()
-    seconds[name] = time.perf_counter() - start
+def _compute_references(source: _Source, network: nn.Module) -> _References:
+    batch = source.request.batch
+    synthetic = compute_reference(network, source.loaded.image_size, source.normalisation, batch)
+    if source.lowering is None:
+        return _References(synthetic, synthetic)
+    return _References(synthetic, source.lowering.reference(network, synthetic, batch))
 
 
-def _tools(source: str) -> dict[str, str]:
-    """Return the versions of what makes an artifact, the library that the network came from included."""
-    library = source.partition(":")[0]
-    return {tool: version_of(tool) for tool in (*TOOLS, *({library} & LIBRARIES))}
+def _trace(source: _Source, references: _References, network: nn.Module) -> tuple[ir.Model, _Traced]:
+    request = source.request
+    whole = ArtifactInput(network, source.normalisation if request.takes_pixels else None)
+    built = build_graph(whole, _example(source), request.batch, request.opset)
+    activation = final_activation(built.model, references.synthetic.logits)
+    task = decide_task(request.task, source.loaded.task, activation, source.loaded.num_classes)
+    if source.lowering is not None:
+        source.lowering.check_task(task)
+    operators = {name: (built.traced[name], built.left[name]) for name in sorted(built.traced | built.left)}
+    return built.model, _Traced(operators, report_constants(whole, built.constants), activation, task)
 
 
-def _read_labels(file: Path | None) -> list[str] | None:
-    try:  # utf-8-sig: editors put a byte order mark in front
-        return None if file is None else file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"cannot read --labels {file}: {error}") from error
-
-
-def _labels(file: Path | None, labels: list[str] | None, loaded: Loaded) -> Sequence[str]:
-    if labels is None:
-        found = loaded.labels or [str(index) for index in range(loaded.num_classes)]
-        return _fit_to_be_written(found, f"the labels of {loaded.name}; name others with --labels FILE")
-    if len(labels) != loaded.num_classes or not all(label.strip() for label in labels):
-        raise ExportError(
-            f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label a line and none "
-            "empty, without a heading or anything else"
-        )
-    if len(labels) > 1 and (_are_numbered(labels, 0) or _are_numbered(labels, 1)):
-        raise ExportError(
-            f"--labels {file} numbers its labels, as in {labels[0]!r}; expected the label alone on each line, in the "
-            "order of the classes"
-        )
-    return _fit_to_be_written(labels, f"--labels {file}; correct the file")
-
-
-def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
-    """Return the labels, or raise ExportError if one could not be read back as it is."""
-    for index, label in enumerate(labels):
-        flaw = flaw_of_label(label)
-        if flaw is not None:
-            raise ExportError(f"label {index} ({shown(repr(label))}) {flaw}, in {source}")
-    return labels
-
-
-def _are_numbered(labels: Sequence[str], first: int) -> bool:
-    """Whether each label is a row of a table that has the class's number in front, as CSV files have."""
-    return all(re.match(rf"\s*\"?{first + index}\"?\s*[,;:\t]", label) for index, label in enumerate(labels))
-
-
-def _own_name(loaded: Loaded, precision: str) -> str:
-    """Return the name of a variant that was given none; what is not float32 says so, to stand beside what is."""
-    name = loaded.variant or _plain(loaded.encoding)
-    return name if precision == "fp32" else f"{name}-{precision}"
-
-
-def _name(what: str, name: str) -> str:
-    """Return a name that may become a directory, or say why it may not."""
-    try:
-        return NAME.validate_python(name)
-    except ValidationError as error:
-        raise ExportError(
-            f"{name!r} cannot be a {what}'s name: use a-z, 0-9, '.', '_' and '-', a letter or digit first (--{what})"
-        ) from error
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower())
-
-
-def _example(size: tuple[int, int], batch: Batch, *, takes_pixels: bool) -> torch.Tensor:
+def _example(source: _Source) -> torch.Tensor:
     """Return an input to trace with. torch takes a batch of 1 for a constant, so 2 unless the batch is fixed."""
+    batch, size = source.request.batch, source.loaded.image_size
     images = batch.min if batch.min == batch.max else max(batch.min, 2)
-    if takes_pixels:
+    if source.request.takes_pixels:
         return torch.zeros(images, *size, 3, dtype=torch.uint8)
     return torch.zeros(images, 3, *size)
 
 
-def _digest(checkpoint: Path) -> str:
-    """Return the SHA-256 of a file; of a folder or of shards, that of their files' names and SHA-256s, a line each."""
-    if checkpoint.is_dir():
-        files = sorted(file for file in checkpoint.iterdir() if file.is_file())
-    else:
-        files = files_of(checkpoint)
-    if files == [checkpoint]:
-        return describe_file(checkpoint).sha256
-    lines = "".join(f"{describe_file(file).sha256}  {file.name}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
+def _save(source: _Source, traced: _Traced, model: ir.Model, staging: Staging) -> tuple[Graph, Gallery]:
+    save_graph(model, staging.graph)
+    graph = describe_graph(model).model_copy(update={"operators": traced.operators})
+    return graph, draw_constants(model) if source.request.report else Gallery()
 
 
-def _source(loaded: Loaded, weights: Weights) -> Source:
-    match weights:
-        case Checkpoint(path):
-            return Source(name=loaded.name, weights="checkpoint", sha256=_digest(path))
-        case RandomWeights(seed):
-            return Source(name=loaded.name, weights="random", seed=seed)
-        case Pretrained():
-            return Source(name=loaded.name, weights="pretrained")
+def _verify(source: _Source, references: _References, traced: _Traced, staging: Staging) -> Parity:
+    gc.collect()  # what was traced refers to itself in circles, and holds the weights
+    give_back()
+    check_graph(staging.graph)
+    tolerance = TOLERANCE if source.loaded.encoding != ENCODING else UNKNOWN_TOLERANCE
+    reference = traced.with_boundary(references.synthetic)
+    return check_parity(reference, staging.graph, takes_pixels=source.request.takes_pixels, tolerance=tolerance)
+
+
+def _lower(lowering: Lowering, source: _Source, references: _References, graph: Graph, staging: Staging) -> Graph:
+    lowered = lowering.rewrite(staging.graph, references.compared, takes_pixels=source.request.takes_pixels)
+    return lowered.model_copy(update={"operators": graph.operators})
+
+
+def _compare(
+    lowering: Lowering, source: _Source, references: _References, traced: _Traced, single: Parity, staging: Staging
+) -> Parity:
+    reference = traced.with_boundary(references.compared)
+    return lowering.check(staging.graph, reference, single, takes_pixels=source.request.takes_pixels)
+
+
+def _write(source: _Source, draft: Draft, gallery: Gallery, seconds: Mapping[str, float], staging: Staging) -> Manifest:
+    if source.request.report:
+        size = sum(file.stat().st_size for file in staging.directory.iterdir())
+        facts = Facts(source.model, source.variant, source.version, draft, source.labels, size, seconds, gallery)
+        (staging.directory / REPORT_NAME).write_text(render_page(facts), encoding="utf-8")
+    return staging.commit(draft, source.labels)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from artifact import read_artifact
 from artifact.hashing import describe_file
-from export.pipeline import _digest
+from export.draft import digest
 from export.to_onnx import _option, main
 from tests.conftest import DIGITS
 from tests.export.graphs import save_wrong_graph
@@ -267,10 +267,10 @@ def test_the_digest_of_shards_is_of_all_of_them(tmp_path: Path) -> None:
     save_file(state, tmp_path / "only.safetensors")
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": dict.fromkeys(state, "only.safetensors")}))
-    first = _digest(index)
+    first = digest(index)
     save_file(state | {"head.bias": state["head.bias"] + 1}, tmp_path / "only.safetensors")
-    assert _digest(index) != first
-    assert _digest(tmp_path / "only.safetensors") == describe_file(tmp_path / "only.safetensors").sha256
+    assert digest(index) != first
+    assert digest(tmp_path / "only.safetensors") == describe_file(tmp_path / "only.safetensors").sha256
 
 
 def test_no_module_of_export_hides_a_library() -> None:

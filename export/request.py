@@ -1,0 +1,141 @@
+"""What to export and how, and the names and labels that are chosen where a request leaves them open."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from artifact import Batch, Task
+from artifact.manifest import Name
+from artifact.text import flaw_of_label, shown
+from export.errors import ExportError
+from export.precision import Precision
+from models.sources import Loaded, Overrides, Weights
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+_KEEP_SIZES = Overrides()
+_ANY_BATCH = Batch(min=1, max=32)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to export, and how.
+
+    Attributes:
+        source: `kind:name`, see `models.sources`.
+        weights: where the weights come from.
+        output: the repository to write to.
+        overrides: sizes other than the configuration's.
+        takes: uint8 pixels, or float32 already normalised.
+        batch: the sizes the artifact shall accept.
+        opset: of the standard ONNX domain.
+        model: name of the task; None takes the source's.
+        variant: name of the variant; None takes the source's, or else the encoding's.
+        version: None takes the next one.
+        labels: a file with one label a line; None takes the source's, or else the numbers.
+        task: what the outputs are; None decides by the source and the graph, see `export.task`.
+        precision: of the graph's numbers; int8 needs `calibration`.
+        calibration: a directory of images, for another precision than fp32.
+        min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.precision.parity`.
+        min_agreement: limit on the share of images with the network's top-1; None as above.
+        report: whether to write the bake report as a page beside the graph.
+    """
+
+    source: str
+    weights: Weights
+    output: Path
+    overrides: Overrides = _KEEP_SIZES
+    takes: Literal["uint8", "float32"] = "uint8"
+    batch: Batch = _ANY_BATCH
+    opset: int = 20
+    model: str | None = None
+    variant: str | None = None
+    version: int | None = None
+    labels: Path | None = None
+    task: Task | None = None
+    precision: Precision = "fp32"
+    calibration: Path | None = None
+    min_cosine: float | None = None
+    min_agreement: float | None = None
+    report: bool = False
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the graph takes uint8 pixels, and normalises them itself."""
+        return self.takes == "uint8"
+
+
+def choose_names(request: Request, loaded: Loaded) -> tuple[str, str]:
+    """Return the names of model and variant: those of the request, the source's, or else the encoding's.
+
+    A variant of a request without a name whose precision is not fp32 ends in the precision, beside that in fp32.
+
+    Raises:
+        ExportError: a name cannot be that of a directory.
+    """
+    variant = loaded.variant or _plain(loaded.encoding)
+    if request.precision != "fp32":
+        variant = f"{variant}-{request.precision}"
+    model = loaded.model or _plain(loaded.name.partition(":")[2])
+    return _name("model", request.model or model), _name("variant", request.variant or variant)
+
+
+def _name(what: str, name: str) -> str:
+    """Return a name that may become a directory, or say why it may not."""
+    try:
+        return _NAME.validate_python(name)
+    except ValidationError as error:
+        raise ExportError(
+            f"{name!r} cannot be a {what}'s name: use a-z, 0-9, '.', '_' and '-', a letter or digit first (--{what})"
+        ) from error
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower())
+
+
+def read_labels(file: Path | None) -> list[str] | None:
+    """Return the lines of `--labels`, None if no file was named. Raises ExportError."""
+    try:  # utf-8-sig: editors put a byte order mark in front
+        return None if file is None else file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"cannot read --labels {file}: {error}") from error
+
+
+def choose_labels(file: Path | None, labels: list[str] | None, loaded: Loaded) -> Sequence[str]:
+    """Return one label a class: those of the file, the source's, or else the numbers.
+
+    Raises:
+        ExportError: labels do not fit the network, or could not be read back as they are.
+    """
+    if labels is None:
+        found = loaded.labels or [str(index) for index in range(loaded.num_classes)]
+        return _fit_to_be_written(found, f"the labels of {loaded.name}; name others with --labels FILE")
+    if len(labels) != loaded.num_classes or not all(label.strip() for label in labels):
+        raise ExportError(
+            f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label a line and none "
+            "empty, without a heading or anything else"
+        )
+    if len(labels) > 1 and (_are_numbered(labels, 0) or _are_numbered(labels, 1)):
+        raise ExportError(
+            f"--labels {file} numbers its labels, as in {labels[0]!r}; expected the label alone on each line, in the "
+            "order of the classes"
+        )
+    return _fit_to_be_written(labels, f"--labels {file}; correct the file")
+
+
+def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
+    """Return the labels, or raise ExportError if one could not be read back as it is."""
+    for index, label in enumerate(labels):
+        flaw = flaw_of_label(label)
+        if flaw is not None:
+            raise ExportError(f"label {index} ({shown(repr(label))}) {flaw}, in {source}")
+    return labels
+
+
+def _are_numbered(labels: Sequence[str], first: int) -> bool:
+    """Whether each label is a row of a table that has the class's number in front, as CSV files have."""
+    return all(re.match(rf"\s*\"?{first + index}\"?\s*[,;:\t]", label) for index, label in enumerate(labels))
