@@ -20,10 +20,9 @@ import torch
 from torch import nn
 
 from artifact import Batch
-from export.errors import ExportError
+from export.errors import ExportError, first_line
 from export.graph import build_graph
 from export.pixels import ArtifactInput
-from export.program.nodes import first_line
 
 SIZE = 64
 SIZES = {"levit": 128, "sep_vit": 112}

@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from benchmarks.zoo_networks import CLASSES
-from export.passes.fold_constants import is_constant_only
+from export.origins import all_nodes, count_constant_only
 
 MOVEMENT = frozenset(
     {"Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Reshape", "Slice"}
@@ -37,8 +37,8 @@ class Graph:
 
 def describe(model: ir.Model, path: str, image_size: Sequence[int]) -> Graph:
     """Return what a graph of this image size consists of."""
-    nodes = [node for graph in model.graphs() for node in graph]
-    return _described(path, Counter(node.op_type for node in nodes), sum(map(is_constant_only, nodes)), image_size)
+    operators = Counter(node.op_type for node in all_nodes(model))
+    return _described(path, operators, count_constant_only(model), image_size)
 
 
 def _described(

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     from rich.console import Console
 
     from export.auditing import UnreadableModelError, audit, load_model, load_support
-    from export.auditing.report import print_audit
+    from export.auditing.findings import print_audit
 
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # the audit itself says which types could not be inferred
     try:

@@ -2,7 +2,7 @@
 
 ExportError
 ├── ParityError             the graph's logits are not the network's
-└── UnreadableModelError    a file to be audited cannot be read (export.auditing.errors)
+└── UnreadableModelError    a file to be audited, or the data beside it, cannot be read
 """
 
 
@@ -12,3 +12,12 @@ class ExportError(Exception):
 
 class ParityError(ExportError):
     """The exported graph does not compute what the network computes."""
+
+
+class UnreadableModelError(ExportError):
+    """The file, or the data that it keeps beside itself, cannot be read; the message names the cause and the remedy."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says before it goes into detail."""
+    return str(error).strip().split("\n", 1)[0]

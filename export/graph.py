@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -14,8 +14,8 @@ from artifact import Batch, Graph
 from export.batch import SMALL, check_alike, distinctive_batch, free_batch, frozen
 from export.errors import ExportError
 from export.evaluation import Constant, evaluate
+from export.origins import all_nodes, count_constant_only
 from export.passes import Cut, Folded, clean_up, prepare
-from export.passes.fold_constants import is_constant_only
 from export.program.nodes import count_operators, without_wrappers
 from export.program.refusals import not_converted, plain_type
 from export.tracing import trace
@@ -167,19 +167,14 @@ def _check_logits(program: ExportedProgram, images: int) -> None:
 
 def describe_graph(model: ir.Model) -> Graph:
     """Return what a manifest says of a graph; of what it was before, the caller knows more."""
-    nodes = list(_all_nodes(model))
+    nodes = list(all_nodes(model))
     return Graph(
         opset=model.opset_imports[""],
         nodes=len(nodes),
         ops=dict(sorted(Counter(node.op_type for node in nodes).items())),
-        constant_only_nodes=sum(map(is_constant_only, nodes)),
+        constant_only_nodes=count_constant_only(model),
         table_gathers=sum(_reads_a_table(node) for node in nodes),
     )
-
-
-def _all_nodes(model: ir.Model) -> Iterator[ir.Node]:
-    for graph in model.graphs():
-        yield from graph
 
 
 def _reads_a_table(node: ir.Node) -> bool:

@@ -20,10 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Batch, Parity
-from export.errors import ExportError, ParityError
+from export.errors import ExportError, ParityError, first_line
 from export.float64 import in_float64
 from export.pixels import Normalisation
-from export.program.nodes import first_line
 from models.sources.pictures import photographs
 from models.sources.twin import share_tensors
 

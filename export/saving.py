@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from export.errors import ExportError
+from export.errors import ExportError, first_line
 
 ONE_FILE_LIMIT = 2**31 - 2**26
 """Bytes of initialisers that still go into the graph's own file; what is left below 2 GiB is for nodes and names."""
@@ -63,8 +63,7 @@ def check_graph(path: Path) -> None:
     try:
         onnx.checker.check_model(path, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise ExportError(f"the exported graph is not valid ONNX: {reason}") from error
+        raise ExportError(f"the exported graph is not valid ONNX: {first_line(error)}") from error
 
 
 def initialiser_bytes(model: ir.Model) -> int:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from export.errors import ExportError
+from export.errors import ExportError, first_line
 from export.program import in_plain_operators
-from export.program.nodes import first_line, without_wrappers
+from export.program.nodes import without_wrappers
 from export.program.refusals import check_sizes
 from models.sources.twin import share_tensors
 

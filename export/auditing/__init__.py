@@ -1,13 +1,30 @@
 """What in an ONNX graph is left to compute, stored twice, or not for TensorRT. Any file, whoever exported it."""
 
+from collections.abc import Callable, Iterator
+
 import onnx_ir as ir
 
-from export.auditing.checks import CHECKS
-from export.auditing.errors import UnreadableModelError
+from export.auditing import checks
+from export.auditing import tensorrt as trt
 from export.auditing.findings import Audit, Finding
-from export.auditing.reading import load_model
-from export.auditing.subject import make_subject
+from export.auditing.reading import Subject, load_model, make_subject
 from export.auditing.support import load_support
+from export.errors import UnreadableModelError
+
+CHECKS: dict[str, Callable[[Subject], Iterator[Finding]]] = {
+    "constant-only": checks.check_constant_only,
+    "shape-arithmetic": checks.check_shape_arithmetic,
+    "dimensions": checks.check_dimensions,
+    "opset": trt.check_opsets,
+    "operator": trt.check_operators,
+    "type": trt.check_types,
+    "restriction": trt.check_restrictions,
+    "domain": checks.check_domains,
+    "duplicate": checks.check_duplicates,
+    "float64": checks.check_float64,
+    "unused": checks.check_unused,
+}
+"""In the order in which they are made and their findings listed; a new check is a function and a line here."""
 
 
 def audit(model: ir.Model, *, tensorrt: str | None = None, in_place: bool = False) -> Audit:
@@ -25,7 +42,7 @@ def audit(model: ir.Model, *, tensorrt: str | None = None, in_place: bool = Fals
     support = load_support()
     subject = make_subject(model, support.check_version(tensorrt or support.tensorrt), support, in_place=in_place)
     findings = tuple(
-        Finding(check=name, **remark.model_dump()) for name, check in CHECKS.items() for remark in check(subject)
+        finding.model_copy(update={"check": name}) for name, check in CHECKS.items() for finding in check(subject)
     )
     return Audit(
         opsets=dict(model.opset_imports),

@@ -1,14 +1,27 @@
-"""What an audit says: findings, and the audit that holds them."""
+"""Findings of an audit, the audit that holds them, and both as a table on a terminal."""
 
+from collections import Counter
 from typing import Literal
 
+import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from export.passes.values import scope_of
 
 Severity = Literal["error", "warning", "info"]
 
+SHOWN = 8
+"""Findings of one check that a terminal shows; --json has all."""
 
-class Remark(BaseModel):
-    """One thing that a check noticed.
+_STYLE: dict[Severity, str] = {"error": "red", "warning": "yellow", "info": "dim"}
+_NO_MODULE = "_empty_nn_module_stack"  # what torch.export writes for nodes of its own
+
+
+class Finding(BaseModel):
+    """One thing that a check found.
 
     Attributes:
         severity: `error`: TensorRT's support table says no. `warning`: work or bytes that deployment does not need,
@@ -18,6 +31,7 @@ class Remark(BaseModel):
         name: of the node, tensor, function or domain it is about; None if it is about the whole model.
         op: the node's operator.
         scope: the torch module that the node was made from, where the exporter left it in the node's metadata.
+        check: that found it; `audit` writes it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,12 +42,7 @@ class Remark(BaseModel):
     name: str | None = None
     op: str | None = None
     scope: str | None = None
-
-
-class Finding(Remark):
-    """A remark and the check that made it."""
-
-    check: str
+    check: str = ""
 
 
 class Audit(BaseModel):
@@ -69,3 +78,67 @@ class Audit(BaseModel):
         if check not in self.checks:
             raise KeyError(f"no check {check!r}; there are {', '.join(self.checks)}")
         return tuple(finding for finding in self.findings if finding.check == check)
+
+
+def of_node(node: ir.Node, severity: Severity, found: str, remedy: str) -> Finding:
+    """Return a finding on a node; a node without a name goes by its first output's."""
+    name = node.name or (node.outputs[0].name if node.outputs else None)
+    return Finding(
+        severity=severity, found=found, remedy=remedy, name=name or None, op=node.op_type, scope=_scope_of(node)
+    )
+
+
+def of_tensor(value: ir.Value, severity: Severity, found: str, remedy: str) -> Finding:
+    """Return a finding on a stored tensor, or on an input or output of the graph."""
+    return Finding(severity=severity, found=found, remedy=remedy, name=value.name)
+
+
+def _scope_of(node: ir.Node) -> str | None:
+    """Return the torch module that a node was made from, or None if its metadata does not say."""
+    scope = scope_of(node)
+    return scope if scope and not scope.startswith(_NO_MODULE) else None
+
+
+def print_audit(audit: Audit, name: str, console: Console) -> None:
+    """Print what was found in a model, what to do, and a line that sums up."""
+    if audit.findings:
+        console.print(_findings(audit))
+        for remedy, checks in _remedies(audit).items():
+            console.print(f"[bold]{', '.join(checks)}[/]: {escape(remedy)}", highlight=False)
+    counts = Counter(finding.severity for finding in audit.findings)
+    said = ", ".join(f"{severity} {counts[severity]}" for severity in _STYLE if counts[severity]) or "nothing to mend"
+    opset = audit.opsets.get("", audit.opsets.get("ai.onnx", "none"))
+    console.print(
+        f"[bold]{escape(name)}[/] opset {opset}, {audit.nodes} nodes, held against TensorRT {audit.tensorrt}: {said}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _findings(audit: Audit) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("check", "severity", "where", "found"):
+        table.add_column(column, overflow="fold")
+    for check in audit.checks:
+        findings = sorted(audit.of(check), key=lambda finding: list(_STYLE).index(finding.severity))
+        for finding in findings[:SHOWN]:
+            style = _STYLE[finding.severity]
+            table.add_row(check, f"[{style}]{finding.severity}[/]", escape(_where(finding)), escape(finding.found))
+        if len(findings) > SHOWN:
+            table.add_row(check, "", "", f"… and {len(findings) - SHOWN} more, all of them with --json")
+    return table
+
+
+def _where(finding: Finding) -> str:
+    parts = [part for part in (finding.op, finding.name) if part]
+    return " ".join(parts) + (f" in {finding.scope}" if finding.scope else "") if parts else "the model"
+
+
+def _remedies(audit: Audit) -> dict[str, list[str]]:
+    """Return each remedy once, with the checks that ask for it."""
+    remedies: dict[str, list[str]] = {}
+    for finding in audit.findings:
+        checks = remedies.setdefault(finding.remedy, [])
+        if finding.check not in checks:
+            checks.append(finding.check)
+    return remedies

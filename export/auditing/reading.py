@@ -1,13 +1,18 @@
-"""From a file to a graph, or one sentence on why not."""
+"""From a file to a graph, or one sentence on why not; and the graph as the checks of an audit see it."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
+from onnx_ir.passes.common import ShapeInferencePass
 
 from artifact.text import shown
-from export.auditing.errors import UnreadableModelError
+from export.auditing.support import Operator, Support
+from export.errors import UnreadableModelError, first_line
+from export.origins import STANDARD, Origin, all_nodes, trace_origins
 
 
 def load_model(path: Path) -> ir.Model:
@@ -21,7 +26,9 @@ def load_model(path: Path) -> ir.Model:
     except OSError as error:
         raise UnreadableModelError(f"cannot read {path}: {error.strerror or error}") from error
     except (DecodeError, ir.serde.SerdeError) as error:
-        raise UnreadableModelError(f"{path} is not an ONNX model, or is damaged: {_first_line(error)}") from error
+        raise UnreadableModelError(
+            f"{path} is not an ONNX model, or is damaged: {first_line(error) or type(error).__name__}"
+        ) from error
     if not model.opset_imports:  # every ONNX model names one; what holds none is something else, or empty
         raise UnreadableModelError(f"{path} is not an ONNX model: it names no opset")
     for graph in model.graphs():
@@ -30,7 +37,7 @@ def load_model(path: Path) -> ir.Model:
         for value in graph.outputs:
             if not _is_made(value):
                 raise UnreadableModelError(f"{path} is damaged: nothing makes the output {value.name!r}")
-    for node in (*model.graph.all_nodes(), *(node for body in model.functions.values() for node in body.all_nodes())):
+    for node in all_nodes(model):
         _check_node(node, path)
     try:
         model.graph.sort()  # ONNX asks for it, not every exporter does it
@@ -47,9 +54,7 @@ def _check_tensor(value: ir.Value, path: Path) -> None:
             try:
                 onnx.checker.check_tensor(tensor.raw)
             except onnx.checker.ValidationError as error:
-                raise UnreadableModelError(
-                    f"{path} is damaged, in tensor {value.name}: {_first_line(error)}"
-                ) from error
+                raise UnreadableModelError(f"{path} is damaged, in tensor {value.name}: {first_line(error)}") from error
 
 
 def _check_node(node: ir.Node, path: Path) -> None:
@@ -84,9 +89,65 @@ def _look_for_data(tensor: ir.ExternalTensor) -> None:
     try:
         tensor.numpy()  # maps the file, reads nothing yet; refuses paths that leave the model's directory
     except (OSError, ValueError) as error:
-        raise UnreadableModelError(f"cannot read {tensor.name} from {file}: {_first_line(error)}") from error
+        raise UnreadableModelError(f"cannot read {tensor.name} from {file}: {first_line(error)}") from error
     tensor.release()
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+@dataclass(frozen=True)
+class Subject:
+    """One model under audit.
+
+    Attributes:
+        model: with the types and shapes that could be inferred.
+        nodes: of the graph, its subgraphs and its functions.
+        origins: of every value of theirs.
+        tensorrt: the version asked for, `major.minor`.
+        support: the support table.
+    """
+
+    model: ir.Model
+    nodes: tuple[ir.Node, ...]
+    origins: dict[ir.Value, Origin]
+    tensorrt: str
+    support: Support
+
+    def inputs(self) -> list[ir.Value]:
+        """Return the inputs of the graph, without stored tensors: old models list their weights as inputs."""
+        return [value for value in self.model.graph.inputs if not value.is_initializer()]
+
+    def initializers(self) -> Iterator[ir.Value]:
+        """Yield the stored tensors of the graph and its subgraphs."""
+        for graph in self.model.graphs():
+            yield from graph.initializers.values()
+
+    def stored(self) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
+        """Yield those of the initializers that hold numbers, with these."""
+        for value in self.initializers():
+            if value.const_value is not None:
+                yield value, value.const_value
+
+    def calls_function(self, node: ir.Node) -> bool:
+        """Whether a node is a call of a function that the model itself holds."""
+        return node.op_identifier() in self.model.functions
+
+    def listed_nodes(self) -> Iterator[tuple[ir.Node, Operator]]:
+        """Yield the nodes of the standard domain that the support table lists, with their rows."""
+        for node in self.nodes:
+            row = self.support.operators.get(node.op_type)
+            if node.domain in STANDARD and not self.calls_function(node) and row is not None:
+                yield node, row
+
+
+def make_subject(model: ir.Model, tensorrt: str, support: Support, *, in_place: bool = False) -> Subject:
+    """Look at a model once, for all checks; if `in_place`, types that can be inferred are written into the model."""
+    typed = _with_types(model, in_place=in_place)
+    return Subject(typed, tuple(all_nodes(typed)), trace_origins(typed), tensorrt, support)
+
+
+def _with_types(model: ir.Model, *, in_place: bool) -> ir.Model:
+    """Return the model if the exporter wrote every type into it, else one with ONNX's inferred ones."""
+    if all(output.dtype is not None for node in model.graph.all_nodes() for output in node.outputs):
+        return model
+    copy = model if in_place else model.clone()
+    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(copy)
+    return copy

@@ -11,11 +11,30 @@ from typing import Annotated, Literal, NamedTuple
 import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field
 
-from export.auditing.names import dtype_of, type_name
-from export.auditing.origins import Origin
+from export.origins import Origin
+
+_TYPES = {
+    ir.DataType.FLOAT: "FP32",
+    ir.DataType.FLOAT16: "FP16",
+    ir.DataType.BFLOAT16: "BF16",
+    ir.DataType.FLOAT8E4M3FN: "FP8",
+    ir.DataType.FLOAT4E2M1: "FP4",
+}
 
 
-class Place(NamedTuple):
+def type_name(dtype: ir.DataType) -> str:
+    """Return a type's name in the support table: FP32, INT64; ONNX's own for types that the table does not know."""
+    return _TYPES.get(dtype, dtype.name)
+
+
+def dtype_of(value: ir.Value) -> ir.DataType | None:
+    """Return the type of a value's elements, or None if the model does not say."""
+    if value.dtype is None and value.const_value is not None:
+        return value.const_value.dtype
+    return value.dtype
+
+
+class TracedNode(NamedTuple):
     """A node, and what the values around it are computed from."""
 
     node: ir.Node
@@ -33,7 +52,7 @@ class _Rule(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @abstractmethod
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield what in a node is against the rule."""
 
 
@@ -44,7 +63,7 @@ class AttributeIn(_Rule):
     attribute: str
     allowed: tuple[int | str, ...]
 
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield the value, if it is another."""
         given = place.node.attributes.get(self.attribute)
         if given is None:
@@ -63,7 +82,7 @@ class AttributeAbsent(_Rule):
     rule: Literal["attribute-absent"]
     attribute: str
 
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield the attribute, if it is given."""
         if self.attribute in place.node.attributes:
             yield Broken(f"attribute {self.attribute} is not supported")
@@ -85,7 +104,7 @@ class InputAbsent(_OfInputs):
 
     rule: Literal["input-absent"]
 
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield each input that is given."""
         for index, value in self.given(place.node):
             yield Broken(f"input {index} ({value.name}) is not supported")
@@ -96,7 +115,7 @@ class InputConstant(_OfInputs):
 
     rule: Literal["input-constant"]
 
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield each input that is computed while the graph runs."""
         for index, value in self.given(place.node):
             if place.origins.get(value, Origin.DATA) is not Origin.CONSTANT:
@@ -108,7 +127,7 @@ class InputZero(_OfInputs):
 
     rule: Literal["input-zero"]
 
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield each input that is something else, or may be."""
         for index, value in self.given(place.node):
             tensor = ir.convenience.get_const_tensor(value)
@@ -127,7 +146,7 @@ class InputRank(_OfInputs):
     rule: Literal["input-rank"]
     ranks: tuple[int, ...]
 
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield each input of another rank, or of one that is not known."""
         wanted = " or ".join(map(str, self.ranks))
         for index, value in self.given(place.node):
@@ -145,7 +164,7 @@ class InputType(_OfInputs):
     rule: Literal["input-type"]
     types: tuple[str, ...]
 
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield each input of another type, or of one that is not known."""
         for index, value in self.given(place.node):
             yield from _type_broken(f"input {index}", value, self.types)
@@ -157,7 +176,7 @@ class OutputAbsent(_Rule):
     rule: Literal["output-absent"]
     outputs: tuple[int, ...]
 
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield each output that a node reads, or the graph yields."""
         for index in self.outputs:
             output = place.node.outputs[index] if index < len(place.node.outputs) else None
@@ -172,7 +191,7 @@ class OutputType(_Rule):
     outputs: tuple[int, ...]
     types: tuple[str, ...]
 
-    def check(self, place: Place) -> Iterator[Broken]:
+    def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield each output of another type, or of one that is not known."""
         for index in self.outputs:
             if index < len(place.node.outputs):

@@ -87,14 +87,6 @@ def quantizable(model: ir.Model) -> list[str]:
     return [node.name for node in layers[1:-1] if node.name is not None]
 
 
-def weight_dequantizers(model: ir.Model) -> int:
-    """Return how many nodes read nothing but stored int8 weights: backends merge them into the integer products."""
-    return sum(
-        node.op_type == "DequantizeLinear" and all(value is None or value.is_initializer() for value in node.inputs)
-        for node in model.graph
-    )
-
-
 def _has_weight(node: ir.Node) -> bool:
     weight = node.inputs[1]
     return (

@@ -16,7 +16,7 @@ from export.graph import describe_graph
 from export.parity import Reference, reference_on
 from export.precision.calibration import CalibrationImages, load_calibration
 from export.precision.half import HALVES, ToHalf
-from export.precision.int8 import quantize, weight_dequantizers
+from export.precision.int8 import quantize
 from export.precision.parity import LIMITS, Limits, check_precision, feeds
 from export.precision.part_transposes import PartTransposes
 from export.saving import save_graph
@@ -78,8 +78,6 @@ class Lowering:
         else:
             model = quantize(model, feeds(reference.pixels, reference, takes_pixels=takes_pixels))
             facts = describe_graph(model)
-            left = facts.constant_only_nodes - weight_dequantizers(model)
-            facts = facts.model_copy(update={"constant_only_nodes": left})
         _replace(graph, model)
         return facts
 

@@ -36,11 +36,6 @@ def without_wrappers(path: str) -> str:
     return path
 
 
-def first_line(error: BaseException) -> str:
-    """Return what an error says before it goes into detail."""
-    return str(error).strip().split("\n", 1)[0]
-
-
 def arguments_of(node: fx.Node) -> dict[str, Any]:
     """Return an ATen operator's arguments by name; those that were left out are what its schema says."""
     assert isinstance(node.target, torch._ops.OpOverload), f"{node.target} is no ATen operator"

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from export.errors import ExportError
-from export.program.nodes import arguments_of, first_line, module_of, operator_of
+from export.errors import ExportError, first_line
+from export.program.nodes import arguments_of, module_of, operator_of
 
 _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 """By type, what `--precision` calls it."""

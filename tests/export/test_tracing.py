@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.errors import ExportError
+from export.errors import ExportError, first_line
 from export.evaluation import evaluate
-from export.program.nodes import count_operators, first_line, module_of, operator_of, without_wrappers
+from export.program.nodes import count_operators, module_of, operator_of, without_wrappers
 from export.tracing import trace
 from models.sources.twin import share_tensors
 

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from export.auditing.checks.duplicates import SMALLEST
+from export.auditing.checks import SMALLEST
 from tests.export.auditing.graphs import CLEAN, found, parse
 from tests.export.auditing.test_origins import BRANCHES
 

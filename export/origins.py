@@ -5,7 +5,7 @@ data (depends on what is in the graph's inputs). Subgraphs count: what an If, Lo
 reads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 
 import onnx_ir as ir
@@ -14,6 +14,9 @@ from export.passes.values import RANDOM
 
 STANDARD = frozenset({"", "ai.onnx"})
 SIZES = frozenset({"Shape", "Size"})
+# A Constant is a literal. DequantizeLinear of stored integers is how weights are kept small: folded, they would be
+# floats again.
+_MEANT = frozenset({"Constant", "DequantizeLinear"})
 
 
 class Origin(IntEnum):
@@ -24,15 +27,46 @@ class Origin(IntEnum):
     DATA = 2
 
 
-def trace_origins(graph: ir.Graph, inputs: Origin, origins: dict[ir.Value, Origin]) -> None:
-    """Note the origin of every value of a graph; nodes stand in topological order, as ONNX asks."""
+def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Yield the nodes of a model's graph, its subgraphs and its functions."""
+    yield from model.graph.all_nodes()
+    for function in model.functions.values():
+        yield from function.all_nodes()
+
+
+def trace_origins(model: ir.Model) -> dict[ir.Value, Origin]:
+    """Return the origin of every value; nodes stand in topological order, as ONNX asks."""
+    origins: dict[ir.Value, Origin] = {}
+    for graph in (model.graph, *(function.graph for function in model.functions.values())):
+        _trace(graph, Origin.DATA, origins)
+    return origins
+
+
+def origin_of(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> Origin:
+    """Return what a node's outputs are computed from."""
+    return max((origins[output] for output in node.outputs), default=Origin.DATA)
+
+
+def is_constant_only(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> bool:
+    """Whether a node computes the same for every image, and is not meant to."""
+    meant = node.domain in STANDARD and node.op_type in _MEANT
+    return not meant and origin_of(node, origins) is Origin.CONSTANT
+
+
+def count_constant_only(model: ir.Model) -> int:
+    """Return how many nodes of a model could be computed before it runs; see `is_constant_only`."""
+    origins = trace_origins(model)
+    return sum(is_constant_only(node, origins) for node in all_nodes(model))
+
+
+def _trace(graph: ir.Graph, inputs: Origin, origins: dict[ir.Value, Origin]) -> None:
     origins.update(dict.fromkeys(graph.inputs, inputs))
     origins.update(dict.fromkeys(graph.initializers.values(), Origin.CONSTANT))
     for node in graph:
         origin = _origin(node, origins)
         origins.update(dict.fromkeys(node.outputs, origin))
         for body in _subgraphs(node):
-            trace_origins(body, origin, origins)
+            _trace(body, origin, origins)
 
 
 def _origin(node: ir.Node, origins: dict[ir.Value, Origin]) -> Origin:

@@ -1,0 +1,151 @@
+"""Checks of a graph against TensorRT's support table: opset, operators, types and restrictions."""
+
+from collections.abc import Iterator, Sequence
+
+import onnx_ir as ir
+
+from export.auditing.findings import Finding, of_node
+from export.auditing.reading import Subject
+from export.auditing.rules import TracedNode, dtype_of, type_name
+from export.auditing.support import version_order
+from export.origins import STANDARD
+
+_CASTS = frozenset({"Cast", "CastLike"})
+_QUANTIZERS = frozenset({"DequantizeLinear", "QuantizeLinear"})
+# Where the data is, if it is not the first input.
+_DATA_INPUT = {"OneHot": 2, "Where": 1}
+_DATA_IS_OUTPUT = frozenset(
+    {
+        *("BlackmanWindow", "Constant", "ConstantOfShape", "EyeLike", "HammingWindow", "HannWindow", "If", "Loop"),
+        *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Scan"),
+    }
+)
+_WITHIN_ITS_ROW = "see the operator's row in the support table; write the node within it"
+
+
+def check_opsets(subject: Subject) -> Iterator[Finding]:
+    """Yield an error for an opset that the table rules out, a warning for one it does not speak of."""
+    model = subject.model
+    users = [("the model", model.opset_imports)]
+    users += [(f"function {body.name}", body.opset_imports) for body in model.functions.values()]
+    for user, imports in users:
+        for opset in sorted({version for domain, version in imports.items() if domain in STANDARD}):
+            yield from _opset_of(subject, user, opset)
+
+
+def _opset_of(subject: Subject, user: str, opset: int) -> Iterator[Finding]:
+    support = subject.support
+    newest = support.opset_max[support.tensorrt]
+    known, last = support.last_opset(subject.tensorrt)
+    if opset < support.opset_min:
+        yield Finding(
+            severity="error",
+            found=f"{user} is of opset {opset}, TensorRT takes {support.opset_min} and later",
+            remedy="export again, or convert with onnx.version_converter",
+        )
+    elif opset > newest or (opset > last and known == subject.tensorrt):
+        version, limit = (support.tensorrt, newest) if opset > newest else (known, last)
+        yield Finding(
+            severity="error",
+            found=f"{user} is of opset {opset}, TensorRT {version} takes up to {limit}",
+            remedy=f"export with opset {last} or earlier, or use a newer TensorRT",
+        )
+    elif opset > last:
+        yield Finding(
+            severity="warning",
+            found=f"{user} is of opset {opset}; the table knows that TensorRT {known} takes up to {last}, and "
+            f"{support.tensorrt} up to {newest}, but not what {subject.tensorrt} takes",
+            remedy=f"export with opset {last} or earlier, or try it",
+        )
+
+
+def check_operators(subject: Subject) -> Iterator[Finding]:
+    """Yield an error for each node of the standard domain that the table does not list, or says no to."""
+    remedy = "write it with other operators, or give TensorRT a plugin"
+    for node in subject.nodes:
+        if node.domain not in STANDARD or subject.calls_function(node):
+            continue
+        row = subject.support.operators.get(node.op_type)
+        if row is None:
+            yield of_node(node, "error", f"TensorRT's table does not list {node.op_type}", remedy)
+        elif not row.supported:
+            yield of_node(node, "error", f"TensorRT does not support {node.op_type}", remedy)
+        elif row.since is not None and version_order(row.since) > version_order(subject.tensorrt):
+            found = f"TensorRT supports {node.op_type} since {row.since}, not in {subject.tensorrt}"
+            newer = f"use TensorRT {row.since} or later, or an opset that writes it with other operators"
+            yield of_node(node, "error", found, newer)
+
+
+def check_types(subject: Subject) -> Iterator[Finding]:
+    """Yield an error for each node that works on a type which the table does not give for it.
+
+    float64 has a check of its own. uint8 is for inputs and outputs of the graph alone, and only a Cast from or to a
+    float may touch it. What has no type in the model, and none that ONNX can infer, is counted and said.
+    """
+    untyped = 0
+    for node, row in subject.listed_nodes():
+        if not row.supported or (node.op_type == "Constant" and _feeds_quantizers(node)):
+            continue  # zero points: the table speaks of them at QuantizeLinear and DequantizeLinear
+        data = _data(node)
+        dtypes = [dtype_of(value) for value in data]
+        untyped += None in dtypes
+        known = [dtype for dtype in dtypes if dtype is not None and dtype is not ir.DataType.DOUBLE]
+        for name in dict.fromkeys(map(type_name, known)):
+            if name not in row.types:
+                found = f"works on {name}, TensorRT's table gives {', '.join(row.types)}"
+                yield of_node(node, "error", found, _other_type(name))
+        if node.op_type in _CASTS and len(data) == 2:
+            yield from _uint8_cast(subject, node, *data)
+    if untyped:
+        yield Finding(
+            severity="info",
+            found=f"{untyped} nodes work on tensors of unknown type, which were not compared with the table",
+            remedy="inline functions and run ONNX's shape inference over the file, then audit it again",
+        )
+
+
+def _data(node: ir.Node) -> Sequence[ir.Value]:
+    """Return what a node's row of types speaks of."""
+    if node.op_type in _DATA_IS_OUTPUT or not node.inputs:
+        return [output for output in node.outputs if output.name]
+    place = _DATA_INPUT.get(node.op_type, 0)
+    data = [value for value in node.inputs[place : place + 1] if value is not None]
+    return [*data, *node.outputs[:1]] if node.op_type in _CASTS else data
+
+
+def _uint8_cast(subject: Subject, cast: ir.Node, source: ir.Value, target: ir.Value) -> Iterator[Finding]:
+    """Hold a Cast against the rules for uint8, which are stricter than its row."""
+    given = dtype_of(source), dtype_of(target)
+    if ir.DataType.UINT8 not in given:
+        return
+    other = given[1] if given[0] is ir.DataType.UINT8 else given[0]
+    if other is not None and type_name(other) not in subject.support.uint8_casts_to:
+        promised = " and ".join(subject.support.uint8_casts_to)
+        found = f"casts between UINT8 and {type_name(other)}; TensorRT's documentation promises {promised}"
+        yield of_node(cast, "warning", found, "cast to FP32 first, from there to any type")
+    if given[1] is ir.DataType.UINT8 and not (target.is_graph_output() and not target.uses()):
+        yield of_node(cast, "error", "makes UINT8 inside the graph", _other_type("UINT8"))
+
+
+def _feeds_quantizers(node: ir.Node) -> bool:
+    readers = [use.node for output in node.outputs for use in output.uses()]
+    return bool(readers) and all(reader.op_type in _QUANTIZERS for reader in readers)
+
+
+def _other_type(name: str) -> str:
+    """Return what to do about a type that the table does not give."""
+    if name == "UINT8":
+        return "cast it to FP32 or FP16 first: UINT8 is for inputs and outputs of the graph only"
+    if name in {"INT8", "INT4", "FP8", "FP4"}:
+        return "put it between QuantizeLinear and DequantizeLinear: TensorRT takes the type as quantised floats only"
+    return "cast to a type that the table gives"
+
+
+def check_restrictions(subject: Subject) -> Iterator[Finding]:
+    """Yield an error for each broken restriction; repeat, as information, those that a graph does not show."""
+    for node, row in subject.listed_nodes():
+        for rule in row.rules:
+            for broken in rule.check(TracedNode(node, subject.origins)):
+                yield of_node(node, "error" if broken.certain else "info", broken.found, _WITHIN_ITS_ROW)
+        if row.unchecked is not None:
+            yield of_node(node, "info", f"not checked: {row.unchecked}", _WITHIN_ITS_ROW)
