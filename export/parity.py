@@ -9,7 +9,7 @@ its float64 too, and where that is off as well, the message says so.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from torch import Tensor, nn
 
 from artifact import Batch, Parity
@@ -37,6 +38,8 @@ FLOAT64 = "torch float64"
 """What made a reference, unless the network fails in float64."""
 
 _SEED = 0
+Array = np.ndarray[Any, Any]
+
 _ALIKE = 4
 """Errors of two computations in float32 that round differently; a wrong graph is off by far more."""
 
@@ -56,12 +59,29 @@ class Reference:
 
     pixels: tuple[Tensor, ...]
     normalisation: Normalisation
-    logits: np.ndarray[Any, Any]
+    logits: Array
     made_by: str
     float32_error: float | None = None
     boundary: float | None = None
 
-    def agreement(self, found: np.ndarray[Any, Any]) -> float:
+    def inputs(self, *, takes_pixels: bool) -> Iterator[Array]:
+        """Yield the batches as a graph takes them: uint8 [B, height, width, 3], or normalised as the network does."""
+        for images in self.pixels:
+            yield (images if takes_pixels else normalise(images, self.normalisation).float()).numpy()
+
+    def errors(self, found: Array) -> dict[str, Any]:
+        """Return how far [images, classes] are from the logits, in the fields of a Parity."""
+        errors, largest = np.abs(self.logits - found), float(np.abs(self.logits).max())
+        ends = np.cumsum([len(images) for images in self.pixels])[:-1]
+        return {
+            "reference": self.made_by,
+            "max_abs_error": float(errors.max()),
+            "max_rel_error": float(errors.max()) / largest,
+            "batch_errors": tuple(float(part.max()) / largest for part in np.split(errors, ends)),
+            "top1_agreement": self.agreement(found),
+        }
+
+    def agreement(self, found: Array) -> float:
         """Return the share of images of which [images, classes] name the same class, or all the same classes."""
         if self.boundary is None:
             return float((self.logits.argmax(axis=1) == found.argmax(axis=1)).mean())
@@ -93,7 +113,7 @@ def compute_reference(
     return replace(reference, float32_error=_relative_error(reference.logits, single))
 
 
-def _relative_error(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> float:
+def _relative_error(expected: Array, found: Array) -> float:
     """Return the largest error over the largest logit; infinity where what is found is not finite."""
     largest = float(np.abs(expected).max())
     if expected.shape != found.shape or not np.isfinite(found).all() or not largest > 0:
@@ -117,7 +137,7 @@ def reference_on(network: nn.Module, pixels: tuple[Tensor, ...], normalisation: 
     return Reference(pixels, normalisation, logits, f"torch float32; in float64 {why}")
 
 
-def _logits(network: nn.Module, inputs: list[Tensor]) -> np.ndarray[Any, Any]:
+def _logits(network: nn.Module, inputs: list[Tensor]) -> Array:
     found = []
     for images in inputs:
         try:
@@ -143,15 +163,29 @@ def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, toler
         ParityError: the error is above the tolerance, or a logit is not finite.
         ExportError: ONNX Runtime cannot load or run the graph.
     """
-    session = _open(graph)
-    found = [
-        _run(session, pixels if takes_pixels else normalise(pixels, reference.normalisation).float())
-        for pixels in reference.pixels
-    ]
-    batches = [len(pixels) for pixels in reference.pixels]
-    logits = np.concatenate(found)
-    parity = compare(reference.logits, logits, batches, tolerance, reference.made_by, reference.float32_error)
-    return parity.model_copy(update={"top1_agreement": reference.agreement(logits)})
+    return compare(reference, run_graph(graph, reference, takes_pixels=takes_pixels), tolerance)
+
+
+def run_graph(graph: Path, reference: Reference, *, takes_pixels: bool) -> Array:
+    """Return the logits [images, classes] that a graph yields for a reference's images, by ONNX Runtime on the CPU.
+
+    Raises:
+        NotImplemented: of `onnxruntime`; it has no kernel for a node.
+        ExportError: ONNX Runtime cannot load or run the graph.
+    """
+    try:
+        session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    except ort_errors.NotImplemented:
+        raise
+    except Exception as error:  # ONNX Runtime's errors have no common base but Exception
+        raise ExportError(f"ONNX Runtime cannot load the exported graph: {error}") from error
+    found = []
+    for images in reference.inputs(takes_pixels=takes_pixels):
+        try:
+            found.append(session.run(["logits"], {"image": images})[0])
+        except Exception as error:
+            raise ExportError(f"ONNX Runtime cannot run the exported graph at batch {len(images)}: {error}") from error
+    return np.concatenate(found)
 
 
 def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:
@@ -160,45 +194,29 @@ def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:
     return ((pixels.double() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def compare(
-    expected: np.ndarray[Any, Any],
-    found: np.ndarray[Any, Any],
-    batches: Sequence[int],
-    tolerance: float,
-    made_by: str,
-    float32_error: float | None = None,
-) -> Parity:
-    """Return how far two sets of logits [images, classes] are apart; `float32_error` is the network's own.
+def compare(reference: Reference, found: Array, tolerance: float) -> Parity:
+    """Return how far a float32 graph's logits [images, classes] are from the network's.
 
     Raises:
         ParityError: too far, not finite, or not of one shape.
     """
+    expected, own_error = reference.logits, reference.float32_error
     if expected.shape != found.shape:
         raise ParityError(f"the graph yields logits {found.shape}, the network {expected.shape}")
     if not np.isfinite(expected).all():
         raise ParityError("logits are not finite; check the weights")
     if not np.isfinite(found).all():
-        own = "the network's own are neither" if float32_error == math.inf else "the network's own are"
+        own = "the network's own are neither" if own_error == math.inf else "the network's own are"
         raise ParityError(
             f"the graph's logits are not finite in float32, {own}; in float64 they are: a number leaves the range of "
             "float32. Check the weights"
         )
     if not expected.any():
         raise ParityError("all logits of the network are zero, so nothing can be compared; check the weights")
-    errors, largest = np.abs(expected - found), float(np.abs(expected).max())
-    worst = float(errors.max())
-    relative = worst / largest
-    if relative > tolerance:
-        raise ParityError(_refusal(relative, tolerance, float32_error))
-    return Parity(
-        reference=made_by,
-        batches=tuple(batches),
-        max_abs_error=worst,
-        max_rel_error=relative,
-        batch_errors=tuple(float(part.max()) / largest for part in np.split(errors, np.cumsum(batches)[:-1])),
-        top1_agreement=float((expected.argmax(axis=1) == found.argmax(axis=1)).mean()),
-        tolerance=tolerance,
-    )
+    errors = reference.errors(found)
+    if errors["max_rel_error"] > tolerance:
+        raise ParityError(_refusal(errors["max_rel_error"], tolerance, own_error))
+    return Parity(batches=tuple(map(len, reference.pixels)), tolerance=tolerance, **errors)
 
 
 def _refusal(relative: float, tolerance: float, float32_error: float | None) -> str:
@@ -214,19 +232,3 @@ def _refusal(relative: float, tolerance: float, float32_error: float | None) -> 
         f"the graph's logits are off by {relative:.1e} of the largest logit, tolerance {tolerance:.0e}{own}; "
         "please report this with the command you ran"
     )
-
-
-def _open(graph: Path) -> ort.InferenceSession:
-    try:
-        return ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no common base but Exception
-        raise ExportError(f"ONNX Runtime cannot load the exported graph: {error}") from error
-
-
-def _run(session: ort.InferenceSession, image: Tensor) -> np.ndarray[Any, Any]:
-    try:
-        logits = session.run(["logits"], {"image": image.numpy()})[0]
-    except Exception as error:
-        raise ExportError(f"ONNX Runtime cannot run the exported graph at batch {len(image)}: {error}") from error
-    assert isinstance(logits, np.ndarray)
-    return logits

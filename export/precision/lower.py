@@ -17,7 +17,7 @@ from export.parity import Reference, reference_on
 from export.precision.calibration import CalibrationImages, load_calibration
 from export.precision.half import HALVES, ToHalf
 from export.precision.int8 import quantize
-from export.precision.parity import LIMITS, Limits, check_precision, feeds
+from export.precision.parity import LIMITS, Limits, check_precision
 from export.precision.part_transposes import PartTransposes
 from export.saving import save_graph
 
@@ -76,7 +76,7 @@ class Lowering:
             common.DeduplicateHashedInitializersPass(size_limit=2**40)(model)  # equal when rounded
             facts = describe_graph(model).model_copy(update={"float32_nodes": to_half.kept})
         else:
-            model = quantize(model, feeds(reference.pixels, reference, takes_pixels=takes_pixels))
+            model = quantize(model, reference.inputs(takes_pixels=takes_pixels))
             facts = describe_graph(model)
         _replace(graph, model)
         return facts

@@ -6,20 +6,18 @@ the limit, its minimum is stated.
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from artifact import Calibration, Cosine, Parity
 from export.errors import ExportError, ParityError
-from export.parity import Reference, normalise
+from export.parity import Array, Reference, run_graph
 from export.precision.emulate import emulate
 from export.precision.half import HALVES
 from export.saving import save_graph
@@ -69,14 +67,14 @@ def check_precision(
         ParityError: a limit is missed, or logits are not finite.
         ExportError: ONNX Runtime cannot load or run the graph.
     """
-    found: dict[Run, NDArray[Any]] = {}
+    found: dict[Run, Array] = {}
     if precision in HALVES:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "emulated.onnx"
             save_graph(emulate(ir.load(graph)), copy)
-            found["emulated"] = _logits(_open(copy), reference, takes_pixels=takes_pixels)
+            found["emulated"] = run_graph(copy, reference, takes_pixels=takes_pixels)
     try:
-        found["native"] = _logits(_open(graph), reference, takes_pixels=takes_pixels)
+        found["native"] = run_graph(graph, reference, takes_pixels=takes_pixels)
     except ort_errors.NotImplemented as error:
         if not found:
             raise ExportError(f"ONNX Runtime has no kernel for a node of the {precision} graph: {error}") from error
@@ -87,52 +85,24 @@ def check_precision(
     return worst.model_copy(update=stated if calibration is None else stated | {"batch_errors": None})
 
 
-def feeds(pixels: Iterable[Any], reference: Reference, *, takes_pixels: bool) -> Iterator[NDArray[Any]]:
-    """Yield batches of pixels (uint8 tensors [b, H, W, 3]) as the graph takes them."""
-    for images in pixels:
-        yield (images if takes_pixels else normalise(images, reference.normalisation).float()).numpy()
-
-
-def _logits(session: ort.InferenceSession, reference: Reference, *, takes_pixels: bool) -> NDArray[Any]:
-    batches = feeds(reference.pixels, reference, takes_pixels=takes_pixels)
-    return np.concatenate([session.run(["logits"], {"image": images})[0] for images in batches])
-
-
-def _open(graph: Path) -> ort.InferenceSession:
-    """Open a session. NotImplemented is let through: the graph has a node whose kernel is missing."""
-    try:
-        return ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    except ort_errors.NotImplemented:
-        raise
-    except Exception as error:  # ONNX Runtime's errors have no common base but Exception
-        raise ExportError(f"ONNX Runtime cannot load the exported graph: {error}") from error
-
-
-def _measure(reference: Reference, found: NDArray[Any], single: Parity, limits: Limits, precision: str) -> Parity:
-    expected = reference.logits
+def _measure(reference: Reference, found: Array, single: Parity, limits: Limits, precision: str) -> Parity:
     if not np.isfinite(found).all():
         raise ParityError(
             f"the {precision} graph yields logits that are not finite, the float32 graph does not: a value leaves the "
             "range of the type; use --precision bf16, whose range is float32's, or fp32"
         )
-    errors, largest = np.abs(expected - found), float(np.abs(expected).max())
-    sizes = [len(images) for images in reference.pixels]
-    cosines = cosine(expected, found)
+    cosines = cosine(reference.logits, found)
     return Parity(
-        reference=reference.made_by,
-        batches=tuple(dict.fromkeys(sizes)),
-        max_abs_error=float(errors.max()),
-        max_rel_error=float(errors.max()) / largest,
-        batch_errors=tuple(float(part.max()) / largest for part in np.split(errors, np.cumsum(sizes)[:-1])),
-        top1_agreement=reference.agreement(found),
+        batches=tuple(dict.fromkeys(map(len, reference.pixels))),
         tolerance=single.tolerance,
         float32_error=single.max_rel_error,
         cosine=Cosine(mean=float(cosines.mean()), min=float(cosines.min()), limit=limits.cosine),
         agreement_limit=limits.agreement,
+        **reference.errors(found),
     )
 
 
-def cosine(expected: NDArray[Any], found: NDArray[Any]) -> NDArray[np.float64]:
+def cosine(expected: Array, found: Array) -> NDArray[np.float64]:
     """Return, for each row of two [images, classes], the cosine of the angle between them."""
     a, b = expected.astype(np.float64), found.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)

@@ -9,21 +9,28 @@ from torch import Tensor, nn
 
 from artifact import Batch
 from export.errors import ExportError, ParityError
-from export.parity import FLOAT64, TOLERANCE, compare, compute_reference, normalise
+from export.parity import FLOAT64, TOLERANCE, Array, Reference, compare, compute_reference, normalise
 from export.pixels import Normalisation
 
 LOGITS = np.array([[1.0, -4.0, 2.0], [0.5, 0.25, 3.0]])
+NORMALISATION = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
+
+
+def reference(logits: Array = LOGITS, own: float | None = None) -> Reference:
+    """Return a reference of one batch of two images; `own` is the network's error in float32."""
+    pixels = torch.zeros(2, 1, 1, 3, dtype=torch.uint8)
+    return Reference((pixels,), NORMALISATION, logits, FLOAT64, own)
 
 
 def test_equal_logits_pass() -> None:
-    parity = compare(LOGITS, LOGITS.astype(np.float32), [2], TOLERANCE, FLOAT64)
+    parity = compare(reference(), LOGITS.astype(np.float32), TOLERANCE)
     assert (parity.max_abs_error, parity.max_rel_error, parity.top1_agreement) == (0, 0, 1)
 
 
 def test_the_error_is_relative_to_the_largest_logit() -> None:
     found = LOGITS.copy()
     found[1, 1] += 2e-5
-    parity = compare(LOGITS, found, [2], TOLERANCE, FLOAT64)
+    parity = compare(reference(), found, TOLERANCE)
     assert parity.max_abs_error == pytest.approx(2e-5)
     assert parity.max_rel_error == pytest.approx(2e-5 / 4)
 
@@ -32,7 +39,7 @@ def test_one_wrong_logit_stops_the_export() -> None:
     found = LOGITS.copy()
     found[0, 2] += 1e-3
     with pytest.raises(ParityError, match=r"off by 2\.5e-04 of the largest logit, tolerance 1e-05"):
-        compare(LOGITS, found, [2], TOLERANCE, FLOAT64)
+        compare(reference(), found, TOLERANCE)
 
 
 @pytest.mark.parametrize(("own", "reported"), [(None, True), (2e-6, True), (2e-5, False), (0.1, False), (1e-4, False)])
@@ -42,7 +49,7 @@ def test_what_float32_cannot_compute_is_no_fault_of_the_graph_and_both_figures_a
     found = LOGITS.copy()
     found[0, 2] += 1e-3
     with pytest.raises(ParityError) as caught:
-        compare(LOGITS, found, [2], TOLERANCE, FLOAT64, own)
+        compare(reference(own=own), found, TOLERANCE)
     message = str(caught.value)
     assert "2.5e-04" in message
     assert ("please report this" in message) == reported
@@ -54,7 +61,7 @@ def test_errors_of_the_same_size_are_rounding_even_where_the_networks_own_is_wit
     found = LOGITS.copy()
     found[0, 2] += 5e-5  # 1.25e-5 of the largest logit
     with pytest.raises(ParityError, match=r"float32 cannot compute this network: .* by 9\.0e-06 .* by 1\.2e-05"):
-        compare(LOGITS, found, [2], TOLERANCE, FLOAT64, 9e-6)
+        compare(reference(own=9e-6), found, TOLERANCE)
 
 
 class Amplifying(nn.Module):
@@ -82,7 +89,7 @@ def test_a_network_that_amplifies_rounding_is_measured() -> None:
 @pytest.mark.parametrize(("own", "words"), [(np.inf, "own are neither"), (1e-7, "own are;")])
 def test_a_number_that_leaves_float32_is_no_matter_of_weights_alone(own: float, words: str) -> None:
     with pytest.raises(ParityError, match=f"not finite in float32, the network's {words}"):
-        compare(LOGITS, np.full_like(LOGITS, np.inf), [2], TOLERANCE, FLOAT64, own)
+        compare(reference(own=own), np.full_like(LOGITS, np.inf), TOLERANCE)
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
@@ -90,20 +97,17 @@ def test_logits_that_are_not_finite_stop_the_export(broken: float) -> None:
     found = LOGITS.copy()
     found[0, 0] = broken
     with pytest.raises(ParityError, match="not finite"):
-        compare(LOGITS, found, [2], TOLERANCE, FLOAT64)
+        compare(reference(), found, TOLERANCE)
 
 
 def test_nothing_is_proved_by_zeros() -> None:
     with pytest.raises(ParityError, match="zero"):
-        compare(np.zeros((2, 3)), np.zeros((2, 3)), [2], TOLERANCE, FLOAT64)
+        compare(reference(np.zeros((2, 3))), np.zeros((2, 3)), TOLERANCE)
 
 
 def test_shapes_must_agree() -> None:
     with pytest.raises(ParityError, match=r"\(1, 3\)"):
-        compare(LOGITS, LOGITS[:1], [2], TOLERANCE, FLOAT64)
-
-
-NORMALISATION = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
+        compare(reference(), LOGITS[:1], TOLERANCE)
 
 
 class Mixed(nn.Module):
@@ -199,9 +203,7 @@ def test_a_network_that_cannot_do_float64_is_compared_in_float32_and_it_is_said(
     with torch.no_grad():
         each = [network(normalise(images, NORMALISATION).float()) for images in reference.pixels]
     assert np.array_equal(reference.logits, torch.cat(each).double().numpy())
-    assert compare(reference.logits, reference.logits, [2, 3], TOLERANCE, reference.made_by).reference.startswith(
-        "torch float32; in float64"
-    )
+    assert compare(reference, reference.logits, TOLERANCE).reference.startswith("torch float32; in float64")
 
 
 def test_a_network_that_asks_for_float32_is_compared_in_float64() -> None:
