@@ -7,7 +7,7 @@ what a kernel does that accumulates in float32.
 
 import onnx_ir as ir
 
-from export.precision.half import HALVES
+from export.precision.half import HALVES, cast_to
 from export.precision.rules import MOVES
 
 _SINGLE = ir.DataType.FLOAT
@@ -40,15 +40,10 @@ def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     last = node
     if node.op_type != "Cast":  # a Cast to half rounds by itself
         value.dtype = _SINGLE
-        last = _cast(value, half, "rounded")
+        last = cast_to(value, half, "rounded")
         graph.insert_after(node, last)
         rounded = last.outputs[0]
-    widened = _cast(rounded, _SINGLE, "widened")
+    widened = cast_to(rounded, _SINGLE, "widened")
     graph.insert_after(last, widened)
     for user, index in uses:
         user.replace_input_with(index, widened.outputs[0])
-
-
-def _cast(value: ir.Value, dtype: ir.DataType, suffix: str) -> ir.Node:
-    out = ir.Value(name=f"{value.name}_{suffix}", shape=value.shape, type=ir.TensorType(dtype))
-    return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype)], outputs=[out], name=f"cast_{out.name}")

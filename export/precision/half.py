@@ -77,7 +77,7 @@ class ToHalf(ir.passes.InPlacePass):
         if value.is_initializer():
             self._other[value, dtype] = _rounded(value, dtype)
         else:
-            cast = _cast(value, dtype)
+            cast = cast_to(value, dtype, "single" if dtype == _SINGLE else "half")
             assert reader.graph is not None
             reader.graph.insert_before(reader, cast)
             self._other[value, dtype] = cast.outputs[0]
@@ -94,7 +94,7 @@ class ToHalf(ir.passes.InPlacePass):
             if logits.dtype == self.half:
                 name = logits.name
                 logits.name = f"{name}_half"
-                cast = _cast(logits, _SINGLE)
+                cast = cast_to(logits, _SINGLE, "single")
                 cast.outputs[0].name = name
                 graph.append(cast)
                 graph.outputs[index] = cast.outputs[0]
@@ -129,7 +129,7 @@ def _rounded(value: ir.Value, dtype: ir.DataType) -> ir.Value:
     return ir.Value(name=value.name, shape=value.shape, type=ir.TensorType(dtype), const_value=tensor)
 
 
-def _cast(value: ir.Value, dtype: ir.DataType) -> ir.Node:
-    name = f"{value.name}_{'single' if dtype == _SINGLE else 'half'}"
-    out = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
-    return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype)], outputs=[out], name=f"cast_{name}")
+def cast_to(value: ir.Value, dtype: ir.DataType, suffix: str) -> ir.Node:
+    """Return a Cast of a value that is in no graph yet; its output bears the value's name and a suffix."""
+    out = ir.Value(name=f"{value.name}_{suffix}", shape=value.shape, type=ir.TensorType(dtype))
+    return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype)], outputs=[out], name=f"cast_{out.name}")

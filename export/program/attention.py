@@ -5,7 +5,7 @@ the queries alone are scaled, before the product, as TensorRT fuses it. A query 
 zeros, as in torch: a softmax would give NaN.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,21 +32,27 @@ def unfuse_attention(graph: fx.Graph) -> None:
 def _replace(graph: fx.Graph, node: fx.Node) -> None:
     given = arguments_of(node)
     query, key, value, mask = (given[name] for name in ("query", "key", "value", "attn_mask"))
-    width, scale = query.meta["val"].shape[-1], given["scale"]
-
-    def call(operator: Any, *arguments: Any, **options: Any) -> fx.Node:  # noqa: ANN401 -- as FX takes them
-        return insert_call(node, operator, *arguments, **options)
-
     if given["enable_gqa"]:
-        groups = query.meta["val"].shape[-3] // key.meta["val"].shape[-3]
-        key, value = (call(_ATEN.repeat_interleave.self_int, part, groups, -3) for part in (key, value))
-    scaled = call(_ATEN.mul.Tensor, query, width**-0.5 if scale is None else scale)
-    scores = call(_ATEN.matmul.default, scaled, call(_ATEN.transpose.int, key, -2, -1))
+        key, value = repeat_heads(node, query, key, value)
+    scores = score(node, query, key, given["scale"])
     if given["is_causal"]:
         sizes = [query.meta["val"].shape[-2], key.meta["val"].shape[-2]]
-        mask = call(_ATEN.tril.default, call(_ATEN.ones.default, sizes, dtype=torch.bool))
+        mask = insert_call(node, _ATEN.tril.default, insert_call(node, _ATEN.ones.default, sizes, dtype=torch.bool))
     node.replace_all_uses_with(attend(node, scores, mask, value))
     graph.erase_node(node)
+
+
+def repeat_heads(place: fx.Node, query: fx.Node, *shared: fx.Node) -> Sequence[fx.Node]:
+    """Insert, before a node, keys and values [.., H, N, d] as often as several heads of queries share them."""
+    groups = query.meta["val"].shape[-3] // shared[0].meta["val"].shape[-3]
+    return [insert_call(place, _ATEN.repeat_interleave.self_int, part, groups, -3) for part in shared]
+
+
+def score(place: fx.Node, query: fx.Node, key: fx.Node, scale: float | None) -> fx.Node:
+    """Insert q·s·kᵀ before a node; without a scale it is that of the queries' width."""
+    width = query.meta["val"].shape[-1]
+    scaled = insert_call(place, _ATEN.mul.Tensor, query, width**-0.5 if scale is None else scale)
+    return insert_call(place, _ATEN.matmul.default, scaled, insert_call(place, _ATEN.transpose.int, key, -2, -1))
 
 
 def attend(place: fx.Node, scores: fx.Node, mask: fx.Node | None, value: fx.Node) -> fx.Node:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from export.program.attention import attend
+from export.program.attention import attend, repeat_heads, score
 from export.program.nodes import insert_call
 
 _ATEN = torch.ops.aten
@@ -26,14 +26,11 @@ def unfuse_flexible_attention(root: fx.GraphModule) -> None:
         functions = [getattr(root, change.target), getattr(root, block_mask[-1].target)]
         if not all(map(_is_plain, functions)):
             continue
-        groups = query.meta["val"].shape[1] // key.meta["val"].shape[1]
-        if groups > 1:
-            key, value = (insert_call(node, _ATEN.repeat_interleave.self_int, part, groups, 1) for part in (key, value))
-        images, heads, queries, width = query.meta["val"].shape
-        sizes = (images, heads, queries, key.meta["val"].shape[2])
+        if query.meta["val"].shape[1] > key.meta["val"].shape[1]:
+            key, value = repeat_heads(node, query, key, value)
+        sizes = (*query.meta["val"].shape[:3], key.meta["val"].shape[2])
         places = [_positions(node, size, 3 - axis) for axis, size in enumerate(sizes)]
-        scaled = insert_call(node, _ATEN.mul.Tensor, query, width**-0.5 if scale is None else scale)
-        scores = insert_call(node, _ATEN.matmul.default, scaled, insert_call(node, _ATEN.transpose.int, key, -2, -1))
+        scores = score(node, query, key, scale)
         scores = _called(node, functions[0], [scores, *places, *read_by_change])
         mask = _called(node, functions[1], [*places, *read_by_mask])
         attended = attend(node, scores, mask, value)
