@@ -1,6 +1,7 @@
-"""Types of command line arguments: text and paths that are not empty, as they are where a shell variable is not set."""
+"""Types of command line arguments. Text and paths are not empty, as they are where a shell variable is not set."""
 
 import argparse
+import json
 from pathlib import Path
 
 
@@ -14,3 +15,60 @@ def text(argument: str) -> str:
 def path(argument: str) -> Path:
     """Return an argument that is not blank as a path. Raises ArgumentTypeError."""
     return Path(text(argument))
+
+
+def positive(argument: str) -> int:
+    """Return a whole number of at least 1. Raises ArgumentTypeError."""
+    number = int(argument)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{argument} is below 1")
+    return number
+
+
+def share(argument: str) -> float:
+    """Return a number from 0 to 1. Raises ArgumentTypeError."""
+    number = float(argument)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{argument} is not between 0 and 1")
+    return number
+
+
+def size(argument: str) -> tuple[int, int]:
+    """Return (height, width) of `N` or `HxW`, in pixels. Raises ArgumentTypeError."""
+    height, _, width = argument.partition("x")
+    try:
+        return positive(height), positive(width or height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{argument!r} is neither N nor HxW, in pixels") from None
+
+
+def option(argument: str) -> tuple[str, object]:
+    """Return an option and its value: JSON, or True, False and None as Python writes them, or else a word.
+
+    Raises:
+        ArgumentTypeError: the argument is neither.
+    """
+    key, equals, value = argument.partition("=")
+    if not key.isidentifier() or not equals:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not KEY=VALUE")
+    words = {"True": True, "False": False, "None": None}
+    try:
+        return key, words[value] if value in words else json.loads(value)
+    except json.JSONDecodeError:
+        if value.isidentifier():
+            return key, value
+    raise argparse.ArgumentTypeError(
+        f"{argument!r}: {value!r} is neither JSON nor one word; write a text in double quotes"
+    )
+
+
+def batch(argument: str) -> tuple[int, int]:
+    """Return (MIN, MAX) of `N` or `MIN:MAX`. Raises ArgumentTypeError."""
+    smallest, _, largest = argument.partition(":")
+    try:
+        sizes = positive(smallest), positive(largest or smallest)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{argument!r} is neither N nor MIN:MAX") from None
+    if sizes[0] > sizes[1]:
+        raise argparse.ArgumentTypeError(f"{argument!r}: MIN is above MAX")
+    return sizes

@@ -10,7 +10,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from export.arguments import path, text
+from export.arguments import batch, option, path, positive, share, size, text
 from export.interruption import exit_status, signals_as_interrupts
 
 if TYPE_CHECKING:
@@ -102,30 +102,30 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     shape = parser.add_argument_group("shape")
-    shape.add_argument("--image-size", metavar="N|HxW", type=_size, help="pixels; default: the configuration's")
-    shape.add_argument("--window-size", metavar="N", type=_positive, help="tokens; default: the configuration's")
+    shape.add_argument("--image-size", metavar="N|HxW", type=size, help="pixels; default: the configuration's")
+    shape.add_argument("--window-size", metavar="N", type=positive, help="tokens; default: the configuration's")
     shape.add_argument(
         "--trained-image-size",
         metavar="N|HxW",
-        type=_size,
+        type=size,
         help="that --checkpoint was trained at, where it is not the name's; --image-size changes it afterwards",
     )
     shape.add_argument(
         "--trained-window-size",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="of --checkpoint; --window-size changes it later",
     )
     shape.add_argument(
         "--model-arg",
         metavar="KEY=VALUE",
-        type=_option,
+        type=option,
         action="append",
         default=[],
         help="an option of the library's constructor that the network was trained with, such as global_pool=avg; "
         "may be given several times; VALUE is JSON or a word",
     )
-    shape.add_argument("--batch", metavar="MIN:MAX", type=_batch, default=(1, 32), help="default: 1:32")
+    shape.add_argument("--batch", metavar="MIN:MAX", type=batch, default=(1, 32), help="default: 1:32")
 
     graph = parser.add_argument_group("graph")
     graph.add_argument(
@@ -154,14 +154,14 @@ def _parser() -> argparse.ArgumentParser:
     numbers.add_argument(
         "--min-cosine",
         metavar="X",
-        type=_share,
+        type=share,
         help="fail if the cosine of the logits to the network's, mean of the images, is below; "
         "default: 0.9999 for fp16, 0.999 for bf16, 0.99 for int8",
     )
     numbers.add_argument(
         "--min-agreement",
         metavar="X",
-        type=_share,
+        type=share,
         help="fail if the share of images with the network's top-1 is below; default: 0.97 for int8, else 0",
     )
 
@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         type=text,
         help="default: the source's, else the encoding's, with -fp16, -bf16 or -int8",
     )
-    identity.add_argument("--version", metavar="N", type=_positive, help="default: the next one")
+    identity.add_argument("--version", metavar="N", type=positive, help="default: the next one")
     identity.add_argument("--labels", metavar="FILE", type=path, help="one label a line; default: the source's")
 
     identity.add_argument(
@@ -248,53 +248,6 @@ def _json(exported: "Exported") -> str:
         },
         indent=2,
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return number
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return number
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    try:
-        return _positive(height), _positive(width or height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HxW, in pixels") from None
-
-
-def _option(text: str) -> tuple[str, object]:
-    """Return an option and its value: JSON, or True, False and None as Python writes them, or else a word."""
-    key, equals, value = text.partition("=")
-    if not key.isidentifier() or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    words = {"True": True, "False": False, "None": None}
-    try:
-        return key, words[value] if value in words else json.loads(value)
-    except json.JSONDecodeError:
-        if value.isidentifier():
-            return key, value
-    raise argparse.ArgumentTypeError(f"{text!r}: {value!r} is neither JSON nor one word; write a text in double quotes")
-
-
-def _batch(text: str) -> tuple[int, int]:
-    smallest, _, largest = text.partition(":")
-    try:
-        sizes = _positive(smallest), _positive(largest or smallest)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor MIN:MAX") from None
-    if sizes[0] > sizes[1]:
-        raise argparse.ArgumentTypeError(f"{text!r}: MIN is above MAX")
-    return sizes
 
 
 if __name__ == "__main__":

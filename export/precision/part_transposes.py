@@ -8,6 +8,8 @@ process by a segmentation fault (in NchwcTransformer, after MatmulTransposeFusio
 import numpy as np
 import onnx_ir as ir
 
+from export.passes.values import add_constant
+
 
 class PartTransposes(ir.passes.InPlacePass):
     """Put a Reshape to the same shape between such a Transpose and each MatMul that reads it as its left factor.
@@ -22,7 +24,7 @@ class PartTransposes(ir.passes.InPlacePass):
             left = node.inputs[0] if node.op_type == "MatMul" else None
             producer = None if left is None else left.producer()
             if left is not None and producer is not None and _moves_first_axis(producer):
-                node.replace_input_with(0, _reshaped(model.graph, node, left))
+                node.replace_input_with(0, _reshaped(model, node, left))
                 modified = True
         return ir.passes.PassResult(model, modified)
 
@@ -35,14 +37,10 @@ def _moves_first_axis(node: ir.Node) -> bool:
     return order == [*range(1, rank - 1), 0, rank - 1]
 
 
-def _reshaped(graph: ir.Graph, reader: ir.Node, value: ir.Value) -> ir.Value:
+def _reshaped(model: ir.Model, reader: ir.Node, value: ir.Value) -> ir.Value:
     """Return `value` through a Reshape before `reader`, its shape given as "as it is" for each axis."""
     assert value.shape is not None, "values of a traced graph have shapes"
-    sizes = ir.tensor(np.array([0] * (len(value.shape) - 1) + [-1], np.int64), name=f"{value.name}_sizes")
-    constant = ir.Value(
-        name=sizes.name, shape=ir.Shape([len(value.shape)]), type=ir.TensorType(ir.DataType.INT64), const_value=sizes
-    )
-    graph.register_initializer(constant)
+    sizes = add_constant(model, np.array([0] * (len(value.shape) - 1) + [-1], np.int64), f"{value.name}_sizes")
     out = ir.Value(name=f"{value.name}_apart", shape=value.shape, type=value.type)
-    graph.insert_before(reader, ir.Node("", "Reshape", [value, constant], outputs=[out], name=f"reshape_{out.name}"))
+    model.graph.insert_before(reader, ir.Node("", "Reshape", [value, sizes], outputs=[out], name=f"reshape_{out.name}"))
     return out

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from artifact import read_artifact
 from artifact.hashing import describe_file
+from export.arguments import option
 from export.draft import digest
-from export.to_onnx import _option, main
+from export.to_onnx import main
 from tests.conftest import DIGITS
 from tests.export.graphs import save_wrong_graph
 
@@ -230,7 +231,7 @@ def test_notes_on_the_weights_reach_manifest_and_terminal(tmp_path: Path, capsys
 
 def test_options_of_the_constructor_are_json_or_a_word() -> None:
     given = ["a=avg", "b=false", "c=False", "d=[1, 2]", "e=1e-5", 'f="two words"', "g=null"]
-    assert dict(map(_option, given)) == {
+    assert dict(map(option, given)) == {
         "a": "avg",
         "b": False,
         "c": False,
@@ -241,7 +242,7 @@ def test_options_of_the_constructor_are_json_or_a_word() -> None:
     }
     for wrong in ("a", "=1", "a=two words", "a=(1, 2)"):
         with pytest.raises(argparse.ArgumentTypeError):
-            _option(wrong)
+            option(wrong)
 
 
 def test_a_key_without_a_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
