@@ -1,11 +1,10 @@
 """Nothing is repeated that the operator repeats by itself: neither constants in the file nor tensors at run time."""
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.values import add_constant, array_of, is_constant, name_of, sizes_of
+from export.passes.sweep import Sweep
+from export.passes.values import Array, add_constant, array_of, is_constant, name_of, producer_of, sizes_of
 
 _PRODUCTS = {"MatMul": 1, "Gemm": 1, "Conv": 3, "ConvTranspose": 3}
 """Operators with a bias behind them, and the axis of their channels, counted from the end; images have two more."""
@@ -16,7 +15,7 @@ BROADCAST = frozenset(
 )
 
 
-class Unbroadcast(ir.passes.InPlacePass):
+class Unbroadcast(Sweep):
     """Shrink what operators that broadcast read.
 
     1. An axis along which all of a constant is the same becomes 1.
@@ -27,21 +26,18 @@ class Unbroadcast(ir.passes.InPlacePass):
     5. Sizes must be known; so this runs while the batch is still a number.
     """
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Shrink them."""
+    def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
+        """Shrink what a node reads."""
         modified = False
-        for node in model.graph:
-            if node.op_type not in BROADCAST:
-                continue
-            for position, value in enumerate(node.inputs):
-                smaller = None if value is None else _smaller(model, node, position, value)
-                if smaller is not None:
-                    node.replace_input_with(position, smaller)
-                    modified = True
-        return ir.passes.PassResult(model, modified)
+        for position, value in enumerate(node.inputs if node.op_type in BROADCAST else ()):
+            smaller = None if value is None else _smaller(model, node, position, value)
+            if smaller is not None:
+                node.replace_input_with(position, smaller)
+                modified = True
+        return modified
 
 
-def is_uniform(array: np.ndarray[Any, Any], axis: int) -> bool:
+def is_uniform(array: Array, axis: int) -> bool:
     """Whether an array holds the same along an axis, wherever one looks."""
     if array.strides[axis] == 0:
         return True
@@ -77,8 +73,7 @@ def _channels_of_product(node: ir.Node, position: int, ndim: int) -> set[int]:
     """Return the axis of a constant that is added to a product's channels; nothing for any other constant."""
     if node.op_type not in ("Add", "Sub"):
         return set()
-    other = node.inputs[1 - position]
-    producer = None if other is None else other.producer()
+    producer = producer_of(node.inputs[1 - position])
     if producer is None or producer.op_type not in _PRODUCTS:
         return set()
     return {ndim - _PRODUCTS[producer.op_type]}

@@ -10,8 +10,7 @@ import onnx_ir as ir
 
 from export.passes.movement.digits import DeclinedError
 from export.passes.movement.index_map import IndexMap
-from export.passes.movement.tables import Integers
-from export.passes.values import array_of, is_constant, sizes_of
+from export.passes.values import integers_of, is_constant, sizes_of
 
 Rule = Callable[[ir.Node, Sequence[IndexMap]], list[IndexMap]]
 
@@ -55,7 +54,7 @@ def _transpose(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
 
 
 def _gather(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    shape, index = maps[0].shape, _integers(node, 1)
+    shape, index = maps[0].shape, integers_of(node, 1)
     axis = node.attributes.get_int("axis", 0) % len(shape)
     assert index is not None, "Gather has indices"
     places = np.where(index < 0, index + shape[axis], index)
@@ -66,10 +65,10 @@ def _gather(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
 
 
 def _slice(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    starts, ends = _integers(node, 1), _integers(node, 2)
+    starts, ends = integers_of(node, 1), integers_of(node, 2)
     assert starts is not None, "Slice has starts"
     assert ends is not None, "Slice has ends"
-    axes, steps = _integers(node, 3), _integers(node, 4)
+    axes, steps = integers_of(node, 3), integers_of(node, 4)
     one = maps[0]
     for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         axis = (number if axes is None else int(axes[number])) % len(one.axes)
@@ -111,11 +110,6 @@ def _space_to_depth(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     batch, depth, height, width = maps[0].shape
     apart = maps[0].reshape([batch, depth, height // block, block, width // block, block])
     return [apart.transpose([0, 3, 5, 1, 2, 4]).reshape(sizes_of(node.outputs[0]) or ())]
-
-
-def _integers(node: ir.Node, position: int) -> Integers | None:
-    value = node.inputs[position] if len(node.inputs) > position else None
-    return None if value is None else array_of(value).astype(np.int64)
 
 
 RULES: Mapping[str, Rule] = {

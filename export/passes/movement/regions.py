@@ -13,8 +13,8 @@ import onnx_ir as ir
 from export.passes.movement.chains import Chains, Origin, find_chains
 from export.passes.movement.digits import DeclinedError
 from export.passes.movement.index_map import IndexMap
-from export.passes.movement.row_wise import Array, RowWise, row_wise, rows_of
-from export.passes.values import sizes_of
+from export.passes.movement.row_wise import RowWise, row_wise, rows_of
+from export.passes.values import Array, sizes_of
 
 
 @dataclass(eq=False)
