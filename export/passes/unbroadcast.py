@@ -57,14 +57,12 @@ def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> 
             return None
         kept = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(array.ndim))
         return add_constant(model, array[kept], name_of(value))
-    producer = value.producer()
-    if producer is None or producer.op_type != "Expand":
-        return None
-    source, sizes = producer.inputs[0], sizes_of(value)
+    producer, sizes = value.producer(), sizes_of(value)
+    source = producer.inputs[0] if producer is not None and producer.op_type == "Expand" else None
     before = sizes_of(source)
     if before is None or sizes is None:
         return None
-    aligned = (*(1 for _ in range(len(sizes) - len(before))), *before)
+    aligned = (*[1] * (len(sizes) - len(before)), *before)
     repeated = {axis for axis, size in enumerate(sizes) if aligned[axis] != size}
     return source if repeated <= free else None
 
