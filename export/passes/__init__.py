@@ -18,7 +18,6 @@ from export.passes.fold_norms import FoldNorms
 from export.passes.fold_scales import FoldScales
 from export.passes.fold_shifts import FoldShifts
 from export.passes.lay_out_constants import LayOutConstants
-from export.passes.merge_transposes import MergeTransposes
 from export.passes.merged import Merged, merged
 from export.passes.movement import AssignTokenOrders, ComposeMovement
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
@@ -121,7 +120,6 @@ def clean_up(model: ir.Model) -> None:
     ir.passes.Sequential(
         FoldConstants(),
         common.IdentityEliminationPass(),
-        MergeTransposes(),
         LayOutConstants(),
         common.DeduplicateHashedInitializersPass(size_limit=2**40),
         common.CommonSubexpressionEliminationPass(),

@@ -11,11 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.exact import Array, NotFoldedError
+from export.passes.exact import NotFoldedError
 from export.passes.unbroadcast import is_uniform
-from export.passes.values import array_of, is_constant, sizes_of
-
-Sizes = tuple[int, ...]
+from export.passes.values import Array, Sizes, array_of, integers_of, is_constant, places_read, sizes_of
 
 
 class Affine(NamedTuple):
@@ -167,14 +165,11 @@ def _groups(source: Sizes, result: Sizes) -> list[tuple[range, range]]:
 
 def _places(node: ir.Node) -> tuple[int, Array]:
     """Return the axis along which a node reads parts, and the places that it reads of it."""
-    sizes, numbers = known_sizes(node.inputs[0]), [array_of(value) for value in node.inputs[1:] if value is not None]
-    if node.op_type == "Gather":
-        axis = node.attributes.get_int("axis", 0) % len(sizes)
-        return axis, numbers[0] % sizes[axis]
-    if len(numbers) < 3 or any(array.size != 1 for array in numbers):
+    known_sizes(node.inputs[0])
+    read = places_read(node)
+    if read is None:
         raise NotFoldedError("a Slice of several axes at once")
-    start, stop, axis, step = (int(array.item()) for array in (*numbers, np.ones(1))[:4])
-    return axis % len(sizes), np.arange(sizes[axis])[start:stop:step]
+    return read
 
 
 def _taken(node: ir.Node, array: Array, _fill: int) -> list[Array]:
@@ -251,10 +246,10 @@ def _mean_axes(node: ir.Node) -> tuple[int, ...]:
     rank = len(known_sizes(node.inputs[0]))
     if node.op_type == "GlobalAveragePool":
         return tuple(range(2, rank))
-    axes = node.inputs[1] if len(node.inputs) > 1 else None
+    axes = integers_of(node, 1)
     if axes is None:
         return () if node.attributes.get_int("noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(axis % rank for axis in array_of(axes).tolist())
+    return tuple(axis % rank for axis in axes.tolist())
 
 
 def _keeps_axes(node: ir.Node) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.values import add_constant, array_of, name_of, scope_of
+from export.passes.values import add_constant, array_of, name_of, rename, scope_of
 
 _WHOLE = "posbake.whole"
 """Under this, a part remembers what it was cut from."""
@@ -43,13 +43,9 @@ def cut(model: ir.Model, value: ir.Value, axis: int, start: int, stop: int) -> i
 
 def name_as_before(model: ir.Model) -> None:
     """Call a part by the name of the whole, if nothing reads the whole or another part of it."""
-    taken = model.graph.initializers
     for whole, parts in _parts(model).items():
-        if len(parts) == 1 and not whole.uses() and taken.get(name_of(whole)) in (None, whole):
-            taken.pop(name_of(whole), None)
-            taken.pop(name_of(parts[0]))
-            parts[0].name = whole.name
-            model.graph.register_initializer(parts[0])
+        if len(parts) == 1 and not whole.uses() and model.graph.initializers.get(name_of(whole)) in (None, whole):
+            rename(model, parts[0], name_of(whole))
 
 
 def cuts(model: ir.Model) -> Iterator[Cut]:

@@ -4,14 +4,11 @@ A large weight is kept as it is, beside the factors that are multiplied into it;
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.values import add_constant, array_of, name_of
-
-Array = np.ndarray[Any, Any]
+from export.passes.values import Array, add_constant, array_of, input_of, name_of
 
 _EXACT = "posbake.exact"
 """Under this, a constant keeps its numbers before they are rounded."""
@@ -54,8 +51,7 @@ def replace(value: ir.Value, array: Array) -> None:
 
 def own(model: ir.Model, node: ir.Node, position: int) -> ir.Value:
     """Return the constant that a node reads, as a copy if anything else reads it."""
-    value = node.inputs[position]
-    assert value is not None, "the node reads a constant there"
+    value = input_of(node, position)
     if len(value.uses()) == 1:
         return value
     copy = add_constant(model, array_of(value), name_of(value))

@@ -9,7 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
-from export.passes.folding_pass import FoldingPass
+from export.passes.exact import NotFoldedError
+from export.passes.sweep import FoldingPass
 from export.passes.values import RANDOM, add_constant, array_of, name_of
 
 
@@ -30,19 +31,15 @@ class FoldConstants(FoldingPass):
         super().__init__()
         self.operators = operators
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Fold in one sweep: nodes stand in topological order, so a result is there before its users are looked at."""
-        modified = False
-        for node in list(model.graph):
-            if not is_constant_only(node) or (self.operators is not None and node.op_type not in self.operators):
-                continue
-            reason = reason_to_keep(node)
-            if reason is None:
-                fold(model, node)
-                modified = True
-            else:
-                self.decline(node, reason)
-        return ir.passes.PassResult(model, modified)
+    def fold(self, model: ir.Model, node: ir.Node) -> bool:
+        """Fold a node; nodes stand in topological order, so a result is there before its users are looked at."""
+        if not is_constant_only(node) or (self.operators is not None and node.op_type not in self.operators):
+            return False
+        reason = reason_to_keep(node)
+        if reason is not None:
+            raise NotFoldedError(reason)
+        fold(model, node)
+        return True
 
 
 def is_constant_only(node: ir.Node) -> bool:

@@ -4,9 +4,9 @@ import numpy as np
 import onnx_ir as ir
 
 from export.passes.carry import Affine, known_sizes
-from export.passes.exact import Array, NotFoldedError, exact
-from export.passes.folding_pass import FoldingPass
-from export.passes.values import add_constant, is_constant, name_of
+from export.passes.exact import NotFoldedError, exact
+from export.passes.sweep import FoldingPass
+from export.passes.values import Array, add_constant, input_of, is_constant
 from export.passes.walks import fold_below
 
 _NORMS = ("LayerNormalization", "RMSNormalization")
@@ -23,41 +23,32 @@ class FoldNorms(FoldingPass):
     4. Declined, with the reason logged and kept in `declined`, where a size is not known.
     """
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Fold what can be folded."""
-        modified = False
-        for node in model.graph:
-            if node.domain != "" or node.op_type not in _NORMS or not all(map(is_constant, node.inputs[1:])):
-                continue
-            scale, bias = _scale_and_bias(node)
-            if bool((scale == 1).all()) and not bias.any():
-                continue
-            try:
-                _check(node)
-                axes = (1,) * (len(known_sizes(node.outputs[0])) - 1)
-                steps = fold_below(model, node.outputs[0], Affine(scale.reshape(*axes, -1), bias.reshape(*axes, -1)))
-            except NotFoldedError as reason:
-                self.decline(node, reason)
-                continue
-            for step in steps:
-                step()
-            _make_plain(model, node)
-            modified = True
-        return ir.passes.PassResult(model, modified)
+    def fold(self, model: ir.Model, node: ir.Node) -> bool:
+        """Fold a norm's scale and bias."""
+        if node.domain != "" or node.op_type not in _NORMS or not all(map(is_constant, node.inputs[1:])):
+            return False
+        scale, bias = _scale_and_bias(node)
+        if bool((scale == 1).all()) and not bias.any():
+            return False
+        _check(node)
+        axes = (1,) * (len(known_sizes(node.outputs[0])) - 1)
+        for step in fold_below(model, node.outputs[0], Affine(scale.reshape(*axes, -1), bias.reshape(*axes, -1))):
+            step()
+        _make_plain(model, node)
+        return True
 
 
 def _scale_and_bias(node: ir.Node) -> tuple[Array, Array]:
-    scale, bias = (*node.inputs[1:], None)[:2]
-    assert scale is not None, "a norm has a scale"
-    numbers = exact(scale)
-    return numbers, np.zeros_like(numbers) if bias is None else exact(bias)
+    scale = exact(input_of(node, 1))
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    return scale, np.zeros_like(scale) if bias is None else exact(bias)
 
 
 def _check(node: ir.Node) -> None:
-    rank, scale = len(known_sizes(node.outputs[0])), node.inputs[1]
+    rank = len(known_sizes(node.outputs[0]))
     if node.attributes.get_int("axis", -1) % rank != rank - 1:
         raise NotFoldedError("it is over several axes")
-    if scale is None or scale.dtype != ir.DataType.FLOAT:
+    if input_of(node, 1).dtype != ir.DataType.FLOAT:
         raise NotFoldedError("it is not float32")
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         raise NotFoldedError("its mean or deviation is read")
@@ -68,6 +59,5 @@ def _make_plain(model: ir.Model, node: ir.Node) -> None:
     size = known_sizes(node.outputs[0])[-1]
     name = f"ones_{size}"
     ones = model.graph.initializers.get(name) or add_constant(model, np.ones(size, np.float32), name)
-    assert name_of(ones) == name
     node.replace_input_with(1, ones)
     node.resize_inputs(2)

@@ -4,9 +4,9 @@ import numpy as np
 import onnx_ir as ir
 
 from export.passes.carry import Affine, aligned, known_sizes
-from export.passes.exact import Array, NotFoldedError, exact
-from export.passes.folding_pass import FoldingPass
-from export.passes.values import is_constant
+from export.passes.exact import NotFoldedError, exact
+from export.passes.sweep import FoldingPass
+from export.passes.values import Array, add_node, constant_operand, input_of, is_constant, only_use, remove
 from export.passes.walks import fold_above, fold_below
 
 
@@ -22,41 +22,23 @@ class FoldScales(FoldingPass):
        weight has several readers, where a constant would grow or not be finite, and where a size is not known.
     """
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Fold what can be folded."""
-        modified = False
-        for node in list(model.graph):
-            position = _constant_of(node)
-            if position is None:
-                continue
-            try:
-                _fold(model, node, position)
-                modified = True
-            except NotFoldedError as reason:
-                if _move_to_smaller(model, node, position):
-                    modified = True
-                else:
-                    self.decline(node, reason)
-        return ir.passes.PassResult(model, modified)
-
-
-def _constant_of(node: ir.Node) -> int | None:
-    """Return the position of the constant in a Mul or Div of x by a float32 constant."""
-    if node.domain != "" or node.op_type not in ("Mul", "Div"):
-        return None
-    places = [position for position, value in enumerate(node.inputs) if is_constant(value)]
-    if len(places) != 1 or (node.op_type == "Div" and places[0] == 0):
-        return None
-    constant = node.inputs[places[0]]
-    return places[0] if constant is not None and constant.dtype == ir.DataType.FLOAT else None
+    def fold(self, model: ir.Model, node: ir.Node) -> bool:
+        """Fold a factor, or move it."""
+        position = constant_operand(node, ("Div", "Mul"))
+        if position is None:
+            return False
+        try:
+            _fold(model, node, position)
+        except NotFoldedError:
+            if not _move_to_smaller(node, position):
+                raise
+        return True
 
 
 def _factor(node: ir.Node, position: int) -> tuple[ir.Value, Array]:
     """Return x, and what it is multiplied by, with as many axes."""
-    value, constant = node.inputs[1 - position], node.inputs[position]
-    assert value is not None, "the operator has two inputs"
-    assert constant is not None, "the operator has two inputs"
-    factor = aligned(exact(constant), value)
+    value = input_of(node, 1 - position)
+    factor = aligned(exact(input_of(node, position)), value)
     if node.op_type == "Div":
         if not factor.all():
             raise NotFoldedError("it is divided by zero")
@@ -79,32 +61,26 @@ def _fold(model: ir.Model, node: ir.Node, position: int) -> None:
             raise NotFoldedError(f"above, {above}; below, {below}") from below
     for step in steps:
         step()
-    node.outputs[0].replace_all_uses_with(value)
-    model.graph.remove(node, safe=True)
+    remove(node, value)
 
 
-def _move_to_smaller(model: ir.Model, node: ir.Node, position: int) -> bool:
+def _move_to_smaller(node: ir.Node, position: int) -> bool:
     """Multiply q in place of scores q·k by a factor of whole matrices, if q is smaller; return whether it is."""
-    value, constant = node.inputs[1 - position], node.inputs[position]
-    product = None if value is None else value.producer()
-    if value is None or product is None or product.op_type != "MatMul" or node.outputs[0].is_graph_output():
+    scores, constant = input_of(node, 1 - position), input_of(node, position)
+    product = scores.producer()
+    if product is None or product.op_type != "MatMul" or only_use(scores) is None or node.outputs[0].is_graph_output():
         return False
-    query = product.inputs[0]
+    query = input_of(product, 0)
     try:
         _, factor = _factor(node, position)
-        sizes, before = known_sizes(value), known_sizes(query)
+        sizes, before = known_sizes(scores), known_sizes(query)
     except NotFoldedError:
         return False
-    if len(value.uses()) > 1 or len(before) != len(sizes) or is_constant(query):
+    if len(before) != len(sizes) or is_constant(query) or any(size > 1 for size in factor.shape[-2:]):
         return False
-    if before[:-2] != sizes[:-2] or before[-1] >= sizes[-1] or any(size > 1 for size in factor.shape[-2:]):
+    if before[:-2] != sizes[:-2] or before[-1] >= sizes[-1]:
         return False
-    inputs = [query, constant] if position == 1 else [constant, query]
-    scaled = ir.node(node.op_type, inputs, metadata_props=dict(node.metadata_props))
-    model.graph.insert_before(product, scaled)
-    assert query is not None, "MatMul has two inputs"
-    scaled.outputs[0].shape, scaled.outputs[0].type = query.shape, query.type
-    product.replace_input_with(0, scaled.outputs[0])
-    node.outputs[0].replace_all_uses_with(value)
-    model.graph.remove(node, safe=True)
+    scaled = add_node(product, node.op_type, [query, constant] if position == 1 else [constant, query], before)
+    product.replace_input_with(0, scaled)
+    remove(node, scores)
     return True

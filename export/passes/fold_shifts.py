@@ -1,16 +1,14 @@
 """Constants that are added, folded into others: the mean of pixels, positions, biases of scores and shift masks."""
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx_ir as ir
 
 from export.passes.carry import Affine, aligned, carry_back, carry_forward, known_sizes, moves, of_rank
-from export.passes.exact import Array, NotFoldedError, exact, own, replace
-from export.passes.folding_pass import FoldingPass
+from export.passes.exact import NotFoldedError, exact, own, replace
 from export.passes.merged import note_merged
 from export.passes.products import Step, add_to_results, product_of
-from export.passes.values import is_constant, only_use
+from export.passes.sweep import FoldingPass
+from export.passes.values import Array, constant_operand, input_of, only_use, remove
 from export.passes.walks import fold_below
 
 LARGEST = 2**25
@@ -37,31 +35,23 @@ class FoldShifts(FoldingPass):
         super().__init__()
         self.batch = batch
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Fold what can be folded."""
-        modified = False
-        for node in list(model.graph):
-            position = _constant_of(node)
-            if position is None:
+    def fold(self, model: ir.Model, node: ir.Node) -> bool:
+        """Fold a shift by the first rule that can."""
+        position = _constant_of(node)
+        if position is None:
+            return False
+        reasons = []
+        for rule in (self._into_products, self._into_the_next, self._into_the_product_above):
+            try:
+                steps = rule(model, node, position)
+            except NotFoldedError as reason:
+                reasons.append(str(reason))
                 continue
-            reasons = []
-            for rule in (self._into_products, self._into_the_next, self._into_the_product_above):
-                try:
-                    steps = rule(model, node, position)
-                except NotFoldedError as reason:
-                    reasons.append(str(reason))
-                    continue
-                value = node.inputs[1 - position]
-                assert value is not None, "the operator has two inputs"
-                for step in steps:
-                    step()
-                node.outputs[0].replace_all_uses_with(value)
-                model.graph.remove(node, safe=True)
-                modified = True
-                break
-            else:
-                self.decline(node, "; ".join(dict.fromkeys(reasons)))
-        return ir.passes.PassResult(model, modified)
+            for step in steps:
+                step()
+            remove(node, input_of(node, 1 - position))
+            return True
+        raise NotFoldedError("; ".join(dict.fromkeys(reasons)))
 
     def _into_products(self, model: ir.Model, node: ir.Node, position: int) -> list[Step]:
         shift = _shift(node, position)
@@ -69,17 +59,14 @@ class FoldShifts(FoldingPass):
 
     def _into_the_next(self, model: ir.Model, node: ir.Node, position: int) -> list[Step]:
         value, shift = node.outputs[0], _shift(node, position)
-        before, constant = shift, node.inputs[position]
-        assert constant is not None, "it is a constant"
+        before, constant = shift, input_of(node, position)
         while (reader := _only_reader(value)) is not None and moves(reader) and len(reader.outputs) == 1:
             (_, shift), value = carry_forward(reader, Affine(np.ones((1,) * shift.ndim), shift))[0], reader.outputs[0]
         place = None if reader is None else _constant_of(reader)
         if reader is None or place is None:
             raise NotFoldedError("no constant is added to it afterwards")
         _shift(reader, place)  # it does not give the result its size
-        other = reader.inputs[place]
-        assert other is not None, "it is a constant"
-        there = exact(other)
+        there = exact(input_of(reader, place))
         total = there + shift if reader.op_type == "Add" else there - shift
         _check_range(total)
         if total.size > max(there.size, before.size) and total.size * 4 > LARGEST:
@@ -112,22 +99,13 @@ class FoldShifts(FoldingPass):
 
 
 def _constant_of(node: ir.Node) -> int | None:
-    """Return the position of the constant in an Add of x and a float32 constant, or in a Sub of it from x."""
-    if node.domain != "" or node.op_type not in ("Add", "Sub") or node.outputs[0].is_graph_output():
-        return None
-    places = [position for position, value in enumerate(node.inputs) if is_constant(value)]
-    if len(places) != 1 or (node.op_type == "Sub" and places[0] == 0):
-        return None
-    constant = node.inputs[places[0]]
-    return places[0] if constant is not None and constant.dtype == ir.DataType.FLOAT else None
+    return None if node.outputs[0].is_graph_output() else constant_operand(node, ("Add", "Sub"))
 
 
 def _shift(node: ir.Node, position: int) -> Array:
     """Return what is added to x, with as many axes."""
-    constant, value = node.inputs[position], node.inputs[1 - position]
-    assert constant is not None, "it is a constant"
     known_sizes(node.outputs[0])
-    shift = aligned(exact(constant), value)
+    shift = aligned(exact(input_of(node, position)), node.inputs[1 - position])
     return -shift if node.op_type == "Sub" else shift
 
 
@@ -145,5 +123,5 @@ def _only_reader(value: ir.Value) -> ir.Node | None:
 
 def _says_more(first: Array, second: Array) -> bool:
     """Whether the first has fewer zeros: a table rather than a mask, and rather than a token among padding."""
-    share: Callable[[Array], tuple[float, int]] = lambda array: (np.count_nonzero(array) / array.size, array.size)  # noqa: E731
-    return share(first) > share(second)
+    shares = [(np.count_nonzero(array) / array.size, array.size) for array in (first, second)]
+    return shares[0] > shares[1]

@@ -1,37 +1,33 @@
 """What is read of a value, and how a node is made to compute no more than that."""
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 
 from export.passes.cut_constants import cut
 from export.passes.parts import Needed, Part, needed
-from export.passes.values import add_constant, array_of, is_constant, name_of, sizes_of
+from export.passes.values import (
+    Array,
+    add_constant,
+    array_of,
+    input_of,
+    integers_of,
+    is_constant,
+    name_of,
+    places_read,
+    readers_of,
+    remove,
+    shape_of,
+    sizes_of,
+)
 
 
 def part_read(node: ir.Node, value: ir.Value) -> Part | None:
     """Return the part of `value` that a node reads: a Slice of one axis without steps, or a Gather by constants."""
-    sizes, others = sizes_of(value), node.inputs[1:]
-    if sizes is None or node.domain != "" or node.graph is not value.graph or node.inputs[0] is not value:
+    read, step = places_read(node), integers_of(node, 4)
+    if node.graph is not value.graph or node.inputs[0] is not value or read is None or not read[1].size:
         return None
-    if not all(other is None or is_constant(other) for other in others):
-        return None
-    arrays = [None if other is None else array_of(other) for other in others]
-    if node.op_type == "Gather" and arrays[0] is not None and arrays[0].size:
-        axis = node.attributes.get_int("axis", 0) % len(sizes)
-        places = arrays[0] % sizes[axis]
-        return Part(axis, int(places.min()), int(places.max()) + 1)
-    if node.op_type == "Slice" and len(arrays) > 2 and all(array is not None and array.size == 1 for array in arrays):
-        start, stop, axis, *step = (int(array.item()) for array in arrays if array is not None)
-        start, stop, _ = slice(start, stop).indices(sizes[axis])
-        return Part(axis % len(sizes), start, stop) if step in ([], [1]) and start < stop else None
-    return None
-
-
-def readers_of(value: ir.Value) -> list[ir.Node]:
-    """Return the nodes that read a value, each once."""
-    return list(dict.fromkeys(use.node for use in value.uses()))
+    axis, places = read
+    return Part(axis, int(places.min()), int(places.max()) + 1) if step is None or step.item() == 1 else None
 
 
 def parts_read(value: ir.Value) -> dict[int, Part]:
@@ -72,9 +68,7 @@ def narrow(model: ir.Model, node: ir.Node, want: Needed) -> None:
             if part is not None and part.axis != want.made.axis:
                 narrow(model, reader, wants_behind(reader)[want.made.axis])
     for position, part in want.inputs.items():
-        value = node.inputs[position]
-        assert value is not None, "a part is needed of what is there"
-        node.replace_input_with(position, take(model, value, part))
+        node.replace_input_with(position, take(model, input_of(node, position), part))
     if node.op_type == "Concat" and len(want.inputs) == 1:
         node.replace_input_with(0, node.inputs[next(iter(want.inputs))])
         node.resize_inputs(1)
@@ -82,13 +76,12 @@ def narrow(model: ir.Model, node: ir.Node, want: Needed) -> None:
         if output.uses():
             _shorten(model, output, want.made)
     if node.op_type == "Reshape":
-        _give(model, node, 1, np.asarray(sizes_of(node.outputs[0])))
+        _give(model, node, 1, np.asarray(shape_of(node.outputs[0])))
 
 
 def take(model: ir.Model, value: ir.Value, part: Part) -> ir.Value:
     """Return a part of a value: of a constant, a constant; otherwise a Slice, which all who want this part share."""
-    sizes = sizes_of(value)
-    assert sizes is not None, "what is narrowed has known sizes"
+    sizes = shape_of(value)
     if part.length == sizes[part.axis]:
         return value
     if is_constant(value):
@@ -110,27 +103,22 @@ def take(model: ir.Model, value: ir.Value, part: Part) -> ir.Value:
 
 def _shorten(model: ir.Model, value: ir.Value, made: Part) -> None:
     """Note that a value became a part of what it was, and let its readers read within that."""
-    sizes = sizes_of(value)
-    assert sizes is not None, "what is narrowed has known sizes"
+    sizes = shape_of(value)
     read = [(reader, part_read(reader, value)) for reader in readers_of(value)]
     value.shape = ir.Shape([*sizes[: made.axis], made.length, *sizes[made.axis + 1 :]])
     for reader, part in read:
         assert part is not None, "each reader reads a part"
         if reader.op_type == "Gather":
-            places = reader.inputs[1]
-            assert places is not None, "Gather has indices"
-            _give(model, reader, 1, array_of(places) % sizes[made.axis] - made.start)
+            _give(model, reader, 1, array_of(input_of(reader, 1)) % sizes[made.axis] - made.start)
         elif part == made and not reader.outputs[0].is_graph_output():
-            reader.outputs[0].replace_all_uses_with(value)
-            model.graph.remove(reader, safe=True)
+            remove(reader, value)
         else:
             _give(model, reader, 1, np.asarray([part.start - made.start]))
             _give(model, reader, 2, np.asarray([part.stop - made.start]))
 
 
-def _give(model: ir.Model, node: ir.Node, position: int, integers: np.ndarray[Any, Any]) -> None:
-    value = node.inputs[position]
-    assert value is not None, "integers stood there"
+def _give(model: ir.Model, node: ir.Node, position: int, integers: Array) -> None:
+    value = input_of(node, position)
     given = add_constant(model, integers.astype(array_of(value).dtype), name_of(value))
     given.meta.update(value.meta)  # it may be part of a constant
     node.replace_input_with(position, given)

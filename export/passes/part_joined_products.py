@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from export.passes.narrowing import narrow, part_read, parts_read, readers_of, take
+from export.passes.narrowing import narrow, part_read, parts_read, take
 from export.passes.parts import Part, needed
-from export.passes.values import is_constant, sizes_of
+from export.passes.sweep import Sweep
+from export.passes.values import is_constant, producer_of, readers_of, sizes_of
 
 
-class PartJoinedProducts(ir.passes.InPlacePass):
+class PartJoinedProducts(Sweep):
     """Take apart a product with constants, and what lies between it and the Split, Slices or Gathers of its columns.
 
     1. One of these is read in some rows only (`ComputeWhatIsRead` then moves these up), and no other overlaps with it.
@@ -29,15 +30,13 @@ class PartJoinedProducts(ir.passes.InPlacePass):
         super().__init__()
         self.batch = batch
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Take them apart."""
-        modified = False
-        for node in list(model.graph):
-            joined = _joined(node) if node.graph is not None else None
-            if joined is not None and (self.batch is None or all(part.length % self.batch for part in joined)):
-                _separate(model, node, joined)
-                modified = True
-        return ir.passes.PassResult(model, modified)
+    def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
+        """Take a product apart."""
+        joined = _joined(node)
+        if joined is None or (self.batch is not None and any(part.length % self.batch == 0 for part in joined)):
+            return False
+        _separate(model, node, joined)
+        return True
 
 
 class _Joined(NamedTuple):
@@ -102,7 +101,7 @@ def _above(node: ir.Node, joined: _Joined) -> tuple[ir.Value, _Joined] | None:
 
 
 def _is_computed_from_constants(value: ir.Value | None) -> bool:
-    producer = None if value is None else value.producer()
+    producer = producer_of(value)
     return is_constant(value) or (producer is not None and all(map(_is_computed_from_constants, producer.inputs)))
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from export.passes.unbroadcast import BROADCAST
-from export.passes.values import array_of, is_constant, sizes_of
+from export.passes.values import Sizes, integers_of, sizes_of
 
 
 class Part(NamedTuple):
@@ -39,7 +39,6 @@ class Needed(NamedTuple):
     inputs: dict[int, Part]
 
 
-Sizes = tuple[int, ...]
 Rule = Callable[[ir.Node, Part, list[Sizes], Sizes], Needed | None]
 
 
@@ -111,25 +110,20 @@ def _normalised_axes(node: ir.Node, rank: int) -> set[int] | None:
 
 
 def _reduced_axes(node: ir.Node, rank: int) -> set[int] | None:
-    axes = node.attributes.get_ints("axes", None) or _integers(node, 1)
-    return None if axes is None else {axis % rank for axis in axes}
+    axes = node.attributes.get_ints("axes", None) or integers_of(node, 1)
+    return None if axes is None else {int(axis) % rank for axis in axes}
 
 
 def _padded_axes(node: ir.Node, rank: int) -> set[int] | None:
-    pads = _integers(node, 1)
+    pads = integers_of(node, 1)
     if pads is None or len(pads) != 2 * rank or len(node.inputs) > 3:  # with axes of its own, they may be in any order
         return None
     return {axis for axis in range(rank) if pads[axis] or pads[rank + axis]}
 
 
 def _sliced_axes(node: ir.Node, rank: int) -> set[int] | None:
-    axes = _integers(node, 3)
-    return None if axes is None else {axis % rank for axis in axes}
-
-
-def _integers(node: ir.Node, position: int) -> list[int] | None:
-    value = node.inputs[position] if len(node.inputs) > position else None
-    return array_of(value).tolist() if value is not None and is_constant(value) else None
+    axes = integers_of(node, 3)
+    return None if axes is None else {int(axis) % rank for axis in axes}
 
 
 def _transpose(node: ir.Node, part: Part, _sizes: list[Sizes], result: Sizes) -> Needed:
@@ -165,7 +159,7 @@ def _reshape(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Ne
     All three begin where as many numbers lie before them. In the last case only whole rows of the others can be made.
     Squeeze that names no axes would drop one that a part has come to.
     """
-    if _integers(node, 1) is None:
+    if integers_of(node, 1) is None:
         return None
     source, size, before = sizes[0], result[part.axis], prod(result[: part.axis])
     axis = next((i for i, there in enumerate(source) if there > 1 and prod(source[:i]) == before), None)

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from export.passes.carry import Affine, aligned, known_sizes
-from export.passes.exact import Array, NotFoldedError, exact, multiply, own, replace
-from export.passes.values import add_constant, is_constant, name_of, only_use
+from export.passes.exact import NotFoldedError, exact, multiply, own, replace
+from export.passes.values import Array, add_constant, is_constant, name_of, only_use
 
 Step = Callable[[], None]
 """A change of the graph that was found to be possible, and is made when all of a fold is."""
@@ -48,10 +48,8 @@ def product_of(model: ir.Model, node: ir.Node) -> Product | None:
         raise NotFoldedError("another node reads the weight as well")
     if weight.dtype != ir.DataType.FLOAT:
         raise NotFoldedError("the weight is not float32")
-    attributes = node.attributes
-    if attributes.get_int("transA", 0) or {attributes.get_float("alpha", 1.0), attributes.get_float("beta", 1.0)} != {
-        1.0
-    }:
+    factors = {node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")}
+    if node.attributes.get_int("transA", 0) or factors != {1.0}:
         raise NotFoldedError("a Gemm with factors of its own")
     return Product(model, node, weight, _AXES[node.op_type])
 
@@ -83,7 +81,7 @@ def scale_results(product: Product, factor: Array) -> list[Step]:
     bias = _own_bias(product.node)
     steps: list[Step] = [lambda: multiply(product.weight, _for_results(product, channels))]
     if bias is not None:
-        steps.append(lambda: _scale(product.model, product.node, 2, channels))
+        steps.append(lambda: multiply(own(product.model, product.node, 2), channels))
     return steps
 
 
@@ -188,11 +186,6 @@ def _add_to_own_bias(product: Product, shift: Callable[[], Array]) -> Step:
 def _grow(model: ir.Model, node: ir.Node, position: int, shift: Array) -> None:
     bias = own(model, node, position)
     replace(bias, exact(bias) + shift)
-
-
-def _scale(model: ir.Model, node: ir.Node, position: int, factor: Array) -> None:
-    bias = own(model, node, position)
-    replace(bias, exact(bias) * factor)
 
 
 def bias_of(node: ir.Node) -> tuple[ir.Node, int]:

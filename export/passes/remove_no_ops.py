@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import onnx_ir as ir
 
-from export.passes.values import array_of, is_constant, sizes_of
+from export.passes.sweep import Sweep
+from export.passes.values import array_of, is_constant, remove, sizes_of
 
 
-class RemoveNoOps(ir.passes.InPlacePass):
+class RemoveNoOps(Sweep):
     """Take out nodes that change nothing.
 
     1. Cast, CastLike: the type is the same.
@@ -24,17 +25,13 @@ class RemoveNoOps(ir.passes.InPlacePass):
     6. A node whose result leaves the graph stays.
     """
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Remove them in one sweep."""
-        modified = False
-        for node in list(model.graph):
-            source = _returned(node)
-            if source is None or node.outputs[0].is_graph_output():
-                continue
-            node.outputs[0].replace_all_uses_with(source)
-            model.graph.remove(node, safe=True)
-            modified = True
-        return ir.passes.PassResult(model, modified)
+    def rewrite(self, _model: ir.Model, node: ir.Node) -> bool:
+        """Remove a node that changes nothing."""
+        source = _returned(node)
+        if source is None or node.outputs[0].is_graph_output():
+            return False
+        remove(node, source)
+        return True
 
 
 def _returned(node: ir.Node) -> ir.Value | None:

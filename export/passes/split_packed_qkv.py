@@ -8,11 +8,23 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
-from export.passes.values import add_constant, array_of, is_constant, name_of, only_use, sizes_of
+from export.passes.sweep import Sweep
+from export.passes.values import (
+    add_constant,
+    add_node,
+    integers_of,
+    name_of,
+    only_use,
+    places_read,
+    producer_of,
+    shape_of,
+    sizes_of,
+)
 
 
-class SplitPackedQKV(ir.passes.InPlacePass):
+class SplitPackedQKV(Sweep):
     """Replace Reshape → Transpose → one part by one of an axis by Split → Reshape → Transpose.
 
     1. The Reshape makes several axes of one, the first of which is the one whose places are read, so that its places
@@ -23,14 +35,19 @@ class SplitPackedQKV(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Replace them."""
-        modified = False
-        for node in list(model.graph):
-            packed = _packed(node) if node.op_type == "Transpose" and node.domain == "" else None
-            if packed is not None:
-                _split(model, packed)
-                modified = True
-        return ir.passes.PassResult(model, modified)
+        """Replace them, and remove what nothing reads any more."""
+        result = super().call(model)
+        if result.modified:
+            common.RemoveUnusedNodesPass()(model)
+        return result
+
+    def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
+        """Replace what a Transpose lays out."""
+        packed = _packed(node) if node.op_type == "Transpose" and node.domain == "" else None
+        if packed is None:
+            return False
+        _split(model, packed)
+        return True
 
 
 class _Packed(NamedTuple):
@@ -55,7 +72,7 @@ class _Packed(NamedTuple):
 
 def _packed(transpose: ir.Node) -> _Packed | None:
     moved, laid_out = transpose.inputs[0], transpose.outputs[0]
-    reshape = None if moved is None else moved.producer()
+    reshape = producer_of(moved)
     if moved is None or reshape is None or reshape.op_type != "Reshape" or len(moved.uses()) > 1:
         return None
     source, sizes, result = reshape.inputs[0], sizes_of(reshape.inputs[0]), sizes_of(moved)
@@ -75,29 +92,16 @@ def _packed(transpose: ir.Node) -> _Packed | None:
 
 def _part(reader: ir.Node, value: ir.Value) -> tuple[int, int, ir.Value] | None:
     """Return the axis of which a node reads one place, the place, and the value that holds it without the axis."""
-    sizes = sizes_of(value)
-    if sizes is None or reader.inputs[0] is not value or not all(map(is_constant, reader.inputs[1:])):
+    axis, places = places_read(reader) or (0, np.arange(0))
+    if reader.inputs[0] is not value or places.size != 1:
         return None
-    numbers = [array_of(given) for given in reader.inputs[1:] if given is not None]
-    if reader.op_type == "Gather" and numbers[0].ndim == 0:
-        axis = reader.attributes.get_int("axis", 0) % len(sizes)
-        return axis, int(numbers[0]) % sizes[axis], reader.outputs[0]
-    if reader.op_type != "Slice" or len(numbers) < 3 or any(array.size != 1 for array in numbers):
+    if reader.op_type == "Gather":
+        return (axis, int(places), reader.outputs[0]) if places.ndim == 0 else None
+    squeeze, _ = only_use(reader.outputs[0]) or (None, 0)
+    dropped = None if squeeze is None or squeeze.op_type != "Squeeze" else integers_of(squeeze, 1)
+    if squeeze is None or dropped is None or [a % len(shape_of(value)) for a in dropped] != [axis]:
         return None
-    start, stop, axis, *step = (int(array.item()) for array in numbers)
-    start, stop, _ = slice(start, stop).indices(sizes[axis])
-    use = only_use(reader.outputs[0])
-    squeeze = None if use is None else use[0]
-    if step not in ([], [1]) or stop - start != 1 or squeeze is None or squeeze.op_type != "Squeeze":
-        return None
-    dropped = squeeze.inputs[1] if len(squeeze.inputs) > 1 else None
-    if (
-        dropped is None
-        or not is_constant(dropped)
-        or [a % len(sizes) for a in array_of(dropped)] != [axis % len(sizes)]
-    ):
-        return None
-    return axis % len(sizes), start, squeeze.outputs[0]
+    return axis, int(places[0]), squeeze.outputs[0]
 
 
 def _cut_into(sizes: tuple[int, ...], result: tuple[int, ...], axis: int) -> int | None:
@@ -111,15 +115,13 @@ def _cut_into(sizes: tuple[int, ...], result: tuple[int, ...], axis: int) -> int
 
 
 def _split(model: ir.Model, packed: _Packed) -> None:
-    graph, source, transpose = model.graph, packed.source, packed.transpose
-    sizes, result = sizes_of(source), sizes_of(packed.reshape.outputs[0])
-    assert sizes is not None, "asked before"
-    assert result is not None, "asked before"
+    source, transpose = packed.source, packed.transpose
+    sizes, result = shape_of(source), shape_of(packed.reshape.outputs[0])
     count, noted = result[packed.axis], dict(transpose.metadata_props)
     split = ir.node(
         "Split", [source], {"axis": packed.columns, "num_outputs": count}, num_outputs=count, metadata_props=noted
     )
-    graph.insert_before(transpose, split)
+    model.graph.insert_before(transpose, split)
     width = sizes[packed.columns] // count
     for output in split.outputs:
         output.type = source.type
@@ -128,17 +130,15 @@ def _split(model: ir.Model, packed: _Packed) -> None:
     order = [axis - (axis > packed.axis) for axis in transpose.attributes.get_ints("perm") if axis != packed.axis]
     shape = add_constant(model, np.asarray(kept, np.int64), f"{name_of(packed.reshape.outputs[0])}.shape")
     for place, value in packed.parts:
-        apart = ir.node("Reshape", [split.outputs[place], shape], {"allowzero": 1}, metadata_props=noted)
-        graph.insert_before(transpose, apart)
-        apart.outputs[0].shape, apart.outputs[0].type = ir.Shape(kept), source.type
+        apart = add_node(transpose, "Reshape", [split.outputs[place], shape], kept, {"allowzero": 1})
         last, perm = _only_transpose(value), order
         if last is not None:
             perm = [order[axis] for axis in last.attributes.get_ints("perm")]
             value = last.outputs[0]
-        laid_out = ir.node("Transpose", [apart.outputs[0]], {"perm": perm}, metadata_props=noted)
-        graph.insert_before(transpose, laid_out)
-        _take_over(value, laid_out.outputs[0])
-    _remove_unread(graph, transpose)
+        laid_out = add_node(transpose, "Transpose", [apart], shape_of(value), {"perm": perm})
+        value.replace_all_uses_with(laid_out, replace_graph_outputs=True)
+        if laid_out.is_graph_output():
+            value.name, laid_out.name = None, value.name
 
 
 def _only_transpose(value: ir.Value) -> ir.Node | None:
@@ -146,23 +146,3 @@ def _only_transpose(value: ir.Value) -> ir.Node | None:
     if reader is None or reader.op_type != "Transpose" or "perm" not in reader.attributes:
         return None
     return None if reader.outputs[0].is_graph_output() else reader
-
-
-def _take_over(old: ir.Value, new: ir.Value) -> None:
-    new.shape, new.type = old.shape, old.type
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    if old.is_graph_output():
-        old.name, new.name = None, old.name
-
-
-def _remove_unread(graph: ir.Graph, transpose: ir.Node) -> None:
-    """Remove a node and what lies behind it, and before it, that nothing reads any more."""
-    behind = [transpose]
-    for node in behind:
-        behind += [use.node for output in node.outputs for use in output.uses() if use.node not in behind]
-    reshape = transpose.inputs[0]
-    assert reshape is not None, "it transposes something"
-    producer = reshape.producer()
-    graph.remove(list(reversed(behind)), safe=True)
-    if producer is not None:
-        graph.remove(producer, safe=True)

@@ -1,11 +1,10 @@
 """Nothing is repeated that the operator repeats by itself: neither constants in the file nor tensors at run time."""
 
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.values import add_constant, array_of, is_constant, name_of, sizes_of
+from export.passes.sweep import Sweep
+from export.passes.values import Array, add_constant, array_of, is_constant, name_of, producer_of, sizes_of
 
 _PRODUCTS = {"MatMul": 1, "Gemm": 1, "Conv": 3, "ConvTranspose": 3}
 """Operators with a bias behind them, and the axis of their channels, counted from the end; images have two more."""
@@ -16,7 +15,7 @@ BROADCAST = frozenset(
 )
 
 
-class Unbroadcast(ir.passes.InPlacePass):
+class Unbroadcast(Sweep):
     """Shrink what operators that broadcast read.
 
     1. An axis along which all of a constant is the same becomes 1.
@@ -27,21 +26,18 @@ class Unbroadcast(ir.passes.InPlacePass):
     5. Sizes must be known; so this runs while the batch is still a number.
     """
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Shrink them."""
+    def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
+        """Shrink what a node reads."""
         modified = False
-        for node in model.graph:
-            if node.op_type not in BROADCAST:
-                continue
-            for position, value in enumerate(node.inputs):
-                smaller = None if value is None else _smaller(model, node, position, value)
-                if smaller is not None:
-                    node.replace_input_with(position, smaller)
-                    modified = True
-        return ir.passes.PassResult(model, modified)
+        for position, value in enumerate(node.inputs if node.op_type in BROADCAST else ()):
+            smaller = None if value is None else _smaller(model, node, position, value)
+            if smaller is not None:
+                node.replace_input_with(position, smaller)
+                modified = True
+        return modified
 
 
-def is_uniform(array: np.ndarray[Any, Any], axis: int) -> bool:
+def is_uniform(array: Array, axis: int) -> bool:
     """Whether an array holds the same along an axis, wherever one looks."""
     if array.strides[axis] == 0:
         return True
@@ -61,14 +57,12 @@ def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> 
             return None
         kept = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(array.ndim))
         return add_constant(model, array[kept], name_of(value))
-    producer = value.producer()
-    if producer is None or producer.op_type != "Expand":
-        return None
-    source, sizes = producer.inputs[0], sizes_of(value)
+    producer, sizes = value.producer(), sizes_of(value)
+    source = producer.inputs[0] if producer is not None and producer.op_type == "Expand" else None
     before = sizes_of(source)
     if before is None or sizes is None:
         return None
-    aligned = (*(1 for _ in range(len(sizes) - len(before))), *before)
+    aligned = (*[1] * (len(sizes) - len(before)), *before)
     repeated = {axis for axis, size in enumerate(sizes) if aligned[axis] != size}
     return source if repeated <= free else None
 
@@ -77,8 +71,7 @@ def _channels_of_product(node: ir.Node, position: int, ndim: int) -> set[int]:
     """Return the axis of a constant that is added to a product's channels; nothing for any other constant."""
     if node.op_type not in ("Add", "Sub"):
         return set()
-    other = node.inputs[1 - position]
-    producer = None if other is None else other.producer()
+    producer = producer_of(node.inputs[1 - position])
     if producer is None or producer.op_type not in _PRODUCTS:
         return set()
     return {ndim - _PRODUCTS[producer.op_type]}

@@ -1,9 +1,13 @@
-"""What passes ask of the graph's values."""
+"""What passes read from values and nodes of a graph, and the constants and nodes that they add."""
 
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+
+Array = np.ndarray[Any, Any]
+Sizes = tuple[int, ...]
 
 RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -17,7 +21,7 @@ def name_of(value: ir.Value) -> str:
     return value.name
 
 
-def array_of(value: ir.Value) -> np.ndarray[Any, Any]:
+def array_of(value: ir.Value) -> Array:
     """Return the numbers of an initialiser."""
     assert value.const_value is not None, "an initialiser holds its value"
     return value.const_value.numpy()
@@ -36,13 +40,75 @@ def sizes_of(value: ir.Value | None) -> tuple[int, ...] | None:
     return sizes if len(sizes) == len(value.shape) else None
 
 
+def shape_of(value: ir.Value | None) -> Sizes:
+    """Return a value's shape, which is known."""
+    sizes = sizes_of(value)
+    assert sizes is not None, "its sizes are known"
+    return sizes
+
+
+def input_of(node: ir.Node, position: int) -> ir.Value:
+    """Return an input that a node has."""
+    value = node.inputs[position]
+    assert value is not None, "the node has this input"
+    return value
+
+
+def producer_of(value: ir.Value | None) -> ir.Node | None:
+    """Return the node that yields a value."""
+    return None if value is None else value.producer()
+
+
+def integers_of(node: ir.Node, position: int) -> Array | None:
+    """Return the integers that a node reads, as shapes, axes and indices; None if there are none, or not constant."""
+    value = node.inputs[position] if len(node.inputs) > position else None
+    return array_of(value).astype(np.int64) if value is not None and is_constant(value) else None
+
+
+def constant_operand(node: ir.Node, operators: Container[str]) -> int | None:
+    """Return the position of the one float32 constant that an arithmetic node joins with another value.
+
+    None for x in c - x and c / x, and for other operators.
+    """
+    if node.domain != "" or node.op_type not in operators:
+        return None
+    places = [position for position, value in enumerate(node.inputs) if is_constant(value)]
+    if len(places) != 1 or (node.op_type in ("Div", "Sub") and places[0] == 0):
+        return None
+    return places[0] if input_of(node, places[0]).dtype == ir.DataType.FLOAT else None
+
+
+def places_read(node: ir.Node) -> tuple[int, Array] | None:
+    """Return the axis of its first input that a Slice or Gather reads parts of, and the places; None if not constant.
+
+    A Slice is of one axis; a Gather's places have the shape of its indices.
+    """
+    sizes = sizes_of(node.inputs[0]) if node.domain == "" and node.op_type in ("Gather", "Slice") else None
+    given = [integers_of(node, position) for position in range(1, len(node.inputs))]
+    numbers = [array for array in given if array is not None]
+    if sizes is None or len(numbers) < len(given):
+        return None
+    if node.op_type == "Gather":
+        axis = node.attributes.get_int("axis", 0) % len(sizes)
+        return axis, numbers[0] % sizes[axis]
+    if len(numbers) < 3 or any(array.size != 1 for array in numbers):
+        return None
+    start, stop, axis, step = (int(array.item()) for array in (*numbers, np.ones(1))[:4])
+    return axis % len(sizes), np.arange(sizes[axis])[start:stop:step]
+
+
+def readers_of(value: ir.Value) -> list[ir.Node]:
+    """Return the nodes that read a value, each once."""
+    return list(dict.fromkeys(use.node for use in value.uses()))
+
+
 def only_use(value: ir.Value) -> tuple[ir.Node, int] | None:
     """Return the one node that reads a value, and as which input, if it does not leave the graph."""
     uses = list(value.uses())
     return (uses[0].node, uses[0].idx) if len(uses) == 1 and not value.is_graph_output() else None
 
 
-def add_constant(model: ir.Model, array: np.ndarray[Any, Any], name: str) -> ir.Value:
+def add_constant(model: ir.Model, array: Array, name: str) -> ir.Value:
     """Register a new initialiser, under `name` or the first free name made from it, and return it."""
     taken = model.graph.initializers
     free = name if name not in taken else next(n for i in range(1, len(taken) + 2) if (n := f"{name}_{i}") not in taken)
@@ -50,6 +116,37 @@ def add_constant(model: ir.Model, array: np.ndarray[Any, Any], name: str) -> ir.
     value = ir.Value(name=free, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     model.graph.register_initializer(value)
     return value
+
+
+def rename(model: ir.Model, value: ir.Value, name: str) -> None:
+    """Give an initialiser the name of another, which nothing reads any more."""
+    taken = model.graph.initializers
+    taken.pop(name, None)
+    taken.pop(name_of(value))
+    value.name = name
+    model.graph.register_initializer(value)
+
+
+def add_node(
+    before: ir.Node,
+    operator: str,
+    inputs: Sequence[ir.Value],
+    shape: Sequence[int],
+    attributes: Mapping[str, int | Sequence[int]] | None = None,
+) -> ir.Value:
+    """Put a node before another of the same module, and return its result, which has the type of its first input."""
+    node = ir.node(operator, inputs, attributes, metadata_props=dict(before.metadata_props))
+    assert before.graph is not None, "it is in a graph"
+    before.graph.insert_before(before, node)
+    node.outputs[0].shape, node.outputs[0].type = ir.Shape(shape), inputs[0].type
+    return node.outputs[0]
+
+
+def remove(node: ir.Node, instead: ir.Value) -> None:
+    """Remove a node; its first result's readers read another value, which is no output of the graph."""
+    node.outputs[0].replace_all_uses_with(instead)
+    assert node.graph is not None, "it is in a graph"
+    node.graph.remove(node, safe=True)
 
 
 def scope_of(node: ir.Node) -> str:

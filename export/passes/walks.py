@@ -15,9 +15,9 @@ from export.passes.carry import (
     moves,
     of_rank,
 )
-from export.passes.exact import Array, NotFoldedError, exact, multiply, own, replace
+from export.passes.exact import NotFoldedError, exact, multiply, own, replace
 from export.passes.products import Step, product_of, read, scale_results
-from export.passes.values import is_constant
+from export.passes.values import Array, input_of, is_constant
 
 
 def fold_below(model: ir.Model, value: ir.Value, affine: Affine) -> list[Step]:
@@ -73,9 +73,7 @@ def fold_above(model: ir.Model, value: ir.Value, factor: Array, reader: ir.Node)
     product = product_of(model, node)
     if product is not None:
         return scale_results(product, factor)
-    if node.op_type in ("Add", "Sub", "Mul"):
-        return _through_arithmetic(model, node, factor)
-    if node.op_type == "Div" and is_constant(node.inputs[1]):
+    if node.op_type in ("Add", "Sub", "Mul") or (node.op_type == "Div" and is_constant(node.inputs[1])):
         return _through_arithmetic(model, node, factor)
     if node.op_type == "LayerNormalization":
         return _into_norm(model, node, factor)
@@ -95,11 +93,8 @@ def _check_other_readers(value: ir.Value, factor: Array, reader: ir.Node) -> Non
     for node, position in value.uses():
         if node is reader:
             continue
-        if (
-            position != 0
-            or not moves(node)
-            or any((part.factor != 1).any() for part in carry_forward(node, multiplied))
-        ):
+        passes = position == 0 and moves(node)
+        if not passes or any((part.factor != 1).any() for part in carry_forward(node, multiplied)):
             raise NotFoldedError(f"{node.op_type} reads it as well")
 
 
@@ -108,10 +103,8 @@ def _through_arithmetic(model: ir.Model, node: ir.Node, factor: Array) -> list[S
     constants = [position for position, value in enumerate(node.inputs) if is_constant(value)]
     if len(constants) != 1:
         raise NotFoldedError(f"{node.op_type} of two values makes it")
-    position, value = constants[0], node.inputs[1 - constants[0]]
-    assert value is not None, "the operator has two inputs"
-    constant = node.inputs[position]
-    assert constant is not None, "it is a constant"
+    position = constants[0]
+    value, constant = input_of(node, 1 - position), input_of(node, position)
     if constant.dtype != ir.DataType.FLOAT:
         raise NotFoldedError("it is not float32")
     array = exact(constant)

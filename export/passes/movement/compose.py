@@ -22,10 +22,10 @@ from export.passes.movement.steps import (
     is_swap,
 )
 from export.passes.movement.steps import Gather as GatherStep
-from export.passes.values import name_of, scope_of, sizes_of
+from export.passes.values import name_of, scope_of, shape_of
 
 TO_BE_COMPOSED = "posbake.to_be_composed"
-"""Nodes with this in `meta` were put there in the expectation of a plan for what they are part of."""
+"""Values with this in `meta` were put there in the expectation of a plan for what they are part of."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ class ComposeMovement(ir.passes.InPlacePass):
     def _rewrite(self, emitter: Emitter, source: ir.Value, ends: list[ir.Value], chains: Chains) -> bool:
         origins = [chains.origins[value] for value in ends]
         nodes = nodes_before(origins)
-        shape = sizes_of(source)
-        assert shape is not None, "chains have known sizes"
+        shape = shape_of(source)
         before = tuple(node.op_type for node in nodes)
         where = name_of(source), scope_of(nodes[0])
         try:
@@ -97,7 +96,8 @@ class ComposeMovement(ir.passes.InPlacePass):
         after = tuple(describe(plan) for plan in plans)
         images = self.batch or 1
         now, then = sum(cost_of_node(node, images) for node in nodes), cost_together(plans, shape, images, multiplied)
-        if not any(TO_BE_COMPOSED in node.meta for node in nodes) and then > now - VIEW / 2:  # less is rounding
+        expected = any(TO_BE_COMPOSED in node.outputs[0].meta for node in nodes)
+        if not expected and then > now - VIEW / 2:  # less is rounding
             self.report.append(Rewritten(*where, before, after, "it costs as much"))
             return False
         self.report.append(Rewritten(*where, before, after))
@@ -127,10 +127,8 @@ def replace_ends(emitter: Emitter, source: ir.Value, made: list[tuple[ir.Value, 
 
 def cost_of_node(node: ir.Node, images: int) -> float:
     """Return the nanoseconds for one image that a node which moves data takes."""
-    shape = sizes_of(node.inputs[0])
-    sizes = [sizes_of(output) or () for output in node.outputs]
+    shape, sizes = shape_of(node.inputs[0]), [shape_of(output) for output in node.outputs]
     made = sum(map(prod, sizes)) / images
-    assert shape is not None, "chains have known sizes"
     match node.op_type:
         case "Transpose":
             step = Transpose(tuple(node.attributes.get_ints("perm", range(len(shape))[::-1])))
@@ -138,8 +136,7 @@ def cost_of_node(node: ir.Node, images: int) -> float:
             return NODE if fused else cost_of(step, shape, images)
         case "Gather":
             axis = node.attributes.get_int("axis", 0) % len(shape)
-            index = sizes_of(node.inputs[1])
-            return cost_of(GatherStep(axis, index or (), b""), shape, images)
+            return cost_of(GatherStep(axis, shape_of(node.inputs[1]), b""), shape, images)
         case "Slice" | "Split" | "Concat":
             changed = [a for a in range(len(shape)) if shape[a] != sizes[0][a]] or [0]
             run = min(prod(size[changed[-1] :]) for size in (sizes if node.op_type != "Concat" else [shape]))

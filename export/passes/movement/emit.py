@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from export.passes.movement.steps import Gather, Plan, Reshape, Slice, Step, Transpose, shape_after
 from export.passes.movement.tables import Integers
-from export.passes.values import add_constant, name_of, sizes_of
+from export.passes.values import add_constant, add_node, name_of, shape_of
 
 
 class Emitter:
@@ -31,10 +31,8 @@ class Emitter:
             for length, step in enumerate(plan):
                 if isinstance(step, Slice) and len(step.axes) == 1 and step not in parts.setdefault(plan[:length], []):
                     parts[plan[:length]].append(step)
-        shape = sizes_of(source)
-        assert shape is not None, "sizes are numbers"
         for prefix, slices in parts.items():
-            before = shape
+            before = shape_of(source)
             for step in prefix:
                 before = shape_after(step, before)
             ordered = sorted(slices, key=lambda step: step.starts)
@@ -58,17 +56,15 @@ class Emitter:
         return self._made[source, plan]
 
     def _split(self, source: ir.Value, prefix: Plan, read: ir.Value, parts: Sequence[Slice], before: ir.Node) -> None:
-        shape, axis = sizes_of(read) or (), parts[0].axes[0]
         sizes = [part.stops[0] - part.starts[0] for part in parts]
-        inputs = [read, self._constant(read, "split", sizes)]
-        outputs = self._insert("Split", inputs, {"axis": axis}, before, len(parts))
-        for part, output in zip(parts, outputs, strict=True):
-            output.shape = ir.Shape(shape_after(part, shape))
+        inputs, noted = [read, self._constant(read, "split", sizes)], dict(before.metadata_props)
+        split = ir.node("Split", inputs, {"axis": parts[0].axes[0]}, num_outputs=len(parts), metadata_props=noted)
+        self.model.graph.insert_before(before, split)
+        for part, output in zip(parts, split.outputs, strict=True):
+            output.shape, output.type = ir.Shape(shape_after(part, shape_of(read))), read.type
             self._made[source, (*prefix, part)] = output
 
     def _node(self, read: ir.Value, step: Step, before: ir.Node) -> ir.Value:
-        shape = sizes_of(read)
-        assert shape is not None, "sizes are numbers"
         attributes: Mapping[str, int | Sequence[int]] = {}
         match step:
             case Reshape():
@@ -81,24 +77,7 @@ class Emitter:
             case Gather():
                 index = self._constant(read, "order", step.taken)
                 operator, inputs, attributes = "Gather", [read, index], {"axis": step.axis}
-        (output,) = self._insert(operator, inputs, attributes, before, 1)
-        output.shape = ir.Shape(shape_after(step, shape))
-        return output
-
-    def _insert(
-        self, operator: str, inputs: Sequence[ir.Value], attributes: Mapping[str, object], before: ir.Node, outputs: int
-    ) -> Sequence[ir.Value]:
-        node = ir.node(
-            operator,
-            inputs,
-            attributes,  # type: ignore[arg-type]  # integers, and sequences of them
-            num_outputs=outputs,
-            metadata_props=dict(before.metadata_props),
-        )
-        self.model.graph.insert_before(before, node)
-        for output in node.outputs:
-            output.type = inputs[0].type
-        return node.outputs
+        return add_node(before, operator, inputs, shape_after(step, shape_of(read)), attributes)
 
     def _constant(self, read: ir.Value, what: str, numbers: Sequence[int] | Integers) -> ir.Value:
         array = np.asarray(numbers, np.int64)

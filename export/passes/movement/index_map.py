@@ -133,8 +133,7 @@ class IndexMap:
             return self
         digits = self.axes[axis]
         if len(digits) != 1 or digits[0] not in self.strides or (self.batch and self.shape[axis] % self.batch == 0):
-            kept = self._slice_digits(axis, start, count) if step == 1 else None
-            return kept or self.take(axis, start + step * np.arange(count))
+            return self.take(axis, start + step * np.arange(count))
         work = self._work()
         stride = self.strides[digits[0]]
         work.base += start * stride
@@ -142,43 +141,18 @@ class IndexMap:
         axes[axis] = (work.add(count, stride * step),) if count > 1 else ()
         return _map(work, axes)
 
-    def _slice_digits(self, axis: int, start: int, count: int) -> "IndexMap | None":
-        """Return the map of a Slice of one digit's places, those before it being at one place each; None for others."""
-        work = self._work()
-        digits = list(self.axes[axis])
-        if not digits or (self.batch and self.shape[axis] % self.batch == 0):
-            return None
-        while digits:
-            inner = prod(self.sizes[digit] for digit in digits[1:])
-            first = digits.pop(0)
-            if start % inner == 0 and count % inner == 0:
-                chosen = work.index(first, np.arange(start // inner, (start + count) // inner))
-                return _map(work, [*self.axes[:axis], (*chosen, *digits), *self.axes[axis + 1 :]])
-            if start // inner != (start + count - 1) // inner:
-                return None
-            work.index(first, np.asarray([start // inner]))
-            start %= inner
-        return None
-
     @staticmethod
     def concat(maps: Sequence["IndexMap"], axis: int) -> "IndexMap":
         """Return the map of Concat of tensors taken from one source, if they differ along `axis` alone."""
-        whole = _aligned(maps, axis)
-        first = whole[0]
-        others = [position for position in range(len(first.axes)) if position != axis]
-        columns = []
-        for one in whole:
-            work = one._work()
-            digits = one.axes[axis]
-            table = work.table_of(digits) if digits else Table((), np.zeros((), np.int64))
-            if set(table.digits) - set(digits):
-                raise DeclinedError("Concat along an axis that is looked up together with another")
-            if not all(_same_digits(first, one, position) for position in others) or not _same_tables(first, one, axis):
-                raise DeclinedError("Concat of parts that are arranged differently")
-            order = [table.digits.index(digit) for digit in digits]
-            columns.append((table.offsets.transpose(order).reshape(-1) + one.base).reshape(-1))
-        column = np.concatenate(columns)
-        work = first._work()
+        first = maps[0]
+        others = [[one.along(p) for p in range(len(one.axes)) if p != axis] for one in maps]
+        columns = [one.along(axis) for one in maps]
+        known = [column + one.base for column, one in zip(columns, maps, strict=True) if column is not None]
+        if len(known) < len(maps):
+            raise DeclinedError("Concat along an axis that is looked up together with another")
+        if not all(alike(*pair) for parts in others for pair in zip(parts, others[0], strict=True)):
+            raise DeclinedError("Concat of parts that are arranged differently")
+        column, work = np.concatenate(known), first._work()
         for digit in first.axes[axis]:
             work.forget(digit)
         work.base = int(column[0])
@@ -216,47 +190,6 @@ def _map(work: Digits, axes: Sequence[tuple[Digit, ...]]) -> IndexMap:
     return IndexMap(axes, work.sizes, work.strides, work.tables, work.base, work.batch)
 
 
-def _aligned(maps: Sequence[IndexMap], axis: int) -> list[IndexMap]:
-    """Return maps whose axes, but for one, are split into digits of the same sizes."""
-    target: list[list[int]] = []
-    for position in range(len(maps[0].axes)):
-        finest = max((one.axes[position] for one in maps), key=len)
-        sizes = next(one for one in maps if one.axes[position] == finest).sizes
-        target.append([sizes[digit] for digit in finest])
-    aligned = []
-    for one in maps:
-        fine = [[one.shape[axis]] if p == axis else sizes for p, sizes in enumerate(target)]
-        if all([one.sizes[d] for d in one.axes[p]] == sizes for p, sizes in enumerate(target) if p != axis):
-            aligned.append(one)
-            continue
-        split = one.reshape([size for sizes in fine for size in sizes])
-        left = iter(split.axes)
-        axes = [tuple(d for _ in sizes for d in next(left)) for sizes in fine]
-        aligned.append(IndexMap(axes, split.sizes, split.strides, split.tables, split.base, split.batch))
-    return aligned
-
-
-def _same_digits(first: IndexMap, other: IndexMap, axis: int) -> bool:
-    mine, theirs = first.axes[axis], other.axes[axis]
-    return [(first.sizes[d], first.strides.get(d)) for d in mine] == [
-        (other.sizes[d], other.strides.get(d)) for d in theirs
-    ]
-
-
-def _same_tables(first: IndexMap, other: IndexMap, axis: int) -> bool:
-    """Whether the tables beside those of `axis` say the same."""
-
-    def described(one: IndexMap) -> dict[tuple[int, ...], Integers]:
-        digits = one.digits
-        own = set(one.axes[axis])
-        behind = len([d for a in one.axes[:axis] for d in a])
-        return {
-            tuple(
-                digits.index(d) if digits.index(d) < behind else digits.index(d) - len(digits) for d in table.digits
-            ): table.offsets
-            for table in one.tables
-            if not own & set(table.digits)
-        }
-
-    mine, theirs = described(first), described(other)
-    return mine.keys() == theirs.keys() and all(np.array_equal(mine[key], theirs[key]) for key in mine)
+def alike(first: Integers | None, second: Integers | None) -> bool:
+    """Whether the places of two axes, as `IndexMap.along` returns them, are known and add the same to the offset."""
+    return first is not None and second is not None and np.array_equal(first, second)

@@ -10,8 +10,7 @@ import onnx_ir as ir
 
 from export.passes.movement.digits import DeclinedError
 from export.passes.movement.index_map import IndexMap
-from export.passes.movement.tables import Integers
-from export.passes.values import array_of, is_constant, sizes_of
+from export.passes.values import array_of, input_of, integers_of, is_constant, sizes_of
 
 Rule = Callable[[ir.Node, Sequence[IndexMap]], list[IndexMap]]
 
@@ -55,10 +54,9 @@ def _transpose(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
 
 
 def _gather(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    shape, index = maps[0].shape, _integers(node, 1)
+    shape, index = maps[0].shape, array_of(input_of(node, 1))
     axis = node.attributes.get_int("axis", 0) % len(shape)
-    assert index is not None, "Gather has indices"
-    places = np.where(index < 0, index + shape[axis], index)
+    places = index.astype(np.int64) % shape[axis]
     if places.size == 1:
         kept = maps[0].slice(axis, int(places.reshape(())), 1)
         return [kept.reshape([*shape[:axis], *index.shape, *shape[axis + 1 :]])]
@@ -66,12 +64,10 @@ def _gather(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
 
 
 def _slice(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    starts, ends = _integers(node, 1), _integers(node, 2)
-    assert starts is not None, "Slice has starts"
-    assert ends is not None, "Slice has ends"
-    axes, steps = _integers(node, 3), _integers(node, 4)
+    starts, ends = (array_of(input_of(node, position)).tolist() for position in (1, 2))
+    axes, steps = integers_of(node, 3), integers_of(node, 4)
     one = maps[0]
-    for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
         axis = (number if axes is None else int(axes[number])) % len(one.axes)
         step = 1 if steps is None else int(steps[number])
         if step < 1:
@@ -111,11 +107,6 @@ def _space_to_depth(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     batch, depth, height, width = maps[0].shape
     apart = maps[0].reshape([batch, depth, height // block, block, width // block, block])
     return [apart.transpose([0, 3, 5, 1, 2, 4]).reshape(sizes_of(node.outputs[0]) or ())]
-
-
-def _integers(node: ir.Node, position: int) -> Integers | None:
-    value = node.inputs[position] if len(node.inputs) > position else None
-    return None if value is None else array_of(value).astype(np.int64)
 
 
 RULES: Mapping[str, Rule] = {

@@ -21,9 +21,9 @@ from export.passes.movement.digits import DeclinedError
 from export.passes.movement.index_map import IndexMap
 from export.passes.movement.plans import plans_of
 from export.passes.movement.regions import Exit, Member, Region, Regions
-from export.passes.movement.row_wise import Array, rows_of
+from export.passes.movement.row_wise import rows_of
 from export.passes.movement.steps import VIEW, Plan, Reshape, Step, cost_of, cost_of_plan, follow, gather
-from export.passes.values import sizes_of
+from export.passes.values import Array, sizes_of
 
 _STATES = 48
 """Number of candidate orders that the search keeps at each step."""

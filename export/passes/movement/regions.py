@@ -13,8 +13,8 @@ import onnx_ir as ir
 from export.passes.movement.chains import Chains, Origin, find_chains
 from export.passes.movement.digits import DeclinedError
 from export.passes.movement.index_map import IndexMap
-from export.passes.movement.row_wise import Array, RowWise, row_wise, rows_of
-from export.passes.values import sizes_of
+from export.passes.movement.row_wise import RowWise, row_wise, rows_of
+from export.passes.values import Array, input_of, sizes_of
 
 
 @dataclass(eq=False)
@@ -119,8 +119,7 @@ def _add(regions: Regions, node: ir.Node, form: RowWise) -> None:
     member: Member | None = None
     links: dict[int, Member] = {}
     for position in form.data:
-        value = node.inputs[position]
-        assert value is not None, "data is there"
+        value = input_of(node, position)
         read, order = _read(regions, value, rows)
         if member is None:
             member = Member(node.outputs[0], read.region, order, node, form)

@@ -6,16 +6,23 @@ the same rows in another order if they are given their rows in another order.
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from export.passes.parts import ELEMENTWISE, REDUCTIONS
 from export.passes.unbroadcast import BROADCAST
-from export.passes.values import add_constant, array_of, is_constant, name_of, sizes_of
-
-Array = np.ndarray[Any, Any]
+from export.passes.values import (
+    Array,
+    add_constant,
+    array_of,
+    input_of,
+    integers_of,
+    is_constant,
+    name_of,
+    rename,
+    sizes_of,
+)
 
 _NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
 _REPEATED = 4
@@ -91,10 +98,8 @@ def _works_on_the_last_axis(node: ir.Node, rank: int) -> bool:
 
 
 def _reduced(node: ir.Node) -> list[int] | None:
-    if len(node.inputs) > 1 and node.inputs[1] is not None:
-        return [int(axis) for axis in array_of(node.inputs[1]).reshape(-1)]
-    axes = node.attributes.get_ints("axes", None)
-    return None if axes is None else list(axes)
+    axes = node.attributes.get_ints("axes", None) or integers_of(node, 1)
+    return None if axes is None else [int(axis) for axis in axes]
 
 
 def _by_row(array: Array, lead: tuple[int, ...], images: int) -> Array | None:
@@ -140,13 +145,8 @@ def lay_out(model: ir.Model, node: ir.Node, form: RowWise, order: Array) -> None
 
 def _give(model: ir.Model, node: ir.Node, position: int, array: Array) -> None:
     """Let a node read another constant, which takes over the name of the one before if nothing else reads that."""
-    before = node.inputs[position]
-    assert before is not None, "a constant stood there"
-    name = name_of(before)
-    given = add_constant(model, array, name)
+    before = input_of(node, position)
+    given = add_constant(model, array, name_of(before))
     node.replace_input_with(position, given)
     if not before.uses() and not before.is_graph_output():
-        model.graph.initializers.pop(name)
-        model.graph.initializers.pop(name_of(given))
-        given.name = name
-        model.graph.register_initializer(given)
+        rename(model, given, name_of(before))

@@ -89,19 +89,9 @@ def _offsets(one: IndexMap, terms: Sequence[Term]) -> Integers | None:
     """Return the offsets that some terms make, with the map's base, in their order; None if there are too many."""
     if prod(term.size for term in terms) > LARGEST_TABLE:
         return None
-    positions = {term.digit: position for position, term in enumerate(terms)}
-    total = np.full([term.size for term in terms], one.base, np.int64)
-    for term in terms:
-        stride = term.stride or one.strides.get(term.digit, 0)
-        shape = [term.size if other is term else 1 for other in terms]
-        total += (stride * np.arange(term.size)).reshape(shape)
-    for table in one.tables:
-        if not set(table.digits) <= set(positions):
-            return None
-        where = [positions[digit] for digit in table.digits]
-        shape = [term.size if position in where else 1 for position, term in enumerate(terms)]
-        total += table.offsets.transpose(np.argsort(where)).reshape(shape)
-    return total.reshape(-1)
+    digits = tuple(digit for term in terms for digit in term.digits)
+    offsets = IndexMap([digits], one.sizes, one.strides, one.tables).along(0)
+    return None if offsets is None else offsets + one.base
 
 
 def _gather_first(one: IndexMap, terms: Sequence[Term], rows: _Rows, source: tuple[int, ...]) -> Iterator[Plan]:

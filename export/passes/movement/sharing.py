@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
-from export.passes.movement.index_map import IndexMap
+from export.passes.movement.index_map import IndexMap, alike
 from export.passes.movement.plans import plans_of
 from export.passes.movement.steps import NODE, Plan, Slice, Transpose, cost_of, follow, is_swap, shape_after, tidied
 
@@ -83,10 +83,10 @@ def _continued(one: IndexMap, plan: Plan, source: tuple[int, ...]) -> list[Plan]
         part = whole.slice(axis, start, length).normalised()
         if part.base != one.base or part.tables:
             continue
-        left = dict(enumerate(_described(part)))
+        left = {position: part.along(position) for position in range(len(part.axes))}
         order = []
-        for wanted in _described(one):
-            found = next((position for position, there in left.items() if there == wanted), None)
+        for wanted in map(one.along, range(len(one.axes))):
+            found = next((position for position, there in left.items() if alike(there, wanted)), None)
             if found is None:
                 return []
             order.append(found)
@@ -94,21 +94,6 @@ def _continued(one: IndexMap, plan: Plan, source: tuple[int, ...]) -> list[Plan]
         if not left:
             return [tidied([*before, Slice((axis,), (start,), (start + length,)), Transpose(tuple(order))], source)]
     return []
-
-
-def _described(one: IndexMap) -> list[list[tuple[int, int]]]:
-    """Return, for each axis of a map without tables, the size and stride of what is one in the source too."""
-    axes = []
-    for digits in one.axes:
-        axis: list[tuple[int, int]] = []
-        for digit in digits:
-            size, stride = one.sizes[digit], one.strides[digit]
-            if axis and axis[-1][1] == size * stride:
-                axis[-1] = (axis[-1][0] * size, stride)
-            else:
-                axis.append((size, stride))
-        axes.append(axis)
-    return axes
 
 
 def cost_together(

@@ -8,8 +8,8 @@ import onnx_ir as ir
 from export.passes.movement.compose import TO_BE_COMPOSED
 from export.passes.movement.orders import choose_orders
 from export.passes.movement.regions import Member, Regions, find_regions
-from export.passes.movement.row_wise import Array, lay_out
-from export.passes.values import add_constant, name_of, sizes_of
+from export.passes.movement.row_wise import lay_out
+from export.passes.values import Array, Sizes, add_constant, add_node, name_of, shape_of
 
 
 class AssignTokenOrders(ir.passes.InPlacePass):
@@ -56,8 +56,7 @@ class _Writer:
         for position, link in member.links.items():
             node.replace_input_with(position, self._in_order(link, order, node))
         lay_out(self.model, node, form, np.argsort(member.order)[order])
-        sizes = sizes_of(value)
-        assert sizes is not None, "members have known sizes"
+        sizes = shape_of(value)
         value.shape = ir.Shape(self._shape(member))
         self._stored[member, order.tobytes()] = value
         readers = list(value.uses())
@@ -88,18 +87,17 @@ class _Writer:
         index = self._indices.get(places.tobytes())
         if index is None:
             index = self._indices[places.tobytes()] = add_constant(self.model, places, f"{name_of(value)}.order")
-        return self._insert(ir.node("Gather", [value, index], {"axis": 1}), value, sizes_of(value) or (), before)
+        return self._insert("Gather", [value, index], shape_of(value), before)
 
-    def _reshape(self, value: ir.Value, sizes: tuple[int, ...], before: ir.Node | None) -> ir.Value:
-        if sizes_of(value) == sizes:
+    def _reshape(self, value: ir.Value, sizes: Sizes, before: ir.Node | None) -> ir.Value:
+        if shape_of(value) == sizes:
             return value
         shape = add_constant(self.model, np.asarray(sizes, np.int64), f"{name_of(value)}.shape")
-        return self._insert(ir.node("Reshape", [value, shape]), value, sizes, before)
+        return self._insert("Reshape", [value, shape], sizes, before)
 
-    def _insert(self, node: ir.Node, value: ir.Value, sizes: tuple[int, ...], before: ir.Node | None) -> ir.Value:
+    @staticmethod
+    def _insert(operator: str, inputs: list[ir.Value], sizes: Sizes, before: ir.Node | None) -> ir.Value:
         assert before is not None, "a row-wise node yields no output of the graph, so something follows"
-        node.metadata_props.update(before.metadata_props)
-        node.meta[TO_BE_COMPOSED] = True
-        self.model.graph.insert_before(before, node)
-        node.outputs[0].shape, node.outputs[0].type = ir.Shape(sizes), value.type
-        return node.outputs[0]
+        made = add_node(before, operator, inputs, sizes, {"axis": 1} if operator == "Gather" else {})
+        made.meta[TO_BE_COMPOSED] = True
+        return made

@@ -21,7 +21,7 @@ class Term(NamedTuple):
 
     size: int
     stride: int | None
-    digit: Digit
+    digits: tuple[Digit, ...]
 
 
 class _Dimension(NamedTuple):
@@ -48,9 +48,9 @@ def terms_of(one: IndexMap) -> list[Term]:
         stride = None if stride is not None and stride <= 0 else stride
         last = terms[-1].stride if terms else None
         if stride is not None and last is not None and last == size * stride:
-            terms[-1] = Term(terms[-1].size * size, stride, digit)
+            terms[-1] = Term(terms[-1].size * size, stride, (*terms[-1].digits, digit))
         else:
-            terms.append(Term(size, stride, digit))
+            terms.append(Term(size, stride, (digit,)))
     return terms
 
 
@@ -90,8 +90,8 @@ def _split(terms: Iterable[Term], ends: set[int], start: Callable[[Term, int], i
         for end in inside:
             if left.size % (end // inner) == 0:
                 size = end // inner
-                done.insert(0, Term(size, left.stride, term.digit))
-                left = Term(left.size // size, (left.stride or 0) * size, term.digit)
+                done.insert(0, Term(size, left.stride, term.digits))
+                left = Term(left.size // size, (left.stride or 0) * size, term.digits)
                 inner = end
         done.insert(0, left)
     return done
@@ -141,7 +141,7 @@ def _with_ones(
     for position in reversed(range(len(shape))):
         dimension = wanted[position]
         if dimension is None:
-            dimension = _Dimension(1, 0, 1, Term(1, None, -1 - position))
+            dimension = _Dimension(1, 0, 1, Term(1, None, (-1 - position,)))
             before = made.index(stands[0]) if stands else len(made)
             made.insert(before, dimension)
         stands.insert(0, dimension)

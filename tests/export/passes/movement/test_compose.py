@@ -112,6 +112,20 @@ def test_joined_queries_keys_and_values_become_one_split() -> None:
     assert len(operators(model)) <= before - 4
 
 
+def test_keys_transposed_behind_windows_are_transposed_once() -> None:
+    text = """(float[11,6,7,5] image) => (float logits) {
+        x = Relu(image)
+        a = Transpose<perm=[0, 2, 1, 3]>(x)
+        b = Reshape(a, shape)
+        c = Transpose<perm=[0, 2, 1]>(b)
+        e = Exp(c)
+        logits = ReduceSum<keepdims=0>(e)
+    }"""
+    model = graph_of(text, shape=integers(77, 6, 5))
+    assert rewritten(lambda: ComposeMovement(BATCH), model)
+    assert operators(model).count("Transpose") == 1
+
+
 def test_what_two_read_is_made_once() -> None:
     text = """(float[4,6,8] image) => (float[4,6,8] a, float[4,6,8] b) {
         x = Relu(image)

@@ -1,0 +1,55 @@
+"""Common bases of the passes that look at one node after another."""
+
+import logging
+from abc import abstractmethod
+
+import onnx_ir as ir
+
+from export.passes.exact import NotFoldedError
+
+logger = logging.getLogger(__name__)
+
+
+class Sweep(ir.passes.InPlacePass):
+    """A pass that rewrites node by node, from the first to the last."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite in one sweep; nodes that a rewrite adds or removes are not looked at."""
+        modified = False
+        for node in list(model.graph):
+            if node.graph is not None and self.rewrite(model, node):
+                modified = True
+        return ir.passes.PassResult(model, modified)
+
+    @abstractmethod
+    def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
+        """Rewrite what begins or ends at a node, if the pass applies to it; return whether it did."""
+
+
+class FoldingPass(Sweep):
+    """A pass that folds, or declines with a reason, which is logged and kept.
+
+    Attributes:
+        declined: operator, name and reason of each node that was not folded, in the order of the graph.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.declined: list[str] = []
+
+    def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
+        """Fold a node, or keep the reason why not."""
+        try:
+            return self.fold(model, node)
+        except NotFoldedError as reason:
+            self.declined.append(f"{node.op_type} {node.name}: {reason}")
+            logger.info("not folded: %s", self.declined[-1])
+            return False
+
+    @abstractmethod
+    def fold(self, model: ir.Model, node: ir.Node) -> bool:
+        """Fold a node; return whether it is one that the pass is for.
+
+        Raises:
+            NotFoldedError: it is, but cannot be folded.
+        """
