@@ -17,7 +17,7 @@ from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import seeded
 from models.sources.library import Found, check_known, load_resized
 from models.sources.native import changed_shapes, load_native, one_line, randomise_native
-from models.sources.positions import in_timm
+from models.sources.timm_positions import in_timm
 
 Build = Callable[..., nn.Module]
 """timm's module on the CPU, made with the options of its constructor that are given."""

@@ -18,7 +18,8 @@ from models.sources.drawing import seeded
 from models.sources.library import HEADS, SIZES, Found, load_resized
 from models.sources.native import load_native, one_line, other_classes, randomise_native, resized
 from models.sources.options import check_options, described
-from models.sources.positions import NOTHING_KNOWN, Positions, in_torchvision
+from models.sources.positions import NOTHING_KNOWN, Positions
+from models.sources.torchvision_positions import in_torchvision
 
 RESERVED = {"device", "progress", "weights", "weights_backbone"}
 """Arguments of torchvision's functions that are no options of the network."""

@@ -18,8 +18,8 @@ from models.sources.drawing import seeded
 from models.sources.library import SIZES, Found, check_known, check_loading, load_resized
 from models.sources.native import randomise_native, resized
 from models.sources.options import check_options
-from models.sources.positions import in_transformers
 from models.sources.processors import pair, preprocess_of
+from models.sources.transformers_positions import in_transformers
 from models.sources.transformers_weights import Origin, auto, build, find_weights, library, quietly
 
 RESERVED = {"architectures", "auto_map", "dtype", "model_type", "name_or_path", "num_channels", "torch_dtype"}

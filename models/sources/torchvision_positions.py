@@ -4,15 +4,15 @@ from typing import Any
 
 from torch import nn
 
-from models.sources.positions.base import (
+from models.sources.positions import (
     EMBEDDING,
     NOTHING_KNOWN,
     OF_WINDOWS,
     OVER_OFFSETS,
+    Grid,
     Positions,
     Table,
 )
-from models.sources.resampling import Grid
 
 
 def in_torchvision(model: nn.Module, image_size: tuple[int, int]) -> Positions:

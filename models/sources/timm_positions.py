@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from models.sources.positions.base import (
+from models.sources.positions import (
     EMBEDDING,
     NOTHING_KNOWN,
     OF_IMAGE,
