@@ -33,7 +33,7 @@ from export.saving import check_graph, save_graph
 from export.task import decide_task, final_activation
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, Weights, load_source
 from models.sources.checkpoints import files_of
-from models.sources.native import ENCODING
+from models.sources.library_module import ENCODING
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
 LIBRARIES = {"timm", "torchvision", "transformers"}

@@ -149,7 +149,7 @@ def state_at(
         raise SourceError(
             f"--image-size: no way is known to bring {other} from {list(state[other].shape)} to {list(shapes[other])}"
         )
-    return brought, tuple(change.sentence for change in changes)
+    return brought, tuple(changes)
 
 
 def positions_of(config: ViTConfig | SwinConfig) -> Positions:

@@ -156,26 +156,16 @@ class Positions:
 NOTHING_KNOWN = Positions()
 
 
-@dataclass(frozen=True)
-class Change:
-    """What became of the tables of one kind and size.
-
-    Attributes:
-        sentence: for the user.
-        belongs_to: see `Kind`.
-    """
-
-    sentence: str
-    belongs_to: str | None
-
-
-def bring(state: State, old: Positions, new: Positions) -> tuple[dict[str, Tensor], tuple[Change, ...]]:
-    """Return the weights of a module for the same one at another size, and each change.
+def bring(state: State, old: Positions, new: Positions) -> tuple[dict[str, Tensor], dict[str, str | None]]:
+    """Return the weights of a module for the same one at another size, and sentences on changes.
 
     Args:
         state: of the module at the sizes of training.
         old: its positions.
         new: those of the module at the sizes wanted, which has the same keys.
+
+    Returns:
+        The weights, and by the sentence on each change its `Kind.belongs_to`.
     """
     brought = dict(state)
     stages: dict[tuple[Kind, Grid, Grid], list[int]] = {}
@@ -186,7 +176,7 @@ def bring(state: State, old: Positions, new: Positions) -> tuple[dict[str, Tenso
             among = stages.setdefault((table.kind, table.grid, wanted), [])
             if table.stage is not None and table.stage not in among:
                 among.append(table.stage)
-    return brought, tuple(Change(_sentence(*change, where), change[0].belongs_to) for change, where in stages.items())
+    return brought, {_sentence(*change, where): change[0].belongs_to for change, where in stages.items()}
 
 
 def _sentence(kind: Kind, old: Grid, new: Grid, stages: list[int]) -> str:
