@@ -7,7 +7,7 @@ from torch import nn
 from artifact import Baked
 from export.evaluation import Constant
 from export.pixels import ArtifactInput
-from models.sources.native import without_adapters
+from models.sources.library_module import without_adapters
 
 _PRODUCTS = frozenset({"bmm", "einsum", "matmul", "mv"})
 _ELEMENTWISE = frozenset({"add", "mul"})

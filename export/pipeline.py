@@ -30,7 +30,7 @@ from export.request import Request, choose_labels, choose_names, read_labels
 from export.saving import check_graph, save_graph
 from export.task import decide_task, final_activation
 from models.sources import Loaded, load_source
-from models.sources.native import ENCODING
+from models.sources.library_module import ENCODING
 
 Step = Callable[[str], AbstractContextManager[object]]
 """Told the name of each step; what it returns is entered for as long as the step lasts."""

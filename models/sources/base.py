@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import nn
 
 from artifact import Accuracy, Preprocess, Task
@@ -12,6 +13,18 @@ from artifact import Accuracy, Preprocess, Task
 
 class SourceError(Exception):
     """A network cannot be had; the message names the cause and the remedy."""
+
+
+def one_line(error: Exception) -> str:
+    """Return the kind of an exception and the first line of its message."""
+    message = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def problems(error: ValidationError, whole: str = "") -> str:
+    """Return the first three problems that pydantic found, each with its place; `whole` names the object itself."""
+    found = error.errors()[:3]
+    return "; ".join(f"{'.'.join(map(str, item['loc'])) or whole}: {item['msg']}" for item in found)
 
 
 @dataclass(frozen=True)

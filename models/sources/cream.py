@@ -11,21 +11,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
 from artifact import Preprocess
-from models.build import build_network
 from models.config import ViTConfig
-from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
-from models.sources.checkpoints import read_checkpoint
-from models.sources.checkpoints.advice import Advice
-from models.sources.checkpoints.fit import check_fit
-from models.sources.checkpoints.keys import fit_keys
-from models.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD, at_size
-from models.sources.textbook import config_at, state_at
-from models.sources.weights import randomise
+from models.sources.base import Loaded, Overrides, SourceError, Weights, problems
+from models.sources.own import Own
+from models.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 MAPPINGS = {"product": "product", "cross": "cross", "euc": "euclidean", "quant": "quantization"}
 MODES = {"ctx": "contextual", "bias": "bias"}
 
-_NAMED = 3  # how many problems an error names
 _PARTS = {"rows": ".rp_rows", "columns": ".rp_cols"}  # of cross, which has two tables; others have one
 _TABLE = re.compile(r"(blocks\.\d+\.)attention\.encoding\.([qkv])\.(\w+)\.table")
 
@@ -133,50 +126,14 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         SourceError: see `models.sources.load_source`.
     """
     config, shown, preprocess = _find(name, overrides.config)
-    resampled: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    source = f"cream:{name}"
     try:
-        trained = config.network()
-        network = build_network(trained)
-        wanted = config_at(trained, overrides)
-        match weights:
-            case Checkpoint():
-                keys = {config.authors_key(key): key for key in network.state_dict()}
-                expected = {name: network.state_dict()[key] for name, key in keys.items()}
-                advise = Advice(f"cream:{name}", trained.image_size)
-                contents = fit_keys(read_checkpoint(weights), expected, advise)
-                check_fit(contents.state, expected, contents.origin, advise)
-                network.load_state_dict({keys[name]: tensor for name, tensor in contents.state.items()})
-                notes = contents.notes
-                if wanted != trained:
-                    state, resampled = state_at(network.state_dict(), trained, wanted)
-                    network = build_network(wanted)
-                    network.load_state_dict(state)
-            case RandomWeights(seed):
-                network = build_network(wanted)
-                randomise(network, seed)
-            case Pretrained():
-                raise SourceError(
-                    f"cream:{name}: the authors publish their weights as files to download, not through a library; "
-                    "give --checkpoint FILE or --random-weights SEED"
-                )
+        network = config.network()
     except ValueError as error:
-        raise SourceError(f"cream:{name}: {error}") from error
-    return Loaded(
-        network=network.eval(),
-        name=f"cream:{shown}",
-        architecture=wanted.architecture,
-        encoding=wanted.encoding,
-        image_size=wanted.image_size,
-        num_classes=wanted.num_classes,
-        preprocess=preprocess if wanted == trained else at_size(preprocess, wanted.image_size),
-        labels=None,
-        model=None,
-        variant=None,
-        accuracy=None,
-        resampled=resampled,
-        notes=notes,
-    )
+        raise SourceError(f"{source}: {error}") from error
+    published = "the authors publish their weights as files to download, not through a library"
+    own = Own(source, f"cream:{shown}", network, preprocess, published, key=config.authors_key)
+    return own.load(weights, overrides)
 
 
 def _find(name: str, file: Path | None) -> tuple[CreamConfig, str, Preprocess]:
@@ -205,5 +162,4 @@ def _read_config(file: Path) -> CreamConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"cannot read --config {file}: {error}") from error
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise SourceError(f"--config {file} does not describe a network: {'; '.join(problems[:_NAMED])}") from error
+        raise SourceError(f"--config {file} does not describe a network: {problems(error)}") from error

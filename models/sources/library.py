@@ -1,31 +1,32 @@
-"""What a library knows of a name, and sizes of training that are not certain."""
+"""Networks of timm, torchvision and transformers: one way from a name, weights and sizes to a loaded network."""
 
-from collections.abc import Callable, Collection, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from artifact import Preprocess
-from models.sources.base import Loaded, Overrides, SourceError
+from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.checkpoints import Contents, read_checkpoint
 from models.sources.checkpoints.advice import Advice
-from models.sources.checkpoints.buffers import is_computed, without_computed
+from models.sources.checkpoints.buffers import without_computed
 from models.sources.checkpoints.fit import Misfit, check_fit
-from models.sources.checkpoints.keys import State
-from models.sources.native import Native, finish
+from models.sources.checkpoints.keys import State, fit_keys
+from models.sources.drawing import seeded
+from models.sources.library_module import fill, finish, randomise_module
 from models.sources.positions import Positions, bring
-
-HEADS = ("head", "classifier")
-"""In the names of what has a row for each class, in every library."""
 
 SIZES = ("image size", "window size")
 """The sizes of training that position tables belong to."""
 
+AS_TRAINED = Overrides()
+
 
 @dataclass(frozen=True)
-class Found:
-    """What a library knows of a name.
+class Library(ABC):
+    """A network of a library, by its name.
 
     Attributes:
         source: `kind:name`, for errors.
@@ -33,117 +34,185 @@ class Found:
         model: the library's module, with its weights for `Pretrained`; else it may be on the meta device.
         preprocess: how its images are prepared.
         labels: of its classes, if the library knows them.
-        loading: if the library itself put the weights into the module, the keys it found missing, unexpected or of
-            another shape, in its words; then a checkpoint is not read again.
-        build: makes the module anew on the CPU, for the buffers that it computes; None if `model` is there already.
-        known: which sizes of training are certain, of "image size" and "window size"; the others are the name's.
-        notes: what was settled in taking the weights from a checkpoint.
+        known: which sizes of training are certain, of `SIZES`; the others are the name's.
     """
 
     source: str
     shown: str
     model: nn.Module
     preprocess: Preprocess
-    labels: tuple[str, ...] | None
-    loading: Mapping[str, Any] | None = None
-    build: Callable[[], nn.Module] | None = None
+    labels: tuple[str, ...] | None = None
     known: Collection[str] = SIZES
-    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def build(self, overrides: Overrides, trained: nn.Module | None = None, classes: int | None = None) -> nn.Module:
+        """Return the module made afresh on the CPU.
+
+        Args:
+            overrides: image and window size wanted; None keeps that of training.
+            trained: the module at the sizes of training, whose weights it is to take; None for random weights.
+            classes: their number; None keeps the name's.
+
+        Raises:
+            SourceError: it is not available at that size.
+        """
+
+    @abstractmethod
+    def positions(self, network: nn.Module, image_size: tuple[int, int]) -> Positions:
+        """Return the position encoding of a module for images of `image_size` (height, width) in pixels."""
+
+    def adopt(self, state: State, origin: object) -> State:  # noqa: ARG002 -- for those that override it
+        """Return a checkpoint's weights under the keys of the library's module, from other published keys."""
+        return state
+
+    def heads(self) -> State:
+        """Return the tensors of the module that have a row for each class, by key."""
+        return {}
 
     @property
     def advice(self) -> Advice:
         """What to do about weights that do not fit."""
         return Advice(self.source, self.preprocess.size)
 
-    def finish(
-        self,
-        network: nn.Module,
-        image_size: tuple[int, int],
-        encoding: str | None,
-        resampled: tuple[str, ...],
-        notes: tuple[str, ...],
-    ) -> Loaded:
-        """Return the module with its weights as a loaded network; see `models.sources.native.Native` and `finish`."""
-        native = Native(
-            self.source, self.shown, network, self.preprocess, image_size, self.labels, encoding, resampled, notes
+    def load(self, weights: Weights, overrides: Overrides) -> Loaded:
+        """Return the module with its weights, at the size of training or another.
+
+        Raises:
+            SourceError: weights or sizes do not fit.
+        """
+        size = overrides.image_size or self.preprocess.size
+        resized = size != self.preprocess.size or overrides.window_size is not None
+        resampled: tuple[str, ...] = ()
+        notes: tuple[str, ...] = ()
+        if isinstance(weights, RandomWeights):
+            with seeded(weights.seed):
+                network = self.build(overrides)
+            randomise_module(self.source, network, weights.seed, size)
+        else:
+            network, contents, classes = self.read(weights)
+            notes = contents.notes
+            if resized:
+                network, resampled = self.resize(network, classes, overrides, sized=contents.sized)
+        encoding = self.positions(network, size).encoding
+        return finish(self.source, self.shown, network, self.preprocess, size, self.labels, encoding, resampled, notes)
+
+    def read(self, weights: Checkpoint | Pretrained) -> tuple[nn.Module, Contents, int | None]:
+        """Return the module with its weights at the sizes of training, what was taken of a checkpoint, and its classes.
+
+        Raises:
+            SourceError: they do not fit.
+        """
+        if isinstance(weights, Pretrained):
+            return self.model, Contents(self.source, {}, {}), None
+        contents = read_checkpoint(weights)
+        expected, heads = without_computed(self.model.state_dict()), self.heads()
+        fitted = fit_keys(
+            contents,
+            expected,
+            self.advice,
+            adopt=lambda state: self.adopt(state, contents.origin),
+            buffers=lambda: dict(self.build(AS_TRAINED).named_buffers()),
+            heads=heads,
         )
-        return finish(native)
+        classes = classes_in(fitted.state, heads)
+        network = self.build(AS_TRAINED, classes=classes)
+        fill(network, fitted, self.advice)
+        return network, fitted, classes
 
-    def buffers(self) -> State:
-        """Return the buffers that the library's module computes from its sizes, under its keys."""
-        model = self.model if self.build is None else self.build()
-        return {key: tensor for key, tensor in model.named_buffers() if is_computed(key)}
+    def resize(
+        self, trained: nn.Module, classes: int | None, overrides: Overrides, *, sized: bool
+    ) -> tuple[nn.Module, tuple[str, ...]]:
+        """Return the module at other sizes than those of training, and a sentence for each table that was resampled.
+
+        Args:
+            trained: the module at the sizes of training.
+            classes: its number of classes, where it is not the name's.
+            overrides: the sizes wanted.
+            sized: whether the checkpoint itself states its sizes.
+
+        Raises:
+            SourceError: a size of training that tables are resampled from is not certain, or a weight does not fit.
+        """
+        network = self.build(overrides, trained, classes)
+        size = overrides.image_size or self.preprocess.size
+        state = without_computed(trained.state_dict())
+        old, new = self.positions(trained, self.preprocess.size), self.positions(network, size)
+        brought, changes = bring(state, old, new)
+        for belongs_to in changes.values():
+            if belongs_to is not None and not sized:
+                self.check_known(belongs_to, overrides)
+        check_fit(brought, without_computed(network.state_dict()), f"the checkpoint of {self.source}", _not_resampled)
+        network.load_state_dict(brought, strict=False)  # the buffers that it computes are not among them
+        return network, tuple(changes)
+
+    def check_known(self, size: str, overrides: Overrides) -> None:
+        """Check that a size of training is certain before position weights are brought from it to another.
+
+        Raises:
+            SourceError: it is only what the name has by default.
+        """
+        if size in self.known:
+            return
+        flag = f"--trained-{size.replace(' ', '-')}"
+        asked = overrides.image_size if size == "image size" else overrides.window_size
+        named = self.preprocess.size if size == "image size" else None
+        choices = [
+            f"{flag} {'x'.join(map(str, sides)) if isinstance(sides, tuple) else sides} {whose}"
+            for sides, whose in ((named, f"for that of {self.source}"), (asked, "for that of this export"))
+            if sides is not None
+        ]
+        raise SourceError(
+            f"{self.source}: the checkpoint does not state the {size} of training, and its position encoding "
+            f"would have to be brought from that to another. Give {flag}: {', '.join(choices)}, or another"
+        )
 
 
-def check_known(found: Found, size: str, overrides: Overrides) -> None:
-    """Check that a size of training is certain before position weights are brought from it to another.
-
-    Raises:
-        SourceError: it is only what the name has by default.
-    """
-    if size in found.known:
-        return
-    flag = f"--trained-{size.replace(' ', '-')}"
-    asked = overrides.image_size if size == "image size" else overrides.window_size
-    named = found.preprocess.size if size == "image size" else None
-    choices = [
-        f"{flag} {'x'.join(map(str, sides)) if isinstance(sides, tuple) else sides} {whose}"
-        for sides, whose in ((named, f"for that of {found.source}"), (asked, "for that of this export"))
-        if sides is not None
-    ]
-    raise SourceError(
-        f"{found.source}: the checkpoint does not state the {size} of training, and its position encoding "
-        f"would have to be brought from that to another. Give {flag}: {', '.join(choices)}, or another"
-    )
+def certain_sizes(weights: Weights, overrides: Overrides, *, configured: bool = False) -> Collection[str]:
+    """Return the sizes of training that are certain: the user's, those of a configuration or of published weights."""
+    if configured or not isinstance(weights, Checkpoint):
+        return SIZES
+    given = overrides.model_args
+    stated = {
+        "image size": overrides.trained_image_size or given.get("img_size") or given.get("image_size"),
+        "window size": overrides.trained_window_size or given.get("window_size"),
+    }
+    return [size for size in SIZES if stated[size] is not None]
 
 
-def check_loading(found: Found, adopt: Callable[[State], State] = dict) -> None:
-    """Check transformers' report on loading weights; `adopt` renames keys to those of its module.
-
-    Raises:
-        SourceError: a key was missing or unexpected, or a shape differed; the first few are named.
-    """
-    assert found.loading is not None
-    expected = {key: tuple(tensor.shape) for key, tensor in found.model.state_dict().items()}
-    theirs = {key: tuple(there) for key, there, *_ in found.loading["mismatched_keys"]}
-    nothing = torch.empty(0)
-    extra = without_computed(adopt(dict.fromkeys(found.loading["unexpected_keys"], nothing)))
-    missing = set(found.loading["missing_keys"])
-    present = {key: theirs.get(key, shape) for key, shape in expected.items() if key not in missing}
-    misfit = Misfit(expected, present | dict.fromkeys(extra, ()))
-    if misfit:
-        raise SourceError(f"the weights do not fit {found.source}; {misfit}. {found.advice(misfit)}")
-
-
-def load_resized(
-    found: Found,
-    network: nn.Module,
-    state: State,
-    positions: tuple[Positions, Positions],
-    overrides: Overrides,
-    *,
-    sized: bool = False,
-) -> tuple[str, ...]:
-    """Put weights of a library's module into the same module at other sizes; return a sentence for each change.
+def classes_in(state: State, heads: State) -> int | None:
+    """Return the number of classes of a checkpoint where it is not the network's; None where it is, or is unclear.
 
     Args:
-        found: what the library knows.
-        network: the module at the sizes wanted, on the CPU.
-        state: the weights, of the module at the sizes of training.
-        positions: of the module at the sizes of training, and of `network`.
-        overrides: the sizes wanted.
-        sized: whether the checkpoint itself states its sizes.
+        state: the checkpoint, under the network's keys.
+        heads: the network's tensors that have a row for each class.
+    """
+    found = {
+        len(state[key])
+        for key, tensor in heads.items()
+        if key in state and state[key].ndim == tensor.ndim > 0 and state[key].shape != tensor.shape
+        if state[key].shape[1:] == tensor.shape[1:]
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def check_options(source: str, options: Mapping[str, Any], reserved: Collection[str]) -> dict[str, Any]:
+    """Return options of --model-arg that may go to a library's constructor.
 
     Raises:
-        SourceError: a size of training that tables are resampled from is not certain, or a weight does not fit.
+        SourceError: one of them chooses weights or devices, which is for the exporter to do.
     """
-    brought, changes = bring(without_computed(state), *positions)
-    for change in changes:
-        if change.belongs_to is not None and not sized:
-            check_known(found, change.belongs_to, overrides)
-    check_fit(brought, without_computed(network.state_dict()), f"the checkpoint of {found.source}", _not_resampled)
-    network.load_state_dict(brought, strict=False)  # the buffers that it computes are not among them
-    return tuple(change.sentence for change in changes)
+    refused = [option for option in options if option in reserved or option.startswith("_")]
+    if refused:
+        raise SourceError(
+            f"{source}: --model-arg {refused[0]} is no option of the network; weights come from --checkpoint or "
+            "--pretrained, and images have three channels"
+        )
+    return dict(options)
+
+
+def described(options: Mapping[str, Any]) -> str:
+    """Return options for an error, as they were given."""
+    return ", ".join(f"{option}={value}" for option, value in options.items())
 
 
 def _not_resampled(_: Misfit) -> str:

@@ -8,19 +8,11 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from torch import nn
 
 from artifact import Preprocess
-from models.build import build_network
-from models.config import NetworkConfig, SwinConfig, ViTConfig
-from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
-from models.sources.checkpoints import read_checkpoint
-from models.sources.checkpoints.advice import Advice
-from models.sources.checkpoints.fit import check_fit
-from models.sources.checkpoints.keys import fit_keys
-from models.sources.preprocessing import at_size
-from models.sources.textbook import config_at, state_at
-from models.sources.weights import load_strictly, randomise, read_accuracy
+from models.config import NetworkConfig
+from models.sources.base import Loaded, Overrides, SourceError, Weights, problems
+from models.sources.own import Own
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -62,7 +54,7 @@ def read_config(name: str) -> tuple[PosbakeConfig, str]:
     try:
         return PosbakeConfig.model_validate_json(text), path.stem
     except ValidationError as error:
-        raise SourceError(f"{name} is not a configuration: {_problems(error)}") from error
+        raise SourceError(f"{name} is not a configuration: {problems(error)}") from error
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
@@ -72,53 +64,14 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         SourceError: see `models.sources.load_source`.
     """
     config, config_name = read_config(name)
-    trained = config.network
-    resized = overrides.image_size not in (None, trained.image_size) or overrides.window_size is not None
-    wanted = config_at(trained, overrides) if resized else trained
-    network = _build(name, wanted)
-    accuracy = None
-    resampled: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    match weights:
-        case Checkpoint():
-            expected, advise = (_build(name, trained) if resized else network).state_dict(), Advice(f"posbake:{name}")
-            contents = fit_keys(read_checkpoint(weights), expected, advise)
-            state, notes = contents.state, contents.notes
-            check_fit(state, expected, contents.origin, advise)
-            accuracy = None if resized else read_accuracy(dict(contents.metadata), weights.path)
-            if resized:
-                state, resampled = state_at(state, trained, wanted)
-            load_strictly(network, state, contents.origin)
-        case RandomWeights(seed):
-            randomise(network, seed)
-        case Pretrained():
-            raise SourceError(f"posbake publishes no weights for {name}; give --checkpoint or --random-weights SEED")
-    return Loaded(
-        network=network.eval(),
-        name=f"posbake:{config_name}",
-        architecture=wanted.architecture,
-        encoding=wanted.encoding,
-        image_size=wanted.image_size,
-        num_classes=wanted.num_classes,
-        preprocess=at_size(config.preprocess, wanted.image_size) if resized else config.preprocess,
+    own = Own(
+        source=f"posbake:{name}",
+        shown=f"posbake:{config_name}",
+        config=config.network,
+        preprocess=config.preprocess,
+        published="posbake publishes no weights for it",
         labels=config.labels,
         model=config.model,
         variant=config.variant,
-        accuracy=accuracy,
-        resampled=resampled,
-        notes=notes,
     )
-
-
-def _build(name: str, config: ViTConfig | SwinConfig) -> nn.Module:
-    try:
-        return build_network(config)
-    except ValueError as error:
-        raise SourceError(f"{name}: {error}") from error
-
-
-def _problems(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:_NAMED])
-
-
-_NAMED = 3  # how many problems an error names
+    return own.load(weights, overrides)

@@ -8,6 +8,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def at_size(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
     """Return the same preparation for another image size: what was cropped away stays the same share."""
+    if preprocess.size == size:
+        return preprocess
     if preprocess.crop is None:
         return preprocess.model_copy(update={"resize": size})
     scales = size[0] / preprocess.crop[0], size[1] / preprocess.crop[1]

@@ -14,8 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from artifact import Preprocess
-from models.sources.base import SourceError
-from models.sources.native import one_line
+from models.sources.base import SourceError, one_line
 
 INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """By the numbers that Pillow gave them, which image processors use."""
@@ -85,11 +84,7 @@ def _sizes(processor: Any, size: Any) -> tuple[object, tuple[int, int] | None]: 
 
 
 def _try(source: str, processor: Any, preprocess: Preprocess) -> None:  # noqa: ANN401 -- theirs
-    """Compare a processor with its description.
-
-    Raises:
-        SourceError: they differ.
-    """
+    """Compare a processor with its description."""
     down, across = np.mgrid[:HEIGHT, :WIDTH]
     levels = [across * 255 / (WIDTH - 1), down * 255 / (HEIGHT - 1), np.full((HEIGHT, WIDTH), BLUE)]
     picture = np.stack(levels, axis=-1).round().astype(np.uint8)

@@ -20,12 +20,23 @@ from torch import nn
 
 from artifact import Preprocess
 from models.sources import timm
-from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.base import (
+    Checkpoint,
+    Loaded,
+    Overrides,
+    Pretrained,
+    RandomWeights,
+    SourceError,
+    Weights,
+    one_line,
+    problems,
+)
 from models.sources.checkpoints import read_checkpoint
 from models.sources.checkpoints.advice import Advice
 from models.sources.checkpoints.fit import first_few
+from models.sources.checkpoints.keys import fit_keys
 from models.sources.drawing import seeded
-from models.sources.native import GreyInput, Native, finish, load_native, one_line, randomise_native, without_adapters
+from models.sources.library_module import GreyInput, fill, finish, randomise_module, without_adapters
 from models.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from models.sources.twin import script_modules
 from models.sources.user_modules import UserModules, names_taken
@@ -77,13 +88,16 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     size = overrides.image_size or preprocess.size
     match weights:
         case RandomWeights(seed):
-            randomise_native(source, network, seed, size)
+            randomise_module(source, network, seed, size)
         case Checkpoint():
-            contents = read_checkpoint(weights)
-            notes += load_native(without_adapters(network), contents, Advice(source), recomputes=False).notes
+            own, advise = without_adapters(network), Advice(source)
+            buffers = dict(own.named_buffers())
+            contents = fit_keys(read_checkpoint(weights), own.state_dict(), advise, buffers=lambda: buffers)
+            fill(own, contents, advise, recomputes=False)
+            notes += contents.notes
         case Pretrained():
             pass  # the function has loaded them
-    return finish(Native(source, shown, network, preprocess, size, None, notes=notes))
+    return finish(source, shown, network, preprocess, size, notes=notes)
 
 
 def _place_of(source: str, file: Path) -> tuple[list[Path], str]:
@@ -151,10 +165,9 @@ def _by_name(source: str, name: str) -> ModuleType:
                 "run from the directory that holds it, or install it"
             ) from error
         raise SourceError(f"{source}: importing {name} raises {one_line(error)}{hint}") from error
-    except ImportError as error:
-        raise SourceError(f"{source}: importing {name} raises {one_line(error)}{hint}") from error
     except Exception as error:
-        raise SourceError(f"{source}: importing {name} raises {one_line(error)}") from error
+        shown = hint if isinstance(error, ImportError) else ""
+        raise SourceError(f"{source}: importing {name} raises {one_line(error)}{shown}") from error
 
 
 def _file_of(name: str) -> Path:
@@ -215,11 +228,7 @@ def _network_and_preprocess(source: str, returned: object) -> tuple[nn.Module, P
 
 
 def _check_kind(source: str, network: nn.Module) -> None:
-    """Refuse what is no network in Python, or not one of float32.
-
-    Raises:
-        SourceError: it is one of these; the message says what to return instead.
-    """
+    """Refuse what is no network in Python, or not one of float32."""
     scripts = script_modules(network)
     if scripts:
         where = f"its {scripts[0]}" if scripts[0] else "the network"
@@ -254,10 +263,8 @@ def _preprocess(source: str, preparation: Any) -> Preprocess:  # noqa: ANN401 --
     try:
         return Preprocess.model_validate(preparation)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'preprocessing'}: {item['msg']}" for item in error.errors()[:3]
-        )
-        raise SourceError(f"{source}: the preprocessing is not one: {problems}; expected such as {EXAMPLE}") from error
+        found = problems(error, "preprocessing")
+        raise SourceError(f"{source}: the preprocessing is not one: {found}; expected such as {EXAMPLE}") from error
 
 
 def _kind(returned: object) -> str:

@@ -10,12 +10,19 @@ import torch
 from torch import nn
 
 from artifact import Preprocess
-from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
+from models.sources.base import (
+    Checkpoint,
+    Loaded,
+    Overrides,
+    Pretrained,
+    RandomWeights,
+    SourceError,
+    Weights,
+    one_line,
+)
 from models.sources.checkpoints import read_checkpoint
-from models.sources.library import SIZES, Found
-from models.sources.native import one_line
-from models.sources.options import check_options, described
-from models.sources.timm_native import classes_in, load_timm
+from models.sources.library import certain_sizes, check_options, described
+from models.sources.timm_library import Timm, heads_of
 
 RESERVED = {
     "cache_dir",
@@ -45,22 +52,16 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     if getattr(model, "num_classes", None) == 0:
         options["num_classes"] = _classes_for(source, model, weights, overrides)
         model = build(name, pretrained=False, **options)
-    labels = None if "num_classes" in options else _labels(model)  # a head of the user's has the user's classes
-    preprocess = _preprocess(source, model, overrides.trained_image_size)
-
-    def on_cpu(**others: Any) -> nn.Module:  # noqa: ANN401 -- timm's
-        return build(name, pretrained=False, device="cpu", **options | others)
-
-    found = Found(
+    network = Timm(
         source,
         f"timm:{name.rpartition('/')[2]}",
         model,
-        preprocess,
-        labels,
-        build=on_cpu,
-        known=_known(name, weights, overrides),
+        _preprocess(source, model, overrides.trained_image_size),
+        labels=None if "num_classes" in options else _labels(model),  # a head of the user's has the user's classes
+        known=certain_sizes(weights, overrides, configured=name.startswith(("local-dir:", "hf-hub:"))),
+        make=lambda **others: build(name, pretrained=False, device="cpu", **options | others),
     )
-    return load_timm(found, on_cpu, weights, overrides)
+    return network.load(weights, overrides)
 
 
 def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401
@@ -83,11 +84,7 @@ def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) 
 
 
 def _options(source: str, overrides: Overrides) -> dict[str, Any]:
-    """Return the options of timm's constructor that make the network that was trained.
-
-    Raises:
-        SourceError: timm has no such option for it.
-    """
+    """Return the options of timm's constructor that make the network that was trained."""
     options: dict[str, Any] = check_options(source, overrides.model_args, RESERVED)
     if overrides.trained_image_size is not None:
         options["img_size"] = overrides.trained_image_size
@@ -107,27 +104,14 @@ def _options(source: str, overrides: Overrides) -> dict[str, Any]:
     return options
 
 
-def _known(name: str, weights: Weights, overrides: Overrides) -> set[str]:
-    """Return which sizes of training are certain: stated, in a folder's configuration, or those of timm's weights."""
-    if not isinstance(weights, Checkpoint) or name.startswith(("local-dir:", "hf-hub:")):
-        return set(SIZES)
-    stated = {
-        "image size": overrides.trained_image_size or overrides.model_args.get("img_size"),
-        "window size": overrides.trained_window_size or overrides.model_args.get("window_size"),
-    }
-    return {size for size, value in stated.items() if value is not None}
-
-
 def _classes_for(source: str, model: nn.Module, weights: Weights, overrides: Overrides) -> int:
-    """Return how many classes the head shall have that timm leaves out.
-
-    Raises:
-        SourceError: nothing says how many, or nothing says what its weights are.
-    """
+    """Return how many classes the head shall have that timm leaves out."""
     classes = None
     match weights:
         case Checkpoint():
-            classes = classes_in(read_checkpoint(weights).state, model)
+            state = read_checkpoint(weights).state
+            heads = [f"{head}.{part}" for head in heads_of(model) for part in ("bias", "weight")]
+            classes = next((len(state[key]) for key in heads if key in state), None)
         case RandomWeights():
             classes = overrides.num_classes
     if classes is None:
@@ -140,11 +124,7 @@ def _classes_for(source: str, model: nn.Module, weights: Weights, overrides: Ove
 
 
 def _preprocess(source: str, model: nn.Module, size: tuple[int, int] | None = None) -> Preprocess:
-    """Return how timm prepares images of `size`; None is the size that the network was built for.
-
-    Raises:
-        SourceError: this project has no such preparation.
-    """
+    """Return how timm prepares images of `size`; None is the size that the network was built for."""
     config = _data().resolve_model_data_config(model)
     embed = getattr(model, "patch_embed", None)
     built = getattr(embed, "img_size", None) if getattr(embed, "strict_img_size", False) else None

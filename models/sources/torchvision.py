@@ -3,77 +3,80 @@
 Images are prepared as for its default weights.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from artifact import Preprocess
-from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, RandomWeights, SourceError, Weights
-from models.sources.checkpoints import Contents, read_checkpoint
-from models.sources.checkpoints.buffers import without_computed
-from models.sources.checkpoints.keys import State, fit_keys
-from models.sources.drawing import seeded
-from models.sources.library import HEADS, SIZES, Found, load_resized
-from models.sources.native import load_native, one_line, other_classes, randomise_native, resized
-from models.sources.options import check_options, described
-from models.sources.positions import NOTHING_KNOWN, Positions, in_torchvision
+from models.sources.base import Loaded, Overrides, Pretrained, SourceError, Weights, one_line
+from models.sources.checkpoints.keys import State
+from models.sources.library import Library, certain_sizes, check_options, described
+from models.sources.positions import NOTHING_KNOWN, Positions
+from models.sources.preprocessing import at_size
 
 RESERVED = {"device", "progress", "weights", "weights_backbone"}
 """Arguments of torchvision's functions that are no options of the network."""
 
-CLASSIFIERS = (*HEADS, "fc")
+HEADS = ("head", "classifier", "fc")
+"""In the names of tensors with a row for each class."""
+
 CLASSES = 1000  # of every network of torchvision that classifies single images
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """Makes one network of torchvision afresh, at any size.
+class Torchvision(Library):
+    """A network of torchvision.
 
     Attributes:
         name: torchvision's.
-        options: of its constructor, the user's.
+        options: of its constructor, the user's; they precede the number of classes in a checkpoint.
         built_for: (height, width) in pixels that it has with these.
+        window: of training; None is the name's.
     """
 
-    name: str
-    options: dict[str, Any]
-    built_for: tuple[int, int]
+    name: str = field(kw_only=True)
+    options: dict[str, Any] = field(kw_only=True)
+    built_for: tuple[int, int] = field(kw_only=True)
+    window: int | None = field(kw_only=True)
 
-    def __call__(
-        self,
-        size: tuple[int, int],
-        window: int | None = None,
-        *,
-        device: str = "cpu",
-        classes: int | None = None,
-        trained: Positions = NOTHING_KNOWN,
+    def build(
+        self, overrides: Overrides, trained: nn.Module | None = None, classes: int | None = None, device: str = "cpu"
     ) -> nn.Module:
-        """Return the module for images of `size` and windows of a side.
-
-        Args:
-            size: (height, width) in pixels.
-            window: in tokens; None keeps the name's.
-            device: "cpu" or "meta".
-            classes: None keeps the name's; the user's option comes before either.
-            trained: of the module at the sizes of training, if these are others.
-
-        Raises:
-            SourceError: it cannot have that size.
-        """
+        """See `Library`; `device` is "cpu" or "meta"."""
         from models.sources.torchvision_sizes import set_sides, set_windows, size_options
 
-        source, of_classes = f"torchvision:{self.name}", {} if classes is None else {"num_classes": classes}
-        options = of_classes | self.options
+        size, window = overrides.image_size or self.preprocess.size, overrides.window_size or self.window
+        options = ({} if classes is None else {"num_classes": classes}) | self.options
         if size != self.built_for:
-            options |= size_options(source, build(self.name, pretrained=False, **self.options), size)
+            options |= size_options(self.source, build(self.name, pretrained=False, **self.options), size)
         network = build(self.name, pretrained=False, device=device, **options)
         if size != self.built_for:
             set_sides(network, size)
         if window is not None:
-            set_windows(source, network, window, trained)
+            positions = NOTHING_KNOWN if trained is None else self.positions(trained, self.preprocess.size)
+            set_windows(self.source, network, window, positions)
         return network
+
+    def positions(self, network: nn.Module, image_size: tuple[int, int]) -> Positions:
+        """See `Library`."""
+        from models.sources.torchvision_sizes import in_torchvision
+
+        return in_torchvision(network, image_size)
+
+    def heads(self) -> State:
+        """See `Library`."""
+        rows = self.options.get("num_classes", CLASSES)
+        state = self.model.state_dict()
+        return {key: part for key, part in state.items() if part.shape[:1] == (rows,) and any(h in key for h in HEADS)}
+
+    def adopt(self, state: State, origin: object) -> State:  # noqa: ARG002
+        """Return the keys of today's ViT for those of the published files."""
+        return {
+            key.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): tensor
+            for key, tensor in state.items()
+        }
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
@@ -102,23 +105,24 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     )
     side = model.image_size if isinstance(model, VisionTransformer) else None
     built_for = preprocess.size if side is None else (side, side)
-    trained_size, window = overrides.trained_image_size or built_for, overrides.trained_window_size
-    if side is not None and trained_size[0] != trained_size[1]:
-        raise SourceError(f"{source}: torchvision builds it for square images, not {trained_size[0]}×{trained_size[1]}")
-    make = _Maker(name, options, built_for)
-    if trained_size != built_for or window is not None:
-        model = make(trained_size, window, device="meta")
-    stated = {"image size": overrides.trained_image_size or options.get("image_size"), "window size": window}
-    found = Found(
+    size, window = overrides.trained_image_size or built_for, overrides.trained_window_size
+    if side is not None and size[0] != size[1]:
+        raise SourceError(f"{source}: torchvision builds it for square images, not {size[0]}×{size[1]}")
+    network = Torchvision(
         source,
         source,
         model,
-        resized(preprocess, trained_size),
-        tuple(default.meta["categories"]),
-        build=lambda: make(trained_size, window),
-        known=[size for size in SIZES if not isinstance(weights, Checkpoint) or stated[size] is not None],
+        at_size(preprocess, size),
+        labels=tuple(default.meta["categories"]),
+        known=certain_sizes(weights, overrides),
+        name=name,
+        options=options,
+        built_for=built_for,
+        window=window,
     )
-    return _load(found, make, weights, overrides)
+    if size != built_for or window is not None:
+        network = replace(network, model=network.build(Overrides(), device="meta"))
+    return network.load(weights, overrides)
 
 
 def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401
@@ -142,62 +146,3 @@ def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) 
             f"torchvision:{name}: torchvision does not take --model-arg {described(options)} for it: {one_line(error)}"
         ) from error
     return model
-
-
-def _load(found: Found, make: _Maker, weights: Weights, overrides: Overrides) -> Loaded:
-    """Return torchvision's module with its weights, at the size of training or another.
-
-    Raises:
-        SourceError: weights or sizes do not fit.
-    """
-    trained_size, trained_window = found.preprocess.size, overrides.trained_window_size
-    size, window = overrides.image_size or trained_size, overrides.window_size or trained_window
-    notes: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
-    if isinstance(weights, RandomWeights):
-        with seeded(weights.seed):
-            network = make(size, window)
-        randomise_native(found.source, network, weights.seed, size)
-    else:
-        network, sized = found.model, False
-        if isinstance(weights, Checkpoint):
-            contents = read_checkpoint(weights)
-            network = make(trained_size, trained_window, classes=_classes(found, contents))
-            fitted = load_native(network, contents, found.advice, adopt=_todays_keys)
-            notes, sized = fitted.notes, fitted.sized
-        if (size, window) != (trained_size, trained_window):
-            trained, positions = network, in_torchvision(network, trained_size)
-            network = make(size, window, classes=_outputs(trained), trained=positions)
-            both = (positions, in_torchvision(network, size))
-            changes = load_resized(found, network, trained.state_dict(), both, overrides, sized=sized)
-    return found.finish(network, size, in_torchvision(network, size).encoding, changes, notes)
-
-
-def _todays_keys(state: State) -> State:
-    """Return the keys of today's ViT for those of the published files."""
-    return {
-        key.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): tensor
-        for key, tensor in state.items()
-    }
-
-
-def _classes(found: Found, contents: Contents) -> int:
-    """Return the number of classes of a checkpoint, or else of the network.
-
-    Raises:
-        SourceError: a key is missing or unexpected.
-    """
-    expected = without_computed(found.model.state_dict())
-    counters = [key for key in expected if key.endswith("num_batches_tracked")]
-    heads = {key: tensor for key, tensor in expected.items() if any(part in key for part in CLASSIFIERS)}
-    fitted = fit_keys(
-        contents, expected, found.advice, adopt=_todays_keys, buffers=found.buffers, optional=counters, heads=[*heads]
-    )
-    rows = {key: tensor for key, tensor in heads.items() if tensor.shape[:1] == (CLASSES,)}
-    return other_classes(fitted.state, rows, CLASSES) or CLASSES
-
-
-def _outputs(model: nn.Module) -> int | None:
-    """Return how many classes the last layer has; None where it is a convolution."""
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    return layers[-1].out_features if layers else None

@@ -6,21 +6,28 @@ it does the reading here too: errors name its module's keys, which may differ fr
 A checkpoint that is a folder brings its own `config.json`, and its own preparation if it has one.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from artifact import Task
-from models.sources.base import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, Weights
-from models.sources.drawing import seeded
-from models.sources.library import SIZES, Found, check_known, check_loading, load_resized
-from models.sources.native import randomise_native, resized
-from models.sources.options import check_options
-from models.sources.positions import in_transformers
+from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, SourceError, Weights
+from models.sources.checkpoints import Contents
+from models.sources.library import Library, certain_sizes, check_options
+from models.sources.positions import Positions
+from models.sources.preprocessing import at_size
 from models.sources.processors import pair, preprocess_of
-from models.sources.transformers_weights import Origin, auto, build, find_weights, library, quietly
+from models.sources.transformers_weights import (
+    Built,
+    auto,
+    build,
+    check_loading,
+    find_weights,
+    library,
+    quietly,
+)
 
 RESERVED = {"architectures", "auto_map", "dtype", "model_type", "name_or_path", "num_channels", "torch_dtype"}
 """Entries of a configuration that are no options of the network, or that are settled by other flags."""
@@ -64,24 +71,25 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         built = build(config, origin, weights)
     preprocess = preprocess_of(source, processor)
     if overrides.trained_image_size is not None:
-        preprocess = resized(preprocess, overrides.trained_image_size)
-    found = Found(
+        preprocess = at_size(preprocess, overrides.trained_image_size)
+    network = Transformers(
         source,
         f"transformers:{folder.resolve().name}",
         built.model,
         preprocess,
-        _labels(config),
-        loading=built.loading,
-        known=_known(origin, weights, overrides),
-        notes=built.notes,
+        labels=_labels(config),
+        known=certain_sizes(weights, overrides, configured=origin.config is not None or Path(origin.base).is_dir()),
+        config=config,
+        built=built,
     )
-    image_size = getattr(config, "image_size", None) if in_transformers(built.model).tables else None
-    if image_size is not None and found.preprocess.size != pair(image_size):
+    image_size = getattr(config, "image_size", None)
+    tables = network.positions(built.model, preprocess.size).tables
+    if tables and image_size is not None and preprocess.size != pair(image_size):
         raise SourceError(
-            f"{source}: its image processor yields {found.preprocess.size}, its network takes {pair(image_size)}; "
+            f"{source}: its image processor yields {preprocess.size}, its network takes {pair(image_size)}; "
             f"correct {_PROCESSOR}"
         )
-    return replace(_load(found, config, weights, overrides), task=_task(source, config))
+    return replace(network.load(weights, overrides), task=_task(source, config))
 
 
 def configure(source: str, config: Any, overrides: Overrides) -> Any:  # noqa: ANN401 -- theirs
@@ -103,59 +111,57 @@ def configure(source: str, config: Any, overrides: Overrides) -> Any:  # noqa: A
     return config
 
 
-def _known(origin: Origin, weights: Weights, overrides: Overrides) -> set[str]:
-    """Return which sizes of training are certain: a folder's configuration has them, a file of weights does not."""
-    if not isinstance(weights, Checkpoint) or origin.config is not None or Path(origin.base).is_dir():
-        return set(SIZES)
-    stated = {"image size": overrides.trained_image_size, "window size": overrides.trained_window_size}
-    return {size for size, value in stated.items() if value is not None}
+@dataclass(frozen=True)
+class Transformers(Library):
+    """A network of transformers, whose weights are in its module already.
 
-
-def _load(found: Found, config: Any, weights: Weights, overrides: Overrides) -> Loaded:  # noqa: ANN401
-    """Return transformers' module with its weights, at the size of training or another.
-
-    Raises:
-        SourceError: weights or sizes do not fit.
+    Attributes:
+        config: at the sizes of training.
+        built: the module, with transformers' report on loading its weights.
     """
-    from models.sources.transformers_sizes import build_at
 
-    size = overrides.image_size or found.preprocess.size
-    resampled: tuple[str, ...] = ()
-    if isinstance(weights, RandomWeights):
-        with quietly(found.source), seeded(weights.seed):
-            network = build_at(found.source, auto().from_config, config, overrides)
-        randomise_native(found.source, network, weights.seed, size)
-    else:
-        check_loading(found)
-        network = found.model
-        if size != found.preprocess.size or overrides.window_size is not None:
-            network, resampled = _at_sizes(found, overrides)
-    return found.finish(network, size, in_transformers(network).encoding, resampled, found.notes)
+    config: Any = field(kw_only=True)
+    built: Built = field(kw_only=True)
 
+    def build(
+        self,
+        overrides: Overrides,
+        trained: nn.Module | None = None,
+        classes: int | None = None,  # noqa: ARG002 -- the configuration has it
+    ) -> nn.Module:
+        """See `Library`."""
+        from models.sources.transformers_sizes import build_at
 
-def _at_sizes(found: Found, overrides: Overrides) -> tuple[nn.Module, tuple[str, ...]]:
-    """Return the module at other sizes than those of training, and a sentence for each table that was resampled.
+        with quietly(self.source):
+            if trained is None:
+                return build_at(self.source, auto().from_config, self.config, overrides)
+            positions = self.positions(trained, self.preprocess.size)
+            return build_at(self.source, type(trained), trained.config, overrides, positions)
 
-    A module whose position tables are not known here is returned as it is: it takes the size by itself, or it does not.
+    def positions(self, network: nn.Module, image_size: tuple[int, int]) -> Positions:  # noqa: ARG002
+        """See `Library`; the configuration has the sizes."""
+        from models.sources.transformers_sizes import in_transformers
 
-    Raises:
-        SourceError: a size of training is not certain, or it is not brought to that window.
-    """
-    from models.sources.transformers_sizes import build_at
+        return in_transformers(network)
 
-    trained, positions = found.model, in_transformers(found.model)
-    if not positions.tables:
+    def read(self, weights: Checkpoint | Pretrained) -> tuple[nn.Module, Contents, int | None]:  # noqa: ARG002
+        """See `Library`; transformers has put the weights into the module, and its report is checked."""
+        check_loading(self.source, self.built, self.advice)
+        return self.model, Contents(self.source, {}, {}, self.built.notes), None
+
+    def resize(
+        self, trained: nn.Module, classes: int | None, overrides: Overrides, *, sized: bool
+    ) -> tuple[nn.Module, tuple[str, ...]]:
+        """See `Library`; a module whose position tables are not known takes the size by itself, or it does not."""
+        if self.positions(trained, self.preprocess.size).tables:
+            return super().resize(trained, classes, overrides, sized=sized)
         if overrides.window_size is not None:
             raise SourceError(
-                f"{found.source}: transformers does not bring weights to another window; leave out --window-size"
+                f"{self.source}: transformers does not bring weights to another window; leave out --window-size"
             )
         if any("position_embedding" in key for key in trained.state_dict()):
-            check_known(found, "image size", overrides)  # transformers resamples it in every forward
+            self.check_known("image size", overrides)  # transformers resamples it in every forward
         return trained, ()
-    with quietly(found.source):
-        network = build_at(found.source, type(trained), trained.config, overrides, positions)
-    both = (positions, in_transformers(network))
-    return network, load_resized(found, network, trained.state_dict(), both, overrides)
 
 
 def _config_of(source: str, config: Any, folder: Path) -> Any:  # noqa: ANN401 -- theirs
@@ -183,11 +189,7 @@ def _check_classifies(source: str, config: Any) -> None:  # noqa: ANN401 -- thei
 
 
 def _check_is_prepared(source: str, folder: Path) -> None:
-    """Check that a folder says how its images are prepared; on the Hub, transformers looks.
-
-    Raises:
-        SourceError: it does not; the message shows what to write.
-    """
+    """Check that a folder says how its images are prepared; on the Hub, transformers looks."""
     if folder.is_dir() and not any((folder / name).is_file() for name in (_PROCESSOR, "processor_config.json")):
         raise SourceError(
             f"{source}: {folder} has no {_PROCESSOR}, which says how images are prepared; save the processor of "

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.sources.base import Checkpoint, Pretrained, SourceError, Weights
+from models.sources.base import Checkpoint, Pretrained, SourceError, Weights, one_line
 from models.sources.checkpoints import Contents
 from models.sources.checkpoints.adapters import (
     CONFIG,
@@ -27,10 +27,10 @@ from models.sources.checkpoints.adapters import (
     saved_by,
 )
 from models.sources.checkpoints.buffers import check_buffers, is_computed
+from models.sources.checkpoints.fit import Advise, Misfit
 from models.sources.checkpoints.keys import choose_prefix, ignored_note, left_behind, strip
 from models.sources.checkpoints.reading import IN_FOLDERS, read_with_adapter
-from models.sources.library import HEADS
-from models.sources.native import one_line, other_classes
+from models.sources.library import classes_in
 
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
@@ -168,6 +168,23 @@ def _loaded(config: Any, contents: Contents, classes: int | None) -> Built:  # n
     return Built(model, loading | {"unexpected_keys": unexpected}, (*contents.notes, *notes, *ignored_note(ignored)))
 
 
+def check_loading(source: str, built: Built, advise: Advise) -> None:
+    """Check transformers' report on loading weights.
+
+    Raises:
+        SourceError: a key was missing or unexpected, or a shape differed; the first few are named.
+    """
+    assert built.loading is not None
+    expected = {key: tuple(tensor.shape) for key, tensor in built.model.state_dict().items()}
+    theirs = {key: tuple(there) for key, there, *_ in built.loading["mismatched_keys"]}
+    missing = set(built.loading["missing_keys"])
+    present = {key: theirs.get(key, shape) for key, shape in expected.items() if key not in missing}
+    extra = {key: () for key in built.loading["unexpected_keys"] if not is_computed(key)}
+    misfit = Misfit(expected, present | extra)
+    if misfit:
+        raise SourceError(f"the weights do not fit {source}; {misfit}. {advise(misfit)}")
+
+
 def _from_state(
     config: Any,  # noqa: ANN401 -- theirs
     empty: Any,  # noqa: ANN401 -- theirs
@@ -178,9 +195,9 @@ def _from_state(
         heads = {
             key: tensor
             for key, tensor in empty.state_dict().items()
-            if any(head in key for head in HEADS) and tensor.shape[:1] == (config.num_labels,)
+            if ("head" in key or "classifier" in key) and tensor.shape[:1] == (config.num_labels,)
         }
-        classes = other_classes(state, heads, config.num_labels)
+        classes = classes_in(state, heads)
     if classes is not None:
         config = type(config).from_dict(config.to_dict())
         config.num_labels = classes
@@ -214,11 +231,7 @@ _RENAMED = (
 
 
 def _merged_whole(config: Any, contents: Contents) -> Built:  # noqa: ANN401 -- theirs
-    """Return the module with the weights of a `state_dict()` that has an adapter in it, merged.
-
-    Raises:
-        SourceError: the adapter's scale is not known, or it cannot be merged.
-    """
+    """Return the module with the weights of a `state_dict()` that has an adapter in it, merged."""
     origin = Path(contents.origin)
     adapter = adapter_in(origin.parent)
     if adapter is None:

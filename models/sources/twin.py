@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.sources.base import SourceError
+from models.sources.base import SourceError, one_line
 
 _KINDS = 100
 """Attempts. Each finds another kind of what cannot be copied, or another object that is not an attribute itself."""
@@ -52,10 +52,9 @@ def _not_copied(traceback: TracebackType | None) -> object:
 def _refusal(network: nn.Module, culprit: object, error: Exception) -> str:
     places = [path or "the network" for path, module in network.named_modules() if module is culprit]
     where = f"{places[0]} ({type(culprit).__name__})" if places else type(culprit).__name__
-    first = str(error).strip().partition("\n")[0]
     return (
-        f"{type(network).__name__} cannot be copied, which its export needs: {where} raises {type(error).__name__}: "
-        f"{first}; let copy.deepcopy(network) work"
+        f"{type(network).__name__} cannot be copied, which its export needs: {where} raises {one_line(error)}; "
+        "let copy.deepcopy(network) work"
     )
 
 

@@ -21,7 +21,7 @@ from export.graph import Built, build_graph
 from export.pixels import ArtifactInput
 from export.to_onnx import main
 from models import build_network
-from models.sources.weights import randomise
+from models.sources.own import randomise
 from tests.export.graphs import OPSET, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN
 

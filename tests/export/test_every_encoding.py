@@ -15,7 +15,7 @@ from export.baked import report_constants
 from export.graph import describe_graph
 from models import SwinConfig, ViTConfig, build_network
 from models.encodings import ENCODINGS
-from models.sources.weights import randomise
+from models.sources.own import randomise
 from tests.export.graphs import baked_graph, built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN
 

@@ -26,7 +26,7 @@ from export.precision.calibration import CalibrationImages
 from export.precision.lower import Lowering
 from export.precision.parity import LIMITS, Limits
 from export.saving import save_graph
-from models.sources.native import randomise_native
+from models.sources.library_module import randomise_module
 
 MANY = Batch(min=1, max=8)
 OPSET = 20
@@ -78,7 +78,7 @@ NETWORKS = {
 def network_of(name: str) -> nn.Module:
     torch.manual_seed(0)
     network = NETWORKS[name].make().eval()
-    randomise_native(name, network, 0, SIZE)
+    randomise_module(name, network, 0, SIZE)
     return network
 
 

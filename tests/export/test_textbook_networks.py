@@ -14,7 +14,7 @@ from export.graph import Built, describe_graph
 from export.parity import normalise
 from export.pixels import Normalisation
 from models import SwinConfig, ViTConfig, build_network
-from models.sources.weights import randomise
+from models.sources.own import randomise
 from tests.export.graphs import built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS
 

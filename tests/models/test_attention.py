@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.attention import Attention
 from models.encodings import Place, build_encoding
-from models.sources.weights import randomise
+from models.sources.own import randomise
 
 PLACE = Place((2, 3), 1, width=24, num_heads=3)
 ENCODINGS = ["none", "beit-table", "rope-mixed", "irpe-product-contextual-qkv", "shaw-kv"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models import Swin, SwinConfig, ViT, ViTConfig
-from models.sources.weights import randomise
+from models.sources.own import randomise
 from models.swin import shifted_window_mask, window_partition, window_reverse
 from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN, position_effect
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from models import ViTConfig, build_network
-from models.sources.weights import randomise
+from models.sources.own import randomise
 from tests.models.networks import VIT_CLS
 
 SHOWS = 1e-3  # of the largest logit

@@ -11,9 +11,11 @@ from safetensors.torch import save_file
 from models import ViT, build_network
 from models.sources import Checkpoint, Overrides, Pretrained, RandomWeights, SourceError, load_source
 from models.sources.checkpoints import read_checkpoint
+from models.sources.checkpoints.advice import Advice
+from models.sources.checkpoints.fit import check_fit
+from models.sources.own import read_accuracy
 from models.sources.posbake import read_config
-from models.sources.resampling import resample_embedding
-from models.sources.weights import load_strictly, read_accuracy
+from models.sources.positions import resample_embedding
 from tests.models.networks import VIT_CLS
 
 
@@ -54,14 +56,14 @@ def test_missing_and_unexpected_keys_are_named_a_few_of_each(tmp_path: Path) -> 
     with pytest.raises(
         SourceError, match=r"missing: cls_token, .* and 2 more; unexpected: module\.cls_token, .* and 2"
     ):
-        load_strictly(network, wrong, tmp_path)
+        check_fit(wrong, network.state_dict(), tmp_path, Advice("posbake:tiny"))
 
 
 def test_a_shape_that_differs_is_named_with_both_shapes(tmp_path: Path) -> None:
     network = ViT(VIT_CLS)
     wrong = network.state_dict() | {"head.weight": torch.zeros(11, 24)}
     with pytest.raises(SourceError, match=r"head\.weight is \[11, 24\], expected \[10, 24\]"):
-        load_strictly(network, wrong, tmp_path)
+        check_fit(wrong, network.state_dict(), tmp_path, Advice("posbake:tiny"))
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     broken["head.bias"] = broken["head.bias"].clone()
     broken["head.bias"][3] = float("nan")
     with pytest.raises(SourceError, match=r"NaN or infinity in head\.bias"):
-        load_strictly(network, broken, tmp_path)
+        check_fit(broken, network.state_dict(), tmp_path, Advice("posbake:tiny"))
 
 
 class Exploit:
@@ -127,7 +129,7 @@ def test_accuracy_comes_with_the_checkpoint_and_goes_when_the_network_is_altered
 @pytest.mark.parametrize("text", ["{", "{}", '{"dataset": "x", "top1": 2, "count": 1}'])
 def test_an_accuracy_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(SourceError, match="accuracy"):
-        read_accuracy({"accuracy": text}, tmp_path)
+        read_accuracy(text, tmp_path)
 
 
 def test_another_image_size_resamples_a_learned_embedding_and_says_so(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.sources.base import SourceError
+from models.sources.base import SourceError, one_line
 from models.sources.checkpoints.fit import first_few
 
 CONFIG = "adapter_config.json"
@@ -142,8 +142,7 @@ def merge(
             raise refuse_adapter(adapter.place, f"{first_few(wrong)} not in both")
         merged: nn.Module = tuned.merge_and_unload()
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OSError) as error:
-        message = str(error).partition("\n")[0]
-        raise refuse_adapter(adapter.place, f"peft cannot merge {adapter.kind} here ({message})") from error
+        raise refuse_adapter(adapter.place, f"peft cannot merge {adapter.kind} here ({one_line(error)})") from error
     return merged
 
 
@@ -175,7 +174,5 @@ def _weights(adapter: Adapter) -> dict[str, Tensor]:
     try:
         weights: dict[str, Tensor] = peft.load_peft_weights(adapter.place, device="cpu")
     except (ValueError, OSError, RuntimeError) as error:
-        raise refuse_adapter(
-            adapter.place, f"its weights cannot be read ({str(error).partition(chr(10))[0]})"
-        ) from error
+        raise refuse_adapter(adapter.place, f"its weights cannot be read ({one_line(error)})") from error
     return weights

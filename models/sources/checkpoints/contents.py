@@ -4,6 +4,7 @@ A state_dict may lie in containers, one in another (`state_dict` > `model`), bes
 average over training steps (EMA), a teacher, an optimiser's state. As in timm, an average comes before raw weights.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,20 +19,7 @@ AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema_m
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
 """Containers of weights as they were trained, in order of preference."""
 
-_APART = (
-    "optim",
-    "sched",
-    "scaler",
-    "amp",
-    "callbacks",
-    "loops",
-    "loss",
-    "criterion",
-    "hyper",
-    "config",
-    "args",
-    "rng",
-)
+_APART = re.compile("optim|sched|scaler|amp|callbacks|loops|loss|criterion|hyper|config|args|rng")
 """In the names of what training scripts store beside weights."""
 
 _SHOWN = 5  # names that a message lists
@@ -61,10 +49,6 @@ class Contents:
     notes: tuple[str, ...] = ()
     sized: bool = False
 
-    def noting(self, *notes: str) -> "Contents":
-        """Return the same with more notes."""
-        return replace(self, notes=(*self.notes, *notes))
-
 
 def take_weights(loaded: object, origin: Path | str, key: str | None) -> Contents:
     """Return the weights in what a file holds.
@@ -87,11 +71,7 @@ def take_weights(loaded: object, origin: Path | str, key: str | None) -> Content
 
 
 def _preferred(found: Found, origin: Path | str) -> Contents:
-    """Return the weights that rank highest.
-
-    Raises:
-        SourceError: several do.
-    """
+    """Return the weights that rank highest."""
     beside = {way: state for way, state in found.items() if way and not _is_apart(way)}
     if beside and not any("." in key for key in found.get((), ())):
         found = beside  # the tensors at the top are figures of the run
@@ -112,11 +92,7 @@ def _preferred(found: Found, origin: Path | str) -> Contents:
 
 
 def _named(found: Found, origin: Path | str, key: str) -> Contents:
-    """Return what is called `key`: a container, or a prefix of keys in one.
-
-    Raises:
-        SourceError: nothing is, or several are.
-    """
+    """Return what is called `key`: a container, or a prefix of keys in one."""
     notes = (f"took {key} (--weights-key)",)
     below = {way: state for way, state in found.items() if f"{_name(way)}.".startswith(f"{key}.") and way}
     if below:
@@ -167,7 +143,7 @@ def _rank(way: Way) -> int:
 
 
 def _is_apart(way: Way) -> bool:
-    return any(word in part.lower() for part in way for word in _APART)
+    return any(_APART.search(part.lower()) for part in way)
 
 
 def _name(way: Way) -> str:

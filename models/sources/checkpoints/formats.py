@@ -2,7 +2,6 @@
 
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -18,46 +17,38 @@ _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of a TensorFl
 _PYTORCH = "posbake reads the weights of PyTorch; convert them with the library that published them"
 _UNPACK = "unpack it and give --checkpoint the file that it holds"
 
-_OTHERS: tuple[tuple[Callable[[bytes], bool], str, str], ...] = (
+_OTHERS = (
+    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull` in its repository"),
     (
-        lambda head: head.startswith(b"version https://git-lfs"),
-        "a Git LFS pointer, not the file itself",
-        "run `git lfs pull` in its repository",
-    ),
-    (
-        lambda head: re.match(rb"\s*(<!doctype html|<html|<head)", head, re.IGNORECASE) is not None,
+        rb"(?i)\s*(<!doctype html|<html|<head)",
         "a web page (HTML)",
         "download the file itself, not the page that shows it",
     ),
-    (lambda head: head.lstrip().startswith(b"<"), "an XML file", "give --checkpoint the file with the weights"),
+    (rb"\s*<", "an XML file", "give --checkpoint the file with the weights"),
     (
-        lambda head: re.match(rb"\x08[\x02-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]", head) is not None,
+        rb"\x08[\x02-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]",
         "an ONNX graph",
         "give the checkpoint that it was exported from",
     ),
-    (lambda head: re.match(rb"\x08\x01\x12", head) is not None, "a TensorFlow SavedModel", _PYTORCH),
-    (lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"), "an HDF5 file, as Keras writes", _PYTORCH),
-    (lambda head: head[4:8] == b"TFL3", "a TensorFlow Lite model", _PYTORCH),
+    (rb"\x08\x01\x12", "a TensorFlow SavedModel", _PYTORCH),
+    (rb"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _PYTORCH),
+    (rb".{4}TFL3", "a TensorFlow Lite model", _PYTORCH),
+    (rb"[\x81-\x8f\xde\xdf][\xa0-\xbf\xd9\x00]", "a MessagePack file, as Flax writes", _PYTORCH),
+    (rb"\x93NUMPY", "a NumPy array", _PYTORCH),
+    (rb"GGUF", "a GGUF file", _PYTORCH),
+    (rb"\x1f\x8b", "compressed with gzip", _UNPACK),
+    (rb"\xfd7zXZ\x00", "compressed with xz", _UNPACK),
+    (rb"BZh", "compressed with bzip2", _UNPACK),
+    (rb"\x28\xb5\x2f\xfd", "compressed with Zstandard", _UNPACK),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (rb".{257}ustar", "a tar archive", _UNPACK),
     (
-        lambda head: re.match(rb"[\x81-\x8f\xde\xdf][\xa0-\xbf\xd9\x00]", head) is not None,
-        "a MessagePack file, as Flax writes",
-        _PYTORCH,
-    ),
-    (lambda head: head.startswith(b"\x93NUMPY"), "a NumPy array", _PYTORCH),
-    (lambda head: head.startswith(b"GGUF"), "a GGUF file", _PYTORCH),
-    (lambda head: head.startswith(b"\x1f\x8b"), "compressed with gzip", _UNPACK),
-    (lambda head: head.startswith(b"\xfd7zXZ\x00"), "compressed with xz", _UNPACK),
-    (lambda head: head.startswith(b"BZh"), "compressed with bzip2", _UNPACK),
-    (lambda head: head.startswith(b"\x28\xb5\x2f\xfd"), "compressed with Zstandard", _UNPACK),
-    (lambda head: head.startswith(b"7z\xbc\xaf\x27\x1c"), "a 7-Zip archive", _UNPACK),
-    (lambda head: head[257:262] == b"ustar", "a tar archive", _UNPACK),
-    (
-        lambda head: re.match(rb"\x80[\x00-\x05]|\(dp0|\(lp0", head) is not None,
+        rb"\x80[\x00-\x05]|\(dp0|\(lp0",
         "a pickle that torch.save did not write",
         "save the state_dict() with torch.save, or best as .safetensors",
     ),
 )
-"""How files are recognised that hold no PyTorch weights, what they are, and what to do about them."""
+"""Files that hold no PyTorch weights: how their first bytes match, what they are, and what to do about them."""
 
 
 def format_of(path: Path) -> Format:
@@ -83,8 +74,8 @@ def format_of(path: Path) -> Format:
         return "json"
     if tail == _TABLE_MAGIC or re.search(r"\.data-\d+-of-\d+$", path.name):
         raise SourceError(f"{path} is a TensorFlow checkpoint; {_PYTORCH}")
-    for matches, what, remedy in _OTHERS:
-        if matches(head):
+    for start, what, remedy in _OTHERS:
+        if re.match(start, head, re.DOTALL):
             raise SourceError(f"{path} is {what}; {remedy}")
     raise SourceError(
         f"{path} is no checkpoint that can be read here: it starts with the bytes {head[:8].hex(' ')}; expected "
@@ -93,11 +84,7 @@ def format_of(path: Path) -> Format:
 
 
 def _of_zip(path: Path) -> Format:
-    """Return the format of a zip archive, as torch has written since 1.6.
-
-    Raises:
-        SourceError: it is another kind of archive, or cut short.
-    """
+    """Return the format of a zip archive, as torch has written since 1.6."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -27,19 +27,7 @@ _FIGURES = re.compile(
 )
 """Parts of the keys of what losses, metrics and augmentation leave."""
 
-_EXAMPLES = {
-    "input",
-    "inputs",
-    "image",
-    "images",
-    "logits",
-    "output",
-    "outputs",
-    "target",
-    "targets",
-    "label",
-    "labels",
-}
+_EXAMPLES = re.compile(r"(input|image|output|target|label)s?|logits")
 """Keys of an example that is kept beside weights: an input, and what the network made of it."""
 
 _AVERAGE = re.compile(r"(^|[._])(ema|ema_\w+|\w+_ema|averaged?_model)\.")
@@ -56,6 +44,11 @@ def candidates(state: Collection[str], expected: Collection[str]) -> list[str]:
     return ["", *(prefix for prefix, keys in overlap.most_common() if prefix and keys > overlap[""])]
 
 
+def is_counter(key: str) -> bool:
+    """Whether a tensor counts training steps (batch norms), which a checkpoint need not have."""
+    return key.endswith("num_batches_tracked")
+
+
 def strip(state: State, prefix: str) -> dict[str, Tensor]:
     """Return the tensors under `prefix`, without it."""
     return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
@@ -68,10 +61,9 @@ def fit_keys(
     *,
     adopt: Callable[[State], State] = dict,
     buffers: Callable[[], State] = dict,
-    optional: Collection[str] = (),
     heads: Collection[str] = (),
 ) -> Contents:
-    """Return the weights under the network's keys, all of those and no others.
+    """Return the weights under the network's keys, all of those but counters of training steps, and no others.
 
     Args:
         contents: the checkpoint.
@@ -79,13 +71,12 @@ def fit_keys(
         advise: what to do where they do not fit.
         adopt: from other published names of the same weights to the network's.
         buffers: what the network computes by itself; asked for where the checkpoint holds some of it.
-        optional: keys that may be missing.
         heads: keys with a row for each class, of which there may be another number.
 
     Raises:
         SourceError: a key is missing or unexpected, or a buffer differs from the network's.
     """
-    needed = set(expected) - set(optional)
+    needed = {key for key in expected if not is_counter(key)}
     found: dict[str, State] = {}
 
     def fits(prefix: str) -> bool:
@@ -144,11 +135,7 @@ def choose_prefix(
 
 
 def _leave_out(contents: Contents, prefix: str, copies: list[str]) -> tuple[str, ...]:
-    """Return notes on what is not under the prefix.
-
-    Raises:
-        SourceError: some of it may be part of a larger network.
-    """
+    """Return notes on what is not under the prefix."""
     if copies:
         others = ", ".join(copy.rstrip(".") for copy in copies)
         note = f"took {prefix.rstrip('.')}, averaged over training steps, not {others} (--weights-key chooses)"
@@ -172,7 +159,7 @@ def left_behind(state: State) -> list[str]:
         key
         for key, tensor in state.items()
         if (key.rpartition(".")[2] in _COUNTERS and tensor.numel() == 1)
-        or key in _EXAMPLES
+        or _EXAMPLES.fullmatch(key)
         or any(map(_FIGURES.fullmatch, key.split(".")))
     ]
 

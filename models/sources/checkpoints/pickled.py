@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import torch
 
-from models.sources.base import SourceError
+from models.sources.base import SourceError, one_line
 from models.sources.checkpoints.formats import Format
 
 _MAPPINGS = re.compile(
@@ -79,7 +79,7 @@ def load_pickled(path: Path, kind: Format) -> object:
             "state_dict() alone, best as .safetensors"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
-        raise SourceError(f"{path} is not a checkpoint, or is truncated: {str(error).partition(chr(10))[0]}") from error
+        raise SourceError(f"{path} is not a checkpoint, or is truncated: {one_line(error)}") from error
 
 
 def _known() -> set[str]:
@@ -90,12 +90,7 @@ def _known() -> set[str]:
 
 
 def _globals(path: Path, kind: Format) -> set[str]:
-    """Return the names, with modules, of the classes and functions that a file refers to.
-
-    Raises:
-        SourceError: it is pickled in a form that cannot be read without running it.
-        ValueError, EOFError, KeyError: it is damaged.
-    """
+    """Return the names, with modules, of the classes and functions that a file refers to."""
     names: set[str] = set()
     if kind == "torch-legacy":
         with path.open("rb") as file:

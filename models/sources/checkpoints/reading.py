@@ -11,7 +11,6 @@ from models.sources.base import Checkpoint, SourceError
 from models.sources.checkpoints.adapters import CONFIG, is_adapted, refuse_adapter
 from models.sources.checkpoints.contents import Contents, take_weights
 from models.sources.checkpoints.formats import format_of
-from models.sources.checkpoints.headers import check_header
 from models.sources.checkpoints.pickled import load_pickled
 
 IN_FOLDERS = (
@@ -21,6 +20,13 @@ IN_FOLDERS = (
     "pytorch_model.bin.index.json",
 )
 """What the weights of a folder are called, in the order in which transformers and timm look for them."""
+
+
+LARGEST_HEADER = 2**24
+"""Bytes of a safetensors file's header: room for 100,000 tensors with names of 80 characters.
+
+safetensors takes up to 100 MB, and needs half a minute and a GB of memory for them.
+"""
 
 
 def read_checkpoint(checkpoint: Checkpoint) -> Contents:
@@ -78,6 +84,17 @@ def files_of(path: Path) -> list[Path]:
     return [file, *sorted(set(_shards(file).values()))] if format_of(file) == "json" else [file]
 
 
+def check_header(path: Path) -> None:
+    """Raise SourceError if the header of a safetensors file is larger than any network's."""
+    with path.open("rb") as file:  # 8 bytes, little-endian, hold the length (the format's README)
+        length = int.from_bytes(file.read(8), "little")
+    if length > LARGEST_HEADER:
+        raise SourceError(
+            f"{path} states a header of {length} bytes, at most {LARGEST_HEADER} are read (100,000 tensors); it is "
+            "damaged, is not a safetensors file, or holds no network's weights"
+        )
+
+
 def _read(path: Path, key: str | None) -> Contents:
     kind = format_of(path)
     if kind == "json":
@@ -96,11 +113,7 @@ def _read(path: Path, key: str | None) -> Contents:
 
 
 def _read_shards(index: Path, key: str | None) -> Contents:
-    """Return the weights of all shards that an index names.
-
-    Raises:
-        SourceError: a shard is missing, or lacks a tensor that the index lists.
-    """
+    """Return the weights of all shards that an index names."""
     where = _shards(index)
     state: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
@@ -118,11 +131,7 @@ def _read_shards(index: Path, key: str | None) -> Contents:
 
 
 def _shards(index: Path) -> dict[str, Path]:
-    """Return the file that holds each tensor.
-
-    Raises:
-        SourceError: the file is no index, or names a file outside of its folder.
-    """
+    """Return the file that holds each tensor."""
     try:
         names: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         files = {key: PurePosixPath(name) for key, name in names.items()}

@@ -17,7 +17,7 @@ from export.precision.lower import Lowering
 from export.precision.parity import LIMITS, Limits
 from export.saving import save_graph
 from models import SwinConfig, ViTConfig, build_network
-from models.sources.weights import randomise
+from models.sources.own import randomise
 from tests.export.graphs import baked_graph
 from tests.export.precision.hand_made import run
 from tests.export.precision.typing_rules import type_errors

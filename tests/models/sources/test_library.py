@@ -6,11 +6,30 @@ from torch import nn
 
 from artifact import Preprocess
 from models.sources.base import Overrides, SourceError
-from models.sources.library import Found, load_resized
-from models.sources.positions import NOTHING_KNOWN
+from models.sources.library import Library
+from models.sources.positions import NOTHING_KNOWN, Positions
 
 HALF = (0.5, 0.5, 0.5)
 PREPROCESS = Preprocess(resize=(8, 8), interpolation="bicubic", mean=HALF, std=HALF)
+
+
+class Linear(Library):
+    """A network of one layer, built at every size with weights of its own."""
+
+    def build(self, *_: object) -> nn.Module:
+        return nn.Linear(2, 3)
+
+    def positions(self, *_: object) -> Positions:
+        return NOTHING_KNOWN
+
+
+class Holding(nn.Module):
+    """A module that has the given tensors."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        for key, tensor in state.items():
+            self.register_buffer(key, tensor)
 
 
 @pytest.mark.parametrize(
@@ -26,13 +45,13 @@ PREPROCESS = Preprocess(resize=(8, 8), interpolation="bicubic", mean=HALF, std=H
 def test_a_weight_that_does_not_fit_at_the_size_wanted_is_named(
     change: dict[str, torch.Tensor | None], named: str | None
 ) -> None:
-    network, trained = nn.Linear(2, 3), nn.Linear(2, 3)
-    found = Found("timm:linear", "timm:linear", trained, PREPROCESS, None)
+    trained = nn.Linear(2, 3)
     state = {key: tensor for key, tensor in (trained.state_dict() | change).items() if tensor is not None}
-    both = (NOTHING_KNOWN, NOTHING_KNOWN)
+    library = Linear("timm:linear", "timm:linear", trained, PREPROCESS)
     if named is None:
-        assert load_resized(found, network, state, both, Overrides()) == ()
-        torch.testing.assert_close(network.weight, trained.weight, rtol=0, atol=0)
+        network, sentences = library.resize(Holding(state), None, Overrides(), sized=False)
+        assert sentences == ()
+        torch.testing.assert_close(network.get_parameter("weight"), trained.weight, rtol=0, atol=0)
         return
     with pytest.raises(SourceError, match=rf"timm:linear.*{named}"):
-        load_resized(found, network, state, both, Overrides())
+        library.resize(Holding(state), None, Overrides(), sized=False)

@@ -9,8 +9,7 @@ from timm.layers.pos_embed_rel import resize_rel_pos_bias_table, resize_rel_pos_
 from models import SwinConfig, ViTConfig, build_network
 from models.encodings import Encoding
 from models.sources import Overrides, SourceError
-from models.sources.textbook import config_at, state_at
-from models.sources.weights import randomise
+from models.sources.own import config_at, randomise, state_at
 from tests.models.networks import SWIN, VIT_CLS
 
 

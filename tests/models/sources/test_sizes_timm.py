@@ -143,7 +143,7 @@ def test_the_bias_of_version_2_stays_in_units_of_its_first_training(
 
 
 def test_every_swin_of_timm_has_tables_that_are_known() -> None:
-    from models.sources.positions import in_timm
+    from models.sources.timm_library import in_timm
 
     names = [name for name in timm.list_models("swin*") if not name.startswith("swinv2_cr")]
     assert len(names) > 20

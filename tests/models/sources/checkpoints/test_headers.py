@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from models.sources.base import SourceError
 from models.sources.checkpoints.fit import first_few
-from models.sources.checkpoints.headers import LARGEST_HEADER, check_header
+from models.sources.checkpoints.reading import LARGEST_HEADER, check_header
 
 
 def write(path: Path, header: dict[str, object]) -> Path:

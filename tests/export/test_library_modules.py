@@ -16,7 +16,7 @@ from export.parity import normalise
 from export.pixels import ArtifactInput, Normalisation
 from export.to_onnx import main
 from export.tracing import trace
-from models.sources.native import LogitsOf
+from models.sources.library_module import LogitsOf
 from service.backends.onnx_runtime import OnnxRuntimeBackend
 from tests.export.graphs import baked_graph, open_graph, run_graph
 from tests.export.test_zoo import loaded
@@ -270,8 +270,8 @@ def halving() -> tuple[nn.Module, dict[str, object]]:
 def test_a_users_network_that_freezes_the_batch_leaves_no_artifact(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = ["python:tests.export.test_native:halving", "--random-weights", "0", "--output", str(tmp_path / "here")]
-    assert main(source) == 1
+    source = "python:tests.export.test_library_modules:halving"
+    assert main([source, "--random-weights", "0", "--output", str(tmp_path / "here")]) == 1
     message = capsys.readouterr().err
     assert message.startswith("error: the batch is frozen")
     assert message.count("\n") == 1

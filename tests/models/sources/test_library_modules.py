@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from artifact import Preprocess
 from models.sources import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, load_source
 from models.sources.drawing import rehearsal_images
-from models.sources.native import Native, finish
+from models.sources.library_module import finish
 from tests.models.sources.libraries import logits_of, relative_error, scramble
 
 SHOWS = 1e-3  # of the largest logit, a thousand times what rounding in float32 does
@@ -220,7 +220,7 @@ class Features(nn.Module):
 def test_what_is_no_logits_is_refused_by_its_type_and_shape(kind: str, message: str) -> None:
     preprocess = Preprocess(resize=(8, 8), interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
     with pytest.raises(SourceError, match=message):
-        finish(Native("timm:x", "timm:x", Features(kind), preprocess, (8, 8), None, "a test"))
+        finish("timm:x", "timm:x", Features(kind), preprocess, (8, 8))
 
 
 def test_looking_at_a_network_leaves_no_bias_of_its_first_run_behind() -> None:

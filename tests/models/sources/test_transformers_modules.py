@@ -94,7 +94,7 @@ def test_every_way_to_give_weights_gives_transformers_logits(name: str, tmp_path
     assert torch.equal(drawn, logits_of(load(tmp_path, RandomWeights(1)).network, images(loaded)))
 
 
-def test_a_native_network_returns_logits_under_the_name_of_its_wrapper(tmp_path: Path) -> None:
+def test_a_library_module_returns_logits_under_the_name_of_its_wrapper(tmp_path: Path) -> None:
     folder_of("levit", tmp_path)
     loaded = load(tmp_path, Pretrained())
     assert type(loaded.network.network).__name__ == loaded.architecture == "LevitForImageClassification"
@@ -128,7 +128,7 @@ def test_a_folder_that_is_no_checkpoint_of_it_is_refused(tmp_path: Path) -> None
         load_source("timm:resnet18", Checkpoint(base), Overrides())
 
 
-def test_wrong_weights_of_a_native_network_are_named(tmp_path: Path) -> None:
+def test_wrong_weights_of_a_library_module_are_named(tmp_path: Path) -> None:
     theirs = folder_of("convnext", tmp_path)
     state = theirs.state_dict()
     state["foo.bar"] = state.pop("classifier.bias")

@@ -1,52 +1,22 @@
-"""A library's own module as it is: what it returns is looked at, then handed on under the names of this project."""
+"""A library's or the user's own module: it is given weights, run once, and returned under this project's names."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from artifact import Preprocess
-from models.sources.base import Loaded, SourceError
+from models.sources.base import Loaded, SourceError, one_line
 from models.sources.checkpoints import Contents
 from models.sources.checkpoints.buffers import without_computed
 from models.sources.checkpoints.fit import Advise, check_fit, first_few
-from models.sources.checkpoints.keys import State, fit_keys
+from models.sources.checkpoints.keys import is_counter
 from models.sources.drawing import draw, rehearsal_images, settling, with_statistics
 from models.sources.preprocessing import at_size
 from models.sources.twin import share_tensors
 
 ENCODING = "native"
-"""What `Loaded.encoding` says of a module whose position encoding is its own."""
-
-OWN_FUNCTION = "give python:PACKAGE.MODULE:FUNCTION that returns a module which does"
-
-
-@dataclass(frozen=True)
-class Native:
-    """A library's module with its weights, and what is known of it.
-
-    Attributes:
-        source: `kind:name`, for errors.
-        shown: the same without directories.
-        network: the module, in eval mode.
-        preprocess: how its images are prepared, at the size of training.
-        image_size: (height, width) in pixels that it shall take.
-        labels: of its classes, if they are known; dropped where there are as many classes as of another task.
-        encoding: the name of its position encoding, if it is known.
-        resampled: see `Loaded`.
-        notes: see `Loaded`.
-    """
-
-    source: str
-    shown: str
-    network: nn.Module
-    preprocess: Preprocess
-    image_size: tuple[int, int]
-    labels: tuple[str, ...] | None
-    encoding: str | None = None
-    resampled: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+"""The `Loaded.encoding` of a module whose position encoding has no name here."""
 
 
 class LogitsOf(nn.Module):
@@ -88,94 +58,79 @@ def without_adapters(network: nn.Module) -> nn.Module:
     return network
 
 
-def finish(native: Native) -> Loaded:
-    """Return the module as a loaded network, after one run on two black images that shows its number of classes.
+def finish(
+    source: str,
+    shown: str,
+    network: nn.Module,
+    preprocess: Preprocess,
+    image_size: tuple[int, int],
+    labels: tuple[str, ...] | None = None,
+    encoding: str | None = None,
+    resampled: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Loaded:
+    """Return a module with its weights as a loaded network, after one run on two black images.
+
+    Args:
+        source: `kind:name`, for errors.
+        shown: the same without directories.
+        network: the module.
+        preprocess: how its images are prepared, at the size of training.
+        image_size: (height, width) in pixels that it shall take.
+        labels: of its classes, if they are known; dropped if the run shows another number of classes.
+        encoding: the name of its position encoding, if it has one.
+        resampled: see `Loaded`.
+        notes: see `Loaded`.
 
     Raises:
         SourceError: it does not run at that size, or returns something other than logits.
     """
-    network = native.network.eval()
+    network = network.eval()
     # A twin, because some modules keep the biases of their first run in eval mode, which would outlive their weights.
-    output = _run(native.source, share_tensors(network), torch.zeros(2, 3, *native.image_size))
+    output = _run(source, share_tensors(network), torch.zeros(2, 3, *image_size))
     if isinstance(getattr(output, "logits", None), Tensor):
         network, output = LogitsOf(network).eval(), output.logits  # type: ignore[attr-defined]
+    architecture = type(without_adapters(network)).__name__
     if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim != 2 or len(output) != 2:
         raise SourceError(
-            f"{native.source}: {type(without_adapters(network)).__name__} returns {_described(output)} for 2 images, "
-            f"where float logits [2, classes] are needed; {OWN_FUNCTION}"
+            f"{source}: {architecture} returns {_described(output)} for 2 images, where float logits [2, classes] are "
+            "needed; give python:PACKAGE.MODULE:FUNCTION that returns a module which does"
         )
     classes = output.shape[1]
     return Loaded(
         network=network,
-        name=native.shown,
-        architecture=type(without_adapters(network)).__name__,
-        encoding=native.encoding or ENCODING,
-        image_size=native.image_size,
+        name=shown,
+        architecture=architecture,
+        encoding=encoding or ENCODING,
+        image_size=image_size,
         num_classes=classes,
-        preprocess=resized(native.preprocess, native.image_size),
-        labels=native.labels if native.labels is not None and len(native.labels) == classes else None,
+        preprocess=at_size(preprocess, image_size),
+        labels=labels if labels is not None and len(labels) == classes else None,
         model=None,
         variant=None,
         accuracy=None,
-        resampled=native.resampled,
-        notes=native.notes,
+        resampled=resampled,
+        notes=notes,
     )
 
 
-def resized(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
-    """Return the preparation for images of `size`; the same one if that is its size already."""
-    return preprocess if preprocess.size == size else at_size(preprocess, size)
-
-
-def load_native(
-    network: nn.Module,
-    contents: Contents,
-    advise: Advise,
-    adopt: Callable[[State], State] = dict,
-    *,
-    recomputes: bool = True,
-) -> Contents:
-    """Put a checkpoint's weights into a library's module, whose counters of training steps may be absent.
+def fill(network: nn.Module, contents: Contents, advise: Advise, *, recomputes: bool = True) -> None:
+    """Put weights under the network's keys into it; counters of training steps may be absent.
 
     Args:
         network: the module, on the CPU.
-        contents: the checkpoint.
-        advise: what to do where it does not fit.
-        adopt: see `models.sources.checkpoints.keys.fit_keys`.
-        recomputes: whether buffers with the names of `models.sources.checkpoints.buffers` are the module's own, which
-            the checkpoint need not have and must agree with; False loads them like weights.
-
-    Returns:
-        What was taken of the checkpoint.
+        contents: the weights, see `models.sources.checkpoints.keys.fit_keys`.
+        advise: what to do where they do not fit.
+        recomputes: whether buffers with the names of `models.sources.checkpoints.buffers` are the module's own; False
+            loads them like weights.
 
     Raises:
-        SourceError: see `fit_keys` and `check_fit` of `models.sources.checkpoints`.
+        SourceError: see `check_fit` of `models.sources.checkpoints`.
     """
     expected = without_computed(network.state_dict()) if recomputes else network.state_dict()
-    counters = {key: tensor for key, tensor in expected.items() if key.endswith("num_batches_tracked")}
-    fitted = fit_keys(
-        contents, expected, advise, adopt=adopt, buffers=lambda: dict(network.named_buffers()), optional=counters
-    )
-    complete = counters | fitted.state
+    complete = {key: tensor for key, tensor in expected.items() if is_counter(key)} | contents.state
     check_fit(complete, expected, contents.origin, advise)
     network.load_state_dict(complete, strict=not recomputes)
-    return fitted
-
-
-def other_classes(state: Mapping[str, Tensor], heads: Mapping[str, Tensor], usual: int) -> int | None:
-    """Return the number of classes of a checkpoint where it is not the `usual` one; None where it is, or is unclear.
-
-    Args:
-        state: the checkpoint, under the network's keys.
-        heads: the network's tensors that have a row for each class.
-        usual: how many classes the network has.
-    """
-    found = {
-        len(state[key])
-        for key, tensor in heads.items()
-        if key in state and state[key].ndim == tensor.ndim > 0 and state[key].shape[1:] == tensor.shape[1:]
-    }
-    return found.pop() if len(found) == 1 and found != {usual} else None
 
 
 def changed_shapes(before: Mapping[str, Tensor], after: Mapping[str, Tensor], library: str) -> tuple[str, ...]:
@@ -188,7 +143,7 @@ def changed_shapes(before: Mapping[str, Tensor], after: Mapping[str, Tensor], li
     return (f"by {library}: {first_few(changed)}",) if changed else ()
 
 
-def randomise_native(source: str, network: nn.Module, seed: int, image_size: tuple[int, int]) -> None:
+def randomise_module(source: str, network: nn.Module, seed: int, image_size: tuple[int, int]) -> None:
     """Draw the weights of a library's module, built under `seeded`, and its running statistics from what it computes.
 
     Raises:
@@ -229,12 +184,6 @@ def _of_other_channels(network: nn.Module, images: Tensor) -> str:
         "that returns a module which makes its channels from the three"
         + (", or a preprocessing with one mean and one std, for grey" if first == 1 else "")
     )
-
-
-def one_line(error: Exception) -> str:
-    """Return the kind of an exception and the first line of what it says."""
-    message = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _described(output: object) -> str:

@@ -1,0 +1,205 @@
+"""This project's own networks: their weights, and sizes other than those of training.
+
+Learned tables are resampled (`models.sources.positions`); everything else is recomputed for the new grid, which is
+exact.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from artifact import Accuracy, Preprocess
+from models.build import build_network
+from models.config import SwinConfig, ViTConfig
+from models.encodings import Encoding
+from models.sources.base import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, Weights
+from models.sources.checkpoints import read_checkpoint
+from models.sources.checkpoints.advice import Advice
+from models.sources.checkpoints.fit import check_fit
+from models.sources.checkpoints.keys import fit_keys
+from models.sources.positions import EMBEDDING, OF_IMAGE, OF_WINDOWS, OVER_OFFSETS, Positions, State, Table, bring
+from models.sources.preprocessing import at_size
+from models.swin import SwinBlock
+
+
+@dataclass(frozen=True)
+class Own:
+    """A network of this project, at the sizes of training.
+
+    Attributes:
+        source: `kind:name`, for errors.
+        shown: the same without directories.
+        config: what to build.
+        preprocess: how its images are prepared.
+        published: where weights can be found, for the error about --pretrained.
+        key: the checkpoint's key for one of the network's.
+        labels, model, variant: see `Loaded`.
+    """
+
+    source: str
+    shown: str
+    config: ViTConfig | SwinConfig
+    preprocess: Preprocess
+    published: str
+    key: Callable[[str], str] = str
+    labels: tuple[str, ...] | None = None
+    model: str | None = None
+    variant: str | None = None
+
+    def load(self, weights: Weights, overrides: Overrides) -> Loaded:
+        """Build the network and give it its weights, at the size of training or another.
+
+        Raises:
+            SourceError: see `models.sources.load_source`.
+        """
+        trained = wanted = self.config
+        resized = overrides.image_size not in (None, trained.image_size) or overrides.window_size is not None
+        if resized:
+            wanted = config_at(trained, overrides)
+        network = self._build(wanted)
+        accuracy = None
+        resampled: tuple[str, ...] = ()
+        notes: tuple[str, ...] = ()
+        if isinstance(weights, RandomWeights):
+            randomise(network, weights.seed)
+        elif isinstance(weights, Checkpoint):
+            ours = (self._build(trained) if resized else network).state_dict()
+            expected, advise = {self.key(key): ours[key] for key in ours}, Advice(self.source, trained.image_size)
+            contents = fit_keys(read_checkpoint(weights), expected, advise)
+            check_fit(contents.state, expected, contents.origin, advise)
+            state, notes = {key: contents.state[self.key(key)] for key in ours}, contents.notes
+            if resized:
+                state, resampled = state_at(state, trained, wanted)
+            else:
+                accuracy = read_accuracy(contents.metadata.get("accuracy"), weights.path)
+            network.load_state_dict(state)
+        else:
+            raise SourceError(f"{self.source}: {self.published}; give --checkpoint FILE or --random-weights SEED")
+        return Loaded(
+            network=network.eval(),
+            name=self.shown,
+            architecture=wanted.architecture,
+            encoding=wanted.encoding,
+            image_size=wanted.image_size,
+            num_classes=wanted.num_classes,
+            preprocess=at_size(self.preprocess, wanted.image_size),
+            labels=self.labels,
+            model=self.model,
+            variant=self.variant,
+            accuracy=accuracy,
+            resampled=resampled,
+            notes=notes,
+        )
+
+    def _build(self, config: ViTConfig | SwinConfig) -> nn.Module:
+        try:
+            return build_network(config)
+        except ValueError as error:
+            raise SourceError(f"{self.source}: {error}") from error
+
+
+def config_at(trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfig | SwinConfig:
+    """Return the configuration at the sizes asked for; windows stay as they are unless asked for.
+
+    Whether windows and image of a Swin fit is for the network to say.
+
+    Raises:
+        SourceError: a ViT is asked for windows, or its patches do not divide the image.
+    """
+    wanted: dict[str, Any] = {"image_size": overrides.image_size or trained.image_size}
+    if isinstance(trained, ViTConfig):
+        if overrides.window_size is not None:
+            raise SourceError("--window-size: a vit has no windows")
+        if any(side % trained.patch_size for side in wanted["image_size"]):
+            raise SourceError(
+                f"--image-size: {wanted['image_size']} is not a multiple of the patch size {trained.patch_size}"
+            )
+        return trained.model_copy(update=wanted)
+    if overrides.window_size is not None:
+        wanted["window_size"] = overrides.window_size
+    log_cpb = "swin-log-cpb"
+    if log_cpb in trained.encodings:  # its bias stays in units of the windows that it was first trained with
+        windows = {table.stage: table.grid for table in positions_of(trained).tables.values()}
+        wanted["stage_options"] = tuple(
+            {log_cpb: {"pretrained_window": windows[stage]} | options.get(log_cpb, {})}
+            for stage, options in enumerate(trained.stage_options or [{}] * len(trained.depths))
+        )
+    return trained.model_copy(update=wanted)
+
+
+def state_at(
+    state: State, trained: ViTConfig | SwinConfig, wanted: ViTConfig | SwinConfig
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return weights for the sizes wanted, and a sentence for each thing that was resampled or recomputed.
+
+    Raises:
+        SourceError: a weight has another shape there, and no way is known to resample it.
+    """
+    brought, changes = bring(state, positions_of(trained), positions_of(wanted))
+    with torch.device("meta"):
+        shapes = {key: tensor.shape for key, tensor in build_network(wanted).state_dict().items()}
+    other = next((key for key, tensor in brought.items() if tensor.shape != shapes[key]), None)
+    if other is not None:
+        raise SourceError(
+            f"--image-size: no way is known to bring {other} from {list(state[other].shape)} to {list(shapes[other])}"
+        )
+    return brought, tuple(changes)
+
+
+def positions_of(config: ViTConfig | SwinConfig) -> Positions:
+    """Return the positions of a network; encodings that belong to no grid, or are computed for each, have no tables."""
+    with torch.device("meta"):
+        network = build_network(config)
+    tables: dict[str, Table] = {}
+    grid = (config.image_size[0] // config.patch_size, config.image_size[1] // config.patch_size)
+    if "learned" in config.encodings:
+        extra = config.extra_tokens if isinstance(config, ViTConfig) else 0
+        tables["position.table"] = Table(EMBEDDING, grid, extra_tokens=extra)
+    relative = {"swin-table", "swin-log-cpb" if isinstance(config, SwinConfig) else "beit-table"} & {*config.encodings}
+    for path, block in network.named_modules() if relative else ():
+        if isinstance(block, SwinBlock):
+            kind = OVER_OFFSETS if "swin-log-cpb" in relative else OF_WINDOWS
+            name = "mlp.0.weight" if kind is OVER_OFFSETS else "table"
+            tables[f"{path}.attention.encoding.{name}"] = Table(kind, block.window, stage=int(path.split(".")[1]))
+        elif isinstance(config, ViTConfig) and path.endswith("attention.encoding"):
+            tables[f"{path}.table"] = Table(OF_IMAGE, grid)
+    return Positions(config.encoding, tables)
+
+
+def read_accuracy(text: str | None, origin: Path) -> Accuracy | None:
+    """Return the accuracy that training wrote into a checkpoint's metadata, if it did.
+
+    Raises:
+        SourceError: it is there, but is not {"dataset", "top1", "count"}.
+    """
+    if text is None:
+        return None
+    try:
+        return Accuracy.model_validate(json.loads(text))
+    except (ValidationError, ValueError) as error:
+        raise SourceError(f"{origin}: its metadata has an accuracy that cannot be read: {error}") from error
+
+
+def randomise(network: nn.Module, seed: int) -> None:
+    """Give every parameter a value that matters, position tables above all: fresh ones are zero or tiny.
+
+    A comparison of two networks whose tables are zero proves nothing about their position encoding.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tables = {id(p) for module in network.modules() if isinstance(module, Encoding) for p in module.parameters()}
+    scales = {id(module.weight) for module in network.modules() if isinstance(module, nn.LayerNorm)}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if id(parameter) in tables:
+                parameter.copy_(0.5 * noise)
+            elif parameter.ndim > 1:
+                parameter.copy_(noise * parameter[0].numel() ** -0.5)
+            else:
+                parameter.copy_(0.1 * noise + (1 if id(parameter) in scales else 0))
