@@ -15,6 +15,7 @@ from export.passes.exact import RoundConstants
 from export.passes.fold_batch_norms import FoldBatchNorms
 from export.passes.fold_constants import FoldConstants
 from export.passes.fold_norms import FoldNorms
+from export.passes.fold_rotations import FoldRotations
 from export.passes.fold_scales import FoldScales
 from export.passes.fold_shifts import FoldShifts
 from export.passes.lay_out_constants import LayOutConstants
@@ -83,6 +84,7 @@ def fold(model: ir.Model, batch: int | None = None) -> Folded:
     before, rounding = _names_read(model), RoundConstants()
     ir.passes.Sequential(
         FoldConstants({"Reshape", "Transpose"}),
+        FoldRotations(batch),
         FoldBatchNorms(),
         FoldNorms(),
         FoldShifts(batch),

@@ -36,6 +36,11 @@ def note_merged(model: ir.Model, kept: ir.Value, other: ir.Value, *, by_its_name
     kept.meta[_MERGED] = tuple(name for name in dict.fromkeys(names) if name != kept.name)
 
 
+def note_new_shape(value: ir.Value) -> None:
+    """Note that a constant has another shape than it was made with."""
+    value.meta.setdefault(_MERGED, ())
+
+
 def merged(model: ir.Model) -> Iterator[Merged]:
     """Yield the constants of a graph that hold several."""
     for value in model.graph.initializers.values():

@@ -1,0 +1,338 @@
+"""Rotated queries and keys (RoPE): x·cos + rotate(x)·sin with one Split and one Concat, however a library writes it.
+
+Su et al., RoFormer, equation 34. Libraries pair neighbouring channels or the two halves of a head, cut off tokens that
+have no place in the image and put them back, and scale q behind it.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from export.passes.carry import unrepeated
+from export.passes.exact import NotFoldedError, own
+from export.passes.merged import note_new_shape
+from export.passes.movement.chains import Chains, find_chains
+from export.passes.sweep import FoldingPass
+from export.passes.values import (
+    Array,
+    add_constant,
+    add_node,
+    array_of,
+    input_of,
+    is_constant,
+    name_of,
+    only_use,
+    producer_of,
+    readers_of,
+    rename,
+    shape_of,
+    sizes_of,
+)
+
+_MOVES = frozenset({"Concat", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
+_FEWEST, _LONGEST = 5, 64
+"""Nodes that one rotation is written with."""
+
+
+class FoldRotations(FoldingPass):
+    """Write rotated q and k of a product q·kᵀ as x·a + swap(x)·b, where swap exchanges the halves of the channels.
+
+    1. What lies between x and q, or k, only moves numbers, multiplies them by constants, and adds them: it is linear.
+       It is run on ones for one half of the channels and zeros for the other, which yields a and b, and on random
+       numbers, for which x·a + partner(x)·b has to be the same.
+    2. Tokens that are not rotated have a = 1 and b = 0, so they are not cut off. A factor of q is in a and b.
+    3. Where neighbouring channels are partners, the columns of the products with weights that yield q and k are put in
+       an order in which the halves are; q·kᵀ is the same if both are.
+    4. Declined, with the reason logged and kept in `declined`, where anything else reads what would change.
+
+    Args:
+        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__()
+        self.batch = batch
+        self._chains: Chains | None = None
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Look at each product of two tensors."""
+        self._positions = {node: position for position, node in enumerate(model.graph)}
+        self._constants = _Constants(model)
+        self._chains = None
+        result = super().call(model)
+        self._constants.take_over_names()
+        return result
+
+    def fold(self, model: ir.Model, node: ir.Node) -> bool:
+        """Write what is rotated before a product in the one form."""
+        if node.op_type != "MatMul" or node.domain != "" or any(map(is_constant, node.inputs)):
+            return False
+        keys, queries = (_written(node, side, self._positions) for side in (1, 0))
+        if keys is None or queries is None or {len(keys.nodes), len(queries.nodes)} == {_FEWEST}:
+            return False
+        found = [_read_off(model, written) for written in (keys, queries)]
+        if len({rotation.neighbours for rotation in found}) > 1:
+            raise NotFoldedError("q and k have other partners")
+        if found[0].neighbours:
+            self._chains = self._chains or find_chains(model, self.batch)
+            _make_halves_of_neighbours(model, self._chains, (keys, queries))
+        for written, rotation in zip((keys, queries), found, strict=True):
+            _rewrite(model, written, rotation, self._constants)
+        return True
+
+
+class _Written(NamedTuple):
+    """A rotation as it is written: x, what it becomes, and the nodes between in the order of the graph."""
+
+    source: ir.Value
+    result: ir.Value
+    nodes: list[ir.Node]
+
+
+class _Rotation(NamedTuple):
+    """x·own + partner(x)·partner, both [heads, tokens, channels] or less, in float64."""
+
+    own: Array
+    partner: Array
+    neighbours: bool
+
+
+def _written(product: ir.Node, side: int, positions: dict[ir.Node, int]) -> _Written | None:
+    """Return how the queries or keys of a product are rotated; None if they are not."""
+    result = product.inputs[side]
+    transpose = producer_of(result)
+    if side == 1 and transpose is not None and transpose.op_type == "Transpose":
+        result = transpose.inputs[0]
+    if result is None:
+        return None
+    sizes, waiting, nodes = sizes_of(result), {result}, list[ir.Node]()
+    while len(nodes) < _LONGEST:
+        producers = [producer for value in waiting if (producer := value.producer()) is not None]
+        if len(producers) < len(waiting):
+            return None
+        last = max(producers, key=positions.__getitem__)
+        if not _is_linear(last):
+            return None
+        nodes.append(last)
+        waiting -= set(last.outputs)
+        waiting |= {value for value in last.inputs if value is not None and not is_constant(value)}
+        if len(waiting) == 1 and any(node.op_type in ("Add", "Sub") for node in nodes):
+            (source,) = waiting
+            if sizes_of(source) == sizes and sizes is not None and len(sizes) > 2 and sizes[-1] % 2 == 0:
+                return _Written(source, result, nodes[::-1])
+    return None
+
+
+def _is_linear(node: ir.Node) -> bool:
+    data = [value for value in node.inputs if value is not None and not is_constant(value)]
+    match node.op_type:
+        case "Neg":
+            return True
+        case "Add" | "Sub" | "Concat":
+            return len(data) == len(node.inputs)
+        case "Mul":
+            return len(data) == 1
+        case "Div":
+            return len(data) == 1 and data[0] is node.inputs[0]
+        case _:
+            return node.op_type in _MOVES and data == [node.inputs[0]]
+
+
+def _read_off(model: ir.Model, written: _Written) -> _Rotation:
+    inside = set(written.nodes)
+    for node in written.nodes:
+        for output in node.outputs:
+            if output.is_graph_output() or (
+                output is not written.result and any(u.node not in inside for u in output.uses())
+            ):
+                raise NotFoldedError("another node reads a part of the rotation")
+    if only_use(written.result) is None:
+        raise NotFoldedError("another node reads what is rotated")
+    sizes = shape_of(written.source)
+    channels = np.arange(sizes[-1])
+    firsts = [(channels < len(channels) // 2), channels % 2 == 0]
+    random = np.random.default_rng(0).normal(size=(1, *sizes[1:]))
+    ones = [np.broadcast_to(half.astype(float), (1, *sizes[1:])) for first in firsts for half in (first, ~first)]
+    found = _run(model, written, np.concatenate([*ones, random]))
+    for number, (first, partner) in enumerate(
+        zip(firsts, (np.roll(channels, len(channels) // 2), channels ^ 1), strict=True)
+    ):
+        of_first, of_second = found[2 * number], found[2 * number + 1]
+        own, others = np.where(first, of_first, of_second), np.where(first, of_second, of_first)
+        if np.allclose(own * random[0] + others * random[0][..., partner], found[-1], rtol=1e-9, atol=1e-12):
+            return _Rotation(_without_heads(own), _without_heads(others), neighbours=number == 1)
+    raise NotFoldedError("what is rotated is no sum of two channels of a token")
+
+
+def _without_heads(array: Array) -> Array:
+    """Return numbers of [..., tokens, channels] without leading axes along which all are the same."""
+    few = unrepeated(array)
+    few = np.broadcast_to(few, (*few.shape[:-2], *array.shape[-2:]))
+    while few.ndim > 2 and few.shape[0] == 1:
+        few = few[0]
+    return few
+
+
+def _run(model: ir.Model, written: _Written, inputs: Array) -> Array:
+    """Return what a rotation makes of examples, in float64."""
+    sizes = shape_of(written.source)
+    evaluators = [ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports)) for node in written.nodes]
+    made = []
+    for start in range(0, len(inputs), sizes[0]):
+        some = inputs[start : start + sizes[0]]
+        given = np.zeros(sizes)
+        given[: len(some)] = some
+        values = {name_of(written.source): given}
+        for node, evaluator in zip(written.nodes, evaluators, strict=True):
+            read = {
+                name_of(value): _in_float64(value) if is_constant(value) else values[name_of(value)]
+                for value in node.inputs
+                if value is not None
+            }
+            values |= dict(zip(map(name_of, node.outputs), list(evaluator.run(None, read)), strict=True))
+        made.append(values[name_of(written.result)][: len(some)])
+    return np.concatenate(made)
+
+
+def _in_float64(constant: ir.Value) -> Array:
+    array = array_of(constant)
+    return array.astype(np.float64) if array.dtype == np.float32 else array
+
+
+def _make_halves_of_neighbours(model: ir.Model, chains: Chains, rotated: Iterable[_Written]) -> None:
+    """Put the columns of products in an order in which partners are the halves of what is rotated."""
+    orders: dict[ir.Value, Array] = {}
+    for written in rotated:
+        if any(use.node not in written.nodes for use in written.source.uses()):
+            raise NotFoldedError("another node reads what is not rotated yet")
+        product, columns = _columns(chains, written.source)
+        size = (sizes_of(product) or ())[-1]
+        order = orders.setdefault(product, np.arange(size))
+        order[columns] = np.concatenate([columns[:, ::2], columns[:, 1::2]], axis=1)
+    sources = {written.source for written in rotated}
+    places = [place for product, order in orders.items() for place in _weights(chains, product, order, sources)]
+    for node, position, order in places:
+        value = own(model, node, position)
+        value.const_value = ir.tensor(np.ascontiguousarray(array_of(value)[..., order]), name=value.name)
+
+
+def _columns(chains: Chains, value: ir.Value) -> tuple[ir.Value, Array]:
+    """Return what q or k, [images, heads, tokens, channels], is taken from, and the column of each channel, by head."""
+    origin = chains.origins.get(value)
+    sizes = None if origin is None else sizes_of(origin.source)
+    if origin is None or sizes is None or len(origin.map.axes) != 4 or len(sizes) != 3:
+        raise NotFoldedError("it is not known which columns of a product are rotated")
+    images, heads, tokens, channels = (origin.map.along(axis) for axis in range(4))
+    if images is None or heads is None or tokens is None or channels is None or origin.map.base >= sizes[-1]:
+        raise NotFoldedError("it is not known which columns of a product are rotated")
+    if not np.array_equal(tokens, np.arange(sizes[1]) * sizes[2]) or not np.array_equal(
+        images, np.arange(sizes[0]) * sizes[1] * sizes[2]
+    ):
+        raise NotFoldedError("what is rotated is not all tokens in their order")
+    return origin.source, origin.map.base + heads[:, None] + channels
+
+
+def _weights(
+    chains: Chains, product: ir.Value, order: Array, rotated: set[ir.Value]
+) -> list[tuple[ir.Node, int, Array]]:
+    """Return the constants whose columns are to be put in order: nodes, and as which input they read them."""
+    moved = set(np.flatnonzero(order != np.arange(len(order))).tolist())
+    values = [product]
+    for value in values:
+        for reader in readers_of(value):
+            behind = [output for output in reader.outputs if output in chains.origins]
+            values += [output for output in behind if output not in rotated and output not in values]
+            if not behind and (value is product or moved & _columns_read(chains, value, len(order))):
+                raise NotFoldedError("something else reads the columns that are rotated")
+    places = []
+    node = product.producer()
+    if node is not None and node.op_type == "Add" and sum(map(is_constant, node.inputs)) == 1:
+        position = next(i for i, value in enumerate(node.inputs) if is_constant(value))
+        bias, before = node.inputs[position], input_of(node, 1 - position)
+        if (sizes_of(bias) or (1,))[-1] != len(order) or only_use(before) is None:
+            raise NotFoldedError("what is added to the columns is not one number for each")
+        places.append((node, position, order))
+        node = before.producer()
+    weight = node.inputs[1] if node is not None and node.op_type == "MatMul" else None
+    if node is None or weight is None or not is_constant(weight) or len(sizes_of(weight) or ()) != 2:
+        raise NotFoldedError("what is rotated comes from no product with a weight")
+    return [*places, (node, 1, order)]
+
+
+def _columns_read(chains: Chains, value: ir.Value, count: int) -> set[int]:
+    """Return which columns of a product a tensor is taken from."""
+    index = chains.origins[value].map
+    found = np.asarray([index.base % count])
+    for axis in range(len(index.axes)):
+        along = index.along(axis)
+        if along is None:
+            return set(range(count))
+        found = np.unique((found[:, None] + np.unique(along % count)) % count)
+    return set(found.tolist())
+
+
+class _Constants:
+    """Constants of rotations: blocks that have the same share them, and they bear the names of those before."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.model = model
+        self._made: dict[tuple[tuple[int, ...], bytes], ir.Value] = {}
+        self._names: dict[ir.Value, ir.Value] = {}
+
+    def of(self, array: Array, written: _Written) -> ir.Value:
+        """Return the constant that holds numbers, rounded to float32."""
+        rounded = np.ascontiguousarray(array, np.float32)
+        key = (rounded.shape, rounded.tobytes())
+        if key not in self._made:
+            before = _made_from(array, written)
+            self._made[key] = value = add_constant(self.model, rounded, name_of(before or written.result))
+            if before is not None:
+                note_new_shape(value)
+                self._names[value] = before
+        return self._made[key]
+
+    def take_over_names(self) -> None:
+        """Let the first that was made of each constant have its name, if nothing reads that any more."""
+        taken = self.model.graph.initializers
+        for value, before in self._names.items():
+            name = name_of(before)
+            if not before.uses() and taken.get(name) is before:
+                rename(self.model, value, name)
+
+
+def _made_from(array: Array, written: _Written) -> ir.Value | None:
+    """Return the constant of which the last token's numbers are multiples of one to another."""
+    last = np.sort(np.abs(array[..., -1, :]).ravel())
+    for node in written.nodes:
+        constant = next((value for value in node.inputs if is_constant(value)), None)
+        if node.op_type == "Mul" and constant is not None and len(sizes_of(constant) or ()) > 1:
+            theirs = np.sort(np.abs(array_of(constant)[..., -1, :]).ravel())
+            if theirs.shape == last.shape and np.allclose(last * theirs[-1], theirs * last[-1], atol=1e-6):
+                return constant
+    return None
+
+
+def _rewrite(model: ir.Model, written: _Written, rotation: _Rotation, constants: _Constants) -> None:
+    source, result = written.source, written.result
+    sizes, axis = shape_of(source), len(shape_of(source)) - 1
+    kept, exchanged = rotation.own, rotation.partner
+    if rotation.neighbours:
+        kept, exchanged = (np.concatenate([part[..., ::2], part[..., 1::2]], axis=-1) for part in (kept, exchanged))
+    last = written.nodes[-1]
+    half = (*sizes[:-1], sizes[-1] // 2)
+    split = ir.node(
+        "Split", [source], {"axis": axis, "num_outputs": 2}, num_outputs=2, metadata_props=dict(last.metadata_props)
+    )
+    model.graph.insert_before(last, split)
+    for output in split.outputs:
+        output.shape, output.type = ir.Shape(half), source.type
+    swapped = add_node(last, "Concat", split.outputs[::-1], sizes, {"axis": axis})
+    terms = [
+        add_node(last, "Mul", [value, constants.of(factor, written)], sizes)
+        for value, factor in ((source, kept), (swapped, exchanged))
+    ]
+    result.replace_all_uses_with(add_node(last, "Add", terms, sizes))
+    model.graph.remove(list(reversed(written.nodes)), safe=True)
