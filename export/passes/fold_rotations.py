@@ -192,7 +192,9 @@ def _run(model: ir.Model, written: _Written, inputs: Array) -> Array:
                 for value in node.inputs
                 if value is not None
             }
-            values |= dict(zip(map(name_of, node.outputs), list(evaluator.run(None, read)), strict=True))
+            values |= {
+                name_of(output): result for output, result in zip(node.outputs, evaluator.run(None, read), strict=True)
+            }
         made.append(values[name_of(written.result)][: len(some)])
     return np.concatenate(made)
 
