@@ -28,6 +28,8 @@ from artifact.manifest import (
     Manifest,
     Parity,
     Preprocess,
+    Rewrite,
+    Rewrites,
     Source,
     Task,
 )
@@ -56,6 +58,8 @@ __all__ = [
     "ManifestError",
     "Parity",
     "Preprocess",
+    "Rewrite",
+    "Rewrites",
     "Source",
     "Staging",
     "Task",

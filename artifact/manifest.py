@@ -187,6 +187,34 @@ class Graph(_Part):
     )
 
 
+class Rewrite(_Part):
+    """What became of chains of data movement that are alike, or why they, or nodes that are alike, stay as they are."""
+
+    module: Text = Field(description="the module of the original network; * stands for a number; empty: not known")
+    before: Text = Field(description="operators, in order")
+    after: Text | None = Field(
+        default=None,
+        description="operators that took their place, one entry for each tensor that is made; absent: none",
+    )
+    reason: Text | None = Field(default=None, description="why it was declined; absent: it was rewritten")
+    count: PositiveInt = Field(description="chains or nodes that are alike")
+
+    @model_validator(mode="after")
+    def _either_or(self) -> Self:
+        if (self.after is None) == (self.reason is None):
+            raise ValueError("a rewrite has either after or reason")
+        return self
+
+
+class Rewrites(_Part):
+    """What graph rewrites did with data movement, and what they declined; the most frequent first."""
+
+    rewritten: Count = Field(description="chains that were rewritten")
+    declined: Count = Field(description="chains and nodes that stay as they are, each with a reason")
+    lines: tuple[Rewrite, ...]
+    omitted: Count = Field(default=0, description="less frequent lines that are not listed")
+
+
 class Baked(_Part):
     """What became of one piece of position work."""
 
@@ -288,6 +316,9 @@ class Manifest(_Part):
     files: dict[str, FileEntry] = Field(description="every file but the manifest, by path relative to it")
     graph: Graph
     baked: tuple[Baked, ...]
+    rewrites: Rewrites | None = Field(
+        default=None, description="absent: written by an exporter that did not record them"
+    )
     parity: Parity
     accuracy: Accuracy | None = None
     tools: dict[str, str] = Field(description="versions of what made the artifact")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from artifact import Activation, Baked, Draft, Graph, ImageInput, LogitsOutput, Parity, Source, Task
+from artifact import Activation, Baked, Draft, Graph, ImageInput, LogitsOutput, Parity, Rewrites, Source, Task
 from artifact.hashing import describe_file
 from export.request import Request
 from models.sources import Checkpoint, Loaded, Pretrained, RandomWeights, Weights
@@ -22,6 +22,7 @@ def make_draft(
     activation: Activation,
     graph: Graph,
     baked: tuple[Baked, ...],
+    rewrites: Rewrites,
     parity: Parity,
 ) -> Draft:
     """Return what the manifest will say.
@@ -33,6 +34,7 @@ def make_draft(
         activation: that the network applies last.
         graph: what the written graph consists of.
         baked: its position constants.
+        rewrites: what became of data movement, and what was declined.
         parity: of the written graph with the network.
     """
     # It was measured in float32, with one label an image.
@@ -58,6 +60,7 @@ def make_draft(
         preprocess=loaded.preprocess,
         graph=graph,
         baked=baked,
+        rewrites=rewrites,
         parity=parity,
         accuracy=loaded.accuracy if as_measured else None,
         tools=_tools(request.source),

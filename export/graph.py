@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from artifact import Batch, Graph
+from artifact import Batch, Graph, Rewrites
 from export.batch import SMALL, check_alike, distinctive_batch, free_batch, frozen
 from export.errors import ExportError
 from export.evaluation import Constant, evaluate
@@ -18,6 +18,7 @@ from export.origins import all_nodes, count_constant_only
 from export.passes import Cut, Folded, clean_up, prepare
 from export.program.nodes import count_operators, without_wrappers
 from export.program.refusals import not_converted, plain_type
+from export.rewrites import summarise
 from export.tracing import trace
 
 _GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
@@ -30,12 +31,14 @@ class Built:
     Attributes:
         model: from `image` to `logits`.
         constants: what partial evaluation made, and the parameters that meet the image, as far as they are needed.
+        rewrites: what became of data movement, and what was declined.
         traced: how often each ATen operator stood in the traced network.
         left: the same after partial evaluation.
     """
 
     model: ir.Model
     constants: tuple[Constant, ...]
+    rewrites: Rewrites
     traced: Counter[str]
     left: Counter[str]
 
@@ -56,7 +59,7 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
     if batch.min == batch.max:
         evaluated = _evaluate(network, example, batch.min)
         model = _convert(evaluated.program, opset)
-        folded, cuts = prepare(model)
+        folded, cuts, moved = prepare(model)
     else:
         evaluated = _evaluate(network, example, SMALL)
         images = distinctive_batch(evaluated.program)
@@ -66,12 +69,13 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
             raise frozen("", f"only the former is understood: {error}", images) from error
         repeated = check_alike(evaluated.program, other.program, images)
         model = _convert(other.program, opset)
-        folded, cuts = prepare(model, images)
+        folded, cuts, moved = prepare(model, images)
         free_batch(model, images)
     clean_up(model)
     constants = _folded([_of_one_image(constant, repeated) for constant in evaluated.constants], folded)
     constants = tuple(_as_stored(constant, cuts) for constant in constants)
-    return Built(model, constants, evaluated.traced, count_operators(evaluated.program))
+    rewrites = summarise(moved, folded.declined)
+    return Built(model, constants, rewrites, evaluated.traced, count_operators(evaluated.program))
 
 
 def _of_one_image(constant: Constant, repeated: Mapping[str, int]) -> Constant:

@@ -16,7 +16,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from artifact import Activation, Baked, Draft, Graph, Manifest, Parity, Staging, Task, next_version, stage
+from artifact import Activation, Baked, Draft, Graph, Manifest, Parity, Rewrites, Staging, Task, next_version, stage
 from export.baked import report_constants
 from export.draft import make_draft
 from export.graph import build_graph, describe_graph
@@ -69,7 +69,9 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
         if source.lowering is not None:
             graph = steps.run(request.precision, _lower, source.lowering, source, references, graph, staging)
             parity = steps.run("compare", _compare, source.lowering, source, references, traced, parity, staging)
-        draft = make_draft(request, source.loaded, traced.task, traced.activation, graph, traced.baked, parity)
+        draft = make_draft(
+            request, source.loaded, traced.task, traced.activation, graph, traced.baked, traced.rewrites, parity
+        )
         manifest = steps.run("write", _write, source, draft, gallery, steps.seconds, staging)
     return Exported(staging.target, manifest, steps.seconds)
 
@@ -121,6 +123,7 @@ class _Traced:
 
     operators: dict[str, tuple[int, int]]
     baked: tuple[Baked, ...]
+    rewrites: Rewrites
     activation: Activation
     task: Task
 
@@ -162,7 +165,8 @@ def _trace(source: _Source, references: _References, network: nn.Module) -> tupl
     if source.lowering is not None:
         source.lowering.check_task(task)
     operators = {name: (built.traced[name], built.left[name]) for name in sorted(built.traced | built.left)}
-    return built.model, _Traced(operators, report_constants(whole, built.constants), activation, task)
+    baked = report_constants(whole, built.constants)
+    return built.model, _Traced(operators, baked, built.rewrites, activation, task)
 
 
 def _example(source: _Source) -> torch.Tensor:

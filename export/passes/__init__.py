@@ -20,11 +20,12 @@ from export.passes.fold_scales import FoldScales
 from export.passes.fold_shifts import FoldShifts
 from export.passes.lay_out_constants import LayOutConstants
 from export.passes.merged import Merged, merged
-from export.passes.movement import AssignTokenOrders, ComposeMovement
+from export.passes.movement import AssignTokenOrders, ComposeMovement, Rewritten
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
 from export.passes.part_joined_products import PartJoinedProducts
 from export.passes.remove_no_ops import RemoveNoOps
 from export.passes.split_packed_qkv import SplitPackedQKV
+from export.passes.sweep import Declined, FoldingPass
 from export.passes.unbroadcast import Unbroadcast
 
 _SHAPES = 1024
@@ -39,22 +40,35 @@ class Folded(NamedTuple):
         merged: those that hold the sum of several.
         changed: those that something was folded into, these aside.
         gone: those that were folded into others, these aside.
+        declined: nodes that were not folded, and why.
     """
 
     merged: tuple[Merged, ...]
     changed: frozenset[str]
     gone: frozenset[str]
+    declined: tuple[Declined, ...]
 
 
-def prepare(model: ir.Model, batch: int | None = None) -> tuple[Folded, tuple[Cut, ...]]:
+class Prepared(NamedTuple):
+    """What was done to a graph.
+
+    Attributes:
+        folded: what became of constants.
+        cuts: what is left of constants of which only a part is read.
+        moved: what became of chains of data movement.
+    """
+
+    folded: Folded
+    cuts: tuple[Cut, ...]
+    moved: tuple[Rewritten, ...]
+
+
+def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
     """Rewrite a graph whose batch is still a number, so that as little as possible in it depends on that number.
 
     Args:
         model: all its sizes are numbers.
         batch: the one that it was traced with, if that is to be freed; no other size is a multiple of it then.
-
-    Returns:
-        What was folded, and what is left of constants of which only a part is read.
     """
     FoldConstants({"Transpose"})(model)  # weights as products read them, under the names that they had
     optimizer.fold_constants(model, onnx_shape_inference=True, input_size_limit=_SHAPES, output_size_limit=_SHAPES)
@@ -75,21 +89,23 @@ def prepare(model: ir.Model, batch: int | None = None) -> tuple[Folded, tuple[Cu
         common.RemoveUnusedNodesPass(),
     )(model)
     left = tuple(cuts(model))  # before their names go: an index that is composed with others is another constant
-    move(model, batch)
-    return folded, left
+    return Prepared(folded, left, move(model, batch))
 
 
 def fold(model: ir.Model, batch: int | None = None) -> Folded:
     """Fold what is affine into weights, in float64; see `prepare`."""
     before, rounding = _names_read(model), RoundConstants()
+    # Shifts that are declined at first are folded after scales, or declined again.
+    rotations, norms, scales, shifts = FoldRotations(batch), FoldNorms(), FoldScales(), FoldShifts(batch)
+    constants, batch_norms = FoldConstants({"Reshape", "Transpose"}), FoldBatchNorms()
     ir.passes.Sequential(
-        FoldConstants({"Reshape", "Transpose"}),
-        FoldRotations(batch),
-        FoldBatchNorms(),
-        FoldNorms(),
+        constants,
+        rotations,
+        batch_norms,
+        norms,
         FoldShifts(batch),
-        FoldScales(),
-        FoldShifts(batch),
+        scales,
+        shifts,
         rounding,
         common.RemoveUnusedNodesPass(),
         SplitPackedQKV(),
@@ -97,19 +113,27 @@ def fold(model: ir.Model, batch: int | None = None) -> Folded:
     sums = tuple(merged(model))
     of_sums = {name for names, _ in sums for name in names}
     gone = before - _names_read(model) - of_sums
-    return Folded(sums, frozenset(rounding.folded) - of_sums, frozenset(gone))
+    folding: tuple[FoldingPass, ...] = (constants, rotations, batch_norms, norms, scales, shifts)
+    declined = tuple(node for one in folding for node in one.declined)
+    return Folded(sums, frozenset(rounding.folded) - of_sums, frozenset(gone), declined)
 
 
-def move(model: ir.Model, batch: int | None = None) -> None:
-    """Compose what only moves data, and choose in which order tokens are stored; see `prepare`."""
+def move(model: ir.Model, batch: int | None = None) -> tuple[Rewritten, ...]:
+    """Compose what only moves data, and choose in which order tokens are stored; see `prepare`.
+
+    Returns:
+        What became of chains. Those that stay as they are count where they are looked at last.
+    """
+    first, second = ComposeMovement(batch), ComposeMovement(batch)
     ir.passes.Sequential(
-        ComposeMovement(batch),
+        first,
         common.RemoveUnusedNodesPass(),
         AssignTokenOrders(batch),
         common.RemoveUnusedNodesPass(),
-        ComposeMovement(batch),
+        second,
         common.RemoveUnusedNodesPass(),
     )(model)
+    return (*(chain for chain in first.report if not chain.reason), *second.report)
 
 
 def _names_read(model: ir.Model) -> set[str]:
@@ -131,4 +155,4 @@ def clean_up(model: ir.Model) -> None:
     )(model)
 
 
-__all__ = ["Cut", "Folded", "Merged", "clean_up", "fold", "prepare"]
+__all__ = ["Cut", "Folded", "Merged", "Prepared", "clean_up", "fold", "prepare"]

@@ -2,10 +2,12 @@
 
 import logging
 from abc import abstractmethod
+from typing import NamedTuple
 
 import onnx_ir as ir
 
 from export.passes.exact import NotFoldedError
+from export.passes.values import scope_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,24 +28,38 @@ class Sweep(ir.passes.InPlacePass):
         """Rewrite what begins or ends at a node, if the pass applies to it; return whether it did."""
 
 
+class Declined(NamedTuple):
+    """A node that was not folded.
+
+    Attributes:
+        operator: of the node.
+        module: path of the module that the node came from; "" if it is not known.
+        reason: why it was not folded.
+    """
+
+    operator: str
+    module: str
+    reason: str
+
+
 class FoldingPass(Sweep):
     """A pass that folds, or declines with a reason, which is logged and kept.
 
     Attributes:
-        declined: operator, name and reason of each node that was not folded, in the order of the graph.
+        declined: the nodes that were not folded, in the order of the graph.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.declined: list[str] = []
+        self.declined: list[Declined] = []
 
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
         """Fold a node, or keep the reason why not."""
         try:
             return self.fold(model, node)
         except NotFoldedError as reason:
-            self.declined.append(f"{node.op_type} {node.name}: {reason}")
-            logger.info("not folded: %s", self.declined[-1])
+            self.declined.append(Declined(node.op_type, scope_of(node), str(reason)))
+            logger.info("not folded: %s %s: %s", node.op_type, node.name, reason)
             return False
 
     @abstractmethod

@@ -43,7 +43,8 @@ class Facts:
 def render_page(facts: Facts) -> str:
     """Return the page. Whatever a name or label holds, it is shown as text."""
     # Not a whole manifest, which lists this page among its files: fields that were validated one by one.
-    manifest = Manifest.model_construct(**{"accuracy": None, "resampled": (), "notes": (), **facts.draft})
+    absent = {"accuracy": None, "resampled": (), "notes": (), "rewrites": None}
+    manifest = Manifest.model_construct(**{**absent, **facts.draft})
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["bytes"] = bytes_text
     environment.filters["percent"] = lambda share: f"{100 * share:.2f}%"

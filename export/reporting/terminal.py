@@ -43,6 +43,10 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
         fewer = {name for name, (before, after) in graph.operators.items() if after < before}
         shrunk = [f"{bar.name} {bar.text}" for bar in operator_bars(graph) if bar.name in fewer]
         rows.append(("operators", _some(shrunk, _SHOWN_OPS, "kinds") if shrunk else "as many as before"))
+    if manifest.rewrites is not None:
+        rewrites = manifest.rewrites
+        what = f"{rewrites.rewritten} chains of data movement rewritten, {rewrites.declined} rewrites declined"
+        rows.append(("rewrites", f"{what}: listed in the manifest and by --report"))
     if manifest.resampled:
         rows.append(("resampled", _some(manifest.resampled, _SHOWN_SENTENCES, "")))
     rows += [("note", note) for note in manifest.notes]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from artifact import Batch, Manifest, Preprocess, Source
+from artifact import Batch, Manifest, Preprocess, Rewrite, Rewrites, Source, read_artifact
 from tests.artifact.drafts import write
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
@@ -25,6 +25,20 @@ def test_a_manifest_written_as_json_is_the_same_manifest(tmp_path: Path) -> None
 def test_an_accuracy_that_was_never_measured_is_absent(tmp_path: Path) -> None:
     path, _ = write(tmp_path)
     assert "accuracy" not in json.loads((path / "manifest.json").read_text())
+
+
+def test_rewrites_are_read_as_they_were_written_and_may_be_absent(tmp_path: Path) -> None:
+    lines = (Rewrite(module="blocks.*", before="Slice, Concat", after="Gather", count=12),)
+    rewrites = Rewrites(rewritten=12, declined=0, lines=lines)
+    path, _ = write(tmp_path, rewrites=rewrites)
+    assert read_artifact(path).manifest.rewrites == rewrites
+    assert read_artifact(write(tmp_path, version=2)[0]).manifest.rewrites is None
+
+
+@pytest.mark.parametrize("both", [{}, {"after": "Gather", "reason": "it costs as much"}])
+def test_a_chain_is_rewritten_or_declined(both: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="either after or reason"):
+        Rewrite(module="blocks.*", before="Slice, Concat", count=1, **both)
 
 
 def preprocess(**changes: object) -> Preprocess:

@@ -72,6 +72,7 @@ def test_a_terminal_table_shows_what_was_made(tmp_path: Path, capsys: pytest.Cap
         "parity",
         "0 constant-only nodes, 0 gathers from a table",
         "accuracy",
+        "chains of data movement rewritten",
         str(tmp_path / "digits" / "swin-table" / "1"),
     ):
         assert word in shown

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from artifact import Artifact, Baked, Manifest, read_artifact
+from artifact import Artifact, Baked, Manifest, Rewrite, Rewrites, read_artifact
 from artifact.hashing import describe_file
 from export.pipeline import Exported
 from export.reporting.charts import error_chart, operator_bars
@@ -59,6 +59,17 @@ def test_the_page_holds_every_layer_with_kind_reason_shape_and_bytes(variant: st
     for item in artifact.manifest.baked:
         shape = " × ".join(map(str, item.shape))
         assert f"{item.module} {item.kind} {item.what} {shape} {bytes_text(item.bytes)}" in page.text
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_page_holds_every_rewrite_and_every_reason(variant: str, repository: Path) -> None:
+    artifact, page = opened(repository, variant)
+    rewrites = artifact.manifest.rewrites
+    assert rewrites is not None
+    assert rewrites.lines
+    assert f"{rewrites.rewritten} chains rewritten, {rewrites.declined} rewrites declined" in page.text
+    for line in rewrites.lines:
+        assert f"{line.module} {line.before} {line.after or f'declined {line.reason}'} {line.count}" in page.text
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -122,6 +133,9 @@ def test_names_and_labels_are_text_whatever_they_hold(repository: Path) -> None:
         architecture=HOSTILE,
         encoding=HOSTILE,
         resampled=(HOSTILE,),
+        rewrites=Rewrites(
+            rewritten=1, declined=0, lines=(Rewrite(module=HOSTILE, before=HOSTILE, after=HOSTILE, count=1),), omitted=7
+        ),
         source=manifest.source.model_copy(update={"name": HOSTILE}),
         graph=manifest.graph.model_copy(update={"operators": {HOSTILE: (1, 0)}, "ops": {HOSTILE: 1}}),
         tools={HOSTILE: HOSTILE},
