@@ -31,6 +31,9 @@ Pixels = Annotated[int, Field(ge=1, le=65_535)]
 Task = Literal["single-label", "multi-label", "regression"]
 """What the outputs are: scores of exclusive classes, scores of independent classes, or values."""
 
+Target = Literal["portable", "onnxruntime", "openvino", "tensorrt"]
+"""What a graph was written for. It is standard ONNX in any case: every backend may serve it."""
+
 Activation = Literal["none", "sigmoid", "softmax"]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -308,7 +311,10 @@ class Manifest(_Part):
     precision: Literal["fp32", "fp16", "bf16", "int8"] = Field(
         description="int8: of the products with weights; everything else is float32 then"
     )
-    target: Literal["portable"]
+    target: Target = Field(
+        description="what the graph was written for; any backend may serve it. tensorrt: nothing in it is ruled out by "
+        "TensorRT's support table"
+    )
     input: ImageInput
     output: LogitsOutput
     preprocess: Preprocess

@@ -47,7 +47,7 @@ def make_draft(
         resampled=loaded.resampled,
         notes=loaded.notes,
         precision=request.precision,
-        target="portable",
+        target=request.target,
         input=ImageInput(
             name="image",
             dtype=request.takes,

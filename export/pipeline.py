@@ -28,6 +28,7 @@ from export.reporting.page import REPORT_NAME, Facts, render_page
 from export.reporting.pictures import Gallery, draw_constants
 from export.request import Request, choose_labels, choose_names, read_labels
 from export.saving import check_graph, save_graph
+from export.targets import check_target
 from export.task import decide_task, final_activation
 from models.sources import Loaded, load_source
 from models.sources.library_module import ENCODING
@@ -69,6 +70,7 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
         if source.lowering is not None:
             graph = steps.run(request.precision, _lower, source.lowering, source, references, graph, staging)
             parity = steps.run("compare", _compare, source.lowering, source, references, traced, parity, staging)
+        steps.run("check", check_target, staging.graph, request.target)
         draft = make_draft(
             request, source.loaded, traced.task, traced.activation, graph, traced.baked, traced.rewrites, parity
         )

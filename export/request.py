@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from artifact import Batch, Task
-from artifact.manifest import Name
+from artifact.manifest import Name, Target
 from artifact.text import flaw_of_label, shown
 from export.errors import ExportError
 from export.precision import Precision
@@ -41,6 +41,7 @@ class Request:
         calibration: a directory of images, for another precision than fp32.
         min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.precision.parity`.
         min_agreement: limit on the share of images with the network's top-1; None as above.
+        target: what the graph is written for, see `export.targets`.
         report: whether to write the bake report as a page beside the graph.
     """
 
@@ -60,6 +61,7 @@ class Request:
     calibration: Path | None = None
     min_cosine: float | None = None
     min_agreement: float | None = None
+    target: Target = "portable"
     report: bool = False
 
     @property

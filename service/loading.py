@@ -138,7 +138,9 @@ def load_catalogue(settings: Settings) -> Catalogue:
             logger.error("refused artifact %s: %s", location, error)
             refused.append(Refused(str(location), str(error)))
         else:
-            logger.info("serving artifact %s on %s", location, servables[-1].backend.name)
+            opened = servables[-1]
+            target = opened.manifest.target
+            logger.info("serving artifact %s on %s, target %s", location, opened.backend.name, target)
     if not servables and failures:
         raise failures[0]
     if not servables:

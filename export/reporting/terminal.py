@@ -10,6 +10,7 @@ from rich.table import Table
 from artifact import Manifest
 from export.pipeline import Exported
 from export.reporting.charts import operator_bars
+from export.targets import CHOICES
 
 _SHOWN_OPS = 6
 _SHOWN_SENTENCES = 2
@@ -35,6 +36,7 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
     rows = [
         ("network", f"{manifest.source.name}, {manifest.architecture}, encoding {manifest.encoding}"),
         ("input", f"{image.dtype} {image.layout} {image.height}×{image.width}, batch {sizes}"),
+        ("target", f"{manifest.target}: {CHOICES[manifest.target].basis}"),
         ("task", _task(manifest)),
         ("graph", f"opset {graph.opset}, {graph.nodes} nodes: {_some(ops, _SHOWN_OPS, 'kinds')}"),
         ("left over", f"{graph.constant_only_nodes} constant-only nodes, {graph.table_gathers} gathers from a table"),

@@ -234,7 +234,8 @@ class Reloader:
         self._changes.settle(name, sighting.seen)
         self._serve(self._catalogue.with_served(fresh))
         if fresh is not served:
-            logger.info("serving artifact %s on %s", name, fresh.backend.name)
+            target = fresh.manifest.target
+            logger.info("serving artifact %s on %s, target %s", name, fresh.backend.name, target)
             self._metrics.count_loads(1, 0)
             if served is not None:
                 self._retiring.begin(served)

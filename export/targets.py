@@ -1,0 +1,75 @@
+"""Targets of `--target`: what each asks of a graph, and what was measured before it was decided.
+
+Equal forms of a graph were compared by `python -m benchmarks.targets` (CPU time, one thread, interleaved; ONNX Runtime
+1.31 and OpenVINO 2026.4 on Zen 4, 2026-11-26; Swin-T and ViT-S at batch 1 and 8), as time of the form that is written
+over time of the other; below 4 % is taken as no difference:
+
+| form | ONNX Runtime | OpenVINO |
+| --- | --- | --- |
+| three products for q, k, v instead of one | 0.98 to 1.03 | 0.99 to 1.01 |
+| `Attention` of opset 23 on [B, H, N, d] | 0.97 to 0.99 | 0.97 to 1.00 |
+| `Attention` on [B, N, H·d], heads laid out by the runtime | 1.00 to 1.03 | 0.99 to 1.00 |
+| Gather instead of Transpose of windows | 0.99 to 1.01 | 0.98 to 1.01 |
+| Transpose instead of Gather, q, k, v laid out apart | 0.99 to 1.01 | 0.98 to 1.01 |
+
+None is better on a target, so every target is given the same graph; they differ in what is checked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact.manifest import Target
+from export.auditing import Finding, audit, load_model
+from export.errors import ExportError
+
+_SHOWN = 5
+"""Findings that an error lists."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a target asks of a graph.
+
+    Attributes:
+        audited: whether a graph that TensorRT's support table rules out is refused.
+        basis: what the choices rest on, in a sentence.
+    """
+
+    audited: bool
+    basis: str
+
+
+CHOICES: Mapping[Target, Choices] = {
+    "portable": Choices(audited=False, basis="right in every runtime"),
+    "onnxruntime": Choices(audited=False, basis="the portable graph; no other form was measurably faster"),
+    "openvino": Choices(audited=False, basis="the portable graph; no other form was measurably faster"),
+    # Queries are scaled before q·kᵀ in every graph, as TensorRT's fused attention wants it (NVIDIA's documentation);
+    # MatMul and Softmax are kept, which TensorRT takes at every opset: Attention needs 10.14. Nothing was measured.
+    "tensorrt": Choices(audited=True, basis="the portable graph, held against TensorRT's support table; not measured"),
+}
+
+
+def check_target(graph: Path, target: Target) -> None:
+    """Check that a target takes a graph.
+
+    Raises:
+        ExportError: the target is audited, and the audit has errors; the message has findings and remedies.
+    """
+    if not CHOICES[target].audited:
+        return
+    found = audit(load_model(graph))
+    errors = [finding for finding in found.findings if finding.severity == "error"]
+    if errors:
+        more = f"; and {len(errors) - _SHOWN} more: see export/audit.py" if len(errors) > _SHOWN else ""
+        listed = "; ".join(map(_described, errors[:_SHOWN]))
+        raise ExportError(
+            f"TensorRT {found.tensorrt} would not take this graph: {listed}{more}; "
+            "change the network, or export without --target tensorrt"
+        )
+
+
+def _described(finding: Finding) -> str:
+    where = " ".join(part for part in (finding.op, finding.name) if part) or "the model"
+    scope = f" in {finding.scope}" if finding.scope else ""
+    return f"{where}{scope}: {finding.found} ({finding.remedy})"
