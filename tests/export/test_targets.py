@@ -46,7 +46,7 @@ def written(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("target", CHOICES)
 def test_every_target_is_stated_and_its_graph_is_the_portable_one(target: str, tmp_path: Path) -> None:
-    made = {}
+    made: dict[str, bytes] = {}
     for name in ("portable", target):
         command = [SWIN, "--random-weights", "0", "--quiet", "--target", name, "--output", str(tmp_path / name)]
         assert main(command) == 0
