@@ -13,8 +13,8 @@ with GCViT at batch 1 was too noisy to count; differences below 4 % are taken as
 | costs that favour Gather | 0.99 to 1.01 | 0.98 to 1.01 |
 | costs that favour Transpose | 0.99 to 1.03 | 0.98 to 1.02 |
 
-No form is faster throughout on a target (1.05 is GCViT at batch 8, where ViT-S and Swin-T lose 3 %), so every target has
-the same graph; they differ in what is checked. `python -m benchmarks.targets` measures again.
+No form is faster throughout on a target (1.05 is GCViT at batch 8, where ViT-S and Swin-T lose 3 %), so all have
+one graph; targets differ in what is checked. `python -m benchmarks.targets` measures again.
 """
 
 from collections.abc import Mapping
