@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from artifact import Rewrite, Rewrites
-from export.passes.folding_pass import Declined
 from export.passes.movement import Rewritten
+from export.passes.sweep import Declined
 
 MOST_LINES = 24
 """Lines that are listed: with texts of at most `MOST_CHARACTERS`, some kB of a manifest."""

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from artifact import Rewrite, read_artifact
-from export.passes.folding_pass import Declined
 from export.passes.movement import Rewritten
+from export.passes.sweep import Declined
 from export.rewrites import MOST_CHARACTERS, MOST_LINES, summarise
 
 
