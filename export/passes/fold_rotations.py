@@ -4,7 +4,6 @@ Su et al., RoFormer, equation 34. Libraries pair neighbouring channels or the tw
 have no place in the image and put them back, and scale q behind it.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,8 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from export.passes.carry import unrepeated
-from export.passes.exact import NotFoldedError, own
+from export.passes.exact import NotFoldedError
+from export.passes.halves import make_halves_of_neighbours
 from export.passes.merged import note_new_shape
 from export.passes.movement.chains import Chains, find_chains
 from export.passes.sweep import FoldingPass
@@ -21,7 +21,6 @@ from export.passes.values import (
     add_constant,
     add_node,
     array_of,
-    input_of,
     is_constant,
     name_of,
     only_use,
@@ -78,7 +77,10 @@ class FoldRotations(FoldingPass):
             raise NotFoldedError("q and k have other partners")
         if found[0].neighbours:
             self._chains = self._chains or find_chains(model, self.batch)
-            _make_halves_of_neighbours(model, self._chains, (keys, queries))
+            for written in (keys, queries):
+                if any(reader not in written.nodes for reader in readers_of(written.source)):
+                    raise NotFoldedError("another node reads what is not rotated yet")
+            make_halves_of_neighbours(model, self._chains, (keys.source, queries.source))
         for written, rotation in zip((keys, queries), found, strict=True):
             _rewrite(model, written, rotation, self._constants)
         return True
@@ -202,78 +204,6 @@ def _run(model: ir.Model, written: _Written, inputs: Array) -> Array:
 def _in_float64(constant: ir.Value) -> Array:
     array = array_of(constant)
     return array.astype(np.float64) if array.dtype == np.float32 else array
-
-
-def _make_halves_of_neighbours(model: ir.Model, chains: Chains, rotated: Iterable[_Written]) -> None:
-    """Put the columns of products in an order in which partners are the halves of what is rotated."""
-    orders: dict[ir.Value, Array] = {}
-    for written in rotated:
-        if any(use.node not in written.nodes for use in written.source.uses()):
-            raise NotFoldedError("another node reads what is not rotated yet")
-        product, columns = _columns(chains, written.source)
-        size = (sizes_of(product) or ())[-1]
-        order = orders.setdefault(product, np.arange(size))
-        order[columns] = np.concatenate([columns[:, ::2], columns[:, 1::2]], axis=1)
-    sources = {written.source for written in rotated}
-    places = [place for product, order in orders.items() for place in _weights(chains, product, order, sources)]
-    for node, position, order in places:
-        value = own(model, node, position)
-        value.const_value = ir.tensor(np.ascontiguousarray(array_of(value)[..., order]), name=value.name)
-
-
-def _columns(chains: Chains, value: ir.Value) -> tuple[ir.Value, Array]:
-    """Return what q or k, [images, heads, tokens, channels], is taken from, and the column of each channel, by head."""
-    origin = chains.origins.get(value)
-    sizes = None if origin is None else sizes_of(origin.source)
-    if origin is None or sizes is None or len(origin.map.axes) != 4 or len(sizes) != 3:
-        raise NotFoldedError("it is not known which columns of a product are rotated")
-    images, heads, tokens, channels = (origin.map.along(axis) for axis in range(4))
-    if images is None or heads is None or tokens is None or channels is None or origin.map.base >= sizes[-1]:
-        raise NotFoldedError("it is not known which columns of a product are rotated")
-    if not np.array_equal(tokens, np.arange(sizes[1]) * sizes[2]) or not np.array_equal(
-        images, np.arange(sizes[0]) * sizes[1] * sizes[2]
-    ):
-        raise NotFoldedError("what is rotated is not all tokens in their order")
-    return origin.source, origin.map.base + heads[:, None] + channels
-
-
-def _weights(
-    chains: Chains, product: ir.Value, order: Array, rotated: set[ir.Value]
-) -> list[tuple[ir.Node, int, Array]]:
-    """Return the constants whose columns are to be put in order: nodes, and as which input they read them."""
-    moved = set(np.flatnonzero(order != np.arange(len(order))).tolist())
-    values = [product]
-    for value in values:
-        for reader in readers_of(value):
-            behind = [output for output in reader.outputs if output in chains.origins]
-            values += [output for output in behind if output not in rotated and output not in values]
-            if not behind and (value is product or moved & _columns_read(chains, value, len(order))):
-                raise NotFoldedError("something else reads the columns that are rotated")
-    places = []
-    node = product.producer()
-    if node is not None and node.op_type == "Add" and sum(map(is_constant, node.inputs)) == 1:
-        position = next(i for i, value in enumerate(node.inputs) if is_constant(value))
-        bias, before = node.inputs[position], input_of(node, 1 - position)
-        if (sizes_of(bias) or (1,))[-1] != len(order) or only_use(before) is None:
-            raise NotFoldedError("what is added to the columns is not one number for each")
-        places.append((node, position, order))
-        node = before.producer()
-    weight = node.inputs[1] if node is not None and node.op_type == "MatMul" else None
-    if node is None or weight is None or not is_constant(weight) or len(sizes_of(weight) or ()) != 2:
-        raise NotFoldedError("what is rotated comes from no product with a weight")
-    return [*places, (node, 1, order)]
-
-
-def _columns_read(chains: Chains, value: ir.Value, count: int) -> set[int]:
-    """Return which columns of a product a tensor is taken from."""
-    index = chains.origins[value].map
-    found = np.asarray([index.base % count])
-    for axis in range(len(index.axes)):
-        along = index.along(axis)
-        if along is None:
-            return set(range(count))
-        found = np.unique((found[:, None] + np.unique(along % count)) % count)
-    return set(found.tolist())
 
 
 class _Constants:
