@@ -4,6 +4,7 @@ A new rewrite is a file and a line here.
 """
 
 import torch
+from torch import fx
 from torch.export import ExportedProgram
 
 from export.program.assignment import assigns, join_assignments
@@ -33,12 +34,18 @@ def in_plain_operators(program: ExportedProgram) -> ExportedProgram:
     plain_pools(program.graph)
     unfuse_attention(program.graph)
     unfuse_flexible_attention(program.graph_module)
+    _reshape_instead_of_view(program.graph)
     note_outputs(program)
     if assigns(program):
         program = program.run_decompositions({})
         join_assignments(program.graph)
+        _reshape_instead_of_view(program.graph)
         note_outputs(program)
-    for node in program.graph.nodes:
-        if node.target is _ATEN.view.default:  # what another attention returns may be laid out otherwise
-            node.target = _ATEN.reshape.default
     return program
+
+
+def _reshape_instead_of_view(graph: fx.Graph) -> None:
+    """Let views be copies where they have to: what unfused attention returns may be laid out otherwise."""
+    for node in graph.nodes:
+        if node.target is _ATEN.view.default:
+            node.target = _ATEN.reshape.default

@@ -52,6 +52,14 @@ def read_between_assignments(x: Tensor) -> Tensor:
     return torch.cat([first, y], 1)
 
 
+def beside_attention_of_heads(x: Tensor) -> Tensor:
+    heads = x.view(2, 12, 2, 4).transpose(1, 2)  # [B, H, N, d]
+    attended = torch.nn.functional.scaled_dot_product_attention(heads, heads, heads)
+    y = attended.transpose(1, 2).contiguous().view(2, 12, 8)  # fused attention returns it contiguous already
+    y[:, 0] = 0
+    return y
+
+
 def changed_in_place(x: Tensor) -> Tensor:
     y = x.clone()
     y[:, 2:5] += x[:, 5:8]
@@ -84,6 +92,7 @@ ASSIGNED: list[Function] = [
     a_parameter_kept_as_it_was,
     all_but_the_class_token,
     another_type,
+    beside_attention_of_heads,
     changed_in_place,
     even_and_odd_features,
     halves_swapped,
