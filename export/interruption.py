@@ -7,10 +7,10 @@ torch has many. What is raised there is lost: Python only tells `sys.unraisableh
 import _thread
 import signal
 import sys
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN_AFTER = 0.01  # seconds: by then the destructor is over, or else it is lost again and raised again
@@ -34,15 +34,21 @@ def signals_as_interrupts() -> Iterator[None]:
     wanted = [number for number in _SIGNALS if handlers[number] is not signal.SIG_IGN]
     hook = sys.unraisablehook
 
-    def raise_again(lost: "sys.UnraisableHookArgs") -> None:
+    def note_lost(lost: "sys.UnraisableHookArgs") -> None:
         if isinstance(lost.exc_value, Interrupted):
-            threading.Timer(_AGAIN_AFTER, _thread.interrupt_main, [lost.exc_value.number]).start()
+            _interrupt_again(lost.exc_value.number)
         else:
             hook(lost)
 
-    sys.unraisablehook = raise_again
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if any(running is note_lost.__code__ for running in _codes(frame)):
+            _interrupt_again(number)  # it would be lost here as well
+        else:
+            raise Interrupted(number)
+
+    sys.unraisablehook = note_lost
     for number in wanted:
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
@@ -51,10 +57,22 @@ def signals_as_interrupts() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
+def _interrupt_again(number: int) -> None:
+    """Let the handler run once more a little later; nothing is waited for, as threading.Timer waits for its thread."""
+
+    def wait_and_interrupt() -> None:
+        time.sleep(_AGAIN_AFTER)
+        _thread.interrupt_main(signal.Signals(number))
+
+    _thread.start_new_thread(wait_and_interrupt, ())
+
+
+def _codes(frame: FrameType | None) -> Iterator[CodeType]:
+    while frame is not None:
+        yield frame.f_code
+        frame = frame.f_back
+
+
 def exit_status(interruption: KeyboardInterrupt) -> int:
     """Return 128 and the signal's number, as shells count."""
     return 128 + (interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT)
-
-
-def _interrupt(number: int, _: FrameType | None) -> None:
-    raise Interrupted(number)

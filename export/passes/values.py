@@ -62,7 +62,9 @@ def producer_of(value: ir.Value | None) -> ir.Node | None:
 def integers_of(node: ir.Node, position: int) -> Array | None:
     """Return the integers that a node reads, as shapes, axes and indices; None if there are none, or not constant."""
     value = node.inputs[position] if len(node.inputs) > position else None
-    return array_of(value).astype(np.int64) if value is not None and is_constant(value) else None
+    if value is None or not is_constant(value) or value.dtype not in (ir.DataType.INT32, ir.DataType.INT64):
+        return None
+    return array_of(value).astype(np.int64)
 
 
 def constant_operand(node: ir.Node, operators: Container[str]) -> int | None:
@@ -83,7 +85,9 @@ def places_read(node: ir.Node) -> tuple[int, Array] | None:
 
     A Slice is of one axis; a Gather's places have the shape of its indices.
     """
-    sizes = sizes_of(node.inputs[0]) if node.domain == "" and node.op_type in ("Gather", "Slice") else None
+    if node.domain != "" or node.op_type not in ("Gather", "Slice"):
+        return None
+    sizes = sizes_of(node.inputs[0])
     given = [integers_of(node, position) for position in range(1, len(node.inputs))]
     numbers = [array for array in given if array is not None]
     if sizes is None or len(numbers) < len(given):

@@ -1,12 +1,13 @@
 """An export that is ended before it is done leaves the repository as it was: real exports, really killed."""
 
+import _thread
 import multiprocessing
 import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -120,6 +121,26 @@ def test_an_interrupt_that_a_destructor_swallows_comes_again() -> None:
         while time.monotonic() < still_here + 10:
             time.sleep(0.01)
     assert time.monotonic() < still_here + 10
+
+
+def test_an_interrupt_that_comes_while_a_lost_one_is_noted_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = _thread.start_new_thread
+    slept: list[int] = []
+
+    def start_and_sleep(function: Callable[[], object], arguments: tuple[()]) -> int:
+        started = start(function, arguments)
+        if not slept:
+            slept.append(started)
+            time.sleep(0.2)  # in the hook of what is lost, where the interrupt comes now
+        return started
+
+    monkeypatch.setattr(_thread, "start_new_thread", start_and_sleep)
+    end = time.monotonic() + 10
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupts():
+        Unlucky()
+        while time.monotonic() < end:
+            time.sleep(0.01)
+    assert slept
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -120,7 +120,9 @@ def check(parser: Parser, body: bytes, share: float = 1.0) -> None:
     while len(holds) < TRIES and (not holds or min(holds) > HOLD):
         holds.append(longest_hold(work))
     assert min(holds) <= HOLD, f"{min(holds):.3f} s for {body[:60]!r}"
-    growth = peak_growth(work)  # of a second run: the first imports modules
+    growth = min(
+        peak_growth(work) for _ in range(2)
+    )  # the first run imports modules; what it leaves may not be free yet
     assert growth <= most, f"{growth / len(body):.1f} × of {body[:60]!r}"
 
 
