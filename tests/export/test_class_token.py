@@ -23,7 +23,7 @@ from export.to_onnx import main
 from models import build_network
 from models.sources.own import randomise
 from tests.export.graphs import OPSET, open_graph, run_graph
-from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN
+from tests.models.networks import VIT_CLS, VIT_MEAN
 
 TOLERANCE = 1e-5  # of the largest logit: what export itself accepts
 BATCHES = (1, 2, 3, 7)
@@ -152,19 +152,17 @@ def test_a_fixed_batch_and_other_opsets_are_narrowed_alike(batch: Batch, opset: 
     assert largest_error(run_graph(open_graph(built.model), images[: batch.min]), expected) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["swin", "vit with a mean", "timm swin", "timm vit with a mean"])
+@pytest.mark.parametrize("name", ["vit with a mean", "timm swin", "timm vit with a mean"])
 def test_a_network_that_reads_all_tokens_is_left_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small: dict[str, Any] = {"img_size": 64, "window_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (1, 2)}
     networks: dict[str, Callable[[], nn.Module]] = {
-        "swin": lambda: build_network(SWIN),
         "vit with a mean": lambda: build_network(VIT_MEAN.model_copy(update={"encodings": {"beit-table": {}}})),
         "timm swin": lambda: timm.create_model("swin_tiny_patch4_window7_224", num_classes=10, **small),
         "timm vit with a mean": lambda: timm.create_model("beit_base_patch16_224", depth=2, **TINY),
     }
     network = networks[name]().eval()
     randomise(network, seed=3)
-    size = {"swin": SWIN.image_size, "vit with a mean": VIT_MEAN.image_size}.get(name, (64, 64))
-    images = torch.zeros(2, 3, *size)
+    images = torch.zeros(2, 3, *(VIT_MEAN.image_size if name == "vit with a mean" else (64, 64)))
     after = ir.to_proto(built_of(network, images).model)
     monkeypatch.setattr(passes, "ComputeWhatIsRead", NoPass)
     monkeypatch.setattr(passes, "PartJoinedProducts", NoPass)

@@ -44,17 +44,15 @@ def written(folder: Path, text: str) -> Path:
     return folder / "model.onnx"
 
 
-@pytest.mark.parametrize("target", CHOICES)
-def test_every_target_is_stated_and_its_graph_is_the_portable_one(target: str, tmp_path: Path) -> None:
-    made: dict[str, bytes] = {}
-    for name in ("portable", target):
-        command = [SWIN, "--random-weights", "0", "--quiet", "--target", name, "--output", str(tmp_path / name)]
+def test_every_target_is_stated_and_has_the_same_graph(tmp_path: Path) -> None:
+    made = {}
+    for target in CHOICES:
+        command = [SWIN, "--random-weights", "0", "--quiet", "--target", target, "--output", str(tmp_path / target)]
         assert main(command) == 0
-        artifact = read_artifact(next((tmp_path / name / "digits").glob("*/*")))
-        assert artifact.manifest.target == name
-        assert artifact.manifest.parity.max_rel_error <= artifact.manifest.parity.tolerance
-        made[name] = artifact.graph.read_bytes()
-    assert made[target] == made["portable"]
+        artifact = read_artifact(tmp_path / target / "digits" / "swin-table" / "1")
+        assert artifact.manifest.target == target
+        made[target] = artifact.graph.read_bytes()
+    assert set(made.values()) == {made["portable"]}
 
 
 def test_an_unknown_target_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

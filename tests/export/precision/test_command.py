@@ -23,7 +23,7 @@ from tests.service.pictures import encode
 
 SWIN, IRPE = "swin-log-cpb", "irpe-product-contextual-k"
 MADE = ((SWIN, "fp16"), (SWIN, "int8"), (IRPE, "bf16"))
-IMAGES = 256
+IMAGES = 128
 
 
 def arguments(variant: str, *more: str) -> list[str]:
