@@ -40,7 +40,6 @@ def images_for(loaded: Loaded) -> Tensor:
     [
         ("timm:swinv2_cr_tiny_224", "SwinTransformerV2Cr", True),
         ("timm:maxvit_rmlp_pico_rw_256", "MaxxVit", True),
-        ("timm:coatnet_rmlp_nano_rw_224", "MaxxVit", True),
         ("timm:levit_128s", "LevitDistilled", True),
         ("timm:mvitv2_tiny", "MultiScaleVit", True),
         ("timm:eva02_tiny_patch14_224", "Eva", True),
@@ -50,7 +49,6 @@ def images_for(loaded: Loaded) -> Tensor:
         ("timm:tiny_vit_5m_224", "TinyVit", True),
         ("timm:gcvit_xxtiny", "GlobalContextVit", True),
         ("timm:halonet26t", "ByobNet", True),
-        ("timm:botnet26t_256", "ByobNet", True),
         ("timm:lambda_resnet26rpt_256", "ByobNet", True),
         ("timm:convit_tiny", "ConVit", True),
         ("timm:xcit_nano_12_p16_224", "Xcit", True),
