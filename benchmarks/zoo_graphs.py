@@ -12,7 +12,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from benchmarks.zoo_networks import CLASSES
+from benchmarks.zoo_networks import CLASSES, has_no_classes
 from export.origins import all_nodes, count_constant_only
 
 MOVEMENT = frozenset(
@@ -72,7 +72,7 @@ def kept_or_made(folder: Path, make: Callable[[Path], Graph | str]) -> Graph | s
 def export_with(checkout: Path, source: str, output: Path) -> Graph | str:
     """Return what a checkout's command makes of a source, below `output`, or the last line of why it does not."""
     command = [sys.executable, "export/to_onnx.py", source, "--random-weights", "0", "--input", "float32"]
-    if not source.startswith("python:"):
+    if has_no_classes(source):
         labels = output / "labels.txt"
         labels.write_text("\n".join(f"class {number}" for number in range(CLASSES)), encoding="utf-8")
         command += ["--labels", str(labels)]

@@ -148,6 +148,14 @@ def _preprocess(size: int) -> Preprocess:
     return Preprocess(resize=(size, size), interpolation="bicubic", mean=half, std=half)
 
 
+def has_no_classes(source: str) -> bool:
+    """Whether a network yields features until it is given a head."""
+    import timm
+
+    kind, _, name = source.partition(":")
+    return kind == "timm" and not timm.get_pretrained_cfg(name, allow_unregistered=False).num_classes
+
+
 def library_module(source: str) -> nn.Module:
     """Return the library's own module with its initial weights."""
     import timm
