@@ -153,7 +153,7 @@ def has_no_classes(source: str) -> bool:
     import timm
 
     kind, _, name = source.partition(":")
-    return kind == "timm" and not timm.get_pretrained_cfg(name, allow_unregistered=False).num_classes
+    return kind == "timm" and not timm.get_pretrained_cfg_value(name, "num_classes")
 
 
 def library_module(source: str) -> nn.Module:
