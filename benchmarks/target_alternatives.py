@@ -13,7 +13,7 @@ from onnx_ir.passes import common
 
 import export.passes
 from export.passes.movement import Rewritten, plans, steps
-from export.passes.values import add_constant, array_of, is_constant, name_of, only_use, sizes_of
+from export.passes.values import add_constant, array_of, input_of, is_constant, name_of, only_use, shape_of
 
 _HEADS_FIRST = (0, 2, 1, 3)
 """The order of axes from [B, N, H, d] to [B, H, N, d], and back."""
@@ -62,20 +62,20 @@ def separate(model: ir.Model) -> None:
         source = split.inputs[0] if split.op_type == "Split" else None
         if source is None or only_use(source) is None:
             continue
-        axis = split.attributes.get_int("axis", 0) % len(_sizes(source))
+        axis = split.attributes.get_int("axis", 0) % len(shape_of(source))
         product, bias = source.producer(), None
         if product is not None and product.op_type == "Add" and is_constant(product.inputs[1]):
-            bias, product = product.inputs[1], _input(product, 0).producer()
+            bias, product = product.inputs[1], input_of(product, 0).producer()
         if product is None or product.op_type != "MatMul" or only_use(product.outputs[0]) is None:
             continue
-        read, weight = _input(product, 0), _input(product, 1)
-        if not is_constant(weight) or axis != len(_sizes(source)) - 1:
+        read, weight = input_of(product, 0), input_of(product, 1)
+        if not is_constant(weight) or axis != len(shape_of(source)) - 1:
             continue
-        ends = np.cumsum([_sizes(output)[-1] for output in split.outputs])[:-1]
+        ends = np.cumsum([shape_of(output)[-1] for output in split.outputs])[:-1]
         weights = np.split(array_of(weight), ends, -1)
         biases = [None] * len(weights) if bias is None else np.split(array_of(bias), ends, -1)
         for output, part, shift in zip(split.outputs, weights, biases, strict=True):
-            shape = _sizes(output)
+            shape = shape_of(output)
             made = _insert(model, split, "MatMul", [read, _constant(model, part, weight)], shape)
             if shift is not None:
                 made = _insert(model, split, "Add", [made, _constant(model, shift, weight)], shape)
@@ -95,12 +95,12 @@ def attention(model: ir.Model) -> None:
     """Replace softmax(q·kᵀ + bias)·v by Attention of [B, H, N, d]; shifted windows become heads: [B, W·H, N, d]."""
     for softmax in list(model.graph):
         found = _attention(softmax) if softmax.op_type == "Softmax" else None
-        if found is None or len(_sizes(found.turned)) != 4:
+        if found is None or len(shape_of(found.turned)) != 4:
             continue
-        product, whole = found.product, _sizes(found.product.outputs[0])
-        sizes = _sizes(found.turned)
+        product, whole = found.product, shape_of(found.product.outputs[0])
+        sizes = shape_of(found.turned)
         key = _insert(model, product, "Transpose", [found.turned], (*sizes[:2], sizes[3], sizes[2]), perm=(0, 1, 3, 2))
-        parts, masks = [found.query, key, _input(product, 1)], []
+        parts, masks = [found.query, key, input_of(product, 1)], []
         if found.bias is not None:
             bias = array_of(found.bias)
             windows = bias.shape[1] if bias.ndim == 5 else 1
@@ -110,9 +110,9 @@ def attention(model: ir.Model) -> None:
                 bias = np.broadcast_to(bias, (1, windows, whole[1], *bias.shape[3:]))
                 bias = bias.reshape(1, windows * whole[1], *bias.shape[3:])
                 outer = whole[0] // windows, windows * whole[1]
-                parts = [_reshape(model, product, part, (*outer, *_sizes(part)[2:])) for part in parts]
+                parts = [_reshape(model, product, part, (*outer, *shape_of(part)[2:])) for part in parts]
             masks = [_constant(model, bias.reshape((1,) * (4 - bias.ndim) + bias.shape), found.bias)]
-        shape = (*_sizes(parts[0])[:3], _sizes(parts[2])[3])
+        shape = (*shape_of(parts[0])[:3], shape_of(parts[2])[3])
         made = _insert(model, product, "Attention", [*parts, *masks], shape, scale=1.0)
         product.outputs[0].replace_all_uses_with(made if shape == whole else _reshape(model, product, made, whole))
 
@@ -121,16 +121,16 @@ def _attention(softmax: ir.Node) -> _Attention | None:
     use = only_use(softmax.outputs[0])
     if use is None or use[0].op_type != "MatMul" or use[1] != 0:
         return None
-    scores, bias = _input(softmax, 0), None
+    scores, bias = input_of(softmax, 0), None
     while (node := scores.producer()) is not None and node.op_type in ("Add", "Reshape") and only_use(scores):
-        scores = _input(node, 0)
+        scores = input_of(node, 0)
         if node.op_type == "Add":
             if bias is not None or not is_constant(node.inputs[1]):
                 return None
             bias = node.inputs[1]
     if node is None or node.op_type != "MatMul" or any(map(is_constant, node.inputs)):
         return None
-    return _Attention(_input(node, 0), _input(node, 1), bias, use[0])
+    return _Attention(input_of(node, 0), input_of(node, 1), bias, use[0])
 
 
 def attention_of_rows(model: ir.Model) -> None:
@@ -140,12 +140,12 @@ def attention_of_rows(model: ir.Model) -> None:
         after = only_use(node.outputs[0]) if node.op_type == "Attention" else None
         if after is None or not _is_turned(after[0]):
             continue
-        sources = [_before_heads(_input(node, position)) for position in range(3)]
+        sources = [_before_heads(input_of(node, position)) for position in range(3)]
         rows = [source for source in sources if source is not None]
         if len(rows) < 3:
             continue
-        flat = [_reshape(model, node, row, (*_sizes(row)[:2], prod(_sizes(row)[2:]))) for row in rows]
-        sizes = _sizes(after[0].outputs[0])
+        flat = [_reshape(model, node, row, (*shape_of(row)[:2], prod(shape_of(row)[2:]))) for row in rows]
+        sizes = shape_of(after[0].outputs[0])
         heads = {"q_num_heads": sizes[2], "kv_num_heads": sizes[2]}
         shape = (*sizes[:2], prod(sizes[2:]))
         made = _insert(model, node, "Attention", [*flat, *node.inputs[3:]], shape, scale=1.0, **heads)
@@ -157,7 +157,7 @@ def _before_heads(value: ir.Value) -> ir.Value | None:
     order: Sequence[int] = range(4)
     while (node := value.producer()) is not None and node.op_type == "Transpose":
         perm = node.attributes.get_ints("perm")
-        order, value = [perm[axis] for axis in order], _input(node, 0)
+        order, value = [perm[axis] for axis in order], input_of(node, 0)
         if tuple(order) == _HEADS_FIRST:
             return value
     return None
@@ -165,18 +165,6 @@ def _before_heads(value: ir.Value) -> ir.Value | None:
 
 def _is_turned(node: ir.Node) -> bool:
     return node.op_type == "Transpose" and tuple(node.attributes.get_ints("perm")) == _HEADS_FIRST
-
-
-def _sizes(value: ir.Value) -> tuple[int, ...]:
-    sizes = sizes_of(value)
-    assert sizes is not None, "the batch is still a number"
-    return sizes
-
-
-def _input(node: ir.Node, position: int) -> ir.Value:
-    value = node.inputs[position]
-    assert value is not None, "it is no optional input"
-    return value
 
 
 def _reshape(model: ir.Model, before: ir.Node, value: ir.Value, shape: tuple[int, ...]) -> ir.Value:

@@ -44,7 +44,7 @@ class FoldRotations(FoldingPass):
        numbers, for which x·a + partner(x)·b has to be the same.
     2. Tokens that are not rotated have a = 1 and b = 0, so they are not cut off. A factor of q is in a and b.
     3. Where neighbouring channels are partners, the columns of the products with weights that yield q and k are put in
-       an order in which the halves are; q·kᵀ is the same if both are.
+       an order in which the halves are; q·kᵀ is the same if both are, for it sums over them.
     4. Declined, with the reason logged and kept in `declined`, where anything else reads what would change.
 
     Args:
@@ -76,6 +76,8 @@ class FoldRotations(FoldingPass):
         if len({rotation.neighbours for rotation in found}) > 1:
             raise NotFoldedError("q and k have other partners")
         if found[0].neighbours:
+            if not _multiplies_channels(node):
+                raise NotFoldedError("channels are not what q and k are multiplied along")
             self._chains = self._chains or find_chains(model, self.batch)
             for written in (keys, queries):
                 if any(reader not in written.nodes for reader in readers_of(written.source)):
@@ -126,6 +128,15 @@ def _written(product: ir.Node, side: int, positions: dict[ir.Node, int]) -> _Wri
             if sizes_of(source) == sizes and sizes is not None and len(sizes) > 2 and sizes[-1] % 2 == 0:
                 return _Written(source, result, nodes[::-1])
     return None
+
+
+def _multiplies_channels(product: ir.Node) -> bool:
+    """Whether a product reads keys with their last two axes exchanged, so that it sums over the channels of both."""
+    transpose = producer_of(product.inputs[1])
+    if transpose is None or transpose.op_type != "Transpose":
+        return False
+    *others, tokens, channels = range(len(shape_of(transpose.outputs[0])))
+    return list(transpose.attributes.get_ints("perm", ())) == [*others, channels, tokens]
 
 
 def _is_linear(node: ir.Node) -> bool:

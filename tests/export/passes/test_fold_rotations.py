@@ -38,32 +38,34 @@ def rotated(name: str, pairs: str, prefix: int) -> str:
     )
 
 
-def model_of(pairs: str, prefix: int, *, heads: int = 1, keys: str | None = None, end: str = SCALED) -> ir.Model:
+def model_of(
+    pairs: str, prefix: int, *, heads: int = 1, keys: str | None = None, end: str = SCALED, tokens: int = TOKENS
+) -> ir.Model:
     """Return attention with rotated queries and keys; cos and sin are the same for all heads, or not."""
     rng = np.random.default_rng(prefix)
-    shape = (heads, TOKENS - prefix, WIDTH) if heads > 1 else (TOKENS - prefix, WIDTH)
+    shape = (heads, tokens - prefix, WIDTH) if heads > 1 else (tokens - prefix, WIDTH)
     constants: dict[str, Array] = {
         "weight": rng.normal(size=(MODEL, 3 * MODEL)).astype(np.float32),
         "bias": rng.normal(size=3 * MODEL).astype(np.float32),
         "cos": rng.normal(size=shape).astype(np.float32),
         "sin": rng.normal(size=shape).astype(np.float32),
         "scale": np.array(WIDTH**-0.5, np.float32),
-        "packed": ints(IMAGES, TOKENS, 3, HEADS, WIDTH),
-        "of_tokens": ints(IMAGES, HEADS, TOKENS - prefix, WIDTH),
+        "packed": ints(IMAGES, tokens, 3, HEADS, WIDTH),
+        "of_tokens": ints(IMAGES, HEADS, tokens - prefix, WIDTH),
         "zero": ints(0),
         "one": ints(1),
         "two": ints(2),
         "last": ints(-1),
         "large": ints(2**40),
         "prefix": ints(prefix),
-        "turned": np.roll(np.arange(TOKENS - prefix), 1),
+        "turned": np.roll(np.arange(tokens - prefix), 1),
         "back": np.arange(WIDTH // 2)[::-1].copy(),
         "i0": np.array(0),
         "i1": np.array(1),
         "i2": np.array(2),
     }
     body = f"{HEAD} \n {rotated('q', pairs, prefix)} \n {rotated('k', keys or pairs, prefix)} \n {end}"
-    text = f"(float[{IMAGES},{TOKENS},{MODEL}] image) => (float[{IMAGES},{HEADS},{TOKENS},{WIDTH}] logits) {{ {body} }}"
+    text = f"(float[{IMAGES},{tokens},{MODEL}] image) => (float[{IMAGES},{HEADS},{tokens},{WIDTH}] logits) {{ {body} }}"
     words = set(text.replace("(", " ").replace(")", " ").replace(",", " ").split())
     return graph_of(text, **{name: array for name, array in constants.items() if name in words})
 
@@ -107,6 +109,16 @@ STAYS: dict[str, tuple[str, str, str]] = {
     "tokens change places": (HALVES, HALVES.replace("Neg({x}_h2)", "Gather<axis=2>({x}_h2, turned)"), SCALED),
     "channels are turned round": (HALVES, HALVES.replace("Neg({x}_h2)", "Gather<axis=3>({x}_h2, back)"), SCALED),
 }
+
+
+@pytest.mark.parametrize("keys", ["", "kt = Transpose<perm=[0,1,2,3]>(k_r)"])
+def test_neighbours_stay_where_a_product_does_not_sum_over_channels(keys: str) -> None:
+    end = UNSCALED.replace("kt = Transpose<perm=[0,1,3,2]>(k_r)", keys)
+    end = end if keys else end.replace("(q_r, kt)", "(q_r, k_r)")
+    model = model_of(NEIGHBOURS, 0, end=end, tokens=WIDTH)  # as many tokens as channels: the shapes fit
+    folding = FoldRotations()
+    assert not folding(model).modified
+    assert "channels" in folding.declined[0].reason
 
 
 @pytest.mark.parametrize("case", STAYS)
