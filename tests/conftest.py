@@ -1,20 +1,15 @@
 """What more than one package of tests uses."""
 
 import fcntl
-import functools
 import gc
 import os
 from pathlib import Path
 
-import onnxscript._framework_apis.torch_2_5 as torchlib
 import pytest
 
 from export.to_onnx import main
 
 gc.set_threshold(100_000, 50, 100)  # else a tenth of the time goes into traversing traced graphs
-
-# torch.onnx.export asks for the list of its operators in each export, 0.3 s of 2.
-torchlib.get_torchlib_ops = functools.cache(torchlib.get_torchlib_ops)
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 VARIANTS = sorted(file.stem for file in (DIGITS / "configs").glob("*.json"))

@@ -37,7 +37,7 @@ def export(repository: Path, said: Path, largest_file: int | None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    sys.exit(main([SINCOS, "--random-weights", "0", "--output", str(repository), "--quiet"]))
+    sys.exit(main([SINCOS, "--random-weights", "0", "--output", str(repository), "--batch", "1:1", "--quiet"]))
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def build(name: str, *, takes_pixels: bool) -> tuple[nn.Module, Built]:
 
 @pytest.mark.parametrize(
     ("name", "takes_pixels"),
-    [(name, False) for name in NETWORKS] + [(name, True) for name in ("beit", "halonet", "levit")],
+    [(name, False) for name in NETWORKS] + [("beit", True)],
 )
 def test_the_graph_gives_the_librarys_logits_and_holds_nothing_constant(
     name: str, takes_pixels: bool, tmp_path: Path
@@ -116,14 +116,12 @@ def test_the_parity_above_notices_position_tables_of_zeros(name: str) -> None:
 
 
 def test_parity_is_able_to_fail(tmp_path: Path) -> None:
-    _, built = build("levit", takes_pixels=False)
-    table = next(
-        value for key, value in built.model.graph.initializers.items() if "blocks.0.attn" in key and "baked" in key
-    )
+    _, built = build("beit", takes_pixels=False)
+    table = built.model.graph.initializers["blocks.0.attn.relative_position_bias_table_baked"]
     assert table.const_value is not None
     numbers = table.const_value.numpy().copy()
     numbers[..., 0] += 1  # of all keys, softmax would not notice
     table.const_value = ir.tensor(numbers, name=table.name)
     save_graph(built.model, tmp_path / "model.onnx")
     with pytest.raises(ParityError, match="off by"):
-        check_parity(reference_of("levit"), tmp_path / "model.onnx", takes_pixels=False, tolerance=UNKNOWN_TOLERANCE)
+        check_parity(reference_of("beit"), tmp_path / "model.onnx", takes_pixels=False, tolerance=UNKNOWN_TOLERANCE)

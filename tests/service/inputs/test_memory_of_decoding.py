@@ -110,7 +110,7 @@ def test_decoding_holds_at_most_8_bytes_a_pixel_and_12_of_16_bits(tmp_path: path
     for (name, (data, most)), (grown, reserved) in zip(pictures.items(), found, strict=True):
         pixels = WIDTH * HEIGHT
         assert reserved == most * pixels, name
-        assert grown <= most * pixels + len(data) + 5_000_000, f"{name}: {grown / pixels:.1f} bytes a pixel"
+        assert grown <= most * pixels + len(data) + 7_000_000, f"{name}: {grown / pixels:.1f} bytes a pixel"
         assert grown >= 4 * pixels, name  # the growth is seen where there is one
 
 
