@@ -58,9 +58,7 @@ xcit = partial(from_timm, "xcit_nano_12_p16_224", 64, **VIT)
 
 
 def gcvit() -> Prepared:
-    network = GlobalContextVit(
-        img_size=64, embed_dim=32, depths=(1, 1, 2), num_heads=(2, 2, 4), num_classes=CLASSES
-    )
+    network = GlobalContextVit(img_size=64, embed_dim=32, depths=(1, 1, 2), num_heads=(2, 2, 4), num_classes=CLASSES)
     return prepared(network, 64)
 
 
