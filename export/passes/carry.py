@@ -75,6 +75,11 @@ def moves(node: ir.Node) -> bool:
     return node.domain == "" and node.op_type in _MOVES and all(map(is_constant, node.inputs[1:]))
 
 
+def keeps_all(node: ir.Node) -> bool:
+    """Whether a node that moves x only arranges its numbers otherwise."""
+    return moves(node) and (node.op_type in ("Identity", "Transpose") or _MOVES[node.op_type] is _RESHAPE)
+
+
 def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
     """Return, for each output of a node that moves x, what x·factor + shift becomes.
 

@@ -58,13 +58,16 @@ class FoldShifts(FoldingPass):
         return fold_below(model, node.outputs[0], Affine(np.ones((1,) * shift.ndim), shift))
 
     def _into_the_next(self, model: ir.Model, node: ir.Node, position: int) -> list[Step]:
-        value, shift = node.outputs[0], _shift(node, position)
-        before, constant = shift, input_of(node, position)
+        value, constant, between = node.outputs[0], input_of(node, position), []
         while (reader := _only_reader(value)) is not None and moves(reader) and len(reader.outputs) == 1:
-            (_, shift), value = carry_forward(reader, Affine(np.ones((1,) * shift.ndim), shift))[0], reader.outputs[0]
+            between.append(reader)
+            value = reader.outputs[0]
         place = None if reader is None else _constant_of(reader)
         if reader is None or place is None:
             raise NotFoldedError("no constant is added to it afterwards")
+        before = shift = _shift(node, position)
+        for move in between:
+            ((_, shift),) = carry_forward(move, Affine(np.ones((1,) * shift.ndim), shift))
         _shift(reader, place)  # it does not give the result its size
         there = exact(input_of(reader, place))
         total = there + shift if reader.op_type == "Add" else there - shift
@@ -83,17 +86,21 @@ class FoldShifts(FoldingPass):
         return [merge]
 
     def _into_the_product_above(self, model: ir.Model, node: ir.Node, position: int) -> list[Step]:
-        shift, value, reader = _shift(node, position), node.inputs[1 - position], node
+        value, reader, between = node.inputs[1 - position], node, []
         while value is not None and _only_reader(value) is reader:
             producer = value.producer()
             if producer is None or producer.op_type == "Pad":
                 break
             if moves(producer) and producer.op_type not in ("Gather", "Slice", "Split"):
-                value, reader, shift = producer.inputs[0], producer, carry_back(producer, 0, shift)
+                between.append(producer)
+                value, reader = producer.inputs[0], producer
                 continue
             product = product_of(model, producer)
             if product is None:
                 break
+            shift = _shift(node, position)
+            for move in between:
+                shift = carry_back(move, 0, shift)
             return add_to_results(product, shift)
         raise NotFoldedError("no product with a bias of its own makes it")
 

@@ -11,6 +11,7 @@ from export.passes.carry import (
     carry_back,
     carry_forward,
     carry_through_concat,
+    keeps_all,
     known_sizes,
     moves,
     of_rank,
@@ -26,6 +27,7 @@ def fold_below(model: ir.Model, value: ir.Value, affine: Affine) -> list[Step]:
     Raises:
         NotFoldedError: why it cannot.
     """
+    _check_readers(model, value)
     steps: list[Step] = []
     joined: dict[ir.Node, dict[int, Affine]] = defaultdict(dict)
     waiting = [(value, affine)]
@@ -53,6 +55,18 @@ def fold_below(model: ir.Model, value: ir.Value, affine: Affine) -> list[Step]:
     if not steps:
         raise NotFoldedError("no product reads it")
     return steps
+
+
+def _check_readers(model: ir.Model, value: ir.Value) -> None:
+    """Raise NotFoldedError where no numbers are needed for it: carried on, they may be repeated for every image."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        for node, position in value.uses():
+            if position == 0 and keeps_all(node):
+                waiting.append(node.outputs[0])
+            elif node.op_type != "Concat" and (position != 0 or not (moves(node) or product_of(model, node))):
+                raise NotFoldedError(f"{node.op_type} reads it, not only products with weights")
 
 
 def fold_above(model: ir.Model, value: ir.Value, factor: Array, reader: ir.Node) -> list[Step]:
