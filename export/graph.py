@@ -149,9 +149,13 @@ def _convert(program: ExportedProgram, opset: int) -> ir.Model:
     model = converted.model
     model.graph.inputs[0].name, model.graph.outputs[0].name = "image", "logits"
     for name, value in list(model.graph.initializers.items()):
-        model.graph.initializers.pop(name)
-        value.name = without_wrappers(name)
-        model.graph.register_initializer(value)
+        del model.graph.initializers[name]
+        stored = ir.Value(
+            name=without_wrappers(name), shape=value.shape, type=value.type, const_value=value.const_value
+        )
+        value.replace_all_uses_with(stored)
+        value.const_value = None  # the graph's list of inputs keeps what it once held
+        model.graph.register_initializer(stored)
     return model
 
 

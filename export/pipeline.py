@@ -183,7 +183,10 @@ def _example(source: _Source) -> torch.Tensor:
 def _save(source: _Source, traced: _Traced, model: ir.Model, staging: Staging) -> tuple[Graph, Gallery]:
     save_graph(model, staging.graph)
     graph = describe_graph(model).model_copy(update={"operators": traced.operators})
-    return graph, draw_constants(model) if source.request.report else Gallery()
+    gallery = draw_constants(model) if source.request.report else Gallery()
+    for value in model.graph.initializers.values():
+        value.const_value = None  # the rules of onnxscript's rewriter keep the last graph that they saw
+    return graph, gallery
 
 
 def _verify(source: _Source, references: _References, traced: _Traced, staging: Staging) -> Parity:

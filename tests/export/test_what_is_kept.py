@@ -1,0 +1,47 @@
+"""A large network fits in memory because a step gives back what the next ones do not need."""
+
+import gc
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from export.pipeline import Request, export_onnx
+from models.sources import RandomWeights
+
+WIDTH = 44
+"""No other network of these tests has queries, keys and values of three times so many channels."""
+
+NETWORK = f"""
+import timm
+
+def network():
+    small = {{"img_size": 32, "window_size": 4, "embed_dim": {WIDTH}, "depths": (2, 2), "num_heads": (2, 4)}}
+    return timm.create_model("swin_tiny_patch4_window7_224", num_classes=5, **small)
+"""
+
+
+def weights_alive() -> int:
+    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what else is alive, some warns when it is looked at
+        tensors = [item for item in gc.get_objects() if type(item) in (torch.Tensor, torch.nn.Parameter)]
+    return sum(3 * WIDTH in tensor.shape for tensor in tensors)
+
+
+def test_when_the_graph_is_written_no_step_after_it_holds_the_networks_weights(tmp_path: Path) -> None:
+    alive: dict[str, int] = {}
+
+    @contextmanager
+    def step(name: str) -> Iterator[None]:
+        alive[name] = weights_alive()
+        yield
+
+    file = tmp_path / "network.py"
+    file.write_text(NETWORK)
+    export_onnx(Request(f"python:{file}:network", RandomWeights(0), tmp_path / "repository"), step)
+    assert alive["reference"] > 0
+    assert alive["check"] == 0
+    assert alive["write"] == 0
