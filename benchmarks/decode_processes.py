@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.inputs.images import decode
-from service.inputs.resizers import Resize
+from imaging.decode import decode
+from imaging.resizers import Resize
 
 Decode = Callable[[bytes], NDArray[np.uint8]]
 """From a file to uint8 [height, width, 3]."""

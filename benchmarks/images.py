@@ -22,15 +22,15 @@ from PIL import Image, ImageCms
 
 from benchmarks.serving_inputs import ROOT, blurred_noise
 from examples.digits.train import machine
-from service.inputs.images import decode
+from imaging.decode import decode
 
 RUNS = 41
 PIXELS = 50_000_000
 WORKER = """
 import sys, time
 from PIL import Image
-from service.inputs.images import decode
-from service.inputs.resizers import find_resizer
+from imaging.decode import decode
+from imaging.resizers import find_resizer
 Image.init()
 resize = find_resizer("auto")
 for line in sys.stdin:

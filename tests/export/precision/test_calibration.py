@@ -10,9 +10,9 @@ from PIL import Image
 from artifact import Manifest, Preprocess
 from export.errors import ExportError
 from export.precision.calibration import LARGEST, SMALLEST, load_calibration, prepare, read_rgb
-from service.inputs.images import decode
-from service.inputs.preprocess import Reading, preprocess
-from service.inputs.resizing import resize_and_crop
+from imaging.decode import decode
+from imaging.pillow_resizing import resize_and_crop
+from imaging.preprocess import Reading, preprocess
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels, truncated_jpeg
 

@@ -1,0 +1,98 @@
+"""From an RGB image to the network's input, as the manifest says.
+
+Sizes round as torchvision.transforms does, and resizing is antialiased by Pillow's filters, so a network sees what it
+was trained on.
+Shapes: H, W of the network's input.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from artifact import Manifest, Preprocess
+from imaging.decode import Reserve, decode, unreserved
+from imaging.errors import TooManyPixelsError
+from imaging.formats.picture import MAX_SIDE
+from imaging.profiles import Profiles
+from imaging.resizers import Resize
+
+Tensor = NDArray[np.uint8] | NDArray[np.float32]
+
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read, whatever the network.
+
+    Attributes:
+        max_pixels: most that an image may have, as sent and after resizing.
+        resize: what resizes it.
+        reserve: takes the bytes that decoding holds from a budget; as `decode` calls it.
+        profiles: what is done with a file's colour profile.
+    """
+
+    max_pixels: int
+    resize: Resize
+    reserve: Reserve = unreserved
+    profiles: Profiles = "ignore"
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Return the upright RGB image of a file; raises what `imaging.decode.decode` does."""
+        return decode(data, self.max_pixels, reserve=self.reserve, profiles=self.profiles)
+
+    def pixels(self, image: Image.Image, steps: Preprocess) -> NDArray[np.uint8]:
+        """Return the uint8 pixels [H, W, 3] of an RGB image, resized and cropped.
+
+        Raises:
+            TooManyPixelsError: the image is so long and thin that it cannot be resized within the pixels allowed.
+        """
+        crop = None if steps.crop is None else (steps.crop[1], steps.crop[0])
+        return self.resize(image, _resized(image, steps, self.max_pixels), crop, RESAMPLING[steps.interpolation])
+
+
+def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tensor:
+    """Return uint8 [1, H, W, 3] as decoded, or float32 [1, 3, H, W] normalised, whichever the input takes.
+
+    Raises:
+        TooManyPixelsError: as `Reading.pixels`.
+    """
+    steps = manifest.preprocess
+    pixels = reading.pixels(image, steps)[np.newaxis]
+    if manifest.input.dtype == "uint8":
+        return pixels
+    scaled = pixels.astype(np.float32) / np.float32(255)
+    mean, std = (np.array(triple, np.float32) for triple in (steps.mean, steps.std))
+    normalised: NDArray[np.float32] = (scaled - mean) / std
+    return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+
+
+def _resized(image: Image.Image, steps: Preprocess, max_pixels: int) -> tuple[int, int]:
+    """Return the (width, height) that the image is resized to.
+
+    Resizers keep coefficients for every pixel of a side, and rows of the new width between their passes: both are
+    bounded here, for no limit of pixels bounds them.
+    """
+    remedy = "cut the longer side"
+    if max(image.size) > MAX_SIDE:
+        raise TooManyPixelsError(
+            f"the image has {image.width}×{image.height} pixels, a side of {MAX_SIDE} is allowed; {remedy}",
+            limit=MAX_SIDE,
+        )
+    width, height = size = steps.resized(*image.size)
+    if isinstance(steps.resize, int) or steps.keep_aspect:
+        how = f"become {min(size)}×{max(size)} when the shorter side is resized to {min(size)}"
+    else:
+        how = f"are resized to {width}×{height} by way of {width}×{image.height}"
+    if width * max(height, image.height) > max_pixels:
+        raise TooManyPixelsError(
+            f"{image.width}×{image.height} pixels {how}, {max_pixels} pixels are allowed; {remedy}", limit=max_pixels
+        )
+    return size
