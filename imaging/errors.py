@@ -8,8 +8,8 @@ ImagingError
     └── DecodeMemoryError           there is no memory for its pixels
 """
 
-FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "BMP", "GIF", "TIFF")
-EXPECTED = f"expected a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+FORMATS = "JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF"
+EXPECTED = f"expected a {FORMATS} file"
 
 
 class ImagingError(Exception):

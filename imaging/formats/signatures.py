@@ -17,6 +17,9 @@ from imaging.formats.webp import read_webp
 
 Reader = Callable[[bytes], Picture]
 
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"})
+"""Of files in a folder that are taken for images, in lower case."""
+
 _READERS: dict[bytes, Reader] = {
     b"\xff\xd8\xff": read_jpeg,
     SIGNATURE: read_png,
