@@ -11,26 +11,19 @@ from imaging.errors import cut_off, damaged
 
 
 def run_codec(
-    name: str, mode: str, size: tuple[int, int], args: tuple[object, ...], parts: Iterable[bytes | memoryview]
+    image: Image.Image, name: str, args: tuple[object, ...], parts: Iterable[bytes | memoryview]
 ) -> Image.Image:
-    """Return the image that `parts`, one after the other, hold. Python's lock is free meanwhile.
+    """Decode `parts`, one after the other, into an image, and return it. Python's lock is free meanwhile.
 
     Args:
+        image: of the mode and size that the decoder yields; all of it is written.
         name: of Pillow's decoder: jpeg, zip, gif.
-        mode: of the image returned.
-        size: (width, height).
         args: of that decoder.
         parts: each holds whole units of the stream (segments, blocks), so that nothing of it is left over.
 
     Raises:
         NotAnImageError: the stream is damaged, or ends before the image does.
     """
-    image = Image.new(mode, size, None)
-    return fill(image, name, args, parts)
-
-
-def fill(image: Image.Image, name: str, args: tuple[object, ...], parts: Iterable[bytes | memoryview]) -> Image.Image:
-    """Decode into `image`, as `run_codec` does, and return it."""
     decoder = Image._getdecoder(image.mode, name, args)
     try:
         decoder.setimage(image.im, (0, 0, *image.size))

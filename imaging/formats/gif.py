@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imaging.errors import NotAnImageError, cut_off, damaged
-from imaging.formats.codec import fill
+from imaging.formats.codec import run_codec
 from imaging.formats.colours import look_up
 from imaging.formats.picture import Picture
 
@@ -100,7 +100,7 @@ def _load(frame: _Frame) -> Image.Image:
     if not 1 <= frame.code_size <= 12:
         raise damaged(f"codes of {frame.code_size} bits")
     indices = Image.new("P", (right - left, bottom - top), None)
-    fill(indices, "gif", (frame.code_size, int(frame.interlaced), -1), [frame.blocks])
+    run_codec(indices, "gif", (frame.code_size, int(frame.interlaced), -1), [frame.blocks])
     pixels = look_up(indices, frame.palette)
     if (left, top, right, bottom) == (0, 0, *frame.screen):
         return pixels

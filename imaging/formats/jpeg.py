@@ -135,7 +135,7 @@ def decode_frame(frame: Frame, mode: str, raw: str, colours: str = "") -> Image.
     parts: tuple[bytes | memoryview, ...] = (b"".join((b"\xff\xd8", *frame.head)), frame.scans)
     if len(frame.data) <= _JOINED:
         parts = (b"".join(parts),)
-    return run_codec("jpeg", mode, (frame.width, frame.height), (raw, colours), parts)
+    return run_codec(Image.new(mode, (frame.width, frame.height), None), "jpeg", (raw, colours), parts)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

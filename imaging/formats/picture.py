@@ -9,11 +9,6 @@ MAX_SIDE = 65_535
 """Most pixels of a side: JPEG's own limit. Resizers keep coefficients for every pixel of a side."""
 
 
-def no_profile() -> bytes | None:
-    """Return None: the file has no colour profile."""
-    return None
-
-
 @dataclass(frozen=True)
 class Picture:
     """One picture whose header was read, and no pixel decoded.
@@ -31,4 +26,4 @@ class Picture:
     bytes_per_pixel: int
     load: Callable[[], Image.Image]
     orientation: int = 1
-    profile: Callable[[], bytes | None] = no_profile
+    profile: Callable[[], bytes | None] = lambda: None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from imaging.errors import NotAnImageError, cut_off, damaged
-from imaging.formats.codec import fill
+from imaging.formats.codec import run_codec
 from imaging.formats.colours import (
     blend_white,
     eight_bit_table,
@@ -248,7 +248,7 @@ def _decode(png: _Png, mode: str, raw: str) -> Image.Image:
     size = -(-png.width * _BITS[mode] // 8)
     mark = Image.frombytes(mode, (png.width, 1), (_MARK * (size // len(_MARK) + 1))[:size])
     image.paste(mark, last)
-    fill(image, "zip", (raw, int(png.interlaced)), png.pixels)
+    run_codec(image, "zip", (raw, int(png.interlaced)), png.pixels)
     unchanged = image.crop(last).tobytes() == mark.tobytes()
     if (png.interlaced or unchanged) and _inflated(png, need := _needed(png)) < need:
         raise cut_off()

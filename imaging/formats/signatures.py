@@ -31,12 +31,11 @@ _READERS: dict[bytes, Reader] = {
 """By how a file begins."""
 
 _SAVE = "save it as JPEG or PNG"
+_RAW = ("a camera's raw photo", "develop it and save it as JPEG")
 _OTHERS = {
     b"\x89PNG": ("a PNG whose bytes were changed, as a transfer in text mode does", "transfer it in binary mode"),
-    b"\xff\x0a": ("a JPEG XL image", _SAVE),
-    b"\0\0\0\x0cJXL ": ("a JPEG XL image", _SAVE),
-    b"\0\0\0\x0cjP  ": ("a JPEG 2000 image", _SAVE),
-    b"\xff\x4f\xff\x51": ("a JPEG 2000 image", _SAVE),
+    **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL "), ("a JPEG XL image", _SAVE)),
+    **dict.fromkeys((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), ("a JPEG 2000 image", _SAVE)),
     b"\0\0\1\0": ("a Windows icon", "save its largest picture as PNG"),
     b"icns": ("an Apple icon", "save its largest picture as PNG"),
     b"8BPS": ("a Photoshop document", "export it as JPEG or PNG"),
@@ -44,9 +43,7 @@ _OTHERS = {
     b"%PDF": ("a PDF document", "save its page as PNG"),
     b"%!PS": ("a PostScript document", "save its page as PNG"),
     b"II\xbc": ("a JPEG XR image", _SAVE),
-    b"IIRO": ("a camera's raw photo", "develop it and save it as JPEG"),
-    b"IIU\0": ("a camera's raw photo", "develop it and save it as JPEG"),
-    b"FUJIFILM": ("a camera's raw photo", "develop it and save it as JPEG"),
+    **dict.fromkeys((b"IIRO", b"IIU\0", b"FUJIFILM"), _RAW),
     b"qoif": ("a QOI image", "save it as PNG"),
     b"DDS ": ("a DirectDraw surface", "save it as PNG"),
     b"v/1\x01": ("an OpenEXR image", "map its tones and save it as PNG"),
@@ -71,7 +68,7 @@ _OTHERS = {
 
 _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), ("a HEIC photo", _SAVE)),
-    b"crx ": ("a camera's raw photo", "develop it and save it as JPEG"),
+    b"crx ": _RAW,
     b"jxl ": ("a JPEG XL image", _SAVE),
 }
 """Of the ISO media file format, by brand."""

@@ -1,22 +1,47 @@
-"""WebP: a RIFF container of VP8 or VP8L. Of an animation, the first frame, where the canvas shows it, over white."""
+"""WebP: a RIFF container of VP8 or VP8L. Of an animation, the first frame, where the canvas shows it, over white.
 
+libwebp's decoder of still images, in the library that Pillow brings, is called through ctypes: it writes into an array
+of ours, without Python's lock. Pillow itself decodes every WebP as an animation, in four buffers of the size of the
+image, and copies one of them with the lock held.
+"""
+
+import ctypes
 import io
 import struct
 from collections.abc import Iterator
-from ctypes import CDLL
-from functools import partial
+from functools import cache, partial
 
-from PIL import Image, WebPImagePlugin
+import numpy as np
+from PIL import Image, WebPImagePlugin, features
 
 from imaging.errors import NotAnImageError, cut_off, damaged
 from imaging.formats.colours import over_white
-from imaging.formats.libwebp import decode_still, library
 from imaging.formats.orientation import orientation_of
 from imaging.formats.picture import Picture
 
 _MAX_CHUNKS = 10_000
 _OF_PILLOW = 16
 """Bytes a pixel where Pillow decodes: libwebp's two canvases of an animation, VP8L's pixels, a copy, the image."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return libwebp, or None where Pillow hides it, as where it is linked into it (Windows)."""
+    if not features.check("webp"):
+        return None
+    from PIL import _webp
+
+    try:
+        found = ctypes.CDLL(_webp.__file__)
+        info, decode = found.WebPGetInfo, found.WebPDecodeRGBAInto
+    except (AttributeError, OSError):
+        return None
+    size = ctypes.POINTER(ctypes.c_int)
+    info.argtypes = (ctypes.c_char_p, ctypes.c_size_t, size, size)
+    info.restype = ctypes.c_int
+    decode.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    decode.restype = ctypes.c_void_p
+    return found
 
 
 def read_webp(data: bytes) -> Picture:
@@ -102,9 +127,13 @@ def _as_still(chunks: bytes, width: int, height: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(content)) + content
 
 
-def _still(found: CDLL, data: bytes, size: tuple[int, int]) -> Image.Image:
-    pixels = decode_still(found, data, *size)
-    if pixels is None:
+def _still(found: ctypes.CDLL, data: bytes, size: tuple[int, int]) -> Image.Image:
+    width, height = ctypes.c_int(), ctypes.c_int()
+    found.WebPGetInfo(data, len(data), ctypes.byref(width), ctypes.byref(height))
+    pixels = np.empty((size[1], size[0], 4), np.uint8)
+    if (width.value, height.value) != size or not found.WebPDecodeRGBAInto(
+        data, len(data), pixels.ctypes.data, pixels.nbytes, 4 * size[0]
+    ):
         raise damaged("its pixels cannot be decompressed")
     image = Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1)
     return image.convert("RGB") if data[12:16] == b"VP8 " else over_white(image)  # VP8 alone has no alpha
