@@ -14,18 +14,10 @@ from PIL import Image
 from artifact import Manifest, Preprocess
 from imaging.decode import Reserve, decode, unreserved
 from imaging.errors import TooManyPixelsError
-from imaging.formats.picture import MAX_SIDE
 from imaging.profiles import Profiles
 from imaging.resizers import Resize
 
 Tensor = NDArray[np.uint8] | NDArray[np.float32]
-
-RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,8 @@ class Reading:
             TooManyPixelsError: the image is so long and thin that it cannot be resized within the pixels allowed.
         """
         crop = None if steps.crop is None else (steps.crop[1], steps.crop[0])
-        return self.resize(image, _resized(image, steps, self.max_pixels), crop, RESAMPLING[steps.interpolation])
+        resampling = Image.Resampling[steps.interpolation.upper()]
+        return self.resize(image, _resized(image, steps, self.max_pixels), crop, resampling)
 
 
 def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tensor:
@@ -77,15 +70,9 @@ def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tens
 def _resized(image: Image.Image, steps: Preprocess, max_pixels: int) -> tuple[int, int]:
     """Return the (width, height) that the image is resized to.
 
-    Resizers keep coefficients for every pixel of a side, and rows of the new width between their passes: both are
-    bounded here, for no limit of pixels bounds them.
+    Resizers keep rows of the new width between their passes, which are bounded here. They also keep coefficients for
+    every pixel of a side, of which `decode` allows MAX_SIDE.
     """
-    remedy = "cut the longer side"
-    if max(image.size) > MAX_SIDE:
-        raise TooManyPixelsError(
-            f"the image has {image.width}×{image.height} pixels, a side of {MAX_SIDE} is allowed; {remedy}",
-            limit=MAX_SIDE,
-        )
     width, height = size = steps.resized(*image.size)
     if isinstance(steps.resize, int) or steps.keep_aspect:
         how = f"become {min(size)}×{max(size)} when the shorter side is resized to {min(size)}"
@@ -93,6 +80,7 @@ def _resized(image: Image.Image, steps: Preprocess, max_pixels: int) -> tuple[in
         how = f"are resized to {width}×{height} by way of {width}×{image.height}"
     if width * max(height, image.height) > max_pixels:
         raise TooManyPixelsError(
-            f"{image.width}×{image.height} pixels {how}, {max_pixels} pixels are allowed; {remedy}", limit=max_pixels
+            f"{image.width}×{image.height} pixels {how}, {max_pixels} pixels are allowed; cut the longer side",
+            limit=max_pixels,
         )
     return size

@@ -28,21 +28,14 @@ def reading_of(settings: Settings, reserve: Reserve) -> Reading:
     except ResizerError as error:
         raise ImageSettingError(f"{error}: --resizer") from error
     if settings.icc not in _PROFILES:
-        raise ImageSettingError(
-            f"colour profiles cannot be treated by {settings.icc!r}; expected {' or '.join(_PROFILES)}: --icc"
-        )
+        known = " or ".join(_PROFILES)
+        raise ImageSettingError(f"colour profiles cannot be treated by {settings.icc!r}; expected {known}: --icc")
     return Reading(settings.max_pixels, resize, reserve, _PROFILES[settings.icc])
 
 
 @contextmanager
 def image_problems() -> Iterator[None]:
-    """Inside, turn errors of one image into answers.
-
-    Raises:
-        InvalidImageError: 400, for NotAnImageError.
-        ImageTooLargeError: 413, for TooManyPixelsError.
-        NotReadyError: 503, for DecodeMemoryError: the same request may succeed later.
-    """
+    """Inside, turn errors of one image into answers: 400, 413, or 503 where the same request may succeed later."""
     try:
         yield
     except NotAnImageError as error:
@@ -61,13 +54,9 @@ def check_sizes(manifest: Manifest, max_pixels: int) -> None:
     """
     steps = manifest.preprocess
     resize = (steps.resize, steps.resize) if isinstance(steps.resize, int) else steps.resize
-    for name, size in (
-        ("resize", resize),
-        ("crop", steps.crop or (1, 1)),
-        ("input", (manifest.input.height, manifest.input.width)),
-    ):
-        height, width = size
-        if height * width > max_pixels or max(size) > MAX_SIDE:
+    size = (manifest.input.height, manifest.input.width)
+    for name, (height, width) in (("resize", resize), ("crop", steps.crop or (1, 1)), ("input", size)):
+        if height * width > max_pixels or max(height, width) > MAX_SIDE:
             raise RefusalError(
                 f"its {name} of {height}×{width} pixels is over the limit of {max_pixels} pixels, or of {MAX_SIDE} "
                 "a side; export it with a smaller size, or raise --max-pixels"

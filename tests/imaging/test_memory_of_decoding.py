@@ -6,7 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ GROWTH = """
 import os, pathlib, re, sys
 from PIL import Image
 from imaging.decode import decode, pillow_pixel_limit
+from imaging.errors import TooManyPixelsError
 
 def largest():
     return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
@@ -44,7 +45,10 @@ with pillow_pixel_limit(50_000_000):
         if not os.fork():  # each has its own peak, and nothing that others left
             pathlib.Path("/proc/self/clear_refs").write_text("5")
             before = largest()
-            decode(data, 50_000_000, reserve=reserve)
+            try:
+                decode(data, 50_000_000, reserve=reserve)
+            except TooManyPixelsError:
+                reserved.append(0)
             os.write(1, f"{1024 * (largest() - before)} {reserved[0]}\\n".encode())
             os._exit(0)
         os.wait()
@@ -100,13 +104,27 @@ def large_pictures() -> dict[str, tuple[bytes, int]]:
     }
 
 
+def measured(folder: pathlib.Path, pictures: Iterable[bytes]) -> list[list[int]]:
+    """For each file, by how many bytes a process grows, and how many were reserved: none if it was refused."""
+    paths = []
+    for number, data in enumerate([encode(random_pixels()), *pictures]):
+        paths.append(folder / str(number))
+        paths[-1].write_bytes(data)
+    ended = subprocess.run([sys.executable, "-c", GROWTH, *paths], capture_output=True, text=True, check=True)
+    return [[int(number) for number in line.split()] for line in ended.stdout.splitlines()]
+
+
+def test_a_picture_of_100_megapixels_is_refused_before_it_costs_memory(tmp_path: pathlib.Path) -> None:
+    bomb = encode(Image.new("1", (10_000, 10_000)))
+    assert len(bomb) < 100_000
+    ((grown, reserved),) = measured(tmp_path, [bomb])
+    assert reserved == 0
+    assert grown < 10_000_000  # the test below shows that growth is seen where there is one
+
+
 def test_decoding_holds_at_most_8_bytes_a_pixel_and_12_of_16_bits(tmp_path: pathlib.Path) -> None:
     pictures = large_pictures()
-    paths = [tmp_path / str(number) for number in range(len(pictures) + 1)]
-    for path, data in zip(paths, [encode(random_pixels()), *(data for data, _ in pictures.values())], strict=True):
-        path.write_bytes(data)
-    ended = subprocess.run([sys.executable, "-c", GROWTH, *paths], capture_output=True, text=True, check=True)
-    found = [[int(number) for number in line.split()] for line in ended.stdout.splitlines()]
+    found = measured(tmp_path, (data for data, _ in pictures.values()))
     for (name, (data, most)), (grown, reserved) in zip(pictures.items(), found, strict=True):
         pixels = WIDTH * HEIGHT
         assert reserved == most * pixels, name

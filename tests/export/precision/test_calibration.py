@@ -1,6 +1,5 @@
 """Calibration images are read and prepared as the service does it, and what cannot be used is refused by name."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -77,14 +76,14 @@ class RecordingBackend(CountingBackend):
         return super().run(images, spread=spread)
 
 
-def served(repository: Path, files: Iterable[bytes], monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """What the service's backend is given for files, one after the other, with the default settings."""
+def served(repository: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.float32]:
+    """What the service's backend is given for files, sorted by name, with the default settings."""
     monkeypatch.setitem(BACKENDS, "recording", (__name__, "RecordingBackend"))
     with TestClient(create_app(Settings(repository=repository, backend="recording"))) as client:
         RecordingBackend.seen.clear()  # of warming
-        for data in files:
-            assert client.post("/v1/classify", content=data).status_code == 200
-    return RecordingBackend.seen
+        for file in sorted(pictures.iterdir()):
+            assert client.post("/v1/classify", content=file.read_bytes()).status_code == 200
+    return np.concatenate(RecordingBackend.seen).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -95,10 +94,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def in_order(directory: Path) -> list[bytes]:
-    return [file.read_bytes() for file in sorted(directory.iterdir())]
-
-
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("steps", STEPS)
 def test_images_are_prepared_exactly_as_the_service_prepares_them(
@@ -107,7 +102,7 @@ def test_images_are_prepared_exactly_as_the_service_prepares_them(
     chosen = Preprocess(**STEPS[steps], interpolation=interpolation, **NORMAL)
     add_artifact(tmp_path, preprocess=chosen.model_dump())
     found = load_calibration(pictures, chosen).pixels
-    expected = np.concatenate(served(tmp_path, in_order(pictures), monkeypatch))
+    expected = served(tmp_path, pictures, monkeypatch)
     assert expected.shape == (len(KINDS), 8, 6, 3)
     np.testing.assert_array_equal(found, expected)
     other = Preprocess(**STEPS[steps], interpolation="bilinear" if interpolation != "bilinear" else "nearest", **NORMAL)
@@ -120,7 +115,7 @@ def test_floats_are_those_that_the_service_normalises(
     steps = add_artifact(tmp_path, dtype="float32").preprocess
     pixels = torch.from_numpy(load_calibration(pictures, steps).pixels)
     found = normalise(pixels, Normalisation(steps.mean, steps.std)).float().numpy()
-    expected = np.concatenate(served(tmp_path, in_order(pictures), monkeypatch)).astype(np.float32)
+    expected = served(tmp_path, pictures, monkeypatch)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)  # the service divides in float32, export in float64
 
 
