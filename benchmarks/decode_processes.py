@@ -47,7 +47,7 @@ class Photograph:
     def __call__(self, file: bytes) -> NDArray[np.uint8]:
         """See Decode."""
         reading = Reading(MAX_PIXELS, self.resize)
-        return reading.pixels(reading.decode(file), STEPS)
+        return reading.pixels(reading.decode(file, [STEPS]), STEPS)
 
 
 @dataclass(frozen=True)

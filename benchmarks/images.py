@@ -38,7 +38,7 @@ for line in sys.stdin:
     data = open(path, "rb").read()
     start = time.thread_time()
     for _ in range(int(count)):
-        reading.pixels(reading.decode(data), steps)
+        reading.pixels(reading.decode(data, [steps]), steps)
     print(1000 * (time.thread_time() - start) / int(count), flush=True)
 """
 """Decodes each file of its input `count` times, and prints the ms of one. It runs in either checkout."""

@@ -20,6 +20,9 @@ from imaging.profiles import Profiles, to_srgb
 
 T = TypeVar("T")
 
+Enough = Callable[[int, int], tuple[int, int]]
+"""From the (width, height) of an upright image to the least that its pixels may be scaled down to."""
+
 Reserve = Callable[[int, int], AbstractContextManager[None]]
 """From a number of bytes, and those of the file, which are held already, to what is held as long as they are: entering
 it may raise."""
@@ -47,7 +50,12 @@ def pillow_pixel_limit(max_pixels: int) -> Iterator[None]:
 
 
 def decode(
-    data: bytes, max_pixels: int, *, reserve: Reserve = unreserved, profiles: Profiles = "ignore"
+    data: bytes,
+    max_pixels: int,
+    *,
+    reserve: Reserve = unreserved,
+    profiles: Profiles = "ignore",
+    enough: Enough | None = None,
 ) -> Image.Image:
     """Return the upright RGB image in `data`; of an animation, the first frame.
 
@@ -58,6 +66,8 @@ def decode(
             most besides the file, and those of the file. What it returns is entered, and left when the image is freed,
             or decoding fails.
         profiles: what is done with the file's colour profile.
+        enough: lets libjpeg scale a JPEG while decoding, by 2, 4 or 8, to no less than this size, where that divides
+            both sides; None never scales.
 
     Raises:
         NotAnImageError: the format is not decoded, the file is damaged or cut off, its pixels have no defined white
@@ -70,7 +80,7 @@ def decode(
     with ExitStack() as held:
         picture = _as_image_errors(lambda: _read(data, max_pixels))
         held.enter_context(reserve(picture.width * picture.height * picture.bytes_per_pixel, len(data)))
-        image = _as_image_errors(lambda: _pixels(picture, profiles))
+        image = _as_image_errors(lambda: _pixels(picture, profiles, enough))
         weakref.finalize(image, held.pop_all().close).atexit = False
     return image
 
@@ -107,8 +117,23 @@ def _read(data: bytes, max_pixels: int) -> Picture:
     return picture
 
 
-def _pixels(picture: Picture, profiles: Profiles) -> Image.Image:
-    image = picture.load()
+def _pixels(picture: Picture, profiles: Profiles, enough: Enough | None) -> Image.Image:
+    if enough is not None and picture.load_scaled is not None:
+        image = picture.load_scaled(_scale(picture, enough))
+    else:
+        image = picture.load()
     if profiles == "convert" and (profile := picture.profile()) is not None:
         image = to_srgb(image, profile)
     return upright(image if image.mode == "RGB" else image.convert("RGB"), picture.orientation)
+
+
+def _scale(picture: Picture, enough: Enough) -> int:
+    """Return the largest of 8, 4, 2 and 1 by which both sides may be divided, and can be without a remainder.
+
+    libjpeg rounds a side up and repeats its last pixels, which moves the picture against the grid that it is resized
+    to: measured, seven times the error of scaling itself. Sizes of cameras are divisible.
+    """
+    width, height = picture.width, picture.height
+    least = enough(width, height) if picture.orientation < 5 else enough(height, width)[::-1]
+    fitting = (scale for scale in (8, 4, 2) if width % scale == height % scale == 0)
+    return next((scale for scale in fitting if width // scale >= least[0] and height // scale >= least[1]), 1)

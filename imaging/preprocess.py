@@ -5,6 +5,7 @@ was trained on.
 Shapes: H, W of the network's input.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,16 +30,32 @@ class Reading:
         resize: what resizes it.
         reserve: takes the bytes that decoding holds from a budget; as `decode` calls it.
         profiles: what is done with a file's colour profile.
+        jpeg_scaling: whether libjpeg may scale a JPEG down while decoding, to no less than twice what it is resized to.
     """
 
     max_pixels: int
     resize: Resize
     reserve: Reserve = unreserved
     profiles: Profiles = "ignore"
+    jpeg_scaling: bool = False
 
-    def decode(self, data: bytes) -> Image.Image:
-        """Return the upright RGB image of a file; raises what `imaging.decode.decode` does."""
-        return decode(data, self.max_pixels, reserve=self.reserve, profiles=self.profiles)
+    def decode(self, data: bytes, ways: Iterable[Preprocess]) -> Image.Image:
+        """Return the upright RGB image of a file.
+
+        Args:
+            data: the file.
+            ways: all that the image will be resized by.
+
+        Raises:
+            ImageError: as `imaging.decode.decode`; and whatever `reserve` raises.
+        """
+
+        def twice(width: int, height: int) -> tuple[int, int]:
+            sizes = [steps.resized(width, height) for steps in ways]
+            return 2 * max(width for width, _ in sizes), 2 * max(height for _, height in sizes)
+
+        enough = twice if self.jpeg_scaling else None
+        return decode(data, self.max_pixels, reserve=self.reserve, profiles=self.profiles, enough=enough)
 
     def pixels(self, image: Image.Image, steps: Preprocess) -> NDArray[np.uint8]:
         """Return the uint8 pixels [H, W, 3] of an RGB image, resized and cropped.

@@ -10,7 +10,7 @@ from service.telemetry.stopwatch import Stopwatch
 def prepare(servable: Servable, body: bytes, extract: Extract, reading: Reading, watch: Stopwatch) -> Tensor:
     """Return the input tensor [1, …] of the image in `body`."""
     with image_problems():
-        image = reading.decode(extract(body))
+        image = reading.decode(extract(body), [servable.manifest.preprocess])
         watch.lap("decode")
         tensor = preprocess(image, servable.manifest, reading)
         watch.lap("preprocess")

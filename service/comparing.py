@@ -179,7 +179,7 @@ def _prepare(
     """Return a tensor [1, …] for each way of preparing, and its laps; on a decoding thread."""
     watch.lap("queue")
     with image_problems():
-        image = reading.decode(extract(body))
+        image = reading.decode(extract(body), [servable.manifest.preprocess for servable in servables])
     watch.lap("decode")
     prepared: dict[_Way, tuple[Tensor | ProblemError, Stopwatch]] = {}
     for servable in servables:

@@ -1,6 +1,6 @@
 """Calibration images, prepared by `imaging` as the service prepares the files that it is sent.
 
-Like the service by default, with the resizer `auto` and without colour profiles.
+As in the service by default: the resizer is `auto`, JPEGs are decoded exactly, colour profiles are ignored.
 Shapes: n images, H and W of the network's input.
 """
 
@@ -71,6 +71,6 @@ def _below(directory: Path) -> Iterator[Path]:
 
 def _read(file: Path, steps: Preprocess, reading: Reading) -> NDArray[np.uint8]:
     try:
-        return reading.pixels(reading.decode(file.read_bytes()), steps)
+        return reading.pixels(reading.decode(file.read_bytes(), [steps]), steps)
     except (ImageError, OSError) as error:
         raise ExportError(f"cannot read the calibration image {file}: {error}; repair or remove it") from error

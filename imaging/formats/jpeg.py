@@ -93,6 +93,7 @@ def read_jpeg(data: bytes) -> Picture:
         height=frame.height,
         bytes_per_pixel=max(8, 4 + -(-64 * coefficients // pixels)),
         load=partial(decode_frame, frame, mode, raw),
+        load_scaled=None if frame.marker in _LOSSLESS else lambda scale: decode_frame(frame, mode, raw, scale=scale),
         orientation=orientation_of(frame.exif),
         profile=partial(_profile, frame.profile),
     )
@@ -124,18 +125,20 @@ def read_frame(data: bytes, max_work: float = MAX_WORK) -> Frame:
     return frame
 
 
-def decode_frame(frame: Frame, mode: str, raw: str, colours: str = "") -> Image.Image:
+def decode_frame(frame: Frame, mode: str, raw: str, colours: str = "", scale: int = 1) -> Image.Image:
     """Return the pixels.
 
     Args:
         frame: of `read_frame`.
         mode, raw: Pillow's mode of the image, and of the decoder's rows.
         colours: what the channels are (RGB, YCbCr, CMYK, L); empty takes it from the markers.
+        scale: 1, 2, 4 or 8: libjpeg divides both sides by it, which must leave no remainder.
     """
     parts: tuple[bytes | memoryview, ...] = (b"".join((b"\xff\xd8", *frame.head)), frame.scans)
     if len(frame.data) <= _JOINED:
         parts = (b"".join(parts),)
-    return run_codec(Image.new(mode, (frame.width, frame.height), None), "jpeg", (raw, colours), parts)
+    image = Image.new(mode, (frame.width // scale, frame.height // scale), None)
+    return run_codec(image, "jpeg", (raw, colours, scale, 0), parts)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -17,6 +17,7 @@ class Picture:
         width, height: in pixels, as stored.
         bytes_per_pixel: most that decoding holds at once, the file itself not counted.
         load: decodes; returns an opaque image, already over white, in mode L, RGB or CMYK. May raise anything.
+        load_scaled: the same with both sides divided by 1, 2, 4 or 8; None if the format has no such decoder.
         orientation: EXIF's, 1 to 8.
         profile: returns the ICC profile, or None; decompresses where it has to.
     """
@@ -27,3 +28,4 @@ class Picture:
     load: Callable[[], Image.Image]
     orientation: int = 1
     profile: Callable[[], bytes | None] = lambda: None
+    load_scaled: Callable[[int], Image.Image] | None = None

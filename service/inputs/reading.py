@@ -21,7 +21,7 @@ def reading_of(settings: Settings, reserve: Reserve) -> Reading:
     """Return how images are read.
 
     Raises:
-        ImageSettingError: RESIZER or ICC is unknown, or the resizer is not installed.
+        ImageSettingError: RESIZER, ICC or JPEG_SCALING is unknown, or the resizer is not installed.
     """
     try:
         resize = find_resizer(settings.resizer)
@@ -30,7 +30,11 @@ def reading_of(settings: Settings, reserve: Reserve) -> Reading:
     if settings.icc not in _PROFILES:
         known = " or ".join(_PROFILES)
         raise ImageSettingError(f"colour profiles cannot be treated by {settings.icc!r}; expected {known}: --icc")
-    return Reading(settings.max_pixels, resize, reserve, _PROFILES[settings.icc])
+    if settings.jpeg_scaling not in {"auto", "exact"}:
+        raise ImageSettingError(f"scaling of JPEGs {settings.jpeg_scaling!r}; expected auto or exact: --jpeg-scaling")
+    return Reading(
+        settings.max_pixels, resize, reserve, _PROFILES[settings.icc], jpeg_scaling=settings.jpeg_scaling == "auto"
+    )
 
 
 @contextmanager

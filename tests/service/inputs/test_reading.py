@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 from PIL import Image
 
 from artifact import Manifest
 from imaging.errors import DecodeMemoryError, ImageError, NotAnImageError, TooManyPixelsError
+from imaging.pillow_resizing import resize_and_crop
+from imaging.resizers import RESIZERS
 from service.app import create_app
 from service.errors import ImageSettingError, ProblemError, RefusalError
 from service.inputs.reading import check_sizes, image_problems
@@ -32,10 +35,37 @@ def test_the_setting_reaches_the_images_that_are_served(tmp_path: Path) -> None:
     assert abs(expected(100, 20) - found["convert"]) > 0.02  # the comparison is able to fail
 
 
+resized: list[tuple[int, int]] = []
+
+
+def noting(
+    image: Image.Image, size: tuple[int, int], crop: tuple[int, int] | None, resampling: Image.Resampling
+) -> NDArray[np.uint8]:
+    """Resize, and remember what was decoded; see Resize."""
+    resized.append(image.size)
+    return resize_and_crop(image, size, crop, resampling)
+
+
+@pytest.mark.parametrize(("setting", "single", "both"), [("auto", (16, 12), (32, 24)), ("exact", *[(128, 96)] * 2)])
+def test_a_jpeg_is_scaled_for_the_largest_variant_that_is_asked(
+    setting: str, single: tuple[int, int], both: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RESIZERS, "noting", (__name__, "noting"))
+    add_artifact(tmp_path, variant="small", size=(6, 8))
+    add_artifact(tmp_path, variant="large", size=(12, 16))
+    data = encode(Image.new("RGB", (128, 96), (100, 20, 20)), "JPEG")
+    with TestClient(create_app(Settings(repository=tmp_path, resizer="noting", jpeg_scaling=setting))) as client:
+        resized.clear()
+        assert client.post("/v1/classify?variant=small", content=data).status_code == 200
+        assert client.post("/v1/compare", content=data).status_code == 200
+    assert resized == [single, both, both]
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
         (Settings(icc="embed"), "expected ignore or convert: --icc"),
+        (Settings(jpeg_scaling="always"), "expected auto or exact: --jpeg-scaling"),
         (Settings(resizer="gpu"), "resizer 'gpu' is unknown; known: auto, simd, pillow: --resizer"),
     ],
 )
