@@ -51,12 +51,12 @@ def test_a_jpeg_is_scaled_for_the_largest_variant_that_is_asked(
     setting: str, single: tuple[int, int], both: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(RESIZERS, "noting", (__name__, "noting"))
-    add_artifact(tmp_path, variant="small", size=(6, 8))
-    add_artifact(tmp_path, variant="large", size=(12, 16))
+    add_artifact(tmp_path, variant="a", size=(6, 8))
+    add_artifact(tmp_path, variant="b", size=(12, 16))
     data = encode(Image.new("RGB", (128, 96), (100, 20, 20)), "JPEG")
     with TestClient(create_app(Settings(repository=tmp_path, resizer="noting", jpeg_scaling=setting))) as client:
         resized.clear()
-        assert client.post("/v1/classify?variant=small", content=data).status_code == 200
+        assert client.post("/v1/classify?variant=a", content=data).status_code == 200
         assert client.post("/v1/compare", content=data).status_code == 200
     assert resized == [single, both, both]
 
