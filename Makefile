@@ -12,7 +12,7 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 VARIANTS := $(basename $(notdir $(wildcard examples/digits/configs/*.json)))
 ARTIFACTS := $(VARIANTS:%=artifacts/digits/%/1/manifest.json)
-EXPORT_SOURCES := $(shell find artifact export models -name '*.py')
+EXPORT_SOURCES := $(shell find artifact export imaging models -name '*.py')
 
 .PHONY: setup demo test zoo lint format
 .DELETE_ON_ERROR:

@@ -17,15 +17,16 @@ from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from service.inputs.images import decode
-from service.inputs.resizers import Resize
+from artifact import Preprocess
+from imaging.preprocess import Reading
+from imaging.resizers import Resize
 
 Decode = Callable[[bytes], NDArray[np.uint8]]
 """From a file to uint8 [height, width, 3]."""
 
-SIDE, SHORT = 224, 248
+SIDE = 224
+STEPS = Preprocess(resize=248, crop=(SIDE, SIDE), interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1))
 MAX_PIXELS = 50_000_000
 _LOCK = threading.Lock()
 """Stands for the interpreter lock of the process that sleeping decoders are in."""
@@ -45,10 +46,8 @@ class Photograph:
 
     def __call__(self, file: bytes) -> NDArray[np.uint8]:
         """See Decode."""
-        image = decode(file, MAX_PIXELS)
-        scale = SHORT / min(image.size)
-        size = (int(image.width * scale), int(image.height * scale))
-        return self.resize(image, size, (SIDE, SIDE), Image.Resampling.BICUBIC)
+        reading = Reading(MAX_PIXELS, self.resize)
+        return reading.pixels(reading.decode(file, [STEPS]), STEPS)
 
 
 @dataclass(frozen=True)

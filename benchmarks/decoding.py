@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.decode_processes import Decode, DecodeProcess, Nothing, Photograph, Sleeping
 from benchmarks.serving_inputs import SIZE, blurred_noise
 from benchmarks.serving_processes import cpu_seconds
-from service.inputs.resizers import find_resizer
+from imaging.resizers import find_resizer
 
 ROOM = 16 * 2**20
 SIMULATED = ((4.8, 0.2), (4.5, 0.5), (4.0, 1.0))

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from service.errors import NotAnImageError, TooManyPixelsError
-from service.inputs.images import decode, pillow_pixel_limit
-from tests.service.inputs.corpus.bmp import bmp_kinds
-from tests.service.inputs.corpus.gif import gif_kinds
-from tests.service.inputs.corpus.jpeg import jpeg_kinds
-from tests.service.inputs.corpus.png import png_kinds
-from tests.service.inputs.corpus.tiff import tiff_kinds
-from tests.service.inputs.corpus.webp_avif import avif_kinds, webp_kinds
+from imaging.decode import decode, pillow_pixel_limit
+from imaging.errors import NotAnImageError, TooManyPixelsError
+from tests.imaging.corpus.bmp import bmp_kinds
+from tests.imaging.corpus.gif import gif_kinds
+from tests.imaging.corpus.jpeg import jpeg_kinds
+from tests.imaging.corpus.png import png_kinds
+from tests.imaging.corpus.tiff import tiff_kinds
+from tests.imaging.corpus.webp_avif import avif_kinds, webp_kinds
 
 MAX_PIXELS = 1_000_000
 MAX_BYTES = 20_000

@@ -22,27 +22,23 @@ from PIL import Image, ImageCms
 
 from benchmarks.serving_inputs import ROOT, blurred_noise
 from examples.digits.train import machine
-from service.inputs.images import decode
+from imaging.decode import decode
 
 RUNS = 41
 PIXELS = 50_000_000
 WORKER = """
 import sys, time
-from PIL import Image
-from service.inputs.images import decode
-from service.inputs.resizers import find_resizer
-Image.init()
-resize = find_resizer("auto")
+from artifact import Preprocess
+from imaging.preprocess import Reading
+from imaging.resizers import find_resizer
+reading = Reading(50_000_000, find_resizer("auto"))
+steps = Preprocess(resize=248, crop=(224, 224), interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1))
 for line in sys.stdin:
     path, count = line.split()
     data = open(path, "rb").read()
     start = time.thread_time()
     for _ in range(int(count)):
-        image = decode(data, 50_000_000)
-        scale = 248 / min(image.size)
-        size = (int(image.width * scale), int(image.height * scale))
-        resize(image, size, (224, 224), Image.Resampling.BICUBIC)
-        del image
+        reading.pixels(reading.decode(data, [steps]), steps)
     print(1000 * (time.thread_time() - start) / int(count), flush=True)
 """
 """Decodes each file of its input `count` times, and prints the ms of one. It runs in either checkout."""

@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.serving_inputs import blurred_noise
 from examples.digits.train import machine
-from service.inputs.resizers import find_resizer
+from imaging.resizers import find_resizer
 
 CASES = [((500, 375), 248, 224), ((375, 500), 248, 224), ((1920, 1080), 248, 224), ((4000, 3000), 248, 224)]
 RUNS = 60

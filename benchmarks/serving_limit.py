@@ -8,10 +8,10 @@ from pathlib import Path
 
 from artifact import read_artifact
 from benchmarks.serving_inputs import IMAGES, ROOT
+from imaging.decode import decode
+from imaging.preprocess import Reading, preprocess
+from imaging.resizers import find_resizer
 from service.backends.onnx_runtime import OnnxRuntimeBackend
-from service.inputs.images import decode
-from service.inputs.preprocess import Reading, preprocess
-from service.inputs.resizers import find_resizer
 from service.ranking import rank
 from service.scheduling.cores import available_cores
 from service.schemas import Prediction

@@ -149,8 +149,8 @@ def _parser() -> argparse.ArgumentParser:
         "--calibration",
         metavar="DIR",
         type=path,
-        help="JPEG, PNG, WebP and BMP images in and below DIR, 16 at least; of more than 512, 512 at even steps. They "
-        "calibrate int8, and are what fp16, bf16 and int8 are compared on",
+        help="images in and below DIR, in any format that the service reads, 16 at least; of more than 512, 512 at "
+        "even steps. They calibrate int8, and are what fp16, bf16 and int8 are compared on",
     )
     numbers.add_argument(
         "--min-cosine",

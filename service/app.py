@@ -11,9 +11,7 @@ from service.access.install import install_access, install_log_context, install_
 from service.catalogue import Catalogue
 from service.handlers import install_handlers
 from service.holding import HeldBytes
-from service.inputs.images import find_profiles
-from service.inputs.preprocess import Reading
-from service.inputs.resizers import find_resizer
+from service.inputs.reading import reading_of
 from service.lifecycle import Lifecycle
 from service.lifespan import PlainStartupFailure, lifespan_of
 from service.middleware import RequestMiddleware
@@ -41,8 +39,7 @@ def create_app(
     settings = settings if settings is not None else Settings()
     held, generations = HeldBytes(settings.max_held_bytes), Generations()
     metrics = Metrics(partial(process_families, held, connections))
-    resizer, profiles = find_resizer(settings.resizer), find_profiles(settings.icc)
-    reading = Reading(settings.max_pixels, resizer, reserve=held.reserve, profiles=profiles)
+    reading = reading_of(settings, held.reserve)
     app = FastAPI(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",

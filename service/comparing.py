@@ -6,10 +6,11 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from imaging.preprocess import Reading, Tensor, preprocess
 from service.catalogue import Servable
 from service.errors import ClientGoneError, ProblemError
 from service.inputs.forms import Extract
-from service.inputs.preprocess import Reading, Tensor, preprocess
+from service.inputs.reading import image_problems
 from service.ranking import applying, predict
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
@@ -75,7 +76,7 @@ async def run_all(
         watch: started when the body was there; each variant goes on from its laps.
 
     Raises:
-        InvalidBodyError, NotAnImageError, TooManyPixelsError: the image cannot be had.
+        InvalidBodyError, InvalidImageError, ImageTooLargeError: the image cannot be had.
         QueueFullError: too much waits to be decoded.
         DeadlineError: the caller's time was over before the image was decoded.
         ClientGoneError: the caller has left.
@@ -177,7 +178,8 @@ def _prepare(
 ) -> dict[_Way, tuple[Tensor | ProblemError, Stopwatch]]:
     """Return a tensor [1, …] for each way of preparing, and its laps; on a decoding thread."""
     watch.lap("queue")
-    image = reading.decode(extract(body))
+    with image_problems():
+        image = reading.decode(extract(body), [servable.manifest.preprocess for servable in servables])
     watch.lap("decode")
     prepared: dict[_Way, tuple[Tensor | ProblemError, Stopwatch]] = {}
     for servable in servables:
@@ -187,7 +189,8 @@ def _prepare(
         laps = watch.fork()
         laps.lap("queue")  # while the image was prepared in other ways
         try:
-            tensor: Tensor | ProblemError = preprocess(image, servable.manifest, reading)
+            with image_problems():
+                tensor: Tensor | ProblemError = preprocess(image, servable.manifest, reading)
         except ProblemError as error:
             tensor = error
         laps.lap("preprocess")

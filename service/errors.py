@@ -5,7 +5,7 @@ ServiceError
 │   ├── RepositoryError                 no repository, an empty one, nothing usable in it, no such default model
 │   ├── BackendUnavailableError         the backend or device cannot be had
 │   ├── TracingUnavailableError         a collector of traces is named, but what sends them is not installed
-│   ├── ProfileSettingError             colour profiles can be ignored or converted, and nothing else
+│   ├── ImageSettingError               the resizer or the handling of colour profiles is unknown or not available
 │   └── AddressError                    the host and port cannot be bound
 ├── RefusalError                    one artifact cannot be served; the rest are
 │   ├── MisplacedArtifactError          its directories and its manifest disagree about its name
@@ -14,13 +14,13 @@ ServiceError
 │   ├── LoadTimeoutError                verifying, opening and warming it took longer than LOAD_TIMEOUT
 │   └── GraphError                      a backend cannot run its graph, or the graph is not what the manifest says
 └── ProblemError                    an answer, RFC 9457
-    ├── NotAnImageError                 400
+    ├── InvalidImageError               400
     ├── IncompleteBodyError             400
     ├── WrongEncodingError              400
     ├── UnknownNameError                404, with `known`
     ├── BodyTooLargeError               413, with `limit`
     ├── TooLargeToHoldError             413, with `limit`
-    ├── TooManyPixelsError              413, with `limit`
+    ├── ImageTooLargeError              413, with `limit`
     ├── UnsupportedContentTypeError     415, with `supported`
     ├── UnsupportedEncodingError        415, with Accept-Encoding
     ├── InvalidParameterError           422
@@ -64,12 +64,8 @@ class TracingUnavailableError(StartupError):
     """The environment names a collector of traces, but what sends them is not installed."""
 
 
-class ResizerUnavailableError(StartupError):
-    """There is no such resizer, or it is not installed."""
-
-
-class ProfileSettingError(StartupError):
-    """There is no such way of treating colour profiles."""
+class ImageSettingError(StartupError):
+    """The resizer or the handling of colour profiles is unknown or not available."""
 
 
 class AddressError(StartupError):
@@ -119,7 +115,7 @@ class ProblemError(ServiceError):
         self.members = members
 
 
-class NotAnImageError(ProblemError):
+class InvalidImageError(ProblemError):
     """The bytes are not an image this service decodes, or they are damaged."""
 
     status = 400
@@ -172,7 +168,7 @@ class TooLargeToHoldError(ProblemError):
     title = "Too large to hold"
 
 
-class TooManyPixelsError(ProblemError):
+class ImageTooLargeError(ProblemError):
     """The image has more pixels than the limit."""
 
     status = 413

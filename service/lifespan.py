@@ -8,10 +8,10 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from imaging.decode import pillow_pixel_limit
+from imaging.preprocess import Reading
 from service.catalogue import Catalogue
 from service.errors import StartupError
-from service.inputs.images import pillow_pixel_limit
-from service.inputs.preprocess import Reading
 from service.loading import load_catalogue
 from service.reloading.generations import Generations
 from service.reloading.reloader import Reloader

@@ -21,7 +21,7 @@ from service.errors import (
     TaskError,
     UnknownNameError,
 )
-from service.inputs.preprocess import check_sizes
+from service.inputs.reading import check_sizes
 from service.reloading.fingerprint import Fingerprint, fingerprint
 from service.settings import Settings
 from service.time_limit import TimeLimit, TimeLimitError, within

@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.datastructures import State
 
+from imaging.preprocess import Reading
 from service.catalogue import Catalogue, Servable
 from service.errors import NotReadyError
-from service.inputs.preprocess import Reading
 from service.scheduling.engine import Engine
 from service.settings import Settings
 from service.telemetry.latency import LatencyRecorder

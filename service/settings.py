@@ -55,6 +55,11 @@ class Settings(BaseSettings):
         default="ignore",
         description="what is done with an image's colour profile: ignore, as torchvision does, or convert to sRGB",
     )
+    jpeg_scaling: str = Field(
+        default="exact",
+        description="whether libjpeg may scale a JPEG down while decoding, to no less than twice what it is resized "
+        "to: auto (large photographs decode several times as fast, to slightly other pixels) or exact for never",
+    )
     threads: PositiveInt = Field(
         default_factory=available_cores,
         description="CPU threads, each for an image that is decoded or run; one that is alone is run on all of them; "

@@ -14,13 +14,13 @@ from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST_PARTY = {"artifact", "service", "models", "export", "examples", "benchmarks", "tests"}
+FIRST_PARTY = {"artifact", "imaging", "service", "models", "export", "examples", "benchmarks", "tests"}
 MAKING = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "models", "export", "examples", "tests"}
 SERVING = {
     *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_settings"),
     *("numpy", "PIL", "onnxruntime", "prometheus_client"),
 }
-OPTIONAL = {"opentelemetry", "cykooz_resizer"}  # imported where they are asked for or there, and only then
+OPTIONAL = {"opentelemetry"}  # imported where traces are asked for, and only then
 
 
 def imports(source: str) -> Iterator[str]:
@@ -64,7 +64,7 @@ def files_of(name: str) -> list[Path]:
     return [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
 
 
-@pytest.mark.parametrize("package", ["service", "artifact"])
+@pytest.mark.parametrize("package", ["service", "imaging", "artifact"])
 def test_neither_torch_nor_what_makes_artifacts_is_imported(package: str) -> None:
     wrong = {name: str(file) for name, file in reached(package).items() if name in MAKING}
     assert wrong == {}
@@ -75,10 +75,23 @@ def test_the_contract_needs_the_standard_library_and_pydantic_only() -> None:
 
 
 def test_the_service_needs_nothing_but_its_own_extra() -> None:
-    assert set(reached("service")) - sys.stdlib_module_names == {"service", "artifact", *SERVING, *OPTIONAL}
+    assert set(reached("service")) - sys.stdlib_module_names == {"service", "imaging", "artifact", *SERVING, *OPTIONAL}
 
 
-@pytest.mark.parametrize(("package", "above"), [("models", {"export", "service"}), ("export", {"service"})])
+def test_imaging_needs_pillow_numpy_and_the_resizer_beside_the_contract() -> None:
+    needed = {"imaging", "artifact", "pydantic", "numpy", "PIL", "cykooz_resizer"}
+    assert set(reached("imaging")) - sys.stdlib_module_names == needed
+
+
+@pytest.mark.parametrize(
+    ("package", "above"),
+    [
+        ("models", {"export", "imaging", "service"}),
+        ("export", {"service"}),
+        ("imaging", {"export", "models", "service"}),
+        ("artifact", {"imaging", "export", "models", "service"}),
+    ],
+)
 def test_dependencies_run_one_way(package: str, above: set[str]) -> None:
     assert above.isdisjoint(reached(package))
 

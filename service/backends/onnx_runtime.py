@@ -21,8 +21,8 @@ from artifact import Artifact
 from artifact.manifest import MANIFEST_NAME
 from artifact.opening import UnreadableFileError, open_regular
 from artifact.text import shown
+from imaging.preprocess import Tensor
 from service.errors import BackendUnavailableError, GraphError
-from service.inputs.preprocess import Tensor
 
 # By device. TensorRT leaves the nodes it does not take to CUDA; neither leaves any to the CPU.
 PROVIDERS: dict[str, tuple[str, ...]] = {

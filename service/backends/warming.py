@@ -7,9 +7,9 @@ from math import prod
 import numpy as np
 
 from artifact import Artifact, Manifest
+from imaging.preprocess import Tensor
 from service.backends.base import Backend
 from service.errors import GraphError
-from service.inputs.preprocess import Tensor
 
 _LARGEST_INPUT = 2**30
 """Bytes of a batch: 8 images of 3344 x 3344 pixels in float32. What is more is a damaged manifest, or memory ends."""

@@ -1,1 +1,1 @@
-"""From a request's body to the network's input: the body, its form, the image, its pixels."""
+"""Bodies of requests: their encoding and form, the file of the image; and how `imaging` reads it here."""

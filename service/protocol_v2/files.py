@@ -5,13 +5,13 @@ from typing import cast
 
 import numpy as np
 
+from imaging.formats.signatures import begins_as_image
+from imaging.preprocess import Tensor
 from service.catalogue import Servable
 from service.classifying import prepare
-from service.errors import NotAnImageError, TooManyPixelsError
+from service.errors import ImageTooLargeError, InvalidImageError
 from service.inputs.base64_text import decode_base64
-from service.inputs.decoding.formats import begins_as_image
 from service.inputs.forms import raw
-from service.inputs.preprocess import Tensor
 from service.protocol_v2.datatypes import BYTES, unpack_bytes
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.errors import ProtocolError, shown
@@ -67,7 +67,7 @@ def _files(files: Sequence[bytes], extract: Callable[[bytes], bytes], servable: 
         for index, file in enumerate(files):
             try:
                 rows.append(prepare(servable, file, extract, limits.reading, watch))
-            except (NotAnImageError, TooManyPixelsError) as error:
+            except (InvalidImageError, ImageTooLargeError) as error:
                 raise type(error)(f"element {index} of {IMAGE_BYTES!r}: {error.detail}", **error.members) from error
         return rows[0] if len(rows) == 1 else cast(Tensor, np.concatenate(rows))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from artifact import Manifest
-from service.inputs.preprocess import Reading, Tensor
+from imaging.preprocess import Reading, Tensor
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.errors import ProtocolError, shown
 from service.telemetry.stopwatch import Stopwatch

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from artifact import Manifest
-from service.inputs.preprocess import Tensor
+from imaging.preprocess import Tensor
 from service.protocol_v2.datatypes import datatype_of
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.errors import ProtocolError, shown

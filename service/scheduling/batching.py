@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.preprocess import Tensor
 from service.errors import GraphError, InferenceError
-from service.inputs.preprocess import Tensor
 from service.scheduling.job import Inferred, Job
 from service.scheduling.supervision import AbandonedError
 

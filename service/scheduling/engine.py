@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from imaging.preprocess import Tensor
 from service.catalogue import Servable
 from service.errors import ClientGoneError, InvalidParameterError
-from service.inputs.preprocess import Tensor
 from service.resolving import settle_soon
 from service.scheduling.caller import Caller
 from service.scheduling.decoding import Decode

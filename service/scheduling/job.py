@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inputs.preprocess import Tensor
+from imaging.preprocess import Tensor
 from service.scheduling.caller import Caller
 from service.telemetry.stopwatch import Stopwatch
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imaging.preprocess import Tensor
 from service.backends.base import Backend
 from service.backends.warming import blank
 from service.errors import DecodeTimeoutError
-from service.inputs.preprocess import Tensor
 from service.scheduling.batching import run_batch
 from service.scheduling.decoding import Decode, DecodeQueue
 from service.scheduling.job import Job

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact import Artifact
-from service.inputs.preprocess import Tensor
+from imaging.preprocess import Tensor
 
 
 class CountingBackend:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from artifact import Artifact
+from imaging.pillow_resizing import resize_and_crop
+from imaging.preprocess import Tensor
+from imaging.resizers import RESIZERS
 from service import backends
 from service.__main__ import main
-from service.inputs.preprocess import Tensor
-from service.inputs.resizers import RESIZERS
-from service.inputs.resizing import resize_and_crop
 from service.lifecycle import end_process
 from tests.service.pictures import encode
 

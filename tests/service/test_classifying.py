@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from artifact import read_artifact
+from imaging.pillow_resizing import resize_and_crop
+from imaging.preprocess import Reading
 from service.backends.restartable import Restartable
 from service.catalogue import Servable
 from service.classifying import prepare
-from service.inputs.preprocess import Reading
-from service.inputs.resizing import resize_and_crop
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.artifacts import add_artifact
 from tests.service.counting import CountingBackend

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from artifact import Artifact
 from benchmarks.serving_processes import resident_bytes
+from imaging.preprocess import Tensor
 from service import backends
 from service.__main__ import main
 from service.backends.onnx_runtime import OnnxRuntimeBackend
-from service.inputs.preprocess import Tensor
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels, truncated_jpeg
 from tests.service.process import MODULE, serving

@@ -19,13 +19,13 @@ import pytest
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 
+from imaging.preprocess import Reading
 from service.catalogue import Servable
 from service.errors import ProblemError
 from service.holding import HeldBytes, Holding
 from service.inputs.encodings import expand
 from service.inputs.forms import form_of
 from service.inputs.json_text import LARGE
-from service.inputs.preprocess import Reading
 from service.loading import load_catalogue
 from service.protocol_v2.asking import parse
 from service.protocol_v2.documents import IndexRequest, LoadRequest, read_document

@@ -23,6 +23,7 @@ VALUES = {
     "max_pixels": "88",
     "resizer": "pillow",
     "icc": "convert",
+    "jpeg_scaling": "auto",
     "threads": "9",
     "max_batch": "3",
     "batch_delay_ms": "1.5",

@@ -4,10 +4,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from imaging.preprocess import Tensor
 from service.catalogue import Servable
 from service.inputs.body import read_body
 from service.inputs.encodings import Expand, expander
-from service.inputs.preprocess import Tensor
 from service.protocol_v2.answering import answer, wanted_by
 from service.protocol_v2.asking import Asked, is_heavy, parse, timeout_ms, variant_of
 from service.protocol_v2.documents import InferRequest, InferResponse

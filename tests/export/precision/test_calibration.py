@@ -1,25 +1,32 @@
 """Calibration images are read and prepared as the service does it, and what cannot be used is refused by name."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
+import torch
+from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 from PIL import Image
 
-from artifact import Manifest, Preprocess
+from artifact import Preprocess
 from export.errors import ExportError
-from export.precision.calibration import LARGEST, SMALLEST, load_calibration, prepare, read_rgb
-from service.inputs.images import decode
-from service.inputs.preprocess import Reading, preprocess
-from service.inputs.resizing import resize_and_crop
+from export.parity import normalise
+from export.pixels import Normalisation
+from export.precision.calibration import LARGEST, SMALLEST, load_calibration
+from imaging.preprocess import Tensor
+from service.app import create_app
+from service.backends import BACKENDS
+from service.settings import Settings
+from tests.imaging.test_profiles import LINEAR
 from tests.service.artifacts import add_artifact
-from tests.service.pictures import encode, random_pixels, truncated_jpeg
+from tests.service.counting import CountingBackend
+from tests.service.pictures import encode, png_claiming, random_pixels, truncated_jpeg
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 NORMAL: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 EXACT = Preprocess(resize=(8, 6), interpolation="bilinear", **NORMAL)
-MANY_PIXELS = 50_000_000
 
 
 def folder_of(directory: Path, count: int) -> Path:
@@ -44,6 +51,15 @@ KINDS: dict[str, bytes] = {
     "grey.bmp": encode(Image.fromarray(random_pixels(9, 40)).convert("L"), "BMP"),
     "lossless.webp": encode(random_pixels(50, 40), "WEBP", lossless=True),
     "upper.PNG": encode(random_pixels(8, 6)),
+    "cmyk.jpg": encode(Image.fromarray(random_pixels(25, 31)).convert("CMYK"), "JPEG"),
+    "progressive.jpg": encode(random_pixels(40, 30), "JPEG", progressive=True),
+    "profile.jpg": encode(random_pixels(24, 16), "JPEG", icc_profile=LINEAR),
+    "palette with alpha.png": encode(Image.fromarray(random_pixels(20, 22)).quantize(8), transparency=bytes(range(8))),
+    "grey with alpha.png": encode(Image.fromarray(random_pixels(20, 22)).convert("LA")),
+    "transparent sixteen.png": encode(np.arange(400, dtype=np.uint16).reshape(20, 20), transparency=7),
+    "one frame.gif": encode(Image.fromarray(random_pixels(20, 22)).quantize(8), "GIF"),
+    "strips.tiff": encode(random_pixels(31, 20), "TIFF"),
+    "photo.avif": encode(random_pixels(32, 20), "AVIF"),
 }
 STEPS: dict[str, dict[str, Any]] = {
     "exact size": {"resize": (8, 6)},
@@ -52,19 +68,55 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 
 
+class RecordingBackend(CountingBackend):
+    seen: ClassVar[list[Tensor]] = []
+
+    def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
+        self.seen.append(images.copy())
+        return super().run(images, spread=spread)
+
+
+def served(repository: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.float32]:
+    """What the service's backend is given for files, sorted by name, with the default settings."""
+    monkeypatch.setitem(BACKENDS, "recording", (__name__, "RecordingBackend"))
+    with TestClient(create_app(Settings(repository=repository, backend="recording"))) as client:
+        RecordingBackend.seen.clear()  # of warming
+        for file in sorted(pictures.iterdir()):
+            assert client.post("/v1/classify", content=file.read_bytes()).status_code == 200
+    return np.concatenate(RecordingBackend.seen).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("pictures")
+    for name, data in KINDS.items():
+        (directory / name).write_bytes(data)
+    return directory
+
+
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("steps", STEPS)
 def test_images_are_prepared_exactly_as_the_service_prepares_them(
-    steps: str, interpolation: Interpolation, tmp_path: Path
+    steps: str, interpolation: Interpolation, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = Preprocess(**STEPS[steps], interpolation=interpolation, **NORMAL)
-    manifest: Manifest = add_artifact(tmp_path / "repository", preprocess=chosen.model_dump())
-    for name, data in KINDS.items():
-        file = tmp_path / name
-        file.write_bytes(data)
-        served = preprocess(decode(data, MANY_PIXELS), manifest, Reading(MANY_PIXELS, resize_and_crop))
-        np.testing.assert_array_equal(prepare(read_rgb(file), chosen), served[0], err_msg=name)
-        assert served.shape == (1, 8, 6, 3)
+    add_artifact(tmp_path, preprocess=chosen.model_dump())
+    found = load_calibration(pictures, chosen).pixels
+    expected = served(tmp_path, pictures, monkeypatch)
+    assert expected.shape == (len(KINDS), 8, 6, 3)
+    np.testing.assert_array_equal(found, expected)
+    other = Preprocess(**STEPS[steps], interpolation="bilinear" if interpolation != "bilinear" else "nearest", **NORMAL)
+    assert (load_calibration(pictures, other).pixels != expected).any()  # the comparison is able to fail
+
+
+def test_floats_are_those_that_the_service_normalises(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = add_artifact(tmp_path, dtype="float32").preprocess
+    pixels = torch.from_numpy(load_calibration(pictures, steps).pixels)
+    found = normalise(pixels, Normalisation(steps.mean, steps.std)).float().numpy()
+    expected = served(tmp_path, pictures, monkeypatch)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)  # the service divides in float32, export in float64
 
 
 def test_images_are_found_in_folders_below_and_sorted_by_path(tmp_path: Path) -> None:
@@ -106,9 +158,18 @@ def test_too_few_images_are_refused(count: int | None, words: list[str], tmp_pat
     assert all(word in str(raised.value) for word in words)
 
 
-@pytest.mark.parametrize("data", [b"", b"no image", truncated_jpeg()], ids=["empty", "text", "cut off"])
-def test_an_image_that_cannot_be_read_is_named(data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "is empty"),
+        (b"no image", "is not an image"),
+        (truncated_jpeg(), "truncated"),
+        (png_claiming(20_000, 20_000), "20000×20000 pixels, 100000000 are allowed"),
+    ],
+    ids=["empty", "text", "cut off", "large"],
+)
+def test_an_image_that_cannot_be_read_is_named(data: bytes, says: str, tmp_path: Path) -> None:
     directory = folder_of(tmp_path / "images", SMALLEST)
     (directory / "broken.jpg").write_bytes(data)
-    with pytest.raises(ExportError, match=r"cannot read the calibration image .*broken\.jpg"):
+    with pytest.raises(ExportError, match=rf"cannot read the calibration image .*broken\.jpg: .*{says}.*; repair or"):
         load_calibration(directory, EXACT)

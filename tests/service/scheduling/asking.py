@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from imaging.preprocess import Tensor
 from service.catalogue import Servable
-from service.inputs.preprocess import Tensor
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred

@@ -8,10 +8,10 @@ from functools import partial
 
 import pytest
 
+from imaging.preprocess import Tensor
 from service.abandoned import ABANDONED
 from service.catalogue import Servable
 from service.errors import DeadlineError, DecodeTimeoutError, NotReadyError
-from service.inputs.preprocess import Tensor
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred

@@ -7,17 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from imaging.preprocess import Tensor
 from service.catalogue import Servable
 from service.errors import (
     BackendDownError,
     ClientGoneError,
     DeadlineError,
     InferenceError,
+    InvalidImageError,
     InvalidParameterError,
-    NotAnImageError,
     QueueFullError,
 )
-from service.inputs.preprocess import Tensor
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred
@@ -227,9 +227,9 @@ def test_what_cannot_be_decoded_never_reaches_a_batch(play: Play, servable: Make
         a = servable("a")
 
         def decode() -> Tensor:
-            raise NotAnImageError("noise")
+            raise InvalidImageError("noise")
 
-        with pytest.raises(NotAnImageError, match="noise"):
+        with pytest.raises(InvalidImageError, match="noise"):
             await ask(engine, a, decode)
         assert engine.load(a).admitted == 0
         assert scripted.batches == []

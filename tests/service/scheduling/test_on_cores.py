@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 import pytest
 
+from imaging.preprocess import Tensor
 from service.catalogue import Servable
 from service.errors import BackendDownError
-from service.inputs.preprocess import Tensor
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred
 from service.telemetry.stopwatch import Stopwatch

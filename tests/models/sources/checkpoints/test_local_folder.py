@@ -11,7 +11,8 @@ from timm.data.transforms_factory import create_transform
 from timm.models import save_for_hf
 
 from artifact import Preprocess
-from export.precision.calibration import prepare
+from imaging.pillow_resizing import resize_and_crop
+from imaging.preprocess import Reading
 from models.sources import Loaded, Overrides, Pretrained, load_source
 from models.sources.preprocessing import at_size
 from tests.models.sources.checkpoints.small import SWIN, SWIN_ARGS, VIT, VIT_ARGS, is_same, network
@@ -44,7 +45,7 @@ def test_images_for_a_network_that_is_not_square_are_prepared_as_timm_does(
     config: dict[str, Any] = resolve_model_data_config(theirs)  # type: ignore[no-untyped-call]
     config |= {"mean": (0, 0, 0), "std": (1, 1, 1)}
     expected = create_transform(**config)(image)
-    pixels = prepare(image, loaded.preprocess)
+    pixels = Reading(10**6, resize_and_crop).pixels(image, loaded.preprocess)
     assert np.array_equal(pixels, (np.asarray(expected).transpose(1, 2, 0) * 255).round().astype(np.uint8))
 
 

@@ -1,0 +1,136 @@
+"""File formats by their first bytes: a reader for those that are decoded, a remedy for the others.
+
+A new format is a reader and a line here.
+"""
+
+from collections.abc import Callable
+
+from imaging.errors import EXPECTED, NotAnImageError
+from imaging.formats.avif import read_avif
+from imaging.formats.bmp import read_bmp
+from imaging.formats.gif import read_gif
+from imaging.formats.jpeg import read_jpeg
+from imaging.formats.picture import Picture
+from imaging.formats.png import SIGNATURE, read_png
+from imaging.formats.tiff import read_tiff
+from imaging.formats.webp import read_webp
+
+Reader = Callable[[bytes], Picture]
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"})
+"""Of files in a folder that are taken for images, in lower case."""
+
+_READERS: dict[bytes, Reader] = {
+    b"\xff\xd8\xff": read_jpeg,
+    SIGNATURE: read_png,
+    b"GIF87a": read_gif,
+    b"GIF89a": read_gif,
+    b"BM": read_bmp,
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff),
+}
+"""By how a file begins."""
+
+_SAVE = "save it as JPEG or PNG"
+_RAW = ("a camera's raw photo", "develop it and save it as JPEG")
+_OTHERS = {
+    b"\x89PNG": ("a PNG whose bytes were changed, as a transfer in text mode does", "transfer it in binary mode"),
+    **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL "), ("a JPEG XL image", _SAVE)),
+    **dict.fromkeys((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), ("a JPEG 2000 image", _SAVE)),
+    b"\0\0\1\0": ("a Windows icon", "save its largest picture as PNG"),
+    b"icns": ("an Apple icon", "save its largest picture as PNG"),
+    b"8BPS": ("a Photoshop document", "export it as JPEG or PNG"),
+    b"gimp xcf": ("a GIMP document", "export it as JPEG or PNG"),
+    b"%PDF": ("a PDF document", "save its page as PNG"),
+    b"%!PS": ("a PostScript document", "save its page as PNG"),
+    b"II\xbc": ("a JPEG XR image", _SAVE),
+    **dict.fromkeys((b"IIRO", b"IIU\0", b"FUJIFILM"), _RAW),
+    b"qoif": ("a QOI image", "save it as PNG"),
+    b"DDS ": ("a DirectDraw surface", "save it as PNG"),
+    b"v/1\x01": ("an OpenEXR image", "map its tones and save it as PNG"),
+    b"#?RADIANCE": ("a Radiance HDR image", "map its tones and save it as PNG"),
+    b"SIMPLE  =": ("a FITS image", "scale it and save it as PNG"),
+    b"\x93NUMPY": ("a NumPy array", "save it as PNG, or send it as a tensor under /v2"),
+    b"\x1f\x8b": ("compressed with gzip", "decompress it"),
+    b"PK\3\4": ("a ZIP archive", "send one image file of it"),
+    b"\x1aE\xdf\xa3": ("a video", "save a frame of it as JPEG"),
+    b"\0\5\x16\7": ("macOS' metadata of a file (its name begins with ._)", "send the file itself"),
+    b"/9j/": ("the text of a base64-encoded JPEG", "decode the base64"),
+    b"iVBORw0KGgo": ("the text of a base64-encoded PNG", "decode the base64"),
+    b"data:": ("a data URI", "decode its base64 and send the bytes"),
+    b"version https://git-lfs": ("a pointer of Git LFS, not the file", "run git lfs pull, and send the file"),
+    **{
+        f"P{number}".encode() + end: ("a Netpbm image", "save it as PNG")
+        for number in range(1, 8)
+        for end in (b"\n", b" ")
+    },
+}
+"""Formats that are not decoded, by how a file begins: what it is, and what to do."""
+
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), ("a HEIC photo", _SAVE)),
+    b"crx ": _RAW,
+    b"jxl ": ("a JPEG XL image", _SAVE),
+}
+"""Of the ISO media file format, by brand."""
+
+_TEXTS = {
+    b"<!doctype html": ("an HTML page", "send the image that its address leads to"),
+    b"<html": ("an HTML page", "send the image that its address leads to"),
+    b"<svg": ("an SVG drawing", "draw it and save it as PNG"),
+    b"<?xml": ("an XML document", "draw it and save it as PNG, if it is an SVG drawing"),
+    b"{": ("JSON", "send it with Content-Type: application/json, or send the file itself"),
+}
+"""Of text files, by how they begin after white space, in lower case."""
+
+
+def read_picture(data: bytes) -> Picture:
+    """Return the picture of a file, its header read and its limits checked, no pixel decoded.
+
+    Raises:
+        NotAnImageError: its format is not decoded; or as the reader of its format.
+    """
+    if not data:
+        raise NotAnImageError(f"the image is empty; {EXPECTED}")
+    for beginning, reader in _READERS.items():
+        if data.startswith(beginning):
+            return reader(data)
+    if data.startswith(b"RIFF"):
+        if data[8:12] == b"WEBP":
+            return read_webp(data)
+        raise _not_decoded("a sound or video (RIFF)", "save a frame of it as JPEG")
+    if data[4:8] == b"ftyp":
+        return _read_media(data)
+    for beginning, (name, remedy) in _OTHERS.items():
+        if data.startswith(beginning):
+            raise _not_decoded(name, remedy)
+    text = data[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for beginning, (name, remedy) in _TEXTS.items():
+        if text.startswith(beginning):
+            if b"<svg" in text:
+                name, remedy = _TEXTS[b"<svg"]
+            raise _not_decoded(name, remedy)
+    if data[128:132] == b"DICM":
+        raise _not_decoded("a DICOM image", "apply its window and save it as PNG")
+    raise NotAnImageError(f"the body is not an image; {EXPECTED}")
+
+
+def begins_as_image(data: bytes) -> bool:
+    """Return whether a file begins as images do that are decoded, or as those that are refused by name."""
+    others = (beginning for beginning in _OTHERS if beginning != b"\x1f\x8b")  # two bytes, which pixels may be
+    return data.startswith((*_READERS, *others, b"RIFF", b"<svg", b"<?xml")) or data[4:8] == b"ftyp"
+
+
+def _not_decoded(name: str, remedy: str) -> NotAnImageError:
+    return NotAnImageError(f"the body is {name}, not an image that is decoded; {EXPECTED}: {remedy}")
+
+
+def _read_media(data: bytes) -> Picture:
+    """Return the picture of a file in the ISO media file format, if one of its brands is AVIF's."""
+    end = min(int.from_bytes(data[:4], "big"), len(data), 1024)
+    brands = [data[8:12], *(data[at : at + 4] for at in range(16, end, 4))]
+    if {b"avif", b"avis"} & set(brands):
+        return read_avif(data)
+    for brand in brands:
+        if brand in _BRANDS:
+            raise _not_decoded(*_BRANDS[brand])
+    raise _not_decoded("a video", "save a frame of it as JPEG")

@@ -1,0 +1,208 @@
+"""Decoding holds at most 8 bytes a pixel above the file, 12 of 16-bit pictures, and reserves them before."""
+
+import itertools
+import pathlib
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imaging.decode import decode
+from imaging.errors import NotAnImageError, TooManyPixelsError
+from tests.imaging.corpus.png import GREY, GREY_ALPHA, RGB, RGB_ALPHA
+from tests.imaging.corpus.tiff_file import written
+from tests.imaging.corpus.webp_avif import oriented
+from tests.service.pictures import encode, png_chunk, png_claiming, random_pixels
+
+WIDTH, HEIGHT = 2400, 1600
+"""Of the pictures here: so large that the rest of the process does not matter."""
+
+GROWTH = """
+import os, pathlib, re, sys
+from PIL import Image
+from imaging.decode import decode, pillow_pixel_limit
+from imaging.errors import TooManyPixelsError
+
+def largest():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
+
+reserved = []
+def reserve(size, own):
+    reserved.append(size)
+    return open(os.devnull)
+
+small, *files = (pathlib.Path(path).read_bytes() for path in sys.argv[1:])
+with pillow_pixel_limit(50_000_000):
+    decode(small, 50_000_000)
+    for data in files:
+        if not os.fork():  # each has its own peak, and nothing that others left
+            pathlib.Path("/proc/self/clear_refs").write_text("5")
+            before = largest()
+            try:
+                decode(data, 50_000_000, reserve=reserve)
+            except TooManyPixelsError:
+                reserved.append(0)
+            os.write(1, f"{1024 * (largest() - before)} {reserved[0]}\\n".encode())
+            os._exit(0)
+        os.wait()
+"""
+"""Decodes files, and prints for each by how many bytes a process grows, and how many were reserved."""
+
+
+def deep_png(kind: int, channels: int) -> bytes:
+    row = b"\0" + np.linspace(0, 65_535, WIDTH * channels).astype(">u2").tobytes()
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, kind, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(row * HEIGHT, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(itertools.starmap(png_chunk, chunks))
+
+
+def tiff(bits: int, photometric: int, channels: int, rows: int) -> bytes:
+    row = np.linspace(0, 255, WIDTH * channels * bits // 8).astype(np.uint8).tobytes()
+    strips = [zlib.compress(row * rows, 1)] * (HEIGHT // rows)
+    size = {256: (WIDTH,), 257: (HEIGHT,), 258: (bits,) * channels, 277: (channels,), 278: (rows,)}
+    alpha = {338: (2,)} if channels == 4 and photometric == 2 else {}
+    return written(strips, {**size, **alpha, 259: (8,), 262: (photometric,), 273: (0,), 279: (0,)})
+
+
+def large_pictures() -> dict[str, tuple[bytes, int]]:
+    """Files, and the bytes a pixel that decoding each may hold."""
+    rgb = Image.linear_gradient("L").resize((WIDTH, HEIGHT)).convert("RGB")
+    rgba, cmyk = rgb.copy(), Image.merge("CMYK", [*rgb.split(), rgb.getchannel(0)])
+    rgba.putalpha(rgb.getchannel(0))
+    fast: dict[str, Any] = {"compress_level": 1}
+    palette = rgb.quantize(8)
+    return {
+        "PNG RGB": (encode(rgb, **fast), 8),
+        "PNG RGBA": (encode(rgba, **fast), 8),
+        "PNG LA": (encode(rgba.convert("LA"), **fast), 8),
+        "PNG palette with alpha": (encode(palette, transparency=bytes(range(8)), **fast), 8),
+        "PNG RGB with a transparent colour": (encode(rgb, transparency=(9, 9, 9), **fast), 8),
+        "PNG grey 16 bit": (deep_png(GREY, 1), 8),
+        "PNG RGB 16 bit": (deep_png(RGB, 3), 12),
+        "PNG RGBA 16 bit": (deep_png(RGB_ALPHA, 4), 12),
+        "PNG grey and alpha 16 bit": (deep_png(GREY_ALPHA, 2), 8),
+        "JPEG": (encode(rgb, "JPEG"), 8),
+        "JPEG turned": (encode(rgb, "JPEG", exif=oriented(6)), 8),
+        "JPEG progressive": (encode(rgb, "JPEG", progressive=True), 8),
+        "JPEG CMYK": (encode(cmyk, "JPEG"), 8),
+        "WebP": (encode(rgb, "WEBP", method=0), 8),
+        "WebP lossless": (encode(rgb, "WEBP", method=0, lossless=True), 8),
+        "WebP with alpha": (encode(rgba, "WEBP", method=0), 8),
+        "GIF": (encode(palette, "GIF"), 8),
+        "BMP": (encode(rgba, "BMP"), 8),
+        "TIFF RGB in one strip": (tiff(8, 2, 3, HEIGHT), 8),
+        "TIFF RGBA 16 bit in one strip": (tiff(16, 2, 4, HEIGHT), 12),
+        "TIFF CMYK in strips": (tiff(8, 5, 4, 10), 8),
+        "TIFF grey 12 bit in one strip": (tiff(12, 0, 1, HEIGHT), 8),
+    }
+
+
+def measured(folder: pathlib.Path, pictures: Iterable[bytes]) -> list[list[int]]:
+    """For each file, by how many bytes a process grows, and how many were reserved: none if it was refused."""
+    paths = []
+    for number, data in enumerate([encode(random_pixels()), *pictures]):
+        paths.append(folder / str(number))
+        paths[-1].write_bytes(data)
+    ended = subprocess.run([sys.executable, "-c", GROWTH, *paths], capture_output=True, text=True, check=True)
+    return [[int(number) for number in line.split()] for line in ended.stdout.splitlines()]
+
+
+def test_a_picture_of_100_megapixels_is_refused_before_it_costs_memory(tmp_path: pathlib.Path) -> None:
+    bomb = encode(Image.new("1", (10_000, 10_000)))
+    assert len(bomb) < 100_000
+    ((grown, reserved),) = measured(tmp_path, [bomb])
+    assert reserved == 0
+    assert grown < 10_000_000  # the test below shows that growth is seen where there is one
+
+
+def test_decoding_holds_at_most_8_bytes_a_pixel_and_12_of_16_bits(tmp_path: pathlib.Path) -> None:
+    pictures = large_pictures()
+    found = measured(tmp_path, (data for data, _ in pictures.values()))
+    for (name, (data, most)), (grown, reserved) in zip(pictures.items(), found, strict=True):
+        pixels = WIDTH * HEIGHT
+        assert reserved == most * pixels, name
+        assert grown <= most * pixels + len(data) + 7_000_000, f"{name}: {grown / pixels:.1f} bytes a pixel"
+        assert grown >= 4 * pixels, name  # the growth is seen where there is one
+
+
+class Held:
+    """What is reserved, and still held."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.files: list[int] = []
+        self.now = 0
+
+    @contextmanager
+    def __call__(self, size: int, own: int) -> Iterator[None]:
+        self.asked.append(size)
+        self.files.append(own)
+        self.now += size
+        try:
+            yield
+        finally:
+            self.now -= size
+
+
+def test_memory_is_reserved_until_the_pixels_are_freed() -> None:
+    held, data = Held(), encode(random_pixels(5, 7))
+    image = decode(data, 1000, reserve=held)
+    assert (held.asked, held.files) == ([8 * 35], [len(data)])
+    assert held.now == 8 * 35
+    copy = image.copy()
+    del image
+    assert held.now == 0
+    assert copy.size == (7, 5)
+
+
+@pytest.mark.parametrize("data", [png_claiming(5, 7), encode(random_pixels(5, 7))[:-20]], ids=["pixels", "header"])
+def test_memory_of_a_damaged_picture_is_freed_at_once(data: bytes) -> None:
+    held = Held()
+    with pytest.raises(NotAnImageError):
+        decode(data, 1000, reserve=held)
+    assert held.now == 0
+
+
+def test_nothing_is_reserved_for_a_picture_over_the_limit() -> None:
+    held = Held()
+    with pytest.raises(TooManyPixelsError):
+        decode(png_claiming(50, 50), 1000, reserve=held)
+    assert held.asked == []
+
+
+def test_what_a_reservation_raises_reaches_the_caller_and_no_pixel_is_decoded() -> None:
+    class FullError(Exception):
+        """Of a budget."""
+
+    @contextmanager
+    def full(size: int, _own: int) -> Iterator[None]:
+        raise FullError(size)
+        yield
+
+    with pytest.raises(FullError, match="280"):
+        decode(png_claiming(5, 7), 1000, reserve=full)
+
+
+def test_too_little_memory_is_not_the_pictures_fault() -> None:
+    """A later attempt may succeed, so it is not the error of a damaged image."""
+    script = (
+        "import resource, sys\n"
+        "from imaging.errors import DecodeMemoryError\n"
+        "from imaging.decode import decode\n"
+        "data = sys.stdin.buffer.read()\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (300_000_000, 300_000_000))\n"
+        "try:\n"
+        "    decode(data, 10**9)\n"
+        "except DecodeMemoryError as error:\n"
+        "    print(error)\n"
+    )
+    data = png_claiming(20_000, 20_000)
+    ended = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
+    assert b"there is no memory left to decode the image" in ended.stdout
