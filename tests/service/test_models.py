@@ -7,7 +7,6 @@ from fastapi.testclient import TestClient
 from artifact import read_artifact
 from tests.service.artifacts import LABELS
 
-
 UNCHECKED = {"status": "unchecked", "precision": None, "images": None, "error": None, "limit": None}
 
 
