@@ -67,7 +67,7 @@ def choose_images(logits: Array) -> list[int]:
 
 
 def limits(parity: Parity, precision: str) -> dict[RunPrecision, float]:
-    """Return the limit on the relative error for each precision that a runtime may compute an artifact in.
+    """Return the limit on the relative error for each precision that a runtime may compute an artifact in, 3 digits.
 
     Args:
         parity: of the artifact's graph.
@@ -79,4 +79,4 @@ def limits(parity: Parity, precision: str) -> dict[RunPrecision, float]:
         found[name] = own if name == precision else own + added
     if precision == "int8":
         found["int8"] = own
-    return found
+    return {name: float(f"{limit:.3g}") for name, limit in found.items()}
