@@ -45,11 +45,12 @@ def write_golden(reference: Reference, parity: Parity, precision: str, file: Pat
     Raises:
         OSError: it cannot be written.
     """
-    pixels = np.concatenate([images.numpy() for images in reference.pixels])
     chosen = choose_images(reference.logits)
-    if pixels[chosen].nbytes + reference.logits[chosen].nbytes > GOLDEN_LIMIT:
+    every = [image.numpy() for images in reference.pixels for image in images]
+    pixels, logits = np.stack([every[index] for index in chosen]), reference.logits[chosen].astype("<f8")
+    if pixels.nbytes + logits.nbytes > GOLDEN_LIMIT:
         return None
-    np.savez(file, pixels=pixels[chosen], logits=reference.logits[chosen].astype("<f8"))
+    np.savez(file, pixels=pixels, logits=logits)
     return Golden(file=file.name, images=len(chosen), limits=limits(parity, precision))
 
 
