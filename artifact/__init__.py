@@ -7,6 +7,7 @@ This package needs the standard library and pydantic, nothing else.
 from artifact.errors import (
     ArtifactError,
     FileMismatchError,
+    GoldenFileError,
     LabelsError,
     ManifestError,
     UnknownFormatError,
@@ -14,6 +15,7 @@ from artifact.errors import (
     VerificationTimeoutError,
     VersionExistsError,
 )
+from artifact.golden import GoldenInputs, limit_for, read_golden
 from artifact.manifest import (
     Accuracy,
     Activation,
@@ -22,6 +24,7 @@ from artifact.manifest import (
     Calibration,
     Cosine,
     FileEntry,
+    Golden,
     Graph,
     ImageInput,
     LogitsOutput,
@@ -49,6 +52,9 @@ __all__ = [
     "Draft",
     "FileEntry",
     "FileMismatchError",
+    "Golden",
+    "GoldenFileError",
+    "GoldenInputs",
     "Graph",
     "ImageInput",
     "LabelsError",
@@ -67,8 +73,10 @@ __all__ = [
     "UnsafePathError",
     "VerificationTimeoutError",
     "VersionExistsError",
+    "limit_for",
     "next_version",
     "read_artifact",
+    "read_golden",
     "scan",
     "stage",
 ]

@@ -6,6 +6,7 @@ ArtifactError
 ├── UnsafePathError        a listed file lies outside the artifact's directory, or is reached by a link
 ├── FileMismatchError      a listed file is missing, its size or SHA-256 differs, or a file is not listed
 ├── LabelsError            labels.txt does not hold one label for each class
+├── GoldenFileError        the golden file does not hold what the manifest describes
 ├── VerificationTimeoutError   verifying the files took too long
 └── VersionExistsError     the version to write is already there
 """
@@ -33,6 +34,10 @@ class FileMismatchError(ArtifactError):
 
 class LabelsError(ArtifactError):
     """The labels file does not hold exactly one non-empty label of bounded length for each class."""
+
+
+class GoldenFileError(ArtifactError):
+    """The golden file is not what the manifest describes, or the manifest has no limit for a precision."""
 
 
 class VerificationTimeoutError(ArtifactError):

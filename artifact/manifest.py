@@ -36,6 +36,10 @@ Target = Literal["portable", "onnxruntime", "openvino", "tensorrt"]
 
 Activation = Literal["none", "sigmoid", "softmax"]
 
+RunPrecision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
+"""The precision that a runtime computes in, which may be below the artifact's; of an int8 artifact, `int8` is what the
+artifact itself says, and any other is what the runtime computes in where the graph is not quantized."""
+
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -277,6 +281,16 @@ class Parity(_Part):
     calibration: Calibration | None = Field(default=None, description="absent, the images were synthetic")
 
 
+class Golden(_Part):
+    """Images with the original network's logits; a backend must reproduce them before it serves the artifact."""
+
+    file: Text = Field(description="a stored, not compressed, .npz: uint8 pixels [n, H, W, 3], float64 logits [n, C]")
+    images: Annotated[int, Field(ge=1, le=64)] = Field(description="n")
+    limits: dict[RunPrecision, Measure] = Field(
+        description="by the precision that the runtime computes in, on the largest error over the largest logit"
+    )
+
+
 class Accuracy(_Part):
     """Top-1 on a labelled data set, measured with the weights that were exported."""
 
@@ -326,6 +340,9 @@ class Manifest(_Part):
         default=None, description="absent: written by an exporter that did not record them"
     )
     parity: Parity
+    golden: Golden | None = Field(
+        default=None, description="absent: written by an exporter that made none, or its images are too large"
+    )
     accuracy: Accuracy | None = None
     tools: dict[str, str] = Field(description="versions of what made the artifact")
     created: AwareDatetime
@@ -344,7 +361,8 @@ class Manifest(_Part):
             raise ValueError(f"a final {self.output.activation} contradicts task {self.task}")
         if self.task != "single-label" and self.accuracy is not None:
             raise ValueError(f"accuracy is of one label an image, task is {self.task}")
-        for what, name in (("graph", GRAPH_NAME), ("labels", self.labels)):
+        golden = () if self.golden is None else (("golden file", self.golden.file),)
+        for what, name in (("graph", GRAPH_NAME), ("labels", self.labels), *golden):
             if name not in self.files:
                 raise ValueError(f"files does not list the {what}, {name}")
         return self
@@ -358,3 +376,4 @@ _UNFIT: dict[Task, frozenset[Activation]] = {
 
 GRAPH_NAME = "model.onnx"
 LABELS_NAME = "labels.txt"
+GOLDEN_NAME = "golden.npz"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from artifact.errors import VersionExistsError
+from artifact.golden import read_golden
 from artifact.guard import guarded_directory
 from artifact.hashing import describe_file
 from artifact.manifest import FORMAT, GRAPH_NAME, LABELS_NAME, MANIFEST_NAME, Manifest
@@ -64,7 +65,7 @@ class Staging:
         )
         text = manifest.model_dump_json(indent=2, exclude_none=True) + "\n"
         (self.directory / MANIFEST_NAME).write_text(text, encoding="utf-8")
-        read_artifact(self.directory)
+        read_golden(read_artifact(self.directory))
         for file in self.directory.rglob("*"):
             _flush(file)
         _rename_to_new(self.directory, self.target)

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from artifact import Activation, Baked, Draft, Graph, ImageInput, LogitsOutput, Parity, Rewrites, Source, Task
+from artifact import Activation, Baked, Draft, Golden, Graph, ImageInput, LogitsOutput, Parity, Rewrites, Source, Task
 from artifact.hashing import describe_file
+from export.golden import OMITTED
 from export.request import Request
 from models.sources import Checkpoint, Loaded, Pretrained, RandomWeights, Weights
 from models.sources.checkpoints import files_of
@@ -24,6 +25,7 @@ def make_draft(
     baked: tuple[Baked, ...],
     rewrites: Rewrites,
     parity: Parity,
+    golden: Golden | None,
 ) -> Draft:
     """Return what the manifest will say.
 
@@ -36,6 +38,7 @@ def make_draft(
         baked: its position constants.
         rewrites: what became of data movement, and what was declined.
         parity: of the written graph with the network.
+        golden: the golden file that was written, if one was.
     """
     # It was measured in float32, with one label an image.
     as_measured = request.precision == "fp32" and task == "single-label"
@@ -45,7 +48,7 @@ def make_draft(
         architecture=loaded.architecture,
         encoding=loaded.encoding,
         resampled=loaded.resampled,
-        notes=loaded.notes,
+        notes=loaded.notes if golden is not None else (*loaded.notes, OMITTED),
         precision=request.precision,
         target=request.target,
         input=ImageInput(
@@ -62,6 +65,7 @@ def make_draft(
         baked=baked,
         rewrites=rewrites,
         parity=parity,
+        golden=golden,
         accuracy=loaded.accuracy if as_measured else None,
         tools=_tools(request.source),
         created=datetime.now(UTC).replace(microsecond=0),

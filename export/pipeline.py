@@ -16,9 +16,24 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from artifact import Activation, Baked, Draft, Graph, Manifest, Parity, Rewrites, Staging, Task, next_version, stage
+from artifact import (
+    Activation,
+    Baked,
+    Draft,
+    Golden,
+    Graph,
+    Manifest,
+    Parity,
+    Rewrites,
+    Staging,
+    Task,
+    next_version,
+    stage,
+)
+from artifact.manifest import GOLDEN_NAME
 from export.baked import report_constants
 from export.draft import make_draft
+from export.golden import write_golden
 from export.graph import build_graph, describe_graph
 from export.memory import give_back
 from export.parity import TOLERANCE, UNKNOWN_TOLERANCE, Reference, check_parity, compute_reference
@@ -71,8 +86,9 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
             graph = steps.run(request.precision, _lower, source.lowering, source, references, graph, staging)
             parity = steps.run("compare", _compare, source.lowering, source, references, traced, parity, staging)
         steps.run("check", check_target, staging.graph, request.target)
+        golden = steps.run("write", _write_golden, source, references, parity, staging)
         draft = make_draft(
-            request, source.loaded, traced.task, traced.activation, graph, traced.baked, traced.rewrites, parity
+            request, source.loaded, traced.task, traced.activation, graph, traced.baked, traced.rewrites, parity, golden
         )
         manifest = steps.run("write", _write, source, draft, gallery, steps.seconds, staging)
     return Exported(staging.target, manifest, steps.seconds)
@@ -208,6 +224,10 @@ def _compare(
 ) -> Parity:
     reference = traced.with_boundary(references.compared)
     return lowering.check(staging.graph, reference, single, takes_pixels=source.request.takes_pixels)
+
+
+def _write_golden(source: _Source, references: _References, parity: Parity, staging: Staging) -> Golden | None:
+    return write_golden(references.compared, parity, source.request.precision, staging.directory / GOLDEN_NAME)
 
 
 def _write(source: _Source, draft: Draft, gallery: Gallery, seconds: Mapping[str, float], staging: Staging) -> Manifest:

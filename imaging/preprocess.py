@@ -78,6 +78,11 @@ def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tens
     pixels = reading.pixels(image, steps)[np.newaxis]
     if manifest.input.dtype == "uint8":
         return pixels
+    return normalise(pixels, steps)
+
+
+def normalise(pixels: NDArray[np.uint8], steps: Preprocess) -> NDArray[np.float32]:
+    """Map uint8 [B, H, W, 3] to float32 [B, 3, H, W]: (pixel / 255 − mean) / std."""
     scaled = pixels.astype(np.float32) / np.float32(255)
     mean, std = (np.array(triple, np.float32) for triple in (steps.mean, steps.std))
     normalised: NDArray[np.float32] = (scaled - mean) / std

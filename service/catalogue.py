@@ -8,6 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from artifact import Artifact, Manifest, Task
+from service.backends.golden import GoldenCheck
 from service.backends.restartable import Restartable
 from service.backends.warming import warm
 from service.errors import InvalidParameterError, TaskError, UnknownNameError
@@ -25,6 +26,8 @@ class Servable:
     """What its first run took, at batch 1."""
     load_seconds: float = 0.0
     """What it took to verify, open and warm it."""
+    golden: GoldenCheck | None = None
+    """The check that it passed when it was loaded; None if the artifact has no golden file."""
 
     @property
     def manifest(self) -> Manifest:
@@ -41,7 +44,7 @@ class Servable:
         return largest_batch(self.manifest, max_batch)
 
     def restart(self, images: int) -> None:
-        """Replace the backend by a fresh one that is warm, at batch 1 and at `images`.
+        """Replace the backend by a fresh one that is warm, at batch 1 and at `images`, and passes the golden check.
 
         Raises:
             Exception: whatever opening it or its first runs raise.

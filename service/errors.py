@@ -12,6 +12,7 @@ ServiceError
 │   ├── ChangedFilesError               its files change while they are read, or are not those that are served
 │   ├── TaskError                       its task is not that of its model's other variants
 │   ├── LoadTimeoutError                verifying, opening and warming it took longer than LOAD_TIMEOUT
+│   ├── GoldenError                     a backend does not reproduce the logits of its golden file
 │   └── GraphError                      a backend cannot run its graph, or the graph is not what the manifest says
 └── ProblemError                    an answer, RFC 9457
     ├── InvalidImageError               400
@@ -90,6 +91,10 @@ class TaskError(RefusalError):
 
 class LoadTimeoutError(RefusalError):
     """Verifying, opening and warming the artifact took longer than LOAD_TIMEOUT."""
+
+
+class GoldenError(RefusalError):
+    """A backend's logits of the golden images are too far from the network's."""
 
 
 class GraphError(RefusalError):

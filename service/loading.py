@@ -45,7 +45,7 @@ class Loader:
         self._device = self._backend.resolve_device(settings.device)
 
     def open(self, location: Location, served: Servable | None = None) -> Servable:
-        """Verify an artifact, open it, and warm it at batch 1 and the largest, all within LOAD_TIMEOUT.
+        """Verify an artifact, open it, warm and check it at batch 1 and the largest, all within LOAD_TIMEOUT.
 
         Whatever an artifact makes go wrong is a refusal of this artifact, running out of memory included.
 
@@ -100,13 +100,13 @@ class Loader:
         backend = Restartable(lambda: self._run(artifact, seen))
         limit.on_exceeded(backend.current().interrupt)
         try:
-            warm_seconds = warm(artifact, backend.current(), largest_batch(manifest, self._settings.max_batch))
+            first = warm(artifact, backend.current(), largest_batch(manifest, self._settings.max_batch))
             if fingerprint(location.path) != seen:  # what was verified may not be what was opened
                 raise ChangedFilesError("its files changed while they were read; it is tried again when they rest")
         except BaseException:
             backend.close()
             raise
-        return Servable(artifact, backend, warm_seconds, time.perf_counter() - start)
+        return Servable(artifact, backend, first.seconds, time.perf_counter() - start, first.golden)
 
     def _run(self, artifact: Artifact, seen: Fingerprint) -> Backend:
         """Open the backend, at first or for a restart: long after the files were verified, so look at them again."""
@@ -138,9 +138,7 @@ def load_catalogue(settings: Settings) -> Catalogue:
             logger.error("refused artifact %s: %s", location, error)
             refused.append(Refused(str(location), str(error)))
         else:
-            opened = servables[-1]
-            target = opened.manifest.target
-            logger.info("serving artifact %s on %s, target %s", location, opened.backend.name, target)
+            _log_served(location, servables[-1])
     if not servables and failures:
         raise failures[0]
     if not servables:
@@ -154,6 +152,15 @@ def load_catalogue(settings: Settings) -> Catalogue:
     except UnknownNameError as error:
         raise RepositoryError(f"default {error.detail}; choose another --default-model") from error
     return catalogue
+
+
+def _log_served(location: Location, opened: Servable) -> None:
+    found = opened.golden
+    golden = (
+        "unchecked" if found is None else f"off by {found.error:.1e}, limit {found.limit:.1e} for {found.precision}"
+    )
+    target = opened.manifest.target
+    logger.info("serving artifact %s on %s, target %s, golden %s", location, opened.backend.name, target, golden)
 
 
 def _of_one_task(servable: Servable, others: list[Servable]) -> Servable:

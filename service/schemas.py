@@ -159,14 +159,27 @@ class Comparison(_Document):
     total_ms: float = Field(description="from the last byte of the body to the last variant's answer")
 
 
+class GoldenFacts(_Document):
+    """Whether the backend reproduced the network's logits of the artifact's golden file when it was loaded."""
+
+    status: Literal["passed", "unchecked"] = Field(description="unchecked: the artifact has no golden file")
+    precision: str | None = Field(default=None, description="that the backend computes in; null if unchecked")
+    images: int | None = Field(default=None, description="of the golden file; null if unchecked")
+    error: float | None = Field(
+        default=None, description="largest error of a logit over the largest logit; null if unchecked"
+    )
+    limit: float | None = Field(default=None, description="on the error, for the precision; null if unchecked")
+
+
 class VariantSummary(_Document):
-    """A variant; encoding, precision and accuracy are those of its newest version."""
+    """A variant; encoding, precision, accuracy and golden check are those of its newest version."""
 
     variant: str
     versions: list[int] = Field(description="oldest first; a request that names none gets the last")
     encoding: str
     precision: str
     accuracy: Accuracy | None = Field(description="null if it was never measured")
+    golden: GoldenFacts
 
 
 class ModelSummary(_Document):
@@ -218,6 +231,7 @@ class VersionFacts(_Document):
     graph: Graph
     baked: list[Baked]
     parity: Parity
+    golden: GoldenFacts
     accuracy: Accuracy | None
     tools: dict[str, str]
     created: AwareDatetime

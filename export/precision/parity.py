@@ -93,7 +93,7 @@ def _measure(reference: Reference, found: Array, single: Parity, limits: Limits,
         )
     cosines = cosine(reference.logits, found)
     return Parity(
-        batches=tuple(dict.fromkeys(map(len, reference.pixels))),
+        batches=reference.batches,
         tolerance=single.tolerance,
         float32_error=single.max_rel_error,
         cosine=Cosine(mean=float(cosines.mean()), min=float(cosines.min()), limit=limits.cosine),

@@ -42,6 +42,13 @@ class Backend(Protocol):
         """Runtime and device, as answers state it: `onnxruntime-cpu`."""
 
     @property
+    def precision(self) -> str:
+        """The lowest precision that it computes in, a key of the manifest's `golden.limits`: `fp32`, `bf16`, `int8`.
+
+        Of an int8 artifact, `int8` if what is not quantized runs as the graph has it, else what that runs in.
+        """
+
+    @property
     def on_cores(self) -> bool:
         """Whether runs take the CPU's cores; else they take a device, and leave the cores alone."""
 

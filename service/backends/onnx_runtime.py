@@ -51,6 +51,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
         self._name = f"onnxruntime-{device}"
+        self._precision = _precision(artifact, device)
         self._input = artifact.manifest.input.name
         self._output = artifact.manifest.output.name
         self._options = onnxruntime.RunOptions()
@@ -83,6 +84,11 @@ class OnnxRuntimeBackend:
         """`onnxruntime-` and the device."""
         return self._name
 
+    @property
+    def precision(self) -> str:
+        """The artifact's, and `tf32` of fp32 on a GPU."""
+        return self._precision
+
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         """Return logits, float32 [B, C]. Raises GraphError if ONNX Runtime cannot compute them."""
         session = self._spread if spread else self._alone
@@ -101,6 +107,15 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         """Let go of the sessions; their threads end with them."""
         del self._alone, self._spread
+
+
+def _precision(artifact: Artifact, device: str) -> str:
+    """Return what products are computed in: on a GPU both providers take TF32 for float32 unless they are told not to.
+
+    On the CPU, half precision is computed in float32 and stored in half, as the artifact has it.
+    """
+    precision = artifact.manifest.precision
+    return "tf32" if device != "cpu" and precision in {"fp32", "int8"} else precision
 
 
 def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.InferenceSession:
@@ -150,8 +165,9 @@ def _files_beside(artifact: Artifact) -> dict[str, bytes]:
     ONNX Runtime would map such files into memory for as long as it runs: whoever wrote into one would change the
     answers, and whoever shortened it would end the process with SIGBUS. It copies what it is given.
     """
-    kept = {artifact.manifest.labels, artifact.graph.name}
-    found = {name: _read(artifact.path / name) for name in artifact.manifest.files if name not in kept}
+    manifest = artifact.manifest
+    others = {manifest.labels, artifact.graph.name, *(() if manifest.golden is None else (manifest.golden.file,))}
+    found = {name: _read(artifact.path / name) for name in manifest.files if name not in others}
     return {MANIFEST_NAME: b"", **found}  # without any file, ONNX Runtime would look for them in the directory
 
 

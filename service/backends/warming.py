@@ -1,18 +1,45 @@
-"""First runs: they allocate and are slow, so they come before the first request."""
+"""First runs: they allocate and are slow, so they come before the first request. They are the golden check as well."""
 
 import time
+from dataclasses import dataclass
 from itertools import product
-from math import prod
 
 import numpy as np
 
-from artifact import Artifact, Manifest
+from artifact import Artifact, Manifest, read_golden
 from imaging.preprocess import Tensor
 from service.backends.base import Backend
+from service.backends.golden import GoldenCheck, check
+from service.backends.running import check_batch, run
 from service.errors import GraphError
 
-_LARGEST_INPUT = 2**30
-"""Bytes of a batch: 8 images of 3344 x 3344 pixels in float32. What is more is a damaged manifest, or memory ends."""
+
+@dataclass(frozen=True)
+class Warm:
+    """What first runs showed.
+
+    Attributes:
+        seconds: of the first run, at batch 1.
+        golden: None if the artifact has no golden file.
+    """
+
+    seconds: float
+    golden: GoldenCheck | None
+
+
+def warm(artifact: Artifact, backend: Backend, largest_batch: int) -> Warm:
+    """Run at batch 1 and at the largest, and check the logits: of the golden file, or else of an image of zeros.
+
+    Raises:
+        GoldenFileError: the golden file is damaged, or has no limit for the precision that the backend computes in.
+        GoldenError: the backend does not reproduce the golden file's logits.
+        GraphError: the logits have another shape, none of them is finite, or they cannot be computed.
+    """
+    golden = read_golden(artifact)
+    if golden is None:
+        return Warm(_run_blanks(artifact, backend, largest_batch), None)
+    found = check(artifact, golden, backend, backend.precision, largest_batch)
+    return Warm(found.seconds, found)
 
 
 def blank(manifest: Manifest, images: int) -> Tensor:
@@ -21,32 +48,16 @@ def blank(manifest: Manifest, images: int) -> Tensor:
     Raises:
         GraphError: it would take more than a GiB.
     """
-    tensor = manifest.input
-    image = (tensor.height, tensor.width, 3) if tensor.layout == "NHWC" else (3, tensor.height, tensor.width)
-    shape, dtype = (images, *image), np.dtype(tensor.dtype)
-    if prod(shape) * dtype.itemsize > _LARGEST_INPUT:
-        raise GraphError(
-            f"a batch of {images} images of {tensor.height} x {tensor.width} pixels takes "
-            f"{prod(shape) * dtype.itemsize:.1e} bytes, at most {_LARGEST_INPUT:.1e} are allowed; lower "
-            "--max-batch, or export it for smaller images"
-        )
-    return np.zeros(shape, dtype)
+    return np.zeros(check_batch(manifest, images), np.dtype(manifest.input.dtype))
 
 
-def warm(artifact: Artifact, backend: Backend, largest_batch: int) -> float:
-    """Run at batch 1 and at the largest, check shape and values; return seconds of the first run, at batch 1.
-
-    Raises:
-        GraphError: the logits have another shape, none of them is finite, or they cannot be computed.
-    """
+def _run_blanks(artifact: Artifact, backend: Backend, largest_batch: int) -> float:
+    """Run on zeros, which says that the graph runs and nothing of its answers; return seconds of the first run."""
     seconds: list[float] = []
     for images, spread in product(sorted({1, largest_batch}), (True, False) if backend.on_cores else (True,)):
         start = time.perf_counter()
-        logits = backend.run(blank(artifact.manifest, images), spread=spread)
+        logits = run(artifact, backend, blank(artifact.manifest, images), spread=spread)
         seconds.append(time.perf_counter() - start)
-        expected = (images, artifact.manifest.output.classes)
-        if logits.shape != expected:
-            raise GraphError(f"its logits have shape {logits.shape}, expected {expected}; export it again")
         if not np.isfinite(logits).any():  # single ones may be a network's own limits at an image of zeros
             raise GraphError(
                 "all its logits of an image of zeros are NaN or infinite; look for such values in its weights, and "

@@ -7,6 +7,7 @@ from service.problems import problem_responses
 from service.reloading.reloader import Reloader
 from service.routers.lean import KnownQueryRoute
 from service.schemas import (
+    GoldenFacts,
     LoadingArtifact,
     ModelList,
     ModelSummary,
@@ -60,13 +61,24 @@ def _summary(catalogue: Catalogue, model: str) -> ModelSummary:
 
 
 def _variant_summary(catalogue: Catalogue, model: str, variant: str) -> VariantSummary:
-    newest = catalogue.newest(model, variant).manifest
+    servable = catalogue.newest(model, variant)
+    newest = servable.manifest
     return VariantSummary(
         variant=variant,
         versions=[servable.manifest.version for servable in catalogue.versions(model, variant)],
         encoding=newest.encoding,
         precision=newest.precision,
         accuracy=newest.accuracy,
+        golden=_golden(servable),
+    )
+
+
+def _golden(servable: Servable) -> GoldenFacts:
+    found = servable.golden
+    if found is None:
+        return GoldenFacts(status="unchecked")
+    return GoldenFacts(
+        status="passed", precision=found.precision, images=found.images, error=found.error, limit=found.limit
     )
 
 
@@ -86,6 +98,7 @@ def _facts(servable: Servable) -> VersionFacts:
         graph=manifest.graph,
         baked=list(manifest.baked),
         parity=manifest.parity,
+        golden=_golden(servable),
         accuracy=manifest.accuracy,
         tools=manifest.tools,
         created=manifest.created,

@@ -225,7 +225,16 @@ def test_a_network_that_fails_in_float32_too_is_refused_with_the_batch_and_the_r
     assert reference.made_by.startswith("torch float32")
 
 
-def test_a_reference_leaves_out_batches_that_the_graph_does_not_take() -> None:
-    for batch, sizes in (((1, 32), [1, 2, 3, 7]), ((3, 3), [3]), ((4, 6), [4]), ((2, 7), [2, 3, 7])):
+def test_a_reference_has_four_pictures_in_batches_that_the_graph_takes() -> None:
+    for batch, sizes in (
+        ((1, 32), [1, 2, 3, 7]),
+        ((3, 3), [3, 3]),
+        ((1, 1), [1] * 4),
+        ((1, 2), [1, 2, 2]),
+        ((4, 6), [4]),
+        ((2, 7), [2, 3, 7]),
+    ):
         reference = compute_reference(Mixed(), (2, 2), NORMALISATION, Batch(min=batch[0], max=batch[1]))
         assert [len(images) for images in reference.pixels] == sizes
+        assert reference.batches == tuple(sorted(set(sizes)))
+        assert len(reference.errors(reference.logits)["batch_errors"]) == len(reference.batches)

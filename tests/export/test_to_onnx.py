@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from artifact import read_artifact
 from artifact.hashing import describe_file
 from export.arguments import option
+from export.check import main as check
 from export.draft import digest
 from export.to_onnx import main
 from tests.conftest import DIGITS
@@ -176,6 +177,9 @@ def test_identity_batch_and_input_are_the_users(tmp_path: Path) -> None:
     assert manifest.graph.opset == 23
     session = ort.InferenceSession(artifact.graph, providers=["CPUExecutionProvider"])
     assert session.run(None, {"image": np.zeros((5, 3, 32, 32), np.float32)})[0].shape == (5, 10)
+    assert artifact.manifest.golden is not None
+    assert (tmp_path / "ziffern" / "v.1" / "3" / artifact.manifest.golden.file).stat().st_size < 14_000  # as pixels
+    assert check([str(artifact.path), "--quiet"]) == 0
 
 
 @pytest.mark.parametrize("row", ["{},digit {}", "{}\tdigit {}", '"{}";"digit {}"', "{}: digit {}"])

@@ -11,6 +11,7 @@ from imaging.preprocess import Tensor
 
 class CountingBackend:
     on_cores = False
+    precision = "fp32"
     batches: ClassVar[dict[str, list[int]]] = {}
     closed: ClassVar[list[str]] = []
 

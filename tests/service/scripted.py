@@ -39,6 +39,7 @@ class ScriptedBackend:
     """Logits are red, green, blue of the first pixel, and 3. Every run of a variant in `broken` raises."""
 
     on_cores = False
+    precision = "fp32"
     batches: ClassVar[list[tuple[str, list[int]]]] = []
     """Variant and reds of every run since `fresh`."""
     spread: ClassVar[list[bool]] = []

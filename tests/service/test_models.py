@@ -7,11 +7,14 @@ from fastapi.testclient import TestClient
 from artifact import read_artifact
 from tests.service.artifacts import LABELS
 
+UNCHECKED = {"status": "unchecked", "precision": None, "images": None, "error": None, "limit": None}
+
 
 def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(client: TestClient) -> None:
     def variant(name: str, versions: list[int], top1: float | None) -> dict[str, object]:
         accuracy = None if top1 is None else {"dataset": "patches", "top1": top1, "count": 100}
-        return {"variant": name, "versions": versions, "encoding": "none", "precision": "fp32", "accuracy": accuracy}
+        facts = {"encoding": "none", "precision": "fp32", "accuracy": accuracy, "golden": UNCHECKED}
+        return {"variant": name, "versions": versions, **facts}
 
     colours = {
         "model": "colours",
@@ -40,6 +43,7 @@ def test_a_variant_states_what_its_manifests_state(client: TestClient, repositor
             assert facts[name] == manifest[name]
         for name in ("graph", "baked", "parity", "accuracy", "tools", "created"):
             assert facts[name] == manifest[name]
+        assert facts["golden"] == UNCHECKED
         assert facts["labels"] == list(LABELS)
         assert facts["bytes"] == sum((path / name).stat().st_size for name in ("model.onnx", "labels.txt"))
         assert facts["backend"] == "onnxruntime-cpu"

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from rich.console import Console
 
-from artifact import Artifact, read_artifact
+from artifact import Artifact, read_artifact, read_golden
 from examples.digits.data import load_split
 from export.pipeline import Exported
 from export.reporting.terminal import print_report
@@ -77,6 +77,12 @@ def test_the_manifest_says_what_was_made_and_how_near_it_is(variant: str, precis
         assert (parity.calibration.directory, parity.calibration.images) == ("train", IMAGES)
         assert parity.top1_agreement >= 0.99
         assert parity.runs == (("native",) if precision == "int8" else ("emulated", "native"))
+    golden = read_golden(artifact)
+    assert golden is not None
+    assert manifest.golden is not None
+    assert manifest.golden.limits[manifest.precision] == pytest.approx(3 * parity.max_rel_error, rel=5e-3)
+    pixels = np.frombuffer(golden.pixels, np.uint8).reshape(golden.shape)
+    assert (pixels[..., 0] == pixels[..., 2]).all() == (precision != "bf16")  # scans are grey, synthetic pictures not
     text = (artifact.path / "manifest.json").read_text()
     assert str(repository) not in text
     assert "/tmp" not in text

@@ -1,0 +1,85 @@
+"""The golden check: a backend must reproduce the network's logits of an artifact's golden file before it serves."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifact import Artifact, GoldenInputs, limit_for
+from service.backends.base import Backend
+from service.backends.running import check_batch, run
+from service.errors import GoldenError
+from imaging.preprocess import Tensor, normalise
+
+
+@dataclass(frozen=True)
+class GoldenCheck:
+    """A golden check that was passed.
+
+    Attributes:
+        precision: that the backend computes in.
+        images: of the golden file.
+        error: the largest of all runs, over the largest logit.
+        limit: on the error, for this precision.
+        seconds: of the first run, at batch 1.
+    """
+
+    precision: str
+    images: int
+    error: float
+    limit: float
+    seconds: float
+
+
+def check(
+    artifact: Artifact, golden: GoldenInputs, backend: Backend, precision: str, largest_batch: int
+) -> GoldenCheck:
+    """Run the golden images at batch 1 and at the largest batch, and compare the logits.
+
+    Raises:
+        GoldenError: an error is above the limit for `precision`.
+        GoldenFileError: there is no limit for `precision`.
+        GraphError: the logits have another shape, or cannot be computed.
+    """
+    limit = limit_for(artifact.manifest, precision)
+    check_batch(artifact.manifest, largest_batch)
+    seconds: list[float] = []
+    errors: list[tuple[float, int]] = []
+    for chosen, spread in _runs(golden, largest_batch, on_cores=backend.on_cores):
+        images = _inputs(artifact, golden, chosen)
+        start = time.perf_counter()
+        logits = run(artifact, backend, images, spread=spread)
+        seconds.append(time.perf_counter() - start)
+        errors.append((golden.error(chosen, logits.tolist()), len(chosen)))
+    error, _ = max(errors)
+    if error > limit:
+        batch = min(size for found, size in errors if found > limit)
+        raise GoldenError(
+            f"its logits of the golden images are off by {error:.1e} of the largest logit from batch {batch} on, the "
+            f"limit is {limit:.1e} for {precision} on {backend.name}: the graph, or this runtime, does not compute "
+            "what was exported; export it again, or choose another --backend or --device"
+        )
+    return GoldenCheck(precision, len(golden), error, limit, seconds[0])
+
+
+def _runs(golden: GoldenInputs, largest_batch: int, *, on_cores: bool) -> list[tuple[list[int], bool]]:
+    """Return the images of each run, and whether it is spread: as few as show that every way of running is right.
+
+    Each image runs alone, and in a batch of the largest size, spread. Where threads also run batches alone, the last
+    image and a batch of all images run so: a first run at a larger batch takes no longer than a later one (measured
+    with ONNX Runtime and Swin-T), so that way is not warmed at the largest as well.
+    """
+    singles = golden.batches(1)
+    together = golden.batches(largest_batch) if largest_batch > 1 else []
+    if not on_cores:
+        return [(chosen, True) for chosen in (*singles, *together)]
+    alone = [singles[-1], *golden.batches(min(largest_batch, len(golden)))[:1]]
+    return [*((chosen, True) for chosen in (*singles[:-1], *together)), *((chosen, False) for chosen in alone)]
+
+
+def _inputs(artifact: Artifact, golden: GoldenInputs, chosen: list[int]) -> Tensor:
+    """Return golden images as the graph takes them, uint8 [B, H, W, 3] or float32 [B, 3, H, W]."""
+    pixels: NDArray[np.uint8] = np.frombuffer(golden.pixels, np.uint8).reshape(golden.shape)[chosen]
+    manifest = artifact.manifest
+    return pixels if manifest.input.dtype == "uint8" else normalise(pixels, manifest.preprocess)

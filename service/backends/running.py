@@ -1,0 +1,46 @@
+"""One run of a backend before it serves, with a check of what goes in and comes out."""
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from artifact import Artifact, Manifest
+from service.backends.base import Backend
+from service.errors import GraphError
+from imaging.preprocess import Tensor
+
+_LARGEST_INPUT = 2**30
+"""Bytes of a batch: 8 images of 3344 x 3344 pixels in float32. What is more is a damaged manifest, or memory ends."""
+
+
+def check_batch(manifest: Manifest, images: int) -> tuple[int, ...]:
+    """Return the shape of a batch, [images, H, W, 3] or [images, 3, H, W].
+
+    Raises:
+        GraphError: it would take more than a GiB.
+    """
+    tensor = manifest.input
+    image = (tensor.height, tensor.width, 3) if tensor.layout == "NHWC" else (3, tensor.height, tensor.width)
+    shape = (images, *image)
+    size = prod(shape) * np.dtype(tensor.dtype).itemsize
+    if size > _LARGEST_INPUT:
+        raise GraphError(
+            f"a batch of {images} images of {tensor.height} x {tensor.width} pixels takes "
+            f"{size:.1e} bytes, at most {_LARGEST_INPUT:.1e} are allowed; lower "
+            "--max-batch, or export it for smaller images"
+        )
+    return shape
+
+
+def run(artifact: Artifact, backend: Backend, images: Tensor, *, spread: bool) -> NDArray[np.float32]:
+    """Return the logits of a batch.
+
+    Raises:
+        GraphError: they have another shape than the manifest says, or cannot be computed.
+    """
+    logits = backend.run(images, spread=spread)
+    expected = (len(images), artifact.manifest.output.classes)
+    if logits.shape != expected:
+        raise GraphError(f"its logits have shape {logits.shape}, expected {expected}; export it again")
+    return logits
