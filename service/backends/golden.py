@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact import Artifact, GoldenInputs, limit_for
+from imaging.preprocess import Tensor, normalise
 from service.backends.base import Backend
 from service.backends.running import check_batch, run
 from service.errors import GoldenError
-from imaging.preprocess import Tensor, normalise
 
 
 @dataclass(frozen=True)

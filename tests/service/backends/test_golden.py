@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from artifact import Artifact, GoldenFileError, read_artifact
+from imaging.preprocess import Tensor
 from service import backends
 from service.app import create_app
 from service.backends.onnx_runtime import OnnxRuntimeBackend
 from service.backends.warming import warm
 from service.errors import GoldenError, GraphError
-from imaging.preprocess import Tensor
 from service.loading import load_catalogue
 from service.settings import Settings
 from tests.artifact.golden import LIMITS, add_golden, vouch
