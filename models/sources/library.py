@@ -17,6 +17,7 @@ from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import seeded
 from models.sources.library_module import fill, finish, randomise_module
 from models.sources.positions import Positions, bring
+from models.sources.undrawn import UndrawnParameters
 
 SIZES = ("image size", "window size")
 """The sizes of training that position tables belong to."""
@@ -115,7 +116,8 @@ class Library(ABC):
             heads=heads,
         )
         classes = classes_in(fitted.state, heads)
-        network = self.build(AS_TRAINED, classes=classes)
+        with UndrawnParameters():
+            network = self.build(AS_TRAINED, classes=classes)
         fill(network, fitted, self.advice)
         return network, fitted, classes
 
@@ -133,7 +135,8 @@ class Library(ABC):
         Raises:
             SourceError: a size of training that tables are resampled from is not certain, or a weight does not fit.
         """
-        network = self.build(overrides, trained, classes)
+        with UndrawnParameters():
+            network = self.build(overrides, trained, classes)
         size = overrides.image_size or self.preprocess.size
         state = without_computed(trained.state_dict())
         old, new = self.positions(trained, self.preprocess.size), self.positions(network, size)
