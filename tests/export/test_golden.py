@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -151,13 +152,18 @@ def test_the_command_says_that_an_artifact_has_no_golden_file(
     assert "has no golden file, earlier exporters wrote none; export it again" in capsys.readouterr().err
 
 
-def test_the_command_says_what_it_cannot_read_or_run(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_what_it_cannot_read_or_run(
+    exported: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main([str(exported / "elsewhere")]) == 1
     assert "manifest.json is missing" in capsys.readouterr().err
     (exported / "model.onnx").write_bytes(b"not onnx")
     vouch(exported, "model.onnx")
     assert main([str(exported)]) == 1
     assert "error: onnxruntime cannot load the graph" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "openvino", None)  # what Python keeps of a module that cannot be imported
+    assert main([str(exported), "--backend", "openvino"]) == 1
+    assert "error: backend openvino is not installed" in capsys.readouterr().err
     for wrong in ([], [""], [str(exported), "--backend", "abacus"]):
         with pytest.raises(SystemExit) as raised:
             main(wrong)
