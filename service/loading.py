@@ -5,7 +5,7 @@ import time
 
 from artifact import Artifact, ArtifactError, Location, VerificationTimeoutError, read_artifact, scan
 from artifact.text import shown
-from service.backends import backend_type
+from service.backends import choose_backend
 from service.backends.base import Backend
 from service.backends.restartable import Restartable
 from service.backends.warming import warm
@@ -41,8 +41,7 @@ class Loader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._backend = backend_type(settings.backend)
-        self._device = self._backend.resolve_device(settings.device)
+        self._backend, self._device = choose_backend(settings.backend, settings.device, settings.cpu_precision)
 
     def open(self, location: Location, served: Servable | None = None) -> Servable:
         """Verify an artifact, open it, and warm it at batch 1 and the largest, all within LOAD_TIMEOUT.
@@ -112,7 +111,7 @@ class Loader:
         """Open the backend, at first or for a restart: long after the files were verified, so look at them again."""
         if fingerprint(artifact.path) != seen and read_artifact(artifact.path).manifest != artifact.manifest:
             raise ChangedFilesError("its files are not those it was loaded from; put those back, or load the new ones")
-        return self._backend(artifact, self._device, self._settings.threads)
+        return self._backend(artifact, self._device, self._settings.threads, self._settings.cpu_precision)
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
@@ -139,8 +138,8 @@ def load_catalogue(settings: Settings) -> Catalogue:
             refused.append(Refused(str(location), str(error)))
         else:
             opened = servables[-1]
-            target = opened.manifest.target
-            logger.info("serving artifact %s on %s, target %s", location, opened.backend.name, target)
+            target, backend = opened.manifest.target, opened.backend
+            logger.info("serving artifact %s on %s in %s, target %s", location, backend.name, backend.precision, target)
     if not servables and failures:
         raise failures[0]
     if not servables:

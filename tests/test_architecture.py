@@ -20,7 +20,7 @@ SERVING = {
     *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_settings"),
     *("numpy", "PIL", "onnxruntime", "prometheus_client"),
 }
-OPTIONAL = {"opentelemetry", "cykooz_resizer"}  # imported where they are asked for or there, and only then
+OPTIONAL = {"opentelemetry", "cykooz_resizer", "openvino"}  # imported where they are asked for or there, and only then
 
 
 def imports(source: str) -> Iterator[str]:

@@ -60,12 +60,14 @@ def _summary(catalogue: Catalogue, model: str) -> ModelSummary:
 
 
 def _variant_summary(catalogue: Catalogue, model: str, variant: str) -> VariantSummary:
-    newest = catalogue.newest(model, variant).manifest
+    servable = catalogue.newest(model, variant)
+    newest = servable.manifest
     return VariantSummary(
         variant=variant,
         versions=[servable.manifest.version for servable in catalogue.versions(model, variant)],
         encoding=newest.encoding,
         precision=newest.precision,
+        running_precision=servable.backend.precision,
         accuracy=newest.accuracy,
     )
 
@@ -91,4 +93,6 @@ def _facts(servable: Servable) -> VersionFacts:
         created=manifest.created,
         bytes=sum(file.size for file in manifest.files.values()),
         backend=servable.backend.name,
+        running_precision=servable.backend.precision,
+        running_operators=servable.backend.operators,
     )

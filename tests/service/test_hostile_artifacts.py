@@ -34,8 +34,8 @@ class OpeningBackend(ScriptedBackend):
 
     fails: ClassVar[dict[str, Exception]] = {}
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
-        super().__init__(artifact, device, threads)
+    def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
+        super().__init__(artifact, device, threads, cpu_precision)
         if self.variant in self.fails:
             raise self.fails[self.variant]
 
