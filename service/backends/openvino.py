@@ -121,6 +121,8 @@ class _Requests:
             if self._cancelled:  # perhaps after `cancel` looked for what runs
                 request.cancel()
             request.wait()
+            if self._cancelled:
+                raise GraphError("the run was interrupted")
             logits: NDArray[np.float32] = request.get_output_tensor().data.copy()
         finally:
             with self._lock:

@@ -1,11 +1,13 @@
 """OpenVINO: the same answers as ONNX Runtime, from as many threads as there are, in the precision it states."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 
 from artifact import Artifact, read_artifact, scan
 from examples.digits.data import load_split
@@ -18,6 +20,7 @@ from service.loading import Loader
 from service.settings import Settings
 from tests.conftest import VARIANTS
 from tests.service.artifacts import WEIGHTS, add_artifact
+from tests.service.hostile_graphs import CONSTANTS, MEAN, constant, put_graph
 from tests.service.pictures import random_pixels
 from tests.service.test_external_data import take_weights_out
 
@@ -153,7 +156,7 @@ def test_a_run_is_interrupted_and_none_succeeds_after(artifact: Artifact) -> Non
     backend: Backend = OpenVinoBackend(artifact, "cpu", 2)
     backend.interrupt()
     for spread in (True, False):
-        with pytest.raises(GraphError, match="cancel"):
+        with pytest.raises(GraphError, match=r"cancel|interrupted"):
             backend.run(IMAGES, spread=spread)
 
 
@@ -171,3 +174,28 @@ def test_the_loader_opens_a_new_version_beside_the_one_that_is_served(tmp_path: 
     old.backend.close()
     np.testing.assert_allclose(new.backend.current().run(IMAGES), -LOGITS, rtol=1e-5)
     new.backend.close()
+
+
+def test_a_run_under_way_is_interrupted(tmp_path: Path) -> None:
+    """The network is a chain of products, each a node, that takes longer than the test has patience."""
+    add_artifact(tmp_path)
+    path = tmp_path / "colours/mean/1"
+    square = constant("square", np.eye(1024), np.float32)
+    widen = helper.make_node("MatMul", ["product", "wide"], ["x0"])
+    steps = [helper.make_node("MatMul", [f"x{n}", "square"], [f"y{n}"]) for n in range(200)]
+    signs = [helper.make_node("Sin", [f"y{n}"], [f"x{n + 1}"]) for n in range(200)]
+    narrow = helper.make_node("MatMul", ["x200", "narrow"], ["logits"])
+    ends = (constant("wide", np.ones((4, 1024)), np.float32), constant("narrow", np.ones((1024, 4)), np.float32))
+    chain = [node for pair in zip(steps, signs, strict=True) for node in pair]
+    put_graph(path, *MEAN, widen, *chain, narrow, constants=(*CONSTANTS, square, *ends))
+    backend = OpenVinoBackend(read_artifact(path), "cpu", 1)
+    images = np.zeros((2**15, 8, 6, 3), np.uint8)  # 2^15 * 2^20 * 400 operations: a minute
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(backend.run, images)
+        while not backend._spread._running:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert not run.done()
+        backend.interrupt()
+        with pytest.raises(GraphError, match=r"cancel|interrupted"):
+            run.result(timeout=20)
