@@ -60,6 +60,7 @@ class OpenVinoBackend:
                 f"OpenVINO computes in {', '.join(sorted(ran))}, {wanted} was asked for; choose --cpu-precision fp32, "
                 "or --backend onnxruntime"
             )
+        self._opened = [self._spread, self._alone]
         quantised = any(_QUANTISED & self.operators.get(product, {}).keys() for product in _PRODUCTS)
         self.precision = f"int8+{_NAMES[wanted]}" if quantised else _NAMES[wanted]
 
@@ -92,11 +93,12 @@ class OpenVinoBackend:
 
     def interrupt(self) -> None:
         """Let runs end before their next node; a node itself is not interrupted, and a loop is one."""
-        self._spread.cancel()
-        self._alone.cancel()
+        for requests in list(self._opened):
+            requests.cancel()
 
     def close(self) -> None:
         """Let go of the compiled models; what runs keeps its own until it ends."""
+        self._opened.clear()
         del self._spread, self._alone
 
 
