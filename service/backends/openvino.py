@@ -2,7 +2,9 @@
 
 What a run takes is a compiled model's, not a run's: one has all threads in one stream, for when cores are idle, and
 one has a stream of one thread for each run beside others. They share the graph they were made from; each has its
-weights in the layout of its kernels. Requests run on the streams' threads while the caller waits.
+weights in the layout of its kernels. Requests run on the streams' threads while the caller waits. Measured on 2 busy
+cores with the digits' swin-table, two runs at a time: 0.74 ms of CPU a run on two streams, 0.96 on one stream of both
+threads, 0.96 where the caller's thread computes (`infer`).
 
 INFERENCE_PRECISION_HINT is always set: by default OpenVINO computes in bfloat16 where the CPU has it. Threads are never
 pinned: every process would be pinned to the same cores. How many there are is the service's to say, which knows the
