@@ -1,7 +1,7 @@
 """`python -m benchmarks.runs`: runs of a network on the CPU, one after the other on all cores or one on each core.
 
-What the service does rests on this (service/scheduling/workers.py, service/backends/onnx_runtime.py). Ways take turns,
-for the machine's speed drifts; figures are medians over the rounds, images a second.
+What the service does rests on this (service/scheduling/workers.py, service/backends). Backends and ways take turns, for
+the machine's speed drifts; figures are medians over the rounds, images a second and CPU milliseconds an image.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
-from artifact import read_artifact
+from artifact import Artifact, read_artifact
 from benchmarks.serving_inputs import NETWORKS, export
 from examples.digits.train import machine
-from service.backends.onnx_runtime import OnnxRuntimeBackend
+from imaging.preprocess import Tensor
+from service.backends import choose_backend
+from service.backends.base import Backend
 from service.backends.warming import blank
 from service.scheduling.cores import available_cores
 
@@ -38,6 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.runs", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument(
+        "--backends",
+        nargs="+",
+        default=["onnxruntime", "openvino", "openvino:bf16"],
+        help="name, or name:precision on the CPU",
+    )
     options = parser.parse_args()
     cores = available_cores()
     ways = [
@@ -48,33 +55,50 @@ def main() -> None:
         Way("the same, 4 images at once", cores, 4, False),
     ]
     print(f"{datetime.now(UTC).date()}, {machine()}, {options.rounds} rounds of {options.seconds:g} s\n")
-    print(f"| runs | {' | '.join(f'{name}, images/s | ×' for name in NETWORKS)} |")
-    print(f"| --- |{' ---: | ---: |' * len(NETWORKS)}")
     with tempfile.TemporaryDirectory() as folder:
-        found = [measure(name, Path(folder) / name, ways, options.rounds, options.seconds) for name in NETWORKS]
-    for way in ways:
-        cells = [f"{rates[way]:.0f} | {rates[way] / rates[ways[0]]:.2f}" for rates in found]
-        print(f"| {way.name} | {' | '.join(cells)} |")
+        for network in options.networks:
+            found = measure(network, Path(folder) / network, options.backends, ways, options.rounds, options.seconds)
+            print(f"| {network} | {' | '.join(f'{name}, images/s | × | CPU ms' for name in options.backends)} |")
+            print(f"| --- |{' ---: | ---: | ---: |' * len(options.backends)}")
+            first = found[options.backends[0], ways[0]][0]
+            for way in ways:
+                rows = [found[name, way] for name in options.backends]
+                cells = [f"{images:.0f} | {images / first:.2f} | {cpu:.1f}" for images, cpu in rows]
+                print(f"| {way.name} | {' | '.join(cells)} |")
+            print()
 
 
-def measure(network: str, folder: Path, ways: list[Way], rounds: int, seconds: float) -> dict[Way, float]:
-    """Return images a second of each way."""
+def measure(
+    network: str, folder: Path, names: list[str], ways: list[Way], rounds: int, seconds: float
+) -> dict[tuple[str, Way], tuple[float, float]]:
+    """Return images a second and CPU milliseconds an image of each backend and way."""
     folder.mkdir()
     artifact = read_artifact(export(NETWORKS[network], folder, ["uint8"]) / "benchmark/uint8/1")
-    backend = OnnxRuntimeBackend(artifact, "cpu", available_cores())
-    rates: dict[Way, list[float]] = {way: [] for way in ways}
+    backends = {name: open_backend(artifact, name) for name in names}
+    found: dict[tuple[str, Way], list[tuple[float, float]]] = {}
     for _ in range(rounds):
         for way in ways:
             images = blank(artifact.manifest, way.batch)
-            backend.run(images, spread=way.spread)
-            rates[way].append(rate(backend, images, way, seconds))
-    return {way: statistics.median(found) for way, found in rates.items()}
+            for name, backend in backends.items():
+                backend.run(images, spread=way.spread)
+                found.setdefault((name, way), []).append(rate(backend, images, way, seconds))
+    return {
+        place: (statistics.median(images for images, _ in rates), statistics.median(cpu for _, cpu in rates))
+        for place, rates in found.items()
+    }
 
 
-def rate(backend: OnnxRuntimeBackend, images: np.ndarray, way: Way, seconds: float) -> float:
-    """Return images a second, of all threads."""
+def open_backend(artifact: Artifact, name: str) -> Backend:
+    """Return a backend on the CPU by its name, or name:precision."""
+    backend, _, precision = name.partition(":")
+    found, device = choose_backend(backend, "cpu", precision or "fp32")
+    return found(artifact, device, available_cores(), precision or "fp32")
+
+
+def rate(backend: Backend, images: Tensor, way: Way, seconds: float) -> tuple[float, float]:
+    """Return images a second, of all threads, and CPU milliseconds an image."""
     counts = [0] * way.callers
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
 
     def work(place: int) -> None:
         while time.perf_counter() - start < seconds:
@@ -86,7 +110,8 @@ def rate(backend: OnnxRuntimeBackend, images: np.ndarray, way: Way, seconds: flo
         thread.start()
     for thread in threads:
         thread.join()
-    return sum(counts) / (time.perf_counter() - start)
+    elapsed, used = time.perf_counter() - start, time.process_time() - cpu
+    return sum(counts) / elapsed, 1000 * used / sum(counts)
 
 
 if __name__ == "__main__":

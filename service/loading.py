@@ -5,7 +5,7 @@ import time
 
 from artifact import Artifact, ArtifactError, Location, VerificationTimeoutError, read_artifact, scan
 from artifact.text import shown
-from service.backends import backend_type
+from service.backends import choose_backend
 from service.backends.base import Backend
 from service.backends.restartable import Restartable
 from service.backends.warming import warm
@@ -41,8 +41,7 @@ class Loader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._backend = backend_type(settings.backend)
-        self._device = self._backend.resolve_device(settings.device)
+        self._backend, self._device = choose_backend(settings.backend, settings.device, settings.cpu_precision)
 
     def open(self, location: Location, served: Servable | None = None) -> Servable:
         """Verify an artifact, open it, warm and check it at batch 1 and the largest, all within LOAD_TIMEOUT.
@@ -112,7 +111,7 @@ class Loader:
         """Open the backend, at first or for a restart: long after the files were verified, so look at them again."""
         if fingerprint(artifact.path) != seen and read_artifact(artifact.path).manifest != artifact.manifest:
             raise ChangedFilesError("its files are not those it was loaded from; put those back, or load the new ones")
-        return self._backend(artifact, self._device, self._settings.threads)
+        return self._backend(artifact, self._device, self._settings.threads, self._settings.cpu_precision)
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
@@ -159,8 +158,8 @@ def _log_served(location: Location, opened: Servable) -> None:
     golden = (
         "unchecked" if found is None else f"off by {found.error:.1e}, limit {found.limit:.1e} for {found.precision}"
     )
-    target = opened.manifest.target
-    logger.info("serving artifact %s on %s, target %s, golden %s", location, opened.backend.name, target, golden)
+    ran, target = f"{opened.backend.name} in {opened.backend.precision}", opened.manifest.target
+    logger.info("serving artifact %s on %s, target %s, golden %s", location, ran, target, golden)
 
 
 def _of_one_task(servable: Servable, others: list[Servable]) -> Servable:

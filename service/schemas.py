@@ -1,5 +1,6 @@
 """What goes in and out as JSON, as OpenAPI documents it."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -9,6 +10,12 @@ from artifact import Accuracy, Baked, Graph, ImageInput, LogitsOutput, Parity, P
 _PREDICTIONS = (
     "most probable first; of a multi-label model those with at least the threshold's probability; of a regression all "
     "values, in the order of the outputs"
+)
+
+
+_RUNNING = (
+    "what the backend computes in, as it says itself: fp32, bf16, fp16, or of a quantised graph its products and the "
+    "rest, such as int8+bf16"
 )
 
 
@@ -61,7 +68,8 @@ class Classification(_Document):
     latency_ms: StageTimes
     batch_size: int = Field(description="images that ran together")
     backend: str
-    precision: str
+    precision: str = Field(description="of the artifact")
+    running_precision: str = Field(description=_RUNNING)
 
 
 class Candidate(_Document):
@@ -104,7 +112,8 @@ class ComparedVariant(_Document):
     )
     batch_size: int = Field(description="images that ran together")
     backend: str
-    precision: str
+    precision: str = Field(description="of the artifact")
+    running_precision: str = Field(description=_RUNNING)
 
 
 class FailedVariant(_Document):
@@ -177,7 +186,8 @@ class VariantSummary(_Document):
     variant: str
     versions: list[int] = Field(description="oldest first; a request that names none gets the last")
     encoding: str
-    precision: str
+    precision: str = Field(description="of the artifact")
+    running_precision: str = Field(description=_RUNNING)
     accuracy: Accuracy | None = Field(description="null if it was never measured")
     golden: GoldenFacts
 
@@ -237,6 +247,10 @@ class VersionFacts(_Document):
     created: AwareDatetime
     bytes: int = Field(description="size of its files")
     backend: str
+    running_precision: str = Field(description=_RUNNING)
+    running_operators: Mapping[str, Mapping[str, int]] | None = Field(
+        description="nodes of the graph that runs, by the backend's operator and precision; null if it does not say"
+    )
 
 
 class VariantFacts(_Document):

@@ -28,11 +28,19 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 for every IPv4 interface")
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 lets the system choose one")
-    backend: str = Field(default="auto", description="what runs the artifacts: auto or onnxruntime")
+    backend: str = Field(
+        default="auto",
+        description="what runs the artifacts: onnxruntime, openvino (CPU), or auto for onnxruntime on a GPU, and for "
+        "openvino on the CPU if it is installed and works there, else onnxruntime",
+    )
     device: str = Field(
         default="auto",
         description="where they run: cpu, cuda, tensorrt, or auto for CUDA if the backend has it, else the CPU; "
         "a named device that cannot be had stops the start",
+    )
+    cpu_precision: str = Field(
+        default="fp32",
+        description="what fp32 artifacts are computed in on the CPU: fp32, or bf16 (openvino, on a CPU that has it)",
     )
     default_model: str | None = Field(
         default=None, description="model of a request that names none; needed only if several are served"

@@ -9,6 +9,19 @@ import pytest
 
 from export.to_onnx import main
 
+BACKEND = "POSBAKE_BACKEND"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let all tests that name no backend run on another one."""
+    parser.addoption("--backend", default="onnxruntime", help="what runs artifacts in tests that name no backend")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the backend for this process and the servers it starts: `auto` would depend on what is installed."""
+    os.environ[BACKEND] = config.getoption("--backend")
+
+
 gc.set_threshold(100_000, 50, 100)  # else a tenth of the time goes into traversing traced graphs
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"

@@ -20,7 +20,7 @@ SERVING = {
     *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_settings"),
     *("numpy", "PIL", "onnxruntime", "prometheus_client"),
 }
-OPTIONAL = {"opentelemetry"}  # imported where traces are asked for, and only then
+OPTIONAL = {"opentelemetry", "openvino"}  # imported where they are asked for, and only then
 
 
 def imports(source: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 Shapes: B images, C classes; the input is the manifest's, uint8 [B, H, W, 3] or float32 [B, 3, H, W].
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,12 @@ from numpy.typing import NDArray
 
 from artifact import Artifact
 from imaging.preprocess import Tensor
+
+Operators = Mapping[str, Mapping[str, int]]
+"""How many nodes of the graph that runs, by operator and precision: {"FullyConnected": {"bf16": 52}}."""
+
+CPU_PRECISIONS = ("fp32", "bf16")
+"""What an fp32 artifact may be computed in on the CPU."""
 
 
 class Backend(Protocol):
@@ -21,20 +28,21 @@ class Backend(Protocol):
         artifact: verified.
         device: what `resolve_device` returned.
         threads: CPU threads of one run that is spread.
+        cpu_precision: what an fp32 artifact is computed in on the CPU, one of CPU_PRECISIONS; other devices ignore it.
 
     Raises:
         GraphError: this backend cannot run the graph, or its input or output is not what the manifest says.
-        BackendUnavailableError: the device failed; it is never replaced by another one.
+        BackendUnavailableError: the device failed, or does not have the precision; it is never replaced by another one.
     """
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None: ...
+    def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str) -> None: ...
 
     @staticmethod
     def resolve_device(device: str) -> str:
         """Return the device for `auto`, or a named one as it is.
 
         Raises:
-            BackendUnavailableError: the device is unknown or cannot be had.
+            BackendUnavailableError: the device is unknown or is not available.
         """
 
     @property
@@ -43,10 +51,11 @@ class Backend(Protocol):
 
     @property
     def precision(self) -> str:
-        """The lowest precision that it computes in, a key of the manifest's `golden.limits`: `fp32`, `bf16`, `int8`.
+        """The precision that runs: `fp32`; of quantised products and the rest, `int8+bf16`."""
 
-        Of an int8 artifact, `int8` if what is not quantized runs as the graph has it, else what that runs in.
-        """
+    @property
+    def operators(self) -> Operators | None:
+        """The nodes that run, by operator and precision; None if the runtime does not say."""
 
     @property
     def on_cores(self) -> bool:
@@ -57,8 +66,8 @@ class Backend(Protocol):
 
         Args:
             images: B of them.
-            spread: over all threads, for there are cores with nothing else to do; else on the calling thread alone. Of
-                no meaning unless `on_cores`.
+            spread: over all threads, for there are cores with nothing else to do; else on one thread. Of no meaning
+                unless `on_cores`.
 
         Raises:
             GraphError: they cannot be computed.

@@ -10,8 +10,6 @@ one of the calling thread alone. Measured with Swin-T on 2 cores: two runs at a 
 latter as on the former (benchmarks/runs.py); the weights are in memory twice.
 """
 
-from pathlib import Path
-
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
@@ -19,9 +17,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from artifact import Artifact
 from artifact.manifest import MANIFEST_NAME
-from artifact.opening import UnreadableFileError, open_regular
-from artifact.text import shown
 from imaging.preprocess import Tensor
+from service.backends.base import Operators
+from service.backends.contract import check_tensors, files_beside, reason
 from service.errors import BackendUnavailableError, GraphError
 
 # By device. TensorRT leaves the nodes it does not take to CUDA; neither leaves any to the CPU.
@@ -42,16 +40,24 @@ _FATAL = 4
 """Least severity of what ONNX Runtime itself writes to stderr, on the CPU: it quotes names of the graph as they are,
 which could forge lines of the log. Its errors are raised as well. On other devices its warnings are needed."""
 
-_REASON = 500
-"""Characters of what ONNX Runtime says."""
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+
+_ON_CPU = {"fp16": "fp32", "int8": "int8+fp32"}
+"""What runs on the CPU, by the artifact's precision: fp16 has no kernels there, and is cast to fp32."""
 
 
 class OnnxRuntimeBackend:
     """ONNX Runtime's sessions of one artifact: one on a device, two on the CPU."""
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
+    operators: Operators | None = None
+
+    def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
+        if device == "cpu" and cpu_precision != "fp32":
+            raise BackendUnavailableError(
+                f"ONNX Runtime has no {cpu_precision} on the CPU; choose --cpu-precision fp32, or --backend openvino"
+            )
         self._name = f"onnxruntime-{device}"
-        self._precision = _precision(artifact, device)
+        self.precision = _precision(artifact.manifest.precision, device)
         self._input = artifact.manifest.input.name
         self._output = artifact.manifest.output.name
         self._options = onnxruntime.RunOptions()
@@ -84,11 +90,6 @@ class OnnxRuntimeBackend:
         """`onnxruntime-` and the device."""
         return self._name
 
-    @property
-    def precision(self) -> str:
-        """The artifact's, and `tf32` of fp32 on a GPU."""
-        return self._precision
-
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         """Return logits, float32 [B, C]. Raises GraphError if ONNX Runtime cannot compute them."""
         session = self._spread if spread else self._alone
@@ -96,7 +97,7 @@ class OnnxRuntimeBackend:
             logits: NDArray[np.float32] = session.run([self._output], {self._input: images}, self._options)[0]
         except (*_BAD_FILE, *_FAILED) as error:
             raise GraphError(
-                f"ONNX Runtime failed while running the graph: {_reason(error)}; export the artifact again"
+                f"ONNX Runtime failed while running the graph: {reason(error)}; export the artifact again"
             ) from error
         return logits
 
@@ -109,13 +110,11 @@ class OnnxRuntimeBackend:
         del self._alone, self._spread
 
 
-def _precision(artifact: Artifact, device: str) -> str:
-    """Return what products are computed in: on a GPU both providers take TF32 for float32 unless they are told not to.
-
-    On the CPU, half precision is computed in float32 and stored in half, as the artifact has it.
-    """
-    precision = artifact.manifest.precision
-    return "tf32" if device != "cpu" and precision in {"fp32", "int8"} else precision
+def _precision(written: str, device: str) -> str:
+    """Return what runs: on a GPU both providers take TF32 for float32 unless they are told not to."""
+    if device == "cpu":
+        return _ON_CPU.get(written, written)
+    return {"fp32": "tf32", "int8": "int8+tf32"}.get(written, written)
 
 
 def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.InferenceSession:
@@ -135,15 +134,14 @@ def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.
             artifact.graph, sess_options=options, providers=list(providers), enable_fallback=0
         )
     except _BAD_FILE as error:
-        raise GraphError(f"ONNX Runtime cannot read the graph: {_reason(error)}; export the artifact again") from error
+        raise GraphError(f"ONNX Runtime cannot read the graph: {reason(error)}; export the artifact again") from error
     except _FAILED as error:
         if device == "cpu":
             raise GraphError(
-                f"ONNX Runtime cannot run the graph: {_reason(error)}; export the artifact again"
+                f"ONNX Runtime cannot run the graph: {reason(error)}; export the artifact again"
             ) from error
         raise BackendUnavailableError(
-            f"device {device} failed to come up for {artifact.path}: {_reason(error)}; choose --device cpu to do "
-            "without"
+            f"device {device} failed to come up for {artifact.path}: {reason(error)}; choose --device cpu to do without"
         ) from error
     found = tuple(provider for provider in session.get_providers() if provider in providers)
     if found != providers:
@@ -154,46 +152,13 @@ def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.
     return session
 
 
-def _reason(error: Exception) -> str:
-    """Return what ONNX Runtime says, which quotes the graph's names."""
-    return shown(error, _REASON)
-
-
 def _files_beside(artifact: Artifact) -> dict[str, bytes]:
-    """Return what the graph may refer to, by name.
-
-    ONNX Runtime would map such files into memory for as long as it runs: whoever wrote into one would change the
-    answers, and whoever shortened it would end the process with SIGBUS. It copies what it is given.
-    """
-    manifest = artifact.manifest
-    others = {manifest.labels, artifact.graph.name, *(() if manifest.golden is None else (manifest.golden.file,))}
-    found = {name: _read(artifact.path / name) for name in manifest.files if name not in others}
-    return {MANIFEST_NAME: b"", **found}  # without any file, ONNX Runtime would look for them in the directory
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with open_regular(path) as file:  # it may have been replaced since it was verified
-            return file.read()
-    except UnreadableFileError as error:
-        raise GraphError(f"{path}: {shown(path.name)} {error}; export the artifact again") from error
+    return {MANIFEST_NAME: b"", **files_beside(artifact)}  # without any, they would be looked for in the directory
 
 
 def _check_tensors(session: onnxruntime.InferenceSession, artifact: Artifact) -> None:
-    """Raise GraphError unless the graph's input and output are the manifest's; the batch must be dynamic or 1."""
-    tensor, classes = artifact.manifest.input, artifact.manifest.output.classes
-    image = [tensor.height, tensor.width, 3] if tensor.layout == "NHWC" else [3, tensor.height, tensor.width]
-    kind = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[tensor.dtype]
-    for role, found, expected in (
-        ("input", session.get_inputs(), (tensor.name, kind, image)),
-        ("output", session.get_outputs(), (artifact.manifest.output.name, "tensor(float)", [classes])),
-    ):
-        names = [(node.name, node.type, list(node.shape[1:])) for node in found]
-        if names != [expected]:
-            raise GraphError(
-                f"the graph's {role} is {shown(names)}, the manifest says {[expected]} (name, type, shape without "
-                "batch); export the artifact again"
-            )
-        batch = found[0].shape[0]
-        if batch != 1 and not isinstance(batch, str | None):
-            raise GraphError(f"the graph's {role} has a fixed batch of {batch}; export it with a dynamic batch")
+    inputs, outputs = (
+        [(node.name, _DTYPES.get(node.type, node.type), node.shape) for node in nodes]
+        for nodes in (session.get_inputs(), session.get_outputs())
+    )
+    check_tensors(artifact.manifest, inputs, outputs)

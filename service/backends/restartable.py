@@ -25,6 +25,7 @@ class Restartable:
         """See Backend.on_cores."""
         self.name = self._backend.name
         """Runtime and device, as answers state it: `onnxruntime-cpu`."""
+        self.precision, self.operators = self._backend.precision, self._backend.operators
 
     def current(self) -> Backend:
         """Return the backend to run; not while it is being restarted."""

@@ -235,7 +235,9 @@ class Reloader:
         self._serve(self._catalogue.with_served(fresh))
         if fresh is not served:
             target = fresh.manifest.target
-            logger.info("serving artifact %s on %s, target %s", name, fresh.backend.name, target)
+            logger.info(
+                "serving artifact %s on %s in %s, target %s", name, fresh.backend.name, fresh.backend.precision, target
+            )
             self._metrics.count_loads(1, 0)
             if served is not None:
                 self._retiring.begin(served)

@@ -83,6 +83,7 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
         batch_size=inferred.batch_size,
         backend=servable.backend.name,
         precision=manifest.precision,
+        running_precision=servable.backend.precision,
     )
     if selection is not None:
         answer = AutoClassification(**dict(answer), selection=selection)

@@ -101,6 +101,7 @@ def _answered(outcome: Outcome, answer: Answer) -> ComparedVariant:
         batch_size=answer.batch_size,
         backend=servable.backend.name,
         precision=manifest.precision,
+        running_precision=servable.backend.precision,
     )
 
 

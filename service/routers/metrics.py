@@ -38,6 +38,8 @@ def _versions(serving: Serving) -> list[VersionState]:
                 restarts=load.restarts,
                 down=load.down,
                 load_seconds=servable.load_seconds,
+                backend=servable.backend.name,
+                precision=servable.backend.precision,
             )
         )
     return states

@@ -68,6 +68,7 @@ def _variant_summary(catalogue: Catalogue, model: str, variant: str) -> VariantS
         versions=[servable.manifest.version for servable in catalogue.versions(model, variant)],
         encoding=newest.encoding,
         precision=newest.precision,
+        running_precision=servable.backend.precision,
         accuracy=newest.accuracy,
         golden=_golden(servable),
     )
@@ -104,4 +105,6 @@ def _facts(servable: Servable) -> VersionFacts:
         created=manifest.created,
         bytes=sum(file.size for file in manifest.files.values()),
         backend=servable.backend.name,
+        running_precision=servable.backend.precision,
+        running_operators=servable.backend.operators,
     )

@@ -29,6 +29,9 @@ class VersionState:
     restarts: int
     down: bool
     load_seconds: float
+    backend: str
+    precision: str
+    """What the backend computes in."""
 
 
 def stage_family(found: Mapping[Key, Mapping[str, Distribution]]) -> Metric:
@@ -82,15 +85,21 @@ def version_families(states: Iterable[VersionState]) -> Iterator[Metric]:
     loading = GaugeMetricFamily(
         "posbake_model_load_seconds", "Time it took to verify, open and warm a version.", labels=_NAMES
     )
+    about = GaugeMetricFamily(
+        "posbake_backend_info",
+        "Always 1: what runs a version, and in which precision.",
+        labels=(*_NAMES, "backend", "precision"),
+    )
     for state in states:
         labels = _labels(state.key)
+        about.add_metric((*labels, state.backend, state.precision), 1)
         queued.add_metric(labels, state.queued)
         running.add_metric(labels, state.running)
         batches.add_metric(labels, _batch_buckets(state.batches), sum(n * runs for n, runs in state.batches.items()))
         up.add_metric(labels, 0 if state.down else 1)
         restarts.add_metric(labels, state.restarts)
         loading.add_metric(labels, state.load_seconds)
-    yield from (queued, running, batches, up, restarts, loading)
+    yield from (queued, running, batches, up, restarts, loading, about)
 
 
 def decoding_family(images: int) -> Metric:

@@ -25,6 +25,12 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def backend_name(pytestconfig: pytest.Config) -> str:
+    """The backend of tests that name none, as answers state it."""
+    return f"{pytestconfig.getoption('--backend')}-cpu"
+
+
+@pytest.fixture(scope="session")
 def client(repository: Path) -> Iterator[TestClient]:
     with TestClient(create_app(Settings(repository=repository, threads=2, max_body_bytes=1_000_000))) as client:
         yield client

@@ -12,10 +12,11 @@ from imaging.preprocess import Tensor
 class CountingBackend:
     on_cores = False
     precision = "fp32"
+    operators: ClassVar[None] = None
     batches: ClassVar[dict[str, list[int]]] = {}
     closed: ClassVar[list[str]] = []
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
+    def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:  # noqa: ARG002
         manifest = artifact.manifest
         self.artifact = f"{manifest.model}/{manifest.variant}/{manifest.version}"
         self.classes = manifest.output.classes

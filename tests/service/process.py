@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+BACKEND = "POSBAKE_BACKEND"
 MODULE = (sys.executable, "-m", "service")
 SECONDS_TO_START = 60
 
@@ -52,8 +53,8 @@ def run_to_end(*flags: str, command: Sequence[str] = MODULE, **variables: str) -
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process' environment without settings of posbake."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("POSBAKE_")}
+    """This process' environment without settings of posbake but the backend; see tests/conftest.py."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("POSBAKE_") or name == BACKEND}
     return {**kept, **variables}
 
 

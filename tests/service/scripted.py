@@ -40,6 +40,7 @@ class ScriptedBackend:
 
     on_cores = False
     precision = "fp32"
+    operators: ClassVar[None] = None
     batches: ClassVar[list[tuple[str, list[int]]]] = []
     """Variant and reds of every run since `fresh`."""
     spread: ClassVar[list[bool]] = []
@@ -51,7 +52,7 @@ class ScriptedBackend:
     hanging: ClassVar[threading.Event] = threading.Event()
     """Set while a run waits for the gate."""
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:  # noqa: ARG002 -- the protocol's
+    def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:  # noqa: ARG002 -- the protocol's
         self.variant = artifact.manifest.variant
         self.opened.append(self.variant)
 
@@ -121,8 +122,8 @@ class FileGatedBackend(ScriptedBackend):
 
     file: ClassVar[Path]
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
-        super().__init__(artifact, device, threads)
+    def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
+        super().__init__(artifact, device, threads, cpu_precision)
         if self.variant == "stuck":
             self.wait()
 

@@ -1,5 +1,6 @@
 """Weights in a file beside the graph: served like any others, and refused where that file is not what was exported."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.service.artifacts import LABELS, WEIGHTS, add_artifact, expected_prob
 from tests.service.pictures import encode, random_pixels
 
 GRAPH, DATA = "model.onnx", "model.onnx.data"
+UNRUNNABLE = "ONNX Runtime cannot run the graph|OpenVINO cannot read"
 
 
 def take_weights_out(path: Path) -> None:
@@ -91,12 +93,12 @@ def point_at(name: str) -> Callable[[Path], None]:
         (lose, "model.onnx.data is missing"),
         (change_a_byte, "model.onnx.data is not the file the manifest describes"),
         (unlist, "model.onnx.data is not listed"),
-        (lose_and_unlist, "ONNX Runtime cannot run the graph"),
-        (leave_by_dots, "ONNX Runtime cannot run the graph"),
-        (leave_by_root, "ONNX Runtime cannot run the graph"),
-        (point_at("manifest.json"), "ONNX Runtime cannot run the graph"),
-        (point_at("./manifest.json"), "ONNX Runtime cannot run the graph"),
-        (point_at(GRAPH), "ONNX Runtime cannot run the graph"),
+        (lose_and_unlist, UNRUNNABLE),
+        (leave_by_dots, UNRUNNABLE),
+        (leave_by_root, UNRUNNABLE),
+        (point_at("manifest.json"), UNRUNNABLE),
+        (point_at("./manifest.json"), UNRUNNABLE),
+        (point_at(GRAPH), UNRUNNABLE),
     ],
 )
 def test_weights_that_are_not_what_was_exported_are_refused(
@@ -109,7 +111,7 @@ def test_weights_that_are_not_what_was_exported_are_refused(
     damage(tmp_path / "colours/bad/1")
     (refused,) = load_catalogue(Settings(repository=tmp_path)).refused
     assert refused.name == "colours/bad/1"
-    assert reason in refused.reason
+    assert re.search(reason, refused.reason)
 
 
 def test_a_link_to_weights_elsewhere_is_refused(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ LOST = 20_000
 class LeakyBackend(OnnxRuntimeBackend):
     """Keeps LOST bytes of every image it has seen."""
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
-        super().__init__(artifact, device, threads)
+    def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
+        super().__init__(artifact, device, threads, cpu_precision)
         self.kept: list[NDArray[np.uint8]] = []
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:

@@ -13,7 +13,8 @@ UNCHECKED = {"status": "unchecked", "precision": None, "images": None, "error": 
 def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(client: TestClient) -> None:
     def variant(name: str, versions: list[int], top1: float | None) -> dict[str, object]:
         accuracy = None if top1 is None else {"dataset": "patches", "top1": top1, "count": 100}
-        facts = {"encoding": "none", "precision": "fp32", "accuracy": accuracy, "golden": UNCHECKED}
+        precisions = {"precision": "fp32", "running_precision": "fp32"}
+        facts = {"encoding": "none", **precisions, "accuracy": accuracy, "golden": UNCHECKED}
         return {"variant": name, "versions": versions, **facts}
 
     colours = {
@@ -32,7 +33,7 @@ def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(c
     assert client.get("/v1/models/colours").json() == colours
 
 
-def test_a_variant_states_what_its_manifests_state(client: TestClient, repository: Path) -> None:
+def test_a_variant_states_what_its_manifests_state(client: TestClient, repository: Path, backend_name: str) -> None:
     answer = client.get("/v1/models/colours/variants/mean").json()
     assert (answer["model"], answer["variant"]) == ("colours", "mean")
     assert [facts["version"] for facts in answer["versions"]] == [1, 2, 10]
@@ -46,4 +47,5 @@ def test_a_variant_states_what_its_manifests_state(client: TestClient, repositor
         assert facts["golden"] == UNCHECKED
         assert facts["labels"] == list(LABELS)
         assert facts["bytes"] == sum((path / name).stat().st_size for name in ("model.onnx", "labels.txt"))
-        assert facts["backend"] == "onnxruntime-cpu"
+        assert facts["backend"] == backend_name
+        assert facts["running_precision"] == "fp32"

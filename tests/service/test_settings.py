@@ -17,6 +17,7 @@ VALUES = {
     "port": "1234",
     "backend": "onnxruntime",
     "device": "cpu",
+    "cpu_precision": "bf16",
     "default_model": "digits",
     "max_body_bytes": "77",
     "max_held_bytes": "99",
@@ -77,11 +78,13 @@ def test_help_names_every_flag_and_variable() -> None:
         assert field.description in text
 
 
-def test_defaults_are_the_documented_ones() -> None:
+def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSBAKE_BACKEND")  # that of tests/conftest.py
     settings = Settings()
     assert settings.repository == Path("artifacts")
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert (settings.backend, settings.device, settings.default_model) == ("auto", "auto", None)
+    assert settings.cpu_precision == "fp32"
     assert (settings.max_body_bytes, settings.max_pixels) == (16 * 1024 * 1024, 50_000_000)
     assert settings.threads == available_cores() <= len(os.sched_getaffinity(0))
     assert (settings.max_batch, settings.batch_delay_ms) == (8, 0)

@@ -22,8 +22,8 @@ from tests.service.scripted import ScriptedBackend
 class StuckBackend(ScriptedBackend):
     """Waits for the gate when it is opened for variant `b`."""
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
-        super().__init__(artifact, device, threads)
+    def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
+        super().__init__(artifact, device, threads, cpu_precision)
         if self.variant == "b":
             self.wait()
 

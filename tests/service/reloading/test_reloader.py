@@ -191,10 +191,10 @@ def test_a_device_that_fails_while_serving_refuses_the_new_and_the_old_goes_on(
     tmp_path: Path, play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Full(ScriptedBackend):
-        def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
+        def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
             if artifact.manifest.variant == "b":
                 raise BackendUnavailableError(f"device paper is full, at {artifact.path}")
-            super().__init__(artifact, device, threads)
+            super().__init__(artifact, device, threads, cpu_precision)
 
     monkeypatch.setattr("tests.service.scripted.Full", Full, raising=False)
     monkeypatch.setitem(backends.BACKENDS, "full", ("tests.service.scripted", "Full"))
@@ -370,8 +370,8 @@ def test_files_that_change_while_they_are_opened_are_refused(
     tmp_path: Path, play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Late(ScriptedBackend):
-        def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
-            super().__init__(artifact, device, threads)
+        def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
+            super().__init__(artifact, device, threads, cpu_precision)
             if artifact.manifest.variant == "b":
                 damage(artifact.path)
 

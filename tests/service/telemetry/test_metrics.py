@@ -79,7 +79,7 @@ def test_every_metric_is_documented_with_its_labels_and_nothing_else_is(tmp_path
             labels = set(re.findall(r"`(\w+)`", cells[2])) | (names if "names" in cells[2] else set())
             documented[found[1]] = (cells[1], labels)
     assert documented == exported
-    assert len(exported) == 22
+    assert len(exported) == 23
 
 
 def test_batches_queues_and_what_runs_are_told_while_it_happens(
@@ -188,7 +188,7 @@ def test_the_series_of_a_version_that_is_served_no_more_go_away() -> None:
         metrics.count_request(key, 429, "queue-full")
     for key in (old, new):
         metrics.latency.record(key, dict.fromkeys(COLUMNS, 5))
-    state = VersionState(new, 0, 0, {}, 0, False, 0.1)
+    state = VersionState(new, 0, 0, {}, 0, False, 0.1, "scripted-paper", "fp32")
     assert b'version="1"' in metrics.text([state], 0)
     metrics.keep_only({new})
     text = metrics.text([state], 0)
@@ -198,7 +198,7 @@ def test_the_series_of_a_version_that_is_served_no_more_go_away() -> None:
 
 
 def test_a_batch_of_any_size_is_in_one_bucket() -> None:
-    state = VersionState(Key("m", "v", 1), 0, 0, {1: 2, 3: 5, 128: 1, 200: 1}, 0, False, 0.0)
+    state = VersionState(Key("m", "v", 1), 0, 0, {1: 2, 3: 5, 128: 1, 200: 1}, 0, False, 0.0, "scripted-paper", "fp32")
     batches = {family.name: family for family in version_families([state])}["posbake_batch_images"]
     counts = [sample.value for sample in batches.samples if sample.name.endswith("_bucket")]
     assert counts == [2, 2, 7, 7, 7, 7, 7, 8, 9]

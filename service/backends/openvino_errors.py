@@ -1,0 +1,21 @@
+"""What OpenVINO raises, and what it says."""
+
+import openvino
+
+from service.backends.contract import reason
+
+FAILED = (
+    *(RuntimeError, ValueError, TypeError, openvino.frontend.GeneralFailure, openvino.frontend.OpConversionFailure),
+    *(openvino.frontend.InitializationFailure, openvino.frontend.NotImplementedFailure),
+    openvino.frontend.OpValidationFailure,
+)
+"""OpenVINO's exceptions have no common base."""
+
+_OWN_SOURCE = " src/"
+
+
+def said(error: Exception) -> str:
+    """Return what OpenVINO says without the lines that name places of its own source."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [line for line in lines if line and _OWN_SOURCE not in line]
+    return reason("; ".join(kept or lines))

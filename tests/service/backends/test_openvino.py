@@ -1,0 +1,203 @@
+"""OpenVINO: the same answers as ONNX Runtime, from as many threads as there are, in the precision it states."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import helper
+
+from artifact import Artifact, read_artifact, scan
+from examples.digits.data import load_split
+from service.backends.base import Backend
+from service.backends.onnx_runtime import OnnxRuntimeBackend
+from service.backends.openvino import OpenVinoBackend, _core
+from service.backends.openvino_reading import read_graph
+from service.errors import BackendUnavailableError, GraphError
+from service.loading import Loader
+from service.settings import Settings
+from tests.conftest import VARIANTS
+from tests.service.artifacts import WEIGHTS, add_artifact
+from tests.service.hostile_graphs import CONSTANTS, MEAN, constant, put_graph
+from tests.service.pictures import random_pixels
+from tests.service.test_external_data import take_weights_out
+
+IMAGES = np.stack([random_pixels(8, 6, seed) for seed in range(3)])
+LOGITS = IMAGES.astype(np.float64).mean(axis=(1, 2)) @ WEIGHTS.astype(np.float64)
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    add_artifact(tmp_path)
+    return read_artifact(tmp_path / "colours/mean/1")
+
+
+@pytest.fixture(scope="module")
+def scans() -> NDArray[np.uint8]:
+    """The held-out images of the digits model: every fifteenth of 360."""
+    return load_split()[1].images[::15]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_of_the_digits_gives_the_logits_of_onnx_runtime(
+    digits_repository: Path, variant: str, scans: NDArray[np.uint8]
+) -> None:
+    artifact = read_artifact(digits_repository / "digits" / variant / "1")
+    expected = OnnxRuntimeBackend(artifact, "cpu", 1).run(scans)
+    backend = OpenVinoBackend(artifact, "cpu", 1)
+    # float32 sums in another order, of logits up to 5: 3e-6 at most
+    np.testing.assert_allclose(backend.run(scans), expected, atol=1e-4)
+    np.testing.assert_allclose(backend.run(scans[:1]), expected[:1], atol=1e-4)
+    assert len(set(expected.argmax(axis=1))) > 5
+    with pytest.raises(AssertionError):  # the comparison above is able to fail
+        np.testing.assert_allclose(backend.run(scans[::-1]), expected, atol=1e-4)
+
+
+def test_logits_are_those_computed_by_hand_also_of_images_that_may_not_be_written(artifact: Artifact) -> None:
+    backend = OpenVinoBackend(artifact, "cpu", 2)
+    frozen = np.frombuffer(IMAGES.tobytes(), np.uint8).reshape(IMAGES.shape)
+    for images in (IMAGES, frozen, np.asfortranarray(IMAGES)):
+        for spread in (True, False):
+            np.testing.assert_allclose(backend.run(images, spread=spread), LOGITS, rtol=1e-5)
+    assert backend.on_cores
+    assert backend.name == "openvino-cpu"
+
+
+def test_runs_of_many_threads_at_a_time_get_their_own_logits(artifact: Artifact) -> None:
+    backend = OpenVinoBackend(artifact, "cpu", 2)
+
+    def run(number: int) -> NDArray[np.float32]:
+        return backend.run(IMAGES[number % 3 : number % 3 + 1], spread=number % 2 == 0)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(run, range(300)))
+    for number, logits in enumerate(found):
+        np.testing.assert_allclose(logits, LOGITS[number % 3 : number % 3 + 1], rtol=1e-5)
+
+
+def test_with_one_thread_the_graph_is_compiled_once(artifact: Artifact) -> None:
+    one, two = (OpenVinoBackend(artifact, "cpu", threads) for threads in (1, 2))
+    assert one._alone is one._spread
+    properties = [two._spread.compiled.get_property(name) for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS")]
+    assert [int(str(value)) for value in properties] == [1, 2]
+    assert int(str(two._alone.compiled.get_property("NUM_STREAMS"))) == 2
+    assert two._spread.compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
+def has_bf16() -> bool:
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def test_the_precision_is_read_back_and_shows_in_the_logits(artifact: Artifact) -> None:
+    exact = OpenVinoBackend(artifact, "cpu", 1)
+    assert exact.precision == "fp32"
+    assert exact.operators["FullyConnected"] == {"f32": 1}
+    if not has_bf16():
+        with pytest.raises(BackendUnavailableError, match="this CPU has no bfloat16 instructions"):
+            OpenVinoBackend(artifact, "cpu", 1, "bf16")
+        return
+    rounded = OpenVinoBackend(artifact, "cpu", 1, "bf16")
+    assert rounded.precision == "bf16"
+    assert rounded.operators["FullyConnected"] == {"bf16": 1}
+    error = np.abs(rounded.run(IMAGES) - LOGITS).max()
+    assert 1e-4 < error < 0.05  # bfloat16 has 8 bits: 2^-9 of a mean of about 128, times 0.03
+
+
+def test_a_runtime_that_computes_in_another_precision_is_refused(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.backends.openvino._hint", lambda compiled: "bf16")  # noqa: ARG005
+    with pytest.raises(BackendUnavailableError, match="OpenVINO computes in bf16, f32 was asked for"):
+        OpenVinoBackend(artifact, "cpu", 1)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [IMAGES.astype(np.float32), IMAGES[:, :4], IMAGES[0]],
+    ids=["another dtype", "another size", "without a batch"],
+)
+def test_images_of_another_type_or_shape_are_an_error(artifact: Artifact, images: NDArray[np.uint8]) -> None:
+    backend = OpenVinoBackend(artifact, "cpu", 1)
+    with pytest.raises(GraphError, match="OpenVINO failed while running the graph"):
+        backend.run(images)
+    np.testing.assert_allclose(backend.run(IMAGES), LOGITS, rtol=1e-5)  # and the next ones are computed
+
+
+def test_weights_beside_the_graph_are_copied_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "private").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "private"))
+    add_artifact(tmp_path)
+    take_weights_out(tmp_path / "colours/mean/1")
+    backend = OpenVinoBackend(read_artifact(tmp_path / "colours/mean/1"), "cpu", 1)
+    (tmp_path / "colours/mean/1/model.onnx.data").write_bytes(bytes(WEIGHTS.nbytes))
+    np.testing.assert_allclose(backend.run(IMAGES), LOGITS, rtol=1e-5)
+    assert list((tmp_path / "private").iterdir()) == []
+
+
+def test_a_graph_in_memory_finds_no_file_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_artifact(tmp_path)
+    path = tmp_path / "colours/mean/1"
+    artifact = read_artifact(path)
+    take_weights_out(path)
+    (path / "model.onnx.data").rename(tmp_path / "model.onnx.data")
+    monkeypatch.chdir(tmp_path)
+    assert len(_core().read_model((path / "model.onnx").read_bytes()).inputs) == 1  # OpenVINO itself would find it
+    with pytest.raises(GraphError, match="OpenVINO cannot read"):
+        read_graph(_core(), artifact)
+
+
+def test_a_run_is_interrupted_and_none_succeeds_after(artifact: Artifact) -> None:
+    backend: Backend = OpenVinoBackend(artifact, "cpu", 2)
+    backend.interrupt()
+    for spread in (True, False):
+        with pytest.raises(GraphError, match=r"cancel|interrupted"):
+            backend.run(IMAGES, spread=spread)
+    backend.close()
+    backend.interrupt()  # a time limit may pass while a load that failed closes what it opened
+
+
+def test_the_loader_opens_a_new_version_beside_the_one_that_is_served(tmp_path: Path) -> None:
+    loader = Loader(Settings(repository=tmp_path, backend="openvino", threads=2))
+    add_artifact(tmp_path)
+    (location,) = scan(tmp_path)
+    old = loader.open(location)
+    assert loader.open(location, old) is old
+    add_artifact(tmp_path, version=2, weights=-WEIGHTS)
+    new = loader.open(scan(tmp_path)[1])
+    np.testing.assert_allclose(new.backend.current().run(IMAGES), -LOGITS, rtol=1e-5)
+    old.backend.restart(lambda fresh: fresh.run(IMAGES))
+    np.testing.assert_allclose(old.backend.current().run(IMAGES), LOGITS, rtol=1e-5)
+    old.backend.close()
+    np.testing.assert_allclose(new.backend.current().run(IMAGES), -LOGITS, rtol=1e-5)
+    new.backend.close()
+
+
+def test_a_run_under_way_is_interrupted(tmp_path: Path) -> None:
+    """The network is a chain of products, each a node, that takes longer than the test has patience."""
+    add_artifact(tmp_path)
+    path = tmp_path / "colours/mean/1"
+    square = constant("square", np.eye(1024), np.float32)
+    widen = helper.make_node("MatMul", ["product", "wide"], ["x0"])
+    steps = [helper.make_node("MatMul", [f"x{n}", "square"], [f"y{n}"]) for n in range(200)]
+    signs = [helper.make_node("Sin", [f"y{n}"], [f"x{n + 1}"]) for n in range(200)]
+    narrow = helper.make_node("MatMul", ["x200", "narrow"], ["logits"])
+    ends = (constant("wide", np.ones((4, 1024)), np.float32), constant("narrow", np.ones((1024, 4)), np.float32))
+    chain = [node for pair in zip(steps, signs, strict=True) for node in pair]
+    put_graph(path, *MEAN, widen, *chain, narrow, constants=(*CONSTANTS, square, *ends))
+    backend = OpenVinoBackend(read_artifact(path), "cpu", 1)
+    images = np.zeros((2**15, 8, 6, 3), np.uint8)  # 2^15 * 2^20 * 400 operations: a minute
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(backend.run, images)
+        while not backend._spread._running:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert not run.done()
+        backend.interrupt()
+        with pytest.raises(GraphError, match=r"cancel|interrupted"):
+            run.result(timeout=20)
