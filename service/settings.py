@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 lets the system choose one")
     backend: str = Field(
         default="auto",
-        description="what runs the artifacts: onnxruntime, openvino (CPU), or auto for onnxruntime on a GPU, and for "
-        "openvino on the CPU if it is installed and works there, else onnxruntime",
+        description="what runs the artifacts: onnxruntime, openvino (CPU), or auto for the first of these that is "
+        "installed",
     )
     device: str = Field(
         default="auto",

@@ -17,7 +17,7 @@ BACKENDS = {
 _ACCELERATED = ("onnxruntime",)
 """What `auto` asks for a device other than the CPU."""
 
-_ON_CPU = ("openvino", "onnxruntime")
+_ON_CPU = ("onnxruntime", "openvino")
 """What `auto` takes on the CPU: the first that works."""
 
 
@@ -82,6 +82,6 @@ def _import(name: str) -> type[Backend]:
         found: type[Backend] = getattr(importlib.import_module(module), attribute)
     except ImportError as error:
         raise BackendUnavailableError(
-            f"backend {name} is not available: {error}; install one of posbake's extras service and gpu"
+            f"backend {name} is not available: {error}; install one of posbake's extras service, gpu and openvino"
         ) from error
     return found

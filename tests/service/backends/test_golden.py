@@ -59,17 +59,12 @@ class StubBackend(OnnxRuntimeBackend):
     """ONNX Runtime, but what `answer` makes of the logits; remembers the size of each run and whether it was spread."""
 
     answer: ClassVar[Callable[[NDArray[np.float32]], NDArray[np.float32]]] = staticmethod(lambda logits: logits)
-    stated: ClassVar[str] = "fp32"
     runs: ClassVar[list[tuple[int, bool]]] = []
     on_device: ClassVar[bool] = False
 
-    def __init__(self, artifact: Artifact, device: str, threads: int) -> None:
-        super().__init__(artifact, device, threads)
+    def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
+        super().__init__(artifact, device, threads, cpu_precision)
         self.on_cores = not self.on_device
-
-    @property
-    def precision(self) -> str:
-        return self.stated
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         self.runs.append((len(images), spread))
@@ -79,7 +74,7 @@ class StubBackend(OnnxRuntimeBackend):
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> type[StubBackend]:
     monkeypatch.setitem(backends.BACKENDS, "stub", (__name__, "StubBackend"))
-    for name, value in (("answer", StubBackend.answer), ("stated", "fp32"), ("runs", [])):
+    for name, value in (("answer", StubBackend.answer), ("runs", [])):
         monkeypatch.setattr(StubBackend, name, staticmethod(value) if callable(value) else value)
     return StubBackend
 
@@ -191,11 +186,13 @@ def test_the_limit_is_that_of_the_precision_that_runs(
     monkeypatch.setattr(stub, "answer", staticmethod(lambda logits: logits * np.float32(1.02)))
     with pytest.raises(GoldenError, match=r"off by 2\.0e-02 .* limit is 1\.0e-04 for fp32"):
         warm(artifact, backend, 8)
-    monkeypatch.setattr(stub, "stated", "bf16")
+    backend.precision = "bf16"
     found = warm(artifact, backend, 8).golden
     assert found is not None
     assert (found.precision, found.limit, round(found.error, 4)) == ("bf16", 5e-2, 0.02)
-    monkeypatch.setattr(stub, "stated", "int4")
+    backend.precision = "int8+bf16"  # what is not quantised
+    assert warm(artifact, backend, 8).golden == replace(found, precision="int8+bf16", seconds=ANY)
+    backend.precision = "int4"
     with pytest.raises(GoldenFileError, match="no limit of the golden check for int4"):
         warm(artifact, backend, 8)
 
