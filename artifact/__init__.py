@@ -9,6 +9,7 @@ from artifact.errors import (
     FileMismatchError,
     LabelsError,
     ManifestError,
+    RecordingError,
     UnknownFormatError,
     UnsafePathError,
     VerificationTimeoutError,
@@ -34,6 +35,7 @@ from artifact.manifest import (
     Task,
 )
 from artifact.reader import Artifact, read_artifact
+from artifact.recording import check_recordable, record_accuracy
 from artifact.repository import Location, next_version, scan
 from artifact.writer import Draft, Staging, stage
 
@@ -58,6 +60,7 @@ __all__ = [
     "ManifestError",
     "Parity",
     "Preprocess",
+    "RecordingError",
     "Rewrite",
     "Rewrites",
     "Source",
@@ -67,8 +70,10 @@ __all__ = [
     "UnsafePathError",
     "VerificationTimeoutError",
     "VersionExistsError",
+    "check_recordable",
     "next_version",
     "read_artifact",
+    "record_accuracy",
     "scan",
     "stage",
 ]

@@ -7,6 +7,7 @@ ArtifactError
 ├── FileMismatchError      a listed file is missing, its size or SHA-256 differs, or a file is not listed
 ├── LabelsError            labels.txt does not hold one label for each class
 ├── VerificationTimeoutError   verifying the files took too long
+├── RecordingError         an accuracy cannot be written into its manifest
 └── VersionExistsError     the version to write is already there
 """
 
@@ -37,6 +38,10 @@ class LabelsError(ArtifactError):
 
 class VerificationTimeoutError(ArtifactError):
     """Verifying the files took longer than the caller allows."""
+
+
+class RecordingError(ArtifactError):
+    """An accuracy cannot be recorded: a permission is missing, or the artifact is not the one that was measured."""
 
 
 class VersionExistsError(ArtifactError):
