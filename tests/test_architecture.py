@@ -18,7 +18,7 @@ FIRST_PARTY = {"artifact", "service", "models", "export", "examples", "benchmark
 MAKING = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "models", "export", "examples", "tests"}
 SERVING = {
     *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_settings"),
-    *("numpy", "PIL", "onnxruntime", "prometheus_client"),
+    *("numpy", "PIL", "onnxruntime", "prometheus_client", "rich"),
 }
 OPTIONAL = {"opentelemetry", "cykooz_resizer"}  # imported where they are asked for or there, and only then
 
