@@ -6,11 +6,12 @@ parts, each by another pass over the directory.
 
 import heapq
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact.opening import UnreadableFileError, read_regular
+from artifact.opening import UnreadableFileError
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif")
@@ -49,8 +50,25 @@ def read_image(file: ImageFile, limit: int) -> bytes:
     """
     if file.flaw:
         raise UnreadableFileError(file.flaw)
-    path = os.path.realpath(file.path) if os.path.islink(file.path) else file.path  # noqa: PTH114 -- as below
-    return read_regular(Path(path), limit)
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not wait at a FIFO
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise UnreadableFileError("is not a regular file")
+            if found.st_size > limit:
+                raise UnreadableFileError(f"has {found.st_size} bytes, at most {limit} are allowed")
+            content = os.read(descriptor, found.st_size + 1)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError as error:
+        raise UnreadableFileError("is missing") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UnreadableFileError(f"cannot be read: {reason}") from error
+    if len(content) != found.st_size:
+        raise UnreadableFileError("changed while it was read")
+    return content
 
 
 def _below(directory: str) -> Iterator[ImageFile]:

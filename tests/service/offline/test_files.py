@@ -1,5 +1,6 @@
 """What is found below directories, in which order, and how much of it is in memory."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,9 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match="is missing"):
         read_image(ImageFile(str(tmp_path / "missing.png")), 3)
     (tmp_path / "closed").chmod(0o700)
+    os.mkfifo(tmp_path / "queue.png")
+    with pytest.raises(UnreadableFileError, match="not a regular file"):
+        read_image(ImageFile(str(tmp_path / "queue.png")), 3)
 
 
 def test_a_file_that_is_named_may_have_any_suffix(tmp_path: Path) -> None:
