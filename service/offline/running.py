@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,9 @@ class _Patient:
         return None
 
 
+_PATIENT = _Patient()
+
+
 @dataclass
 class Runner:
     """Runs one network over files. Use `running` to make one."""
@@ -121,22 +125,16 @@ class Runner:
             OfflineError: the backend fails again and again, or no thread is left because all hang.
         """
         waiting, flights, jobs = iter(files), deque[_Flight](), dict[Job, _Flight]()
-        exhausted = False
+        ready = deque[_Flight]()
         while True:
-            while not exhausted and not stopping.requested and len(flights) < self.window and not self._is_down():
-                file = next(waiting, None)
-                if file is None:
-                    exhausted = True
-                    break
-                flight = _Flight(file, Job(self._lane, 1, _Patient(), Stopwatch()))
-                flights.append(flight)
-                self._submit(flight, jobs)
-            if flights:
-                self._collect(jobs)
-            elif exhausted or stopping.requested:
+            if not stopping.requested:
+                begun = [_Flight(file, self._job()) for file in islice(waiting, self.window - len(flights))]
+                flights.extend(begun)
+                ready.extend(begun)
+            down = self._submit(ready, jobs)
+            if not flights or (down and stopping.requested):
                 return
-            else:
-                self._wait_for_backend()
+            ready.extend(self._collect(jobs))
             while flights and flights[0].settled:
                 yield _result(flights.popleft())
 
@@ -144,22 +142,34 @@ class Runner:
         """End the threads."""
         self._workers.close()
 
-    def _submit(self, flight: _Flight, jobs: dict[Job, _Flight]) -> None:
-        while True:
-            try:
-                with self._workers.lock:
-                    self._lane.admit(1)
-                break
-            except BackendDownError:
-                self._wait_for_backend()
-        jobs[flight.job] = flight
-        try:
-            self._workers.prepare(flight.job, partial(self._make, flight))
-        except NotReadyError as error:
-            self._workers.release(flight.job)
-            raise OfflineError(
-                str(error).replace("restart the server", "remove those files, and run it again")
-            ) from error
+    def _job(self) -> Job:
+        return Job(self._lane, 1, _PATIENT, Stopwatch())
+
+    def _submit(self, ready: deque[_Flight], jobs: dict[Job, _Flight]) -> bool:
+        """Hand flights to the threads, unless the backend is down, and return whether it is.
+
+        Raises:
+            OfflineError: as `run`.
+        """
+        with self._workers.lock:  # held once for all of them: the threads need it too
+            if self._lane.down_until is not None:
+                if self._lane.failures > _OUTAGES:
+                    raise OfflineError(
+                        f"the backend of {self.servable.key} fails again and again, the log above says why; choose "
+                        "another --backend, --device or version"
+                    )
+                return True
+            while ready:
+                flight = ready.popleft()
+                self._lane.admit(1)
+                jobs[flight.job] = flight
+                try:
+                    self._workers.prepare(flight.job, partial(self._make, flight))
+                except NotReadyError as error:
+                    raise OfflineError(
+                        f"{str(error).removesuffix('restart the server')}remove those files, and run it again"
+                    ) from error
+        return False
 
     def _make(self, flight: _Flight) -> Tensor:
         """Return the tensor of a file; on a decoding thread."""
@@ -179,35 +189,25 @@ class Runner:
         if len(self._finished) >= self._quota:
             self._enough.set()
 
-    def _collect(self, jobs: dict[Job, _Flight]) -> None:
-        """Wait a little, and mark the jobs that have an outcome by then; run again what an outage took.
+    def _collect(self, jobs: dict[Job, _Flight]) -> list[_Flight]:
+        """Wait a little, mark the flights that have an outcome by then, and return those that an outage took.
 
         Waking this thread takes time from those that work, so it sleeps until there is something to do for it.
         """
         if len(self._finished) < self._quota:
             self._enough.wait(_PAUSE)
         self._enough.clear()
+        again = []
         for _ in range(len(self._finished)):
             job = self._finished.popleft()
             flight = jobs.pop(job)
             if isinstance(job.outcome, BackendDownError) and flight.attempts < _ATTEMPTS:
                 flight.attempts += 1
-                flight.job = Job(self._lane, 1, _Patient(), Stopwatch())
-                self._submit(flight, jobs)
+                flight.job = self._job()
+                again.append(flight)
             else:
                 flight.settled = True
-
-    def _is_down(self) -> bool:
-        return self._lane.down_until is not None
-
-    def _wait_for_backend(self) -> None:
-        while self._is_down():
-            if self._lane.failures > _OUTAGES:
-                raise OfflineError(
-                    f"the backend of {self.servable.key} fails again and again, the log above says why; choose "
-                    "another --backend, --device or version"
-                )
-            time.sleep(_PAUSE)
+        return again
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from service.settings import Settings
 from tests.service.artifacts import add_artifact
 from tests.service.offline.servables import servable_of
 from tests.service.pictures import encode, png_claiming, random_pixels
-from tests.service.scripted import NOT_A_NUMBER, POISON, ScriptedBackend, fresh, picture
+from tests.service.scripted import NOT_A_NUMBER, POISON, SLOW, ScriptedBackend, fresh, picture
 
 ENDING = """
 import os, sys
@@ -162,6 +162,21 @@ def test_a_backend_that_stays_broken_ends_the_run(
     ScriptedBackend.broken.add("mean")
     with pytest.raises(OfflineError, match=r"colours/mean/1 fails again and again.*--backend"):
         list(scripted.run(write_reds(tmp_path / "reds", [1, 2, 3]), Stopping()))
+
+
+def test_an_image_whose_decoding_hangs_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    add_artifact(tmp_path / "scripted")
+    given = {"backend": "scripted", "resizer": "scripted", "threads": 2, "decode_timeout_ms": 200}
+    settings = Settings.model_validate({"repository": tmp_path / "scripted", **given})
+    files = write_reds(tmp_path / "reds", [1, SLOW, 2, 3])
+    with fresh():
+        servable = servable_of(settings)
+        with running(servable, settings) as runner:
+            results = list(runner.run(files, Stopping()))
+            ScriptedBackend.gate.set()
+        servable.backend.close()
+    assert [result.output is None for result in results] == [False, True, False, False]
+    assert "decoding took longer than the 200 ms allowed" in results[1].error
 
 
 def test_no_more_than_the_window_is_under_way_however_many_files_there_are(scripted: Runner, tmp_path: Path) -> None:
