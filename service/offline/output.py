@@ -49,12 +49,17 @@ class Output:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was added. Raises OutputError; the file then ends with a whole row."""
+        """Write what was added.
+
+        Raises:
+            OutputError: the file cannot be written; it ends with a whole row, and what was added is forgotten.
+        """
         while self._rows:
             try:
                 written = os.write(self._file.fileno(), self._rows)
             except OSError as error:
                 os.ftruncate(self._file.fileno(), self._size)
+                self._rows.clear()  # their beginning may have been cut off
                 raise OutputError(
                     f"cannot write {self._path}: {error.strerror or error}; it holds what was done, so make room and "
                     "run the same command again"

@@ -14,6 +14,7 @@ from artifact import Manifest
 from service.offline.errors import OutputError
 from service.offline.running import STAGES, Result
 from service.ranking import predict
+from service.schemas import Value
 
 Identity = tuple[str, str]
 """Path and artifact of a row."""
@@ -82,7 +83,7 @@ class Csv:
         times: list[object] = [""] * len(STAGES)
         if result.output is not None:
             for found in predict(self._manifest, result.output, self._labels, self._top_k):
-                cells += [found.label, getattr(found, "probability", None) or getattr(found, "value", 0.0)]
+                cells += [found.label, found.value if isinstance(found, Value) else found.probability]
             times = [result.milliseconds[stage] for stage in STAGES]
         cells += [""] * (2 * self._places - len(cells))
         return _csv_line([result.file.path, artifact_name(self._manifest), *cells, *times, result.error])

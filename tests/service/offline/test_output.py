@@ -72,6 +72,15 @@ def test_rows_of_json_lines(tmp_path: Path, manifest: Manifest) -> None:
     assert rows[4] == {"path": "ü.png", "artifact": NAME, "error": "the body is not an image; é"}
 
 
+def test_a_regression_has_all_its_values(manifest: Manifest) -> None:
+    values = manifest.model_copy(update={"task": "regression"})
+    form = form_of(".csv", values, 1)
+    assert form.header.startswith(
+        b"path,artifact,label_1,value_1,label_2,value_2,label_3,value_3,label_4,value_4,read_ms"
+    )
+    assert form.row(result("a")).split(b",")[2:10] == b"red,1.0,green,3.0,blue,2.0,grey,0.0".split(b",")
+
+
 def test_a_probability_of_zero_is_written_as_one(manifest: Manifest) -> None:
     sure = Result(ImageFile("a"), np.array([0, 1000, 0, 0], np.float32), "", dict.fromkeys(STAGES, 0.0))
     assert form_of(".csv", manifest, 2).row(sure).split(b",")[2:6] == [b"green", b"1.0", b"red", b"0.0"]
@@ -135,8 +144,11 @@ def test_on_a_full_disk_the_file_ends_with_a_whole_row(
     write(path, form, PATHS[:2])
     before = path.read_bytes()
 
+    calls = []
+
     def half(descriptor: int, data: bytearray) -> int:
-        if len(data) < 20:
+        calls.append(len(data))
+        if len(calls) == 2:  # there is room again later
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return REAL_WRITE(descriptor, data[: len(data) // 2])
 
