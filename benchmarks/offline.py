@@ -29,7 +29,15 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=8, help="of each measurement of the limit")
+    parser.add_argument(
+        "--memory",
+        type=Path,
+        metavar="REPOSITORY",
+        help="peak memory with 1,000 and 100,000 files, by digits/none of it",
+    )
     options = parser.parse_args()
+    if options.memory is not None:
+        return measure_memory(options.memory)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_images(folder)
@@ -53,6 +61,48 @@ def main() -> int:
         f"| {shares[1]:.2f} |"
     )
     return 0
+
+
+def measure_memory(repository: Path) -> int:
+    """Print the peak memory of runs over tiny images, and of one that finds all of them done."""
+    print(f"{datetime.now(UTC).date()}, {machine()}\n")
+    print("| files | peak, MiB | peak of a run that finds all done, MiB |")
+    print("| ---: | ---: | ---: |")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "files"
+        folder.mkdir()
+        for count in (1000, 100_000):
+            for place in range(count):
+                shutil.copy(ROOT / "examples/digits/samples" / f"{place % 10}.png", folder / f"{place:06}.png")
+            arguments = ["predict", str(folder), "--repository", str(repository)]
+            arguments += [
+                "--model",
+                "digits",
+                "--variant",
+                "none",
+                "--output",
+                str(Path(name) / f"{count}.jsonl"),
+                "--quiet",
+            ]
+            print(f"| {count} | {peak(arguments)} | {peak(arguments)} |")
+    return 0
+
+
+def peak(arguments: list[str]) -> int:
+    """Return the largest resident set of a run, in MiB; ru_maxrss would count this process too, before exec."""
+    command = [sys.executable, "-c", _PEAK, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT, env=environment)  # noqa: S603
+    return int(run.stdout) // 1024
+
+
+_PEAK = """
+import sys
+from pathlib import Path
+from service.offline.__main__ import main
+assert main(sys.argv[1:]) == 0
+print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+"""
 
 
 def in_process(artifact: Path, folder: Path, seconds: int) -> tuple[float, float]:
