@@ -10,6 +10,7 @@ from artifact.errors import (
     GoldenFileError,
     LabelsError,
     ManifestError,
+    RecordingError,
     UnknownFormatError,
     UnsafePathError,
     VerificationTimeoutError,
@@ -37,6 +38,7 @@ from artifact.manifest import (
     Task,
 )
 from artifact.reader import Artifact, read_artifact
+from artifact.recording import check_recordable, record_accuracy
 from artifact.repository import Location, next_version, scan
 from artifact.writer import Draft, Staging, stage
 
@@ -64,6 +66,7 @@ __all__ = [
     "ManifestError",
     "Parity",
     "Preprocess",
+    "RecordingError",
     "Rewrite",
     "Rewrites",
     "Source",
@@ -73,10 +76,12 @@ __all__ = [
     "UnsafePathError",
     "VerificationTimeoutError",
     "VersionExistsError",
+    "check_recordable",
     "limit_for",
     "next_version",
     "read_artifact",
     "read_golden",
+    "record_accuracy",
     "scan",
     "stage",
 ]

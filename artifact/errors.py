@@ -8,6 +8,7 @@ ArtifactError
 ├── LabelsError            labels.txt does not hold one label for each class
 ├── GoldenFileError        the golden file does not hold what the manifest describes
 ├── VerificationTimeoutError   verifying the files took too long
+├── RecordingError         an accuracy cannot be written into its manifest
 └── VersionExistsError     the version to write is already there
 """
 
@@ -42,6 +43,10 @@ class GoldenFileError(ArtifactError):
 
 class VerificationTimeoutError(ArtifactError):
     """Verifying the files took longer than the caller allows."""
+
+
+class RecordingError(ArtifactError):
+    """An accuracy cannot be recorded: a permission is missing, or the artifact is not the one that was measured."""
 
 
 class VersionExistsError(ArtifactError):

@@ -347,6 +347,11 @@ class Manifest(_Part):
     tools: dict[str, str] = Field(description="versions of what made the artifact")
     created: AwareDatetime
 
+    def same_but_accuracy(self, other: "Manifest") -> bool:
+        """Return whether `other` describes the same artifact, whatever accuracy either states."""
+        without = {"accuracy": None}
+        return self.model_copy(update=without) == other.model_copy(update=without)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.preprocess.size != (self.input.height, self.input.width):

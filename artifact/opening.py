@@ -51,7 +51,9 @@ def read_regular(path: Path, limit: int) -> bytes:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            content = file.read(limit + 1) if size <= limit else b""
+            content = file.read(size + 1) if size <= limit else b""  # of `limit` bytes, all would be allocated
+            if len(content) > size:  # it has grown
+                content += file.read(limit + 1 - len(content))
         except OSError as error:
             raise UnreadableFileError(f"cannot be read: {error.strerror}") from error
     if max(size, len(content)) > limit:

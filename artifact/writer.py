@@ -63,13 +63,12 @@ class Staging:
             files=files,
             **draft,
         )
-        text = manifest.model_dump_json(indent=2, exclude_none=True) + "\n"
-        (self.directory / MANIFEST_NAME).write_text(text, encoding="utf-8")
+        (self.directory / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
         read_golden(read_artifact(self.directory))
         for file in self.directory.rglob("*"):
-            _flush(file)
+            flush(file)
         _rename_to_new(self.directory, self.target)
-        _flush(self.target.parent)
+        flush(self.target.parent)
         self.committed = manifest
         return manifest
 
@@ -112,7 +111,12 @@ def _exists(target: Path) -> VersionExistsError:
     return VersionExistsError(f"{target} is already there; give another --version, or remove it first")
 
 
-def _flush(path: Path) -> None:
+def manifest_text(manifest: Manifest) -> str:
+    """Return the text of manifest.json."""
+    return manifest.model_dump_json(indent=2, exclude_none=True) + "\n"
+
+
+def flush(path: Path) -> None:
     """Ask the system to put a file or directory on the disk before the rename announces it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -16,9 +16,12 @@ from service.reloading.fingerprint import Fingerprint
 from service.telemetry.latency import Key
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Servable:
-    """An artifact and what runs it. Equal only to itself: of an artifact that was replaced there may be two."""
+    """An artifact and what runs it. Equal only to itself: of an artifact that was replaced there may be two.
+
+    It does not change, but for the accuracy that its manifest states: that may be recorded while it is served.
+    """
 
     artifact: Artifact
     backend: Restartable
@@ -42,6 +45,11 @@ class Servable:
     def largest_batch(self, max_batch: int) -> int:
         """Return how many images may run together: what the artifact takes, at most `max_batch`."""
         return largest_batch(self.manifest, max_batch)
+
+    def take_accuracy(self, artifact: Artifact) -> None:
+        """Have the accuracy that the manifest states now. Any thread may call this."""
+        assert artifact.manifest.same_but_accuracy(self.manifest)
+        self.artifact = artifact
 
     def restart(self, images: int) -> None:
         """Replace the backend by a fresh one that is warm, at batch 1 and at `images`, and passes the golden check.

@@ -3,7 +3,7 @@
 import logging
 import time
 
-from artifact import Artifact, ArtifactError, Location, VerificationTimeoutError, read_artifact, scan
+from artifact import Artifact, ArtifactError, Location, Manifest, VerificationTimeoutError, read_artifact, scan
 from artifact.text import shown
 from service.backends import choose_backend
 from service.backends.base import Backend
@@ -50,7 +50,8 @@ class Loader:
 
         Args:
             location: of the artifact.
-            served: returned as it is if what is there now is what it was made from.
+            served: returned if what is there now is what it was made from, with the accuracy that the manifest states
+                now.
 
         Raises:
             RefusalError: the artifact cannot be served; the message is short, escaped, and holds no path of this
@@ -85,7 +86,10 @@ class Loader:
         seen = fingerprint(location.path)
         artifact = read_artifact(location.path, limit.until)
         manifest = artifact.manifest
-        if served is not None and manifest == served.manifest:
+        if served is not None and manifest.same_but_accuracy(served.manifest):
+            if manifest.accuracy != served.manifest.accuracy:
+                served.take_accuracy(artifact)
+                logger.info("accuracy of artifact %s: %s", location, _accuracy(manifest))
             return served
         named = f"{manifest.model}/{manifest.variant}/{manifest.version}"
         if named != str(location):
@@ -109,8 +113,12 @@ class Loader:
 
     def _run(self, artifact: Artifact, seen: Fingerprint) -> Backend:
         """Open the backend, at first or for a restart: long after the files were verified, so look at them again."""
-        if fingerprint(artifact.path) != seen and read_artifact(artifact.path).manifest != artifact.manifest:
-            raise ChangedFilesError("its files are not those it was loaded from; put those back, or load the new ones")
+        if fingerprint(artifact.path) != seen:
+            found = read_artifact(artifact.path).manifest
+            if not found.same_but_accuracy(artifact.manifest):
+                raise ChangedFilesError(
+                    "its files are not those it was loaded from; put those back, or load the new ones"
+                )
         return self._backend(artifact, self._device, self._settings.threads, self._settings.cpu_precision)
 
 
@@ -170,6 +178,11 @@ def _of_one_task(servable: Servable, others: list[Servable]) -> Servable:
         servable.backend.close()
         raise
     return servable
+
+
+def _accuracy(manifest: Manifest) -> str:
+    accuracy = manifest.accuracy
+    return f"top-1 {accuracy.top1:.4f} on {shown(accuracy.dataset)}" if accuracy else "not stated any more"
 
 
 def _fit(error: Exception, location: Location) -> str:

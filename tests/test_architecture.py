@@ -18,7 +18,7 @@ FIRST_PARTY = {"artifact", "imaging", "service", "models", "export", "examples",
 MAKING = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "models", "export", "examples", "tests"}
 SERVING = {
     *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_settings"),
-    *("numpy", "PIL", "onnxruntime", "prometheus_client"),
+    *("numpy", "PIL", "onnxruntime", "prometheus_client", "rich"),
 }
 OPTIONAL = {"opentelemetry", "openvino"}  # imported where they are asked for, and only then
 

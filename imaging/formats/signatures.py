@@ -17,8 +17,10 @@ from imaging.formats.webp import read_webp
 
 Reader = Callable[[bytes], Picture]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"})
-"""Of files in a folder that are taken for images, in lower case."""
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".avif")
+)
+"""Of files in a folder that are taken for images, in lower case; a file that is named itself may have any."""
 
 _READERS: dict[bytes, Reader] = {
     b"\xff\xd8\xff": read_jpeg,

@@ -81,7 +81,8 @@ class Engine:
             InvalidParameterError: more images than a batch of this variant holds.
         """
         lane = self._lane(servable)
-        job = Job(lane, 1, caller, watch, caller.future())
+        future: asyncio.Future[Inferred] = caller.future()
+        job = Job(lane, 1, caller, watch, future)
         if callable(source):
             job.prepare = source
         else:
@@ -98,13 +99,12 @@ class Engine:
             if job.prepare is None:
                 self._workers.push(job)
             else:
-                decode = Decode(servable.key, partial(_prepare, job), partial(self._prepared, job))
-                self._workers.decode(lane, decode)
+                self._workers.prepare(job, partial(_prepare, job))
         except BaseException:
             self._workers.release(job)
             raise
         try:
-            return await job.future
+            return await future
         finally:
             job.prepare = None  # it has the body, and may wait for a thread longer than its caller does
 
@@ -176,16 +176,6 @@ class Engine:
         if lane is None:
             lane = self._lanes[servable] = Lane(servable, self._settings.max_batch, self._settings.max_queue)
         return lane
-
-    def _prepared(self, job: Job, outcome: Tensor | BaseException) -> Job | None:
-        """Return a job whose tensor was made; what cannot be decoded is settled, and never gets near a batch."""
-        if not isinstance(outcome, BaseException):
-            job.tensor = outcome
-            return job
-        job.outcome = outcome
-        self._workers.release(job)
-        self._settle_soon([job])
-        return None
 
     def _settle_soon(self, jobs: Sequence[Job]) -> None:
         with suppress(RuntimeError):  # the loop has ended, and with it whoever awaited these

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imaging.preprocess import Tensor
-from service.scheduling.caller import Caller
+from service.errors import ProblemError
 from service.telemetry.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ class Inferred:
     batch_size: int
 
 
+class Waiting(Protocol):
+    """Whoever waits for a job: the caller of a request, or a run over files."""
+
+    def refusal(self) -> ProblemError | None:
+        """Return why work must not begin; None if it may. Any thread may call it."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """Belongs to one thread at a time: the event loop, then one that decodes, then one that runs it.
@@ -39,9 +46,10 @@ class Job:
     lane: Lane
     size: int
     """n"""
-    caller: Caller
+    caller: Waiting
     watch: Stopwatch
-    future: asyncio.Future[Inferred]
+    future: asyncio.Future[Inferred] | None = None
+    """Gets the outcome; None where whatever settles jobs reads it."""
     prepare: Callable[[], Tensor] | None = None
     """Makes the tensor, on a decoding thread; None where the tensor is there already."""
     tensor: Tensor | None = None
@@ -51,6 +59,7 @@ class Job:
 
     def settle(self) -> None:
         """Give the outcome to whoever waits; on the event loop."""
+        assert self.future is not None
         if self.future.done():  # its caller has left
             return
         if isinstance(self.outcome, Inferred):

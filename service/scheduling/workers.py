@@ -96,6 +96,14 @@ class Workers:
             self._decoding.put(owner, decode)
             self._to_decode.notify()
 
+    def prepare(self, job: Job, make: Callable[[], Tensor]) -> None:
+        """Queue an admitted job whose tensor `make` makes on a decoding thread: decodes, resizes.
+
+        Raises:
+            QueueFullError, NotReadyError: as `decode`. The job keeps its place.
+        """
+        self.decode(job.lane, Decode(job.lane.servable.key, make, partial(self._prepared, job)))
+
     def push(self, job: Job) -> None:
         """Queue a job that was admitted and has its tensor.
 
@@ -120,6 +128,16 @@ class Workers:
             self._to_run.notify_all()
         self.outages.close()
         self._pool.close(1)
+
+    def _prepared(self, job: Job, outcome: Tensor | BaseException) -> Job | None:
+        """Return a job whose tensor was made; what cannot be decoded is settled, and never gets near a batch."""
+        if not isinstance(outcome, BaseException):
+            job.tensor = outcome
+            return job
+        job.outcome = outcome
+        self.release(job)
+        self._settle([job])
+        return None
 
     def _add(self, job: Job) -> bool:
         """Queue a job, and return whether it is; if its backend went down since it was admitted, it is settled."""

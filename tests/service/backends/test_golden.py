@@ -2,8 +2,10 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
+from unittest.mock import ANY
 
 import numpy as np
 import onnx

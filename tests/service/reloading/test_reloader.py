@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.datastructures import State
 
-from artifact import Artifact
+from artifact import Accuracy, Artifact, record_accuracy
 from service import backends
 from service.catalogue import Catalogue
 from service.errors import BackendDownError, BackendUnavailableError, ChangedFilesError
@@ -137,6 +137,28 @@ def test_files_that_were_only_touched_are_not_loaded_again(tmp_path: Path, play:
         await state.reloader.reload()
         assert state.serving.catalogue.find() is before
         assert scripted.opened == ["a"]
+
+    play(scene)
+
+
+def test_an_accuracy_that_was_recorded_is_served_without_opening_the_network_again(
+    tmp_path: Path, play: Play, scripted: Scripted
+) -> None:
+    for variant in ("a", "b"):
+        add_artifact(tmp_path, variant=variant, top1=0.5)
+
+    async def scene(state: State) -> None:
+        before = state.serving.catalogue.find(variant="b")
+        assert state.serving.catalogue.default_variant("colours") == "a"
+        measured = Accuracy(dataset="patches", top1=0.75, count=8)
+        record_accuracy(tmp_path / "colours/b/1", measured, before.manifest)
+        await state.reloader.reload()
+        assert state.serving.catalogue.find(variant="b") is before
+        assert before.manifest.accuracy == measured
+        assert state.serving.catalogue.default_variant("colours") == "b"
+        assert (scripted.opened, scripted.closed) == (["a", "b"], [])
+        before.restart(8)  # its files are still those that it was loaded from
+        assert scripted.opened == ["a", "b", "b"]
 
     play(scene)
 

@@ -1,0 +1,75 @@
+"""Writing a measured accuracy into the manifest of an artifact that is in place, and maybe being served.
+
+The new manifest is written beside the artifact's directory, in a hidden directory that readers leave out, and renamed
+over the old one: a reader finds one or the other.
+"""
+
+import os
+from pathlib import Path
+
+from artifact.errors import ManifestError, RecordingError
+from artifact.guard import guarded_directory
+from artifact.manifest import MANIFEST_NAME, Accuracy, Manifest
+from artifact.reader import read_artifact
+from artifact.writer import flush, manifest_text
+
+
+def check_recordable(path: Path) -> None:
+    """Check, before hours of measuring, that an accuracy can be recorded in the artifact in directory `path`.
+
+    Raises:
+        RecordingError: a permission is missing, the file system is read-only or full, or accuracy is not of its task.
+    """
+    manifest = read_artifact(path).manifest
+    if manifest.task != "single-label":
+        raise RecordingError(f"{path}: accuracy is of one label an image, its task is {manifest.task}")
+    if not os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise RecordingError(f"{path}: its manifest cannot be replaced, the directory is not writable; {_REMEDY}")
+    try:
+        with guarded_directory(path.absolute().parent, _prefix(path)):
+            pass
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def record_accuracy(path: Path, accuracy: Accuracy, measured: Manifest) -> Manifest:
+    """Write `accuracy` into the manifest of the artifact in directory `path`, and return the new manifest.
+
+    Args:
+        path: of the artifact.
+        accuracy: of its own graph.
+        measured: the manifest of what was measured; only its accuracy may have changed since.
+
+    Raises:
+        RecordingError: another artifact has taken its place, or the manifest cannot be written.
+        ArtifactError: what is there cannot be read.
+    """
+    current = read_artifact(path).manifest
+    if not current.same_but_accuracy(measured):
+        raise RecordingError(f"{path}: it is not the artifact that was measured any more; evaluate it again")
+    try:
+        changed = Manifest.model_validate(current.model_copy(update={"accuracy": accuracy}).model_dump())
+    except ValueError as error:
+        raise ManifestError(f"{path}: the accuracy breaks the schema: {error}") from error
+    try:
+        with guarded_directory(path.absolute().parent, _prefix(path)) as directory:
+            written = directory / MANIFEST_NAME
+            written.write_text(manifest_text(changed), encoding="utf-8")
+            written.chmod((path / MANIFEST_NAME).stat().st_mode & 0o777)
+            flush(written)
+            written.replace(path / MANIFEST_NAME)
+        flush(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return changed
+
+
+_REMEDY = "give write permission, or leave --record out"
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}-"
+
+
+def _unwritable(path: Path, error: OSError) -> RecordingError:
+    return RecordingError(f"{path}: its manifest cannot be replaced: {error.strerror or error}; {_REMEDY}")

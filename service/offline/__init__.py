@@ -1,0 +1,1 @@
+"""Predictions and accuracy over files, without HTTP: `python -m service.offline`."""

@@ -1,0 +1,114 @@
+"""`python -m service.offline predict|evaluate`: classify image files as the server would, without HTTP.
+
+Exit status 0: done; 1: failed, or images were excluded from an evaluation; 2: usage; 128 + n: ended by signal n, Ctrl-C
+being 2. What was done by then stays.
+"""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from service.lifecycle import end_process
+from service.offline.arguments import parser
+from service.offline.stopping import StoppedError, Stopping
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = parser().parse_args(arguments)
+    stopping = Stopping()
+    try:
+        with stopping.signals():
+            return _run(options, stopping)
+    except StoppedError as stopped:
+        return _fail(stopped.status, f"stopped by {stopped}; what was done is kept")
+
+
+def _run(options: argparse.Namespace, stopping: Stopping) -> int:
+    # These bring NumPy, Pillow and the runtime: not before the usage is known to be right.
+    from pydantic import ValidationError
+
+    from artifact import ArtifactError
+    from service.errors import ServiceError
+    from service.settings import Settings
+
+    names = ("repository", "backend", "device", "threads")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        problems = (f"POSBAKE_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+        return _fail(USAGE, "; ".join(problems))
+    try:
+        if options.command == "predict":
+            return _predict(options, settings, stopping)
+        return _evaluate(options, settings, stopping)
+    except (ServiceError, ArtifactError) as error:
+        return _fail(FAILED, str(error))
+    except OSError as error:
+        return _fail(FAILED, f"cannot write {error.filename or 'the output'}: {error.strerror or error}")
+
+
+def _predict(options: argparse.Namespace, settings: "Settings", stopping: Stopping) -> int:
+    from service.loading import Loader
+    from service.offline.choosing import choose
+    from service.offline.predicting import Request, Summary, predict_files
+    from service.offline.progress import Bar
+
+    location = choose(settings.repository, options.model, options.variant, options.version)
+    servable = Loader(settings).open(location)
+    summary = Summary(str(location), servable.backend.name, str(options.output))
+    try:
+        request = Request(tuple(options.paths), options.output, options.top_k)
+        predict_files(request, servable, settings, stopping, Bar(quiet=options.quiet), summary)
+    finally:
+        servable.backend.close()
+        if options.json:
+            print(json.dumps(summary.as_json()))  # noqa: T201
+        elif not options.quiet:
+            print(summary, file=sys.stderr)  # noqa: T201
+    return DONE
+
+
+def _evaluate(options: argparse.Namespace, settings: "Settings", stopping: Stopping) -> int:
+    from rich.console import Console
+
+    from service.offline.choosing import choose_variants
+    from service.offline.evaluating import Findings, check_all, evaluate
+    from service.offline.progress import Bar
+    from service.offline.report import as_json, make_directory, print_findings, write_report, write_variant
+
+    locations = choose_variants(settings.repository, options.model, options.variants)
+    if options.output is not None:
+        make_directory(options.output)
+    checked = check_all(options.images, locations, options.dataset, record=options.record)
+    findings = Findings()
+    bar = Bar(quiet=options.quiet)
+    try:
+        for evaluation in evaluate(checked, settings, stopping, bar, findings, record=options.record):
+            if options.output is not None:
+                write_variant(evaluation, options.output)
+    finally:
+        if findings.evaluations:
+            if options.output is not None:
+                write_report(findings, options.output)
+            if options.json:
+                print(json.dumps(as_json(findings), indent=2))  # noqa: T201
+            elif not options.quiet:
+                print_findings(findings, Console())
+    return FAILED if findings.excluded else DONE
+
+
+def _fail(status: int, sentence: str) -> int:
+    print(f"python -m service.offline: {sentence}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+if __name__ == "__main__":
+    end_process(main())

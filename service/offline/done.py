@@ -1,0 +1,34 @@
+"""Which paths are in an output already, in 16 bytes each: of 100,000 paths, 1.6 MB."""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from os import fsencode
+
+import numpy as np
+
+_PARTS = np.dtype([("high", "<u8"), ("low", "<u8")])
+
+
+class DonePaths:
+    """A set of paths, by 128 bits of BLAKE2b of each."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        digests = np.frombuffer(bytearray().join(map(_digest, paths)), _PARTS)
+        self._digests = digests[np.argsort(digests["high"], kind="stable")]
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._digests)
+
+    def __contains__(self, path: str) -> bool:
+        if not len(self._digests):
+            return False
+        (wanted,) = np.frombuffer(_digest(path), _PARTS)
+        high = self._digests["high"]
+        first = int(np.searchsorted(high, wanted["high"], "left"))
+        last = int(np.searchsorted(high, wanted["high"], "right"))
+        return bool((self._digests["low"][first:last] == wanted["low"]).any())
+
+
+def _digest(path: str) -> bytes:
+    return blake2b(fsencode(path), digest_size=16).digest()

@@ -1,0 +1,153 @@
+"""The accuracy of one or more variants on labelled images, one variant after the other."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+from artifact import Accuracy, Artifact, Location, check_recordable, read_artifact, record_accuracy
+from service.catalogue import Servable
+from service.loading import Loader
+from service.offline.errors import LabelledImagesError
+from service.offline.labelled import LabelledImages, find_labelled
+from service.offline.predicting import Track
+from service.offline.running import running
+from service.offline.scoring import Comparison, Score, compare
+from service.offline.stopping import Stopping
+from service.settings import Settings
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one variant reached.
+
+    Attributes:
+        artifact: what was run.
+        backend: what ran it.
+        images: of the run.
+        score: counts.
+        seconds: of the run, without loading.
+    """
+
+    artifact: Artifact
+    backend: str
+    images: LabelledImages
+    score: Score
+    seconds: float
+
+    @property
+    def variant(self) -> str:
+        """Its name."""
+        return self.artifact.manifest.variant
+
+    @property
+    def images_per_second(self) -> float:
+        """Throughput."""
+        return len(self.score.marks) / self.seconds
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """As a manifest states it."""
+        return Accuracy(dataset=self.images.name, top1=self.score.right / self.score.count, count=self.score.count)
+
+
+@dataclass
+class Findings:
+    """Every variant that is through, and the tests between them."""
+
+    evaluations: list[Evaluation] = field(default_factory=list)
+
+    def comparisons(self) -> list[Comparison]:
+        """Return McNemar's test of each pair. Raises LabelledImagesError."""
+        pairs = combinations(self.evaluations, 2)
+        return [compare(one.variant, one.score, other.variant, other.score) for one, other in pairs]
+
+    @property
+    def excluded(self) -> int:
+        """Images that a variant could not read or run, of all variants."""
+        return sum(one.score.excluded for one in self.evaluations)
+
+
+def check_all(
+    path: Path, locations: Iterable[Location], dataset: str | None, *, record: bool
+) -> list[tuple[Location, LabelledImages]]:
+    """Return the images as each variant classifies them; what would fail after hours of work fails here.
+
+    Args:
+        path: of the images.
+        locations: of the variants.
+        dataset: name of the images; None is that of the directory or file.
+        record: whether the accuracy is to be recorded.
+
+    Raises:
+        LabelledImagesError: as `find_labelled`; or the task is not one of a label an image.
+        RecordingError: as `check_recordable`.
+        ArtifactError: a variant is damaged.
+    """
+    checked = []
+    for location in locations:
+        artifact = read_artifact(location.path)
+        if artifact.manifest.task != "single-label":
+            raise LabelledImagesError(
+                f"{location} is a network of task {artifact.manifest.task}; accuracy is of one label an image"
+            )
+        if record:
+            check_recordable(location.path)
+        images = find_labelled(path, artifact.labels)
+        checked.append((location, LabelledImages(dataset or images.name, images.count, images.files)))
+    return checked
+
+
+def evaluate(
+    checked: Iterable[tuple[Location, LabelledImages]],
+    settings: Settings,
+    stopping: Stopping,
+    track: Track,
+    findings: Findings,
+    *,
+    record: bool,
+) -> Iterator[Evaluation]:
+    """Run each variant over its images, and yield what it reached; also in `findings`.
+
+    Args:
+        checked: of `check_all`.
+        settings: of the server whose answers are counted.
+        stopping: ends the run of a variant, which then counts for nothing.
+        track: shows the progress.
+        findings: get each evaluation.
+        record: writes the accuracy into the manifest.
+
+    Raises:
+        ServiceError: a variant cannot be loaded or run.
+        LabelledImagesError: none of the images could be read.
+        RecordingError: the accuracy cannot be recorded.
+        StoppedError: a signal came.
+    """
+    loader = Loader(settings)
+    for location, images in checked:
+        servable = loader.open(location)
+        try:
+            evaluation = _evaluate(servable, images, settings, stopping, track)
+        finally:
+            servable.backend.close()
+        if not evaluation.score.count:
+            path, reason = evaluation.score.errors[0]
+            raise LabelledImagesError(f"none of {images.count} images could be run; of the first, {path}: {reason}")
+        findings.evaluations.append(evaluation)
+        if record:
+            record_accuracy(location.path, evaluation.accuracy, servable.manifest)
+        yield evaluation
+
+
+def _evaluate(
+    servable: Servable, images: LabelledImages, settings: Settings, stopping: Stopping, track: Track
+) -> Evaluation:
+    score, labels = Score(), servable.artifact.labels
+    with stopping.deferred(), running(servable, settings) as runner:
+        start = time.perf_counter()
+        with track(runner.run(images.files(), stopping), lambda: images.count) as results:
+            for result in results:
+                score.add(result, labels)
+        seconds = time.perf_counter() - start
+    return Evaluation(servable.artifact, servable.backend.name, images, score, seconds)

@@ -1,0 +1,44 @@
+"""A progress bar on the terminal, on standard error; nothing where that is none."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from service.offline.running import Result
+
+_UPDATES = 2
+"""A second: each takes a millisecond from the threads that work."""
+
+
+class Bar:
+    """Shows progress; see `predicting.Track`.
+
+    Args:
+        quiet: shows none.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = Console(stderr=True)
+        self._quiet = quiet or not self._console.is_terminal
+
+    @contextmanager
+    def __call__(self, results: Iterator[Result], count: Callable[[], int]) -> Iterator[Iterator[Result]]:
+        """Have a bar while the results are read."""
+        if self._quiet:
+            yield results
+            return
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        with Progress(*columns, console=self._console, refresh_per_second=_UPDATES, transient=True) as progress:
+            yield self._advance(results, progress, count())
+
+    def _advance(self, results: Iterator[Result], progress: Progress, total: int) -> Iterator[Result]:
+        task = progress.add_task("", total=total, rate="")
+        errors = 0
+        for result in results:
+            errors += result.output is None
+            speed = progress.tasks[0].speed
+            rate = f"{speed:.0f} images/s" if speed else ""
+            progress.update(task, advance=1, rate=f"{rate}, {errors} unreadable" if errors else rate)
+            yield result

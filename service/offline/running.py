@@ -1,0 +1,264 @@
+"""A network over many files: decoded, preprocessed and run by the service's own threads, results in order.
+
+`service.scheduling.workers` does the work: on the CPU each thread decodes an image and runs it, on a device one thread
+runs batches of what the others decode. Time limits, restarts of failed backends and errors of single images are the
+server's. A bounded number of files, the window, is under way; results wait there for those before them.
+Shapes: C outputs of the network.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from artifact.opening import UnreadableFileError
+from artifact.text import shown
+from imaging.decode import pillow_pixel_limit
+from imaging.preprocess import Reading, Tensor, preprocess
+from service.catalogue import Servable
+from service.errors import BackendDownError, MemoryFullError, NotReadyError, ProblemError, ServiceError
+from service.holding import HeldBytes
+from service.inputs.reading import image_problems, reading_of
+from service.offline.errors import OfflineError
+from service.offline.files import ImageFile, read_image
+from service.offline.stopping import Stopping
+from service.scheduling.job import Inferred, Job
+from service.scheduling.lane import Lane
+from service.scheduling.workers import Workers
+from service.settings import Settings
+from service.telemetry.stopwatch import Stopwatch
+
+REASON_LIMIT = 500
+"""Characters of why a file has no prediction."""
+
+STAGES = ("read", "decode", "preprocess", "inference")
+
+_ATTEMPTS = 3
+"""How often an image is run whose batch brought the backend down."""
+
+_OUTAGES = 5
+"""Restarts in a row that change nothing, after which the run ends."""
+
+_PAUSE = 0.02
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one file.
+
+    Attributes:
+        file: which.
+        output: [C], all finite; None if there is none.
+        error: why not, else empty; printable.
+        milliseconds: by stage of STAGES; 0 for those it did not reach.
+    """
+
+    file: ImageFile
+    output: NDArray[np.float32] | None
+    error: str
+    milliseconds: dict[str, float]
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    file: ImageFile
+    job: Job
+    read: int = 0
+    """Nanoseconds."""
+    attempts: int = 1
+    settled: bool = False
+
+
+class _Patient:
+    """Waits for every job."""
+
+    def refusal(self) -> ProblemError | None:
+        """Refuse nothing."""
+        return None
+
+
+_PATIENT = _Patient()
+
+
+@dataclass
+class Runner:
+    """Runs one network over files. Use `running` to make one."""
+
+    servable: Servable
+    settings: Settings
+    _reading: Reading
+    _workers: Workers = field(init=False)
+    _lane: Lane = field(init=False)
+
+    def __post_init__(self) -> None:
+        backend, settings = self.servable.backend, self.settings
+        limit = self.servable.largest_batch(settings.max_batch)
+        self.window = max(32, 4 * settings.threads, 2 * limit + settings.threads)
+        """Most files that are under way or wait for those before them."""
+        self._quota = self.window // 4
+        self._finished: deque[Job] = deque()
+        self._enough = threading.Event()
+        self._lane = Lane(self.servable, settings.max_batch, self.window)
+        self._workers = Workers(
+            self._settle,
+            settings.threads,
+            on_cores=backend.on_cores,
+            room=self.window,
+            delay=0.0,
+            decode_timeout=settings.decode_timeout_ms / 1000,
+            run_timeout=settings.backend_timeout_ms / 1000,
+        )
+
+    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
+        """Yield the result of each file, in their order; once `stopping`, only of those that have begun.
+
+        Raises:
+            OfflineError: the backend fails again and again, or no thread is left because all hang.
+        """
+        waiting, flights, jobs = iter(files), deque[_Flight](), dict[Job, _Flight]()
+        ready = deque[_Flight]()
+        while True:
+            if not stopping.requested:
+                begun = [_Flight(file, self._job()) for file in islice(waiting, self.window - len(flights))]
+                flights.extend(begun)
+                ready.extend(begun)
+            down = self._submit(ready, jobs)
+            if not flights or (down and stopping.requested):
+                return
+            ready.extend(self._collect(jobs))
+            while flights and flights[0].settled:
+                yield _result(flights.popleft())
+
+    def close(self) -> None:
+        """End the threads."""
+        self._workers.close()
+
+    def _job(self) -> Job:
+        return Job(self._lane, 1, _PATIENT, Stopwatch())
+
+    def _submit(self, ready: deque[_Flight], jobs: dict[Job, _Flight]) -> bool:
+        """Hand flights to the threads, unless the backend is down, and return whether it is.
+
+        Raises:
+            OfflineError: as `run`.
+        """
+        with self._workers.lock:  # held once for all of them: the threads need it too
+            if self._lane.down_until is not None:
+                if self._lane.failures > _OUTAGES:
+                    raise OfflineError(
+                        f"the backend of {self.servable.key} fails again and again, the log above says why; choose "
+                        "another --backend, --device or version"
+                    )
+                return True
+            while ready:
+                flight = ready.popleft()
+                self._lane.admit(1)
+                jobs[flight.job] = flight
+                try:
+                    self._workers.prepare(flight.job, partial(self._make, flight))
+                except NotReadyError as error:
+                    raise OfflineError(
+                        f"{str(error).removesuffix('restart the server')}remove those files, and run it again"
+                    ) from error
+        return False
+
+    def _make(self, flight: _Flight) -> Tensor:
+        """Return the tensor of a file; on a decoding thread."""
+        watch = flight.job.watch
+        start = time.perf_counter_ns()
+        data = read_image(flight.file, self.settings.max_body_bytes)
+        flight.read = time.perf_counter_ns() - start
+        watch.lap("queue")
+        manifest = self.servable.manifest
+        with image_problems():
+            image = self._reading.decode(data, [manifest.preprocess])
+            watch.lap("decode")
+            tensor = preprocess(image, manifest, self._reading)
+        watch.lap("preprocess")
+        return tensor
+
+    def _settle(self, jobs: Sequence[Job]) -> None:
+        self._finished.extend(jobs)
+        if len(self._finished) >= self._quota:
+            self._enough.set()
+
+    def _collect(self, jobs: dict[Job, _Flight]) -> list[_Flight]:
+        """Wait a little, mark the flights that have an outcome by then, and return those that an outage took.
+
+        Waking this thread takes time from those that work, so it sleeps until there is something to do for it.
+        """
+        if len(self._finished) < self._quota:
+            self._enough.wait(_PAUSE)
+        self._enough.clear()
+        again = []
+        for _ in range(len(self._finished)):
+            job = self._finished.popleft()
+            flight = jobs.pop(job)
+            if isinstance(job.outcome, BackendDownError) and flight.attempts < _ATTEMPTS:
+                flight.attempts += 1
+                flight.job = self._job()
+                again.append(flight)
+            else:
+                flight.settled = True
+        return again
+
+
+@contextmanager
+def running(servable: Servable, settings: Settings) -> Iterator[Runner]:
+    """Have threads that run a network over files, as the server of these settings would.
+
+    Raises:
+        StartupError: the resizer or the treatment of colour profiles is not available.
+    """
+    held = HeldBytes(settings.max_held_bytes)
+    reading = reading_of(settings, partial(_reserve, held))
+    Image.init()  # loads Pillow's formats now, not on several threads
+    with pillow_pixel_limit(settings.max_pixels):
+        runner = Runner(servable, settings, reading)
+        try:
+            yield runner
+        finally:
+            runner.close()
+
+
+@contextmanager
+def _reserve(held: HeldBytes, size: int, own: int) -> Iterator[None]:
+    """Hold the bytes of one decode; where other decodes leave too few, wait for them. As HeldBytes.reserve."""
+    while True:
+        try:
+            held.take(size, own)
+            break
+        except MemoryFullError:
+            time.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        held.give_back(size)
+
+
+def _result(flight: _Flight) -> Result:
+    laps = flight.job.watch.laps()
+    milliseconds = {stage: laps[stage] / 1000 for stage in STAGES[1:]}
+    milliseconds["read"] = round(flight.read / 1e6, 3)
+    outcome = flight.job.outcome
+    if isinstance(outcome, Inferred):
+        return Result(flight.file, outcome.logits[0], "", milliseconds)
+    assert outcome is not None
+    return Result(flight.file, None, shown(_reason(outcome), REASON_LIMIT), milliseconds)
+
+
+def _reason(outcome: BaseException) -> str:
+    if isinstance(outcome, UnreadableFileError):
+        return f"the file {outcome}"
+    if isinstance(outcome, BackendDownError):
+        return f"the backend failed {_ATTEMPTS} times while it ran this image and those beside it"
+    return str(outcome) if isinstance(outcome, ServiceError) else f"{type(outcome).__name__}: {outcome}"

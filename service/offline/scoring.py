@@ -1,0 +1,102 @@
+"""What is counted of one variant over labelled images: top-1, top-5, recall of each class, the confusion matrix."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from service.offline.errors import LabelledImagesError
+from service.offline.running import Result
+from service.offline.statistics import mcnemar, wilson
+from service.ranking import rank
+
+WRONG, RIGHT, EXCLUDED = 0, 1, 2
+"""Of one image: its class is not the most probable one, or is, or it could not be read."""
+
+_FIRST_ERRORS = 20
+
+
+@dataclass
+class Score:
+    """Counts of one variant. Memory: a byte an image, and a number for each pair of classes that occurs."""
+
+    marks: bytearray = field(default_factory=bytearray)
+    """WRONG, RIGHT or EXCLUDED, in the order of the images."""
+    pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Images by their class and the predicted one."""
+    top5: int = 0
+    """Images whose class is among the five most probable ones."""
+    paths: hashlib.blake2b = field(default_factory=hashlib.blake2b)
+    """Digest of all paths, in order."""
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    """Path and reason of the first files that could not be read."""
+
+    def add(self, result: Result, labels: Sequence[str]) -> None:
+        """Count one image, after those before it."""
+        self.paths.update(os.fsencode(result.file.path) + b"\0")
+        if result.output is None:
+            self.marks.append(EXCLUDED)
+            if len(self.errors) < _FIRST_ERRORS:
+                self.errors.append((result.file.path, result.error))
+            return
+        wanted = result.file.class_index
+        best = [prediction.index for prediction in rank(result.output, labels, 5)]
+        self.marks.append(RIGHT if best[0] == wanted else WRONG)
+        self.pairs[wanted, best[0]] += 1
+        self.top5 += wanted in best
+
+    @property
+    def count(self) -> int:
+        """Images that were classified: those that could not be read do not count."""
+        return len(self.marks) - self.excluded
+
+    @property
+    def excluded(self) -> int:
+        """Images that could not be read or run."""
+        return self.marks.count(EXCLUDED)
+
+    @property
+    def right(self) -> int:
+        """Images whose class is the most probable one."""
+        return self.marks.count(RIGHT)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval (Wilson) of the top-1 accuracy."""
+        return wilson(self.right, self.count)
+
+    def recall(self, classes: int) -> list[tuple[int, int]]:
+        """Return, for each class, how many of its images were recognised, and how many there were."""
+        right, count = [0] * classes, [0] * classes
+        for (wanted, found), images in self.pairs.items():
+            count[wanted] += images
+            right[wanted] += images if wanted == found else 0
+        return list(zip(right, count, strict=True))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """McNemar's test of two variants, over the images that both could run."""
+
+    first: str
+    second: str
+    first_only: int
+    """Images that the first alone gets right."""
+    second_only: int
+    p: float
+
+
+def compare(first: str, one: Score, second: str, other: Score) -> Comparison:
+    """Return McNemar's test of two scores of the same images.
+
+    Raises:
+        LabelledImagesError: the images were not the same.
+    """
+    if one.paths.digest() != other.paths.digest():
+        raise LabelledImagesError(
+            f"the images changed between the runs of {first} and {second}, so these cannot be compared; evaluate again"
+        )
+    pairs = Counter(zip(one.marks, other.marks, strict=True))
+    first_only, second_only = pairs[RIGHT, WRONG], pairs[WRONG, RIGHT]
+    return Comparison(first, second, first_only, second_only, mcnemar(first_only, second_only))

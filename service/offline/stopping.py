@@ -1,0 +1,72 @@
+"""Signals during a run: the first lets what has begun finish, so that the output stays whole; the second ends it."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StoppedError(KeyboardInterrupt):
+    """A signal asked the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def status(self) -> int:
+        """128 and the signal's number, as shells count."""
+        return 128 + self.number
+
+
+class Stopping:
+    """Whether a signal has asked to stop. Outside `deferred` one raises StoppedError at once."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._deferred = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal came while it was deferred."""
+        return self._number is not None
+
+    def check(self) -> None:
+        """Raise StoppedError if a signal has come."""
+        if self._number is not None:
+            raise StoppedError(self._number)
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Handle signals within the block, on the main thread; what is ignored stays ignored: nohup means it."""
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        wanted = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
+        for number in wanted:
+            signal.signal(number, self._handle)
+        try:
+            yield
+        finally:
+            for number in wanted:
+                signal.signal(number, before[number])
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within the block the first signal only sets `requested`; in the end it is raised, unless something else is.
+
+        Raises:
+            StoppedError: at the end for the first signal, or at once for the second.
+        """
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        self.check()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._deferred and self._number is None:
+            self._number = number
+            return
+        raise StoppedError(number)

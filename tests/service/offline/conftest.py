@@ -1,0 +1,44 @@
+"""Pictures in folders, and the command line in this process."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.digits.data import load_split
+from tests.service.artifacts import LABELS, add_artifact
+from tests.service.pictures import encode
+
+
+@pytest.fixture(scope="session")
+def digits_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 360 test images as PNG, in a folder for each class."""
+    folder = tmp_path_factory.mktemp("offline") / "scans"
+    _, test = load_split()
+    for number, (pixels, label) in enumerate(zip(test.images, test.labels, strict=True)):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / str(label) / f"{number:03}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of one variant that tells red, green, blue and grey pictures apart, by their means."""
+    path = tmp_path_factory.mktemp("colours")
+    add_artifact(path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Thirty pictures of red, green and blue in folders of these names, and what is no picture beside them."""
+    folder = tmp_path / "pictures"
+    for number in range(30):
+        name = LABELS[number % 3]
+        pixels = np.full((9, 7, 3), 20, np.uint8)
+        pixels[..., number % 3] = 150 + number
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / f"{number:02}.png").write_bytes(encode(pixels))
+    (folder / "green" / "notes.txt").write_text("green")
+    return folder
