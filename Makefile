@@ -17,6 +17,9 @@ EXPORT_SOURCES := $(shell find artifact export imaging models -name '*.py')
 .PHONY: setup demo test zoo lint format
 .DELETE_ON_ERROR:
 
+# Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 setup: $(READY)
 
 # A newer pip than Python brings unpacks the 5 GB that torch needs in two thirds of the time.
