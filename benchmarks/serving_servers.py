@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import time
 import urllib.error
@@ -49,6 +50,7 @@ def running(contender: Contender, port: int, repository: Path, images: Path) -> 
     Raises:
         RuntimeError: it does not answer in time; the message has the end of its log.
     """
+    _check_free(port)
     work = repository.parent / str(port)
     bodies = work / "bodies"
     bodies.mkdir(parents=True)
@@ -79,6 +81,16 @@ def running(contender: Contender, port: int, repository: Path, images: Path) -> 
         yield server
     finally:
         end(process)
+
+
+def _check_free(port: int) -> None:
+    """Raise RuntimeError if something else has the port: it would be measured instead."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: what has ended is not in the way
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise RuntimeError(f"port {port} is taken, perhaps by a server of an earlier run; end it") from error
 
 
 def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:

@@ -1,6 +1,10 @@
 """From a trained network to an artifact: bake, trace, rewrite, check, write."""
 
 import os
+import sys
 
 # Before ONNX Runtime is loaded: from 1.29 on its wheels send telemetry unless this is set.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# Before OpenVINO is loaded: its Python package reports its import to Google Analytics where this one can be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,6 +1,5 @@
 """The golden check by hand: an artifact's golden images through a runtime on the CPU, and the errors as a table."""
 
-import importlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -105,11 +104,10 @@ def _onnxruntime(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:
 
 
 def _openvino(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:
-    openvino = importlib.import_module("openvino")
+    import openvino  # an extra
+
     compiled = openvino.compile_model(artifact.graph, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision]})
-    hint = compiled.get_property(
-        "INFERENCE_PRECISION_HINT"
-    ).get_type_name()  # of the CPU: it may not have what is asked
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()  # the CPU may not have what is asked
     found = next(name for name, of_openvino in _HINTS.items() if of_openvino == hint)
     computed_in = artifact.manifest.precision if found == "fp32" else found
     version = openvino.__version__.partition("-")[0]

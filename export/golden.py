@@ -11,10 +11,7 @@ import numpy as np
 from artifact import Golden, Parity
 from artifact.golden import GOLDEN_LIMIT
 from artifact.manifest import RunPrecision
-from export.parity import Array, Reference
-
-IMAGES = 4
-"""Of the golden file."""
+from export.parity import GOLDEN_IMAGES, Array, Reference
 
 FP32_LIMIT = 1e-4
 """Ten times parity's tolerance: another processor or runtime sums in another order."""
@@ -24,12 +21,13 @@ MARGIN = 3.0
 networks, Swin-T, ViT-S, Swin v2-T, in OpenVINO): up to 1.9 times the parity for bf16, 1.1 times for int8."""
 
 ROUNDING: dict[RunPrecision, float] = {"tf32": 6e-3, "fp16": 6e-3, "bf16": 5e-2}
-"""What is added where a runtime computes in less than the artifact's precision. Measured, fp32 artifacts of the same
-networks in OpenVINO's bf16: 4e-3 to 1.1e-2. tf32 and fp16 keep three more bits. A wrong answer is off by 1e-1 to 1."""
+"""Added to the limit where a runtime computes in less than the artifact's precision. Measured, fp32 artifacts of
+the same networks in OpenVINO's bf16: 4e-3 to 1.1e-2. tf32 and fp16 keep three more bits. A wrong answer is off by
+1e-1 to 1."""
 
 OMITTED = (
-    f"there is no golden file: {IMAGES} images and their logits take more than {GOLDEN_LIMIT} bytes; backends are not "
-    "checked at load"
+    f"there is no golden file: {GOLDEN_IMAGES} images and their logits take more than {GOLDEN_LIMIT} bytes; backends "
+    "are not checked at load"
 )
 
 
@@ -37,7 +35,7 @@ def write_golden(reference: Reference, parity: Parity, precision: str, file: Pat
     """Write the golden file, and return what the manifest says of it; None if it would be too large.
 
     Args:
-        reference: images and the network's logits, at least `IMAGES` of them.
+        reference: images and the network's logits, at least `GOLDEN_IMAGES` of them.
         parity: of the artifact's graph with this reference.
         precision: the artifact's.
         file: to write.
@@ -55,14 +53,14 @@ def write_golden(reference: Reference, parity: Parity, precision: str, file: Pat
 
 
 def choose_images(logits: Array) -> list[int]:
-    """Return the indices of `IMAGES` images of [images, classes], evenly spread, with that of the largest logit.
+    """Return the indices of `GOLDEN_IMAGES` images of [images, classes], evenly spread, with that of the largest logit.
 
     With it, errors of the golden file are relative to the same number as those of the parity.
     """
     last = len(logits) - 1
-    chosen = [round(number * last / (IMAGES - 1)) for number in range(IMAGES)]
+    chosen = [round(number * last / (GOLDEN_IMAGES - 1)) for number in range(GOLDEN_IMAGES)]
     largest = int(np.abs(logits).max(axis=1).argmax())
-    nearest = min(range(IMAGES), key=lambda number: abs(chosen[number] - largest))
+    nearest = min(range(GOLDEN_IMAGES), key=lambda number: abs(chosen[number] - largest))
     chosen[nearest] = largest
     return sorted(chosen)
 

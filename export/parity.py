@@ -37,8 +37,8 @@ digit, in torch's float32 too."""
 FLOAT64 = "torch float64"
 """What made a reference, unless the network fails in float64."""
 
-FEWEST = 4
-"""Pictures of a reference: so many go into the golden file."""
+GOLDEN_IMAGES = 4
+"""Fewest pictures of a reference: as many as the golden file holds."""
 
 _SEED = 0
 Array = np.ndarray[Any, Any]
@@ -118,7 +118,7 @@ def compute_reference(
         ExportError: the network does not run on a batch of them, in float32 either.
     """
     sizes = [size for size in BATCHES if batch.min <= size <= batch.max] or [batch.min]
-    while sum(sizes) < FEWEST:
+    while sum(sizes) < GOLDEN_IMAGES:
         sizes.append(sizes[-1])
     pixels = torch.split(photographs(sum(sizes), image_size, _SEED), sizes)
     reference = reference_on(network, pixels, normalisation)

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from imaging.formats.colours import stripes
 
 Profiles = Literal["ignore", "convert"]
-"""What is done with a file's colour profile: nothing, as in torchvision, or its colours are converted to sRGB."""
+"""Handling of a file's colour profile: it is ignored, as in torchvision, or colours are converted to sRGB."""
 
 _MAX_BYTES = 4 * 2**20
 _SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}

@@ -5,7 +5,7 @@ ServiceError
 │   ├── RepositoryError                 no repository, an empty one, nothing usable in it, no such default model
 │   ├── BackendUnavailableError         the backend or device cannot be had
 │   ├── TracingUnavailableError         a collector of traces is named, but what sends them is not installed
-│   ├── ImageSettingError               the resizer or the handling of colour profiles is unknown or not available
+│   ├── ImageSettingError               a setting of how images are read is unknown, or its resizer not available
 │   └── AddressError                    the host and port cannot be bound
 ├── RefusalError                    one artifact cannot be served; the rest are
 │   ├── MisplacedArtifactError          its directories and its manifest disagree about its name
@@ -66,7 +66,7 @@ class TracingUnavailableError(StartupError):
 
 
 class ImageSettingError(StartupError):
-    """The resizer or the handling of colour profiles is unknown or not available."""
+    """The resizer, ICC or JPEG_SCALING is unknown, or the resizer is not installed."""
 
 
 class AddressError(StartupError):

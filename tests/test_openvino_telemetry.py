@@ -48,11 +48,12 @@ def seen(command: list[str], directory: Path) -> set[str]:
     return {line.partition(".")[0] for line in (directory / "seen").read_text().splitlines()}
 
 
-@pytest.mark.parametrize("start", ["service", "child", "openvino alone"])
+@pytest.mark.parametrize("start", ["service", "check", "child", "openvino alone"])
 def test_telemetry_is_not_loaded(start: str, tmp_path: Path) -> None:
     add_artifact(tmp_path / "repository")
     commands = {
         "service": ["-c", SERVE.format(repository=str(tmp_path / "repository"))],
+        "check": ["-c", "import export.checking, openvino"],
         "child": ["-P", str(PROGRAM)],
         "openvino alone": ["-c", "import openvino"],  # shows that the test is able to fail
     }
@@ -67,6 +68,6 @@ def test_every_package_that_loads_openvino_keeps_its_telemetry_out_when_it_is_im
         for file in files
         if any(name.partition(".")[0] == "openvino" for name in imports(file.read_text(encoding="utf-8")))
     }
-    assert {"service", "benchmarks"} <= loading
+    assert {"service", "export", "benchmarks"} <= loading
     for package in loading:
         assert 'sys.modules.setdefault("openvino_telemetry", None)' in (ROOT / package / "__init__.py").read_text()

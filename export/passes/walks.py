@@ -58,7 +58,7 @@ def fold_below(model: ir.Model, value: ir.Value, affine: Affine) -> list[Step]:
 
 
 def _check_readers(model: ir.Model, value: ir.Value) -> None:
-    """Raise NotFoldedError where no numbers are needed for it: carried on, they may be repeated for every image."""
+    """Raise NotFoldedError for readers of other kinds before numbers are carried to them: these may be very many."""
     waiting = [value]
     while waiting:
         value = waiting.pop()

@@ -15,7 +15,7 @@ from export.passes.values import array_of, is_constant, name_of
 
 Role = Literal["bias", "table", "rotation", "embedding"]
 
-FEWEST = 4
+GOLDEN_IMAGES = 4
 """Rows and columns of the smallest constant that is taken for positions: scales of a channel are thinner. A bias may
 have a single row: where nothing but the class token is read of a block, the graph holds no other."""
 
@@ -92,12 +92,12 @@ def _role(node: ir.Node, value: ir.Value) -> Role | None:
     return None
 
 
-def _is_wide(value: ir.Value, fewest_rows: int = FEWEST) -> bool:
+def _is_wide(value: ir.Value, fewest_rows: int = GOLDEN_IMAGES) -> bool:
     tensor = value.const_value
     if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) < 2:
         return False
     rows, columns = tensor.shape.numpy()[-2:]
-    return rows >= fewest_rows and columns >= FEWEST
+    return rows >= fewest_rows and columns >= GOLDEN_IMAGES
 
 
 def _described(value: ir.Value, role: Role) -> PositionConstant:

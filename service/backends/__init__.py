@@ -15,10 +15,10 @@ BACKENDS = {
 """Module and class by name, imported only when chosen."""
 
 _ACCELERATED = ("onnxruntime",)
-"""What `auto` asks for a device other than the CPU."""
+"""Backends that `auto` asks for a device other than the CPU."""
 
 _ON_CPU = ("onnxruntime", "openvino")
-"""What `auto` takes on the CPU: the first that works."""
+"""Backends for the CPU; `auto` takes the first that works."""
 
 
 def choose_backend(name: str, device: str, cpu_precision: str) -> tuple[type[Backend], str]:

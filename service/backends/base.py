@@ -13,7 +13,7 @@ from artifact import Artifact
 from imaging.preprocess import Tensor
 
 Operators = Mapping[str, Mapping[str, int]]
-"""How many nodes of the graph that runs, by operator and precision: {"FullyConnected": {"bf16": 52}}."""
+"""Number of nodes of the compiled graph, by operator and precision: {"FullyConnected": {"bf16": 52}}."""
 
 CPU_PRECISIONS = ("fp32", "bf16")
 """What an fp32 artifact may be computed in on the CPU."""
