@@ -3,6 +3,7 @@
 import fcntl
 import gc
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Name the backend for this process and the servers it starts: `auto` would depend on what is installed."""
     os.environ[BACKEND] = config.getoption("--backend")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's `&` ignores it, for children too; tests interrupt what they start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 gc.set_threshold(100_000, 50, 100)  # else a tenth of the time goes into traversing traced graphs
