@@ -1,4 +1,4 @@
-"""What the prose says of the code is still so."""
+"""Agreement of the documentation with the code."""
 
 import re
 from pathlib import Path
