@@ -7,8 +7,8 @@ from fastapi import Depends, Request
 from starlette.datastructures import State
 
 from imaging.preprocess import Reading
-from service.catalogue import Catalogue, Servable
-from service.errors import NotReadyError
+from service.catalogue.catalogue import Catalogue, Servable
+from service.problems.errors import NotReadyError
 from service.scheduling.engine import Engine
 from service.settings import Settings
 from service.telemetry.latency import LatencyRecorder

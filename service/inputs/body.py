@@ -4,8 +4,8 @@ import io
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import BodyTooLargeError, IncompleteBodyError
-from service.holding import Holding
+from service.problems.errors import BodyTooLargeError, IncompleteBodyError
+from service.resources.memory import Holding
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from service.errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
-from service.holding import Holding
 from service.inputs.forms import Extract
+from service.problems.errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
+from service.resources.memory import Holding
 
 Expand = Callable[[bytes], bytes]
 """From a body as sent to what it was compressed from; raises what `expand` does."""

@@ -11,7 +11,13 @@ from imaging.formats.picture import MAX_SIDE
 from imaging.preprocess import Reading
 from imaging.profiles import Profiles
 from imaging.resizers import find_resizer
-from service.errors import ImageSettingError, ImageTooLargeError, InvalidImageError, NotReadyError, RefusalError
+from service.problems.errors import (
+    ImageSettingError,
+    ImageTooLargeError,
+    InvalidImageError,
+    NotReadyError,
+    RefusalError,
+)
 from service.settings import Settings
 
 _PROFILES: dict[str, Profiles] = {name: name for name in get_args(Profiles)}

@@ -7,8 +7,8 @@ from itertools import combinations
 from pathlib import Path
 
 from artifact import Accuracy, Artifact, Location, check_recordable, read_artifact, record_accuracy
-from service.catalogue import Servable
-from service.loading import Loader
+from service.catalogue.catalogue import Servable
+from service.catalogue.loading import Loader
 from service.offline.errors import LabelledImagesError
 from service.offline.labelled import LabelledImages, find_labelled
 from service.offline.predicting import Track

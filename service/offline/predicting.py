@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.offline.files import ImageFile, image_files
 from service.offline.output import appending
 from service.offline.rows import FORMATS, artifact_name

@@ -23,13 +23,13 @@ from artifact.opening import UnreadableFileError
 from artifact.text import shown
 from imaging.decode import pillow_pixel_limit
 from imaging.preprocess import Reading, Tensor, preprocess
-from service.catalogue import Servable
-from service.errors import BackendDownError, MemoryFullError, NotReadyError, ProblemError, ServiceError
-from service.holding import HeldBytes
+from service.catalogue.catalogue import Servable
 from service.inputs.reading import image_problems, reading_of
 from service.offline.errors import OfflineError
 from service.offline.files import ImageFile, read_image
 from service.offline.stopping import Stopping
+from service.problems.errors import BackendDownError, MemoryFullError, NotReadyError, ProblemError, ServiceError
+from service.resources.memory import HeldBytes
 from service.scheduling.job import Inferred, Job
 from service.scheduling.lane import Lane
 from service.scheduling.workers import Workers

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.protocol_v2.answering import OUTPUT
 from service.protocol_v2.datatypes import BYTES, LOGITS, datatype_of
 from service.protocol_v2.documents import ModelMetadata, TensorMetadata

@@ -1,11 +1,11 @@
-"""What the protocol refuses; a branch of the tree in `service/errors.py`.
+"""What the protocol refuses; a branch of the tree in `service/problems/errors.py`.
 
 ServiceError
 └── ProblemError
     └── ProtocolError               400
 """
 
-from service.errors import ProblemError
+from service.problems.errors import ProblemError
 
 
 class ProtocolError(ProblemError):

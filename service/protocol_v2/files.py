@@ -7,11 +7,11 @@ import numpy as np
 
 from imaging.formats.signatures import begins_as_image
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.classifying import prepare
-from service.errors import ImageTooLargeError, InvalidImageError
 from service.inputs.base64_text import decode_base64
 from service.inputs.forms import raw
+from service.problems.errors import ImageTooLargeError, InvalidImageError
 from service.protocol_v2.datatypes import BYTES, unpack_bytes
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.errors import ProtocolError, shown

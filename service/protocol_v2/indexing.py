@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from service.catalogue import Catalogue, Servable
+from service.catalogue.catalogue import Catalogue, Servable
 from service.protocol_v2.documents import IndexEntry
 from service.protocol_v2.naming import name_of
 

@@ -1,6 +1,6 @@
 """From an inference request to its images: which input it has, and where its data are."""
 
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.protocol_v2.asking import Asked
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.errors import ProtocolError, shown

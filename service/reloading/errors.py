@@ -1,6 +1,6 @@
 """What is answered when what is served cannot be changed as asked."""
 
-from service.errors import ProblemError, RetryLaterError
+from service.problems.errors import ProblemError, RetryLaterError
 
 
 class LoadRefusedError(ProblemError):

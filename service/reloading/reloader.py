@@ -12,8 +12,10 @@ from starlette.datastructures import State
 
 from artifact import Location, scan
 from artifact.repository import HIDDEN
-from service.catalogue import Catalogue, Refused
-from service.errors import (
+from service.catalogue.catalogue import Catalogue, Refused
+from service.catalogue.fingerprint import Fingerprint, fingerprint
+from service.catalogue.loading import Loader
+from service.problems.errors import (
     BackendUnavailableError,
     LoadTimeoutError,
     NotReadyError,
@@ -21,14 +23,12 @@ from service.errors import (
     TaskError,
     UnknownNameError,
 )
-from service.loading import Loader
 from service.reloading.changes import Changes
 from service.reloading.errors import LoadRefusedError, RepositoryUnreadableError
-from service.reloading.fingerprint import Fingerprint, fingerprint
 from service.reloading.generations import Generations
 from service.reloading.loads import Loads
 from service.reloading.retiring import Retiring
-from service.resolving import aside
+from service.resources.background import aside
 from service.serving import Serving
 from service.settings import Settings
 

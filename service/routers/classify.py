@@ -6,18 +6,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
+from service.catalogue.selecting import AUTO, select
 from service.classifying import prepare
-from service.errors import InvalidParameterError
-from service.middleware import CLASSIFY_PATH
-from service.problems import problem_responses
+from service.problems.errors import InvalidParameterError
+from service.problems.rendering import problem_responses
 from service.ranking import check_threshold, predict
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
 from service.schemas import AutoClassification, Classification, Selection, StageTimes
-from service.selecting import AUTO, select
 from service.serving import Serving, serving_of
 from service.telemetry.stopwatch import milliseconds, server_timing
+from service.transport.middleware import CLASSIFY_PATH
 
 router = APIRouter(tags=["classification"], route_class=LeanRoute)
 

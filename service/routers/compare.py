@@ -5,11 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from service.catalogue import Catalogue, Servable
+from service.catalogue.catalogue import Catalogue, Servable
 from service.comparing import Answer, Outcome, Shown, consensus, run_all
-from service.errors import DeadlineError, InvalidParameterError, ProblemError
-from service.middleware import COMPARE_PATH
-from service.problems import problem_responses, type_of
+from service.problems.errors import DeadlineError, InvalidParameterError, ProblemError
+from service.problems.rendering import problem_responses, type_of
 from service.ranking import check_threshold
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
@@ -17,6 +16,7 @@ from service.schemas import ComparedVariant, Comparison, FailedVariant, StageTim
 from service.serving import serving_of
 from service.telemetry.metrics import Metrics
 from service.telemetry.stopwatch import milliseconds
+from service.transport.middleware import COMPARE_PATH
 
 router = APIRouter(tags=["classification"], route_class=LeanRoute)
 

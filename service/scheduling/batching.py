@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.preprocess import Tensor
-from service.errors import GraphError, InferenceError
+from service.problems.errors import GraphError, InferenceError
 from service.scheduling.job import Inferred, Job
 from service.scheduling.supervision import AbandonedError
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from starlette.types import Receive
 
-from service.errors import ClientGoneError, DeadlineError, ProblemError
+from service.problems.errors import ClientGoneError, DeadlineError, ProblemError
 
 _ANSWERED = ClientGoneError("the answer is out already")
 

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TypeVar
 
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
-from service.errors import ClientGoneError, InvalidParameterError
-from service.resolving import settle_soon
+from service.catalogue.catalogue import Servable
+from service.problems.errors import ClientGoneError, InvalidParameterError
+from service.resources.background import settle_soon
 from service.scheduling.caller import Caller
 from service.scheduling.decoding import Decode
 from service.scheduling.job import Inferred, Job

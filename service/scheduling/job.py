@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.preprocess import Tensor
-from service.errors import ProblemError
+from service.problems.errors import ProblemError
 from service.telemetry.stopwatch import Stopwatch
 
 if TYPE_CHECKING:

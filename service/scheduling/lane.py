@@ -4,8 +4,8 @@ import math
 import time
 from collections import Counter, deque
 
-from service.catalogue import Servable
-from service.errors import BackendDownError, QueueFullError
+from service.catalogue.catalogue import Servable
+from service.problems.errors import BackendDownError, QueueFullError
 from service.scheduling.job import Job
 from service.scheduling.rate import ServiceRate
 

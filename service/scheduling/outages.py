@@ -4,8 +4,8 @@ import logging
 import threading
 import time
 
-from service.abandoned import ABANDONED
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
+from service.resources.abandoned import ABANDONED
 from service.scheduling.lane import Lane
 
 logger = logging.getLogger(__name__)

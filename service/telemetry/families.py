@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from service.abandoned import Kind
+from service.resources.abandoned import Kind
 from service.telemetry.latency import BOUNDS, Distribution, Key
 
 _NAMES = ("model", "variant", "version")

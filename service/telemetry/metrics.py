@@ -9,7 +9,7 @@ from typing import TypeVar
 from prometheus_client import Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from service.abandoned import ABANDONED
+from service.resources.abandoned import ABANDONED
 from service.telemetry.families import (
     VersionState,
     abandoned_families,
@@ -49,7 +49,7 @@ class Metrics:
         Args:
             key: what it was for; None if it named nothing that is served.
             status: of its answer.
-            reason: the name of the problem it was refused with, one of `service.errors`; None if it was answered.
+            reason: the name of the problem (see `service.problems`) it was refused with; None if it was answered.
         """
         place = (key, status)
         self._requests[place] = self._requests.get(place, 0) + 1

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from service.access.connections import Connections
-from service.access.log_writer import dropped_lines
-from service.holding import HeldBytes
+from service.resources.memory import HeldBytes
+from service.transport.connections import Connections
+from service.transport.log_writer import dropped_lines
 
 
 def process_families(held: HeldBytes, connections: Connections | None) -> Iterator[Metric]:

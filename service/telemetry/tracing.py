@@ -21,7 +21,7 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import TracingUnavailableError
+from service.problems.errors import TracingUnavailableError
 from service.telemetry.latency import Key
 from service.telemetry.stopwatch import Stopwatch
 

@@ -20,18 +20,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 
 from imaging.preprocess import Reading
-from service.catalogue import Servable
-from service.errors import ProblemError
-from service.holding import HeldBytes, Holding
+from service.catalogue.catalogue import Servable
+from service.catalogue.loading import load_catalogue
 from service.inputs.encodings import expand
 from service.inputs.forms import form_of
 from service.inputs.json_text import LARGE
-from service.loading import load_catalogue
+from service.problems.errors import ProblemError
 from service.protocol_v2.asking import parse
 from service.protocol_v2.documents import IndexRequest, LoadRequest, read_document
 from service.protocol_v2.numbers import read_numbers
 from service.protocol_v2.reading import read_rows
 from service.protocol_v2.rows import Limits
+from service.resources.memory import HeldBytes, Holding
 from service.routers.classify import ClassifyQuery
 from service.routers.lean import read_query
 from service.settings import Settings

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.inputs.body import read_body
 from service.inputs.encodings import Expand, expander
 from service.protocol_v2.answering import answer, wanted_by

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from service.errors import NotReadyError
+from service.problems.errors import NotReadyError
 from service.protocol_v2.describing import config, metadata
 from service.protocol_v2.documents import ModelMetadata, ModelReadiness
 from service.protocol_v2.naming import Chosen

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from service.access.admin import AdminOnly
+from service.auth.admin import AdminOnly
 from service.inputs.body import read_body
 from service.inputs.encodings import expander
 from service.protocol_v2.documents import D, IndexEntry, IndexRequest, LoadRequest, read_document

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.protocol_v2.counting import model_statistics
 from service.protocol_v2.naming import Chosen
 from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, on_model

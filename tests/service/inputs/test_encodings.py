@@ -9,9 +9,15 @@ from collections.abc import Callable
 import pytest
 from fastapi.testclient import TestClient
 
-from service.errors import BodyTooLargeError, MemoryFullError, ProblemError, TooLargeToHoldError, WrongEncodingError
-from service.holding import HeldBytes, Holding
 from service.inputs.encodings import MOST_MEMBERS, expand
+from service.problems.errors import (
+    BodyTooLargeError,
+    MemoryFullError,
+    ProblemError,
+    TooLargeToHoldError,
+    WrongEncodingError,
+)
+from service.resources.memory import HeldBytes, Holding
 from tests.service.pictures import encode, random_pixels
 
 PNG = encode(random_pixels())

@@ -14,8 +14,8 @@ from imaging.errors import DecodeMemoryError, ImageError, NotAnImageError, TooMa
 from imaging.pillow_resizing import resize_and_crop
 from imaging.resizers import RESIZERS
 from service.app import create_app
-from service.errors import ImageSettingError, ProblemError, RefusalError
 from service.inputs.reading import check_sizes, image_problems
+from service.problems.errors import ImageSettingError, ProblemError, RefusalError
 from service.settings import Settings
 from tests.imaging.test_profiles import LINEAR, from_linear
 from tests.service.artifacts import WEIGHTS, add_artifact

@@ -8,10 +8,11 @@ import pytest
 from starlette.datastructures import State
 
 from artifact import Artifact
-from service import backends, time_limit
-from service.abandoned import ABANDONED
+from service import backends
 from service.reloading import loads
 from service.reloading.errors import LoadRefusedError
+from service.resources import time_limit
+from service.resources.abandoned import ABANDONED
 from tests.service.artifacts import add_artifact
 from tests.service.hostile_graphs import add_hostile
 from tests.service.reloading.conftest import Play

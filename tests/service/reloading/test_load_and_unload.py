@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.datastructures import State
 
-from service.errors import BackendDownError, UnknownNameError
+from service.problems.errors import BackendDownError, UnknownNameError
 from service.reloading.errors import LoadRefusedError
 from tests.service.artifacts import add_artifact
 from tests.service.reloading.conftest import Play

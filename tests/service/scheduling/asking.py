@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred

@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 
 from imaging.preprocess import Tensor
-from service.abandoned import ABANDONED
-from service.catalogue import Servable
-from service.errors import DeadlineError, DecodeTimeoutError, NotReadyError
+from service.catalogue.catalogue import Servable
+from service.problems.errors import DeadlineError, DecodeTimeoutError, NotReadyError
+from service.resources.abandoned import ABANDONED
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
-from service.errors import (
+from service.catalogue.catalogue import Servable
+from service.problems.errors import (
     BackendDownError,
     ClientGoneError,
     DeadlineError,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
-from service.errors import BackendDownError
+from service.catalogue.catalogue import Servable
+from service.problems.errors import BackendDownError
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred
 from service.telemetry.stopwatch import Stopwatch
