@@ -10,7 +10,8 @@ from imaging.preprocess import Reading, Tensor, preprocess
 from service.catalogue.catalogue import Servable
 from service.inputs.forms import Extract
 from service.inputs.reading import image_problems
-from service.problems.errors import ClientGoneError, ProblemError
+from service.problems.client_errors import ClientGoneError
+from service.problems.errors import ProblemError
 from service.ranking import applying, predict
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine

@@ -6,7 +6,7 @@ from service.auth.gate import Gate
 from service.auth.keyring import Keyring
 from service.auth.openapi import document_keys
 from service.auth.rate import Limit, RateLimits
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 from service.settings import Settings
 from service.transport.cors import Origins, add_cross_origin
 from service.transport.heads import HeadMiddleware

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact import Manifest
-from service.problems.errors import InvalidParameterError
+from service.problems.client_errors import InvalidParameterError
 from service.schemas import Prediction, Predictions, Value
 
 THRESHOLD = 0.5

@@ -8,7 +8,7 @@ from starlette.datastructures import State
 
 from imaging.preprocess import Reading
 from service.catalogue.catalogue import Catalogue, Servable
-from service.problems.errors import NotReadyError
+from service.problems.server_errors import NotReadyError
 from service.scheduling.engine import Engine
 from service.settings import Settings
 from service.telemetry.latency import LatencyRecorder

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from service.auth.gate import CALLER
 from service.auth.keyfile import Key
-from service.problems.access_errors import AdminRequiredError
+from service.problems.client_errors import AdminRequiredError
 
 
 async def require_admin(request: Request) -> None:

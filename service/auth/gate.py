@@ -6,9 +6,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.auth.keyring import Keyring
 from service.auth.rate import RateLimits
-from service.problems.access_errors import KeyRequiredError, RateLimitedError
-from service.problems.answers import error_answer, path_of
+from service.problems.client_errors import KeyRequiredError, RateLimitedError
 from service.problems.errors import ProblemError
+from service.problems.rendering import error_answer, path_of
 
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 """What a prober or a browser asks without a key: none of it says what is served. Everything else needs one."""

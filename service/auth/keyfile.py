@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from service.auth.rate import Limit
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 
 ROLES = ("user", "admin")
 PREFIX = "posbake_"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from artifact.opening import UnreadableFileError, read_regular
 from service.auth.keyfile import Key, digest_of, parse_keys
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from service.auth.keyfile import line_of, new_key
 from service.auth.rate import Limit
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 
 
 def main(arguments: Sequence[str]) -> int:

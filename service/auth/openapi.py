@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.auth.gate import is_open
-from service.problems.rendering import problem_responses
+from service.problems.openapi import problem_responses
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},

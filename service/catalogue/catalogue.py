@@ -12,7 +12,8 @@ from service.backends.golden import GoldenCheck
 from service.backends.restartable import Restartable
 from service.backends.warming import warm
 from service.catalogue.fingerprint import Fingerprint
-from service.problems.errors import InvalidParameterError, TaskError, UnknownNameError
+from service.problems.client_errors import InvalidParameterError, UnknownNameError
+from service.problems.errors import TaskError
 from service.telemetry.latency import Key
 
 

@@ -12,6 +12,7 @@ from service.backends.warming import warm
 from service.catalogue.catalogue import Catalogue, Refused, Servable, largest_batch
 from service.catalogue.fingerprint import Fingerprint, fingerprint
 from service.inputs.reading import check_sizes
+from service.problems.client_errors import UnknownNameError
 from service.problems.errors import (
     BackendUnavailableError,
     ChangedFilesError,
@@ -21,7 +22,6 @@ from service.problems.errors import (
     RefusalError,
     RepositoryError,
     TaskError,
-    UnknownNameError,
 )
 from service.resources.time_limit import TimeLimit, TimeLimitError, within
 from service.settings import Settings

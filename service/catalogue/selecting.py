@@ -7,7 +7,7 @@ its first run counts, without decoding or waiting; so one that was too slow is t
 from collections.abc import Sequence
 
 from service.catalogue.catalogue import Servable
-from service.problems.errors import BackendDownError, NoVariantFitsError
+from service.problems.server_errors import BackendDownError, NoVariantFitsError
 from service.schemas import Candidate, Selection
 from service.serving import Serving
 from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder

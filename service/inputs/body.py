@@ -4,7 +4,7 @@ import io
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.problems.errors import BodyTooLargeError, IncompleteBodyError
+from service.problems.client_errors import BodyTooLargeError, IncompleteBodyError
 from service.resources.memory import Holding
 
 

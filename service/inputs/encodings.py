@@ -12,7 +12,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 
 from service.inputs.forms import Extract
-from service.problems.errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
+from service.problems.client_errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
 from service.resources.memory import Holding
 
 Expand = Callable[[bytes], bytes]

@@ -8,7 +8,7 @@ from service.inputs.base64_text import decode_base64
 from service.inputs.json_text import JsonError, parse_json
 from service.inputs.multipart import Field, decoded, read_fields
 from service.inputs.names import given_twice, unknown_name
-from service.problems.errors import InvalidBodyError, InvalidParameterError, UnsupportedContentTypeError
+from service.problems.client_errors import InvalidBodyError, InvalidParameterError, UnsupportedContentTypeError
 
 SUPPORTED = ("image/*", "application/octet-stream", "multipart/form-data", "application/json")
 IMAGE = "image"

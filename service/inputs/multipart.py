@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from service.inputs.base64_text import decode_base64
-from service.problems.errors import InvalidBodyError
+from service.problems.client_errors import InvalidBodyError
 
 MOST_FIELDS = 100
 MAX_HEADERS = 8192

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from service.problems.errors import InvalidParameterError
+from service.problems.client_errors import InvalidParameterError
 
 _LONGEST = 64
 """Characters of a name that are compared and shown: the comparison is quadratic."""

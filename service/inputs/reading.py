@@ -11,13 +11,9 @@ from imaging.formats.picture import MAX_SIDE
 from imaging.preprocess import Reading
 from imaging.profiles import Profiles
 from imaging.resizers import find_resizer
-from service.problems.errors import (
-    ImageSettingError,
-    ImageTooLargeError,
-    InvalidImageError,
-    NotReadyError,
-    RefusalError,
-)
+from service.problems.client_errors import ImageTooLargeError, InvalidImageError
+from service.problems.errors import ImageSettingError, RefusalError
+from service.problems.server_errors import NotReadyError
 from service.settings import Settings
 
 _PROFILES: dict[str, Profiles] = {name: name for name in get_args(Profiles)}

@@ -28,7 +28,8 @@ from service.inputs.reading import image_problems, reading_of
 from service.offline.errors import OfflineError
 from service.offline.files import ImageFile, read_image
 from service.offline.stopping import Stopping
-from service.problems.errors import BackendDownError, MemoryFullError, NotReadyError, ProblemError, ServiceError
+from service.problems.errors import ProblemError, ServiceError
+from service.problems.server_errors import BackendDownError, MemoryFullError, NotReadyError
 from service.resources.memory import HeldBytes
 from service.scheduling.job import Inferred, Job
 from service.scheduling.lane import Lane

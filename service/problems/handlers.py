@@ -7,8 +7,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from service.problems.answers import error_answer, path_of
-from service.problems.errors import InvalidParameterError, ProblemError, RoutingError
+from service.problems.client_errors import InvalidParameterError, RoutingError
+from service.problems.errors import ProblemError
+from service.problems.rendering import error_answer, path_of
 
 
 def install_handlers(app: FastAPI) -> None:

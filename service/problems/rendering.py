@@ -1,19 +1,23 @@
-"""Errors as application/problem+json (RFC 9457)."""
-
-from http import HTTPStatus
-from typing import Any
+"""Form of an error answer: `{"error": …}` under /v2, application/problem+json (RFC 9457) everywhere else."""
 
 from fastapi.responses import JSONResponse
+from starlette.types import Scope
 
 from service.problems.errors import ProblemError
-from service.schemas import ProblemDocument
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:posbake:problem:"
 
 
+def error_answer(error: ProblemError, path: str, request_id: str) -> JSONResponse:
+    """Return the answer to `error`, in the form of the protocol at `path`."""
+    if path == "/v2" or path.startswith("/v2/"):
+        return JSONResponse({"error": error.detail}, error.status, error.headers)
+    return problem_of(error, request_id)
+
+
 def problem_of(error: ProblemError, request_id: str) -> JSONResponse:
-    """Return the answer to an error of ours."""
+    """Return the answer to `error` as problem+json."""
     document = {
         "type": type_of(error),
         "title": error.title,
@@ -30,7 +34,8 @@ def type_of(error: ProblemError) -> str:
     return TYPE_PREFIX + error.name
 
 
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI's description of error answers, for a route's `responses`."""
-    content = {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+def path_of(scope: Scope) -> str:
+    """Return the path as routes see it: without the prefix under which a proxy mounts the app."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root)

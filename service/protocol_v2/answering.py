@@ -12,10 +12,11 @@ import numpy as np
 from fastapi import Response
 from numpy.typing import NDArray
 
+from service.problems.client_errors import ProtocolError
 from service.protocol_v2.datatypes import BYTES, LOGITS, pack_bytes
 from service.protocol_v2.documents import InferRequest, Parameters
 from service.protocol_v2.envelope import HEADER_LENGTH
-from service.protocol_v2.errors import ProtocolError, shown
+from service.protocol_v2.messages import shown
 
 OUTPUT = "logits"
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.inputs.json_text import LARGE
+from service.problems.client_errors import ProtocolError
 from service.protocol_v2.documents import InferRequest, read_document
 from service.protocol_v2.envelope import HEADER_LENGTH, open_envelope
-from service.protocol_v2.errors import ProtocolError, shown
+from service.protocol_v2.messages import shown
 from service.protocol_v2.numbers import without_numbers
 
 LONGEST_MS = 86_400_000

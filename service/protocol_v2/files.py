@@ -11,10 +11,10 @@ from service.catalogue.catalogue import Servable
 from service.classifying import prepare
 from service.inputs.base64_text import decode_base64
 from service.inputs.forms import raw
-from service.problems.errors import ImageTooLargeError, InvalidImageError
+from service.problems.client_errors import ImageTooLargeError, InvalidImageError, ProtocolError
 from service.protocol_v2.datatypes import BYTES, unpack_bytes
 from service.protocol_v2.documents import InputTensor
-from service.protocol_v2.errors import ProtocolError, shown
+from service.protocol_v2.messages import shown
 from service.protocol_v2.rows import Limits, Rows, check_count, check_datatype
 from service.telemetry.stopwatch import Stopwatch
 

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.catalogue.catalogue import Catalogue, Servable
-from service.problems.errors import UnknownNameError
-from service.protocol_v2.errors import ProtocolError, shown
+from service.problems.client_errors import ProtocolError, UnknownNameError
+from service.protocol_v2.messages import shown
 from service.serving import Ready
 from service.telemetry.latency import Key
 

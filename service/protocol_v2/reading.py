@@ -1,10 +1,11 @@
 """From an inference request to its images: which input it has, and where its data are."""
 
 from service.catalogue.catalogue import Servable
+from service.problems.client_errors import ProtocolError
 from service.protocol_v2.asking import Asked
 from service.protocol_v2.documents import InputTensor
-from service.protocol_v2.errors import ProtocolError, shown
 from service.protocol_v2.files import IMAGE_BYTES, begins_as_file, file_rows, raw_file_rows
+from service.protocol_v2.messages import shown
 from service.protocol_v2.rows import Limits, Rows
 from service.protocol_v2.tensors import IMAGE, raw_tensor_rows, tensor_rows
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from artifact import Manifest
 from imaging.preprocess import Reading, Tensor
+from service.problems.client_errors import ProtocolError
 from service.protocol_v2.documents import InputTensor
-from service.protocol_v2.errors import ProtocolError, shown
+from service.protocol_v2.messages import shown
 from service.telemetry.stopwatch import Stopwatch
 
 

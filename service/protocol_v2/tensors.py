@@ -12,9 +12,10 @@ import numpy as np
 
 from artifact import Manifest
 from imaging.preprocess import Tensor
+from service.problems.client_errors import ProtocolError
 from service.protocol_v2.datatypes import datatype_of
 from service.protocol_v2.documents import InputTensor
-from service.protocol_v2.errors import ProtocolError, shown
+from service.protocol_v2.messages import shown
 from service.protocol_v2.numbers import read_numbers
 from service.protocol_v2.rows import Limits, Rows, check_count, check_datatype
 from service.telemetry.stopwatch import Stopwatch

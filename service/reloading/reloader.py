@@ -15,16 +15,10 @@ from artifact.repository import HIDDEN
 from service.catalogue.catalogue import Catalogue, Refused
 from service.catalogue.fingerprint import Fingerprint, fingerprint
 from service.catalogue.loading import Loader
-from service.problems.errors import (
-    BackendUnavailableError,
-    LoadTimeoutError,
-    NotReadyError,
-    RefusalError,
-    TaskError,
-    UnknownNameError,
-)
+from service.problems.client_errors import LoadRefusedError, UnknownNameError
+from service.problems.errors import BackendUnavailableError, LoadTimeoutError, RefusalError, TaskError
+from service.problems.server_errors import NotReadyError, RepositoryUnreadableError
 from service.reloading.changes import Changes
-from service.reloading.errors import LoadRefusedError, RepositoryUnreadableError
 from service.reloading.generations import Generations
 from service.reloading.loads import Loads
 from service.reloading.retiring import Retiring

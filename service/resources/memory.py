@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.problems.errors import ClientGoneError, MemoryFullError, TooLargeToHoldError
+from service.problems.client_errors import ClientGoneError, TooLargeToHoldError
+from service.problems.server_errors import MemoryFullError
 from service.resources.cores import cgroup_folders
 
 

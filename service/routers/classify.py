@@ -9,8 +9,8 @@ from pydantic import Field
 from service.catalogue.catalogue import Servable
 from service.catalogue.selecting import AUTO, select
 from service.classifying import prepare
-from service.problems.errors import InvalidParameterError
-from service.problems.rendering import problem_responses
+from service.problems.client_errors import InvalidParameterError
+from service.problems.openapi import problem_responses
 from service.ranking import check_threshold, predict
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute

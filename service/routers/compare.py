@@ -7,8 +7,11 @@ from pydantic import Field
 
 from service.catalogue.catalogue import Catalogue, Servable
 from service.comparing import Answer, Outcome, Shown, consensus, run_all
-from service.problems.errors import DeadlineError, InvalidParameterError, ProblemError
-from service.problems.rendering import problem_responses, type_of
+from service.problems.client_errors import InvalidParameterError
+from service.problems.errors import ProblemError
+from service.problems.openapi import problem_responses
+from service.problems.rendering import type_of
+from service.problems.server_errors import DeadlineError
 from service.ranking import check_threshold
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute

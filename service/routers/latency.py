@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from service.catalogue.catalogue import Catalogue, Servable
-from service.problems.rendering import problem_responses
+from service.problems.openapi import problem_responses
 from service.routers.lean import KnownQueryRoute
 from service.schemas import LatencyReport, RecentLatency, StageLatency, VersionLatency
 from service.serving import Ready

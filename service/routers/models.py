@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 
 from service.catalogue.catalogue import Catalogue, Servable
-from service.problems.rendering import problem_responses
+from service.problems.openapi import problem_responses
 from service.reloading.reloader import Reloader
 from service.routers.lean import KnownQueryRoute
 from service.schemas import (

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.preprocess import Tensor
-from service.problems.errors import GraphError, InferenceError
+from service.problems.errors import GraphError
+from service.problems.server_errors import InferenceError
 from service.scheduling.job import Inferred, Job
 from service.scheduling.supervision import AbandonedError
 

@@ -7,7 +7,9 @@ from typing import Any, Self
 
 from starlette.types import Receive
 
-from service.problems.errors import ClientGoneError, DeadlineError, ProblemError
+from service.problems.client_errors import ClientGoneError
+from service.problems.errors import ProblemError
+from service.problems.server_errors import DeadlineError
 
 _ANSWERED = ClientGoneError("the answer is out already")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from service.problems.errors import QueueFullError
+from service.problems.client_errors import QueueFullError
 from service.scheduling.job import Job
 from service.scheduling.rate import ServiceRate
 

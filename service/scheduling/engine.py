@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from imaging.preprocess import Tensor
 from service.catalogue.catalogue import Servable
-from service.problems.errors import ClientGoneError, InvalidParameterError
+from service.problems.client_errors import ClientGoneError, InvalidParameterError
 from service.resources.background import settle_soon
 from service.scheduling.caller import Caller
 from service.scheduling.decoding import Decode

@@ -5,7 +5,8 @@ import time
 from collections import Counter, deque
 
 from service.catalogue.catalogue import Servable
-from service.problems.errors import BackendDownError, QueueFullError
+from service.problems.client_errors import QueueFullError
+from service.problems.server_errors import BackendDownError
 from service.scheduling.job import Job
 from service.scheduling.rate import ServiceRate
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from enum import Enum
 
-from service.problems.errors import NotReadyError
+from service.problems.server_errors import NotReadyError
 from service.resources.abandoned import ABANDONED
 from service.scheduling.supervision import AbandonedError, Watch, Watchdog, WorkerState
 

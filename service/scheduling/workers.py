@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from imaging.preprocess import Tensor
 from service.backends.base import Backend
 from service.backends.warming import blank
-from service.problems.errors import DecodeTimeoutError
+from service.problems.server_errors import DecodeTimeoutError
 from service.scheduling.batching import run_batch
 from service.scheduling.decoding import Decode, DecodeQueue
 from service.scheduling.job import Job

@@ -5,7 +5,7 @@ import resource
 import time
 from collections.abc import Callable
 
-from service.problems.access_errors import ConnectionsFullError
+from service.problems.server_errors import ConnectionsFullError
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Self
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 
 _ORIGIN = re.compile(r"https?://[^/\s,?#@*]+")
 _EXPOSED = ("X-Request-Id", "Server-Timing", "Retry-After", "Inference-Header-Content-Length")

@@ -22,7 +22,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from service.problems.access_errors import RequestTimeoutError
+from service.problems.client_errors import RequestTimeoutError
 from service.problems.errors import ProblemError
 from service.transport.connections import Connections
 from service.transport.cors import Origins

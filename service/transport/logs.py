@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.auth.gate import CALLER
 from service.auth.keyfile import Key
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 from service.transport.log_writer import LogWriter
 
 FORMATS = ("text", "json")

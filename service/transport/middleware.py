@@ -13,8 +13,8 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems.answers import error_answer, path_of
-from service.problems.errors import DeadlineError, NotReadyError, UnexpectedError
+from service.problems.rendering import error_answer, path_of
+from service.problems.server_errors import DeadlineError, NotReadyError, UnexpectedError
 from service.resources.exit import Lifecycle
 from service.resources.memory import HeldBytes, Holding
 from service.telemetry.latency import Key

@@ -14,7 +14,7 @@ from typing import Literal
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.problems.access_errors import HeadTooLargeError, MalformedRequestError
+from service.problems.client_errors import HeadTooLargeError, MalformedRequestError
 from service.problems.errors import ProblemError
 
 _PIECE = 4096

@@ -12,7 +12,7 @@ from typing import Self
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 from service.settings import Settings
 
 HEADER = "x-forwarded-prefix"

@@ -6,8 +6,8 @@ from http import HTTPStatus
 
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 
-from service.problems.answers import error_answer
 from service.problems.errors import ProblemError
+from service.problems.rendering import error_answer
 from service.transport.cors import Origins
 
 Headers = Iterable[tuple[bytes, bytes]]

@@ -8,14 +8,15 @@ from imaging.preprocess import Tensor
 from service.catalogue.catalogue import Servable
 from service.inputs.body import read_body
 from service.inputs.encodings import Expand, expander
+from service.problems.client_errors import ProtocolError
+from service.problems.openapi import error_responses
 from service.protocol_v2.answering import answer, wanted_by
 from service.protocol_v2.asking import Asked, is_heavy, parse, timeout_ms, variant_of
 from service.protocol_v2.documents import InferRequest, InferResponse
 from service.protocol_v2.envelope import HEADER_LENGTH
-from service.protocol_v2.errors import ProtocolError
 from service.protocol_v2.naming import Chosen, find
 from service.protocol_v2.reading import read_rows
-from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, inlined_schema, on_model
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, inlined_schema, on_model
 from service.protocol_v2.rows import Limits, Rows
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine

@@ -4,11 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from service.problems.errors import NotReadyError
+from service.problems.openapi import error_responses
+from service.problems.server_errors import NotReadyError
 from service.protocol_v2.describing import config, metadata
 from service.protocol_v2.documents import ModelMetadata, ModelReadiness
 from service.protocol_v2.naming import Chosen
-from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, on_model
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, on_model
 from service.serving import Ready
 
 router = APIRouter(prefix=PREFIX, tags=TAGS)

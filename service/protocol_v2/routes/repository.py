@@ -8,10 +8,12 @@ from pydantic import BaseModel
 from service.auth.admin import AdminOnly
 from service.inputs.body import read_body
 from service.inputs.encodings import expander
+from service.problems.client_errors import ProtocolError
+from service.problems.openapi import error_responses
 from service.protocol_v2.documents import D, IndexEntry, IndexRequest, LoadRequest, read_document
-from service.protocol_v2.errors import ProtocolError, shown
 from service.protocol_v2.indexing import index_of
-from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, inlined_schema
+from service.protocol_v2.messages import shown
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, inlined_schema
 from service.reloading.reloader import Reloader
 from service.serving import Ready, serving_of
 

@@ -13,7 +13,7 @@ from service.app import create_app
 from service.auth.admin import AdminOnly
 from service.auth.keyfile import line_of, new_key
 from service.auth.rate import Limit
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels

@@ -9,7 +9,7 @@ import pytest
 
 from service.auth.keyfile import Key, line_of, new_key, parse_keys
 from service.auth.rate import Limit
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 
 HASH, OTHER = hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"two").hexdigest()
 

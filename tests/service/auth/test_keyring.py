@@ -9,7 +9,7 @@ import pytest
 
 from service.auth.keyfile import line_of, new_key
 from service.auth.keyring import CHECK_SECONDS, Keyring
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 
 ALICE, BOB = new_key("alice"), new_key("bob", admin=True)
 

@@ -4,7 +4,7 @@ import pytest
 
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.loading import load_catalogue
-from service.problems.errors import InvalidParameterError, UnknownNameError
+from service.problems.client_errors import InvalidParameterError, UnknownNameError
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
 

@@ -10,13 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.inputs.encodings import MOST_MEMBERS, expand
-from service.problems.errors import (
-    BodyTooLargeError,
-    MemoryFullError,
-    ProblemError,
-    TooLargeToHoldError,
-    WrongEncodingError,
-)
+from service.problems.client_errors import BodyTooLargeError, TooLargeToHoldError, WrongEncodingError
+from service.problems.errors import ProblemError
+from service.problems.server_errors import MemoryFullError
 from service.resources.memory import HeldBytes, Holding
 from tests.service.pictures import encode, random_pixels
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from service.inputs.multipart import MAX_HEADERS, MOST_FIELDS, Field, decoded, read_fields
-from service.problems.errors import InvalidBodyError
+from service.problems.client_errors import InvalidBodyError
 
 TYPE = "multipart/form-data; boundary=b"
 HEAD = b'Content-Disposition: form-data; name="image"'

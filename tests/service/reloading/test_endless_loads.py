@@ -9,8 +9,8 @@ from starlette.datastructures import State
 
 from artifact import Artifact
 from service import backends
+from service.problems.client_errors import LoadRefusedError
 from service.reloading import loads
-from service.reloading.errors import LoadRefusedError
 from service.resources import time_limit
 from service.resources.abandoned import ABANDONED
 from tests.service.artifacts import add_artifact

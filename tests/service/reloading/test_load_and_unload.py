@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from starlette.datastructures import State
 
-from service.problems.errors import BackendDownError, UnknownNameError
-from service.reloading.errors import LoadRefusedError
+from service.problems.client_errors import LoadRefusedError, UnknownNameError
+from service.problems.server_errors import BackendDownError
 from tests.service.artifacts import add_artifact
 from tests.service.reloading.conftest import Play
 from tests.service.reloading.repositories import damage

@@ -12,8 +12,8 @@ from starlette.datastructures import State
 from artifact import Accuracy, Artifact, record_accuracy
 from service import backends
 from service.catalogue.catalogue import Catalogue
-from service.problems.errors import BackendDownError, BackendUnavailableError, ChangedFilesError
-from service.reloading.errors import RepositoryUnreadableError
+from service.problems.errors import BackendUnavailableError, ChangedFilesError
+from service.problems.server_errors import BackendDownError, RepositoryUnreadableError
 from tests.artifact.privileges import permissions_count
 from tests.service.artifacts import add_artifact
 from tests.service.reloading.conftest import Play

@@ -13,7 +13,8 @@ from starlette.requests import Request
 
 from service.app import create_app
 from service.inputs.body import read_body
-from service.problems.errors import MemoryFullError, TooLargeToHoldError
+from service.problems.client_errors import TooLargeToHoldError
+from service.problems.server_errors import MemoryFullError
 from service.resources.memory import HeldBytes, Holding, half_of_memory
 from service.settings import Settings
 from tests.service.artifacts import add_artifact

@@ -10,7 +10,7 @@ import pytest
 
 from imaging.preprocess import Tensor
 from service.catalogue.catalogue import Servable
-from service.problems.errors import DeadlineError, DecodeTimeoutError, NotReadyError
+from service.problems.server_errors import DeadlineError, DecodeTimeoutError, NotReadyError
 from service.resources.abandoned import ABANDONED
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine

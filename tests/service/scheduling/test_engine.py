@@ -9,15 +9,8 @@ import pytest
 
 from imaging.preprocess import Tensor
 from service.catalogue.catalogue import Servable
-from service.problems.errors import (
-    BackendDownError,
-    ClientGoneError,
-    DeadlineError,
-    InferenceError,
-    InvalidImageError,
-    InvalidParameterError,
-    QueueFullError,
-)
+from service.problems.client_errors import ClientGoneError, InvalidImageError, InvalidParameterError, QueueFullError
+from service.problems.server_errors import BackendDownError, DeadlineError, InferenceError
 from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred

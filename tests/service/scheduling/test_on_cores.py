@@ -11,7 +11,7 @@ import pytest
 
 from imaging.preprocess import Tensor
 from service.catalogue.catalogue import Servable
-from service.problems.errors import BackendDownError
+from service.problems.server_errors import BackendDownError
 from service.scheduling.engine import Engine
 from service.scheduling.job import Inferred
 from service.telemetry.stopwatch import Stopwatch

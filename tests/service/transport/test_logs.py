@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from service.auth.keyfile import line_of, new_key
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 from service.transport.logs import JsonFormatter, configure_logging
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import run_to_end, serving

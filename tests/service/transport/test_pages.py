@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.auth.keyfile import line_of, new_key
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 from service.settings import Settings
 from service.transport.cors import Origins
 from service.transport.pages import page_headers

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from service.app import create_app
 from service.auth.keyfile import line_of, new_key
-from service.problems.access_errors import AccessSettingError
+from service.problems.errors import AccessSettingError
 from service.settings import Settings
 from service.transport.prefixes import Prefixes
 from tests.service.pictures import encode, random_pixels
