@@ -7,13 +7,13 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from service.catalogue.catalogue import Catalogue
-from service.inputs.reading import reading_of
+from service.inputs.images import reading_of
 from service.install import install_access, install_log_context, install_root_path
 from service.lifespan import PlainStartupFailure, lifespan_of
 from service.problems.handlers import install_handlers
 from service.reloading.generations import GenerationMiddleware, Generations
 from service.resources.exit import Lifecycle
-from service.resources.memory import HeldBytes
+from service.resources.memory import MemoryBudget
 from service.routers import ROUTERS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -37,7 +37,7 @@ def create_app(
         StartupError: what the settings ask for cannot be had.
     """
     settings = settings if settings is not None else Settings()
-    held, generations = HeldBytes(settings.max_held_bytes), Generations()
+    held, generations = MemoryBudget(settings.max_held_bytes), Generations()
     metrics = Metrics(partial(process_families, held, connections))
     reading = reading_of(settings, held.reserve)
     app = FastAPI(

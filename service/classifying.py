@@ -3,7 +3,7 @@
 from imaging.preprocess import Reading, Tensor, preprocess
 from service.catalogue.catalogue import Servable
 from service.inputs.forms import Extract
-from service.inputs.reading import image_problems
+from service.inputs.images import image_problems
 from service.telemetry.stopwatch import Stopwatch
 
 

@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from service.auth.gate import Gate
 from service.auth.keyring import Keyring
 from service.auth.openapi import document_keys
-from service.auth.rate import Limit, RateLimits
+from service.auth.rate_limit import RateLimit, RateLimiter
 from service.problems.errors import AccessSettingError
 from service.settings import Settings
 from service.transport.cors import Origins, add_cross_origin
@@ -27,8 +27,8 @@ def install_access(app: FastAPI, settings: Settings) -> None:
     add_docs(app, prefixes)
     app.add_middleware(HeadMiddleware)
     if settings.api_keys_file is not None:
-        default = None if settings.rate_limit is None else Limit.of(settings.rate_limit)
-        app.add_middleware(Gate, keyring=Keyring(settings.api_keys_file), limits=RateLimits(default))
+        default = None if settings.rate_limit is None else RateLimit.of(settings.rate_limit)
+        app.add_middleware(Gate, keyring=Keyring(settings.api_keys_file), limits=RateLimiter(default))
         document_keys(app)
     elif settings.rate_limit is not None:
         raise AccessSettingError("RATE_LIMIT is of each API key, and there are none; set API_KEYS_FILE too")

@@ -29,7 +29,7 @@ class Serving:
     def down(self) -> list[Servable]:
         """Return what is served but being restarted. What it replaced may be down too, and is of no concern."""
         served = self.catalogue.servables()
-        return [servable for servable in self.engine.outages() if servable in served]
+        return [servable for servable in self.engine.restarting() if servable in served]
 
     def check(self) -> None:
         """Raise NotReadyError if anything is down, or too many threads hang.

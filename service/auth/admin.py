@@ -8,7 +8,7 @@ A route class that skips FastAPI's dependencies awaits `require_admin(request)` 
 from fastapi import Depends, Request
 
 from service.auth.gate import CALLER
-from service.auth.keyfile import Key
+from service.auth.keyfile import ApiKey
 from service.problems.client_errors import AdminRequiredError
 
 
@@ -18,7 +18,7 @@ async def require_admin(request: Request) -> None:
     Raises:
         AdminRequiredError: it did not.
     """
-    key: Key | None = request.scope["state"].get(CALLER)
+    key: ApiKey | None = request.scope["state"].get(CALLER)
     if key is None:
         raise AdminRequiredError("this needs an admin key, and this server has no keys; start it with API_KEYS_FILE")
     if not key.admin:

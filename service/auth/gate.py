@@ -5,7 +5,7 @@ import math
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.auth.keyring import Keyring
-from service.auth.rate import RateLimits
+from service.auth.rate_limit import RateLimiter
 from service.problems.client_errors import KeyRequiredError, RateLimitedError
 from service.problems.errors import ProblemError
 from service.problems.rendering import error_answer, path_of
@@ -16,7 +16,7 @@ OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/h
 OPEN_PREFIX = "/health/"
 
 CALLER = "caller"
-"""Where the gate leaves the `Key` of a request: in its `state`, under this name."""
+"""Where the gate leaves the `ApiKey` of a request: in its `state`, under this name."""
 
 _HOW = "send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`"
 
@@ -30,7 +30,7 @@ class Gate:
         limits: how often each may ask.
     """
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, limits: RateLimits) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring, limits: RateLimiter) -> None:
         self.app = app
         self._keyring = keyring
         self._limits = limits

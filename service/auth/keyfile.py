@@ -13,7 +13,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
-from service.auth.rate import Limit
+from service.auth.rate_limit import RateLimit
 from service.problems.errors import AccessSettingError
 
 ROLES = ("user", "admin")
@@ -26,7 +26,7 @@ _UNLIMITED = "unlimited"
 
 
 @dataclass(frozen=True)
-class Key:
+class ApiKey:
     """A key as the server knows it: everything but the key.
 
     Args:
@@ -39,7 +39,7 @@ class Key:
     name: str
     admin: bool
     digest: bytes = field(repr=False)
-    limit: Limit | None = None
+    limit: RateLimit | None = None
 
 
 def digest_of(secret: bytes) -> bytes:
@@ -47,7 +47,7 @@ def digest_of(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
 
 
-def new_key(name: str, *, admin: bool = False, limit: Limit | None = None) -> tuple[str, Key]:
+def new_key(name: str, *, admin: bool = False, limit: RateLimit | None = None) -> tuple[str, ApiKey]:
     """Return a fresh random key, and how the server knows it.
 
     Raises:
@@ -56,10 +56,10 @@ def new_key(name: str, *, admin: bool = False, limit: Limit | None = None) -> tu
     if not _NAME.fullmatch(name):
         raise AccessSettingError(f"{name!r} is not a name; expected 1 to 64 of A-Z a-z 0-9 . _ -")
     secret = PREFIX + secrets.token_urlsafe(32)
-    return secret, Key(name, admin, digest_of(secret.encode()), limit)
+    return secret, ApiKey(name, admin, digest_of(secret.encode()), limit)
 
 
-def line_of(key: Key) -> str:
+def line_of(key: ApiKey) -> str:
     """Return the key's line, without a line break."""
     words = [key.name, ROLES[key.admin], key.digest.hex()]
     if key.limit is not None:
@@ -69,14 +69,14 @@ def line_of(key: Key) -> str:
     return " ".join(words)
 
 
-def parse_keys(text: str) -> tuple[Key, ...]:
+def parse_keys(text: str) -> tuple[ApiKey, ...]:
     """Return the keys of a file, at least one.
 
     Raises:
         AccessSettingError: a line is not a key, two have the same name or hash, or there is none. The message names the
             line and never quotes it: it may hold a key that someone forgot to hash.
     """
-    keys: list[Key] = []
+    keys: list[ApiKey] = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -93,7 +93,7 @@ def parse_keys(text: str) -> tuple[Key, ...]:
     return tuple(keys)
 
 
-def _parse_line(words: list[str]) -> Key:
+def _parse_line(words: list[str]) -> ApiKey:
     if not 3 <= len(words) <= 5:
         raise ValueError(f"expected NAME ROLE SHA256 [RATE [BURST]], found {len(words)} words")
     name, role, digest, *limit = words
@@ -103,16 +103,16 @@ def _parse_line(words: list[str]) -> Key:
         raise ValueError("its role must be user or admin")
     if not _DIGEST.fullmatch(digest):
         raise ValueError("its hash must be 64 hexadecimal digits, the SHA-256 of the key")
-    return Key(name, role == "admin", bytes.fromhex(digest), _parse_limit(limit))
+    return ApiKey(name, role == "admin", bytes.fromhex(digest), _parse_limit(limit))
 
 
-def _parse_limit(words: list[str]) -> Limit | None:
+def _parse_limit(words: list[str]) -> RateLimit | None:
     if not words:
         return None
     if words == [_UNLIMITED]:
-        return Limit.unlimited()
+        return RateLimit.unlimited()
     try:
         rate, burst = float(words[0]), int(words[1]) if words[1:] else None
-        return Limit.of(rate, burst)
+        return RateLimit.of(rate, burst)
     except ValueError:
         raise ValueError("its rate must be a number above 0, or unlimited, and its burst a whole number") from None

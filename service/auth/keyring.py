@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from artifact.opening import UnreadableFileError, read_regular
-from service.auth.keyfile import Key, digest_of, parse_keys
+from service.auth.keyfile import ApiKey, digest_of, parse_keys
 from service.problems.errors import AccessSettingError
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Keyring:
         except (OSError, UnicodeDecodeError, AccessSettingError) as error:
             raise AccessSettingError(f"API_KEYS_FILE {path} cannot be used: {_reason(error)}") from error
 
-    def find(self, secret: bytes) -> Key | None:
+    def find(self, secret: bytes) -> ApiKey | None:
         """Return the key whose secret this is, None if there is none.
 
         Every hash is compared, each in constant time: how long it takes says nothing about the keys.

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from service.auth.keyfile import line_of, new_key
-from service.auth.rate import Limit
+from service.auth.rate_limit import RateLimit
 from service.problems.errors import AccessSettingError
 
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.burst is not None and given.rate is None:
         parser.error("--burst needs --rate")
     try:
-        limit = None if given.rate is None else Limit.of(given.rate, given.burst)
+        limit = None if given.rate is None else RateLimit.of(given.rate, given.burst)
         secret, key = new_key(given.name, admin=given.admin, limit=limit)
     except (AccessSettingError, ValueError) as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
-from artifact import Artifact, Manifest, Task
+from artifact import Artifact, Manifest, Task, VersionKey
 from service.backends.golden import GoldenCheck
 from service.backends.restartable import Restartable
 from service.backends.warming import warm
 from service.catalogue.fingerprint import Fingerprint
 from service.problems.client_errors import InvalidParameterError, UnknownNameError
 from service.problems.errors import TaskError
-from service.telemetry.latency import Key
 
 
 @dataclass(eq=False)
@@ -39,9 +38,9 @@ class Servable:
         return self.artifact.manifest
 
     @cached_property  # asked for several times a request
-    def key(self) -> Key:
-        """Its names."""
-        return Key(self.manifest.model, self.manifest.variant, self.manifest.version)
+    def key(self) -> VersionKey:
+        """Model, variant and version."""
+        return self.manifest.key
 
     def largest_batch(self, max_batch: int) -> int:
         """Return how many images may run together: what the artifact takes, at most `max_batch`."""

@@ -11,7 +11,7 @@ from service.backends.restartable import Restartable
 from service.backends.warming import warm
 from service.catalogue.catalogue import Catalogue, Refused, Servable, largest_batch
 from service.catalogue.fingerprint import Fingerprint, fingerprint
-from service.inputs.reading import check_sizes
+from service.inputs.images import check_sizes
 from service.problems.client_errors import UnknownNameError
 from service.problems.errors import (
     BackendUnavailableError,
@@ -91,7 +91,7 @@ class Loader:
                 served.take_accuracy(artifact)
                 logger.info("accuracy of artifact %s: %s", location, _accuracy(manifest))
             return served
-        named = f"{manifest.model}/{manifest.variant}/{manifest.version}"
+        named = str(manifest.key)
         if named != str(location):
             raise MisplacedArtifactError(f"its directories say {location}, its manifest says {named}; move it there")
         if manifest.input.batch.min > 1:

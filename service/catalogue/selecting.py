@@ -34,7 +34,7 @@ def select(serving: Serving, model: str | None, timeout_ms: int) -> tuple[Servab
     """
     catalogue = serving.catalogue
     model = catalogue.model_or_default(model)
-    down = serving.engine.outages()
+    down = serving.engine.restarting()
     considered: list[Candidate] = []
     for servable in catalogue.by_accuracy(model):
         candidate = _candidate(servable, serving.latency, timeout_ms, servable in down)

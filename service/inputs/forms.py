@@ -7,7 +7,7 @@ from typing import TypeVar
 from service.inputs.base64_text import decode_base64
 from service.inputs.json_text import JsonError, parse_json
 from service.inputs.multipart import Field, decoded, read_fields
-from service.inputs.names import given_twice, unknown_name
+from service.inputs.parameter_names import given_twice, unknown_name
 from service.problems.client_errors import InvalidBodyError, InvalidParameterError, UnsupportedContentTypeError
 
 SUPPORTED = ("image/*", "application/octet-stream", "multipart/form-data", "application/json")

@@ -58,12 +58,12 @@ def _run(options: argparse.Namespace, stopping: Stopping) -> int:
 def _predict(options: argparse.Namespace, settings: "Settings", stopping: Stopping) -> int:
     from service.catalogue.loading import Loader
     from service.offline.choosing import choose
-    from service.offline.predicting import Request, Summary, predict_files
+    from service.offline.predicting import PredictionSummary, Request, predict_files
     from service.offline.progress import Bar
 
     location = choose(settings.repository, options.model, options.variant, options.version)
     servable = Loader(settings).open(location)
-    summary = Summary(str(location), servable.backend.name, str(options.output))
+    summary = PredictionSummary(str(location), servable.backend.name, str(options.output))
     try:
         request = Request(tuple(options.paths), options.output, options.top_k)
         predict_files(request, servable, settings, stopping, Bar(quiet=options.quiet), summary)

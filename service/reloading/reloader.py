@@ -208,7 +208,7 @@ class Reloader:
     async def _load_one(self, sighting: _Sighting, patient: bool) -> None:
         name = str(sighting.location)
         served = self._catalogue.served(name)
-        failing = served in self._state.serving.engine.outages()
+        failing = served in self._state.serving.engine.restarting()
         try:
             fresh = await aside(partial(self._loader.open, sighting.location, None if failing else served))
         except (RefusalError, BackendUnavailableError) as error:
@@ -264,7 +264,7 @@ class Reloader:
         chosen = {key for key in sightings if _is_of(key, name)}
         if not chosen:
             raise UnknownNameError(f"the repository has no {name!r}", sorted({_variant(key) for key in sightings}))
-        down = {str(servable.key) for servable in self._state.serving.engine.outages()}
+        down = {str(servable.key) for servable in self._state.serving.engine.restarting()}
         for key in chosen:
             self._unloaded.discard(_variant(key))
             if key in down or self._catalogue.served(key) is None:

@@ -15,7 +15,7 @@ from service.problems.server_errors import MemoryFullError
 from service.resources.cores import cgroup_folders
 
 
-class HeldBytes:
+class MemoryBudget:
     """Counts what is held; over the limit nothing more is taken. Methods may be called from any thread.
 
     Args:
@@ -80,7 +80,7 @@ class HeldBytes:
             self.give_back(size)
 
 
-class Holding:
+class RequestMemory:
     """What one request holds, until it is answered.
 
     Args:
@@ -89,7 +89,7 @@ class Holding:
 
     __slots__ = ("_answered", "_held", "_size")
 
-    def __init__(self, held: HeldBytes) -> None:
+    def __init__(self, held: MemoryBudget) -> None:
         self._held = held
         self._size = 0
         self._answered = False
@@ -98,7 +98,7 @@ class Holding:
         """Hold `size` bytes more.
 
         Raises:
-            TooLargeToHoldError, MemoryFullError: as `HeldBytes.take`.
+            TooLargeToHoldError, MemoryFullError: as `MemoryBudget.take`.
             ClientGoneError: the request is answered already; this thread may stop.
         """
         with self._held.lock:

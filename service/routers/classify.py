@@ -59,11 +59,11 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
     received = await receive(request, serving, query, choose)
     (servable, selection), watch = received.chosen, received.watch
     request.state.watches = [(servable.key, watch)]
-    with received.caller as caller:
-        caller.watch(request.receive)
+    with received.scope as scope:
+        scope.watch(request.receive)
         upload = received.upload
         source = partial(prepare, servable, upload.content, upload.extract, serving.reading, watch)
-        inferred = await serving.engine.infer(servable, source, caller, watch)
+        inferred = await serving.engine.infer(servable, source, scope, watch)
     labels, asked = servable.artifact.labels, received.query
     predictions = predict(servable.manifest, inferred.logits[0], labels, asked.top_k, asked.threshold)
     watch.lap("postprocess")

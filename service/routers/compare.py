@@ -47,11 +47,11 @@ async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> 
     serving = serving_of(request.app.state)
     received = await receive(request, serving, query, lambda query: _named(serving.catalogue, query))
     (model, servables), upload, watch = received.chosen, received.upload, received.watch
-    with received.caller as caller:
-        caller.watch(request.receive)
+    with received.scope as scope:
+        scope.watch(request.receive)
         outcomes = await run_all(
             *(serving.engine, servables, upload.content, upload.extract, serving.reading),
-            *(Shown(received.query.top_k, received.query.threshold), caller, watch),
+            *(Shown(received.query.top_k, received.query.threshold), scope, watch),
         )
     request.state.watches = [(outcome.servable.key, outcome.watch) for outcome in outcomes]
     answered = [_answered(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Answer)]

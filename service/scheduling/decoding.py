@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from service.problems.client_errors import QueueFullError
-from service.scheduling.job import Job
-from service.scheduling.rate import ServiceRate
+from service.scheduling.service_rate import ServiceRate
+from service.scheduling.variant_queue import Job
 
 T = TypeVar("T")
 

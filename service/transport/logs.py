@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.auth.gate import CALLER
-from service.auth.keyfile import Key
+from service.auth.keyfile import ApiKey
 from service.problems.errors import AccessSettingError
 from service.transport.log_writer import LogWriter
 
@@ -112,4 +112,4 @@ def _state_of(record: logging.LogRecord) -> Mapping[str, object]:
 
 def _key_name(state: Mapping[str, object]) -> str | None:
     key = state.get(CALLER)
-    return key.name if isinstance(key, Key) else None
+    return key.name if isinstance(key, ApiKey) else None

@@ -13,11 +13,11 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from artifact import VersionKey
 from service.problems.rendering import error_answer, path_of
 from service.problems.server_errors import DeadlineError, NotReadyError, UnexpectedError
 from service.resources.exit import Lifecycle
-from service.resources.memory import HeldBytes, Holding
-from service.telemetry.latency import Key
+from service.resources.memory import MemoryBudget, RequestMemory
 from service.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -32,9 +32,9 @@ _PROCESS, _numbers = secrets.token_hex(8), itertools.count()
 class RequestMiddleware:
     """Gives a request its id, logs and counts it, and turns an unexpected exception into a 500 problem.
 
-    A route puts the `Key` of what it serves into `request.state.key`; the count is then under that name. Requests to
-    classify count also without one, unless the route put False into `request.state.counts`. An error's name is expected
-    in `request.state.problem`, and in `request.state.watches` pairs of a Key and a Stopwatch.
+    A route puts the `VersionKey` of what it serves into `request.state.key`; the count is then under that name.
+    Requests to classify count also without one, unless the route put False into `request.state.counts`. An error's
+    name is expected in `request.state.problem`, and in `request.state.watches` pairs of a VersionKey and a Stopwatch.
 
     Args:
         app: what answers.
@@ -43,7 +43,7 @@ class RequestMiddleware:
         held: what all requests may hold in memory; what one holds is in its `request.state.holding`.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle, held: HeldBytes) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, lifecycle: Lifecycle, held: MemoryBudget) -> None:
         self.app = app
         self.metrics = metrics
         self.lifecycle = lifecycle
@@ -59,7 +59,7 @@ class RequestMiddleware:
         request_id = request_id_of(Headers(scope=scope))
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
-        state["holding"] = holding = Holding(self.held)
+        state["holding"] = holding = RequestMemory(self.held)
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -93,7 +93,7 @@ class RequestMiddleware:
             logger.info("%s %s %d %.1f ms %s", scope["method"], path, status, elapsed, request_id)
 
     def _count(self, path: str, state: Mapping[str, Any], status: int, seconds: float) -> None:
-        key: Key | None = state.get("key")
+        key: VersionKey | None = state.get("key")
         if (key is not None or _classifies(path)) and state.get("counts", True):
             reason = _reason(state, status) if status >= 400 else None
             self.metrics.count_request(key, status, reason)

@@ -11,8 +11,8 @@ from service.inputs.encodings import expander
 from service.problems.client_errors import ProtocolError
 from service.problems.openapi import error_responses
 from service.protocol_v2.documents import D, IndexEntry, IndexRequest, LoadRequest, read_document
-from service.protocol_v2.indexing import index_of
 from service.protocol_v2.messages import shown
+from service.protocol_v2.repository_index import index_of
 from service.protocol_v2.routes.addresses import PREFIX, TAGS, inlined_schema
 from service.reloading.reloader import Reloader
 from service.serving import Ready, serving_of
@@ -38,7 +38,7 @@ def _optional(document: type[BaseModel]) -> dict[str, Any]:
 async def index(request: Request, serving: Ready) -> list[IndexEntry]:
     """Whether each is served, and if not, why."""
     asked = await _read(request, IndexRequest)
-    return index_of(serving.catalogue, serving.engine.outages(), only_ready=asked.ready)
+    return index_of(serving.catalogue, serving.engine.restarting(), only_ready=asked.ready)
 
 
 @router.post(

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.auth.admin import AdminOnly
 from service.auth.keyfile import line_of, new_key
-from service.auth.rate import Limit
+from service.auth.rate_limit import RateLimit
 from service.problems.errors import AccessSettingError
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
@@ -21,7 +21,7 @@ from tests.service.scripted import fresh, picture
 
 PNG = encode(random_pixels())
 USER, ADMIN = new_key("alice"), new_key("root", admin=True)
-SLOW, FREE = new_key("slow", limit=Limit(0.001, 2)), new_key("free", limit=Limit.unlimited())
+SLOW, FREE = new_key("slow", limit=RateLimit(0.001, 2)), new_key("free", limit=RateLimit.unlimited())
 OPEN = ["/health/live", "/health/ready", "/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"]
 CLOSED = ["/v1/classify", "/v1/models", "/v1/latency", "/metrics", "/v1/nothing", "/v2", "/v2/models/m", "/nothing"]
 CLOSED += ["/health", "/healthy", "//health/live", "/docs/", "/v2/health/livelier", "/v1/..%2fhealth/live"]

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from service.auth.keyfile import Key, line_of, new_key, parse_keys
-from service.auth.rate import Limit
+from service.auth.keyfile import ApiKey, line_of, new_key, parse_keys
+from service.auth.rate_limit import RateLimit
 from service.problems.errors import AccessSettingError
 
 HASH, OTHER = hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"two").hexdigest()
@@ -17,16 +17,21 @@ HASH, OTHER = hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"two").hexdige
 def test_a_file_is_read_as_documented() -> None:
     text = f"# who\n\nalice user {HASH}\n  bob.2 admin {OTHER.upper()} 1.5 7  \n"
     assert parse_keys(text) == (
-        Key("alice", admin=False, digest=bytes.fromhex(HASH)),
-        Key("bob.2", admin=True, digest=bytes.fromhex(OTHER), limit=Limit(1.5, 7)),
+        ApiKey("alice", admin=False, digest=bytes.fromhex(HASH)),
+        ApiKey("bob.2", admin=True, digest=bytes.fromhex(OTHER), limit=RateLimit(1.5, 7)),
     )
 
 
 @pytest.mark.parametrize(
     ("rate", "limit"),
-    [("2", Limit(2, 2)), ("0.1", Limit(0.1, 1)), ("2.5", Limit(2.5, 3)), ("unlimited", Limit(math.inf, 1))],
+    [
+        ("2", RateLimit(2, 2)),
+        ("0.1", RateLimit(0.1, 1)),
+        ("2.5", RateLimit(2.5, 3)),
+        ("unlimited", RateLimit(math.inf, 1)),
+    ],
 )
-def test_a_rate_without_a_burst_allows_a_second_at_once(rate: str, limit: Limit) -> None:
+def test_a_rate_without_a_burst_allows_a_second_at_once(rate: str, limit: RateLimit) -> None:
     assert parse_keys(f"a user {HASH} {rate}")[0].limit == limit
 
 
@@ -64,8 +69,8 @@ def test_a_file_without_keys_says_how_to_make_one() -> None:
         parse_keys("# none yet\n")
 
 
-@pytest.mark.parametrize("limit", [None, Limit(0.25, 3), Limit.unlimited()])
-def test_a_line_says_all_of_a_key(limit: Limit | None) -> None:
+@pytest.mark.parametrize("limit", [None, RateLimit(0.25, 3), RateLimit.unlimited()])
+def test_a_line_says_all_of_a_key(limit: RateLimit | None) -> None:
     secret, key = new_key("alice", admin=True, limit=limit)
     assert parse_keys(line_of(key)) == (key,)
     assert key.digest == hashlib.sha256(secret.encode()).digest()

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from artifact import VersionKey
 from service.app import create_app
 from service.settings import Settings
-from service.telemetry.latency import COLUMNS, Key, LatencyRecorder
+from service.telemetry.latency import COLUMNS, LatencyRecorder
 from tests.service.artifacts import add_artifact
 from tests.service.scripted import HANG, ScriptedBackend, fresh, picture
 
@@ -35,7 +36,7 @@ def measured(client: TestClient, **p95_ms: float) -> None:
     """Let variants look as if they had answered in so many ms."""
     recorder: LatencyRecorder = client.app.state.serving.latency  # type: ignore[attr-defined]
     for variant, ms in p95_ms.items():
-        recorder.record(Key("colours", variant, 1), dict.fromkeys(COLUMNS, round(1000 * ms)))
+        recorder.record(VersionKey("colours", variant, 1), dict.fromkeys(COLUMNS, round(1000 * ms)))
 
 
 def ask(client: TestClient, query: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from service.resources.abandoned import ABANDONED
 from tests.service.artifacts import add_artifact
 from tests.service.hostile_graphs import add_hostile
 from tests.service.reloading.conftest import Play
-from tests.service.scheduling.asking import until
+from tests.service.scheduling.requests import until
 from tests.service.scripted import ScriptedBackend
 
 

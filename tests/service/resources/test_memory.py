@@ -15,7 +15,7 @@ from service.app import create_app
 from service.inputs.body import read_body
 from service.problems.client_errors import TooLargeToHoldError
 from service.problems.server_errors import MemoryFullError
-from service.resources.memory import HeldBytes, Holding, half_of_memory
+from service.resources.memory import MemoryBudget, RequestMemory, half_of_memory
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels
@@ -26,7 +26,7 @@ MIB = 2**20
 
 
 def test_what_is_taken_by_many_threads_is_counted_and_given_back() -> None:
-    held = HeldBytes(1000)
+    held = MemoryBudget(1000)
     most = 0
 
     def work(_: int) -> int:
@@ -49,7 +49,7 @@ def test_what_is_taken_by_many_threads_is_counted_and_given_back() -> None:
 
 
 def test_a_reservation_ends_with_an_error_too() -> None:
-    held = HeldBytes(100)
+    held = MemoryBudget(100)
     with pytest.raises(ZeroDivisionError), held.reserve(100):
         assert held.held == 100
         raise ZeroDivisionError
@@ -57,8 +57,8 @@ def test_a_reservation_ends_with_an_error_too() -> None:
 
 
 def test_what_never_fits_is_told_apart_from_what_does_not_fit_now() -> None:
-    held = HeldBytes(100)
-    one, other = Holding(held), Holding(held)
+    held = MemoryBudget(100)
+    one, other = RequestMemory(held), RequestMemory(held)
     one.grow(60)
     with pytest.raises(MemoryFullError) as full:
         other.grow(50)
@@ -108,7 +108,7 @@ def test_the_default_is_half_of_the_memory(tmp_path: Path, case: str) -> None:
     assert half_of_memory(tmp_path) == pytest.approx(expected or total / 2, rel=0.001)
 
 
-def request_of(chunks: AsyncIterator[bytes], length: int | None, held: HeldBytes) -> Request:
+def request_of(chunks: AsyncIterator[bytes], length: int | None, held: MemoryBudget) -> Request:
     headers = [] if length is None else [(b"content-length", str(length).encode())]
 
     async def receive() -> dict[str, object]:
@@ -117,13 +117,13 @@ def request_of(chunks: AsyncIterator[bytes], length: int | None, held: HeldBytes
         except StopAsyncIteration:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-    scope = {"type": "http", "headers": headers, "state": {"holding": Holding(held)}}
+    scope = {"type": "http", "headers": headers, "state": {"holding": RequestMemory(held)}}
     return Request(scope, receive)
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_body_is_in_memory_once(known: bool) -> None:
-    size, held = 8 * MIB, HeldBytes(100 * MIB)
+    size, held = 8 * MIB, MemoryBudget(100 * MIB)
 
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(size // 65536):

@@ -8,12 +8,6 @@ from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.client_errors import ProtocolError, UnknownNameError
 from service.protocol_v2.messages import shown
 from service.serving import Ready
-from service.telemetry.latency import Key
-
-
-def name_of(key: Key) -> str:
-    """Return the full name of a variant, without its version."""
-    return f"{key.model}@{key.variant}"
 
 
 def find(catalogue: Catalogue, name: str, version: str | None = None, variant: str | None = None) -> Servable:

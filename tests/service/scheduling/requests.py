@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from imaging.preprocess import Tensor
 from service.catalogue.catalogue import Servable
-from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
-from service.scheduling.job import Inferred
+from service.scheduling.request_scope import RequestScope
+from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.scripted import pixels
 
@@ -24,8 +24,8 @@ async def ask(
     watch: Stopwatch | None = None,
 ) -> Inferred:
     source = pixels(red)[None] if isinstance(red, int) else red
-    with Caller(timeout_ms) as caller:
-        return await engine.infer(servable, source, caller, watch or Stopwatch())
+    with RequestScope(timeout_ms) as scope:
+        return await engine.infer(servable, source, scope, watch or Stopwatch())
 
 
 def soon(engine: Engine, servable: Servable, red: int = 7, timeout_ms: int = MINUTE) -> asyncio.Task[Inferred]:

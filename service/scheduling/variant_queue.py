@@ -1,17 +1,79 @@
-"""What waits for one variant: a bounded queue, how fast it moves, and whether its backend is down."""
+"""Jobs, and the bounded queue of one variant: how fast it moves, and whether its backend is down.
 
+Shapes: n images of a job, B of its batch, C classes.
+"""
+
+from __future__ import annotations
+
+import asyncio
 import math
 import time
 from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.preprocess import Tensor
 from service.catalogue.catalogue import Servable
 from service.problems.client_errors import QueueFullError
+from service.problems.errors import ProblemError
 from service.problems.server_errors import BackendDownError
-from service.scheduling.job import Job
-from service.scheduling.rate import ServiceRate
+from service.scheduling.service_rate import ServiceRate
+from service.telemetry.stopwatch import Stopwatch
 
 
-class Lane:
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What a job is answered with: finite logits, float32 [n, C], and how many images ran together."""
+
+    logits: NDArray[np.float32]
+    batch_size: int
+
+
+class JobScope(Protocol):
+    """Scope in which a job is worth doing: a request's, or that of a run over files."""
+
+    def refusal(self) -> ProblemError | None:
+        """Return why work must not begin; None if it may. Any thread may call it."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Belongs to one thread at a time: the event loop, then one that decodes, then one that runs it.
+
+    `outcome` is set when there is nothing left to do: an answer, or what went wrong.
+    """
+
+    queue: VariantQueue
+    size: int
+    """n"""
+    scope: JobScope
+    watch: Stopwatch
+    future: asyncio.Future[Inferred] | None = None
+    """Gets the outcome; None where whatever settles jobs reads it."""
+    prepare: Callable[[], Tensor] | None = None
+    """Makes the tensor, on a decoding thread; None where the tensor is there already."""
+    tensor: Tensor | None = None
+    enqueued: float = 0.0
+    """When the tensor was there, in seconds of time.monotonic."""
+    outcome: Inferred | BaseException | None = None
+
+    def settle(self) -> None:
+        """Give the outcome to whoever waits; on the event loop."""
+        assert self.future is not None
+        if self.future.done():  # its request has ended
+            return
+        if isinstance(self.outcome, Inferred):
+            self.future.set_result(self.outcome)
+        else:
+            assert self.outcome is not None
+            self.future.set_exception(self.outcome)
+
+
+class VariantQueue:
     """The queue of one servable. The thread that calls holds the lock of Workers.
 
     Args:
@@ -30,7 +92,7 @@ class Lane:
         """Images dispatched and not answered."""
         self.rate = ServiceRate()
         self.failures = 0
-        """Outages and vain restarts since the backend last gave an answer."""
+        """Restarts and vain restarts since the backend last gave an answer."""
         self.batches: Counter[int] = Counter()
         """Batches run, by how many images were in them."""
         self.restarts = 0
@@ -47,7 +109,7 @@ class Lane:
             QueueFullError: there are not so many places.
         """
         if self.down_until is not None:
-            raise self.outage()
+            raise self.unavailable()
         left: list[Job] = []
         if self.admitted + size > self._max_queue:
             left = self._drop_the_left()
@@ -67,7 +129,7 @@ class Lane:
         while self.waiting and self.waiting[0].size <= room:
             job = self.waiting.popleft()
             self.admitted -= job.size
-            job.outcome = job.caller.refusal()
+            job.outcome = job.scope.refusal()
             if job.outcome is None:
                 room -= job.size
                 taken.append(job)
@@ -83,7 +145,7 @@ class Lane:
         self.admitted -= sum(job.size for job in jobs)
         return jobs
 
-    def outage(self) -> BackendDownError:
+    def unavailable(self) -> BackendDownError:
         """Return what a request is answered while the backend is down."""
         seconds = (self.down_until or 0.0) - time.monotonic()
         return BackendDownError(
@@ -95,7 +157,7 @@ class Lane:
     def _drop_the_left(self) -> list[Job]:
         left = []
         for job in self.waiting:
-            job.outcome = job.caller.refusal()
+            job.outcome = job.scope.refusal()
             if job.outcome is not None:
                 left.append(job)
                 self.admitted -= job.size

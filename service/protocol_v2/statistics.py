@@ -2,17 +2,16 @@
 
 from typing import Any
 
-from service.protocol_v2.naming import name_of
-from service.telemetry.latency import Key
+from artifact import VersionKey
 from service.telemetry.statistics import Batches, Counts, Duration
 
 _STAGES = ("compute_input", "compute_infer", "compute_output")
 
 
-def model_statistics(key: Key, counts: Counts) -> dict[str, Any]:
+def model_statistics(key: VersionKey, counts: Counts) -> dict[str, Any]:
     """Return one entry of `model_stats`."""
     return {
-        "name": name_of(key),
+        "name": key.name,
         "version": str(key.version),
         "last_inference": counts.last_inference_ms,
         "inference_count": counts.images,

@@ -14,7 +14,7 @@ LONGEST_MS = 86_400_000
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedRequest:
     """One inference request."""
 
     request: InferRequest
@@ -34,7 +34,7 @@ def is_heavy(body: bytes, headers: Mapping[str, str]) -> bool:
     return "Content-Encoding" in headers or json_bytes > LARGE
 
 
-def parse(body: bytes, headers: Mapping[str, str]) -> Asked:
+def parse(body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
     """Return what a body asks for.
 
     Args:
@@ -47,10 +47,10 @@ def parse(body: bytes, headers: Mapping[str, str]) -> Asked:
     envelope = open_envelope(body, headers.get(HEADER_LENGTH))
     media_type = headers.get("Content-Type", "")
     if envelope.document is None:
-        return Asked(InferRequest(inputs=[]), [], envelope.tensors, True, media_type)
+        return ParsedRequest(InferRequest(inputs=[]), [], envelope.tensors, True, media_type)
     document, numbers = without_numbers(envelope.document)
     request = read_document(InferRequest, document, "the protocol's inference request")
-    return Asked(request, numbers, envelope.tensors, False, media_type)
+    return ParsedRequest(request, numbers, envelope.tensors, False, media_type)
 
 
 def variant_of(request: InferRequest) -> str | None:

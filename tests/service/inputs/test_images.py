@@ -14,7 +14,7 @@ from imaging.errors import DecodeMemoryError, ImageError, NotAnImageError, TooMa
 from imaging.pillow_resizing import resize_and_crop
 from imaging.resizers import RESIZERS
 from service.app import create_app
-from service.inputs.reading import check_sizes, image_problems
+from service.inputs.images import check_sizes, image_problems
 from service.problems.errors import ImageSettingError, ProblemError, RefusalError
 from service.settings import Settings
 from tests.imaging.test_profiles import LINEAR, from_linear

@@ -1,6 +1,6 @@
 import pytest
 
-from service.scheduling.rate import LONGEST, ServiceRate
+from service.scheduling.service_rate import LONGEST, ServiceRate
 
 
 def test_retry_after_is_what_the_waiting_images_will_take() -> None:

@@ -4,7 +4,6 @@ from collections.abc import Collection
 
 from service.catalogue.catalogue import Catalogue, Servable
 from service.protocol_v2.documents import IndexEntry
-from service.protocol_v2.naming import name_of
 
 READY = "READY"
 UNAVAILABLE = "UNAVAILABLE"
@@ -23,7 +22,7 @@ def index_of(catalogue: Catalogue, down: Collection[Servable], *, only_ready: bo
         reason = "its backend is being restarted" if servable in down else ""
         state = UNAVAILABLE if reason else READY
         version = str(servable.key.version)
-        entries.append(IndexEntry(name=name_of(servable.key), version=version, state=state, reason=reason))
+        entries.append(IndexEntry(name=servable.key.name, version=version, state=state, reason=reason))
     served = {(entry.name, entry.version) for entry in entries}
     for refused in catalogue.refused:
         model, variant, version = refused.name.split("/")

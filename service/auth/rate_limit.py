@@ -12,7 +12,7 @@ from typing import Self
 
 
 @dataclass(frozen=True)
-class Limit:
+class RateLimit:
     """So many requests a second on average, and so many at once after a pause."""
 
     per_second: float
@@ -40,7 +40,7 @@ class Limit:
 
 @dataclass
 class _Bucket:
-    limit: Limit
+    limit: RateLimit
     filled_at: float  # s
     tokens: float = field(init=False)
 
@@ -48,7 +48,7 @@ class _Bucket:
         self.tokens = self.limit.burst
 
 
-class RateLimits:
+class RateLimiter:
     """The buckets of all keys. On the event loop only.
 
     Args:
@@ -56,12 +56,12 @@ class RateLimits:
         clock: seconds that never go back.
     """
 
-    def __init__(self, default: Limit | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, default: RateLimit | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._default = default
         self._clock = clock
         self._buckets: dict[bytes, _Bucket] = {}  # as many as there were keys; their number is the operator's
 
-    def take(self, identity: bytes, own: Limit | None) -> float:
+    def take(self, identity: bytes, own: RateLimit | None) -> float:
         """Take a token, and return 0; or take none, and return the seconds until there is one.
 
         Args:

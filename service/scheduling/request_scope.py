@@ -17,7 +17,7 @@ _SHORT = 0.05
 """Seconds. What is answered within them costs no watching: that a client left would be noticed no sooner."""
 
 
-class Caller:
+class RequestScope:
     """The client of one request; a context within which its work is worth doing. Made on the event loop.
 
     Whatever it waits for ends with the reason as soon as it no longer waits; work that has not begun is then dropped.
@@ -51,7 +51,7 @@ class Caller:
             future.cancel()  # nobody waits for what is not done yet
 
     def future(self) -> asyncio.Future[Any]:
-        """Return a future that fails when the caller's patience ends.
+        """Return a future that fails when the scope's patience ends.
 
         Raises:
             DeadlineError, ClientGoneError: it has ended.
@@ -63,7 +63,7 @@ class Caller:
         return future
 
     def refusal(self) -> ProblemError | None:
-        """Return why work for this caller must not begin; None if it may. May be called from any thread."""
+        """Return why work for this scope must not begin; None if it may. May be called from any thread."""
         if self._end is None and time.monotonic() >= self._deadline:
             return self._overdue()
         return self._end

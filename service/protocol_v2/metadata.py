@@ -3,10 +3,10 @@
 from typing import Any
 
 from service.catalogue.catalogue import Servable
-from service.protocol_v2.answering import OUTPUT
 from service.protocol_v2.datatypes import BYTES, LOGITS, datatype_of
 from service.protocol_v2.documents import ModelMetadata, TensorMetadata
-from service.protocol_v2.files import IMAGE_BYTES
+from service.protocol_v2.encoded_images import IMAGE_BYTES
+from service.protocol_v2.response import OUTPUT
 from service.protocol_v2.tensors import IMAGE, row_shape
 from service.settings import Settings
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from service.auth.rate import Limit, RateLimits
+from service.auth.rate_limit import RateLimit, RateLimiter
 
 A, B = b"a", b"b"
 
@@ -19,7 +19,7 @@ class Clock:
 
 def test_a_burst_passes_and_then_one_each_so_often() -> None:
     clock = Clock()
-    limits = RateLimits(Limit(2, 3), clock)
+    limits = RateLimiter(RateLimit(2, 3), clock)
     assert [limits.take(A, None) for _ in range(4)] == [0, 0, 0, 0.5]
     assert limits.take(A, None) == 0.5  # what was refused cost nothing
     clock.now = 0.5
@@ -31,7 +31,7 @@ def test_a_burst_passes_and_then_one_each_so_often() -> None:
 
 def test_no_window_of_any_length_lets_more_through_than_the_limit() -> None:
     clock, chance = Clock(), random.Random(0)
-    limits, passed = RateLimits(Limit(5, 4), clock), []
+    limits, passed = RateLimiter(RateLimit(5, 4), clock), []
     for _ in range(2000):
         clock.now += chance.expovariate(12)
         if limits.take(A, None) == 0:
@@ -44,19 +44,19 @@ def test_no_window_of_any_length_lets_more_through_than_the_limit() -> None:
 
 def test_keys_do_not_share_a_bucket_and_their_own_limit_goes_first() -> None:
     clock = Clock()
-    limits = RateLimits(Limit(1, 1), clock)
-    assert limits.take(A, None) == limits.take(B, Limit(1, 2)) == limits.take(B, Limit(1, 2)) == 0
-    assert limits.take(A, None) == limits.take(B, Limit(1, 2)) == 1
-    assert limits.take(A, Limit(1, 5)) == 0  # a limit that was changed begins anew
-    assert {limits.take(A, Limit.unlimited()) for _ in range(100)} == {0}
+    limits = RateLimiter(RateLimit(1, 1), clock)
+    assert limits.take(A, None) == limits.take(B, RateLimit(1, 2)) == limits.take(B, RateLimit(1, 2)) == 0
+    assert limits.take(A, None) == limits.take(B, RateLimit(1, 2)) == 1
+    assert limits.take(A, RateLimit(1, 5)) == 0  # a limit that was changed begins anew
+    assert {limits.take(A, RateLimit.unlimited()) for _ in range(100)} == {0}
 
 
 def test_without_a_limit_nothing_is_refused() -> None:
-    limits = RateLimits(None)
+    limits = RateLimiter(None)
     assert {limits.take(A, None) for _ in range(100)} == {0}
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, None), (-1, None), (math.inf, None), (math.nan, None), (1, 0)])
 def test_a_limit_that_lets_nothing_through_is_refused(rate: float, burst: int | None) -> None:
     with pytest.raises(ValueError, match=r"rate is a number above 0|burst is at least 1"):
-        Limit.of(rate, burst)
+        RateLimit.of(rate, burst)

@@ -22,7 +22,7 @@ OUTPUT = "logits"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputForm:
     """The form of the output."""
 
     classes: int = 0
@@ -30,7 +30,7 @@ class Wanted:
     binary: bool = False
 
 
-def wanted_by(request: InferRequest) -> Wanted:
+def output_form(request: InferRequest) -> OutputForm:
     """Return the form in which a request wants the output.
 
     Raises:
@@ -44,7 +44,7 @@ def wanted_by(request: InferRequest) -> Wanted:
     if type(classes) is not int or classes < 0 or (classes == 0 and "classification" in parameters):
         raise ProtocolError(f"classification is {shown(classes)}, expected how many classes, at least 1")
     by_default = _flag(request.parameters, "binary_data_output", default=False)
-    return Wanted(classes, _flag(parameters, "binary_data", default=by_default))
+    return OutputForm(classes, _flag(parameters, "binary_data", default=by_default))
 
 
 def classified(logits: NDArray[np.float32], labels: Sequence[str], classes: int) -> list[str]:
@@ -67,7 +67,11 @@ def classified(logits: NDArray[np.float32], labels: Sequence[str], classes: int)
 
 
 def answer(
-    names: dict[str, Any], parameters: Parameters, logits: NDArray[np.float32], labels: Sequence[str], wanted: Wanted
+    names: dict[str, Any],
+    parameters: Parameters,
+    logits: NDArray[np.float32],
+    labels: Sequence[str],
+    wanted: OutputForm,
 ) -> Response:
     """Return the answer.
 
