@@ -10,12 +10,8 @@ WORKERS ?= 2
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
-VARIANTS := $(basename $(notdir $(wildcard examples/digits/configs/*.json)))
-ARTIFACTS := $(VARIANTS:%=artifacts/digits/%/1/manifest.json)
-EXPORT_SOURCES := $(shell find artifact export imaging models -name '*.py')
 
 .PHONY: setup demo test zoo lint format
-.DELETE_ON_ERROR:
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,13 +27,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[export,service,dev]'
 	touch $@
 
-demo: $(READY) $(ARTIFACTS)
-	$(PYTHON) -m examples.digits.demo --port $(PORT)
-
-# The directory is removed first: an export never overwrites a version.
-artifacts/digits/%/1/manifest.json: examples/digits/configs/%.json examples/digits/checkpoints/%.safetensors $(EXPORT_SOURCES) | $(READY)
-	rm -rf artifacts/digits/$*/1
-	$(PYTHON) export/to_onnx.py posbake:$< --checkpoint $(word 2,$^) --version 1 --output artifacts --quiet
+demo: $(READY)
+	$(PYTHON) -m examples.digits.export --output artifacts
+	$(PYTHON) -m examples.digits.demo --port $(PORT) --repository artifacts
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile

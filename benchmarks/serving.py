@@ -1,17 +1,19 @@
 """`python -m benchmarks.serving`: this service beside what one would otherwise write: same network, images and cores.
 
 Every contender is a server process, loaded by wrk (Debian's package) from another process on the same machine. Runs
-take turns, for the machine's speed drifts; figures are medians over the rounds, ratios are of medians. CPU time is the
-server's and an answer's: it says what a request costs also where other programs have the cores. The limit is the same
-stages in a loop, in as many processes as there are cores, without any HTTP. `small` is a ViT of DeiT-Ti's width with
-one block; weights are random; the images are JPEGs of 500 by 375 pixels.
+take turns, because the machine's speed drifts, and every round starts the servers anew, because processes of the same
+code differ by up to 10 % for as long as they live. Figures are medians over the rounds, ratios are of medians. CPU
+time is the server's and an answer's: it says what a request costs also where other programs have the cores. The limit
+is the same stages in a loop, in as many processes as there are cores, without any HTTP. `small` is a ViT of DeiT-Ti's
+width with one block; weights are random; the images are JPEGs of 500 by 375 pixels.
 """
 
 import argparse
 import statistics
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from benchmarks.serving_inputs import NETWORKS, ROOT, export, make_images
 from benchmarks.serving_limit import limit, top_labels
 from benchmarks.serving_load import Measured, load, wrk_is_installed
 from benchmarks.serving_profile import profile, py_spy, table
-from benchmarks.serving_servers import check, running
+from benchmarks.serving_servers import Server, check, running
 from examples.digits.train import machine
 
 Runs = dict[tuple[int, str], list[Measured]]
@@ -33,23 +35,30 @@ def main() -> int:
     """Print one row for each number of clients and contender."""
     options = _options()
     network = NETWORKS[options.network]
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_images(folder)
         present = [key for key in options.contenders if CONTENDERS[key].environment.available]
         kinds = {"uint8", *(CONTENDERS[key].kind for key in present)}
         repository = export(network, folder, sorted(kinds), options.against or ROOT)
-        servers = {
-            key: stack.enter_context(running(CONTENDERS[key], options.port + place, repository, folder))
-            for place, key in enumerate(present)
-        }
         labels = top_labels(repository / "benchmark/uint8/1", folder)
-        for server in servers.values():
-            check(server, labels)
+
+        @contextmanager
+        def servers() -> Iterator[dict[str, Server]]:
+            with ExitStack() as stack:
+                started = {
+                    key: stack.enter_context(running(CONTENDERS[key], options.port + place, repository, folder))
+                    for place, key in enumerate(present)
+                }
+                for server in started.values():
+                    check(server, labels)
+                yield started
+
         print(f"{datetime.now(UTC).date()}, {machine()}, {options.network}, ", end="")
         if options.profile is not None:
             clients = max(options.clients)
-            measured = profile(servers["posbake"], clients, options.seconds, options.profile)
+            with servers() as started:
+                measured = profile(started["posbake"], clients, options.seconds, options.profile)
             print(f"{clients} clients for {options.seconds} s, {measured.good_per_second:.0f} answers/s\n")
             print("\n".join(table(options.profile.read_text(encoding="utf-8"))))
             return 0
@@ -58,9 +67,10 @@ def main() -> int:
         limits = []
         for number in range(options.rounds):
             limits.append(limit(repository / "benchmark/uint8/1", folder, options.seconds))
-            for clients in options.clients:
-                for key, server in list(servers.items())[:: -1 if number % 2 else 1]:  # each is first as often
-                    runs.setdefault((clients, key), []).append(load(server, clients, options.seconds))
+            with servers() as started:
+                for clients in options.clients:
+                    for key, server in list(started.items())[:: -1 if number % 2 else 1]:  # each is first as often
+                        runs.setdefault((clients, key), []).append(load(server, clients, options.seconds))
         report(runs, statistics.median(limits), options.clients, options.contenders)
     return 0
 

@@ -53,7 +53,7 @@ def running(contender: Contender, port: int, repository: Path, images: Path) -> 
     _check_free(port)
     work = repository.parent / str(port)
     bodies = work / "bodies"
-    bodies.mkdir(parents=True)
+    bodies.mkdir(parents=True, exist_ok=True)
     for place in range(IMAGES):
         (bodies / str(place)).write_bytes(contender.body((images / f"{place}.jpg").read_bytes()))
     environment = {

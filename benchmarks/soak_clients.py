@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.soak_repository import MODEL, Expected
+from benchmarks.soak_repository import MODEL, Contents, Expected
 
 TOLERANCE = 1e-4
 """On a probability: a batch of another size rounds otherwise, by about 1e-6."""
@@ -96,6 +96,7 @@ class Clients:
         headers = {"Content-Type": kind, "X-Request-Id": f"soak-{number}"}
         target = f"/v1/classify?model={MODEL}&variant={variant}&top_k=1"
         began = time.monotonic()
+        before = self._expected.contents_of(variant)
         for attempt in (0, 1):
             try:
                 connection.request("POST", target, body, headers)
@@ -108,7 +109,7 @@ class Clients:
                     with self._lock:
                         self.lost += 1
                     return False
-        problem = self._problem(response.status, answer, picture, variant, f"soak-{number}")
+        problem = self._problem(response.status, answer, picture, variant, before, f"soak-{number}")
         with self._lock:
             self._seconds.append(time.monotonic() - began)
             if response.status in {404, 429, 503}:
@@ -129,18 +130,23 @@ class Clients:
         head = b'--soak\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
         return head + data + b"\r\n--soak--\r\n", "multipart/form-data; boundary=soak"
 
-    def _problem(self, status: int, answer: bytes, picture: int, variant: str, request_id: str) -> str | None:
+    def _problem(
+        self, status: int, answer: bytes, picture: int, variant: str, before: Contents, request_id: str
+    ) -> str | None:
+        """Return what is wrong with an answer. It may be of what was served when it was asked for, or since."""
         if status != 200:
             return f"{status} for {variant}: {answer[:200]!r}"
         found = json.loads(answer)
         probabilities = self._expected.probabilities[variant][picture]
         best = found["predictions"][0]
         index, _, content = best["label"].partition(" ")
-        contents = {f"v{found['version']} c{mark}" for mark in self._expected.contents[variant, found["version"]]}
+        version = found["version"]
+        marks = before.get(version, set()) | self._expected.contents_of(variant)[version]
+        contents = {f"v{version} c{mark}" for mark in marks}
         if found["id"] != request_id or found["variant"] != variant:
             return f"{found['id']} {found['variant']} for {request_id} {variant}"
         if content not in contents and contents:
-            return f"labels {content!r} of {variant} version {found['version']}, expected one of {sorted(contents)}"
+            return f"labels {content!r} of {variant} version {version}, expected one of {sorted(contents)}"
         if int(index) != best["index"] or abs(probabilities[best["index"]] - best["probability"]) > TOLERANCE:
             return f"{best} for {variant}, expected probabilities {probabilities.round(4).tolist()}"
         if probabilities.max() - probabilities[best["index"]] > TOLERANCE:

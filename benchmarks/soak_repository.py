@@ -25,6 +25,10 @@ SECONDS_TO_BE_SEEN = 30.0
 CHANGES = ("added", "overwritten", "damaged and repaired", "removed", "swapped by rename")
 
 
+Contents = dict[int, set[str]]
+"""By version, the marks that the labels of a variant may bear."""
+
+
 @dataclass
 class Expected:
     """Attributes:
@@ -36,6 +40,11 @@ class Expected:
     pictures: list[bytes]
     probabilities: dict[str, NDArray[np.float64]]
     contents: dict[tuple[str, int], set[str]] = field(default_factory=dict)
+
+    def contents_of(self, variant: str) -> Contents:
+        """Return a copy of the marks of one variant's versions, from any thread."""
+        found = list(self.contents.items())
+        return {version: set(marks) for (name, version), marks in found if name == variant}
 
 
 def expected_answers(repository: Path) -> Expected:

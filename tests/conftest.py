@@ -3,11 +3,14 @@
 import fcntl
 import gc
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from export.to_onnx import main
+from examples.digits.export import DIGITS as DIGITS
+from examples.digits.export import VARIANTS as VARIANTS
+from examples.digits.export import export_variant
 
 BACKEND = "POSBAKE_BACKEND"
 
@@ -20,12 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Name the backend for this process and the servers it starts: `auto` would depend on what is installed."""
     os.environ[BACKEND] = config.getoption("--backend")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's `&` ignores it, for children too; tests interrupt what they start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 gc.set_threshold(100_000, 50, 100)  # else a tenth of the time goes into traversing traced graphs
-
-DIGITS = Path(__file__).parents[1] / "examples" / "digits"
-VARIANTS = sorted(file.stem for file in (DIGITS / "configs").glob("*.json"))
 
 
 def pytest_collection_finish() -> None:
@@ -56,7 +59,5 @@ def digits_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if (repository / "digits" / variant).exists():
                 continue  # an export is there whole or not at all
-            source = f"posbake:{DIGITS / 'configs' / variant}.json"
-            checkpoint = DIGITS / "checkpoints" / f"{variant}.safetensors"
-            assert main([source, "--checkpoint", str(checkpoint), "--output", str(repository), "--quiet"]) == 0
+            assert export_variant(variant, repository) == 0
     return repository
