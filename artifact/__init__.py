@@ -40,6 +40,7 @@ from artifact.manifest import (
 from artifact.reader import Artifact, read_artifact
 from artifact.recording import check_recordable, record_accuracy
 from artifact.repository import Location, next_version, scan
+from artifact.version_key import VersionKey
 from artifact.writer import Draft, Staging, stage
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "UnsafePathError",
     "VerificationTimeoutError",
     "VersionExistsError",
+    "VersionKey",
     "check_recordable",
     "limit_for",
     "next_version",

@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from artifact.version_key import VersionKey
+
 FORMAT: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 
@@ -346,6 +348,11 @@ class Manifest(_Part):
     accuracy: Accuracy | None = None
     tools: dict[str, str] = Field(description="versions of what made the artifact")
     created: AwareDatetime
+
+    @property
+    def key(self) -> VersionKey:
+        """Model, variant and version."""
+        return VersionKey(self.model, self.variant, self.version)
 
     def same_but_accuracy(self, other: "Manifest") -> bool:
         """Return whether `other` describes the same artifact, whatever accuracy either states."""

@@ -20,7 +20,7 @@ from imaging.preprocess import Tensor
 from service.backends import choose_backend
 from service.backends.base import Backend
 from service.backends.warming import blank
-from service.scheduling.cores import available_cores
+from service.resources.cores import available_cores
 
 
 @dataclass(frozen=True)

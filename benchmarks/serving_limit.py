@@ -13,7 +13,7 @@ from imaging.preprocess import Reading, preprocess
 from imaging.resizers import find_resizer
 from service.backends.onnx_runtime import OnnxRuntimeBackend
 from service.ranking import rank
-from service.scheduling.cores import available_cores
+from service.resources.cores import available_cores
 from service.schemas import Prediction
 
 MAX_PIXELS = 50_000_000

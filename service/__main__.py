@@ -11,15 +11,15 @@ import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from service.access.connections import Connections, open_descriptors
-from service.access.cross_origin import Origins
-from service.access.logs import configure_logging
-from service.access.protocol import Guard, guarded
 from service.app import create_app
-from service.errors import AddressError, StartupError
-from service.lifecycle import STOPPING, Lifecycle, end_process, until_stopped
-from service.loading import load_catalogue
+from service.catalogue.loading import load_catalogue
+from service.problems.errors import AddressError, StartupError
+from service.resources.exit import STOPPING, Lifecycle, end_process, until_stopped
 from service.settings import Settings
+from service.transport.connections import Connections, open_descriptors
+from service.transport.cors import Origins
+from service.transport.guard import Guard, guarded
+from service.transport.logs import configure_logging
 
 logger = logging.getLogger("service")
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
                 loop="uvloop",
                 http=guarded(_guard(settings, connections)),
                 ws="none",
-                proxy_headers=False,  # nothing uses a client's address or scheme; see service/access/prefixes.py
+                proxy_headers=False,  # nothing uses a client's address or scheme; see service/transport/prefixes.py
                 log_config=None,
                 log_level="warning",
                 access_log=False,

@@ -6,21 +6,21 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from service.access.connections import Connections
-from service.access.install import install_access, install_log_context, install_root_path
-from service.catalogue import Catalogue
-from service.handlers import install_handlers
-from service.holding import HeldBytes
-from service.inputs.reading import reading_of
-from service.lifecycle import Lifecycle
+from service.catalogue.catalogue import Catalogue
+from service.inputs.images import reading_of
+from service.install import install_access, install_log_context, install_root_path
 from service.lifespan import PlainStartupFailure, lifespan_of
-from service.middleware import RequestMiddleware
+from service.problems.handlers import install_handlers
 from service.reloading.generations import GenerationMiddleware, Generations
+from service.resources.exit import Lifecycle
+from service.resources.memory import MemoryBudget
 from service.routers import ROUTERS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.process import process_families
 from service.telemetry.tracing import install_tracing
+from service.transport.connections import Connections
+from service.transport.middleware import RequestMiddleware
 
 
 def create_app(
@@ -37,7 +37,7 @@ def create_app(
         StartupError: what the settings ask for cannot be had.
     """
     settings = settings if settings is not None else Settings()
-    held, generations = HeldBytes(settings.max_held_bytes), Generations()
+    held, generations = MemoryBudget(settings.max_held_bytes), Generations()
     metrics = Metrics(partial(process_families, held, connections))
     reading = reading_of(settings, held.reserve)
     app = FastAPI(

@@ -1,9 +1,9 @@
 """What is done to one image before and after the network, with the laps of every stage."""
 
 from imaging.preprocess import Reading, Tensor, preprocess
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.inputs.forms import Extract
-from service.inputs.reading import image_problems
+from service.inputs.images import image_problems
 from service.telemetry.stopwatch import Stopwatch
 
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from imaging.preprocess import Reading, Tensor, preprocess
-from service.catalogue import Servable
-from service.errors import ClientGoneError, ProblemError
+from service.catalogue.catalogue import Servable
 from service.inputs.forms import Extract
-from service.inputs.reading import image_problems
+from service.inputs.images import image_problems
+from service.problems.client_errors import ClientGoneError
+from service.problems.errors import ProblemError
 from service.ranking import applying, predict
-from service.scheduling.caller import Caller
 from service.scheduling.engine import Engine
-from service.scheduling.job import Inferred
+from service.scheduling.request_scope import RequestScope
+from service.scheduling.variant_queue import Inferred
 from service.schemas import Agreement, LabelsVote, Predictions, Spread, Value, Vote
 from service.telemetry.stopwatch import Stopwatch
 
@@ -58,7 +59,7 @@ async def run_all(
     extract: Extract,
     reading: Reading,
     shown: Shown,
-    caller: Caller,
+    scope: RequestScope,
     watch: Stopwatch,
 ) -> list[Outcome]:
     """Return every variant's outcome, in the order of `servables`.
@@ -72,16 +73,16 @@ async def run_all(
         extract: takes the image file out of it.
         reading: as `preprocess` has it.
         shown: how many classes each names.
-        caller: work is dropped that it no longer waits for.
+        scope: work is dropped that it no longer waits for.
         watch: started when the body was there; each variant goes on from its laps.
 
     Raises:
         InvalidBodyError, InvalidImageError, ImageTooLargeError: the image cannot be had.
         QueueFullError: too much waits to be decoded.
-        DeadlineError: the caller's time was over before the image was decoded.
-        ClientGoneError: the caller has left.
+        DeadlineError: the scope's time was over before the image was decoded.
+        ClientGoneError: the scope has left.
     """
-    prepared = await engine.offload(lambda: _prepare(servables, body, extract, reading, watch), caller)
+    prepared = await engine.offload(lambda: _prepare(servables, body, extract, reading, watch), scope)
 
     async def run(servable: Servable) -> Outcome:
         tensor, laps = prepared[_way(servable)]
@@ -89,7 +90,7 @@ async def run_all(
         if isinstance(tensor, ProblemError):
             return Outcome(servable, own, tensor)
         try:
-            inferred = await engine.infer(servable, tensor, caller, own)
+            inferred = await engine.infer(servable, tensor, scope, own)
         except ClientGoneError:
             raise
         except ProblemError as error:

@@ -10,9 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imaging.decode import pillow_pixel_limit
 from imaging.preprocess import Reading
-from service.catalogue import Catalogue
-from service.errors import StartupError
-from service.loading import load_catalogue
+from service.catalogue.catalogue import Catalogue
+from service.catalogue.loading import load_catalogue
+from service.problems.errors import StartupError
 from service.reloading.generations import Generations
 from service.reloading.reloader import Reloader
 from service.scheduling.engine import Engine

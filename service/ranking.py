@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact import Manifest
-from service.errors import InvalidParameterError
+from service.problems.client_errors import InvalidParameterError
 from service.schemas import Prediction, Predictions, Value
 
 THRESHOLD = 0.5
@@ -21,7 +21,7 @@ def check_threshold(manifest: Manifest, threshold: float | None) -> None:
     """Raise InvalidParameterError if a request gives a threshold to what has none."""
     if threshold is not None and manifest.task != "multi-label":
         raise InvalidParameterError(
-            f"threshold is for multi-label models; {manifest.model}@{manifest.variant} is {manifest.task}: leave it out"
+            f"threshold is for multi-label models; {manifest.key.name} is {manifest.task}: leave it out"
         )
 
 

@@ -300,15 +300,3 @@ class Health(_Document):
     """The state of this process."""
 
     status: str
-
-
-class ProblemDocument(BaseModel):
-    """RFC 9457; further members depend on the type."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str
-    title: str
-    status: int
-    detail: str = Field(description="what was wrong and what would be right")
-    id: str = Field(description="the X-Request-Id")

@@ -7,8 +7,8 @@ from fastapi import Depends, Request
 from starlette.datastructures import State
 
 from imaging.preprocess import Reading
-from service.catalogue import Catalogue, Servable
-from service.errors import NotReadyError
+from service.catalogue.catalogue import Catalogue, Servable
+from service.problems.server_errors import NotReadyError
 from service.scheduling.engine import Engine
 from service.settings import Settings
 from service.telemetry.latency import LatencyRecorder
@@ -29,7 +29,7 @@ class Serving:
     def down(self) -> list[Servable]:
         """Return what is served but being restarted. What it replaced may be down too, and is of no concern."""
         served = self.catalogue.servables()
-        return [servable for servable in self.engine.outages() if servable in served]
+        return [servable for servable in self.engine.restarting() if servable in served]
 
     def check(self) -> None:
         """Raise NotReadyError if anything is down, or too many threads hang.

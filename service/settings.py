@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.holding import half_of_memory
-from service.scheduling.cores import available_cores
+from service.resources.cores import available_cores
+from service.resources.memory import half_of_memory
 
 
 class Settings(BaseSettings):

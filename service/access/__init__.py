@@ -1,1 +1,1 @@
-"""Who may ask, how much, and what is refused before a route sees it: keys, rates, time and size limits, logs, pages."""
+"""Former address of `service.auth`: the command `python -m service.access.keys` keeps working."""

@@ -1,36 +1,8 @@
-"""`python -m service.access.keys new NAME`: make a key. Exit status 0 done, 1 failed, 2 usage."""
+"""`python -m service.access.keys`, the former name of `python -m service.auth.keys`."""
 
-import argparse
 import sys
-from collections.abc import Sequence
 
-from service.access.errors import AccessSettingError
-from service.access.keyfile import line_of, new_key
-from service.access.rate import Limit
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Print a fresh key, which is stored nowhere, and the line that makes a server know it."""
-    parser = argparse.ArgumentParser(prog="python -m service.access.keys", description="API keys of the service.")
-    new = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("new", help="make a key")
-    new.add_argument("name", metavar="NAME", help="whose key it is; stands in logs")
-    new.add_argument("--admin", action="store_true", help="may load and unload models")
-    new.add_argument("--rate", type=float, metavar="N", help="requests a second; default: the server's RATE_LIMIT")
-    new.add_argument(
-        "--burst", type=int, metavar="N", help="requests at once after a pause; default: those of a second"
-    )
-    given = parser.parse_args(arguments)
-    if given.burst is not None and given.rate is None:
-        parser.error("--burst needs --rate")
-    try:
-        limit = None if given.rate is None else Limit.of(given.rate, given.burst)
-        secret, key = new_key(given.name, admin=given.admin, limit=limit)
-    except (AccessSettingError, ValueError) as error:
-        sys.stderr.write(f"{parser.prog}: {error}\n")
-        return 1
-    print(f"key, for {key.name}; it is shown only now:\n{secret}\n\nits line in API_KEYS_FILE:\n{line_of(key)}")  # noqa: T201 -- the command's result
-    return 0
-
+from service.auth.keys import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

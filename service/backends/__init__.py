@@ -4,7 +4,7 @@ import importlib
 import logging
 
 from service.backends.base import CPU_PRECISIONS, Backend
-from service.errors import BackendUnavailableError
+from service.problems.errors import BackendUnavailableError
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from artifact import Artifact, Manifest
 from artifact.opening import UnreadableFileError, open_regular
 from artifact.text import shown
-from service.errors import GraphError
+from service.problems.errors import GraphError
 
 Declared = tuple[str, str, Sequence[int | str | None]]
 """Name, dtype as NumPy names it, and shape of a graph's input or output; what is no number is a dynamic dimension."""

@@ -10,7 +10,7 @@ from artifact import Artifact, GoldenInputs, limit_for
 from imaging.preprocess import Tensor, normalise
 from service.backends.base import Backend
 from service.backends.running import check_batch, run
-from service.errors import GoldenError
+from service.problems.errors import GoldenError
 
 
 @dataclass(frozen=True)

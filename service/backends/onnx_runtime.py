@@ -20,7 +20,7 @@ from artifact.manifest import MANIFEST_NAME
 from imaging.preprocess import Tensor
 from service.backends.base import Operators
 from service.backends.contract import check_tensors, files_beside, reason
-from service.errors import BackendUnavailableError, GraphError
+from service.problems.errors import BackendUnavailableError, GraphError
 
 # By device. TensorRT leaves the nodes it does not take to CUDA; neither leaves any to the CPU.
 PROVIDERS: dict[str, tuple[str, ...]] = {

@@ -27,7 +27,7 @@ from service.backends.contract import Declared, check_tensors
 from service.backends.openvino_errors import FAILED, said
 from service.backends.openvino_probe import probe
 from service.backends.openvino_reading import read_graph
-from service.errors import BackendUnavailableError, GraphError
+from service.problems.errors import BackendUnavailableError, GraphError
 
 _NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 _PRODUCTS = {"FullyConnected", "MatMul", "Convolution"}

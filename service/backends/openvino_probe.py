@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from artifact.text import shown
-from service.errors import BackendUnavailableError
+from service.problems.errors import BackendUnavailableError
 
 PROGRAM = Path(__file__).with_name("openvino_child.py")
 

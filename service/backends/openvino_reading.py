@@ -14,7 +14,7 @@ import openvino
 from artifact import Artifact
 from service.backends.contract import files_beside, read_file
 from service.backends.openvino_errors import FAILED, said
-from service.errors import GraphError
+from service.problems.errors import GraphError
 
 _REFERENCE = b"location"
 """The key that every reference of ONNX to a file outside the graph contains."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from artifact import Artifact, Manifest
 from imaging.preprocess import Tensor
 from service.backends.base import Backend
-from service.errors import GraphError
+from service.problems.errors import GraphError
 
 _LARGEST_INPUT = 2**30
 """Bytes of a batch: 8 images of 3344 x 3344 pixels in float32. What is more is a damaged manifest, or memory ends."""

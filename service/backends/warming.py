@@ -11,7 +11,7 @@ from imaging.preprocess import Tensor
 from service.backends.base import Backend
 from service.backends.golden import GoldenCheck, check
 from service.backends.running import check_batch, run
-from service.errors import GraphError
+from service.problems.errors import GraphError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import io
 
 from starlette.requests import ClientDisconnect, Request
 
-from service.errors import BodyTooLargeError, IncompleteBodyError
-from service.holding import Holding
+from service.problems.client_errors import BodyTooLargeError, IncompleteBodyError
+from service.resources.memory import RequestMemory
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -17,7 +17,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         MemoryFullError, TooLargeToHoldError: there is no memory for it; if Content-Length was given, nothing was read.
         IncompleteBodyError: the client closed the connection before its body was complete.
     """
-    holding: Holding = request.state.holding
+    holding: RequestMemory = request.state.holding
     length = request.headers.get("content-length")
     declared = None if length is None else int(length)
     if declared is not None:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from service.errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
-from service.holding import Holding
 from service.inputs.forms import Extract
+from service.problems.client_errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
+from service.resources.memory import RequestMemory
 
 Expand = Callable[[bytes], bytes]
 """From a body as sent to what it was compressed from; raises what `expand` does."""
@@ -41,7 +41,7 @@ def expander(request: Request, limit: int) -> Expand | None:
         raise UnsupportedEncodingError(
             f"Content-Encoding {given[:200]!r} is not supported; expected gzip or deflate, once, or none"
         )
-    holding: Holding = request.state.holding
+    holding: RequestMemory = request.state.holding
     return lambda body: expand(body, _NAMES[encodings[0]], limit, holding)
 
 
@@ -50,7 +50,7 @@ def expanded(extract: Extract, expand: Expand | None) -> Extract:
     return extract if expand is None else lambda body: extract(expand(body))
 
 
-def expand(body: bytes, encoding: str, limit: int, holding: Holding) -> bytes:
+def expand(body: bytes, encoding: str, limit: int, holding: RequestMemory) -> bytes:
     """Return a body as it was before it was compressed.
 
     Args:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from service.errors import InvalidBodyError, InvalidParameterError, UnsupportedContentTypeError
 from service.inputs.base64_text import decode_base64
 from service.inputs.json_text import JsonError, parse_json
 from service.inputs.multipart import Field, decoded, read_fields
-from service.inputs.names import given_twice, unknown_name
+from service.inputs.parameter_names import given_twice, unknown_name
+from service.problems.client_errors import InvalidBodyError, InvalidParameterError, UnsupportedContentTypeError
 
 SUPPORTED = ("image/*", "application/octet-stream", "multipart/form-data", "application/json")
 IMAGE = "image"

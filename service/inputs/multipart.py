@@ -7,8 +7,8 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from service.errors import InvalidBodyError
 from service.inputs.base64_text import decode_base64
+from service.problems.client_errors import InvalidBodyError
 
 MOST_FIELDS = 100
 MAX_HEADERS = 8192

@@ -9,9 +9,9 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from service.lifecycle import end_process
 from service.offline.arguments import parser
 from service.offline.stopping import StoppedError, Stopping
+from service.resources.exit import end_process
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -35,7 +35,7 @@ def _run(options: argparse.Namespace, stopping: Stopping) -> int:
     from pydantic import ValidationError
 
     from artifact import ArtifactError
-    from service.errors import ServiceError
+    from service.problems.errors import ServiceError
     from service.settings import Settings
 
     names = ("repository", "backend", "device", "threads")
@@ -56,14 +56,14 @@ def _run(options: argparse.Namespace, stopping: Stopping) -> int:
 
 
 def _predict(options: argparse.Namespace, settings: "Settings", stopping: Stopping) -> int:
-    from service.loading import Loader
+    from service.catalogue.loading import Loader
     from service.offline.choosing import choose
-    from service.offline.predicting import Request, Summary, predict_files
+    from service.offline.predicting import PredictionSummary, Request, predict_files
     from service.offline.progress import Bar
 
     location = choose(settings.repository, options.model, options.variant, options.version)
     servable = Loader(settings).open(location)
-    summary = Summary(str(location), servable.backend.name, str(options.output))
+    summary = PredictionSummary(str(location), servable.backend.name, str(options.output))
     try:
         request = Request(tuple(options.paths), options.output, options.top_k)
         predict_files(request, servable, settings, stopping, Bar(quiet=options.quiet), summary)

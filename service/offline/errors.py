@@ -6,7 +6,7 @@ OfflineError
 └── LabelledImagesError    labelled images are missing, or their labels are not those of the network
 """
 
-from service.errors import ServiceError
+from service.problems.errors import ServiceError
 
 
 class OfflineError(ServiceError):

@@ -7,13 +7,13 @@ from itertools import combinations
 from pathlib import Path
 
 from artifact import Accuracy, Artifact, Location, check_recordable, read_artifact, record_accuracy
-from service.catalogue import Servable
-from service.loading import Loader
+from service.catalogue.catalogue import Servable
+from service.catalogue.loading import Loader
 from service.offline.errors import LabelledImagesError
 from service.offline.labelled import LabelledImages, find_labelled
 from service.offline.predicting import Track
 from service.offline.running import running
-from service.offline.scoring import Comparison, Score, compare
+from service.offline.scoring import PairedComparison, Score, compare
 from service.offline.stopping import Stopping
 from service.settings import Settings
 
@@ -58,7 +58,7 @@ class Findings:
 
     evaluations: list[Evaluation] = field(default_factory=list)
 
-    def comparisons(self) -> list[Comparison]:
+    def comparisons(self) -> list[PairedComparison]:
         """Return McNemar's test of each pair. Raises LabelledImagesError."""
         pairs = combinations(self.evaluations, 2)
         return [compare(one.variant, one.score, other.variant, other.score) for one, other in pairs]

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.offline.files import ImageFile, image_files
 from service.offline.output import appending
 from service.offline.rows import FORMATS, artifact_name
@@ -19,7 +19,7 @@ Track = Callable[[Iterator[Result], Callable[[], int]], AbstractContextManager[I
 
 
 @dataclass
-class Summary:
+class PredictionSummary:
     """What a run did; it may be read at any time.
 
     Attributes:
@@ -67,7 +67,12 @@ class Request:
 
 
 def predict_files(
-    request: Request, servable: Servable, settings: Settings, stopping: Stopping, track: Track, summary: Summary
+    request: Request,
+    servable: Servable,
+    settings: Settings,
+    stopping: Stopping,
+    track: Track,
+    summary: PredictionSummary,
 ) -> None:
     """Run a network over files, and append a row for each that is not in the output.
 

@@ -23,15 +23,15 @@ from artifact.opening import UnreadableFileError
 from artifact.text import shown
 from imaging.decode import pillow_pixel_limit
 from imaging.preprocess import Reading, Tensor, preprocess
-from service.catalogue import Servable
-from service.errors import BackendDownError, MemoryFullError, NotReadyError, ProblemError, ServiceError
-from service.holding import HeldBytes
-from service.inputs.reading import image_problems, reading_of
+from service.catalogue.catalogue import Servable
+from service.inputs.images import image_problems, reading_of
 from service.offline.errors import OfflineError
 from service.offline.files import ImageFile, read_image
 from service.offline.stopping import Stopping
-from service.scheduling.job import Inferred, Job
-from service.scheduling.lane import Lane
+from service.problems.errors import ProblemError, ServiceError
+from service.problems.server_errors import BackendDownError, MemoryFullError, NotReadyError
+from service.resources.memory import MemoryBudget
+from service.scheduling.variant_queue import Inferred, Job, VariantQueue
 from service.scheduling.workers import Workers
 from service.settings import Settings
 from service.telemetry.stopwatch import Stopwatch
@@ -44,7 +44,7 @@ STAGES = ("read", "decode", "preprocess", "inference")
 _ATTEMPTS = 3
 """How often an image is run whose batch brought the backend down."""
 
-_OUTAGES = 5
+_MOST_RESTARTS = 5
 """Restarts in a row that change nothing, after which the run ends."""
 
 _PAUSE = 0.02
@@ -97,7 +97,7 @@ class Runner:
     settings: Settings
     _reading: Reading
     _workers: Workers = field(init=False)
-    _lane: Lane = field(init=False)
+    _queue: VariantQueue = field(init=False)
 
     def __post_init__(self) -> None:
         backend, settings = self.servable.backend, self.settings
@@ -107,7 +107,7 @@ class Runner:
         self._quota = self.window // 4
         self._finished: deque[Job] = deque()
         self._enough = threading.Event()
-        self._lane = Lane(self.servable, settings.max_batch, self.window)
+        self._queue = VariantQueue(self.servable, settings.max_batch, self.window)
         self._workers = Workers(
             self._settle,
             settings.threads,
@@ -143,7 +143,7 @@ class Runner:
         self._workers.close()
 
     def _job(self) -> Job:
-        return Job(self._lane, 1, _PATIENT, Stopwatch())
+        return Job(self._queue, 1, _PATIENT, Stopwatch())
 
     def _submit(self, ready: deque[_Flight], jobs: dict[Job, _Flight]) -> bool:
         """Hand flights to the threads, unless the backend is down, and return whether it is.
@@ -152,8 +152,8 @@ class Runner:
             OfflineError: as `run`.
         """
         with self._workers.lock:  # held once for all of them: the threads need it too
-            if self._lane.down_until is not None:
-                if self._lane.failures > _OUTAGES:
+            if self._queue.down_until is not None:
+                if self._queue.failures > _MOST_RESTARTS:
                     raise OfflineError(
                         f"the backend of {self.servable.key} fails again and again, the log above says why; choose "
                         "another --backend, --device or version"
@@ -161,7 +161,7 @@ class Runner:
                 return True
             while ready:
                 flight = ready.popleft()
-                self._lane.admit(1)
+                self._queue.admit(1)
                 jobs[flight.job] = flight
                 try:
                     self._workers.prepare(flight.job, partial(self._make, flight))
@@ -219,7 +219,7 @@ def running(servable: Servable, settings: Settings) -> Iterator[Runner]:
     Raises:
         StartupError: the resizer or the treatment of colour profiles is not available.
     """
-    held = HeldBytes(settings.max_held_bytes)
+    held = MemoryBudget(settings.max_held_bytes)
     reading = reading_of(settings, partial(_reserve, held))
     Image.init()  # loads Pillow's formats now, not on several threads
     with pillow_pixel_limit(settings.max_pixels):
@@ -231,8 +231,8 @@ def running(servable: Servable, settings: Settings) -> Iterator[Runner]:
 
 
 @contextmanager
-def _reserve(held: HeldBytes, size: int, own: int) -> Iterator[None]:
-    """Hold the bytes of one decode; where other decodes leave too few, wait for them. As HeldBytes.reserve."""
+def _reserve(held: MemoryBudget, size: int, own: int) -> Iterator[None]:
+    """Hold the bytes of one decode; where other decodes leave too few, wait for them. As MemoryBudget.reserve."""
     while True:
         try:
             held.take(size, own)

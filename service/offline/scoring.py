@@ -76,7 +76,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """McNemar's test of two variants, over the images that both could run."""
 
     first: str
@@ -87,7 +87,7 @@ class Comparison:
     p: float
 
 
-def compare(first: str, one: Score, second: str, other: Score) -> Comparison:
+def compare(first: str, one: Score, second: str, other: Score) -> PairedComparison:
     """Return McNemar's test of two scores of the same images.
 
     Raises:
@@ -99,4 +99,4 @@ def compare(first: str, one: Score, second: str, other: Score) -> Comparison:
         )
     pairs = Counter(zip(one.marks, other.marks, strict=True))
     first_only, second_only = pairs[RIGHT, WRONG], pairs[WRONG, RIGHT]
-    return Comparison(first, second, first_only, second_only, mcnemar(first_only, second_only))
+    return PairedComparison(first, second, first_only, second_only, mcnemar(first_only, second_only))

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable
 
 from artifact import ImageInput
-from service.protocol_v2.errors import ProtocolError
+from service.problems.client_errors import ProtocolError
 
 BYTES = "BYTES"
 LOGITS = "FP32"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, FailFast, Field, Strict, ValidationError, model_validator
 
 from service.inputs.json_text import JsonError, parse_json
-from service.protocol_v2.errors import ProtocolError
+from service.problems.client_errors import ProtocolError
 
 Parameters = dict[str, Any]
 _Integer = Annotated[int, Strict()]
@@ -177,9 +177,3 @@ class LoadRequest(_Request):
     """A request to load or unload a model."""
 
     parameters: Parameters = Field(default={}, description="config and file: are refused, others are ignored")
-
-
-class ErrorDocument(_Document):
-    """What was wrong, and what would be right."""
-
-    error: str

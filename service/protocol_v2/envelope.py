@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from service.protocol_v2.errors import ProtocolError
+from service.problems.client_errors import ProtocolError
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 

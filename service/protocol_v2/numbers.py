@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from service.protocol_v2.errors import ProtocolError, shown
+from service.problems.client_errors import ProtocolError
+from service.protocol_v2.messages import shown
 
 _DATA = re.compile(rb'"data"\s*:\s*\[')
 _ENOUGH = 16

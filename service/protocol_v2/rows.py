@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from artifact import Manifest
 from imaging.preprocess import Reading, Tensor
+from service.problems.client_errors import ProtocolError
 from service.protocol_v2.documents import InputTensor
-from service.protocol_v2.errors import ProtocolError, shown
+from service.protocol_v2.messages import shown
 from service.telemetry.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
-class Limits:
+class RowLimits:
     """Of one request: how many images, and how each is read."""
 
     images: int
@@ -19,7 +20,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ImageRows:
     """n images, of which either `tensor` is there or `make` makes it."""
 
     count: int
@@ -36,10 +37,10 @@ def check_datatype(tensor: InputTensor, expected: str) -> None:
         raise ProtocolError(f"input {tensor.name!r} has datatype {shown(tensor.datatype)}, expected {expected}")
 
 
-def check_count(count: int, manifest: Manifest, limits: Limits) -> None:
+def check_count(count: int, manifest: Manifest, limits: RowLimits) -> None:
     """Raise ProtocolError unless one request may have so many images."""
     if not 1 <= count <= limits.images:
         raise ProtocolError(
-            f"{shown(count)} images in one request, {manifest.model}@{manifest.variant} takes 1 to {limits.images}; "
+            f"{shown(count)} images in one request, {manifest.key.name} takes 1 to {limits.images}; "
             "send more requests, they are batched here"
         )

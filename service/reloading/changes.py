@@ -8,7 +8,7 @@ is gone when two looks in a row have missed it: it may be being replaced.
 
 from collections.abc import Mapping
 
-from service.reloading.fingerprint import Fingerprint
+from service.catalogue.fingerprint import Fingerprint
 
 Found = Mapping[str, Fingerprint]
 """By artifact, named `<model>/<variant>/<version>`: what one look has seen."""

@@ -12,23 +12,17 @@ from starlette.datastructures import State
 
 from artifact import Location, scan
 from artifact.repository import HIDDEN
-from service.catalogue import Catalogue, Refused
-from service.errors import (
-    BackendUnavailableError,
-    LoadTimeoutError,
-    NotReadyError,
-    RefusalError,
-    TaskError,
-    UnknownNameError,
-)
-from service.loading import Loader
+from service.catalogue.catalogue import Catalogue, Refused
+from service.catalogue.fingerprint import Fingerprint, fingerprint
+from service.catalogue.loading import Loader
+from service.problems.client_errors import LoadRefusedError, UnknownNameError
+from service.problems.errors import BackendUnavailableError, LoadTimeoutError, RefusalError, TaskError
+from service.problems.server_errors import NotReadyError, RepositoryUnreadableError
 from service.reloading.changes import Changes
-from service.reloading.errors import LoadRefusedError, RepositoryUnreadableError
-from service.reloading.fingerprint import Fingerprint, fingerprint
 from service.reloading.generations import Generations
 from service.reloading.loads import Loads
 from service.reloading.retiring import Retiring
-from service.resolving import aside
+from service.resources.background import aside
 from service.serving import Serving
 from service.settings import Settings
 
@@ -214,7 +208,7 @@ class Reloader:
     async def _load_one(self, sighting: _Sighting, patient: bool) -> None:
         name = str(sighting.location)
         served = self._catalogue.served(name)
-        failing = served in self._state.serving.engine.outages()
+        failing = served in self._state.serving.engine.restarting()
         try:
             fresh = await aside(partial(self._loader.open, sighting.location, None if failing else served))
         except (RefusalError, BackendUnavailableError) as error:
@@ -270,7 +264,7 @@ class Reloader:
         chosen = {key for key in sightings if _is_of(key, name)}
         if not chosen:
             raise UnknownNameError(f"the repository has no {name!r}", sorted({_variant(key) for key in sightings}))
-        down = {str(servable.key) for servable in self._state.serving.engine.outages()}
+        down = {str(servable.key) for servable in self._state.serving.engine.restarting()}
         for key in chosen:
             self._unloaded.discard(_variant(key))
             if key in down or self._catalogue.served(key) is None:

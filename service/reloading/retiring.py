@@ -5,9 +5,9 @@ import logging
 
 from starlette.datastructures import State
 
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.reloading.generations import Generations
-from service.reloading.memory import trim_heap
+from service.resources.heap import trim_heap
 from service.serving import Serving
 
 logger = logging.getLogger(__name__)

@@ -6,18 +6,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
+from service.catalogue.selecting import AUTO, select
 from service.classifying import prepare
-from service.errors import InvalidParameterError
-from service.middleware import CLASSIFY_PATH
-from service.problems import problem_responses
+from service.problems.client_errors import InvalidParameterError
+from service.problems.openapi import problem_responses
 from service.ranking import check_threshold, predict
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
 from service.schemas import AutoClassification, Classification, Selection, StageTimes
-from service.selecting import AUTO, select
 from service.serving import Serving, serving_of
 from service.telemetry.stopwatch import milliseconds, server_timing
+from service.transport.middleware import CLASSIFY_PATH
 
 router = APIRouter(tags=["classification"], route_class=LeanRoute)
 
@@ -59,11 +59,11 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
     received = await receive(request, serving, query, choose)
     (servable, selection), watch = received.chosen, received.watch
     request.state.watches = [(servable.key, watch)]
-    with received.caller as caller:
-        caller.watch(request.receive)
+    with received.scope as scope:
+        scope.watch(request.receive)
         upload = received.upload
         source = partial(prepare, servable, upload.content, upload.extract, serving.reading, watch)
-        inferred = await serving.engine.infer(servable, source, caller, watch)
+        inferred = await serving.engine.infer(servable, source, scope, watch)
     labels, asked = servable.artifact.labels, received.query
     predictions = predict(servable.manifest, inferred.logits[0], labels, asked.top_k, asked.threshold)
     watch.lap("postprocess")

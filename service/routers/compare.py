@@ -5,11 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from service.catalogue import Catalogue, Servable
+from service.catalogue.catalogue import Catalogue, Servable
 from service.comparing import Answer, Outcome, Shown, consensus, run_all
-from service.errors import DeadlineError, InvalidParameterError, ProblemError
-from service.middleware import COMPARE_PATH
-from service.problems import problem_responses, type_of
+from service.problems.client_errors import InvalidParameterError
+from service.problems.errors import ProblemError
+from service.problems.openapi import problem_responses
+from service.problems.rendering import type_of
+from service.problems.server_errors import DeadlineError
 from service.ranking import check_threshold
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
@@ -17,6 +19,7 @@ from service.schemas import ComparedVariant, Comparison, FailedVariant, StageTim
 from service.serving import serving_of
 from service.telemetry.metrics import Metrics
 from service.telemetry.stopwatch import milliseconds
+from service.transport.middleware import COMPARE_PATH
 
 router = APIRouter(tags=["classification"], route_class=LeanRoute)
 
@@ -44,11 +47,11 @@ async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> 
     serving = serving_of(request.app.state)
     received = await receive(request, serving, query, lambda query: _named(serving.catalogue, query))
     (model, servables), upload, watch = received.chosen, received.upload, received.watch
-    with received.caller as caller:
-        caller.watch(request.receive)
+    with received.scope as scope:
+        scope.watch(request.receive)
         outcomes = await run_all(
             *(serving.engine, servables, upload.content, upload.extract, serving.reading),
-            *(Shown(received.query.top_k, received.query.threshold), caller, watch),
+            *(Shown(received.query.top_k, received.query.threshold), scope, watch),
         )
     request.state.watches = [(outcome.servable.key, outcome.watch) for outcome in outcomes]
     answered = [_answered(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Answer)]

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from service.problems import problem_responses
+from service.problems.openapi import problem_responses
 from service.schemas import Health
 from service.serving import Ready
 

@@ -12,7 +12,7 @@ from service.inputs.encodings import expander
 from service.inputs.forms import IMAGE, SUPPORTED, Upload, form_of, raw
 from service.inputs.json_text import LARGE
 from service.routers.lean import with_body
-from service.scheduling.caller import Caller
+from service.scheduling.request_scope import RequestScope
 from service.serving import Serving
 from service.telemetry.stopwatch import Stopwatch
 
@@ -80,7 +80,7 @@ class Received(Generic[Q, C]):
     upload: Upload
     watch: Stopwatch
     """Started when the body was there."""
-    caller: Caller
+    scope: RequestScope
     """Not entered yet; its time has run since before the body was read."""
 
 
@@ -102,9 +102,9 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
     """
     asked = Stopwatch()
 
-    def caller(query: Q) -> Caller:
+    def scope(query: Q) -> RequestScope:
         timeout_ms = query.timeout_ms or serving.settings.timeout_ms
-        return Caller(timeout_ms, asked.elapsed() / 1000)
+        return RequestScope(timeout_ms, asked.elapsed() / 1000)
 
     limit = serving.settings.max_body_bytes
     expand = expander(request, limit)
@@ -112,7 +112,7 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
     if form is None:
         chosen = choose(query)
         upload = Upload(await read_body(request, limit), expand or raw)
-        return Received(query, chosen, upload, Stopwatch(), caller(query))
+        return Received(query, chosen, upload, Stopwatch(), scope(query))
     body = await read_body(request, limit)
     watch = Stopwatch()
     known = list(type(query).model_fields)
@@ -124,8 +124,8 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
             watch.lap("queue")
             return form(body if expand is None else expand(body), known)
 
-        with caller(query) as waiting:
+        with scope(query) as waiting:
             upload = await serving.engine.offload(work, waiting)
     watch.lap("decode")
     query = with_body(query, upload.parameters)
-    return Received(query, choose(query), upload, watch, caller(query))
+    return Received(query, choose(query), upload, watch, scope(query))

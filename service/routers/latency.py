@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.catalogue import Catalogue, Servable
-from service.problems import problem_responses
+from service.catalogue.catalogue import Catalogue, Servable
+from service.problems.openapi import problem_responses
 from service.routers.lean import KnownQueryRoute
 from service.schemas import LatencyReport, RecentLatency, StageLatency, VersionLatency
 from service.serving import Ready
-from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder, Summary
+from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder, LatencySummary
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 
@@ -43,7 +43,7 @@ def _version(recorder: LatencyRecorder, servable: Servable) -> VersionLatency:
     )
 
 
-def _stages(summary: Summary) -> dict[str, StageLatency]:
+def _stages(summary: LatencySummary) -> dict[str, StageLatency]:
     return {stage: StageLatency(**asdict(found)) for stage, found in summary.stages.items()}
 
 

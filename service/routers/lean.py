@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from service.inputs.names import given_twice, unknown_name
+from service.inputs.parameter_names import given_twice, unknown_name
 
 Q = TypeVar("Q", bound=BaseModel)
 

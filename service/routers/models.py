@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request
 
-from service.catalogue import Catalogue, Servable
-from service.problems import problem_responses
+from service.catalogue.catalogue import Catalogue, Servable
+from service.problems.openapi import problem_responses
 from service.reloading.reloader import Reloader
 from service.routers.lean import KnownQueryRoute
 from service.schemas import (

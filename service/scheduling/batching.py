@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging.preprocess import Tensor
-from service.errors import GraphError, InferenceError
-from service.scheduling.job import Inferred, Job
+from service.problems.errors import GraphError
+from service.problems.server_errors import InferenceError
 from service.scheduling.supervision import AbandonedError
+from service.scheduling.variant_queue import Inferred, Job
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def run_batch(run: Run, jobs: Sequence[Job], classes: int) -> bool:
     except AbandonedError:
         raise
     except Exception:
-        key = jobs[0].lane.servable.key
+        key = jobs[0].queue.servable.key
         if len(jobs) > 1:
             logger.exception("a batch of %d requests to %s failed; each is run by itself", len(jobs), key)
             answered = [run_batch(run, [job], classes) for job in jobs]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from service.errors import QueueFullError
-from service.scheduling.job import Job
-from service.scheduling.rate import ServiceRate
+from service.problems.client_errors import QueueFullError
+from service.scheduling.service_rate import ServiceRate
+from service.scheduling.variant_queue import Job
 
 T = TypeVar("T")
 

@@ -8,13 +8,12 @@ from functools import partial
 from typing import TypeVar
 
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
-from service.errors import ClientGoneError, InvalidParameterError
-from service.resolving import settle_soon
-from service.scheduling.caller import Caller
+from service.catalogue.catalogue import Servable
+from service.problems.client_errors import ClientGoneError, InvalidParameterError
+from service.resources.background import settle_soon
 from service.scheduling.decoding import Decode
-from service.scheduling.job import Inferred, Job
-from service.scheduling.lane import Lane
+from service.scheduling.request_scope import RequestScope
+from service.scheduling.variant_queue import Inferred, Job, VariantQueue
 from service.scheduling.workers import Workers
 from service.settings import Settings
 from service.telemetry.stopwatch import Stopwatch
@@ -26,7 +25,7 @@ _ANSWERED = ClientGoneError("the request was answered before this work began")
 
 @dataclass(frozen=True)
 class Load:
-    """What one lane holds, in images, and what became of it since it was made."""
+    """What one queue holds, in images, and what became of it since it was made."""
 
     admitted: int
     running: int
@@ -47,7 +46,7 @@ class Engine:
     def __init__(self, settings: Settings, *, on_cores: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
-        self._lanes: dict[Servable, Lane] = {}
+        self._queues: dict[Servable, VariantQueue] = {}
         self._workers = Workers(
             self._settle_soon,
             settings.threads,
@@ -59,40 +58,40 @@ class Engine:
         )
 
     async def infer(
-        self, servable: Servable, source: Tensor | Callable[[], Tensor], caller: Caller, watch: Stopwatch
+        self, servable: Servable, source: Tensor | Callable[[], Tensor], scope: RequestScope, watch: Stopwatch
     ) -> Inferred:
         """Return the logits of one request's images.
 
         Args:
             servable: what runs them.
             source: the input tensor [n, …]; or what makes one with n = 1, on a decoding thread: decodes, resizes.
-            caller: work is dropped that it no longer waits for.
+            scope: work is dropped that it no longer waits for.
             watch: gets its laps `queue` (all waiting: for a decoding thread, from enqueued to dispatched) and
                 `inference`; `source` adds its own.
 
         Raises:
             QueueFullError: too much waits for this variant, or for a decoding thread.
             BackendDownError: the variant's backend failed, and is being restarted.
-            DeadlineError: the caller's time is over.
-            ClientGoneError: the caller has left.
+            DeadlineError: the scope's time is over.
+            ClientGoneError: the scope has left.
             DecodeTimeoutError: `source` took too long, and was abandoned.
             NotReadyError: no thread is left, all hang.
             InferenceError: the backend failed on these images, or gave what are not numbers.
             InvalidParameterError: more images than a batch of this variant holds.
         """
-        lane = self._lane(servable)
-        future: asyncio.Future[Inferred] = caller.future()
-        job = Job(lane, 1, caller, watch, future)
+        queue = self._queue(servable)
+        future: asyncio.Future[Inferred] = scope.future()
+        job = Job(queue, 1, scope, watch, future)
         if callable(source):
             job.prepare = source
         else:
             job.tensor, job.size = source, len(source)
-        if job.size > lane.limit:
+        if job.size > queue.limit:
             raise InvalidParameterError(
-                f"{job.size} images in one request, {servable.key} takes at most {lane.limit}; send fewer"
+                f"{job.size} images in one request, {servable.key} takes at most {queue.limit}; send fewer"
             )
         with self._workers.lock:
-            left = lane.admit(job.size)
+            left = queue.admit(job.size)
         for one in left:
             one.settle()
         try:
@@ -106,21 +105,21 @@ class Engine:
         try:
             return await future
         finally:
-            job.prepare = None  # it has the body, and may wait for a thread longer than its caller does
+            job.prepare = None  # it has the body, and may wait for a thread longer than its scope does
 
-    async def offload(self, work: Callable[[], T], caller: Caller) -> T:
+    async def offload(self, work: Callable[[], T], scope: RequestScope) -> T:
         """Return what `work` returns, on a decoding thread: an image decoded once for several variants.
 
         Raises:
             QueueFullError, DeadlineError, ClientGoneError, DecodeTimeoutError, NotReadyError: as `infer`; and whatever
                 `work` raises.
         """
-        future: asyncio.Future[T] = caller.future()
+        future: asyncio.Future[T] = scope.future()
         waiting = [work]
 
         def unless_refused() -> T:
             left = list(waiting)
-            refusal = caller.refusal() or (None if left else _ANSWERED)
+            refusal = scope.refusal() or (None if left else _ANSWERED)
             if refusal is not None:
                 raise refusal
             return left[0]()
@@ -132,22 +131,24 @@ class Engine:
         try:
             return await future
         finally:
-            waiting.clear()  # it has the body, and may wait for a thread longer than its caller does
+            waiting.clear()  # it has the body, and may wait for a thread longer than its scope does
 
     def load(self, servable: Servable) -> Load:
         """Return how much waits and runs for a variant, and how it fared."""
-        lane = self._lane(servable)
+        queue = self._queue(servable)
         with self._workers.lock:
-            return Load(lane.admitted, lane.running, dict(lane.batches), lane.restarts, lane.down_until is not None)
+            return Load(
+                queue.admitted, queue.running, dict(queue.batches), queue.restarts, queue.down_until is not None
+            )
 
     @property
     def decoding(self) -> int:
         """Pieces of work that wait to be decoded."""
         return self._workers.decoding
 
-    def outages(self) -> list[Servable]:
+    def restarting(self) -> list[Servable]:
         """Return what cannot be served at the moment, because its backend is being restarted."""
-        return self._workers.outages.servables()
+        return self._workers.restarts.servables()
 
     def shortage(self) -> str | None:
         """Return why the service is not ready for want of threads that do not hang; None if it is."""
@@ -155,27 +156,27 @@ class Engine:
 
     async def retire(self, servable: Servable) -> None:
         """Wait until nothing waits or runs for a servable that gets no more requests, forget it, and close it."""
-        lane = self._lane(servable)
-        while self._busy(lane):
+        queue = self._queue(servable)
+        while self._busy(queue):
             await asyncio.sleep(0.05)
-        del self._lanes[servable]
+        del self._queues[servable]
         with self._workers.lock:
-            self._workers.outages.forget(lane)
+            self._workers.restarts.forget(queue)
         await asyncio.to_thread(servable.backend.close)  # frees much memory, which takes a while
 
     def close(self) -> None:
         """End the threads. Requests that are still unanswered never will be: drain first."""
         self._workers.close()
 
-    def _busy(self, lane: Lane) -> bool:
+    def _busy(self, queue: VariantQueue) -> bool:
         with self._workers.lock:
-            return bool(lane.admitted or lane.running)
+            return bool(queue.admitted or queue.running)
 
-    def _lane(self, servable: Servable) -> Lane:
-        lane = self._lanes.get(servable)
-        if lane is None:
-            lane = self._lanes[servable] = Lane(servable, self._settings.max_batch, self._settings.max_queue)
-        return lane
+    def _queue(self, servable: Servable) -> VariantQueue:
+        queue = self._queues.get(servable)
+        if queue is None:
+            queue = self._queues[servable] = VariantQueue(servable, self._settings.max_batch, self._settings.max_queue)
+        return queue
 
     def _settle_soon(self, jobs: Sequence[Job]) -> None:
         with suppress(RuntimeError):  # the loop has ended, and with it whoever awaited these
@@ -185,7 +186,7 @@ class Engine:
 def _prepare(job: Job) -> Tensor:
     job.watch.lap("queue")
     prepare = job.prepare
-    if (refusal := job.caller.refusal()) is not None:
+    if (refusal := job.scope.refusal()) is not None:
         raise refusal
     if prepare is None:
         raise _ANSWERED

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Collection
 from enum import Enum
 
-from service.abandoned import ABANDONED
-from service.errors import NotReadyError
+from service.problems.server_errors import NotReadyError
+from service.resources.abandoned import ABANDONED
 from service.scheduling.supervision import AbandonedError, Watch, Watchdog, WorkerState
 
 _TOLERATED, _REPLACED = 2, 4

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from service.abandoned import Kind
+from service.resources.abandoned import Kind
 
 logger = logging.getLogger(__name__)
 

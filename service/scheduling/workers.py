@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 from imaging.preprocess import Tensor
 from service.backends.base import Backend
 from service.backends.warming import blank
-from service.errors import DecodeTimeoutError
+from service.problems.server_errors import DecodeTimeoutError
 from service.scheduling.batching import run_batch
 from service.scheduling.decoding import Decode, DecodeQueue
-from service.scheduling.job import Job
-from service.scheduling.lane import Lane
-from service.scheduling.outages import Outages
 from service.scheduling.pool import Duties, Duty, WorkerPool
+from service.scheduling.restarts import Restarts
+from service.scheduling.round_robin import RoundRobin
 from service.scheduling.supervision import AbandonedError, Cleanup, Watch, WorkerState
-from service.scheduling.turns import Turns
+from service.scheduling.variant_queue import Job, VariantQueue
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +58,12 @@ class Workers:
         run_timeout: float,
     ) -> None:
         self.lock = threading.RLock()
-        """Guards the lanes and what waits."""
-        self.outages = Outages(self.lock)
+        """Guards the queues and what waits."""
+        self.restarts = Restarts(self.lock)
         self._settle = settle
         self._cores = threads
         self._decoding = DecodeQueue(room)
-        self._turns = Turns(delay)
+        self._round_robin = RoundRobin(delay)
         self._to_decode = threading.Condition(self.lock)
         self._to_run = self._to_decode if on_cores else threading.Condition(self.lock)
         self._closing = False
@@ -102,7 +101,7 @@ class Workers:
         Raises:
             QueueFullError, NotReadyError: as `decode`. The job keeps its place.
         """
-        self.decode(job.lane, Decode(job.lane.servable.key, make, partial(self._prepared, job)))
+        self.decode(job.queue, Decode(job.queue.servable.key, make, partial(self._prepared, job)))
 
     def push(self, job: Job) -> None:
         """Queue a job that was admitted and has its tensor.
@@ -118,7 +117,7 @@ class Workers:
     def release(self, job: Job) -> None:
         """Give up the place of an admitted job that will not be pushed."""
         with self.lock:
-            job.lane.admitted -= job.size
+            job.queue.admitted -= job.size
 
     def close(self) -> None:
         """End the threads. What still waits is not begun; work that does not return soon is abandoned."""
@@ -126,7 +125,7 @@ class Workers:
             self._closing = True
             self._to_decode.notify_all()
             self._to_run.notify_all()
-        self.outages.close()
+        self.restarts.close()
         self._pool.close(1)
 
     def _prepared(self, job: Job, outcome: Tensor | BaseException) -> Job | None:
@@ -141,11 +140,11 @@ class Workers:
 
     def _add(self, job: Job) -> bool:
         """Queue a job, and return whether it is; if its backend went down since it was admitted, it is settled."""
-        if job.lane.down_until is None:
-            self._turns.add(job, time.monotonic())
+        if job.queue.down_until is None:
+            self._round_robin.add(job, time.monotonic())
             return True
-        job.lane.admitted -= job.size
-        job.outcome = job.lane.outage()
+        job.queue.admitted -= job.size
+        job.outcome = job.queue.unavailable()
         self._settle([job])
         return False
 
@@ -158,11 +157,11 @@ class Workers:
                     if (item := self._decoding.take()) is not None:
                         return duty, partial(self._decode, state, *item, can_run=Duty.RUN in duties)
                 else:
-                    lane, seconds = self._turns.next(time.monotonic())
-                    if lane is not None:
-                        jobs, left = lane.take()
+                    queue, seconds = self._round_robin.next(time.monotonic())
+                    if queue is not None:
+                        jobs, left = queue.take()
                         # Under the lock: another thread's run of this backend may be abandoned at any time.
-                        return duty, partial(self._run, state, lane, lane.servable.backend.current(), jobs, left)
+                        return duty, partial(self._run, state, queue, queue.servable.backend.current(), jobs, left)
             (self._to_run if Duty.RUN in duties else self._to_decode).wait(seconds)
         return None
 
@@ -185,28 +184,30 @@ class Workers:
             if job is not None and self._add(job) and not can_run:  # else this thread looks for it next
                 self._to_run.notify()
 
-    def _run(self, state: WorkerState, lane: Lane, backend: Backend, jobs: Sequence[Job], left: Sequence[Job]) -> None:
+    def _run(
+        self, state: WorkerState, queue: VariantQueue, backend: Backend, jobs: Sequence[Job], left: Sequence[Job]
+    ) -> None:
         if left:
             self._settle(left)
         if not jobs:
             return
         crashed = False
         try:
-            crashed = self._dispatch(state, lane, backend, jobs)
+            crashed = self._dispatch(state, queue, backend, jobs)
         except AbandonedError:
             raise
         except Exception as error:
-            logger.exception("%d requests to %s failed by our own mistake", len(jobs), lane.servable.key)
+            logger.exception("%d requests to %s failed by our own mistake", len(jobs), queue.servable.key)
             for job in jobs:  # without this thread nothing would be answered any more
                 job.outcome = error
         with self.lock:
-            lane.running -= sum(job.size for job in jobs)
+            queue.running -= sum(job.size for job in jobs)
         if crashed:
-            self._take_out(lane, backend, jobs)
+            self._take_out(queue, backend, jobs)
         else:
             self._settle(jobs)  # last: the event loop would wait for this thread to let go of Python's lock
 
-    def _dispatch(self, state: WorkerState, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> bool:
+    def _dispatch(self, state: WorkerState, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> bool:
         """Give the jobs their outcome, and return whether the backend turned out to be broken.
 
         Raises:
@@ -214,12 +215,12 @@ class Workers:
         """
         for job in jobs:
             job.watch.lap("queue")
-        manifest = lane.servable.manifest
+        manifest = queue.servable.manifest
         spread = self._leaves_cores_idle()
 
         def run(images: Tensor) -> NDArray[np.float32]:
-            abandon = partial(self._abandon_run, lane, backend, jobs)
-            state.watch = Watch("run", lane.servable.key, self._run_timeout, abandon, time.monotonic())
+            abandon = partial(self._abandon_run, queue, backend, jobs)
+            state.watch = Watch("run", queue.servable.key, self._run_timeout, abandon, time.monotonic())
             try:
                 return backend.run(images, spread=spread)
             finally:
@@ -233,37 +234,37 @@ class Workers:
             except AbandonedError:
                 raise
             except Exception:
-                logger.exception("the backend of %s is broken", lane.servable.key)
+                logger.exception("the backend of %s is broken", queue.servable.key)
                 crashed = True
         now = time.monotonic()
         for job in jobs:
             job.watch.lap("inference")
         with self.lock:
             images = sum(job.size for job in jobs)
-            lane.batches[images] += 1
-            lane.rate.record(images, jobs[0].enqueued, now)
+            queue.batches[images] += 1
+            queue.rate.record(images, jobs[0].enqueued, now)
             if not crashed:
-                lane.failures = 0
+                queue.failures = 0
         return crashed
 
     def _leaves_cores_idle(self) -> bool:
-        """Whether everything there is to do, the caller's run among it, is less than one thing a core."""
+        """Whether everything there is to do, the scope's run among it, is less than one thing a core."""
         with self.lock:
             busy = sum(state.busy for state in self._pool.states)
-            return busy + len(self._decoding) + self._turns.waiting < self._cores
+            return busy + len(self._decoding) + self._round_robin.waiting < self._cores
 
-    def _abandon_run(self, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> Cleanup | None:
+    def _abandon_run(self, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> Cleanup | None:
         """Do without a backend that hangs; if it is not replaced already, its thread closes it when it returns."""
-        lane.running -= sum(job.size for job in jobs)
-        self._take_out(lane, backend, jobs)
-        return backend.close if lane.servable.backend.abandon(backend) else None
+        queue.running -= sum(job.size for job in jobs)
+        self._take_out(queue, backend, jobs)
+        return backend.close if queue.servable.backend.abandon(backend) else None
 
-    def _take_out(self, lane: Lane, backend: Backend, jobs: Sequence[Job]) -> None:
+    def _take_out(self, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> None:
         """Take a broken backend out of service; its jobs, run or waiting, are answered 503."""
         with self.lock:
-            if lane.servable.backend.holds(backend):  # else another run found out, and it has been replaced
-                self.outages.begin(lane)
-                jobs = [*jobs, *lane.take_all()]
+            if queue.servable.backend.holds(backend):  # else another run found out, and it has been replaced
+                self.restarts.begin(queue)
+                jobs = [*jobs, *queue.take_all()]
             for job in jobs:
-                job.outcome = lane.outage()
+                job.outcome = queue.unavailable()
         self._settle(jobs)

@@ -7,8 +7,9 @@ from itertools import accumulate, pairwise
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from service.abandoned import Kind
-from service.telemetry.latency import BOUNDS, Distribution, Key
+from artifact import VersionKey
+from service.resources.abandoned import Kind
+from service.telemetry.latency import BOUNDS, Distribution
 
 _NAMES = ("model", "variant", "version")
 _BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -19,7 +20,7 @@ _DECODE_FAILURES = ("not-an-image", "too-many-pixels", "decode-timeout")
 class VersionState:
     """What is the case with one version at the moment, and what became of it since it was loaded."""
 
-    key: Key
+    key: VersionKey
     queued: int
     """Images between admission and dispatch."""
     running: int
@@ -34,7 +35,7 @@ class VersionState:
     """What the backend computes in."""
 
 
-def stage_family(found: Mapping[Key, Mapping[str, Distribution]]) -> Metric:
+def stage_family(found: Mapping[VersionKey, Mapping[str, Distribution]]) -> Metric:
     """Return `posbake_stage_seconds`: the same microseconds that answers state."""
     family = HistogramMetricFamily(
         "posbake_stage_seconds", "Time of one stage of an answered classification.", labels=(*_NAMES, "stage")
@@ -47,7 +48,7 @@ def stage_family(found: Mapping[Key, Mapping[str, Distribution]]) -> Metric:
 
 
 def request_families(
-    requests: Mapping[tuple[Key | None, int], int], refusals: Mapping[tuple[Key | None, str], int]
+    requests: Mapping[tuple[VersionKey | None, int], int], refusals: Mapping[tuple[VersionKey | None, str], int]
 ) -> Iterator[Metric]:
     """Yield the counts of requests by status, of refusals by reason, and of images that could not be decoded."""
     by_status = CounterMetricFamily(
@@ -134,7 +135,7 @@ def load_family(loads: Mapping[str, int]) -> Metric:
     return family
 
 
-def _labels(key: Key | None) -> tuple[str, str, str]:
+def _labels(key: VersionKey | None) -> tuple[str, str, str]:
     return (key.model, key.variant, str(key.version)) if key else ("", "", "")
 
 

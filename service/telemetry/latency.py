@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from artifact import VersionKey
 from service.telemetry.buckets import BUCKETS, bucket_of, percentiles
 from service.telemetry.stopwatch import STAGES, TOTAL, Laps
 
@@ -35,18 +36,6 @@ _BOUNDS_US = np.array([round(bound * 1e6) for bound in BOUNDS], np.int64)
 _FULL = 256 * (1 + len(COLUMNS))
 
 
-@dataclass(frozen=True, order=True)
-class Key:
-    """One version of a variant of a model."""
-
-    model: str
-    variant: str
-    version: int
-
-    def __str__(self) -> str:
-        return f"{self.model}/{self.variant}/{self.version}"
-
-
 @dataclass(frozen=True)
 class StageSummary:
     """Of one stage, in ms."""
@@ -59,7 +48,7 @@ class StageSummary:
 
 
 @dataclass(frozen=True)
-class Summary:
+class LatencySummary:
     """Of one version: how many answers, and their stages."""
 
     count: int
@@ -85,41 +74,41 @@ class LatencyRecorder:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._records: dict[Key, _Record] = {}
+        self._records: dict[VersionKey, _Record] = {}
         self._lock = threading.Lock()
 
-    def record(self, key: Key, laps: Laps) -> None:
+    def record(self, key: VersionKey, laps: Laps) -> None:
         """Add one answer."""
         with self._lock:
             self._record_of(key).add(int(self._clock()) // SLOT_SECONDS, laps)
 
-    def record_overdue(self, key: Key, microseconds: int) -> None:
+    def record_overdue(self, key: VersionKey, microseconds: int) -> None:
         """Add a request whose deadline passed after so long, without an answer; only `recent_p95` counts it."""
         with self._lock:
             self._record_of(key).add_overdue(int(self._clock()) // SLOT_SECONDS, microseconds)
 
-    def summary(self, key: Key) -> Summary:
+    def summary(self, key: VersionKey) -> LatencySummary:
         """Return what is known of a version since the start; without answers so far, `stages` is empty."""
         with self._lock:
             record = self._records.get(key)
             if record is None:
-                return Summary(0, {})
+                return LatencySummary(0, {})
             record.count_pending()
             counts, sums = record.counts.copy(), record.sums.copy()
         return _summary(counts, sums)
 
-    def recent(self, key: Key) -> Summary:
+    def recent(self, key: VersionKey) -> LatencySummary:
         """Return what is known of a version over the last RECENT_SECONDS, to SLOT_SECONDS."""
         with self._lock:
             record = self._records.get(key)
             if record is None:
-                return Summary(0, {})
+                return LatencySummary(0, {})
             record.count_pending()
             slots = record.recent_slots(int(self._clock()) // SLOT_SECONDS)
             counts, sums = record.slot_counts[slots].sum(axis=0, dtype=np.int64), record.slot_sums[slots].sum(axis=0)
         return _summary(counts, sums)
 
-    def recent_p95(self, key: Key) -> float | None:
+    def recent_p95(self, key: VersionKey) -> float | None:
         """Return the p95 of the total over the last RECENT_SECONDS, in ms; None if nothing was measured.
 
         A request whose deadline passed took at least as long as it waited. Without these a variant that is always too
@@ -134,7 +123,7 @@ class LatencyRecorder:
             counts = (record.slot_counts[slots, -1] + record.slot_overdue[slots]).sum(axis=0, dtype=np.int64)
         return percentiles(counts, (95,))[0] / 1000 if counts.any() else None
 
-    def distributions(self) -> dict[Key, dict[str, Distribution]]:
+    def distributions(self) -> dict[VersionKey, dict[str, Distribution]]:
         """Return every version's stages since the start."""
         with self._lock:
             for record in self._records.values():
@@ -145,12 +134,12 @@ class LatencyRecorder:
             for key, (by_bound, sums) in found.items()
         }
 
-    def keep_only(self, keys: Collection[Key]) -> None:
+    def keep_only(self, keys: Collection[VersionKey]) -> None:
         """Forget every other version."""
         with self._lock:
             self._records = {key: record for key, record in self._records.items() if key in keys}
 
-    def _record_of(self, key: Key) -> "_Record":
+    def _record_of(self, key: VersionKey) -> "_Record":
         record = self._records.get(key)
         if record is None:
             record = self._records[key] = _Record()
@@ -221,12 +210,12 @@ def _count_by_column(places: NDArray[np.int64], width: int) -> NDArray[np.int64]
     return counts
 
 
-def _summary(counts: NDArray[np.int64], sums: NDArray[np.int64]) -> Summary:
+def _summary(counts: NDArray[np.int64], sums: NDArray[np.int64]) -> LatencySummary:
     """Summarise counts [S, B] and sums [S]."""
     count = int(counts[0].sum())
     if count == 0:
-        return Summary(0, {})
-    return Summary(
+        return LatencySummary(0, {})
+    return LatencySummary(
         count,
         {
             column: StageSummary(

@@ -9,7 +9,8 @@ from typing import TypeVar
 from prometheus_client import Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from service.abandoned import ABANDONED
+from artifact import VersionKey
+from service.resources.abandoned import ABANDONED
 from service.telemetry.families import (
     VersionState,
     abandoned_families,
@@ -20,7 +21,7 @@ from service.telemetry.families import (
     version_families,
 )
 from service.telemetry.gpu import GpuReader
-from service.telemetry.latency import Key, LatencyRecorder
+from service.telemetry.latency import LatencyRecorder
 from service.telemetry.statistics import Statistics
 
 T = TypeVar("T")
@@ -39,17 +40,17 @@ class Metrics:
         self.latency = LatencyRecorder()
         self.statistics = Statistics()
         self.gpus = gpus
-        self._requests: dict[tuple[Key | None, int], int] = {}
-        self._refusals: dict[tuple[Key | None, str], int] = {}
+        self._requests: dict[tuple[VersionKey | None, int], int] = {}
+        self._refusals: dict[tuple[VersionKey | None, str], int] = {}
         self._loads = {"success": 0, "failure": 0}
 
-    def count_request(self, key: Key | None, status: int, reason: str | None = None) -> None:
+    def count_request(self, key: VersionKey | None, status: int, reason: str | None = None) -> None:
         """Add one classification request.
 
         Args:
             key: what it was for; None if it named nothing that is served.
             status: of its answer.
-            reason: the name of the problem it was refused with, one of `service.errors`; None if it was answered.
+            reason: the name of the problem (see `service.problems`) it was refused with; None if it was answered.
         """
         place = (key, status)
         self._requests[place] = self._requests.get(place, 0) + 1
@@ -62,7 +63,7 @@ class Metrics:
         self._loads["success"] += succeeded
         self._loads["failure"] += failed
 
-    def keep_only(self, keys: Collection[Key]) -> None:
+    def keep_only(self, keys: Collection[VersionKey]) -> None:
         """Forget what is known of every other version: it is not served any more."""
         self.latency.keep_only(keys)
         self.statistics.keep_only(keys)
@@ -90,7 +91,9 @@ class Metrics:
         return generate_latest(_Families(families))
 
 
-def _of_these(counts: dict[tuple[Key | None, T], int], keys: Collection[Key]) -> dict[tuple[Key | None, T], int]:
+def _of_these(
+    counts: dict[tuple[VersionKey | None, T], int], keys: Collection[VersionKey]
+) -> dict[tuple[VersionKey | None, T], int]:
     return {place: count for place, count in counts.items() if place[0] is None or place[0] in keys}
 
 

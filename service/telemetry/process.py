@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from service.access.connections import Connections
-from service.access.log_writer import dropped_lines
-from service.holding import HeldBytes
+from service.resources.memory import MemoryBudget
+from service.transport.connections import Connections
+from service.transport.log_writer import dropped_lines
 
 
-def process_families(held: HeldBytes, connections: Connections | None) -> Iterator[Metric]:
+def process_families(held: MemoryBudget, connections: Connections | None) -> Iterator[Metric]:
     """Yield memory held and refused, connections refused, and lines that the log has lost.
 
     Args:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from service.telemetry.latency import Key
+from artifact import VersionKey
 from service.telemetry.stopwatch import TOTAL, Laps
 
 
@@ -56,9 +56,9 @@ class Statistics:
     """Counts requests. On the event loop only."""
 
     def __init__(self) -> None:
-        self._counts: dict[Key, Counts] = {}
+        self._counts: dict[VersionKey, Counts] = {}
 
-    def succeeded(self, key: Key, laps: Laps, images: int, batch_size: int) -> None:
+    def succeeded(self, key: VersionKey, laps: Laps, images: int, batch_size: int) -> None:
         """Add a request that was answered.
 
         Args:
@@ -83,17 +83,17 @@ class Statistics:
         batch.compute_infer.add(share * laps["inference"], share)
         batch.compute_output.add(laps["postprocess"], share)
 
-    def failed(self, key: Key, microseconds: int) -> None:
+    def failed(self, key: VersionKey, microseconds: int) -> None:
         """Add a request that was not answered as it wished, after so long."""
         self._counts_of(key).fail.add(microseconds)
 
-    def counts(self, key: Key) -> Counts:
+    def counts(self, key: VersionKey) -> Counts:
         """Return what is known of a version."""
         return self._counts.get(key, Counts())
 
-    def keep_only(self, keys: Collection[Key]) -> None:
+    def keep_only(self, keys: Collection[VersionKey]) -> None:
         """Forget every other version: it is not served any more."""
         self._counts = {key: counts for key, counts in self._counts.items() if key in keys}
 
-    def _counts_of(self, key: Key) -> Counts:
+    def _counts_of(self, key: VersionKey) -> Counts:
         return self._counts.setdefault(key, Counts())

@@ -21,8 +21,8 @@ from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import TracingUnavailableError
-from service.telemetry.latency import Key
+from artifact import VersionKey
+from service.problems.errors import TracingUnavailableError
 from service.telemetry.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _provider(environment: Mapping[str, str]) -> TracerProvider:
 class TraceMiddleware:
     """Makes the spans of a request when it is answered, from the laps that are measured in any case.
 
-    A route puts what it measured into `request.state.watches`, pairs of a Key and a Stopwatch.
+    A route puts what it measured into `request.state.watches`, pairs of a VersionKey and a Stopwatch.
 
     Args:
         app: what answers.
@@ -146,7 +146,7 @@ class TraceMiddleware:
             span.set_attribute("error.type", state["problem"])
         if status >= 500:
             span.set_status(StatusCode.ERROR)
-        watches: list[tuple[Key, Stopwatch]] = state.get("watches", [])
+        watches: list[tuple[VersionKey, Stopwatch]] = state.get("watches", [])
         inside = set_span_in_context(span)
         for key, watch in watches:
             if len(watches) == 1:
@@ -163,5 +163,5 @@ class TraceMiddleware:
             self._tracer.start_span(stage, inside, start_time=zero + 1000 * start).end(zero + 1000 * end)
 
 
-def _names(key: Key) -> dict[str, str | int]:
+def _names(key: VersionKey) -> dict[str, str | int]:
     return {"posbake.model": key.model, "posbake.variant": key.variant, "posbake.version": key.version}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from artifact import Batch, Manifest, Preprocess, Rewrite, Rewrites, Source, read_artifact
+from artifact import Batch, Manifest, Preprocess, Rewrite, Rewrites, Source, VersionKey, read_artifact
 from tests.artifact.drafts import write
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
@@ -20,6 +20,13 @@ def test_the_json_schema_in_docs_is_the_manifests() -> None:
 def test_a_manifest_written_as_json_is_the_same_manifest(tmp_path: Path) -> None:
     path, manifest = write(tmp_path)
     assert Manifest.model_validate_json((path / "manifest.json").read_text()) == manifest
+
+
+def test_the_key_is_the_place_in_the_repository(tmp_path: Path) -> None:
+    path, manifest = write(tmp_path, version=12)
+    assert str(manifest.key) == str(path.relative_to(tmp_path)) == "pets/learned/12"
+    assert manifest.key.name == "pets@learned"
+    assert VersionKey("pets", "learned", 2) < manifest.key < VersionKey("pets", "shaw-k", 1)
 
 
 def test_an_accuracy_that_was_never_measured_is_absent(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from imaging.preprocess import Tensor
 from imaging.resizers import RESIZERS
 from service import backends
 from service.__main__ import main
-from service.lifecycle import end_process
+from service.resources.exit import end_process
 from tests.service.pictures import encode
 
 SLOW, POISON, NOT_A_NUMBER, HANG = 250, 251, 252, 253

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.service.asking import Request
 from tests.service.pictures import (
     encode,
     png_claiming,
@@ -17,6 +16,7 @@ from tests.service.pictures import (
     webp_claiming,
     with_broken_pixel_checksum,
 )
+from tests.service.requests import Request
 
 PNG = encode(random_pixels())
 RAW = {"Content-Type": "image/png"}

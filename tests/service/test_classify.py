@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.service.artifacts import LABELS, MEAN, STD, WEIGHTS, expected_probabilities
-from tests.service.asking import Request
 from tests.service.pictures import encode, random_pixels
+from tests.service.requests import Request
 
 PIXELS = random_pixels()
 PNG = encode(PIXELS)

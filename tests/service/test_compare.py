@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from service.app import create_app
 from service.comparing import Shown, agreement, run_all
-from service.scheduling.caller import Caller
+from service.scheduling.request_scope import RequestScope
 from service.schemas import Vote
 from service.settings import Settings
 from service.telemetry.stopwatch import STAGES, Stopwatch
@@ -171,10 +171,10 @@ def test_the_form_is_opened_once_however_many_variants_there_are(client: TestCli
         return body
 
     async def scene() -> int:
-        with Caller(10_000) as caller:
+        with RequestScope(10_000) as scope:
             servables = serving.catalogue.servables()
             return len(
-                await run_all(serving.engine, servables, PNG, extract, serving.reading, Shown(1), caller, Stopwatch())
+                await run_all(serving.engine, servables, PNG, extract, serving.reading, Shown(1), scope, Stopwatch())
             )
 
     assert client.portal is not None

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from artifact import Manifest, UnsafePathError, read_artifact
 from artifact.hashing import describe_file
 from service.app import create_app
-from service.loading import load_catalogue
+from service.catalogue.loading import load_catalogue
 from service.settings import Settings
 from tests.service.artifacts import LABELS, WEIGHTS, add_artifact, expected_probabilities
 from tests.service.pictures import encode, random_pixels

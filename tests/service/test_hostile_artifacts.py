@@ -19,8 +19,8 @@ from fastapi.testclient import TestClient
 from artifact import Artifact
 from service import backends
 from service.app import create_app
-from service.errors import BackendUnavailableError
-from service.loading import REASON_LIMIT, load_catalogue
+from service.catalogue.loading import REASON_LIMIT, load_catalogue
+from service.problems.errors import BackendUnavailableError
 from service.settings import Settings
 from tests.artifact.privileges import permissions_count
 from tests.service.artifacts import WEIGHTS, add_artifact

@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
-from tests.service.asking import Request
 from tests.service.pictures import encode, random_pixels
+from tests.service.requests import Request
 from tests.service.scripted import HANG, fresh, picture
 
 PNG = encode(random_pixels())

@@ -20,18 +20,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 
 from imaging.preprocess import Reading
-from service.catalogue import Servable
-from service.errors import ProblemError
-from service.holding import HeldBytes, Holding
+from service.catalogue.catalogue import Servable
+from service.catalogue.loading import load_catalogue
 from service.inputs.encodings import expand
 from service.inputs.forms import form_of
 from service.inputs.json_text import LARGE
-from service.loading import load_catalogue
-from service.protocol_v2.asking import parse
+from service.problems.errors import ProblemError
 from service.protocol_v2.documents import IndexRequest, LoadRequest, read_document
+from service.protocol_v2.inputs import read_rows
 from service.protocol_v2.numbers import read_numbers
-from service.protocol_v2.reading import read_rows
-from service.protocol_v2.rows import Limits
+from service.protocol_v2.request import parse
+from service.protocol_v2.rows import RowLimits
+from service.resources.memory import MemoryBudget, RequestMemory
 from service.routers.classify import ClassifyQuery
 from service.routers.lean import read_query
 from service.settings import Settings
@@ -68,9 +68,9 @@ def from_protocol(repository: Path, body: bytes, headers: dict[str, str] | None 
     """Do all that is done to a request under /v2 before files are decoded."""
     headers = headers or {}
     if (encoding := headers.get("Content-Encoding")) is not None:
-        body = expand(body, encoding, SIZE, Holding(HeldBytes(SIZE)))
+        body = expand(body, encoding, SIZE, RequestMemory(MemoryBudget(SIZE)))
     asked = parse(body, headers)
-    rows = read_rows(asked, served(repository), Limits(8, Reading(1, lambda *_: np.zeros((8, 6, 3), np.uint8))))
+    rows = read_rows(asked, served(repository), RowLimits(8, Reading(1, lambda *_: np.zeros((8, 6, 3), np.uint8))))
     if rows.make is not None:
         rows.make(Stopwatch())
 

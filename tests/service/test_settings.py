@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
-from service.holding import half_of_memory
-from service.scheduling.cores import available_cores
+from service.resources.cores import available_cores
+from service.resources.memory import half_of_memory
 from service.settings import Settings
 from tests.service.process import run_to_end
 

@@ -1,25 +1,17 @@
-"""What the protocol's routes have in common: a model's two addresses, and how errors are documented."""
+"""The two addresses of a model, with and without its version."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from service.protocol_v2.documents import ErrorDocument
-
 PREFIX = "/v2"
 TAGS: list[str | Enum] = ["Open Inference Protocol v2"]
 
 E = TypeVar("E", bound=Callable[..., Any])
-
-
-def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return OpenAPI's description of error answers, for a route's `responses`."""
-    return {status: {"model": ErrorDocument, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
 def on_model(

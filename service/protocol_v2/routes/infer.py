@@ -5,21 +5,22 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.inputs.body import read_body
 from service.inputs.encodings import Expand, expander
-from service.protocol_v2.answering import answer, wanted_by
-from service.protocol_v2.asking import Asked, is_heavy, parse, timeout_ms, variant_of
+from service.problems.client_errors import ProtocolError
+from service.problems.openapi import error_responses
 from service.protocol_v2.documents import InferRequest, InferResponse
 from service.protocol_v2.envelope import HEADER_LENGTH
-from service.protocol_v2.errors import ProtocolError
-from service.protocol_v2.naming import Chosen, find
-from service.protocol_v2.reading import read_rows
-from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, inlined_schema, on_model
-from service.protocol_v2.rows import Limits, Rows
-from service.scheduling.caller import Caller
+from service.protocol_v2.inputs import read_rows
+from service.protocol_v2.model_name import Chosen, find
+from service.protocol_v2.request import ParsedRequest, is_heavy, parse, timeout_ms, variant_of
+from service.protocol_v2.response import answer, output_form
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, inlined_schema, on_model
+from service.protocol_v2.rows import ImageRows, RowLimits
 from service.scheduling.engine import Engine
-from service.scheduling.job import Inferred
+from service.scheduling.request_scope import RequestScope
+from service.scheduling.variant_queue import Inferred
 from service.serving import Ready, Serving
 from service.telemetry.stopwatch import Stopwatch, server_timing
 
@@ -70,33 +71,37 @@ async def infer(request: Request, serving: Ready, servable: Chosen) -> Response:
     return await _answer(request, serving, servable, asked, watch)
 
 
-async def _asked(request: Request, serving: Serving, body: bytes, expand: Expand | None, watch: Stopwatch) -> Asked:
+async def _asked(
+    request: Request, serving: Serving, body: bytes, expand: Expand | None, watch: Stopwatch
+) -> ParsedRequest:
     """Expand and parse the body, on a decoding thread if that takes long."""
     headers = request.headers
     if not is_heavy(body, headers):
         asked = parse(body, headers)
     else:
 
-        def work() -> Asked:
+        def work() -> ParsedRequest:
             watch.lap("queue")
             return parse(body if expand is None else expand(body), headers)
 
-        with Caller(serving.settings.timeout_ms) as caller:
-            asked = await serving.engine.offload(work, caller)
+        with RequestScope(serving.settings.timeout_ms) as scope:
+            asked = await serving.engine.offload(work, scope)
     watch.lap("decode")
     return asked
 
 
-async def _answer(request: Request, serving: Serving, servable: Servable, asked: Asked, watch: Stopwatch) -> Response:
+async def _answer(
+    request: Request, serving: Serving, servable: Servable, asked: ParsedRequest, watch: Stopwatch
+) -> Response:
     settings = serving.settings
-    wanted = wanted_by(asked.request)
+    wanted = output_form(asked.request)
     if wanted.classes and servable.manifest.task == "regression":
         raise ProtocolError(f"classification is for models with classes; {servable.key} is a regression: leave it out")
-    limits = Limits(servable.largest_batch(settings.max_images), serving.reading)
+    limits = RowLimits(servable.largest_batch(settings.max_images), serving.reading)
     rows = read_rows(asked, servable, limits)
-    with Caller(timeout_ms(asked.request) or settings.timeout_ms, watch.elapsed() / 1000) as caller:
-        caller.watch(request.receive)
-        inferred = await _inferred(serving.engine, servable, rows, caller, watch)
+    with RequestScope(timeout_ms(asked.request) or settings.timeout_ms, watch.elapsed() / 1000) as scope:
+        scope.watch(request.receive)
+        inferred = await _inferred(serving.engine, servable, rows, scope, watch)
     key = servable.key
     names = {"model_name": request.path_params["name"], "model_version": str(key.version)}
     if asked.request.id:
@@ -111,16 +116,18 @@ async def _answer(request: Request, serving: Serving, servable: Servable, asked:
     return response
 
 
-async def _inferred(engine: Engine, servable: Servable, rows: Rows, caller: Caller, watch: Stopwatch) -> Inferred:
+async def _inferred(
+    engine: Engine, servable: Servable, rows: ImageRows, scope: RequestScope, watch: Stopwatch
+) -> Inferred:
     make = rows.make
     if make is None:
         assert rows.tensor is not None
-        return await engine.infer(servable, rows.tensor, caller, watch)
+        return await engine.infer(servable, rows.tensor, scope, watch)
     if rows.count == 1:
-        return await engine.infer(servable, lambda: make(watch), caller, watch)
+        return await engine.infer(servable, lambda: make(watch), scope, watch)
 
     def work() -> Tensor:
         watch.lap("queue")
         return make(watch)
 
-    return await engine.infer(servable, await engine.offload(work, caller), caller, watch)
+    return await engine.infer(servable, await engine.offload(work, scope), scope, watch)

@@ -4,11 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from service.errors import NotReadyError
-from service.protocol_v2.describing import config, metadata
+from service.problems.openapi import error_responses
+from service.problems.server_errors import NotReadyError
 from service.protocol_v2.documents import ModelMetadata, ModelReadiness
-from service.protocol_v2.naming import Chosen
-from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, on_model
+from service.protocol_v2.metadata import config, metadata
+from service.protocol_v2.model_name import Chosen
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, on_model
 from service.serving import Ready
 
 router = APIRouter(prefix=PREFIX, tags=TAGS)
@@ -23,7 +24,7 @@ async def model(name: str, serving: Ready, servable: Chosen) -> ModelMetadata:
 @on_model(router, "GET", "/ready", summary="Whether a model may get requests", responses=error_responses(404, 503))
 async def model_ready(name: str, serving: Ready, servable: Chosen) -> ModelReadiness:
     """503 while its backend is being restarted."""
-    if servable in serving.engine.outages():
+    if servable in serving.engine.restarting():
         raise NotReadyError(f"{servable.key} is being restarted")
     return ModelReadiness(name=name, ready=True)
 

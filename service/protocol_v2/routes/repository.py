@@ -5,13 +5,15 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from service.access.admin import AdminOnly
+from service.auth.admin import AdminOnly
 from service.inputs.body import read_body
 from service.inputs.encodings import expander
+from service.problems.client_errors import ProtocolError
+from service.problems.openapi import error_responses
 from service.protocol_v2.documents import D, IndexEntry, IndexRequest, LoadRequest, read_document
-from service.protocol_v2.errors import ProtocolError, shown
-from service.protocol_v2.indexing import index_of
-from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, inlined_schema
+from service.protocol_v2.messages import shown
+from service.protocol_v2.repository_index import index_of
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, inlined_schema
 from service.reloading.reloader import Reloader
 from service.serving import Ready, serving_of
 
@@ -36,7 +38,7 @@ def _optional(document: type[BaseModel]) -> dict[str, Any]:
 async def index(request: Request, serving: Ready) -> list[IndexEntry]:
     """Whether each is served, and if not, why."""
     asked = await _read(request, IndexRequest)
-    return index_of(serving.catalogue, serving.engine.outages(), only_ready=asked.ready)
+    return index_of(serving.catalogue, serving.engine.restarting(), only_ready=asked.ready)
 
 
 @router.post(

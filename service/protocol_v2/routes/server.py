@@ -2,8 +2,9 @@
 
 from fastapi import APIRouter, Request
 
+from service.problems.openapi import error_responses
 from service.protocol_v2.documents import Live, Readiness, ServerMetadata
-from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses
+from service.protocol_v2.routes.addresses import PREFIX, TAGS
 from service.serving import Ready
 
 EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]

@@ -4,10 +4,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from service.catalogue import Servable
-from service.protocol_v2.counting import model_statistics
-from service.protocol_v2.naming import Chosen
-from service.protocol_v2.routes.addresses import PREFIX, TAGS, error_responses, on_model
+from service.catalogue.catalogue import Servable
+from service.problems.openapi import error_responses
+from service.protocol_v2.model_name import Chosen
+from service.protocol_v2.routes.addresses import PREFIX, TAGS, on_model
+from service.protocol_v2.statistics import model_statistics
 from service.serving import Ready, Serving
 
 router = APIRouter(prefix=PREFIX, tags=TAGS)

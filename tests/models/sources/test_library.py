@@ -23,7 +23,7 @@ class Linear(Library):
         return NOTHING_KNOWN
 
 
-class Holding(nn.Module):
+class RequestMemory(nn.Module):
     """A module that has the given tensors."""
 
     def __init__(self, state: dict[str, torch.Tensor]) -> None:
@@ -49,9 +49,9 @@ def test_a_weight_that_does_not_fit_at_the_size_wanted_is_named(
     state = {key: tensor for key, tensor in (trained.state_dict() | change).items() if tensor is not None}
     library = Linear("timm:linear", "timm:linear", trained, PREPROCESS)
     if named is None:
-        network, sentences = library.resize(Holding(state), None, Overrides(), sized=False)
+        network, sentences = library.resize(RequestMemory(state), None, Overrides(), sized=False)
         assert sentences == ()
         torch.testing.assert_close(network.get_parameter("weight"), trained.weight, rtol=0, atol=0)
         return
     with pytest.raises(SourceError, match=rf"timm:linear.*{named}"):
-        library.resize(Holding(state), None, Overrides(), sized=False)
+        library.resize(RequestMemory(state), None, Overrides(), sized=False)

@@ -9,8 +9,8 @@ import pytest
 from service import backends
 from service.backends import choose_backend, openvino_probe
 from service.backends.openvino_probe import probe
-from service.errors import BackendUnavailableError
-from service.loading import load_catalogue
+from service.catalogue.loading import load_catalogue
+from service.problems.errors import BackendUnavailableError
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
 from tests.service.scripted import ScriptedBackend

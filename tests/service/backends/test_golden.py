@@ -20,8 +20,8 @@ from service import backends
 from service.app import create_app
 from service.backends.onnx_runtime import OnnxRuntimeBackend
 from service.backends.warming import warm
-from service.errors import GoldenError, GraphError
-from service.loading import load_catalogue
+from service.catalogue.loading import load_catalogue
+from service.problems.errors import GoldenError, GraphError
 from service.settings import Settings
 from tests.artifact.golden import LIMITS, add_golden, vouch
 from tests.service.artifacts import MEAN, STD, WEIGHTS, add_artifact

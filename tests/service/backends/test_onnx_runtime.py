@@ -6,7 +6,7 @@ from onnx import helper
 
 from artifact import Artifact, read_artifact
 from service.backends.onnx_runtime import OnnxRuntimeBackend
-from service.errors import GraphError
+from service.problems.errors import GraphError
 from tests.service.artifacts import add_artifact
 from tests.service.hostile_graphs import CONSTANTS, MEAN, constant, put_graph
 from tests.service.pictures import random_pixels

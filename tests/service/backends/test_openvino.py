@@ -15,8 +15,8 @@ from service.backends.base import Backend
 from service.backends.onnx_runtime import OnnxRuntimeBackend
 from service.backends.openvino import OpenVinoBackend, _core
 from service.backends.openvino_reading import read_graph
-from service.errors import BackendUnavailableError, GraphError
-from service.loading import Loader
+from service.catalogue.loading import Loader
+from service.problems.errors import BackendUnavailableError, GraphError
 from service.settings import Settings
 from tests.conftest import VARIANTS
 from tests.service.artifacts import WEIGHTS, add_artifact

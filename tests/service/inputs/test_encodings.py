@@ -9,9 +9,11 @@ from collections.abc import Callable
 import pytest
 from fastapi.testclient import TestClient
 
-from service.errors import BodyTooLargeError, MemoryFullError, ProblemError, TooLargeToHoldError, WrongEncodingError
-from service.holding import HeldBytes, Holding
 from service.inputs.encodings import MOST_MEMBERS, expand
+from service.problems.client_errors import BodyTooLargeError, TooLargeToHoldError, WrongEncodingError
+from service.problems.errors import ProblemError
+from service.problems.server_errors import MemoryFullError
+from service.resources.memory import MemoryBudget, RequestMemory
 from tests.service.pictures import encode, random_pixels
 
 PNG = encode(random_pixels())
@@ -44,8 +46,8 @@ WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 }
 
 
-def expanded(body: bytes, encoding: str, limit: int = LIMIT, held: HeldBytes | None = None) -> bytes:
-    return expand(body, encoding, limit, Holding(held or HeldBytes(10 * LIMIT)))
+def expanded(body: bytes, encoding: str, limit: int = LIMIT, held: MemoryBudget | None = None) -> bytes:
+    return expand(body, encoding, limit, RequestMemory(held or MemoryBudget(10 * LIMIT)))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -55,7 +57,7 @@ def test_a_body_is_what_it_was_before(way: str, plain: bytes) -> None:
     body = pack(plain)
     assert body or way == "members"  # no member at all is no gzip
     if body:
-        held = HeldBytes(10 * LIMIT)
+        held = MemoryBudget(10 * LIMIT)
         assert expanded(body, encoding, held=held) == plain
         assert held.held == len(plain)
 
@@ -63,15 +65,15 @@ def test_a_body_is_what_it_was_before(way: str, plain: bytes) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_expanded_beyond_the_limit(way: str) -> None:
     encoding, pack = WAYS[way]
-    held = HeldBytes(10 * LIMIT)
+    held = MemoryBudget(10 * LIMIT)
     with pytest.raises(BodyTooLargeError, match=f"expands to more than the {LIMIT} bytes"):
         expanded(pack(bytes(LIMIT + 1)), encoding, held=held)
     assert held.held <= LIMIT
 
 
 def test_what_is_expanded_is_held_by_the_request() -> None:
-    held = HeldBytes(2 * LIMIT)
-    other, one = Holding(held), Holding(held)
+    held = MemoryBudget(2 * LIMIT)
+    other, one = RequestMemory(held), RequestMemory(held)
     other.grow(2 * LIMIT - 100)
     with pytest.raises(MemoryFullError):
         expand(gzip.compress(bytes(101)), "gzip", LIMIT, one)
@@ -115,8 +117,8 @@ def test_what_is_not_compressed_so_is_refused(body: bytes, encoding: str, says: 
 
 
 def test_an_answered_request_expands_no_further() -> None:
-    held = HeldBytes(10 * LIMIT)
-    holding = Holding(held)
+    held = MemoryBudget(10 * LIMIT)
+    holding = RequestMemory(held)
     holding.release()
     with pytest.raises(ProblemError, match="was answered"):
         expand(gzip.compress(PNG), "gzip", LIMIT, holding)

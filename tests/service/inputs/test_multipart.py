@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from service.errors import InvalidBodyError
 from service.inputs.multipart import MAX_HEADERS, MOST_FIELDS, Field, decoded, read_fields
+from service.problems.client_errors import InvalidBodyError
 
 TYPE = "multipart/form-data; boundary=b"
 HEAD = b'Content-Disposition: form-data; name="image"'

@@ -1,8 +1,8 @@
 """The only artifact of a repository, loaded."""
 
 from artifact import scan
-from service.catalogue import Servable
-from service.loading import Loader
+from service.catalogue.catalogue import Servable
+from service.catalogue.loading import Loader
 from service.settings import Settings
 
 

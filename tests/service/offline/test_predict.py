@@ -158,7 +158,7 @@ def test_a_backend_that_breaks_is_restarted_and_no_image_is_lost(scripted: Runne
 def test_a_backend_that_stays_broken_ends_the_run(
     scripted: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scripted._workers.outages, "_first_pause", 0.01)
+    monkeypatch.setattr(scripted._workers.restarts, "_first_pause", 0.01)
     ScriptedBackend.broken.add("mean")
     with pytest.raises(OfflineError, match=r"colours/mean/1 fails again and again.*--backend"):
         list(scripted.run(write_reds(tmp_path / "reds", [1, 2, 3]), Stopping()))

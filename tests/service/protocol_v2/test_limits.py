@@ -1,4 +1,4 @@
-"""Limits and deadlines of the protocol's requests, with a backend that hangs on request."""
+"""RowLimits and deadlines of the protocol's requests, with a backend that hangs on request."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.inputs.json_text import LARGE
-from service.scheduling.caller import Caller
+from service.scheduling.request_scope import RequestScope
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
 from tests.service.scripted import HANG, ScriptedBackend, fresh, pixels
@@ -81,8 +81,8 @@ def test_a_timeout_counts_from_when_the_body_is_there_however_long_that_waits_to
         engine = client.app.state.serving.engine  # type: ignore[attr-defined]
 
         async def offload() -> None:
-            with Caller(20_000) as caller:
-                await engine.offload(occupy, caller)
+            with RequestScope(20_000) as scope:
+                await engine.offload(occupy, scope)
 
         assert client.portal is not None
         occupied = pool.submit(client.portal.call, offload)

@@ -8,7 +8,7 @@ import pytest
 from tritonclient.http import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from service.access.keyfile import line_of, new_key
+from service.auth.keyfile import line_of, new_key
 from tests.service.artifacts import add_artifact
 from tests.service.process import serving
 from tests.service.protocol_v2.answers import pixels

@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.inputs.json_text import LARGE
-from service.protocol_v2.asking import is_heavy
+from service.protocol_v2.request import is_heavy
 from tests.service.artifacts import LABELS
 from tests.service.pictures import encode, png_claiming
 from tests.service.protocol_v2.answers import expected_logits, floats, pixels

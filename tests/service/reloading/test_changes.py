@@ -1,7 +1,7 @@
 """What is due and what is gone, look after look."""
 
+from service.catalogue.fingerprint import Fingerprint
 from service.reloading.changes import Changes
-from service.reloading.fingerprint import Fingerprint
 
 
 def look(size: int) -> Fingerprint:

@@ -8,14 +8,15 @@ import pytest
 from starlette.datastructures import State
 
 from artifact import Artifact
-from service import backends, time_limit
-from service.abandoned import ABANDONED
+from service import backends
+from service.problems.client_errors import LoadRefusedError
 from service.reloading import loads
-from service.reloading.errors import LoadRefusedError
+from service.resources import time_limit
+from service.resources.abandoned import ABANDONED
 from tests.service.artifacts import add_artifact
 from tests.service.hostile_graphs import add_hostile
 from tests.service.reloading.conftest import Play
-from tests.service.scheduling.asking import until
+from tests.service.scheduling.requests import until
 from tests.service.scripted import ScriptedBackend
 
 

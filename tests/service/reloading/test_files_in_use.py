@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.external_data_helper import set_external_data
 
-from service.catalogue import Servable
-from service.loading import load_catalogue
+from service.catalogue.catalogue import Servable
+from service.catalogue.loading import load_catalogue
 from service.settings import Settings
 from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.test_external_data import vouch

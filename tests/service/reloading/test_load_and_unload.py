@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from starlette.datastructures import State
 
-from service.errors import BackendDownError, UnknownNameError
-from service.reloading.errors import LoadRefusedError
+from service.problems.client_errors import LoadRefusedError, UnknownNameError
+from service.problems.server_errors import BackendDownError
 from tests.service.artifacts import add_artifact
 from tests.service.reloading.conftest import Play
 from tests.service.reloading.repositories import damage
 from tests.service.reloading.test_reloader import refusals, served
-from tests.service.scheduling.asking import ask, until
+from tests.service.scheduling.requests import ask, until
 from tests.service.scripted import HANG, ScriptedBackend
 
 Scripted = type[ScriptedBackend]
@@ -138,7 +138,7 @@ def test_loading_what_is_down_opens_it_anew_without_waiting_for_its_restart(
         await state.reloader.load("colours")
         assert state.serving.catalogue.find() is not old
         assert (await ask(engine, state.serving.catalogue.find())).logits[0, 0] == 7
-        await until(lambda: engine.outages() == [])
+        await until(lambda: engine.restarting() == [])
 
     play(scene)
 

@@ -11,14 +11,14 @@ from starlette.datastructures import State
 
 from artifact import Accuracy, Artifact, record_accuracy
 from service import backends
-from service.catalogue import Catalogue
-from service.errors import BackendDownError, BackendUnavailableError, ChangedFilesError
-from service.reloading.errors import RepositoryUnreadableError
+from service.catalogue.catalogue import Catalogue
+from service.problems.errors import BackendUnavailableError, ChangedFilesError
+from service.problems.server_errors import BackendDownError, RepositoryUnreadableError
 from tests.artifact.privileges import permissions_count
 from tests.service.artifacts import add_artifact
 from tests.service.reloading.conftest import Play
 from tests.service.reloading.repositories import damage, replace_artifact
-from tests.service.scheduling.asking import ask, until
+from tests.service.scheduling.requests import ask, until
 from tests.service.scripted import ScriptedBackend
 
 Scripted = type[ScriptedBackend]
@@ -358,14 +358,14 @@ def test_a_variant_that_is_down_is_up_again_with_its_next_content_and_the_old_is
         scripted.broken.add("a")
         with pytest.raises(BackendDownError):
             await ask(engine, old)
-        assert engine.outages() == state.serving.down() == [old]
+        assert engine.restarting() == state.serving.down() == [old]
         elsewhere = replace(state.serving, catalogue=state.serving.catalogue.without(["colours/a/1"]))
         assert elsewhere.down() == []  # the server is ready without what it does not serve any more
         scripted.broken.clear()
         replace_artifact(tmp_path, "a")
         await state.reloader.reload()
         assert (await ask(engine, state.serving.catalogue.find())).logits[0, 0] == 7
-        await until(lambda: engine.outages() == [])
+        await until(lambda: engine.restarting() == [])
         await asyncio.sleep(0.7)  # longer than the pause before the restart that is not to be
         assert scripted.opened == ["a", "a"]
 

@@ -21,10 +21,10 @@ from onnx import helper, numpy_helper
 
 from artifact.hashing import describe_file
 from tests.service.artifacts import add_artifact, expected_probabilities
+from tests.service.catalogue.test_loading import replace_graph
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import Running, serving
 from tests.service.reloading.repositories import damage, exchange, replace_artifact, weights_of
-from tests.service.test_loading import replace_graph
 
 PIXELS = random_pixels()
 BODY = encode(PIXELS)

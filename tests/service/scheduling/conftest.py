@@ -9,7 +9,7 @@ import pytest
 
 from artifact import read_artifact
 from service.backends.restartable import Restartable
-from service.catalogue import Servable
+from service.catalogue.catalogue import Servable
 from service.scheduling.engine import Engine
 from service.settings import Settings
 from tests.service.artifacts import add_artifact

@@ -9,14 +9,14 @@ from functools import partial
 import pytest
 
 from imaging.preprocess import Tensor
-from service.abandoned import ABANDONED
-from service.catalogue import Servable
-from service.errors import DeadlineError, DecodeTimeoutError, NotReadyError
-from service.scheduling.caller import Caller
+from service.catalogue.catalogue import Servable
+from service.problems.server_errors import DeadlineError, DecodeTimeoutError, NotReadyError
+from service.resources.abandoned import ABANDONED
 from service.scheduling.engine import Engine
-from service.scheduling.job import Inferred
-from tests.service.scheduling.asking import MINUTE, ask, until
+from service.scheduling.request_scope import RequestScope
+from service.scheduling.variant_queue import Inferred
 from tests.service.scheduling.conftest import Play
+from tests.service.scheduling.requests import MINUTE, ask, until
 from tests.service.scripted import PATIENCE, ScriptedBackend, pixels
 
 Make = Callable[[str], Servable]
@@ -74,7 +74,7 @@ def test_decodes_that_hang_on_every_thread_hold_up_the_others_for_no_longer_than
         assert [answer.logits[0, 0] for answer in answers] == [0, 1, 2, 3]
         assert ABANDONED.alive()["decode"] == threads
         assert engine.load(a).admitted == 0
-        assert engine.outages() == []  # the backend is not to blame
+        assert engine.restarting() == []  # the backend is not to blame
         hanging.gate.set()
         await until_ended()
 
@@ -138,10 +138,10 @@ def test_a_decode_within_its_limit_is_left_alone_whatever_its_caller_allowed(
 
 def test_offloaded_work_that_hangs_is_abandoned_too(play: Play, hanging: Hanging) -> None:
     async def scene(engine: Engine) -> None:
-        with Caller(MINUTE) as caller:
+        with RequestScope(MINUTE) as scope:
             with pytest.raises(DecodeTimeoutError):
-                await engine.offload(hanging.decode, caller)
-            assert await engine.offload(lambda: 7, caller) == 7
+                await engine.offload(hanging.decode, scope)
+            assert await engine.offload(lambda: 7, scope) == 7
         hanging.gate.set()
         await until_ended()
 
@@ -187,8 +187,8 @@ def test_threads_that_hang_are_bounded_and_those_that_come_back_are_replaced(
         assert shortage.startswith("no thread is left to decode images: 9 hang")
         with pytest.raises(NotReadyError, match="no thread is left to decode"):  # at once, not at its deadline
             await ask(engine, a, lambda: pixels(5)[None])
-        with Caller(MINUTE) as caller, pytest.raises(NotReadyError):
-            await engine.offload(lambda: 7, caller)
+        with RequestScope(MINUTE) as scope, pytest.raises(NotReadyError):
+            await engine.offload(lambda: 7, scope)
         assert engine.load(a).admitted == 0
         hanging.gate.set()
         await until_ended()

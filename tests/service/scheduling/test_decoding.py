@@ -1,6 +1,6 @@
 import pytest
 
-from service.errors import QueueFullError
+from service.problems.client_errors import QueueFullError
 from service.scheduling.decoding import Decode, DecodeQueue
 
 Nothing = Decode[None]

@@ -8,22 +8,15 @@ import numpy as np
 import pytest
 
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
-from service.errors import (
-    BackendDownError,
-    ClientGoneError,
-    DeadlineError,
-    InferenceError,
-    InvalidImageError,
-    InvalidParameterError,
-    QueueFullError,
-)
-from service.scheduling.caller import Caller
+from service.catalogue.catalogue import Servable
+from service.problems.client_errors import ClientGoneError, InvalidImageError, InvalidParameterError, QueueFullError
+from service.problems.server_errors import BackendDownError, DeadlineError, InferenceError
 from service.scheduling.engine import Engine
-from service.scheduling.job import Inferred
+from service.scheduling.request_scope import RequestScope
+from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
-from tests.service.scheduling.asking import MINUTE, ask, soon, until
 from tests.service.scheduling.conftest import Play
+from tests.service.scheduling.requests import MINUTE, ask, soon, until
 from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, ScriptedBackend, pixels
 
 Make = Callable[[str], Servable]
@@ -80,8 +73,8 @@ def test_a_delay_that_is_configured_waits_for_more(play: Play, servable: Make, s
 
 def test_requests_of_several_images_are_not_torn_apart(play: Play, servable: Make, scripted: Scripted) -> None:
     async def several(engine: Engine, a: Servable, count: int) -> Inferred:
-        with Caller(MINUTE) as caller:
-            return await engine.infer(a, np.stack([pixels(count)] * count), caller, Stopwatch())
+        with RequestScope(MINUTE) as scope:
+            return await engine.infer(a, np.stack([pixels(count)] * count), scope, Stopwatch())
 
     async def scene(engine: Engine) -> None:
         a = servable("a")
@@ -176,10 +169,10 @@ def test_who_has_left_before_the_queue_is_asked_is_told_why_and_not_that_it_is_f
         await until(scripted.hanging)
         second = soon(engine, a)
         await until(lambda: engine.load(a).admitted == 1)
-        with Caller(1) as caller:
+        with RequestScope(1) as scope:
             await asyncio.sleep(0.01)
             with pytest.raises(DeadlineError):
-                await engine.infer(a, pixels(1)[None], caller, Stopwatch())
+                await engine.infer(a, pixels(1)[None], scope, Stopwatch())
         scripted.gate.set()
         await asyncio.gather(first, second)
 
@@ -189,12 +182,12 @@ def test_who_has_left_before_the_queue_is_asked_is_told_why_and_not_that_it_is_f
 def test_time_that_was_waited_already_counts(play: Play) -> None:
     async def scene(_engine: Engine) -> None:
         for waited_ms in (MINUTE, MINUTE + 1):
-            with Caller(MINUTE, waited_ms) as caller:
-                assert isinstance(caller.refusal(), DeadlineError)
-        with Caller(MINUTE, MINUTE - 50) as caller:
-            assert caller.refusal() is None
+            with RequestScope(MINUTE, waited_ms) as scope:
+                assert isinstance(scope.refusal(), DeadlineError)
+        with RequestScope(MINUTE, MINUTE - 50) as scope:
+            assert scope.refusal() is None
             with pytest.raises(DeadlineError, match="60000 ms"):
-                await asyncio.wait_for(caller.future(), 10)
+                await asyncio.wait_for(scope.future(), 10)
 
     play(scene)
 
@@ -264,9 +257,9 @@ def test_a_client_that_has_gone_is_dropped_before_it_is_run(play: Play, servable
             return {"type": "http.disconnect"}
 
         async def impatient() -> Inferred:
-            with Caller(MINUTE) as caller:
-                caller.watch(receive)
-                return await engine.infer(a, pixels(8)[None], caller, Stopwatch())
+            with RequestScope(MINUTE) as scope:
+                scope.watch(receive)
+                return await engine.infer(a, pixels(8)[None], scope, Stopwatch())
 
         first = soon(engine, a, HANG)
         await until(scripted.hanging)
@@ -304,7 +297,7 @@ def test_a_poisoned_image_fails_alone(
         assert reds_of(scripted)[1:] == [[1, POISON, 3], [1], [POISON], [3]]
         with pytest.raises(InferenceError):
             await ask(engine, a, POISON)  # alone: the backend is asked whether it is well, and it is
-        assert engine.outages() == []
+        assert engine.restarting() == []
 
     play(scene)
     assert "the script says so" in caplog.text
@@ -338,13 +331,13 @@ def test_a_crashed_backend_answers_503_and_is_replaced(play: Play, servable: Mak
         with pytest.raises(BackendDownError, match="colours/a/1 failed and is being restarted") as caught:
             await ask(engine, a)
         assert int(caught.value.headers["Retry-After"]) >= 1
-        assert engine.outages() == [a]
+        assert engine.restarting() == [a]
         with pytest.raises(BackendDownError):
             await ask(engine, a)
         assert (await ask(engine, b)).logits[0, 0] == 7  # the others are served
         await until(lambda: scripted.opened.count("a") > 2)  # a vain restart, and another attempt
         scripted.broken.clear()
-        await until(lambda: engine.outages() == [])
+        await until(lambda: engine.restarting() == [])
         assert (await ask(engine, a)).logits[0, 0] == 7
         assert scripted.closed.count("a") == scripted.opened.count("a") - 1
 
@@ -363,7 +356,7 @@ def test_a_hanging_backend_is_given_up_and_replaced(play: Play, servable: Make, 
             with pytest.raises(BackendDownError):
                 await task
         assert (await other).logits[0, 0] == 2
-        await until(lambda: engine.outages() == [])
+        await until(lambda: engine.restarting() == [])
         assert (await ask(engine, a, 3)).logits[0, 0] == 3
         assert scripted.closed == []
         scripted.gate.set()  # the lost run returns, and closes what it ran
@@ -411,10 +404,10 @@ def test_queue_is_the_time_from_enqueued_to_dispatched(play: Play, servable: Mak
 
 def test_offloaded_work_comes_back_or_raises(play: Play) -> None:
     async def scene(engine: Engine) -> None:
-        with Caller(MINUTE) as caller:
-            assert await engine.offload(lambda: threading.current_thread().name, caller) == "decode"
+        with RequestScope(MINUTE) as scope:
+            assert await engine.offload(lambda: threading.current_thread().name, scope) == "decode"
             with pytest.raises(ZeroDivisionError):
-                await engine.offload(lambda: 1 // 0, caller)
+                await engine.offload(lambda: 1 // 0, scope)
 
     play(scene)
 

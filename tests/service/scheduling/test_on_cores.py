@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from imaging.preprocess import Tensor
-from service.catalogue import Servable
-from service.errors import BackendDownError
+from service.catalogue.catalogue import Servable
+from service.problems.server_errors import BackendDownError
 from service.scheduling.engine import Engine
-from service.scheduling.job import Inferred
+from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
-from tests.service.scheduling.asking import ask, soon, until
 from tests.service.scheduling.conftest import Play
+from tests.service.scheduling.requests import ask, soon, until
 from tests.service.scripted import HANG, ScriptedBackend, pixels
 
 Make = Callable[[str], Servable]
@@ -185,7 +185,7 @@ def test_two_runs_that_hang_in_one_backend_are_one_outage(played: Play, servable
             with pytest.raises(BackendDownError):
                 await task
         assert (await ask(engine, b, 2)).logits[0, 0] == 2  # both threads were replaced
-        await until(lambda: engine.outages() == [])
+        await until(lambda: engine.restarting() == [])
         assert (await ask(engine, a, 3)).logits[0, 0] == 3
         assert engine.load(a).restarts == 1
         await until(lambda: engine.load(a).running == 0)
@@ -211,10 +211,10 @@ def test_a_late_hang_in_a_backend_that_was_replaced_leaves_the_new_one_alone(
         await until(lambda: len(scripted.batches) == 2)
         with pytest.raises(BackendDownError):
             await first
-        await until(lambda: engine.outages() == [])
+        await until(lambda: engine.restarting() == [])
         with pytest.raises(BackendDownError):
             await second
-        assert engine.outages() == []
+        assert engine.restarting() == []
         assert scripted.opened == ["a", "a"]
         assert (await ask(engine, a, 3)).logits[0, 0] == 3
 

@@ -11,14 +11,15 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from artifact import VersionKey
 from service.app import create_app
 from service.settings import Settings
-from service.telemetry.latency import BOUNDS, COLUMNS, Key, LatencyRecorder, Summary
+from service.telemetry.latency import BOUNDS, COLUMNS, LatencyRecorder, LatencySummary
 from service.telemetry.stopwatch import STAGES, Laps, Stopwatch, milliseconds, server_timing
 from tests.service.pictures import encode, random_pixels
 
 PNG = encode(random_pixels(200, 300))
-KEY = Key("colours", "mean", 1)
+KEY = VersionKey("colours", "mean", 1)
 LABELS = frozenset({"model": "colours", "variant": "mean", "version": "10", "status": "200"}.items())
 BUCKET = 1 / 64
 """How far a duration may be from the middle of its bucket."""
@@ -64,7 +65,7 @@ def random_laps(count: int, seed: int = 3) -> list[Laps]:
     return [dict(zip(COLUMNS, random.integers(0, 10_000, len(COLUMNS)).tolist(), strict=True)) for _ in range(count)]
 
 
-def check_summary(summary: Summary, rows: list[Laps]) -> None:
+def check_summary(summary: LatencySummary, rows: list[Laps]) -> None:
     assert summary.count == len(rows)
     for stage in COLUMNS:
         found = summary.stages[stage]
@@ -98,7 +99,7 @@ def test_recent_is_the_last_minute_to_five_seconds_and_the_rest_stays_since_the_
     assert 60 <= count <= 65
     check_summary(recorder.recent(KEY), rows[-count:])
     clock.now += 66
-    assert recorder.recent(KEY) == Summary(0, {})
+    assert recorder.recent(KEY) == LatencySummary(0, {})
     assert recorder.recent_p95(KEY) is None
     recorder.record(KEY, rows[0])
     check_summary(recorder.recent(KEY), rows[:1])
@@ -132,7 +133,7 @@ def test_a_version_that_only_ever_ran_out_of_time_has_a_p95() -> None:
     recorder = LatencyRecorder()
     recorder.record_overdue(KEY, 80_000)
     assert recorder.recent_p95(KEY) == pytest.approx(80, rel=BUCKET)
-    assert recorder.summary(KEY) == Summary(0, {})
+    assert recorder.summary(KEY) == LatencySummary(0, {})
 
 
 def test_prometheus_buckets_include_their_bounds() -> None:
@@ -147,7 +148,7 @@ def test_prometheus_buckets_include_their_bounds() -> None:
 
 def test_what_is_served_no_more_is_forgotten() -> None:
     recorder = LatencyRecorder()
-    other = Key("colours", "mean", 2)
+    other = VersionKey("colours", "mean", 2)
     for key in (KEY, other):
         recorder.record(key, random_laps(1)[0])
     recorder.keep_only([other])
@@ -182,7 +183,7 @@ def test_a_fork_goes_on_from_the_laps_there_are() -> None:
 def test_a_version_without_answers_has_none() -> None:
     recorder = LatencyRecorder()
     recorder.record(KEY, dict.fromkeys(COLUMNS, 1))
-    summary = recorder.summary(Key("colours", "mean", 2))
+    summary = recorder.summary(VersionKey("colours", "mean", 2))
     assert (summary.count, summary.stages) == (0, {})
 
 

@@ -11,11 +11,12 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from artifact import VersionKey
 from service.app import create_app
 from service.settings import Settings
 from service.telemetry.families import VersionState, version_families
 from service.telemetry.gpu import GpuReader
-from service.telemetry.latency import COLUMNS, Key
+from service.telemetry.latency import COLUMNS
 from service.telemetry.metrics import Metrics
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import png_claiming
@@ -182,7 +183,7 @@ def test_loads_are_counted_and_timed(tmp_path: Path) -> None:
 
 def test_the_series_of_a_version_that_is_served_no_more_go_away() -> None:
     metrics = Metrics()
-    old, new = Key("colours", "a", 1), Key("colours", "a", 2)
+    old, new = VersionKey("colours", "a", 1), VersionKey("colours", "a", 2)
     for key in (old, new, None):
         metrics.count_request(key, 200)
         metrics.count_request(key, 429, "queue-full")
@@ -198,7 +199,9 @@ def test_the_series_of_a_version_that_is_served_no_more_go_away() -> None:
 
 
 def test_a_batch_of_any_size_is_in_one_bucket() -> None:
-    state = VersionState(Key("m", "v", 1), 0, 0, {1: 2, 3: 5, 128: 1, 200: 1}, 0, False, 0.0, "scripted-paper", "fp32")
+    state = VersionState(
+        VersionKey("m", "v", 1), 0, 0, {1: 2, 3: 5, 128: 1, 200: 1}, 0, False, 0.0, "scripted-paper", "fp32"
+    )
     batches = {family.name: family for family in version_families([state])}["posbake_batch_images"]
     counts = [sample.value for sample in batches.samples if sample.name.endswith("_bucket")]
     assert counts == [2, 2, 7, 7, 7, 7, 7, 8, 9]

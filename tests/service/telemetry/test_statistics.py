@@ -2,12 +2,12 @@
 
 import pytest
 
-from service.telemetry.latency import Key
+from artifact import VersionKey
 from service.telemetry.statistics import Statistics
 from service.telemetry.stopwatch import STAGES, TOTAL, Laps
 
-KEY = Key("colours", "mean", 1)
-OTHER = Key("colours", "mean", 2)
+KEY = VersionKey("colours", "mean", 1)
+OTHER = VersionKey("colours", "mean", 2)
 
 
 def laps(inference: int, other: int = 10) -> Laps:

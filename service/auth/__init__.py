@@ -1,0 +1,1 @@
+"""Authentication by API keys, authorisation of admins, rate limits."""

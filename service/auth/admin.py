@@ -1,0 +1,29 @@
+"""The mark of what only an admin may do.
+
+    @router.post("/v2/repository/models/{name}/load", dependencies=[AdminOnly])
+
+A route class that skips FastAPI's dependencies awaits `require_admin(request)` first.
+"""
+
+from fastapi import Depends, Request
+
+from service.auth.gate import CALLER
+from service.auth.keyfile import ApiKey
+from service.problems.client_errors import AdminRequiredError
+
+
+async def require_admin(request: Request) -> None:
+    """Return if the request came with an admin key, which it cannot where no file of keys is set.
+
+    Raises:
+        AdminRequiredError: it did not.
+    """
+    key: ApiKey | None = request.scope["state"].get(CALLER)
+    if key is None:
+        raise AdminRequiredError("this needs an admin key, and this server has no keys; start it with API_KEYS_FILE")
+    if not key.admin:
+        raise AdminRequiredError(f"this needs an admin key, and the key {key.name} is none; send an admin's")
+
+
+AdminOnly = Depends(require_admin)
+"""In a route's or a router's `dependencies`."""

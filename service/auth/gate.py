@@ -1,0 +1,81 @@
+"""The gate in front of the routes, where keys are asked for: who is it, and not too often."""
+
+import math
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.auth.keyring import Keyring
+from service.auth.rate_limit import RateLimiter
+from service.problems.client_errors import KeyRequiredError, RateLimitedError
+from service.problems.errors import ProblemError
+from service.problems.rendering import error_answer, path_of
+
+OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
+"""What a prober or a browser asks without a key: none of it says what is served. Everything else needs one."""
+
+OPEN_PREFIX = "/health/"
+
+CALLER = "caller"
+"""Where the gate leaves the `ApiKey` of a request: in its `state`, under this name."""
+
+_HOW = "send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`"
+
+
+class Gate:
+    """Lets a request with a known key through, at most as often as the key may; answers the others.
+
+    Args:
+        app: what is behind it.
+        keyring: the keys.
+        limits: how often each may ask.
+    """
+
+    def __init__(self, app: ASGIApp, keyring: Keyring, limits: RateLimiter) -> None:
+        self.app = app
+        self._keyring = keyring
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or let it through. Its body is not read here."""
+        refusal = None if scope["type"] != "http" or is_open(path_of(scope)) else self._refusal(scope)
+        if refusal is None:
+            await self.app(scope, receive, send)
+            return
+        state = scope["state"]
+        state["problem"] = refusal.name  # for the metrics
+        await error_answer(refusal, path_of(scope), state["request_id"])(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ProblemError | None:
+        secret = _secret_of(scope)
+        if secret is None:
+            return KeyRequiredError(f"this server asks for an API key; {_HOW}", 'Bearer realm="posbake"')
+        key = self._keyring.find(secret)
+        if key is None:
+            return KeyRequiredError(
+                f"the API key is not known here; {_HOW}, or ask the operator for a new one",
+                'Bearer realm="posbake", error="invalid_token"',
+            )
+        scope["state"][CALLER] = key
+        wait = self._limits.take(key.digest, key.limit)
+        if wait > 0:
+            seconds = max(1, math.ceil(wait))
+            return RateLimitedError(f"key {key.name} asks more often than it may; wait {seconds} s", seconds)
+        return None
+
+
+def is_open(path: str) -> bool:
+    """Return whether a path is answered without a key."""
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
+
+
+def _secret_of(scope: Scope) -> bytes | None:
+    """Return the key that was sent; one after `Bearer` goes before one in X-API-Key."""
+    secret: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, token = value.partition(b" ")
+            if scheme.lower() == b"bearer":
+                return bytes(token.strip())
+        elif name == b"x-api-key":
+            secret = bytes(value.strip())
+    return secret

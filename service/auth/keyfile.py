@@ -1,0 +1,118 @@
+"""The file of keys: one key a line, hashed.
+
+    NAME ROLE SHA256 [REQUESTS_PER_SECOND [BURST]]
+
+NAME is 1 to 64 of A-Z a-z 0-9 . _ -, and stands in logs. ROLE is `user` or `admin`. SHA256 is that of the key, in
+hexadecimal. Without a rate the server's RATE_LIMIT holds; `unlimited` exempts the key. Empty lines and lines that begin
+with # are skipped. A plain hash is enough because keys are random: 256 bits cannot be guessed as a password can.
+"""
+
+import hashlib
+import math
+import re
+import secrets
+from dataclasses import dataclass, field
+
+from service.auth.rate_limit import RateLimit
+from service.problems.errors import AccessSettingError
+
+ROLES = ("user", "admin")
+PREFIX = "posbake_"
+"""Of every key that is made here, so that scanners of leaked secrets can tell what it is."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+_UNLIMITED = "unlimited"
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key as the server knows it: everything but the key.
+
+    Args:
+        name: for people and logs.
+        admin: whether it may do what only admins may.
+        digest: SHA-256 of the key, 32 bytes.
+        limit: how often it may ask; None is the server's own limit.
+    """
+
+    name: str
+    admin: bool
+    digest: bytes = field(repr=False)
+    limit: RateLimit | None = None
+
+
+def digest_of(secret: bytes) -> bytes:
+    """Return the SHA-256 of a key as it is sent."""
+    return hashlib.sha256(secret).digest()
+
+
+def new_key(name: str, *, admin: bool = False, limit: RateLimit | None = None) -> tuple[str, ApiKey]:
+    """Return a fresh random key, and how the server knows it.
+
+    Raises:
+        AccessSettingError: the name is not one.
+    """
+    if not _NAME.fullmatch(name):
+        raise AccessSettingError(f"{name!r} is not a name; expected 1 to 64 of A-Z a-z 0-9 . _ -")
+    secret = PREFIX + secrets.token_urlsafe(32)
+    return secret, ApiKey(name, admin, digest_of(secret.encode()), limit)
+
+
+def line_of(key: ApiKey) -> str:
+    """Return the key's line, without a line break."""
+    words = [key.name, ROLES[key.admin], key.digest.hex()]
+    if key.limit is not None:
+        words += (
+            [_UNLIMITED] if math.isinf(key.limit.per_second) else [f"{key.limit.per_second:g}", f"{key.limit.burst}"]
+        )
+    return " ".join(words)
+
+
+def parse_keys(text: str) -> tuple[ApiKey, ...]:
+    """Return the keys of a file, at least one.
+
+    Raises:
+        AccessSettingError: a line is not a key, two have the same name or hash, or there is none. The message names the
+            line and never quotes it: it may hold a key that someone forgot to hash.
+    """
+    keys: list[ApiKey] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            key = _parse_line(words)
+        except ValueError as error:
+            raise AccessSettingError(f"line {number} is not a key: {error}") from None
+        if any(other.name == key.name or other.digest == key.digest for other in keys):
+            raise AccessSettingError(f"line {number} repeats the name or the hash of an earlier line")
+        keys.append(key)
+    if not keys:
+        raise AccessSettingError("it holds no key; make one: python -m service.auth.keys new NAME")
+    return tuple(keys)
+
+
+def _parse_line(words: list[str]) -> ApiKey:
+    if not 3 <= len(words) <= 5:
+        raise ValueError(f"expected NAME ROLE SHA256 [RATE [BURST]], found {len(words)} words")
+    name, role, digest, *limit = words
+    if not _NAME.fullmatch(name):
+        raise ValueError("its name must be 1 to 64 of A-Z a-z 0-9 . _ -")
+    if role not in ROLES:
+        raise ValueError("its role must be user or admin")
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError("its hash must be 64 hexadecimal digits, the SHA-256 of the key")
+    return ApiKey(name, role == "admin", bytes.fromhex(digest), _parse_limit(limit))
+
+
+def _parse_limit(words: list[str]) -> RateLimit | None:
+    if not words:
+        return None
+    if words == [_UNLIMITED]:
+        return RateLimit.unlimited()
+    try:
+        rate, burst = float(words[0]), int(words[1]) if words[1:] else None
+        return RateLimit.of(rate, burst)
+    except ValueError:
+        raise ValueError("its rate must be a number above 0, or unlimited, and its burst a whole number") from None

@@ -1,0 +1,105 @@
+"""The keys that are known now: read at the start, and again whenever their file has changed."""
+
+import hmac
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from artifact.opening import UnreadableFileError, read_regular
+from service.auth.keyfile import ApiKey, digest_of, parse_keys
+from service.problems.errors import AccessSettingError
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 1.0
+"""How often the file is looked at, at most; only a request makes it so."""
+
+_MOST_BYTES = 2**20
+"""Of the file, 10,000 keys: it is read on the event loop."""
+
+_Signature = tuple[int, int, int, int]
+"""Inode, size, mtime and ctime in ns. The ctime cannot be set back: a file that was overwritten in place by one of the
+same size, with the same mtime, differs too."""
+
+
+class Keyring:
+    """Finds keys. On the event loop only: the file is small, and read only when it has changed.
+
+    A new file that cannot be used leaves the old keys in force, and one line in the log for each such file.
+
+    Args:
+        path: of the file.
+        clock: seconds that never go back.
+
+    Raises:
+        AccessSettingError: the file cannot be read, or is not one of keys.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._looked_at = clock()
+        try:
+            self._signature: _Signature | None = _signature(path.stat())
+            self._keys = parse_keys(_read(path))
+        except (OSError, UnicodeDecodeError, AccessSettingError) as error:
+            raise AccessSettingError(f"API_KEYS_FILE {path} cannot be used: {_reason(error)}") from error
+
+    def find(self, secret: bytes) -> ApiKey | None:
+        """Return the key whose secret this is, None if there is none.
+
+        Every hash is compared, each in constant time: how long it takes says nothing about the keys.
+        """
+        self._reload_if_changed()
+        digest = digest_of(secret)
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        return found
+
+    def _reload_if_changed(self) -> None:
+        now = self._clock()
+        if now - self._looked_at < CHECK_SECONDS:
+            return
+        self._looked_at = now
+        try:
+            signature = _signature(self._path.stat())
+        except OSError as error:
+            if self._signature is not None:
+                logger.error("API_KEYS_FILE %s is gone (%s); the old keys stay in force", self._path, _reason(error))
+            self._signature = None
+            return
+        if signature == self._signature:
+            return
+        self._signature = signature
+        try:
+            self._keys = parse_keys(_read(self._path))
+        except (OSError, UnicodeDecodeError, AccessSettingError) as error:
+            logger.error(
+                "API_KEYS_FILE %s has changed and cannot be used (%s); the old keys stay in force",
+                *(self._path, _reason(error)),
+            )
+        else:
+            logger.info("API_KEYS_FILE %s has changed: %d keys", self._path, len(self._keys))
+
+
+def _read(path: Path) -> str:
+    """Return the file's text, without a byte order mark. Links are followed: Kubernetes mounts secrets as links."""
+    try:
+        return read_regular(Path(os.path.realpath(path)), _MOST_BYTES).decode("utf-8-sig")
+    except UnreadableFileError as error:
+        raise AccessSettingError(f"it {error}") from error
+
+
+def _signature(found: os.stat_result) -> _Signature:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _reason(error: OSError | UnicodeDecodeError | AccessSettingError) -> str:
+    """Return what is wrong with the file, and none of its bytes, which an encoding error would quote."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

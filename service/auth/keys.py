@@ -1,0 +1,36 @@
+"""`python -m service.auth.keys new NAME`: make a key. Exit status 0 done, 1 failed, 2 usage."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from service.auth.keyfile import line_of, new_key
+from service.auth.rate_limit import RateLimit
+from service.problems.errors import AccessSettingError
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print a fresh key, which is stored nowhere, and the line that makes a server know it."""
+    parser = argparse.ArgumentParser(prog="python -m service.auth.keys", description="API keys of the service.")
+    new = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("new", help="make a key")
+    new.add_argument("name", metavar="NAME", help="whose key it is; stands in logs")
+    new.add_argument("--admin", action="store_true", help="may load and unload models")
+    new.add_argument("--rate", type=float, metavar="N", help="requests a second; default: the server's RATE_LIMIT")
+    new.add_argument(
+        "--burst", type=int, metavar="N", help="requests at once after a pause; default: those of a second"
+    )
+    given = parser.parse_args(arguments)
+    if given.burst is not None and given.rate is None:
+        parser.error("--burst needs --rate")
+    try:
+        limit = None if given.rate is None else RateLimit.of(given.rate, given.burst)
+        secret, key = new_key(given.name, admin=given.admin, limit=limit)
+    except (AccessSettingError, ValueError) as error:
+        sys.stderr.write(f"{parser.prog}: {error}\n")
+        return 1
+    print(f"key, for {key.name}; it is shown only now:\n{secret}\n\nits line in API_KEYS_FILE:\n{line_of(key)}")  # noqa: T201 -- the command's result
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

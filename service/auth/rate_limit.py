@@ -1,0 +1,83 @@
+"""How often a key may ask: a token bucket for each.
+
+A bucket holds `burst` tokens at first and at most, gains `per_second` of them, and loses one a request. Without a token
+the request is refused, and costs nothing.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """So many requests a second on average, and so many at once after a pause."""
+
+    per_second: float
+    burst: int
+
+    @classmethod
+    def of(cls, per_second: float, burst: int | None = None) -> Self:
+        """Return a limit; without a burst, that of one second, and at least 1.
+
+        Raises:
+            ValueError: a number is not above 0, or the rate is not finite.
+        """
+        if not (math.isfinite(per_second) and per_second > 0):
+            raise ValueError(f"a rate is a number above 0, got {per_second:g}")
+        burst = math.ceil(per_second) if burst is None else burst
+        if burst < 1:
+            raise ValueError(f"a burst is at least 1 request, got {burst}")
+        return cls(per_second, burst)
+
+    @classmethod
+    def unlimited(cls) -> Self:
+        """Return the limit that refuses nothing."""
+        return cls(math.inf, 1)
+
+
+@dataclass
+class _Bucket:
+    limit: RateLimit
+    filled_at: float  # s
+    tokens: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = self.limit.burst
+
+
+class RateLimiter:
+    """The buckets of all keys. On the event loop only.
+
+    Args:
+        default: the limit of keys without their own; None is none.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, default: RateLimit | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._default = default
+        self._clock = clock
+        self._buckets: dict[bytes, _Bucket] = {}  # as many as there were keys; their number is the operator's
+
+    def take(self, identity: bytes, own: RateLimit | None) -> float:
+        """Take a token, and return 0; or take none, and return the seconds until there is one.
+
+        Args:
+            identity: whose bucket.
+            own: the limit instead of the default; a changed one begins with a full bucket.
+        """
+        limit = own if own is not None else self._default
+        if limit is None or math.isinf(limit.per_second):
+            return 0.0
+        now = self._clock()
+        bucket = self._buckets.get(identity)
+        if bucket is None or bucket.limit != limit:
+            bucket = self._buckets[identity] = _Bucket(limit, now)
+        bucket.tokens = min(limit.burst, bucket.tokens + (now - bucket.filled_at) * limit.per_second)
+        bucket.filled_at = now
+        if bucket.tokens < 1:
+            return (1 - bucket.tokens) / limit.per_second
+        bucket.tokens -= 1
+        return 0.0

@@ -1,0 +1,226 @@
+"""What this server serves: models, their variants, their versions, and which of them a request gets by default."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from artifact import Artifact, Manifest, Task, VersionKey
+from service.backends.golden import GoldenCheck
+from service.backends.restartable import Restartable
+from service.backends.warming import warm
+from service.catalogue.fingerprint import Fingerprint
+from service.problems.client_errors import InvalidParameterError, UnknownNameError
+from service.problems.errors import TaskError
+
+
+@dataclass(eq=False)
+class Servable:
+    """An artifact and what runs it. Equal only to itself: of an artifact that was replaced there may be two.
+
+    It does not change, but for the accuracy that its manifest states: that may be recorded while it is served.
+    """
+
+    artifact: Artifact
+    backend: Restartable
+    warm_seconds: float = 0.0
+    """What its first run took, at batch 1."""
+    load_seconds: float = 0.0
+    """What it took to verify, open and warm it."""
+    golden: GoldenCheck | None = None
+    """The check that it passed when it was loaded; None if the artifact has no golden file."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The artifact's manifest."""
+        return self.artifact.manifest
+
+    @cached_property  # asked for several times a request
+    def key(self) -> VersionKey:
+        """Model, variant and version."""
+        return self.manifest.key
+
+    def largest_batch(self, max_batch: int) -> int:
+        """Return how many images may run together: what the artifact takes, at most `max_batch`."""
+        return largest_batch(self.manifest, max_batch)
+
+    def take_accuracy(self, artifact: Artifact) -> None:
+        """Have the accuracy that the manifest states now. Any thread may call this."""
+        assert artifact.manifest.same_but_accuracy(self.manifest)
+        self.artifact = artifact
+
+    def restart(self, images: int) -> None:
+        """Replace the backend by a fresh one that is warm, at batch 1 and at `images`, and passes the golden check.
+
+        Raises:
+            Exception: whatever opening it or its first runs raise.
+        """
+        self.backend.restart(lambda fresh: warm(self.artifact, fresh, images))
+
+
+def largest_batch(manifest: Manifest, max_batch: int) -> int:
+    """Return how many images of an artifact may run together: what it takes, at most `max_batch`."""
+    return min(manifest.input.batch.max, max_batch)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An artifact of the repository that is not served as it is there now: its directories' names, and why."""
+
+    name: str
+    reason: str
+
+
+class Catalogue:
+    """Every servable by model, variant and version. It does not change: what changes is which catalogue is served.
+
+    Args:
+        servables: of one name there is one.
+        refused: what was found in the repository but cannot be served.
+        default_model: the model of a request that names none; None means the only one, if there is only one.
+        seen: what each artifact looked like, by its directories' names, when it was decided about.
+    """
+
+    def __init__(
+        self,
+        servables: Iterable[Servable],
+        refused: Iterable[Refused] = (),
+        default_model: str | None = None,
+        seen: Mapping[str, Fingerprint] = MappingProxyType({}),
+    ) -> None:
+        self._tree: dict[str, dict[str, dict[int, Servable]]] = {}
+        for servable in sorted(servables, key=lambda servable: servable.key):
+            key = servable.key
+            self._tree.setdefault(key.model, {}).setdefault(key.variant, {})[key.version] = servable
+        self.refused = tuple(sorted(refused, key=lambda found: found.name))
+        self.seen = seen
+        self._given_model = default_model
+        only = next(iter(self._tree)) if len(self._tree) == 1 else None
+        self.default_model = default_model if default_model is not None else only
+
+    def with_served(self, servable: Servable) -> Catalogue:
+        """Return a catalogue in which `servable` takes the place of what has its name, be it served or refused."""
+        without = self.without([str(servable.key)])
+        return Catalogue([*without.servables(), servable], without.refused, self._given_model, self.seen)
+
+    def with_refused(self, refused: Refused) -> Catalogue:
+        """Return a catalogue that also says why something is refused. What has its name and is served still is."""
+        others = [found for found in self.refused if found.name != refused.name]
+        return Catalogue(self.servables(), [*others, refused], self._given_model, self.seen)
+
+    def without(self, names: Collection[str]) -> Catalogue:
+        """Return a catalogue that knows nothing of these artifacts, named `<model>/<variant>/<version>`."""
+        servables = [servable for servable in self.servables() if str(servable.key) not in names]
+        refused = [found for found in self.refused if found.name not in names]
+        return Catalogue(servables, refused, self._given_model, self.seen)
+
+    def models(self) -> list[str]:
+        """Return the models' names in order."""
+        return list(self._tree)
+
+    def variants(self, model: str) -> list[str]:
+        """Return the names of a model's variants in order. Raises UnknownNameError."""
+        return list(self._variants_of(model))
+
+    def versions(self, model: str, variant: str) -> list[Servable]:
+        """Return a variant's versions, oldest first. Raises UnknownNameError."""
+        return list(self._versions_of(model, variant).values())
+
+    def newest(self, model: str, variant: str) -> Servable:
+        """Return a variant's newest version. Raises UnknownNameError."""
+        return self.versions(model, variant)[-1]
+
+    def default_variant(self, model: str) -> str:
+        """Return the variant whose newest version is the most accurate. Raises UnknownNameError."""
+        return self.by_accuracy(model)[0].manifest.variant
+
+    def task(self, model: str) -> Task:
+        """Return what the outputs of a model are: of all its variants the same. Raises UnknownNameError."""
+        variants = self._variants_of(model)
+        return next(iter(next(iter(variants.values())).values())).manifest.task
+
+    def check_task(self, servable: Servable) -> None:
+        """Raise TaskError unless a servable has the task of what else is served of its model."""
+        for other in self._tree.get(servable.key.model, {}).values():
+            for version in other.values():
+                if version.key != servable.key and version.manifest.task != servable.manifest.task:
+                    raise TaskError(
+                        f"its task is {servable.manifest.task}, that of {version.key}, which is served, is "
+                        f"{version.manifest.task}; all variants of a model have one task: export it with another "
+                        "--model, or remove the others first"
+                    )
+
+    def by_accuracy(self, model: str) -> list[Servable]:
+        """Return the newest version of every variant, the most accurate first; ties go to the first name.
+
+        Those whose accuracy was never measured come after all that have one.
+
+        Raises:
+            UnknownNameError: the model is not served.
+        """
+
+        def rank(servable: Servable) -> tuple[float, str]:
+            accuracy = servable.manifest.accuracy
+            return (-accuracy.top1 if accuracy else 1.0, servable.manifest.variant)
+
+        return sorted((self.newest(model, variant) for variant in self.variants(model)), key=rank)
+
+    def served(self, name: str) -> Servable | None:
+        """Return what is served of the artifact `<model>/<variant>/<version>`, if it is."""
+        return next((servable for servable in self.servables() if str(servable.key) == name), None)
+
+    def find(self, model: str | None = None, variant: str | None = None, version: int | None = None) -> Servable:
+        """Return what a request asks for, with the defaults for what it leaves open.
+
+        Raises:
+            UnknownNameError: a model, variant or version is not served.
+            InvalidParameterError: no model was named, several are served, and none is the default one.
+        """
+        model = self.model_or_default(model)
+        variant = variant if variant is not None else self.default_variant(model)
+        versions = self._versions_of(model, variant)
+        if version is None:
+            return versions[max(versions)]
+        if version not in versions:
+            raise UnknownNameError(f"model {model!r}, variant {variant!r} has no version {version}", versions)
+        return versions[version]
+
+    def model_or_default(self, model: str | None) -> str:
+        """Return `model`, or the default one for None.
+
+        Raises:
+            UnknownNameError: nothing is served.
+            InvalidParameterError: several are served, and none is the default one.
+        """
+        model = model if model is not None else self.default_model
+        if model is None and not self._tree:
+            raise UnknownNameError("no model is loaded", ())
+        if model is None:
+            raise InvalidParameterError(
+                f"model is missing, and several are served: {', '.join(self.models())}; name one", known=self.models()
+            )
+        return model
+
+    def servables(self) -> list[Servable]:
+        """Return everything that is served, in order."""
+        return [
+            servable for model in self._tree.values() for variant in model.values() for servable in variant.values()
+        ]
+
+    def close(self) -> None:
+        """Close every backend."""
+        for servable in self.servables():
+            servable.backend.close()
+
+    def _variants_of(self, model: str) -> dict[str, dict[int, Servable]]:
+        if model not in self._tree:
+            raise UnknownNameError(f"model {model!r} is unknown", self._tree)
+        return self._tree[model]
+
+    def _versions_of(self, model: str, variant: str) -> dict[int, Servable]:
+        variants = self._variants_of(model)
+        if variant not in variants:
+            raise UnknownNameError(f"model {model!r} has no variant {variant!r}", variants)
+        return variants[variant]

@@ -1,0 +1,211 @@
+"""From a repository on disk to a catalogue of warm sessions."""
+
+import logging
+import time
+
+from artifact import Artifact, ArtifactError, Location, Manifest, VerificationTimeoutError, read_artifact, scan
+from artifact.text import shown
+from service.backends import choose_backend
+from service.backends.base import Backend
+from service.backends.restartable import Restartable
+from service.backends.warming import warm
+from service.catalogue.catalogue import Catalogue, Refused, Servable, largest_batch
+from service.catalogue.fingerprint import Fingerprint, fingerprint
+from service.inputs.images import check_sizes
+from service.problems.client_errors import UnknownNameError
+from service.problems.errors import (
+    BackendUnavailableError,
+    ChangedFilesError,
+    GraphError,
+    LoadTimeoutError,
+    MisplacedArtifactError,
+    RefusalError,
+    RepositoryError,
+    TaskError,
+)
+from service.resources.time_limit import TimeLimit, TimeLimitError, within
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+REASON_LIMIT = 1000
+"""Characters of the reason of a refusal: all of them are in one answer."""
+
+
+class Loader:
+    """Opens artifacts with the backend and on the device that the settings name.
+
+    Raises:
+        BackendUnavailableError: the backend or device cannot be had.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._backend, self._device = choose_backend(settings.backend, settings.device, settings.cpu_precision)
+
+    def open(self, location: Location, served: Servable | None = None) -> Servable:
+        """Verify an artifact, open it, warm and check it at batch 1 and the largest, all within LOAD_TIMEOUT.
+
+        Whatever an artifact makes go wrong is a refusal of this artifact, running out of memory included.
+
+        Args:
+            location: of the artifact.
+            served: returned if what is there now is what it was made from, with the accuracy that the manifest states
+                now.
+
+        Raises:
+            RefusalError: the artifact cannot be served; the message is short, escaped, and holds no path of this
+                machine. LoadTimeoutError, if it took too long.
+            BackendUnavailableError: the device failed.
+        """
+        try:
+            return within(
+                self._settings.load_timeout,
+                lambda limit: self._open(location, served, limit),
+                lambda late: late.backend.close() if late is not served else None,
+            )
+        except (TimeLimitError, VerificationTimeoutError) as error:
+            raise LoadTimeoutError(
+                f"it was not verified, opened and warm within {self._settings.load_timeout:g} s; look for a graph that "
+                "does not end, or raise --load-timeout"
+            ) from error
+        except BackendUnavailableError as error:
+            raise BackendUnavailableError(_fit(error, location)) from error
+        except (ArtifactError, RefusalError, OSError) as error:
+            raise RefusalError(_fit(error, location)) from error
+        except Exception as error:
+            logger.exception("artifact %s cannot be loaded", location)
+            raise RefusalError(
+                f"loading it failed unexpectedly ({type(error).__name__}); the server's log says why"
+            ) from error
+
+    def _open(self, location: Location, served: Servable | None, limit: TimeLimit) -> Servable:
+        if location.unreadable:
+            raise RefusalError(f"its directory cannot be listed: {location.unreadable}; let this server read it")
+        start = time.perf_counter()
+        seen = fingerprint(location.path)
+        artifact = read_artifact(location.path, limit.until)
+        manifest = artifact.manifest
+        if served is not None and manifest.same_but_accuracy(served.manifest):
+            if manifest.accuracy != served.manifest.accuracy:
+                served.take_accuracy(artifact)
+                logger.info("accuracy of artifact %s: %s", location, _accuracy(manifest))
+            return served
+        named = str(manifest.key)
+        if named != str(location):
+            raise MisplacedArtifactError(f"its directories say {location}, its manifest says {named}; move it there")
+        if manifest.input.batch.min > 1:
+            raise GraphError(
+                f"it takes batches from {manifest.input.batch.min}, images are run one at a time; "
+                "export it from batch 1"
+            )
+        check_sizes(manifest, self._settings.max_pixels)
+        backend = Restartable(lambda: self._run(artifact, seen))
+        limit.on_exceeded(backend.current().interrupt)
+        try:
+            first = warm(artifact, backend.current(), largest_batch(manifest, self._settings.max_batch))
+            if fingerprint(location.path) != seen:  # what was verified may not be what was opened
+                raise ChangedFilesError("its files changed while they were read; it is tried again when they rest")
+        except BaseException:
+            backend.close()
+            raise
+        return Servable(artifact, backend, first.seconds, time.perf_counter() - start, first.golden)
+
+    def _run(self, artifact: Artifact, seen: Fingerprint) -> Backend:
+        """Open the backend, at first or for a restart: long after the files were verified, so look at them again."""
+        if fingerprint(artifact.path) != seen:
+            found = read_artifact(artifact.path).manifest
+            if not found.same_but_accuracy(artifact.manifest):
+                raise ChangedFilesError(
+                    "its files are not those it was loaded from; put those back, or load the new ones"
+                )
+        return self._backend(artifact, self._device, self._settings.threads, self._settings.cpu_precision)
+
+
+def load_catalogue(settings: Settings) -> Catalogue:
+    """Verify, open and warm every artifact of the repository; refuse by name what is damaged.
+
+    Raises:
+        BackendUnavailableError: the backend or device cannot be had, or fails for every artifact.
+        RepositoryError: the repository is missing or empty, nothing in it can be served, or the default model is not
+            in it.
+    """
+    loader = Loader(settings)
+    servables: list[Servable] = []
+    refused: list[Refused] = []
+    failures: list[BackendUnavailableError] = []
+    seen: dict[str, Fingerprint] = {}
+    for location in _locations(settings):
+        seen[str(location)] = fingerprint(location.path)
+        try:
+            servables.append(_of_one_task(loader.open(location), servables))
+        except (RefusalError, BackendUnavailableError) as error:
+            if isinstance(error, BackendUnavailableError):  # of the device, unless it works for another artifact
+                failures.append(error)
+            logger.error("refused artifact %s: %s", location, error)
+            refused.append(Refused(str(location), str(error)))
+        else:
+            _log_served(location, servables[-1])
+    if not servables and failures:
+        raise failures[0]
+    if not servables:
+        raise RepositoryError(
+            f"none of the {len(refused)} artifacts in {settings.repository} can be served, "
+            f"the first, {refused[0].name}, because: {refused[0].reason}"
+        )
+    catalogue = Catalogue(servables, refused, settings.default_model, seen)
+    try:
+        catalogue.variants(catalogue.default_model or catalogue.models()[0])
+    except UnknownNameError as error:
+        raise RepositoryError(f"default {error.detail}; choose another --default-model") from error
+    return catalogue
+
+
+def _log_served(location: Location, opened: Servable) -> None:
+    found = opened.golden
+    golden = (
+        "unchecked" if found is None else f"off by {found.error:.1e}, limit {found.limit:.1e} for {found.precision}"
+    )
+    ran, target = f"{opened.backend.name} in {opened.backend.precision}", opened.manifest.target
+    logger.info("serving artifact %s on %s, target %s, golden %s", location, ran, target, golden)
+
+
+def _of_one_task(servable: Servable, others: list[Servable]) -> Servable:
+    """Return the servable, or close it and raise TaskError: see Catalogue.check_task."""
+    try:
+        Catalogue(others).check_task(servable)
+    except TaskError:
+        servable.backend.close()
+        raise
+    return servable
+
+
+def _accuracy(manifest: Manifest) -> str:
+    accuracy = manifest.accuracy
+    return f"top-1 {accuracy.top1:.4f} on {shown(accuracy.dataset)}" if accuracy else "not stated any more"
+
+
+def _fit(error: Exception, location: Location) -> str:
+    """Return what an error says as logs and answers may have it."""
+    return shown(without_paths(str(error), location), REASON_LIMIT)
+
+
+def without_paths(text: str, location: Location) -> str:
+    """Return `text` with an artifact's path replaced by its name: clients read it, our directories are not theirs."""
+    for path in (location.path.resolve(), location.path.absolute(), location.path):  # the last may end the others
+        text = text.replace(str(path), str(location))
+    return text
+
+
+def _locations(settings: Settings) -> list[Location]:
+    repository = settings.repository
+    remedy = f"export into it with python export/to_onnx.py SOURCE --output {repository}, or name another --repository"
+    try:
+        locations = scan(repository)
+    except OSError as error:
+        raise RepositoryError(f"cannot read repository {repository}: {error.strerror or error}; {remedy}") from error
+    if not locations:
+        raise RepositoryError(
+            f"repository {repository} is empty, expected <model>/<variant>/<version>/ directories; {remedy}"
+        )
+    return locations

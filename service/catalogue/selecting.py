@@ -1,0 +1,83 @@
+"""`variant=auto`: the most accurate variant that is fast enough at the moment.
+
+Fast enough means that the p95 of its answers over the last minute fits the deadline. Where there were none, the time of
+its first run counts, without decoding or waiting; so one that was too slow is tried again after a minute.
+"""
+
+from collections.abc import Sequence
+
+from service.catalogue.catalogue import Servable
+from service.problems.server_errors import BackendDownError, NoVariantFitsError
+from service.schemas import Candidate, Selection
+from service.serving import Serving
+from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder
+
+AUTO = "auto"
+"""The variant's name that asks for this; a variant of this very name can only be had as the default one."""
+
+
+def select(serving: Serving, model: str | None, timeout_ms: int) -> tuple[Servable, Selection]:
+    """Return the newest version of the most accurate variant whose p95 fits, and why it was chosen.
+
+    Variants whose accuracy was never measured come after all that have one; equal ones in the order of their names.
+
+    Args:
+        serving: what is served.
+        model: None is the default one.
+        timeout_ms: the deadline.
+
+    Raises:
+        UnknownNameError: there is no such model.
+        InvalidParameterError: no model was named, and there is no default one.
+        NoVariantFitsError: none is fast enough.
+        BackendDownError: every variant is being restarted.
+    """
+    catalogue = serving.catalogue
+    model = catalogue.model_or_default(model)
+    down = serving.engine.restarting()
+    considered: list[Candidate] = []
+    for servable in catalogue.by_accuracy(model):
+        candidate = _candidate(servable, serving.latency, timeout_ms, servable in down)
+        considered.append(candidate)
+        if candidate.verdict == "chosen":
+            return servable, Selection(reason=_reason(candidate, timeout_ms, considered), considered=considered)
+    raise _none_fits(model, timeout_ms, considered)
+
+
+def _candidate(servable: Servable, latency: LatencyRecorder, timeout_ms: int, is_down: bool) -> Candidate:
+    p95 = latency.recent_p95(servable.key)
+    known = p95 if p95 is not None else servable.warm_seconds * 1000
+    manifest = servable.manifest
+    return Candidate(
+        variant=manifest.variant,
+        version=manifest.version,
+        top1=manifest.accuracy.top1 if manifest.accuracy else None,
+        p95_ms=round(known, 3),
+        basis="warm-up" if p95 is None else "measured",
+        verdict="down" if is_down else "chosen" if known <= timeout_ms else "too slow",
+    )
+
+
+def _reason(chosen: Candidate, timeout_ms: int, considered: Sequence[Candidate]) -> str:
+    accuracy = "of unknown accuracy" if chosen.top1 is None else f"with a top-1 accuracy of {chosen.top1:.4f}"
+    passed_over = len(considered) - 1
+    rest = f"; more accurate but too slow or down: {passed_over}" if passed_over else ""
+    return f"{chosen.variant}, {accuracy}, is the most accurate whose {_p95(chosen)} fits {timeout_ms} ms{rest}"
+
+
+def _p95(candidate: Candidate) -> str:
+    if candidate.basis == "warm-up":
+        return f"first run ({candidate.p95_ms:.1f} ms; nothing was measured in the last {RECENT_SECONDS} s)"
+    return f"p95 ({candidate.p95_ms:.1f} ms over the last {RECENT_SECONDS} s)"
+
+
+def _none_fits(model: str, timeout_ms: int, considered: Sequence[Candidate]) -> NoVariantFitsError | BackendDownError:
+    slow = [candidate for candidate in considered if candidate.verdict == "too slow"]
+    if not slow:
+        return BackendDownError(f"every variant of {model!r} failed and is being restarted; send it again later")
+    fastest = min(slow, key=lambda candidate: candidate.p95_ms)
+    return NoVariantFitsError(
+        f"no variant of {model!r} fits {timeout_ms} ms; of the fastest, {fastest.variant}, the {_p95(fastest)} "
+        "does not; give timeout_ms more, or name a variant to try it all the same",
+        considered=[candidate.model_dump() for candidate in considered],
+    )

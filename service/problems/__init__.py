@@ -1,0 +1,1 @@
+"""Errors of the service and their rendering as HTTP answers."""

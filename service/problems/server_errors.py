@@ -1,0 +1,89 @@
+"""Errors with a status from 500 on: the same request may succeed later, or on another server."""
+
+from service.problems.errors import ProblemError, RetryLaterError
+
+
+class InferenceError(ProblemError):
+    """The network gave an answer that means nothing."""
+
+    status = 500
+    name = "inference-failed"
+    title = "Inference failed"
+
+
+class UnexpectedError(ProblemError):
+    """An exception that nobody foresaw; what it was stands in the log, under the same id.
+
+    Args:
+        request_id: of the request.
+    """
+
+    status = 500
+    name = "unexpected"
+    title = "Internal error"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"the server failed unexpectedly; its log says why under request {request_id}")
+
+
+class MemoryFullError(RetryLaterError):
+    """Other requests hold the memory that this one needs."""
+
+    status = 503
+    name = "memory-full"
+    title = "Memory full"
+
+
+class NotReadyError(RetryLaterError):
+    """The server is still starting, already stopping, or cannot serve all it should."""
+
+    status = 503
+    name = "not-ready"
+    title = "Not ready"
+
+
+class BackendDownError(RetryLaterError):
+    """What runs this variant failed, and is being restarted."""
+
+    status = 503
+    name = "backend-down"
+    title = "Backend down"
+
+
+class ConnectionsFullError(RetryLaterError):
+    """As many connections are open as may be."""
+
+    status = 503
+    name = "connections-full"
+    title = "Connections full"
+
+
+class RepositoryUnreadableError(RetryLaterError):
+    """The repository cannot be listed, or has become empty."""
+
+    status = 503
+    name = "repository-unreadable"
+    title = "Repository unreadable"
+
+
+class DecodeTimeoutError(ProblemError):
+    """Decoding took longer than one request's images may take; the server has abandoned it."""
+
+    status = 504
+    name = "decode-timeout"
+    title = "Decoding took too long"
+
+
+class DeadlineError(ProblemError):
+    """The time that the client allowed is over."""
+
+    status = 504
+    name = "deadline-passed"
+    title = "Deadline passed"
+
+
+class NoVariantFitsError(DeadlineError):
+    """`variant=auto`, and every variant takes longer than the client allows."""
+
+    name = "no-variant-fits"
+    title = "No variant fits"

@@ -1,0 +1,46 @@
+"""From a model's name in an address to what is served: `<model>@<variant>`, or `<model>` for its default variant."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.catalogue.catalogue import Catalogue, Servable
+from service.problems.client_errors import ProtocolError, UnknownNameError
+from service.protocol_v2.messages import shown
+from service.serving import Ready
+
+
+def find(catalogue: Catalogue, name: str, version: str | None = None, variant: str | None = None) -> Servable:
+    """Return what is served under a name.
+
+    Args:
+        catalogue: what is served.
+        name: `<model>` or `<model>@<variant>`.
+        version: None is the newest.
+        variant: of the request's parameters; None leaves the choice to the name.
+
+    Raises:
+        UnknownNameError: nothing is.
+        ProtocolError: the name and the parameter name different variants.
+    """
+    model, at, named = name.partition("@")
+    if at and variant is not None and variant != named:
+        raise ProtocolError(f"the address names variant {named!r}, the parameters {shown(variant)}; name one")
+    chosen = named if at else variant if variant is not None else catalogue.default_variant(model)
+    versions = catalogue.versions(model, chosen)
+    if version is None:
+        return versions[-1]
+    for servable in versions:
+        if str(servable.key.version) == version:
+            return servable
+    known = [servable.key.version for servable in versions]
+    raise UnknownNameError(f"model {model!r}, variant {chosen!r} has no version {version!r}", known)
+
+
+async def _chosen(request: Request, serving: Ready) -> Servable:  # async: see `service.serving`
+    path = request.path_params
+    return find(serving.catalogue, path["name"], path.get("version"))
+
+
+Chosen = Annotated[Servable, Depends(_chosen)]
+"""An endpoint's parameter of this type is what its address names; 404 if that is not served."""

@@ -1,0 +1,77 @@
+"""From a body to what is asked: the JSON and its parameters, and the bytes after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from service.inputs.json_text import LARGE
+from service.problems.client_errors import ProtocolError
+from service.protocol_v2.documents import InferRequest, read_document
+from service.protocol_v2.envelope import HEADER_LENGTH, open_envelope
+from service.protocol_v2.messages import shown
+from service.protocol_v2.numbers import without_numbers
+
+LONGEST_MS = 86_400_000
+
+
+@dataclass(frozen=True)
+class ParsedRequest:
+    """One inference request."""
+
+    request: InferRequest
+    """Without inputs, if the body is raw."""
+    numbers: list[bytes]
+    """Lists of numbers under `data`, as JSON; the document has empty lists there instead."""
+    tensors: memoryview
+    """What follows the JSON; all of a raw body."""
+    raw: bool
+    media_type: str
+
+
+def is_heavy(body: bytes, headers: Mapping[str, str]) -> bool:
+    """Return whether `parse` takes so long that it should be left to another thread: large JSON, compressed bodies."""
+    length = headers.get(HEADER_LENGTH, "")
+    json_bytes = int(length) if length.isdecimal() and len(length) < 19 else len(body)
+    return "Content-Encoding" in headers or json_bytes > LARGE
+
+
+def parse(body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
+    """Return what a body asks for.
+
+    Args:
+        body: expanded, if it came compressed.
+        headers: of the request; names in any case.
+
+    Raises:
+        ProtocolError: it is not what the headers say, or its JSON is not an inference request.
+    """
+    envelope = open_envelope(body, headers.get(HEADER_LENGTH))
+    media_type = headers.get("Content-Type", "")
+    if envelope.document is None:
+        return ParsedRequest(InferRequest(inputs=[]), [], envelope.tensors, True, media_type)
+    document, numbers = without_numbers(envelope.document)
+    request = read_document(InferRequest, document, "the protocol's inference request")
+    return ParsedRequest(request, numbers, envelope.tensors, False, media_type)
+
+
+def variant_of(request: InferRequest) -> str | None:
+    """Return the parameter `variant`, None if it is not there.
+
+    Raises:
+        ProtocolError: it is not a string.
+    """
+    variant = request.parameters.get("variant")
+    if variant is not None and not isinstance(variant, str):
+        raise ProtocolError(f"variant is {shown(variant)}, expected a name")
+    return variant
+
+
+def timeout_ms(request: InferRequest) -> int | None:
+    """Return the parameter `timeout`, which is in µs, in ms; None if it is 0 or not there.
+
+    Raises:
+        ProtocolError: it is not a number of µs, or more than a day.
+    """
+    timeout = request.parameters.get("timeout", 0)
+    if type(timeout) is not int or not 0 <= timeout <= 1000 * LONGEST_MS:
+        raise ProtocolError(f"timeout is {shown(timeout)}, expected µs from 1 to {1000 * LONGEST_MS}, or 0")
+    return -(-timeout // 1000) or None

@@ -1,0 +1,1 @@
+"""Resources and limits of this process: cores, memory, threads with time limits, exit."""

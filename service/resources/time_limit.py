@@ -1,0 +1,94 @@
+"""Work with a time limit, on a thread of its own that is abandoned where the work does not end."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError, wait
+from contextlib import suppress
+from typing import TypeVar
+
+from service.resources.abandoned import ABANDONED
+
+T = TypeVar("T")
+
+GRACE = 1.0
+"""Seconds in which work that was asked to end may still do so."""
+
+
+class TimeLimitError(Exception):
+    """The work took too long."""
+
+
+class TimeLimit:
+    """The limit of one piece of work, which the work may look at and be interrupted by.
+
+    Args:
+        seconds: from now on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.until = time.monotonic() + seconds
+        """In seconds of `time.monotonic()`."""
+        self._lock = threading.Lock()
+        self._exceeded = False
+        self._actions: list[Callable[[], object]] = []
+
+    def on_exceeded(self, action: Callable[[], object]) -> None:
+        """Have `action` called when the limit is exceeded, on another thread; now, if it is already."""
+        with self._lock:
+            if not self._exceeded:
+                self._actions.append(action)
+                return
+        action()
+
+    def exceed(self) -> None:
+        """Call all actions."""
+        with self._lock:
+            self._exceeded = True
+        for action in self._actions:
+            action()
+
+
+def within(seconds: float, work: Callable[[TimeLimit], T], discard: Callable[[T], object]) -> T:
+    """Return what `work` returns, if it does so in time.
+
+    Where the limit is exceeded, and the work does not end by its actions either, its thread is abandoned: see
+    `service.resources.abandoned`.
+
+    Args:
+        seconds: that the work may take.
+        work: gets its limit.
+        discard: gets what the work returns too late, on the work's thread.
+
+    Raises:
+        TimeLimitError: it takes longer.
+        Exception: whatever `work` raises.
+    """
+    limit = TimeLimit(seconds)
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result = work(limit)
+        except BaseException as error:  # noqa: BLE001 -- whoever waits gets it
+            with suppress(InvalidStateError):  # of what ends too late, only that it did matters
+                future.set_exception(error)
+            return
+        try:
+            future.set_result(result)
+        except InvalidStateError:
+            discard(result)
+
+    thread = threading.Thread(target=run, name="load", daemon=True)
+    thread.start()
+    try:
+        wait([future], seconds)
+    finally:  # also where Ctrl-C ends the waiting
+        if future.cancel():
+            limit.exceed()
+            thread.join(GRACE)
+            if thread.is_alive():
+                ABANDONED.record(thread, "load")
+    if future.cancelled():
+        raise TimeLimitError(f"it took longer than {seconds:g} s")
+    return future.result()

@@ -1,0 +1,85 @@
+"""Backends that failed: each is replaced by a fresh one, after a pause that doubles with every vain attempt."""
+
+import logging
+import threading
+import time
+
+from service.catalogue.catalogue import Servable
+from service.resources.abandoned import ABANDONED
+from service.scheduling.variant_queue import VariantQueue
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 60.0
+
+
+class Restarts:
+    """Restarts backends, each on a thread of its own. While one is down its queue answers 503.
+
+    Args:
+        lock: of Workers; guards the queues.
+        first_pause: seconds before the first restart.
+        longest_pause: seconds that the doubling stops at.
+    """
+
+    def __init__(
+        self, lock: threading.RLock, first_pause: float = FIRST_PAUSE, longest_pause: float = LONGEST_PAUSE
+    ) -> None:
+        self._lock = lock
+        self._first_pause = first_pause
+        self._longest_pause = longest_pause
+        self._closing = threading.Event()
+        self._down: dict[VariantQueue, threading.Thread] = {}
+
+    def servables(self) -> list[Servable]:
+        """Return what cannot be served at the moment."""
+        with self._lock:
+            return [queue.servable for queue in self._down]
+
+    def begin(self, queue: VariantQueue) -> None:
+        """Take the queue's backend out of service, and bring it back. The caller holds the lock."""
+        if queue in self._down or self._closing.is_set():
+            return
+        pause = self._pause(queue)
+        thread = threading.Thread(target=self._bring_back, args=(queue, pause), name="restart", daemon=True)
+        self._down[queue] = thread
+        thread.start()
+
+    def forget(self, queue: VariantQueue) -> None:
+        """Bring a queue's backend back no more: it is not served any more. The caller holds the lock."""
+        self._down.pop(queue, None)
+
+    def close(self) -> None:
+        """Stop trying. A restart that is under way is waited for; one that hangs is abandoned."""
+        self._closing.set()
+        with self._lock:
+            threads = list(self._down.values())
+        end = time.monotonic() + 5
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                ABANDONED.record(thread, "load")
+
+    def _pause(self, queue: VariantQueue) -> float:
+        pause = min(self._first_pause * 2.0**queue.failures, self._longest_pause)
+        queue.failures += 1
+        queue.down_until = time.monotonic() + pause
+        return pause
+
+    def _bring_back(self, queue: VariantQueue, pause: float) -> None:
+        key = queue.servable.key
+        while not self._closing.wait(pause) and queue in self._down:
+            try:
+                queue.servable.restart(queue.limit)
+            except Exception:
+                with self._lock:
+                    pause = self._pause(queue)
+                logger.exception("%s could not be restarted; the next attempt is in %.1f s", key, pause)
+            else:
+                with self._lock:
+                    queue.down_until = None
+                    queue.restarts += 1
+                    self.forget(queue)
+                logger.warning("%s is served again, by a restarted backend", key)
+                return

@@ -1,0 +1,165 @@
+"""Jobs, and the bounded queue of one variant: how fast it moves, and whether its backend is down.
+
+Shapes: n images of a job, B of its batch, C classes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging.preprocess import Tensor
+from service.catalogue.catalogue import Servable
+from service.problems.client_errors import QueueFullError
+from service.problems.errors import ProblemError
+from service.problems.server_errors import BackendDownError
+from service.scheduling.service_rate import ServiceRate
+from service.telemetry.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """What a job is answered with: finite logits, float32 [n, C], and how many images ran together."""
+
+    logits: NDArray[np.float32]
+    batch_size: int
+
+
+class JobScope(Protocol):
+    """Scope in which a job is worth doing: a request's, or that of a run over files."""
+
+    def refusal(self) -> ProblemError | None:
+        """Return why work must not begin; None if it may. Any thread may call it."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Belongs to one thread at a time: the event loop, then one that decodes, then one that runs it.
+
+    `outcome` is set when there is nothing left to do: an answer, or what went wrong.
+    """
+
+    queue: VariantQueue
+    size: int
+    """n"""
+    scope: JobScope
+    watch: Stopwatch
+    future: asyncio.Future[Inferred] | None = None
+    """Gets the outcome; None where whatever settles jobs reads it."""
+    prepare: Callable[[], Tensor] | None = None
+    """Makes the tensor, on a decoding thread; None where the tensor is there already."""
+    tensor: Tensor | None = None
+    enqueued: float = 0.0
+    """When the tensor was there, in seconds of time.monotonic."""
+    outcome: Inferred | BaseException | None = None
+
+    def settle(self) -> None:
+        """Give the outcome to whoever waits; on the event loop."""
+        assert self.future is not None
+        if self.future.done():  # its request has ended
+            return
+        if isinstance(self.outcome, Inferred):
+            self.future.set_result(self.outcome)
+        else:
+            assert self.outcome is not None
+            self.future.set_exception(self.outcome)
+
+
+class VariantQueue:
+    """The queue of one servable. The thread that calls holds the lock of Workers.
+
+    Args:
+        servable: what runs the jobs.
+        max_batch: most images that run together, if the artifact takes as many.
+        max_queue: most images between admission and dispatch.
+    """
+
+    def __init__(self, servable: Servable, max_batch: int, max_queue: int) -> None:
+        self.servable = servable
+        self.limit = servable.largest_batch(max_batch)
+        self.waiting: deque[Job] = deque()
+        self.admitted = 0
+        """Images between admission and dispatch: in `waiting`, or still being decoded."""
+        self.running = 0
+        """Images dispatched and not answered."""
+        self.rate = ServiceRate()
+        self.failures = 0
+        """Restarts and vain restarts since the backend last gave an answer."""
+        self.batches: Counter[int] = Counter()
+        """Batches run, by how many images were in them."""
+        self.restarts = 0
+        """Backends that replaced one that had failed."""
+        self.down_until: float | None = None
+        """While the backend is down, when it is next restarted, in seconds of time.monotonic."""
+        self._max_queue = max_queue
+
+    def admit(self, size: int) -> list[Job]:
+        """Keep places for `size` images, and return jobs that lost theirs because nobody waits for them any more.
+
+        Raises:
+            BackendDownError: the backend is being restarted.
+            QueueFullError: there are not so many places.
+        """
+        if self.down_until is not None:
+            raise self.unavailable()
+        left: list[Job] = []
+        if self.admitted + size > self._max_queue:
+            left = self._drop_the_left()
+        if self.admitted + size > self._max_queue:
+            raise QueueFullError(
+                f"{self.admitted} images wait for {self.servable.key}, {self._max_queue} may; send it again later",
+                self.rate.retry_after(self.admitted),
+            )
+        self.admitted += size
+        return left
+
+    def take(self) -> tuple[list[Job], list[Job]]:
+        """Remove what fits into one batch, oldest first; return what is to be run, and what nobody waits for."""
+        taken: list[Job] = []
+        left: list[Job] = []
+        room = self.limit
+        while self.waiting and self.waiting[0].size <= room:
+            job = self.waiting.popleft()
+            self.admitted -= job.size
+            job.outcome = job.scope.refusal()
+            if job.outcome is None:
+                room -= job.size
+                taken.append(job)
+            else:
+                left.append(job)
+        self.running += self.limit - room
+        return taken, left
+
+    def take_all(self) -> list[Job]:
+        """Remove and return everything that waits for the backend."""
+        jobs = list(self.waiting)
+        self.waiting.clear()
+        self.admitted -= sum(job.size for job in jobs)
+        return jobs
+
+    def unavailable(self) -> BackendDownError:
+        """Return what a request is answered while the backend is down."""
+        seconds = (self.down_until or 0.0) - time.monotonic()
+        return BackendDownError(
+            f"what runs {self.servable.key} failed and is being restarted; send it again later, or choose another "
+            "variant",
+            max(1, math.ceil(seconds)),
+        )
+
+    def _drop_the_left(self) -> list[Job]:
+        left = []
+        for job in self.waiting:
+            job.outcome = job.scope.refusal()
+            if job.outcome is not None:
+                left.append(job)
+                self.admitted -= job.size
+        self.waiting = deque(job for job in self.waiting if job.outcome is None)
+        return left

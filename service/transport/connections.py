@@ -1,0 +1,82 @@
+"""How many connections are open at once: at most MAX_CONNECTIONS, and never more than there are descriptors for."""
+
+import logging
+import resource
+import time
+from collections.abc import Callable
+
+from service.problems.server_errors import ConnectionsFullError
+
+logger = logging.getLogger(__name__)
+
+RESERVE = 64
+"""Descriptors for all that are no connections: artifacts that are loaded, libraries, the event loop."""
+MOST_REFUSED = 32
+"""Connections over the limit that are read until their request is complete, to be refused in order; others at once."""
+_QUIET_SECONDS = 60.0
+
+
+class Connections:
+    """Decides whether one more connection is served. On the event loop only.
+
+    Args:
+        limit: most connections that are served.
+        descriptors: most that the process may have open, the limit of the system (RLIMIT_NOFILE).
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, limit: int, descriptors: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit = limit
+        self.refused = 0
+        """Connections that were refused since the start."""
+        self._descriptors = descriptors - min(RESERVE, descriptors // 4)
+        self._clock = clock
+        self._quiet_until = 0.0
+
+    def refusal(self, open_now: int, descriptor: int) -> ConnectionsFullError | None:
+        """Return why a new connection is not served, None if it is.
+
+        The lowest free descriptor is given to each connection, so that its number tells how many are in use.
+
+        Args:
+            open_now: connections, the new one included.
+            descriptor: of the new one.
+        """
+        if open_now <= self.limit and descriptor < self._descriptors:
+            return None
+        self.refused += 1
+        if open_now > self.limit:
+            found = f"{self.limit} connections are open, the most that MAX_CONNECTIONS allows"
+        else:
+            found = f"{descriptor} descriptors are in use, nearly all that the system allows this process (ulimit -n)"
+        if self._clock() >= self._quiet_until:
+            self._quiet_until = self._clock() + _QUIET_SECONDS
+            logger.warning(
+                "connections are refused: %s; %d so far, and the next line about it in %g s at the earliest",
+                *(found, self.refused, _QUIET_SECONDS),
+            )
+        return ConnectionsFullError(f"{found}; try again later, and close connections that are not needed")
+
+    def may_read(self, open_now: int, descriptor: int) -> bool:
+        """Return whether the request of a refused connection is read before the answer."""
+        return open_now <= self.limit + MOST_REFUSED and descriptor < self._descriptors + MOST_REFUSED // 2
+
+
+def open_descriptors(connections: int) -> int:
+    """Return how many descriptors this process may open, after raising the soft limit as far as is needed.
+
+    Args:
+        connections: MAX_CONNECTIONS. One line of the log says so if they do not fit.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + RESERVE + MOST_REFUSED
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft < wanted:
+            logger.warning(
+                "MAX_CONNECTIONS is %d, but this process may have only %d files and connections open; raise the "
+                "system's limit to %d (ulimit -n), or lower MAX_CONNECTIONS",
+                *(connections, soft, wanted),
+            )
+    return wanted if soft == resource.RLIM_INFINITY else soft

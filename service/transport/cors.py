@@ -1,0 +1,56 @@
+"""Which pages of other origins may ask the service from a browser: none unless CORS_ORIGINS names them."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from service.problems.errors import AccessSettingError
+
+_ORIGIN = re.compile(r"https?://[^/\s,?#@*]+")
+_EXPOSED = ("X-Request-Id", "Server-Timing", "Retry-After", "Inference-Header-Content-Length")
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The origins that are allowed, each scheme://host[:port]; or `*` alone, for any."""
+
+    allowed: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the origins of a list with commas.
+
+        Raises:
+            AccessSettingError: one is not an origin.
+        """
+        allowed = tuple(origin.strip() for origin in text.split(","))
+        wrong = [origin for origin in allowed if not _ORIGIN.fullmatch(origin)]
+        if wrong and allowed != ("*",):
+            raise AccessSettingError(
+                f"CORS_ORIGINS has {wrong[0]!r}, which is not an origin; expected scheme://host[:port] without a path, "
+                "several separated by commas, or * alone"
+            )
+        return cls(allowed)
+
+    def headers(self, origin: str | None) -> dict[bytes, bytes]:
+        """Return the headers that let a page of `origin` read an answer which the application did not write."""
+        exposed = {b"access-control-expose-headers": ", ".join(_EXPOSED).encode()}
+        if self.allowed == ("*",):
+            return {b"access-control-allow-origin": b"*", **exposed}
+        if origin not in self.allowed:
+            return {b"vary": b"Origin"}
+        return {b"access-control-allow-origin": origin.encode(), b"vary": b"Origin", **exposed}
+
+
+def add_cross_origin(app: FastAPI, origins: Origins) -> None:
+    """Let browsers ask from these origins, without cookies, so that any request header may be allowed."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(origins.allowed),
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["*"],
+        expose_headers=list(_EXPOSED),
+    )

@@ -1,0 +1,273 @@
+"""The guard on every connection: heads and bodies arrive in time, heads are not too large, answers are taken away.
+
+uvicorn bounds none of this: its only timer runs between an answer and the next byte. Here a deadline runs whenever
+bytes of a client are awaited: from the connection to the end of the first head, from a head's first byte to its last,
+from there to the body's last. None runs while the server works, or does not read because it has enough. Another runs
+while nothing more can be sent: a client that does not read would keep its request, and what serves it, without end.
+
+While requests wait for the one before them nothing is read, where uvicorn would read on and hold them all.
+
+How requests are parsed is in `parsing.py`, when those that waited for others start in `following.py`, how a connection
+ends in `lingering.py`, how many there may be in `connections.py`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from service.problems.client_errors import RequestTimeoutError
+from service.problems.errors import ProblemError
+from service.transport.connections import Connections
+from service.transport.cors import Origins
+from service.transport.half_closed import Probe
+from service.transport.lingering import MOST_UNPARSED, LingeringTransport
+from service.transport.parsing import CountedRequests
+from service.transport.pipelining import Following
+from service.transport.refusals import raw_answer, refusing
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_TO_BE_REFUSED = 1.0
+"""A connection that is one too many has this long to send its head and its body."""
+
+
+class _UnlessQueued(FlowControl):
+    """Reads no more while requests of this connection wait for the one before them."""
+
+    def __init__(self, transport: asyncio.Transport, is_queued: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._is_queued = is_queued
+
+    def resume_reading(self) -> None:
+        if not self._is_queued():
+            super().resume_reading()
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The limits of every connection.
+
+    Attributes:
+        request_timeout: seconds for a head, for a body, and until a client that does not read is let go.
+        max_header_bytes: bytes of a request line and its headers, and of trailers.
+        connections: decides which are served.
+        origins: whose pages may read a refusal; None for none.
+        following: starts requests that waited for others of their connection.
+    """
+
+    request_timeout: float
+    max_header_bytes: int
+    connections: Connections
+    origins: Origins | None = None
+    following: Following = field(default_factory=Following)
+
+
+class GuardedProtocol(CountedRequests):
+    """One connection. A request that is refused here is answered by the protocol and reaches no application.
+
+    A request whose body is late has reached one, which sees the client disconnect. Requests before it are answered
+    first.
+    """
+
+    guard: ClassVar[Guard]
+    transport: LingeringTransport
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
+        """Begin to wait for the first head."""
+        self._timeout, self.max_header_bytes = self.guard.request_timeout, self.guard.max_header_bytes
+        lingering = LingeringTransport(transport, self.loop, self._timeout, lambda: self.awaited is not None)
+        super().connection_made(lingering)
+        self.flow = _UnlessQueued(lingering, lambda: bool(self.pipeline or self.left))
+        self._answering: RequestResponseCycle | None = None
+        """The request that is being answered; `cycle` is the last one that came."""
+        self._follows = False
+        """Whether the request that starts now has waited for another of this connection."""
+        self._refused = False
+        self._postponed: ProblemError | None = None
+        """The last answer of this connection, which those before it are waited for."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timed_stage = 0
+        self._probe: Probe | None = None
+        """While the client has ended its direction, and waits for an answer."""
+        self._instead: ASGI3Application | None = None
+        """What answers the first request if this connection is one too many."""
+        self._refuse_if_full(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more, and tell the request that is being answered, which may not be the last that came."""
+        self._disarm()
+        if self._probe is not None:
+            self._probe.stop()
+        self.transport.lost()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then see what is awaited now."""
+        if self.transport.lingering:
+            self._drop(data)
+            return
+        if self._postponed is not None:
+            return  # it makes no sense after what was refused
+        self._unset_keepalive_if_required()
+        error = self.parse(data)
+        if error is not None and not self._ends():
+            self._refuse(error)
+        if self._ends():
+            self._disarm()
+            return
+        if self.awaited is None and self._unanswered():
+            self._disarm()
+        elif self._timer is None or self._timed_stage != self.stage:
+            # Also for bytes between requests, such as empty lines: they stop uvicorn's timer and begin no request.
+            self._arm()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own return type
+        """Return whether to keep this direction of the connection: requests that came whole are answered."""
+        self.transport.ended = True
+        if self.transport.is_closing():
+            return False
+        if self._postponed is not None:
+            return True
+        if self.awaited == "body":
+            if not self.pipeline:
+                return False  # what is being answered lacks the rest of its body
+            self.pipeline.popleft()
+            last = self.pipeline[0][0] if self.pipeline else self._answering
+            assert last is not None
+            self.cycle = last
+        if not self._unanswered():
+            return False
+        self._disarm()
+        self.cycle.keep_alive = False
+        self._probe = Probe(self.transport, self.loop, self._may_send_interim)
+        return True
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or with the refusal that was postponed."""
+        self._follows = True
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            if self._postponed is not None:
+                self._refuse(self._postponed)
+            elif self.left and not self.pipeline:
+                self.data_received(b"")
+                self.flow.resume_reading()
+        self._follows = False
+
+    def pause_writing(self) -> None:
+        """Write no more until the client has read."""
+        super().pause_writing()
+        self.transport.expect_reading()
+
+    def resume_writing(self) -> None:
+        """Write again."""
+        self.transport.expect_nothing()
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """End when the server does: what is still sent after an answer is not waited for."""
+        if self.transport.lingering:
+            self.transport.finish()
+        else:
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection on which there was no request."""
+        self.transport.finish()
+
+    def _refuse_if_full(self, transport: asyncio.Transport) -> None:
+        """Have the first request refused if this connection is one too many; if it is one of many such, at once."""
+        descriptor = transport.get_extra_info("socket").fileno()
+        error = self.guard.connections.refusal(len(self.connections), descriptor)
+        if error is None:
+            return
+        self._instead = refusing(error, self.guard.origins)
+        self._timeout = min(self._timeout, _SECONDS_TO_BE_REFUSED)
+        if not self.guard.connections.may_read(len(self.connections), descriptor):
+            self.transport.write(raw_answer(error, "", (), self.guard.origins))
+            self.transport.finish()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        start = partial(super()._start_asgi_task, cycle, self._instead or app)
+        if self._follows:
+            self.guard.following.add(start, self.loop)
+        else:
+            start()
+
+    def _drop(self, data: bytes) -> None:
+        """Drop what comes after the last answer; it is parsed to see where the request ends, if it can be."""
+        self.transport.drop(len(data))
+        if not self._refused and self.awaited == "body" and (self.parse(data) is not None or self.awaited is None):
+            self.transport.finish()
+
+    def _may_send_interim(self) -> bool:
+        cycle = self._answering
+        return cycle is not None and not cycle.response_started and cycle.scope["http_version"] == "1.1"
+
+    def _ends(self) -> bool:
+        """Return whether nothing more will be read of this connection."""
+        return self.transport.is_closing() or self._postponed is not None
+
+    def _unanswered(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _arm(self) -> None:
+        self._disarm()
+        self._timed_stage = self.stage
+        self._timer = self.loop.call_later(self._timeout, self._expire)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused or (self.awaited == "head" and self._unanswered()):
+            self._arm()  # it is the server that takes its time, with this request or with the one before
+            return
+        seconds = f"{self._timeout:g} s"
+        if self.awaited is None:
+            self.transport.finish()
+        else:
+            self._refuse(
+                RequestTimeoutError(f"the request's {self.awaited} did not arrive within {seconds}; send it faster")
+            )
+
+    def _refuse(self, error: ProblemError) -> None:
+        """Answer what came last, unless an answer to it is out, and close; when those before it are answered."""
+        self._disarm()
+        if self.pipeline if self.awaited == "body" else self._unanswered():
+            self._postponed = error
+            return
+        logger.info("closing a connection: %s", error.detail)
+        self._refused = True
+        if self.awaited == "body" and self.cycle.response_started:
+            self.cycle.disconnected = True
+            self.transport.finish()
+            return
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        self.transport.write(raw_answer(error, path, self.headers or (), self.guard.origins))
+        if self.awaited == "body":
+            self.cycle.disconnected = True  # no second answer may follow
+            self.cycle.message_event.set()
+        self.transport.linger(MOST_UNPARSED)
+
+
+def guarded(guard: Guard) -> type[GuardedProtocol]:
+    """Return uvicorn's `http` with these limits."""
+    return type("GuardedProtocolWithLimits", (GuardedProtocol,), {"guard": guard})

@@ -1,0 +1,50 @@
+"""Answers that are written below the application: to what is no request, comes too late, or is too much."""
+
+import secrets
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+
+from service.problems.errors import ProblemError
+from service.problems.rendering import error_answer
+from service.transport.cors import Origins
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+def raw_answer(error: ProblemError, path: str, asked: Headers, origins: Origins | None) -> bytes:
+    """Return a whole answer as bytes; it closes the connection.
+
+    Args:
+        error: what is wrong.
+        path: of the request, as far as it is known; it decides the form of the answer.
+        asked: the request's headers, as far as they are known, in lower case.
+        origins: whose pages may read it.
+    """
+    status = HTTPStatus(error.status)
+    headers, body = _answer(error, path, asked, origins)
+    lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % item for item in headers.items())]
+    return b"\r\n".join([*lines, b"", body])
+
+
+def refusing(error: ProblemError, origins: Origins | None) -> ASGI3Application:
+    """Return an application that answers a request with an error, and closes the connection."""
+
+    async def refuse(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:  # noqa: ARG001
+        assert scope["type"] == "http"
+        headers, body = _answer(error, scope["path"], scope["headers"], origins)
+        await send({"type": "http.response.start", "status": error.status, "headers": headers.items()})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return refuse
+
+
+def _answer(
+    error: ProblemError, path: str, asked: Headers, origins: Origins | None
+) -> tuple[dict[bytes, bytes], bytes]:
+    request_id = secrets.token_hex(16)
+    answer = error_answer(error, path, request_id)
+    shared = {} if origins is None else origins.headers(dict(asked).get(b"origin", b"").decode("latin-1"))
+    headers = {b"x-request-id": request_id.encode(), b"connection": b"close", **shared, **dict(answer.raw_headers)}
+    return headers, bytes(answer.body)

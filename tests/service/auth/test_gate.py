@@ -1,0 +1,236 @@
+"""An app that asks for keys: who gets in, how often, and in what form the others are told."""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.auth.admin import AdminOnly
+from service.auth.keyfile import line_of, new_key
+from service.auth.rate_limit import RateLimit
+from service.problems.errors import AccessSettingError
+from service.settings import Settings
+from tests.service.artifacts import add_artifact
+from tests.service.pictures import encode, random_pixels
+from tests.service.scripted import fresh, picture
+
+PNG = encode(random_pixels())
+USER, ADMIN = new_key("alice"), new_key("root", admin=True)
+SLOW, FREE = new_key("slow", limit=RateLimit(0.001, 2)), new_key("free", limit=RateLimit.unlimited())
+OPEN = ["/health/live", "/health/ready", "/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"]
+CLOSED = ["/v1/classify", "/v1/models", "/v1/latency", "/metrics", "/v1/nothing", "/v2", "/v2/models/m", "/nothing"]
+CLOSED += ["/health", "/healthy", "//health/live", "/docs/", "/v2/health/livelier", "/v1/..%2fhealth/live"]
+
+
+def bearer(key: tuple[str, object]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key[0]}"}
+
+
+def app_of(repository: Path, tmp_path: Path, **settings: object) -> FastAPI:
+    """The service with keys, and with two routes that only admins may use."""
+    file = tmp_path / "keys"
+    file.write_text("".join(line_of(key) + "\n" for _, key in (USER, ADMIN, SLOW, FREE)))
+    app = create_app(
+        Settings.model_validate({"repository": repository, "threads": 1, "api_keys_file": file} | settings)
+    )
+    add_admin_routes(app)
+    return app
+
+
+def add_admin_routes(app: FastAPI) -> None:
+    @app.post("/v2/repository/tests/{name}/load", dependencies=[AdminOnly])
+    @app.post("/v1/dangerous", dependencies=[AdminOnly])
+    async def load() -> str:
+        return "loaded"
+
+
+@pytest.fixture(scope="module")
+def guarded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    with TestClient(app_of(repository, tmp_path_factory.mktemp("keys"))) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_health_and_documentation_need_no_key(guarded: TestClient, path: str) -> None:
+    assert guarded.get(path, follow_redirects=False).status_code not in {401, 403}
+
+
+def test_a_prober_without_a_key_is_not_told_the_names_of_what_is_down(tmp_path: Path) -> None:
+    add_artifact(tmp_path / "repository", variant="secret")
+    with fresh() as scripted, TestClient(app_of(tmp_path / "repository", tmp_path, backend="scripted")) as client:
+        scripted.broken.add("secret")
+        assert client.post("/v1/classify", content=picture(1), headers=bearer(USER)).status_code == 503
+        for path in ("/health/ready", "/v2/health/ready"):
+            answer = client.get(path)
+            assert answer.status_code == 503
+            assert "being restarted: 1 versions" in answer.text
+            assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", CLOSED)
+def test_everything_else_needs_one(guarded: TestClient, path: str) -> None:
+    for method in ("GET", "POST", "HEAD", "OPTIONS"):
+        refused = guarded.request(method, path, content=PNG if method == "POST" else None)
+        assert refused.status_code == 401
+        assert refused.headers["WWW-Authenticate"] == 'Bearer realm="posbake"'
+        assert refused.headers["X-Request-Id"]
+        assert guarded.request(method, path, headers=bearer(USER), follow_redirects=False).status_code != 401
+
+
+@pytest.mark.parametrize("path", CLOSED[:3])
+def test_the_same_app_without_a_file_of_keys_is_open(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code != 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        bearer(USER),
+        {"Authorization": f"bearer  {USER[0]} "},
+        {"X-API-Key": USER[0]},
+        {"X-API-Key": USER[0], "Authorization": "Basic YTpi"},
+        {"X-API-Key": "wrong", **bearer(USER)},
+    ],
+)
+def test_a_key_is_taken_from_either_header(guarded: TestClient, headers: dict[str, str]) -> None:
+    assert guarded.post("/v1/classify", content=PNG, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {USER[0][:-1]}"},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Bearer {USER[1].digest.hex()}"},
+        {"X-API-Key": "x" * 10_000},
+        {"X-API-Key": USER[0], "Authorization": "Bearer wrong"},
+    ],
+)
+def test_a_key_that_is_not_known_is_told_so_without_being_repeated(
+    guarded: TestClient, headers: dict[str, str]
+) -> None:
+    refused = guarded.get("/v1/models", headers=headers)
+    assert refused.status_code == 401
+    assert refused.headers["WWW-Authenticate"] == 'Bearer realm="posbake", error="invalid_token"'
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["title"] == "Key required"
+    assert "not known" in refused.json()["detail"]
+    assert not any(value in refused.text for value in headers.values() if value != "Bearer")
+
+
+def test_a_key_in_the_query_opens_nothing(guarded: TestClient) -> None:
+    assert guarded.get(f"/v1/models?key={USER[0]}&api_key={USER[0]}&access_token={USER[0]}").status_code == 401
+
+
+def test_errors_under_v2_have_the_form_of_that_protocol(guarded: TestClient) -> None:
+    load = "/v2/repository/tests/m/load"
+    for headers, status in ({}, 401), (bearer(USER), 403), ({"X-API-Key": "x"}, 401):
+        refused = guarded.post(load, headers=headers)
+        assert refused.status_code == status
+        assert list(refused.json()) == ["error"]
+        assert refused.headers["content-type"] == "application/json"
+        assert guarded.post("/v1/dangerous", headers=headers).json()["status"] == status
+
+
+def test_only_an_admin_key_may_do_what_is_marked(guarded: TestClient) -> None:
+    for path in ("/v2/repository/tests/m/load", "/v1/dangerous"):
+        assert guarded.post(path).status_code == 401
+        assert guarded.post(path, headers=bearer(USER)).status_code == 403
+        assert guarded.post(path, headers=bearer(ADMIN)).status_code == 200
+
+
+def test_without_keys_nobody_may_do_what_is_marked(repository: Path) -> None:
+    app = create_app(Settings(repository=repository, threads=1))
+    add_admin_routes(app)
+    with TestClient(app) as client:
+        for headers in ({}, bearer(ADMIN)):
+            refused = client.post("/v2/repository/tests/m/load", headers=headers)
+            assert refused.status_code == 403
+            assert "API_KEYS_FILE" in refused.json()["error"]
+
+
+def open_admin_paths(app: FastAPI) -> list[str]:
+    """The paths that load or unload models, of a server without keys, that do not answer 403."""
+    with TestClient(app, raise_server_exceptions=False) as client:
+        paths = [path for path in app.openapi()["paths"] if re.search(r"/repository/.*/(un)?load$", path)]
+        return [path for path in paths if client.post(path.replace("{", "").replace("}", "")).status_code != 403]
+
+
+def test_every_route_that_loads_or_unloads_carries_the_mark(repository: Path) -> None:
+    settings = Settings(repository=repository, threads=1)
+    assert open_admin_paths(create_app(settings)) == []
+    app = create_app(settings)
+    add_admin_routes(app)
+    assert open_admin_paths(app) == []
+
+    @app.post("/v2/repository/tests/{name}/unload")
+    async def forgotten() -> None: ...
+
+    app.openapi_schema = None
+    assert open_admin_paths(app) == ["/v2/repository/tests/{name}/unload"]  # the check is able to fail
+
+
+def test_a_key_over_its_rate_is_told_when_to_come_back_and_others_are_not(guarded: TestClient) -> None:
+    answers = [guarded.get("/v1/models", headers=bearer(SLOW)) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 990 <= int(answers[2].headers["Retry-After"]) <= 1000
+    assert answers[2].json()["title"] == "Rate limited"
+    assert list(guarded.get("/v2/models", headers=bearer(SLOW)).json()) == ["error"]
+    assert guarded.get("/health/ready", headers=bearer(SLOW)).status_code == 200
+    assert guarded.get("/v1/models", headers=bearer(USER)).status_code == 200
+
+
+def test_rate_limit_holds_for_keys_without_their_own(repository: Path, tmp_path: Path) -> None:
+    with TestClient(app_of(repository, tmp_path, rate_limit=0.01)) as client:
+        for key, statuses in (USER, [200, 429, 429]), (SLOW, [200, 200, 429]), (FREE, [200, 200, 200]):
+            assert [client.get("/v1/models", headers=bearer(key)).status_code for _ in range(3)] == statuses
+
+
+def test_refusals_are_counted_by_their_reason(repository: Path, tmp_path: Path) -> None:
+    with TestClient(app_of(repository, tmp_path)) as client:
+        for headers in {}, bearer(SLOW), bearer(SLOW), bearer(SLOW):
+            client.post("/v1/classify", content=PNG, headers=headers)
+        lines = client.get("/metrics", headers=bearer(USER)).text.splitlines()
+    for reason in ("key-required", "rate-limited"):
+        (line,) = [line for line in lines if f'reason="{reason}"' in line and "_created" not in line]
+        assert float(line.split()[-1]) == 1
+
+
+def test_what_is_not_a_known_key_costs_nobody_anything(repository: Path, tmp_path: Path) -> None:
+    with TestClient(app_of(repository, tmp_path, rate_limit=0.01)) as client:
+        assert {client.get("/v1/models", headers={"X-API-Key": "x"}).status_code for _ in range(5)} == {401}
+        assert client.get("/v1/models", headers=bearer(USER)).status_code == 200
+
+
+def test_the_openapi_document_says_where_a_key_is_needed(guarded: TestClient, client: TestClient) -> None:
+    document = guarded.get("/openapi.json").json()
+    assert document == guarded.get("/openapi.json").json()
+    assert {scheme["type"] for scheme in document["components"]["securitySchemes"].values()} == {"http", "apiKey"}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert ("401" in operation["responses"]) == ("security" in operation) == (path not in OPEN)
+    assert "securitySchemes" not in client.get("/openapi.json").json().get("components", {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"rate_limit": 1.0}, "RATE_LIMIT is of each API key.*API_KEYS_FILE"),
+        ({"api_keys_file": "nowhere"}, "API_KEYS_FILE nowhere cannot be used: No such file"),
+    ],
+)
+def test_settings_that_cannot_be_honoured_stop_the_start(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(AccessSettingError, match=says):
+        create_app(Settings.model_validate(settings))
+
+
+def test_the_log_names_who_was_let_in_and_who_was_not(guarded: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "service"):
+        guarded.get("/v1/models")
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "service.transport.middleware"]
+    assert line.startswith("GET /v1/models 401 ")

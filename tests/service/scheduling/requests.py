@@ -1,0 +1,41 @@
+"""How tests ask an engine."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+from imaging.preprocess import Tensor
+from service.catalogue.catalogue import Servable
+from service.scheduling.engine import Engine
+from service.scheduling.request_scope import RequestScope
+from service.scheduling.variant_queue import Inferred
+from service.telemetry.stopwatch import Stopwatch
+from tests.service.scripted import pixels
+
+MINUTE = 60_000
+
+
+async def ask(
+    engine: Engine,
+    servable: Servable,
+    red: int | Callable[[], Tensor] = 7,
+    timeout_ms: int = MINUTE,
+    watch: Stopwatch | None = None,
+) -> Inferred:
+    source = pixels(red)[None] if isinstance(red, int) else red
+    with RequestScope(timeout_ms) as scope:
+        return await engine.infer(servable, source, scope, watch or Stopwatch())
+
+
+def soon(engine: Engine, servable: Servable, red: int = 7, timeout_ms: int = MINUTE) -> asyncio.Task[Inferred]:
+    return asyncio.create_task(ask(engine, servable, red, timeout_ms))
+
+
+async def until(happened: threading.Event | Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    check = happened.is_set if isinstance(happened, threading.Event) else happened
+    end = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.002)
