@@ -24,6 +24,7 @@ from artifact.manifest import (
     Batch,
     Calibration,
     Cosine,
+    Draft,
     FileEntry,
     Golden,
     Graph,
@@ -31,6 +32,7 @@ from artifact.manifest import (
     LogitsOutput,
     Manifest,
     Parity,
+    Precision,
     Preprocess,
     Rewrite,
     Rewrites,
@@ -41,7 +43,7 @@ from artifact.reader import Artifact, read_artifact
 from artifact.recording import check_recordable, record_accuracy
 from artifact.repository import Location, next_version, scan
 from artifact.version_key import VersionKey
-from artifact.writer import Draft, Staging, stage
+from artifact.writer import Staging, stage
 
 __all__ = [
     "Accuracy",
@@ -66,6 +68,7 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "Parity",
+    "Precision",
     "Preprocess",
     "RecordingError",
     "Rewrite",

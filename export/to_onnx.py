@@ -11,11 +11,11 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from export.arguments import batch, option, path, positive, share, size, text
-from export.interruption import exit_status, signals_as_interrupts
+from export.process.arguments import batch, option, path, positive, share, size, text
+from export.process.interruption import exit_status, signals_as_interrupts
 
 if TYPE_CHECKING:
-    from export.pipeline import Exported, Request
+    from export.request import Exported, ExportRequest
 
 DONE, FAILED = 0, 1
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif not options.quiet:
         from rich.console import Console
 
-        from export.reporting.terminal import print_report
+        from export.report.terminal import print_report
 
         print_report(exported, Console())
     return DONE
@@ -199,10 +199,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _request(options: argparse.Namespace) -> "Request":
+def _request(options: argparse.Namespace) -> "ExportRequest":
     from artifact import Batch
     from export.errors import ExportError
-    from export.pipeline import Request
+    from export.request import ExportRequest
     from models.sources import Checkpoint, Overrides, Pretrained, RandomWeights, Weights
 
     weights: Weights
@@ -220,7 +220,7 @@ def _request(options: argparse.Namespace) -> "Request":
     if options.weights_key is not None and options.checkpoint is None:
         raise ExportError("--weights-key chooses among the weights of --checkpoint FILE; give both or neither")
     smallest, largest = options.batch
-    return Request(
+    return ExportRequest(
         source=options.source,
         weights=weights,
         output=options.output,

@@ -1,0 +1,207 @@
+"""Parity: how far the logits of an exported graph are from the reference.
+
+fp32: the largest error relative to the largest logit has a limit; single logits may be near zero. fp16, bf16 and int8:
+the cosine of the angle between the graph's and the network's logits of an image, as vectors, has one; its mean over the
+images has the limit, its minimum is stated.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from artifact import Calibration, Cosine, Parity
+from export.errors import ExportError, ParityError
+from export.verify.reference import Array, Reference
+
+Run = Literal["native", "emulated"]
+
+TOLERANCE = 1e-5
+"""float32 keeps 7 digits; a dozen layers lose one or two of them. A wrong bias or order costs all of them."""
+UNKNOWN_TOLERANCE = 1e-4
+"""Of networks whose position encoding has no name here: deep convolutions and attention between them lose another
+digit, in torch's float32 too."""
+
+_ALIKE = 4
+"""Errors of two computations in float32 that round differently; a wrong graph is off by far more."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a graph must reach: the mean cosine, and the share of images whose top-1 is the network's."""
+
+    cosine: float
+    agreement: float
+
+
+LIMITS = {"fp16": Limits(0.9999, 0.0), "bf16": Limits(0.999, 0.0), "int8": Limits(0.99, 0.97)}
+"""Measured (benchmarks/README.md), 1 − cosine is 2e-6, 1e-4 and 5e-4 at most: the limits leave ten times that and more,
+and a wrong bias or an overflow costs all of it. Top-1 of synthetic pictures says nothing, so it has a limit by default
+only where images are always given."""
+
+
+def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, tolerance: float = TOLERANCE) -> Parity:
+    """Run the graph on the reference's images and compare.
+
+    Args:
+        reference: of the network that the graph was made from.
+        graph: the ONNX file; takes uint8 [B, height, width, 3] if `takes_pixels`, else what the network takes.
+        takes_pixels: see `graph`.
+        tolerance: limit on max abs error over max abs logit.
+
+    Raises:
+        ParityError: the error is above the tolerance, or a logit is not finite.
+        ExportError: ONNX Runtime cannot load or run the graph.
+    """
+    return compare(reference, run_graph(graph, reference, takes_pixels=takes_pixels), tolerance)
+
+
+def run_graph(graph: Path, reference: Reference, *, takes_pixels: bool) -> Array:
+    """Return the logits [images, classes] that a graph yields for a reference's images, by ONNX Runtime on the CPU.
+
+    Raises:
+        NotImplemented: of `onnxruntime`; it has no kernel for a node.
+        ExportError: ONNX Runtime cannot load or run the graph.
+    """
+    try:
+        session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    except ort_errors.NotImplemented:
+        raise
+    except Exception as error:  # ONNX Runtime's errors have no common base but Exception
+        raise ExportError(f"ONNX Runtime cannot load the exported graph: {error}") from error
+    found = []
+    for images in reference.inputs(takes_pixels=takes_pixels):
+        try:
+            found.append(session.run(["logits"], {"image": images})[0])
+        except Exception as error:
+            raise ExportError(f"ONNX Runtime cannot run the exported graph at batch {len(images)}: {error}") from error
+    return np.concatenate(found)
+
+
+def compare(reference: Reference, found: Array, tolerance: float) -> Parity:
+    """Return how far a float32 graph's logits [images, classes] are from the network's.
+
+    Raises:
+        ParityError: too far, not finite, or not of one shape.
+    """
+    expected, own_error = reference.logits, reference.float32_error
+    if expected.shape != found.shape:
+        raise ParityError(f"the graph yields logits {found.shape}, the network {expected.shape}")
+    if not np.isfinite(expected).all():
+        raise ParityError("logits are not finite; check the weights")
+    if not np.isfinite(found).all():
+        own = "the network's own are neither" if own_error == math.inf else "the network's own are"
+        raise ParityError(
+            f"the graph's logits are not finite in float32, {own}; in float64 they are: a number leaves the range of "
+            "float32. Check the weights"
+        )
+    if not expected.any():
+        raise ParityError("all logits of the network are zero, so nothing can be compared; check the weights")
+    errors = reference.errors(found)
+    if errors["max_rel_error"] > tolerance:
+        raise ParityError(_refusal(errors["max_rel_error"], tolerance, own_error))
+    return Parity(batches=reference.batches, tolerance=tolerance, **errors)
+
+
+def _refusal(relative: float, tolerance: float, float32_error: float | None) -> str:
+    if float32_error is not None and (float32_error > tolerance or relative <= _ALIKE * float32_error):
+        return (
+            f"float32 cannot compute this network: on the pictures of the check its own float32 logits are off by "
+            f"{float32_error:.1e} of the largest logit from its float64 logits, the graph's by {relative:.1e}, "
+            f"tolerance {tolerance:.0e}. It amplifies rounding, and so any change of a picture: check that its weights "
+            "were trained and belong to this network; of --random-weights take another seed"
+        )
+    own = "" if float32_error is None else f", where the network's own float32 logits are off by {float32_error:.1e}"
+    return (
+        f"the graph's logits are off by {relative:.1e} of the largest logit, tolerance {tolerance:.0e}{own}; "
+        "please report this with the command you ran"
+    )
+
+
+def check_lowered(
+    precision: str,
+    runs: Mapping[Run, Array],
+    reference: Reference,
+    single: Parity,
+    limits: Limits,
+    calibration: Calibration | None,
+) -> Parity:
+    """Compare the logits of a graph in another precision than float32; of several runs, state the worse.
+
+    Args:
+        precision: fp16, bf16 or int8.
+        runs: logits [images, classes] of each run of the graph, see `export.precision.emulate.run_lowered`.
+        reference: images, and the network's logits of them.
+        single: parity of the float32 graph that this one was made from.
+        limits: what to reach.
+        calibration: what the reference's images are, if they are not random.
+
+    Raises:
+        ParityError: a limit is missed, or logits are not finite.
+    """
+    worst = _worst([_measure(reference, logits, single, limits, precision) for logits in runs.values()])
+    _refuse_below(worst, limits, precision)
+    stated: dict[str, object] = {"runs": tuple(sorted(runs)), "calibration": calibration}
+    return worst.model_copy(update=stated if calibration is None else stated | {"batch_errors": None})
+
+
+def _measure(reference: Reference, found: Array, single: Parity, limits: Limits, precision: str) -> Parity:
+    if not np.isfinite(found).all():
+        raise ParityError(
+            f"the {precision} graph yields logits that are not finite, the float32 graph does not: a value leaves the "
+            "range of the type; use --precision bf16, whose range is float32's, or fp32"
+        )
+    cosines = cosine(reference.logits, found)
+    return Parity(
+        batches=reference.batches,
+        tolerance=single.tolerance,
+        float32_error=single.max_rel_error,
+        cosine=Cosine(mean=float(cosines.mean()), min=float(cosines.min()), limit=limits.cosine),
+        agreement_limit=limits.agreement,
+        **reference.errors(found),
+    )
+
+
+def cosine(expected: Array, found: Array) -> NDArray[np.float64]:
+    """Return, for each row of two [images, classes], the cosine of the angle between them."""
+    a, b = expected.astype(np.float64), found.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    products: NDArray[np.float64] = np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0)
+    return np.clip(products, -1, 1)  # rounding may carry it beyond
+
+
+def _worst(parities: list[Parity]) -> Parity:
+    """Return the parity with, of each figure, the worse one."""
+    first = parities[0]
+    cosines = [parity.cosine for parity in parities if parity.cosine is not None]
+    return first.model_copy(
+        update={
+            "max_abs_error": max(parity.max_abs_error for parity in parities),
+            "max_rel_error": max(parity.max_rel_error for parity in parities),
+            "batch_errors": tuple(map(max, zip(*(parity.batch_errors or () for parity in parities), strict=True))),
+            "top1_agreement": min(parity.top1_agreement for parity in parities),
+            "cosine": Cosine(
+                mean=min(each.mean for each in cosines), min=min(each.min for each in cosines), limit=cosines[0].limit
+            ),
+        }
+    )
+
+
+def _refuse_below(parity: Parity, limits: Limits, precision: str) -> None:
+    assert parity.cosine is not None
+    misses = []
+    if parity.cosine.mean < limits.cosine:
+        misses.append(f"mean cosine {parity.cosine.mean:.6f}, limit {limits.cosine} (--min-cosine)")
+    if parity.top1_agreement < limits.agreement:
+        misses.append(f"top-1 agreement {parity.top1_agreement:.2%}, limit {limits.agreement:.2%} (--min-agreement)")
+    if misses:
+        raise ParityError(
+            f"the {precision} graph is too far from the network: {'; '.join(misses)}. The float32 graph passed "
+            f"({parity.float32_error:.1e} of the largest logit): use a wider precision, or lower the limit"
+        )
