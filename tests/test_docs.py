@@ -29,6 +29,13 @@ def test_links_to_headings_name_one(page: Path) -> None:
         assert anchor in {_anchor(heading) for heading in headings}, f"{target}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_of_this_repository_exist(page: Path) -> None:
+    folders = "artifact|benchmarks|docs|examples|export|imaging|models|service|tests"
+    for path in re.findall(rf"`((?:{folders})/[\w./]*)`", page.read_text()):
+        assert (ROOT / path).exists(), path
+
+
 def _anchor(heading: str) -> str:
     """Return the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
