@@ -14,10 +14,11 @@ from pydantic_settings import CliApp, SettingsError
 from service.app import create_app
 from service.catalogue.loading import load_catalogue
 from service.problems.errors import AddressError, StartupError
-from service.resources.exit import STOPPING, Lifecycle, end_process, until_stopped
+from service.resources.exit import STOPPING, end_process, until_stopped
 from service.settings import Settings
 from service.transport.connections import Connections, open_descriptors
 from service.transport.cors import Origins
+from service.transport.draining import Lifecycle
 from service.transport.guard import Guard, guarded
 from service.transport.logs import configure_logging
 

@@ -294,9 +294,3 @@ class LatencyReport(_Document):
 
     recent_seconds: int = Field(description="how far back `recent` goes, to 5 s")
     versions: list[VersionLatency]
-
-
-class Health(_Document):
-    """The state of this process."""
-
-    status: str

@@ -9,14 +9,12 @@ from service.auth.rate_limit import RateLimiter
 from service.problems.client_errors import KeyRequiredError, RateLimitedError
 from service.problems.errors import ProblemError
 from service.problems.rendering import error_answer, path_of
+from service.telemetry.record import record_of
 
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 """What a prober or a browser asks without a key: none of it says what is served. Everything else needs one."""
 
 OPEN_PREFIX = "/health/"
-
-CALLER = "caller"
-"""Where the gate leaves the `ApiKey` of a request: in its `state`, under this name."""
 
 _HOW = "send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`"
 
@@ -41,9 +39,9 @@ class Gate:
         if refusal is None:
             await self.app(scope, receive, send)
             return
-        state = scope["state"]
-        state["problem"] = refusal.name  # for the metrics
-        await error_answer(refusal, path_of(scope), state["request_id"])(scope, receive, send)
+        record = record_of(scope)
+        record.problem = refusal.name
+        await error_answer(refusal, path_of(scope), record.request_id)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ProblemError | None:
         secret = _secret_of(scope)
@@ -55,7 +53,8 @@ class Gate:
                 f"the API key is not known here; {_HOW}, or ask the operator for a new one",
                 'Bearer realm="posbake", error="invalid_token"',
             )
-        scope["state"][CALLER] = key
+        record = record_of(scope)
+        record.api_key, record.is_admin = key.name, key.admin
         wait = self._limits.take(key.digest, key.limit)
         if wait > 0:
             seconds = max(1, math.ceil(wait))

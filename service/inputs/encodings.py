@@ -14,6 +14,7 @@ from starlette.requests import Request
 from service.inputs.forms import Extract
 from service.problems.client_errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
 from service.resources.memory import RequestMemory
+from service.telemetry.record import record_of
 
 Expand = Callable[[bytes], bytes]
 """From a body as sent to what it was compressed from; raises what `expand` does."""
@@ -41,8 +42,8 @@ def expander(request: Request, limit: int) -> Expand | None:
         raise UnsupportedEncodingError(
             f"Content-Encoding {given[:200]!r} is not supported; expected gzip or deflate, once, or none"
         )
-    holding: RequestMemory = request.state.holding
-    return lambda body: expand(body, _NAMES[encodings[0]], limit, holding)
+    memory = record_of(request.scope).memory
+    return lambda body: expand(body, _NAMES[encodings[0]], limit, memory)
 
 
 def expanded(extract: Extract, expand: Expand | None) -> Extract:
@@ -50,14 +51,14 @@ def expanded(extract: Extract, expand: Expand | None) -> Extract:
     return extract if expand is None else lambda body: extract(expand(body))
 
 
-def expand(body: bytes, encoding: str, limit: int, holding: RequestMemory) -> bytes:
+def expand(body: bytes, encoding: str, limit: int, memory: RequestMemory) -> bytes:
     """Return a body as it was before it was compressed.
 
     Args:
         body: as sent.
         encoding: gzip or deflate.
         limit: bytes that it may have then; no more than that is expanded.
-        holding: of the request.
+        memory: of the request.
 
     Raises:
         BodyTooLargeError: it is over the limit.
@@ -85,7 +86,7 @@ def expand(body: bytes, encoding: str, limit: int, holding: RequestMemory) -> by
                 raise BodyTooLargeError(
                     f"the body expands to more than the {limit} bytes allowed; send less at a time", limit=limit
                 )
-            holding.grow(len(found))
+            memory.grow(len(found))
             out.write(found)
         begin -= len(machine.unused_data)
         if encoding == "deflate" and begin < len(source):

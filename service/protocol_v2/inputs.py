@@ -1,18 +1,19 @@
 """From an inference request to its images: which input it has, and where its data are."""
 
 from service.catalogue.catalogue import Servable
+from service.inference import Images
 from service.problems.client_errors import ProtocolError
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.encoded_images import IMAGE_BYTES, begins_as_file, file_rows, raw_file_rows
 from service.protocol_v2.messages import shown
 from service.protocol_v2.request import ParsedRequest
-from service.protocol_v2.rows import ImageRows, RowLimits
+from service.protocol_v2.row_limits import RowLimits
 from service.protocol_v2.tensors import IMAGE, raw_tensor_rows, tensor_rows
 
 SIZE = "binary_data_size"
 
 
-def read_rows(asked: ParsedRequest, servable: Servable, limits: RowLimits) -> ImageRows:
+def read_rows(asked: ParsedRequest, servable: Servable, limits: RowLimits) -> Images:
     """Return the images of a request.
 
     A raw body is a file if its media type or its first bytes say so, else rows of the input tensor.
