@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
                 log_level="warning",
                 access_log=False,
                 timeout_keep_alive=settings.keep_alive_seconds,
-                timeout_graceful_shutdown=1,  # whoever is still unanswered then has had DRAIN_SECONDS
+                timeout_graceful_shutdown=1,  # after DRAIN_SECONDS
             )
             server = _DrainingServer(config, app.state.lifecycle)
             for number in STOPPING:  # uvicorn does so when its event loop runs, and raises them again at its end
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class _DrainingServer(uvicorn.Server):
-    """Stops when what it accepted is answered, and says in one line where it listens once it answers.
+    """A uvicorn server that drains before it stops, and logs its address once it is ready.
 
     uvicorn itself closes the port first: clients would be refused instead of told to come back, and a prober would not
     see that the server is not ready. With --port 0 the line is how the port gets known.

@@ -1,4 +1,4 @@
-"""The start and the end of the app: ready only when every variant is warm."""
+"""Lifespan of the app: everything is loaded and warm before it is ready, and closed at the end."""
 
 import asyncio
 import sys
@@ -68,7 +68,7 @@ def lifespan_of(
 
 
 class PlainStartupFailure:
-    """Tells an ASGI server a StartupError's sentence, where Starlette tells it a traceback."""
+    """Middleware that reports a StartupError to the ASGI server as its message, without Starlette's traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

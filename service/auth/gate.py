@@ -1,4 +1,4 @@
-"""The gate in front of the routes, where keys are asked for: who is it, and not too often."""
+"""Authentication middleware: a valid API key, and its rate limit, for every route that is not open."""
 
 import math
 
@@ -12,7 +12,7 @@ from service.problems.rendering import error_answer, path_of
 from service.telemetry.record import record_of
 
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
-"""What a prober or a browser asks without a key: none of it says what is served. Everything else needs one."""
+"""Paths that need no key, for probes and browsers: none of them names what is served."""
 
 OPEN_PREFIX = "/health/"
 
@@ -20,12 +20,12 @@ _HOW = "send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`"
 
 
 class Gate:
-    """Lets a request with a known key through, at most as often as the key may; answers the others.
+    """Middleware that passes requests with a valid key within its rate limit, and answers 401 or 429 to others.
 
     Args:
-        app: what is behind it.
+        app: the next ASGI app.
         keyring: the keys.
-        limits: how often each may ask.
+        limits: rate limit of each key.
     """
 
     def __init__(self, app: ASGIApp, keyring: Keyring, limits: RateLimiter) -> None:
@@ -34,7 +34,7 @@ class Gate:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or let it through. Its body is not read here."""
+        """Answer or pass one request; its body is not read here."""
         refusal = None if scope["type"] != "http" or is_open(path_of(scope)) else self._refusal(scope)
         if refusal is None:
             await self.app(scope, receive, send)

@@ -2,7 +2,7 @@
 
     NAME ROLE SHA256 [REQUESTS_PER_SECOND [BURST]]
 
-NAME is 1 to 64 of A-Z a-z 0-9 . _ -, and stands in logs. ROLE is `user` or `admin`. SHA256 is that of the key, in
+NAME is 1 to 64 of A-Z a-z 0-9 . _ -, and appears in logs. ROLE is `user` or `admin`. SHA256 is that of the key, in
 hexadecimal. Without a rate the server's RATE_LIMIT holds; `unlimited` exempts the key. Empty lines and lines that begin
 with # are skipped. A plain hash is enough because keys are random: 256 bits cannot be guessed as a password can.
 """
@@ -27,13 +27,13 @@ _UNLIMITED = "unlimited"
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as the server knows it: everything but the key.
+    """An API key as the server stores it: its hash, not its secret.
 
     Args:
         name: for people and logs.
-        admin: whether it may do what only admins may.
+        admin: whether it authorises admin routes.
         digest: SHA-256 of the key, 32 bytes.
-        limit: how often it may ask; None is the server's own limit.
+        limit: its rate limit; None is that of the server.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The keys that are known now: read at the start, and again whenever their file has changed."""
+"""API keys in force: read at the start, and again when their file has changed."""
 
 import hmac
 import logging

@@ -1,4 +1,4 @@
-"""How often a key may ask: a token bucket for each.
+"""Rate limits of API keys: a token bucket for each.
 
 A bucket holds `burst` tokens at first and at most, gains `per_second` of them, and loses one a request. Without a token
 the request is refused, and costs nothing.
@@ -13,7 +13,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class RateLimit:
-    """So many requests a second on average, and so many at once after a pause."""
+    """A rate in requests per second, and the burst allowed after a pause."""
 
     per_second: float
     burst: int
@@ -49,7 +49,7 @@ class _Bucket:
 
 
 class RateLimiter:
-    """The buckets of all keys. On the event loop only.
+    """Token buckets of all keys. Used on the event loop only.
 
     Args:
         default: the limit of keys without their own; None is none.

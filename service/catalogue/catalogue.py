@@ -1,4 +1,4 @@
-"""What this server serves: models, their variants, their versions, and which of them a request gets by default."""
+"""Catalogue of the versions that are served, by model and variant, with the default ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.problems.errors import TaskError
 
 @dataclass(eq=False)
 class Servable:
-    """An artifact and what runs it. Equal only to itself: of an artifact that was replaced there may be two.
+    """An artifact and the backend that runs it. Compared by identity: a replaced artifact may have two.
 
     It does not change, but for the accuracy that its manifest states: that may be recorded while it is served.
     """
@@ -26,9 +26,9 @@ class Servable:
     artifact: Artifact
     backend: Restartable
     warm_seconds: float = 0.0
-    """What its first run took, at batch 1."""
+    """Time of its first run, at batch 1."""
     load_seconds: float = 0.0
-    """What it took to verify, open and warm it."""
+    """Time to verify, open and warm it."""
     golden: GoldenCheck | None = None
     """The check that it passed when it was loaded; None if the artifact has no golden file."""
 
@@ -47,7 +47,7 @@ class Servable:
         return largest_batch(self.manifest, max_batch)
 
     def take_accuracy(self, artifact: Artifact) -> None:
-        """Have the accuracy that the manifest states now. Any thread may call this."""
+        """Replace the stated accuracy by that of a newer manifest. Any thread may call this."""
         assert artifact.manifest.same_but_accuracy(self.manifest)
         self.artifact = artifact
 
@@ -80,7 +80,7 @@ class Catalogue:
         servables: of one name there is one.
         refused: what was found in the repository but cannot be served.
         default_model: the model of a request that names none; None means the only one, if there is only one.
-        seen: what each artifact looked like, by its directories' names, when it was decided about.
+        seen: fingerprint of each artifact, by its directories' names, at the time it was accepted or refused.
     """
 
     def __init__(
@@ -101,17 +101,17 @@ class Catalogue:
         self.default_model = default_model if default_model is not None else only
 
     def with_served(self, servable: Servable) -> Catalogue:
-        """Return a catalogue in which `servable` takes the place of what has its name, be it served or refused."""
+        """Return a catalogue in which `servable` replaces the version, or the refusal, of its name."""
         without = self.without([str(servable.key)])
         return Catalogue([*without.servables(), servable], without.refused, self._given_model, self.seen)
 
     def with_refused(self, refused: Refused) -> Catalogue:
-        """Return a catalogue that also says why something is refused. What has its name and is served still is."""
+        """Return a catalogue with another refusal. A version of that name that is served stays."""
         others = [found for found in self.refused if found.name != refused.name]
         return Catalogue(self.servables(), [*others, refused], self._given_model, self.seen)
 
     def without(self, names: Collection[str]) -> Catalogue:
-        """Return a catalogue that knows nothing of these artifacts, named `<model>/<variant>/<version>`."""
+        """Return a catalogue without these artifacts, named `<model>/<variant>/<version>`."""
         servables = [servable for servable in self.servables() if str(servable.key) not in names]
         refused = [found for found in self.refused if found.name not in names]
         return Catalogue(servables, refused, self._given_model, self.seen)

@@ -1,4 +1,4 @@
-"""What a directory looks like without opening its files: cheap enough to be asked every few seconds.
+"""Fingerprint of a directory from its file metadata, cheap enough to be taken every few seconds.
 
 A file's inode, size and times are compared. The time of its last change (ctime) cannot be set back, so that even a file
 that was overwritten by one of the same size, with the same modification time, is noticed.

@@ -1,4 +1,4 @@
-"""`variant=auto`: the most accurate variant that is fast enough at the moment.
+"""`variant=auto`: the most accurate variant that is fast enough.
 
 Fast enough means that the p95 of its answers over the last minute fits the deadline. Where there were none, the time of
 its first run counts, without decoding or waiting; so one that was too slow is tried again after a minute.

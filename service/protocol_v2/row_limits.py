@@ -11,7 +11,7 @@ from service.protocol_v2.messages import shown
 
 @dataclass(frozen=True)
 class RowLimits:
-    """Of one request: how many images, and how each is read."""
+    """Number of images of one request, and the settings for reading them."""
 
     images: int
     reading: Reading

@@ -1,4 +1,4 @@
-"""What has changed in a repository since it was last looked at, and when that is worth an attempt to load it.
+"""Changes in a repository since the last scan, and the time to load them.
 
 An artifact that `posbake` exports appears at once, by a rename. One that is copied file by file (`cp -r`, `rsync`)
 cannot be read until the copy is complete. So the first look at something new is an attempt; if it fails, the next one

@@ -1,4 +1,4 @@
-"""When nobody uses any more what was served before: requests are counted by the generation in which they came.
+"""Generations of requests: a replaced version is closed after the last request that may use it.
 
 A request may look up what serves it at any time, and use it until it is answered. What was replaced can be closed once
 every request is answered that came before the replacement.
@@ -13,7 +13,7 @@ _PAUSE = 0.02  # seconds between two looks
 
 
 class Generations:
-    """On the event loop only."""
+    """Counts requests by generation. Used on the event loop only."""
 
     def __init__(self) -> None:
         self._number = 0

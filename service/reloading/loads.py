@@ -1,4 +1,4 @@
-"""What is being loaded: each artifact in a task of its own, for which others wait only so long."""
+"""Loads in progress: each in a task of its own, for which other changes wait OTHERS_WAIT seconds at most."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

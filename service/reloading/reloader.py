@@ -1,4 +1,4 @@
-"""What changes what is served: by looking at the repository every few seconds, and when it is told to."""
+"""Hot reload: the catalogue follows the repository, which is scanned every few seconds, and requests to load."""
 
 import asyncio
 import logging

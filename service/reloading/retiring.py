@@ -1,4 +1,4 @@
-"""The end of what was replaced: it is closed, and its memory given back, when nobody uses it any more."""
+"""Retirement of replaced versions: closed, and their memory returned, after their last request."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Retiring:
-    """On the event loop only.
+    """Closes replaced versions. Used on the event loop only.
 
     Args:
         state: of the app; what retires is not in its catalogue any more.

@@ -1,4 +1,4 @@
-"""Threads of this process that were abandoned: work that exceeded its time limit, which Python cannot end.
+"""Count of abandoned threads: Python cannot end work that exceeds its time limit.
 
 Such a thread goes on, and takes what it takes of a core, until its work returns. It is counted until then, and the
 interpreter must not be finalised meanwhile (service/resources/exit.py).

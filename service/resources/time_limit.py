@@ -20,7 +20,7 @@ class TimeLimitError(Exception):
 
 
 class TimeLimit:
-    """The limit of one piece of work, which the work may look at and be interrupted by.
+    """Time limit of one piece of work, which can read it and be interrupted by it.
 
     Args:
         seconds: from now on.
@@ -34,7 +34,7 @@ class TimeLimit:
         self._actions: list[Callable[[], object]] = []
 
     def on_exceeded(self, action: Callable[[], object]) -> None:
-        """Have `action` called when the limit is exceeded, on another thread; now, if it is already."""
+        """Call `action` when the limit is exceeded, on another thread; now, if it is already."""
         with self._lock:
             if not self._exceeded:
                 self._actions.append(action)
@@ -70,7 +70,7 @@ def within(seconds: float, work: Callable[[TimeLimit], T], discard: Callable[[T]
     def run() -> None:
         try:
             result = work(limit)
-        except BaseException as error:  # noqa: BLE001 -- whoever waits gets it
+        except BaseException as error:  # noqa: BLE001 -- raised where the work is awaited
             with suppress(InvalidStateError):  # of what ends too late, only that it did matters
                 future.set_exception(error)
             return

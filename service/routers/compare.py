@@ -41,7 +41,7 @@ class CompareQuery(ImageQuery):
 async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> Response:
     """The image comes as for /v1/classify; it is decoded once, and resized once for all that resize alike.
 
-    The newest version of every variant runs it. A variant that gives no answer in time stands under `failed`, with what
+    The newest version of every variant runs it. A variant without an answer in time is under `failed`, with what
     it would have been answered alone; the answer is an error only if no variant gives one: the first one's, and all of
     them in `failed`.
     """

@@ -1,4 +1,4 @@
-"""Running a batch so that what one image does to the backend is that image's matter alone.
+"""Runs of batches in which an image that makes the backend fail fails alone.
 
 Shapes: n images of a job, B of the batch, C classes.
 """
@@ -25,7 +25,7 @@ Run = Callable[[Tensor], NDArray[np.float32]]
 def run_batch(run: Run, jobs: Sequence[Job], classes: int) -> bool:
     """Give every job its outcome, and return whether the backend answered for at least one.
 
-    A batch that fails is run again job by job, so that only what is to blame fails.
+    A batch that fails is run again job by job, so that only the jobs that make it fail do.
 
     Raises:
         AbandonedError: as `run` does.

@@ -1,4 +1,4 @@
-"""What waits to be decoded: bounded, and variants take turns, so that a hot one cannot hold up the others."""
+"""Queue of images to be decoded: bounded, round-robin over variants, so that a busy one does not delay others."""
 
 import time
 from collections import deque

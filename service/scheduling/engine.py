@@ -1,4 +1,4 @@
-"""The way through the service, as routers see it: await what an image yields, within limits."""
+"""Engine: the awaitable interface to queues and worker threads."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ _ANSWERED = ClientGoneError("the request was answered before this work began")
 
 @dataclass(frozen=True)
 class Load:
-    """What one queue holds, in images, and what became of it since it was made."""
+    """Images in one queue, and its counts since it was made."""
 
     admitted: int
     running: int
@@ -36,7 +36,7 @@ class Load:
 
 
 class Engine:
-    """The queues of all variants, and the threads that work them off. Made on the event loop it answers to.
+    """Queues of all variants, and the worker threads. Made on the event loop that it serves.
 
     Args:
         settings: of the app.
@@ -65,18 +65,18 @@ class Engine:
         Args:
             servable: what runs them.
             source: the input tensor [n, …]; or what makes one with n = 1, on a decoding thread: decodes, resizes.
-            scope: work is dropped that it no longer waits for.
+            scope: deadline and disconnect of the request; entered. Work that has not begun at its end is dropped.
             watch: gets its laps `queue` (all waiting: for a decoding thread, from enqueued to dispatched) and
                 `inference`; `source` adds its own.
 
         Raises:
             QueueFullError: too much waits for this variant, or for a decoding thread.
             BackendDownError: the variant's backend failed, and is being restarted.
-            DeadlineError: the scope's time is over.
-            ClientGoneError: the scope has left.
+            DeadlineError: the deadline has passed.
+            ClientGoneError: the client has closed the connection.
             DecodeTimeoutError: `source` took too long, and was abandoned.
             NotReadyError: no thread is left, all hang.
-            InferenceError: the backend failed on these images, or gave what are not numbers.
+            InferenceError: the backend failed on these images, or its logits are not finite.
             InvalidParameterError: more images than a batch of this variant holds.
         """
         queue = self._queue(servable)
@@ -105,7 +105,7 @@ class Engine:
         try:
             return await future
         finally:
-            job.prepare = None  # it has the body, and may wait for a thread longer than its scope does
+            job.prepare = None  # it has the body, and may wait for a thread after the request has ended
 
     async def offload(self, work: Callable[[], T], scope: RequestScope) -> T:
         """Return what `work` returns, on a decoding thread: an image decoded once for several variants.
@@ -125,16 +125,16 @@ class Engine:
             return left[0]()
 
         def deliver(outcome: T | BaseException) -> None:
-            settle_soon(future, outcome)  # whatever it is for, that is no job yet
+            settle_soon(future, outcome)  # there is no job yet
 
         self._workers.decode(self, Decode("a request's images", unless_refused, deliver))
         try:
             return await future
         finally:
-            waiting.clear()  # it has the body, and may wait for a thread longer than its scope does
+            waiting.clear()  # it has the body, and may wait for a thread after the request has ended
 
     def load(self, servable: Servable) -> Load:
-        """Return how much waits and runs for a variant, and how it fared."""
+        """Return the images that wait and run for a version, and its counts."""
         queue = self._queue(servable)
         with self._workers.lock:
             return Load(
@@ -147,7 +147,7 @@ class Engine:
         return self._workers.decoding
 
     def restarting(self) -> list[Servable]:
-        """Return what cannot be served at the moment, because its backend is being restarted."""
+        """Return the versions whose backends are being restarted."""
         return self._workers.restarts.servables()
 
     def shortage(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The worker threads: what each may do, and what becomes of those whose work is abandoned.
+"""Pool of worker threads: their duties, and the replacement of those whose work is abandoned.
 
 An abandoned thread may keep a core busy, so the service is not ready from as many of them as there are cores (at least
 2), when about half of the throughput is gone. Four times as many are replaced: a bound for what they hold in memory.
@@ -18,7 +18,7 @@ _TOLERATED, _REPLACED = 2, 4
 
 
 class Duty(Enum):
-    """What a thread does."""
+    """Kind of work of a thread."""
 
     DECODE = "decode"
     RUN = "run"

@@ -1,4 +1,4 @@
-"""How fast a queue moves, measured while it had work, and what that says to a client that finds it full."""
+"""Service rate of a queue, measured while it has work, and the `Retry-After` that follows from it."""
 
 import math
 
@@ -27,6 +27,6 @@ class ServiceRate:
         self.seconds_per_image = seconds if before is None else before + _WEIGHT * (seconds - before)
 
     def retry_after(self, images: int) -> int:
-        """Return whole seconds, from 1 to LONGEST, in which so many images will be done; 1 if nothing was measured."""
+        """Return the seconds, from 1 to LONGEST, until `images` will be done; 1 if nothing was measured."""
         seconds = (self.seconds_per_image or 0.0) * images
         return min(max(math.ceil(seconds), 1), LONGEST)

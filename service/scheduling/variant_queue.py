@@ -27,7 +27,7 @@ from service.telemetry.stopwatch import Stopwatch
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """What a job is answered with: finite logits, float32 [n, C], and how many images ran together."""
+    """Output of a job: finite logits, float32 [n, C], and the number of images that ran together."""
 
     logits: NDArray[np.float32]
     batch_size: int
@@ -42,7 +42,7 @@ class JobScope(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Belongs to one thread at a time: the event loop, then one that decodes, then one that runs it.
+    """One request's images. Owned by one thread at a time: the event loop, one that decodes, one that runs it.
 
     `outcome` is set when there is nothing left to do: an answer, or what went wrong.
     """
@@ -62,7 +62,7 @@ class Job:
     outcome: Inferred | BaseException | None = None
 
     def settle(self) -> None:
-        """Give the outcome to whoever waits; on the event loop."""
+        """Set the future of the job; on the event loop."""
         assert self.future is not None
         if self.future.done():  # its request has ended
             return
@@ -92,7 +92,7 @@ class VariantQueue:
         """Images dispatched and not answered."""
         self.rate = ServiceRate()
         self.failures = 0
-        """Restarts and vain restarts since the backend last gave an answer."""
+        """Failures and failed restarts since the backend last gave an output."""
         self.batches: Counter[int] = Counter()
         """Batches run, by how many images were in them."""
         self.restarts = 0
@@ -102,17 +102,17 @@ class VariantQueue:
         self._max_queue = max_queue
 
     def admit(self, size: int) -> list[Job]:
-        """Keep places for `size` images, and return jobs that lost theirs because nobody waits for them any more.
+        """Reserve places for `size` images, and return the jobs that lost theirs because their requests have ended.
 
         Raises:
             BackendDownError: the backend is being restarted.
-            QueueFullError: there are not so many places.
+            QueueFullError: there are fewer places.
         """
         if self.down_until is not None:
             raise self.unavailable()
         left: list[Job] = []
         if self.admitted + size > self._max_queue:
-            left = self._drop_the_left()
+            left = self._drop_ended()
         if self.admitted + size > self._max_queue:
             raise QueueFullError(
                 f"{self.admitted} images wait for {self.servable.key}, {self._max_queue} may; send it again later",
@@ -122,7 +122,7 @@ class VariantQueue:
         return left
 
     def take(self) -> tuple[list[Job], list[Job]]:
-        """Remove what fits into one batch, oldest first; return what is to be run, and what nobody waits for."""
+        """Remove one batch, oldest first; return the jobs to run, and those whose requests have ended."""
         taken: list[Job] = []
         left: list[Job] = []
         room = self.limit
@@ -146,7 +146,7 @@ class VariantQueue:
         return jobs
 
     def unavailable(self) -> BackendDownError:
-        """Return what a request is answered while the backend is down."""
+        """Return the error of requests while the backend is down."""
         seconds = (self.down_until or 0.0) - time.monotonic()
         return BackendDownError(
             f"what runs {self.servable.key} failed and is being restarted; send it again later, or choose another "
@@ -154,7 +154,7 @@ class VariantQueue:
             max(1, math.ceil(seconds)),
         )
 
-    def _drop_the_left(self) -> list[Job]:
+    def _drop_ended(self) -> list[Job]:
         left = []
         for job in self.waiting:
             job.outcome = job.scope.refusal()

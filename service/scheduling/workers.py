@@ -1,7 +1,7 @@
-"""The threads that do the work: they decode images, and run batches.
+"""Worker threads: they decode images and run batches.
 
 Where networks run on the CPU's cores, a thread a core does both in turn, so that an image goes on to the network while
-it is in the core's cache. Runs are side by side, each on one core, as long as there is something to do for every core;
+it is in the core's cache. Runs are side by side, each on one core, as long as there is work for every core;
 a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.09 times the images a second of
 runs one at a time on all cores, of single images or of batches (benchmarks/runs.py).
 
@@ -115,7 +115,7 @@ class Workers:
                 self._to_run.notify()
 
     def release(self, job: Job) -> None:
-        """Give up the place of an admitted job that will not be pushed."""
+        """Release the place of an admitted job that will not be pushed."""
         with self.lock:
             job.queue.admitted -= job.size
 
@@ -149,7 +149,7 @@ class Workers:
         return False
 
     def _find(self, state: WorkerState, duties: Duties) -> tuple[Duty, Callable[[], None]] | None:
-        """Return what to do, or None if this thread shall end. The caller holds the lock."""
+        """Return the next work, or None if this thread must end. The caller holds the lock."""
         while not self._closing:
             seconds: float | None = None
             for duty in duties:
@@ -197,7 +197,7 @@ class Workers:
         except AbandonedError:
             raise
         except Exception as error:
-            logger.exception("%d requests to %s failed by our own mistake", len(jobs), queue.servable.key)
+            logger.exception("%d requests to %s failed by an internal error", len(jobs), queue.servable.key)
             for job in jobs:  # without this thread nothing would be answered any more
                 job.outcome = error
         with self.lock:
@@ -205,7 +205,7 @@ class Workers:
         if crashed:
             self._take_out(queue, backend, jobs)
         else:
-            self._settle(jobs)  # last: the event loop would wait for this thread to let go of Python's lock
+            self._settle(jobs)  # last: the event loop would wait for this thread to release the interpreter lock
 
     def _dispatch(self, state: WorkerState, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> bool:
         """Give the jobs their outcome, and return whether the backend turned out to be broken.
@@ -230,7 +230,7 @@ class Workers:
         crashed = False
         if not run_batch(run, jobs, manifest.output.classes):
             try:
-                run(blank(manifest, 1))  # it answered nothing: were the images to blame, or is it broken?
+                run(blank(manifest, 1))  # no job has an output: is it the images, or is the backend broken?
             except AbandonedError:
                 raise
             except Exception:
@@ -248,13 +248,13 @@ class Workers:
         return crashed
 
     def _leaves_cores_idle(self) -> bool:
-        """Whether everything there is to do, the scope's run among it, is less than one thing a core."""
+        """Return whether all work, this thread's run included, is less than one job for each core."""
         with self.lock:
             busy = sum(state.busy for state in self._pool.states)
             return busy + len(self._decoding) + self._round_robin.waiting < self._cores
 
     def _abandon_run(self, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> Cleanup | None:
-        """Do without a backend that hangs; if it is not replaced already, its thread closes it when it returns."""
+        """Abandon a backend that hangs; if it is not replaced already, its thread closes it when it returns."""
         queue.running -= sum(job.size for job in jobs)
         self._take_out(queue, backend, jobs)
         return backend.close if queue.servable.backend.abandon(backend) else None
@@ -262,7 +262,7 @@ class Workers:
     def _take_out(self, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> None:
         """Take a broken backend out of service; its jobs, run or waiting, are answered 503."""
         with self.lock:
-            if queue.servable.backend.holds(backend):  # else another run found out, and it has been replaced
+            if queue.servable.backend.holds(backend):  # else it was replaced after another run of it
                 self.restarts.begin(queue)
                 jobs = [*jobs, *queue.take_all()]
             for job in jobs:

@@ -35,7 +35,7 @@ MIDDLES = _middles()
 
 
 def percentiles(counts: NDArray[np.integer], percents: tuple[int, ...]) -> list[float]:
-    """Return the shortest durations that so many percent of those counted do not exceed, in microseconds.
+    """Return percentiles: the shortest durations that the given percentages do not exceed, in microseconds.
 
     Args:
         counts: [BUCKETS], not all 0.

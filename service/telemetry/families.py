@@ -1,4 +1,4 @@
-"""What the service knows, as Prometheus' metric families; docs/operations.md lists them beside Triton's."""
+"""Prometheus metric families of the service; docs/operations.md lists them beside Triton's."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _DECODE_FAILURES = ("not-an-image", "too-many-pixels", "decode-timeout")
 
 @dataclass(frozen=True)
 class VersionState:
-    """What is the case with one version at the moment, and what became of it since it was loaded."""
+    """State of one version, and its counts since it was loaded."""
 
     key: VersionKey
     queued: int

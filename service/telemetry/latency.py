@@ -1,7 +1,7 @@
-"""How long answers took, for each variant and version: over the last minute, and since the start.
+"""Latency of answers by version: over the last minute, and since the start.
 
-The way of an answer into here is short, for every request goes it: its laps are appended to a buffer, and a full
-buffer is counted at once, in NumPy. Memory is bounded: 450 kB a version.
+Recording an answer is cheap: its laps are appended to a buffer, and a full buffer is counted at once, in NumPy.
+Memory is bounded: 450 kB for each version.
 
 Shapes: S columns, the stages and their total; R periods of SLOT_SECONDS; B buckets of `service.telemetry.buckets`.
 """
@@ -38,7 +38,7 @@ _FULL = 256 * (1 + len(COLUMNS))
 
 @dataclass(frozen=True)
 class StageSummary:
-    """Of one stage, in ms."""
+    """Latency of one stage, in ms."""
 
     mean: float
     p50: float
@@ -49,7 +49,7 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class LatencySummary:
-    """Of one version: how many answers, and their stages."""
+    """Number of answers of one version, and their stages."""
 
     count: int
     stages: dict[str, StageSummary]
@@ -57,7 +57,7 @@ class LatencySummary:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of one stage since the start, as Prometheus shows it."""
+    """Distribution of one stage since the start, as Prometheus shows it."""
 
     counts: list[int]
     """By bound of BOUNDS, and over the last: answers in that bucket alone."""
@@ -83,7 +83,7 @@ class LatencyRecorder:
             self._record_of(key).add(int(self._clock()) // SLOT_SECONDS, laps)
 
     def record_overdue(self, key: VersionKey, microseconds: int) -> None:
-        """Add a request whose deadline passed after so long, without an answer; only `recent_p95` counts it."""
+        """Add a request whose deadline passed after this time, without an answer; only `recent_p95` counts it."""
         with self._lock:
             self._record_of(key).add_overdue(int(self._clock()) // SLOT_SECONDS, microseconds)
 
@@ -112,7 +112,7 @@ class LatencyRecorder:
         """Return the p95 of the total over the last RECENT_SECONDS, in ms; None if nothing was measured.
 
         A request whose deadline passed took at least as long as it waited. Without these a variant that is always too
-        slow would look like one that nobody asked.
+        slow would look like one without requests.
         """
         with self._lock:
             record = self._records.get(key)

@@ -1,4 +1,4 @@
-"""What `/metrics` shows of one app: it counts requests, and asks the rest of those who know it when it is scraped.
+"""Metrics of one app: request counts, and everything else that `/metrics` collects at a scrape.
 
 Labels are bounded: names are those of versions that are served, statuses and reasons the service's own.
 """
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Metrics:
-    """Counts requests, and renders what is known. Counting is for one thread, the event loop's.
+    """Counts requests and renders all metrics. Counting is for one thread, the event loop's.
 
     Args:
         process: returns the families of the process itself.

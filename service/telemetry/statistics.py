@@ -1,4 +1,4 @@
-"""What Triton's statistics extension counts, for each variant and version, since the start.
+"""Counts of Triton's statistics extension, by version, since the start.
 
 A request that ran in a batch of b images brought n of them: n/b of that batch is its share. Shares of a batch add up
 to 1, so batches and the time they took are counted without anything that belongs to no request.
@@ -14,7 +14,7 @@ from service.telemetry.stopwatch import TOTAL, Laps
 
 @dataclass
 class Duration:
-    """How often something was done, and how long it took in all, in µs. Both are whole when no batch is half done."""
+    """Count and total time, in µs. Both are whole numbers when no batch is half done."""
 
     count: float = 0
     microseconds: float = 0
@@ -36,7 +36,7 @@ class Batches:
 
 @dataclass
 class Counts:
-    """Of one version."""
+    """Counts of one version."""
 
     last_inference_ms: int = 0
     """When the last answer was there, in ms since 1970; 0 if none was."""
@@ -84,7 +84,7 @@ class Statistics:
         batch.compute_output.add(laps["postprocess"], share)
 
     def failed(self, key: VersionKey, microseconds: int) -> None:
-        """Add a request that was not answered as it wished, after so long."""
+        """Add a request that failed after this time."""
         self._counts_of(key).fail.add(microseconds)
 
     def counts(self, key: VersionKey) -> Counts:

@@ -1,4 +1,4 @@
-"""The time of one request, cut into stages.
+"""Stage times of one request.
 
 All stages are laps of one monotonic clock that is read in whole microseconds, so they add up to the total exactly,
 and nothing between the first reading and the last is left out.

@@ -1,4 +1,4 @@
-"""How many connections are open at once: at most MAX_CONNECTIONS, and never more than there are descriptors for."""
+"""Limit of open connections: MAX_CONNECTIONS, and fewer than there are file descriptors."""
 
 import logging
 import resource

@@ -4,7 +4,7 @@ import time
 
 
 class Lifecycle:
-    """On the event loop only.
+    """Counts accepted requests until the server drains. Used on the event loop only.
 
     Args:
         drain_seconds: how long accepted requests may take once the server drains.

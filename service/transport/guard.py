@@ -1,4 +1,4 @@
-"""The guard on every connection: heads and bodies arrive in time, heads are not too large, answers are taken away.
+"""Connection guard: time limits for heads, bodies and unread answers, and a size limit for heads.
 
 uvicorn bounds none of this: its only timer runs between an answer and the next byte. Here a deadline runs whenever
 bytes of a client are awaited: from the connection to the end of the first head, from a head's first byte to its last,
@@ -35,7 +35,7 @@ from service.transport.refusals import raw_answer, refusing
 logger = logging.getLogger(__name__)
 
 _SECONDS_TO_BE_REFUSED = 1.0
-"""A connection that is one too many has this long to send its head and its body."""
+"""Time for a connection over the limit to send its head and its body."""
 
 
 class _UnlessQueued(FlowControl):
@@ -97,7 +97,7 @@ class GuardedProtocol(CountedRequests):
         self._probe: Probe | None = None
         """While the client has ended its direction, and waits for an answer."""
         self._instead: ASGI3Application | None = None
-        """What answers the first request if this connection is one too many."""
+        """Application that answers the first request if this connection is over the limit."""
         self._refuse_if_full(transport)
         self._arm()
 
@@ -187,7 +187,7 @@ class GuardedProtocol(CountedRequests):
         self.transport.finish()
 
     def _refuse_if_full(self, transport: asyncio.Transport) -> None:
-        """Have the first request refused if this connection is one too many; if it is one of many such, at once."""
+        """Refuse the first request if this connection is over the limit; at once if many are."""
         descriptor = transport.get_extra_info("socket").fileno()
         error = self.guard.connections.refusal(len(self.connections), descriptor)
         if error is None:

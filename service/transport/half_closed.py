@@ -1,4 +1,4 @@
-"""Clients that end their direction of the connection after their request, as `nc -N` does, and wait for the answer.
+"""Half-closed connections: the client ends its direction after the request, as `nc -N` does, and awaits the answer.
 
 A client that left looks the same, until bytes that are sent to it are answered by a reset. So where the answer takes
 long, an interim one (100, which clients ignore: RFC 9110, section 15.2) is sent every SECONDS: the first makes the

@@ -95,7 +95,7 @@ class LogWriter(logging.Handler):
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # whoever has the other end has made it so
+            except BlockingIOError:  # the other end has made the pipe non-blocking
                 select.select((), (self._descriptor,), ())
             except OSError:  # a full disk, a closed pipe: it may be written again later
                 self._failed += lines

@@ -1,4 +1,4 @@
-"""How the log is written: lines of text, or a JSON object a line with the request's id and the key's name.
+"""Log formats: lines of text, or JSON objects with the request's id and the key's name.
 
 Neither form holds a key, a byte of an image or a query: of what a client sends, the path and the request's id.
 """
@@ -61,7 +61,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """An object a line: time, level, logger, message, and what there is of request_id, key, exception.
+    """A JSON object on each line: time, level, logger, message, and request_id, key, exception where there are any.
 
     The line of a request also has method, path, status and ms.
     """

@@ -28,7 +28,7 @@ _PROCESS, _numbers = secrets.token_hex(8), itertools.count()
 
 
 class RequestMiddleware:
-    """Gives each request an id and a record, and has it recorded and logged once it is answered.
+    """Middleware that gives each request an id and a record, and has it recorded and logged when it is finished.
 
     Args:
         app: what answers.

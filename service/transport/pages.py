@@ -59,7 +59,7 @@ def add_docs(app: FastAPI, prefixes: Prefixes) -> None:
 
     Args:
         app: with `docs_url=None` and `openapi_url=None`.
-        prefixes: finds what stands before the addresses.
+        prefixes: finds the prefix of the addresses.
     """
 
     def document(prefix: str) -> Rendered:
@@ -99,7 +99,7 @@ def add_docs(app: FastAPI, prefixes: Prefixes) -> None:
 
 
 class _Kept:
-    """What was rendered for the last few prefixes. The first time takes 0.1 s, so on another thread.
+    """Cache of pages for the last few prefixes. Rendering takes 0.1 s, so it runs on another thread.
 
     Args:
         render: returns the body and the headers for a prefix.

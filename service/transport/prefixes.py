@@ -1,7 +1,7 @@
 """The path under which a proxy serves this server: ROOT_PATH, or X-Forwarded-Prefix of a trusted proxy.
 
-It stands before the addresses that pages and the OpenAPI document name. They have no host, so a prefix must not be able
-to name one, as `//evil.example` would.
+It prefixes the addresses in pages and in the OpenAPI document. They have no host, so a prefix must not be able to name
+one, as `//evil.example` would.
 """
 
 import ipaddress
@@ -82,7 +82,7 @@ class Prefixes:
 
 
 class RootPathMiddleware:
-    """Takes ROOT_PATH away from requests that come with it: some proxies remove it, others do not.
+    """Middleware that removes ROOT_PATH from addresses: some proxies remove it, others do not.
 
     Args:
         app: what answers.
