@@ -1,4 +1,4 @@
-"""What can be wrong with an artifact.
+"""Errors of artifacts.
 
 ArtifactError
 ├── ManifestError          manifest.json is missing, too large, is not JSON, or breaks the schema

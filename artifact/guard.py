@@ -41,7 +41,7 @@ def guarded_directory(parent: Path, prefix: str) -> Iterator[Path]:
         start_new_session=True,
     ) as watcher:
         try:
-            _tell(watcher, directory)  # before it is there: nobody else makes one of that name
+            _tell(watcher, directory)  # before it exists: its name is unique
             for path in _make(directory):
                 made.append(path)
                 _tell(watcher, path)

@@ -1,4 +1,4 @@
-"""What one writes with LitServe: the stages as methods, ONNX Runtime, a worker a core; for `benchmarks.serving`.
+"""A LitServe server with ONNX Runtime and one worker per core, for `benchmarks.serving`.
 
 As its documentation advises for a CPU: as many worker processes as cores. A worker's session has one thread, for the
 others have the other cores. Its `fast_queue` (ZeroMQ) is off, as it comes: on, it answered fewer requests here. It

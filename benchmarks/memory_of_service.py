@@ -1,7 +1,7 @@
 """`python -m benchmarks.memory_of_service`: what the service's process keeps in memory, from 2,000 requests to 20,000.
 
 The network, the images and wrk are those of `benchmarks.serving`. The first thousands of requests fill pools and
-arenas; what grows after them, grows for ever.
+arenas; growth after them does not end.
 """
 
 import argparse

@@ -4,7 +4,7 @@ Each network has a process of its own and random weights. The error is of the re
 of its own run) to those of ONNX Runtime with the graph as exported, over the largest logit, at batches 1 and 3. int8
 rounds, so its error is large for random weights: that the tool takes the graph, and its result runs, is what is asked.
 
-onnxsim and OpenVINO are no dependencies of this project: `pip install onnxsim openvino`. OpenVINO is told to compute in
+onnxsim and OpenVINO are no dependencies of this project: `pip install onnxsim openvino`. OpenVINO is set to compute in
 float32.
 """
 

@@ -1,4 +1,4 @@
-"""What one writes without posbake: FastAPI, a thread pool, ONNX Runtime; the other side of `benchmarks.serving`.
+"""A FastAPI service with a thread pool and ONNX Runtime, the baseline of `benchmarks.serving`.
 
 Uvicorn, FastAPI and ONNX Runtime as they come, one process, the model loaded and run once at the start; the model and
 what comes before and after it are `benchmarks.plain_model`.

@@ -1,4 +1,4 @@
-"""What one writes around ONNX Runtime without posbake: a session, and the stages before and after it."""
+"""An ONNX Runtime session with preprocessing and postprocessing, as written without posbake."""
 
 import os
 from pathlib import Path

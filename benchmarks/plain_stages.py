@@ -1,4 +1,4 @@
-"""What comes before and after the model where one serves without posbake: Pillow and NumPy, as every tutorial does.
+"""Preprocessing and postprocessing with Pillow and NumPy, as tutorials do it.
 
 Pixels are normalised in NumPy, so the graph takes float32.
 """

@@ -25,7 +25,7 @@ from service.resources.cores import available_cores
 
 @dataclass(frozen=True)
 class Way:
-    """So many threads, each of which runs batches of so many images on all cores (`spread`) or on its own."""
+    """A number of threads, each of which runs batches of one size on all cores (`spread`) or on one core."""
 
     name: str
     callers: int

@@ -30,9 +30,9 @@ def wrk_is_installed() -> bool:
 
 
 def load(server: Server, clients: int, seconds: int) -> Measured:
-    """Return what wrk measures with so many connections, each of which waits for an answer before it asks again.
+    """Return the measurement of wrk with `clients` connections, one request at a time on each.
 
-    What wrk leaves unanswered at its end most servers work on all the same: it is waited for, by asking behind it.
+    Most servers go on with requests that wrk leaves unanswered at its end: a further request waits for them.
     """
     script = str(ROOT / "benchmarks" / "load.lua")
     wrk = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", script, server.url]

@@ -60,11 +60,11 @@ def resident_bytes(process: int) -> int:
 def end(process: subprocess.Popen[bytes], follow: float = SECONDS_TO_FOLLOW) -> None:
     """Terminate a process that leads a session, and wait until nothing of its family runs.
 
-    What is left so many seconds after the process is killed: Ray's daemons are in groups and sessions of their own, and
+    What is left `follow` seconds later is killed: Ray's daemons are in groups and sessions of their own, and
     some stay when what started them is gone.
 
     Raises:
-        subprocess.TimeoutExpired: the process itself went only when killed, which it is all the same.
+        subprocess.TimeoutExpired: the process itself ended only when it was killed.
     """
     before = family([process.pid])
     process.terminate()

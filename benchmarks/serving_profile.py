@@ -1,4 +1,4 @@
-"""Where the service spends its time under load, as py-spy samples it: stacks in a file, and a table of functions.
+"""Profile of the service under load by py-spy: stacks in a file, and a table of functions.
 
 A sample is of a thread that the kernel would run. One that waits for a core counts too, in whatever woke it, so on a
 busy machine `Condition.wait` is large. What C code does counts for the Python function that called it.

@@ -1,4 +1,4 @@
-"""What the service must answer, computed without it, and changes to the repository that it serves."""
+"""Expected responses, computed without the service, and changes to the repository that it serves."""
 
 import hashlib
 import http.client

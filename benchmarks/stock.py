@@ -1,4 +1,4 @@
-"""What torch.onnx alone makes of a network: the other side of every comparison."""
+"""Stock export by `torch.onnx.export`, the baseline of every comparison."""
 
 import onnx_ir as ir
 import torch

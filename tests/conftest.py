@@ -1,4 +1,4 @@
-"""What more than one package of tests uses."""
+"""Fixtures and settings for all tests."""
 
 import fcntl
 import gc

@@ -1,4 +1,4 @@
-"""Who may import whom: the service and the contract stay free of torch and of how an artifact is made."""
+"""Allowed imports: the service and the contract stay free of torch and of how an artifact is made."""
 
 import ast
 import subprocess

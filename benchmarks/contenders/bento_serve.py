@@ -1,4 +1,4 @@
-"""What one writes with BentoML: a service of a worker a core; for `benchmarks.serving`.
+"""A BentoML service with one worker per core, for `benchmarks.serving`.
 
 As its documentation advises for work of the CPU: as many workers as cores. A method that is no coroutine runs in a
 thread of the worker, one by default. A root input of bytes makes the image the bare body, without a file or a form.

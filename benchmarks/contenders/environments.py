@@ -1,4 +1,4 @@
-"""Where contenders of `benchmarks.serving` are installed: beside us, or apart, with requirements of their own.
+"""Environments of the contenders of `benchmarks.serving`: ours, or separate ones with pinned requirements.
 
 An environment apart is `.venv-contenders/NAME`, of the exact versions in `NAME.txt` beside this file.
 """

@@ -1,4 +1,4 @@
-"""What one writes with MLServer: a runtime of our own, a worker a core; for `benchmarks.serving`.
+"""An MLServer runtime with one worker per core, for `benchmarks.serving`.
 
 It speaks the Open Inference Protocol, over HTTP in JSON only, where a file is base64 in a BYTES tensor; nothing that it
 reads is shorter. As its documentation advises: one process of `parallel_workers` for each core. `debug` is off, for it

@@ -1,4 +1,4 @@
-"""What one writes with Ray Serve: a deployment of a replica a core; for `benchmarks.serving`.
+"""A Ray Serve deployment with one replica per core, for `benchmarks.serving`.
 
 As its documentation advises for work of the CPU: more replicas, each with a core, and the work in a thread, so that
 the replica's event loop stays free. What is not said here is as Ray comes: five requests at a time in a replica, no

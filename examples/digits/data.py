@@ -1,7 +1,7 @@
 """scikit-learn's digits: 1,797 scans of handwritten digits, 8×8 pixels, 17 shades (UCI, 1998, CC BY 4.0).
 
 They become dark ink on white paper, as people write, and are scaled to the network's input like every image that is
-posted to the service. The last 360 are for testing; nobody trains on them.
+posted to the service. The last 360 are held out for testing.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`python -m examples.digits.table`: measure every shipped variant, and write the table into both READMEs.
+"""`python -m examples.digits.table`: measure every shipped variant, and write the table into README.md.
 
 Accuracy is on the test split as it is, and moved by 1 and 2 source pixels (4 and 8 of 32) up, down, left and right, the
 mean of the four. Milliseconds are medians in ONNX Runtime at batch 1 on two threads, the variants taking turns.
@@ -23,7 +23,7 @@ from examples.digits.train import CHECKPOINTS, CONFIGS, HERE, machine, predict
 from export.pipeline import Request, export_onnx
 from models.sources import Checkpoint, Loaded, Overrides, load_source
 
-READMES = (HERE / "README.md", HERE.parents[1] / "README.md")
+README = HERE / "README.md"
 BEGIN, END = "<!-- table: written by examples/digits/table.py -->", "<!-- end of table -->"
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 SOURCE_PIXEL = 4  # of the 32 that 8 were scaled to
@@ -100,17 +100,15 @@ def measure_onnx(variants: list[str]) -> dict[str, float]:
 
 
 def write_table(rows: list[str]) -> None:
-    """Write the rows between the marks of both READMEs."""
+    """Write the rows between the marks of README.md."""
     header = [
         "| variant | accuracy | moved by 1 | moved by 2 | parameters | ONNX, ms | training, s |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     measured = f"\nMeasured {datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}."
-    for readme in READMES:
-        before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-        after = rest.split(END)[1]
-        text = "\n".join([BEGIN, *header, *rows, measured, END])
-        readme.write_text(before + text + after, encoding="utf-8")
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    text = "\n".join([BEGIN, *header, *rows, measured, END])
+    README.write_text(before + text + rest.split(END)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

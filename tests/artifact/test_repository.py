@@ -1,4 +1,4 @@
-"""What counts as an artifact's directory, and which version comes next."""
+"""Artifact directories in a repository, and the next version."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What torch makes anew for each export, though it is the same for all, is made once in a process of tests.
+"""Objects that torch builds for each export and that are always equal, built once per process.
 
 An export of a small network takes 1.7 s of CPU time instead of 2.8; see also `gc.freeze` in `tests/conftest.py`.
 """

@@ -1,4 +1,4 @@
-"""What the slow oracles of the encodings share: small places, filled tables, and the comparison.
+"""Shared parts of the slow oracles of the encodings: small places, filled tables, and the comparison.
 
 An oracle is a plain loop over tokens, or over pairs of tokens, that knows the formula and nothing of the code under
 test. Everything is computed in float64.

@@ -1,4 +1,4 @@
-"""What holds for every encoding of the registry, and how it is asked for one."""
+"""Properties of every registered encoding, and lookup by name."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which entries of a training script's file are the weights, and the notes on them."""
+"""Selection of the weights in a training script's file, and the notes on it."""
 
 from pathlib import Path
 from typing import Any
