@@ -18,7 +18,7 @@ from tests.service.artifacts import add_artifact
 from tests.service.process import Running, serving
 from tests.service.scripted import HANG, SLOW, picture
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True)
