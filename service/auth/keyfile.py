@@ -1,4 +1,4 @@
-"""The file of keys: one key a line, hashed.
+"""File of API keys: one hashed key on each line.
 
     NAME ROLE SHA256 [REQUESTS_PER_SECOND [BURST]]
 
@@ -18,7 +18,7 @@ from service.problems.errors import AccessSettingError
 
 ROLES = ("user", "admin")
 PREFIX = "posbake_"
-"""Of every key that is made here, so that scanners of leaked secrets can tell what it is."""
+"""Prefix of generated keys, for scanners of leaked secrets."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
@@ -48,7 +48,7 @@ def digest_of(secret: bytes) -> bytes:
 
 
 def new_key(name: str, *, admin: bool = False, limit: RateLimit | None = None) -> tuple[str, ApiKey]:
-    """Return a fresh random key, and how the server knows it.
+    """Return a new random secret, and its key.
 
     Raises:
         AccessSettingError: the name is not one.

@@ -1,4 +1,4 @@
-"""Reading a request's body, never more of it than the limit, and never more than there is memory for."""
+"""Request bodies, read within the size limit and the memory budget."""
 
 import io
 

@@ -1,6 +1,6 @@
-"""Bodies that were compressed for the way (Content-Encoding: RFC 9110, section 8.4): gzip and deflate.
+"""Compressed bodies (Content-Encoding: RFC 9110, section 8.4): gzip and deflate.
 
-A body is expanded piece by piece, no further than the limit, and what comes out counts as held by its request. `gzip`
+A body is decompressed in pieces, up to the limit, and the result counts as memory of its request. `gzip`
 may have several members (RFC 1952, section 2.2), `deflate` is zlib's format (RFC 1950) or, as some clients have it, the
 bare one (RFC 1951).
 """
@@ -17,13 +17,13 @@ from service.resources.memory import RequestMemory
 from service.telemetry.record import record_of
 
 Expand = Callable[[bytes], bytes]
-"""From a body as sent to what it was compressed from; raises what `expand` does."""
+"""Function that decompresses a body; raises as `expand`."""
 
 _NAMES = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 _GZIP, _ZLIB, _BARE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _PIECE = 65_536
 MOST_MEMBERS = 1000
-"""Of one gzip body: 16 MiB of empty ones would be seconds of work."""
+"""Limit for one gzip body: 16 MiB of empty members would take seconds."""
 
 
 def expander(request: Request, limit: int) -> Expand | None:

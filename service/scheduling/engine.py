@@ -30,7 +30,7 @@ class Load:
     admitted: int
     running: int
     batches: dict[int, int]
-    """How many were run, by how many images were in them."""
+    """Batches that were run, by their number of images."""
     restarts: int
     down: bool
 
@@ -40,7 +40,7 @@ class Engine:
 
     Args:
         settings: of the app.
-        on_cores: whether what is served runs on the CPU's cores; see Backend.on_cores.
+        on_cores: whether networks run on the CPU's cores; see Backend.on_cores.
     """
 
     def __init__(self, settings: Settings, *, on_cores: bool) -> None:
@@ -64,18 +64,18 @@ class Engine:
 
         Args:
             servable: what runs them.
-            source: the input tensor [n, …]; or what makes one with n = 1, on a decoding thread: decodes, resizes.
+            source: the input tensor [n, …]; or a function for a decoding thread that returns one with n = 1.
             scope: deadline and disconnect of the request; entered. Work that has not begun at its end is dropped.
             watch: gets its laps `queue` (all waiting: for a decoding thread, from enqueued to dispatched) and
                 `inference`; `source` adds its own.
 
         Raises:
-            QueueFullError: too much waits for this variant, or for a decoding thread.
+            QueueFullError: the queue of this variant, or that of the decoding threads, is full.
             BackendDownError: the variant's backend failed, and is being restarted.
             DeadlineError: the deadline has passed.
             ClientGoneError: the client has closed the connection.
             DecodeTimeoutError: `source` took too long, and was abandoned.
-            NotReadyError: no thread is left, all hang.
+            NotReadyError: all threads hang.
             InferenceError: the backend failed on these images, or its logits are not finite.
             InvalidParameterError: more images than a batch of this variant holds.
         """
@@ -108,11 +108,11 @@ class Engine:
             job.prepare = None  # it has the body, and may wait for a thread after the request has ended
 
     async def offload(self, work: Callable[[], T], scope: RequestScope) -> T:
-        """Return what `work` returns, on a decoding thread: an image decoded once for several variants.
+        """Return the result of `work`, which runs on a decoding thread.
 
         Raises:
-            QueueFullError, DeadlineError, ClientGoneError, DecodeTimeoutError, NotReadyError: as `infer`; and whatever
-                `work` raises.
+            QueueFullError, DeadlineError, ClientGoneError, DecodeTimeoutError, NotReadyError: as `infer`.
+            Exception: as `work`.
         """
         future: asyncio.Future[T] = scope.future()
         waiting = [work]
@@ -143,7 +143,7 @@ class Engine:
 
     @property
     def decoding(self) -> int:
-        """Pieces of work that wait to be decoded."""
+        """Pieces of work that wait for a decoding thread."""
         return self._workers.decoding
 
     def restarting(self) -> list[Servable]:
@@ -151,21 +151,21 @@ class Engine:
         return self._workers.restarts.servables()
 
     def shortage(self) -> str | None:
-        """Return why the service is not ready for want of threads that do not hang; None if it is."""
+        """Return why too few threads are left for the service to be ready; None while there are enough."""
         return self._workers.shortage()
 
     async def retire(self, servable: Servable) -> None:
-        """Wait until nothing waits or runs for a servable that gets no more requests, forget it, and close it."""
+        """Close a servable that gets no more requests, once nothing waits or runs for it."""
         queue = self._queue(servable)
         while self._busy(queue):
             await asyncio.sleep(0.05)
         del self._queues[servable]
         with self._workers.lock:
             self._workers.restarts.forget(queue)
-        await asyncio.to_thread(servable.backend.close)  # frees much memory, which takes a while
+        await asyncio.to_thread(servable.backend.close)  # freeing its memory takes a while
 
     def close(self) -> None:
-        """End the threads. Requests that are still unanswered never will be: drain first."""
+        """End the threads. Requests that are not finished stay unanswered: drain first."""
         self._workers.close()
 
     def _busy(self, queue: VariantQueue) -> bool:
@@ -179,7 +179,7 @@ class Engine:
         return queue
 
     def _settle_soon(self, jobs: Sequence[Job]) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever awaited these
+        with suppress(RuntimeError):  # the event loop has ended
             self._loop.call_soon_threadsafe(_settle, jobs)
 
 

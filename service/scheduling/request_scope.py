@@ -14,7 +14,7 @@ from service.problems.server_errors import DeadlineError
 _ANSWERED = ClientGoneError("the request is answered already")
 
 _SHORT = 0.05
-"""Seconds. Requests that are answered within them are not watched: that a client left would be noticed no sooner."""
+"""Seconds after which a request is watched for its disconnect: shorter ones are answered first."""
 
 
 class RequestScope:

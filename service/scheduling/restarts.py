@@ -20,7 +20,7 @@ class Restarts:
     Args:
         lock: of Workers; guards the queues.
         first_pause: seconds before the first restart.
-        longest_pause: seconds that the doubling stops at.
+        longest_pause: upper bound of the pause, in seconds.
     """
 
     def __init__(

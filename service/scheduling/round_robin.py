@@ -22,7 +22,7 @@ class RoundRobin:
         return sum(len(queue.waiting) for queue in self._queues)
 
     def add(self, job: Job, now: float) -> None:
-        """Queue a job behind those of its queue; a queue that had none goes behind the other queues."""
+        """Append a job to its queue; a queue that was empty comes last in the order."""
         job.enqueued = now
         queue = job.queue
         if queue not in self._queues:

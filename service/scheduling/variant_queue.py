@@ -1,4 +1,4 @@
-"""Jobs, and the bounded queue of one variant: how fast it moves, and whether its backend is down.
+"""Jobs, and the bounded queue of one variant, with its service rate and the state of its backend.
 
 Shapes: n images of a job, B of its batch, C classes.
 """
@@ -44,7 +44,7 @@ class JobScope(Protocol):
 class Job:
     """One request's images. Owned by one thread at a time: the event loop, one that decodes, one that runs it.
 
-    `outcome` is set when there is nothing left to do: an answer, or what went wrong.
+    `outcome` is set at the end: the output, or an exception.
     """
 
     queue: VariantQueue
@@ -53,12 +53,12 @@ class Job:
     scope: JobScope
     watch: Stopwatch
     future: asyncio.Future[Inferred] | None = None
-    """Gets the outcome; None where whatever settles jobs reads it."""
+    """Gets the outcome; None where it is read from the job."""
     prepare: Callable[[], Tensor] | None = None
-    """Makes the tensor, on a decoding thread; None where the tensor is there already."""
+    """Returns the tensor, on a decoding thread; None where there is a tensor already."""
     tensor: Tensor | None = None
     enqueued: float = 0.0
-    """When the tensor was there, in seconds of time.monotonic."""
+    """Time when the tensor was ready, in seconds of time.monotonic."""
     outcome: Inferred | BaseException | None = None
 
     def settle(self) -> None:
@@ -74,10 +74,10 @@ class Job:
 
 
 class VariantQueue:
-    """The queue of one servable. The thread that calls holds the lock of Workers.
+    """Queue of one version. The caller holds the lock of Workers.
 
     Args:
-        servable: what runs the jobs.
+        servable: the version.
         max_batch: most images that run together, if the artifact takes as many.
         max_queue: most images between admission and dispatch.
     """
@@ -94,11 +94,11 @@ class VariantQueue:
         self.failures = 0
         """Failures and failed restarts since the backend last gave an output."""
         self.batches: Counter[int] = Counter()
-        """Batches run, by how many images were in them."""
+        """Batches that were run, by their number of images."""
         self.restarts = 0
-        """Backends that replaced one that had failed."""
+        """Successful restarts of the backend."""
         self.down_until: float | None = None
-        """While the backend is down, when it is next restarted, in seconds of time.monotonic."""
+        """While the backend is down, the time of its next restart, in seconds of time.monotonic."""
         self._max_queue = max_queue
 
     def admit(self, size: int) -> list[Job]:
@@ -139,7 +139,7 @@ class VariantQueue:
         return taken, left
 
     def take_all(self) -> list[Job]:
-        """Remove and return everything that waits for the backend."""
+        """Remove and return all jobs that wait for the backend."""
         jobs = list(self.waiting)
         self.waiting.clear()
         self.admitted -= sum(job.size for job in jobs)

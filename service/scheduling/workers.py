@@ -1,11 +1,11 @@
 """Worker threads: they decode images and run batches.
 
-Where networks run on the CPU's cores, a thread a core does both in turn, so that an image goes on to the network while
-it is in the core's cache. Runs are side by side, each on one core, as long as there is work for every core;
-a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.09 times the images a second of
-runs one at a time on all cores, of single images or of batches (benchmarks/runs.py).
+Where networks run on the CPU's cores, one thread for each core does both, so that an image is run while it is in the
+core's cache. Runs are side by side, each on one core, as long as there is work for every core;
+a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.09 times the throughput of runs
+one at a time on all cores, of single images or of batches (benchmarks/runs.py).
 
-Where they run on a device, one thread gives it a batch as soon as it is free, and the others decode.
+Where they run on a device, one thread runs batches on it, and the others decode.
 """
 
 import logging
@@ -34,11 +34,11 @@ logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """Runs what is pushed, and hands jobs back when they have an outcome.
+    """Runs jobs, and passes them to `settle` when they have an outcome.
 
     Args:
         settle: gets the jobs; called from any thread.
-        threads: that decode, and as many cores as there are for the rest.
+        threads: number of decoding threads, and of cores.
         on_cores: networks run on those cores too; else on a device of their own.
         room: most images that may wait to be decoded.
         delay: seconds that a batch waits for more images while it is not full.
@@ -76,7 +76,7 @@ class Workers:
 
     @property
     def decoding(self) -> int:
-        """Pieces of work that wait for a thread that decodes."""
+        """Pieces of work that wait for a decoding thread."""
         return len(self._decoding)
 
     def shortage(self) -> str | None:
@@ -87,8 +87,8 @@ class Workers:
         """Queue work; see DecodeQueue.put.
 
         Raises:
-            QueueFullError: too much waits.
-            NotReadyError: no thread is left for it.
+            QueueFullError: the queue is full.
+            NotReadyError: all threads for it hang.
         """
         with self.lock:
             self._pool.check()
@@ -96,7 +96,7 @@ class Workers:
             self._to_decode.notify()
 
     def prepare(self, job: Job, make: Callable[[], Tensor]) -> None:
-        """Queue an admitted job whose tensor `make` makes on a decoding thread: decodes, resizes.
+        """Queue an admitted job whose tensor `make` returns on a decoding thread.
 
         Raises:
             QueueFullError, NotReadyError: as `decode`. The job keeps its place.
@@ -107,7 +107,7 @@ class Workers:
         """Queue a job that was admitted and has its tensor.
 
         Raises:
-            NotReadyError: no thread is left for it.
+            NotReadyError: all threads for it hang.
         """
         with self.lock:
             self._pool.check()
@@ -120,7 +120,7 @@ class Workers:
             job.queue.admitted -= job.size
 
     def close(self) -> None:
-        """End the threads. What still waits is not begun; work that does not return soon is abandoned."""
+        """End the threads. Waiting work is dropped; work that does not return soon is abandoned."""
         with self.lock:
             self._closing = True
             self._to_decode.notify_all()
@@ -129,7 +129,7 @@ class Workers:
         self._pool.close(1)
 
     def _prepared(self, job: Job, outcome: Tensor | BaseException) -> Job | None:
-        """Return a job whose tensor was made; what cannot be decoded is settled, and never gets near a batch."""
+        """Return a job whose tensor is ready; one that cannot be decoded is settled, and never reaches a batch."""
         if not isinstance(outcome, BaseException):
             job.tensor = outcome
             return job
@@ -139,7 +139,7 @@ class Workers:
         return None
 
     def _add(self, job: Job) -> bool:
-        """Queue a job, and return whether it is; if its backend went down since it was admitted, it is settled."""
+        """Queue a job, and return True; if its backend went down since it was admitted, settle it, and return False."""
         if job.queue.down_until is None:
             self._round_robin.add(job, time.monotonic())
             return True
@@ -181,7 +181,7 @@ class Workers:
             state.finish()
             self._decoding.done(put)
             job = decode.deliver(outcome)
-            if job is not None and self._add(job) and not can_run:  # else this thread looks for it next
+            if job is not None and self._add(job) and not can_run:  # else this thread finds it next
                 self._to_run.notify()
 
     def _run(
@@ -198,7 +198,7 @@ class Workers:
             raise
         except Exception as error:
             logger.exception("%d requests to %s failed by an internal error", len(jobs), queue.servable.key)
-            for job in jobs:  # without this thread nothing would be answered any more
+            for job in jobs:  # the thread must go on
                 job.outcome = error
         with self.lock:
             queue.running -= sum(job.size for job in jobs)
@@ -208,7 +208,7 @@ class Workers:
             self._settle(jobs)  # last: the event loop would wait for this thread to release the interpreter lock
 
     def _dispatch(self, state: WorkerState, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> bool:
-        """Give the jobs their outcome, and return whether the backend turned out to be broken.
+        """Set the outcome of the jobs, and return whether the backend is broken.
 
         Raises:
             AbandonedError: it hung; the jobs have been answered.

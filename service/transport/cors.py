@@ -18,7 +18,7 @@ class Origins:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the origins of a list with commas.
+        """Return the origins of a comma-separated list.
 
         Raises:
             AccessSettingError: one is not an origin.
@@ -42,7 +42,7 @@ class Origins:
         }
 
     def headers(self, origin: str | None) -> dict[bytes, bytes]:
-        """Return the headers that let a page of `origin` read an answer which the application did not write."""
+        """Return the CORS headers of an answer that is written below the application."""
         exposed = {b"access-control-expose-headers": ", ".join(_EXPOSED).encode()}
         if self.allowed == ("*",):
             return {b"access-control-allow-origin": b"*", **exposed}

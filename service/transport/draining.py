@@ -7,7 +7,7 @@ class Lifecycle:
     """Counts accepted requests until the server drains. Used on the event loop only.
 
     Args:
-        drain_seconds: how long accepted requests may take once the server drains.
+        drain_seconds: time for accepted requests once the server drains.
     """
 
     def __init__(self, drain_seconds: float) -> None:
@@ -17,12 +17,12 @@ class Lifecycle:
 
     @property
     def draining(self) -> bool:
-        """Whether the server was told to stop; it accepts nothing any more."""
+        """Whether the server is stopping and accepts no more requests."""
         return self._until is not None
 
     @property
     def accepted(self) -> int:
-        """Requests that came before the server was told to stop and are not answered."""
+        """Accepted requests that are not answered yet."""
         return self._accepted
 
     def enter(self) -> bool:
@@ -33,11 +33,11 @@ class Lifecycle:
         return True
 
     def leave(self) -> None:
-        """Forget an accepted request."""
+        """Remove an accepted request."""
         self._accepted -= 1
 
     def drain(self) -> None:
-        """Accept no more."""
+        """Stop accepting requests."""
         if self._until is None:
             self._until = time.monotonic() + self._drain_seconds
 

@@ -7,7 +7,7 @@ class HeadMiddleware:
     """Middleware that answers HEAD as GET, without the body.
 
     Args:
-        app: what answers.
+        app: the next ASGI app.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,6 +1,6 @@
 """Log formats: lines of text, or JSON objects with the request's id and the key's name.
 
-Neither form holds a key, a byte of an image or a query: of what a client sends, the path and the request's id.
+Neither format contains keys, queries or bodies; of a request, only its path and id.
 """
 
 import json
@@ -92,7 +92,7 @@ def configure_logging(log_format: str) -> None:
     """Write this process' log to stderr, from level INFO, on a thread of its own.
 
     Raises:
-        AccessSettingError: there is no such format.
+        AccessSettingError: the format is unknown.
     """
     if log_format not in FORMATS:
         raise AccessSettingError(f"log format {log_format!r} is unknown; expected {' or '.join(FORMATS)}: --log-format")

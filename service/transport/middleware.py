@@ -31,10 +31,10 @@ class RequestMiddleware:
     """Middleware that gives each request an id and a record, and has it recorded and logged when it is finished.
 
     Args:
-        app: what answers.
+        app: the next ASGI app.
         recorder: gets the record of every finished request.
         lifecycle: counts the requests that are accepted and not answered.
-        memory: what all requests may hold in memory.
+        memory: budget of all requests.
     """
 
     def __init__(self, app: ASGIApp, recorder: Recorder, lifecycle: Lifecycle, memory: MemoryBudget) -> None:

@@ -4,8 +4,8 @@ A request to upgrade the connection is not granted. uvicorn does not either, but
 request: Java's own client sends one with every first request, in case the server speaks HTTP/2. So the parser gets the
 head again, without that header.
 
-Requests that come in one go are parsed a few at a time: a segment may hold thousands, and uvicorn would make an object
-of each before it looks at anything else.
+Pipelined requests are parsed a few at a time: a segment may hold thousands, and uvicorn would make an object of each
+before it does anything else.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from service.problems.client_errors import HeadTooLargeError, MalformedRequestEr
 from service.problems.errors import ProblemError
 
 _PIECE = 4096
-"""Bytes of a body of unknown length that are parsed in one go."""
+"""Bytes of a body of unknown length that are parsed at a time."""
 _HEAD_PIECE = 128
-"""Bytes that are parsed in one go where a head is, or may begin: few of the shortest requests."""
+"""Bytes that are parsed at a time where a head is, or may begin: a few of the shortest requests."""
 
 
 class CountedRequests(HttpToolsProtocol):
-    """Starts requests as their heads come, counts their heads' bytes, and knows what is still to come."""
+    """Protocol that starts requests as their heads come, and counts the bytes of heads."""
 
     max_header_bytes: int
     """Bytes of a request line and its headers, and of trailers."""
@@ -34,7 +34,7 @@ class CountedRequests(HttpToolsProtocol):
         super().connection_made(transport)
         self.url = b""
         self.awaited: Literal["head", "body"] | None = None
-        """What of a request that has begun is not complete."""
+        """Incomplete part of a request that has begun."""
         self.stage = 0
         """Grows whenever what is awaited changes."""
         self._named = 0  # bytes of this request's line, headers and trailers that the parser has handed over
@@ -43,7 +43,7 @@ class CountedRequests(HttpToolsProtocol):
         self._too_large: ProblemError | None = None
         self._body_left = 0  # bytes of a body of known length that have not come
         self.left = memoryview(b"")
-        """What has come and waits until the requests before it are answered."""
+        """Bytes that wait until the requests before them are answered."""
 
     def parse(self, data: bytes) -> ProblemError | None:
         """Start the requests whose heads are complete, until one waits for another; `left` is parsed by the next call.

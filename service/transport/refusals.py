@@ -1,4 +1,4 @@
-"""Answers that are written below the application: to what is no request, comes too late, or is too much."""
+"""Refusals below the application: of malformed, late and too large requests, and of connections over the limit."""
 
 import secrets
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def raw_answer(error: ProblemError, path: str, received: Headers, origins: Origi
         error: what is wrong.
         path: of the request, as far as it is known; it decides the form of the answer.
         received: the request's headers, as far as they are known, in lower case.
-        origins: whose pages may read it.
+        origins: origins whose pages may read it.
     """
     status = HTTPStatus(error.status)
     headers, body = _answer(error, path, received, origins)
