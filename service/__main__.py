@@ -66,8 +66,8 @@ def main(arguments: Sequence[str]) -> int:
 class _DrainingServer(uvicorn.Server):
     """A uvicorn server that drains before it stops, and logs its address once it is ready.
 
-    uvicorn itself closes the port first: clients would be refused instead of told to come back, and a prober would not
-    see that the server is not ready. With --port 0 the line is how the port gets known.
+    uvicorn itself closes the port first: connections would be refused instead of answered 503, and a probe would not
+    see that the server is not ready. With --port 0 the log line tells the port.
     """
 
     def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
@@ -83,7 +83,7 @@ class _DrainingServer(uvicorn.Server):
             self._lifecycle.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether to stop; uvicorn asks ten times a second."""
+        """Return whether to stop; uvicorn calls it ten times a second."""
         return await super().on_tick(counter) or self._lifecycle.over()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -99,7 +99,7 @@ def _guard(settings: Settings, connections: Connections) -> Guard:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket that does not listen yet: until all is warm, connections are refused."""
+    """Return a bound socket that does not listen yet: connections are refused until all is warm."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -128,7 +128,7 @@ def _usage(location: tuple[int | str, ...], message: str, given: object) -> str:
 
 def _fail(status: int, sentence: str) -> int:
     for handler in logging.getLogger().handlers:
-        handler.flush()  # what the log says came before
+        handler.flush()  # the log comes first
     sys.stderr.write(f"python -m service: {sentence}\n")
     return status
 

@@ -97,7 +97,7 @@ def _root_path(prefixes: Prefixes) -> list[Middleware]:
 
 
 def _log_context(settings: Settings) -> list[Middleware]:
-    """Return what names requests and keys in the log, where it says more than plain text does."""
+    """Return the middleware that names requests and keys in the log: for JSON, and where keys are required."""
     return [Middleware(LogContext)] if settings.log_format != "text" or settings.api_keys_file is not None else []
 
 

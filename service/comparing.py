@@ -42,7 +42,7 @@ def interpret(top_k: int, threshold: float | None, servable: Servable, inferred:
 
 
 def consensus(answers: Sequence[VersionAnswer]) -> Agreement | Spread:
-    """Return how far variants of one model agree, by its task.
+    """Return the agreement of variants of one model, by its task.
 
     Args:
         answers: at least one.
@@ -56,7 +56,7 @@ def consensus(answers: Sequence[VersionAnswer]) -> Agreement | Spread:
 
 
 def agreement(answers: Iterable[tuple[str, str]]) -> Agreement:
-    """Return who agrees with whom on the most probable class; ties go to the class that was named first.
+    """Return the agreement on the most probable class; ties go to the class that was named first.
 
     Args:
         answers: variant and label, at least one.
@@ -66,7 +66,7 @@ def agreement(answers: Iterable[tuple[str, str]]) -> Agreement:
 
 
 def agreement_on_labels(answers: Iterable[tuple[str, tuple[str, ...]]]) -> Agreement:
-    """Return who agrees with whom on the classes that apply; ties go to what was named first.
+    """Return the agreement on the classes that apply; ties go to those that were named first.
 
     Args:
         answers: variant and labels, at least one.
@@ -76,9 +76,9 @@ def agreement_on_labels(answers: Iterable[tuple[str, tuple[str, ...]]]) -> Agree
 
 
 def spread(answers: Sequence[Predictions]) -> Spread:
-    """Return how far the values of a regression are apart, of at least one answer."""
+    """Return the spread of the values of a regression, of at least one answer."""
     values = [[found.value for found in answer if isinstance(found, Value)] for answer in answers]
-    outputs = zip(*values, strict=False)  # variants may differ in how many they have
+    outputs = zip(*values, strict=False)  # variants may have different numbers of outputs
     return Spread(max_difference=max(max(output) - min(output) for output in outputs))
 
 

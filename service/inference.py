@@ -1,7 +1,7 @@
 """Inference: the images of one request on one version, or one image on several versions.
 
-Routes parse requests and render answers. Here it is decided which version runs, what runs on a decoding thread, what
-is measured, and what goes into the request's record.
+Routes parse requests and render answers. This module chooses the version, moves work to decoding threads, measures the
+stages, and fills the request's record.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Rate limits of API keys: a token bucket for each.
 
-A bucket holds `burst` tokens at first and at most, gains `per_second` of them, and loses one for each request. Without a
-token the request is refused, and costs nothing.
+A bucket holds `burst` tokens at first and at most, gains `per_second` of them, and loses one for each request. Without
+a token the request is refused, and costs nothing.
 """
 
 import math

@@ -1,7 +1,7 @@
 """`variant=auto`: the most accurate variant that is fast enough.
 
-Fast enough means that the p95 of its answers over the last minute fits the deadline. Where there were none, the time of
-its first run counts, without decoding or waiting; so one that was too slow is tried again after a minute.
+A variant is fast enough if the p95 of its answers over the last minute is within the deadline. Without answers the time
+of its first run counts, so a variant that was too slow is tried again after a minute.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,7 +12,7 @@ from service.schemas import Candidate, Selection
 from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder
 
 AUTO = "auto"
-"""The variant's name that asks for this; a variant of this very name can only be had as the default one."""
+"""Name that requests the selection; a variant of this name is available as the default one only."""
 
 
 def select(
@@ -20,7 +20,7 @@ def select(
 ) -> tuple[Servable, Selection]:
     """Return the newest version of the most accurate variant whose p95 fits, and why it was chosen.
 
-    Variants whose accuracy was never measured come after all that have one; equal ones in the order of their names.
+    Variants without a measured accuracy come last; ties in the order of their names.
 
     Args:
         catalogue: the versions that are served.

@@ -18,7 +18,7 @@ def settle_soon(future: asyncio.Future[T], outcome: T | BaseException) -> None:
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Return what `work` returns, on a thread of its own that does not keep the process from ending, however long.
+    """Return the result of `work`, which runs on a daemon thread.
 
     Cancelling the wait abandons the thread.
     """

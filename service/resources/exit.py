@@ -1,4 +1,4 @@
-"""Exit of the process: signals before the server handles them, and hanging threads at the end."""
+"""Exit of the process: on signals during the start, and with hanging threads at the end."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ class _StopError(BaseException):
 
 
 def until_stopped(run: Callable[[], int]) -> int:
-    """Return the exit status that `run` returns, or 0 if a signal stops it where it handles none itself.
+    """Return the exit status of `run`, or 0 if a signal stops it before it handles signals itself.
 
     The first process of a container has no default action for SIGTERM: a start that loads for minutes would go on.
     """
@@ -32,7 +32,7 @@ def until_stopped(run: Callable[[], int]) -> int:
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     for other in STOPPING:
-        signal.signal(other, signal.SIG_IGN)  # this one ends the process already
+        signal.signal(other, signal.SIG_IGN)  # the process is ending
     logging.getLogger("service").info("stopping at %s, before anything was served", signal.Signals(number).name)
     raise _StopError
 

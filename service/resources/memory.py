@@ -1,7 +1,7 @@
 """Memory budget of all requests: their bodies, as sent and expanded, and decoded pixels.
 
-The default is half of the memory that the process may have: the other half is for models, and for what an allocator
-keeps. Sources: the kernel's cgroup-v2.rst (`memory.max`) and memory.rst of version 1 (`memory.limit_in_bytes`).
+The default is half of the memory that the process may have; the other half is for models and the allocator. Sources:
+the kernel's cgroup-v2.rst (`memory.max`) and memory.rst of version 1 (`memory.limit_in_bytes`).
 """
 
 import os
@@ -27,7 +27,7 @@ class MemoryBudget:
         self.held = 0
         """Bytes that are held now."""
         self.refused = 0
-        """How often more was asked for than there was room for."""
+        """Number of refused requests for memory."""
         self.lock = threading.RLock()
 
     def take(self, size: int, own: int = 0) -> None:
@@ -108,7 +108,7 @@ class RequestMemory:
             self._size += size
 
     def release(self) -> None:
-        """Give all back, and take no more."""
+        """Release all, and hold no more."""
         with self._held.lock:
             self._answered = True
             self._held.give_back(self._size)

@@ -1,4 +1,4 @@
-"""Work with a time limit, on a thread of its own that is abandoned where the work does not end."""
+"""Work with a time limit, on a thread of its own that is abandoned if the work does not end."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from service.resources.abandoned import ABANDONED
 T = TypeVar("T")
 
 GRACE = 1.0
-"""Seconds in which work that was asked to end may still do so."""
+"""Seconds for interrupted work to end."""
 
 
 class TimeLimitError(Exception):
@@ -50,15 +50,15 @@ class TimeLimit:
 
 
 def within(seconds: float, work: Callable[[TimeLimit], T], discard: Callable[[T], object]) -> T:
-    """Return what `work` returns, if it does so in time.
+    """Return the result of `work`, if it ends in time.
 
-    Where the limit is exceeded, and the work does not end by its actions either, its thread is abandoned: see
+    If the limit is exceeded, and the actions do not end the work either, its thread is abandoned: see
     `service.resources.abandoned`.
 
     Args:
         seconds: that the work may take.
         work: gets its limit.
-        discard: gets what the work returns too late, on the work's thread.
+        discard: gets a result that comes too late, on the thread of the work.
 
     Raises:
         TimeLimitError: it takes longer.
@@ -71,7 +71,7 @@ def within(seconds: float, work: Callable[[TimeLimit], T], discard: Callable[[T]
         try:
             result = work(limit)
         except BaseException as error:  # noqa: BLE001 -- raised where the work is awaited
-            with suppress(InvalidStateError):  # of what ends too late, only that it did matters
+            with suppress(InvalidStateError):  # the outcome of late work is not needed
                 future.set_exception(error)
             return
         try:

@@ -46,7 +46,7 @@ class GpuReader:
             return 0
 
     def families(self) -> Iterator[Metric]:
-        """Yield how busy each GPU is, and its memory, under its UUID as Triton does; nothing of what it cannot say."""
+        """Yield utilisation and memory of each GPU by UUID, as Triton does; missing values are left out."""
         nvml = self._nvml
         busy = GaugeMetricFamily("posbake_gpu_utilization", "Share of time a GPU was busy, 0 to 1.", labels=("gpu",))
         used = GaugeMetricFamily("posbake_gpu_memory_used_bytes", "Memory of a GPU in use, by anyone.", labels=("gpu",))

@@ -1,4 +1,4 @@
-"""Record of one request, from its first byte to its answer: who asked, what ran, how it ended.
+"""Record of one request: its id and API key, the versions that ran, and its outcome.
 
 `RequestMiddleware` makes it, `service.inference` fills it, `Recorder` reads it once, when the request is finished.
 """
@@ -46,7 +46,7 @@ class Run:
 
 @dataclass(slots=True, eq=False)
 class RequestRecord:
-    """One request. On the event loop only, but for `memory`."""
+    """Record of one request. Used on the event loop only, except `memory`."""
 
     request_id: str
     is_inference: bool
@@ -56,7 +56,7 @@ class RequestRecord:
     start: int = field(default_factory=time.perf_counter_ns)
     """In nanoseconds of time.perf_counter_ns."""
     key: VersionKey | None = None
-    """The version that was asked for, as soon as it is known; None for several."""
+    """The requested version, once it is known; None for several."""
     runs: list[Run] = field(default_factory=list)
     status: int = 0
     """HTTP status of the answer; 0 while there is none."""
@@ -73,7 +73,7 @@ class RequestRecord:
 
 
 def attach(scope: Scope, record: RequestRecord) -> None:
-    """Make a record that of the request of an ASGI scope."""
+    """Attach a record to the ASGI scope of its request."""
     scope.setdefault("state", {})[_STATE_NAME] = record
 
 

@@ -112,7 +112,7 @@ class Traces:
         span.end(zero + end)
 
     def shutdown(self) -> None:
-        """Send what is left, which may take a while, and end."""
+        """Send the remaining spans, which may take a while, and end."""
         self._provider.shutdown()
 
     def _describe(self, span: Span, record: RequestRecord, scope: Scope, zero: int) -> None:
