@@ -1,4 +1,4 @@
-"""Serves a repository of artifacts over HTTP. Knows neither torch nor how an artifact was made."""
+"""REST service for a repository of artifacts. It imports neither torch nor the code that exports."""
 
 import os
 import sys

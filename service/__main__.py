@@ -14,10 +14,11 @@ from pydantic_settings import CliApp, SettingsError
 from service.app import create_app
 from service.catalogue.loading import load_catalogue
 from service.problems.errors import AddressError, StartupError
-from service.resources.exit import STOPPING, Lifecycle, end_process, until_stopped
+from service.resources.exit import STOPPING, end_process, until_stopped
 from service.settings import Settings
 from service.transport.connections import Connections, open_descriptors
 from service.transport.cors import Origins
+from service.transport.draining import Lifecycle
 from service.transport.guard import Guard, guarded
 from service.transport.logs import configure_logging
 
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
                 log_level="warning",
                 access_log=False,
                 timeout_keep_alive=settings.keep_alive_seconds,
-                timeout_graceful_shutdown=1,  # whoever is still unanswered then has had DRAIN_SECONDS
+                timeout_graceful_shutdown=1,  # after DRAIN_SECONDS
             )
             server = _DrainingServer(config, app.state.lifecycle)
             for number in STOPPING:  # uvicorn does so when its event loop runs, and raises them again at its end
@@ -63,10 +64,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class _DrainingServer(uvicorn.Server):
-    """Stops when what it accepted is answered, and says in one line where it listens once it answers.
+    """A uvicorn server that drains before it stops, and logs its address once it is ready.
 
-    uvicorn itself closes the port first: clients would be refused instead of told to come back, and a prober would not
-    see that the server is not ready. With --port 0 the line is how the port gets known.
+    uvicorn itself closes the port first: connections would be refused instead of answered 503, and a probe would not
+    see that the server is not ready. With --port 0 the log line tells the port.
     """
 
     def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
@@ -82,7 +83,7 @@ class _DrainingServer(uvicorn.Server):
             self._lifecycle.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether to stop; uvicorn asks ten times a second."""
+        """Return whether to stop; uvicorn calls it ten times a second."""
         return await super().on_tick(counter) or self._lifecycle.over()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -98,7 +99,7 @@ def _guard(settings: Settings, connections: Connections) -> Guard:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket that does not listen yet: until all is warm, connections are refused."""
+    """Return a bound socket that does not listen yet: connections are refused until all is warm."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -127,7 +128,7 @@ def _usage(location: tuple[int | str, ...], message: str, given: object) -> str:
 
 def _fail(status: int, sentence: str) -> int:
     for handler in logging.getLogger().handlers:
-        handler.flush()  # what the log says came before
+        handler.flush()  # the log comes first
     sys.stderr.write(f"python -m service: {sentence}\n")
     return status
 

@@ -5,22 +5,36 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
+from service.auth.gate import Gate
+from service.auth.keyring import Keyring
+from service.auth.openapi import document_keys
+from service.auth.rate_limit import RateLimit, RateLimiter
 from service.catalogue.catalogue import Catalogue
 from service.inputs.images import reading_of
-from service.install import install_access, install_log_context, install_root_path
 from service.lifespan import PlainStartupFailure, lifespan_of
+from service.problems.errors import AccessSettingError
 from service.problems.handlers import install_handlers
 from service.reloading.generations import GenerationMiddleware, Generations
-from service.resources.exit import Lifecycle
 from service.resources.memory import MemoryBudget
 from service.routers import ROUTERS
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.process import process_families
-from service.telemetry.tracing import install_tracing
+from service.telemetry.record import record_of
+from service.telemetry.recorder import Recorder
+from service.telemetry.tracing import traces_of
 from service.transport.connections import Connections
+from service.transport.cors import Origins
+from service.transport.draining import Lifecycle
+from service.transport.heads import HeadMiddleware
+from service.transport.log_writer import dropped_lines
+from service.transport.logs import LogContext
 from service.transport.middleware import RequestMiddleware
+from service.transport.pages import add_docs
+from service.transport.prefixes import Prefixes, RootPathMiddleware
 
 
 def create_app(
@@ -34,34 +48,73 @@ def create_app(
         connections: for the metrics; None where the server does not count them.
 
     Raises:
-        StartupError: what the settings ask for cannot be had.
+        StartupError: a setting is unknown, contradicts another, or asks for what is not available.
     """
     settings = settings if settings is not None else Settings()
-    held, generations = MemoryBudget(settings.max_held_bytes), Generations()
-    metrics = Metrics(partial(process_families, held, connections))
-    reading = reading_of(settings, held.reserve)
+    memory = MemoryBudget(settings.max_held_bytes)
+    generations = Generations()
+    lifecycle = Lifecycle(settings.drain_seconds)
+    metrics = Metrics(partial(process_families, memory, partial(_refused, connections), dropped_lines))
+    recorder = Recorder(metrics, traces_of(os.environ))
+    reading = reading_of(settings, memory.reserve)
+    prefixes = Prefixes.of(settings)
     app = FastAPI(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",
         version=version("posbake"),
-        lifespan=lifespan_of(settings, reading, metrics, generations, catalogue),
-        openapi_url=None,  # install_access adds both, rendered once; and /docs says what it may load
+        lifespan=lifespan_of(settings, reading, recorder, generations, catalogue),
+        middleware=[  # outermost first
+            *_root_path(prefixes),  # all others see addresses without ROOT_PATH
+            *_log_context(settings),
+            Middleware(PlainStartupFailure),
+            Middleware(GenerationMiddleware, generations=generations),
+            Middleware(RequestMiddleware, recorder=recorder, lifecycle=lifecycle, memory=memory),
+            *_cors(settings),  # outside the gate: a browser's preflight request has no key
+            *_gate(settings),
+            Middleware(HeadMiddleware),
+        ],
+        openapi_url=None,  # add_docs adds both, rendered once, with a content security policy
         docs_url=None,
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # TraceMiddleware and /metrics say more
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # Recorder and /metrics have more
         redirect_slashes=False,  # a redirect would lead to whatever host the request names
     )
     app.state.serving = None
-    app.state.lifecycle = lifecycle = Lifecycle(settings.drain_seconds)
+    app.state.lifecycle = lifecycle
     app.state.metrics = metrics
-    install_handlers(app)
-    install_access(app, settings)
-    app.add_middleware(RequestMiddleware, metrics=metrics, lifecycle=lifecycle, held=held)
-    app.add_middleware(GenerationMiddleware, generations=generations)
-    app.add_middleware(PlainStartupFailure)
-    install_log_context(app, settings)
-    install_tracing(app, os.environ)
-    install_root_path(app, settings)
+    app.state.recorder = recorder
+    install_handlers(app, record_of)
+    add_docs(app, prefixes)
+    if settings.api_keys_file is not None:
+        document_keys(app)
     for router in ROUTERS:
         app.include_router(router)
     return app
+
+
+def _root_path(prefixes: Prefixes) -> list[Middleware]:
+    return [Middleware(RootPathMiddleware, root_path=prefixes.own)] if prefixes.own else []
+
+
+def _log_context(settings: Settings) -> list[Middleware]:
+    """Return the middleware that names requests and keys in the log: for JSON, and where keys are required."""
+    return [Middleware(LogContext)] if settings.log_format != "text" or settings.api_keys_file is not None else []
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    if settings.cors_origins is None:
+        return []
+    return [Middleware(CORSMiddleware, **Origins.parse(settings.cors_origins).options())]
+
+
+def _gate(settings: Settings) -> list[Middleware]:
+    if settings.api_keys_file is not None:
+        default = None if settings.rate_limit is None else RateLimit.of(settings.rate_limit)
+        return [Middleware(Gate, keyring=Keyring(settings.api_keys_file), limits=RateLimiter(default))]
+    if settings.rate_limit is not None:
+        raise AccessSettingError("RATE_LIMIT is of each API key, and there are none; set API_KEYS_FILE too")
+    return []
+
+
+def _refused(connections: Connections | None) -> int:
+    return 0 if connections is None else connections.refused

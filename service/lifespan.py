@@ -1,5 +1,6 @@
-"""The start and the end of the app: ready only when every variant is warm."""
+"""Lifespan of the app: everything is loaded and warm before it is ready, and closed at the end."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,20 +20,20 @@ from service.scheduling.engine import Engine
 from service.serving import Serving
 from service.settings import Settings
 from service.telemetry.gpu import GpuReader
-from service.telemetry.metrics import Metrics
+from service.telemetry.recorder import Recorder
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def lifespan_of(
-    settings: Settings, reading: Reading, metrics: Metrics, generations: Generations, catalogue: Catalogue | None
+    settings: Settings, reading: Reading, recorder: Recorder, generations: Generations, catalogue: Catalogue | None
 ) -> Lifespan:
     """Return what fills `app.state.serving` and `app.state.reloader` at the start, and closes them at the end.
 
     Args:
         settings: of the app.
         reading: how images are read.
-        metrics: of the app.
+        recorder: of the app; its traces are flushed at the end.
         generations: of the app.
         catalogue: already loaded; None loads it at the start. Closed at the end either way.
     """
@@ -40,6 +41,7 @@ def lifespan_of(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loaded = catalogue if catalogue is not None else load_catalogue(settings)
+        metrics = recorder.metrics
         metrics.count_loads(len(loaded.servables()), len(loaded.refused))
         metrics.gpus = GpuReader.of(servable.backend.name for servable in loaded.servables())
         Image.init()  # loads Pillow's formats now, not with the first request
@@ -59,12 +61,14 @@ def lifespan_of(
                     reloader.close()
         finally:
             loaded.close()
+            if recorder.traces is not None:
+                await asyncio.to_thread(recorder.traces.shutdown)
 
     return lifespan
 
 
 class PlainStartupFailure:
-    """Tells an ASGI server a StartupError's sentence, where Starlette tells it a traceback."""
+    """Middleware that reports a StartupError to the ASGI server as its message, without Starlette's traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

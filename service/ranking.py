@@ -1,4 +1,4 @@
-"""From a network's output to predictions: classes by their probability, or values.
+"""Predictions from a network's output: classes by probability, or values.
 
 Shapes: C classes, or values of a regression.
 """

@@ -1,4 +1,4 @@
-"""What goes in and out as JSON, as OpenAPI documents it."""
+"""JSON documents of responses under /v1."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -45,7 +45,7 @@ Predictions = list[Prediction] | list[Value]
 
 
 class StageTimes(_Document):
-    """Where the time of one request went, in ms; the stages add up to the total."""
+    """Stage times of one request, in ms; they add up to the total."""
 
     decode: float = Field(description="multipart or base64, then the image file, to upright RGB pixels")
     preprocess: float = Field(description="resize and crop, for float32 inputs normalise")
@@ -86,7 +86,7 @@ class Candidate(_Document):
 
 
 class Selection(_Document):
-    """What `variant=auto` has chosen."""
+    """Choice of `variant=auto`."""
 
     reason: str
     considered: list[Candidate] = Field(
@@ -143,7 +143,7 @@ class LabelsVote(_Document):
 
 
 class Agreement(_Document):
-    """Of the variants that answered: on the most probable class, or on all that apply."""
+    """Agreement of the variants that answered: on the most probable class, or on all that apply."""
 
     unanimous: bool
     share: float = Field(description="of the variants, that vote for the first of `votes`")
@@ -151,7 +151,7 @@ class Agreement(_Document):
 
 
 class Spread(_Document):
-    """Of the variants of a regression that answered."""
+    """Spread of the variants of a regression that answered."""
 
     max_difference: float = Field(description="the largest, of one output between two variants")
 
@@ -262,7 +262,7 @@ class VariantFacts(_Document):
 
 
 class StageLatency(_Document):
-    """Of one stage, in ms."""
+    """Latency of one stage, in ms."""
 
     mean: float
     p50: float = Field(description="half of the answers took no longer, to 1.6 %")
@@ -272,14 +272,14 @@ class StageLatency(_Document):
 
 
 class RecentLatency(_Document):
-    """How long the answers of the last minute took."""
+    """Latency of the answers of the last minute."""
 
     count: int = Field(description="answers")
     stages: dict[str, StageLatency] = Field(description="by stage, and `total`; empty without answers")
 
 
 class VersionLatency(_Document):
-    """How long the answers of one version took."""
+    """Latency of the answers of one version."""
 
     model: str
     variant: str
@@ -294,9 +294,3 @@ class LatencyReport(_Document):
 
     recent_seconds: int = Field(description="how far back `recent` goes, to 5 s")
     versions: list[VersionLatency]
-
-
-class Health(_Document):
-    """The state of this process."""
-
-    status: str

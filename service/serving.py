@@ -1,4 +1,4 @@
-"""What the routers work with, once the server is ready."""
+"""Parts of a ready server, as routes use them."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -32,7 +32,7 @@ class Serving:
         return [servable for servable in self.engine.restarting() if servable in served]
 
     def check(self) -> None:
-        """Raise NotReadyError if anything is down, or too many threads hang.
+        """Raise NotReadyError if a backend is down, or too many threads hang.
 
         Where keys are asked for it names no version: probers have none.
         """

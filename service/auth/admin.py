@@ -1,4 +1,4 @@
-"""The mark of what only an admin may do.
+"""Authorisation of routes that only an admin may use.
 
     @router.post("/v2/repository/models/{name}/load", dependencies=[AdminOnly])
 
@@ -7,9 +7,8 @@ A route class that skips FastAPI's dependencies awaits `require_admin(request)` 
 
 from fastapi import Depends, Request
 
-from service.auth.gate import CALLER
-from service.auth.keyfile import ApiKey
 from service.problems.client_errors import AdminRequiredError
+from service.telemetry.record import record_of
 
 
 async def require_admin(request: Request) -> None:
@@ -18,11 +17,11 @@ async def require_admin(request: Request) -> None:
     Raises:
         AdminRequiredError: it did not.
     """
-    key: ApiKey | None = request.scope["state"].get(CALLER)
-    if key is None:
+    record = record_of(request.scope)
+    if record.api_key is None:
         raise AdminRequiredError("this needs an admin key, and this server has no keys; start it with API_KEYS_FILE")
-    if not key.admin:
-        raise AdminRequiredError(f"this needs an admin key, and the key {key.name} is none; send an admin's")
+    if not record.is_admin:
+        raise AdminRequiredError(f"this needs an admin key, and the key {record.api_key} is none; send an admin's")
 
 
 AdminOnly = Depends(require_admin)

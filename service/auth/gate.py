@@ -1,4 +1,4 @@
-"""The gate in front of the routes, where keys are asked for: who is it, and not too often."""
+"""Authentication middleware: a valid API key, and its rate limit, for every route that is not open."""
 
 import math
 
@@ -9,25 +9,23 @@ from service.auth.rate_limit import RateLimiter
 from service.problems.client_errors import KeyRequiredError, RateLimitedError
 from service.problems.errors import ProblemError
 from service.problems.rendering import error_answer, path_of
+from service.telemetry.record import record_of
 
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
-"""What a prober or a browser asks without a key: none of it says what is served. Everything else needs one."""
+"""Paths that need no key, for probes and browsers: none of them names what is served."""
 
 OPEN_PREFIX = "/health/"
-
-CALLER = "caller"
-"""Where the gate leaves the `ApiKey` of a request: in its `state`, under this name."""
 
 _HOW = "send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`"
 
 
 class Gate:
-    """Lets a request with a known key through, at most as often as the key may; answers the others.
+    """Middleware that passes requests with a valid key within its rate limit, and answers 401 or 429 to others.
 
     Args:
-        app: what is behind it.
+        app: the next ASGI app.
         keyring: the keys.
-        limits: how often each may ask.
+        limits: rate limit of each key.
     """
 
     def __init__(self, app: ASGIApp, keyring: Keyring, limits: RateLimiter) -> None:
@@ -36,14 +34,14 @@ class Gate:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or let it through. Its body is not read here."""
+        """Answer or pass one request; its body is not read here."""
         refusal = None if scope["type"] != "http" or is_open(path_of(scope)) else self._refusal(scope)
         if refusal is None:
             await self.app(scope, receive, send)
             return
-        state = scope["state"]
-        state["problem"] = refusal.name  # for the metrics
-        await error_answer(refusal, path_of(scope), state["request_id"])(scope, receive, send)
+        record = record_of(scope)
+        record.problem = refusal.name
+        await error_answer(refusal, path_of(scope), record.request_id)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ProblemError | None:
         secret = _secret_of(scope)
@@ -55,7 +53,8 @@ class Gate:
                 f"the API key is not known here; {_HOW}, or ask the operator for a new one",
                 'Bearer realm="posbake", error="invalid_token"',
             )
-        scope["state"][CALLER] = key
+        record = record_of(scope)
+        record.api_key, record.is_admin = key.name, key.admin
         wait = self._limits.take(key.digest, key.limit)
         if wait > 0:
             seconds = max(1, math.ceil(wait))

@@ -1,8 +1,8 @@
-"""The file of keys: one key a line, hashed.
+"""File of API keys: one hashed key on each line.
 
     NAME ROLE SHA256 [REQUESTS_PER_SECOND [BURST]]
 
-NAME is 1 to 64 of A-Z a-z 0-9 . _ -, and stands in logs. ROLE is `user` or `admin`. SHA256 is that of the key, in
+NAME is 1 to 64 of A-Z a-z 0-9 . _ -, and appears in logs. ROLE is `user` or `admin`. SHA256 is that of the key, in
 hexadecimal. Without a rate the server's RATE_LIMIT holds; `unlimited` exempts the key. Empty lines and lines that begin
 with # are skipped. A plain hash is enough because keys are random: 256 bits cannot be guessed as a password can.
 """
@@ -18,7 +18,7 @@ from service.problems.errors import AccessSettingError
 
 ROLES = ("user", "admin")
 PREFIX = "posbake_"
-"""Of every key that is made here, so that scanners of leaked secrets can tell what it is."""
+"""Prefix of generated keys, for scanners of leaked secrets."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}")
@@ -27,13 +27,13 @@ _UNLIMITED = "unlimited"
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as the server knows it: everything but the key.
+    """An API key as the server stores it: its hash, not its secret.
 
     Args:
         name: for people and logs.
-        admin: whether it may do what only admins may.
+        admin: whether it authorises admin routes.
         digest: SHA-256 of the key, 32 bytes.
-        limit: how often it may ask; None is the server's own limit.
+        limit: its rate limit; None is that of the server.
     """
 
     name: str
@@ -48,7 +48,7 @@ def digest_of(secret: bytes) -> bytes:
 
 
 def new_key(name: str, *, admin: bool = False, limit: RateLimit | None = None) -> tuple[str, ApiKey]:
-    """Return a fresh random key, and how the server knows it.
+    """Return a new random secret, and its key.
 
     Raises:
         AccessSettingError: the name is not one.

@@ -1,4 +1,4 @@
-"""The keys that are known now: read at the start, and again whenever their file has changed."""
+"""API keys in force: read at the start, and again when their file has changed."""
 
 import hmac
 import logging
@@ -14,10 +14,10 @@ from service.problems.errors import AccessSettingError
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
-"""How often the file is looked at, at most; only a request makes it so."""
+"""Minimum time between two checks of the file; only requests check it."""
 
 _MOST_BYTES = 2**20
-"""Of the file, 10,000 keys: it is read on the event loop."""
+"""Limit of the file, 10,000 keys: it is read on the event loop."""
 
 _Signature = tuple[int, int, int, int]
 """Inode, size, mtime and ctime in ns. The ctime cannot be set back: a file that was overwritten in place by one of the
@@ -25,13 +25,13 @@ same size, with the same mtime, differs too."""
 
 
 class Keyring:
-    """Finds keys. On the event loop only: the file is small, and read only when it has changed.
+    """Finds keys. Used on the event loop only: the file is small, and read only when it has changed.
 
     A new file that cannot be used leaves the old keys in force, and one line in the log for each such file.
 
     Args:
         path: of the file.
-        clock: seconds that never go back.
+        clock: monotonic seconds.
 
     Raises:
         AccessSettingError: the file cannot be read, or is not one of keys.
@@ -48,9 +48,9 @@ class Keyring:
             raise AccessSettingError(f"API_KEYS_FILE {path} cannot be used: {_reason(error)}") from error
 
     def find(self, secret: bytes) -> ApiKey | None:
-        """Return the key whose secret this is, None if there is none.
+        """Return the key of this secret, None if there is none.
 
-        Every hash is compared, each in constant time: how long it takes says nothing about the keys.
+        Every hash is compared, each in constant time: the time depends on no key.
         """
         self._reload_if_changed()
         digest = digest_of(secret)
@@ -99,7 +99,7 @@ def _signature(found: os.stat_result) -> _Signature:
 
 
 def _reason(error: OSError | UnicodeDecodeError | AccessSettingError) -> str:
-    """Return what is wrong with the file, and none of its bytes, which an encoding error would quote."""
+    """Return the reason without any byte of the file, which an encoding error would quote."""
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8 text"
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -10,10 +10,10 @@ from service.problems.errors import AccessSettingError
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print a fresh key, which is stored nowhere, and the line that makes a server know it."""
+    """Print a new key, which is not stored, and its line for API_KEYS_FILE."""
     parser = argparse.ArgumentParser(prog="python -m service.auth.keys", description="API keys of the service.")
     new = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("new", help="make a key")
-    new.add_argument("name", metavar="NAME", help="whose key it is; stands in logs")
+    new.add_argument("name", metavar="NAME", help="owner of the key; appears in logs")
     new.add_argument("--admin", action="store_true", help="may load and unload models")
     new.add_argument("--rate", type=float, metavar="N", help="requests a second; default: the server's RATE_LIMIT")
     new.add_argument(

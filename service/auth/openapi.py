@@ -1,4 +1,4 @@
-"""What the OpenAPI document says where keys are asked for."""
+"""Security schemes and refusals in the OpenAPI document."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""How often a key may ask: a token bucket for each.
+"""Rate limits of API keys: a token bucket for each.
 
-A bucket holds `burst` tokens at first and at most, gains `per_second` of them, and loses one a request. Without a token
-the request is refused, and costs nothing.
+A bucket holds `burst` tokens at first and at most, gains `per_second` of them, and loses one for each request. Without
+a token the request is refused, and costs nothing.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class RateLimit:
-    """So many requests a second on average, and so many at once after a pause."""
+    """A rate in requests per second, and the burst allowed after a pause."""
 
     per_second: float
     burst: int
@@ -34,7 +34,7 @@ class RateLimit:
 
     @classmethod
     def unlimited(cls) -> Self:
-        """Return the limit that refuses nothing."""
+        """Return a limit that never refuses."""
         return cls(math.inf, 1)
 
 
@@ -49,17 +49,17 @@ class _Bucket:
 
 
 class RateLimiter:
-    """The buckets of all keys. On the event loop only.
+    """Token buckets of all keys. Used on the event loop only.
 
     Args:
         default: the limit of keys without their own; None is none.
-        clock: seconds that never go back.
+        clock: monotonic seconds.
     """
 
     def __init__(self, default: RateLimit | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._default = default
         self._clock = clock
-        self._buckets: dict[bytes, _Bucket] = {}  # as many as there were keys; their number is the operator's
+        self._buckets: dict[bytes, _Bucket] = {}  # as many as there were keys
 
     def take(self, identity: bytes, own: RateLimit | None) -> float:
         """Take a token, and return 0; or take none, and return the seconds until there is one.

@@ -1,4 +1,4 @@
-"""What this server serves: models, their variants, their versions, and which of them a request gets by default."""
+"""Catalogue of the versions that are served, by model and variant, with the default ones."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from service.problems.errors import TaskError
 
 @dataclass(eq=False)
 class Servable:
-    """An artifact and what runs it. Equal only to itself: of an artifact that was replaced there may be two.
+    """An artifact and the backend that runs it. Compared by identity: a replaced artifact may have two.
 
-    It does not change, but for the accuracy that its manifest states: that may be recorded while it is served.
+    Immutable, except for the accuracy of its manifest, which may be recorded while it is served.
     """
 
     artifact: Artifact
     backend: Restartable
     warm_seconds: float = 0.0
-    """What its first run took, at batch 1."""
+    """Time of its first run, at batch 1."""
     load_seconds: float = 0.0
-    """What it took to verify, open and warm it."""
+    """Time to verify, open and warm it."""
     golden: GoldenCheck | None = None
     """The check that it passed when it was loaded; None if the artifact has no golden file."""
 
@@ -37,17 +37,17 @@ class Servable:
         """The artifact's manifest."""
         return self.artifact.manifest
 
-    @cached_property  # asked for several times a request
+    @cached_property  # read several times in a request
     def key(self) -> VersionKey:
         """Model, variant and version."""
         return self.manifest.key
 
     def largest_batch(self, max_batch: int) -> int:
-        """Return how many images may run together: what the artifact takes, at most `max_batch`."""
+        """Return the largest batch: that of the artifact, at most `max_batch`."""
         return largest_batch(self.manifest, max_batch)
 
     def take_accuracy(self, artifact: Artifact) -> None:
-        """Have the accuracy that the manifest states now. Any thread may call this."""
+        """Replace the stated accuracy by that of a newer manifest. Any thread may call this."""
         assert artifact.manifest.same_but_accuracy(self.manifest)
         self.artifact = artifact
 
@@ -61,26 +61,26 @@ class Servable:
 
 
 def largest_batch(manifest: Manifest, max_batch: int) -> int:
-    """Return how many images of an artifact may run together: what it takes, at most `max_batch`."""
+    """Return the largest batch of an artifact, at most `max_batch`."""
     return min(manifest.input.batch.max, max_batch)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An artifact of the repository that is not served as it is there now: its directories' names, and why."""
+    """An artifact of the repository that is not served: its directories' names, and the reason."""
 
     name: str
     reason: str
 
 
 class Catalogue:
-    """Every servable by model, variant and version. It does not change: what changes is which catalogue is served.
+    """All versions by model, variant and number. Immutable: a change makes another catalogue.
 
     Args:
-        servables: of one name there is one.
-        refused: what was found in the repository but cannot be served.
+        servables: one for each name.
+        refused: artifacts of the repository that cannot be served.
         default_model: the model of a request that names none; None means the only one, if there is only one.
-        seen: what each artifact looked like, by its directories' names, when it was decided about.
+        seen: fingerprint of each artifact, by its directories' names, at the time it was accepted or refused.
     """
 
     def __init__(
@@ -101,17 +101,17 @@ class Catalogue:
         self.default_model = default_model if default_model is not None else only
 
     def with_served(self, servable: Servable) -> Catalogue:
-        """Return a catalogue in which `servable` takes the place of what has its name, be it served or refused."""
+        """Return a catalogue in which `servable` replaces the version, or the refusal, of its name."""
         without = self.without([str(servable.key)])
         return Catalogue([*without.servables(), servable], without.refused, self._given_model, self.seen)
 
     def with_refused(self, refused: Refused) -> Catalogue:
-        """Return a catalogue that also says why something is refused. What has its name and is served still is."""
+        """Return a catalogue with another refusal. A version of that name that is served stays."""
         others = [found for found in self.refused if found.name != refused.name]
         return Catalogue(self.servables(), [*others, refused], self._given_model, self.seen)
 
     def without(self, names: Collection[str]) -> Catalogue:
-        """Return a catalogue that knows nothing of these artifacts, named `<model>/<variant>/<version>`."""
+        """Return a catalogue without these artifacts, named `<model>/<variant>/<version>`."""
         servables = [servable for servable in self.servables() if str(servable.key) not in names]
         refused = [found for found in self.refused if found.name not in names]
         return Catalogue(servables, refused, self._given_model, self.seen)
@@ -137,12 +137,12 @@ class Catalogue:
         return self.by_accuracy(model)[0].manifest.variant
 
     def task(self, model: str) -> Task:
-        """Return what the outputs of a model are: of all its variants the same. Raises UnknownNameError."""
+        """Return the task of a model, the same for all its variants. Raises UnknownNameError."""
         variants = self._variants_of(model)
         return next(iter(next(iter(variants.values())).values())).manifest.task
 
     def check_task(self, servable: Servable) -> None:
-        """Raise TaskError unless a servable has the task of what else is served of its model."""
+        """Raise TaskError unless a servable has the task of the other versions of its model."""
         for other in self._tree.get(servable.key.model, {}).values():
             for version in other.values():
                 if version.key != servable.key and version.manifest.task != servable.manifest.task:
@@ -155,7 +155,7 @@ class Catalogue:
     def by_accuracy(self, model: str) -> list[Servable]:
         """Return the newest version of every variant, the most accurate first; ties go to the first name.
 
-        Those whose accuracy was never measured come after all that have one.
+        Variants without a measured accuracy come last.
 
         Raises:
             UnknownNameError: the model is not served.
@@ -168,11 +168,11 @@ class Catalogue:
         return sorted((self.newest(model, variant) for variant in self.variants(model)), key=rank)
 
     def served(self, name: str) -> Servable | None:
-        """Return what is served of the artifact `<model>/<variant>/<version>`, if it is."""
+        """Return the version that is served under the name `<model>/<variant>/<version>`, if any."""
         return next((servable for servable in self.servables() if str(servable.key) == name), None)
 
     def find(self, model: str | None = None, variant: str | None = None, version: int | None = None) -> Servable:
-        """Return what a request asks for, with the defaults for what it leaves open.
+        """Return the version that a request names, with defaults for names that it leaves out.
 
         Raises:
             UnknownNameError: a model, variant or version is not served.
@@ -204,7 +204,7 @@ class Catalogue:
         return model
 
     def servables(self) -> list[Servable]:
-        """Return everything that is served, in order."""
+        """Return all versions, in order."""
         return [
             servable for model in self._tree.values() for variant in model.values() for servable in variant.values()
         ]

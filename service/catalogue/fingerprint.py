@@ -1,4 +1,4 @@
-"""What a directory looks like without opening its files: cheap enough to be asked every few seconds.
+"""Fingerprint of a directory from its file metadata, cheap enough to be taken every few seconds.
 
 A file's inode, size and times are compared. The time of its last change (ctime) cannot be set back, so that even a file
 that was overwritten by one of the same size, with the same modification time, is noticed.
@@ -15,14 +15,13 @@ Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 
 
 _MOST_ENTRIES = 10_000
-"""What has more files and directories is no artifact: its manifest would be too large."""
+"""Limit for artifacts: the manifest of more files would be too large."""
 
 
 def fingerprint(directory: Path) -> Fingerprint:
-    """Return that of the files below a directory; of one that is missing, or cannot be listed, the empty one.
+    """Return the fingerprint of the files below a directory; empty if it is missing or cannot be listed.
 
-    No file is opened, no link followed, nothing waited for. Of more than 10,000 files and directories only as many are
-    looked at.
+    No file is opened and no link followed. Of more than 10,000 files and directories, only as many are read.
     """
     files = []
     for path, is_directory in islice(entries_below(directory), _MOST_ENTRIES):
@@ -30,9 +29,9 @@ def fingerprint(directory: Path) -> Fingerprint:
             continue
         try:
             found = os.lstat(path)
-        except FileNotFoundError:  # removed since it was listed, so the next one differs from this in any case
+        except FileNotFoundError:  # removed since it was listed: the next fingerprint differs
             continue
-        except OSError:  # may not be looked at, or its path is too long: loading it says so
+        except OSError:  # not permitted, or its path is too long: loading it reports that
             files.append((path, 0, 0, 0, 0))
             continue
         files.append((path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))

@@ -1,4 +1,4 @@
-"""From a repository on disk to a catalogue of warm sessions."""
+"""Loading of artifacts: verified, opened, warm and checked."""
 
 import logging
 import time
@@ -36,7 +36,7 @@ class Loader:
     """Opens artifacts with the backend and on the device that the settings name.
 
     Raises:
-        BackendUnavailableError: the backend or device cannot be had.
+        BackendUnavailableError: the backend or device is not available.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -126,7 +126,7 @@ def load_catalogue(settings: Settings) -> Catalogue:
     """Verify, open and warm every artifact of the repository; refuse by name what is damaged.
 
     Raises:
-        BackendUnavailableError: the backend or device cannot be had, or fails for every artifact.
+        BackendUnavailableError: the backend or device is not available, or fails for every artifact.
         RepositoryError: the repository is missing or empty, nothing in it can be served, or the default model is not
             in it.
     """

@@ -1,28 +1,31 @@
-"""`variant=auto`: the most accurate variant that is fast enough at the moment.
+"""`variant=auto`: the most accurate variant that is fast enough.
 
-Fast enough means that the p95 of its answers over the last minute fits the deadline. Where there were none, the time of
-its first run counts, without decoding or waiting; so one that was too slow is tried again after a minute.
+A variant is fast enough if the p95 of its answers over the last minute is within the deadline. Without answers the time
+of its first run counts, so a variant that was too slow is tried again after a minute.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from service.catalogue.catalogue import Servable
+from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.server_errors import BackendDownError, NoVariantFitsError
 from service.schemas import Candidate, Selection
-from service.serving import Serving
 from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder
 
 AUTO = "auto"
-"""The variant's name that asks for this; a variant of this very name can only be had as the default one."""
+"""Name that requests the selection; a variant of this name is available as the default one only."""
 
 
-def select(serving: Serving, model: str | None, timeout_ms: int) -> tuple[Servable, Selection]:
+def select(
+    catalogue: Catalogue, latency: LatencyRecorder, down: Collection[Servable], model: str | None, timeout_ms: int
+) -> tuple[Servable, Selection]:
     """Return the newest version of the most accurate variant whose p95 fits, and why it was chosen.
 
-    Variants whose accuracy was never measured come after all that have one; equal ones in the order of their names.
+    Variants without a measured accuracy come last; ties in the order of their names.
 
     Args:
-        serving: what is served.
+        catalogue: the versions that are served.
+        latency: their recent p95.
+        down: those that are being restarted.
         model: None is the default one.
         timeout_ms: the deadline.
 
@@ -32,12 +35,10 @@ def select(serving: Serving, model: str | None, timeout_ms: int) -> tuple[Servab
         NoVariantFitsError: none is fast enough.
         BackendDownError: every variant is being restarted.
     """
-    catalogue = serving.catalogue
     model = catalogue.model_or_default(model)
-    down = serving.engine.restarting()
     considered: list[Candidate] = []
     for servable in catalogue.by_accuracy(model):
-        candidate = _candidate(servable, serving.latency, timeout_ms, servable in down)
+        candidate = _candidate(servable, latency, timeout_ms, servable in down)
         considered.append(candidate)
         if candidate.verdict == "chosen":
             return servable, Selection(reason=_reason(candidate, timeout_ms, considered), considered=considered)

@@ -1,1 +1,1 @@
-"""Bodies of requests: their encoding and form, the file of the image; and how `imaging` reads it here."""
+"""Request bodies: content encoding, content type, parameters, and the image file for `imaging`."""

@@ -10,7 +10,7 @@ _ALPHABET = "expected A-Z a-z 0-9 + / (or - _) and = at the end; send the file's
 
 
 def decode_base64(text: bytes) -> bytes:
-    """Return the bytes that `text` stands for.
+    """Return the bytes that `text` encodes.
 
     Args:
         text: base64 or base64url, or a data URI (RFC 2397) of either.

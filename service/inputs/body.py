@@ -1,11 +1,11 @@
-"""Reading a request's body, never more of it than the limit, and never more than there is memory for."""
+"""Request bodies, read within the size limit and the memory budget."""
 
 import io
 
 from starlette.requests import ClientDisconnect, Request
 
 from service.problems.client_errors import BodyTooLargeError, IncompleteBodyError
-from service.resources.memory import RequestMemory
+from service.telemetry.record import record_of
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -17,7 +17,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         MemoryFullError, TooLargeToHoldError: there is no memory for it; if Content-Length was given, nothing was read.
         IncompleteBodyError: the client closed the connection before its body was complete.
     """
-    holding: RequestMemory = request.state.holding
+    memory = record_of(request.scope).memory
     length = request.headers.get("content-length")
     declared = None if length is None else int(length)
     if declared is not None:
@@ -25,7 +25,7 @@ async def read_body(request: Request, limit: int) -> bytes:
             raise BodyTooLargeError(
                 f"the body has {declared} bytes, {limit} are allowed; scale the image down", limit=limit
             )
-        holding.grow(declared)
+        memory.grow(declared)
     read = io.BytesIO()  # hands its bytes over at the end, where a list of chunks would be joined into a copy
     try:
         async for chunk in request.stream():
@@ -35,7 +35,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                     f"the body has more than the {limit} bytes allowed; scale the image down", limit=limit
                 )
             if declared is None:
-                holding.grow(len(chunk))
+                memory.grow(len(chunk))
             read.write(chunk)
     except ClientDisconnect as error:
         raise IncompleteBodyError("the connection closed before the body was complete; send it again") from error

@@ -1,6 +1,6 @@
-"""Bodies that were compressed for the way (Content-Encoding: RFC 9110, section 8.4): gzip and deflate.
+"""Compressed bodies (Content-Encoding: RFC 9110, section 8.4): gzip and deflate.
 
-A body is expanded piece by piece, no further than the limit, and what comes out counts as held by its request. `gzip`
+A body is decompressed in pieces, up to the limit, and the result counts as memory of its request. `gzip`
 may have several members (RFC 1952, section 2.2), `deflate` is zlib's format (RFC 1950) or, as some clients have it, the
 bare one (RFC 1951).
 """
@@ -14,15 +14,16 @@ from starlette.requests import Request
 from service.inputs.forms import Extract
 from service.problems.client_errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
 from service.resources.memory import RequestMemory
+from service.telemetry.record import record_of
 
 Expand = Callable[[bytes], bytes]
-"""From a body as sent to what it was compressed from; raises what `expand` does."""
+"""Function that decompresses a body; raises as `expand`."""
 
 _NAMES = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 _GZIP, _ZLIB, _BARE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _PIECE = 65_536
 MOST_MEMBERS = 1000
-"""Of one gzip body: 16 MiB of empty ones would be seconds of work."""
+"""Limit for one gzip body: 16 MiB of empty members would take seconds."""
 
 
 def expander(request: Request, limit: int) -> Expand | None:
@@ -41,8 +42,8 @@ def expander(request: Request, limit: int) -> Expand | None:
         raise UnsupportedEncodingError(
             f"Content-Encoding {given[:200]!r} is not supported; expected gzip or deflate, once, or none"
         )
-    holding: RequestMemory = request.state.holding
-    return lambda body: expand(body, _NAMES[encodings[0]], limit, holding)
+    memory = record_of(request.scope).memory
+    return lambda body: expand(body, _NAMES[encodings[0]], limit, memory)
 
 
 def expanded(extract: Extract, expand: Expand | None) -> Extract:
@@ -50,14 +51,14 @@ def expanded(extract: Extract, expand: Expand | None) -> Extract:
     return extract if expand is None else lambda body: extract(expand(body))
 
 
-def expand(body: bytes, encoding: str, limit: int, holding: RequestMemory) -> bytes:
+def expand(body: bytes, encoding: str, limit: int, memory: RequestMemory) -> bytes:
     """Return a body as it was before it was compressed.
 
     Args:
         body: as sent.
         encoding: gzip or deflate.
         limit: bytes that it may have then; no more than that is expanded.
-        holding: of the request.
+        memory: of the request.
 
     Raises:
         BodyTooLargeError: it is over the limit.
@@ -85,7 +86,7 @@ def expand(body: bytes, encoding: str, limit: int, holding: RequestMemory) -> by
                 raise BodyTooLargeError(
                     f"the body expands to more than the {limit} bytes allowed; send less at a time", limit=limit
                 )
-            holding.grow(len(found))
+            memory.grow(len(found))
             out.write(found)
         begin -= len(machine.unused_data)
         if encoding == "deflate" and begin < len(source):

@@ -1,4 +1,4 @@
-"""The forms of a body that holds an image, by content type: raw, multipart, JSON; with parameters beside the image."""
+"""Forms of a body with an image, by content type: raw, multipart, JSON; with parameters beside the image."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ _JSON = 'expected {"image": "<base64 of the file>"}'
 T = TypeVar("T")
 
 Extract = Callable[[bytes], bytes]
-"""From what a form holds to the bytes of the image file; raises InvalidBodyError."""
+"""Function from the content of a form to the bytes of the image file; raises InvalidBodyError."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Upload:
 
     content: bytes
     extract: Extract
-    """Takes the image file out of `content`. Takes its time, so not on the event loop."""
+    """Extracts the image file from `content`. Slow, so not for the event loop."""
     parameters: dict[str, str] = field(default_factory=dict)
 
 
 Form = Callable[[bytes, Collection[str]], Upload]
-"""From a body, and the names of the parameters that it may have, to what it holds.
+"""Function from a body, and the names of its possible parameters, to its content.
 
 Raises InvalidBodyError, and InvalidParameterError for a name or value that is not allowed. Takes 5 ms for each MB."""
 
 
 def form_of(content_type: str | None) -> Form | None:
-    """Return what opens a body of this type; None if the body is the image itself, as it is without a type.
+    """Return the function that reads a body of this type; None if the body is the image itself, also without a type.
 
     Raises:
         UnsupportedContentTypeError: a body of this type holds no image.
@@ -132,7 +132,7 @@ def _text(found: Field) -> str:
 
 
 def _written(member: tuple[str, object]) -> str | None:
-    """Return a JSON value as a query would have it, None for null."""
+    """Return a JSON value as text of a query, None for null."""
     name, value = member
     if value is None or isinstance(value, str):
         return value

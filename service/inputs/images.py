@@ -1,4 +1,4 @@
-"""Images of requests: read as the settings say, and errors of `imaging` as answers."""
+"""Images of requests: settings for reading them, and errors of `imaging` as answers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ _PROFILES: dict[str, Profiles] = {name: name for name in get_args(Profiles)}
 
 
 def reading_of(settings: Settings, reserve: Reserve) -> Reading:
-    """Return how images are read.
+    """Return the settings for reading images.
 
     Raises:
         ImageSettingError: RESIZER, ICC or JPEG_SCALING is unknown, or the resizer is not installed.
@@ -41,7 +41,7 @@ def reading_of(settings: Settings, reserve: Reserve) -> Reading:
 
 @contextmanager
 def image_problems() -> Iterator[None]:
-    """Inside, turn errors of one image into answers: 400, 413, or 503 where the same request may succeed later."""
+    """Turn errors of one image into answers: 400, 413, or 503 where the same request may succeed later."""
     try:
         yield
     except NotAnImageError as error:

@@ -1,7 +1,7 @@
 """JSON of a request, bounded before it is parsed: in values, their digits, escapes, and the width of its characters.
 
 A parser holds the interpreter lock from the first byte to the last and makes an object of each value, up to 80 bytes
-for three of JSON. So what bounds its time and memory is the number of values, not of bytes: one string of 16 MB takes
+for three of JSON. So its time and memory depend on the number of values, not of bytes: one string of 16 MB takes
 2 ms, eight million zeros half a second. The numbers of a tensor are read by `service.protocol_v2.numbers` instead.
 """
 
@@ -23,7 +23,7 @@ LARGE = 262_144
 _ALL_WIDE = 2**20
 """Bytes of JSON in which characters may be wider than a byte: one of them makes its string up to 4 × as large."""
 _ESCAPED = 8
-"""In longer JSON one byte of so many may be a backslash: escapes take five times as long as what needs none."""
+"""In longer JSON, one byte in this many may be a backslash: escapes take five times as long as other bytes."""
 
 _SHOWN = 60
 """Characters of a member in a message."""
@@ -42,13 +42,13 @@ _OTHER_ENCODINGS = (
 
 
 class JsonError(ValueError):
-    """The text is not JSON, or over a limit; the message says which, and what would be right."""
+    """The text is not JSON, or over a limit; the message says which, and what is expected."""
 
 
 def parse_json(text: bytes) -> Any:  # noqa: ANN401 -- JSON holds anything
     """Return the value of a JSON text in UTF-8, with or without a byte order mark.
 
-    A member that is there twice has the same value each time, or is null once.
+    A repeated member has the same value each time, or is null once.
 
     Raises:
         JsonError: it is not that, has more than MAX_VALUES values, a number of more than MAX_DIGITS, wide characters or

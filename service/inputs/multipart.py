@@ -1,4 +1,4 @@
-"""A multipart/form-data body (RFC 7578) that is in memory already, as its fields.
+"""Fields of a multipart/form-data body (RFC 7578) in memory.
 
 Text before the first boundary, folded headers (RFC 2046), and line feeds without carriage returns are accepted too.
 """

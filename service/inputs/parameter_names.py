@@ -1,4 +1,4 @@
-"""Parameters whose names or values leave open what is meant: misspelt names, and values that differ."""
+"""Errors of ambiguous parameters: unknown names, and two values for one name."""
 
 import difflib
 from collections.abc import Iterable

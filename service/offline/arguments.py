@@ -1,4 +1,4 @@
-"""The command line. Nothing here imports what takes long, so that a mistake in it is told at once."""
+"""Command line. Slow imports are left out, so that a usage error is reported immediately."""
 
 import argparse
 from pathlib import Path

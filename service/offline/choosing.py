@@ -1,4 +1,4 @@
-"""From the names on the command line to one artifact of the repository, without opening any."""
+"""Choice of one artifact of the repository by the names on the command line, without opening any."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +13,7 @@ def choose(repository: Path, model: str | None, variant: str | None, version: in
     """Return where the artifact of these names is; None is the only one, or the newest version.
 
     Raises:
-        ArtifactChoiceError: the repository cannot be read, a name is unknown, or several would do; lists what there is.
+        ArtifactChoiceError: the repository cannot be read, a name is unknown, or several match; lists the known ones.
     """
     variants = _variants(repository, model)
     names = sorted({location.variant for location in variants})

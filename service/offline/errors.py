@@ -1,4 +1,4 @@
-"""What ends a run over files; the message is one sentence with the remedy.
+"""Error that ends a run over files; the message is one sentence with the remedy.
 
 OfflineError
 ├── ArtifactChoiceError    no artifact of the names given, or several

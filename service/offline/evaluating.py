@@ -20,7 +20,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one variant reached.
+    """Scores of one variant.
 
     Attributes:
         artifact: what was run.

@@ -1,6 +1,6 @@
 """Image files below directories, in order, one at a time: names of 65,536 files are in memory at most.
 
-A directory's entries come sorted by name, a subdirectory's files where its name stands. What is larger is sorted in
+A directory's entries come sorted by name, a subdirectory's files in the place of its name. What is larger is sorted in
 parts, each by another pass over the directory.
 """
 

@@ -18,7 +18,7 @@ from service.offline.errors import OutputError
 from service.offline.rows import Format
 
 _BYTES, _SECONDS = 2**16, 1.0
-"""Rows are written when there are so many bytes of them, or the first is so old."""
+"""Bytes and age of the first row from which rows are written."""
 
 
 class Output:

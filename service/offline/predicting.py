@@ -20,7 +20,7 @@ Track = Callable[[Iterator[Result], Callable[[], int]], AbstractContextManager[I
 
 @dataclass
 class PredictionSummary:
-    """What a run did; it may be read at any time.
+    """Counts of a run; they may be read at any time.
 
     Attributes:
         artifact: `<model>/<variant>/<version>`.
@@ -59,7 +59,7 @@ class PredictionSummary:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: files and directories, where the rows go, and how many classes each has at most."""
+    """Arguments of a run: files and directories, the output, and the number of classes in a row."""
 
     paths: tuple[Path, ...]
     output: Path

@@ -25,7 +25,7 @@ class Bar:
 
     @contextmanager
     def __call__(self, results: Iterator[Result], count: Callable[[], int]) -> Iterator[Iterator[Result]]:
-        """Have a bar while the results are read."""
+        """Show a progress bar while results are read."""
         if self._quiet:
             yield results
             return

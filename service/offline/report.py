@@ -1,4 +1,4 @@
-"""What an evaluation found, as JSON, as files and on the terminal."""
+"""Report of an evaluation: as JSON, as files and on the terminal."""
 
 import csv
 import json

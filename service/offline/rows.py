@@ -21,7 +21,7 @@ Identity = tuple[str, str]
 
 
 class Format(Protocol):
-    """How rows are written and read.
+    """Format of the rows.
 
     Args:
         manifest: of the network that is run.
@@ -33,11 +33,11 @@ class Format(Protocol):
 
     @property
     def header(self) -> bytes:
-        """What comes before the rows."""
+        """Lines before the rows."""
 
     @property
     def beginning(self) -> bytes:
-        """What every file begins with that has a row."""
+        """First bytes of every file that has a row."""
 
     def row(self, result: Result) -> bytes:
         """Return a row, with its end of line."""

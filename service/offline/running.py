@@ -53,7 +53,7 @@ _PAUSE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one file.
+    """Result of one file.
 
     Attributes:
         file: which.
@@ -192,7 +192,7 @@ class Runner:
             self._enough.set()
 
     def _collect(self, jobs: dict[Job, _Flight]) -> list[_Flight]:
-        """Wait a little, mark the flights that have an outcome by then, and return those that an outage took.
+        """Wait a little, mark the flights that have an outcome by then, and return those whose backend failed.
 
         Waking this thread takes time from those that work, so it sleeps until there is something to do for it.
         """
@@ -214,7 +214,7 @@ class Runner:
 
 @contextmanager
 def running(servable: Servable, settings: Settings) -> Iterator[Runner]:
-    """Have threads that run a network over files, as the server of these settings would.
+    """Yield a runner of a network over files, with the threads that the server of these settings would have.
 
     Raises:
         StartupError: the resizer or the treatment of colour profiles is not available.

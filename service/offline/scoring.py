@@ -1,4 +1,4 @@
-"""What is counted of one variant over labelled images: top-1, top-5, recall of each class, the confusion matrix."""
+"""Scores of one variant over labelled images: top-1, top-5, recall of each class, confusion matrix."""
 
 import hashlib
 import os

@@ -76,7 +76,7 @@ class AdminRequiredError(ProblemError):
 
 
 class RoutingError(ProblemError):
-    """An error that HTTP itself has a name for: nothing is at this address, or not by this method.
+    """An error of HTTP itself: no route has this address, or not for this method.
 
     Args:
         status: of HTTP.
@@ -172,7 +172,7 @@ class InvalidBodyError(ProblemError):
 
 
 class LoadRefusedError(ProblemError):
-    """What was to be loaded cannot be served."""
+    """An artifact that was to be loaded cannot be served."""
 
     status = 422
     name = "load-refused"
@@ -180,7 +180,7 @@ class LoadRefusedError(ProblemError):
 
 
 class QueueFullError(RetryLaterError):
-    """As much waits as may wait."""
+    """The queue holds as many images as it may."""
 
     status = 429
     name = "queue-full"
@@ -188,7 +188,7 @@ class QueueFullError(RetryLaterError):
 
 
 class RateLimitedError(RetryLaterError):
-    """This key asks more often than it may."""
+    """The key has exceeded its rate limit."""
 
     status = 429
     name = "rate-limited"
@@ -205,7 +205,7 @@ class HeadTooLargeError(ProblemError):
 
 
 class ClientGoneError(ProblemError):
-    """The client closed the connection. The status is one that only logs and metrics see, by nginx' convention."""
+    """The client closed the connection. The status is for logs and metrics only, by nginx' convention."""
 
     status = 499
     name = "client-gone"

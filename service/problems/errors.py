@@ -56,7 +56,7 @@ from types import MappingProxyType
 
 
 class ServiceError(Exception):
-    """Anything this package raises on purpose."""
+    """Base of all errors that this package raises."""
 
 
 class StartupError(ServiceError):
@@ -68,11 +68,11 @@ class RepositoryError(StartupError):
 
 
 class BackendUnavailableError(StartupError):
-    """The backend or device asked for cannot be had here."""
+    """The requested backend or device is not available."""
 
 
 class TracingUnavailableError(StartupError):
-    """The environment names a collector of traces, but what sends them is not installed."""
+    """The environment names a collector of traces, but the exporter is not installed."""
 
 
 class ImageSettingError(StartupError):
@@ -116,7 +116,7 @@ class GraphError(RefusalError):
 
 
 class ProblemError(ServiceError):
-    """An error answer; `detail` says what was wrong and what would be right.
+    """An error answer; `detail` says what was found and what was expected.
 
     Args:
         detail: for the person who sent the request.
@@ -135,7 +135,7 @@ class ProblemError(ServiceError):
 
 
 class RetryLaterError(ProblemError):
-    """The same request may well be answered later.
+    """An error after which the same request may succeed.
 
     Args:
         detail: as for every problem.

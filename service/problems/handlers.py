@@ -1,42 +1,68 @@
-"""Every error that the app knows of becomes an answer, in the form that its address asks for."""
+"""FastAPI exception handlers: the service's own errors, FastAPI's of validation, and routing's 404 and 405."""
 
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from service.problems.client_errors import InvalidParameterError, RoutingError
 from service.problems.errors import ProblemError
 from service.problems.rendering import error_answer, path_of
 
 
-def install_handlers(app: FastAPI) -> None:
-    """Answer our own errors, FastAPI's of validation, and routing's 404 and 405."""
-    app.exception_handler(ProblemError)(_on_problem)
-    app.exception_handler(RequestValidationError)(_on_validation_error)
-    app.exception_handler(HTTPException)(_on_http_exception)
+class ErrorRecord(Protocol):
+    """Part of a request's record that errors need."""
+
+    request_id: str
+    problem: str | None
+    """Set to the name of the error that is answered."""
 
 
-async def _on_problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ProblemError)
-    request.state.problem = error.name  # for the metrics
-    return error_answer(error, path_of(request.scope), request.state.request_id)
+def install_handlers(app: FastAPI, record_of: Callable[[Scope], ErrorRecord]) -> None:
+    """Answer errors in the form of the address (see `service.problems.rendering`).
+
+    Args:
+        app: gets the handlers.
+        record_of: returns the record of a request.
+    """
+
+    def answer(request: Request, error: ProblemError) -> JSONResponse:
+        record = record_of(request.scope)
+        record.problem = error.name
+        return error_answer(error, path_of(request.scope), record.request_id)
+
+    async def on_problem(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ProblemError)
+        return answer(request, error)
+
+    async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return answer(request, _invalid_parameters(error))
+
+    async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return answer(request, _routing_error(request, error))
+
+    app.exception_handler(ProblemError)(on_problem)
+    app.exception_handler(RequestValidationError)(on_validation_error)
+    app.exception_handler(HTTPException)(on_http_exception)
 
 
-async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+def _invalid_parameters(error: RequestValidationError) -> InvalidParameterError:
     problems = [
         {"parameter": str(problem["loc"][-1]), "problem": problem["msg"], "given": problem.get("input")}
         for problem in error.errors()
     ]
     detail = "; ".join(f"{problem['parameter']}={problem['given']}: {problem['problem']}" for problem in problems)
-    return await _on_problem(request, InvalidParameterError(detail, parameters=problems))
+    return InvalidParameterError(detail, parameters=problems)
 
 
-async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+def _routing_error(request: Request, error: HTTPException) -> RoutingError:
     detail = {
         404: f"nothing is at {request.url.path}; /docs lists what there is",
         405: f"{request.method} is not allowed on {request.url.path}; /docs lists what is",
@@ -45,4 +71,4 @@ async def _on_http_exception(request: Request, error: Exception) -> JSONResponse
     allowed = set(headers.get("Allow", "").split(", "))
     if "GET" in allowed:
         headers["Allow"] = ", ".join(sorted(allowed | {"HEAD"}))  # see service/transport/heads.py
-    return await _on_problem(request, RoutingError(HTTPStatus(error.status_code), detail, headers))
+    return RoutingError(HTTPStatus(error.status_code), detail, headers)

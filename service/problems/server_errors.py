@@ -4,7 +4,7 @@ from service.problems.errors import ProblemError, RetryLaterError
 
 
 class InferenceError(ProblemError):
-    """The network gave an answer that means nothing."""
+    """The network failed, or its output is not finite."""
 
     status = 500
     name = "inference-failed"
@@ -12,7 +12,7 @@ class InferenceError(ProblemError):
 
 
 class UnexpectedError(ProblemError):
-    """An exception that nobody foresaw; what it was stands in the log, under the same id.
+    """An unexpected exception; the log has its traceback under the id of the request.
 
     Args:
         request_id: of the request.
@@ -35,7 +35,7 @@ class MemoryFullError(RetryLaterError):
 
 
 class NotReadyError(RetryLaterError):
-    """The server is still starting, already stopping, or cannot serve all it should."""
+    """The server is starting, stopping, or cannot serve all that it should."""
 
     status = 503
     name = "not-ready"
@@ -43,7 +43,7 @@ class NotReadyError(RetryLaterError):
 
 
 class BackendDownError(RetryLaterError):
-    """What runs this variant failed, and is being restarted."""
+    """The backend of this variant failed, and is being restarted."""
 
     status = 503
     name = "backend-down"
@@ -51,7 +51,7 @@ class BackendDownError(RetryLaterError):
 
 
 class ConnectionsFullError(RetryLaterError):
-    """As many connections are open as may be."""
+    """As many connections are open as MAX_CONNECTIONS allows."""
 
     status = 503
     name = "connections-full"
@@ -75,7 +75,7 @@ class DecodeTimeoutError(ProblemError):
 
 
 class DeadlineError(ProblemError):
-    """The time that the client allowed is over."""
+    """The deadline of the request has passed."""
 
     status = 504
     name = "deadline-passed"

@@ -1,4 +1,4 @@
-"""What goes in and out as JSON, as OpenAPI documents it; the names are the protocol's."""
+"""JSON documents of requests and responses, with the protocol's names."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -21,7 +21,7 @@ class _Document(BaseModel):
 
 
 class _Request(_Document):
-    """What a client sends. A member that is null is one that is not there: so many serialisers write it."""
+    """A document of a client. A member that is null counts as absent: many serialisers write it so."""
 
     @model_validator(mode="before")
     @classmethod
@@ -168,7 +168,7 @@ class IndexEntry(_Document):
 
 
 class IndexRequest(_Request):
-    """What the index shall list."""
+    """Filter of the index."""
 
     ready: Annotated[bool, Strict()] = Field(default=False, description="only what is ready")
 

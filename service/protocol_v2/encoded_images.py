@@ -8,14 +8,14 @@ import numpy as np
 from imaging.formats.signatures import begins_as_image
 from imaging.preprocess import Tensor
 from service.catalogue.catalogue import Servable
-from service.classifying import prepare
+from service.inference import Images, prepare
 from service.inputs.base64_text import decode_base64
 from service.inputs.forms import raw
 from service.problems.client_errors import ImageTooLargeError, InvalidImageError, ProtocolError
 from service.protocol_v2.datatypes import BYTES, unpack_bytes
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.messages import shown
-from service.protocol_v2.rows import ImageRows, RowLimits, check_count, check_datatype
+from service.protocol_v2.row_limits import RowLimits, check_count, check_datatype
 from service.telemetry.stopwatch import Stopwatch
 
 IMAGE_BYTES = "image_bytes"
@@ -25,7 +25,7 @@ _NOT_STRINGS = f"the data of input {IMAGE_BYTES!r} are not strings; expected bas
 
 def file_rows(
     tensor: InputTensor, binary: memoryview | None, numbers: bytes | None, servable: Servable, limits: RowLimits
-) -> ImageRows:
+) -> Images:
     """Return the images of an input `image_bytes`.
 
     Args:
@@ -56,14 +56,12 @@ def begins_as_file(body: memoryview) -> bool:
     return begins_as_image(bytes(body[:32]))
 
 
-def raw_file_rows(body: memoryview, servable: Servable, limits: RowLimits) -> ImageRows:
+def raw_file_rows(body: memoryview, servable: Servable, limits: RowLimits) -> Images:
     """Return the image of a body that is nothing but a file."""
     return _files([bytes(body)], raw, servable, limits)
 
 
-def _files(
-    files: Sequence[bytes], extract: Callable[[bytes], bytes], servable: Servable, limits: RowLimits
-) -> ImageRows:
+def _files(files: Sequence[bytes], extract: Callable[[bytes], bytes], servable: Servable, limits: RowLimits) -> Images:
     def make(watch: Stopwatch) -> Tensor:
         rows = []
         for index, file in enumerate(files):
@@ -73,7 +71,7 @@ def _files(
                 raise type(error)(f"element {index} of {IMAGE_BYTES!r}: {error.detail}", **error.members) from error
         return rows[0] if len(rows) == 1 else cast(Tensor, np.concatenate(rows))
 
-    return ImageRows(len(files), make=make)
+    return Images(len(files), make=make)
 
 
 def _strings(data: object, count: int) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""An inference request's body: JSON, then binary tensors, and a header that says where the one ends."""
+"""Body of an inference request: JSON, then binary tensors; a header has the length of the JSON."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 @dataclass(frozen=True)
 class Envelope:
-    """What a body holds; `document` is None for a raw body, which is all tensor."""
+    """Parts of a body; `document` is None for a raw body, which is all tensor."""
 
     document: bytes | None
     tensors: memoryview

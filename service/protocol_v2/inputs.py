@@ -1,24 +1,25 @@
-"""From an inference request to its images: which input it has, and where its data are."""
+"""Inputs of an inference request: `image` or `image_bytes`, in JSON, binary or raw."""
 
 from service.catalogue.catalogue import Servable
+from service.inference import Images
 from service.problems.client_errors import ProtocolError
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.encoded_images import IMAGE_BYTES, begins_as_file, file_rows, raw_file_rows
 from service.protocol_v2.messages import shown
 from service.protocol_v2.request import ParsedRequest
-from service.protocol_v2.rows import ImageRows, RowLimits
+from service.protocol_v2.row_limits import RowLimits
 from service.protocol_v2.tensors import IMAGE, raw_tensor_rows, tensor_rows
 
 SIZE = "binary_data_size"
 
 
-def read_rows(asked: ParsedRequest, servable: Servable, limits: RowLimits) -> ImageRows:
+def read_rows(parsed: ParsedRequest, servable: Servable, limits: RowLimits) -> Images:
     """Return the images of a request.
 
     A raw body is a file if its media type or its first bytes say so, else rows of the input tensor.
 
     Args:
-        asked: the request.
+        parsed: the request.
         servable: what will run it.
         limits: of this request.
 
@@ -26,19 +27,19 @@ def read_rows(asked: ParsedRequest, servable: Servable, limits: RowLimits) -> Im
         ProtocolError: it has not exactly one of the inputs, or that has not the datatype, shape or size it should.
             What is wrong within a file, or within data in JSON, is found by `make`.
     """
-    if asked.raw:
-        if asked.media_type.lower().startswith("image/") or begins_as_file(asked.tensors):
-            return raw_file_rows(asked.tensors, servable, limits)
-        return raw_tensor_rows(asked.tensors, servable.manifest, limits)
-    inputs = asked.request.inputs
+    if parsed.raw:
+        if parsed.media_type.lower().startswith("image/") or begins_as_file(parsed.tensors):
+            return raw_file_rows(parsed.tensors, servable, limits)
+        return raw_tensor_rows(parsed.tensors, servable.manifest, limits)
+    inputs = parsed.request.inputs
     if len(inputs) != 1 or inputs[0].name not in {IMAGE, IMAGE_BYTES}:
         names = ", ".join(shown(tensor.name) for tensor in inputs) or "none"
         raise ProtocolError(f"the inputs are {names}; expected either {IMAGE!r} or {IMAGE_BYTES!r}, once")
     tensor = inputs[0]
-    binary = _binary_part(tensor, asked.tensors)
-    if len(asked.numbers) > 1:
+    binary = _binary_part(tensor, parsed.tensors)
+    if len(parsed.numbers) > 1:
         raise ProtocolError("the body has several lists of numbers `data`; expected one, of its input")
-    numbers = asked.numbers[0] if asked.numbers and tensor.data == [] else None
+    numbers = parsed.numbers[0] if parsed.numbers and tensor.data == [] else None
     if tensor.name == IMAGE:
         return tensor_rows(tensor, binary, numbers, servable.manifest, limits)
     return file_rows(tensor, binary, numbers, servable, limits)

@@ -1,4 +1,4 @@
-"""What a model is, in the protocol's words: its metadata, and Triton's model configuration (model_config.proto)."""
+"""Metadata of a model, and its Triton model configuration (model_config.proto)."""
 
 from typing import Any
 

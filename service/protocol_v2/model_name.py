@@ -1,4 +1,4 @@
-"""From a model's name in an address to what is served: `<model>@<variant>`, or `<model>` for its default variant."""
+"""Model names in addresses: `<model>@<variant>`, or `<model>` for its default variant."""
 
 from typing import Annotated
 
@@ -7,7 +7,8 @@ from fastapi import Depends, Request
 from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.client_errors import ProtocolError, UnknownNameError
 from service.protocol_v2.messages import shown
-from service.serving import Ready
+from service.serving import Ready, Serving
+from service.telemetry.record import record_of
 
 
 def find(catalogue: Catalogue, name: str, version: str | None = None, variant: str | None = None) -> Servable:
@@ -37,10 +38,26 @@ def find(catalogue: Catalogue, name: str, version: str | None = None, variant: s
     raise UnknownNameError(f"model {model!r}, variant {chosen!r} has no version {version!r}", known)
 
 
-async def _chosen(request: Request, serving: Ready) -> Servable:  # async: see `service.serving`
+def requested(request: Request, serving: Serving, variant: str | None = None) -> Servable:
+    """Return what a request asks for, and note it in the request's record.
+
+    Args:
+        request: with a name, and maybe a version, in its address.
+        serving: the versions that are served.
+        variant: of the request's parameters; None leaves the choice to the name.
+
+    Raises:
+        UnknownNameError, ProtocolError: as `find`.
+    """
     path = request.path_params
-    return find(serving.catalogue, path["name"], path.get("version"))
+    servable = find(serving.catalogue, path["name"], path.get("version"), variant)
+    record_of(request.scope).key = servable.key
+    return servable
+
+
+async def _chosen(request: Request, serving: Ready) -> Servable:  # async: see `service.serving`
+    return requested(request, serving)
 
 
 Chosen = Annotated[Servable, Depends(_chosen)]
-"""An endpoint's parameter of this type is what its address names; 404 if that is not served."""
+"""An endpoint's parameter of this type is the version that its address names; 404 if that is not served."""

@@ -35,7 +35,7 @@ _LIST = TypeAdapter(list[Any])
 def without_numbers(document: bytes) -> tuple[bytes, list[bytes]]:
     """Return a JSON document whose lists of numbers are empty, and those lists.
 
-    A list of numbers is what stands under a key `data` and begins with `[`, goes on without strings and objects, and
+    A list of numbers is the value of a key `data` and begins with `[`, goes on without strings and objects, and
     ends with `]`. It may be anything else that has no strings and objects.
     """
     lists: list[slice] = []

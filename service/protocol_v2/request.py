@@ -1,4 +1,4 @@
-"""From a body to what is asked: the JSON and its parameters, and the bytes after it."""
+"""Inference request: the JSON, its parameters, and the bytes after it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

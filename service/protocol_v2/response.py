@@ -1,4 +1,4 @@
-"""From logits to the answer: as numbers or as the best classes, in JSON or as a binary tensor behind it.
+"""Inference response: logits as numbers or as the best classes, in JSON or as a binary tensor after it.
 
 Shapes: n images of the request, C classes, k of them asked for.
 """

@@ -12,12 +12,13 @@ import numpy as np
 
 from artifact import Manifest
 from imaging.preprocess import Tensor
+from service.inference import Images
 from service.problems.client_errors import ProtocolError
 from service.protocol_v2.datatypes import datatype_of
 from service.protocol_v2.documents import InputTensor
 from service.protocol_v2.messages import shown
 from service.protocol_v2.numbers import read_numbers
-from service.protocol_v2.rows import ImageRows, RowLimits, check_count, check_datatype
+from service.protocol_v2.row_limits import RowLimits, check_count, check_datatype
 from service.telemetry.stopwatch import Stopwatch
 
 IMAGE = "image"
@@ -25,7 +26,7 @@ IMAGE = "image"
 
 def tensor_rows(
     tensor: InputTensor, binary: memoryview | None, numbers: bytes | None, manifest: Manifest, limits: RowLimits
-) -> ImageRows:
+) -> Images:
     """Return the images of an input `image`.
 
     Args:
@@ -52,14 +53,14 @@ def tensor_rows(
     if binary is None:
         if numbers is None:
             raise _not_numbers(tensor.data, shape)
-        return ImageRows(shape[0], make=partial(_from_json, numbers, shape, manifest))
+        return Images(shape[0], make=partial(_from_json, numbers, shape, manifest))
     expected = math.prod(shape) * np.dtype(manifest.input.dtype).itemsize
     if len(binary) != expected:
         raise ProtocolError(f"input {IMAGE!r} has {len(binary)} bytes, its shape {tensor.shape} needs {expected}")
-    return ImageRows(shape[0], _from_binary(binary, shape, manifest))
+    return Images(shape[0], _from_binary(binary, shape, manifest))
 
 
-def raw_tensor_rows(body: memoryview, manifest: Manifest, limits: RowLimits) -> ImageRows:
+def raw_tensor_rows(body: memoryview, manifest: Manifest, limits: RowLimits) -> Images:
     """Return the images of a body that is nothing but rows.
 
     Raises:
@@ -74,7 +75,7 @@ def raw_tensor_rows(body: memoryview, manifest: Manifest, limits: RowLimits) -> 
         )
     shape = (len(body) // size, *row)
     check_count(shape[0], manifest, limits)
-    return ImageRows(shape[0], _from_binary(body, shape, manifest))
+    return Images(shape[0], _from_binary(body, shape, manifest))
 
 
 def row_shape(manifest: Manifest) -> tuple[int, int, int]:

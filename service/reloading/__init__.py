@@ -1,1 +1,1 @@
-"""Keeping what is served like what is in the repository, while it is being served."""
+"""Hot reload: changes in the repository, load and unload on request."""

@@ -1,9 +1,8 @@
-"""What has changed in a repository since it was last looked at, and when that is worth an attempt to load it.
+"""Changes in a repository since the last scan, and the time to load them.
 
-An artifact that `posbake` exports appears at once, by a rename. One that is copied file by file (`cp -r`, `rsync`)
-cannot be read until the copy is complete. So the first look at something new is an attempt; if it fails, the next one
-waits until two looks in a row have seen the same, and only what fails then is refused. For the same reason an artifact
-is gone when two looks in a row have missed it: it may be being replaced.
+An export appears atomically, by a rename. A copy (`cp -r`, `rsync`) cannot be read until it is complete. So a new
+artifact is loaded at the first scan; if that fails, again when two scans in a row find the same files, and only then is
+it refused. For the same reason an artifact is gone when two scans in a row have missed it: it may be being replaced.
 """
 
 from collections.abc import Mapping
@@ -11,14 +10,14 @@ from collections.abc import Mapping
 from service.catalogue.fingerprint import Fingerprint
 
 Found = Mapping[str, Fingerprint]
-"""By artifact, named `<model>/<variant>/<version>`: what one look has seen."""
+"""Fingerprints of one scan, by artifact `<model>/<variant>/<version>`."""
 
 
 class Changes:
-    """Remembers what was seen of each artifact.
+    """State of each artifact over several scans.
 
     Args:
-        settled: of every artifact that is served or refused: what it looked like when that was decided.
+        settled: fingerprint of every artifact that is served or refused, at the time of that decision.
     """
 
     def __init__(self, settled: Found) -> None:
@@ -27,11 +26,11 @@ class Changes:
         self._missed: frozenset[str] = frozenset()
 
     def due(self, found: Found, patient: bool) -> list[str]:
-        """Return the names to be loaded now: new ones, changed ones.
+        """Return the names to load now: new and changed artifacts.
 
         Args:
-            found: by this look.
-            patient: False tries at once also what failed and still changes.
+            found: this scan.
+            patient: False also includes what failed and still changes.
         """
         due = []
         for name, seen in found.items():
@@ -44,7 +43,7 @@ class Changes:
         return due
 
     def gone(self, found: Found, patient: bool) -> list[str]:
-        """Return the names that are there no more; if patient, only those that the look before has missed too."""
+        """Return the names that are gone; if patient, only those that the scan before has missed too."""
         missed = frozenset(self._settled.keys() - found.keys())
         gone = missed & self._missed if patient else missed
         self._missed = missed - gone
@@ -53,19 +52,19 @@ class Changes:
         return sorted(gone)
 
     def settle(self, name: str, seen: Fingerprint) -> None:
-        """Remember that it was decided about an artifact that looked like this."""
+        """Mark an artifact with this fingerprint as served or refused."""
         self._settled[name] = seen
         self._unfinished.pop(name, None)
 
     def is_final(self, name: str) -> bool:
-        """Return whether an artifact that was due and cannot be read is not being written any more."""
+        """Return whether an artifact that was due and cannot be read has stopped changing."""
         return name in self._unfinished
 
     def wait(self, name: str, seen: Fingerprint) -> None:
-        """Remember that an artifact cannot be read, but may be unfinished."""
+        """Mark an artifact as unreadable and maybe unfinished."""
         self._unfinished[name] = seen
 
     def forget(self, name: str) -> None:
-        """Make an artifact a new one."""
+        """Treat an artifact as new."""
         self._settled.pop(name, None)
         self._unfinished.pop(name, None)

@@ -1,7 +1,7 @@
-"""When nobody uses any more what was served before: requests are counted by the generation in which they came.
+"""Generations of requests: a replaced version is closed after the last request that may use it.
 
-A request may look up what serves it at any time, and use it until it is answered. What was replaced can be closed once
-every request is answered that came before the replacement.
+A request may look up a version at any time, and use it until it is answered. A replaced version can be closed once
+every request that came before the replacement is answered.
 """
 
 import asyncio
@@ -9,11 +9,11 @@ from collections import Counter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_PAUSE = 0.02  # seconds between two looks
+_PAUSE = 0.02  # seconds between two checks
 
 
 class Generations:
-    """On the event loop only."""
+    """Counts requests by generation. Used on the event loop only."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -25,7 +25,7 @@ class Generations:
         return self._number
 
     def leave(self, generation: int) -> None:
-        """Forget a request."""
+        """Remove a request."""
         self._inside[generation] -= 1
         if not self._inside[generation]:
             del self._inside[generation]
@@ -39,10 +39,10 @@ class Generations:
 
 
 class GenerationMiddleware:
-    """Counts every request.
+    """Middleware that counts requests by generation.
 
     Args:
-        app: what answers.
+        app: the next ASGI app.
         generations: of the app.
     """
 

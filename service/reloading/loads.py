@@ -1,4 +1,4 @@
-"""What is being loaded: each artifact in a task of its own, for which others wait only so long."""
+"""Loads in progress: each in a task of its own, for which other changes wait OTHERS_WAIT seconds at most."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -17,10 +17,10 @@ class _Load:
 
 
 class Loads:
-    """Artifacts by name, `<model>/<variant>/<version>`; on the event loop only.
+    """Loads by artifact, `<model>/<variant>/<version>`. Used on the event loop only.
 
     Args:
-        tasks: those that are waited for when the server stops; each load is one while it lasts.
+        tasks: awaited when the server stops; each load is among them while it lasts.
     """
 
     def __init__(self, tasks: set[asyncio.Task[None]]) -> None:
@@ -28,14 +28,14 @@ class Loads:
         self._loads: dict[str, _Load] = {}
 
     def since(self) -> dict[str, datetime]:
-        """Return since when each is being loaded."""
+        """Return the start time of each load."""
         return {name: load.since for name, load in self._loads.items()}
 
     async def begin(self, name: str, load: Coroutine[Any, Any, None]) -> None:
-        """Load an artifact that is not being loaded, and return when that is done or takes long.
+        """Load an artifact that is not being loaded, and return when that is done, or after OTHERS_WAIT.
 
         Raises:
-            Exception: what `load` raises before it takes long.
+            Exception: as `load`, before OTHERS_WAIT.
         """
 
         async def until_done() -> None:
@@ -53,7 +53,7 @@ class Loads:
             ended.result()
 
     async def finished(self, chosen: Callable[[str], bool]) -> None:
-        """Wait until none of what is chosen is being loaded."""
+        """Wait until no chosen artifact is being loaded."""
         tasks = [load.task for name, load in self._loads.items() if chosen(name)]
         if tasks:
             await asyncio.wait(tasks)

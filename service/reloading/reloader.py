@@ -1,4 +1,4 @@
-"""What changes what is served: by looking at the repository every few seconds, and when it is told to."""
+"""Hot reload: the catalogue follows the repository, which is scanned every few seconds, and requests to load."""
 
 import asyncio
 import logging
@@ -29,10 +29,10 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0
-"""Seconds that what is being opened may still take when the server stops: a backend may hang, a file system too."""
+"""Seconds that loads may still take when the server stops: a backend or a file system may hang."""
 
 _REASONS = 20
-"""Refusals that one answer names."""
+"""Most refusals that one answer names."""
 
 UNLOADED = "it was unloaded on request; load it to have it served again"
 
@@ -44,16 +44,15 @@ class _Sighting:
 
     @property
     def hides(self) -> str:
-        """Name of the model or variant of which nothing else is known, empty for none."""
+        """Name of a model or variant that cannot be listed, empty for none."""
         return str(self.location).split(f"/{HIDDEN}")[0] if self.location.unreadable else ""
 
 
 class Reloader:
-    """Puts another catalogue into `state.serving` whenever what is to be served has changed.
+    """Replaces the catalogue in `state.serving` when the repository has changed, or on request.
 
-    One change at a time, on the event loop; files are read, backends opened and warmed on another thread. What takes
-    long to load does not hold up other changes. A version is swapped as soon as it is warm, and what it replaces is
-    closed when its last request is answered.
+    One change at a time, on the event loop; artifacts are loaded on other threads. A slow load does not delay other
+    changes. A version is replaced as soon as the new one is warm, and closed when its last request is answered.
 
     Args:
         settings: of the app.
@@ -76,12 +75,12 @@ class Reloader:
         self._stopping = False
 
     def start(self) -> None:
-        """Look for changes every RELOAD_SECONDS from now on, if that is not 0."""
+        """Scan the repository every RELOAD_SECONDS from now on, if that is not 0."""
         if self._settings.reload_seconds:
-            self._poll = asyncio.create_task(self._look_again_and_again(self._settings.reload_seconds))
+            self._poll = asyncio.create_task(self._scan_repeatedly(self._settings.reload_seconds))
 
     async def reload(self) -> None:
-        """Make what is served what is in the repository, without waiting for files that may still be written.
+        """Update the catalogue from the repository, without waiting for files that may still be written.
 
         Raises:
             RepositoryUnreadableError: the repository cannot be listed, or is empty.
@@ -91,7 +90,7 @@ class Reloader:
         await self._loads.finished(lambda _name: True)
 
     async def load(self, name: str) -> None:
-        """Serve what the repository has of a model or variant, also if it was unloaded, refused, or is failing.
+        """Load a model or variant from the repository, also if it was unloaded, refused, or is failing.
 
         Args:
             name: `<model>` or `<model>@<variant>`.
@@ -108,9 +107,9 @@ class Reloader:
             raise LoadRefusedError(f"refused {'; '.join(reasons[:_REASONS])}")
 
     async def unload(self, name: str) -> None:
-        """Serve a model or variant no more, until it is loaded again; its requests in flight are still answered.
+        """Unload a model or variant until it is loaded again; its requests in flight are answered.
 
-        Versions that appear meanwhile are not served either, but variants that do are.
+        New versions of its variants are not served either; new variants are.
 
         Args:
             name: `<model>` or `<model>@<variant>`.
@@ -122,7 +121,7 @@ class Reloader:
         await self._alone(partial(self._unload, name))
 
     async def stop(self) -> None:
-        """Change nothing any more. What is being opened is waited for, for PATIENCE at most."""
+        """Stop all changes. Loads in progress are awaited for PATIENCE at most."""
         self._stopping = True
         if self._poll is not None:
             self._poll.cancel()
@@ -134,11 +133,11 @@ class Reloader:
         await self._retiring.stop()
 
     def loading(self) -> dict[str, datetime]:
-        """Return since when each artifact is being loaded, by `<model>/<variant>/<version>`."""
+        """Return the start time of each load in progress, by `<model>/<variant>/<version>`."""
         return self._loads.since()
 
     def close(self) -> None:
-        """Close what was replaced and was still in use when all stopped."""
+        """Close replaced versions that were still in use at the stop."""
         self._retiring.close()
 
     @property
@@ -150,7 +149,7 @@ class Reloader:
         self._state.serving = replace(self._state.serving, catalogue=catalogue)
 
     async def _alone(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Make a change when those before it are made. A caller who leaves does not stop it half-way."""
+        """Make a change after those before it. A caller that is cancelled does not interrupt it."""
 
         async def in_turn() -> None:
             async with self._lock:
@@ -163,17 +162,17 @@ class Reloader:
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
 
-    async def _look_again_and_again(self, seconds: float) -> None:
-        complaint = ""
+    async def _scan_repeatedly(self, seconds: float) -> None:
+        reported = ""
         while True:
             await asyncio.sleep(seconds)
             try:
                 await self._alone(partial(self._update, patient=True))
-                complaint = ""
-            except Exception as error:  # without this task no change would be noticed any more
-                if str(error) != complaint:  # say it once, not every few seconds
+                reported = ""
+            except Exception as error:  # the task must go on
+                if str(error) != reported:  # once, not at every scan
                     logger.exception("cannot look for changes; what is served goes on: %s", error)
-                complaint = str(error)
+                reported = str(error)
 
     async def _update(self, patient: bool, chosen: Callable[[str], bool] = lambda _name: True) -> None:
         sightings = await aside(self._look)
@@ -200,8 +199,10 @@ class Reloader:
         try:
             locations = scan(self._settings.repository)
         except OSError as error:
-            raise RepositoryUnreadableError(f"the repository cannot be read: {error.strerror}; see to it") from error
-        if not locations:  # of a volume that is not mounted, a directory is often left
+            raise RepositoryUnreadableError(
+                f"the repository cannot be read: {error.strerror}; check its permissions"
+            ) from error
+        if not locations:  # an unmounted volume often leaves its directory
             raise RepositoryUnreadableError("the repository is empty; put artifacts into it, or unload by name")
         return {str(location): _Sighting(location, fingerprint(location.path)) for location in locations}
 

@@ -1,4 +1,4 @@
-"""The end of what was replaced: it is closed, and its memory given back, when nobody uses it any more."""
+"""Retirement of replaced versions: closed, and their memory returned, after their last request."""
 
 import asyncio
 import logging
@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 class Retiring:
-    """On the event loop only.
+    """Closes replaced versions. Used on the event loop only.
 
     Args:
-        state: of the app; what retires is not in its catalogue any more.
+        state: of the app; its catalogue has the versions that retire no longer.
         generations: of the app.
     """
 
@@ -27,17 +27,17 @@ class Retiring:
         self._tasks: dict[Servable, asyncio.Task[None]] = {}
 
     def begin(self, servable: Servable) -> None:
-        """Close what is served no more, when all requests that may have found it are answered."""
+        """Close a version that is not served any more, after all requests that may use it."""
         self._tasks[servable] = asyncio.create_task(self._retire(servable))
 
     async def stop(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def close(self) -> None:
-        """Close what was still in use when it stopped."""
+        """Close versions that were still in use at the stop."""
         for servable in self._tasks:
             servable.backend.close()
 

@@ -1,7 +1,7 @@
-"""Threads of this process that were abandoned: work that exceeded its time limit, which Python cannot end.
+"""Count of abandoned threads: Python cannot end work that exceeds its time limit.
 
-Such a thread goes on, and takes what it takes of a core, until its work returns. It is counted until then, and the
-interpreter must not be finalised meanwhile (service/resources/exit.py).
+Such a thread may use a core until its work returns. It is counted until then, and the interpreter must not be finalised
+meanwhile (service/resources/exit.py).
 """
 
 import threading
@@ -31,21 +31,21 @@ class AbandonedThreads:
                 self._recorded[kind] += 1
 
     def __len__(self) -> int:
-        """Return how many have not ended."""
+        """Return the number of threads that have not ended."""
         return sum(self.alive().values())
 
     def alive(self) -> Mapping[Kind, int]:
-        """Return how many have not ended, for each of KINDS."""
+        """Return the number of threads that have not ended, for each of KINDS."""
         with self._lock:
             self._threads = {thread: kind for thread, kind in self._threads.items() if thread.is_alive()}
             counts = Counter(self._threads.values())
         return {kind: counts[kind] for kind in KINDS}
 
     def recorded(self) -> Mapping[Kind, int]:
-        """Return how many were recorded since the process started, for each of KINDS."""
+        """Return the number of threads recorded since the start of the process, for each of KINDS."""
         with self._lock:
             return {kind: self._recorded[kind] for kind in KINDS}
 
 
 ABANDONED = AbandonedThreads()
-"""Those of this process: whatever abandons a thread records it here."""
+"""Abandoned threads of this process; all code that abandons a thread records it here."""

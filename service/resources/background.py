@@ -1,4 +1,4 @@
-"""What another thread does, awaited on the event loop."""
+"""Work on another thread, awaited on the event loop."""
 
 import asyncio
 import threading
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def settle_soon(future: asyncio.Future[T], outcome: T | BaseException) -> None:
-    """Let a future of the event loop have a result or an exception, unless it is done; from any thread."""
-    with suppress(RuntimeError):  # the loop has ended, and with it whoever awaited this
+    """Set the result or exception of a future of the event loop, unless it is done; from any thread."""
+    with suppress(RuntimeError):  # the loop has ended, and all that awaited this
         future.get_loop().call_soon_threadsafe(_settle, future, outcome)
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Return what `work` returns, on a thread of its own that does not keep the process from ending, however long.
+    """Return the result of `work`, which runs on a daemon thread.
 
     Cancelling the wait abandons the thread.
     """
@@ -27,7 +27,7 @@ async def aside(work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             outcome: T | BaseException = work()
-        except BaseException as error:  # noqa: BLE001 -- whoever awaits it gets it
+        except BaseException as error:  # noqa: BLE001 -- raised where the work is awaited
             outcome = error
         settle_soon(future, outcome)
 

@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use: the fewest of its affinity and its cgroups' quotas.
+"""Number of CPU cores that this process may use: the minimum of its affinity and its cgroups' quotas.
 
 A container's quota is time, not cores: 1.5 cores of quota are two threads that sleep a quarter of the time, so it is
 rounded up. Sources: the kernel's cgroup-v2.rst (`cpu.max`) and sched-bwc.rst (`cpu.cfs_quota_us`).

@@ -1,7 +1,7 @@
-"""One budget of bytes for all that requests hold in memory: their bodies, as sent and expanded, and decoded pixels.
+"""Memory budget of all requests: their bodies, as sent and expanded, and decoded pixels.
 
-The default is half of the memory that the process may have: the other half is for models, and for what an allocator
-keeps. Sources: the kernel's cgroup-v2.rst (`memory.max`) and memory.rst of version 1 (`memory.limit_in_bytes`).
+The default is half of the memory that the process may have; the other half is for models and the allocator. Sources:
+the kernel's cgroup-v2.rst (`memory.max`) and memory.rst of version 1 (`memory.limit_in_bytes`).
 """
 
 import os
@@ -16,7 +16,7 @@ from service.resources.cores import cgroup_folders
 
 
 class MemoryBudget:
-    """Counts what is held; over the limit nothing more is taken. Methods may be called from any thread.
+    """Counts bytes that are held, up to a limit. Methods may be called from any thread.
 
     Args:
         limit: bytes, of all requests together: MAX_HELD_BYTES.
@@ -27,7 +27,7 @@ class MemoryBudget:
         self.held = 0
         """Bytes that are held now."""
         self.refused = 0
-        """How often more was asked for than there was room for."""
+        """Number of refused requests for memory."""
         self.lock = threading.RLock()
 
     def take(self, size: int, own: int = 0) -> None:
@@ -81,7 +81,7 @@ class MemoryBudget:
 
 
 class RequestMemory:
-    """What one request holds, until it is answered.
+    """Memory of one request, until it is answered.
 
     Args:
         held: of all requests.
@@ -108,7 +108,7 @@ class RequestMemory:
             self._size += size
 
     def release(self) -> None:
-        """Give all back, and take no more."""
+        """Release all, and hold no more."""
         with self._held.lock:
             self._answered = True
             self._held.give_back(self._size)

@@ -1,4 +1,4 @@
-"""Work with a time limit, on a thread of its own that is abandoned where the work does not end."""
+"""Work with a time limit, on a thread of its own that is abandoned if the work does not end."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from service.resources.abandoned import ABANDONED
 T = TypeVar("T")
 
 GRACE = 1.0
-"""Seconds in which work that was asked to end may still do so."""
+"""Seconds for interrupted work to end."""
 
 
 class TimeLimitError(Exception):
@@ -20,7 +20,7 @@ class TimeLimitError(Exception):
 
 
 class TimeLimit:
-    """The limit of one piece of work, which the work may look at and be interrupted by.
+    """Time limit of one piece of work, which can read it and be interrupted by it.
 
     Args:
         seconds: from now on.
@@ -34,7 +34,7 @@ class TimeLimit:
         self._actions: list[Callable[[], object]] = []
 
     def on_exceeded(self, action: Callable[[], object]) -> None:
-        """Have `action` called when the limit is exceeded, on another thread; now, if it is already."""
+        """Call `action` when the limit is exceeded, on another thread; now, if it is already."""
         with self._lock:
             if not self._exceeded:
                 self._actions.append(action)
@@ -50,15 +50,15 @@ class TimeLimit:
 
 
 def within(seconds: float, work: Callable[[TimeLimit], T], discard: Callable[[T], object]) -> T:
-    """Return what `work` returns, if it does so in time.
+    """Return the result of `work`, if it ends in time.
 
-    Where the limit is exceeded, and the work does not end by its actions either, its thread is abandoned: see
+    If the limit is exceeded, and the actions do not end the work either, its thread is abandoned: see
     `service.resources.abandoned`.
 
     Args:
         seconds: that the work may take.
         work: gets its limit.
-        discard: gets what the work returns too late, on the work's thread.
+        discard: gets a result that comes too late, on the thread of the work.
 
     Raises:
         TimeLimitError: it takes longer.
@@ -70,8 +70,8 @@ def within(seconds: float, work: Callable[[TimeLimit], T], discard: Callable[[T]
     def run() -> None:
         try:
             result = work(limit)
-        except BaseException as error:  # noqa: BLE001 -- whoever waits gets it
-            with suppress(InvalidStateError):  # of what ends too late, only that it did matters
+        except BaseException as error:  # noqa: BLE001 -- raised where the work is awaited
+            with suppress(InvalidStateError):  # the outcome of late work is not needed
                 future.set_exception(error)
             return
         try:

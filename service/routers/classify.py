@@ -1,4 +1,4 @@
-"""/v1/classify: one image, one variant, the most probable classes and where the time went."""
+"""/v1/classify: the most probable classes of one image, by one variant, with its stage times."""
 
 from functools import partial
 from typing import Annotated
@@ -7,15 +7,15 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from service.catalogue.catalogue import Servable
-from service.catalogue.selecting import AUTO, select
-from service.classifying import prepare
-from service.problems.client_errors import InvalidParameterError
+from service.inference import Images, choose_version, infer, prepare
 from service.problems.openapi import problem_responses
-from service.ranking import check_threshold, predict
+from service.ranking import predict
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
-from service.schemas import AutoClassification, Classification, Selection, StageTimes
+from service.scheduling.variant_queue import Inferred
+from service.schemas import AutoClassification, Classification, Predictions, Selection, StageTimes
 from service.serving import Serving, serving_of
+from service.telemetry.record import RequestRecord, record_of
 from service.telemetry.stopwatch import milliseconds, server_timing
 from service.transport.middleware import CLASSIFY_PATH
 
@@ -48,39 +48,25 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
     JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are decoded (of several frames the first), turned upright by EXIF, and
     made RGB.
     """
-    serving = serving_of(request.app.state)
-
-    def choose(query: ClassifyQuery) -> tuple[Servable, Selection | None]:
-        servable, selection = _chosen(serving, query)
-        check_threshold(servable.manifest, query.threshold)
-        request.state.key = servable.key
-        return servable, selection
-
-    received = await receive(request, serving, query, choose)
-    (servable, selection), watch = received.chosen, received.watch
-    request.state.watches = [(servable.key, watch)]
-    with received.scope as scope:
-        scope.watch(request.receive)
-        upload = received.upload
-        source = partial(prepare, servable, upload.content, upload.extract, serving.reading, watch)
-        inferred = await serving.engine.infer(servable, source, scope, watch)
-    labels, asked = servable.artifact.labels, received.query
-    predictions = predict(servable.manifest, inferred.logits[0], labels, asked.top_k, asked.threshold)
-    watch.lap("postprocess")
-    laps = watch.laps()
-    serving.latency.record(servable.key, laps)
-    serving.metrics.statistics.succeeded(servable.key, laps, 1, inferred.batch_size)
-    manifest = servable.manifest
+    serving, record = serving_of(request.app.state), record_of(request.scope)
+    received = await receive(request, serving, query, partial(_choose, serving, record))
+    (servable, selection), upload = received.chosen, received.upload
+    images = Images(1, make=partial(prepare, servable, upload.content, upload.extract, serving.reading))
+    completed = await infer(
+        *(serving, record, servable, images, received.scope, received.watch),
+        partial(_predictions, servable, received.query),
+    )
+    manifest, laps = servable.manifest, completed.laps
     answer = Classification(
-        id=request.state.request_id,
+        id=record.request_id,
         model=manifest.model,
         variant=manifest.variant,
         encoding=manifest.encoding,
         version=manifest.version,
         task=manifest.task,
-        predictions=predictions,
+        predictions=completed.result,
         latency_ms=StageTimes(**milliseconds(laps)),
-        batch_size=inferred.batch_size,
+        batch_size=completed.batch_size,
         backend=servable.backend.name,
         precision=manifest.precision,
         running_precision=servable.backend.precision,
@@ -92,10 +78,12 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
     )
 
 
-def _chosen(serving: Serving, query: ClassifyQuery) -> tuple[Servable, Selection | None]:
-    """Return what classifies, and why if that was left to the service."""
-    if query.variant != AUTO:
-        return serving.catalogue.find(query.model, query.variant, query.version), None
-    if query.version is not None:
-        raise InvalidParameterError("variant=auto chooses among the newest versions; leave version out, or name both")
-    return select(serving, query.model, query.timeout_ms or serving.settings.timeout_ms)
+def _choose(serving: Serving, record: RequestRecord, query: ClassifyQuery) -> tuple[Servable, Selection | None]:
+    return choose_version(
+        *(serving, record, query.model, query.variant, query.version, query.timeout_ms, query.threshold)
+    )
+
+
+def _predictions(servable: Servable, query: ClassifyQuery, inferred: Inferred) -> Predictions:
+    labels = servable.artifact.labels
+    return predict(servable.manifest, inferred.logits[0], labels, query.top_k, query.threshold)

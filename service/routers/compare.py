@@ -1,23 +1,24 @@
-"""/v1/compare: one image, several variants: where they agree, and what each costs."""
+"""/v1/compare: one image by several variants, their agreement and their stage times."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from service.catalogue.catalogue import Catalogue, Servable
-from service.comparing import Answer, Outcome, Shown, consensus, run_all
+from service.comparing import VersionAnswer, consensus, interpret
+from service.inference import Completed, infer_each
 from service.problems.client_errors import InvalidParameterError
 from service.problems.errors import ProblemError
 from service.problems.openapi import problem_responses
 from service.problems.rendering import type_of
-from service.problems.server_errors import DeadlineError
 from service.ranking import check_threshold
 from service.routers.image_body import ImageQuery, image_body, receive
 from service.routers.lean import LeanRoute
 from service.schemas import ComparedVariant, Comparison, FailedVariant, StageTimes
 from service.serving import serving_of
-from service.telemetry.metrics import Metrics
+from service.telemetry.record import record_of
 from service.telemetry.stopwatch import milliseconds
 from service.transport.middleware import COMPARE_PATH
 
@@ -40,34 +41,29 @@ class CompareQuery(ImageQuery):
 async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> Response:
     """The image comes as for /v1/classify; it is decoded once, and resized once for all that resize alike.
 
-    The newest version of every variant runs it. A variant that gives no answer in time stands under `failed`, with what
+    The newest version of every variant runs it. A variant without an answer in time is under `failed`, with what
     it would have been answered alone; the answer is an error only if no variant gives one: the first one's, and all of
     them in `failed`.
     """
-    serving = serving_of(request.app.state)
-    received = await receive(request, serving, query, lambda query: _named(serving.catalogue, query))
-    (model, servables), upload, watch = received.chosen, received.upload, received.watch
-    with received.scope as scope:
-        scope.watch(request.receive)
-        outcomes = await run_all(
-            *(serving.engine, servables, upload.content, upload.extract, serving.reading),
-            *(Shown(received.query.top_k, received.query.threshold), scope, watch),
-        )
-    request.state.watches = [(outcome.servable.key, outcome.watch) for outcome in outcomes]
-    answered = [_answered(outcome, outcome.result) for outcome in outcomes if isinstance(outcome.result, Answer)]
+    serving, record = serving_of(request.app.state), record_of(request.scope)
+    received = await receive(request, serving, query, partial(_named, serving.catalogue))
+    (model, servables), watch = received.chosen, received.watch
+    outcomes = await infer_each(
+        *(serving, record, servables, received.upload, received.scope, watch),
+        partial(interpret, received.query.top_k, received.query.threshold),
+    )
+    completed = [outcome.result for outcome in outcomes if isinstance(outcome.result, Completed)]
     failed = [
         _failed(outcome.servable, outcome.result) for outcome in outcomes if isinstance(outcome.result, ProblemError)
     ]
-    _record(serving.metrics, outcomes)
-    request.state.counts = False
-    if not answered:
-        raise _nobody_answered(outcomes, failed)
+    if not completed:
+        raise _no_answer(outcomes[0].result, failed)
     answer = Comparison(
-        id=request.state.request_id,
+        id=record.request_id,
         model=model,
         task=servables[0].manifest.task,
-        agreement=consensus(outcomes),
-        variants=answered,
+        agreement=consensus([found.result for found in completed]),
+        variants=[_compared(found) for found in completed],
         failed=failed,
         total_ms=watch.elapsed() / 1000,
     )
@@ -93,15 +89,16 @@ def _named(catalogue: Catalogue, query: CompareQuery) -> tuple[str, list[Servabl
     return model, [catalogue.newest(model, variant) for variant in wanted]
 
 
-def _answered(outcome: Outcome, answer: Answer) -> ComparedVariant:
-    servable, manifest = outcome.servable, outcome.servable.manifest
+def _compared(completed: Completed[VersionAnswer]) -> ComparedVariant:
+    servable = completed.result.servable
+    manifest = servable.manifest
     return ComparedVariant(
         variant=manifest.variant,
         encoding=manifest.encoding,
         version=manifest.version,
-        predictions=answer.predictions,
-        latency_ms=StageTimes(**milliseconds(outcome.watch.laps())),
-        batch_size=answer.batch_size,
+        predictions=completed.result.predictions,
+        latency_ms=StageTimes(**milliseconds(completed.laps)),
+        batch_size=completed.batch_size,
         backend=servable.backend.name,
         precision=manifest.precision,
         running_precision=servable.backend.precision,
@@ -121,24 +118,7 @@ def _failed(servable: Servable, error: ProblemError) -> FailedVariant:
     )
 
 
-def _record(metrics: Metrics, outcomes: list[Outcome]) -> None:
-    """Record one request for each variant, as if it had been asked alone: each had its own fate."""
-    for outcome in outcomes:
-        key, result = outcome.servable.key, outcome.result
-        if isinstance(result, Answer):
-            laps = outcome.watch.laps()
-            metrics.count_request(key, 200)
-            metrics.latency.record(key, laps)
-            metrics.statistics.succeeded(key, laps, 1, result.batch_size)
-            continue
-        metrics.count_request(key, result.status, result.name)
-        metrics.statistics.failed(key, outcome.watch.elapsed())
-        if isinstance(result, DeadlineError):
-            metrics.latency.record_overdue(key, outcome.watch.elapsed())
-
-
-def _nobody_answered(outcomes: list[Outcome], failed: list[FailedVariant]) -> ProblemError:
-    first = outcomes[0].result
+def _no_answer(first: Completed[VersionAnswer] | ProblemError, failed: list[FailedVariant]) -> ProblemError:
     assert isinstance(first, ProblemError)
     first.members = {**first.members, "failed": [found.model_dump() for found in failed]}
     return first

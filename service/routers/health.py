@@ -1,12 +1,20 @@
-"""/health: is the process alive, and may it get requests."""
+"""/health: liveness and readiness of the process."""
 
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
 
 from service.problems.openapi import problem_responses
-from service.schemas import Health
 from service.serving import Ready
 
 router = APIRouter(prefix="/health", tags=["operation"])
+
+
+class Health(BaseModel):
+    """The state of this process."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: str
 
 
 @router.get("/live", summary="Whether the process answers at all")

@@ -81,7 +81,7 @@ class Received(Generic[Q, C]):
     watch: Stopwatch
     """Started when the body was there."""
     scope: RequestScope
-    """Not entered yet; its time has run since before the body was read."""
+    """Not entered yet; its time runs since before the body was read."""
 
 
 async def receive(request: Request, serving: Serving, query: Q, choose: Callable[[Q], C]) -> Received[Q, C]:
@@ -100,11 +100,7 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
         BodyTooLargeError, IncompleteBodyError, MemoryFullError, TooLargeToHoldError: as `read_body`.
         QueueFullError, DeadlineError: as `Engine.offload`.
     """
-    asked = Stopwatch()
-
-    def scope(query: Q) -> RequestScope:
-        timeout_ms = query.timeout_ms or serving.settings.timeout_ms
-        return RequestScope(timeout_ms, asked.elapsed() / 1000)
+    arrived = Stopwatch()
 
     limit = serving.settings.max_body_bytes
     expand = expander(request, limit)
@@ -112,7 +108,7 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
     if form is None:
         chosen = choose(query)
         upload = Upload(await read_body(request, limit), expand or raw)
-        return Received(query, chosen, upload, Stopwatch(), scope(query))
+        return Received(query, chosen, upload, Stopwatch(), _scope(request, serving, query, arrived))
     body = await read_body(request, limit)
     watch = Stopwatch()
     known = list(type(query).model_fields)
@@ -124,8 +120,16 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
             watch.lap("queue")
             return form(body if expand is None else expand(body), known)
 
-        with scope(query) as waiting:
-            upload = await serving.engine.offload(work, waiting)
+        with RequestScope(_timeout_ms(serving, query), arrived.elapsed() / 1000) as scope:
+            upload = await serving.engine.offload(work, scope)
     watch.lap("decode")
     query = with_body(query, upload.parameters)
-    return Received(query, choose(query), upload, watch, scope(query))
+    return Received(query, choose(query), upload, watch, _scope(request, serving, query, arrived))
+
+
+def _scope(request: Request, serving: Serving, query: ImageQuery, arrived: Stopwatch) -> RequestScope:
+    return RequestScope(_timeout_ms(serving, query), arrived.elapsed() / 1000, request.receive)
+
+
+def _timeout_ms(serving: Serving, query: ImageQuery) -> int:
+    return query.timeout_ms or serving.settings.timeout_ms

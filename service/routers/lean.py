@@ -1,4 +1,4 @@
-"""How routes under /v1 read parameters: no unknown names, no name with two values; from the query and from the body.
+"""Route classes that refuse unknown parameters and parameters with two values, in the query and in the body.
 
 The routes asked for most skip FastAPI's dependencies and response models, which it only documents.
 """

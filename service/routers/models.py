@@ -1,4 +1,4 @@
-"""/v1/models: what is served, and what is known of it."""
+"""/v1/models: models, variants and versions with their facts."""
 
 from fastapi import APIRouter, Request
 
@@ -46,7 +46,7 @@ def one_model(serving: Ready, model: str) -> ModelSummary:
 
 @router.get("/models/{model}/variants/{variant}", summary="One variant", responses=problem_responses(404, 422, 503))
 def one_variant(serving: Ready, model: str, variant: str) -> VariantFacts:
-    """What the manifests of a variant's versions say: what was baked, how exact it is, how accurate."""
+    """Facts from the manifests of a variant's versions: baked constants, parity, accuracy."""
     versions = serving.catalogue.versions(model, variant)
     return VariantFacts(model=model, variant=variant, versions=[_facts(servable) for servable in versions])
 

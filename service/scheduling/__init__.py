@@ -1,1 +1,1 @@
-"""From requests to batches: bounded waiting rooms, a fair turn for every variant, deadlines, outages, restarts."""
+"""Scheduling: bounded queues, round-robin over variants, batches, deadlines, worker threads, restarts."""

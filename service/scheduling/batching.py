@@ -1,4 +1,4 @@
-"""Running a batch so that what one image does to the backend is that image's matter alone.
+"""Batch execution: if a batch fails, each request is run again by itself, so that one bad image fails alone.
 
 Shapes: n images of a job, B of the batch, C classes.
 """
@@ -19,13 +19,13 @@ from service.scheduling.variant_queue import Inferred, Job
 logger = logging.getLogger(__name__)
 
 Run = Callable[[Tensor], NDArray[np.float32]]
-"""From images to logits, float32 [B, C]; may raise anything."""
+"""Function from images to logits, float32 [B, C]; may raise any exception."""
 
 
 def run_batch(run: Run, jobs: Sequence[Job], classes: int) -> bool:
-    """Give every job its outcome, and return whether the backend answered for at least one.
+    """Set the outcome of every job, and return whether the backend succeeded for at least one.
 
-    A batch that fails is run again job by job, so that only what is to blame fails.
+    A batch that fails is run again job by job, so that only the jobs that make it fail do.
 
     Raises:
         AbandonedError: as `run` does.
@@ -53,7 +53,7 @@ def run_batch(run: Run, jobs: Sequence[Job], classes: int) -> bool:
 
 
 def _stack(jobs: Sequence[Job]) -> Tensor:
-    """Return [B, …]. A job that is alone runs from the memory it was decoded into."""
+    """Return the images of all jobs, [B, …]; of a single job without a copy."""
     tensors = [job.tensor for job in jobs if job.tensor is not None]
     assert len(tensors) == len(jobs)
     if len(tensors) == 1:

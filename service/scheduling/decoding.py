@@ -1,4 +1,4 @@
-"""What waits to be decoded: bounded, and variants take turns, so that a hot one cannot hold up the others."""
+"""Queue of images to be decoded: bounded, round-robin over variants, so that a busy one does not delay others."""
 
 import time
 from collections import deque
@@ -19,9 +19,9 @@ class Decode(Generic[T]):
 
     Attributes:
         what: names it in the log.
-        work: runs on the thread, without the lock; may raise anything.
-        deliver: gets what `work` returned or raised, or why it was abandoned; called once, with the lock held, and must
-            not raise. Returns the job that can be run now, if there is one.
+        work: runs on the thread, without the lock; may raise any exception.
+        deliver: gets the result or the exception of `work`, or of its abandonment; called once, with the lock held, and
+            must not raise. Returns the job that can be run now, if there is one.
     """
 
     what: object
@@ -29,7 +29,7 @@ class Decode(Generic[T]):
     deliver: Callable[[T | BaseException], Job | None]
 
     def attempt(self) -> T | BaseException:
-        """Return what `work` returns or raises."""
+        """Return the result or the exception of `work`."""
         try:
             return self.work()
         except BaseException as error:  # noqa: BLE001 -- delivered
@@ -37,28 +37,28 @@ class Decode(Generic[T]):
 
 
 class DecodeQueue:
-    """Queues of work, one for each owner; those that have work take turns. The caller holds the lock of Workers.
+    """Queues of work, one for each owner, served round-robin. The caller holds the lock of Workers.
 
     Args:
-        room: most pieces of work that may wait, of all owners.
+        room: capacity of all queues together.
     """
 
     def __init__(self, room: int) -> None:
         self._room = room
-        # In the order of their turns; none is empty.
+        # in round-robin order; none is empty
         self._queues: dict[Hashable, deque[tuple[Decode[Any], float]]] = {}
         self._waiting = 0
         self._rate = ServiceRate()
 
     def __len__(self) -> int:
-        """Pieces of work that no thread has taken."""
+        """Return the number of pieces of work that wait."""
         return self._waiting
 
     def put(self, owner: Hashable, decode: Decode[Any]) -> None:
-        """Queue work behind that of its owner; an owner that had none goes behind the others.
+        """Append work to the queue of its owner; a new owner comes last in the order.
 
         Raises:
-            QueueFullError: the room is full.
+            QueueFullError: the queues are full.
         """
         if self._waiting >= self._room:
             raise QueueFullError(
@@ -69,7 +69,7 @@ class DecodeQueue:
         self._waiting += 1
 
     def take(self) -> tuple[Decode[Any], float] | None:
-        """Remove and return the work whose turn it is and when it was put, in seconds of time.monotonic."""
+        """Remove and return the next work and the time when it was put, in seconds of time.monotonic."""
         if not self._queues:
             return None
         owner = next(iter(self._queues))
@@ -81,5 +81,5 @@ class DecodeQueue:
         return item
 
     def done(self, put: float) -> None:
-        """Measure how fast the queue moves: a piece of work that was put then is done."""
+        """Update the service rate: a piece of work that was put at this time is done."""
         self._rate.record(1, put, time.monotonic())

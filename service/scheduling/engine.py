@@ -1,4 +1,4 @@
-"""The way through the service, as routers see it: await what an image yields, within limits."""
+"""Engine: the awaitable interface to queues and worker threads."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -25,22 +25,22 @@ _ANSWERED = ClientGoneError("the request was answered before this work began")
 
 @dataclass(frozen=True)
 class Load:
-    """What one queue holds, in images, and what became of it since it was made."""
+    """Images in one queue, and its counts since it was made."""
 
     admitted: int
     running: int
     batches: dict[int, int]
-    """How many were run, by how many images were in them."""
+    """Batches that were run, by their number of images."""
     restarts: int
     down: bool
 
 
 class Engine:
-    """The queues of all variants, and the threads that work them off. Made on the event loop it answers to.
+    """Queues of all variants, and the worker threads. Made on the event loop that it serves.
 
     Args:
         settings: of the app.
-        on_cores: whether what is served runs on the CPU's cores; see Backend.on_cores.
+        on_cores: whether networks run on the CPU's cores; see Backend.on_cores.
     """
 
     def __init__(self, settings: Settings, *, on_cores: bool) -> None:
@@ -64,19 +64,19 @@ class Engine:
 
         Args:
             servable: what runs them.
-            source: the input tensor [n, …]; or what makes one with n = 1, on a decoding thread: decodes, resizes.
-            scope: work is dropped that it no longer waits for.
+            source: the input tensor [n, …]; or a function for a decoding thread that returns one with n = 1.
+            scope: deadline and disconnect of the request; entered. Work that has not begun at its end is dropped.
             watch: gets its laps `queue` (all waiting: for a decoding thread, from enqueued to dispatched) and
                 `inference`; `source` adds its own.
 
         Raises:
-            QueueFullError: too much waits for this variant, or for a decoding thread.
+            QueueFullError: the queue of this variant, or that of the decoding threads, is full.
             BackendDownError: the variant's backend failed, and is being restarted.
-            DeadlineError: the scope's time is over.
-            ClientGoneError: the scope has left.
+            DeadlineError: the deadline has passed.
+            ClientGoneError: the client has closed the connection.
             DecodeTimeoutError: `source` took too long, and was abandoned.
-            NotReadyError: no thread is left, all hang.
-            InferenceError: the backend failed on these images, or gave what are not numbers.
+            NotReadyError: all threads hang.
+            InferenceError: the backend failed on these images, or its logits are not finite.
             InvalidParameterError: more images than a batch of this variant holds.
         """
         queue = self._queue(servable)
@@ -105,14 +105,14 @@ class Engine:
         try:
             return await future
         finally:
-            job.prepare = None  # it has the body, and may wait for a thread longer than its scope does
+            job.prepare = None  # it has the body, and may wait for a thread after the request has ended
 
     async def offload(self, work: Callable[[], T], scope: RequestScope) -> T:
-        """Return what `work` returns, on a decoding thread: an image decoded once for several variants.
+        """Return the result of `work`, which runs on a decoding thread.
 
         Raises:
-            QueueFullError, DeadlineError, ClientGoneError, DecodeTimeoutError, NotReadyError: as `infer`; and whatever
-                `work` raises.
+            QueueFullError, DeadlineError, ClientGoneError, DecodeTimeoutError, NotReadyError: as `infer`.
+            Exception: as `work`.
         """
         future: asyncio.Future[T] = scope.future()
         waiting = [work]
@@ -125,16 +125,16 @@ class Engine:
             return left[0]()
 
         def deliver(outcome: T | BaseException) -> None:
-            settle_soon(future, outcome)  # whatever it is for, that is no job yet
+            settle_soon(future, outcome)  # there is no job yet
 
         self._workers.decode(self, Decode("a request's images", unless_refused, deliver))
         try:
             return await future
         finally:
-            waiting.clear()  # it has the body, and may wait for a thread longer than its scope does
+            waiting.clear()  # it has the body, and may wait for a thread after the request has ended
 
     def load(self, servable: Servable) -> Load:
-        """Return how much waits and runs for a variant, and how it fared."""
+        """Return the images that wait and run for a version, and its counts."""
         queue = self._queue(servable)
         with self._workers.lock:
             return Load(
@@ -143,29 +143,29 @@ class Engine:
 
     @property
     def decoding(self) -> int:
-        """Pieces of work that wait to be decoded."""
+        """Pieces of work that wait for a decoding thread."""
         return self._workers.decoding
 
     def restarting(self) -> list[Servable]:
-        """Return what cannot be served at the moment, because its backend is being restarted."""
+        """Return the versions whose backends are being restarted."""
         return self._workers.restarts.servables()
 
     def shortage(self) -> str | None:
-        """Return why the service is not ready for want of threads that do not hang; None if it is."""
+        """Return why too few threads are left for the service to be ready; None while there are enough."""
         return self._workers.shortage()
 
     async def retire(self, servable: Servable) -> None:
-        """Wait until nothing waits or runs for a servable that gets no more requests, forget it, and close it."""
+        """Close a servable that gets no more requests, once nothing waits or runs for it."""
         queue = self._queue(servable)
         while self._busy(queue):
             await asyncio.sleep(0.05)
         del self._queues[servable]
         with self._workers.lock:
             self._workers.restarts.forget(queue)
-        await asyncio.to_thread(servable.backend.close)  # frees much memory, which takes a while
+        await asyncio.to_thread(servable.backend.close)  # freeing its memory takes a while
 
     def close(self) -> None:
-        """End the threads. Requests that are still unanswered never will be: drain first."""
+        """End the threads. Requests that are not finished stay unanswered: drain first."""
         self._workers.close()
 
     def _busy(self, queue: VariantQueue) -> bool:
@@ -179,7 +179,7 @@ class Engine:
         return queue
 
     def _settle_soon(self, jobs: Sequence[Job]) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever awaited these
+        with suppress(RuntimeError):  # the event loop has ended
             self._loop.call_soon_threadsafe(_settle, jobs)
 
 

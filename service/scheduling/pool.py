@@ -1,8 +1,8 @@
-"""The worker threads: what each may do, and what becomes of those whose work is abandoned.
+"""Pool of worker threads: their duties, and the replacement of those whose work is abandoned.
 
-An abandoned thread may keep a core busy, so the service is not ready from as many of them as there are cores (at least
-2), when about half of the throughput is gone. Four times as many are replaced: a bound for what they hold in memory.
-Processes could be killed instead; benchmarks/decoding.py measures what they would cost.
+An abandoned thread may keep a core busy. With as many of them as cores (at least 2), about half of the throughput is
+lost, and the service is not ready. Up to four times as many are replaced, which bounds the memory that they hold.
+Processes could be killed instead; benchmarks/decoding.py measures their cost.
 """
 
 import threading
@@ -18,27 +18,27 @@ _TOLERATED, _REPLACED = 2, 4
 
 
 class Duty(Enum):
-    """What a thread does."""
+    """Kind of work of a thread."""
 
     DECODE = "decode"
     RUN = "run"
 
 
 Duties = tuple[Duty, ...]
-"""The one that has gone without for longest comes first."""
+"""The least recently served comes first."""
 
 Find = Callable[[WorkerState, Duties], tuple[Duty, Callable[[], None]] | None]
 """Waits for work and returns it with its duty, or None if the thread must end; called with the lock held."""
 
 
 class WorkerPool:
-    """Threads that do what they find, until they find that they must end.
+    """Worker threads; each runs work until `find` returns None.
 
     Args:
         lock: guards their states.
         cores: how many the threads share.
-        find: what they do next. The work raises AbandonedError if it was abandoned before it returned.
-        interval: seconds between two looks for work that exceeds its time limit.
+        find: returns the next work. The work raises AbandonedError if it was abandoned before it returned.
+        interval: seconds between two checks for work that exceeds its time limit.
     """
 
     def __init__(self, lock: threading.RLock, cores: int, find: Find, interval: float) -> None:
@@ -53,7 +53,7 @@ class WorkerPool:
 
     @property
     def states(self) -> Collection[WorkerState]:
-        """Those of all threads that are not abandoned."""
+        """States of all threads that are not abandoned."""
         return self._threads.keys()
 
     def start(self, duties: Duties) -> None:
@@ -70,7 +70,7 @@ class WorkerPool:
             raise NotReadyError(idle)
 
     def shortage(self) -> str | None:
-        """Return why the threads that are left are too few for the service to be ready; None while they are enough."""
+        """Return why too few threads are left for the service to be ready; None while there are enough."""
         with self._lock:
             idle = self._without_threads()
         abandoned = len(ABANDONED)
@@ -82,7 +82,7 @@ class WorkerPool:
         )
 
     def close(self, seconds: float) -> None:
-        """Wait for the threads to end, which `find` must tell them. A thread that does not is abandoned."""
+        """Wait for the threads to end, once `find` returns None. A thread that does not end is abandoned."""
         with self._lock:
             self._closing = True
             threads = [(thread, state) for state, (thread, _) in self._threads.items()]

@@ -1,4 +1,4 @@
-"""Who waits for an answer: until when, and whether still there."""
+"""Deadline and disconnect of one request."""
 
 import asyncio
 import time
@@ -11,33 +11,38 @@ from service.problems.client_errors import ClientGoneError
 from service.problems.errors import ProblemError
 from service.problems.server_errors import DeadlineError
 
-_ANSWERED = ClientGoneError("the answer is out already")
+_ANSWERED = ClientGoneError("the request is answered already")
 
 _SHORT = 0.05
-"""Seconds. What is answered within them costs no watching: that a client left would be noticed no sooner."""
+"""Seconds after which a request is watched for its disconnect: shorter ones are answered first."""
 
 
 class RequestScope:
-    """The client of one request; a context within which its work is worth doing. Made on the event loop.
+    """A context within which the work of one request is worth doing. Made on the event loop.
 
-    Whatever it waits for ends with the reason as soon as it no longer waits; work that has not begun is then dropped.
+    Futures of the scope fail at its deadline, or when the client closes the connection; work that has not begun is
+    then dropped.
 
     Args:
-        timeout_ms: how long it waits.
-        waited_ms: of that, how long it has waited already.
+        timeout_ms: time that the request may take.
+        waited_ms: the part of it that is over.
+        receive: of ASGI, after the body was read: reports the disconnect. None does not watch for it.
     """
 
-    def __init__(self, timeout_ms: int, waited_ms: float = 0.0) -> None:
+    def __init__(self, timeout_ms: int, waited_ms: float = 0.0, receive: Receive | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._timeout_ms = timeout_ms
         self._seconds = max(0.0, timeout_ms - waited_ms) / 1000
         self._deadline = time.monotonic() + self._seconds
+        self._receive = receive
         self._end: ProblemError | None = None
         self._futures: list[asyncio.Future[Any]] = []
         self._watcher: asyncio.TimerHandle | asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         self._timer = self._loop.call_later(self._seconds, self._expire)
+        if self._receive is not None:
+            self._watcher = self._loop.call_later(_SHORT, self._begin_to_watch, self._receive)
         return self
 
     def __exit__(
@@ -48,13 +53,13 @@ class RequestScope:
             self._watcher.cancel()
         self._end = self._end or _ANSWERED
         for future in self._futures:
-            future.cancel()  # nobody waits for what is not done yet
+            future.cancel()  # their results are not needed any more
 
     def future(self) -> asyncio.Future[Any]:
-        """Return a future that fails when the scope's patience ends.
+        """Return a future that fails at the deadline, and when the client leaves.
 
         Raises:
-            DeadlineError, ClientGoneError: it has ended.
+            DeadlineError, ClientGoneError: that has happened.
         """
         if self._end is not None:
             raise self._end
@@ -63,33 +68,29 @@ class RequestScope:
         return future
 
     def refusal(self) -> ProblemError | None:
-        """Return why work for this scope must not begin; None if it may. May be called from any thread."""
+        """Return why work for this request must not begin; None if it may. May be called from any thread."""
         if self._end is None and time.monotonic() >= self._deadline:
             return self._overdue()
         return self._end
 
-    def watch(self, receive: Receive) -> None:
-        """Notice when the client goes away. The request's body has been read; `receive` tells nothing else any more."""
-        self._watcher = self._loop.call_later(_SHORT, self._begin_to_watch, receive)
-
     def _begin_to_watch(self, receive: Receive) -> None:
-        self._watcher = self._loop.create_task(self._until_gone(receive))
+        self._watcher = self._loop.create_task(self._until_disconnect(receive))
 
-    async def _until_gone(self, receive: Receive) -> None:
-        """Wait for the disconnect. A server also reports one when the answer is out, which changes nothing."""
+    async def _until_disconnect(self, receive: Receive) -> None:
+        """Wait for the disconnect. A server also reports one after the answer, which changes nothing."""
         while (await receive())["type"] != "http.disconnect":
             pass
-        self._leave(ClientGoneError("the client closed the connection before it was answered"))
+        self._close(ClientGoneError("the client closed the connection before it was answered"))
 
     def _expire(self) -> None:
-        self._leave(self._overdue())
+        self._close(self._overdue())
 
     def _overdue(self) -> DeadlineError:
         return DeadlineError(
             f"no answer within the {self._timeout_ms} ms allowed; give timeout_ms more, or ask when there is less to do"
         )
 
-    def _leave(self, reason: ProblemError) -> None:
+    def _close(self, reason: ProblemError) -> None:
         if self._end is not None:
             return
         self._end = reason

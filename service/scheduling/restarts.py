@@ -1,4 +1,4 @@
-"""Backends that failed: each is replaced by a fresh one, after a pause that doubles with every vain attempt."""
+"""Restarts of failed backends, with exponential backoff."""
 
 import logging
 import threading
@@ -15,12 +15,12 @@ LONGEST_PAUSE = 60.0
 
 
 class Restarts:
-    """Restarts backends, each on a thread of its own. While one is down its queue answers 503.
+    """Restarts backends, each on a thread of its own. While one is down, its queue answers 503.
 
     Args:
         lock: of Workers; guards the queues.
         first_pause: seconds before the first restart.
-        longest_pause: seconds that the doubling stops at.
+        longest_pause: upper bound of the pause, in seconds.
     """
 
     def __init__(
@@ -33,25 +33,25 @@ class Restarts:
         self._down: dict[VariantQueue, threading.Thread] = {}
 
     def servables(self) -> list[Servable]:
-        """Return what cannot be served at the moment."""
+        """Return the versions whose backends are down."""
         with self._lock:
             return [queue.servable for queue in self._down]
 
     def begin(self, queue: VariantQueue) -> None:
-        """Take the queue's backend out of service, and bring it back. The caller holds the lock."""
+        """Take the queue's backend out of service, and restart it. The caller holds the lock."""
         if queue in self._down or self._closing.is_set():
             return
         pause = self._pause(queue)
-        thread = threading.Thread(target=self._bring_back, args=(queue, pause), name="restart", daemon=True)
+        thread = threading.Thread(target=self._restart, args=(queue, pause), name="restart", daemon=True)
         self._down[queue] = thread
         thread.start()
 
     def forget(self, queue: VariantQueue) -> None:
-        """Bring a queue's backend back no more: it is not served any more. The caller holds the lock."""
+        """Stop restarting a queue's backend: it is not served any more. The caller holds the lock."""
         self._down.pop(queue, None)
 
     def close(self) -> None:
-        """Stop trying. A restart that is under way is waited for; one that hangs is abandoned."""
+        """Stop all restarts. One in progress is awaited; one that hangs is abandoned."""
         self._closing.set()
         with self._lock:
             threads = list(self._down.values())
@@ -67,7 +67,7 @@ class Restarts:
         queue.down_until = time.monotonic() + pause
         return pause
 
-    def _bring_back(self, queue: VariantQueue, pause: float) -> None:
+    def _restart(self, queue: VariantQueue, pause: float) -> None:
         key = queue.servable.key
         while not self._closing.wait(pause) and queue in self._down:
             try:

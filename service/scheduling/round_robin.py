@@ -1,4 +1,4 @@
-"""Whose batch is next: queues with work take turns, one batch each, so that a hot one cannot starve the others."""
+"""Round-robin over the queues with work, one batch each, so that a busy variant does not starve others."""
 
 from collections import deque
 
@@ -6,10 +6,10 @@ from service.scheduling.variant_queue import Job, VariantQueue
 
 
 class RoundRobin:
-    """Queues in the order of their turns. The caller holds the lock.
+    """Queues in the order in which they are served. The caller holds the lock.
 
     Args:
-        delay: seconds that a batch waits for more images while it is not full; 0 dispatches what there is.
+        delay: seconds that a batch waits for more images while it is not full; 0 dispatches immediately.
     """
 
     def __init__(self, delay: float) -> None:
@@ -18,11 +18,11 @@ class RoundRobin:
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait for their turn."""
+        """Number of jobs in all queues."""
         return sum(len(queue.waiting) for queue in self._queues)
 
     def add(self, job: Job, now: float) -> None:
-        """Queue a job behind those of its queue; a queue that had none goes behind the other queues."""
+        """Append a job to its queue; a queue that was empty comes last in the order."""
         job.enqueued = now
         queue = job.queue
         if queue not in self._queues:
@@ -30,9 +30,9 @@ class RoundRobin:
         queue.waiting.append(job)
 
     def next(self, now: float) -> tuple[VariantQueue | None, float | None]:
-        """Return the queue whose turn it is, or how many seconds until one may be ready (None: until a job is added).
+        """Return the next queue, or the seconds until one may be ready (None: until a job is added).
 
-        A queue that is returned goes behind the others. One that has nothing left loses its turn.
+        A queue that is returned goes to the end of the order. An empty one is removed from it.
         """
         soonest: float | None = None
         for _ in range(len(self._queues)):

@@ -1,6 +1,6 @@
 """Supervision of worker threads: work that exceeds its time limit is abandoned, and its thread is replaced.
 
-Python cannot end a thread. An abandoned one goes on until its work returns, if ever, and then ends.
+Python cannot stop a thread. An abandoned one ends when its work returns, if ever.
 """
 
 import logging
@@ -28,8 +28,8 @@ class Watch:
         kind: for metrics.
         what: names the work in the log.
         limit: seconds that it may take.
-        abandon: answers its requests; called with the lock held. What it returns is called by the thread if its work
-            returns after all.
+        abandon: answers its requests; called with the lock held. Returns a function that the thread calls if its work
+            returns later.
         since: when the work began, in seconds of time.monotonic.
     """
 
@@ -46,12 +46,12 @@ class Watch:
 
 @dataclass(eq=False)
 class WorkerState:
-    """The state of one worker thread; the lock of Workers guards it."""
+    """State of one worker thread, guarded by the lock of Workers."""
 
     busy: bool = False
-    """It does something, and does not wait for work."""
+    """Whether it runs work."""
     watch: Watch | None = None
-    """What it does, if that has a time limit."""
+    """Its work, if that has a time limit."""
     abandoned: bool = False
     cleanup: Cleanup | None = None
     """Called by an abandoned thread when its work returns."""
@@ -68,13 +68,13 @@ class WorkerState:
 
 
 class Watchdog:
-    """A thread that looks for work that exceeds its limit.
+    """A thread that abandons work that exceeds its limit.
 
     Args:
         lock: guards the states.
-        interval: seconds between two looks.
-        states: of the threads, as they are at any time.
-        replace: called with the lock held when work was abandoned; does without the thread.
+        interval: seconds between two checks.
+        states: of the threads; a live view.
+        replace: called with the lock held when work was abandoned; replaces its thread.
     """
 
     def __init__(

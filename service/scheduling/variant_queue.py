@@ -1,4 +1,4 @@
-"""Jobs, and the bounded queue of one variant: how fast it moves, and whether its backend is down.
+"""Jobs, and the bounded queue of one variant, with its service rate and the state of its backend.
 
 Shapes: n images of a job, B of its batch, C classes.
 """
@@ -27,7 +27,7 @@ from service.telemetry.stopwatch import Stopwatch
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """What a job is answered with: finite logits, float32 [n, C], and how many images ran together."""
+    """Output of a job: finite logits, float32 [n, C], and the number of images that ran together."""
 
     logits: NDArray[np.float32]
     batch_size: int
@@ -42,9 +42,9 @@ class JobScope(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Belongs to one thread at a time: the event loop, then one that decodes, then one that runs it.
+    """One request's images. Owned by one thread at a time: the event loop, one that decodes, one that runs it.
 
-    `outcome` is set when there is nothing left to do: an answer, or what went wrong.
+    `outcome` is set at the end: the output, or an exception.
     """
 
     queue: VariantQueue
@@ -53,16 +53,16 @@ class Job:
     scope: JobScope
     watch: Stopwatch
     future: asyncio.Future[Inferred] | None = None
-    """Gets the outcome; None where whatever settles jobs reads it."""
+    """Gets the outcome; None where it is read from the job."""
     prepare: Callable[[], Tensor] | None = None
-    """Makes the tensor, on a decoding thread; None where the tensor is there already."""
+    """Returns the tensor, on a decoding thread; None where there is a tensor already."""
     tensor: Tensor | None = None
     enqueued: float = 0.0
-    """When the tensor was there, in seconds of time.monotonic."""
+    """Time when the tensor was ready, in seconds of time.monotonic."""
     outcome: Inferred | BaseException | None = None
 
     def settle(self) -> None:
-        """Give the outcome to whoever waits; on the event loop."""
+        """Set the future of the job; on the event loop."""
         assert self.future is not None
         if self.future.done():  # its request has ended
             return
@@ -74,10 +74,10 @@ class Job:
 
 
 class VariantQueue:
-    """The queue of one servable. The thread that calls holds the lock of Workers.
+    """Queue of one version. The caller holds the lock of Workers.
 
     Args:
-        servable: what runs the jobs.
+        servable: the version.
         max_batch: most images that run together, if the artifact takes as many.
         max_queue: most images between admission and dispatch.
     """
@@ -92,27 +92,27 @@ class VariantQueue:
         """Images dispatched and not answered."""
         self.rate = ServiceRate()
         self.failures = 0
-        """Restarts and vain restarts since the backend last gave an answer."""
+        """Failures and failed restarts since the backend last gave an output."""
         self.batches: Counter[int] = Counter()
-        """Batches run, by how many images were in them."""
+        """Batches that were run, by their number of images."""
         self.restarts = 0
-        """Backends that replaced one that had failed."""
+        """Successful restarts of the backend."""
         self.down_until: float | None = None
-        """While the backend is down, when it is next restarted, in seconds of time.monotonic."""
+        """While the backend is down, the time of its next restart, in seconds of time.monotonic."""
         self._max_queue = max_queue
 
     def admit(self, size: int) -> list[Job]:
-        """Keep places for `size` images, and return jobs that lost theirs because nobody waits for them any more.
+        """Reserve places for `size` images, and return the jobs that lost theirs because their requests have ended.
 
         Raises:
             BackendDownError: the backend is being restarted.
-            QueueFullError: there are not so many places.
+            QueueFullError: there are fewer places.
         """
         if self.down_until is not None:
             raise self.unavailable()
         left: list[Job] = []
         if self.admitted + size > self._max_queue:
-            left = self._drop_the_left()
+            left = self._drop_ended()
         if self.admitted + size > self._max_queue:
             raise QueueFullError(
                 f"{self.admitted} images wait for {self.servable.key}, {self._max_queue} may; send it again later",
@@ -122,7 +122,7 @@ class VariantQueue:
         return left
 
     def take(self) -> tuple[list[Job], list[Job]]:
-        """Remove what fits into one batch, oldest first; return what is to be run, and what nobody waits for."""
+        """Remove one batch, oldest first; return the jobs to run, and those whose requests have ended."""
         taken: list[Job] = []
         left: list[Job] = []
         room = self.limit
@@ -139,14 +139,14 @@ class VariantQueue:
         return taken, left
 
     def take_all(self) -> list[Job]:
-        """Remove and return everything that waits for the backend."""
+        """Remove and return all jobs that wait for the backend."""
         jobs = list(self.waiting)
         self.waiting.clear()
         self.admitted -= sum(job.size for job in jobs)
         return jobs
 
     def unavailable(self) -> BackendDownError:
-        """Return what a request is answered while the backend is down."""
+        """Return the error of requests while the backend is down."""
         seconds = (self.down_until or 0.0) - time.monotonic()
         return BackendDownError(
             f"what runs {self.servable.key} failed and is being restarted; send it again later, or choose another "
@@ -154,7 +154,7 @@ class VariantQueue:
             max(1, math.ceil(seconds)),
         )
 
-    def _drop_the_left(self) -> list[Job]:
+    def _drop_ended(self) -> list[Job]:
         left = []
         for job in self.waiting:
             job.outcome = job.scope.refusal()

@@ -1,11 +1,11 @@
-"""The threads that do the work: they decode images, and run batches.
+"""Worker threads: they decode images and run batches.
 
-Where networks run on the CPU's cores, a thread a core does both in turn, so that an image goes on to the network while
-it is in the core's cache. Runs are side by side, each on one core, as long as there is something to do for every core;
-a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.09 times the images a second of
-runs one at a time on all cores, of single images or of batches (benchmarks/runs.py).
+Where networks run on the CPU's cores, one thread for each core does both, so that an image is run while it is in the
+core's cache. Runs are side by side, each on one core, as long as there is work for every core;
+a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.09 times the throughput of runs
+one at a time on all cores, of single images or of batches (benchmarks/runs.py).
 
-Where they run on a device, one thread gives it a batch as soon as it is free, and the others decode.
+Where they run on a device, one thread runs batches on it, and the others decode.
 """
 
 import logging
@@ -34,11 +34,11 @@ logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """Runs what is pushed, and hands jobs back when they have an outcome.
+    """Runs jobs, and passes them to `settle` when they have an outcome.
 
     Args:
         settle: gets the jobs; called from any thread.
-        threads: that decode, and as many cores as there are for the rest.
+        threads: number of decoding threads, and of cores.
         on_cores: networks run on those cores too; else on a device of their own.
         room: most images that may wait to be decoded.
         delay: seconds that a batch waits for more images while it is not full.
@@ -76,7 +76,7 @@ class Workers:
 
     @property
     def decoding(self) -> int:
-        """Pieces of work that wait for a thread that decodes."""
+        """Pieces of work that wait for a decoding thread."""
         return len(self._decoding)
 
     def shortage(self) -> str | None:
@@ -87,8 +87,8 @@ class Workers:
         """Queue work; see DecodeQueue.put.
 
         Raises:
-            QueueFullError: too much waits.
-            NotReadyError: no thread is left for it.
+            QueueFullError: the queue is full.
+            NotReadyError: all threads for it hang.
         """
         with self.lock:
             self._pool.check()
@@ -96,7 +96,7 @@ class Workers:
             self._to_decode.notify()
 
     def prepare(self, job: Job, make: Callable[[], Tensor]) -> None:
-        """Queue an admitted job whose tensor `make` makes on a decoding thread: decodes, resizes.
+        """Queue an admitted job whose tensor `make` returns on a decoding thread.
 
         Raises:
             QueueFullError, NotReadyError: as `decode`. The job keeps its place.
@@ -107,7 +107,7 @@ class Workers:
         """Queue a job that was admitted and has its tensor.
 
         Raises:
-            NotReadyError: no thread is left for it.
+            NotReadyError: all threads for it hang.
         """
         with self.lock:
             self._pool.check()
@@ -115,12 +115,12 @@ class Workers:
                 self._to_run.notify()
 
     def release(self, job: Job) -> None:
-        """Give up the place of an admitted job that will not be pushed."""
+        """Release the place of an admitted job that will not be pushed."""
         with self.lock:
             job.queue.admitted -= job.size
 
     def close(self) -> None:
-        """End the threads. What still waits is not begun; work that does not return soon is abandoned."""
+        """End the threads. Waiting work is dropped; work that does not return soon is abandoned."""
         with self.lock:
             self._closing = True
             self._to_decode.notify_all()
@@ -129,7 +129,7 @@ class Workers:
         self._pool.close(1)
 
     def _prepared(self, job: Job, outcome: Tensor | BaseException) -> Job | None:
-        """Return a job whose tensor was made; what cannot be decoded is settled, and never gets near a batch."""
+        """Return a job whose tensor is ready; one that cannot be decoded is settled, and never reaches a batch."""
         if not isinstance(outcome, BaseException):
             job.tensor = outcome
             return job
@@ -139,7 +139,7 @@ class Workers:
         return None
 
     def _add(self, job: Job) -> bool:
-        """Queue a job, and return whether it is; if its backend went down since it was admitted, it is settled."""
+        """Queue a job, and return True; if its backend went down since it was admitted, settle it, and return False."""
         if job.queue.down_until is None:
             self._round_robin.add(job, time.monotonic())
             return True
@@ -149,7 +149,7 @@ class Workers:
         return False
 
     def _find(self, state: WorkerState, duties: Duties) -> tuple[Duty, Callable[[], None]] | None:
-        """Return what to do, or None if this thread shall end. The caller holds the lock."""
+        """Return the next work, or None if this thread must end. The caller holds the lock."""
         while not self._closing:
             seconds: float | None = None
             for duty in duties:
@@ -181,7 +181,7 @@ class Workers:
             state.finish()
             self._decoding.done(put)
             job = decode.deliver(outcome)
-            if job is not None and self._add(job) and not can_run:  # else this thread looks for it next
+            if job is not None and self._add(job) and not can_run:  # else this thread finds it next
                 self._to_run.notify()
 
     def _run(
@@ -197,18 +197,18 @@ class Workers:
         except AbandonedError:
             raise
         except Exception as error:
-            logger.exception("%d requests to %s failed by our own mistake", len(jobs), queue.servable.key)
-            for job in jobs:  # without this thread nothing would be answered any more
+            logger.exception("%d requests to %s failed by an internal error", len(jobs), queue.servable.key)
+            for job in jobs:  # the thread must go on
                 job.outcome = error
         with self.lock:
             queue.running -= sum(job.size for job in jobs)
         if crashed:
             self._take_out(queue, backend, jobs)
         else:
-            self._settle(jobs)  # last: the event loop would wait for this thread to let go of Python's lock
+            self._settle(jobs)  # last: the event loop would wait for this thread to release the interpreter lock
 
     def _dispatch(self, state: WorkerState, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> bool:
-        """Give the jobs their outcome, and return whether the backend turned out to be broken.
+        """Set the outcome of the jobs, and return whether the backend is broken.
 
         Raises:
             AbandonedError: it hung; the jobs have been answered.
@@ -230,7 +230,7 @@ class Workers:
         crashed = False
         if not run_batch(run, jobs, manifest.output.classes):
             try:
-                run(blank(manifest, 1))  # it answered nothing: were the images to blame, or is it broken?
+                run(blank(manifest, 1))  # no job has an output: is it the images, or is the backend broken?
             except AbandonedError:
                 raise
             except Exception:
@@ -248,13 +248,13 @@ class Workers:
         return crashed
 
     def _leaves_cores_idle(self) -> bool:
-        """Whether everything there is to do, the scope's run among it, is less than one thing a core."""
+        """Return whether all work, this thread's run included, is less than one job for each core."""
         with self.lock:
             busy = sum(state.busy for state in self._pool.states)
             return busy + len(self._decoding) + self._round_robin.waiting < self._cores
 
     def _abandon_run(self, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> Cleanup | None:
-        """Do without a backend that hangs; if it is not replaced already, its thread closes it when it returns."""
+        """Abandon a backend that hangs; if it is not replaced already, its thread closes it when it returns."""
         queue.running -= sum(job.size for job in jobs)
         self._take_out(queue, backend, jobs)
         return backend.close if queue.servable.backend.abandon(backend) else None
@@ -262,7 +262,7 @@ class Workers:
     def _take_out(self, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> None:
         """Take a broken backend out of service; its jobs, run or waiting, are answered 503."""
         with self.lock:
-            if queue.servable.backend.holds(backend):  # else another run found out, and it has been replaced
+            if queue.servable.backend.holds(backend):  # else it was replaced after another run of it
                 self.restarts.begin(queue)
                 jobs = [*jobs, *queue.take_all()]
             for job in jobs:

@@ -1,1 +1,1 @@
-"""Where the time went and what became of requests: one clock's laps, their summaries, Prometheus' view, traces."""
+"""Stage times, latency summaries, statistics, Prometheus metrics and traces of requests."""

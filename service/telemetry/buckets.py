@@ -1,7 +1,7 @@
-"""Durations, counted in buckets that widen with them as in an HDR histogram: bounded memory, bounded relative error.
+"""Log-linear buckets of durations, as in an HDR histogram: bounded memory, bounded relative error.
 
 Below 64 µs every microsecond has a bucket of its own. From there on every octave [2^k, 2^(k+1)) has FINENESS buckets,
-none wider than 1/32 of its lower edge: the middle of a bucket is within 1.6 % of whatever was counted in it.
+none wider than 1/32 of its lower edge: the middle of a bucket is within 1.6 % of all durations in it.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ MIDDLES = _middles()
 
 
 def percentiles(counts: NDArray[np.integer], percents: tuple[int, ...]) -> list[float]:
-    """Return the shortest durations that so many percent of those counted do not exceed, in microseconds.
+    """Return percentiles: the shortest durations that the given percentages do not exceed, in microseconds.
 
     Args:
         counts: [BUCKETS], not all 0.

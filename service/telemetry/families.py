@@ -1,4 +1,4 @@
-"""What the service knows, as Prometheus' metric families; docs/operations.md lists them beside Triton's."""
+"""Prometheus metric families of the service; docs/operations.md lists them beside Triton's."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _DECODE_FAILURES = ("not-an-image", "too-many-pixels", "decode-timeout")
 
 @dataclass(frozen=True)
 class VersionState:
-    """What is the case with one version at the moment, and what became of it since it was loaded."""
+    """State of one version, and its counts since it was loaded."""
 
     key: VersionKey
     queued: int
@@ -26,17 +26,17 @@ class VersionState:
     running: int
     """Images in the batch that runs."""
     batches: Mapping[int, int]
-    """How many were run, by how many images were in them."""
+    """Batches that were run, by their number of images."""
     restarts: int
     down: bool
     load_seconds: float
     backend: str
     precision: str
-    """What the backend computes in."""
+    """Precision that the backend computes in."""
 
 
 def stage_family(found: Mapping[VersionKey, Mapping[str, Distribution]]) -> Metric:
-    """Return `posbake_stage_seconds`: the same microseconds that answers state."""
+    """Return `posbake_stage_seconds`: the same times as in answers."""
     family = HistogramMetricFamily(
         "posbake_stage_seconds", "Time of one stage of an answered classification.", labels=(*_NAMES, "stage")
     )
@@ -75,7 +75,7 @@ def request_families(
 
 
 def version_families(states: Iterable[VersionState]) -> Iterator[Metric]:
-    """Yield what is the case with each version: its queue, its batches, its backend."""
+    """Yield the state of each version: its queue, its batches, its backend."""
     queued = GaugeMetricFamily("posbake_queue_images", "Images that wait for a version.", labels=_NAMES)
     running = GaugeMetricFamily("posbake_running_images", "Images that are being run.", labels=_NAMES)
     batches = HistogramMetricFamily("posbake_batch_images", "Images of one batch that was run.", labels=_NAMES)
@@ -104,12 +104,12 @@ def version_families(states: Iterable[VersionState]) -> Iterator[Metric]:
 
 
 def decoding_family(images: int) -> Metric:
-    """Return the queue that all variants share."""
+    """Return the length of the decode queue."""
     return GaugeMetricFamily("posbake_decode_queue_images", "Images that wait to be decoded.", images)
 
 
 def abandoned_families(alive: Mapping[Kind, int], recorded: Mapping[Kind, int]) -> Iterator[Metric]:
-    """Yield how many threads hang in work that was abandoned, and how often work was abandoned."""
+    """Yield the number of threads that hang in abandoned work, and the count of abandoned work."""
     threads = GaugeMetricFamily(
         "posbake_abandoned_threads",
         "Threads in work that exceeded its time limit and has not returned.",
@@ -126,7 +126,7 @@ def abandoned_families(alive: Mapping[Kind, int], recorded: Mapping[Kind, int]) 
 
 
 def load_family(loads: Mapping[str, int]) -> Metric:
-    """Return how often an artifact was loaded, by the outcome."""
+    """Return the count of loads, by outcome."""
     family = CounterMetricFamily(
         "posbake_model_loads", "Artifacts that were loaded (success) or refused (failure).", labels=("outcome",)
     )
@@ -140,7 +140,7 @@ def _labels(key: VersionKey | None) -> tuple[str, str, str]:
 
 
 def _cumulative(bounds: Iterable[float], counts: Iterable[int]) -> list[tuple[str, float]]:
-    """Return Prometheus' buckets, each with all that is in the ones before it."""
+    """Return Prometheus' cumulative buckets."""
     names = [*(str(float(bound)) for bound in bounds), "+Inf"]
     return list(zip(names, map(float, accumulate(counts)), strict=True))
 

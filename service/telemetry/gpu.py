@@ -1,4 +1,4 @@
-"""What NVML says of the GPUs, where the service runs on one and the package nvidia-ml-py is installed."""
+"""GPU metrics from NVML, where the service runs on a GPU and nvidia-ml-py is installed."""
 
 import importlib
 import logging
@@ -23,7 +23,7 @@ class GpuReader:
 
     @classmethod
     def of(cls, backends: Iterable[str]) -> Self | None:
-        """Return a reader if a backend of these names runs on a GPU and NVML can be had; if not, the log says so."""
+        """Return a reader if one of these backends runs on a GPU and NVML is available; else log the reason."""
         if not any(name.endswith(("-cuda", "-tensorrt")) for name in backends):
             return None
         try:
@@ -41,12 +41,12 @@ class GpuReader:
     def _count(self) -> int:
         try:
             return int(self._nvml.nvmlDeviceGetCount())
-        except self._nvml.NVMLError as error:  # the driver is gone: all the more is the rest of the metrics wanted
+        except self._nvml.NVMLError as error:  # the driver is gone: the other metrics are still needed
             logger.debug("no GPU metrics: %s", error)
             return 0
 
     def families(self) -> Iterator[Metric]:
-        """Yield how busy each GPU is, and its memory, under its UUID as Triton does; nothing of what it cannot say."""
+        """Yield utilisation and memory of each GPU by UUID, as Triton does; missing values are left out."""
         nvml = self._nvml
         busy = GaugeMetricFamily("posbake_gpu_utilization", "Share of time a GPU was busy, 0 to 1.", labels=("gpu",))
         used = GaugeMetricFamily("posbake_gpu_memory_used_bytes", "Memory of a GPU in use, by anyone.", labels=("gpu",))

@@ -1,7 +1,7 @@
-"""How long answers took, for each variant and version: over the last minute, and since the start.
+"""Latency of answers by version: over the last minute, and since the start.
 
-The way of an answer into here is short, for every request goes it: its laps are appended to a buffer, and a full
-buffer is counted at once, in NumPy. Memory is bounded: 450 kB a version.
+Recording an answer is cheap: its laps are appended to a buffer, and a full buffer is counted at once, in NumPy.
+Memory is bounded: 450 kB for each version.
 
 Shapes: S columns, the stages and their total; R periods of SLOT_SECONDS; B buckets of `service.telemetry.buckets`.
 """
@@ -38,7 +38,7 @@ _FULL = 256 * (1 + len(COLUMNS))
 
 @dataclass(frozen=True)
 class StageSummary:
-    """Of one stage, in ms."""
+    """Latency of one stage, in ms."""
 
     mean: float
     p50: float
@@ -49,7 +49,7 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class LatencySummary:
-    """Of one version: how many answers, and their stages."""
+    """Number of answers of one version, and their stages."""
 
     count: int
     stages: dict[str, StageSummary]
@@ -57,16 +57,16 @@ class LatencySummary:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Of one stage since the start, as Prometheus shows it."""
+    """Distribution of one stage since the start, as Prometheus shows it."""
 
     counts: list[int]
-    """By bound of BOUNDS, and over the last: answers in that bucket alone."""
+    """Answers in each bucket of BOUNDS, and above the last bound; not cumulative."""
     seconds: float
     """Their sum."""
 
 
 class LatencyRecorder:
-    """Remembers the laps of answers. Safe to use from several threads.
+    """Recorder of the laps of answers. Thread-safe.
 
     Args:
         clock: monotonic seconds.
@@ -83,12 +83,12 @@ class LatencyRecorder:
             self._record_of(key).add(int(self._clock()) // SLOT_SECONDS, laps)
 
     def record_overdue(self, key: VersionKey, microseconds: int) -> None:
-        """Add a request whose deadline passed after so long, without an answer; only `recent_p95` counts it."""
+        """Add a request whose deadline passed after this time, without an answer; only `recent_p95` counts it."""
         with self._lock:
             self._record_of(key).add_overdue(int(self._clock()) // SLOT_SECONDS, microseconds)
 
     def summary(self, key: VersionKey) -> LatencySummary:
-        """Return what is known of a version since the start; without answers so far, `stages` is empty."""
+        """Return the latency of a version since the start; without answers, `stages` is empty."""
         with self._lock:
             record = self._records.get(key)
             if record is None:
@@ -98,7 +98,7 @@ class LatencyRecorder:
         return _summary(counts, sums)
 
     def recent(self, key: VersionKey) -> LatencySummary:
-        """Return what is known of a version over the last RECENT_SECONDS, to SLOT_SECONDS."""
+        """Return the latency of a version over the last RECENT_SECONDS, to SLOT_SECONDS."""
         with self._lock:
             record = self._records.get(key)
             if record is None:
@@ -112,7 +112,7 @@ class LatencyRecorder:
         """Return the p95 of the total over the last RECENT_SECONDS, in ms; None if nothing was measured.
 
         A request whose deadline passed took at least as long as it waited. Without these a variant that is always too
-        slow would look like one that nobody asked.
+        slow would look like one without requests.
         """
         with self._lock:
             record = self._records.get(key)
@@ -135,7 +135,7 @@ class LatencyRecorder:
         }
 
     def keep_only(self, keys: Collection[VersionKey]) -> None:
-        """Forget every other version."""
+        """Drop every other version."""
         with self._lock:
             self._records = {key: record for key, record in self._records.items() if key in keys}
 
@@ -178,7 +178,7 @@ class _Record:
         self._pending = array("q")
 
     def recent_slots(self, slot: int) -> NDArray[np.bool_]:
-        """Return which places hold what is recent."""
+        """Return the mask of recent periods."""
         return self._slots > slot - _SLOTS
 
     def _count(self, place: int, rows: NDArray[np.int64]) -> None:
@@ -192,7 +192,7 @@ class _Record:
         self.slot_sums[place] += sums
 
     def _open(self, slot: int) -> int:
-        """Return the place of a period, emptied of the one that was there a minute ago."""
+        """Return the place of a period, cleared of the one a minute ago."""
         place = slot % _SLOTS
         if self._slots[place] != slot:
             self._slots[place] = slot
@@ -203,7 +203,7 @@ class _Record:
 
 
 def _count_by_column(places: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """Return [S, width]: how often each place was in each column of `places`, [answers, S]."""
+    """Return [S, width]: the count of each place in each column of `places`, [answers, S]."""
     columns = places.shape[1]
     flat = places + width * np.arange(columns)
     counts: NDArray[np.int64] = np.bincount(flat.ravel(), minlength=columns * width).reshape(columns, width)

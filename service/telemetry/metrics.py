@@ -1,6 +1,6 @@
-"""What `/metrics` shows of one app: it counts requests, and asks the rest of those who know it when it is scraped.
+"""Metrics of one app: request counts, and everything else that `/metrics` collects at a scrape.
 
-Labels are bounded: names are those of versions that are served, statuses and reasons the service's own.
+Label values are bounded: names of versions that are served, statuses and reasons of the service.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Metrics:
-    """Counts requests, and renders what is known. Counting is for one thread, the event loop's.
+    """Counts requests and renders all metrics. Counting is for one thread, the event loop's.
 
     Args:
         process: returns the families of the process itself.
@@ -48,9 +48,9 @@ class Metrics:
         """Add one classification request.
 
         Args:
-            key: what it was for; None if it named nothing that is served.
+            key: the version; None if none was found.
             status: of its answer.
-            reason: the name of the problem (see `service.problems`) it was refused with; None if it was answered.
+            reason: name of the error (see `service.problems`); None if there is an answer.
         """
         place = (key, status)
         self._requests[place] = self._requests.get(place, 0) + 1
@@ -64,20 +64,23 @@ class Metrics:
         self._loads["failure"] += failed
 
     def keep_only(self, keys: Collection[VersionKey]) -> None:
-        """Forget what is known of every other version: it is not served any more."""
+        """Drop every other version: it is not served any more."""
         self.latency.keep_only(keys)
         self.statistics.keep_only(keys)
         self._requests = _of_these(self._requests, keys)
         self._refusals = _of_these(self._refusals, keys)
 
     def text(self, versions: Iterable[VersionState], decoding: int) -> bytes:
-        """Return everything in Prometheus' text format. May be called from any thread.
+        """Return all metrics in Prometheus' text format. May be called from any thread.
 
         Args:
-            versions: what is served.
+            versions: state of the versions that are served.
             decoding: images that wait to be decoded.
         """
-        requests, refusals = self._requests.copy(), self._refusals.copy()  # copied at once; the loop goes on counting
+        requests, refusals = (
+            self._requests.copy(),
+            self._refusals.copy(),
+        )  # a copy, because the event loop goes on counting
         families = [
             stage_family(self.latency.distributions()),
             *request_families(requests, refusals),

@@ -1,27 +1,31 @@
-"""What the process itself holds and has refused, as Prometheus' metric families."""
+"""Prometheus metric families of the process itself: memory held, connections refused, log lines lost."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from service.resources.memory import MemoryBudget
-from service.transport.connections import Connections
-from service.transport.log_writer import dropped_lines
 
 
-def process_families(held: MemoryBudget, connections: Connections | None) -> Iterator[Metric]:
+def process_families(
+    memory: MemoryBudget, refused_connections: Callable[[], int], dropped_lines: Callable[[], int]
+) -> Iterator[Metric]:
     """Yield memory held and refused, connections refused, and lines that the log has lost.
 
     Args:
-        held: of all requests.
-        connections: None where the server does not limit them.
+        memory: of all requests.
+        refused_connections: returns how many were refused since the start.
+        dropped_lines: returns how many lines of the log were lost.
     """
-    yield GaugeMetricFamily("posbake_held_bytes", "Bytes of bodies and decoded pixels in memory.", held.held)
-    yield GaugeMetricFamily("posbake_held_bytes_limit", "Most bytes that may be held: MAX_HELD_BYTES.", held.limit)
-    yield CounterMetricFamily("posbake_held_refusals", "Requests for memory that there was no room for.", held.refused)
-    refused = 0 if connections is None else connections.refused
-    yield CounterMetricFamily("posbake_connections_refused", "Connections that were one too many.", refused)
+    yield GaugeMetricFamily("posbake_held_bytes", "Bytes of bodies and decoded pixels in memory.", memory.held)
+    yield GaugeMetricFamily("posbake_held_bytes_limit", "Most bytes that may be held: MAX_HELD_BYTES.", memory.limit)
+    yield CounterMetricFamily(
+        "posbake_held_refusals", "Requests for memory that there was no room for.", memory.refused
+    )
+    yield CounterMetricFamily(
+        "posbake_connections_refused", "Connections that were one too many.", refused_connections()
+    )
     yield CounterMetricFamily(
         "posbake_log_lines_dropped", "Lines of the log that were dropped because it is not read.", dropped_lines()
     )

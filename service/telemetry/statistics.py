@@ -1,7 +1,7 @@
-"""What Triton's statistics extension counts, for each variant and version, since the start.
+"""Counts of Triton's statistics extension, by version, since the start.
 
-A request that ran in a batch of b images brought n of them: n/b of that batch is its share. Shares of a batch add up
-to 1, so batches and the time they took are counted without anything that belongs to no request.
+A request with n images in a batch of b has the share n/b of that batch. The shares of a batch add up to 1, so batches
+and their time are counted from requests alone.
 """
 
 import time
@@ -14,13 +14,13 @@ from service.telemetry.stopwatch import TOTAL, Laps
 
 @dataclass
 class Duration:
-    """How often something was done, and how long it took in all, in µs. Both are whole when no batch is half done."""
+    """Count and total time, in µs. Both are whole numbers when no batch is half done."""
 
     count: float = 0
     microseconds: float = 0
 
     def add(self, microseconds: float, count: float = 1) -> None:
-        """Add some."""
+        """Add to both."""
         self.count += count
         self.microseconds += microseconds
 
@@ -36,10 +36,10 @@ class Batches:
 
 @dataclass
 class Counts:
-    """Of one version."""
+    """Counts of one version."""
 
     last_inference_ms: int = 0
-    """When the last answer was there, in ms since 1970; 0 if none was."""
+    """Time of the last answer, in ms since 1970; 0 without one."""
     images: int = 0
     executions: float = 0
     success: Duration = field(default_factory=Duration)
@@ -53,7 +53,7 @@ class Counts:
 
 
 class Statistics:
-    """Counts requests. On the event loop only."""
+    """Counts of all versions. Used on the event loop only."""
 
     def __init__(self) -> None:
         self._counts: dict[VersionKey, Counts] = {}
@@ -62,8 +62,8 @@ class Statistics:
         """Add a request that was answered.
 
         Args:
-            key: what answered it.
-            laps: where its time went.
+            key: the version.
+            laps: its stage times.
             images: n.
             batch_size: b.
         """
@@ -84,15 +84,15 @@ class Statistics:
         batch.compute_output.add(laps["postprocess"], share)
 
     def failed(self, key: VersionKey, microseconds: int) -> None:
-        """Add a request that was not answered as it wished, after so long."""
+        """Add a request that failed after this time."""
         self._counts_of(key).fail.add(microseconds)
 
     def counts(self, key: VersionKey) -> Counts:
-        """Return what is known of a version."""
+        """Return the counts of a version."""
         return self._counts.get(key, Counts())
 
     def keep_only(self, keys: Collection[VersionKey]) -> None:
-        """Forget every other version: it is not served any more."""
+        """Drop every other version: it is not served any more."""
         self._counts = {key: counts for key, counts in self._counts.items() if key in keys}
 
     def _counts_of(self, key: VersionKey) -> Counts:

@@ -1,7 +1,6 @@
-"""The time of one request, cut into stages.
+"""Stage times of one request.
 
-All stages are laps of one monotonic clock that is read in whole microseconds, so they add up to the total exactly,
-and nothing between the first reading and the last is left out.
+All stages are laps of one monotonic clock in whole microseconds, so they add up to the total exactly.
 """
 
 import copy
@@ -34,7 +33,7 @@ class Stopwatch:
         self._ends.append((stage, self._clock() // 1000))
 
     def fork(self) -> Self:
-        """Return one with the same start and laps, for work that parts ways from here."""
+        """Return a copy with the same start and laps, for one of several runs."""
         other = copy.copy(self)
         other._ends = self._ends.copy()
         return other

@@ -6,23 +6,23 @@
     ├── <model>/<variant>/<version>         one for each variant
     │   └── queue, decode, …
 
-The SDK reads what else the specification names: OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, ….
-Nothing is imported, and no request pays anything, where no collector is named.
+The spans of a request are made when it is finished, from laps that are measured in any case. The SDK reads what else
+the specification names: OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, …. Where no collector is
+named, OpenTelemetry is not imported.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from artifact import VersionKey
 from service.problems.errors import TracingUnavailableError
+from service.telemetry.record import RequestRecord
 from service.telemetry.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _UNTRACED = ("/health/", "/v2/health/", "/metrics")
-"""What probes and scrapers ask all the time."""
+"""Paths that probes and scrapers request all the time."""
 
 
-def install_tracing(app: FastAPI, environment: Mapping[str, str]) -> None:
-    """Trace requests if the environment names a collector and does not set OTEL_SDK_DISABLED.
+def traces_of(environment: Mapping[str, str]) -> Traces | None:
+    """Return traces to the collector that the environment names; None without one, or with OTEL_SDK_DISABLED.
 
     Raises:
         TracingUnavailableError: the extra `otel` is not installed.
     """
     if not any(environment.get(name) for name in ENDPOINTS) or environment.get("OTEL_SDK_DISABLED") == "true":
-        return
+        return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -54,16 +54,16 @@ def install_tracing(app: FastAPI, environment: Mapping[str, str]) -> None:
         ) from error
     provider = _provider(environment)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    app.add_middleware(TraceMiddleware, provider=provider)
+    return Traces(provider)
 
 
-def trace_to(app: FastAPI, exporter: SpanExporter) -> None:
-    """Trace requests, and hand every span to `exporter` at once: for an exporter that only remembers them."""
+def traces_to(exporter: SpanExporter) -> Traces:
+    """Return traces whose spans `exporter` gets at once: for an exporter that only stores them."""
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
     provider = _provider({})
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    app.add_middleware(TraceMiddleware, provider=provider)
+    return Traces(provider)
 
 
 def _provider(environment: Mapping[str, str]) -> TracerProvider:
@@ -75,87 +75,69 @@ def _provider(environment: Mapping[str, str]) -> TracerProvider:
     return TracerProvider(resource=resource, shutdown_on_exit=False)
 
 
-class TraceMiddleware:
-    """Makes the spans of a request when it is answered, from the laps that are measured in any case.
-
-    A route puts what it measured into `request.state.watches`, pairs of a VersionKey and a Stopwatch.
+class Traces:
+    """Spans of finished requests.
 
     Args:
-        app: what answers.
-        provider: gets the spans; shut down, and so flushed, when the app has.
+        provider: gets the spans.
     """
 
-    def __init__(self, app: ASGIApp, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self.app = app
         self._provider = provider
         self._tracer = provider.get_tracer("posbake")
         self._propagator = TraceContextTextMapPropagator()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer and trace one request, or see the app to its end."""
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, self._flushing(send))
-        elif scope["type"] != "http" or scope["path"].startswith(_UNTRACED):
-            await self.app(scope, receive, send)
-        else:
-            await self._trace(scope, receive, send)
+    def add(self, record: RequestRecord, scope: Scope) -> None:
+        """Make the spans of a finished request.
 
-    def _flushing(self, send: Send) -> Send:
-        async def send_after_flush(message: Message) -> None:
-            if message["type"].startswith("lifespan.shutdown"):
-                await asyncio.to_thread(self._provider.shutdown)
-            await send(message)
-
-        return send_after_flush
-
-    async def _trace(self, scope: Scope, receive: Receive, send: Send) -> None:
+        Args:
+            record: of the request.
+            scope: of ASGI, after routing.
+        """
+        if scope["path"].startswith(_UNTRACED):
+            return
         from opentelemetry.trace import SpanKind
 
-        zero = time.time_ns() - time.perf_counter_ns()  # of the stopwatches' clock, as time of day
+        end = time.perf_counter_ns()
+        zero = time.time_ns() - end  # of the clock of stopwatches, as time of day
         parent = self._propagator.extract(dict(Headers(scope=scope)))
         attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
-        span = self._tracer.start_span(scope["method"], parent, SpanKind.SERVER, attributes)
-        status = 500  # if it ends without an answer
+        span = self._tracer.start_span(
+            scope["method"], parent, SpanKind.SERVER, attributes, start_time=zero + record.start
+        )
+        if span.is_recording():  # else it is not sampled
+            self._describe(span, record, scope, zero)
+        span.end(zero + end)
 
-        async def send_seeing_status(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+    def shutdown(self) -> None:
+        """Send the remaining spans, which may take a while, and end."""
+        self._provider.shutdown()
 
-        try:
-            await self.app(scope, receive, send_seeing_status)
-        finally:
-            if span.is_recording():  # else it is not sampled
-                self._finish(span, scope, status, zero)
-            span.end()
-
-    def _finish(self, span: Span, scope: Scope, status: int, zero: int) -> None:
+    def _describe(self, span: Span, record: RequestRecord, scope: Scope, zero: int) -> None:
         from opentelemetry.trace import StatusCode, set_span_in_context
 
-        state: Mapping[str, Any] = scope.get("state", {})
         route = getattr(scope.get("route"), "path", None)
         if route is not None:
             span.update_name(f"{scope['method']} {route}")
             span.set_attribute("http.route", route)
+        status = record.status or 500  # it ended without an answer
         span.set_attribute("http.response.status_code", status)
-        span.set_attribute("posbake.request_id", state.get("request_id", ""))
-        if "problem" in state:
-            span.set_attribute("error.type", state["problem"])
+        span.set_attribute("posbake.request_id", record.request_id)
+        if record.problem is not None:
+            span.set_attribute("error.type", record.problem)
         if status >= 500:
             span.set_status(StatusCode.ERROR)
-        watches: list[tuple[VersionKey, Stopwatch]] = state.get("watches", [])
         inside = set_span_in_context(span)
-        for key, watch in watches:
-            if len(watches) == 1:
-                span.set_attributes(_names(key))
-                self._stages(watch, inside, zero)
-            elif timeline := watch.timeline():
-                begin, end = zero + 1000 * watch.start, zero + 1000 * timeline[-1][2]
-                variant = self._tracer.start_span(str(key), inside, attributes=_names(key), start_time=begin)
-                self._stages(watch, set_span_in_context(variant), zero)
+        for run in record.runs:
+            if len(record.runs) == 1:
+                span.set_attributes(_names(run.key))
+                self._stages(run.watch, inside, zero)
+            elif timeline := run.watch.timeline():
+                begin, end = zero + 1000 * run.watch.start, zero + 1000 * timeline[-1][2]
+                variant = self._tracer.start_span(str(run.key), inside, attributes=_names(run.key), start_time=begin)
+                self._stages(run.watch, set_span_in_context(variant), zero)
                 variant.end(end)
 
     def _stages(self, watch: Stopwatch, inside: Context, zero: int) -> None:

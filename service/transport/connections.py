@@ -1,4 +1,4 @@
-"""How many connections are open at once: at most MAX_CONNECTIONS, and never more than there are descriptors for."""
+"""Limit of open connections: MAX_CONNECTIONS, and fewer than there are file descriptors."""
 
 import logging
 import resource
@@ -10,19 +10,19 @@ from service.problems.server_errors import ConnectionsFullError
 logger = logging.getLogger(__name__)
 
 RESERVE = 64
-"""Descriptors for all that are no connections: artifacts that are loaded, libraries, the event loop."""
+"""Descriptors reserved for everything but connections: loaded artifacts, libraries, the event loop."""
 MOST_REFUSED = 32
-"""Connections over the limit that are read until their request is complete, to be refused in order; others at once."""
+"""Connections over the limit whose request is read before its refusal; others are refused at once."""
 _QUIET_SECONDS = 60.0
 
 
 class Connections:
-    """Decides whether one more connection is served. On the event loop only.
+    """Decides whether a new connection is served. Used on the event loop only.
 
     Args:
         limit: most connections that are served.
-        descriptors: most that the process may have open, the limit of the system (RLIMIT_NOFILE).
-        clock: seconds that never go back.
+        descriptors: the system's limit for this process (RLIMIT_NOFILE).
+        clock: monotonic seconds.
     """
 
     def __init__(self, limit: int, descriptors: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class Connections:
     def refusal(self, open_now: int, descriptor: int) -> ConnectionsFullError | None:
         """Return why a new connection is not served, None if it is.
 
-        The lowest free descriptor is given to each connection, so that its number tells how many are in use.
+        Each connection gets the lowest free descriptor, so that its number is that of descriptors in use.
 
         Args:
             open_now: connections, the new one included.
@@ -63,10 +63,10 @@ class Connections:
 
 
 def open_descriptors(connections: int) -> int:
-    """Return how many descriptors this process may open, after raising the soft limit as far as is needed.
+    """Return the limit of descriptors of this process, after raising the soft limit as far as needed.
 
     Args:
-        connections: MAX_CONNECTIONS. One line of the log says so if they do not fit.
+        connections: MAX_CONNECTIONS; a warning is logged if the limit is below it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + RESERVE + MOST_REFUSED

@@ -1,11 +1,8 @@
-"""Which pages of other origins may ask the service from a browser: none unless CORS_ORIGINS names them."""
+"""Cross-origin requests from browsers: none are allowed unless CORS_ORIGINS names the origin."""
 
 import re
 from dataclasses import dataclass
-from typing import Self
-
-from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
+from typing import Any, Self
 
 from service.problems.errors import AccessSettingError
 
@@ -21,7 +18,7 @@ class Origins:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the origins of a list with commas.
+        """Return the origins of a comma-separated list.
 
         Raises:
             AccessSettingError: one is not an origin.
@@ -35,22 +32,20 @@ class Origins:
             )
         return cls(allowed)
 
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of Starlette's CORSMiddleware: no cookies, so that any request header may be allowed."""
+        return {
+            "allow_origins": list(self.allowed),
+            "allow_methods": ["GET", "HEAD", "POST"],
+            "allow_headers": ["*"],
+            "expose_headers": list(_EXPOSED),
+        }
+
     def headers(self, origin: str | None) -> dict[bytes, bytes]:
-        """Return the headers that let a page of `origin` read an answer which the application did not write."""
+        """Return the CORS headers of an answer that is written below the application."""
         exposed = {b"access-control-expose-headers": ", ".join(_EXPOSED).encode()}
         if self.allowed == ("*",):
             return {b"access-control-allow-origin": b"*", **exposed}
         if origin not in self.allowed:
             return {b"vary": b"Origin"}
         return {b"access-control-allow-origin": origin.encode(), b"vary": b"Origin", **exposed}
-
-
-def add_cross_origin(app: FastAPI, origins: Origins) -> None:
-    """Let browsers ask from these origins, without cookies, so that any request header may be allowed."""
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=list(origins.allowed),
-        allow_methods=["GET", "HEAD", "POST"],
-        allow_headers=["*"],
-        expose_headers=list(_EXPOSED),
-    )

@@ -1,14 +1,14 @@
-"""The guard on every connection: heads and bodies arrive in time, heads are not too large, answers are taken away.
+"""Connection guard: time limits for heads, bodies and unread answers, and a size limit for heads.
 
-uvicorn bounds none of this: its only timer runs between an answer and the next byte. Here a deadline runs whenever
-bytes of a client are awaited: from the connection to the end of the first head, from a head's first byte to its last,
-from there to the body's last. None runs while the server works, or does not read because it has enough. Another runs
-while nothing more can be sent: a client that does not read would keep its request, and what serves it, without end.
+uvicorn limits none of this: its only timer runs between an answer and the next byte. Here a deadline runs while bytes
+of a client are awaited: from the connection to the end of the first head, from a head's first byte to its last, and
+from there to the end of the body. None runs while the server works, or does not read because its buffer is full.
+Another runs while nothing more can be sent: a client that does not read would hold its request without end.
 
-While requests wait for the one before them nothing is read, where uvicorn would read on and hold them all.
+While requests wait for the one before them, the connection is not read; uvicorn would read on and hold them all.
 
-How requests are parsed is in `parsing.py`, when those that waited for others start in `following.py`, how a connection
-ends in `lingering.py`, how many there may be in `connections.py`.
+See `parsing.py` for heads, `pipelining.py` for the start of pipelined requests, `lingering.py` for the end of a
+connection, `connections.py` for their number.
 """
 
 import asyncio
@@ -35,11 +35,11 @@ from service.transport.refusals import raw_answer, refusing
 logger = logging.getLogger(__name__)
 
 _SECONDS_TO_BE_REFUSED = 1.0
-"""A connection that is one too many has this long to send its head and its body."""
+"""Time for a connection over the limit to send its head and its body."""
 
 
 class _UnlessQueued(FlowControl):
-    """Reads no more while requests of this connection wait for the one before them."""
+    """Flow control that does not read while requests of this connection wait for the one before them."""
 
     def __init__(self, transport: asyncio.Transport, is_queued: Callable[[], bool]) -> None:
         super().__init__(transport)
@@ -55,10 +55,10 @@ class Guard:
     """The limits of every connection.
 
     Attributes:
-        request_timeout: seconds for a head, for a body, and until a client that does not read is let go.
+        request_timeout: seconds for a head, for a body, and without progress of a client that does not read.
         max_header_bytes: bytes of a request line and its headers, and of trailers.
-        connections: decides which are served.
-        origins: whose pages may read a refusal; None for none.
+        connections: limit of open connections.
+        origins: origins whose pages may read a refusal; None for none.
         following: starts requests that waited for others of their connection.
     """
 
@@ -70,10 +70,9 @@ class Guard:
 
 
 class GuardedProtocol(CountedRequests):
-    """One connection. A request that is refused here is answered by the protocol and reaches no application.
+    """One connection. A request that is refused here is answered by the protocol and does not reach the application.
 
-    A request whose body is late has reached one, which sees the client disconnect. Requests before it are answered
-    first.
+    The application of a request whose body is late sees a disconnect. Requests before it are answered first.
     """
 
     guard: ClassVar[Guard]
@@ -91,18 +90,18 @@ class GuardedProtocol(CountedRequests):
         """Whether the request that starts now has waited for another of this connection."""
         self._refused = False
         self._postponed: ProblemError | None = None
-        """The last answer of this connection, which those before it are waited for."""
+        """The last answer of this connection, sent after those before it."""
         self._timer: asyncio.TimerHandle | None = None
         self._timed_stage = 0
         self._probe: Probe | None = None
-        """While the client has ended its direction, and waits for an answer."""
+        """Set while the client has ended its direction, and awaits an answer."""
         self._instead: ASGI3Application | None = None
-        """What answers the first request if this connection is one too many."""
+        """Application that answers the first request if this connection is over the limit."""
         self._refuse_if_full(transport)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more, and tell the request that is being answered, which may not be the last that came."""
+        """Stop the timer, and disconnect the request that is being answered, which may not be the last that came."""
         self._disarm()
         if self._probe is not None:
             self._probe.stop()
@@ -113,12 +112,12 @@ class GuardedProtocol(CountedRequests):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then see what is awaited now."""
+        """Parse, then set the timer for what is awaited."""
         if self.transport.lingering:
             self._drop(data)
             return
         if self._postponed is not None:
-            return  # it makes no sense after what was refused
+            return  # nothing after a refused request is parsed
         self._unset_keepalive_if_required()
         error = self.parse(data)
         if error is not None and not self._ends():
@@ -154,7 +153,7 @@ class GuardedProtocol(CountedRequests):
         return True
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or with the refusal that was postponed."""
+        """Start the next request, or send the postponed refusal."""
         self._follows = True
         super().on_response_complete()
         if not self.transport.is_closing():
@@ -166,7 +165,7 @@ class GuardedProtocol(CountedRequests):
         self._follows = False
 
     def pause_writing(self) -> None:
-        """Write no more until the client has read."""
+        """Stop writing until the client has read."""
         super().pause_writing()
         self.transport.expect_reading()
 
@@ -176,7 +175,7 @@ class GuardedProtocol(CountedRequests):
         super().resume_writing()
 
     def shutdown(self) -> None:
-        """End when the server does: what is still sent after an answer is not waited for."""
+        """End with the server, without waiting for what the client still sends."""
         if self.transport.lingering:
             self.transport.finish()
         else:
@@ -187,7 +186,7 @@ class GuardedProtocol(CountedRequests):
         self.transport.finish()
 
     def _refuse_if_full(self, transport: asyncio.Transport) -> None:
-        """Have the first request refused if this connection is one too many; if it is one of many such, at once."""
+        """Refuse the first request if this connection is over the limit; at once if many are."""
         descriptor = transport.get_extra_info("socket").fileno()
         error = self.guard.connections.refusal(len(self.connections), descriptor)
         if error is None:
@@ -238,7 +237,7 @@ class GuardedProtocol(CountedRequests):
         if self.transport.is_closing():
             return
         if self.flow.read_paused or (self.awaited == "head" and self._unanswered()):
-            self._arm()  # it is the server that takes its time, with this request or with the one before
+            self._arm()  # the server is busy with this request or with the one before
             return
         seconds = f"{self._timeout:g} s"
         if self.awaited is None:
@@ -249,7 +248,7 @@ class GuardedProtocol(CountedRequests):
             )
 
     def _refuse(self, error: ProblemError) -> None:
-        """Answer what came last, unless an answer to it is out, and close; when those before it are answered."""
+        """Answer the last request, unless it has an answer, and close; after the answers to those before it."""
         self._disarm()
         if self.pipeline if self.awaited == "body" else self._unanswered():
             self._postponed = error
@@ -269,5 +268,5 @@ class GuardedProtocol(CountedRequests):
 
 
 def guarded(guard: Guard) -> type[GuardedProtocol]:
-    """Return uvicorn's `http` with these limits."""
+    """Return a class for uvicorn's option `http` with these limits."""
     return type("GuardedProtocolWithLimits", (GuardedProtocol,), {"guard": guard})

@@ -1,8 +1,8 @@
-"""Clients that end their direction of the connection after their request, as `nc -N` does, and wait for the answer.
+"""Half-closed connections: the client ends its direction after the request, as `nc -N` does, and awaits the answer.
 
-A client that left looks the same, until bytes that are sent to it are answered by a reset. So where the answer takes
-long, an interim one (100, which clients ignore: RFC 9110, section 15.2) is sent every SECONDS: the first makes the
-system of a client that left answer with a reset, the next one fails, and the request counts as abandoned.
+A client that disconnected looks the same, until bytes that are sent to it are answered by a reset. So while the answer
+takes long, an interim response (100, which clients ignore: RFC 9110, section 15.2) is sent every SECONDS: after a
+disconnect the first one triggers a reset, the next one fails, and the request counts as abandoned.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ _INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Probe:
-    """Sends interim answers until it is stopped.
+    """Sends interim responses until it is stopped.
 
     Args:
         transport: of the connection.
         loop: of the transport.
-        may_send: whether an interim answer makes sense now: none is being sent, and the client speaks HTTP/1.1.
+        may_send: whether an interim response may be sent now: before the answer, to a client of HTTP/1.1.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Probe:
         self._timer = loop.call_later(SECONDS, self._send)
 
     def stop(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._timer.cancel()
 
     def _send(self) -> None:

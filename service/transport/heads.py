@@ -4,10 +4,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadMiddleware:
-    """Has a HEAD request answered as GET, and drops the body.
+    """Middleware that answers HEAD as GET, without the body.
 
     Args:
-        app: what answers.
+        app: the next ASGI app.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,9 +1,9 @@
-"""The end of a connection, so that its last answer arrives (RFC 9112, section 9.6).
+"""Lingering close: a connection ends so that its last answer arrives (RFC 9112, section 9.6).
 
-A system answers bytes that arrive after a close with a reset, and a reset overtakes an answer that the client has not
-read yet. So a connection on which the client may still be sending is closed in steps: the answer is sent, then the end
-of this direction (half-close), then what still comes is read and dropped until the client has sent all, sends nothing
-for IDLE_SECONDS, or exceeds the time or the bytes allowed.
+Bytes that arrive after a close are answered with a reset, which discards an answer that the client has not read yet. So
+a connection on which the client may still be sending is closed in steps: the answer is sent, then this direction is
+closed (half-close), then bytes are read and dropped until the client has sent all, sends nothing for IDLE_SECONDS, or
+exceeds the time or the bytes allowed.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ class LingeringTransport(asyncio.Transport):
     Args:
         transport: of the connection.
         loop: of the transport.
-        seconds: of dropping what still comes; and without progress until a client that does not read is cut off.
-        is_sending: whether a request has begun of which the end was not seen.
+        seconds: time for dropping bytes, and without progress until a client that does not read is disconnected.
+        is_sending: whether a request has begun and not ended.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class LingeringTransport(asyncio.Transport):
     ) -> None:
         super().__init__()
         self.lingering = False
-        """Whether the answer is out, and what comes is only to be dropped."""
+        """Whether the answer is sent, and bytes are dropped."""
         self.ended = False
         """Whether the client has ended its direction."""
         self._transport = transport
@@ -54,19 +54,19 @@ class LingeringTransport(asyncio.Transport):
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send, unless the last answer of this connection is out."""
+        """Send, unless the last answer of this connection is sent."""
         if not self._closing:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close once the client has all, and lingering if it is still sending."""
+        """Close once everything is sent, and linger if the client is still sending."""
         if not self._closing and self._is_sending():
             self.linger(None)
         elif not self.lingering:
             self.finish()
 
     def linger(self, limit: int | None) -> None:
-        """Half-close, and drop what still comes: at most `limit` bytes, None for as many as its request has."""
+        """Half-close, and drop bytes: at most `limit`, None for as many as the request has."""
         if self.ended:
             self.finish()
         if self._closing or self._transport.is_closing():
@@ -86,7 +86,7 @@ class LingeringTransport(asyncio.Transport):
             self.finish()
 
     def finish(self) -> None:
-        """Close: nothing more is read, and what was sent has `seconds` to be taken away, or to make progress."""
+        """Close without reading; what was sent has `seconds` to be received, or to make progress."""
         self._closing = True
         self.lingering = False
         self._transport.close()
@@ -99,7 +99,7 @@ class LingeringTransport(asyncio.Transport):
         self.expect_nothing()
 
     def expect_reading(self) -> None:
-        """Cut the client off if it takes nothing of what waits to be sent."""
+        """Abort the connection if the client receives nothing of what waits to be sent."""
         self._unsent = self._transport.get_write_buffer_size()
         if self._unsent:
             self._wait(self._seconds, self._abort_unless_it_read)
@@ -113,30 +113,30 @@ class LingeringTransport(asyncio.Transport):
             self._timer = None
 
     def is_closing(self) -> bool:
-        """Whether the last answer is out."""
+        """Return whether the last answer is sent."""
         return self._closing or self._transport.is_closing()
 
     def pause_reading(self) -> None:
-        """Read no more, unless it is to be dropped."""
+        """Stop reading, unless bytes are dropped."""
         if not self._closing:
             self._paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Resume reading."""
         self._paused = False
         self._transport.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 -- the base class' own
-        """As the transport."""
+        """Return that of the transport."""
         return self._transport.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
-        """As the transport."""
+        """Return that of the transport."""
         return self._transport.get_write_buffer_size()
 
     def abort(self) -> None:
-        """Cut the connection."""
+        """Abort the connection."""
         self._transport.abort()
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:

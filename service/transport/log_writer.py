@@ -1,7 +1,7 @@
-"""Writing the log on a thread of its own: a pipe that is not read, or a slow disk, delays no answer.
+"""Log handler with a thread of its own: a pipe that is not read, or a slow disk, delays no answer.
 
-Lines wait in a queue of at most MOST_WAITING characters. What does not fit is dropped and counted, and the log says how
-many lines as soon as it is written again.
+Lines wait in a queue of at most MOST_WAITING characters. Further lines are dropped and counted, and the log reports
+their number once it is written again.
 """
 
 import logging
@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 MOST_WAITING = 4 * 2**20
 _MOST_AT_ONCE = 65_536
 _COLLECT_SECONDS = 0.05
-"""Lines of so long are written together: a thread that wakes for each takes the lock from the event loop."""
+"""Lines within this time are written together: a thread that wakes for each competes for the interpreter lock."""
 _POLL_SECONDS = 0.005
 _FLUSH_SECONDS = 1.0
 
@@ -45,7 +45,7 @@ class LogWriter(logging.Handler):
         return self._overflowed + self._failed
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a line; it is formatted here, where the request that it belongs to is known."""
+        """Queue a line; it is formatted here, in the context of its request."""
         try:
             line = self.format(record) + "\n"
         except Exception:  # noqa: BLE001 -- as every handler of logging: the caller must not fail
@@ -58,7 +58,7 @@ class LogWriter(logging.Handler):
         self._lines.put(line)
 
     def flush(self) -> None:
-        """Wait until all is written; at most so long as a log that is not read may delay the end of the process."""
+        """Wait until all is written, for _FLUSH_SECONDS at most: the log may not be read any more."""
         end = time.monotonic() + _FLUSH_SECONDS
         self._flushing.set()
         while self._written < self._queued and time.monotonic() < end:
@@ -95,7 +95,7 @@ class LogWriter(logging.Handler):
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # whoever has the other end has made it so
+            except BlockingIOError:  # the other end has made the pipe non-blocking
                 select.select((), (self._descriptor,), ())
             except OSError:  # a full disk, a closed pipe: it may be written again later
                 self._failed += lines
@@ -104,5 +104,5 @@ class LogWriter(logging.Handler):
 
 
 def dropped_lines() -> int:
-    """Return how many lines this process' log has lost."""
+    """Return the number of lines that this process' log has lost."""
     return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, LogWriter))

@@ -1,39 +1,39 @@
-"""How the log is written: lines of text, or a JSON object a line with the request's id and the key's name.
+"""Log formats: lines of text, or JSON objects with the request's id and the key's name.
 
-Neither form holds a key, a byte of an image or a query: of what a client sends, the path and the request's id.
+Neither format contains keys, queries or bodies; of a request, only its path and id.
 """
 
 import json
 import logging
-from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.auth.gate import CALLER
-from service.auth.keyfile import ApiKey
 from service.problems.errors import AccessSettingError
+from service.telemetry.record import RequestRecord, record_in
 from service.transport.log_writer import LogWriter
 
 FORMATS = ("text", "json")
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_ACCESS_LOGGER, _ACCESS_FIELDS = "service.transport.middleware", ("method", "path", "status", "ms", "request_id")
-"""Who writes the line of a request, and what its arguments are called, in their order."""
+ACCESS_LOGGER = "service.access"
+"""Logger of the line of a request."""
+_ACCESS_FIELDS = ("method", "path", "status", "ms", "request_id")
+"""Names of that line's arguments, in their order."""
 
 _PROCESS_LOGGER = "service"
-"""Who speaks for the process, even from a signal handler, which may interrupt the answering of any request."""
+"""Logger of the process, also of signal handlers, which may interrupt the answering of any request."""
 
-_state: ContextVar[Mapping[str, object] | None] = ContextVar("state", default=None)
+_state: ContextVar[dict[str, object] | None] = ContextVar("state", default=None)
 """The `state` of the request that is being answered."""
 
 
 class LogContext:
-    """Lets the log know which request a line belongs to.
+    """Names the request that a line of the log belongs to.
 
     Args:
-        app: whatever writes such lines.
+        app: writes such lines.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -56,12 +56,12 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the standard library's name
         """Return the line without a traceback."""
-        line, name = super().formatMessage(record), _key_name(_state_of(record))
-        return line if name is None else f"{line} key={name}"
+        line, request = super().formatMessage(record), _request_of(record)
+        return line if request is None or request.api_key is None else f"{line} key={request.api_key}"
 
 
 class JsonFormatter(logging.Formatter):
-    """An object a line: time, level, logger, message, and what there is of request_id, key, exception.
+    """A JSON object on each line: time, level, logger, message, and request_id, key, exception where there are any.
 
     The line of a request also has method, path, status and ms.
     """
@@ -74,16 +74,15 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        state = _state_of(record)
-        if "request_id" in state:
-            entry["request_id"] = state["request_id"]
+        request = _request_of(record)
+        if request is not None:
+            entry["request_id"] = request.request_id
         arguments = record.args
-        is_access = record.name == _ACCESS_LOGGER and record.levelno == logging.INFO
+        is_access = record.name == ACCESS_LOGGER and record.levelno == logging.INFO
         if is_access and isinstance(arguments, tuple) and len(arguments) == len(_ACCESS_FIELDS):
             entry.update(zip(_ACCESS_FIELDS, arguments, strict=True))
-        name = _key_name(state)
-        if name is not None:
-            entry["key"] = name
+        if request is not None and request.api_key is not None:
+            entry["key"] = request.api_key
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False, default=str)
@@ -93,7 +92,7 @@ def configure_logging(log_format: str) -> None:
     """Write this process' log to stderr, from level INFO, on a thread of its own.
 
     Raises:
-        AccessSettingError: there is no such format.
+        AccessSettingError: the format is unknown.
     """
     if log_format not in FORMATS:
         raise AccessSettingError(f"log format {log_format!r} is unknown; expected {' or '.join(FORMATS)}: --log-format")
@@ -105,11 +104,7 @@ def configure_logging(log_format: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
-def _state_of(record: logging.LogRecord) -> Mapping[str, object]:
-    """Return the state of the request that a line is about; empty if it is about none."""
-    return {} if record.name == _PROCESS_LOGGER else _state.get() or {}
-
-
-def _key_name(state: Mapping[str, object]) -> str | None:
-    key = state.get(CALLER)
-    return key.name if isinstance(key, ApiKey) else None
+def _request_of(record: logging.LogRecord) -> RequestRecord | None:
+    """Return the record of the request that a line is about; None if it is about none."""
+    state = None if record.name == _PROCESS_LOGGER else _state.get()
+    return None if state is None else record_in(state)

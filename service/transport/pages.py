@@ -1,7 +1,7 @@
-"""Pages for browsers: /docs, and the headers that keep what a page may do to what it needs.
+"""Documentation pages: /docs, /openapi.json, and their security headers.
 
-Swagger UI comes from a CDN, as FastAPI has it: the policy of /docs allows that folder of that host, and the one inline
-script by its hash. Where browsers cannot reach the CDN the page stays empty; other tools can read /openapi.json.
+Swagger UI comes from a CDN, as in FastAPI: the policy of /docs allows that path, and the one inline script by its hash.
+Where browsers cannot reach the CDN the page stays empty; other tools can read /openapi.json.
 
 The page and the OpenAPI document are rendered once for each prefix, and kept as bytes.
 """
@@ -39,7 +39,7 @@ _OWN_POLICY = MappingProxyType(
         "frame-ancestors": "'none'",
     }
 )
-"""For a page of ours: its own files, pictures that it makes itself, and nothing from elsewhere."""
+"""Policy of the service's own pages: files of this server and generated images only."""
 
 Rendered = tuple[bytes, Mapping[str, str]]
 """A body, and its headers."""
@@ -59,7 +59,7 @@ def add_docs(app: FastAPI, prefixes: Prefixes) -> None:
 
     Args:
         app: with `docs_url=None` and `openapi_url=None`.
-        prefixes: finds what stands before the addresses.
+        prefixes: finds the prefix of the addresses.
     """
 
     def document(prefix: str) -> Rendered:
@@ -99,7 +99,7 @@ def add_docs(app: FastAPI, prefixes: Prefixes) -> None:
 
 
 class _Kept:
-    """What was rendered for the last few prefixes. The first time takes 0.1 s, so on another thread.
+    """Cache of pages for the last few prefixes. Rendering takes 0.1 s, so it runs on another thread.
 
     Args:
         render: returns the body and the headers for a prefix.

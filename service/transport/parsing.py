@@ -1,11 +1,11 @@
-"""From bytes to requests, whose heads are bounded, and which wish for no other protocol.
+"""Parser of requests: heads are bounded, and requests to upgrade the connection are ignored.
 
-A wish to upgrade the connection is ignored. uvicorn does not grant it either, but the parser drops the body of such a
+A request to upgrade the connection is not granted. uvicorn does not either, but the parser drops the body of such a
 request: Java's own client sends one with every first request, in case the server speaks HTTP/2. So the parser gets the
-head again, without the wish.
+head again, without that header.
 
-Requests that come in one go are parsed a few at a time: a segment may hold thousands, and uvicorn would make an object
-of each before it looks at anything else.
+Pipelined requests are parsed a few at a time: a segment may hold thousands, and uvicorn would make an object of each
+before it does anything else.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ from service.problems.client_errors import HeadTooLargeError, MalformedRequestEr
 from service.problems.errors import ProblemError
 
 _PIECE = 4096
-"""Bytes of a body of unknown length that are parsed in one go."""
+"""Bytes of a body of unknown length that are parsed at a time."""
 _HEAD_PIECE = 128
-"""Bytes that are parsed in one go where a head is, or may begin: few of the shortest requests."""
+"""Bytes that are parsed at a time where a head is, or may begin: a few of the shortest requests."""
 
 
 class CountedRequests(HttpToolsProtocol):
-    """Starts requests as their heads come, counts their heads' bytes, and knows what is still to come."""
+    """Protocol that starts requests as their heads come, and counts the bytes of heads."""
 
     max_header_bytes: int
     """Bytes of a request line and its headers, and of trailers."""
@@ -34,7 +34,7 @@ class CountedRequests(HttpToolsProtocol):
         super().connection_made(transport)
         self.url = b""
         self.awaited: Literal["head", "body"] | None = None
-        """What of a request that has begun is not complete."""
+        """Incomplete part of a request that has begun."""
         self.stage = 0
         """Grows whenever what is awaited changes."""
         self._named = 0  # bytes of this request's line, headers and trailers that the parser has handed over
@@ -43,7 +43,7 @@ class CountedRequests(HttpToolsProtocol):
         self._too_large: ProblemError | None = None
         self._body_left = 0  # bytes of a body of known length that have not come
         self.left = memoryview(b"")
-        """What has come and waits until the requests before it are answered."""
+        """Bytes that wait until the requests before them are answered."""
 
     def parse(self, data: bytes) -> ProblemError | None:
         """Start the requests whose heads are complete, until one waits for another; `left` is parsed by the next call.
@@ -105,13 +105,13 @@ class CountedRequests(HttpToolsProtocol):
             super().on_message_complete()
 
     def _parse(self, data: memoryview) -> int:
-        """Parse up to the end of a head that wishes to upgrade, else all; return how many bytes that were."""
+        """Parse up to the end of a head that asks to upgrade, else all; return the number of bytes."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             if not self._will_be_parsed_again():
                 return len(data)
-            head = self._head_without_wish()
+            head = self._head_without_upgrade()
             self.parser = httptools.HttpRequestParser(self)  # the one before may take what follows for a tunnel
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
             self.parser.feed_data(head)
@@ -121,7 +121,7 @@ class CountedRequests(HttpToolsProtocol):
     def _will_be_parsed_again(self) -> bool:
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
-    def _head_without_wish(self) -> bytes:
+    def _head_without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
         lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]

@@ -1,4 +1,4 @@
-"""Requests that were pipelined are started one in each pass of the event loop, of all connections together.
+"""Pipelined requests: one of all connections starts in each pass of the event loop.
 
 uvicorn starts a connection's next request as soon as the one before is answered. Three hundred connections with
 thousands of requests in their buffers then start three hundred in every pass, and another client's request, which takes
@@ -17,7 +17,7 @@ class Following:
         self._starts: deque[Callable[[], object]] = deque()
 
     def add(self, start: Callable[[], object], loop: asyncio.AbstractEventLoop) -> None:
-        """Have `start` called when it is its turn."""
+        """Call `start` after all that were added before."""
         self._starts.append(start)
         if len(self._starts) == 1:
             loop.call_soon(self._call_next, loop)

@@ -1,7 +1,7 @@
-"""The path under which a proxy serves this server: ROOT_PATH, or X-Forwarded-Prefix of a trusted proxy.
+"""Root path of the app behind a proxy: ROOT_PATH, or X-Forwarded-Prefix of a trusted proxy.
 
-It stands before the addresses that pages and the OpenAPI document name. They have no host, so a prefix must not be able
-to name one, as `//evil.example` would.
+It prefixes the addresses in pages and in the OpenAPI document. They have no host, so a prefix must not be able to name
+one, as `//evil.example` would.
 """
 
 import ipaddress
@@ -29,7 +29,7 @@ class Prefixes:
 
     Attributes:
         own: ROOT_PATH, without a slash at its end; empty for none.
-        proxies: whose X-Forwarded-Prefix counts; None for anyone's.
+        proxies: networks whose X-Forwarded-Prefix is trusted; None for all.
     """
 
     own: str = ""
@@ -37,7 +37,7 @@ class Prefixes:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return what the settings say.
+        """Return the prefixes of the settings.
 
         Raises:
             AccessSettingError: ROOT_PATH is no path, or FORWARDED_ALLOW_IPS are no addresses.
@@ -82,10 +82,10 @@ class Prefixes:
 
 
 class RootPathMiddleware:
-    """Takes ROOT_PATH away from requests that come with it: some proxies remove it, others do not.
+    """Middleware that removes ROOT_PATH from addresses: some proxies remove it, others do not.
 
     Args:
-        app: what answers.
+        app: the next ASGI app.
         root_path: not empty.
     """
 

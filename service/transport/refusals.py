@@ -1,4 +1,4 @@
-"""Answers that are written below the application: to what is no request, comes too late, or is too much."""
+"""Refusals below the application: of malformed, late and too large requests, and of connections over the limit."""
 
 import secrets
 from collections.abc import Iterable
@@ -13,17 +13,17 @@ from service.transport.cors import Origins
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-def raw_answer(error: ProblemError, path: str, asked: Headers, origins: Origins | None) -> bytes:
+def raw_answer(error: ProblemError, path: str, received: Headers, origins: Origins | None) -> bytes:
     """Return a whole answer as bytes; it closes the connection.
 
     Args:
         error: what is wrong.
         path: of the request, as far as it is known; it decides the form of the answer.
-        asked: the request's headers, as far as they are known, in lower case.
-        origins: whose pages may read it.
+        received: the request's headers, as far as they are known, in lower case.
+        origins: origins whose pages may read it.
     """
     status = HTTPStatus(error.status)
-    headers, body = _answer(error, path, asked, origins)
+    headers, body = _answer(error, path, received, origins)
     lines = [b"HTTP/1.1 %d %s" % (status, status.phrase.encode()), *(b"%s: %s" % item for item in headers.items())]
     return b"\r\n".join([*lines, b"", body])
 
@@ -41,10 +41,10 @@ def refusing(error: ProblemError, origins: Origins | None) -> ASGI3Application:
 
 
 def _answer(
-    error: ProblemError, path: str, asked: Headers, origins: Origins | None
+    error: ProblemError, path: str, received: Headers, origins: Origins | None
 ) -> tuple[dict[bytes, bytes], bytes]:
     request_id = secrets.token_hex(16)
     answer = error_answer(error, path, request_id)
-    shared = {} if origins is None else origins.headers(dict(asked).get(b"origin", b"").decode("latin-1"))
+    shared = {} if origins is None else origins.headers(dict(received).get(b"origin", b"").decode("latin-1"))
     headers = {b"x-request-id": request_id.encode(), b"connection": b"close", **shared, **dict(answer.raw_headers)}
     return headers, bytes(answer.body)

@@ -30,7 +30,7 @@ from service.protocol_v2.documents import IndexRequest, LoadRequest, read_docume
 from service.protocol_v2.inputs import read_rows
 from service.protocol_v2.numbers import read_numbers
 from service.protocol_v2.request import parse
-from service.protocol_v2.rows import RowLimits
+from service.protocol_v2.row_limits import RowLimits
 from service.resources.memory import MemoryBudget, RequestMemory
 from service.routers.classify import ClassifyQuery
 from service.routers.lean import read_query

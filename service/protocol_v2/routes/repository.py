@@ -1,4 +1,4 @@
-"""/v2/repository: what it holds; loading and unloading, which only an admin may ask for."""
+"""/v2/repository: what it holds; loading and unloading, for admins only."""
 
 from typing import Any
 
@@ -37,8 +37,8 @@ def _optional(document: type[BaseModel]) -> dict[str, Any]:
 )
 async def index(request: Request, serving: Ready) -> list[IndexEntry]:
     """Whether each is served, and if not, why."""
-    asked = await _read(request, IndexRequest)
-    return index_of(serving.catalogue, serving.engine.restarting(), only_ready=asked.ready)
+    document = await _read(request, IndexRequest)
+    return index_of(serving.catalogue, serving.engine.restarting(), only_ready=document.ready)
 
 
 @router.post(
@@ -76,7 +76,7 @@ async def _read(request: Request, document: type[D]) -> D:
     return read_document(document, body if body not in (b"", b"null") else b"{}", "a JSON object, or no body")
 
 
-def _reloader(request: Request, asked: LoadRequest) -> Reloader:
+def _reloader(request: Request, document: LoadRequest) -> Reloader:
     """Return what loads and unloads.
 
     Raises:
@@ -84,7 +84,7 @@ def _reloader(request: Request, asked: LoadRequest) -> Reloader:
         NotReadyError: the server is starting or stopping.
     """
     serving_of(request.app.state)
-    overrides = [name for name in asked.parameters if name.startswith(_OVERRIDES)]
+    overrides = [name for name in document.parameters if name.startswith(_OVERRIDES)]
     if overrides:
         raise ProtocolError(f"{shown(overrides[0])} cannot be given here; an artifact is served as it was exported")
     reloader: Reloader = request.app.state.reloader

@@ -232,5 +232,5 @@ def test_settings_that_cannot_be_honoured_stop_the_start(settings: dict[str, obj
 def test_the_log_names_who_was_let_in_and_who_was_not(guarded: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "service"):
         guarded.get("/v1/models")
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "service.transport.middleware"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "service.access"]
     assert line.startswith("GET /v1/models 401 ")

@@ -17,6 +17,7 @@ from service.problems.client_errors import TooLargeToHoldError
 from service.problems.server_errors import MemoryFullError
 from service.resources.memory import MemoryBudget, RequestMemory, half_of_memory
 from service.settings import Settings
+from service.telemetry.record import RequestRecord, attach
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels
 from tests.service.scripted import HANG, fresh, picture
@@ -117,7 +118,8 @@ def request_of(chunks: AsyncIterator[bytes], length: int | None, held: MemoryBud
         except StopAsyncIteration:
             return {"type": "http.request", "body": b"", "more_body": False}
 
-    scope = {"type": "http", "headers": headers, "state": {"holding": RequestMemory(held)}}
+    scope: dict[str, object] = {"type": "http", "headers": headers}
+    attach(scope, RequestRecord("id", is_inference=True, memory=RequestMemory(held)))
     return Request(scope, receive)
 
 

@@ -257,8 +257,7 @@ def test_a_client_that_has_gone_is_dropped_before_it_is_run(play: Play, servable
             return {"type": "http.disconnect"}
 
         async def impatient() -> Inferred:
-            with RequestScope(MINUTE) as scope:
-                scope.watch(receive)
+            with RequestScope(MINUTE, receive=receive) as scope:
                 return await engine.infer(a, pixels(8)[None], scope, Stopwatch())
 
         first = soon(engine, a, HANG)

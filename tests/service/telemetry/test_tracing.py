@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from service.app import create_app
 from service.settings import Settings
-from service.telemetry.tracing import trace_to
+from service.telemetry.tracing import traces_to
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, environment, run_to_end, serving
 
@@ -34,7 +34,7 @@ def exporter() -> InMemorySpanExporter:
 @pytest.fixture(scope="module")
 def traced(repository: Path, exporter: InMemorySpanExporter) -> Iterator[TestClient]:
     app = create_app(Settings(repository=repository, threads=2))
-    trace_to(app, exporter)
+    app.state.recorder.traces = traces_to(exporter)
     with TestClient(app) as client:
         yield client
 

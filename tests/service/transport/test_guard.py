@@ -16,7 +16,7 @@ import pytest
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import Running, serving
 from tests.service.scripted import HANG
-from tests.service.test_draining import gated, send
+from tests.service.transport.test_draining import gated, send
 
 PNG = encode(random_pixels())
 TIMEOUT, KEEP_ALIVE, HEAD_BYTES, BODY_BYTES = 0.5, 1, 4096, 300_000

@@ -11,8 +11,8 @@ import pytest
 
 from tests.service.process import Running
 from tests.service.scripted import HANG, picture
-from tests.service.test_draining import Gated, gated
 from tests.service.transport.proxies import PATIENCE, needed
+from tests.service.transport.test_draining import Gated, gated
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 

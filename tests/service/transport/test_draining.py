@@ -13,12 +13,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from service.resources.exit import Lifecycle
+from service.transport.draining import Lifecycle
 from tests.service.artifacts import add_artifact
 from tests.service.process import Running, serving
 from tests.service.scripted import HANG, SLOW, picture
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True)

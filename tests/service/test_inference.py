@@ -9,7 +9,7 @@ from imaging.pillow_resizing import resize_and_crop
 from imaging.preprocess import Reading
 from service.backends.restartable import Restartable
 from service.catalogue.catalogue import Servable
-from service.classifying import prepare
+from service.inference import prepare
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.artifacts import add_artifact
 from tests.service.counting import CountingBackend

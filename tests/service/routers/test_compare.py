@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
 from service.app import create_app
-from service.comparing import Shown, agreement, run_all
+from service.comparing import agreement, interpret
+from service.inference import infer_each
+from service.inputs.forms import Upload
+from service.resources.memory import MemoryBudget, RequestMemory
 from service.scheduling.request_scope import RequestScope
 from service.schemas import Vote
 from service.settings import Settings
+from service.telemetry.record import RequestRecord
 from service.telemetry.stopwatch import STAGES, Stopwatch
 from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.pictures import encode, random_pixels
@@ -171,11 +176,12 @@ def test_the_form_is_opened_once_however_many_variants_there_are(client: TestCli
         return body
 
     async def scene() -> int:
-        with RequestScope(10_000) as scope:
-            servables = serving.catalogue.servables()
-            return len(
-                await run_all(serving.engine, servables, PNG, extract, serving.reading, Shown(1), scope, Stopwatch())
-            )
+        record = RequestRecord("id", is_inference=True, memory=RequestMemory(MemoryBudget(0)))
+        upload, show = Upload(PNG, extract), partial(interpret, 1, None)
+        servables = serving.catalogue.servables()
+        outcomes = await infer_each(serving, record, servables, upload, RequestScope(10_000), Stopwatch(), show)
+        assert [run.key for run in record.runs] == [servable.key for servable in servables]
+        return len(outcomes)
 
     assert client.portal is not None
     assert client.portal.call(scene) == 7

@@ -1,0 +1,65 @@
+"""Recorder of finished requests: the one place that feeds latency, statistics, metrics and traces."""
+
+from http import HTTPStatus
+
+from starlette.types import Scope
+
+from service.problems.server_errors import DeadlineError
+from service.telemetry.metrics import Metrics
+from service.telemetry.record import RequestRecord, Run
+from service.telemetry.tracing import Traces
+
+
+class Recorder:
+    """Records each request once, when it is finished. On the event loop only.
+
+    Args:
+        metrics: request counts, latency and statistics.
+        traces: spans; None where no collector is named.
+    """
+
+    def __init__(self, metrics: Metrics, traces: Traces | None = None) -> None:
+        self.metrics = metrics
+        self.traces = traces
+
+    def finish(self, record: RequestRecord, scope: Scope) -> None:
+        """Record a finished request: each of its runs as one, or the request where nothing ran.
+
+        Args:
+            record: complete.
+            scope: of ASGI, after routing.
+        """
+        if record.is_inference:
+            for run in record.runs:
+                self._count_run(record, run)
+            if not record.runs:
+                self._count_refused(record)
+        if self.traces is not None:
+            self.traces.add(record, scope)
+
+    def _count_run(self, record: RequestRecord, run: Run) -> None:
+        """Count one run, by its own outcome or else by that of the request."""
+        metrics, key = self.metrics, run.key
+        status = run.status or record.status
+        if status < 400 and run.laps is not None:
+            metrics.count_request(key, status)
+            metrics.latency.record(key, run.laps)
+            metrics.statistics.succeeded(key, run.laps, run.images, run.batch_size)
+            return
+        reason = run.problem if run.status else _reason(record)
+        metrics.count_request(key, status, reason)
+        metrics.statistics.failed(key, run.watch.elapsed() if run.status else record.microseconds())
+        if reason == DeadlineError.name:
+            metrics.latency.record_overdue(key, run.watch.elapsed())
+
+    def _count_refused(self, record: RequestRecord) -> None:
+        """Count a request that ended before anything ran."""
+        refused = record.status >= 400
+        self.metrics.count_request(record.key, record.status, _reason(record) if refused else None)
+        if record.key is not None and refused:
+            self.metrics.statistics.failed(record.key, record.microseconds())
+
+
+def _reason(record: RequestRecord) -> str:
+    """Return the name of the error; of one that was found before the routes, its status' own."""
+    return record.problem or HTTPStatus(record.status).phrase.lower().replace(" ", "-")
