@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from artifact import Batch
 from benchmarks.stock import export_stock
 from examples.digits.train import machine
-from export.graph import build_graph, describe_graph
-from export.pixels import ArtifactInput
-from export.saving import save_graph
+from export.passes.graph import build_graph
+from export.trace.pixels import ArtifactInput
+from export.write.describe import describe_graph
+from export.write.saving import save_graph
 from models.sources import Overrides, RandomWeights, load_source
 
 NAMES = ("vit_small_patch16_224", "vit_small_patch16_224_irpe", "swin_tiny_patch4_window7_224")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from artifact import Batch
 from benchmarks.bake import interleaved_medians, open_session
 from examples.digits.train import machine
-from export.graph import build_graph
+from export.passes.graph import build_graph
 from models.encodings import Place
 from models.encodings.irpe_buckets import irpe_buckets
 

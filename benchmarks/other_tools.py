@@ -31,9 +31,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from artifact import Batch
 from benchmarks.zoo_networks import CLASSES, NETWORKS
 from examples.digits.train import machine
-from export.graph import build_graph
-from export.pixels import ArtifactInput, Normalisation
-from export.saving import save_graph
+from export.passes.graph import build_graph
+from export.trace.pixels import ArtifactInput, Normalisation
+from export.write.saving import save_graph
 from models.sources import Overrides, RandomWeights, load_source
 from models.sources.pictures import photographs
 

@@ -25,8 +25,8 @@ from benchmarks.runtimes import Run, installed, open_runners
 from benchmarks.target_alternatives import Alternative, attention, attention_of_rows, separate
 from benchmarks.zoo_networks import library_module
 from examples.digits.train import machine
-from export.graph import build_graph
-from export.saving import save_graph
+from export.passes.graph import build_graph
+from export.write.saving import save_graph
 
 NETWORKS = (
     "timm:swin_tiny_patch4_window7_224",

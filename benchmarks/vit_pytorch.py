@@ -21,8 +21,8 @@ from torch import nn
 
 from artifact import Batch
 from export.errors import ExportError, first_line
-from export.graph import build_graph
-from export.pixels import ArtifactInput
+from export.passes.graph import build_graph
+from export.trace.pixels import ArtifactInput
 
 SIZE = 64
 SIZES = {"levit": 128, "sep_vit": 112}

@@ -32,7 +32,7 @@ from benchmarks.stock import export_stock
 from benchmarks.zoo_graphs import Graph, describe, export_with, kept_or_made
 from benchmarks.zoo_networks import NETWORKS, library_module
 from examples.digits.train import machine
-from export.saving import save_graph
+from export.write.saving import save_graph
 
 ROOT = Path(__file__).parent.parent
 MANY = Batch(min=1, max=32)

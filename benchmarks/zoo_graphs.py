@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from benchmarks.zoo_networks import CLASSES, has_no_classes
-from export.origins import all_nodes, count_constant_only
+from export.passes.origins import all_nodes, count_constant_only
 
 MOVEMENT = frozenset(
     {"Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Reshape", "Slice"}

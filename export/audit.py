@@ -9,8 +9,8 @@ import json
 import logging
 import sys
 
-from export.arguments import path
-from export.memory import without_collections
+from export.process.arguments import path
+from export.process.memory import without_collections
 
 CLEAN, FOUND = 0, 1
 

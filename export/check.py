@@ -7,8 +7,8 @@ import argparse
 import json
 import sys
 
-from export.arguments import path
-from export.interruption import exit_status, signals_as_interrupts
+from export.process.arguments import path
+from export.process.interruption import exit_status, signals_as_interrupts
 
 PASSED, FAILED = 0, 1
 
@@ -28,8 +28,8 @@ def _check(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from artifact import ArtifactError
-    from export.checking import check_artifact, print_runs
     from export.errors import ExportError
+    from export.verify.golden_check import check_artifact, print_runs
 
     try:
         runs = check_artifact(options.artifact, options.backend, options.precision)

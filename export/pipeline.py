@@ -31,20 +31,21 @@ from artifact import (
     stage,
 )
 from artifact.manifest import GOLDEN_NAME
-from export.baked import report_constants
-from export.draft import make_draft
-from export.golden import write_golden
-from export.graph import build_graph, describe_graph
-from export.memory import give_back
-from export.parity import TOLERANCE, UNKNOWN_TOLERANCE, Reference, check_parity, compute_reference
-from export.pixels import ArtifactInput, Normalisation
+from export.passes.graph import build_graph
 from export.precision import Lowering, prepare_lowering
-from export.reporting.page import REPORT_NAME, Facts, render_page
-from export.reporting.pictures import Gallery, draw_constants
+from export.process.memory import give_back
+from export.report.baked import report_constants
+from export.report.page import REPORT_NAME, Facts, render_page
+from export.report.pictures import Gallery, draw_constants
 from export.request import Request, choose_labels, choose_names, read_labels
-from export.saving import check_graph, save_graph
-from export.targets import check_target
-from export.task import decide_task, final_activation
+from export.trace.pixels import ArtifactInput, Normalisation
+from export.verify.golden import write_golden
+from export.verify.parity import TOLERANCE, UNKNOWN_TOLERANCE, Reference, check_parity, compute_reference
+from export.verify.targets import check_target
+from export.verify.task import decide_task, final_activation
+from export.write.describe import describe_graph
+from export.write.draft import make_draft
+from export.write.saving import check_graph, save_graph
 from models.sources import Loaded, load_source
 from models.sources.library_module import ENCODING
 

@@ -36,12 +36,12 @@ class Request:
         variant: name of the variant; None takes the source's, or else the encoding's.
         version: None takes the next one.
         labels: a file with one label a line; None takes the source's, or else the numbers.
-        task: what the outputs are; None decides by the source and the graph, see `export.task`.
+        task: what the outputs are; None decides by the source and the graph, see `export.verify.task`.
         precision: of the graph's numbers; int8 needs `calibration`.
         calibration: a directory of images, for another precision than fp32.
         min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.precision.parity`.
         min_agreement: limit on the share of images with the network's top-1; None as above.
-        target: what the graph is written for, see `export.targets`.
+        target: what the graph is written for, see `export.verify.targets`.
         report: whether to write the bake report as a page beside the graph.
     """
 

@@ -11,8 +11,8 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from export.arguments import batch, option, path, positive, share, size, text
-from export.interruption import exit_status, signals_as_interrupts
+from export.process.arguments import batch, option, path, positive, share, size, text
+from export.process.interruption import exit_status, signals_as_interrupts
 
 if TYPE_CHECKING:
     from export.pipeline import Exported, Request
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif not options.quiet:
         from rich.console import Console
 
-        from export.reporting.terminal import print_report
+        from export.report.terminal import print_report
 
         print_report(exported, Console())
     return DONE

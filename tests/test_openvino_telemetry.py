@@ -53,7 +53,7 @@ def test_telemetry_is_not_loaded(start: str, tmp_path: Path) -> None:
     add_artifact(tmp_path / "repository")
     commands = {
         "service": ["-c", SERVE.format(repository=str(tmp_path / "repository"))],
-        "check": ["-c", "import export.checking, openvino"],
+        "check": ["-c", "import export.verify.golden_check, openvino"],
         "child": ["-P", str(PROGRAM)],
         "openvino alone": ["-c", "import openvino"],  # shows that the test is able to fail
     }

@@ -12,7 +12,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 from artifact.text import shown
 from export.auditing.support import Operator, Support
 from export.errors import UnreadableModelError, first_line
-from export.origins import STANDARD, Origin, all_nodes, trace_origins
+from export.passes.origins import STANDARD, Origin, all_nodes, trace_origins
 
 
 def load_model(path: Path) -> ir.Model:

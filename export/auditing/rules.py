@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field
 
-from export.origins import Origin
+from export.passes.origins import Origin
 
 _TYPES = {
     ir.DataType.FLOAT: "FP32",

@@ -8,7 +8,7 @@ from export.auditing.findings import Finding, of_node
 from export.auditing.reading import Subject
 from export.auditing.rules import TracedNode, dtype_of, type_name
 from export.auditing.support import version_order
-from export.origins import STANDARD
+from export.passes.origins import STANDARD
 
 _CASTS = frozenset({"Cast", "CastLike"})
 _QUANTIZERS = frozenset({"DequantizeLinear", "QuantizeLinear"})

@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.errors import ExportError
-from export.saving import ONE_FILE_LIMIT, initialiser_bytes, save_graph
+from export.write.saving import ONE_FILE_LIMIT, initialiser_bytes, save_graph
 
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
 

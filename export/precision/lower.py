@@ -12,14 +12,14 @@ from torch import nn
 
 from artifact import Batch, Calibration, Graph, Parity, Preprocess, Task
 from export.errors import ExportError
-from export.graph import describe_graph
-from export.parity import Reference, reference_on
 from export.precision.calibration import CalibrationImages, load_calibration
 from export.precision.half import HALVES, ToHalf
 from export.precision.int8 import quantize
 from export.precision.parity import LIMITS, Limits, check_precision
 from export.precision.part_transposes import PartTransposes
-from export.saving import save_graph
+from export.verify.parity import Reference, reference_on
+from export.write.describe import describe_graph
+from export.write.saving import save_graph
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 

@@ -1,6 +1,7 @@
 """Whether a graph in another precision than float32 still says what the network says, and by how much it differs.
 
-The reference is that of `export.parity`, on the calibration images where there are any, else on synthetic pictures.
+The reference is that of `export.verify.parity`, on the calibration images where there are any, else on synthetic
+pictures.
 Cosine: of the angle between the graph's and the network's logits of an image, as vectors; its mean over the images has
 the limit, its minimum is stated.
 """
@@ -17,10 +18,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from artifact import Calibration, Cosine, Parity
 from export.errors import ExportError, ParityError
-from export.parity import Array, Reference, run_graph
 from export.precision.emulate import emulate
 from export.precision.half import HALVES
-from export.saving import save_graph
+from export.verify.parity import Array, Reference, run_graph
+from export.write.saving import save_graph
 
 Run = Literal["native", "emulated"]
 

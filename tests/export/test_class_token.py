@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from artifact import Baked, Batch, read_artifact
 from export import passes
-from export.baked import report_constants
-from export.graph import Built, build_graph
-from export.pixels import ArtifactInput
+from export.passes.graph import Built, build_graph
+from export.report.baked import report_constants
 from export.to_onnx import main
+from export.trace.pixels import ArtifactInput
 from models import build_network
 from models.sources.own import randomise
 from tests.export.graphs import OPSET, open_graph, run_graph

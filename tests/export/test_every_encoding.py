@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.baked import report_constants
-from export.graph import describe_graph
+from export.report.baked import report_constants
+from export.write.describe import describe_graph
 from models import SwinConfig, ViTConfig, build_network
 from models.encodings import ENCODINGS
 from models.sources.own import randomise

@@ -16,16 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Batch, Parity
-from export.baked import report_constants
 from export.errors import ParityError
-from export.graph import Built, build_graph, describe_graph
-from export.parity import BATCHES, TOLERANCE, Reference, check_parity, compute_reference
+from export.passes.graph import Built, build_graph
 from export.passes.values import array_of
-from export.pixels import ArtifactInput, Normalisation
 from export.precision.calibration import CalibrationImages
 from export.precision.lower import Lowering
 from export.precision.parity import LIMITS, Limits
-from export.saving import save_graph
+from export.report.baked import report_constants
+from export.trace.pixels import ArtifactInput, Normalisation
+from export.verify.parity import BATCHES, TOLERANCE, Reference, check_parity, compute_reference
+from export.write.describe import describe_graph
+from export.write.saving import save_graph
 from models.sources.library_module import randomise_module
 
 MANY = Batch(min=1, max=8)

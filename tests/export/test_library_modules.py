@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Baked, read_artifact
-from export.baked import report_constants
 from export.errors import ExportError
-from export.evaluation import evaluate
-from export.parity import normalise
-from export.pixels import ArtifactInput, Normalisation
+from export.report.baked import report_constants
 from export.to_onnx import main
-from export.tracing import trace
+from export.trace.evaluation import evaluate
+from export.trace.pixels import ArtifactInput, Normalisation
+from export.trace.tracing import trace
+from export.verify.parity import normalise
 from models.sources.library_module import LogitsOf
 from service.backends.onnx_runtime import OnnxRuntimeBackend
 from tests.export.graphs import baked_graph, open_graph, run_graph

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Baked
-from export.baked import report_constants
-from export.graph import Built, describe_graph
-from export.parity import normalise
-from export.pixels import Normalisation
+from export.passes.graph import Built
+from export.report.baked import report_constants
+from export.trace.pixels import Normalisation
+from export.verify.parity import normalise
+from export.write.describe import describe_graph
 from models import SwinConfig, ViTConfig, build_network
 from models.sources.own import randomise
 from tests.export.graphs import built_graph, open_graph, run_graph

@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 
 from artifact import read_artifact
 from artifact.hashing import describe_file
-from export.arguments import option
 from export.check import main as check
-from export.draft import digest
+from export.process.arguments import option
 from export.to_onnx import main
+from export.write.draft import digest
 from tests.conftest import DIGITS
 from tests.export.graphs import save_wrong_graph
 

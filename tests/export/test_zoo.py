@@ -15,14 +15,15 @@ from torch import nn
 
 from artifact import Baked, Batch
 from export.auditing import audit
-from export.baked import report_constants
 from export.errors import ParityError
-from export.evaluation import evaluate
-from export.graph import Built, build_graph, describe_graph
-from export.parity import BATCHES, FLOAT64, UNKNOWN_TOLERANCE, Reference, check_parity, compute_reference
-from export.pixels import ArtifactInput, Normalisation
-from export.saving import check_graph, save_graph
-from export.tracing import trace
+from export.passes.graph import Built, build_graph
+from export.report.baked import report_constants
+from export.trace.evaluation import evaluate
+from export.trace.pixels import ArtifactInput, Normalisation
+from export.trace.tracing import trace
+from export.verify.parity import BATCHES, FLOAT64, UNKNOWN_TOLERANCE, Reference, check_parity, compute_reference
+from export.write.describe import describe_graph
+from export.write.saving import check_graph, save_graph
 from models.sources import Loaded, Overrides, RandomWeights, load_source
 
 MANY = Batch(min=1, max=32)

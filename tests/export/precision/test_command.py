@@ -12,7 +12,7 @@ from rich.console import Console
 from artifact import Artifact, read_artifact, read_golden
 from examples.digits.data import load_split
 from export.pipeline import Exported
-from export.reporting.terminal import print_report
+from export.report.terminal import print_report
 from export.to_onnx import main
 from models.sources import Checkpoint, Overrides, load_source
 from service.app import create_app

@@ -8,14 +8,14 @@ import onnx_ir as ir
 import pytest
 
 from artifact import Batch, Parity
-from export.parity import check_parity, compute_reference
-from export.pixels import Normalisation
 from export.precision.calibration import CalibrationImages
 from export.precision.emulate import emulate
 from export.precision.half import HALVES
 from export.precision.lower import Lowering
 from export.precision.parity import LIMITS, Limits
-from export.saving import save_graph
+from export.trace.pixels import Normalisation
+from export.verify.parity import check_parity, compute_reference
+from export.write.saving import save_graph
 from models import SwinConfig, ViTConfig, build_network
 from models.sources.own import randomise
 from tests.export.graphs import baked_graph

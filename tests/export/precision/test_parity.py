@@ -9,11 +9,11 @@ import torch
 
 from artifact import Parity
 from export.errors import ExportError, ParityError
-from export.parity import Reference
-from export.pixels import Normalisation
 from export.precision.half import HALVES, ToHalf
 from export.precision.parity import Limits, check_precision, cosine
-from export.saving import save_graph
+from export.trace.pixels import Normalisation
+from export.verify.parity import Reference
+from export.write.saving import save_graph
 from tests.export.precision.hand_made import graph, node
 
 PIXELS = torch.randint(0, 256, (6, 1, 4, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

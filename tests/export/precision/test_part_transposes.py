@@ -11,7 +11,7 @@ import pytest
 
 from export.precision.half import ToHalf
 from export.precision.part_transposes import PartTransposes
-from export.saving import save_graph
+from export.write.saving import save_graph
 from tests.export.precision.hand_made import graph, node, run
 
 IMAGE = np.random.default_rng(0).normal(size=(5, 2, 3, 4)).astype(np.float32)

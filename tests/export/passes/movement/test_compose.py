@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx_ir.passes import common
 
-from export.batch import free_batch
+from export.passes.dynamic_batch import free_batch
 from export.passes.movement import ComposeMovement
 from tests.export.passes.graphs import Array, graph_of, operators, rewritten, run
 from tests.export.passes.movement.chains import SHAPES, GraphOfChains, chains

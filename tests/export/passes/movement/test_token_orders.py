@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx_ir.passes import common
 
-from export.batch import free_batch
+from export.passes.dynamic_batch import free_batch
 from export.passes.movement import AssignTokenOrders, ComposeMovement
 from tests.export.passes.graphs import Array, graph_of
 

@@ -1,0 +1,52 @@
+"""Freeing the batch: from a graph of one batch to a graph for any.
+
+torch.export is given plain numbers. A network is traced with two batches, and `alike` sees to it that it does the same
+with both. The larger batch is a prime of which no other size is a multiple, so each number that stands for it can be
+told; it is then written so that any batch will do. So no graph is shipped whose batch is frozen somewhere inside.
+"""
+
+import onnx_ir as ir
+
+from export.passes.dynamic_batch.place import Place
+from export.passes.dynamic_batch.rules import free, names_the_batch
+from export.passes.fold_constants import fold, reason_to_keep
+from export.passes.values import array_of, is_constant, scope_of, sizes_of
+from export.trace.alike import frozen
+
+
+def free_batch(model: ir.Model, images: int) -> None:
+    """Rewrite a graph that was traced with a distinctive batch to take any batch.
+
+    Args:
+        model: the shapes of its values name the batch afterwards.
+        images: the batch it was traced with; no other size in it is a multiple of that.
+
+    Raises:
+        ExportError: a node cannot be told the batch's size but as a number; the message names the module.
+    """
+    for node in list(model.graph):
+        places = [Place(model, node, index, images) for index, value in enumerate(node.inputs) if is_constant(value)]
+        found = [place for place in places if names_the_batch(place)]
+        if found and reason_to_keep(node) is None:  # constants of every image, joined or arranged
+            fold(model, node)
+            continue
+        for place in found:
+            shown = _shown(place.value)
+            if node.graph is not None and not free(place):
+                raise frozen(scope_of(node), f"{node.op_type} is given {shown}", images)
+    for value in (*model.graph.inputs, *(output for node in model.graph for output in node.outputs)):
+        named = [_named(size, images) for size in sizes_of(value) or ()]
+        # What has no batch was cut out of one, and its size is no constant.
+        value.shape = ir.Shape(named) if any(isinstance(size, str) for size in named) else None
+
+
+def _named(size: int, images: int) -> int | str:
+    times, rest = divmod(size, images)
+    if rest or not times:
+        return size
+    return "batch" if times == 1 else f"{times}*batch"
+
+
+def _shown(value: ir.Value) -> str:
+    array = array_of(value)
+    return str(array.tolist()) if array.size <= 8 else f"{array.dtype} {list(array.shape)}"

@@ -1,0 +1,92 @@
+"""From a traced graph of one batch to a graph of any, rewritten, and what became of its constants."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+from torch import Tensor, nn
+
+from artifact import Batch, Rewrites
+from export.passes import Cut, Folded, clean_up, prepare
+from export.passes.dynamic_batch import free_batch
+from export.passes.summary import summarise
+from export.trace.evaluation import Constant
+from export.trace.graph import TracedGraph, trace_graph
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph, and how it came about.
+
+    Attributes:
+        model: from `image` to `logits`.
+        constants: what partial evaluation made, and the parameters that meet the image, as far as they are needed.
+        rewrites: what became of data movement, and what was declined.
+        traced: how often each ATen operator stood in the traced network.
+        left: the same after partial evaluation.
+    """
+
+    model: ir.Model
+    constants: tuple[Constant, ...]
+    rewrites: Rewrites
+    traced: Counter[str]
+    left: Counter[str]
+
+
+def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -> Built:
+    """Trace `network` and rewrite its graph: `trace_graph`, then `rewrite_graph`."""
+    return rewrite_graph(trace_graph(network, example, batch, opset))
+
+
+def rewrite_graph(traced: TracedGraph) -> Built:
+    """Rewrite a traced graph, which is taken over, until it holds nothing constant left to compute.
+
+    Raises:
+        ExportError: the batch is hard-coded in a node that cannot do without.
+    """
+    model = traced.model
+    folded, cuts, moved = prepare(model, traced.images)
+    if traced.images is not None:
+        free_batch(model, traced.images)
+    clean_up(model)
+    constants = tuple(_as_stored(constant, cuts) for constant in _folded(traced.constants, folded))
+    return Built(model, constants, summarise(moved, folded.declined), traced.traced, traced.left)
+
+
+def _folded(constants: Iterable[Constant], folded: Folded) -> tuple[Constant, ...]:
+    """Return what became of the constants where the graph was folded.
+
+    One stands for all those of a sum: it bears the name and module of the first, and says what all of them were made
+    from.
+    """
+    by_name = {constant.name: constant for constant in constants}
+    for name in folded.changed & by_name.keys():
+        by_name[name] = replace(by_name[name], folded="with scales and shifts folded in")
+    for name in folded.gone & by_name.keys():
+        by_name[name] = replace(by_name[name], folded="folded into weights", shape=(), bytes=0)
+    for names, shape in folded.merged:
+        parts = [by_name[name] for name in names if name in by_name]
+        if not parts:
+            continue
+        first = parts[0]
+        for other in parts[1:]:
+            del by_name[other.name]
+        by_name[first.name] = replace(
+            first,
+            work=tuple(dict.fromkeys(step for part in parts for step in part.work)),
+            sources=tuple(dict.fromkeys(source for part in parts for source in part.sources)),
+            used_by=tuple(dict.fromkeys(user for part in parts for user in part.used_by)),
+            shape=shape,
+            bytes=first.bytes // math.prod(first.shape) * math.prod(shape),
+        )
+    return tuple(by_name.values())
+
+
+def _as_stored(constant: Constant, cuts: Iterable[Cut]) -> Constant:
+    """Return what the graph holds of a constant: a part, if nothing reads the rest."""
+    for cut in cuts:
+        if (cut.name, cut.whole, cut.elsewhere) == (constant.name, constant.shape, False):
+            return replace(constant, shape=cut.left, bytes=constant.bytes - cut.spared)
+    return constant

@@ -1,0 +1,70 @@
+"""The lines of the bake report: what became of each piece of position work, of the constants that evaluation made."""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from artifact import Baked
+from export.trace.evaluation import Constant
+from export.trace.pixels import ArtifactInput
+from models.sources.library_module import without_adapters
+
+_PRODUCTS = frozenset({"bmm", "einsum", "matmul", "mv"})
+_ELEMENTWISE = frozenset({"add", "mul"})
+
+
+def report_constants(network: nn.Module, constants: Iterable[Constant]) -> tuple[Baked, ...]:
+    """Return a line for each constant that was computed, and for each table that the network itself holds.
+
+    Weights of layers are no position work; a table that a module owns which is no layer of torch is taken for some.
+    """
+    if isinstance(network, ArtifactInput):
+        network = without_adapters(network.network)
+    lines = []
+    for constant in constants:
+        if constant.work or _is_a_table(network, constant):
+            multiplied = sorted(_PRODUCTS & set(constant.used_by))
+            module = constant.module or constant.name.rpartition(".")[0]
+            origin = _origin(constant, module)
+            lines.append(
+                Baked(
+                    module=module,
+                    kind="query-dependent" if multiplied else "static",
+                    what=f"{origin}; {multiplied[0]} multiplies it with what depends on the image"
+                    if multiplied
+                    else origin,
+                    shape=constant.shape,
+                    bytes=constant.bytes,
+                )
+            )
+    return tuple(lines)
+
+
+def _origin(constant: Constant, module: str) -> str:
+    sources = [source.removeprefix(f"{module}.") for source in constant.sources]
+    of = f" of {', '.join(sources)}" if sources else ""
+    made = f"{', '.join(constant.work)}{of}" if constant.work else ", ".join(sources)
+    return f"{made}; {constant.folded}" if constant.folded else made
+
+
+def _is_a_table(network: nn.Module, constant: Constant) -> bool:
+    """Whether a constant is one tensor of the network, in whatever arrangement, of more than one axis, of no layer.
+
+    Tensors that are not learned count where they are added or multiplied element by element: embeddings, rotations and
+    masks that were computed when the network was built.
+    """
+    if len(constant.sources) != 1 or sum(size > 1 for size in constant.shape) < 2:
+        return False
+    owner, _, name = constant.sources[0].rpartition(".")
+    try:
+        module = network.get_submodule(owner)
+    except AttributeError:
+        return False  # a constant of the trace
+    computed = name in module._buffers and not _ELEMENTWISE.isdisjoint(constant.used_by)
+    return (name in module._parameters or computed) and not _is_a_layer(module)
+
+
+def _is_a_layer(module: nn.Module) -> bool:
+    """Whether a module is one of torch's layers or a library's variety of one: timm has convolutions that pad."""
+    bases = {base.__module__ for base in type(module).__mro__} - {nn.Module.__module__, nn.Sequential.__module__}
+    return any(base.startswith("torch.nn.modules.") for base in bases)

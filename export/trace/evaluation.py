@@ -1,0 +1,234 @@
+"""Partial evaluation: what a traced program computes without the image is computed here, once.
+
+Position tables are gathered, MLPs over offsets run, rotations, masks and resampled embeddings made, and only what meets
+the image is kept, as a constant named after its module.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ExportGraphSignature, InputKind, InputSpec, TensorArgument
+
+from export.errors import ExportError
+from export.trace.program.attention import settle_masked_rows
+from export.trace.program.nodes import module_of, note_outputs, operator_of, without_wrappers
+from export.trace.program.refusals import check_precision, check_random
+
+_READ_SHAPES = frozenset(
+    {"empty_like", "fill", "full_like", "new_empty", "new_full", "new_ones", "new_zeros", "ones_like", "zero"}
+    | {"zeros_like"}
+)
+"""Operators that take no number from their first tensor, only its shape and type."""
+_VIEWS = frozenset(
+    {"alias", "clone", "contiguous", "detach", "expand", "permute", "reshape", "slice", "squeeze", "transpose"}
+    | {"t", "_to_copy", "to", "unsqueeze", "view", "select", "getitem", "flatten", "lift_fresh_copy", "unbind"}
+)
+"""Operators that give the same numbers in another arrangement: alone they are no work worth reporting."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """What meets the image: what a computation became that does not need it, or a parameter as it is.
+
+    Attributes:
+        name: of the initialiser.
+        module: path of the module that made it.
+        work: the operators that made it, without those that only arrange numbers, each once and in order.
+        sources: paths of the parameters and buffers that it was made from.
+        used_by: the operators that join it with the image.
+        shape: without what only repeats it.
+        bytes: likewise.
+        folded: what became of it where the graph was folded; "" if nothing did.
+    """
+
+    name: str
+    module: str
+    work: tuple[str, ...]
+    sources: tuple[str, ...]
+    used_by: tuple[str, ...]
+    shape: tuple[int, ...]
+    bytes: int
+    folded: str = ""
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A node that needs no image: its value, and where that came from."""
+
+    value: Any  # a tensor, or what an operator with several results returns
+    work: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant, ...]]:
+    """Return a program in which every node depends on the image, and the constants that were made for it.
+
+    Args:
+        program: changes no constant in place, as `export.trace.tracing.trace` returns it; it is taken over.
+
+    Raises:
+        ExportError: nothing depends on the image, a module draws random numbers or computes in half precision, or the
+            network changes its buffers.
+    """
+    changed = program.graph_signature.buffers_to_mutate.values()
+    if changed:
+        raise ExportError(
+            f"the network changes its buffers {', '.join(map(without_wrappers, changed))} while it runs; a graph keeps "
+            "nothing between runs: let it do so `if self.training` only"
+        )
+    check_random(program.graph)
+    known = _evaluate_nodes(program)
+    check_precision({node: None for node in program.graph.nodes if node not in known})
+    for node in settle_masked_rows(program.graph, {node: value.value for node, value in known.items()}):
+        known[node] = _run(node, known)
+    note_outputs(program)
+    if all(node in known for node in program.graph.output_node().all_input_nodes):
+        raise ExportError("the network's output does not depend on the image")
+    frontier = [
+        node
+        for node, value in known.items()
+        if isinstance(value.value, Tensor) and any(user not in known for user in node.users)
+    ]
+    computed = [node for node in frontier if node.op == "call_function"]
+    names = _names(computed, known, taken={spec.target for spec in program.graph_signature.input_specs})
+    constants = tuple(_describe(node, known, names.get(node) or known[node].sources[0]) for node in frontier)
+    image = next(node for node in program.graph.nodes if node.op == "placeholder" and node not in known)
+    for node in computed:
+        _freeze(program, node, image, known, names[node])
+    tensors = {names[node]: known[node].value for node in computed}
+    for node in reversed(list(known)):  # torch keeps what works in place, read or not
+        if node.op == "call_function":
+            program.graph.erase_node(node)
+    return _rebuilt(program, tensors), constants
+
+
+def _evaluate_nodes(program: ExportedProgram) -> dict[fx.Node, _Value]:
+    """Run every node that needs no image, in the program's order."""
+    owners = {
+        spec.arg.name: spec.target
+        for spec in program.graph_signature.input_specs
+        if spec.kind != InputKind.USER_INPUT and spec.target is not None
+    }
+    known: dict[fx.Node, _Value] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in owners:
+            target = owners[node.name]
+            tensor = program.state_dict.get(target, program.constants.get(target))
+            assert isinstance(tensor, Tensor), f"{target} is neither in the state nor among the constants"
+            known[node] = _Value(tensor.detach(), sources=(without_wrappers(target),))
+        elif node.op == "call_function" and all(argument in known for argument in _numbers_of(node)):
+            known[node] = _run(node, known)
+    return known
+
+
+def _numbers_of(node: fx.Node) -> list[fx.Node]:
+    """Return the nodes whose numbers an operator reads."""
+    shaped = operator_of(node) in _READ_SHAPES
+    return [argument for argument in node.all_input_nodes if not shaped or argument is not node.args[0]]
+
+
+def _run(node: fx.Node, known: dict[fx.Node, _Value]) -> _Value:
+    operator = node.target
+    assert callable(operator)
+    arguments = fx.node.map_arg((node.args, node.kwargs), lambda argument: _value_of(argument, known))
+    with torch.no_grad():
+        value = operator(*arguments[0], **arguments[1])
+    parts = [known[argument] for argument in _numbers_of(node)]
+    name = operator_of(node).rstrip("_")
+    return _Value(
+        value,
+        _once((*(work for part in parts for work in part.work), *(() if name in _VIEWS else (name,)))),
+        _once(source for part in parts for source in part.sources),
+    )
+
+
+def _value_of(node: fx.Node, known: dict[fx.Node, _Value]) -> Any:  # noqa: ANN401
+    """Return a node's value, or zeros of its shape where that is all that is read."""
+    if node in known:
+        return known[node].value
+    shown = node.meta["val"]
+    return torch.zeros((), dtype=shown.dtype).expand(shown.shape)
+
+
+def _names(nodes: list[fx.Node], known: dict[fx.Node, _Value], taken: set[str | None]) -> dict[fx.Node, str]:
+    """Name each constant after the one tensor it came from, or else after its module and its last operator."""
+    names: dict[fx.Node, str] = {}
+    used = {without_wrappers(name) for name in taken if name is not None}
+    for node in nodes:
+        tables = [source for source in known[node].sources if "index" not in source.rpartition(".")[2]]
+        made = ".".join(filter(None, (module_of(node), operator_of(node).strip("_"))))
+        base = f"{tables[0]}_baked" if len(tables) == 1 else f"{made}_baked"  # no ".": the table may stay as well
+        name = next(name for name in _numbered(base) if name not in used)
+        used.add(name)
+        names[node] = name
+    return names
+
+
+def _numbered(base: str) -> Iterator[str]:
+    yield base
+    number = 1
+    while True:
+        yield f"{base}_{number}"
+        number += 1
+
+
+def _freeze(program: ExportedProgram, node: fx.Node, image: fx.Node, known: dict[fx.Node, _Value], name: str) -> None:
+    """Let those that need the image read `node` from a new buffer."""
+    with program.graph.inserting_before(image):
+        placeholder = program.graph.placeholder(f"b_{name.replace('.', '_')}")
+    placeholder.meta["val"] = image.meta["val"].fake_mode.from_tensor(known[node].value, static_shapes=True)
+    node.replace_all_uses_with(placeholder, delete_user_cb=lambda user: user not in known)
+    signature = program.graph_signature
+    position = next(i for i, spec in enumerate(signature.input_specs) if spec.kind == InputKind.USER_INPUT)
+    spec = InputSpec(InputKind.BUFFER, TensorArgument(placeholder.name), name, persistent=False)
+    signature.input_specs.insert(position, spec)
+
+
+def _rebuilt(program: ExportedProgram, tensors: dict[str, Tensor]) -> ExportedProgram:
+    """Return the program without what nothing reads any more, with `tensors` as its new buffers."""
+    graph = program.graph
+    graph.eliminate_dead_code()
+    nodes = {node.name: node for node in graph.nodes if node.op == "placeholder"}
+    kept = []
+    for spec in program.graph_signature.input_specs:
+        node = nodes[spec.arg.name]
+        if node.users or spec.kind == InputKind.USER_INPUT:
+            kept.append(spec)
+        else:
+            graph.erase_node(node)
+    graph.lint()
+    targets = {spec.target for spec in kept}
+    return ExportedProgram(
+        root=program.graph_module,
+        graph=graph,
+        graph_signature=ExportGraphSignature(kept, list(program.graph_signature.output_specs)),
+        state_dict={name: tensor for name, tensor in program.state_dict.items() if name in targets},
+        range_constraints=program.range_constraints,
+        module_call_graph=program.module_call_graph,
+        example_inputs=program.example_inputs,
+        constants={name: value for name, value in (program.constants | tensors).items() if name in targets},
+        verifiers=program.verifiers,
+    )
+
+
+def _describe(node: fx.Node, known: dict[fx.Node, _Value], name: str) -> Constant:
+    value = known[node].value
+    shape = tuple(size if stride else 1 for size, stride in zip(value.shape, value.stride(), strict=True))
+    return Constant(
+        name=name,
+        module=module_of(node),
+        work=known[node].work,
+        sources=known[node].sources,
+        used_by=_once(operator_of(user) for user in node.users if user not in known),
+        shape=shape,
+        bytes=math.prod(shape) * value.element_size(),
+    )
+
+
+def _once(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))

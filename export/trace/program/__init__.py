@@ -1,0 +1,51 @@
+"""Traced programs, rewritten so that they can be evaluated and converted: one rewrite a file.
+
+A new rewrite is a file and a line here.
+"""
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from export.trace.program.assignment import assigns, join_assignments
+from export.trace.program.attention import unfuse_attention
+from export.trace.program.dropout import remove_dropout
+from export.trace.program.flexible import unfuse_flexible_attention
+from export.trace.program.indexing import index_without_batch
+from export.trace.program.nodes import note_outputs
+from export.trace.program.pooling import plain_pools
+from export.trace.program.regions import inline_regions
+
+_ATEN = torch.ops.aten
+
+
+def in_plain_operators(program: ExportedProgram) -> ExportedProgram:
+    """Return a program without regions, fused attention, and writing to what something else may read.
+
+    Args:
+        program: as torch.export returns it; it is taken over.
+
+    Raises:
+        ExportError: an autocast region is on and changes numbers.
+    """
+    inline_regions(program.graph_module)
+    remove_dropout(program.graph)
+    index_without_batch(program.graph)
+    plain_pools(program.graph)
+    unfuse_attention(program.graph)
+    unfuse_flexible_attention(program.graph_module)
+    _reshape_instead_of_view(program.graph)
+    note_outputs(program)
+    if assigns(program):
+        program = program.run_decompositions({})
+        join_assignments(program.graph)
+        _reshape_instead_of_view(program.graph)
+        note_outputs(program)
+    return program
+
+
+def _reshape_instead_of_view(graph: fx.Graph) -> None:
+    """Let views be copies where they have to: what unfused attention returns may be laid out otherwise."""
+    for node in graph.nodes:
+        if node.target is _ATEN.view.default:
+            node.target = _ATEN.reshape.default

@@ -1,0 +1,153 @@
+"""Assignments to parts of a tensor (`y[:, 1:] = x`) as concatenations of what was kept and what was assigned.
+
+A program without in-place operators has `slice_scatter` and `select_scatter` for them, which torch.onnx turns into
+ScatterND with indices for every image. A concatenation needs no index and no batch size, and where nothing is left of
+the tensor that was assigned to (`zeros_like`, filled part by part) that tensor goes.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from export.trace.program.nodes import arguments_of, insert_call
+
+_ATEN = torch.ops.aten
+_PARTS = {_ATEN.diagonal.default, _ATEN.narrow.default, _ATEN.select.int, _ATEN.slice.Tensor}
+"""Operators that return a part of a tensor to write to."""
+_MANY_PIECES = 8
+"""From here on one Gather is less work than the slices it stands for, as in `y[..., ::2] = x`."""
+
+
+class _Row(NamedTuple):
+    """Where one row of a tensor, along the dimension that was assigned to, came from."""
+
+    source: fx.Node
+    place: int
+
+
+_Made = tuple[int, list[_Row]]
+"""The dimension that was assigned to, and the rows along it."""
+
+
+def assigns(program: ExportedProgram) -> bool:
+    """Whether an in-place operator writes to what something else may read: then order matters.
+
+    That is a part of a tensor (`y[:, 1:] = x`), or a constant.
+    """
+    image = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
+    dependent: set[fx.Node] = set()
+    for node in program.graph.nodes:
+        if node.name in image or any(argument in dependent for argument in node.all_input_nodes):
+            dependent.add(node)
+        if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+            continue
+        written = node.args[0]
+        assert isinstance(written, fx.Node)
+        if written.target in _PARTS:
+            return True
+        if written not in dependent and (len(written.users) > 1 or not _makes_its_result(written)):
+            return True
+    return False
+
+
+def _makes_its_result(node: fx.Node) -> bool:
+    """Whether a node returns new memory, not a view of what it was given."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    schema = node.target._schema
+    return all(argument.alias_info is None for argument in (*schema.arguments, *schema.returns))
+
+
+def join_assignments(graph: fx.Graph) -> None:
+    """Replace the assignments of a graph without in-place operators, and read through them what they assigned."""
+    assigned: dict[fx.Node, _Made] = {}
+    for node in list(graph.nodes):
+        made: fx.Node | None = None
+        if node.target is _ATEN.copy.default:
+            made = _copied(node)
+        elif node.target in {_ATEN.slice_scatter.default, _ATEN.select_scatter.default}:
+            made = _assigned(node, assigned)
+        elif node.target in {_ATEN.slice.Tensor, _ATEN.select.int}:
+            made = _read(node, assigned)
+        if made is not None:
+            node.replace_all_uses_with(made)
+            graph.erase_node(node)
+
+
+def _copied(node: fx.Node) -> fx.Node:
+    """Return what is assigned, in the shape and type of where it goes."""
+    source, wanted = node.args[1], node.meta["val"]
+    assert isinstance(source, fx.Node), "a tensor is copied"
+    if source.meta["val"].dtype != wanted.dtype:
+        source = insert_call(node, _ATEN._to_copy.default, source, dtype=wanted.dtype)
+    if source.meta["val"].shape != wanted.shape:
+        source = insert_call(node, _ATEN.expand.default, source, list(wanted.shape))
+    return source
+
+
+def _assigned(node: fx.Node, assigned: dict[fx.Node, _Made]) -> fx.Node:
+    """Return the tensor after an assignment, and note what it was put together from."""
+    given = arguments_of(node)
+    base, source = given["input" if "input" in given else "self"], given["src"]
+    sizes = base.meta["val"].shape
+    dim = given["dim"] % len(sizes)
+    if node.target is _ATEN.select_scatter.default:
+        places = [given["index"] % sizes[dim]]
+        source = insert_call(node, _ATEN.unsqueeze.default, source, dim)
+    else:
+        places = list(range(sizes[dim])[given["start"] : given["end"] : given["step"]])
+    rows = [_Row(base, index) for index in range(sizes[dim])]
+    if base in assigned and assigned[base][0] == dim:
+        rows = list(assigned[base][1])
+    for index, place in enumerate(places):
+        rows[place] = _Row(source, index)
+    made = _put_together(node, dim, rows) if places else base
+    assigned[made] = dim, rows
+    return made
+
+
+def _read(node: fx.Node, assigned: dict[fx.Node, _Made]) -> fx.Node | None:
+    """Return what a slice reads of a tensor after assignments, if it is all of one source."""
+    given = arguments_of(node)
+    dim, rows = assigned.get(given["self"], (-1, []))
+    if dim != given["dim"] % len(given["self"].meta["val"].shape):
+        return None
+    if node.target is _ATEN.select.int:
+        row = rows[given["index"]]
+        return insert_call(node, _ATEN.select.int, row.source, dim, row.place)
+    read = rows[given["start"] : given["end"] : given["step"]]
+    return _put_together(node, dim, read) if len({row.source for row in read}) == 1 else None
+
+
+def _put_together(node: fx.Node, dim: int, rows: list[_Row]) -> fx.Node:
+    """Return rows one after the other: slices of their sources, joined."""
+    pieces = [[rows[0]]]
+    for row in rows[1:]:
+        last = pieces[-1][-1]
+        if row == (last.source, last.place + 1):
+            pieces[-1].append(row)
+        else:
+            pieces.append([row])
+    if len(pieces) < _MANY_PIECES:
+        return _joined(node, dim, [_piece(node, dim, piece) for piece in pieces])
+    starts: dict[fx.Node, int] = {}
+    length = 0
+    for source in dict.fromkeys(row.source for row in rows):
+        starts[source] = length
+        length += source.meta["val"].shape[dim]
+    places = insert_call(node, torch.tensor, [starts[row.source] + row.place for row in rows])
+    return insert_call(node, _ATEN.index_select.default, _joined(node, dim, list(starts)), dim, places)
+
+
+def _piece(node: fx.Node, dim: int, rows: list[_Row]) -> fx.Node:
+    source, start = rows[0]
+    if len(rows) == source.meta["val"].shape[dim]:
+        return source
+    return insert_call(node, _ATEN.slice.Tensor, source, dim, start, start + len(rows))
+
+
+def _joined(node: fx.Node, dim: int, pieces: list[fx.Node]) -> fx.Node:
+    return pieces[0] if len(pieces) == 1 else insert_call(node, _ATEN.cat.default, pieces, dim)

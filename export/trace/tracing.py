@@ -1,0 +1,89 @@
+"""From a network to a program of ATen operators, every size in it a plain number.
+
+torch.export is given an example batch and no dynamic dimension. `len(x)`, `int(x.shape[0])` and views of batch times
+heads then stop nothing; `export.passes.dynamic_batch` finds afterwards which numbers were the batch.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from export.errors import ExportError, first_line
+from export.trace.program import in_plain_operators
+from export.trace.program.nodes import without_wrappers
+from export.trace.program.refusals import check_sizes
+from models.sources.twin import share_tensors
+
+
+def trace(network: nn.Module, example: Tensor) -> ExportedProgram:
+    """Return what `network` does with a batch like `example`, attention unfused, no constant changed in place.
+
+    The network is left as it is: what it caches while it runs (LeViT its biases) is kept from it.
+
+    Args:
+        network: in eval mode.
+        example: one batch of images.
+
+    Raises:
+        ExportError: torch.export cannot follow the network; the message names the module in which it stopped.
+    """
+    try:
+        with torch.no_grad(), warnings.catch_warnings(), _quietly():
+            # What modules keep for later is kept in a twin that is thrown away.
+            warnings.filterwarnings("ignore", "The tensor attributes? .* (was|were) assigned during export")
+            program = torch.export.export(share_tensors(network), (example,), strict=False)
+    except Exception as error:  # whatever the network's own code or torch.export raises
+        module = _module_that_stops(network, example)
+        raise ExportError(
+            f"torch.export cannot follow the network{f' in {module}' if module else ''}: "
+            f"{type(error).__name__}: {first_line(error)}. What it computes must not steer Python code: replace "
+            "`if tensor`, `.item()`, `.tolist()` and calls into other libraries by tensor operations"
+        ) from error
+    check_sizes(program.graph)
+    return in_plain_operators(program)
+
+
+def _module_that_stops(network: nn.Module, example: Tensor) -> str:
+    """Trace again, and return the path and class of the module that was running when it failed."""
+    clone = share_tensors(network)
+    with _running_modules(clone) as running:
+        try:
+            with torch.no_grad(), _quietly():
+                torch.export.export(clone, (example,), strict=False)
+        except Exception:  # noqa: BLE001 -- raised before, and told; here only the place is wanted
+            return running[-1] if running else ""
+    return ""
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep torch from printing tracebacks and half-made graphs of what is raised, and told, anyway."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _running_modules(network: nn.Module) -> Iterator[list[str]]:
+    """Keep a list of the modules whose forward has begun and not ended, the innermost last."""
+    running: list[str] = []
+    handles = []
+    for path, module in network.named_modules():
+        name = f"{without_wrappers(path)} ({type(module).__name__})".strip()
+        handles.append(module.register_forward_pre_hook(lambda *_, name=name: running.append(name)))
+        handles.append(module.register_forward_hook(lambda *_: running.pop() and None))
+    try:
+        yield running
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,81 @@
+"""The golden file of an artifact: some images of the parity check, with the network's logits, and limits for backends.
+
+Both come from the reference that parity is computed with, so the network is not run again: calibration images where
+some were given, else synthetic pictures.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from artifact import Golden, Parity
+from artifact.golden import GOLDEN_LIMIT
+from artifact.manifest import RunPrecision
+from export.verify.parity import GOLDEN_IMAGES, Array, Reference
+
+FP32_LIMIT = 1e-4
+"""Ten times parity's tolerance: another processor or runtime sums in another order."""
+
+MARGIN = 3.0
+"""Limit over the parity that was measured: another runtime rounds other intermediate results. Measured (3 digits
+networks, Swin-T, ViT-S, Swin v2-T, in OpenVINO): up to 1.9 times the parity for bf16, 1.1 times for int8."""
+
+ROUNDING: dict[RunPrecision, float] = {"tf32": 6e-3, "fp16": 6e-3, "bf16": 5e-2}
+"""Added to the limit where a runtime computes in less than the artifact's precision. Measured, fp32 artifacts of
+the same networks in OpenVINO's bf16: 4e-3 to 1.1e-2. tf32 and fp16 keep three more bits. A wrong answer is off by
+1e-1 to 1."""
+
+OMITTED = (
+    f"there is no golden file: {GOLDEN_IMAGES} images and their logits take more than {GOLDEN_LIMIT} bytes; backends "
+    "are not checked at load"
+)
+
+
+def write_golden(reference: Reference, parity: Parity, precision: str, file: Path) -> Golden | None:
+    """Write the golden file, and return what the manifest says of it; None if it would be too large.
+
+    Args:
+        reference: images and the network's logits, at least `GOLDEN_IMAGES` of them.
+        parity: of the artifact's graph with this reference.
+        precision: the artifact's.
+        file: to write.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    chosen = choose_images(reference.logits)
+    every = [image.numpy() for images in reference.pixels for image in images]
+    pixels, logits = np.stack([every[index] for index in chosen]), reference.logits[chosen].astype("<f8")
+    if pixels.nbytes + logits.nbytes > GOLDEN_LIMIT:
+        return None
+    np.savez(file, pixels=pixels, logits=logits)
+    return Golden(file=file.name, images=len(chosen), limits=limits(parity, precision))
+
+
+def choose_images(logits: Array) -> list[int]:
+    """Return the indices of `GOLDEN_IMAGES` images of [images, classes], evenly spread, with that of the largest logit.
+
+    With it, errors of the golden file are relative to the same number as those of the parity.
+    """
+    last = len(logits) - 1
+    chosen = [round(number * last / (GOLDEN_IMAGES - 1)) for number in range(GOLDEN_IMAGES)]
+    largest = int(np.abs(logits).max(axis=1).argmax())
+    nearest = min(range(GOLDEN_IMAGES), key=lambda number: abs(chosen[number] - largest))
+    chosen[nearest] = largest
+    return sorted(chosen)
+
+
+def limits(parity: Parity, precision: str) -> dict[RunPrecision, float]:
+    """Return the limit on the relative error for each precision that a runtime may compute an artifact in, 3 digits.
+
+    Args:
+        parity: of the artifact's graph.
+        precision: the artifact's: fp32, fp16, bf16 or int8.
+    """
+    own = max(FP32_LIMIT, parity.tolerance, MARGIN * parity.max_rel_error)
+    found: dict[RunPrecision, float] = {"fp32": own}
+    for name, added in ROUNDING.items():
+        found[name] = own if name == precision else own + added
+    if precision == "int8":
+        found["int8"] = own
+    return {name: float(f"{limit:.3g}") for name, limit in found.items()}

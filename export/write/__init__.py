@@ -1,0 +1,1 @@
+"""Writing: graphs as files, and what the manifest says of them."""

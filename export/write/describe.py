@@ -1,0 +1,27 @@
+"""What a manifest says of a graph."""
+
+from collections import Counter
+
+import onnx_ir as ir
+
+from artifact import Graph
+from export.passes.origins import all_nodes, count_constant_only
+
+_GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
+
+
+def describe_graph(model: ir.Model) -> Graph:
+    """Return what a manifest says of a graph; of what it was before, the caller knows more."""
+    nodes = list(all_nodes(model))
+    return Graph(
+        opset=model.opset_imports[""],
+        nodes=len(nodes),
+        ops=dict(sorted(Counter(node.op_type for node in nodes).items())),
+        constant_only_nodes=count_constant_only(model),
+        table_gathers=sum(_reads_a_table(node) for node in nodes),
+    )
+
+
+def _reads_a_table(node: ir.Node) -> bool:
+    data = node.inputs[0] if node.inputs else None
+    return node.op_type in _GATHERS and data is not None and data.is_initializer()

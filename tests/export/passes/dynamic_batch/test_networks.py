@@ -1,0 +1,475 @@
+"""Networks that write down the batch's size: one graph for any batch, or an error with the name of the module.
+
+The reference is torch, on batches that the network was not traced with.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from artifact import Batch
+from export.errors import ExportError
+from export.passes.graph import build_graph
+from tests.export.graphs import OPSET, baked_graph, open_graph, run_graph
+
+BATCHES = (1, 2, 3, 7)
+SIZE = (4, 6)
+TOKENS = 24
+TOLERANCE = 1e-5  # float32 on both sides, sums of a few dozen numbers
+WINDOWS = torch.randn(4, 6, 6, generator=torch.Generator().manual_seed(1))  # one mask for each of four windows
+TABLE = torch.randn(TOKENS + 1, 3, generator=torch.Generator().manual_seed(2))
+
+OFFSETS = (torch.arange(3)[:, None] - torch.arange(3)).abs()
+
+
+def length_in_view(x: Tensor) -> Tensor:
+    return x.view(len(x), 3 * TOKENS)
+
+
+def integer_in_reshape(x: Tensor) -> Tensor:
+    images = int(x.shape[0])
+    return x.reshape(images * 3, TOKENS).softmax(-1).reshape(images, -1)
+
+
+def batch_times_heads(x: Tensor) -> Tensor:
+    images, heads = x.shape[:2]
+    tokens = x.reshape(images * heads, TOKENS, 1)
+    scores = torch.bmm(tokens, tokens.transpose(1, 2)).softmax(-1)
+    return torch.bmm(scores, tokens).reshape(images, heads * TOKENS)
+
+
+def class_token(x: Tensor) -> Tensor:
+    token = TABLE[:1].expand(len(x), 1, 3)
+    return torch.cat([token, x.flatten(2).transpose(1, 2)], dim=1).flatten(1) + TABLE.flatten()
+
+
+def tokens_before_and_after(x: Tensor) -> Tensor:
+    first, last = (TABLE[part].expand(len(x), -1, -1) for part in (slice(2), slice(2, 5)))
+    return torch.cat([first, x.flatten(2).transpose(1, 2), last], dim=1).flatten(1)
+
+
+def no_register_tokens(x: Tensor) -> Tensor:
+    return torch.cat([torch.zeros(len(x), 0, TOKENS), x.flatten(2)], dim=1).flatten(1)
+
+
+def sizes_that_are_multiples_of_primes(x: Tensor) -> Tensor:
+    rows = x.flatten(1)[:, :66].reshape(len(x), 3, 22).softmax(-1).flatten(1)
+    return rows[:, :65].reshape(len(x), 5, 13).cumsum(-1).flatten(1)
+
+
+def mask_repeated_for_the_batch(x: Tensor) -> Tensor:
+    windows = x.mean(1).reshape(len(x) * 4, 6)
+    scores = windows[:, :, None] * windows[:, None, :]
+    return (scores + WINDOWS.repeat(len(x), 1, 1)).softmax(-1).reshape(len(x), -1)
+
+
+def keys_repeated_for_the_batch(x: Tensor) -> Tensor:
+    windows = x.mean(1).reshape(len(x) * 4, 6, 1).expand(-1, 6, 6)
+    return torch.bmm(WINDOWS.repeat(len(x), 1, 1), windows).reshape(len(x), -1)
+
+
+def table_repeated_for_the_batch(x: Tensor) -> Tensor:
+    return (x.flatten(2) - TABLE[:TOKENS].t().repeat(len(x), 1, 1)).flatten(1)
+
+
+def sliced_to_the_batch(x: Tensor) -> Tensor:
+    return x[: x.shape[0], :, 1:3].flatten(1)
+
+
+def resampled(x: Tensor) -> Tensor:
+    return F.interpolate(x, size=(5, 3), mode="bilinear", align_corners=False).flatten(1)
+
+
+def resampled_by_a_factor(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest").flatten(1)
+
+
+def expanded_over_tokens(x: Tensor) -> Tensor:
+    return torch.cat([x.mean((2, 3))[:, None].expand(len(x), TOKENS, 3), x.flatten(2).transpose(1, 2)], 1).flatten(1)
+
+
+def batch_in_the_middle(x: Tensor) -> Tensor:
+    return x.transpose(0, 1).reshape(3, x.shape[0], TOKENS).softmax(-1).transpose(0, 1).reshape(x.shape[0], -1)
+
+
+def offsets_looked_up(x: Tensor) -> Tensor:
+    scores = (x.flatten(2) * TABLE[:TOKENS, 0]) @ x.flatten(2).transpose(1, 2)
+    return scores.gather(2, OFFSETS.expand(len(x), -1, -1)).flatten(1)
+
+
+def offsets_looked_up_by_heads(x: Tensor) -> Tensor:
+    scores = x.flatten(2)[..., None] * TABLE[0]  # [B, heads, 24, 3]
+    return scores.gather(3, OFFSETS.repeat(len(x), 3, 8, 1)).mean(-1).flatten(1)
+
+
+def taken_along(x: Tensor) -> Tensor:
+    return torch.take_along_dim(x.flatten(2), OFFSETS[None, :, :2] + 4, 2).flatten(1)
+
+
+def table_ordered_by_the_image(x: Tensor) -> Tensor:
+    table = TABLE[None, :TOKENS].expand(len(x), -1, -1)
+    return table.gather(1, x.flatten(2).argsort(2).transpose(1, 2)).flatten(1)
+
+
+def scattered_into_zeros(x: Tensor) -> Tensor:
+    places = torch.arange(TOKENS - 1, -1, -1).expand(len(x), 3, -1)
+    return torch.zeros_like(x.flatten(2)).scatter(2, places, x.flatten(2)).flatten(1)
+
+
+def added_up_by_index(x: Tensor) -> Tensor:
+    return torch.zeros(len(x), 3, 5).index_add(2, torch.arange(TOKENS) % 5, x.flatten(2)).flatten(1)
+
+
+def constants_put_where_the_image_says(x: Tensor) -> Tensor:
+    tokens = x.flatten(2)
+    return (tokens + tokens.scatter(2, tokens.abs().argmax(2, keepdim=True), 3.0)).flatten(1)
+
+
+def table_sampled(x: Tensor) -> Tensor:
+    table = TABLE[:12].reshape(1, 2, 3, 6).expand(len(x), -1, -1, -1)
+    return F.grid_sample(table, x[:, :2].permute(0, 2, 3, 1).tanh(), align_corners=True).flatten(1)
+
+
+def image_sampled(x: Tensor) -> Tensor:
+    where = TABLE[:24, :2].tanh().reshape(1, 4, 6, 2).expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, where, align_corners=False).flatten(1)
+
+
+def halves_assigned(x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    y[:, :, 2:], y[:, 0, :2], y[:, 1:, :2] = x[:, :, :2], TABLE[0, 0], x[:, 1:, 2:] * 2
+    return y.flatten(1)
+
+
+def joined_integers(x: Tensor) -> Tensor:
+    index = torch.cat([torch.zeros(len(x), 1, dtype=torch.int64), x.flatten(2).argmax(2)], 1)
+    return F.embedding(index, TABLE).flatten(1)
+
+
+def joined_masks(x: Tensor) -> Tensor:
+    mask = torch.cat([torch.ones(len(x), 1, dtype=torch.bool), x.flatten(1) > 0], 1)
+    return torch.where(mask[:, :72], x.flatten(1), TABLE.flatten()[:72])
+
+
+def stacked_with_a_table(x: Tensor) -> Tensor:
+    table = TABLE[:TOKENS].t().expand(len(x), -1, -1)
+    return torch.stack([x.flatten(2), table], 2).softmax(2)[:, :, 0].flatten(1)
+
+
+def joined_behind_the_batch(x: Tensor) -> Tensor:
+    tokens = x.flatten(2).permute(2, 0, 1)  # [N, B, C], as nn.MultiheadAttention takes them
+    table = TABLE[:1].unsqueeze(1).expand(-1, len(x), -1)
+    return torch.cat([table, tokens], 0).cumsum(0).permute(1, 0, 2).flatten(1)
+
+
+def turned_by_complex_numbers(x: Tensor) -> Tensor:
+    turns = torch.polar(TABLE[:12].abs(), TABLE[12:24]).expand(len(x), -1, -1)
+    pairs = torch.view_as_complex(x.reshape(len(x), 12, 3, 2))
+    return torch.view_as_real(pairs * turns).flatten(1)
+
+
+def filtered_frequencies(x: Tensor) -> Tensor:
+    weight = torch.polar(TABLE[:16, 0].reshape(4, 4), TABLE[:16, 1].reshape(4, 4))
+    filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho") * weight, s=SIZE, norm="ortho")
+    return filtered.flatten(1) / 4
+
+
+def frequencies(x: Tensor) -> Tensor:
+    found = torch.fft.fft2(x)
+    return torch.cat([found.real, found.imag], 1).flatten(1) / 8
+
+
+def queries_expanded_for_the_batch(x: Tensor) -> Tensor:
+    q = F.layer_norm(WINDOWS[0, :2].expand(len(x), -1, -1), (6,)) @ WINDOWS[1]
+    q = q + (q @ q.transpose(1, 2)).softmax(-1) @ q  # among themselves, as in a decoder's first layer
+    keys = x.mean(1)
+    return ((q @ keys.transpose(1, 2)).softmax(-1) @ keys).flatten(1)
+
+
+def rounded_otherwise_for_another_batch(x: Tensor) -> Tensor:
+    return x.flatten(1) * TABLE[0, 0].expand(len(x), 1).mul(1 + 3e-7 * len(x))
+
+
+def tokens_by_the_number_of_the_image(x: Tensor) -> Tensor:
+    tokens = x.flatten(2).transpose(1, 2) + TABLE[:TOKENS]
+    return tokens[torch.arange(len(x))[:, None], tokens[..., 0].topk(5).indices].flatten(1)
+
+
+def resized_behind_a_transpose(x: Tensor) -> Tensor:
+    return F.interpolate(x.permute(0, 3, 1, 2), size=(7, 2), mode="bilinear").permute(0, 2, 3, 1).flatten(1)
+
+
+def one_of_several(x: Tensor) -> Tensor:
+    qkv = x.reshape(len(x), 3, 4, 6).permute(1, 0, 2, 3)
+    q, k, v = qkv.unbind(0)
+    return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None]).reshape(len(x), -1)
+
+
+Function = Callable[[Tensor], Tensor]
+
+
+def together(*functions: Function) -> Function:
+    """Return a function that does what several do: a graph takes longer to make than to hold one of them more."""
+
+    def what(x: Tensor) -> Tensor:
+        return torch.cat([function(x) for function in functions], 1)
+
+    what.__name__ = " ".join(function.__name__ for function in functions)
+    return what
+
+
+ACCEPTED: list[Function] = [
+    together(offsets_looked_up, offsets_looked_up_by_heads, taken_along, table_ordered_by_the_image),
+    together(scattered_into_zeros, added_up_by_index, constants_put_where_the_image_says, halves_assigned),
+    together(table_sampled, image_sampled, resized_behind_a_transpose, tokens_by_the_number_of_the_image),
+    together(joined_integers, joined_masks, stacked_with_a_table, joined_behind_the_batch),
+    together(turned_by_complex_numbers, filtered_frequencies, frequencies),
+    batch_in_the_middle,
+    batch_times_heads,
+    class_token,
+    expanded_over_tokens,
+    integer_in_reshape,
+    keys_repeated_for_the_batch,
+    length_in_view,
+    mask_repeated_for_the_batch,
+    no_register_tokens,
+    one_of_several,
+    queries_expanded_for_the_batch,
+    resampled,
+    resampled_by_a_factor,
+    rounded_otherwise_for_another_batch,
+    sizes_that_are_multiples_of_primes,
+    sliced_to_the_batch,
+    table_repeated_for_the_batch,
+    tokens_before_and_after,
+]
+
+
+class Doing(nn.Module):
+    def __init__(self, what: Function) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.what(x)
+
+
+class Network(nn.Module):
+    """A block that does what the test is about, and a head that makes logits of it."""
+
+    def __init__(self, what: Function) -> None:
+        super().__init__()
+        self.block = Doing(what)
+        with torch.no_grad():
+            features = what(torch.zeros(1, 3, *SIZE)).shape[1]
+        self.head = nn.Linear(features, 5)
+        generator = torch.Generator().manual_seed(3)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.randn(5, features, generator=generator))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.block(x))
+        return logits
+
+
+def images(batch: int) -> Tensor:
+    return torch.randn(batch, 3, *SIZE, generator=torch.Generator().manual_seed(batch))
+
+
+@pytest.mark.parametrize("what", ACCEPTED, ids=lambda what: what.__name__)
+def test_one_graph_takes_any_batch_and_holds_no_shape_arithmetic(what: Function) -> None:
+    network = Network(what).eval()
+    graph = baked_graph(network, SIZE)
+    session = open_graph(graph)
+    for batch in BATCHES:
+        with torch.no_grad():
+            expected = network(images(batch))
+        torch.testing.assert_close(run_graph(session, images(batch)), expected, rtol=TOLERANCE, atol=TOLERANCE)
+        with pytest.raises(AssertionError):  # the comparison above is able to fail
+            torch.testing.assert_close(
+                run_graph(session, images(batch).flip(-1)), expected, rtol=TOLERANCE, atol=TOLERANCE
+            )
+    operators = [node.op_type for node in graph.graph]
+    assert {"Shape", "Range", "ConstantOfShape", "GatherND"}.isdisjoint(operators)
+    assert [str(value.shape) for value in (*graph.graph.inputs, *graph.graph.outputs)] == ["[batch,3,4,6]", "[batch,5]"]
+
+
+@pytest.mark.parametrize(("what", "pads"), [(class_token, 1), (tokens_before_and_after, 1)])
+def test_tokens_before_and_after_the_images_are_one_pad(what: Function, pads: int) -> None:
+    operators = [node.op_type for node in baked_graph(Network(what).eval(), SIZE).graph]
+    assert operators.count("Pad") == pads
+    assert {"Concat", "Expand", "Tile"}.isdisjoint(operators)
+
+
+def test_a_mask_is_kept_once_however_often_it_was_repeated() -> None:
+    graph = baked_graph(Network(mask_repeated_for_the_batch).eval(), SIZE).graph
+    shapes = [tuple(value.shape or ()) for value in graph.initializers.values()]
+    assert (1, 4, 6, 6) in shapes
+    assert not any(shape[:1] in {(8,), (12,)} for shape in shapes)
+
+
+@pytest.mark.parametrize("last", [lambda x: x[: len(x)], lambda x: x.reshape(len(x), 5)], ids=["slice", "reshape"])
+def test_the_logits_themselves_may_be_told_the_batchs_size(last: Function) -> None:
+    network = nn.Sequential(Network(length_in_view), Doing(last)).eval()
+    session = open_graph(baked_graph(network, SIZE))
+    for batch in BATCHES:
+        with torch.no_grad():
+            expected = network(images(batch))
+        torch.testing.assert_close(run_graph(session, images(batch)), expected, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+# What has to be refused
+
+
+def off_by_more_than_rounding(x: Tensor) -> Tensor:
+    return x.flatten(1) * TABLE[0, 0].expand(len(x), 1).mul(1 + 1e-4 * len(x))
+
+
+def off_beside_a_mask(x: Tensor) -> Tensor:
+    bias = torch.tensor([[-1e9, 1.0, 2.0, torch.finfo().min, -torch.inf, 0.5]]).expand(len(x), -1)
+    return x.mean((1, 2)) + torch.where(bias == 2.0, bias + 1e-3 * len(x), bias)
+
+
+def integers_off_by_one(x: Tensor) -> Tensor:
+    index = torch.tensor([[70000, 70000 + len(x) // 4]]).expand(len(x), -1)
+    return x.flatten(1)[:, :2] * index
+
+
+def table_of_each_image(x: Tensor) -> Tensor:
+    table = torch.linspace(0, 1, 36 * len(x)).reshape(len(x), 2, 3, 6)
+    return F.grid_sample(table, x[:, :2].permute(0, 2, 3, 1).tanh(), align_corners=True).flatten(1)
+
+
+def scaled_by_the_batch(x: Tensor) -> Tensor:
+    return x.flatten(1) * len(x)
+
+
+def looked_up_by_the_batch(x: Tensor) -> Tensor:
+    return x.flatten(1) * {2: 1.0, 3: 4.0}[len(x)]
+
+
+def all_but_the_last(x: Tensor) -> Tensor:
+    return x.flatten(1) - x[: len(x) - 1].flatten(1).mean(0)
+
+
+def an_image_in_the_middle(x: Tensor) -> Tensor:
+    return x.flatten(1) + x[len(x) - 2 :].flatten(1).sum(0)
+
+
+def another_order_for_another_batch(x: Tensor) -> Tensor:
+    first, second = x.flatten(1).exp(), x.flatten(1).sin()
+    return first - second if len(x) == 2 else second - first
+
+
+def more_of_the_same_for_a_larger_batch(x: Tensor) -> Tensor:
+    return torch.cat([x] * len(x), dim=1).mean((1, 2))
+
+
+def more_layers_for_a_larger_batch(x: Tensor) -> Tensor:
+    for _ in range(len(x)):
+        x = x.sin()
+    return x.flatten(1)
+
+
+def softmax_over_another_axis(x: Tensor) -> Tensor:
+    return x.softmax(len(x) - 1).flatten(1)
+
+
+def mask_that_counts_images(x: Tensor) -> Tensor:
+    return x.flatten(1) + torch.arange(len(x))[:, None]
+
+
+def condition_for_each_image(x: Tensor) -> Tensor:
+    return torch.where(torch.eye(len(x)).sum(0).cumsum(0)[:, None] > 1, x.flatten(1), -x.flatten(1))
+
+
+def last_features(x: Tensor) -> Tensor:
+    return x.flatten(1)[:, -len(x) :].sum(1, keepdim=True)
+
+
+def first_features(x: Tensor) -> Tensor:
+    return x.flatten(1)[:, : len(x)].sum(1, keepdim=True)
+
+
+def shifted_by_the_batch(x: Tensor) -> Tensor:
+    return x.flatten(1).roll(len(x), 1)
+
+
+def pooled_by_the_batch(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x.tile(1, 1, 6, 4), len(x)).mean((2, 3))
+
+
+def largest_of_the_batchs_number(x: Tensor) -> Tensor:
+    return x.flatten(1).topk(len(x), dim=1).values.sum(1, keepdim=True)
+
+
+def half_of_the_batch(x: Tensor) -> Tensor:
+    return x.flatten(1) - x[: len(x) // 2].flatten(1).mean(0)
+
+
+def repeated_by_the_batch(x: Tensor) -> Tensor:
+    return x.flatten(1).repeat(1, len(x)).cumsum(1)[:, :1]
+
+
+REFUSED: dict[Function, str] = {
+    all_but_the_last: "end of slice is 1, then 10",
+    an_image_in_the_middle: "start of slice is 0, then 9",
+    another_order_for_another_batch: "self of sub is exp, then sin",
+    condition_for_each_image: "is another constant",
+    first_features: "end of slice is 2, then 11",
+    half_of_the_batch: "end of slice is 1, then 5",
+    largest_of_the_batchs_number: "k of topk is 2, then 11",
+    last_features: "start of slice is -2, then -11",
+    mask_that_counts_images: "is another constant",
+    more_layers_for_a_larger_batch: "flatten became sin",
+    more_of_the_same_for_a_larger_batch: "tensors of cat",
+    integers_off_by_one: "is another constant",
+    off_beside_a_mask: "is another constant",
+    off_by_more_than_rounding: "is another constant",
+    table_of_each_image: "is another constant",
+    pooled_by_the_batch: r"kernel_size of avg_pool2d is \[2, 2\], then \[11, 11\]",
+    repeated_by_the_batch: "repeats of repeat",
+    scaled_by_the_batch: "other of mul is 2, then 11",
+    shifted_by_the_batch: "shifts of roll",
+    softmax_over_another_axis: "dim of softmax is 1, then 10",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED, ids=lambda what: what.__name__)
+def test_what_depends_on_the_batchs_size_is_refused_with_the_module(what: Function) -> None:
+    network = nn.Sequential(nn.Identity(), Doing(what)).eval()
+    network(images(2))  # it runs
+    with pytest.raises(ExportError, match=rf"^the batch is frozen.* 1.*{REFUSED[what]}.*--batch N:N$"):
+        baked_graph(network, SIZE)
+
+
+@pytest.mark.parametrize("what", REFUSED, ids=lambda what: what.__name__)
+def test_the_same_is_exported_for_a_single_batch(what: Function) -> None:
+    network = nn.Sequential(nn.Identity(), Doing(what)).eval()
+    model = build_graph(network, torch.zeros(2, 3, *SIZE), Batch(min=2, max=2), OPSET).model
+    with torch.no_grad():
+        torch.testing.assert_close(
+            run_graph(open_graph(model), images(2)), network(images(2)), rtol=TOLERANCE, atol=TOLERANCE
+        )
+
+
+class ConstantOfTheExample(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) + torch.ones(2, 1)
+
+
+class KeyedOnTheBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        scale: float = {2: 1.0}[len(x)]
+        return x.flatten(1) * scale
+
+
+@pytest.mark.parametrize("block", [ConstantOfTheExample(), KeyedOnTheBatch()], ids=lambda block: type(block).__name__)
+def test_a_network_that_takes_no_other_batch_is_refused_with_the_module(block: nn.Module) -> None:
+    network = nn.Sequential(nn.Identity(), block).eval()
+    named = rf"^the batch is frozen: with 2 and 11 images, only the former .* in 1 \({type(block).__name__}\)"
+    with pytest.raises(ExportError, match=named):
+        baked_graph(network, SIZE)

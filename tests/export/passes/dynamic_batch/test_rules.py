@@ -1,0 +1,306 @@
+"""Each operator that may be told the batch's size, in graphs traced with eleven images and run with other numbers."""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from export.errors import ExportError
+from export.passes.dynamic_batch import free_batch
+from tests.export.passes.graphs import Array, graph_of
+
+IMAGES = 11
+PRODUCT = np.random.default_rng(2).normal(size=(3, 5, 4)).astype(np.float32)
+OFFSETS = np.random.default_rng(3).integers(0, 7, size=(3, 5, 4))
+WINDOWS = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+
+
+def ints(*numbers: int) -> Array:
+    return np.array(numbers, dtype=np.int64)
+
+
+def run(model: ir.Model, image: Array) -> Array:
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    result = session.run(None, {"image": image})[0]
+    assert isinstance(result, np.ndarray)
+    return result
+
+
+Case = tuple[str, dict[str, Array], Callable[[Array], Array]]
+FREED: dict[str, Case] = {
+    "Reshape": (
+        "(float[11,3,4] image) => (float[33,4] logits) { logits = Reshape(image, c) }",
+        {"c": ints(33, 4)},
+        lambda x: x.reshape(-1, 4),
+    ),
+    "Reshape in the middle": (
+        """(float[11,3,4] image) => (float[3,11,4] logits) {
+            a = Transpose<perm=[1, 0, 2]>(image)
+            logits = Reshape(a, c)
+        }""",
+        {"c": ints(3, 11, 4)},
+        lambda x: x.transpose(1, 0, 2),
+    ),
+    "Expand": (
+        "(float[11,1,4] image) => (float[11,3,4] logits) { logits = Expand(image, c) }",
+        {"c": ints(11, 3, 4)},
+        lambda x: np.repeat(x, 3, axis=1),
+    ),
+    "Slice": (
+        "(float[11,3,4] image) => (float[11,3,4] logits) { logits = Slice(image, b, c, b) }",
+        {"b": ints(0), "c": ints(11)},
+        lambda x: x,
+    ),
+    "Slice of two axes": (
+        "(float[11,3,4] image) => (float[11,2,4] logits) { logits = Slice(image, b, c) }",
+        {"b": ints(0, 1), "c": ints(22, 3)},
+        lambda x: x[:, 1:],
+    ),
+    "Resize": (
+        """(float[11,3,2,2] image) => (float[11,3,4,6] logits) {
+            logits = Resize<mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric">
+                (image, , , c)
+        }""",
+        {"c": ints(11, 3, 4, 6)},
+        lambda x: x.repeat(2, axis=2).repeat(3, axis=3),
+    ),
+    "a constant for each window of each image": (
+        "(float[33,4] image) => (float[33,4] logits) { logits = Sub(c, image) }",
+        {"c": np.tile(WINDOWS, (11, 1))},
+        lambda x: np.tile(WINDOWS, (len(x) // 3, 1)) - x,
+    ),
+    "a constant for each window, multiplied with something narrower": (
+        "(float[33,4,2] image) => (float[33,5,2] logits) { logits = MatMul(c, image) }",
+        {"c": np.tile(PRODUCT, (11, 1, 1))},
+        lambda x: np.tile(PRODUCT, (len(x) // 3, 1, 1)) @ x,
+    ),
+    "a choice between constants": (
+        """(float[11,3,4] image) => (float[11,3,4] logits) {
+            a = Greater(image, z)
+            logits = Where(a, image, c)
+        }""",
+        {"c": np.tile(WINDOWS, (11, 1, 1)), "z": np.zeros((), np.float32)},
+        lambda x: np.where(x > 0, x, WINDOWS),
+    ),
+    "a constant that is joined with images": (
+        "(float[11,4] image) => (float[11,6] logits) { logits = Concat<axis=1>(image, c) }",
+        {"c": np.tile(np.array([[3.0, -np.inf]], np.float32), (11, 1))},
+        lambda x: np.concatenate([x, np.tile(np.array([[3.0, -np.inf]], np.float32), (len(x), 1))], axis=1),
+    ),
+    "windows that are joined along another axis": (
+        """(float[11,4] image) => (float[2,33,4] logits) {
+            a = Reshape(image, s)
+            b = Concat<axis=1>(a, a, a)
+            logits = Concat<axis=0>(b, c)
+        }""",
+        {"s": ints(1, 11, 4), "c": np.tile(WINDOWS, (11, 1))[None]},
+        lambda x: np.stack([np.tile(x, (3, 1)), np.tile(WINDOWS, (len(x), 1))]),
+    ),
+    "a mask that is joined with one of the image": (
+        """(float[11,4] image) => (bool[11,6] logits) {
+            a = Greater(image, z)
+            logits = Concat<axis=1>(c, a)
+        }""",
+        {"c": np.tile(np.array([[True, False]]), (11, 1)), "z": np.zeros((), np.float32)},
+        lambda x: np.concatenate([np.tile(np.array([[True, False]]), (len(x), 1)), x > 0], axis=1),
+    ),
+    "a constant that is arranged before it meets the image": (
+        """(float[11,1,4] image) => (float[11,3,4] logits) {
+            a = Expand(c, s)
+            b = Transpose<perm=[1, 0, 2]>(a)
+            logits = Add(image, b)
+        }""",
+        {"c": WINDOWS[:, None], "s": ints(3, 11, 4)},
+        lambda x: x + WINDOWS,
+    ),
+    "scores that are looked up by offset": (
+        "(float[11,3,5,7] image) => (float[11,3,5,4] logits) { logits = GatherElements<axis=3>(image, c) }",
+        {"c": np.tile(OFFSETS[0], (11, 3, 1, 1))},
+        lambda x: np.take_along_axis(x, np.tile(OFFSETS[0], (len(x), 3, 1, 1)), axis=3),
+    ),
+    "scores that are looked up by offset in each window": (
+        "(float[33,5,7] image) => (float[33,5,4] logits) { logits = GatherElements<axis=-1>(image, c) }",
+        {"c": np.tile(OFFSETS, (11, 1, 1))},
+        lambda x: np.take_along_axis(x, np.tile(OFFSETS, (len(x) // 3, 1, 1)), axis=2),
+    ),
+    "fewer rows than there are, some counted from the end": (
+        "(float[11,6,7] image) => (float[11,2,4] logits) { logits = GatherElements<axis=1>(image, c) }",
+        {"c": np.tile(OFFSETS[:1, :2] - 3, (11, 1, 1))},
+        lambda x: np.take_along_axis(x[:, :, :4], np.tile(OFFSETS[:1, :2] - 3, (len(x), 1, 1)), axis=1),
+    ),
+    "numbers that are put where the image says": (
+        """(float[11,4] image) => (float[11,4] logits) {
+            a, b = TopK(image, k)
+            logits = ScatterElements<axis=1>(image, b, c)
+        }""",
+        {"k": ints(2), "c": np.tile(WINDOWS[:1, :2], (11, 1))},
+        lambda x: np.where(
+            x >= np.sort(x, axis=1)[:, [-1]],
+            WINDOWS[0, 0],
+            np.where(x >= np.sort(x, axis=1)[:, [-2]], WINDOWS[0, 1], x),
+        ),
+    ),
+    "an end that only looks like the batch": (
+        "(float[11,3,20] image) => (float[11,3,11] logits) { logits = Slice(image, b, c, d) }",
+        {"b": ints(0), "c": ints(11), "d": ints(2)},
+        lambda x: x[:, :, :11],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FREED)
+@pytest.mark.parametrize("images", [1, 2, 11, 30])
+def test_a_node_takes_any_batch(case: str, images: int) -> None:
+    text, constants, oracle = FREED[case]
+    model = graph_of(text, **constants)
+    first, *rest = (model.graph.inputs[0].shape or ir.Shape([])).numpy()
+    image = np.random.default_rng(0).normal(size=(first // IMAGES * images, *rest)).astype(np.float32)
+    free_batch(model, IMAGES)
+    expected = oracle(image)
+    np.testing.assert_allclose(run(model, image), expected, rtol=1e-5, atol=1e-6)  # sums of four products in float32
+    with pytest.raises(AssertionError):  # the comparison above is able to fail
+        np.testing.assert_allclose(run(model, image[..., ::-1].copy()), expected, rtol=1e-5, atol=1e-6)
+    assert {"Shape", "ConstantOfShape", "Range"}.isdisjoint(node.op_type for node in model.graph)
+
+
+@pytest.mark.parametrize("case", [case for case in FREED if "looked up" in case])
+def test_a_lookup_by_constants_reads_them_as_they_are(case: str) -> None:
+    text, constants, _ = FREED[case]
+    model = graph_of(text, **constants)
+    free_batch(model, IMAGES)
+    assert [node.op_type for node in model.graph] == ["Reshape", "Gather", "Reshape"]
+    stored = [
+        np.prod((value.shape or ir.Shape([])).numpy()) for value in model.graph.initializers.values() if value.uses()
+    ]
+    assert sum(stored) < constants["c"].size
+
+
+def sampled(table: Array, where: Array) -> Array:
+    """Return bilinear samples [C, h, w] of a table [C, H, W] at (x, y) in −1 … 1, whose corners are pixels' centres."""
+    _, height, width = table.shape
+    result = np.zeros((len(table), *where.shape[:2]), np.float32)
+    for row, column in np.ndindex(where.shape[:2]):
+        x, y = (where[row, column] + 1) / 2 * (width - 1, height - 1)
+        for j, i in ((j, i) for j in (int(y), int(y) + 1) for i in (int(x), int(x) + 1)):
+            weight = max(0, 1 - abs(y - j)) * max(0, 1 - abs(x - i))
+            result[:, row, column] += weight * table[:, min(j, height - 1), min(i, width - 1)]
+    return result
+
+
+@pytest.mark.parametrize("tables", [1, 3])
+@pytest.mark.parametrize("images", [1, 2, 7])
+def test_a_table_is_sampled_where_each_image_says(tables: int, images: int) -> None:
+    table = np.random.default_rng(4).normal(size=(tables, 2, 4, 5)).astype(np.float32)
+    model = graph_of(
+        f"""(float[{11 * tables},3,6,2] image) => (float[{11 * tables},2,3,6] logits) {{
+            logits = GridSample<mode="linear", padding_mode="border", align_corners=1>(c, image)
+        }}""",
+        c=np.tile(table, (IMAGES, 1, 1, 1)),
+    )
+    free_batch(model, IMAGES)
+    where = np.random.default_rng(5).uniform(-1, 1, size=(images * tables, 3, 6, 2)).astype(np.float32)
+    expected = np.stack([sampled(table[index % tables], points) for index, points in enumerate(where)])
+    np.testing.assert_allclose(run(model, where), expected, rtol=1e-4, atol=1e-5)
+    assert table.shape in [tuple(value.shape or ()) for value in model.graph.initializers.values()]
+
+
+def test_sizes_become_factors_where_those_give_the_same_sizes() -> None:
+    text, constants, _ = FREED["Resize"]
+    model = graph_of(text, **constants)
+    free_batch(model, IMAGES)
+    resize = model.graph[0]
+    factors = resize.inputs[2]
+    assert factors is not None
+    assert factors.const_value is not None
+    assert factors.const_value.numpy().tolist() == [1, 1, 2, 3]
+    assert len(resize.inputs) == 3
+
+
+def test_keep_sizes_where_no_factor_gives_them() -> None:
+    # 15 · float32(63 / 15) is below 63.
+    model = graph_of(
+        '(float[11,1,2,15] image) => (float[11,1,2,63] logits) { logits = Resize<mode="nearest">(image, , , c) }',
+        c=ints(11, 1, 2, 63),
+    )
+    assert np.floor(np.float32(15) * (np.float32(63) / np.float32(15))) == 62
+    free_batch(model, IMAGES)
+    assert run(model, np.zeros((3, 1, 2, 15), np.float32)).shape == (3, 1, 2, 63)
+
+
+def test_shapes_name_the_batch_and_its_multiples() -> None:
+    text, constants, _ = FREED["Reshape"]
+    model = graph_of(text, **constants)
+    free_batch(model, IMAGES)
+    shapes = [str(value.shape) for value in (*model.graph.inputs, *model.graph.outputs)]
+    assert shapes == ["[batch,3,4]", "[3*batch,4]"]
+
+
+def differing() -> Array:
+    constant = np.tile(WINDOWS, (11, 1))
+    constant[7, 1] += 1
+    return constant
+
+
+REFUSED = {
+    "two sizes are multiples": (
+        "(float[11,22] image) => (float[22,11] logits) { logits = Reshape(image, c) }",
+        {"c": ints(22, 11)},
+        r"Reshape is given \[22, 11\]",
+    ),
+    "what is expanded is not there": (
+        "(float[1,4] image) => (float[11,4] logits) { logits = Expand(image, c) }",
+        {"c": ints(11, 4)},
+        r"Expand is given \[11, 4\]",
+    ),
+    "a part of the batch is cut off": (
+        "(float[22,4] image) => (float[11,4] logits) { logits = Slice(image, b, c, b) }",
+        {"b": ints(0), "c": ints(11)},
+        r"Slice is given \[11\]",
+    ),
+    "channels are resized to the batch": (
+        '(float[1,1,2,2] image) => (float[1,11,2,2] logits) { logits = Resize<mode="nearest">(image, , , c) }',
+        {"c": ints(1, 11, 2, 2)},
+        r"Resize is given \[1, 11, 2, 2\]",
+    ),
+    "tokens are repeated for the batch": (
+        "(float[1,4] image) => (float[11,4] logits) { logits = Tile(image, c) }",
+        {"c": ints(11, 1)},
+        r"Tile is given \[11, 1\]",
+    ),
+    "something is padded by the batch": (
+        "(float[2,4] image) => (float[13,4] logits) { logits = Pad(image, c) }",
+        {"c": ints(0, 0, 11, 0)},
+        r"Pad is given \[0, 0, 11, 0\]",
+    ),
+    "a constant differs by image": (
+        "(float[33,4] image) => (float[33,4] logits) { logits = Add(image, c) }",
+        {"c": differing()},
+        r"Add is given float32 \[33, 4\]",
+    ),
+    "looked up otherwise for another image": (
+        "(float[11,7] image) => (float[11,4] logits) { logits = GatherElements<axis=1>(image, c) }",
+        {"c": np.arange(44).reshape(11, 4) % 7},
+        r"GatherElements is given int64 \[11, 4\]",
+    ),
+    "a constant has the batch on another axis": (
+        "(float[3,11] image) => (float[3,11] logits) { logits = Add(image, c) }",
+        {"c": np.ones((1, 11), np.float32)},
+        r"Add is given float32 \[1, 11\]",
+    ),
+    "a constant alone gives the result its size": (
+        "(float[1,4] image) => (float[11,4] logits) { logits = Add(image, c) }",
+        {"c": np.ones((11, 4), np.float32)},
+        r"Add is given float32 \[11, 4\]",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_graph_is_refused_when(case: str) -> None:
+    text, constants, shown = REFUSED[case]
+    model = graph_of(text, **constants)
+    next(iter(model.graph)).metadata_props["pkg.torch.onnx.name_scopes"] = "['', 'blocks.3', 'add']"
+    with pytest.raises(ExportError, match=f"^the batch is frozen in module blocks.3: with 2 and 11 images, {shown}; "):
+        free_batch(model, IMAGES)

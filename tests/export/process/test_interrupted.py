@@ -1,0 +1,160 @@
+"""An export that is ended before it is done leaves the repository as it was: real exports, really killed."""
+
+import _thread
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from export.process.interruption import exit_status, signals_as_interrupts
+from export.to_onnx import main
+from tests.artifact.drafts import write
+from tests.artifact.trees import tree_of, wait_for
+from tests.conftest import DIGITS
+
+SINCOS = f"posbake:{DIGITS / 'configs' / 'sincos.json'}"
+LARGEST_FILE = 65536
+"""Bytes; the graph is larger."""
+MOMENTS = {"it began": ".1-*", "the graph appeared": ".1-*/model.onnx"}
+
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["export.pipeline", "tests.export.conftest"])  # once, not by each export
+
+
+def export(repository: Path, said: Path, largest_file: int | None) -> None:
+    """Run the command, and end the process with its status."""
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
+    # What a parent ignores, its children ignore: a shell's background jobs Ctrl-C, and nohup's a hang-up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    sys.exit(main([SINCOS, "--random-weights", "0", "--output", str(repository), "--batch", "1:1", "--quiet"]))
+
+
+@contextmanager
+def exporting(repository: Path, said: Path, largest_file: int | None = None) -> Iterator[BaseProcess]:
+    """Start an export in a process of its own, whose errors go to `said`."""
+    process = FORKED.Process(target=export, args=(repository, said, largest_file))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+def wait_until(moment: str, repository: Path, process: BaseProcess) -> None:
+    while not list((repository / "digits" / "sincos").glob(MOMENTS[moment])):
+        assert process.is_alive()
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_export_that_is_ended_leaves_the_repository_as_it_was(
+    tmp_path: Path, number: signal.Signals, moment: str
+) -> None:
+    repository, said = tmp_path / "repository", tmp_path / "said"
+    write(repository)
+    before = tree_of(repository)
+    with exporting(repository, said) as process:
+        wait_until(moment, repository, process)
+        assert tree_of(repository) != before
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        process.join()
+    if number == signal.SIGKILL:
+        assert process.exitcode == -number
+        wait_for(repository, before)
+    else:
+        assert process.exitcode == 128 + number, said.read_text()
+        assert said.read_text() == "interrupted; nothing was written\n"
+        assert tree_of(repository) == before
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_repository_as_it_was(tmp_path: Path) -> None:
+    repository, said = tmp_path / "repository", tmp_path / "said"
+    write(repository)
+    before = tree_of(repository)
+    with exporting(repository, said, LARGEST_FILE) as process:
+        process.join()
+    assert process.exitcode == 1
+    assert said.read_text().startswith(f"error: no room to write {repository}/digits/sincos/1: File too large; ")
+    assert said.read_text().count("\n") == 1
+    assert tree_of(repository) == before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_is_an_interrupt_with_a_status_of_its_own(number: signal.Signals, status: int) -> None:
+    kept = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised, signals_as_interrupts():
+            signal.raise_signal(number)
+    finally:
+        for restored, handler in kept.items():
+            signal.signal(restored, handler)
+    assert exit_status(raised.value) == status
+
+
+class Unlucky:
+    """Is being destroyed when the signal comes."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_an_interrupt_that_a_destructor_swallows_comes_again() -> None:
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupts():
+        Unlucky()
+        still_here = time.monotonic()  # Python has swallowed it
+        while time.monotonic() < still_here + 10:
+            time.sleep(0.01)
+    assert time.monotonic() < still_here + 10
+
+
+def test_an_interrupt_that_comes_while_a_lost_one_is_noted_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = _thread.start_new_thread
+    slept: list[int] = []
+
+    def start_and_sleep(function: Callable[[], object], arguments: tuple[()]) -> int:
+        started = start(function, arguments)
+        if not slept:
+            slept.append(started)
+            time.sleep(0.2)  # in the hook of what is lost, where the interrupt comes now
+        return started
+
+    monkeypatch.setattr(_thread, "start_new_thread", start_and_sleep)
+    end = time.monotonic() + 10
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupts():
+        Unlucky()
+        while time.monotonic() < end:
+            time.sleep(0.01)
+    assert slept
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_as_interrupts():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_signals_do_afterwards_what_they_did_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with signals_as_interrupts():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before

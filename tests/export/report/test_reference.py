@@ -1,0 +1,67 @@
+"""Table, page and JSON say what the graph was compared with: float64, or float32 and why."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.report.page import REPORT_NAME
+from export.to_onnx import main
+from tests.export.report.reading import Page
+
+
+class Linear(nn.Module):
+    """Classifies four by four pixels; it asks for float32, as many networks do here and there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(48, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(x.flatten(1).float())
+        return logits.softmax(-1, dtype=torch.float32)
+
+
+class Float32Only(Linear):
+    """Insists on it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32:
+            raise TypeError(f"float32 [is needed], not {x.dtype}")
+        return super().forward(x)
+
+
+def _prepared(network: nn.Module) -> tuple[nn.Module, dict[str, object]]:
+    half = (0.5, 0.5, 0.5)
+    return network.eval(), {"resize": (4, 4), "interpolation": "bicubic", "mean": half, "std": half}
+
+
+def any_float() -> tuple[nn.Module, dict[str, object]]:
+    return _prepared(Linear())
+
+
+def float32_only() -> tuple[nn.Module, dict[str, object]]:
+    return _prepared(Float32Only())
+
+
+WHY = "torch float32; in float64 the network fails at batch 1: TypeError: float32 [is needed], not torch.float64"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(("function", "reference"), [("any_float", "torch float64"), ("float32_only", WHY)])
+def test_what_the_graph_was_compared_with_is_said_everywhere(
+    function: str, reference: str, precision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = [f"python:tests.export.report.test_reference:{function}", "--random-weights", "0", "--report"]
+    source += ["--output", str(tmp_path), "--precision", precision]
+    assert main([*source, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["manifest"]["parity"]["reference"] == reference
+    page = Page((Path(result["path"]) / REPORT_NAME).read_text(encoding="utf-8"))
+    assert f" Reference {reference} " in page.text
+    assert main(source) == 0
+    table = re.sub(r"\s+", " ", capsys.readouterr().out)
+    assert f" reference {reference} {'float32 ' if precision == 'fp16' else ''}parity " in table

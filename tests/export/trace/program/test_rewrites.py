@@ -1,0 +1,85 @@
+"""Operators that are traced in other forms: pools, indexing by the number of the image, affine grids."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from export.trace.program.nodes import count_operators
+from tests.export.trace.program.programs import Function, assert_same, operators
+
+IMAGE = torch.randn(2, 3, 12, 8, generator=torch.Generator().manual_seed(0))
+TOKENS = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(1))
+
+POOLS: dict[str, Function] = {
+    "windows that overlap": lambda x: F.adaptive_max_pool2d(x, (5, 7)),
+    "windows that divide the image": lambda x: F.adaptive_max_pool2d(x, (4, 2)),
+    "one of each": lambda x: F.adaptive_max_pool2d(x, (1, 5)),
+    "as large as the image": lambda x: F.adaptive_max_pool2d(x, (12, 8)),
+    "more than the image has": lambda x: F.adaptive_max_pool2d(x, (12, 11)),
+    "tokens": lambda x: F.adaptive_max_pool1d(x.flatten(2), 7),
+    "a volume": lambda x: F.adaptive_max_pool3d(x, (2, 5, 3)),
+}
+
+
+@pytest.mark.parametrize("case", POOLS)
+def test_a_maximum_over_adaptive_windows_is_one_over_constant_windows(case: str) -> None:
+    assert not {name for name in operators(assert_same(POOLS[case], IMAGE)) if "pool" in name}
+
+
+def test_keep_a_pool_whose_places_are_read() -> None:
+    def what(x: Tensor) -> Tensor:
+        values, places = F.adaptive_max_pool2d(x, 2, return_indices=True)
+        return values + places
+
+    assert count_operators(assert_same(what, IMAGE))["adaptive_max_pool2d"] == 1
+
+
+def numbers(x: Tensor) -> Tensor:
+    return torch.arange(len(x))
+
+
+INDEXED: dict[str, Function] = {
+    "a token of each image": lambda x: x[numbers(x), x[..., 0].argmax(-1)],
+    "tokens of each image": lambda x: x[numbers(x)[:, None], x.norm(dim=-1).topk(5).indices],
+    "rows of tokens": lambda x: x[numbers(x).view(-1, 1, 1), x[..., :3].argsort(1)[:, :4]],
+    "a number of each token": lambda x: x[..., 0][numbers(x)[:, None], x[..., 1].argsort(-1)],
+    "the same token": lambda x: x[numbers(x), torch.tensor([2])],
+    "the same tokens, from the end": lambda x: x[numbers(x).unsqueeze(1), torch.tensor([[0, -1, -12]])],
+    "rows of the same tokens": lambda x: x[numbers(x)[:, None, None], torch.tensor([[3, 1], [0, 5]])],
+}
+
+
+@pytest.mark.parametrize("case", INDEXED)
+def test_tokens_taken_by_the_number_of_the_image_are_gathered_without_it(case: str) -> None:
+    found = operators(assert_same(INDEXED[case], TOKENS))
+    assert "index" not in found
+
+
+KEPT: dict[str, Function] = {
+    "another order of images": lambda x: x[torch.arange(len(x)).flip(0)[:, None], x[..., 0].argsort(-1)],
+    "every image with every other": lambda x: x[torch.arange(len(x)), torch.tensor([[2], [3], [4]])],
+    "some images": lambda x: x[torch.arange(1)[:, None], x[:1, :, 0].argsort(-1)],
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_keep_an_index_of_other_images(case: str) -> None:
+    assert "index" in operators(assert_same(KEPT[case], TOKENS))
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_an_affine_grid_is_one_grid_moved_by_each_image(align: bool) -> None:
+    def what(x: Tensor) -> Tensor:
+        moved = torch.tensor([[[0.8, 0.1, 0.0], [0.2, 0.7, 0.1]]]) + x.mean((1, 2, 3))[:, None, None]
+        return F.grid_sample(x, F.affine_grid(moved, list(x.shape), align), align_corners=align)
+
+    assert "affine_grid_generator" not in operators(assert_same(what, IMAGE))
+
+
+def test_only_as_many_numbers_are_scattered_as_there_are_places() -> None:
+    def what(x: Tensor) -> Tensor:
+        return torch.zeros_like(x).scatter(1, x[..., :3].argsort(1)[:, :5], x * 2)
+
+    counted = count_operators(assert_same(what, TOKENS))
+    assert counted["slice"] == 4  # features and rows of the index, rows and features of what is scattered

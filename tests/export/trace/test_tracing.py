@@ -1,0 +1,341 @@
+"""Traced programs: the network's answer in plain operators, or an error that names the module."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from export.errors import ExportError, first_line
+from export.trace.evaluation import evaluate
+from export.trace.program.nodes import count_operators, module_of, operator_of, without_wrappers
+from export.trace.tracing import trace
+from models.sources.twin import share_tensors
+
+IMAGE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Doing(nn.Module):
+    """Does to the image what it is told."""
+
+    def __init__(self, what: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.what(x)
+
+
+class Inside(nn.Module):
+    """A network whose second block may be what the test is about."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(nn.Linear(4, 4), block)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.blocks(x)
+        return result
+
+
+def run(network: nn.Module, image: Tensor = IMAGE) -> Tensor:
+    """Return what the traced program gives."""
+    result: Tensor = trace(network.eval(), torch.zeros_like(image)).module()(image.clone())
+    return result
+
+
+# Constants that are changed in place
+
+
+def filled_mask(x: Tensor) -> Tensor:
+    mask = torch.zeros(4)
+    mask[:2] = 1.0
+    mask[3:] = 5.0
+    return x * mask
+
+
+def read_and_then_changed(x: Tensor) -> Tensor:
+    total = torch.ones(4)
+    before = total * 2
+    total.add_(3)
+    return x * before + total
+
+
+def image_written_into_zeros(x: Tensor) -> Tensor:
+    room = torch.zeros(2, 3, 6)
+    room[..., 1:5] = x
+    return room * 2
+
+
+IN_PLACE = {
+    "a mask is filled window by window": filled_mask,
+    "a constant is read before it is changed": read_and_then_changed,
+    "the image is written into a constant": image_written_into_zeros,
+}
+
+
+@pytest.mark.parametrize("case", IN_PLACE)
+def test_a_constant_that_is_changed_in_place_has_the_value_of_its_moment(case: str) -> None:
+    expected = IN_PLACE[case](IMAGE.clone())
+    program = trace(Doing(IN_PLACE[case]).eval(), torch.zeros_like(IMAGE))
+    assert not any(operator.endswith("_") for operator in count_operators(program))
+    torch.testing.assert_close(program.module()(IMAGE), expected, rtol=0, atol=0)
+    evaluated, _ = evaluate(program)  # evaluation runs nodes in order, which in-place operators would spoil
+    torch.testing.assert_close(evaluated.module()(IMAGE), expected, rtol=0, atol=0)
+    with pytest.raises(AssertionError):  # the comparison above is able to fail
+        torch.testing.assert_close(evaluated.module()(IMAGE + 1), expected, rtol=0, atol=0)
+
+
+def test_keep_an_operator_in_place_when_what_it_changes_is_the_images_own() -> None:
+    program = trace(nn.ReLU(inplace=True).eval(), IMAGE)
+    assert count_operators(program) == {"relu_": 1}  # no decomposition, which would take larger networks apart
+
+
+def test_keep_an_operator_in_place_when_nobody_else_reads_what_it_changes() -> None:
+    program = trace(Doing(lambda x: x * torch.arange(4.0).add_(1)).eval(), IMAGE)
+    assert count_operators(program)["add_"] == 1
+    torch.testing.assert_close(evaluate(program)[0].module()(IMAGE), IMAGE * torch.tensor([1.0, 2.0, 3.0, 4.0]))
+
+
+# What stays out of the user's network
+
+
+class Caching(nn.Module):
+    """Keeps the bias of its first run in eval mode, as LeViT does, and the sizes that it has met."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(7, generator=torch.Generator().manual_seed(1)))
+        self.cache: dict[str, Tensor] = {}
+        self.last: Tensor | None = None
+        self.sizes: set[int] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if "bias" not in self.cache:
+            self.cache["bias"] = self.table[torch.tensor([6, 0, 3, 3])]
+        self.last = x * 2
+        self.sizes.add(len(x))
+        return x + self.cache["bias"]
+
+
+def test_what_a_network_keeps_while_it_runs_is_kept_from_it() -> None:
+    network = Caching().eval()
+    torch.testing.assert_close(run(network), network.table.detach()[[6, 0, 3, 3]] + IMAGE)
+    assert network.cache == {}
+    assert network.last is None
+    assert network.sizes == set()
+    network(IMAGE)
+    assert network.cache  # the network does keep it when it is run itself
+    assert network.sizes == {2}
+
+
+def test_a_shared_network_has_the_same_tensors_and_other_attributes() -> None:
+    network = Caching()
+    twin = share_tensors(network)
+    assert isinstance(twin, Caching)
+    assert twin.table is network.table
+    assert twin.cache is not network.cache
+    assert copy.deepcopy(network).table is not network.table  # a copy would have cost as much memory again
+
+
+# Modes
+
+
+def test_dropout_of_a_network_in_eval_mode_is_gone() -> None:
+    network = nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5))
+    program = trace(network.eval(), IMAGE)
+    assert "dropout" not in count_operators(program)
+    torch.testing.assert_close(program.module()(IMAGE), network(IMAGE))
+
+
+def test_keep_dropout_when_a_module_says_that_it_trains() -> None:
+    program = trace(Doing(lambda x: F.dropout(x, 0.5, training=True)).eval(), IMAGE)
+    assert count_operators(program)["dropout"] == 1
+
+
+def test_views_become_reshapes_which_take_any_layout() -> None:
+    counted = count_operators(trace(Doing(lambda x: x.view(2, 12)).eval(), IMAGE))
+    assert counted == {"reshape": 1}
+
+
+@pytest.mark.parametrize(
+    ("pool", "image"),
+    [(nn.AdaptiveAvgPool2d(1), torch.randn(2, 3, 4, 5)), (nn.AdaptiveAvgPool1d(1), torch.randn(2, 3, 4))],
+)
+def test_a_pool_to_one_number_is_a_mean(pool: nn.Module, image: Tensor) -> None:
+    program = trace(pool.eval(), image)
+    assert set(count_operators(program)) == {"mean"}
+    torch.testing.assert_close(program.module()(image), pool(image))
+    assert program.module()(image).shape == pool(image).shape
+
+
+def test_keep_a_pool_when_it_leaves_more_than_one_number() -> None:
+    pool, image = nn.AdaptiveAvgPool2d((1, 2)), torch.randn(2, 3, 4, 4)
+    program = trace(pool.eval(), image)
+    assert "mean" not in count_operators(program)
+    torch.testing.assert_close(program.module()(image), pool(image))
+
+
+# Attention
+
+
+def plain_attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None, *, causal: bool
+) -> Tensor:
+    """Return softmax(q·kᵀ·s + mask)·v, one query at a time."""
+    rows = []
+    for query in range(q.shape[-2]):
+        scores = (q[..., query : query + 1, :] * k).sum(-1) * (q.shape[-1] ** -0.5 if scale is None else scale)
+        if mask is not None:
+            row = mask.expand(*scores.shape[:-1], q.shape[-2], k.shape[-2])[..., query, :]
+            scores = torch.where(row, scores, -torch.inf) if mask.dtype == torch.bool else scores + row
+        if causal:
+            scores[..., query + 1 :] = -torch.inf
+        weights = scores.exp() / scores.exp().sum(-1, keepdim=True)
+        rows.append((weights[..., None] * v).sum(-2))
+    return torch.stack(rows, dim=-2)
+
+
+def tensors(*shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+class Attention(nn.Module):
+    """The fused operator with keys and values of its own, so that a program of one input can hold it."""
+
+    def __init__(self, key: Tensor, value: Tensor, mask: Tensor | None, **options: object) -> None:
+        super().__init__()
+        self.key, self.value = nn.Parameter(key), nn.Parameter(value)
+        self.register_buffer("mask", mask)
+        self.options = options
+
+    def forward(self, query: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(query, self.key, self.value, self.mask, **self.options)  # type: ignore[arg-type]
+
+
+FLOAT_MASK, BOOL_MASK = torch.randn(3, 5, 7), torch.rand(5, 7, generator=torch.Generator().manual_seed(4)) > 0.4
+BOOL_MASK[:, 0] = True  # a query that may look nowhere is not a number
+ATTENTIONS: dict[str, tuple[Tensor | None, float | None, bool]] = {
+    "without a mask": (None, None, False),
+    "with a float mask": (FLOAT_MASK, None, False),
+    "with a bool mask": (BOOL_MASK, None, False),
+    "causal": (None, None, True),
+    "with a scale of its own": (FLOAT_MASK, 0.125, False),
+}
+
+
+@pytest.mark.parametrize("case", ATTENTIONS)
+def test_unfused_attention_is_the_fused_one(case: str) -> None:
+    mask, scale, causal = ATTENTIONS[case]
+    query, key, value = tensors((2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 6))
+    network = Attention(key, value, mask, scale=scale, is_causal=causal)
+    program = trace(network.eval(), query)
+    counted = count_operators(program)
+    assert counted["scaled_dot_product_attention"] == 0
+    assert (counted["matmul"], counted["softmax"]) == (2, 1)
+    found = program.module()(query)
+    torch.testing.assert_close(found, plain_attention(query, key, value, mask, scale, causal=causal))
+    torch.testing.assert_close(found, network(query))
+    with pytest.raises(AssertionError):  # the comparison above is able to fail: a forgotten mask, a scale of one
+        torch.testing.assert_close(found, plain_attention(query, key, value, None, 1.0, causal=False))
+
+
+def test_keys_and_values_of_a_group_are_shared_by_its_queries() -> None:
+    query, key, value = tensors((2, 6, 5, 8), (2, 2, 7, 8), (2, 2, 7, 8))
+    network = Attention(key, value, None, enable_gqa=True)
+    repeated = [torch.stack([part[:, head // 3] for head in range(6)], dim=1) for part in (key, value)]
+    torch.testing.assert_close(
+        run(network, query), plain_attention(query, repeated[0], repeated[1], None, None, causal=False)
+    )
+
+
+def test_the_scale_is_applied_to_the_queries_before_the_product() -> None:
+    query, key, value = tensors((2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 8))
+    program = trace(Attention(key, value, None).eval(), query)
+    operators = [operator_of(node) for node in program.graph.nodes if node.op == "call_function"]
+    assert operators.index("mul") < operators.index("matmul")
+    scaled = next(node for node in program.graph.nodes if operator_of(node) == "mul")
+    assert scaled.args[0].op == "placeholder"
+    assert scaled.meta["val"].shape == query.shape
+
+
+# Errors
+
+
+STEERED: dict[str, Callable[[Tensor], Tensor]] = {
+    "if tensor": lambda x: x if x.sum() > 0 else -x,
+    ".item()": lambda x: x * [1.0, 2.0][int(x.sum().item()) % 2],
+    "numpy": lambda x: x + torch.from_numpy(x.numpy()),
+}
+
+
+@pytest.mark.parametrize("case", STEERED)
+def test_a_network_that_cannot_be_followed_is_refused_with_the_module_that_stops(case: str) -> None:
+    with pytest.raises(
+        ExportError, match=r"cannot follow the network in blocks\.1 \(Doing\): .*must not steer"
+    ) as told:
+        trace(Inside(Doing(STEERED[case])).eval(), torch.randn(2, 3, 4))
+    assert "\n" not in str(told.value)
+    assert told.value.__cause__ is not None
+
+
+def test_what_torch_prints_when_it_cannot_follow_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ExportError):
+        trace(Inside(Doing(STEERED["if tensor"])).eval(), torch.randn(2, 3, 4))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_network_itself_is_named_by_its_class() -> None:
+    with pytest.raises(ExportError, match=r"cannot follow the network in \(?Doing"):
+        trace(Doing(STEERED["if tensor"]).eval(), IMAGE)
+
+
+class AfterItsBlocks(Inside):
+    """Fails when its blocks are through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = super().forward(x)
+        return result if result.sum() > 0 else -result
+
+
+def test_a_module_that_is_through_is_not_the_one_that_stops() -> None:
+    with pytest.raises(ExportError, match=r"cannot follow the network in 1 \(AfterItsBlocks\)"):
+        trace(nn.Sequential(nn.Identity(), AfterItsBlocks(nn.ReLU())).eval(), IMAGE)
+
+
+def test_a_networks_own_error_is_told_and_the_network_left_without_hooks() -> None:
+    network = Inside(nn.Linear(5, 5)).eval()
+    with pytest.raises(ExportError, match=r"blocks\.1 \(Linear\)"):
+        trace(network, IMAGE)
+    assert all(not module._forward_pre_hooks and not module._forward_hooks for module in network.modules())
+
+
+# Names
+
+
+def test_operators_and_modules_have_their_plain_names() -> None:
+    program = trace(Inside(nn.ReLU()).eval(), IMAGE)
+    found = {operator_of(node): module_of(node) for node in program.graph.nodes if node.op == "call_function"}
+    assert found == {"linear": "blocks.0", "relu": "blocks.1"}
+    outermost = trace(Doing(torch.neg).eval(), IMAGE)
+    assert [module_of(node) for node in outermost.graph.nodes if node.op == "call_function"] == [""]
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [
+        ("network.network.blocks.0", "blocks.0"),
+        ("network", ""),
+        ("networks.0", "networks.0"),
+        ("blocks.network", "blocks.network"),
+    ],
+)
+def test_what_is_wrapped_around_a_network_is_not_part_of_its_paths(path: str, plain: str) -> None:
+    assert without_wrappers(path) == plain
+
+
+def test_an_error_is_told_in_one_line() -> None:
+    assert first_line(ValueError("\n  what is wrong\nand why")) == "what is wrong"

@@ -1,0 +1,94 @@
+"""`--target`: what is written for each, and what TensorRT would not take."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from artifact import read_artifact
+from export.errors import ExportError
+from export.to_onnx import main
+from export.verify.targets import CHOICES, check_target
+from tests.conftest import DIGITS
+
+LEARNED = f"posbake:{DIGITS / 'configs' / 'learned.json'}"
+
+REFUSED = """
+import torch
+from torch import nn
+from artifact import Preprocess
+
+
+class Determinants(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 9, 8, 8)
+
+    def forward(self, image):
+        rows = self.patches(image).flatten(2).transpose(1, 2)
+        return torch.linalg.det(rows.reshape(-1, 4, 3, 3))
+
+
+def network():
+    preprocess = Preprocess(resize=(16, 16), interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
+    return Determinants(), preprocess
+"""
+
+
+def graph(text: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> {text}')
+
+
+def written(folder: Path, text: str) -> Path:
+    onnx.save(graph(text), folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def test_every_target_is_stated_and_has_the_same_graph(tmp_path: Path) -> None:
+    made = {}
+    for target in CHOICES:
+        command = [LEARNED, "--random-weights", "0", "--quiet", "--target", target, "--output", str(tmp_path / target)]
+        assert main(command) == 0
+        artifact = read_artifact(tmp_path / target / "digits" / "learned" / "1")
+        assert artifact.manifest.target == target
+        made[target] = artifact.graph.read_bytes()
+    assert set(made.values()) == {made["portable"]}
+
+
+def test_an_unknown_target_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([LEARNED, "--random-weights", "0", "--target", "coreml", "--output", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "tensorrt" in capsys.readouterr().err
+
+
+def test_what_tensorrt_refuses_fails_for_it_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, "g (float[N,3,3] x) => (float[N] y) { y = Det(x) }")
+    for target in ("portable", "onnxruntime", "openvino"):
+        check_target(path, target)
+    with pytest.raises(ExportError, match=r"TensorRT \d+\.\d+ would not take this graph: Det.*without --target"):
+        check_target(path, "tensorrt")
+
+
+def test_warnings_of_the_audit_are_no_reason_to_fail(tmp_path: Path) -> None:
+    path = written(tmp_path, "g (float[N,4] x) => (float[N,4] y) <float[4] unread = {1, 2, 3, 4}> { y = Relu(x) }")
+    check_target(path, "tensorrt")
+
+
+def test_many_findings_are_cut_short_and_counted(tmp_path: Path) -> None:
+    nodes = " ".join(f"y{i} = Det(x)" for i in range(7))
+    path = written(tmp_path, f"g (float[N,3,3] x) => (float[N] y0) {{ {nodes} }}")
+    with pytest.raises(ExportError, match="and 2 more: see"):
+        check_target(path, "tensorrt")
+
+
+def test_an_export_that_tensorrt_would_not_take_leaves_no_artifact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "determinants.py"
+    file.write_text(REFUSED)
+    command = [f"python:{file}:network", "--random-weights", "0", "--output", str(tmp_path / "out"), "--quiet"]
+    assert main([*command, "--target", "tensorrt"]) == 1
+    assert "Det" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("model.onnx"))
+    assert main(command) == 0
