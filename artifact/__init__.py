@@ -24,6 +24,7 @@ from artifact.manifest import (
     Batch,
     Calibration,
     Cosine,
+    Draft,
     FileEntry,
     Golden,
     Graph,
@@ -31,6 +32,7 @@ from artifact.manifest import (
     LogitsOutput,
     Manifest,
     Parity,
+    Precision,
     Preprocess,
     Rewrite,
     Rewrites,
@@ -40,7 +42,7 @@ from artifact.manifest import (
 from artifact.reader import Artifact, read_artifact
 from artifact.recording import check_recordable, record_accuracy
 from artifact.repository import Location, next_version, scan
-from artifact.writer import Draft, Staging, stage
+from artifact.writer import Staging, stage
 
 __all__ = [
     "Accuracy",
@@ -65,6 +67,7 @@ __all__ = [
     "Manifest",
     "ManifestError",
     "Parity",
+    "Precision",
     "Preprocess",
     "RecordingError",
     "Rewrite",

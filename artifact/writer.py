@@ -9,17 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from artifact.errors import VersionExistsError
 from artifact.golden import read_golden
 from artifact.guard import guarded_directory
 from artifact.hashing import describe_file
-from artifact.manifest import FORMAT, GRAPH_NAME, LABELS_NAME, MANIFEST_NAME, Manifest
+from artifact.manifest import FORMAT, GRAPH_NAME, LABELS_NAME, MANIFEST_NAME, Draft, Manifest
 from artifact.reader import read_artifact
-
-Draft = dict[str, Any]
-"""A manifest's fields but for those the writer knows: format, model, variant, version, labels, files."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -44,7 +40,7 @@ class Staging:
         """Write labels and manifest, verify the whole as a reader would, and move it into place.
 
         Raises:
-            pydantic.ValidationError: the draft breaks the schema.
+            pydantic.ValidationError: the draft names a file that is not there.
             ArtifactError: what was written does not read back, or the version appeared meanwhile.
             OSError: the disk is full, a permission is missing.
         """
@@ -61,7 +57,7 @@ class Staging:
             version=self.version,
             labels=LABELS_NAME,
             files=files,
-            **draft,
+            **{name: getattr(draft, name) for name in Draft.model_fields},
         )
         (self.directory / MANIFEST_NAME).write_text(manifest_text(manifest), encoding="utf-8")
         read_golden(read_artifact(self.directory))

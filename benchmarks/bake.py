@@ -22,7 +22,7 @@ from artifact import Batch
 from benchmarks.stock import export_stock
 from examples.digits.train import machine
 from export.passes.graph import build_graph
-from export.trace.pixels import ArtifactInput
+from export.tracing.pixels import ArtifactInput
 from export.write.describe import describe_graph
 from export.write.saving import save_graph
 from models.sources import Overrides, RandomWeights, load_source

@@ -64,7 +64,7 @@ def report(source: str, found: dict[str, dict[str, float]]) -> bool:
 def measure(source: str, batch: int) -> dict[str, dict[str, float]]:
     """Export `source` with random weights to a directory that is removed; return bytes of weights, peaks, seconds."""
     from artifact import Batch
-    from export.pipeline import Request, export_onnx
+    from export.pipeline import ExportRequest, export_onnx
     from models.sources import RandomWeights
 
     peaks: dict[str, float] = {"imports": peak_bytes()}
@@ -76,7 +76,7 @@ def measure(source: str, batch: int) -> dict[str, dict[str, float]]:
         peaks[name] = max(peaks.get(name, 0), peak_bytes())
 
     with tempfile.TemporaryDirectory() as folder:
-        request = Request(source, RandomWeights(0), Path(folder), batch=Batch(min=1, max=batch))
+        request = ExportRequest(source, RandomWeights(0), Path(folder), batch=Batch(min=1, max=batch))
         done = export_onnx(request, step)
         files = done.manifest.files.items()
         weights: float = sum(entry.size for name, entry in files if name.startswith("model.onnx"))

@@ -32,7 +32,7 @@ from artifact import Batch
 from benchmarks.zoo_networks import CLASSES, NETWORKS
 from examples.digits.train import machine
 from export.passes.graph import build_graph
-from export.trace.pixels import ArtifactInput, Normalisation
+from export.tracing.pixels import ArtifactInput, Normalisation
 from export.write.saving import save_graph
 from models.sources import Overrides, RandomWeights, load_source
 from models.sources.pictures import photographs

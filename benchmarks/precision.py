@@ -15,10 +15,10 @@ import numpy as np
 import onnxruntime as ort
 from PIL import Image
 
+from artifact import Precision
 from benchmarks.bake import BATCHES, interleaved_medians
 from examples.digits.train import machine
-from export.pipeline import Exported, Request, export_onnx
-from export.precision import Precision
+from export.pipeline import Exported, ExportRequest, export_onnx
 from models.sources import RandomWeights
 
 SOURCES = ("posbake:swin_tiny_patch4_window7_224", "torchvision:swin_v2_t", "posbake:vit_small_patch16_224_irpe")
@@ -60,7 +60,7 @@ def main() -> int:
 
 def export(source: str, precision: Precision, repository: Path, pictures: Path) -> Exported:
     """Export whatever the loss: the limits are for trained networks."""
-    request = Request(source, RandomWeights(0), repository, precision=precision)
+    request = ExportRequest(source, RandomWeights(0), repository, precision=precision)
     if precision != "fp32":
         request = replace(request, calibration=pictures, min_cosine=0.0, min_agreement=0.0)
     return export_onnx(request)

@@ -22,7 +22,7 @@ from torch import nn
 from artifact import Batch
 from export.errors import ExportError, first_line
 from export.passes.graph import build_graph
-from export.trace.pixels import ArtifactInput
+from export.tracing.pixels import ArtifactInput
 
 SIZE = 64
 SIZES = {"levit": 128, "sep_vit": 112}

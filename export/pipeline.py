@@ -1,4 +1,4 @@
-"""From a source to an artifact, a function a step: load, reference, trace, save, verify, lower, write.
+"""From a source to an artifact, a function a step: load, reference, trace, rewrite, verify, lower, write.
 
 Large networks: what a step no longer needs must not be in memory beside what the next one makes. So the network and the
 traced graph are handed from step to step by themselves, apart from what is known of them.
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import onnx_ir as ir
@@ -31,16 +30,18 @@ from artifact import (
     stage,
 )
 from artifact.manifest import GOLDEN_NAME
-from export.passes.graph import build_graph
+from export.passes.graph import rewrite_graph
 from export.precision import Lowering, prepare_lowering
 from export.process.memory import give_back
 from export.report.baked import report_constants
 from export.report.page import REPORT_NAME, Facts, render_page
 from export.report.pictures import Gallery, draw_constants
-from export.request import Request, choose_labels, choose_names, read_labels
-from export.trace.pixels import ArtifactInput, Normalisation
+from export.request import Exported, ExportRequest, choose_labels, choose_names, read_labels
+from export.tracing.graph import TracedGraph, trace_graph
+from export.tracing.pixels import ArtifactInput, Normalisation
 from export.verify.golden import write_golden
-from export.verify.parity import TOLERANCE, UNKNOWN_TOLERANCE, Reference, check_parity, compute_reference
+from export.verify.parity import TOLERANCE, UNKNOWN_TOLERANCE, check_parity
+from export.verify.reference import Reference, compute_reference
 from export.verify.targets import check_target
 from export.verify.task import decide_task, final_activation
 from export.write.describe import describe_graph
@@ -50,25 +51,20 @@ from models.sources import Loaded, load_source
 from models.sources.library_module import ENCODING
 
 Step = Callable[[str], AbstractContextManager[object]]
-"""Told the name of each step; what it returns is entered for as long as the step lasts."""
+"""Called with the name of each step; what it returns is entered for as long as the step lasts."""
 
-__all__ = ["Exported", "Request", "Step", "export_onnx"]
+__all__ = ["ExportRequest", "Exported", "Step", "export_onnx"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A finished export."""
-
-    path: Path
-    manifest: Manifest
-    seconds: dict[str, float]  # by step
-
-
-def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Exported:
+def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) -> Exported:
     """Export one network to one artifact. Whatever fails, the repository is left as it was.
+
+    Args:
+        request: what to export, and how.
+        step: called with the name of each step, to show progress.
 
     Raises:
         SourceError, ExportError, ArtifactError: each names the cause and the remedy.
@@ -78,18 +74,19 @@ def export_onnx(request: Request, step: Step = lambda _: nullcontext()) -> Expor
     source, network = steps.run("load", _load, request)
     with stage(request.output, source.model, source.variant, source.version) as staging:
         references = steps.run("reference", _compute_references, source, network)
-        model, traced = steps.run("trace", _trace, source, references, network)
-        del network
-        graph, gallery = steps.run("trace", _save, source, traced, model, staging)
+        traced = steps.run("trace", _trace, source, network)
+        model, facts = steps.run("rewrite", _rewrite, source, references, network, traced)
+        del network, traced
+        graph, gallery = steps.run("rewrite", _save, source, facts, model, staging)
         del model
-        parity = steps.run("check", _verify, source, references, traced, staging)
+        parity = steps.run("verify", _verify, source, references, facts, staging)
         if source.lowering is not None:
             graph = steps.run(request.precision, _lower, source.lowering, source, references, graph, staging)
-            parity = steps.run("compare", _compare, source.lowering, source, references, traced, parity, staging)
-        steps.run("check", check_target, staging.graph, request.target)
+            parity = steps.run("compare", _compare, source.lowering, source, references, facts, parity, staging)
+        steps.run("verify", check_target, staging.graph, request.target)
         golden = steps.run("write", _write_golden, source, references, parity, staging)
         draft = make_draft(
-            request, source.loaded, traced.task, traced.activation, graph, traced.baked, traced.rewrites, parity, golden
+            request, source.loaded, facts.task, facts.activation, graph, facts.baked, facts.rewrites, parity, golden
         )
         manifest = steps.run("write", _write, source, draft, gallery, steps.seconds, staging)
     return Exported(staging.target, manifest, steps.seconds)
@@ -115,7 +112,7 @@ class _Steps:
 class _Source:
     """What is exported, under which names; `loaded` is without its network, `lowering` None for float32."""
 
-    request: Request
+    request: ExportRequest
     loaded: Loaded
     labels: Sequence[str]
     lowering: Lowering | None
@@ -137,8 +134,8 @@ class _References:
 
 
 @dataclass(frozen=True)
-class _Traced:
-    """What the graph shows of the network. Operators: how often each stood in it before and after evaluation."""
+class _Facts:
+    """Facts about the network that its graph shows; `operators`: how many of each before and after evaluation."""
 
     operators: dict[str, tuple[int, int]]
     baked: tuple[Baked, ...]
@@ -153,7 +150,7 @@ class _Traced:
         return replace(reference, boundary=0.0 if self.activation == "none" else 0.5)
 
 
-def _load(request: Request) -> tuple[_Source, nn.Module]:
+def _load(request: ExportRequest) -> tuple[_Source, nn.Module]:
     lines = read_labels(request.labels)
     overrides = replace(request.overrides, num_classes=None if lines is None else len(lines))
     loaded = load_source(request.source, request.weights, overrides)
@@ -175,17 +172,22 @@ def _compute_references(source: _Source, network: nn.Module) -> _References:
     return _References(synthetic, source.lowering.reference(network, synthetic, batch))
 
 
-def _trace(source: _Source, references: _References, network: nn.Module) -> tuple[ir.Model, _Traced]:
+def _trace(source: _Source, network: nn.Module) -> TracedGraph:
     request = source.request
     whole = ArtifactInput(network, source.normalisation if request.takes_pixels else None)
-    built = build_graph(whole, _example(source), request.batch, request.opset)
+    return trace_graph(whole, _example(source), request.batch, request.opset)
+
+
+def _rewrite(
+    source: _Source, references: _References, network: nn.Module, traced: TracedGraph
+) -> tuple[ir.Model, _Facts]:
+    built = rewrite_graph(traced)
     activation = final_activation(built.model, references.synthetic.logits)
-    task = decide_task(request.task, source.loaded.task, activation, source.loaded.num_classes)
+    task = decide_task(source.request.task, source.loaded.task, activation, source.loaded.num_classes)
     if source.lowering is not None:
         source.lowering.check_task(task)
     operators = {name: (built.traced[name], built.left[name]) for name in sorted(built.traced | built.left)}
-    baked = report_constants(whole, built.constants)
-    return built.model, _Traced(operators, baked, built.rewrites, activation, task)
+    return built.model, _Facts(operators, report_constants(network, built.constants), built.rewrites, activation, task)
 
 
 def _example(source: _Source) -> torch.Tensor:
@@ -197,21 +199,21 @@ def _example(source: _Source) -> torch.Tensor:
     return torch.zeros(images, 3, *size)
 
 
-def _save(source: _Source, traced: _Traced, model: ir.Model, staging: Staging) -> tuple[Graph, Gallery]:
+def _save(source: _Source, facts: _Facts, model: ir.Model, staging: Staging) -> tuple[Graph, Gallery]:
     save_graph(model, staging.graph)
-    graph = describe_graph(model).model_copy(update={"operators": traced.operators})
+    graph = describe_graph(model).model_copy(update={"operators": facts.operators})
     gallery = draw_constants(model) if source.request.report else Gallery()
     for value in model.graph.initializers.values():
         value.const_value = None  # the rules of onnxscript's rewriter keep the last graph that they saw
     return graph, gallery
 
 
-def _verify(source: _Source, references: _References, traced: _Traced, staging: Staging) -> Parity:
+def _verify(source: _Source, references: _References, facts: _Facts, staging: Staging) -> Parity:
     gc.collect()  # what was traced refers to itself in circles, and holds the weights
     give_back()
     check_graph(staging.graph)
     tolerance = TOLERANCE if source.loaded.encoding != ENCODING else UNKNOWN_TOLERANCE
-    reference = traced.with_boundary(references.synthetic)
+    reference = facts.with_boundary(references.synthetic)
     return check_parity(reference, staging.graph, takes_pixels=source.request.takes_pixels, tolerance=tolerance)
 
 
@@ -221,9 +223,9 @@ def _lower(lowering: Lowering, source: _Source, references: _References, graph: 
 
 
 def _compare(
-    lowering: Lowering, source: _Source, references: _References, traced: _Traced, single: Parity, staging: Staging
+    lowering: Lowering, source: _Source, references: _References, facts: _Facts, single: Parity, staging: Staging
 ) -> Parity:
-    reference = traced.with_boundary(references.compared)
+    reference = facts.with_boundary(references.compared)
     return lowering.check(staging.graph, reference, single, takes_pixels=source.request.takes_pixels)
 
 
@@ -234,6 +236,6 @@ def _write_golden(source: _Source, references: _References, parity: Parity, stag
 def _write(source: _Source, draft: Draft, gallery: Gallery, seconds: Mapping[str, float], staging: Staging) -> Manifest:
     if source.request.report:
         size = sum(file.stat().st_size for file in staging.directory.iterdir())
-        facts = Facts(source.model, source.variant, source.version, draft, source.labels, size, seconds, gallery)
-        (staging.directory / REPORT_NAME).write_text(render_page(facts), encoding="utf-8")
+        page = Facts(source.model, source.variant, source.version, draft, source.labels, size, seconds, gallery)
+        (staging.directory / REPORT_NAME).write_text(render_page(page), encoding="utf-8")
     return staging.commit(draft, source.labels)

@@ -1,4 +1,4 @@
-"""What to export and how, and the names and labels that are chosen where a request leaves them open."""
+"""Request and result of an export; names and labels where a request leaves them open."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,10 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from artifact import Batch, Task
+from artifact import Batch, Manifest, Precision, Task
 from artifact.manifest import Name, Target
 from artifact.text import flaw_of_label, shown
 from export.errors import ExportError
-from export.precision import Precision
 from models.sources import Loaded, Overrides, Weights
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
@@ -21,7 +20,7 @@ _ANY_BATCH = Batch(min=1, max=32)
 
 
 @dataclass(frozen=True)
-class Request:
+class ExportRequest:
     """What to export, and how.
 
     Attributes:
@@ -39,7 +38,7 @@ class Request:
         task: what the outputs are; None decides by the source and the graph, see `export.verify.task`.
         precision: of the graph's numbers; int8 needs `calibration`.
         calibration: a directory of images, for another precision than fp32.
-        min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.precision.parity`.
+        min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.verify.parity`.
         min_agreement: limit on the share of images with the network's top-1; None as above.
         target: what the graph is written for, see `export.verify.targets`.
         report: whether to write the bake report as a page beside the graph.
@@ -70,7 +69,22 @@ class Request:
         return self.takes == "uint8"
 
 
-def choose_names(request: Request, loaded: Loaded) -> tuple[str, str]:
+@dataclass(frozen=True)
+class Exported:
+    """A finished export.
+
+    Attributes:
+        path: the directory of the artifact.
+        manifest: as written.
+        seconds: by step.
+    """
+
+    path: Path
+    manifest: Manifest
+    seconds: dict[str, float]
+
+
+def choose_names(request: ExportRequest, loaded: Loaded) -> tuple[str, str]:
     """Return the names of model and variant: those of the request, the source's, or else the encoding's.
 
     A variant of a request without a name whose precision is not fp32 ends in the precision, beside that in fp32.

@@ -15,7 +15,7 @@ from export.process.arguments import batch, option, path, positive, share, size,
 from export.process.interruption import exit_status, signals_as_interrupts
 
 if TYPE_CHECKING:
-    from export.pipeline import Exported, Request
+    from export.request import Exported, ExportRequest
 
 DONE, FAILED = 0, 1
 
@@ -199,10 +199,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _request(options: argparse.Namespace) -> "Request":
+def _request(options: argparse.Namespace) -> "ExportRequest":
     from artifact import Batch
     from export.errors import ExportError
-    from export.pipeline import Request
+    from export.request import ExportRequest
     from models.sources import Checkpoint, Overrides, Pretrained, RandomWeights, Weights
 
     weights: Weights
@@ -220,7 +220,7 @@ def _request(options: argparse.Namespace) -> "Request":
     if options.weights_key is not None and options.checkpoint is None:
         raise ExportError("--weights-key chooses among the weights of --checkpoint FILE; give both or neither")
     smallest, largest = options.batch
-    return Request(
+    return ExportRequest(
         source=options.source,
         weights=weights,
         output=options.output,

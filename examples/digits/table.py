@@ -20,7 +20,7 @@ from torch import nn
 from artifact import Preprocess
 from examples.digits.data import Pixels, Split, load_split
 from examples.digits.train import CHECKPOINTS, CONFIGS, HERE, machine, predict
-from export.pipeline import Request, export_onnx
+from export.pipeline import ExportRequest, export_onnx
 from models.sources import Checkpoint, Loaded, Overrides, load_source
 
 README = HERE / "README.md"
@@ -86,7 +86,7 @@ def measure_onnx(variants: list[str]) -> dict[str, float]:
         sessions = {}
         for variant in variants:
             checkpoint = Checkpoint(CHECKPOINTS / f"{variant}.safetensors")
-            exported = export_onnx(Request(f"posbake:{CONFIGS / variant}.json", checkpoint, Path(folder)))
+            exported = export_onnx(ExportRequest(f"posbake:{CONFIGS / variant}.json", checkpoint, Path(folder)))
             graph = exported.path / "model.onnx"
             sessions[variant] = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     image = load_split()[1].images[:1]

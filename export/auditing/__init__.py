@@ -1,10 +1,10 @@
 """What in an ONNX graph is left to compute, stored twice, or not for TensorRT. Any file, whoever exported it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import onnx_ir as ir
 
-from export.auditing import checks
+from export.auditing import checks as general
 from export.auditing import tensorrt as trt
 from export.auditing.findings import Audit, Finding
 from export.auditing.reading import Subject, load_model, make_subject
@@ -12,27 +12,30 @@ from export.auditing.support import load_support
 from export.errors import UnreadableModelError
 
 CHECKS: dict[str, Callable[[Subject], Iterator[Finding]]] = {
-    "constant-only": checks.check_constant_only,
-    "shape-arithmetic": checks.check_shape_arithmetic,
-    "dimensions": checks.check_dimensions,
+    "constant-only": general.check_constant_only,
+    "shape-arithmetic": general.check_shape_arithmetic,
+    "dimensions": general.check_dimensions,
     "opset": trt.check_opsets,
     "operator": trt.check_operators,
     "type": trt.check_types,
     "restriction": trt.check_restrictions,
-    "domain": checks.check_domains,
-    "duplicate": checks.check_duplicates,
-    "float64": checks.check_float64,
-    "unused": checks.check_unused,
+    "domain": general.check_domains,
+    "duplicate": general.check_duplicates,
+    "float64": general.check_float64,
+    "unused": general.check_unused,
 }
 """In the order in which they are made and their findings listed; a new check is a function and a line here."""
 
 
-def audit(model: ir.Model, *, tensorrt: str | None = None, in_place: bool = False) -> Audit:
-    """Make all checks of `CHECKS` on a model, which is left as it is unless `in_place`.
+def audit(
+    model: ir.Model, *, tensorrt: str | None = None, checks: Collection[str] = CHECKS, in_place: bool = False
+) -> Audit:
+    """Make checks of `CHECKS` on a model, which is left as it is unless `in_place`.
 
     Args:
         model: as read by `load_model`, or as built.
         tensorrt: `major.minor`; None takes the version of the support table.
+        checks: names of those to make; all by default.
         in_place: write types that can be inferred into the model; of large ones, a copy takes long.
 
     Raises:
@@ -41,14 +44,15 @@ def audit(model: ir.Model, *, tensorrt: str | None = None, in_place: bool = Fals
     """
     support = load_support()
     subject = make_subject(model, support.check_version(tensorrt or support.tensorrt), support, in_place=in_place)
+    made = {name: check for name, check in CHECKS.items() if name in checks}
     findings = tuple(
-        finding.model_copy(update={"check": name}) for name, check in CHECKS.items() for finding in check(subject)
+        finding.model_copy(update={"check": name}) for name, check in made.items() for finding in check(subject)
     )
     return Audit(
         opsets=dict(model.opset_imports),
         nodes=len(subject.nodes),
         tensorrt=subject.tensorrt,
-        checks=tuple(CHECKS),
+        checks=tuple(made),
         findings=findings,
     )
 

@@ -10,8 +10,9 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from export.passes.exact import NotFoldedError
+from export.passes.origins import is_random, reads_stored, subgraphs
 from export.passes.sweep import FoldingPass
-from export.passes.values import RANDOM, add_constant, array_of, name_of
+from export.passes.values import add_constant, array_of, name_of
 
 
 class FoldConstants(FoldingPass):
@@ -33,7 +34,7 @@ class FoldConstants(FoldingPass):
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
         """Fold a node; nodes stand in topological order, so a result is there before its users are looked at."""
-        if not is_constant_only(node) or (self.operators is not None and node.op_type not in self.operators):
+        if not reads_stored(node) or (self.operators is not None and node.op_type not in self.operators):
             return False
         reason = reason_to_keep(node)
         if reason is not None:
@@ -42,20 +43,13 @@ class FoldConstants(FoldingPass):
         return True
 
 
-def is_constant_only(node: ir.Node) -> bool:
-    """Whether a node could be computed before the graph runs: nothing it reads depends on the graph's inputs."""
-    return all(value is None or value.is_initializer() for value in node.inputs)
-
-
 def reason_to_keep(node: ir.Node) -> str | None:
     """Return why a node cannot be replaced by initialisers, or None if it can."""
-    if not is_constant_only(node):
+    if not reads_stored(node):
         return "it depends on the graph's inputs"
-    if node.op_type in RANDOM:
+    if is_random(node):
         return "it is random"
-    if any(
-        attribute.type in {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS} for attribute in node.attributes.values()
-    ):
+    if any(subgraphs(node)):
         return "it holds a subgraph"
     if any(output.is_graph_output() for output in node.outputs):
         return "it yields an output of the graph, which then does not depend on the image"

@@ -12,8 +12,8 @@ from artifact import Batch, Rewrites
 from export.passes import Cut, Folded, clean_up, prepare
 from export.passes.dynamic_batch import free_batch
 from export.passes.summary import summarise
-from export.trace.evaluation import Constant
-from export.trace.graph import TracedGraph, trace_graph
+from export.tracing.evaluation import Constant
+from export.tracing.graph import TracedGraph, trace_graph
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from enum import IntEnum
 
 import onnx_ir as ir
 
-from export.passes.values import RANDOM
-
 STANDARD = frozenset({"", "ai.onnx"})
 SIZES = frozenset({"Shape", "Size"})
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 # A Constant is a literal. DequantizeLinear of stored integers is how weights are kept small: folded, they would be
 # floats again.
 _MEANT = frozenset({"Constant", "DequantizeLinear"})
@@ -53,6 +54,11 @@ def is_constant_only(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> bool:
     return not meant and origin_of(node, origins) is Origin.CONSTANT
 
 
+def reads_stored(node: ir.Node) -> bool:
+    """Whether all that a node reads is stored. Its results are constant then, unless it is random."""
+    return all(value is None or value.is_initializer() for value in node.inputs)
+
+
 def count_constant_only(model: ir.Model) -> int:
     """Return how many nodes of a model could be computed before it runs; see `is_constant_only`."""
     origins = trace_origins(model)
@@ -65,15 +71,15 @@ def _trace(graph: ir.Graph, inputs: Origin, origins: dict[ir.Value, Origin]) -> 
     for node in graph:
         origin = _origin(node, origins)
         origins.update(dict.fromkeys(node.outputs, origin))
-        for body in _subgraphs(node):
+        for body in subgraphs(node):
             _trace(body, origin, origins)
 
 
 def _origin(node: ir.Node, origins: dict[ir.Value, Origin]) -> Origin:
     read = [value for value in node.inputs if value is not None]
-    random = _is_random(node)
-    for body in _subgraphs(node):
-        random = random or any(map(_is_random, body.all_nodes()))
+    random = is_random(node)
+    for body in subgraphs(node):
+        random = random or any(map(is_random, body.all_nodes()))
         inside = [*body.outputs, *(value for inner in body.all_nodes() for value in inner.inputs)]
         read += [value for value in inside if value in origins]  # captured: those of the body are not there yet
     if random:
@@ -84,11 +90,12 @@ def _origin(node: ir.Node, origins: dict[ir.Value, Origin]) -> Origin:
     return origin
 
 
-def _is_random(node: ir.Node) -> bool:
+def is_random(node: ir.Node) -> bool:
+    """Whether a node yields other numbers each time."""
     return node.domain in STANDARD and node.op_type in RANDOM
 
 
-def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
     """Yield the bodies that a node holds."""
     for attribute in node.attributes.values():
         if attribute.is_ref():

@@ -9,11 +9,6 @@ import onnx_ir as ir
 Array = np.ndarray[Any, Any]
 Sizes = tuple[int, ...]
 
-RANDOM = frozenset(
-    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
-)
-"""Operators that yield other numbers each time."""
-
 
 def name_of(value: ir.Value) -> str:
     """Return a value's name; every value of a traced graph has one."""

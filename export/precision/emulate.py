@@ -5,12 +5,43 @@ nodes, so that an overflow stays unseen. Here every half-precision node computes
 what a kernel does that accumulates in float32.
 """
 
-import onnx_ir as ir
+import tempfile
+from pathlib import Path
 
+import onnx_ir as ir
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from export.errors import ExportError
 from export.precision.half import HALVES, cast_to
 from export.precision.rules import MOVES
+from export.verify.parity import Run, run_graph
+from export.verify.reference import Array, Reference
+from export.write.saving import save_graph
 
 _SINGLE = ir.DataType.FLOAT
+
+
+def run_lowered(precision: str, graph: Path, reference: Reference, *, takes_pixels: bool) -> dict[Run, Array]:
+    """Return the logits [images, classes] of each run of a graph.
+
+    `native` is ONNX Runtime's CPU provider with the graph itself, `emulated` with a float32 copy that rounds: a
+    half-precision graph is always emulated, and run natively too if the provider has the kernels.
+
+    Raises:
+        ExportError: ONNX Runtime cannot load or run the graph.
+    """
+    found: dict[Run, Array] = {}
+    if precision in HALVES:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "emulated.onnx"
+            save_graph(emulate(ir.load(graph)), copy)
+            found["emulated"] = run_graph(copy, reference, takes_pixels=takes_pixels)
+    try:
+        found["native"] = run_graph(graph, reference, takes_pixels=takes_pixels)
+    except ort_errors.NotImplemented as error:
+        if not found:
+            raise ExportError(f"ONNX Runtime has no kernel for a node of the {precision} graph: {error}") from error
+    return found
 
 
 def emulate(model: ir.Model) -> ir.Model:

@@ -3,25 +3,23 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
 from torch import nn
 
-from artifact import Batch, Calibration, Graph, Parity, Preprocess, Task
+from artifact import Batch, Calibration, Graph, Parity, Precision, Preprocess, Task
 from export.errors import ExportError
 from export.precision.calibration import CalibrationImages, load_calibration
+from export.precision.emulate import run_lowered
 from export.precision.half import HALVES, ToHalf
 from export.precision.int8 import quantize
-from export.precision.parity import LIMITS, Limits, check_precision
 from export.precision.part_transposes import PartTransposes
-from export.verify.parity import Reference, reference_on
+from export.verify.parity import LIMITS, Limits, check_lowered
+from export.verify.reference import Reference, reference_on
 from export.write.describe import describe_graph
 from export.write.saving import save_graph
-
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 _CHUNK = 8
 """Images run at once."""
@@ -90,10 +88,11 @@ class Lowering:
             )
 
     def check(self, graph: Path, reference: Reference, single: Parity, *, takes_pixels: bool) -> Parity:
-        """Compare; see `check_precision`. `single` is the parity of the float32 graph."""
+        """Compare; see `check_lowered`. `single` is the parity of the float32 graph."""
         count = sum(map(len, reference.pixels))
         used = None if self.images is None else Calibration(directory=self.images.directory, images=count)
-        return check_precision(self.precision, graph, reference, single, self.limits, used, takes_pixels=takes_pixels)
+        runs = run_lowered(self.precision, graph, reference, takes_pixels=takes_pixels)
+        return check_lowered(self.precision, runs, reference, single, self.limits, used)
 
 
 def prepare_lowering(

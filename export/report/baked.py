@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from artifact import Baked
-from export.trace.evaluation import Constant
-from export.trace.pixels import ArtifactInput
+from export.tracing.evaluation import Constant
 from models.sources.library_module import without_adapters
 
 _PRODUCTS = frozenset({"bmm", "einsum", "matmul", "mv"})
@@ -18,8 +17,7 @@ def report_constants(network: nn.Module, constants: Iterable[Constant]) -> tuple
 
     Weights of layers are no position work; a table that a module owns which is no layer of torch is taken for some.
     """
-    if isinstance(network, ArtifactInput):
-        network = without_adapters(network.network)
+    network = without_adapters(network)
     lines = []
     for constant in constants:
         if constant.work or _is_a_table(network, constant):

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from artifact import Baked, Draft, Manifest
+from artifact import Baked, Draft
 from export.report.charts import count_bars, error_chart, operator_bars, second_bars
 from export.report.heat_maps import HIGH, LOW, MASKED, ZERO
 from export.report.pictures import Gallery
@@ -42,25 +42,23 @@ class Facts:
 
 def render_page(facts: Facts) -> str:
     """Return the page. Whatever a name or label holds, it is shown as text."""
-    # Not a whole manifest, which lists this page among its files: fields that were validated one by one.
-    absent = {"accuracy": None, "resampled": (), "notes": (), "rewrites": None}
-    manifest = Manifest.model_construct(**{**absent, **facts.draft})
+    draft = facts.draft
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["bytes"] = bytes_text
     environment.filters["percent"] = lambda share: f"{100 * share:.2f}%"
     environment.filters["rgb"] = lambda colour: f"rgb({', '.join(map(str, colour))})"
     template = environment.from_string(files(__package__).joinpath("template.html").read_text(encoding="utf-8"))
-    operators = manifest.graph.operators or {}
+    operators = draft.graph.operators or {}
     return template.render(
         facts=facts,
-        manifest=manifest,
-        baked_bytes={kind: _bytes_of(manifest.baked, kind) for kind in ("static", "query-dependent")},
-        largest=max((item.bytes for item in manifest.baked), default=1) or 1,
+        manifest=draft,
+        baked_bytes={kind: _bytes_of(draft.baked, kind) for kind in ("static", "query-dependent")},
+        largest=max((item.bytes for item in draft.baked), default=1) or 1,
         traced=sum(before for before, _ in operators.values()),
         left=sum(after for _, after in operators.values()),
-        operators=operator_bars(manifest.graph),
-        nodes=count_bars(manifest.graph.ops),
-        errors=error_chart(manifest.parity),
+        operators=operator_bars(draft.graph),
+        nodes=count_bars(draft.graph.ops),
+        errors=error_chart(draft.parity),
         steps=second_bars(facts.seconds),
         labels=facts.labels[:_LABELS],
         scale=(LOW, ZERO, HIGH),

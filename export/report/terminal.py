@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from artifact import Manifest
-from export.pipeline import Exported
 from export.report.charts import operator_bars
+from export.request import Exported
 from export.verify.targets import CHOICES
 
 _SHOWN_OPS = 6

@@ -11,7 +11,7 @@ import numpy as np
 from artifact import Golden, Parity
 from artifact.golden import GOLDEN_LIMIT
 from artifact.manifest import RunPrecision
-from export.verify.parity import GOLDEN_IMAGES, Array, Reference
+from export.verify.reference import GOLDEN_IMAGES, Array, Reference
 
 FP32_LIMIT = 1e-4
 """Ten times parity's tolerance: another processor or runtime sums in another order."""

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from artifact import Artifact, GoldenInputs, Manifest, limit_for, read_artifact, read_golden
 from export.errors import ExportError, first_line
-from export.trace.pixels import Normalisation
-from export.verify.parity import Array, normalise
+from export.tracing.pixels import Normalisation
+from export.verify.reference import Array, normalise
 
 Runner = Callable[[Array], Array]
 """Maps images, as the graph takes them, to logits [B, C]."""

@@ -1,168 +1,49 @@
-"""Whether the exported graph computes what the network computes.
+"""Parity: how far the logits of an exported graph are from the reference.
 
-The reference is the original network in float64, on synthetic pictures; in float32 only where its code cannot do
-float64, and then it says so. The error is relative to the largest logit: single logits may be near zero. The reference
-is computed first and stands by itself, so that the network need not be in memory beside the graph.
-
-A network that amplifies rounding is beyond float32, whatever computes it: so the network's own float32 is compared with
-its float64 too, and where that is off as well, the message says so.
+fp32: the largest error relative to the largest logit has a limit; single logits may be near zero. fp16, bf16 and int8:
+the cosine of the angle between the graph's and the network's logits of an image, as vectors, has one; its mean over the
+images has the limit, its minimum is stated.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
-import torch
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
-from torch import Tensor, nn
 
-from artifact import Batch, Parity
-from export.errors import ExportError, ParityError, first_line
-from export.trace.pixels import Normalisation
-from export.verify.float64 import in_float64
-from models.sources.pictures import photographs
-from models.sources.twin import share_tensors
+from artifact import Calibration, Cosine, Parity
+from export.errors import ExportError, ParityError
+from export.verify.reference import Array, Reference
 
-BATCHES = (1, 2, 3, 7)
+Run = Literal["native", "emulated"]
+
 TOLERANCE = 1e-5
 """float32 keeps 7 digits; a dozen layers lose one or two of them. A wrong bias or order costs all of them."""
 UNKNOWN_TOLERANCE = 1e-4
 """Of networks whose position encoding has no name here: deep convolutions and attention between them lose another
 digit, in torch's float32 too."""
 
-FLOAT64 = "torch float64"
-"""What made a reference, unless the network fails in float64."""
-
-GOLDEN_IMAGES = 4
-"""Fewest pictures of a reference: as many as the golden file holds."""
-
-_SEED = 0
-Array = np.ndarray[Any, Any]
-
 _ALIKE = 4
 """Errors of two computations in float32 that round differently; a wrong graph is off by far more."""
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Images, and what a network says of them.
+class Limits:
+    """What a graph must reach: the mean cosine, and the share of images whose top-1 is the network's."""
 
-    Attributes:
-        pixels: uint8 [B, height, width, 3], at least one for each batch size.
-        normalisation: how pixels become what the network takes.
-        logits: float64 [images, classes], of all batches one after the other.
-        made_by: what computed them: `FLOAT64`, or float32 and why.
-        boundary: of a multi-label network, from which number on a class applies; None, the largest of an image counts.
-        float32_error: how far the network is off in float32, over the largest logit; None if it was not measured.
-    """
-
-    pixels: tuple[Tensor, ...]
-    normalisation: Normalisation
-    logits: Array
-    made_by: str
-    float32_error: float | None = None
-    boundary: float | None = None
-
-    @property
-    def batches(self) -> tuple[int, ...]:
-        """The batch sizes, each once."""
-        return tuple(dict.fromkeys(map(len, self.pixels)))
-
-    def inputs(self, *, takes_pixels: bool) -> Iterator[Array]:
-        """Yield the batches as a graph takes them: uint8 [B, height, width, 3], or normalised as the network does."""
-        for images in self.pixels:
-            yield (images if takes_pixels else normalise(images, self.normalisation).float()).numpy()
-
-    def errors(self, found: Array) -> dict[str, Any]:
-        """Return how far [images, classes] are from the logits, in the fields of a Parity."""
-        errors, largest = np.abs(self.logits - found), float(np.abs(self.logits).max())
-        ends = np.cumsum([len(images) for images in self.pixels])[:-1]
-        by_size = dict.fromkeys(self.batches, 0.0)
-        for part in np.split(errors, ends):
-            by_size[len(part)] = max(by_size[len(part)], float(part.max()) / largest)
-        return {
-            "reference": self.made_by,
-            "max_abs_error": float(errors.max()),
-            "max_rel_error": float(errors.max()) / largest,
-            "batch_errors": tuple(by_size.values()),
-            "top1_agreement": self.agreement(found),
-        }
-
-    def agreement(self, found: Array) -> float:
-        """Return the share of images of which [images, classes] name the same class, or all the same classes."""
-        if self.boundary is None:
-            return float((self.logits.argmax(axis=1) == found.argmax(axis=1)).mean())
-        return float(((self.logits >= self.boundary) == (found >= self.boundary)).all(axis=1).mean())
+    cosine: float
+    agreement: float
 
 
-def compute_reference(
-    network: nn.Module, image_size: tuple[int, int], normalisation: Normalisation, batch: Batch
-) -> Reference:
-    """Run the network in float64 and in float32 on pictures, at batches 1, 2, 3 and 7 as far as `batch` allows.
-
-    The largest of these is repeated until there are enough pictures for the golden file.
-
-    The network itself is turned to float64 and back, which gives every number back as it was and needs no copy of it.
-
-    Args:
-        network: takes normalised float images [B, 3, height, width].
-        image_size: (height, width) in pixels.
-        normalisation: how pixels become what the network takes.
-        batch: the sizes that the graph shall accept.
-
-    Raises:
-        ExportError: the network does not run on a batch of them, in float32 either.
-    """
-    sizes = [size for size in BATCHES if batch.min <= size <= batch.max] or [batch.min]
-    while sum(sizes) < GOLDEN_IMAGES:
-        sizes.append(sizes[-1])
-    pixels = torch.split(photographs(sum(sizes), image_size, _SEED), sizes)
-    reference = reference_on(network, pixels, normalisation)
-    if reference.made_by != FLOAT64:
-        return reference
-    single = _logits(share_tensors(network), [normalise(images, normalisation).float() for images in pixels])
-    return replace(reference, float32_error=_relative_error(reference.logits, single))
-
-
-def _relative_error(expected: Array, found: Array) -> float:
-    """Return the largest error over the largest logit; infinity where what is found is not finite."""
-    largest = float(np.abs(expected).max())
-    if expected.shape != found.shape or not np.isfinite(found).all() or not largest > 0:
-        return math.inf
-    return float(np.abs(expected - found).max()) / largest
-
-
-def reference_on(network: nn.Module, pixels: tuple[Tensor, ...], normalisation: Normalisation) -> Reference:
-    """Run the network on batches of pixels; see `compute_reference`."""
-    inputs = [normalise(images, normalisation) for images in pixels]
-    # Some modules keep the biases of their first run, so a twin is run; torch cannot make one inside `in_float64`.
-    twin = share_tensors(network)
-    try:
-        with in_float64(twin):
-            return Reference(pixels, normalisation, _logits(twin, inputs), FLOAT64)
-    except ExportError as error:
-        why = str(error)
-    # Float32 is what the graph computes in, and may be all that the network's code does. If it fails here as well, it
-    # was not for float64.
-    logits = _logits(share_tensors(network), [images.float() for images in inputs])
-    return Reference(pixels, normalisation, logits, f"torch float32; in float64 {why}")
-
-
-def _logits(network: nn.Module, inputs: list[Tensor]) -> Array:
-    found = []
-    for images in inputs:
-        try:
-            with torch.no_grad():
-                found.append(network(images).double().numpy())
-        except Exception as error:  # whatever the network's own code raises
-            raise ExportError(
-                f"the network fails at batch {len(images)}: {type(error).__name__}: {first_line(error)}"
-            ) from error
-    return np.concatenate(found)
+LIMITS = {"fp16": Limits(0.9999, 0.0), "bf16": Limits(0.999, 0.0), "int8": Limits(0.99, 0.97)}
+"""Measured (benchmarks/README.md), 1 − cosine is 2e-6, 1e-4 and 5e-4 at most: the limits leave ten times that and more,
+and a wrong bias or an overflow costs all of it. Top-1 of synthetic pictures says nothing, so it has a limit by default
+only where images are always given."""
 
 
 def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, tolerance: float = TOLERANCE) -> Parity:
@@ -203,12 +84,6 @@ def run_graph(graph: Path, reference: Reference, *, takes_pixels: bool) -> Array
     return np.concatenate(found)
 
 
-def normalise(pixels: Tensor, normalisation: Normalisation) -> Tensor:
-    """Map uint8 [B, height, width, 3] to float64 [B, 3, height, width]: (pixel / 255 − mean) / std."""
-    mean, std = (torch.tensor(values, dtype=torch.float64) for values in (normalisation.mean, normalisation.std))
-    return ((pixels.double() / 255 - mean) / std).permute(0, 3, 1, 2)
-
-
 def compare(reference: Reference, found: Array, tolerance: float) -> Parity:
     """Return how far a float32 graph's logits [images, classes] are from the network's.
 
@@ -247,3 +122,86 @@ def _refusal(relative: float, tolerance: float, float32_error: float | None) -> 
         f"the graph's logits are off by {relative:.1e} of the largest logit, tolerance {tolerance:.0e}{own}; "
         "please report this with the command you ran"
     )
+
+
+def check_lowered(
+    precision: str,
+    runs: Mapping[Run, Array],
+    reference: Reference,
+    single: Parity,
+    limits: Limits,
+    calibration: Calibration | None,
+) -> Parity:
+    """Compare the logits of a graph in another precision than float32; of several runs, state the worse.
+
+    Args:
+        precision: fp16, bf16 or int8.
+        runs: logits [images, classes] of each run of the graph, see `export.precision.emulate.run_lowered`.
+        reference: images, and the network's logits of them.
+        single: parity of the float32 graph that this one was made from.
+        limits: what to reach.
+        calibration: what the reference's images are, if they are not random.
+
+    Raises:
+        ParityError: a limit is missed, or logits are not finite.
+    """
+    worst = _worst([_measure(reference, logits, single, limits, precision) for logits in runs.values()])
+    _refuse_below(worst, limits, precision)
+    stated: dict[str, object] = {"runs": tuple(sorted(runs)), "calibration": calibration}
+    return worst.model_copy(update=stated if calibration is None else stated | {"batch_errors": None})
+
+
+def _measure(reference: Reference, found: Array, single: Parity, limits: Limits, precision: str) -> Parity:
+    if not np.isfinite(found).all():
+        raise ParityError(
+            f"the {precision} graph yields logits that are not finite, the float32 graph does not: a value leaves the "
+            "range of the type; use --precision bf16, whose range is float32's, or fp32"
+        )
+    cosines = cosine(reference.logits, found)
+    return Parity(
+        batches=reference.batches,
+        tolerance=single.tolerance,
+        float32_error=single.max_rel_error,
+        cosine=Cosine(mean=float(cosines.mean()), min=float(cosines.min()), limit=limits.cosine),
+        agreement_limit=limits.agreement,
+        **reference.errors(found),
+    )
+
+
+def cosine(expected: Array, found: Array) -> NDArray[np.float64]:
+    """Return, for each row of two [images, classes], the cosine of the angle between them."""
+    a, b = expected.astype(np.float64), found.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    products: NDArray[np.float64] = np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0)
+    return np.clip(products, -1, 1)  # rounding may carry it beyond
+
+
+def _worst(parities: list[Parity]) -> Parity:
+    """Return the parity with, of each figure, the worse one."""
+    first = parities[0]
+    cosines = [parity.cosine for parity in parities if parity.cosine is not None]
+    return first.model_copy(
+        update={
+            "max_abs_error": max(parity.max_abs_error for parity in parities),
+            "max_rel_error": max(parity.max_rel_error for parity in parities),
+            "batch_errors": tuple(map(max, zip(*(parity.batch_errors or () for parity in parities), strict=True))),
+            "top1_agreement": min(parity.top1_agreement for parity in parities),
+            "cosine": Cosine(
+                mean=min(each.mean for each in cosines), min=min(each.min for each in cosines), limit=cosines[0].limit
+            ),
+        }
+    )
+
+
+def _refuse_below(parity: Parity, limits: Limits, precision: str) -> None:
+    assert parity.cosine is not None
+    misses = []
+    if parity.cosine.mean < limits.cosine:
+        misses.append(f"mean cosine {parity.cosine.mean:.6f}, limit {limits.cosine} (--min-cosine)")
+    if parity.top1_agreement < limits.agreement:
+        misses.append(f"top-1 agreement {parity.top1_agreement:.2%}, limit {limits.agreement:.2%} (--min-agreement)")
+    if misses:
+        raise ParityError(
+            f"the {precision} graph is too far from the network: {'; '.join(misses)}. The float32 graph passed "
+            f"({parity.float32_error:.1e} of the largest logit): use a wider precision, or lower the limit"
+        )

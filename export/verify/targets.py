@@ -28,47 +28,55 @@ from export.errors import ExportError
 _SHOWN = 5
 """Findings that an error lists."""
 
+_EVERYWHERE = frozenset({"domain"})
+"""Checks whose errors no target takes: operators that only some runtimes know."""
+_TENSORRT = frozenset({"opset", "operator", "type", "restriction"})
+"""Checks against TensorRT's support table."""
+
 
 @dataclass(frozen=True)
 class Choices:
     """What a target asks of a graph.
 
     Attributes:
-        audited: whether a graph that TensorRT's support table rules out is refused.
+        checks: of the audit; an error of one of them refuses a graph.
         basis: what the choices rest on, in a sentence.
+        refusal: message about a refused graph, with places for the findings and TensorRT's version.
     """
 
-    audited: bool
+    checks: frozenset[str]
     basis: str
+    refusal: str = "not every runtime would take this graph: {findings}; change the network"
 
 
 CHOICES: Mapping[Target, Choices] = {
-    "portable": Choices(audited=False, basis="right in every runtime"),
-    "onnxruntime": Choices(audited=False, basis="the portable graph; no other form was measurably faster"),
-    "openvino": Choices(audited=False, basis="the portable graph; no other form was measurably faster"),
+    "portable": Choices(_EVERYWHERE, "right in every runtime"),
+    "onnxruntime": Choices(_EVERYWHERE, "the portable graph; no other form was measurably faster"),
+    "openvino": Choices(_EVERYWHERE, "the portable graph; no other form was measurably faster"),
     # Queries are scaled before q·kᵀ in every graph, as TensorRT's fused attention wants it (NVIDIA's documentation);
     # MatMul and Softmax are kept, which TensorRT takes at every opset: Attention needs 10.14. Nothing was measured.
-    "tensorrt": Choices(audited=True, basis="the portable graph, held against TensorRT's support table; not measured"),
+    "tensorrt": Choices(
+        _EVERYWHERE | _TENSORRT,
+        "the portable graph, held against TensorRT's support table; not measured",
+        "TensorRT {tensorrt} would not take this graph: {findings}; change the network, or export without --target "
+        "tensorrt",
+    ),
 }
 
 
 def check_target(graph: Path, target: Target) -> None:
-    """Check that a target takes a graph.
+    """Audit a written graph for a target.
 
     Raises:
-        ExportError: the target is audited, and the audit has errors; the message has findings and remedies.
+        ExportError: the audit has errors; the message has findings and remedies.
     """
-    if not CHOICES[target].audited:
-        return
-    found = audit(load_model(graph))
+    asked = CHOICES[target]
+    found = audit(load_model(graph), checks=asked.checks, in_place=True)
     errors = [finding for finding in found.findings if finding.severity == "error"]
     if errors:
         more = f"; and {len(errors) - _SHOWN} more: see export/audit.py" if len(errors) > _SHOWN else ""
         listed = "; ".join(map(_described, errors[:_SHOWN]))
-        raise ExportError(
-            f"TensorRT {found.tensorrt} would not take this graph: {listed}{more}; "
-            "change the network, or export without --target tensorrt"
-        )
+        raise ExportError(asked.refusal.format(tensorrt=found.tensorrt, findings=f"{listed}{more}"))
 
 
 def _described(finding: Finding) -> str:

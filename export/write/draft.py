@@ -7,7 +7,7 @@ from pathlib import Path
 
 from artifact import Activation, Baked, Draft, Golden, Graph, ImageInput, LogitsOutput, Parity, Rewrites, Source, Task
 from artifact.hashing import describe_file
-from export.request import Request
+from export.request import ExportRequest
 from export.verify.golden import OMITTED
 from models.sources import Checkpoint, Loaded, Pretrained, RandomWeights, Weights
 from models.sources.checkpoints import files_of
@@ -17,7 +17,7 @@ _TOOLS = ("posbake", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
 
 
 def make_draft(
-    request: Request,
+    request: ExportRequest,
     loaded: Loaded,
     task: Task,
     activation: Activation,

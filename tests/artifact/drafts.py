@@ -10,7 +10,7 @@ LABELS = ("cat", "dog", "crow")
 
 
 def draft(**changes: Any) -> Draft:  # noqa: ANN401 -- any field of a manifest
-    fields: Draft = {
+    fields = {
         "source": {"name": "posbake:tiny.json", "weights": "random", "seed": 0},
         "architecture": "vit",
         "encoding": "learned",
@@ -39,7 +39,7 @@ def draft(**changes: Any) -> Draft:  # noqa: ANN401 -- any field of a manifest
         "tools": {"torch": "2.15.0"},
         "created": datetime(2026, 11, 20, tzinfo=UTC),
     }
-    return fields | changes
+    return Draft.model_validate(fields | changes)
 
 
 def write(repository: Path, version: int = 1, **changes: Any) -> tuple[Path, Manifest]:  # noqa: ANN401

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from artifact import Batch
 from export.passes.graph import Built, build_graph
-from export.trace.pixels import ArtifactInput, Normalisation
+from export.tracing.pixels import ArtifactInput, Normalisation
 from export.write.saving import save_graph
 
 OPSET = 20

@@ -19,7 +19,7 @@ from export import passes
 from export.passes.graph import Built, build_graph
 from export.report.baked import report_constants
 from export.to_onnx import main
-from export.trace.pixels import ArtifactInput
+from export.tracing.pixels import ArtifactInput
 from models import build_network
 from models.sources.own import randomise
 from tests.export.graphs import OPSET, open_graph, run_graph

@@ -21,10 +21,10 @@ from export.passes.graph import Built, build_graph
 from export.passes.values import array_of
 from export.precision.calibration import CalibrationImages
 from export.precision.lower import Lowering
-from export.precision.parity import LIMITS, Limits
 from export.report.baked import report_constants
-from export.trace.pixels import ArtifactInput, Normalisation
-from export.verify.parity import BATCHES, TOLERANCE, Reference, check_parity, compute_reference
+from export.tracing.pixels import ArtifactInput, Normalisation
+from export.verify.parity import LIMITS, TOLERANCE, Limits, check_parity
+from export.verify.reference import BATCHES, Reference, compute_reference
 from export.write.describe import describe_graph
 from export.write.saving import save_graph
 from models.sources.library_module import randomise_module
@@ -145,7 +145,7 @@ def test_folded_graphs_are_lowered_to(precision: str, name: str, tmp_path: Path)
 
 def test_a_bias_and_a_mask_that_became_one_are_one_line_of_the_report() -> None:
     made = built("swin")
-    lines = report_constants(ArtifactInput(network_of("swin"), PIXELS), made.constants)
+    lines = report_constants(network_of("swin"), made.constants)
     biases = [line for line in lines if "relative_position_bias_table" in line.what]
     assert [line.shape for line in biases] == [
         (1, 2, 16, 16),
@@ -164,7 +164,7 @@ def test_a_bias_and_a_mask_that_became_one_are_one_line_of_the_report() -> None:
 
 
 def test_a_constant_that_something_was_folded_into_says_so_under_its_name() -> None:
-    lines = report_constants(ArtifactInput(network_of("beit"), PIXELS), built("beit").constants)
+    lines = report_constants(network_of("beit"), built("beit").constants)
     bias = next(line for line in lines if line.module == "blocks.0.attn" and "q_bias" in line.what)
     assert bias.what == "cat of q_bias, k_bias, v_bias; with scales and shifts folded in"
     assert bias.shape == (3 * 48,)
@@ -192,7 +192,7 @@ def test_a_constant_that_went_into_weights_takes_no_bytes_of_its_own() -> None:
 
 
 def test_positions_and_a_class_token_are_stored_and_reported_as_one() -> None:
-    lines = report_constants(ArtifactInput(network_of("vit"), PIXELS), built("vit").constants)
+    lines = report_constants(network_of("vit"), built("vit").constants)
     (line,) = (line for line in lines if "pos_embed" in line.what)
     assert (line.kind, line.shape) == ("static", (1, 17, 48))
     shapes = [tuple(value.shape) for value in built("vit").model.graph.initializers.values() if value.shape is not None]

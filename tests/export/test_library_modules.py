@@ -12,10 +12,10 @@ from artifact import Baked, read_artifact
 from export.errors import ExportError
 from export.report.baked import report_constants
 from export.to_onnx import main
-from export.trace.evaluation import evaluate
-from export.trace.pixels import ArtifactInput, Normalisation
-from export.trace.tracing import trace
-from export.verify.parity import normalise
+from export.tracing.evaluation import evaluate
+from export.tracing.pixels import ArtifactInput, Normalisation
+from export.tracing.torch_export import trace
+from export.verify.reference import normalise
 from models.sources.library_module import LogitsOf
 from service.backends.onnx_runtime import OnnxRuntimeBackend
 from tests.export.graphs import baked_graph, open_graph, run_graph

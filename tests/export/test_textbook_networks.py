@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from artifact import Baked
 from export.passes.graph import Built
 from export.report.baked import report_constants
-from export.trace.pixels import Normalisation
-from export.verify.parity import normalise
+from export.tracing.pixels import Normalisation
+from export.verify.reference import normalise
 from export.write.describe import describe_graph
 from models import SwinConfig, ViTConfig, build_network
 from models.sources.own import randomise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from export.pipeline import Request, export_onnx
+from export.pipeline import ExportRequest, export_onnx
 from models.sources import RandomWeights
 
 WIDTH = 44
@@ -41,7 +41,7 @@ def test_when_the_graph_is_written_no_step_after_it_holds_the_networks_weights(t
 
     file = tmp_path / "network.py"
     file.write_text(NETWORK)
-    export_onnx(Request(f"python:{file}:network", RandomWeights(0), tmp_path / "repository"), step)
+    export_onnx(ExportRequest(f"python:{file}:network", RandomWeights(0), tmp_path / "repository"), step)
     assert alive["reference"] > 0
-    assert alive["check"] == 0
+    assert alive["verify"] == 0
     assert alive["write"] == 0

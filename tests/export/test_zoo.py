@@ -18,10 +18,11 @@ from export.auditing import audit
 from export.errors import ParityError
 from export.passes.graph import Built, build_graph
 from export.report.baked import report_constants
-from export.trace.evaluation import evaluate
-from export.trace.pixels import ArtifactInput, Normalisation
-from export.trace.tracing import trace
-from export.verify.parity import BATCHES, FLOAT64, UNKNOWN_TOLERANCE, Reference, check_parity, compute_reference
+from export.tracing.evaluation import evaluate
+from export.tracing.pixels import ArtifactInput, Normalisation
+from export.tracing.torch_export import trace
+from export.verify.parity import UNKNOWN_TOLERANCE, check_parity
+from export.verify.reference import BATCHES, FLOAT64, Reference, compute_reference
 from export.write.describe import describe_graph
 from export.write.saving import check_graph, save_graph
 from models.sources import Loaded, Overrides, RandomWeights, load_source
@@ -65,11 +66,11 @@ def reference_of(name: str) -> Reference:
     return compute_reference(network.network, network.image_size, normalisation, MANY)
 
 
-def build(name: str, *, takes_pixels: bool) -> tuple[nn.Module, Built]:
+def build(name: str, *, takes_pixels: bool) -> Built:
     size = loaded(name).image_size
     form = ArtifactInput(loaded(name).network, reference_of(name).normalisation if takes_pixels else None)
     example = torch.zeros(2, *size, 3, dtype=torch.uint8) if takes_pixels else torch.zeros(2, 3, *size)
-    return form, build_graph(form, example, MANY, OPSET)
+    return build_graph(form, example, MANY, OPSET)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def build(name: str, *, takes_pixels: bool) -> tuple[nn.Module, Built]:
 def test_the_graph_gives_the_librarys_logits_and_holds_nothing_constant(
     name: str, takes_pixels: bool, tmp_path: Path
 ) -> None:
-    form, built = build(name, takes_pixels=takes_pixels)
+    built = build(name, takes_pixels=takes_pixels)
     path = tmp_path / "model.onnx"
     save_graph(built.model, path)
     check_graph(path)
@@ -90,7 +91,7 @@ def test_the_graph_gives_the_librarys_logits_and_holds_nothing_constant(
     assert {"Shape", "Range", "ConstantOfShape", "ScatterND"}.isdisjoint(facts.ops)
     assert set(built.model.opset_imports) == {""}
     assert [finding for finding in audit(built.model).findings if finding.severity != "info"] == []
-    report = report_constants(form, built.constants)
+    report = report_constants(loaded(name).network, built.constants)
     assert of_the_table(name, report), [(line.module, line.kind, line.what) for line in report]
 
 
@@ -117,7 +118,7 @@ def test_the_parity_above_notices_position_tables_of_zeros(name: str) -> None:
 
 
 def test_parity_is_able_to_fail(tmp_path: Path) -> None:
-    _, built = build("beit", takes_pixels=False)
+    built = build("beit", takes_pixels=False)
     table = built.model.graph.initializers["blocks.0.attn.relative_position_bias_table_baked"]
     assert table.const_value is not None
     numbers = table.const_value.numpy().copy()

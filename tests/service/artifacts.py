@@ -40,7 +40,7 @@ def add_artifact(
     classes = weights.shape[1]
     with stage(repository, model, variant, version) as staging:
         onnx.save(_graph(dtype, weights, logits, output, size, activation), staging.graph)
-        draft: Draft = {
+        draft = {
             "source": {"name": "tests", "weights": "random", "seed": 0},
             "architecture": "mean-colour",
             "encoding": "none",
@@ -70,7 +70,7 @@ def add_artifact(
             "tools": {"onnx": onnx.__version__},
             "created": datetime(2026, 11, 20, tzinfo=UTC),
         }
-        return staging.commit({**draft, **changes}, LABELS[:classes])
+        return staging.commit(Draft.model_validate({**draft, **changes}), LABELS[:classes])
 
 
 def expected_probabilities(pixels: NDArray[np.uint8], weights: NDArray[np.float32] = WEIGHTS) -> list[float]:

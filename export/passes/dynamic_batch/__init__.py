@@ -11,7 +11,7 @@ from export.passes.dynamic_batch.place import Place
 from export.passes.dynamic_batch.rules import free, names_the_batch
 from export.passes.fold_constants import fold, reason_to_keep
 from export.passes.values import array_of, is_constant, scope_of, sizes_of
-from export.trace.alike import frozen
+from export.tracing.alike import frozen
 
 
 def free_batch(model: ir.Model, images: int) -> None:

@@ -13,8 +13,8 @@ from PIL import Image
 from artifact import Preprocess
 from export.errors import ExportError
 from export.precision.calibration import LARGEST, SMALLEST, load_calibration
-from export.trace.pixels import Normalisation
-from export.verify.parity import normalise
+from export.tracing.pixels import Normalisation
+from export.verify.reference import normalise
 from imaging.preprocess import Tensor
 from service.app import create_app
 from service.backends import BACKENDS

@@ -14,8 +14,7 @@ CALIBRATION = {"directory": "train", "images": 512}
 
 
 def parity(**changes: object) -> dict[str, Any]:
-    fields: dict[str, Any] = draft()["parity"]
-    return fields | changes
+    return draft().parity.model_dump(exclude_none=True) | changes
 
 
 def test_a_manifest_from_before_other_precisions_is_read(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from export.precision.calibration import CalibrationImages
 from export.precision.emulate import emulate
 from export.precision.half import HALVES
 from export.precision.lower import Lowering
-from export.precision.parity import LIMITS, Limits
-from export.trace.pixels import Normalisation
-from export.verify.parity import check_parity, compute_reference
+from export.tracing.pixels import Normalisation
+from export.verify.parity import LIMITS, Limits, check_parity
+from export.verify.reference import compute_reference
 from export.write.saving import save_graph
 from models import SwinConfig, ViTConfig, build_network
 from models.sources.own import randomise

@@ -9,10 +9,11 @@ import torch
 
 from artifact import Parity
 from export.errors import ExportError, ParityError
+from export.precision.emulate import run_lowered
 from export.precision.half import HALVES, ToHalf
-from export.precision.parity import Limits, check_precision, cosine
-from export.trace.pixels import Normalisation
-from export.verify.parity import Reference
+from export.tracing.pixels import Normalisation
+from export.verify.parity import Limits, check_lowered, cosine
+from export.verify.reference import Reference
 from export.write.saving import save_graph
 from tests.export.precision.hand_made import graph, node
 
@@ -51,10 +52,15 @@ def half_graph(half: ir.DataType, file: Path, large: float = 1.0) -> Path:
     return file
 
 
+def check(precision: str, file: Path, expected: Reference, limits: Limits = LIMITS) -> Parity:
+    runs = run_lowered(precision, file, expected, takes_pixels=False)
+    return check_lowered(precision, runs, expected, SINGLE, limits, None)
+
+
 @pytest.mark.parametrize(("precision", "runs"), [("fp16", ("emulated", "native")), ("bf16", ("emulated",))])
 def test_a_graph_passes_and_says_how_it_was_run(precision: str, runs: tuple[str, ...], tmp_path: Path) -> None:
     file = half_graph(HALVES[precision], tmp_path / "model.onnx")
-    parity = check_precision(precision, file, reference(), SINGLE, LIMITS, None, takes_pixels=False)
+    parity = check(precision, file, reference(), LIMITS)
     assert parity.runs == runs
     assert parity.cosine is not None
     assert LIMITS.cosine < parity.cosine.min <= parity.cosine.mean < 1
@@ -66,9 +72,9 @@ def test_a_graph_passes_and_says_how_it_was_run(precision: str, runs: tuple[str,
 def test_another_networks_logits_are_refused(tmp_path: Path) -> None:
     file = half_graph(HALVES["fp16"], tmp_path / "model.onnx")
     with pytest.raises(ParityError, match=r"mean cosine 0\.\d+, limit 0\.9999 \(--min-cosine\)"):
-        check_precision("fp16", file, reference(turn=0.3), SINGLE, LIMITS, None, takes_pixels=False)
+        check("fp16", file, reference(turn=0.3), LIMITS)
     with pytest.raises(ParityError, match=r"top-1 agreement .*limit 100\.00% \(--min-agreement\)"):
-        check_precision("fp16", file, reference(turn=3), SINGLE, Limits(0, 1), None, takes_pixels=False)
+        check("fp16", file, reference(turn=3), Limits(0, 1))
 
 
 def test_an_overflow_is_refused_though_the_native_run_hides_it(tmp_path: Path) -> None:
@@ -76,14 +82,14 @@ def test_an_overflow_is_refused_though_the_native_run_hides_it(tmp_path: Path) -
     images = torch.full_like(PIXELS, 255)
     bright = Reference((images,), Normalisation((0, 0, 0), (0.1, 0.1, 0.1)), reference().logits, "torch float64")
     with pytest.raises(ParityError, match="not finite"):
-        check_precision("fp16", file, bright, SINGLE, LIMITS, None, takes_pixels=False)
+        check("fp16", file, bright, LIMITS)
 
 
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(b"no graph")
     with pytest.raises(ExportError, match="ONNX Runtime cannot load"):
-        check_precision("int8", file, reference(), SINGLE, LIMITS, None, takes_pixels=False)
+        check("int8", file, reference(), LIMITS)
 
 
 def test_cosine_is_that_of_the_angle_of_each_row() -> None:

@@ -91,7 +91,7 @@ def test_the_page_holds_the_parity_of_every_batch(repository: Path) -> None:
     assert len(parity.batch_errors) == 4
     for size, error in zip(parity.batches, parity.batch_errors, strict=True):
         assert f"batch {size} {error:.1e}" in page.text
-    for step in ("load", "reference", "trace", "check"):
+    for step in ("load", "reference", "trace", "rewrite", "verify"):
         assert re.search(rf" {step} \d+\.\d\d s ", page.text)
 
 
@@ -118,7 +118,7 @@ def test_every_layer_of_the_network_has_a_heat_map_for_each_head(repository: Pat
 
 def facts_of(manifest: Manifest, **changes: object) -> Facts:
     """Return what a page tells, as the exporter had it, but for some fields of the draft."""
-    draft = {name: getattr(manifest, name) for name in Manifest.model_fields} | changes
+    draft = manifest.model_copy(update=changes)
     return Facts(manifest.model, manifest.variant, 1, draft, ["0"], 10, {"load": 0.5}, Gallery())
 
 

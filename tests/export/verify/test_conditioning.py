@@ -3,8 +3,9 @@
 import torch
 
 from artifact import Batch
-from export.trace.pixels import Normalisation
-from export.verify.parity import FLOAT64, UNKNOWN_TOLERANCE, compute_reference, normalise
+from export.tracing.pixels import Normalisation
+from export.verify.parity import UNKNOWN_TOLERANCE
+from export.verify.reference import FLOAT64, compute_reference, normalise
 from models.sources import Overrides, RandomWeights, load_source
 from models.sources.pictures import noise
 

@@ -15,7 +15,7 @@ from artifact import Artifact, Batch, GoldenInputs, Parity, read_artifact, read_
 from export.check import main
 from export.verify import golden as golden_module
 from export.verify.golden import choose_images, limits, write_golden
-from export.verify.parity import compute_reference
+from export.verify.reference import compute_reference
 from models.sources import Checkpoint, Overrides, load_source
 from tests.artifact.golden import vouch
 from tests.artifact.hostile import edit

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from artifact import Batch
 from export.errors import ExportError, ParityError
-from export.trace.pixels import Normalisation
-from export.verify.parity import FLOAT64, TOLERANCE, Array, Reference, compare, compute_reference, normalise
+from export.tracing.pixels import Normalisation
+from export.verify.parity import TOLERANCE, compare
+from export.verify.reference import FLOAT64, Array, Reference, compute_reference, normalise
 
 LOGITS = np.array([[1.0, -4.0, 2.0], [0.5, 0.25, 3.0]])
 NORMALISATION = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))

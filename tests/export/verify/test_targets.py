@@ -6,6 +6,7 @@ import onnx
 import pytest
 
 from artifact import read_artifact
+from artifact.manifest import Target
 from export.errors import ExportError
 from export.to_onnx import main
 from export.verify.targets import CHOICES, check_target
@@ -64,10 +65,21 @@ def test_an_unknown_target_is_a_usage_error(tmp_path: Path, capsys: pytest.Captu
 
 def test_what_tensorrt_refuses_fails_for_it_alone(tmp_path: Path) -> None:
     path = written(tmp_path, "g (float[N,3,3] x) => (float[N] y) { y = Det(x) }")
-    for target in ("portable", "onnxruntime", "openvino"):
+    others: tuple[Target, ...] = ("portable", "onnxruntime", "openvino")
+    for target in others:
         check_target(path, target)
     with pytest.raises(ExportError, match=r"TensorRT \d+\.\d+ would not take this graph: Det.*without --target"):
         check_target(path, "tensorrt")
+
+
+@pytest.mark.parametrize("target", CHOICES)
+def test_operators_that_only_some_runtimes_know_fail_for_every_target(target: Target, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    imports = '"" : 20, "com.microsoft" : 1'
+    text = "g (float[N,4] x) => (float[N,4] y) { y = com.microsoft.QuickGelu(x) }"
+    onnx.save(onnx.parser.parse_model(f"<ir_version: 10, opset_import: [{imports}]> {text}"), path)
+    with pytest.raises(ExportError, match=r"this graph: QuickGelu.*of domain com\.microsoft"):
+        check_target(path, target)
 
 
 def test_warnings_of_the_audit_are_no_reason_to_fail(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from artifact import Activation, Preprocess, Task
 from export.errors import ExportError
-from export.pipeline import Exported, Request, export_onnx
-from export.verify.parity import Reference
+from export.pipeline import Exported, ExportRequest, export_onnx
+from export.verify.reference import Reference
 from export.verify.task import decide_task
 from models.sources import Pretrained, RandomWeights
 from models.sources.base import Overrides, SourceError
@@ -65,7 +65,9 @@ def softmax_by_hand() -> tuple[nn.Module, Preprocess]:
 
 
 def export(function: str, output: Path, **options: Any) -> Exported:  # noqa: ANN401
-    return export_onnx(Request(source=f"python:{__name__}:{function}", weights=Pretrained(), output=output, **options))
+    return export_onnx(
+        ExportRequest(source=f"python:{__name__}:{function}", weights=Pretrained(), output=output, **options)
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_a_configuration_of_transformers_declares_the_task(
 
 def test_what_transformers_declares_reaches_the_manifest(tmp_path: Path) -> None:
     folder = save_vit(tmp_path / "net", "multi_label_classification", 3)
-    given = Request(f"transformers:{folder}", Pretrained(), tmp_path / "out", model="net", variant="net")
+    given = ExportRequest(f"transformers:{folder}", Pretrained(), tmp_path / "out", model="net", variant="net")
     assert export_onnx(given).manifest.task == "multi-label"
 
 
@@ -215,7 +217,9 @@ def test_a_label_with_a_control_character_fails_before_any_work(labels: str, fla
         steps.append(name)
         return nullcontext()
 
-    request = Request(source=f"python:{__name__}:plain", weights=Pretrained(), output=tmp_path / "out", labels=file)
+    request = ExportRequest(
+        source=f"python:{__name__}:plain", weights=Pretrained(), output=tmp_path / "out", labels=file
+    )
     with pytest.raises(ExportError, match=f"{flaw}.*correct the file"):
         export_onnx(request, step)
     assert steps == ["load"]
@@ -227,4 +231,4 @@ def test_a_configuration_with_a_line_break_in_a_label_fails_naming_the_label(tmp
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "id2label": {"0": "a", "1": "b\nc", "2": "d"}}))
     with pytest.raises(ExportError, match=r"label 1 \('b.nc'\) holds U\+000A, .* in the labels of transformers:net"):
-        export_onnx(Request(source=f"transformers:{folder}", weights=Pretrained(), output=tmp_path / "out"))
+        export_onnx(ExportRequest(source=f"transformers:{folder}", weights=Pretrained(), output=tmp_path / "out"))

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.errors import ExportError
-from export.trace.evaluation import evaluate
-from export.trace.program.nodes import count_operators
-from export.trace.tracing import trace
-from tests.export.trace.program.programs import Function, assert_same, inside, operators
+from export.tracing.evaluation import evaluate
+from export.tracing.program.nodes import count_operators
+from export.tracing.torch_export import trace
+from tests.export.tracing.program.programs import Function, assert_same, inside, operators
 
 IMAGE = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(0))
 ANGLES = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from export.trace.program.nodes import count_operators
-from tests.export.trace.program.programs import Function, assert_same, evaluated
+from export.tracing.program.nodes import count_operators
+from tests.export.tracing.program.programs import Function, assert_same, evaluated
 
 IMAGE = torch.randn(2, 1, 6, 8, generator=torch.Generator().manual_seed(0))
 BIAS = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))

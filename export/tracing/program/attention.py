@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from export.trace.program.nodes import arguments_of, insert_call, operator_of
+from export.tracing.program.nodes import arguments_of, insert_call, operator_of
 
 _ATEN = torch.ops.aten
 FUSED = _ATEN.scaled_dot_product_attention.default

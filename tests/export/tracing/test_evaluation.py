@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.errors import ExportError
-from export.trace.evaluation import Constant, evaluate
-from export.trace.program.nodes import count_operators
-from export.trace.tracing import trace
+from export.tracing.evaluation import Constant, evaluate
+from export.tracing.program.nodes import count_operators
+from export.tracing.torch_export import trace
 
 IMAGE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from export.errors import ExportError, first_line
-from export.trace.program import in_plain_operators
-from export.trace.program.nodes import without_wrappers
-from export.trace.program.refusals import check_sizes
+from export.tracing.program import in_plain_operators
+from export.tracing.program.nodes import without_wrappers
+from export.tracing.program.refusals import check_sizes
 from models.sources.twin import share_tensors
 
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from export.trace.program.nodes import count_operators
-from tests.export.trace.program.programs import Function, assert_same, operators
+from export.tracing.program.nodes import count_operators
+from tests.export.tracing.program.programs import Function, assert_same, operators
 
 IMAGE = torch.randn(2, 3, 12, 8, generator=torch.Generator().manual_seed(0))
 TOKENS = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(1))

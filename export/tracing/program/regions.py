@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from export.trace.program.refusals import halved
+from export.tracing.program.refusals import halved
 
 _OPERATORS: Any = torch.ops.higher_order  # types know none of its attributes
 _AUTOCAST = _OPERATORS.wrap_with_autocast  # (device type, dtype, enabled, cache enabled, region, *arguments)

@@ -2,8 +2,8 @@
 
 from torch import fx
 
-from export.trace.program.nodes import operator_of
-from export.trace.program.refusals import draws
+from export.tracing.program.nodes import operator_of
+from export.tracing.program.refusals import draws
 
 
 def remove_dropout(graph: fx.Graph) -> None:

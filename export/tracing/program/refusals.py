@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from export.errors import ExportError, first_line
-from export.trace.program.nodes import arguments_of, module_of, operator_of
+from export.tracing.program.nodes import arguments_of, module_of, operator_of
 
 _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 """By type, what `--precision` calls it."""

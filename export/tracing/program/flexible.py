@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from export.trace.program.attention import attend, repeat_heads, score
-from export.trace.program.nodes import insert_call
+from export.tracing.program.attention import attend, repeat_heads, score
+from export.tracing.program.nodes import insert_call
 
 _ATEN = torch.ops.aten
 _FLEXIBLE: Any = torch.ops.higher_order.flex_attention

@@ -15,9 +15,9 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature, InputKind, InputSpec, TensorArgument
 
 from export.errors import ExportError
-from export.trace.program.attention import settle_masked_rows
-from export.trace.program.nodes import module_of, note_outputs, operator_of, without_wrappers
-from export.trace.program.refusals import check_precision, check_random
+from export.tracing.program.attention import settle_masked_rows
+from export.tracing.program.nodes import module_of, note_outputs, operator_of, without_wrappers
+from export.tracing.program.refusals import check_precision, check_random
 
 _READ_SHAPES = frozenset(
     {"empty_like", "fill", "full_like", "new_empty", "new_full", "new_ones", "new_zeros", "ones_like", "zero"}
@@ -69,7 +69,7 @@ def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant,
     """Return a program in which every node depends on the image, and the constants that were made for it.
 
     Args:
-        program: changes no constant in place, as `export.trace.tracing.trace` returns it; it is taken over.
+        program: changes no constant in place, as `export.tracing.torch_export.tracing` returns it; it is taken over.
 
     Raises:
         ExportError: nothing depends on the image, a module draws random numbers or computes in half precision, or the

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from export.errors import ExportError
-from export.trace.program.nodes import module_of, operator_of
+from export.tracing.program.nodes import module_of, operator_of
 
 SMALL = 2
 """Images to trace with first. torch takes 1 for a size that broadcasts."""

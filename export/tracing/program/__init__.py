@@ -7,14 +7,14 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from export.trace.program.assignment import assigns, join_assignments
-from export.trace.program.attention import unfuse_attention
-from export.trace.program.dropout import remove_dropout
-from export.trace.program.flexible import unfuse_flexible_attention
-from export.trace.program.indexing import index_without_batch
-from export.trace.program.nodes import note_outputs
-from export.trace.program.pooling import plain_pools
-from export.trace.program.regions import inline_regions
+from export.tracing.program.assignment import assigns, join_assignments
+from export.tracing.program.attention import unfuse_attention
+from export.tracing.program.dropout import remove_dropout
+from export.tracing.program.flexible import unfuse_flexible_attention
+from export.tracing.program.indexing import index_without_batch
+from export.tracing.program.nodes import note_outputs
+from export.tracing.program.pooling import plain_pools
+from export.tracing.program.regions import inline_regions
 
 _ATEN = torch.ops.aten
 

@@ -6,7 +6,7 @@ Window i of n along an axis of s numbers is [⌊i·s/n⌋, ⌈(i+1)·s/n⌉), as
 import torch
 from torch import fx
 
-from export.trace.program.nodes import insert_call
+from export.tracing.program.nodes import insert_call
 
 _ATEN = torch.ops.aten
 _MEANS = {_ATEN.adaptive_avg_pool1d.default: 1, _ATEN.adaptive_avg_pool2d.default: 2}

@@ -11,11 +11,11 @@ from torch.export import ExportedProgram
 
 from artifact import Batch
 from export.errors import ExportError
-from export.trace.alike import SMALL, check_alike, distinctive_batch, frozen
-from export.trace.evaluation import Constant, evaluate
-from export.trace.program.nodes import count_operators, without_wrappers
-from export.trace.program.refusals import not_converted, plain_type
-from export.trace.tracing import trace
+from export.tracing.alike import SMALL, check_alike, distinctive_batch, frozen
+from export.tracing.evaluation import Constant, evaluate
+from export.tracing.program.nodes import count_operators, without_wrappers
+from export.tracing.program.refusals import not_converted, plain_type
+from export.tracing.torch_export import trace
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from export.errors import ExportError, first_line
-from export.trace.evaluation import evaluate
-from export.trace.program.nodes import count_operators, module_of, operator_of, without_wrappers
-from export.trace.tracing import trace
+from export.tracing.evaluation import evaluate
+from export.tracing.program.nodes import count_operators, module_of, operator_of, without_wrappers
+from export.tracing.torch_export import trace
 from models.sources.twin import share_tensors
 
 IMAGE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from artifact import Batch
 from export.errors import ExportError
 from export.passes.graph import build_graph
-from export.trace.evaluation import evaluate
-from export.trace.program.nodes import count_operators
-from export.trace.tracing import trace
-from tests.export.trace.program.programs import Function, assert_same, inside
+from export.tracing.evaluation import evaluate
+from export.tracing.program.nodes import count_operators
+from export.tracing.torch_export import trace
+from tests.export.tracing.program.programs import Function, assert_same, inside
 
 IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -12,7 +12,7 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from export.trace.program.nodes import arguments_of, insert_call
+from export.tracing.program.nodes import arguments_of, insert_call
 
 _ATEN = torch.ops.aten
 _PARTS = {_ATEN.diagonal.default, _ATEN.narrow.default, _ATEN.select.int, _ATEN.slice.Tensor}

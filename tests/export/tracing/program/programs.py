@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from export.trace.evaluation import evaluate
-from export.trace.program.nodes import operator_of
-from export.trace.tracing import trace
+from export.tracing.evaluation import evaluate
+from export.tracing.program.nodes import operator_of
+from export.tracing.torch_export import trace
 
 Function = Callable[[Tensor], Tensor]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from export.trace.program.nodes import insert_call
+from export.tracing.program.nodes import insert_call
 
 _ATEN = torch.ops.aten
 _SAME_ORDER = {
