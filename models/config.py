@@ -1,8 +1,8 @@
 """The configuration of a network: frozen, checked once, written as JSON beside its weights."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 Size = tuple[PositiveInt, PositiveInt]
 
@@ -36,31 +36,13 @@ class ViTConfig(_Config):
         description="what the head sees: the CLS token; it and a distillation token, with a head each and their logits "
         "averaged; or the mean of all patches"
     )
-    cls_token: bool | None = Field(default=None, description="default: where `pool` needs it")
     registers: NonNegativeInt = Field(default=0, description="tokens that are neither a patch nor read by a head")
     qkv_bias: bool = True
-    layer_scale: bool = Field(default=False, description="what a block adds is multiplied by a learned vector")
-    post_norm: bool = Field(default=False, description="norms after what they are before otherwise, as in Swin v2")
-    embed_norm: bool = Field(default=False, description="a norm before the first block too (CLIP)")
-    norm_after_pool: bool = Field(default=False, description="the last norm after pooling instead of before")
-
-    @property
-    def has_cls_token(self) -> bool:
-        """Whether there is a CLS token."""
-        return self.pool != "mean" if self.cls_token is None else self.cls_token
 
     @property
     def extra_tokens(self) -> int:
         """How many tokens stand before the patches."""
-        return int(self.has_cls_token) + int(self.pool == "distilled") + self.registers
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.post_norm and self.layer_scale:
-            raise ValueError("post_norm and layer_scale scale the same channels; choose one of them")
-        if self.pool != "mean" and not self.has_cls_token:
-            raise ValueError(f"pool is {self.pool}, which reads a CLS token, but cls_token is false")
-        return self
+        return {"mean": 0, "cls": 1, "distilled": 2}[self.pool] + self.registers
 
 
 class SwinConfig(_Config):
@@ -73,9 +55,6 @@ class SwinConfig(_Config):
     )
     stage_options: tuple[dict[str, dict[str, Any]], ...] = Field(
         default=(), description="options of the encodings that differ between stages, for each stage or for none"
-    )
-    masked_score: float = Field(
-        default=-100.0, description="added to the scores of tokens that a shift brought together; lower than any score"
     )
     width: PositiveInt = Field(description="of the first stage")
     depths: tuple[PositiveInt, ...] = Field(min_length=1, description="blocks of each stage")

@@ -15,6 +15,9 @@ from models.blocks import MLP, PatchEmbed
 from models.config import SwinConfig
 from models.encodings import Place, build_encoding
 
+MASKED = -100.0
+"""Added to the scores of tokens that a shift brought together; lower than any score."""
+
 
 def window_partition(x: Tensor, window: tuple[int, int]) -> Tensor:
     """Cut [B, R, S, C] into windows [B·W, N, C]; windows and the tokens in them in raster order."""
@@ -31,10 +34,8 @@ def window_reverse(windows: Tensor, window: tuple[int, int], grid: tuple[int, in
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows, columns, windows.shape[-1])
 
 
-def shifted_window_mask(
-    grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], masked_score: float
-) -> Tensor:
-    """Return [W, N, N]: 0 where two tokens of a shifted window were neighbours before the shift, else `masked_score`.
+def shifted_window_mask(grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
+    """Return [W, N, N]: 0 where two tokens of a shifted window were neighbours before the shift, else `MASKED`.
 
     The roll brings opposite edges of the image together in the last windows; they must not attend to each other.
     """
@@ -44,7 +45,7 @@ def shifted_window_mask(
         band = (position >= grid[axis] - window[axis]).int() + (position >= grid[axis] - shift[axis]).int()
         regions = regions * 3 + (band[:, None] if axis == 0 else band[None, :])
     region_of = window_partition(regions[None, :, :, None], window)[..., 0]  # [W, N]
-    return torch.where(region_of[:, :, None] == region_of[:, None, :], 0.0, masked_score)
+    return torch.where(region_of[:, :, None] == region_of[:, None, :], 0.0, MASKED)
 
 
 class SwinBlock(nn.Module):
@@ -69,7 +70,7 @@ class SwinBlock(nn.Module):
             side // 2 if shifted and side < whole else 0 for side, whole in zip(self.window, grid, strict=True)
         )
         self.shift = (rows, columns)
-        mask = shifted_window_mask(grid, self.window, self.shift, config.masked_score) if any(self.shift) else None
+        mask = shifted_window_mask(grid, self.window, self.shift) if any(self.shift) else None
         self.register_buffer("mask", mask, persistent=False)
         place = Place(self.window, extra_tokens=0, width=width, num_heads=num_heads)
         self.post_norm = config.version == 2

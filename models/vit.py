@@ -11,44 +11,22 @@ from models.blocks import MLP, PatchEmbed
 from models.config import ViTConfig
 from models.encodings import Encoding, Place, build_encoding
 
-SMALL_SCALE = 1e-5
-"""Where layer scale starts (CaiT, Touvron et al. 2021): almost the identity."""
-
-
-class LayerScale(nn.Module):
-    """Each channel multiplied by a learned number."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((width,), SMALL_SCALE))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, N, C] to [B, N, C]."""
-        return x * self.gamma
-
 
 class ViTBlock(nn.Module):
-    """Attention, then an MLP, each on normalised tokens and added to its input (or: normalised after them)."""
+    """Attention, then an MLP, each on normalised tokens and added to its input."""
 
     def __init__(self, config: ViTConfig, encoding: Encoding) -> None:
         super().__init__()
-        self.post_norm = config.post_norm
         self.norm1 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.attention = Attention(config.width, config.num_heads, encoding, qkv_bias=config.qkv_bias)
-        self.scale1 = LayerScale(config.width) if config.layer_scale else nn.Identity()
         self.norm2 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.mlp = MLP(config.width, config.mlp_ratio)
-        self.scale2 = LayerScale(config.width) if config.layer_scale else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, N, C] to [B, N, C]."""
-        if self.post_norm:
-            x = x + self.norm1(self.attention(x))
-            x = x + self.norm2(self.mlp(x))
-        else:
-            x = x + self.scale1(self.attention(self.norm1(x)))
-            x = x + self.scale2(self.mlp(self.norm2(x)))
-        return x
+        x = x + self.attention(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
 
 
 class ViT(nn.Module):
@@ -63,12 +41,11 @@ class ViT(nn.Module):
         self.config = config
         width = config.width
         self.patch_embed = PatchEmbed(config.image_size, config.patch_size, width)
-        self.cls_token = _tokens(1 if config.has_cls_token else 0, width)
+        self.cls_token = _tokens(1 if config.pool != "mean" else 0, width)
         self.distillation_token = _tokens(1 if config.pool == "distilled" else 0, width)
         self.register_tokens = _tokens(config.registers, width)
         place = Place(self.patch_embed.grid, config.extra_tokens, width, config.num_heads)
         self.position = build_encoding(config.encodings, place, acts_on="tokens")
-        self.embed_norm = nn.LayerNorm(width, eps=config.layer_norm_eps) if config.embed_norm else nn.Identity()
         encodings = (build_encoding(config.encodings, place, acts_on="attention") for _ in range(config.depth))
         self.blocks = nn.Sequential(*(ViTBlock(config, encoding) for encoding in encodings))
         self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
@@ -87,15 +64,13 @@ class ViT(nn.Module):
         embedding = self.position.embedding()
         if embedding is not None:
             x = x + embedding
-        x = self.blocks(self.embed_norm(x))
+        x = self.blocks(x)
         logits: Tensor
         if self.distillation_head is not None:
             x = self.norm(x[:, :2])
             logits = (self.head(x[:, 0]) + self.distillation_head(x[:, 1])) / 2
         elif self.config.pool == "cls":
             logits = self.head(self.norm(x[:, 0]))
-        elif self.config.norm_after_pool:
-            logits = self.head(self.norm(x[:, self.config.extra_tokens :].mean(dim=1)))
         else:
             logits = self.head(self.norm(x[:, self.config.extra_tokens :]).mean(dim=1))
         return logits

@@ -36,15 +36,7 @@ NETWORKS: dict[str, ViTConfig | SwinConfig] = {
     "vit with registers": vit(registers=3, **LEARNED),
     "vit with registers, without cls": vit(pool="mean", registers=2, **CONTEXTUAL),
     "vit distilled, with registers": vit(pool="distilled", registers=1, **CONTEXTUAL),
-    "vit with layer scale": vit(layer_scale=True, **CONTEXTUAL),
-    "vit, norm after pooling": vit(pool="mean", norm_after_pool=True, encodings={"relpos-mlp": {}}),
-    "vit, norm after pooling beside cls": vit(pool="mean", cls_token=True, norm_after_pool=True, **LEARNED),
     "vit without biases of q, k, v": vit(qkv_bias=False, encodings={"rope": {}}, num_heads=2),
-    "vit, norm before the blocks": vit(embed_norm=True, **LEARNED),
-    "vit, norms after": vit(post_norm=True, **CONTEXTUAL),
-    "vit as BEiT": vit(
-        pool="mean", cls_token=True, norm_after_pool=True, layer_scale=True, encodings={"beit-table": {}}
-    ),
     "swin of three stages": SWIN.model_copy(update=THREE_STAGES),
     "swin learned + irpe": SWIN.model_copy(update={"encodings": {"learned": {}, "irpe-product-contextual-k": {}}}),
     "swin v2 of three stages": SWIN.model_copy(update=SECOND | THREE_STAGES),

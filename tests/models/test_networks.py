@@ -114,7 +114,7 @@ def test_the_mask_parts_tokens_that_the_roll_brought_together(
     rolled = {
         ((row - shift[0]) % grid[0], (column - shift[1]) % grid[1]): (row, column) for row, column in raster
     }  # where each original token ends up
-    mask = shifted_window_mask(grid, window, shift, -100.0)
+    mask = shifted_window_mask(grid, window, shift)
     tops, lefts = range(0, grid[0], window[0]), range(0, grid[1], window[1])
     for number, (top, left) in enumerate(itertools.product(tops, lefts)):
         spots = [rolled[top + row, left + column] for row, column in itertools.product(*map(range, window))]
