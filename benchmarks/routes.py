@@ -1,4 +1,4 @@
-"""`python -m benchmarks.routes`: CPU time of a request through `service/routers/lean.py`, compared with FastAPI's routes.
+"""`python -m benchmarks.routes`: CPU time of a request through `service/routers/lean.py` and through FastAPI's routes.
 
 Both apps run in this process, without a socket, and take turns. The network is a digits variant and the image is 8 by 8
 pixels, so Python is what takes the time. `make demo` exports the variant.
