@@ -11,7 +11,7 @@ Parameters = dict[str, Any]
 _Integer = Annotated[int, Strict()]
 
 _FEW = Field(max_length=16)
-"""Of inputs, outputs and axes; one, one and four are right."""
+"""Limit of inputs, outputs and axes; valid requests have one, one and four."""
 
 D = TypeVar("D", bound="_Request")
 
@@ -49,7 +49,7 @@ def read_document(kind: type[D], text: bytes, expected: str) -> D:
         return kind.model_validate(parse_json(text))
     except JsonError as error:
         raise ProtocolError(f"body: {error}; expected {expected}") from error
-    except ValidationError as error:  # of few: lists are short, and end with the first
+    except ValidationError as error:  # few: lists are short, and validation ends with the first
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"])) or "body"
         raise ProtocolError(f"{where}: {problem['msg']}; expected {expected}") from error
