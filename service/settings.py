@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     device: str = Field(
         default="auto",
         description="where they run: cpu, cuda, tensorrt, or auto for CUDA if the backend has it, else the CPU; "
-        "a named device that cannot be had stops the start",
+        "a named device that is not available stops the start",
     )
     cpu_precision: str = Field(
         default="fp32",
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     batch_delay_ms: NonNegativeFloat = Field(
         default=0.0,
         allow_inf_nan=False,
-        description="how long a batch that is not full waits for more images; 0 runs what there is",
+        description="how long a batch that is not full waits for more images; 0 dispatches immediately",
     )
     max_queue: PositiveInt = Field(
         default=256, description="most images that wait for one variant; one more is answered 429"
@@ -98,10 +98,12 @@ class Settings(BaseSettings):
         default=60_000, description="how long one batch may run before its backend counts as hanging and is replaced"
     )
     drain_seconds: PositiveFloat = Field(
-        default=30.0, description="how long a server that is told to stop goes on with the requests it has"
+        default=30.0, description="how long a stopping server continues with the requests that it accepted"
     )
     reload_seconds: NonNegativeFloat = Field(
-        default=5.0, allow_inf_nan=False, description="how often the repository is looked at for changes; 0 for never"
+        default=5.0,
+        allow_inf_nan=False,
+        description="seconds between two scans of the repository for changes; 0 for never",
     )
     load_timeout: PositiveFloat = Field(
         default=300.0,
@@ -129,7 +131,7 @@ class Settings(BaseSettings):
         default=4096, description="most connections that are open at a time; more are answered 503 and closed"
     )
     cors_origins: str | None = Field(
-        default=None, description="origins whose pages may ask from a browser, separated by commas; * for any"
+        default=None, description="origins whose pages may send requests, separated by commas; * for any"
     )
     root_path: str | None = Field(
         default=None,

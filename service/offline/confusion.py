@@ -1,4 +1,4 @@
-"""The confusion matrix: rows are an image's class, columns the predicted one."""
+"""Confusion matrix: rows are the classes of images, columns the predicted classes."""
 
 import csv
 from collections.abc import Mapping, Sequence

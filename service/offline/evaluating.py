@@ -23,8 +23,8 @@ class Evaluation:
     """Scores of one variant.
 
     Attributes:
-        artifact: what was run.
-        backend: what ran it.
+        artifact: the version.
+        backend: its backend.
         images: of the run.
         score: counts.
         seconds: of the run, without loading.
@@ -38,7 +38,7 @@ class Evaluation:
 
     @property
     def variant(self) -> str:
-        """Its name."""
+        """Name of the variant."""
         return self.artifact.manifest.variant
 
     @property
@@ -48,13 +48,13 @@ class Evaluation:
 
     @property
     def accuracy(self) -> Accuracy:
-        """As a manifest states it."""
+        """Accuracy as in a manifest."""
         return Accuracy(dataset=self.images.name, top1=self.score.right / self.score.count, count=self.score.count)
 
 
 @dataclass
 class Findings:
-    """Every variant that is through, and the tests between them."""
+    """Evaluations of finished variants, and the tests between them."""
 
     evaluations: list[Evaluation] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class Findings:
 def check_all(
     path: Path, locations: Iterable[Location], dataset: str | None, *, record: bool
 ) -> list[tuple[Location, LabelledImages]]:
-    """Return the images as each variant classifies them; what would fail after hours of work fails here.
+    """Return the images as each variant classifies them; errors that would come after hours of work are raised here.
 
     Args:
         path: of the images.
@@ -108,7 +108,7 @@ def evaluate(
     *,
     record: bool,
 ) -> Iterator[Evaluation]:
-    """Run each variant over its images, and yield what it reached; also in `findings`.
+    """Run each variant over its images, and yield its evaluation; also in `findings`.
 
     Args:
         checked: of `check_all`.

@@ -1,7 +1,7 @@
 """Image files below directories, in order, one at a time: names of 65,536 files are in memory at most.
 
-A directory's entries come sorted by name, a subdirectory's files in the place of its name. What is larger is sorted in
-parts, each by another pass over the directory.
+A directory's entries come sorted by name, a subdirectory's files in the place of its name. Larger directories are
+sorted in parts, each by another pass.
 """
 
 import heapq

@@ -1,6 +1,6 @@
 """Labelled images: a directory with a subdirectory for each class, or a CSV file of path and label.
 
-Labels are the network's, written alike. Every one is looked at before anything is run.
+Labels must be those of the network. All are checked before anything runs.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""A file of predictions that is appended to, row by row, and resumed after any end of the process.
+"""Output file of predictions: rows are appended, and it can be resumed after any end of the process.
 
 Rows are collected and written by one system call, so that other readers see whole rows. A torn last row, as a crash of
 the machine may leave, is cut off when the file is next opened.

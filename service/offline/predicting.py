@@ -15,7 +15,7 @@ from service.offline.stopping import Stopping
 from service.settings import Settings
 
 Track = Callable[[Iterator[Result], Callable[[], int]], AbstractContextManager[Iterator[Result]]]
-"""From results, and what counts them beforehand, to the same results, whose progress is shown."""
+"""Function from results, and their counts beforehand, to the same results with a progress bar."""
 
 
 @dataclass
@@ -24,7 +24,7 @@ class PredictionSummary:
 
     Attributes:
         artifact: `<model>/<variant>/<version>`.
-        backend: what ran it.
+        backend: its backend.
         output: the file.
         written: rows added, errors among them.
         skipped: files that were in the output already.
@@ -46,7 +46,7 @@ class PredictionSummary:
         return self.written / self.seconds if self.written else 0.0
 
     def as_json(self) -> dict[str, object]:
-        """Return it as JSON has it."""
+        """Return it for JSON."""
         return {**asdict(self), "images_per_second": self.images_per_second}
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ from service.offline.evaluating import Evaluation, Findings
 
 
 def as_json(findings: Findings) -> dict[str, Any]:
-    """Return all findings as JSON has them."""
+    """Return all findings for JSON."""
     return {
         "variants": [_variant(evaluation) for evaluation in findings.evaluations],
         "comparisons": [

@@ -1,4 +1,4 @@
-"""Triton's names of datatypes, and BYTES on the wire: each element is its length, 4 bytes little-endian, and itself."""
+"""Datatypes of the protocol, and the wire format of BYTES: length (4 bytes little-endian) and data of each element."""
 
 import struct
 from collections.abc import Iterable

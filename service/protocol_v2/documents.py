@@ -11,16 +11,16 @@ Parameters = dict[str, Any]
 _Integer = Annotated[int, Strict()]
 
 _FEW = Field(max_length=16)
-"""Of inputs, outputs and axes; one, one and four are right."""
+"""Limit of inputs, outputs and axes; valid requests have one, one and four."""
 
 D = TypeVar("D", bound="_Request")
 
 
-class _Document(BaseModel):
+class _ProtocolDocument(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class _Request(_Document):
+class _Request(_ProtocolDocument):
     """A document of a client. A member that is null counts as absent: many serialisers write it so."""
 
     @model_validator(mode="before")
@@ -49,7 +49,7 @@ def read_document(kind: type[D], text: bytes, expected: str) -> D:
         return kind.model_validate(parse_json(text))
     except JsonError as error:
         raise ProtocolError(f"body: {error}; expected {expected}") from error
-    except ValidationError as error:  # of few: lists are short, and end with the first
+    except ValidationError as error:  # few: lists are short, and validation ends with the first
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, problem["loc"])) or "body"
         raise ProtocolError(f"{where}: {problem['msg']}; expected {expected}") from error
@@ -91,7 +91,7 @@ class InferRequest(_Request):
     )
 
 
-class OutputTensor(_Document):
+class OutputTensor(_ProtocolDocument):
     """One output: `data` in JSON, or binary after it with the parameter `binary_data_size`."""
 
     name: str
@@ -103,7 +103,7 @@ class OutputTensor(_Document):
     )
 
 
-class InferResponse(_Document):
+class InferResponse(_ProtocolDocument):
     """The answer to an inference request."""
 
     id: str | None = Field(default=None, description="the request's; absent if it had none")
@@ -113,26 +113,26 @@ class InferResponse(_Document):
     outputs: list[OutputTensor]
 
 
-class Live(_Document):
+class Live(_ProtocolDocument):
     """Whether the process answers."""
 
     live: bool
 
 
-class Readiness(_Document):
+class Readiness(_ProtocolDocument):
     """Whether the server may get requests."""
 
     ready: bool
 
 
-class ModelReadiness(_Document):
+class ModelReadiness(_ProtocolDocument):
     """Whether a model may get requests."""
 
     name: str
     ready: bool
 
 
-class ServerMetadata(_Document):
+class ServerMetadata(_ProtocolDocument):
     """The server, and which of the protocol's extensions it has."""
 
     name: str
@@ -140,7 +140,7 @@ class ServerMetadata(_Document):
     extensions: list[str]
 
 
-class TensorMetadata(_Document):
+class TensorMetadata(_ProtocolDocument):
     """An input or output; -1 is any number of images."""
 
     name: str
@@ -148,7 +148,7 @@ class TensorMetadata(_Document):
     shape: list[int]
 
 
-class ModelMetadata(_Document):
+class ModelMetadata(_ProtocolDocument):
     """A model; a request has exactly one of the inputs."""
 
     name: str
@@ -158,7 +158,7 @@ class ModelMetadata(_Document):
     outputs: list[TensorMetadata]
 
 
-class IndexEntry(_Document):
+class IndexEntry(_ProtocolDocument):
     """One version in the repository."""
 
     name: str = Field(description="<model>@<variant>")

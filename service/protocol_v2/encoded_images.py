@@ -32,18 +32,18 @@ def file_rows(
         tensor: the input.
         binary: its data; None if they are in the JSON, in base64.
         numbers: its data as JSON, if they are a list without strings.
-        servable: what will run the images.
+        servable: the version that runs them.
         limits: of the request.
 
     Raises:
-        ProtocolError: its datatype, shape or size is not what it should be. What is wrong with a file is found by
+        ProtocolError: its datatype, shape or size is not what it should be. Errors of a file are raised by
             `make`.
     """
     check_datatype(tensor, BYTES)
     if len(tensor.shape) not in {1, 2} or tensor.shape[1:] not in ([], [1]):
         raise ProtocolError(f"input {IMAGE_BYTES!r} has shape {shown(tensor.shape)}, expected [n] or [n, 1]")
     count = tensor.shape[0]
-    check_count(count, servable.manifest, limits)  # first: millions of elements are not worth a look
+    check_count(count, servable.manifest, limits)  # first: millions of elements would take long
     if binary is None:
         if numbers is not None:
             raise ProtocolError(_NOT_STRINGS)
@@ -57,7 +57,7 @@ def begins_as_file(body: memoryview) -> bool:
 
 
 def raw_file_rows(body: memoryview, servable: Servable, limits: RowLimits) -> Images:
-    """Return the image of a body that is nothing but a file."""
+    """Return the image of a body that is a file."""
     return _files([bytes(body)], raw, servable, limits)
 
 

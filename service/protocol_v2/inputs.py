@@ -20,12 +20,12 @@ def read_rows(parsed: ParsedRequest, servable: Servable, limits: RowLimits) -> I
 
     Args:
         parsed: the request.
-        servable: what will run it.
+        servable: the version that runs it.
         limits: of this request.
 
     Raises:
         ProtocolError: it has not exactly one of the inputs, or that has not the datatype, shape or size it should.
-            What is wrong within a file, or within data in JSON, is found by `make`.
+            Errors within a file, or within data in JSON, are raised by `make`.
     """
     if parsed.raw:
         if parsed.media_type.lower().startswith("image/") or begins_as_file(parsed.tensors):

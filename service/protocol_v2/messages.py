@@ -2,6 +2,6 @@
 
 
 def shown(value: object) -> str:
-    """Return what a client sent as a message shows it: at most 200 characters of it."""
+    """Return a value for a message, in at most 200 characters."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"

@@ -17,7 +17,7 @@ def metadata(name: str, servable: Servable, versions: list[Servable]) -> ModelMe
     """Return a model's metadata.
 
     Args:
-        name: as it was asked for.
+        name: as in the request.
         servable: the version whose tensors are described.
         versions: all of the variant, oldest first.
     """

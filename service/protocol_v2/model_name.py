@@ -12,16 +12,16 @@ from service.telemetry.record import record_of
 
 
 def find(catalogue: Catalogue, name: str, version: str | None = None, variant: str | None = None) -> Servable:
-    """Return what is served under a name.
+    """Return the version that is served under a name.
 
     Args:
-        catalogue: what is served.
+        catalogue: the versions that are served.
         name: `<model>` or `<model>@<variant>`.
         version: None is the newest.
         variant: of the request's parameters; None leaves the choice to the name.
 
     Raises:
-        UnknownNameError: nothing is.
+        UnknownNameError: there is none.
         ProtocolError: the name and the parameter name different variants.
     """
     model, at, named = name.partition("@")
@@ -39,7 +39,7 @@ def find(catalogue: Catalogue, name: str, version: str | None = None, variant: s
 
 
 def requested(request: Request, serving: Serving, variant: str | None = None) -> Servable:
-    """Return what a request asks for, and note it in the request's record.
+    """Return the version that a request names, and set the key of its record.
 
     Args:
         request: with a name, and maybe a version, in its address.

@@ -1,7 +1,7 @@
-"""A tensor's numbers in JSON, read piece by piece into an array.
+"""Numbers of a tensor in JSON, read in pieces into an array.
 
-Made into lists first, a number of two bytes takes up to 40, a pixel in a list of its own 100, and the interpreter lock
-is held until the last of them is made. So the list is cut out of the document before that is parsed; its brackets and
+As Python lists, a number of two bytes takes up to 40 bytes, a pixel in a list of its own 100, and the interpreter lock
+is held until all of them are made. So the list is cut out of the document before that is parsed; its brackets and
 commas are compared with those of the shape; and its numbers are parsed some ten thousand at a time.
 """
 
@@ -21,11 +21,11 @@ from service.protocol_v2.messages import shown
 
 _DATA = re.compile(rb'"data"\s*:\s*\[')
 _ENOUGH = 16
-"""Keys `data` that are looked at; one is right."""
+"""Most keys `data` that are read; valid requests have one."""
 _PIECE = 65_536
 """Bytes that are parsed at once: 2 ms."""
 _TURN, _PAUSE = 8 * _PIECE, 0.0002
-"""After so many bytes this thread sleeps for so many seconds. NumPy releases the interpreter lock with every piece, but
+"""Bytes after which this thread sleeps, and seconds of sleep. NumPy releases the interpreter lock with every piece, but
 for so short a time that a waiting thread, which an idle core has to wake, does not get it and waits until the end."""
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 _BRACKETS_TO_SPACES = bytes.maketrans(b"[]", b"  ")

@@ -1,4 +1,4 @@
-"""The index of the repository: every version that is there, and whether it is served."""
+"""Index of the repository: every version, and whether it is served."""
 
 from collections.abc import Collection
 
@@ -13,8 +13,8 @@ def index_of(catalogue: Catalogue, down: Collection[Servable], *, only_ready: bo
     """Return an entry for each version, by name and version.
 
     Args:
-        catalogue: what is served, and what is refused.
-        down: what is being restarted.
+        catalogue: versions that are served or refused.
+        down: versions that are being restarted.
         only_ready: leave out what is not ready.
     """
     entries = []
@@ -27,7 +27,7 @@ def index_of(catalogue: Catalogue, down: Collection[Servable], *, only_ready: bo
     for refused in catalogue.refused:
         model, variant, version = refused.name.split("/")
         name = f"{model}@{variant}"
-        if (name, version) not in served:  # else the one before goes on
+        if (name, version) not in served:  # else an earlier one is still served
             entries.append(IndexEntry(name=name, version=version, state=UNAVAILABLE, reason=refused.reason))
     return sorted(
         (entry for entry in entries if entry.state == READY or not only_ready),

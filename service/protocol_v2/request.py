@@ -22,7 +22,7 @@ class ParsedRequest:
     numbers: list[bytes]
     """Lists of numbers under `data`, as JSON; the document has empty lists there instead."""
     tensors: memoryview
-    """What follows the JSON; all of a raw body."""
+    """Bytes after the JSON; all of a raw body."""
     raw: bool
     media_type: str
 
@@ -35,10 +35,10 @@ def is_heavy(body: bytes, headers: Mapping[str, str]) -> bool:
 
 
 def parse(body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
-    """Return what a body asks for.
+    """Return the inference request of a body.
 
     Args:
-        body: expanded, if it came compressed.
+        body: decompressed.
         headers: of the request; names in any case.
 
     Raises:

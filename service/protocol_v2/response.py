@@ -1,6 +1,6 @@
 """Inference response: logits as numbers or as the best classes, in JSON or as a binary tensor after it.
 
-Shapes: n images of the request, C classes, k of them asked for.
+Shapes: n images of the request, C classes, k of them requested.
 """
 
 import json
@@ -31,7 +31,7 @@ class OutputForm:
 
 
 def output_form(request: InferRequest) -> OutputForm:
-    """Return the form in which a request wants the output.
+    """Return the requested form of the output.
 
     Raises:
         ProtocolError: it wants another output, or a parameter has a value that is not allowed.

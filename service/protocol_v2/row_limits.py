@@ -24,7 +24,7 @@ def check_datatype(tensor: InputTensor, expected: str) -> None:
 
 
 def check_count(count: int, manifest: Manifest, limits: RowLimits) -> None:
-    """Raise ProtocolError unless one request may have so many images."""
+    """Raise ProtocolError unless one request may have this number of images."""
     if not 1 <= count <= limits.images:
         raise ProtocolError(
             f"{shown(count)} images in one request, {manifest.key.name} takes 1 to {limits.images}; "

@@ -33,11 +33,11 @@ def tensor_rows(
         tensor: the input.
         binary: its data; None if they are in the JSON.
         numbers: its data as JSON; None if they are not a list of numbers.
-        manifest: says what the input should be.
+        manifest: describes the input.
         limits: of the request.
 
     Raises:
-        ProtocolError: its datatype, shape or size is not what it should be. What is wrong with numbers in JSON is found
+        ProtocolError: its datatype, shape or size is not what it should be. Errors of numbers in JSON are raised
             by `make`.
     """
     if binary is None and tensor.datatype in {"FP16", "BF16"}:
@@ -61,10 +61,10 @@ def tensor_rows(
 
 
 def raw_tensor_rows(body: memoryview, manifest: Manifest, limits: RowLimits) -> Images:
-    """Return the images of a body that is nothing but rows.
+    """Return the images of a body that consists of rows.
 
     Raises:
-        ProtocolError: it is not whole rows, or too many.
+        ProtocolError: it is not a number of whole rows, or has too many.
     """
     row = row_shape(manifest)
     size = math.prod(row) * np.dtype(manifest.input.dtype).itemsize
@@ -87,12 +87,12 @@ def row_shape(manifest: Manifest) -> tuple[int, int, int]:
 def _from_binary(data: memoryview, shape: tuple[int, ...], manifest: Manifest) -> Tensor:
     dtype = np.dtype(manifest.input.dtype).newbyteorder("<")
     found = np.frombuffer(data, dtype).reshape(shape)
-    # After the JSON a tensor begins anywhere; runtimes read whole aligned numbers of the machine's own order.
+    # The tensor after the JSON may be unaligned; runtimes read aligned numbers in native byte order.
     return _finite(cast(Tensor, np.require(found, manifest.input.dtype, "A")))
 
 
 def _not_numbers(data: object, shape: tuple[int, ...]) -> ProtocolError:
-    """Return the error of data that are no list of numbers alone."""
+    """Return the error of data that are not a list of numbers."""
     wrong = [(index, leaf) for index, leaf in enumerate(_leaves(data)) if type(leaf) not in (int, float)]
     found = f"have {shown(wrong[0][1])} as element {wrong[0][0]}" if wrong else "are not a list"
     expected = f"expected a list of {math.prod(shape)} numbers for shape {list(shape)}, flat or nested"

@@ -1,4 +1,4 @@
-"""The routes. A new resource is a file beside this one and a line in ROUTERS."""
+"""Routes. A new resource is a file in this folder and a line in ROUTERS."""
 
 from service.protocol_v2.routes import ROUTERS as ROUTERS_V2
 from service.routers import classify, compare, health, latency, metrics, models

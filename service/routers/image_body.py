@@ -1,4 +1,4 @@
-"""A body that holds one image: how it is read, and how OpenAPI documents it, in any of its forms."""
+"""Bodies with one image, in any form: reading, and their description in OpenAPI."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ C = TypeVar("C")
 
 
 def image_body(query: type[BaseModel]) -> dict[str, Any]:
-    """Return what OpenAPI shall say of a body with an image and any of the parameters of a query."""
+    """Return the OpenAPI description of a body with an image and any of the parameters of a query."""
     parameters = query.model_json_schema()["properties"]
 
     def object_with(image: dict[str, str]) -> dict[str, Any]:
@@ -76,23 +76,23 @@ class Received(Generic[Q, C]):
     query: Q
     """The parameters, of the query and of the body."""
     chosen: C
-    """What `choose` made of them."""
+    """Result of `choose`."""
     upload: Upload
     watch: Stopwatch
-    """Started when the body was there."""
+    """Started when the body was complete."""
     scope: RequestScope
     """Not entered yet; its time runs since before the body was read."""
 
 
 async def receive(request: Request, serving: Serving, query: Q, choose: Callable[[Q], C]) -> Received[Q, C]:
-    """Read a body and the parameters in it; a large or compressed form is opened on a decoding thread.
+    """Read a body and the parameters in it; a large or compressed form is parsed on a decoding thread.
 
     Args:
         request: of which the query has been read.
         serving: limits the body, and has the threads.
         query: with a field `timeout_ms`.
-        choose: finds what the parameters name. Where the body can have none, because it is an image file, it is called
-            before the body is read, so that a wrong name is answered at once.
+        choose: finds the version that the parameters name. For a body that is an image file, without parameters, it is
+            called before the body is read, so that a wrong name is answered immediately.
 
     Raises:
         UnsupportedContentTypeError, InvalidBodyError, InvalidParameterError: the body is not what it should be.

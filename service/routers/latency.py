@@ -1,4 +1,4 @@
-"""/v1/latency: how long answers took, over the last minute and since the start."""
+"""/v1/latency: latency of answers, over the last minute and since the start."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -48,10 +48,10 @@ def _stages(summary: LatencySummary) -> dict[str, StageLatency]:
 
 
 def _chosen(catalogue: Catalogue, model: str | None, variant: str | None) -> list[Servable]:
-    """Return what is served under these names; a variant without a model is looked for in the default model.
+    """Return the versions of these names; a variant without a model is one of the default model.
 
     Raises:
-        UnknownNameError: nothing is.
+        UnknownNameError: there are none.
     """
     if variant is not None:
         return catalogue.versions(catalogue.model_or_default(model), variant)

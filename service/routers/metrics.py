@@ -21,7 +21,7 @@ async def metrics(request: Request) -> Response:
     if serving is not None:
         versions, decoding = _versions(serving), serving.engine.decoding
         found.keep_only({version.key for version in versions})
-    text = await run_in_threadpool(found.text, versions, decoding)  # long, where much is served
+    text = await run_in_threadpool(found.text, versions, decoding)  # takes long with many versions
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

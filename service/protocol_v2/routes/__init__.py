@@ -1,4 +1,4 @@
-"""The protocol's addresses, one resource a file."""
+"""Routes of the protocol, one resource in each file."""
 
 from service.protocol_v2.routes.infer import router as infer
 from service.protocol_v2.routes.models import router as models

@@ -22,7 +22,7 @@ def on_model(
     parameters: Sequence[dict[str, Any]] = (),
     **options: Any,  # noqa: ANN401 -- FastAPI's own
 ) -> Callable[[E], E]:
-    """Return what registers an endpoint under a model's address and under that of each of its versions.
+    """Return a decorator that registers an endpoint under the addresses of a model and of its versions.
 
     Args:
         router: of the endpoint.

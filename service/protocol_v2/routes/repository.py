@@ -1,4 +1,4 @@
-"""/v2/repository: what it holds; loading and unloading, for admins only."""
+"""/v2/repository: index, and load and unload for admins."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ async def unload(name: str, request: Request) -> None:
 
 
 async def _read(request: Request, document: type[D]) -> D:
-    """Return the body, which may be left out."""
+    """Return the body, which is optional."""
     expand = expander(request, MAX_BODY_BYTES)
     body = await read_body(request, MAX_BODY_BYTES)
     if expand is not None:
@@ -77,7 +77,7 @@ async def _read(request: Request, document: type[D]) -> D:
 
 
 def _reloader(request: Request, document: LoadRequest) -> Reloader:
-    """Return what loads and unloads.
+    """Return the reloader.
 
     Raises:
         ProtocolError: another configuration, or other files, are to be loaded.

@@ -1,4 +1,4 @@
-"""/v2/models/stats: how often, how long, in batches of which size."""
+"""/v2/models/stats: counts and times of models, by batch size."""
 
 from typing import Any
 

@@ -77,10 +77,15 @@ def test_a_line_says_all_of_a_key(limit: RateLimit | None) -> None:
     assert secret not in line_of(key) + repr(key)
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service.auth.keys", *arguments], capture_output=True, text=True, check=False
-    )
+def command(*arguments: str, module: str = "service.auth.keys") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_former_name_of_the_command_still_makes_keys() -> None:
+    ended = command("new", "alice", module="service.access.keys")
+    assert ended.returncode == 0
+    (key,) = parse_keys(ended.stdout.splitlines()[-1])
+    assert key.name == "alice"
 
 
 def test_the_command_prints_a_fresh_key_and_its_line() -> None:
