@@ -1,5 +1,6 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
 # make test    environment, all tests, two files at a time (WORKERS= changes it; each takes 2 GB)
+# make test-fast   without tests that export large networks or start processes
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make setup lint format
 # A second run re-uses whatever is still up to date.
@@ -11,7 +12,7 @@ WORKERS ?= 2
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: setup demo test zoo lint format
+.PHONY: setup demo test test-fast zoo lint format
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -33,6 +34,9 @@ demo: $(READY)
 
 test: $(READY)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+
+test-fast: $(READY)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m "not slow"
 
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo

@@ -11,6 +11,8 @@ from service.backends.openvino_probe import PROGRAM
 from tests.service.artifacts import add_artifact
 from tests.test_architecture import ROOT, imports
 
+pytestmark = pytest.mark.slow
+
 # Python imports this module when it starts. It writes down that the telemetry was looked for.
 WATCH = """
 import os, sys

@@ -9,6 +9,8 @@ import pytest
 
 from tests.test_architecture import ROOT, imports
 
+pytestmark = pytest.mark.slow
+
 VARIABLE = "ORT_DISABLE_TELEMETRY"
 
 # Python imports this module when it starts. It writes the variable down and ends the process when ONNX Runtime is about

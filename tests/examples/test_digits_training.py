@@ -15,6 +15,8 @@ from models import build_network
 from models.sources.posbake import read_config
 from tests.conftest import DIGITS, VARIANTS
 
+pytestmark = pytest.mark.slow
+
 SHORT = Recipe(epochs=2)
 SLOW = {"irpe-product-contextual-qkv", "irpe-cross-contextual-k", "swin-log-cpb"}
 """Variants with two or three lookups in every layer, or with a second norm: more than two minutes, on two cores."""

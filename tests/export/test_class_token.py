@@ -25,6 +25,8 @@ from models.sources.own import randomise
 from tests.export.graphs import OPSET, open_graph, run_graph
 from tests.models.networks import VIT_CLS, VIT_MEAN
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5  # of the largest logit: what export itself accepts
 BATCHES = (1, 2, 3, 7)
 MANY = Batch(min=1, max=8)

@@ -8,6 +8,8 @@ import pytest
 from artifact import Artifact, read_artifact
 from tests.conftest import VARIANTS
 
+pytestmark = pytest.mark.slow
+
 INDEX_ARITHMETIC = {
     "Range",
     "Shape",

@@ -19,6 +19,8 @@ from models.sources.own import randomise
 from tests.export.graphs import baked_graph, built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5  # of the largest logit: what export itself accepts; graphs compute in float32
 BATCHES = (1, 2, 3, 7)
 

@@ -29,6 +29,8 @@ from export.write.describe import describe_graph
 from export.write.saving import save_graph
 from models.sources.library_module import randomise_module
 
+pytestmark = pytest.mark.slow
+
 MANY = Batch(min=1, max=8)
 OPSET = 20
 SIZE = (64, 64)

@@ -21,6 +21,8 @@ from service.backends.onnx_runtime import OnnxRuntimeBackend
 from tests.export.graphs import baked_graph, open_graph, run_graph
 from tests.export.test_zoo import loaded
 
+pytestmark = pytest.mark.slow
+
 PIXELS = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
 IMAGE = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
 SOURCE = "python:tests.export.small_networks:levit"

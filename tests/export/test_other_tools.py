@@ -8,6 +8,8 @@ from onnx import numpy_helper
 
 from benchmarks.other_tools import OPENVINO, REWRITES, Pixels, export, try_tools
 
+pytestmark = pytest.mark.slow
+
 DIGITS = f"posbake:{Path(__file__).parents[2] / 'examples/digits/configs/swin-table.json'}"
 SMALL = "python:tests.export.small_networks"
 ROUNDS = {"quantize_dynamic", "quantize_static"}

@@ -19,6 +19,8 @@ from models.sources.own import randomise
 from tests.export.graphs import built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5  # of the largest logit: graphs compute in float32
 PIXELS = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
 LEARNED: dict[str, Any] = {"encodings": {"learned": {}}}

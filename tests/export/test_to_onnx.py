@@ -24,6 +24,8 @@ from export.write.draft import digest
 from tests.conftest import DIGITS
 from tests.export.graphs import save_wrong_graph
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "export" / "to_onnx.py"
 SWIN = f"posbake:{DIGITS / 'configs' / 'swin-table.json'}"

@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks.vit_pytorch import SIZE, build, export, largest_error
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5  # float32 on both sides, two blocks
 
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 
 from export.pipeline import ExportRequest, export_onnx
 from models.sources import RandomWeights
+
+pytestmark = pytest.mark.slow
 
 WIDTH = 44
 """No other network of these tests has queries, keys and values of three times so many channels."""

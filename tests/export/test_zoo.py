@@ -27,6 +27,8 @@ from export.write.describe import describe_graph
 from export.write.saving import check_graph, save_graph
 from models.sources import Loaded, Overrides, RandomWeights, load_source
 
+pytestmark = pytest.mark.slow
+
 MANY = Batch(min=1, max=32)
 OPSET = 20
 

@@ -8,6 +8,8 @@ from benchmarks.fuzz_images import fuzz, mutated, seeds
 from imaging.decode import decode, pillow_pixel_limit
 from imaging.errors import NotAnImageError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def as_served() -> Iterator[None]:

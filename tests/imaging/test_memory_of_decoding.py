@@ -21,6 +21,8 @@ from tests.imaging.corpus.tiff_file import written
 from tests.imaging.corpus.webp_avif import oriented
 from tests.service.pictures import encode, png_chunk, png_claiming, random_pixels
 
+pytestmark = pytest.mark.slow
+
 WIDTH, HEIGHT = 2400, 1600
 """Of the pictures here: so large that the rest of the process does not matter."""
 

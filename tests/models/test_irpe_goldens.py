@@ -17,6 +17,8 @@ from models.sources import Checkpoint, Overrides, load_source
 from tests.export.graphs import baked_graph, open_graph, run_graph
 from tests.models.goldens import irpe_goldens
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 2e-5  # of the largest logit: the reference is stored in float32, and ONNX Runtime computes in it
 NETWORKS = [
     "deit_irpe_product_ctx_k_shared_r1.9",

@@ -28,6 +28,8 @@ from tests.service.hostile_graphs import add_hostile, loop_without_end
 from tests.service.process import MODULE, SECONDS_TO_START, serving
 from tests.service.scripted import ScriptedBackend, fresh
 
+pytestmark = pytest.mark.slow
+
 
 class OpeningBackend(ScriptedBackend):
     """Raises when it is opened, for the variants in `fails`."""

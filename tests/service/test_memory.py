@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from artifact import Artifact
@@ -17,6 +18,8 @@ from service.backends.onnx_runtime import OnnxRuntimeBackend
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels, truncated_jpeg
 from tests.service.process import MODULE, serving
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SETTLED, ALL, CLIENTS = 600, 1800, 4

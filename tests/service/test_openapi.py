@@ -15,6 +15,8 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
 
+pytestmark = pytest.mark.slow
+
 CHECKS = ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"]
 EXAMPLES = 10  # of each operation, besides one of every boundary
 

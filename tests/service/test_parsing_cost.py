@@ -40,6 +40,8 @@ from tests.service.artifacts import add_artifact
 from tests.service.costs import free_at_once, longest_hold, peak_growth
 from tests.service.hostile_bodies import binary_bodies, filled, heads, json_bodies, multipart_bodies, queries
 
+pytestmark = pytest.mark.slow
+
 SIZE = 4 * 2**20
 HOLD = 0.15 / 4
 TRIES = 8

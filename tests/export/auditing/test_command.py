@@ -20,6 +20,8 @@ from tests.conftest import DIGITS
 from tests.export.auditing.graphs import CLEAN, parse
 from tests.export.auditing.stock import stock_export
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

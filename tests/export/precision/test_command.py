@@ -21,6 +21,8 @@ from tests.conftest import DIGITS
 from tests.export.graphs import save_wrong_graph
 from tests.service.pictures import encode
 
+pytestmark = pytest.mark.slow
+
 SWIN, IRPE = "swin-log-cpb", "irpe-product-contextual-k"
 MADE = ((SWIN, "fp16"), (SWIN, "int8"), (IRPE, "bf16"))
 IMAGES = 128

@@ -23,6 +23,8 @@ from tests.export.precision.hand_made import run
 from tests.export.precision.typing_rules import type_errors
 from tests.models.networks import SWIN, VIT_CLS
 
+pytestmark = pytest.mark.slow
+
 CONTEXTUAL = {"irpe-product-contextual-qkv": {"ratio": 1.9}}
 NETWORKS: dict[str, ViTConfig | SwinConfig] = {
     "swin": SWIN,

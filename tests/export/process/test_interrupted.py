@@ -20,6 +20,8 @@ from tests.artifact.drafts import write
 from tests.artifact.trees import tree_of, wait_for
 from tests.conftest import DIGITS
 
+pytestmark = pytest.mark.slow
+
 SINCOS = f"posbake:{DIGITS / 'configs' / 'sincos.json'}"
 LARGEST_FILE = 65536
 """Bytes; the graph is larger."""

@@ -19,6 +19,8 @@ from export.to_onnx import main
 from tests.conftest import DIGITS
 from tests.export.report.reading import Page
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "</style><script>alert('1')</script>\"&amp;"
 
 

@@ -12,6 +12,8 @@ from export.report.page import REPORT_NAME
 from export.to_onnx import main
 from tests.export.report.reading import Page
 
+pytestmark = pytest.mark.slow
+
 
 class Linear(nn.Module):
     """Classifies four by four pixels; it asks for float32, as many networks do here and there."""

@@ -12,6 +12,8 @@ from export.to_onnx import main
 from export.verify.targets import CHOICES, check_target
 from tests.conftest import DIGITS
 
+pytestmark = pytest.mark.slow
+
 LEARNED = f"posbake:{DIGITS / 'configs' / 'learned.json'}"
 
 REFUSED = """

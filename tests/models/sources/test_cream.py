@@ -18,6 +18,8 @@ from models.sources import Checkpoint, Overrides, RandomWeights, SourceError, lo
 from models.sources.cream import PUBLISHED
 from tests.models.goldens import irpe_goldens
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 2e-5  # of the largest logit: theirs are stored in float32, and ours computed in it
 NETWORKS = [("product", "ctx", "k"), ("product", "ctx", "qkv"), ("cross", "ctx", "qk"), ("euc", "bias", "k")]
 NETWORKS += [("quant", "ctx", "q")]

@@ -17,6 +17,8 @@ from models.sources.drawing import rehearsal_images
 from models.sources.library_module import finish
 from tests.models.sources.libraries import logits_of, relative_error, scramble
 
+pytestmark = pytest.mark.slow
+
 SHOWS = 1e-3  # of the largest logit, a thousand times what rounding in float32 does
 TABLES = ("rel_pos", "relative_position", "attention_bias", "pos_emb", "meta_mlp", "height_rel", "width_rel")
 HEADLESS = {"eva02_tiny_patch14_224", "vit_small_patch16_dinov3"}

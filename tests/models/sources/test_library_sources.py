@@ -22,6 +22,8 @@ from models.sources.base import Weights
 from models.sources.drawing import rehearsal_images
 from tests.models.sources.libraries import logits_of, relative_error, scramble
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5  # of the largest logit, in float32
 SECONDS = 5.0  # of CPU time: a full-size network loads within this, its file read and all
 

@@ -13,6 +13,8 @@ from models.sources import Loaded
 from tests.models.sources.checkpoints.small import load, saved
 from tests.models.sources.libraries import POSITIONS, TOLERANCE, logits_of, randomise_library, relative_error, scramble
 
+pytestmark = pytest.mark.slow
+
 EXACT = 1e-12  # of the largest logit, in float64: no difference of definition
 
 VIT: dict[str, Any] = {"embed_dim": 48, "num_heads": 3, "depth": 2}

@@ -16,6 +16,8 @@ from export.to_onnx import main
 from models.sources import Checkpoint, Overrides, RandomWeights, SourceError, load_source
 from tests.models.sources.libraries import TOLERANCE, randomise_library, relative_error
 
+pytestmark = pytest.mark.slow
+
 
 def checkpoint_of(model: nn.Module, folder: Path, *without: str) -> Checkpoint:
     state = {key: tensor for key, tensor in model.state_dict().items() if key not in without}

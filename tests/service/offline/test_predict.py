@@ -25,6 +25,8 @@ from tests.service.offline.servables import servable_of
 from tests.service.pictures import encode, png_claiming, random_pixels
 from tests.service.scripted import NOT_A_NUMBER, POISON, SLOW, ScriptedBackend, fresh, picture
 
+pytestmark = pytest.mark.slow
+
 ENDING = """
 import os, sys
 from service.offline import output

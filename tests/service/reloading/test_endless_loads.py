@@ -19,6 +19,8 @@ from tests.service.reloading.conftest import Play
 from tests.service.scheduling.requests import until
 from tests.service.scripted import ScriptedBackend
 
+pytestmark = pytest.mark.slow
+
 
 class StuckBackend(ScriptedBackend):
     """Waits for the gate when it is opened for variant `b`."""

@@ -26,6 +26,8 @@ from tests.service.pictures import encode, random_pixels
 from tests.service.process import Running, serving
 from tests.service.reloading.repositories import damage, exchange, replace_artifact, weights_of
 
+pytestmark = pytest.mark.slow
+
 PIXELS = random_pixels()
 BODY = encode(PIXELS)
 VERSIONS = 4

@@ -18,6 +18,8 @@ from tests.service.artifacts import add_artifact
 from tests.service.process import Running, serving
 from tests.service.scripted import HANG, SLOW, picture
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -18,6 +18,8 @@ from tests.service.process import Running, serving
 from tests.service.scripted import HANG
 from tests.service.transport.test_draining import gated, send
 
+pytestmark = pytest.mark.slow
+
 PNG = encode(random_pixels())
 TIMEOUT, KEEP_ALIVE, HEAD_BYTES, BODY_BYTES = 0.5, 1, 4096, 300_000
 PATIENCE = 15

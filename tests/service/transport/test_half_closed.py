@@ -14,6 +14,8 @@ from tests.service.scripted import HANG, picture
 from tests.service.transport.proxies import PATIENCE, needed
 from tests.service.transport.test_draining import Gated, gated
 
+pytestmark = pytest.mark.slow
+
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

@@ -17,6 +17,8 @@ from service.transport import log_writer
 from service.transport.log_writer import LogWriter
 from tests.service.process import MODULE, environment
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 20
 
 

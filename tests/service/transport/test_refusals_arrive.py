@@ -18,6 +18,8 @@ from tests.service.pictures import encode, random_pixels
 from tests.service.process import Running, serving
 from tests.service.transport.proxies import PATIENCE, Proxy, behind_nginx, needed
 
+pytestmark = pytest.mark.slow
+
 PNG = encode(random_pixels())
 BODY, HELD = 2_000_000, 5_000_000
 SECRET, KEY = new_key("alice")
