@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 lets the system choose one")
     backend: str = Field(
         default="auto",
-        description="what runs the artifacts: onnxruntime, openvino (CPU), or auto for CUDA if ONNX Runtime has it, else "
-        "OpenVINO if it is installed, and ONNX Runtime for what OpenVINO does not take",
+        description="what runs the artifacts: onnxruntime, openvino (CPU), or auto for CUDA if ONNX Runtime has it, "
+        "else OpenVINO if it is installed, and ONNX Runtime for what OpenVINO does not take",
     )
     device: str = Field(
         default="auto",

@@ -2,7 +2,7 @@
 
 The graph is compiled for one image, and the images of a batch are runs of their own. Measured on 2 cores at batch 8,
 that takes 0.87 to 0.98 of the CPU time of one run (Swin-T in float32, bf16 and int8, ViT-S); for the digits' swin-table
-at mixed batch sizes 0.73, for with a dynamic batch each change of size prepares all nodes again. All shapes are known,
+at mixed batch sizes 0.77, for with a dynamic batch each change of size prepares all nodes again. All shapes are known,
 so OpenVINO allocates what a run needs when it compiles, and no image can make it need more.
 
 How many threads a run takes is a compiled model's, not a run's: one model has all threads in one stream, for one image
@@ -14,9 +14,7 @@ pinned: every process would be pinned to the same cores. How many there are is t
 container's quota; hyper-threads are among them.
 """
 
-import threading
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -30,6 +28,7 @@ from service.backends.base import CPU_PRECISIONS, Operators
 from service.backends.child import first_run
 from service.backends.openvino_errors import FAILED, said
 from service.backends.openvino_reading import read_graph
+from service.backends.openvino_requests import Requests
 from service.errors import BackendUnavailableError, GraphError
 
 _NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
@@ -49,10 +48,10 @@ class OpenVinoBackend:
         core = _core()
         model = read_graph(core, artifact)
         try:
-            self._spread = _Requests(core.compile_model(model, "CPU", _properties(wanted, 1, threads)))
+            self._spread = Requests(core.compile_model(model, "CPU", _properties(wanted, 1, threads)))
             self._alone = self._spread
             if threads > 1:
-                self._alone = _Requests(core.compile_model(model, "CPU", _properties(wanted, threads, threads)))
+                self._alone = Requests(core.compile_model(model, "CPU", _properties(wanted, threads, threads)))
             self.operators = _operators(self._alone.compiled)
         except FAILED as error:
             raise GraphError(
@@ -98,7 +97,7 @@ class OpenVinoBackend:
             ) from error
 
     def interrupt(self) -> None:
-        """Let runs end before their next node; a node itself is not interrupted, and a loop is one."""
+        """Let runs end before their next node; a node itself is not interrupted."""
         for requests in list(self._opened):
             requests.cancel()
 
@@ -106,58 +105,6 @@ class OpenVinoBackend:
         """Let go of the compiled models; what runs keeps its own until it ends."""
         self._opened.clear()
         del self._spread, self._alone
-
-
-class _Requests:
-    """The infer requests of one compiled model: as many as were ever under way at a time."""
-
-    def __init__(self, compiled: openvino.CompiledModel) -> None:
-        self.compiled = compiled
-        self._lock = threading.Lock()
-        self._idle: list[openvino.InferRequest] = []
-        self._running: set[openvino.InferRequest] = set()
-        self._cancelled = False
-
-    def run(self, images: Tensor, at_a_time: int) -> NDArray[np.float32]:
-        """Return logits, float32 [B, C], of so many images at a time."""
-        shared = np.require(images, requirements=["C", "W"])  # a body's own bytes are read-only, and copied
-        logits: list[NDArray[np.float32]] = []
-        with self._lock:
-            requests = [self._idle.pop() for _ in range(min(at_a_time, len(self._idle)))]
-            requests += [self.compiled.create_infer_request() for _ in range(at_a_time - len(requests))]
-            self._running.update(requests)
-        try:
-            for start in range(0, len(shared), at_a_time):
-                chosen = shared[start : start + at_a_time]
-                self._start(requests, chosen)
-                logits += [self._finish(request) for request in requests[: len(chosen)]]
-        finally:
-            with self._lock:
-                self._running.difference_update(requests)
-        with self._lock:
-            self._idle += requests  # not after an error: what state they are in is not known
-        return np.concatenate(logits)
-
-    def _start(self, requests: Sequence[openvino.InferRequest], images: Tensor) -> None:
-        for place, request in zip(range(len(images)), requests, strict=False):
-            request.set_input_tensor(openvino.Tensor(images[place : place + 1], shared_memory=True))
-            request.start_async()
-            if self._cancelled:  # perhaps after `cancel` looked for what runs
-                request.cancel()
-
-    def _finish(self, request: openvino.InferRequest) -> NDArray[np.float32]:
-        request.wait()
-        if self._cancelled:
-            raise GraphError("the run was interrupted")
-        found: NDArray[np.float32] = request.get_output_tensor().data.copy()
-        return found
-
-    def cancel(self) -> None:
-        self._cancelled = True
-        with self._lock:
-            running = list(self._running)
-        for request in running:
-            request.cancel()
 
 
 @cache

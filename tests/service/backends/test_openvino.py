@@ -148,7 +148,7 @@ def test_a_runtime_that_computes_in_another_precision_is_refused(
 )
 def test_images_of_another_type_or_shape_are_an_error(artifact: Artifact, images: NDArray[np.uint8]) -> None:
     backend = OpenVinoBackend(artifact, "cpu", 1)
-    with pytest.raises(GraphError, match="OpenVINO failed while running the graph"):
+    with pytest.raises(GraphError, match=r"an image is .* the graph takes uint8 of shape"):
         backend.run(images)
     np.testing.assert_allclose(backend.run(IMAGES), LOGITS, rtol=1e-5)  # and the next ones are computed
 
