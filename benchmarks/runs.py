@@ -17,7 +17,7 @@ from artifact import Artifact, read_artifact
 from benchmarks.serving_inputs import NETWORKS, export
 from examples.digits.train import machine
 from imaging.preprocess import Tensor
-from service.backends import choose_backend
+from service.backends import choose_ways
 from service.backends.base import Backend
 from service.backends.warming import blank
 from service.resources.cores import available_cores
@@ -91,8 +91,8 @@ def measure(
 def open_backend(artifact: Artifact, name: str) -> Backend:
     """Return a backend on the CPU by its name, or name:precision."""
     backend, _, precision = name.partition(":")
-    found, device = choose_backend(backend, "cpu", precision or "fp32")
-    return found(artifact, device, available_cores(), precision or "fp32")
+    way = choose_ways(backend, "cpu", precision or "fp32").of(artifact.manifest)[0]
+    return way.open(artifact, available_cores())
 
 
 def rate(backend: Backend, images: Tensor, way: Way, seconds: float) -> tuple[float, float]:

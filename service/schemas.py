@@ -181,12 +181,13 @@ class GoldenFacts(_Document):
 
 
 class VariantSummary(_Document):
-    """A variant; encoding, precision, accuracy and golden check are those of its newest version."""
+    """A variant; encoding, precision, backend, accuracy and golden check are those of its newest version."""
 
     variant: str
     versions: list[int] = Field(description="oldest first; a request that names none gets the last")
     encoding: str
     precision: str = Field(description="of the artifact")
+    backend: str
     running_precision: str = Field(description=_RUNNING)
     accuracy: Accuracy | None = Field(description="null if it was never measured")
     golden: GoldenFacts

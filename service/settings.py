@@ -30,8 +30,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 lets the system choose one")
     backend: str = Field(
         default="auto",
-        description="what runs the artifacts: onnxruntime, openvino (CPU), or auto for the first of these that is "
-        "installed",
+        description="what runs the artifacts: onnxruntime, openvino (CPU), or auto for CUDA if ONNX Runtime has it, "
+        "else OpenVINO if it is installed, and ONNX Runtime for what OpenVINO does not take",
     )
     device: str = Field(
         default="auto",
@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     )
     cpu_precision: str = Field(
         default="fp32",
-        description="what fp32 artifacts are computed in on the CPU: fp32, or bf16 (openvino, on a CPU that has it)",
+        description="what fp32 artifacts are computed in on the CPU: fp32, bf16 (openvino, on a CPU that has it), or "
+        "auto for bf16 where its logits of the golden file are within the limit, else fp32",
     )
     default_model: str | None = Field(
         default=None, description="model of a request that names none; needed only if several are served"

@@ -2,8 +2,13 @@
 
 import importlib
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from artifact import Artifact, Manifest
 from service.backends.base import CPU_PRECISIONS, Backend
+from service.backends.child import check_in_child
+from service.backends.child_program import Request
 from service.problems.errors import BackendUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -17,36 +22,134 @@ BACKENDS = {
 _ACCELERATED = ("onnxruntime",)
 """Backends that `auto` asks for a device other than the CPU."""
 
-_ON_CPU = ("onnxruntime", "openvino")
-"""Backends for the CPU; `auto` takes the first that works."""
+_ON_CPU = ("openvino", "onnxruntime")
+"""Backends for the CPU; `auto` takes the first that takes an artifact."""
+
+_MAY_CRASH = ("openvino",)
+"""Backends that run each artifact in a child process before the server does."""
+
+_LOWER_PRECISION = ("openvino",)
+"""Backends that can compute an fp32 artifact in bfloat16 on the CPU."""
 
 
-def choose_backend(name: str, device: str, cpu_precision: str) -> tuple[type[Backend], str]:
-    """Return the backend of that name, and the device.
+@dataclass(frozen=True)
+class Way:
+    """A way to run an artifact.
 
-    `auto` is what has a device other than the CPU, unless the CPU is asked for; else the first that works on the CPU.
+    Attributes:
+        name: of the backend.
+        backend: its class.
+        device: that it resolved.
+        cpu_precision: see Backend.
+    """
+
+    name: str
+    backend: type[Backend]
+    device: str
+    cpu_precision: str
+
+    def __str__(self) -> str:
+        """Return the backend and the precision of an fp32 artifact."""
+        return f"{self.name} in {self.cpu_precision}"
+
+    @property
+    def may_crash(self) -> bool:
+        """Whether a damaged artifact may end the process, so that it is run in a child process first."""
+        return self.name in _MAY_CRASH
+
+    def open(self, artifact: Artifact, threads: int) -> Backend:
+        """Return the backend of an artifact. Raises what Backend raises."""
+        return self.backend(artifact, self.device, threads, self.cpu_precision)
+
+    def check_in_child(
+        self,
+        artifact: Artifact,
+        largest_batch: int,
+        memory: int,
+        seconds: float,
+        arm: Callable[[Callable[[], object]], object],
+    ) -> None:
+        """Have a child process open, warm and check the artifact; not again if it passed.
+
+        Args:
+            artifact: verified.
+            largest_batch: see `warm`.
+            memory: bytes that the child may have.
+            seconds: that it may take.
+            arm: gets what ends it, to be called when a time limit is exceeded before.
+
+        Raises:
+            GraphError: the child crashed, or the artifact was refused there.
+            BackendUnavailableError: as Backend.
+        """
+        request = Request(
+            module=self.backend.__module__,
+            backend=self.backend.__name__,
+            path=str(artifact.path.absolute()),
+            manifest=artifact.manifest.model_dump_json(),
+            device=self.device,
+            cpu_precision=self.cpu_precision,
+            largest_batch=largest_batch,
+            memory=memory,
+        )
+        check_in_child(artifact, request, seconds, arm)
+
+
+class Ways:
+    """The ways to run artifacts that the settings allow, the preferred one first.
+
+    Args:
+        choices: name, class and device of backends.
+        cpu_precision: one of CPU_PRECISIONS, or `auto`: bf16 for fp32 artifacts that have a golden file to check it by.
+    """
+
+    def __init__(self, choices: Sequence[tuple[str, type[Backend], str]], cpu_precision: str) -> None:
+        self.choices = choices
+        self._cpu_precision = cpu_precision
+
+    def of(self, manifest: Manifest) -> list[Way]:
+        """Return those for an artifact; at least one."""
+        return [
+            Way(name, backend, device, precision)
+            for name, backend, device in self.choices
+            for precision in self._precisions(manifest, name, device)
+        ]
+
+    def _precisions(self, manifest: Manifest, name: str, device: str) -> tuple[str, ...]:
+        if self._cpu_precision != "auto":
+            return (self._cpu_precision,)
+        can_be_lower = manifest.precision == "fp32" and manifest.golden is not None
+        return ("bf16", "fp32") if can_be_lower and device == "cpu" and name in _LOWER_PRECISION else ("fp32",)
+
+
+def choose_ways(name: str, device: str, cpu_precision: str) -> Ways:
+    """Return how artifacts are run by the backend of that name on that device.
+
+    `auto` is what has a device other than the CPU, unless the CPU is asked for; else all that work on the CPU.
 
     Args:
         name: of a backend, or `auto`.
         device: a backend's, or `auto`.
-        cpu_precision: one of CPU_PRECISIONS.
+        cpu_precision: one of CPU_PRECISIONS, or `auto`.
 
     Raises:
         BackendUnavailableError: there is no such backend, device or precision, or it is not available.
     """
-    if cpu_precision not in CPU_PRECISIONS:
-        raise BackendUnavailableError(f"CPU precision {cpu_precision!r} is unknown; known: {', '.join(CPU_PRECISIONS)}")
+    if cpu_precision not in ("auto", *CPU_PRECISIONS):
+        raise BackendUnavailableError(
+            f"CPU precision {cpu_precision!r} is unknown; known: auto, {', '.join(CPU_PRECISIONS)}"
+        )
     if name != "auto" and name not in BACKENDS:
         raise BackendUnavailableError(f"backend {name!r} is unknown; known: auto, {', '.join(BACKENDS)}")
     if name != "auto":
         found = _import(name)
-        return found, found.resolve_device(device)
+        return Ways([(name, found, found.resolve_device(device))], cpu_precision)
     if device != "cpu" and (accelerated := _accelerated(device)) is not None:
-        return accelerated
-    return _on_cpu()
+        return Ways([accelerated], cpu_precision)
+    return Ways(_on_cpu(), cpu_precision)
 
 
-def _accelerated(device: str) -> tuple[type[Backend], str] | None:
+def _accelerated(device: str) -> tuple[str, type[Backend], str] | None:
     """Return a backend with a device other than the CPU; None if there is none and `auto` may do without."""
     for name in _ACCELERATED:
         try:
@@ -57,23 +160,23 @@ def _accelerated(device: str) -> tuple[type[Backend], str] | None:
                 raise
         else:
             if resolved != "cpu":
-                return found, resolved
+                return name, found, resolved
     return None
 
 
-def _on_cpu() -> tuple[type[Backend], str]:
-    reasons = []
+def _on_cpu() -> list[tuple[str, type[Backend], str]]:
+    choices, reasons = [], []
     for name in _ON_CPU:
         try:
             found = _import(name)
-            resolved = found.resolve_device("cpu")
+            choices.append((name, found, found.resolve_device("cpu")))
         except BackendUnavailableError as error:
             reasons.append(str(error))
-            continue
-        for reason in reasons:
-            logger.warning("%s; artifacts run on %s instead", reason, name)
-        return found, resolved
-    raise BackendUnavailableError("; ".join(reasons))
+    if not choices:
+        raise BackendUnavailableError("; ".join(reasons))
+    for reason in reasons:
+        logger.warning("%s; artifacts run on %s", reason, choices[0][0])
+    return choices
 
 
 def _import(name: str) -> type[Backend]:

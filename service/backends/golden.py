@@ -1,6 +1,7 @@
 """The golden check: a backend must reproduce the network's logits of an artifact's golden file before it serves."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,8 +47,8 @@ def check(
     check_batch(artifact.manifest, largest_batch)
     seconds: list[float] = []
     errors: list[tuple[float, int]] = []
-    for chosen, spread in _runs(golden, largest_batch, on_cores=backend.on_cores):
-        images = _inputs(artifact, golden, chosen)
+    for chosen, spread in _runs(golden, largest_batch, backend):
+        images = golden_inputs(artifact, golden, chosen)
         start = time.perf_counter()
         logits = run(artifact, backend, images, spread=spread)
         seconds.append(time.perf_counter() - start)
@@ -69,23 +70,26 @@ def _lowest(running: str) -> str:
     return quantised if rest == "fp32" and quantised else rest
 
 
-def _runs(golden: GoldenInputs, largest_batch: int, *, on_cores: bool) -> list[tuple[list[int], bool]]:
+def _runs(golden: GoldenInputs, largest_batch: int, backend: Backend) -> list[tuple[list[int], bool]]:
     """Return the images of each run, and whether it is spread: as few as show that every way of running is right.
 
     Each image runs alone, and in a batch of the largest size, spread. Where threads also run batches alone, the last
     image and a batch of all images run so: a first run at a larger batch takes no longer than a later one (measured
-    with ONNX Runtime and Swin-T), so that way is not warmed at the largest as well.
+    with ONNX Runtime and Swin-T), so that way is not warmed at the largest as well. A backend that computes the images
+    of a batch one by one has to show no more than that with all images, and on one thread with one.
     """
+    if not backend.batched:
+        largest_batch = min(largest_batch, len(golden))
     singles = golden.batches(1)
     together = golden.batches(largest_batch) if largest_batch > 1 else []
-    if not on_cores:
+    if not backend.on_cores:
         return [(chosen, True) for chosen in (*singles, *together)]
-    alone = [singles[-1], *golden.batches(min(largest_batch, len(golden)))[:1]]
+    alone = [singles[-1], *(golden.batches(min(largest_batch, len(golden)))[:1] if backend.batched else [])]
     return [*((chosen, True) for chosen in (*singles[:-1], *together)), *((chosen, False) for chosen in alone)]
 
 
-def _inputs(artifact: Artifact, golden: GoldenInputs, chosen: list[int]) -> Tensor:
+def golden_inputs(artifact: Artifact, golden: GoldenInputs, chosen: Sequence[int]) -> Tensor:
     """Return golden images as the graph takes them, uint8 [B, H, W, 3] or float32 [B, 3, H, W]."""
-    pixels: NDArray[np.uint8] = np.frombuffer(golden.pixels, np.uint8).reshape(golden.shape)[chosen]
+    pixels: NDArray[np.uint8] = np.frombuffer(golden.pixels, np.uint8).reshape(golden.shape)[list(chosen)]
     manifest = artifact.manifest
     return pixels if manifest.input.dtype == "uint8" else normalise(pixels, manifest.preprocess)

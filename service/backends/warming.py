@@ -9,7 +9,7 @@ import numpy as np
 from artifact import Artifact, Manifest, read_golden
 from imaging.preprocess import Tensor
 from service.backends.base import Backend
-from service.backends.golden import GoldenCheck, check
+from service.backends.golden import GoldenCheck, check, golden_inputs
 from service.backends.running import check_batch, run
 from service.problems.errors import GraphError
 
@@ -51,8 +51,25 @@ def blank(manifest: Manifest, images: int) -> Tensor:
     return np.zeros(check_batch(manifest, images), np.dtype(manifest.input.dtype))
 
 
+def check_images(artifact: Artifact) -> Tensor:
+    """Return the golden images as the graph takes them, else one of zeros and one of ones (255 in uint8).
+
+    Raises:
+        GoldenFileError: the golden file is damaged.
+        GraphError: they would take more than a GiB.
+    """
+    golden = read_golden(artifact)
+    if golden is not None:
+        return golden_inputs(artifact, golden, range(len(golden)))
+    images = blank(artifact.manifest, 2)
+    images[1] = 255 if images.dtype == np.uint8 else 1
+    return images
+
+
 def _run_blanks(artifact: Artifact, backend: Backend, largest_batch: int) -> float:
     """Run on zeros, which says that the graph runs and nothing of its answers; return seconds of the first run."""
+    if not backend.batched:
+        largest_batch = min(largest_batch, 2)
     seconds: list[float] = []
     for images, spread in product(sorted({1, largest_batch}), (True, False) if backend.on_cores else (True,)):
         start = time.perf_counter()

@@ -3,10 +3,20 @@
 import logging
 import time
 
-from artifact import Artifact, ArtifactError, Location, Manifest, VerificationTimeoutError, read_artifact, scan
+from artifact import (
+    Artifact,
+    ArtifactError,
+    GoldenFileError,
+    Location,
+    Manifest,
+    VerificationTimeoutError,
+    read_artifact,
+    scan,
+)
 from artifact.text import shown
-from service.backends import choose_backend
+from service.backends import Way, choose_ways
 from service.backends.base import Backend
+from service.backends.child import CHILDREN
 from service.backends.restartable import Restartable
 from service.backends.warming import warm
 from service.catalogue.catalogue import Catalogue, Refused, Servable, largest_batch
@@ -16,6 +26,7 @@ from service.problems.client_errors import UnknownNameError
 from service.problems.errors import (
     BackendUnavailableError,
     ChangedFilesError,
+    GoldenError,
     GraphError,
     LoadTimeoutError,
     MisplacedArtifactError,
@@ -23,6 +34,7 @@ from service.problems.errors import (
     RepositoryError,
     TaskError,
 )
+from service.resources.memory import half_of_memory
 from service.resources.time_limit import TimeLimit, TimeLimitError, within
 from service.settings import Settings
 
@@ -30,6 +42,10 @@ logger = logging.getLogger(__name__)
 
 REASON_LIMIT = 1000
 """Characters of the reason of a refusal: all of them are in one answer."""
+
+
+_OTHER_WAY = (GraphError, GoldenError, GoldenFileError, BackendUnavailableError)
+"""Errors of one way to run an artifact; another may do."""
 
 
 class Loader:
@@ -41,7 +57,8 @@ class Loader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._backend, self._device = choose_backend(settings.backend, settings.device, settings.cpu_precision)
+        self._ways = choose_ways(settings.backend, settings.device, settings.cpu_precision)
+        self._memory = 2 * half_of_memory()
 
     def open(self, location: Location, served: Servable | None = None) -> Servable:
         """Verify an artifact, open it, warm and check it at batch 1 and the largest, all within LOAD_TIMEOUT.
@@ -100,18 +117,39 @@ class Loader:
                 "export it from batch 1"
             )
         check_sizes(manifest, self._settings.max_pixels)
-        backend = Restartable(lambda: self._run(artifact, seen))
+        ways = self._ways.of(manifest)
+        for way, other in zip(ways, [*ways[1:], None], strict=True):
+            try:
+                # What one runtime did not take may crash the next.
+                if way.may_crash or way is not ways[0]:
+                    left = limit.until - time.monotonic()
+                    self._check_in_child(way, artifact, left if other is None else left / 2, limit)
+                return self._open_on(way, artifact, seen, limit, start)
+            except _OTHER_WAY as error:
+                if other is None or time.monotonic() >= limit.until:
+                    raise
+                logger.warning("artifact %s: %s; it is tried on %s", location, _fit(error, location), other)
+        raise AssertionError("there is no way to run an artifact")
+
+    def _check_in_child(self, way: Way, artifact: Artifact, seconds: float, limit: TimeLimit) -> None:
+        largest = largest_batch(artifact.manifest, self._settings.max_batch)
+        way.check_in_child(artifact, largest, self._memory, seconds, limit.on_exceeded)
+
+    def _open_on(self, way: Way, artifact: Artifact, seen: Fingerprint, limit: TimeLimit, start: float) -> Servable:
+        """Open, warm and check an artifact."""
+        largest = largest_batch(artifact.manifest, self._settings.max_batch)
+        backend = Restartable(lambda: self._run(way, artifact, seen))
         limit.on_exceeded(backend.current().interrupt)
         try:
-            first = warm(artifact, backend.current(), largest_batch(manifest, self._settings.max_batch))
-            if fingerprint(location.path) != seen:  # what was verified may not be what was opened
+            first = warm(artifact, backend.current(), largest)
+            if fingerprint(artifact.path) != seen:  # what was verified may not be what was opened
                 raise ChangedFilesError("its files changed while they were read; it is tried again when they rest")
         except BaseException:
             backend.close()
             raise
         return Servable(artifact, backend, first.seconds, time.perf_counter() - start, first.golden)
 
-    def _run(self, artifact: Artifact, seen: Fingerprint) -> Backend:
+    def _run(self, way: Way, artifact: Artifact, seen: Fingerprint) -> Backend:
         """Open the backend, at first or for a restart: long after the files were verified, so look at them again."""
         if fingerprint(artifact.path) != seen:
             found = read_artifact(artifact.path).manifest
@@ -119,7 +157,7 @@ class Loader:
                 raise ChangedFilesError(
                     "its files are not those it was loaded from; put those back, or load the new ones"
                 )
-        return self._backend(artifact, self._device, self._settings.threads, self._settings.cpu_precision)
+        return way.open(artifact, self._settings.threads)
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
@@ -130,22 +168,23 @@ def load_catalogue(settings: Settings) -> Catalogue:
         RepositoryError: the repository is missing or empty, nothing in it can be served, or the default model is not
             in it.
     """
-    loader = Loader(settings)
     servables: list[Servable] = []
     refused: list[Refused] = []
     failures: list[BackendUnavailableError] = []
     seen: dict[str, Fingerprint] = {}
-    for location in _locations(settings):
-        seen[str(location)] = fingerprint(location.path)
-        try:
-            servables.append(_of_one_task(loader.open(location), servables))
-        except (RefusalError, BackendUnavailableError) as error:
-            if isinstance(error, BackendUnavailableError):  # of the device, unless it works for another artifact
-                failures.append(error)
-            logger.error("refused artifact %s: %s", location, error)
-            refused.append(Refused(str(location), str(error)))
-        else:
-            _log_served(location, servables[-1])
+    with CHILDREN.kept():
+        loader = Loader(settings)
+        for location in _locations(settings):
+            seen[str(location)] = fingerprint(location.path)
+            try:
+                servables.append(_of_one_task(loader.open(location), servables))
+            except (RefusalError, BackendUnavailableError) as error:
+                if isinstance(error, BackendUnavailableError):  # of the device, unless it works for another artifact
+                    failures.append(error)
+                logger.error("refused artifact %s: %s", location, error)
+                refused.append(Refused(str(location), str(error)))
+            else:
+                _log_served(location, servables[-1])
     if not servables and failures:
         raise failures[0]
     if not servables:

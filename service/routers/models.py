@@ -68,6 +68,7 @@ def _variant_summary(catalogue: Catalogue, model: str, variant: str) -> VariantS
         versions=[servable.manifest.version for servable in catalogue.versions(model, variant)],
         encoding=newest.encoding,
         precision=newest.precision,
+        backend=servable.backend.name,
         running_precision=servable.backend.precision,
         accuracy=newest.accuracy,
         golden=_golden(servable),

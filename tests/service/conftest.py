@@ -27,7 +27,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def backend_name(pytestconfig: pytest.Config) -> str:
     """The backend of tests that name none, as answers state it."""
-    return f"{pytestconfig.getoption('--backend')}-cpu"
+    name = pytestconfig.getoption("--backend")
+    return f"{'openvino' if name == 'auto' else name}-cpu"
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from imaging.preprocess import Tensor
 
 class CountingBackend:
     on_cores = False
+    batched = True
     precision = "fp32"
     operators: ClassVar[None] = None
     batches: ClassVar[dict[str, list[int]]] = {}

@@ -1,5 +1,6 @@
 """Graphs and manifests that are damaged on purpose, of artifacts that can be read but not be run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,10 @@ CONSTANTS = (constant("axes", [1, 2]), constant("weights", np.eye(3, 4), np.floa
 
 def loop_without_end(path: Path) -> None:
     """A Loop of 2^62 rounds."""
+    _loop(path, 2**62)
+
+
+def _loop(path: Path, rounds: int) -> None:
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["goes"]), helper.make_node("Add", ["sum", "one"], ["more"])],
         "body",
@@ -61,7 +66,7 @@ def loop_without_end(path: Path) -> None:
         [constant("one", 1, np.float32)],
     )
     loop = helper.make_node("Loop", ["rounds", "yes", "product"], ["logits"], body=body)
-    put_graph(path, *MEAN, loop, constants=(*CONSTANTS, constant("rounds", 2**62), constant("yes", True, np.bool_)))
+    put_graph(path, *MEAN, loop, constants=(*CONSTANTS, constant("rounds", rounds), constant("yes", True, np.bool_)))
 
 
 def allocation(path: Path) -> None:
@@ -70,6 +75,70 @@ def allocation(path: Path) -> None:
     reduce = helper.make_node("ReduceMean", ["large", "first"], ["logits"], keepdims=0)
     extra = (constant("shape", [10**12, 1, 4]), constant("first", [0]))
     put_graph(path, *MEAN, expand, reduce, constants=(*CONSTANTS, *extra))
+
+
+def absent_row(path: Path) -> None:
+    """A row of a tensor that does not have it: OpenVINO reads at that address."""
+    gather = helper.make_node("GatherND", ["product", "place"], ["row"])
+    add = helper.make_node("Add", ["product", "row"], ["logits"])
+    put_graph(path, *MEAN, gather, add, constants=(*CONSTANTS, constant("place", [[0, 10**12]])))
+
+
+def hours_of_memory(path: Path) -> None:
+    """A range of 10^13 numbers, which OpenVINO makes one by one when it compiles."""
+    numbers = helper.make_node("Range", ["start", "end", "step"], ["numbers"])
+    total = helper.make_node("ReduceSum", ["numbers"], ["total"], keepdims=0)
+    cast = helper.make_node("Cast", ["total"], ["sum"], to=TensorProto.FLOAT)
+    add = helper.make_node("Add", ["product", "sum"], ["logits"])
+    extra = (constant("start", 0), constant("end", 10**13), constant("step", 1))
+    put_graph(path, *MEAN, numbers, total, cast, add, constants=(*CONSTANTS, *extra))
+
+
+def large_result(path: Path) -> None:
+    """10^8 numbers, 400 MB."""
+    expand = helper.make_node("Expand", ["product", "shape"], ["large"])
+    reduce = helper.make_node("ReduceMean", ["large", "first"], ["logits"], keepdims=0)
+    extra = (constant("shape", [25 * 10**6, 1, 4]), constant("first", [0]))
+    put_graph(path, *MEAN, expand, reduce, constants=(*CONSTANTS, *extra))
+
+
+def whole_division(path: Path) -> None:
+    """-2^63 by -1 in integers: ONNX Runtime ends the process with SIGFPE on x86."""
+    nodes = (
+        helper.make_node("Cast", ["product"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["whole", "zero"], ["none"]),
+        helper.make_node("Add", ["none", "least"], ["above"]),
+        helper.make_node("Add", ["none", "minus_one"], ["below"]),
+        helper.make_node("Div", ["above", "below"], ["quotient"]),
+        helper.make_node("Cast", ["quotient"], ["logits"], to=TensorProto.FLOAT),
+    )
+    extra = (constant("zero", 0), constant("least", -(2**63)), constant("minus_one", -1))
+    put_graph(path, *MEAN, *nodes, constants=(*CONSTANTS, *extra))
+
+
+def loop_of_three(path: Path) -> None:
+    """A Loop that adds 1 three times."""
+    _loop(path, 3)
+
+
+def shape_of_the_image(path: Path) -> None:
+    """As many rows of a tensor as channels have a mean above 0."""
+    nodes = (
+        helper.make_node("NonZero", ["means"], ["places"]),
+        helper.make_node("Shape", ["places"], ["shape"]),
+        helper.make_node("Cast", ["shape"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["numbers"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["places"], ["some"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["some"], ["largest"], keepdims=0),
+        helper.make_node("Sum", ["product", "most", "largest"], ["logits"]),
+    )
+    put_graph(path, *MEAN, *nodes, constants=CONSTANTS)
+
+
+def put_mean(path: Path, factor: float = 1.0) -> None:
+    """A graph of mean colours, times a factor."""
+    multiply = helper.make_node("Mul", ["product", "factor"], ["logits"])
+    put_graph(path, *MEAN, multiply, constants=(*CONSTANTS, constant("factor", factor, np.float32)))
 
 
 def images_of(height: int, width: int) -> Damage:
@@ -94,6 +163,7 @@ def long_names(path: Path) -> None:
 UNRUNNABLE: dict[str, Damage] = {
     "a loop without end": loop_without_end,
     "an allocation of 10^13": allocation,
+    "a row that is not there": absent_row,
     "images of 65,535 x 65,535": images_of(65_535, 65_535),
     "images of 100,000 x 100,000": images_of(100_000, 100_000),
     "images of 10^400 x 10^400": images_of(10**400, 10**400),
@@ -102,10 +172,10 @@ UNRUNNABLE: dict[str, Damage] = {
 }
 
 
-def add_hostile(repository: Path) -> list[str]:
+def add_hostile(repository: Path, damages: Mapping[str, Damage] = UNREADABLE | UNRUNNABLE) -> list[str]:
     """Add an artifact for each way of damage, and return their names; all are between `colours/a` and `colours/z`."""
     names = []
-    for number, damage in enumerate([*UNREADABLE.values(), *UNRUNNABLE.values()]):
+    for number, damage in enumerate(damages.values()):
         add_artifact(repository, variant=f"b-{number:03}")
         damage(repository / f"colours/b-{number:03}/1")
         names.append(f"colours/b-{number:03}/1")

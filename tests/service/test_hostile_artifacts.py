@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx2
 import numpy as np
@@ -24,7 +25,8 @@ from service.problems.errors import BackendUnavailableError
 from service.settings import Settings
 from tests.artifact.privileges import permissions_count
 from tests.service.artifacts import WEIGHTS, add_artifact
-from tests.service.hostile_graphs import add_hostile, loop_without_end
+from tests.service.hostile_graphs import UNRUNNABLE, absent_row, add_hostile, loop_without_end, whole_division
+from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, SECONDS_TO_START, serving
 from tests.service.scripted import ScriptedBackend, fresh
 
@@ -67,7 +69,6 @@ def test_at_the_start_all_are_refused_by_name_and_those_around_them_are_served(
     names = add_hostile(tmp_path)
     add_artifact(tmp_path, variant="z")
     start = time.monotonic()
-    # In OpenVINO the allocation ends the process, and the loop goes on: docs/operations.md says so.
     catalogue = load_catalogue(Settings(repository=tmp_path, backend="onnxruntime", load_timeout=1, threads=1))
     try:
         assert time.monotonic() - start < 60
@@ -81,6 +82,33 @@ def test_at_the_start_all_are_refused_by_name_and_those_around_them_are_served(
             assert record.getMessage().isprintable()
         assert not [record for record in caplog.records if record.exc_info]  # each was expected
         assert load_threads() == []  # the loop was interrupted
+    finally:
+        catalogue.close()
+
+
+@pytest.mark.parametrize("backend", ["openvino", "auto"])
+def test_what_openvino_cannot_run_is_refused_by_name_whether_onnx_runtime_is_tried_or_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, backend: str
+) -> None:
+    add_artifact(tmp_path, variant="a")
+    names = add_hostile(tmp_path, UNRUNNABLE)
+    add_artifact(tmp_path, variant="z")
+    # Within which a child process compiles each, and then this one.
+    settings = Settings(repository=tmp_path, backend=backend, device="cpu", load_timeout=4, threads=1)
+    catalogue = load_catalogue(settings)
+    try:
+        assert [str(servable.key) for servable in catalogue.servables()] == ["colours/a/1", "colours/z/1"]
+        assert {servable.backend.name for servable in catalogue.servables()} == {"openvino-cpu"}
+        assert {found.name for found in catalogue.refused} == set(names)
+        reasons = [found.reason for found in catalogue.refused]
+        assert all(len(reason) <= REASON_LIMIT and reason.isprintable() for reason in reasons)
+        assert sum("within 4 s" in reason for reason in reasons) == (backend == "auto")  # ONNX Runtime runs the loop
+        for record in caplog.records:
+            assert len(record.getMessage()) < REASON_LIMIT + 200
+            assert record.getMessage().isprintable()
+        assert "was ended by SIG" in caplog.text
+        assert not [record for record in caplog.records if record.exc_info]
+        assert load_threads() == []
     finally:
         catalogue.close()
 
@@ -188,10 +216,9 @@ def test_a_server_is_stopped_with_status_0_after_a_loop_without_end_was_refused(
     flags = ("--repository", str(repository), "--port", "0", "--load-timeout", "2", "--backend", backend)
     with serving(tmp_path, *flags) as server:
         (refused,) = httpx2.get(f"{server.url}/v1/models").json()["refused"]
-        abandoned = httpx2.get(f"{server.url}/metrics").text
-        assert f'posbake_abandoned_threads{{work="load"}} {float(backend == "openvino")}' in abandoned
+        assert 'posbake_abandoned_threads{work="load"} 0.0' in httpx2.get(f"{server.url}/metrics").text
         assert refused["name"] == "colours/b/1"
-        assert "within 2 s" in refused["reason"]
+        assert ("cannot be interrupted" if backend == "openvino" else "within 2 s") in refused["reason"]
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
 
@@ -213,3 +240,32 @@ def test_a_server_is_stopped_with_status_0_while_it_starts(tmp_path: Path) -> No
         process.kill()
     assert "stopping at SIGTERM, before anything was served" in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_a_damaged_graph_that_crashes_a_runtime_is_refused_while_others_are_served(tmp_path: Path) -> None:
+    """OpenVINO crashes on one, ONNX Runtime would on the other: with `auto` OpenVINO takes that, and divides."""
+    repository = tmp_path / "repository"
+    add_artifact(repository, variant="a")
+    flags = ("--repository", str(repository), "--port", "0", "--backend", "auto", "--device", "cpu")
+    with serving(tmp_path, *flags, "--reload-seconds", "0.1") as server:
+        add_artifact(tmp_path / "damaged", variant="b")
+        absent_row(tmp_path / "damaged/colours/b/1")
+        add_artifact(tmp_path / "damaged", variant="c")
+        whole_division(tmp_path / "damaged/colours/c/1")
+        for variant in ("b", "c"):
+            (tmp_path / "damaged/colours" / variant).rename(repository / "colours" / variant)
+        end = time.monotonic() + 30
+        while len((found := httpx2.get(f"{server.url}/v1/models").json())["refused"]) + len(served(found)) < 3:
+            assert time.monotonic() < end
+            answer = httpx2.post(f"{server.url}/v1/classify?variant=a", content=encode(random_pixels(8, 6, 0)))
+            assert answer.json()["backend"] == "openvino-cpu"
+        assert served(found) == {"a": "openvino-cpu", "c": "openvino-cpu"}
+        (refused,) = found["refused"]
+        assert refused["name"] == "colours/b/1"
+        assert "invalid index found" in refused["reason"]  # ONNX Runtime looks
+        assert re.search(r"artifact colours/b/1: a child process .* was ended by SIG", server.log.read_text())
+
+
+def served(models: Any) -> dict[str, str]:  # noqa: ANN401 -- of JSON
+    """Return the backend of each variant."""
+    return {found["variant"]: found["backend"] for model in models["models"] for found in model["variants"]}

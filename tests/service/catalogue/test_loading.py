@@ -214,7 +214,7 @@ def test_an_unknown_default_model_stops_the_start(repository: Path) -> None:
         ({"device": "npu"}, "device 'npu' is unknown; known: auto, cpu, cuda, tensorrt"),
         ({"backend": "tensorflow"}, "backend 'tensorflow' is unknown; known: auto, openvino, onnxruntime"),
         ({"backend": "openvino", "device": "cuda"}, "device 'cuda' is not available: OpenVINO runs on the CPU"),
-        ({"cpu_precision": "fp8"}, "CPU precision 'fp8' is unknown; known: fp32, bf16"),
+        ({"cpu_precision": "fp8"}, "CPU precision 'fp8' is unknown; known: auto, fp32, bf16"),
         ({"cpu_precision": "bf16"}, "ONNX Runtime has no bf16 on the CPU; choose .*--backend openvino"),
     ],
 )

@@ -10,10 +10,12 @@ from tests.service.artifacts import LABELS
 UNCHECKED = {"status": "unchecked", "precision": None, "images": None, "error": None, "limit": None}
 
 
-def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(client: TestClient) -> None:
+def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(
+    client: TestClient, backend_name: str
+) -> None:
     def variant(name: str, versions: list[int], top1: float | None) -> dict[str, object]:
         accuracy = None if top1 is None else {"dataset": "patches", "top1": top1, "count": 100}
-        precisions = {"precision": "fp32", "running_precision": "fp32"}
+        precisions = {"precision": "fp32", "backend": backend_name, "running_precision": "fp32"}
         facts = {"encoding": "none", **precisions, "accuracy": accuracy, "golden": UNCHECKED}
         return {"variant": name, "versions": versions, **facts}
 

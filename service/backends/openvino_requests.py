@@ -1,0 +1,96 @@
+"""OpenVINO's infer requests of one compiled model of one image."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from imaging.preprocess import Tensor
+from service.problems.errors import GraphError
+
+
+class Requests:
+    """As many infer requests as were ever under way at a time. Its methods may be called by any thread.
+
+    Args:
+        compiled: takes one image, [1, H, W, 3] or [1, 3, H, W].
+    """
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self.compiled = compiled
+        self._lock = threading.Lock()
+        self._idle: list[_Request] = []
+        self._running: set[_Request] = set()
+        self._cancelled = False
+
+    def run(self, images: Tensor, at_a_time: int) -> NDArray[np.float32]:
+        """Return logits, float32 [B, C].
+
+        Args:
+            images: B of them.
+            at_a_time: how many are computed beside each other.
+
+        Raises:
+            GraphError: they were interrupted, or are not what the graph takes.
+            Exception: any of FAILED, of openvino_errors.
+        """
+        with self._lock:
+            requests = [self._idle.pop() for _ in range(min(at_a_time, len(self._idle)))]
+            requests += [_Request(self.compiled) for _ in range(at_a_time - len(requests))]
+            self._running.update(requests)
+        try:
+            logits: list[NDArray[np.float32]] = []
+            for start in range(0, len(images), at_a_time):
+                logits += self._run(requests, images[start : start + at_a_time])
+        finally:
+            with self._lock:
+                self._running.difference_update(requests)
+        with self._lock:
+            self._idle += requests  # not after an error: what state they are in is not known
+        return np.concatenate(logits)
+
+    def cancel(self) -> None:
+        """Let what runs end before its next node, and nothing succeed after."""
+        self._cancelled = True
+        with self._lock:
+            running = list(self._running)
+        for request in running:
+            request.cancel()
+
+    def _run(self, requests: Sequence["_Request"], images: Tensor) -> list[NDArray[np.float32]]:
+        chosen = requests[: len(images)]
+        for request, image in zip(chosen, images, strict=True):
+            request.start(image)
+            if self._cancelled:  # perhaps after `cancel` looked for what runs
+                request.cancel()
+        found = [request.finish() for request in chosen]
+        if self._cancelled:
+            raise GraphError("the run was interrupted")
+        return found
+
+
+class _Request:
+    """An infer request that keeps its own input: what a failed run leaves under way reads no freed memory."""
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self._request = compiled.create_infer_request()
+        self._input: Tensor = self._request.get_input_tensor().data
+        self.cancel = self._request.cancel
+
+    def start(self, image: Tensor) -> None:
+        """Begin with an image, [H, W, 3] or [3, H, W]."""
+        if (image.dtype, image.shape) != (self._input.dtype, self._input.shape[1:]):
+            raise GraphError(
+                f"an image is {image.dtype} of shape {image.shape}, the graph takes {self._input.dtype} of shape "
+                f"{self._input.shape[1:]}"
+            )
+        self._input[0] = image
+        self._request.start_async()
+
+    def finish(self) -> NDArray[np.float32]:
+        """Return logits, float32 [1, C], once they are there."""
+        self._request.wait()
+        found: NDArray[np.float32] = self._request.get_output_tensor().data.copy()
+        return found

@@ -1,0 +1,193 @@
+"""A child process runs artifacts first: what crashes, hangs or takes too much memory there ends nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from artifact import read_artifact
+from service.backends import child, choose_ways
+from service.backends.child import CHILDREN
+from service.problems.errors import BackendUnavailableError, GraphError
+from tests.service.artifacts import add_artifact
+from tests.service.backends.test_golden import add
+from tests.service.hostile_graphs import absent_row, hours_of_memory, large_result, put_mean
+
+Damage = Callable[[Path], None]
+GIB = 2**30
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept() -> Iterator[None]:
+    """One child for all of these tests, unless one ends it."""
+    with CHILDREN.kept():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_passed", {})
+
+
+def check(
+    path: Path,
+    seconds: float = 60,
+    memory: int = 16 * GIB,
+    arm: Callable[[Callable[[], object]], object] = lambda kill: None,  # noqa: ARG005
+    backend: str = "openvino",
+) -> None:
+    artifact = read_artifact(path)
+    (way,) = choose_ways(backend, "cpu", "fp32").of(artifact.manifest)
+    way.check_in_child(artifact, 8, memory, seconds, arm)
+
+
+def damaged(repository: Path, damage: Damage) -> Path:
+    add_artifact(repository)
+    damage(repository / "colours/mean/1")
+    return repository / "colours/mean/1"
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_an_artifact_that_runs_passes_with_a_golden_file_and_without(tmp_path: Path, backend: str) -> None:
+    add_artifact(tmp_path, variant="unchecked")
+    for path in (add(tmp_path), tmp_path / "colours/unchecked/1"):
+        check(path, backend=backend)
+
+
+def test_a_graph_that_crashes_openvino_is_named_with_the_signal_and_the_next_one_passes(tmp_path: Path) -> None:
+    path = damaged(tmp_path, absent_row)
+    with pytest.raises(GraphError, match="a child process in which OpenVinoBackend ran it first was ended by SIG"):
+        check(path)
+    put_mean(path)
+    check(path)
+
+
+def test_a_graph_that_takes_long_is_ended_after_its_time(tmp_path: Path) -> None:
+    path = damaged(tmp_path, hours_of_memory)
+    with pytest.raises(GraphError, match=r"took longer than 0\.5 s"):
+        check(path, seconds=0.5)
+
+
+def test_a_graph_is_ended_by_the_time_limit_of_the_load_but_no_later_one_is(tmp_path: Path) -> None:
+    timers: list[threading.Timer] = []
+    kills: list[Callable[[], object]] = []
+
+    def arm(kill: Callable[[], object]) -> None:
+        kills.append(kill)
+        timers.append(threading.Timer(0.5, kill))
+        timers[-1].start()
+
+    path = damaged(tmp_path, hours_of_memory)
+    with pytest.raises(GraphError, match="was ended by SIGKILL"):
+        check(path, arm=arm)
+    put_mean(path)
+    check(path, arm=lambda _: kills[0]())  # the limit of a load whose check has ended
+
+
+def test_a_graph_that_needs_more_memory_than_there_is_is_refused_and_passes_where_there_is_more(tmp_path: Path) -> None:
+    path = damaged(tmp_path, large_result)
+    with pytest.raises(GraphError, match=r"bad_alloc|memory|SIG"):
+        check(path, memory=GIB // 4)
+    check(path)
+
+
+def test_what_passed_is_not_run_again_unless_its_content_or_precision_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = add(tmp_path)
+    check(path)
+    asked: list[object] = []
+
+    def ask(*arguments: object) -> dict[str, str]:
+        asked.append(arguments)
+        return {"verdict": "passed", "text": ""}
+
+    monkeypatch.setattr(CHILDREN, "ask", ask)
+    check(path)
+    assert asked == []
+    artifact = read_artifact(path)
+    (lower,) = choose_ways("openvino", "cpu", "bf16").of(artifact.manifest)
+    lower.check_in_child(artifact, 8, GIB, 60, lambda kill: None)  # noqa: ARG005
+    put_mean(path, factor=2)
+    check(path)
+    assert len(asked) == 2
+
+
+def test_a_backend_that_is_not_available_there_is_not_available(tmp_path: Path) -> None:
+    artifact = read_artifact(add(tmp_path))
+    (way,) = choose_ways("onnxruntime", "cpu", "bf16").of(artifact.manifest)
+    with pytest.raises(BackendUnavailableError, match="ONNX Runtime has no bf16 on the CPU"):
+        way.check_in_child(artifact, 8, GIB, 60, lambda kill: None)  # noqa: ARG005
+
+
+SERVER = """
+import sys
+from pathlib import Path
+from tests.service.backends.test_child import check
+
+print("started", flush=True)
+check(Path(sys.argv[1]))
+"""
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task")
+    return [int(one) for task in tasks.iterdir() for one in (task / "children").read_text().split()]
+
+
+def wait_until(found: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return ") Z" in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+def test_where_the_server_is_killed_its_child_ends_with_what_it_runs(tmp_path: Path) -> None:
+    path = damaged(tmp_path, hours_of_memory)
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        server.stdout.readline()
+        # The first graph that it forks for is small, the second has no end.
+        wait_until(lambda: any(cpu_seconds(running) > 0.5 for one in children(server.pid) for running in children(one)))
+        (forking,) = children(server.pid)
+        (running,) = children(forking)
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: gone(forking) and gone(running))
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_children_end_when_they_are_kept_no_longer(tmp_path: Path) -> None:
+    own = child.Children()
+    with own.kept():
+        artifact = read_artifact(add(tmp_path))
+        request = {"module": "", "backend": "", "memory": 16 * GIB, "manifest": "", "path": str(artifact.path)}
+        assert own.ask(request, 60) == {"verdict": "passed", "text": ""}  # type: ignore[arg-type]
+        (idle,) = own._idle
+        assert idle.alive
+    assert not idle.alive
+    assert own._idle == []
