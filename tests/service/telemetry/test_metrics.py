@@ -91,6 +91,7 @@ def test_batches_queues_and_what_runs_are_told_while_it_happens(
         assert scripted.hanging.wait(10)
         rest = [pool.submit(client.post, "/v1/classify?variant=a", content=picture(1)) for _ in range(5)]
         until(lambda: scrape(client)["posbake_queue_images"][of("a")] == 5)
+        until(lambda: scrape(client)["posbake_decode_queue_images"] == {frozenset(): 0})  # all five are decoded
         samples = scrape(client)
         assert samples["posbake_running_images"] == {of("a"): 1, of("b"): 0}
         assert samples["posbake_queue_images"] == {of("a"): 5, of("b"): 0}
