@@ -7,6 +7,11 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+if __name__ == "__main__":
+    # Before the imports below, which take a second: the first process of a container has no default action for SIGTERM.
+    for stopping in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stopping, lambda _number, _frame: sys.exit(0))
+
 import uvicorn
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
