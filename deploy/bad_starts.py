@@ -41,9 +41,8 @@ class BadStart:
                 container.remove()
         last = log.strip().rpartition("\n")[2]
         if status != self.status or self.sentence not in last:
-            raise AssertionError(
-                f"{self.what}: expected exit status {self.status}, {self.sentence!r}; {status}:\n{log}"
-            )
+            expected = f"expected exit status {self.status} and {self.sentence!r}"
+            raise AssertionError(f"{self.what}: {expected}, got {status} and\n{log}")
         return last
 
 

@@ -38,7 +38,9 @@ class Wanted:
 class Container(Protocol):
     """A started container."""
 
-    url: str
+    @property
+    def url(self) -> str:
+        """Return where it is reached from this host: http://127.0.0.1:PORT."""
 
     def execute(self, *command: str) -> int:
         """Run a command in it, as its user, and return the exit status."""
