@@ -23,6 +23,8 @@ CLIENTS = 8
 SECONDS_TO_START = 120
 BEFORE_SIGTERM = 200
 """Requests answered under load before SIGTERM is sent."""
+STOPPED_AFTER = (0.5, 1.0, 1.5, 2.0, 3.0)
+"""Seconds from the start to SIGTERM. Before Python runs, in the first 0.1 s, the kernel drops the signal."""
 
 
 def main() -> int:
@@ -35,6 +37,7 @@ def main() -> int:
         engine = find_engine(options.image)
         say(f"{options.image} in {engine.name}")
         serve_and_stop(engine, Wanted(options.image, options.repository))
+        stop_while_starting(engine, Wanted(options.image, options.repository))
         for bad in BAD_STARTS:
             say(f"{bad.what}: {bad.run(engine, options.image, options.repository)}")
     except (AssertionError, OSError, RuntimeError) as error:
@@ -123,6 +126,20 @@ def stop_under_load(container: Container) -> None:
     check(status == 0, f"exit status {status} after SIGTERM, expected 0:\n{container.log()}")
     check(set(answers) <= {"200 7", "told to retry", "not accepted"}, f"under load: {dict(answers)}")
     say(f"SIGTERM after {before} requests: exit status 0 in {time.monotonic() - started:.1f} s; {dict(answers)}")
+
+
+def stop_while_starting(engine: Engine, wanted: Wanted) -> None:
+    """Send SIGTERM while modules are imported and while artifacts are loaded."""
+    for delay in STOPPED_AFTER:
+        container = engine.start(wanted)
+        try:
+            time.sleep(delay)
+            container.terminate()
+            status = container.wait()
+            check(status == 0, f"exit status {status} after SIGTERM {delay} s after the start:\n{container.log()}")
+        finally:
+            container.remove()
+    say(f"SIGTERM {', '.join(map(str, STOPPED_AFTER))} s after the start: exit status 0")
 
 
 def classify(url: str, sample: Path) -> tuple[int, str | None]:
