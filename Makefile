@@ -2,17 +2,21 @@
 # make test    environment, all tests, two files at a time (WORKERS= changes it; each takes 2 GB)
 # make test-fast   without tests that export large networks or start processes
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
+# make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
+# make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
 # make setup lint format
 # A second run re-uses whatever is still up to date.
 
 PYTHON3 ?= python3
 PORT ?= 8000
 WORKERS ?= 2
+TARGETS ?= cpu
+IMAGE ?= posbake:cpu
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast zoo lint format
+.PHONY: setup demo test test-fast zoo images image-test lint format
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -40,6 +44,13 @@ test-fast: $(READY)
 
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo
+
+images:
+	deploy/build_images.sh $(TARGETS)
+
+image-test: $(READY)
+	$(PYTHON) -m examples.digits.export --output artifacts
+	$(PYTHON) -m deploy.image_test --image $(IMAGE) --repository artifacts
 
 lint: $(READY)
 	$(PYTHON) -m ruff check

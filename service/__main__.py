@@ -1,11 +1,18 @@
 """`python -m service`: serve a repository. Exit status 0 stopped, 1 could not start, 2 usage."""
 
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from types import FrameType
+
+if __name__ == "__main__":
+    # Before the imports below, which take a second: the first process of a container has no default action for SIGTERM.
+    # Not sys.exit: Python 3.11 turns an exception that is raised while a class is made into RuntimeError.
+    for stopping in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stopping, lambda _number, _frame: os._exit(0))
 
 import uvicorn
 from pydantic import ValidationError

@@ -1,0 +1,104 @@
+# One image for each way to run: `cpu` (the default), `cuda`, `tensorrt`, and `export` for to_onnx.py and audit.py.
+#
+#     docker build --target cpu --tag posbake:cpu .        or `make images`
+#
+# Every image runs as uid 10001 and works with a read-only root and a tmpfs on /tmp. Artifacts are in /artifacts.
+# Plain Dockerfile syntax, which docker, podman and buildah build. docs/deployment.md describes how to run them.
+ARG BASE=python:3.12-slim-bookworm
+
+# pip in an environment of its own, so that the images have none.
+FROM ${BASE} AS pip
+# Another package index than PyPI. A certificate or a pip.conf can be mounted by the builder.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+# Only what decides the packages, so that a change of the code leaves their layer as it is.
+COPY constraints.txt pyproject.toml LICENSE ./
+RUN touch README.md \
+    && python3 -m venv /opt/pip \
+    && /opt/pip/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip \
+    && python3 -m venv --without-pip /opt/venv
+
+FROM pip AS packages-cpu
+# 0 leaves OpenVINO out, and the image is 190 MB smaller.
+ARG OPENVINO=1
+RUN if [ "$OPENVINO" = 1 ]; then extras=service,openvino; else extras=service; fi \
+    && /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt ".[$extras]"
+
+FROM pip AS packages-cuda
+RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[gpu]'
+
+FROM packages-cuda AS packages-tensorrt
+# Its installer downloads the libraries from NVIDIA's package index. ONNX Runtime finds them by LD_LIBRARY_PATH.
+RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[gpu,tensorrt]' \
+    && ln -s "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tensorrt_libs" /opt/venv/tensorrt_libs
+
+FROM pip AS packages-export
+# PyPI's torch brings CUDA libraries of 4 GB. https://download.pytorch.org/whl/cpu has the same release without them.
+ARG TORCH_INDEX
+RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt \
+        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[export,service]'
+
+FROM ${BASE} AS code
+COPY artifact/ /app/artifact/
+COPY imaging/ /app/imaging/
+COPY service/ /app/service/
+COPY deploy/health.py /app/deploy/
+# A read-only root has no room for compiled modules, so they are made here.
+RUN python3 -m compileall -q /app
+
+FROM code AS code-export
+COPY export/ /app/export/
+COPY models/ /app/models/
+COPY examples/ /app/examples/
+RUN python3 -m compileall -q /app
+
+FROM ${BASE} AS runtime
+RUN groupadd --gid 10001 posbake \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin posbake \
+    && install --directory --owner 10001 --group 10001 /artifacts
+WORKDIR /app
+ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1
+USER 10001:10001
+STOPSIGNAL SIGTERM
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="posbake" \
+      org.opencontainers.image.description="Vision transformers with baked position encodings, served over HTTP" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+FROM runtime AS service
+COPY --from=code /app/ /app/
+ENV POSBAKE_HOST=0.0.0.0 \
+    POSBAKE_PORT=8000 \
+    POSBAKE_REPOSITORY=/artifacts
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["python", "/app/deploy/health.py"]
+ENTRYPOINT ["python", "-m", "service"]
+
+FROM runtime AS export
+COPY --from=packages-export /opt/venv/ /opt/venv/
+COPY --from=code-export /app/ /app/
+ENTRYPOINT ["python"]
+CMD ["export/to_onnx.py", "--help"]
+
+FROM service AS cuda
+COPY --from=packages-cuda /opt/venv/ /opt/venv/
+ENV POSBAKE_DEVICE=cuda \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+FROM service AS tensorrt
+COPY --from=packages-tensorrt /opt/venv/ /opt/venv/
+ENV POSBAKE_DEVICE=tensorrt \
+    LD_LIBRARY_PATH=/opt/venv/tensorrt_libs \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+FROM service AS cpu
+COPY --from=packages-cpu /opt/venv/ /opt/venv/

@@ -1,0 +1,1 @@
+"""Container images: their build, and a test of the built image."""

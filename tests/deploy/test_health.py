@@ -1,0 +1,56 @@
+"""The health check of the image."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from deploy.engines import free_port
+from deploy.health import main
+
+
+@contextmanager
+def answering(status: int) -> Iterator[int]:
+    """A server that gives every request this status; its port."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.path.encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, 0), (503, 1), (404, 1), (302, 1)])
+def test_only_a_ready_service_is_healthy(
+    status: int, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(status) as port:
+        monkeypatch.setenv("POSBAKE_PORT", str(port))
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")  # must not be asked
+        assert main() == expected
+    assert capsys.readouterr().out == "/health/ready\n"
+
+
+def test_a_service_that_does_not_listen_is_unhealthy_and_the_reason_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("POSBAKE_PORT", str(port))
+    assert main() == 1
+    assert capsys.readouterr().out == f"port {port}: ConnectionRefusedError(111, 'Connection refused')\n"

@@ -1,0 +1,81 @@
+"""Shell scripts: linted, and the choice of a builder."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.programs import PATH, ROOT, run
+
+BUILD = ROOT / "deploy" / "build_images.sh"
+
+
+def test_shellcheck_has_no_findings(tmp_path: Path) -> None:
+    linted = run("shellcheck", *ROOT.rglob("deploy/*.sh"), ROOT / ".ci" / "run")
+    assert (linted.returncode, linted.stdout) == (0, "")
+    bad = tmp_path / "bad.sh"
+    bad.write_text("#!/bin/sh\nrm -r $1\n")
+    assert "SC2086" in run("shellcheck", bad).stdout
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A directory of builders that print what they were called with; docker has no daemon unless `daemon` exists."""
+    for name in ("docker", "podman", "buildah"):
+        program = tmp_path / name
+        daemon = f'[ "$1" != info ] || exec test -e {tmp_path}/daemon\n' if name == "docker" else ""
+        program.write_text(f'#!/bin/sh\n{daemon}echo {name} "$@"\n')
+        program.chmod(0o755)
+    return tmp_path
+
+
+def test_docker_builds_where_its_daemon_answers(programs: Path) -> None:
+    (programs / "daemon").touch()
+    assert _build(programs, "cuda").startswith("docker build --build-arg REVISION=")
+
+
+def test_without_a_daemon_buildah_builds_in_a_chroot(programs: Path) -> None:
+    assert _build(programs, "cuda").startswith(
+        "buildah bud --isolation chroot --network host --layers --format docker "
+    )
+
+
+def test_podman_builds_where_it_is_alone(programs: Path) -> None:
+    (programs / "buildah").unlink()
+    assert _build(programs, "cuda", PATH=f"{programs}:{_bare(programs)}").startswith("podman build ")
+
+
+def test_base_targets_and_further_options_reach_the_builder(programs: Path) -> None:
+    lines = _build(
+        programs, "cpu", "export", BASE="python@sha256:1", BUILD_OPTIONS="--volume /a:/b:ro --quiet"
+    ).splitlines()
+    assert [line.partition("--target ")[2] for line in lines] == [
+        "cpu --tag posbake:cpu .",
+        "export --tag posbake:export .",
+    ]
+    assert all(
+        "--build-arg BASE=python@sha256:1 --volume /a:/b:ro --quiet --build-arg REVISION=" in line for line in lines
+    )
+
+
+def test_without_a_builder_the_script_says_so(tmp_path: Path) -> None:
+    done = run("/bin/bash", BUILD, PATH=str(_bare(tmp_path)), BUILDER="")
+    assert done.returncode == 1
+    assert "neither docker nor buildah nor podman works here" in done.stderr
+
+
+def _build(programs: Path, *targets: str, **variables: str) -> str:
+    """Return what the builders printed."""
+    unset = {"BUILDER": "", "BASE": "", "BUILD_OPTIONS": ""}
+    done = run("/bin/bash", BUILD, *targets, **{**unset, "PATH": f"{programs}:{PATH}", **variables})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _bare(directory: Path) -> Path:
+    """Return a directory with the few programs that the script itself needs."""
+    bare = directory / "bare"
+    bare.mkdir()
+    for name in ("dirname", "git", "sh", "test"):
+        found = next(path for folder in PATH.split(":") if (path := Path(folder, name)).exists())
+        (bare / name).symlink_to(found)
+    return bare
