@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from artifact import Location, read_artifact
+from artifact import Artifact, Location, Manifest, read_artifact
 from benchmarks.trained_backbone import NETWORK, State, backbone
 from benchmarks.trained_images import DATA, LABELS, write_images
 from examples.digits.train import machine
@@ -144,8 +144,9 @@ def measure(
                 logits[precision] = run_all(location, backend, pictures, count)
             except ServiceError as error:
                 found[backend, precision] = error
-        opened = {each: open_backend(exported[each], backend) for each in logits}
-        times = interleaved(list(opened.values()), exported["fp32"], runs)
+        artifacts = {each: read_artifact(exported[each].path) for each in logits}
+        opened = {each: open_backend(artifact, backend) for each, artifact in artifacts.items()}
+        times = interleaved(list(opened.values()), artifacts["fp32"].manifest, _BATCH, runs)
         for (precision, ran), milliseconds in zip(opened.items(), times, strict=True):
             found[backend, precision] = Found(logits[precision], ran.precision, milliseconds)
     return found
@@ -164,21 +165,21 @@ def run_all(location: Location, backend: str, pictures: Path, count: int) -> Arr
     return np.stack([output for output in outputs if output is not None])
 
 
-def open_backend(location: Location, name: str) -> Backend:
+def open_backend(artifact: Artifact, name: str) -> Backend:
     """Return a backend with one thread."""
     kind, device = choose_backend(name, "cpu", "fp32")
-    return kind(read_artifact(location.path), device, 1, "fp32")
+    return kind(artifact, device, 1, "fp32")
 
 
-def interleaved(backends: Sequence[Backend], location: Location, runs: int) -> list[float]:
+def interleaved(backends: Sequence[Backend], manifest: Manifest, batch: int, runs: int) -> list[float]:
     """Return the median CPU time of each backend's runs, ms an image; they take turns."""
-    images = blank(read_artifact(location.path).manifest, _BATCH)
+    images = blank(manifest, batch)
     times: list[list[float]] = [[] for _ in backends]
     for _ in range(runs + 1):
         for backend, taken in zip(backends, times, strict=True):
             start = time.process_time()
             backend.run(images)
-            taken.append(1000 * (time.process_time() - start) / _BATCH)
+            taken.append(1000 * (time.process_time() - start) / batch)
     return [statistics.median(taken[1:]) for taken in times]
 
 

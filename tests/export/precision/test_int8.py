@@ -145,12 +145,14 @@ def test_without_a_norm_outliers_cost_a_mul_and_channels_that_are_alike_none(fac
     assert loss(model, made) < 0.02
 
 
-def test_a_norm_that_something_else_reads_keeps_its_weight() -> None:
+def test_what_else_reads_a_norm_gets_its_numbers_as_they_are() -> None:
     body = [norm("n"), node("MatMul", ["n", "wide"], ["a"]), node("Add", ["a", "n"], ["y"])]
     model = network(body, **NORM, wide=random(WIDTH, WIDTH, seed=3) / loud(60)[:, None])
     made, _ = lowered(model)
     assert operators(made).count("Mul") == 1
     assert loss(model, made) < 0.02
+    (residual,) = (each for each in made.graph if each.op_type == "Add")
+    assert [value.producer().op_type for value in residual.inputs] == ["MatMul", "LayerNormalization"]  # type: ignore[union-attr]
 
 
 MOVES = {
