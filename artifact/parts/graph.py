@@ -42,8 +42,9 @@ class Graph(Part):
     )
     float32_nodes: dict[str, PositiveInt] | None = Field(
         default=None,
-        description="nodes by operator that compute in float32 because half precision could not hold what they read or "
-        "yield, or because the opset has the operator not in it; only in fp16 and bf16",
+        description="nodes by operator that compute in float32; in fp16 and bf16, because half precision cannot hold "
+        "what they read or yield, or the opset does not have the operator in it; in int8, layers that were not "
+        "quantized because a limit was missed with them",
     )
 
 

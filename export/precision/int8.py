@@ -1,97 +1,72 @@
-"""From a float32 graph to one with Q/DQ pairs around its matrix products, by ONNX Runtime's quantizer.
+"""From a float32 graph to one with Q/DQ pairs around its layers, calibrated on images.
 
-Activations are symmetric int8 per tensor, weights symmetric int8 per output channel: the form that TensorRT takes and
-that ONNX Runtime fuses into integer products. Only layers are quantized, that is products with a weight [in, out].
-Measured on the digits networks: the products of attention gain no time; batched weights, as iRPE has them, have no
-integer kernel; the first layer, which reads pixels (of 0 … 255 symmetric int8 keeps every second), and the last make
-half of the error and little of the work; quantizing what a product yields costs both time and accuracy. Ranges are the
-smallest and largest values seen (MinMax): percentiles were no better, and took four times as long.
+Only layers are quantized, that is products with a weight [in, out]. LayerNorm, softmax, GELU, residuals and the
+products of attention stay float32. Measured on the digits networks: the products of attention gain no time; batched
+weights, as iRPE has them, have no integer kernel; the first layer, which reads pixels (of 0 … 255 symmetric int8 keeps
+every second), and the last make half of the error and little of the work; quantizing what a product yields costs both
+time and accuracy. Where limits are still missed, `export.precision.sensitivity` leaves layers in float32.
 """
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from collections.abc import Collection, Mapping
+from functools import partial
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 from onnx_ir.passes import common
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.errors import ExportError
-from export.write.saving import ONE_FILE_LIMIT, initialiser_bytes, save_graph
+from export.precision.layers import Layers, find_layers
+from export.precision.observing import Observed, observe
+from export.precision.pairs import make_int8, norm_before
+from export.precision.scales import Scales, choose_scales, plain_scales
+from export.precision.sensitivity import keep_worst
+from export.verify.parity import Limits
+from export.verify.reference import Reference
 
-_PRODUCTS = ("MatMul", "Gemm", "Conv")
-
-
-class _Batches:
-    """Feeds batches [b, …] of the graph's input to the quantizer, as its CalibrationDataReader does."""
-
-    def __init__(self, batches: Iterator[NDArray[np.generic]]) -> None:
-        self._batches = batches
-
-    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
-        """Return the next batch by the input's name."""
-        batch = next(self._batches, None)
-        return None if batch is None else {"image": batch}
+_WORTH_A_NODE = 0.7
+"""Smoothing that a norm cannot take over costs a Mul, and has to leave less than this share of the error."""
 
 
-def quantize(model: ir.Model, batches: Iterator[NDArray[np.generic]]) -> ir.Model:
-    """Return an int8 copy of a float32 graph, calibrated on batches of its input.
+def quantize(
+    model: ir.Model, reference: Reference, limits: Limits, *, takes_pixels: bool
+) -> tuple[ir.Model, dict[str, int]]:
+    """Return an int8 copy of a float32 graph, and how many layers, by operator, stayed float32 for the limits.
+
+    Args:
+        model: stays as it is.
+        reference: its images calibrate.
+        limits: on what the copy loses. Where they cannot be met, no layer stays float32.
+        takes_pixels: whether the graph takes uint8.
 
     Raises:
-        ExportError: the graph has no layers to quantize, or is too large for the quantizer.
+        ExportError: the graph has no layers to quantize.
     """
-    layers = quantizable(model)
-    if not layers:
+    groups = {layers.name: layers for layers in find_layers(model)}
+    if not groups:
         raise ExportError("the graph has no layers with weights between its first and last; use --precision fp32")
-    if initialiser_bytes(model) > ONE_FILE_LIMIT:
-        raise ExportError("ONNX Runtime's quantizer takes graphs below 2 GiB; use --precision fp16 or bf16")
-    with tempfile.TemporaryDirectory() as folder:
-        single, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("single", "prepared", "quantized"))
-        save_graph(model, single)
-        # The graph is optimised already, and every value has its shape, which symbolic inference stumbles over.
-        quant_pre_process(single, prepared, skip_optimization=True, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            quantized,
-            _Batches(batches),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(_PRODUCTS),
-            nodes_to_quantize=layers,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={
-                "ActivationSymmetric": True,
-                "WeightSymmetric": True,
-                "QuantizeBias": False,
-                "OpTypesToExcludeOutputQuantization": list(_PRODUCTS),
-            },
-        )
-        made = ir.load(quantized)
+    batches = reference.inputs(takes_pixels=takes_pixels)
+    observed = observe(model, list(groups.values()), batches, len(reference.pixels))
+    scales = {name: _scales(layers, seen) for (name, layers), seen in zip(groups.items(), observed, strict=True)}
+    chosen = keep_worst(partial(_lower, model, scales), groups, reference, limits, takes_pixels=takes_pixels)
+    kept = Counter(product.op_type for name in chosen.kept for product in groups[name].products)
+    return chosen.model, dict(sorted(kept.items()))
+
+
+def _scales(layers: Layers, observed: Observed) -> Scales:
+    if layers.convolve:
+        return plain_scales(observed)
+    return choose_scales(observed, layers.weight(), 1.0 if norm_before(layers) is not None else _WORTH_A_NODE)
+
+
+def _lower(model: ir.Model, scales: Mapping[str, Scales], kept: Collection[str]) -> ir.Model:
+    """Return an int8 copy of a graph, but for the layers in `kept`, by name."""
+    copy = model.clone()
+    for layers in find_layers(copy):
+        if layers.name not in kept:
+            make_int8(copy, layers, scales[layers.name])
     ir.passes.Sequential(
         common.RemoveUnusedNodesPass(),
-        common.RemoveUnusedOpsetsPass(),
         common.DeduplicateHashedInitializersPass(size_limit=2**40),
         common.ClearMetadataAndDocStringPass(),
-    )(made)
-    return made
-
-
-def quantizable(model: ir.Model) -> list[str]:
-    """Return the names of the layers that are quantized: all products with a weight but the first and the last."""
-    layers = [node for node in model.graph if node.op_type in _PRODUCTS and _has_weight(node)]
-    return [node.name for node in layers[1:-1] if node.name is not None]
-
-
-def _has_weight(node: ir.Node) -> bool:
-    weight = node.inputs[1]
-    return (
-        weight is not None
-        and weight.is_initializer()
-        and weight.shape is not None
-        and (node.op_type == "Conv" or len(weight.shape) == 2)
-    )
+    )(copy)
+    return copy

@@ -74,8 +74,8 @@ class Lowering:
             common.DeduplicateHashedInitializersPass(size_limit=2**40)(model)  # equal when rounded
             facts = describe_graph(model).model_copy(update={"float32_nodes": to_half.kept})
         else:
-            model = quantize(model, reference.inputs(takes_pixels=takes_pixels))
-            facts = describe_graph(model)
+            model, kept = quantize(model, reference, self.limits, takes_pixels=takes_pixels)
+            facts = describe_graph(model).model_copy(update={"float32_nodes": kept or None})
         _replace(graph, model)
         return facts
 

@@ -193,15 +193,26 @@ def _worst(parities: list[Parity]) -> Parity:
     )
 
 
+def misses(reference: Reference, found: Array, limits: Limits) -> list[str]:
+    """Return which limits logits [images, classes] miss, in words; none if they are finite and near enough."""
+    if not np.isfinite(found).all():
+        return ["logits that are not finite"]
+    return _misses(float(cosine(reference.logits, found).mean()), reference.agreement(found), limits)
+
+
+def _misses(mean: float, agreement: float, limits: Limits) -> list[str]:
+    missed = []
+    if mean < limits.cosine:
+        missed.append(f"mean cosine {mean:.6f}, limit {limits.cosine} (--min-cosine)")
+    if agreement < limits.agreement:
+        missed.append(f"top-1 agreement {agreement:.2%}, limit {limits.agreement:.2%} (--min-agreement)")
+    return missed
+
+
 def _refuse_below(parity: Parity, limits: Limits, precision: str) -> None:
     assert parity.cosine is not None
-    misses = []
-    if parity.cosine.mean < limits.cosine:
-        misses.append(f"mean cosine {parity.cosine.mean:.6f}, limit {limits.cosine} (--min-cosine)")
-    if parity.top1_agreement < limits.agreement:
-        misses.append(f"top-1 agreement {parity.top1_agreement:.2%}, limit {limits.agreement:.2%} (--min-agreement)")
-    if misses:
+    if missed := _misses(parity.cosine.mean, parity.top1_agreement, limits):
         raise ParityError(
-            f"the {precision} graph is too far from the network: {'; '.join(misses)}. The float32 graph passed "
+            f"the {precision} graph is too far from the network: {'; '.join(missed)}. The float32 graph passed "
             f"({parity.float32_error:.1e} of the largest logit): use a wider precision, or lower the limit"
         )

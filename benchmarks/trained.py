@@ -1,0 +1,217 @@
+"""`python -m benchmarks.trained`: what bf16, fp16 and int8 cost a trained network, on each backend of the CPU.
+
+DINOv2 ViT-S/14 with a linear head for Fashion-MNIST, at 112×112 pixels. Random weights have neither outlier channels
+nor classes that lie apart, so int8 is judged here. Everything goes through the project: features for the head are the
+logits of an exported network whose head is the identity; the pictures are read and run as `service.offline` does.
+
+Agreement and cosine are those with the fp32 graph in ONNX Runtime. Times of one backend's precisions are taken in
+turns, at batch 8 on one thread; CPU time, for other programs may have the cores.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from service.errors import ServiceError
+from service.loading import Loader
+
+from artifact import Artifact, Location, Manifest, read_artifact
+from benchmarks.trained_backbone import NETWORK, State, backbone
+from benchmarks.trained_images import DATA, LABELS, write_images
+from examples.digits.train import machine
+from export.to_onnx import main as export
+from export.verify.parity import cosine
+from service.backends import choose_backend
+from service.backends.base import Backend
+from service.backends.warming import blank
+from service.offline.files import image_files
+from service.offline.running import running
+from service.offline.statistics import mcnemar, wilson
+from service.offline.stopping import Stopping
+from service.settings import Settings
+
+MODEL, IMAGE_SIZE = "fashion", 112
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+BACKENDS = ("onnxruntime", "openvino")
+TRAINING, CALIBRATION, HELD_OUT, ALL = 8000, 256, 2000, 10_000
+"""Pictures. Those to calibrate with follow those that the head is trained on."""
+_BATCH = 8
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The logits of one graph in one backend, and the CPU time of its runs."""
+
+    logits: Array
+    ran: str
+    milliseconds: float
+
+
+def main() -> int:
+    """Prepare what is not in the cache, export, run, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.trained", description=__doc__)
+    parser.add_argument("--cache", type=Path, required=True, help="folder of weights, pictures, head and artifacts")
+    parser.add_argument("--data", type=Path, default=DATA, help=f"Fashion-MNIST; default: {DATA}")
+    parser.add_argument("--full", action="store_true", help=f"all {ALL:,} held-out pictures, not {HELD_OUT:,}")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
+    parser.add_argument("--runs", type=int, default=9, help="of each graph, to time it")
+    options = parser.parse_args()
+    if not options.data.is_dir():
+        parser.error(f"{options.data} is not there; apt-get install dataset-fashion-mnist, or give --data")
+    cache: Path = options.cache
+    cache.mkdir(parents=True, exist_ok=True)
+    checkpoint = cache / f"{NETWORK}-fashion.safetensors"
+    if not checkpoint.exists():
+        weights = backbone(cache)
+        save_file(weights | train(weights, options.data, cache), checkpoint)
+    write_images(options.data, "train", TRAINING, CALIBRATION, cache / "calibration")
+    labels = write_images(options.data, "t10k", 0, ALL if options.full else HELD_OUT, cache / "held-out")
+    wanted = list(dict.fromkeys(["fp32", *options.precisions]))
+    exported = {each: export_network(checkpoint, cache, each) for each in wanted}
+    found = measure(exported, cache / "held-out", len(labels), options.runs)
+    print_table(found, labels)
+    return 0
+
+
+def train(weights: State, data: Path, cache: Path) -> State:
+    """Return a head trained on features of the class token: logistic regression, L-BFGS, a little weight decay."""
+    labels = torch.from_numpy(write_images(data, "train", 0, TRAINING, cache / "train"))
+    stored = cache / "features.npy"
+    if not stored.exists():
+        width = weights["cls_token"].shape[-1]
+        identity = {"head.weight": torch.eye(width), "head.bias": torch.zeros(width)}
+        checkpoint = cache / "features.safetensors"
+        save_file(weights | identity, checkpoint)
+        _export(checkpoint, cache / "artifacts", "--model", "features", "--variant", "fp32")
+        location = Location("features", "fp32", "1", cache / "artifacts/features/fp32/1")
+        np.save(stored, run_all(location, "onnxruntime", cache / "train", TRAINING))
+    features = torch.from_numpy(np.load(stored))
+    head = torch.nn.Linear(features.shape[1], len(LABELS))
+    torch.nn.init.zeros_(head.weight)
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(head(features), labels) + 1e-4 * head.weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return {f"head.{name}": tensor.detach().clone() for name, tensor in head.named_parameters()}
+
+
+def export_network(checkpoint: Path, cache: Path, precision: str) -> Location:
+    """Export the network by the project's own command, unless the cache has it."""
+    labels = cache / "labels.txt"
+    labels.write_text("\n".join(LABELS) + "\n", encoding="utf-8")
+    more = ["--model", MODEL, "--variant", precision, "--labels", str(labels), "--precision", precision]
+    if precision != "fp32":
+        more += ["--calibration", str(cache / "calibration"), "--min-cosine", "0", "--min-agreement", "0"]
+    place = cache / "artifacts" / MODEL / precision / "1"
+    if not place.exists():
+        _export(checkpoint, cache / "artifacts", *more)
+    return Location(MODEL, precision, "1", place)
+
+
+def _export(checkpoint: Path, repository: Path, *more: str) -> None:
+    sizes = ["--trained-image-size", "518", "--image-size", str(IMAGE_SIZE)]
+    source = [f"timm:{NETWORK}", "--checkpoint", str(checkpoint), *sizes]
+    if export([*source, "--output", str(repository), "--quiet", *more]):
+        raise SystemExit("the export failed")
+
+
+def measure(
+    exported: dict[str, Location], pictures: Path, count: int, runs: int
+) -> dict[tuple[str, str], Found | ServiceError]:
+    """Return what each graph yields in each backend, or why it does not run there."""
+    found: dict[tuple[str, str], Found | ServiceError] = {}
+    for backend in BACKENDS:
+        logits: dict[str, Array] = {}
+        for precision, location in exported.items():
+            try:
+                logits[precision] = run_all(location, backend, pictures, count)
+            except ServiceError as error:
+                found[backend, precision] = error
+        artifacts = {each: read_artifact(exported[each].path) for each in logits}
+        opened = {each: open_backend(artifact, backend) for each, artifact in artifacts.items()}
+        times = interleaved(list(opened.values()), artifacts["fp32"].manifest, _BATCH, runs)
+        for (precision, ran), milliseconds in zip(opened.items(), times, strict=True):
+            found[backend, precision] = Found(logits[precision], ran.precision, milliseconds)
+    return found
+
+
+def run_all(location: Location, backend: str, pictures: Path, count: int) -> Array:
+    """Return the logits [count, classes] of the first pictures in a folder, read and run as `service.offline` does."""
+    settings = Settings(backend=backend, device="cpu", threads=1)
+    servable = Loader(settings).open(location)
+    try:
+        with running(servable, settings) as runner:
+            files = (file for file, _ in zip(image_files([pictures]), range(count), strict=False))
+            outputs = [result.output for result in runner.run(files, Stopping())]
+    finally:
+        servable.backend.close()
+    return np.stack([output for output in outputs if output is not None])
+
+
+def open_backend(artifact: Artifact, name: str) -> Backend:
+    """Return a backend with one thread."""
+    kind, device = choose_backend(name, "cpu", "fp32")
+    return kind(artifact, device, 1, "fp32")
+
+
+def interleaved(backends: Sequence[Backend], manifest: Manifest, batch: int, runs: int) -> list[float]:
+    """Return the median CPU time of each backend's runs, ms an image; they take turns."""
+    images = blank(manifest, batch)
+    times: list[list[float]] = [[] for _ in backends]
+    for _ in range(runs + 1):
+        for backend, taken in zip(backends, times, strict=True):
+            start = time.process_time()
+            backend.run(images)
+            taken.append(1000 * (time.process_time() - start) / batch)
+    return [statistics.median(taken[1:]) for taken in times]
+
+
+def print_table(found: dict[tuple[str, str], Found | ServiceError], labels: NDArray[np.int64]) -> None:
+    """Print a row for each backend and precision."""
+    versions = f"ONNX Runtime {version('onnxruntime')}, OpenVINO {version('openvino')}"
+    print(f"{datetime.now(UTC).date()}, {machine()}, {versions}, {len(labels):,} pictures\n")
+    print(
+        "| backend | precision | runs in | top-1 | 95 % interval | less than fp32, points | p | agreement "
+        "| cosine, mean | least | CPU ms |"
+    )
+    print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    reference = found[BACKENDS[0], "fp32"]
+    assert isinstance(reference, Found), reference
+    for (backend, precision), one in found.items():
+        if isinstance(one, ServiceError):
+            print(f"| {backend} | {precision} | does not run: {one} |")
+        else:
+            print(f"| {backend} | {precision} | {one.ran} | {_figures(one, reference, labels)} |")
+
+
+def _figures(one: Found, reference: Found, labels: NDArray[np.int64]) -> str:
+    predicted, expected = one.logits.argmax(axis=1), reference.logits.argmax(axis=1)
+    right, before = predicted == labels, expected == labels
+    lowest, highest = wilson(int(right.sum()), len(labels))
+    p = mcnemar(int((right & ~before).sum()), int((before & ~right).sum()))
+    near = cosine(reference.logits, one.logits)
+    return (
+        f"{right.mean():.2%} | {lowest:.2%} to {highest:.2%} | {100 * (before.mean() - right.mean()):.2f} | {p:.2f} | "
+        f"{(predicted == expected).mean():.2%} | {near.mean():.5f} | {near.min():.4f} | {one.milliseconds:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""QuantizeLinear and DequantizeLinear around layers, the form in which runtimes find integer products.
+
+Activations are symmetric int8 per tensor, weights symmetric int8 per output: the form that TensorRT takes too. What is
+moved from an activation's channels into the weights is divided out by the norm that makes the activation, at no cost,
+or else by a Mul.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.values import add_constant, array_of, input_of, name_of
+from export.precision.layers import Layers, output_axis
+from export.precision.scales import Array, Scales, to_int8, weight_scale
+
+_INT8, _SINGLE = ir.DataType.INT8, ir.DataType.FLOAT
+
+
+def make_int8(model: ir.Model, layers: Layers, scales: Scales) -> None:
+    """Put a pair after the activation of some layers, and int8 in the place of their weights."""
+    activation, first, name = layers.activation, layers.products[0], name_of(layers.activation)
+    if scales.smoothing is not None:
+        norm = norm_before(layers)
+        if norm is None:
+            inverse = add_constant(model, 1 / scales.smoothing, f"{name}_smoothing")
+            activation = _put(first, "Mul", [activation, inverse], activation.shape, _SINGLE)
+        else:
+            _scale_norm(model, norm, scales.smoothing)
+    scale = add_constant(model, np.array(scales.activation, np.float32), f"{name}_scale")
+    zero = add_constant(model, np.array(0, np.int8), f"{name}_zero_point")
+    quantized = _put(first, "QuantizeLinear", [activation, scale, zero], activation.shape, _INT8)
+    pair = _put(first, "DequantizeLinear", [quantized, scale, zero], activation.shape, _SINGLE)
+    for product in layers.products:
+        product.replace_input_with(0, pair)
+        product.replace_input_with(1, _int8_weight(model, product, scales.smoothing))
+
+
+def norm_before(layers: Layers) -> ir.Node | None:
+    """Return the LayerNormalization that makes the activation, if nothing else reads it and channels stay in place."""
+    value, readers = layers.activation, set(layers.products)
+    while {use.node for use in value.uses()} == readers and not value.is_graph_output():
+        node = value.producer()
+        if node is None:
+            return None
+        if node.op_type == "LayerNormalization":
+            return node if node.attributes.get_int("axis", -1) in (-1, _axes(value) - 1) else None
+        if not _keeps_channels(node):
+            return None
+        value, readers = input_of(node, 0), {node}
+    return None
+
+
+def _keeps_channels(node: ir.Node) -> bool:
+    """Whether a node moves tokens only: the last axis is what it was."""
+    before, after = node.inputs[0], node.outputs[0]
+    if before is None or before.shape is None or after.shape is None:
+        return False
+    if node.op_type == "Reshape":
+        return isinstance(before.shape[-1], int) and before.shape[-1] == after.shape[-1]
+    if node.op_type == "Transpose":
+        return list(node.attributes["perm"].as_ints())[-1] == len(before.shape) - 1
+    return node.op_type == "Gather" and node.attributes.get_int("axis", 0) % len(before.shape) != len(before.shape) - 1
+
+
+def _scale_norm(model: ir.Model, norm: ir.Node, smoothing: Array) -> None:
+    for place, value in list(enumerate(norm.inputs))[1:]:  # weight, and bias if there is one
+        if value is not None:
+            scaled = (array_of(value) / smoothing).astype(np.float32)
+            norm.replace_input_with(place, add_constant(model, scaled, f"{name_of(norm.outputs[0])}_smoothed"))
+
+
+def _int8_weight(model: ir.Model, product: ir.Node, smoothing: Array | None) -> ir.Value:
+    weight, axis = input_of(product, 1), output_axis(product)
+    numbers = array_of(weight)
+    if smoothing is not None:
+        numbers = numbers * (smoothing[:, None] if axis == 1 else smoothing)
+    scales = weight_scale(numbers, axis)
+    along = [1] * numbers.ndim
+    along[axis] = -1
+    name = name_of(weight)
+    stored = add_constant(model, to_int8(numbers, scales.reshape(along)), f"{name}_int8")
+    scale = add_constant(model, scales, f"{name}_scale")
+    zero = add_constant(model, np.zeros(len(scales), np.int8), f"{name}_zero_point")
+    return _put(product, "DequantizeLinear", [stored, scale, zero], weight.shape, _SINGLE, axis=axis)
+
+
+def _put(
+    before: ir.Node,
+    operator: str,
+    inputs: list[ir.Value],
+    shape: ir.Shape | None,
+    dtype: ir.DataType,
+    **attributes: int,
+) -> ir.Value:
+    node = ir.node(operator, inputs, attributes)
+    assert before.graph is not None, "it is in a graph"
+    before.graph.insert_before(before, node)
+    node.outputs[0].shape, node.outputs[0].dtype = shape, dtype
+    return node.outputs[0]
+
+
+def _axes(value: ir.Value) -> int:
+    assert value.shape is not None, "values of a traced graph have shapes"
+    return len(value.shape)
