@@ -20,9 +20,12 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.errors import ExportError
-from export.write.saving import ONE_FILE_LIMIT, initialiser_bytes, save_graph
+from export.write.saving import initialiser_bytes, save_graph
 
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
+
+_ONE_FILE = 2**31 - 2**26
+"""Bytes of initialisers that the quantizer takes: a graph in one file, which ends at protobuf's 2 GiB."""
 
 
 class _Batches:
@@ -46,11 +49,11 @@ def quantize(model: ir.Model, batches: Iterator[NDArray[np.generic]]) -> ir.Mode
     layers = quantizable(model)
     if not layers:
         raise ExportError("the graph has no layers with weights between its first and last; use --precision fp32")
-    if initialiser_bytes(model) > ONE_FILE_LIMIT:
+    if initialiser_bytes(model) > _ONE_FILE:
         raise ExportError("ONNX Runtime's quantizer takes graphs below 2 GiB; use --precision fp16 or bf16")
     with tempfile.TemporaryDirectory() as folder:
         single, prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("single", "prepared", "quantized"))
-        save_graph(model, single)
+        save_graph(model, single, _ONE_FILE)
         # The graph is optimised already, and every value has its shape, which symbolic inference stumbles over.
         quant_pre_process(single, prepared, skip_optimization=True, skip_symbolic_shape=True)
         quantize_static(
