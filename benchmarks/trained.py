@@ -22,8 +22,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from service.errors import ServiceError
-from service.loading import Loader
 
 from artifact import Artifact, Location, Manifest, read_artifact
 from benchmarks.trained_backbone import NETWORK, State, backbone
@@ -31,13 +29,15 @@ from benchmarks.trained_images import DATA, LABELS, write_images
 from examples.digits.train import machine
 from export.to_onnx import main as export
 from export.verify.parity import cosine
-from service.backends import choose_backend
+from service.backends import choose_ways
 from service.backends.base import Backend
 from service.backends.warming import blank
+from service.catalogue.loading import Loader
 from service.offline.files import image_files
 from service.offline.running import running
 from service.offline.statistics import mcnemar, wilson
 from service.offline.stopping import Stopping
+from service.problems.errors import ServiceError
 from service.settings import Settings
 
 MODEL, IMAGE_SIZE = "fashion", 112
@@ -167,8 +167,7 @@ def run_all(location: Location, backend: str, pictures: Path, count: int) -> Arr
 
 def open_backend(artifact: Artifact, name: str) -> Backend:
     """Return a backend with one thread."""
-    kind, device = choose_backend(name, "cpu", "fp32")
-    return kind(artifact, device, 1, "fp32")
+    return choose_ways(name, "cpu", "fp32").of(artifact.manifest)[0].open(artifact, 1)
 
 
 def interleaved(backends: Sequence[Backend], manifest: Manifest, batch: int, runs: int) -> list[float]:

@@ -1,6 +1,6 @@
-"""`python export/audit.py MODEL.onnx`: list what is left to compute, stored twice, or not for TensorRT.
+"""`python export/audit.py MODEL.onnx`: list constant subgraphs, duplicates, and what TensorRT does not support.
 
-From Python: `export.auditing.audit(model)`. Exit status 0: nothing to mend; 1: findings, or the file cannot be read;
+From Python: `export.auditing.audit(model)`. Exit status 0: no findings; 1: findings, or the file cannot be read;
 2: usage.
 """
 
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="audit.py",
         description="List what in an ONNX graph is left to compute, stored twice, or not for TensorRT. "
         "Any file will do, whoever exported it.",
-        epilog="Exit status: 0 nothing to mend (information alone counts as nothing); 1 errors or warnings were found, "
+        epilog="Exit status: 0 no findings (information does not count); 1 errors or warnings were found, "
         "or the file cannot be read; 2 usage.",
         allow_abbrev=False,
     )

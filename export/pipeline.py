@@ -1,4 +1,4 @@
-"""From a source to an artifact, a function a step: load, reference, trace, rewrite, verify, lower, write.
+"""Pipeline of an export, a function for each step: load, reference, trace, rewrite, verify, lower, write.
 
 Large networks: what a step no longer needs must not be in memory beside what the next one makes. So the network and the
 traced graph are handed from step to step by themselves, apart from what is known of them.

@@ -1,4 +1,4 @@
-"""What every vision transformer here is built from: patch embedding and MLP."""
+"""Patch embedding and MLP, which every vision transformer here is built from."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""From a configuration to a network. A new architecture is a file and a line in `ARCHITECTURES`."""
+"""Networks from configurations. A new architecture is a file and a line in `ARCHITECTURES`."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What in an ONNX graph is left to compute, stored twice, or not for TensorRT. Any file, whoever exported it."""
+"""Audit of an ONNX graph: constant subgraphs, duplicates, TensorRT support. Any file, whoever exported it."""
 
 from collections.abc import Callable, Collection, Iterator
 

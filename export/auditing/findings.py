@@ -25,7 +25,7 @@ class Finding(BaseModel):
 
     Attributes:
         severity: `error`: TensorRT's support table says no. `warning`: work or bytes that deployment does not need,
-            or a shape it does not know. `info`: to be known, not to be mended.
+            or a shape it does not know. `info`: needs no change.
         found: what is there.
         remedy: what to do about it.
         name: of the node, tensor, function or domain it is about; None if it is about the whole model.
@@ -66,7 +66,7 @@ class Audit(BaseModel):
 
     @property
     def clean(self) -> bool:
-        """Whether there is nothing to mend: no error and no warning."""
+        """Whether there is no error and no warning."""
         return all(finding.severity == "info" for finding in self.findings)
 
     def of(self, check: str) -> tuple[Finding, ...]:
@@ -106,7 +106,7 @@ def print_audit(audit: Audit, name: str, console: Console) -> None:
         for remedy, checks in _remedies(audit).items():
             console.print(f"[bold]{', '.join(checks)}[/]: {escape(remedy)}", highlight=False)
     counts = Counter(finding.severity for finding in audit.findings)
-    said = ", ".join(f"{severity} {counts[severity]}" for severity in _STYLE if counts[severity]) or "nothing to mend"
+    said = ", ".join(f"{severity} {counts[severity]}" for severity in _STYLE if counts[severity]) or "no findings"
     opset = audit.opsets.get("", audit.opsets.get("ai.onnx", "none"))
     console.print(
         f"[bold]{escape(name)}[/] opset {opset}, {audit.nodes} nodes, held against TensorRT {audit.tensorrt}: {said}",

@@ -1,4 +1,4 @@
-"""From a file to a graph, or one sentence on why not; and the graph as the checks of an audit see it."""
+"""Reading of an ONNX file, with one sentence where it fails; and the graph as the checks of an audit see it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

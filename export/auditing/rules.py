@@ -171,7 +171,7 @@ class InputType(_OfInputs):
 
 
 class OutputAbsent(_Rule):
-    """Optional outputs are read by nobody; that a node names one does no harm."""
+    """Optional outputs are not read; a node may name one."""
 
     rule: Literal["output-absent"]
     outputs: tuple[int, ...]

@@ -12,8 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from export.passes.exact import NotFoldedError
+from export.passes.operators import axis_of, order_of, places_read, reduced_axes, split_places
 from export.passes.unbroadcast import is_uniform
-from export.passes.values import Array, Sizes, array_of, integers_of, is_constant, places_read, sizes_of
+from export.passes.values import Array, Sizes, array_of, is_constant, sizes_of
 
 
 class Affine(NamedTuple):
@@ -105,7 +106,7 @@ def carry_back(node: ir.Node, output: int, factor: Array) -> Array:
 
 def carry_through_concat(node: ir.Node, parts: Sequence[Affine]) -> Affine:
     """Return what the inputs' factors and shifts become where the inputs are put together."""
-    axis = node.attributes.get_int("axis") % parts[0].factor.ndim
+    axis = axis_of(node, parts[0].factor.ndim)
     lengths = [known_sizes(value)[axis] for value in node.inputs]
     joined = []
     for arrays in zip(*parts, strict=True):
@@ -129,11 +130,11 @@ def _expanded(array: Array, sizes: Mapping[int, int]) -> Array:
 
 
 def _transposed(node: ir.Node, array: Array, _fill: int) -> list[Array]:
-    return [array.transpose(node.attributes.get_ints("perm", range(array.ndim)[::-1]))]
+    return [array.transpose(order_of(node, array.ndim))]
 
 
 def _transposed_back(node: ir.Node, _output: int, array: Array) -> Array:
-    return array.transpose(np.argsort(node.attributes.get_ints("perm", range(array.ndim)[::-1])))
+    return array.transpose(np.argsort(order_of(node, array.ndim)))
 
 
 def _reshaped(node: ir.Node, array: Array, _fill: int) -> list[Array]:
@@ -203,11 +204,10 @@ def _put_back(array: Array, size: int, axis: int, places: Array) -> Array:
     return np.moveaxis(whole, 0, axis)
 
 
-def _split_places(node: ir.Node) -> tuple[int, list[Array]]:
-    sizes = known_sizes(node.inputs[0])
-    axis = node.attributes.get_int("axis", 0) % len(sizes)
-    ends = np.cumsum([known_sizes(output)[axis] for output in node.outputs])
-    return axis, np.split(np.arange(sizes[axis]), ends[:-1])
+def _split_places(node: ir.Node) -> tuple[int, list[range]]:
+    for value in (*node.inputs[:1], *node.outputs):
+        known_sizes(value)
+    return split_places(node)
 
 
 def _split(node: ir.Node, array: Array, _fill: int) -> list[Array]:
@@ -217,7 +217,7 @@ def _split(node: ir.Node, array: Array, _fill: int) -> list[Array]:
 
 def _split_back(node: ir.Node, output: int, array: Array) -> Array:
     axis, parts = _split_places(node)
-    return _put_back(array, known_sizes(node.inputs[0])[axis], axis, parts[output])
+    return _put_back(array, parts[-1].stop, axis, np.asarray(parts[output]))
 
 
 def _padding(node: ir.Node) -> list[tuple[int, int]]:
@@ -251,10 +251,10 @@ def _mean_axes(node: ir.Node) -> tuple[int, ...]:
     rank = len(known_sizes(node.inputs[0]))
     if node.op_type == "GlobalAveragePool":
         return tuple(range(2, rank))
-    axes = integers_of(node, 1)
+    axes = reduced_axes(node, rank)
     if axes is None:
         return () if node.attributes.get_int("noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(axis % rank for axis in axes.tolist())
+    return axes
 
 
 def _keeps_axes(node: ir.Node) -> bool:

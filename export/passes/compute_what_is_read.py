@@ -1,4 +1,4 @@
-"""Nothing is computed that nobody reads: a class token's classifier needs one row of the last block.
+"""Dead rows are not computed: a class token's classifier reads one row of the last block.
 
 Norms, products, activations and sums of the other tokens' rows would come to nothing; keys and values are all needed.
 """

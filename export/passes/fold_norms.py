@@ -5,11 +5,10 @@ import onnx_ir as ir
 
 from export.passes.carry import Affine, known_sizes
 from export.passes.exact import NotFoldedError, exact
+from export.passes.operators import NORMS, axis_of
 from export.passes.sweep import FoldingPass
 from export.passes.values import Array, add_constant, input_of, is_constant
 from export.passes.walks import fold_below
-
-_NORMS = ("LayerNormalization", "RMSNormalization")
 
 
 class FoldNorms(FoldingPass):
@@ -25,7 +24,7 @@ class FoldNorms(FoldingPass):
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
         """Fold a norm's scale and bias."""
-        if node.domain != "" or node.op_type not in _NORMS or not all(map(is_constant, node.inputs[1:])):
+        if node.domain != "" or node.op_type not in NORMS or not all(map(is_constant, node.inputs[1:])):
             return False
         scale, bias = _scale_and_bias(node)
         if bool((scale == 1).all()) and not bias.any():
@@ -46,7 +45,7 @@ def _scale_and_bias(node: ir.Node) -> tuple[Array, Array]:
 
 def _check(node: ir.Node) -> None:
     rank = len(known_sizes(node.outputs[0]))
-    if node.attributes.get_int("axis", -1) % rank != rank - 1:
+    if axis_of(node, rank, -1) != rank - 1:
         raise NotFoldedError("it is over several axes")
     if input_of(node, 1).dtype != ir.DataType.FLOAT:
         raise NotFoldedError("it is not float32")

@@ -1,4 +1,4 @@
-"""From a traced graph of one batch to a graph of any, rewritten, and what became of its constants."""
+"""Rewriting of a traced graph of one batch to a graph of any, and the state of its constants afterwards."""
 
 import math
 from collections import Counter

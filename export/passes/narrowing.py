@@ -1,9 +1,10 @@
-"""What is read of a value, and how a node is made to compute no more than that."""
+"""Parts of a value that are read, and nodes that are narrowed to compute no more than those."""
 
 import numpy as np
 import onnx_ir as ir
 
 from export.passes.cut_constants import cut
+from export.passes.operators import places_read
 from export.passes.parts import Needed, Part, needed
 from export.passes.values import (
     Array,
@@ -13,7 +14,6 @@ from export.passes.values import (
     integers_of,
     is_constant,
     name_of,
-    places_read,
     readers_of,
     remove,
     shape_of,

@@ -1,4 +1,4 @@
-"""What the values of a graph are computed from.
+"""Origins of the values of a graph: the inputs, sizes, or stored numbers alone.
 
 A value is constant (computed from stored numbers only), a size (computed from the sizes of tensors, and numbers), or
 data (depends on what is in the graph's inputs). Subgraphs count: what an If, Loop or Scan reads inside its bodies, it

@@ -7,6 +7,7 @@ the patches are padded by zeros, and one constant that holds the token is added.
 import numpy as np
 import onnx_ir as ir
 
+from export.passes.operators import axis_of
 from export.passes.sweep import Sweep
 from export.passes.unbroadcast import is_uniform
 from export.passes.values import (
@@ -50,7 +51,7 @@ def _is_repeated(node: ir.Node) -> bool:
 
 def _replace(model: ir.Model, node: ir.Node) -> None:
     sizes, result = shape_of(node.outputs[0]), node.outputs[0]
-    axis = node.attributes.get_int("axis") % len(sizes)
+    axis = axis_of(node, len(sizes))
     first = next(value for value in node.inputs if value is not None and is_constant(value))
     padded, added = _pieces(model, node, axis)
     joined = add_node(node, "Concat", padded, sizes, {"axis": axis}) if len(padded) > 1 else padded[0]

@@ -1,7 +1,7 @@
 """Queries, keys and values of one joined product, where only some rows of the queries are read.
 
 x·[Wq Wk Wv] makes all columns for every row. Taken apart, x·Wq and x·[Wk Wv] are as much work, but then rows of the
-first that nobody reads need not be made.
+first that are not read need not be made.
 """
 
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from export.passes.narrowing import narrow, part_read, parts_read, take
+from export.passes.operators import split_places
 from export.passes.parts import Part, needed
 from export.passes.sweep import Sweep
 from export.passes.values import is_constant, producer_of, readers_of, sizes_of
@@ -69,13 +70,8 @@ def _parts_made(reader: ir.Node, value: ir.Value) -> list[tuple[Part | None, ir.
     sizes = [sizes_of(output) for output in reader.outputs]
     if reader.op_type != "Split" or None in sizes or any(output.is_graph_output() for output in reader.outputs):
         return [(part_read(reader, value), reader.outputs[0])]
-    parts: list[tuple[Part | None, ir.Value]] = []
-    axis, start = reader.attributes.get_int("axis", 0), 0
-    for output, size in zip(reader.outputs, sizes, strict=True):
-        assert size is not None, "asked above"
-        parts.append((Part(axis % len(size), start, start + size[axis]), output))
-        start += size[axis]
-    return parts
+    axis, parts = split_places(reader)
+    return [(Part(axis, part.start, part.stop), output) for part, output in zip(parts, reader.outputs, strict=True)]
 
 
 def _leads_to_a_product(node: ir.Node, joined: _Joined) -> bool:

@@ -1,16 +1,16 @@
-"""What an operator needs of its inputs to make a part of its result: the rows of one axis, exactly as in the whole.
+"""Inputs that an operator needs to make a part of its result: the rows of one axis, exactly as in the whole.
 
 A rule for each operator, by name; what has none is made as a whole. Rules ask for sizes, so they hold while the batch
 is still a number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import prod
 from typing import NamedTuple
 
 import onnx_ir as ir
 
-from export.passes.unbroadcast import BROADCAST
+from export.passes.operators import BROADCAST, ELEMENTWISE, NORMS, REDUCTIONS, axis_of, order_of, reduced_axes
 from export.passes.values import Sizes, integers_of, sizes_of
 
 
@@ -81,7 +81,7 @@ def _matmul(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Nee
     return Needed(part, {factor: part._replace(axis=len(sizes[factor]) - behind)})
 
 
-def _along_others(joined_axes: Callable[[ir.Node, int], set[int] | None]) -> Rule:
+def _along_others(joined_axes: Callable[[ir.Node, int], Collection[int] | None]) -> Rule:
     """Return the rule of an operator that joins numbers along some axes, and keeps its first input's others.
 
     `joined_axes` gets the node and the rank of that input, and returns None if it does not know them.
@@ -99,19 +99,10 @@ def _along_others(joined_axes: Callable[[ir.Node, int], set[int] | None]) -> Rul
     return rule
 
 
-def _own_axis(default: int) -> Callable[[ir.Node, int], set[int]]:
-    return lambda node, rank: {node.attributes.get_int("axis", default) % rank}
-
-
 def _normalised_axes(node: ir.Node, rank: int) -> set[int] | None:
-    first = node.attributes.get_int("axis", -1) % rank
+    first = axis_of(node, rank, -1)
     ranks = [len(value.shape) for value in node.inputs[1:] if value is not None and value.shape is not None]
     return set(range(first, rank)) if all(size <= rank - first for size in ranks) else None
-
-
-def _reduced_axes(node: ir.Node, rank: int) -> set[int] | None:
-    axes = node.attributes.get_ints("axes", None) or integers_of(node, 1)
-    return None if axes is None else {int(axis) % rank for axis in axes}
 
 
 def _padded_axes(node: ir.Node, rank: int) -> set[int] | None:
@@ -127,13 +118,12 @@ def _sliced_axes(node: ir.Node, rank: int) -> set[int] | None:
 
 
 def _transpose(node: ir.Node, part: Part, _sizes: list[Sizes], result: Sizes) -> Needed:
-    order = node.attributes.get_ints("perm", range(len(result))[::-1])
-    return Needed(part, {0: part._replace(axis=order[part.axis])})
+    return Needed(part, {0: part._replace(axis=order_of(node, len(result))[part.axis])})
 
 
 def _concat(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
     """Of each input; along the axis on which they are put together, of the one that holds it all, and of no other."""
-    if part.axis != node.attributes.get_int("axis") % len(result):
+    if part.axis != axis_of(node, len(result)):
         return Needed(part, dict.fromkeys(range(len(sizes)), part))
     before = 0
     for position, size in enumerate(sizes):
@@ -145,7 +135,7 @@ def _concat(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Nee
 
 def _gather(node: ir.Node, part: Part, sizes: list[Sizes], _result: Sizes) -> Needed:
     """Of the indices, or along another axis of what is gathered from."""
-    axis, rank = node.attributes.get_int("axis", 0) % len(sizes[0]), len(sizes[1])
+    axis, rank = axis_of(node, len(sizes[0])), len(sizes[1])
     if part.axis < axis:
         return Needed(part, {0: part})
     if part.axis < axis + rank:
@@ -176,29 +166,19 @@ def _reshape(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Ne
     return None
 
 
-ELEMENTWISE = frozenset(
-    {"Abs", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "Log"}
-    | {"HardSwish", "Identity", "LeakyRelu", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid"}
-    | {"Sign", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"}
-)
-REDUCTIONS = frozenset(
-    {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
-    | {"ReduceSumSquare"}
-)
-
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE, _of_the_first),
     **dict.fromkeys(BROADCAST, _broadcast),
-    **dict.fromkeys(REDUCTIONS, _along_others(_reduced_axes)),
-    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _along_others(_normalised_axes)),
-    **dict.fromkeys(("LogSoftmax", "Softmax"), _along_others(_own_axis(-1))),
+    **dict.fromkeys(REDUCTIONS, _along_others(reduced_axes)),
+    **dict.fromkeys(NORMS, _along_others(_normalised_axes)),
+    **dict.fromkeys(("LogSoftmax", "Softmax"), _along_others(lambda node, rank: {axis_of(node, rank, -1)})),
     "Concat": _concat,
     "Gather": _gather,
     "MatMul": _matmul,
     "Pad": _along_others(_padded_axes),
     "Reshape": _reshape,
     "Slice": _along_others(_sliced_axes),
-    "Split": _along_others(_own_axis(0)),
+    "Split": _along_others(lambda node, rank: {axis_of(node, rank)}),
     "Squeeze": _reshape,
     "Transpose": _transpose,
     "Unsqueeze": _reshape,

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from export.passes.operators import places_read
 from export.passes.sweep import Sweep
 from export.passes.values import (
     add_constant,
@@ -17,7 +18,6 @@ from export.passes.values import (
     integers_of,
     name_of,
     only_use,
-    places_read,
     producer_of,
     shape_of,
     sizes_of,

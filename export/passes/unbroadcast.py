@@ -1,18 +1,14 @@
-"""Nothing is repeated that the operator repeats by itself: neither constants in the file nor tensors at run time."""
+"""Constants and tensors without the repetition that an operator's broadcasting does by itself."""
 
 import numpy as np
 import onnx_ir as ir
 
+from export.passes.operators import BROADCAST
 from export.passes.sweep import Sweep
 from export.passes.values import Array, add_constant, array_of, is_constant, name_of, producer_of, sizes_of
 
 _PRODUCTS = {"MatMul": 1, "Gemm": 1, "Conv": 3, "ConvTranspose": 3}
 """Operators with a bias behind them, and the axis of their channels, counted from the end; images have two more."""
-
-BROADCAST = frozenset(
-    {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul", "Max", "Min", "Mod"}
-    | {"Mul", "Or", "Pow", "Sub", "Where", "Xor"}
-)
 
 
 class Unbroadcast(Sweep):

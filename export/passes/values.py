@@ -1,4 +1,4 @@
-"""What passes read from values and nodes of a graph, and the constants and nodes that they add."""
+"""Accessors of values and nodes of a graph, and new constants and nodes."""
 
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
@@ -73,27 +73,6 @@ def constant_operand(node: ir.Node, operators: Container[str]) -> int | None:
     if len(places) != 1 or (node.op_type in ("Div", "Sub") and places[0] == 0):
         return None
     return places[0] if input_of(node, places[0]).dtype == ir.DataType.FLOAT else None
-
-
-def places_read(node: ir.Node) -> tuple[int, Array] | None:
-    """Return the axis of its first input that a Slice or Gather reads parts of, and the places; None if not constant.
-
-    A Slice is of one axis; a Gather's places have the shape of its indices.
-    """
-    if node.domain != "" or node.op_type not in ("Gather", "Slice"):
-        return None
-    sizes = sizes_of(node.inputs[0])
-    given = [integers_of(node, position) for position in range(1, len(node.inputs))]
-    numbers = [array for array in given if array is not None]
-    if sizes is None or len(numbers) < len(given):
-        return None
-    if node.op_type == "Gather":
-        axis = node.attributes.get_int("axis", 0) % len(sizes)
-        return axis, numbers[0] % sizes[axis]
-    if len(numbers) < 3 or any(array.size != 1 for array in numbers):
-        return None
-    start, stop, axis, step = (int(array.item()) for array in (*numbers, np.ones(1))[:4])
-    return axis % len(sizes), np.arange(sizes[axis])[start:stop:step]
 
 
 def readers_of(value: ir.Value) -> list[ir.Node]:

@@ -1,4 +1,4 @@
-"""From a value to the products that read it, and to the product that it was made by, past what only moves numbers."""
+"""Walks from a value to the products that read it, and to the product that makes it, past data movement."""
 
 from collections import defaultdict
 
@@ -17,6 +17,7 @@ from export.passes.carry import (
     of_rank,
 )
 from export.passes.exact import NotFoldedError, exact, multiply, own, replace
+from export.passes.operators import axis_of
 from export.passes.products import Step, product_of, read, scale_results
 from export.passes.values import Array, input_of, is_constant
 
@@ -133,7 +134,7 @@ def _through_arithmetic(model: ir.Model, node: ir.Node, factor: Array) -> list[S
 def _into_norm(model: ir.Model, node: ir.Node, factor: Array) -> list[Step]:
     """A norm over the last axis has a scale and a bias for each channel."""
     rank = len(known_sizes(node.outputs[0]))
-    if node.attributes.get_int("axis", -1) % rank != rank - 1 or any(size > 1 for size in factor.shape[:-1]):
+    if axis_of(node, rank, -1) != rank - 1 or any(size > 1 for size in factor.shape[:-1]):
         raise NotFoldedError("it is no factor of the norm's channels")
     constants = [position for position, value in enumerate(node.inputs) if position and value is not None]
     if not all(is_constant(node.inputs[position]) for position in constants):

@@ -1,4 +1,4 @@
-"""Which constants of a finished graph hold positions, found by what the graph does with them.
+"""Constants of a finished graph that hold positions, found by what the graph does with them.
 
 Shapes: H heads, W windows, N tokens (Nq queries, Nk keys), d head width, C model width, R buckets.
 """

@@ -1,4 +1,4 @@
-"""From a network to an ONNX graph of one batch, in which every node depends on the image."""
+"""Tracing of a network to an ONNX graph of one batch, in which every node depends on the image."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ class _Evaluated:
 
 
 def _evaluate(network: nn.Module, example: Tensor, images: int) -> _Evaluated:
-    """Return what is left to compute for a batch of so many images."""
+    """Return the evaluated program for a batch of `images`."""
     program = trace(network, example.new_zeros(images, *example.shape[1:]))
     traced = count_operators(program)
     program, constants = evaluate(program)

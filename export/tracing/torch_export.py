@@ -1,4 +1,4 @@
-"""From a network to a program of ATen operators, every size in it a plain number.
+"""Tracing of a network by `torch.export`: a program of ATen operators, every size in it a plain number.
 
 torch.export is given an example batch and no dynamic dimension. `len(x)`, `int(x.shape[0])` and views of batch times
 heads then stop nothing; `export.passes.dynamic_batch` finds afterwards which numbers were the batch.

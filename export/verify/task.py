@@ -1,4 +1,4 @@
-"""What a network's outputs are: its task, and the activation it applies itself.
+"""Task of a network, by its outputs, and the activation that it applies itself.
 
 Decided in this order: `--task`, what the source declares (transformers' `problem_type`), a final sigmoid or softmax,
 one output. Contradictions are errors: softmax over classes that do not exclude each other looks like a right answer.

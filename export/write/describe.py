@@ -1,4 +1,4 @@
-"""What a manifest says of a graph."""
+"""Description of a graph, as a manifest holds it."""
 
 from collections import Counter
 

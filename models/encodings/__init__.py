@@ -1,4 +1,4 @@
-"""Position encodings: one a file, behind one protocol and one registry."""
+"""Position encodings, each in its own file, behind one protocol and one registry."""
 
 from models.encodings.base import ActsOn, Encoding, Place, Rotation
 from models.encodings.registry import ENCODINGS, build_encoding

@@ -1,4 +1,4 @@
-"""Where networks come from, by the word before the colon; a new library is a file and a line in `SOURCES`."""
+"""Sources of networks, by the word before the colon; a new library is a file and a line in `SOURCES`."""
 
 from collections.abc import Callable
 

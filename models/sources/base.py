@@ -1,4 +1,4 @@
-"""What a source is asked for, and what it returns."""
+"""Request to a source, and the loaded network that it returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

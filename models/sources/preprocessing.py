@@ -1,4 +1,4 @@
-"""How images are prepared for networks trained on ImageNet, and for another image size than that of training."""
+"""Preprocessing of networks trained on ImageNet, and for another image size than that of training."""
 
 from artifact import Preprocess
 

@@ -1,8 +1,8 @@
-"""Freeing the batch: from a graph of one batch to a graph for any.
+"""Dynamic batch: from a graph of one batch size to a graph of any.
 
-torch.export is given plain numbers. A network is traced with two batches, and `alike` sees to it that it does the same
-with both. The larger batch is a prime of which no other size is a multiple, so each number that stands for it can be
-told; it is then written so that any batch will do. So no graph is shipped whose batch is frozen somewhere inside.
+torch.export is given plain numbers. A network is traced with two batches, and `export.tracing.alike` checks that it
+does the same with both. The larger batch is a prime of which no other size is a multiple, so each number that stands
+for it can be told; it is then written so that any batch will do. So no graph is written with a hard-coded batch.
 """
 
 import onnx_ir as ir

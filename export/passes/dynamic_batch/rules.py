@@ -1,4 +1,4 @@
-"""How each operator is told a size that stands for the batch without naming it."""
+"""Rules, by operator, that replace a size that stands for the batch by something that does not name it."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from export.passes.dynamic_batch.lookup import gather_by_constants, sample_one_t
 from export.passes.dynamic_batch.periodic import free_periodic
 from export.passes.dynamic_batch.place import Place
 from export.passes.dynamic_batch.repeat import repeat
-from export.passes.unbroadcast import BROADCAST
+from export.passes.operators import BROADCAST
 from export.passes.values import array_of, is_constant, sizes_of
 
 _TO_THE_END = np.iinfo(np.int64).max

@@ -22,6 +22,7 @@ from export.passes.movement.steps import (
     is_swap,
 )
 from export.passes.movement.steps import Gather as GatherStep
+from export.passes.operators import axis_of, order_of
 from export.passes.values import name_of, scope_of, shape_of
 
 TO_BE_COMPOSED = "posbake.to_be_composed"
@@ -131,11 +132,11 @@ def cost_of_node(node: ir.Node, images: int) -> float:
     made = sum(map(prod, sizes)) / images
     match node.op_type:
         case "Transpose":
-            step = Transpose(tuple(node.attributes.get_ints("perm", range(len(shape))[::-1])))
+            step = Transpose(tuple(order_of(node, len(shape))))
             fused = is_swap((step,)) and _is_multiplied(node.outputs[0])
             return NODE if fused else cost_of(step, shape, images)
         case "Gather":
-            axis = node.attributes.get_int("axis", 0) % len(shape)
+            axis = axis_of(node, len(shape))
             return cost_of(GatherStep(axis, shape_of(node.inputs[1]), b""), shape, images)
         case "Slice" | "Split" | "Concat":
             changed = [a for a in range(len(shape)) if shape[a] != sizes[0][a]] or [0]

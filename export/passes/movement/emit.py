@@ -1,4 +1,4 @@
-"""From plans to nodes: each step once, Slices that share out an axis as one Split."""
+"""Nodes for plans: each step once, Slices that share out an axis as one Split."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from export.passes.movement.digits import DeclinedError
 from export.passes.movement.index_map import IndexMap
+from export.passes.operators import axis_of, order_of, split_places
 from export.passes.values import array_of, input_of, integers_of, is_constant, sizes_of
 
 Rule = Callable[[ir.Node, Sequence[IndexMap]], list[IndexMap]]
@@ -49,13 +50,12 @@ def _to_its_shape(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
 
 
 def _transpose(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    rank = len(maps[0].axes)
-    return [maps[0].transpose(list(node.attributes.get_ints("perm", range(rank)[::-1])))]
+    return [maps[0].transpose(order_of(node, len(maps[0].axes)))]
 
 
 def _gather(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     shape, index = maps[0].shape, array_of(input_of(node, 1))
-    axis = node.attributes.get_int("axis", 0) % len(shape)
+    axis = axis_of(node, len(shape))
     places = index.astype(np.int64) % shape[axis]
     if places.size == 1:
         kept = maps[0].slice(axis, int(places.reshape(())), 1)
@@ -78,17 +78,12 @@ def _slice(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
 
 
 def _split(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    axis, start = node.attributes.get_int("axis", 0) % len(maps[0].axes), 0
-    made = []
-    for output in node.outputs:
-        size = (sizes_of(output) or ())[axis]
-        made.append(maps[0].slice(axis, start, size))
-        start += size
-    return made
+    axis, parts = split_places(node)
+    return [maps[0].slice(axis, part.start, len(part)) for part in parts]
 
 
 def _concat(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    return [IndexMap.concat(maps, node.attributes.get_int("axis") % len(maps[0].axes))]
+    return [IndexMap.concat(maps, axis_of(node, len(maps[0].axes)))]
 
 
 def _depth_to_space(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:

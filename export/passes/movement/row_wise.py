@@ -10,21 +10,18 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.parts import ELEMENTWISE, REDUCTIONS
-from export.passes.unbroadcast import BROADCAST
+from export.passes.operators import BROADCAST, ELEMENTWISE, NORMS, REDUCTIONS, axis_of, reduced_axes
 from export.passes.values import (
     Array,
     add_constant,
     array_of,
     input_of,
-    integers_of,
     is_constant,
     name_of,
     rename,
     sizes_of,
 )
 
-_NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
 _REPEATED = 4
 """Largest growth factor of a constant that differs from row to row, when it is stored for every row of an image."""
 
@@ -59,7 +56,7 @@ def row_wise(node: ir.Node, images: int) -> RowWise | None:
     if len(node.outputs) > 1 and any(value.uses() for value in node.outputs[1:]):
         return None
     lead = (sizes_of(output) or ())[:-1]
-    if node.op_type in ELEMENTWISE or node.op_type in _NORMS or node.op_type in REDUCTIONS or _is_product(node):
+    if node.op_type in ELEMENTWISE or node.op_type in NORMS or node.op_type in REDUCTIONS or _is_product(node):
         first = sizes_of(node.inputs[0])
         others = all(value is None or is_constant(value) for value in node.inputs[1:])
         fits = first is not None and first[:-1] == lead and others and _works_on_the_last_axis(node, len(first))
@@ -89,17 +86,12 @@ def _is_product(node: ir.Node) -> bool:
 
 
 def _works_on_the_last_axis(node: ir.Node, rank: int) -> bool:
-    if node.op_type in _NORMS:
+    if node.op_type in NORMS:
         vectors = all(len(sizes_of(value) or ()) <= 1 for value in node.inputs[1:] if value is not None)
-        return vectors and node.attributes.get_int("axis", -1) in (-1, rank - 1)
+        return vectors and axis_of(node, rank, -1) == rank - 1
     if node.op_type in REDUCTIONS:
-        return node.attributes.get_int("keepdims", 1) == 1 and _reduced(node) in ([-1], [rank - 1])
+        return node.attributes.get_int("keepdims", 1) == 1 and reduced_axes(node, rank) == (rank - 1,)
     return True
-
-
-def _reduced(node: ir.Node) -> list[int] | None:
-    axes = node.attributes.get_ints("axes", None) or integers_of(node, 1)
-    return None if axes is None else [int(axis) for axis in axes]
 
 
 def _by_row(array: Array, lead: tuple[int, ...], images: int) -> Array | None:
@@ -134,7 +126,7 @@ def lay_out(model: ir.Model, node: ir.Node, form: RowWise, order: Array) -> None
             _give(model, node, position, form.constants[position][order][None])
         elif node.op_type in BROADCAST and len(sizes_of(value) or ()) > 3:
             _give(model, node, position, array_of(value).reshape(1, 1, -1))
-    if node.op_type in _NORMS:
+    if node.op_type in NORMS:
         node.attributes.add(ir.AttrInt64("axis", -1))
     if node.op_type in REDUCTIONS:
         if len(node.inputs) > 1 and node.inputs[1] is not None:

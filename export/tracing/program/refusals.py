@@ -1,4 +1,4 @@
-"""What a traced program may not hold, named with the module that it came from."""
+"""Refusals of a traced program, which name the module that an operator came from."""
 
 from collections.abc import Collection
 from typing import Any

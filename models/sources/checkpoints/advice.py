@@ -1,4 +1,4 @@
-"""What to do about a checkpoint that does not fit: the cause is read from the keys and shapes that differ.
+"""Advice about a checkpoint that does not fit: the cause is read from the keys and shapes that differ.
 
 Each rule looks for one cause and yields a sentence, or nothing; the first that yields one speaks.
 """

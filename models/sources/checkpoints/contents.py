@@ -1,4 +1,4 @@
-"""Which entries of a training script's file are the weights.
+"""Weights among the entries of a training script's file.
 
 A state_dict may lie in containers, one in another (`state_dict` > `model`), beside others of the same network: an
 average over training steps (EMA), a teacher, an optimiser's state. As in timm, an average comes before raw weights.

@@ -1,4 +1,4 @@
-"""Whether tensors fit a network: strictly, key by key and shape by shape, and what is wrong where they do not."""
+"""Fit of tensors to a network: strict, key by key and shape by shape, with what is wrong where they do not fit."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

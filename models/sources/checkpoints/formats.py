@@ -1,4 +1,4 @@
-"""What a file is, by its bytes: suffixes differ between training scripts (`.pth.tar`, `.ckpt`, `.bin`, none)."""
+"""Format of a file, by its bytes: suffixes differ between training scripts (`.pth.tar`, `.ckpt`, `.bin`, none)."""
 
 import re
 import zipfile

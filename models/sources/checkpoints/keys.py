@@ -1,4 +1,4 @@
-"""From the keys of a checkpoint to those of a network: a common prefix goes, and what training left beside weights.
+"""Keys of a network from those of a checkpoint: a common prefix goes, and what training left beside weights.
 
 Wrappers put one prefix before every key (`module.`, `_orig_mod.`, `model.`, or several); profilers, losses and averages
 add tensors of their own. A prefix is one whose removal makes every key of the network appear; no list of names decides.

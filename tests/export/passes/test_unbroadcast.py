@@ -4,7 +4,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from export.passes.unbroadcast import BROADCAST, Unbroadcast, is_uniform
+from export.passes.operators import BROADCAST
+from export.passes.unbroadcast import Unbroadcast, is_uniform
 from tests.export.passes.graphs import Array, graph_of, operators, rewritten, shapes
 
 RANDOM = np.random.default_rng(1)

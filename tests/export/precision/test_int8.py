@@ -5,7 +5,6 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from export.pixels import Normalisation
 from numpy.typing import NDArray
 from onnx import NodeProto
 
@@ -15,6 +14,7 @@ from export.precision.layers import find_layers
 from export.precision.observing import observe
 from export.precision.pairs import norm_before
 from export.precision.scales import to_int8, weight_scale
+from export.tracing.pixels import Normalisation
 from export.verify.parity import Limits
 from export.verify.reference import Reference
 from tests.export.precision.hand_made import Array, graph, node, run

@@ -1,0 +1,75 @@
+"""Properties of operators that passes share: sets by what they do with elements, and their axes and places."""
+
+import numpy as np
+import onnx_ir as ir
+
+from export.passes.values import Array, integers_of, shape_of, sizes_of
+
+ELEMENTWISE = frozenset(
+    {"Abs", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "Log"}
+    | {"HardSwish", "Identity", "LeakyRelu", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid"}
+    | {"Sign", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"}
+)
+"""One input, element by element."""
+
+REDUCTIONS = frozenset(
+    {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
+    | {"ReduceSumSquare"}
+)
+"""One input, elements along some axes joined into one."""
+
+NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
+"""Elements along an axis and those behind it are normalised, scaled and shifted."""
+
+BROADCAST = frozenset(
+    {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul", "Max", "Min", "Mod"}
+    | {"Mul", "Or", "Pow", "Sub", "Where", "Xor"}
+)
+"""Several inputs, which broadcast; MatMul's do but for their last two axes."""
+
+
+def axis_of(node: ir.Node, rank: int, default: int = 0) -> int:
+    """Return the attribute `axis`, counted from the first of `rank` axes."""
+    return node.attributes.get_int("axis", default) % rank
+
+
+def order_of(node: ir.Node, rank: int) -> list[int]:
+    """Return the axes of its input in the order in which a Transpose yields them."""
+    return list(node.attributes.get_ints("perm", range(rank)[::-1]))
+
+
+def reduced_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
+    """Return the axes that a reduction is over; None if it names none, or they are not constant."""
+    axes = node.attributes.get_ints("axes", None) or integers_of(node, 1)
+    return None if axes is None else tuple(int(axis) % rank for axis in axes)
+
+
+def split_places(node: ir.Node) -> tuple[int, list[range]]:
+    """Return the axis of a Split, and the places that go to each output; all sizes are known."""
+    axis, start = axis_of(node, len(shape_of(node.inputs[0]))), 0
+    places = []
+    for output in node.outputs:
+        places.append(range(start, start + shape_of(output)[axis]))
+        start = places[-1].stop
+    return axis, places
+
+
+def places_read(node: ir.Node) -> tuple[int, Array] | None:
+    """Return the axis of its first input that a Slice or Gather reads parts of, and the places; None if not constant.
+
+    A Slice is of one axis; a Gather's places have the shape of its indices.
+    """
+    if node.domain != "" or node.op_type not in ("Gather", "Slice"):
+        return None
+    sizes = sizes_of(node.inputs[0])
+    given = [integers_of(node, position) for position in range(1, len(node.inputs))]
+    numbers = [array for array in given if array is not None]
+    if sizes is None or len(numbers) < len(given):
+        return None
+    if node.op_type == "Gather":
+        axis = axis_of(node, len(sizes))
+        return axis, numbers[0] % sizes[axis]
+    if len(numbers) < 3 or any(array.size != 1 for array in numbers):
+        return None
+    start, stop, axis, step = (int(array.item()) for array in (*numbers, np.ones(1))[:4])
+    return axis % len(sizes), np.arange(sizes[axis])[start:stop:step]
