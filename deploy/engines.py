@@ -1,4 +1,4 @@
-"""How a test starts a container: docker, podman, or a plain chroot over an image of buildah.
+"""Container engines of the image test: docker, podman, or a plain chroot over an image of buildah.
 
 All three give it a read-only root, a tmpfs on /tmp, the image's own user, no capabilities, and no way to gain any. The
 chroot is for hosts that may build images but not run containers: it needs root, and shares the host's network.

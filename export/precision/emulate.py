@@ -1,4 +1,4 @@
-"""What half precision computes, in float32: for the parity check, never for an artifact.
+"""Emulation of half precision in float32, for the parity check only.
 
 ONNX Runtime's CPU provider has no bfloat16 kernels, and it runs float16 graphs in float32 without rounding between
 nodes, so that an overflow stays unseen. Here every half-precision node computes in float32 and its result is rounded:

@@ -1,4 +1,4 @@
-"""Which products of a graph become int8: layers, that is products with a weight, grouped by what they read.
+"""Layers of a graph that become int8: products with a weight, grouped by their input.
 
 Depth-wise convolutions are none: in int8 they take 2.2 times as long in ONNX Runtime, and as long in OpenVINO.
 Shapes: C channels of the activation, the last axis of a MatMul's and a Gemm's, the second of a Conv's.

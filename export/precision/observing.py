@@ -1,4 +1,4 @@
-"""What the activations of a float32 graph are, on calibration images: some rows of each, and each channel's range.
+"""Activations of a float32 graph on calibration images: some rows of each, and each channel's range.
 
 Shapes: C channels, n rows; a row is the channels of one token, or of one pixel of a convolution's input.
 """

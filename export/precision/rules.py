@@ -1,4 +1,4 @@
-"""Which nodes of a graph stay float32 when the rest becomes half precision (float16 or bfloat16).
+"""Nodes that stay float32 when the rest of a graph becomes half precision (float16 or bfloat16).
 
 A value is *wide* if half precision may not hold it: a square, a sum of squares, an epsilon of 1e-12, a mask of −3.4e38.
 What reads a wide value is computed in float32, until a node (a division, a softmax) brings it back into range.

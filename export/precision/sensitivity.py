@@ -1,4 +1,4 @@
-"""Which layers stay float32 where int8 misses its limits: those that cost the most, as measured.
+"""Layers that stay float32 where int8 misses its limits: those with the largest measured error.
 
 A layer's cost is what the logits lose when it alone is int8, on some of the images; layers that read the same
 activation are one. Then the most costly ones stay float32, twice as many with each try.

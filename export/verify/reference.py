@@ -79,7 +79,7 @@ class Reference:
         }
 
     def agreement(self, found: Array) -> float:
-        """Return the share of images of which [images, classes] name the same class, or all the same classes."""
+        """Return the share of images of which [images, classes] name the same class, or the same set of classes."""
         if self.boundary is None:
             return float((self.logits.argmax(axis=1) == found.argmax(axis=1)).mean())
         return float(((self.logits >= self.boundary) == (found >= self.boundary)).all(axis=1).mean())

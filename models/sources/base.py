@@ -12,7 +12,7 @@ from artifact import Accuracy, Preprocess, Task
 
 
 class SourceError(Exception):
-    """A network cannot be had; the message names the cause and the remedy."""
+    """A network is not available; the message names the cause and the remedy."""
 
 
 def one_line(error: Exception) -> str:

@@ -76,7 +76,7 @@ def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) 
         with torch.device("cpu" if pretrained else device):
             model: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except (OSError, RuntimeError, ValueError, AssertionError, ZeroDivisionError) as error:
-        what = "its weights cannot be had; give --checkpoint FILE" if pretrained else "timm cannot build it"
+        what = "its weights are not available; give --checkpoint FILE" if pretrained else "timm cannot build it"
         with_options = f" with {described(options)}" if options else ""
         message = str(error).partition(chr(10))[0] or type(error).__name__
         raise SourceError(f"timm:{name}: {what}{with_options}: {message}") from error

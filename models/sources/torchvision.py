@@ -137,7 +137,7 @@ def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) 
         with torch.device("cpu" if pretrained else device):
             model: nn.Module = get_model(name, weights="DEFAULT" if pretrained else None, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        what = "its weights cannot be had; give --checkpoint FILE" if pretrained else "torchvision cannot build it"
+        what = "its weights are not available; give --checkpoint FILE" if pretrained else "torchvision cannot build it"
         raise SourceError(f"torchvision:{name}: {what}: {error}") from error
     except TypeError as error:
         if not options:

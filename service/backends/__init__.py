@@ -1,4 +1,4 @@
-"""What runs artifacts. A new runtime is a file beside this one and a line in BACKENDS."""
+"""Runtimes that execute artifacts. A new one is a file beside this one and a line in BACKENDS."""
 
 import importlib
 import logging

@@ -1,4 +1,4 @@
-"""What a child process does: it runs artifacts, each in a process of its own that it forks, and reports how that ended.
+"""Program of a child process that runs artifacts, each in a forked process, and reports the outcome.
 
 Forking takes 10 ms; importing the runtime takes 0.35 s, so that is done once. The process that forks never runs a
 graph and has one thread. Requests and outcomes are lines of JSON on stdin and stdout; it ends with its stdin.

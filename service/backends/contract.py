@@ -1,4 +1,4 @@
-"""What every backend checks and reads of an artifact: the graph's tensors, and the files beside it."""
+"""Parts of an artifact that every backend checks and reads: the graph's tensors, and the files beside it."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -80,7 +80,7 @@ class OnnxRuntimeBackend:
         missing = [provider for provider in PROVIDERS[device] if provider not in available]
         if missing:
             raise BackendUnavailableError(
-                f"device {device} cannot be had: this ONNX Runtime has no {' and no '.join(missing)} "
+                f"device {device} is not available: this ONNX Runtime has no {' and no '.join(missing)} "
                 f"(it has {', '.join(available)}); install posbake's extra gpu instead of service, "
                 "or choose --device cpu"
             )

@@ -1,4 +1,4 @@
-"""What OpenVINO raises, and what it says."""
+"""Exceptions of OpenVINO, and their messages."""
 
 import openvino
 

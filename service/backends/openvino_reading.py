@@ -1,4 +1,4 @@
-"""How OpenVINO gets an artifact's graph: from memory, and from files that are private to this process.
+"""Reading an artifact's graph into OpenVINO: from memory, and from files that are private to this process.
 
 OpenVINO looks for weights outside the graph beside the file it reads, for a graph in memory in the working directory,
 and maps them. So a graph that may refer to files is read from a directory that holds copies of those the manifest

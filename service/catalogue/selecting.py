@@ -79,6 +79,6 @@ def _none_fits(model: str, timeout_ms: int, considered: Sequence[Candidate]) -> 
     fastest = min(slow, key=lambda candidate: candidate.p95_ms)
     return NoVariantFitsError(
         f"no variant of {model!r} fits {timeout_ms} ms; of the fastest, {fastest.variant}, the {_p95(fastest)} "
-        "does not; give timeout_ms more, or name a variant to try it all the same",
+        "does not; give timeout_ms more, or name a variant to try it anyway",
         considered=[candidate.model_dump() for candidate in considered],
     )

@@ -64,7 +64,7 @@ def _invalid_parameters(error: RequestValidationError) -> InvalidParameterError:
 
 def _routing_error(request: Request, error: HTTPException) -> RoutingError:
     detail = {
-        404: f"nothing is at {request.url.path}; /docs lists what there is",
+        404: f"nothing is at {request.url.path}; /docs lists the addresses",
         405: f"{request.method} is not allowed on {request.url.path}; /docs lists what is",
     }.get(error.status_code, str(error.detail))
     headers = dict(error.headers or {})

@@ -18,7 +18,7 @@ from tests.conftest import DIGITS, VARIANTS
 from tests.service.process import serving
 
 BATCH = 8
-"""Images of a request, of which the service takes so many by default."""
+"""Images of a request, the default limit of the service."""
 
 
 @pytest.fixture(scope="module")

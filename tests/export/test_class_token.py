@@ -63,7 +63,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "timm cait": lambda: timm.create_model("cait_xxs24_224", depth=1, depth_token_only=2, **TINY),
 }
 
-# How often a product of so many rows is made, without that of the patches and those of two axes. A block has six, of
+# Number of products with this number of rows, without that of the patches and those of two axes. A block has six, of
 # which the joined one of queries, keys and values is made in two in the last.
 BLOCK, LAST = 6, 6
 PRODUCTS: dict[str, dict[int, int]] = {
@@ -98,7 +98,7 @@ def built_of(network: nn.Module, images: Tensor) -> Built:
 
 
 def rows_of_products(model: ir.Model) -> Counter[int]:
-    """Return how often a MatMul makes so many rows, by ONNX's own shape inference."""
+    """Return the number of MatMuls with this number of rows, by ONNX's own shape inference."""
     proto = shape_inference.infer_shapes(ir.to_proto(model), strict_mode=True, data_prop=True)
     sizes = {value.name: value.type.tensor_type.shape.dim for value in proto.graph.value_info}
     products = [sizes.get(node.output[0], ()) for node in proto.graph.node if node.op_type == "MatMul"]

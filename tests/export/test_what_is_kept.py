@@ -15,7 +15,7 @@ from models.sources import RandomWeights
 pytestmark = pytest.mark.slow
 
 WIDTH = 44
-"""No other network of these tests has queries, keys and values of three times so many channels."""
+"""No other network of these tests has queries, keys and values with three times this number of channels."""
 
 NETWORK = f"""
 import timm

@@ -1,4 +1,4 @@
-"""What a piece of work costs others: how long it keeps the interpreter lock, and how much memory it takes."""
+"""Costs of a piece of work for others: how long it holds the interpreter lock, and its memory."""
 
 import ctypes
 import threading

@@ -1,4 +1,4 @@
-"""What a test may give to TestClient.post, for helpers that pass it on."""
+"""Arguments of TestClient.post, for helpers that pass them on."""
 
 from collections.abc import Iterable
 from typing import Any, TypedDict

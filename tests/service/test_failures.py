@@ -1,4 +1,4 @@
-"""What clients see of deadlines, full queues and backends that fail, over HTTP."""
+"""Responses to deadlines, full queues and failing backends, over HTTP."""
 
 import asyncio
 import base64

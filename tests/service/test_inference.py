@@ -1,4 +1,4 @@
-"""Which work counts as which stage, by a clock that only moves when it is told to."""
+"""Stages of the work, by a clock that the test moves."""
 
 from pathlib import Path
 

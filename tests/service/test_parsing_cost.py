@@ -1,4 +1,4 @@
-"""What any body within the limits costs other requests: the interpreter lock for 150 ms at most, memory of six bodies.
+"""Cost of any body within the limits for other requests: the interpreter lock for 150 ms at most, memory of six bodies.
 
 Every parser of bodies gets every hostile body, of a quarter of MAX_BODY_BYTES, and has a quarter of the time. It gets
 them in a process of its own, in which no other thread allocates or takes the lock, and nothing was freed before that
@@ -179,7 +179,7 @@ def check_tensors() -> None:
 
 
 def test_tensors_of_as_many_numbers_as_there_may_be(process: Executor) -> None:
-    """224 × 224 pixels in lists of three, eight of them; and so many floats that they fill a body."""
+    """224 × 224 pixels in lists of three, eight of them; and a body filled with floats."""
     process.submit(check_tensors).result()
 
 

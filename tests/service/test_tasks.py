@@ -1,4 +1,4 @@
-"""What is answered for each task: one label, several labels, values."""
+"""Responses of each task: one label, several labels, values."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tensors stored twice, in float64, or for nobody; also in subgraphs."""
+"""Tensors stored twice, in float64, or without readers; also in subgraphs."""
 
 import numpy as np
 import onnx_ir as ir

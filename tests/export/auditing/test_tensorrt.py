@@ -1,4 +1,4 @@
-"""What TensorRT's table rules out: opsets, operators, types, restrictions, foreign domains and functions."""
+"""Findings from TensorRT's table: opsets, operators, types, restrictions, foreign domains and functions."""
 
 import onnx_ir as ir
 import pytest

@@ -1,4 +1,4 @@
-"""What reads a part stands before what works row by row; where one row needs others, or all are read, it stays."""
+"""Reading a part moves before row-wise operators; where one row needs others, or all are read, it stays."""
 
 import numpy as np
 import onnx_ir as ir

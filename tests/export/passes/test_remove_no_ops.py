@@ -1,4 +1,4 @@
-"""What returns its input is taken out; what only looks like it stays."""
+"""Nodes that return their input are removed; similar ones stay."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a manifest lists of rewrites: lines that are alike are one, few enough, and true of the graph."""
+"""A manifest's list of rewrites: equal lines are merged, their number is bounded, and they agree with the graph."""
 
 from pathlib import Path
 

@@ -35,7 +35,7 @@ def arguments(variant: str, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of training images, nobody's test."""
+    """A directory of training images, none of them for testing."""
     directory = tmp_path_factory.mktemp("images") / "train"
     directory.mkdir()
     train, _ = load_split()

@@ -48,7 +48,7 @@ def test_such_a_graph_is_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the optimiser that crashes is for x86-64")
 def test_without_the_reshape_it_ends_the_process(tmp_path: Path) -> None:
-    """If this fails, ONNX Runtime has been mended, and the pass can go."""
+    """If this fails, ONNX Runtime is fixed, and the pass can go."""
     model = moving_first()
     ToHalf(ir.DataType.FLOAT16)(model)
     save_graph(model, tmp_path / "model.onnx")

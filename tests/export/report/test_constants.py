@@ -1,4 +1,4 @@
-"""Which constants are found in a graph, for whole small networks and for graphs written by hand."""
+"""Constants found in a graph, for whole small networks and for graphs written by hand."""
 
 from pathlib import Path
 

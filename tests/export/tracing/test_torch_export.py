@@ -18,7 +18,7 @@ IMAGE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 
 
 class Doing(nn.Module):
-    """Does to the image what it is told."""
+    """Applies a function to the image."""
 
     def __init__(self, what: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

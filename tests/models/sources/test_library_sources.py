@@ -128,7 +128,7 @@ def test_a_full_size_transformers_network_is_built_from_its_folder(tmp_path: Pat
     assert time.process_time() - start < SECONDS
     assert loaded.encoding == "swin-log-cpb"
     assert loaded.preprocess.interpolation == "bicubic"
-    assert loaded.labels is None  # transformers calls them LABEL_0, LABEL_1: nobody named them
+    assert loaded.labels is None  # transformers calls them LABEL_0, LABEL_1: the network has no names
 
 
 def test_images_are_prepared_as_the_library_says() -> None:
@@ -279,7 +279,7 @@ def test_without_a_network_pretrained_weights_are_one_sentence(monkeypatch: pyte
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     with pytest.raises(
-        SourceError, match=r"^torchvision:swin_t: its weights cannot be had; give --checkpoint.*no network"
+        SourceError, match=r"^torchvision:swin_t: its weights are not available; give --checkpoint.*no network"
     ):
         load("torchvision:swin_t", Pretrained())
 

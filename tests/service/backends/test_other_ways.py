@@ -1,4 +1,4 @@
-"""What one way to run an artifact does not take is run another way, if the settings leave one, and the log says why."""
+"""Artifacts that one backend does not take run on another, if the settings allow it, and the log says why."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

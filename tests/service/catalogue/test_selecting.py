@@ -33,7 +33,7 @@ def client(tmp_path: Path, scripted: type[ScriptedBackend]) -> Iterator[TestClie
 
 
 def measured(client: TestClient, **p95_ms: float) -> None:
-    """Let variants look as if they had answered in so many ms."""
+    """Record response times of variants, in ms."""
     recorder: LatencyRecorder = client.app.state.serving.latency  # type: ignore[attr-defined]
     for variant, ms in p95_ms.items():
         recorder.record(VersionKey("colours", variant, 1), dict.fromkeys(COLUMNS, round(1000 * ms)))

@@ -1,4 +1,4 @@
-"""What is found below directories, in which order, and how much of it is in memory."""
+"""Files found below directories, their order, and the memory of the search."""
 
 import os
 from pathlib import Path

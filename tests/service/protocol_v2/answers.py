@@ -1,4 +1,4 @@
-"""What the artifacts of tests.service.artifacts must answer, one number after the other."""
+"""Expected outputs of the artifacts of tests.service.artifacts, number by number."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What docs/api.md says of the protocol is so."""
+"""Agreement of docs/api.md with the protocol."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a request is answered when the service cannot run it now: the protocol's form, and when to come back."""
+"""Responses when the service cannot run a request now: the protocol's form, and Retry-After."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ def scripted() -> Iterator[type[ScriptedBackend]]:
 def play(tmp_path: Path, scripted: type[ScriptedBackend]) -> Play:
     """Run a scene, a coroutine function that gets the state of an app that has started; settings by name.
 
-    Nobody polls unless the scene's settings say so.
+    The repository is not polled unless the scene's settings say so.
     """
 
     def run(scene: Callable[[State], Coroutine[Any, Any, None]], **settings: object) -> None:

@@ -1,4 +1,4 @@
-"""What happens to repositories while they are served."""
+"""Changes of repositories while they are served."""
 
 import ctypes
 import os

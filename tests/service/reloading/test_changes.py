@@ -1,4 +1,4 @@
-"""What is due and what is gone, look after look."""
+"""Artifacts that are due or gone, listing after listing."""
 
 from service.catalogue.fingerprint import Fingerprint
 from service.reloading.changes import Changes

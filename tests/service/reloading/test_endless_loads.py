@@ -1,4 +1,4 @@
-"""What is hostile or does not end being loaded holds up nothing else, and is refused when its time is over."""
+"""Hostile artifacts, and artifacts that never finish loading, delay no others and are refused after the time limit."""
 
 import asyncio
 from datetime import UTC, datetime

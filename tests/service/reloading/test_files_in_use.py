@@ -1,4 +1,4 @@
-"""What is served does not change with the files it was loaded from."""
+"""A served version does not change with the files it was loaded from."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is served follows what is in the repository."""
+"""The catalogue follows the repository."""
 
 import asyncio
 import logging

@@ -177,7 +177,7 @@ def test_a_request_whose_body_is_still_coming_is_answered_by_a_version_that_is_g
             until(lambda: versions(server) == [1])
             assert ask(server, "version=2").status_code == 404
             assert version_of(ask(server)) == 1
-            time.sleep(0.3)  # as long as it takes to close what nobody uses
+            time.sleep(0.3)  # time to close what is not in use
             assert "closed what served" not in server.log.read_text()
             slow.sendall(BODY[20:])
             parts = iter(lambda: slow.recv(65536), b"")

@@ -1,4 +1,4 @@
-"""How tests ask an engine."""
+"""Requests of tests to an engine."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What is different where networks run on the CPU's own cores: every thread decodes and runs."""
+"""Scheduling on the CPU's own cores: every thread decodes and runs."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""What /metrics says of queues, batches, refusals, loads and restarts, and that the documentation lists all of it."""
+"""/metrics: queues, batches, refusals, loads and restarts; the documentation lists all of them."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""The end of a server process: what it accepted is answered, what comes later is told so."""
+"""The end of a server process: accepted requests are answered, later ones are refused."""
 
 import signal
 import socket

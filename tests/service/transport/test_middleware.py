@@ -1,4 +1,4 @@
-"""What happens around a request: ids, the log, and exceptions nobody foresaw."""
+"""Request middleware: ids, the log, and unexpected exceptions."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""When requests start that waited for others of their connection."""
+"""Start of requests that waited for others of their connection."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What cannot be exported, and the error: the module, the operator, and what to do."""
+"""Errors of networks that cannot be exported: the module, the operator, and the remedy."""
 
 import re
 

@@ -1,0 +1,57 @@
+"""Wording of the code and its documentation: the field's terms, and plain technical English."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CODE = ("artifact", "benchmarks", "deploy", "examples", "export", "imaging", "models", "service", "tests")
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("*/*/README.md")]
+)
+BANNED = re.compile(
+    r"\b(stands? under|one a file|for ever|so many|nobody|all the same|would have it|is told|can(not)? be had|"
+    r"sees? to it|has its own idea|befalls?|mends|mended)\b",
+    re.IGNORECASE,
+)
+"""Phrases that readers of English documentation stumble over; there is a plain word for each."""
+
+QUESTION = re.compile(r"(What|How|Who|Where|Which|Whether|When)\b")
+
+
+def documentation(source: str) -> str:
+    """Return the docstrings and comments of a module."""
+    docstrings = [
+        ast.get_docstring(node) or ""
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return "\n".join([*docstrings, *re.findall(r"#.*", source)])
+
+
+@pytest.mark.parametrize("folder", CODE)
+def test_docstrings_and_comments_are_in_plain_words(folder: str) -> None:
+    files = [file for file in (ROOT / folder).rglob("*.py") if file != Path(__file__)]
+    assert files
+    found = {str(file): found[0] for file in files if (found := BANNED.findall(documentation(file.read_text())))}
+    assert not found
+
+
+@pytest.mark.parametrize("folder", CODE)
+def test_a_module_opens_with_what_it_owns_and_not_with_a_question(folder: str) -> None:
+    files = (ROOT / folder).rglob("*.py")
+    assert not [file for file in files if QUESTION.match(ast.get_docstring(ast.parse(file.read_text())) or "")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_are_in_plain_words(page: Path) -> None:
+    assert not BANNED.findall(page.read_text())
+
+
+def test_the_patterns_find_what_they_are_for() -> None:
+    assert BANNED.search(documentation('"""Mends what nobody asked for."""\n'))
+    assert BANNED.search(documentation("x = 1  # as many as can be had\n"))
+    assert not BANNED.search(documentation('text = "nobody"\n'))
+    assert QUESTION.match("What this is.")
