@@ -52,7 +52,7 @@ class Scores(nn.Module):
 
 
 class Doing(nn.Module):
-    """Does to the image and a table what the test asks for."""
+    """Applies `what` to the image and a table."""
 
     def __init__(self, what: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...]) -> None:
         super().__init__()
