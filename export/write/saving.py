@@ -1,7 +1,8 @@
-"""Graph files: one file, or a file and its weights beside it.
+"""Writing a graph: one file, or a file and its weights beside it where protobuf's limit is in the way.
 
-A protobuf message ends at 2 GiB. ONNX can keep the numbers in a data file, which the graph names by a path relative to
-its own (ONNX, "External Data"); they are then written tensor by tensor.
+A protobuf message ends at 2 GiB. Above that, ONNX keeps the numbers in a data file, which the graph names by a path
+relative to its own (ONNX, "External Data"). Either way they are written tensor by tensor: protobuf's own serialisation
+would hold all of them three times more.
 """
 
 import errno
@@ -15,11 +16,14 @@ import onnx_ir as ir
 
 from export.errors import ExportError, first_line
 
-ONE_FILE_LIMIT = 2**29
-"""Bytes of initialisers that still go into the graph's own file: to write it, protobuf holds them twice more."""
+ONE_FILE_LIMIT = 2**31 - 2**26
+"""Bytes of initialisers that still go into the graph's own file; what is left below 2 GiB is for nodes and names."""
 
 _STAYS = 1024
 """Bytes. ONNX Runtime wants shapes and other small constants in the graph itself, where it reads them to plan."""
+
+# Tags of the fields that are written by hand (onnx.proto; number << 3 | 2, of bytes that follow their length).
+_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = b"\x3a", b"\x2a", b"\x4a"
 
 
 def save_graph(model: ir.Model, path: Path, limit: int = ONE_FILE_LIMIT) -> None:
@@ -33,10 +37,16 @@ def save_graph(model: ir.Model, path: Path, limit: int = ONE_FILE_LIMIT) -> None
     Raises:
         OSError: it cannot be written.
     """
-    external = f"{path.name}.data" if initialiser_bytes(model) > limit else None
+    with _without_value_info(model):
+        if initialiser_bytes(model) <= limit:
+            _save_in_one(model, path)
+        else:
+            _save_in_two(model, path)
+
+
+def _save_in_two(model: ir.Model, path: Path) -> None:
     try:
-        with _without_value_info(model):
-            ir.save(model, path, external_data=external, size_threshold_bytes=_STAYS)
+        ir.save(model, path, external_data=f"{path.name}.data", size_threshold_bytes=_STAYS)
     except OSError as error:
         if error.errno is not None:
             raise
@@ -62,6 +72,39 @@ def initialiser_bytes(model: ir.Model) -> int:
     return sum(int(value.const_value.nbytes) for value in values if value.const_value is not None)
 
 
+def _save_in_one(model: ir.Model, path: Path) -> None:
+    """Write the model as protobuf would, but for the order of the graph's fields, which has no meaning."""
+    large = {
+        name: value.const_value
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None and value.const_value.nbytes > _STAYS
+    }
+    with _without_data(model, large):
+        proto = ir.to_proto(model)
+    heads = {
+        tensor.name: _head(tensor, large[tensor.name]) for tensor in proto.graph.initializer if tensor.name in large
+    }
+    stays = [tensor for tensor in proto.graph.initializer if tensor.name not in large]
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend(stays)
+    graph = proto.graph.SerializeToString()
+    proto.ClearField("graph")
+    length = len(graph) + sum(len(head) + large[name].nbytes for name, head in heads.items())
+    with path.open("wb") as file:
+        file.write(proto.SerializeToString())
+        file.write(_MODEL_GRAPH + _varint(length) + graph)
+        for name, head in heads.items():
+            file.write(head)
+            file.write(large[name].tobytes())
+
+
+def _head(tensor: onnx.TensorProto, data: ir.TensorProtocol) -> bytes:
+    """Return what stands before the numbers of an initialiser: its length, name, type and shape, and theirs."""
+    named: bytes = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims).SerializeToString()
+    inner = named + _TENSOR_RAW_DATA + _varint(data.nbytes)
+    return _GRAPH_INITIALIZER + _varint(len(inner) + data.nbytes) + inner
+
+
 @contextmanager
 def _without_value_info(model: ir.Model) -> Iterator[None]:
     """Let the graph list the types and shapes of initialisers with their numbers only, not once more as `value_info`.
@@ -84,3 +127,24 @@ def _without_value_info(model: ir.Model) -> Iterator[None]:
         for value, kind, shape, noted in values:
             value.type, value.shape = kind, shape
             value.metadata_props.update(noted)
+
+
+@contextmanager
+def _without_data(model: ir.Model, large: dict[str, ir.TensorProtocol]) -> Iterator[None]:
+    """Let initialisers stand without their numbers, as a reference to a file that nobody reads."""
+    values = {name: model.graph.initializers[name] for name in large}
+    try:
+        for name, value in values.items():
+            data = large[name]
+            shape = ir.Shape(data.shape.numpy())
+            value.const_value = ir.ExternalTensor("", 0, data.nbytes, data.dtype, shape=shape, name=name)
+        yield
+    finally:
+        for name, value in values.items():
+            value.const_value = large[name]
+
+
+def _varint(number: int) -> bytes:
+    """Return a number as protobuf writes it: seven bits a byte, lowest first, the highest bit set but in the last."""
+    groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])

@@ -74,6 +74,18 @@ def test_what_was_written_computes_what_it_should(tmp_path: Path, limit: int, fi
     np.testing.assert_allclose(run(path), by_hand(), rtol=1e-4, atol=1e-4)  # float32 sums of 40 and 30 terms
 
 
+def test_one_file_is_what_protobuf_itself_would_write_but_for_the_order_of_initialisers(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    save_graph(network(), path)
+    found, expected = onnx.load(path), ir.to_proto(network())
+    del expected.graph.value_info[:]  # that of its initialisers, see below
+    assert found != expected  # the order does differ, so the comparison below says something
+    for proto in (found, expected):
+        proto.graph.initializer.sort(key=lambda tensor: tensor.name)
+    assert found == expected
+    assert path.stat().st_size == expected.ByteSize()
+
+
 @pytest.mark.parametrize("limit", [SIZE, 0], ids=["one", "two"])
 def test_initialisers_are_not_listed_a_second_time_and_everything_else_is(tmp_path: Path, limit: int) -> None:
     model = network()
