@@ -147,8 +147,7 @@ def test_a_graph_that_loops_without_end_does_not_change_the_status(
     """
     add_artifact(tmp_path / "repository", logits="endless")
     flags = ("--port", "0", "--repository", str(tmp_path / "repository"), "--threads", "1", "--drain-seconds", "0.5")
-    flags += ("--backend", "onnxruntime")
-    with serving(tmp_path, *flags, "--backend-timeout-ms", str(timeout_ms)) as server:
+    with serving(tmp_path, *flags, "--backend", "onnxruntime", "--backend-timeout-ms", str(timeout_ms)) as server:
         assert post(server, 0).status_code == 200
         with send(server, 99) as connection:
             if timeout_ms < 60_000:
