@@ -146,7 +146,7 @@ def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> Non
         (["--host", "no.such.host.invalid"], 1, "cannot listen on no.such.host.invalid"),
         (["--backend", "tensorflow"], 1, "backend 'tensorflow' is unknown"),
         (["--backend", "onnxruntime", "--device", "npu"], 1, "device 'npu' is unknown"),
-        (["--cpu-precision", "fp8"], 1, "CPU precision 'fp8' is unknown; known: fp32, bf16"),
+        (["--cpu-precision", "fp8"], 1, "CPU precision 'fp8' is unknown; known: auto, fp32, bf16"),
         (["--resizer", "gpu"], 1, "resizer 'gpu' is unknown"),
         (["--default-model", "birds"], 1, "default model 'birds' is unknown; known: colours"),
         (["--port", "x"], 2, "--port or POSBAKE_PORT is 'x'"),
