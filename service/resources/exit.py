@@ -25,9 +25,17 @@ def until_stopped(run: Callable[[], int]) -> int:
     for number in STOPPING:
         signal.signal(number, _stop)
     try:
-        return run()
-    except _StopError:
+        status = run()
+    except BaseException:
+        # An import that is stopped may raise an exception of its own: that of onnxruntime ends in AttributeError.
+        if not _was_stopped():
+            raise
         return 0
+    return 0 if _was_stopped() else status
+
+
+def _was_stopped() -> bool:
+    return signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

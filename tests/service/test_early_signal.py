@@ -34,3 +34,32 @@ def test_a_signal_during_the_imports_ends_the_start_with_status_0(tmp_path: Path
         assert process.stdout.readline() == "importing\n"
         process.send_signal(number)
         assert process.wait(20) == 0
+
+
+STOPPED_IMPORT = """
+import os, signal
+from service.resources.exit import end_process, until_stopped
+
+
+def start():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        pass
+    raise {raised}
+
+
+end_process(until_stopped(start))
+"""
+"""A start whose import takes the signal's exception for its own failure."""
+
+
+def test_a_start_that_fails_because_it_was_stopped_ends_with_status_0() -> None:
+    command = [MODULE[0], "-c", STOPPED_IMPORT.format(raised="AttributeError('half a module')")]
+    assert subprocess.run(command, check=False, env=environment(), capture_output=True).returncode == 0
+
+
+def test_a_start_that_fails_by_itself_does_not() -> None:
+    script = STOPPED_IMPORT.replace("os.kill(os.getpid(), signal.SIGTERM)", "pass")
+    command = [MODULE[0], "-c", script.format(raised="AttributeError('half a module')")]
+    assert subprocess.run(command, check=False, env=environment(), capture_output=True).returncode == 1
