@@ -131,7 +131,7 @@ def _without_value_info(model: ir.Model) -> Iterator[None]:
 
 @contextmanager
 def _without_data(model: ir.Model, large: dict[str, ir.TensorProtocol]) -> Iterator[None]:
-    """Let initialisers stand without their numbers, as a reference to a file that nobody reads."""
+    """Let initialisers stand without their numbers, as a reference to a file that is not read."""
     values = {name: model.graph.initializers[name] for name in large}
     try:
         for name, value in values.items():
