@@ -108,7 +108,7 @@ class Scale(nn.Module):
 
 def report_of(network: nn.Module) -> tuple[Baked, ...]:
     _, constants = evaluate(trace(network.eval(), torch.zeros_like(IMAGE)))
-    return report_constants(network, constants)
+    return report_constants(network.network if isinstance(network, ArtifactInput) else network, constants)
 
 
 def test_a_gathered_bias_is_static_and_says_what_it_was_made_of() -> None:
