@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from artifact import Manifest, read_artifact
 from tests.test_architecture import ROOT, reached
 
+pytestmark = pytest.mark.slow
+
 PAGE = ROOT / "docs" / "python.md"
 EXTRAS_OF_THEIR_OWN = {"openvino", "peft"}  # imported where they are asked for
 

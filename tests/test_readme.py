@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.examples.test_demo import free_port
 from tests.service.process import environment
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 120

@@ -16,6 +16,8 @@ from artifact.guard import _make, remove
 from tests.artifact.drafts import write
 from tests.artifact.trees import ROOT, Tree, tree_of, wait_for
 
+pytestmark = pytest.mark.slow
+
 BEGINNING = """
 import os, sys, time
 from pathlib import Path

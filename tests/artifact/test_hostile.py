@@ -13,6 +13,8 @@ from artifact.text import LABEL_LIMIT, escaped, flaw_of_label, shown
 from tests.artifact.drafts import write
 from tests.artifact.hostile import HUGE, UNREADABLE, Damage, list_file, list_sparse, relabel
 
+pytestmark = pytest.mark.slow
+
 MESSAGE = 1000
 """Characters that a message may have besides the artifact's path."""
 

@@ -12,6 +12,8 @@ from compose_spec.models import Service
 from service.settings import Settings
 from tests.deploy.programs import PATH, ROOT, run
 
+pytestmark = pytest.mark.slow
+
 SERVING = {"cpu": None, "cuda": "gpu", "tensorrt": "tensorrt"}
 ALWAYS = {"cpu", "digits"}
 FILE = ROOT / "docker-compose.yml"

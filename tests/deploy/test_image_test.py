@@ -13,6 +13,8 @@ from deploy import image_test
 from deploy.bad_starts import BadStart
 from deploy.engines import Wanted
 
+pytestmark = pytest.mark.slow
+
 
 class Served:
     """A container whose service is a thread of this process: it stops accepting at SIGTERM, and ends with a status."""

@@ -15,6 +15,8 @@ import pytest
 from tests.service.artifacts import add_artifact
 from tests.service.process import environment
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 60
 
 

@@ -17,6 +17,8 @@ from models.sources import Checkpoint, Overrides, load_source
 from tests.conftest import DIGITS, VARIANTS
 from tests.service.process import serving
 
+pytestmark = pytest.mark.slow
+
 BATCH = 8
 """Images of a request, the default limit of the service."""
 

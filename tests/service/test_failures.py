@@ -18,6 +18,8 @@ from service.settings import Settings
 from tests.service.artifacts import add_artifact
 from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, SLOW, ScriptedBackend, fresh, picture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def scripted(tmp_path: Path) -> Iterator[type[ScriptedBackend]]:

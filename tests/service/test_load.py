@@ -14,6 +14,8 @@ from tests.service.artifacts import WEIGHTS, add_artifact, expected_probabilitie
 from tests.service.pictures import encode, png_claiming, random_pixels, truncated_jpeg
 from tests.service.process import Running, serving
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = {
     f"v{seed}": np.random.default_rng(seed).normal(0, 0.02, WEIGHTS.shape).astype(np.float32) for seed in range(5)
 }

@@ -16,6 +16,8 @@ from tests.service.artifacts import add_artifact, expected_probabilities
 from tests.service.pictures import encode, png_claiming, random_pixels
 from tests.service.process import Running, run_to_end, serving
 
+pytestmark = pytest.mark.slow
+
 PIXELS = random_pixels()
 PNG = encode(PIXELS)
 UVICORN = (sys.executable, "-m", "uvicorn", "--factory", "service.app:create_app")

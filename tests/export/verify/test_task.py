@@ -19,6 +19,8 @@ from models.sources import Pretrained, RandomWeights
 from models.sources.base import Overrides, SourceError
 from models.sources.transformers import load
 
+pytestmark = pytest.mark.slow
+
 HALF = (0.5, 0.5, 0.5)
 PREPARED = Preprocess(resize=(16, 16), interpolation="bicubic", mean=HALF, std=HALF)
 

@@ -17,6 +17,8 @@ from models.sources.base import Weights
 from models.sources.processors import preprocess_of
 from tests.models.sources.libraries import logits_of, relative_error, scramble
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {
     "image_size": 32,
     "patch_size": 8,

@@ -19,6 +19,8 @@ from tests.service.artifacts import add_artifact
 from tests.service.backends.test_golden import add
 from tests.service.hostile_graphs import absent_row, hours_of_memory, large_result, put_mean
 
+pytestmark = pytest.mark.slow
+
 Damage = Callable[[Path], None]
 GIB = 2**30
 

@@ -17,6 +17,8 @@ from tests.service.artifacts import add_artifact
 from tests.service.backends.test_golden import add
 from tests.service.scripted import ScriptedBackend
 
+pytestmark = pytest.mark.slow
+
 FAILING = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])

@@ -25,6 +25,8 @@ from tests.service.hostile_graphs import CONSTANTS, MEAN, constant, loop_of_thre
 from tests.service.pictures import random_pixels
 from tests.service.test_external_data import take_weights_out
 
+pytestmark = pytest.mark.slow
+
 IMAGES = np.stack([random_pixels(8, 6, seed) for seed in range(3)])
 LOGITS = IMAGES.astype(np.float64).mean(axis=(1, 2)) @ WEIGHTS.astype(np.float64)
 

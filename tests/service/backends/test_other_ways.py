@@ -20,6 +20,8 @@ from tests.service.backends.test_openvino import has_bf16
 from tests.service.hostile_graphs import loop_of_three
 from tests.service.test_hostile_artifacts import OpeningBackend
 
+pytestmark = pytest.mark.slow
+
 LOGITS = PIXELS.astype(np.float64).mean(axis=(1, 2)) @ WEIGHTS.astype(np.float64)
 
 

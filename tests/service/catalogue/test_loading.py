@@ -22,6 +22,8 @@ from tests.service.artifacts import MEAN, STD, WEIGHTS, add_artifact
 from tests.service.counting import CountingBackend
 from tests.service.pictures import encode, random_pixels
 
+pytestmark = pytest.mark.slow
+
 
 def change_a_byte(path: Path) -> None:
     graph = path / "model.onnx"

@@ -19,6 +19,8 @@ from service.offline.statistics import mcnemar, wilson
 from tests.artifact.privileges import permissions_count
 from tests.service.artifacts import LABELS, WEIGHTS, add_artifact
 
+pytestmark = pytest.mark.slow
+
 EXPECTED = {"irpe-product-contextual-k", "none"}
 
 

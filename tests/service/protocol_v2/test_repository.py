@@ -14,6 +14,8 @@ from tests.service.process import serving
 from tests.service.protocol_v2.answers import pixels
 from tests.service.protocol_v2.test_triton_client import check, image_input
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Kept:

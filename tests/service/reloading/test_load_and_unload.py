@@ -15,6 +15,8 @@ from tests.service.reloading.test_reloader import refusals, served
 from tests.service.scheduling.requests import ask, until
 from tests.service.scripted import HANG, ScriptedBackend
 
+pytestmark = pytest.mark.slow
+
 Scripted = type[ScriptedBackend]
 
 

@@ -21,6 +21,8 @@ from tests.service.reloading.repositories import damage, replace_artifact
 from tests.service.scheduling.requests import ask, until
 from tests.service.scripted import ScriptedBackend
 
+pytestmark = pytest.mark.slow
+
 Scripted = type[ScriptedBackend]
 
 

@@ -19,6 +19,8 @@ from tests.service.scheduling.conftest import Play
 from tests.service.scheduling.requests import MINUTE, ask, until
 from tests.service.scripted import PATIENCE, ScriptedBackend, pixels
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[[str], Servable]
 Scripted = type[ScriptedBackend]
 

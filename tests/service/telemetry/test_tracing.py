@@ -20,6 +20,8 @@ from service.telemetry.tracing import traces_to
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, environment, run_to_end, serving
 
+pytestmark = pytest.mark.slow
+
 PNG = encode(random_pixels())
 PARENT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 UNSAMPLED = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"}

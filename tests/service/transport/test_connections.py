@@ -18,6 +18,8 @@ from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, Running, serving
 from tests.service.transport.proxies import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 PNG = encode(random_pixels())
 LIMIT = 10
 PAGE = "https://page.example"

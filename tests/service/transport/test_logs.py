@@ -17,6 +17,8 @@ from service.transport.logs import JsonFormatter, configure_logging
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import run_to_end, serving
 
+pytestmark = pytest.mark.slow
+
 PNG = encode(random_pixels())
 SECRET, KEY = new_key("alice")
 STRANGER = "a-key-of-nobody"

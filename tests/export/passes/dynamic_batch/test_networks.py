@@ -15,6 +15,8 @@ from export.errors import ExportError
 from export.passes.graph import build_graph
 from tests.export.graphs import OPSET, baked_graph, open_graph, run_graph
 
+pytestmark = pytest.mark.slow
+
 BATCHES = (1, 2, 3, 7)
 SIZE = (4, 6)
 TOKENS = 24

@@ -7,6 +7,8 @@ from torch import Tensor
 from export.tracing.program.nodes import count_operators
 from tests.export.tracing.program.programs import Function, assert_same, operators
 
+pytestmark = pytest.mark.slow
+
 IMAGE = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(0))
 TABLE = torch.randn(12, 8, generator=torch.Generator().manual_seed(1))
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from models.sources import SourceError
 from tests.models.sources.checkpoints.small import VIT, VIT_ARGS, is_same, load, network, saved
 
+pytestmark = pytest.mark.slow
+
 ONE = torch.ones(1)
 
 

@@ -24,6 +24,8 @@ from tests.models.sources.checkpoints.small import (
     with_buffers,
 )
 
+pytestmark = pytest.mark.slow
+
 RELPOS = "timm:vit_relpos_small_patch16_224"
 BEIT, EVA = "timm:beit_base_patch16_224", "timm:eva02_tiny_patch14_224"
 
