@@ -35,7 +35,7 @@ RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --c
     && ln -s "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tensorrt_libs" /opt/venv/tensorrt_libs
 
 FROM pip AS packages-export
-# PyPI's torch brings CUDA libraries of 4 GB. https://download.pytorch.org/whl/cpu has the same release without them.
+# The default torch brings CUDA libraries of 4 GB. PyTorch's index for CPUs has the same release without them.
 ARG TORCH_INDEX
 RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt \
         ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[export,service]'
