@@ -36,9 +36,8 @@ RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --c
 
 FROM pip AS packages-export
 # The default torch brings CUDA libraries of 4 GB. PyTorch's index for CPUs has the same release without them.
-ARG TORCH_INDEX
-RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt \
-        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[export,service]'
+ARG PIP_EXTRA_INDEX_URL
+RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[export,service]'
 
 FROM ${BASE} AS code
 COPY artifact/ /app/artifact/

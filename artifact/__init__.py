@@ -17,28 +17,11 @@ from artifact.errors import (
     VersionExistsError,
 )
 from artifact.golden import GoldenInputs, limit_for, read_golden
-from artifact.manifest import (
-    Accuracy,
-    Activation,
-    Baked,
-    Batch,
-    Calibration,
-    Cosine,
-    Draft,
-    FileEntry,
-    Golden,
-    Graph,
-    ImageInput,
-    LogitsOutput,
-    Manifest,
-    Parity,
-    Precision,
-    Preprocess,
-    Rewrite,
-    Rewrites,
-    Source,
-    Task,
-)
+from artifact.manifest import Draft, FileEntry, Manifest
+from artifact.parts.graph import Baked, Graph, Rewrite, Rewrites, Source
+from artifact.parts.measured import Accuracy, Calibration, Cosine, Golden, Parity
+from artifact.parts.tensors import Batch, ImageInput, LogitsOutput, Preprocess
+from artifact.parts.values import Activation, Precision, Task
 from artifact.reader import Artifact, read_artifact
 from artifact.recording import check_recordable, record_accuracy
 from artifact.repository import Location, next_version, scan

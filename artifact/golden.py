@@ -18,8 +18,9 @@ from pathlib import Path
 
 from artifact.errors import GoldenFileError
 from artifact.hashing import describe
-from artifact.manifest import Golden, Manifest
+from artifact.manifest import Manifest
 from artifact.opening import UnreadableFileError, read_regular
+from artifact.parts.measured import Golden
 from artifact.reader import Artifact
 from artifact.text import shown
 

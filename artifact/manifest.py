@@ -7,10 +7,10 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, PositiveInt, model_validator
 
-from artifact.parts.graph import Baked, Graph, Rewrite, Rewrites, Source
-from artifact.parts.measured import Accuracy, Calibration, Cosine, Golden, Parity
-from artifact.parts.tensors import Batch, ImageInput, LogitsOutput, Preprocess
-from artifact.parts.values import Activation, Count, Name, Part, Precision, RunPrecision, Sha256, Target, Task, Text
+from artifact.parts.graph import Baked, Graph, Rewrites, Source
+from artifact.parts.measured import Accuracy, Golden, Parity
+from artifact.parts.tensors import ImageInput, LogitsOutput, Preprocess
+from artifact.parts.values import Activation, Count, Name, Part, Precision, Sha256, Target, Task, Text
 from artifact.version_key import VersionKey
 
 FORMAT: Literal[1] = 1
@@ -27,7 +27,7 @@ _UNFIT: dict[Task, frozenset[Activation]] = {
 
 
 class FileEntry(Part):
-    """What one file of the artifact must be."""
+    """Hash and size that one file of the artifact must have."""
 
     sha256: Sha256
     size: Count = Field(description="bytes")
@@ -121,35 +121,3 @@ class Manifest(Draft, _Identity):
             if name not in self.files:
                 raise ValueError(f"files does not list the {what}, {name}")
         return self
-
-
-__all__ = [
-    "FORMAT",
-    "GOLDEN_NAME",
-    "GRAPH_NAME",
-    "LABELS_NAME",
-    "MANIFEST_NAME",
-    "Accuracy",
-    "Activation",
-    "Baked",
-    "Batch",
-    "Calibration",
-    "Cosine",
-    "Draft",
-    "FileEntry",
-    "Golden",
-    "Graph",
-    "ImageInput",
-    "LogitsOutput",
-    "Manifest",
-    "Name",
-    "Parity",
-    "Precision",
-    "Preprocess",
-    "Rewrite",
-    "Rewrites",
-    "RunPrecision",
-    "Source",
-    "Target",
-    "Task",
-]

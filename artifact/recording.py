@@ -9,7 +9,8 @@ from pathlib import Path
 
 from artifact.errors import ManifestError, RecordingError
 from artifact.guard import guarded_directory
-from artifact.manifest import MANIFEST_NAME, Accuracy, Manifest
+from artifact.manifest import MANIFEST_NAME, Manifest
+from artifact.parts.measured import Accuracy
 from artifact.reader import read_artifact
 from artifact.writer import flush, manifest_text
 

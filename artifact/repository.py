@@ -10,7 +10,7 @@ from artifact.text import escaped
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """Where an artifact is, and what its directories call it; `version` stays text until it proves a number.
+    """Path of an artifact, and its names by the directories; `version` stays text until it proves a number.
 
     As text, `<model>/<variant>/<version>`, fit for logs and answers whatever the directories are called.
     """

@@ -33,7 +33,7 @@ class Staging:
 
     @property
     def graph(self) -> Path:
-        """Where the ONNX file goes."""
+        """Path of the ONNX file."""
         return self.directory / GRAPH_NAME
 
     def commit(self, draft: Draft, labels: Sequence[str]) -> Manifest:

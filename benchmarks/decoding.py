@@ -37,7 +37,7 @@ RELEASING = ("decode", "resize_pil")
 
 @dataclass
 class Found:
-    """What the rounds of one way yielded."""
+    """Results of the rounds of one way."""
 
     rates: list[float] = field(default_factory=list)
     medians: list[float] = field(default_factory=list)

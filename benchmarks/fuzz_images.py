@@ -36,7 +36,7 @@ WRITERS = (jpeg_kinds, png_kinds, tiff_kinds, bmp_kinds, gif_kinds, webp_kinds, 
 
 @dataclass
 class Outcome:
-    """What became of the files.
+    """Results of the files.
 
     Attributes:
         counts: decoded, refused, and too large.

@@ -29,7 +29,7 @@ MIB = 2**20
 
 @dataclass
 class Outcome:
-    """What came of the requests of one kind."""
+    """Results of the requests of one kind."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0

@@ -54,7 +54,7 @@ PICTURES = (
 
 @dataclass(frozen=True)
 class Hostile:
-    """What is sent on one connection.
+    """Bytes sent on one connection.
 
     Attributes:
         kind: of the table's row.

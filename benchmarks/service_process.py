@@ -49,7 +49,7 @@ class Service:
         return sum(1 for _ in Path(f"/proc/{self.process.pid}/task").iterdir())
 
     def tracebacks(self) -> int:
-        """How many tracebacks are in the log."""
+        """Number of tracebacks in the log."""
         return self.log.read_text(errors="replace").count("Traceback (most recent call last)")
 
     def stop(self, number: signal.Signals) -> int:

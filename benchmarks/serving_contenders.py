@@ -41,7 +41,7 @@ class Contender:
     """The arguments of Python, from the port and the repository."""
     path: str
     body: Callable[[bytes], bytes] = bytes
-    """What is posted, from the file of an image."""
+    """Request body, from the file of an image."""
     content_type: str = "image/jpeg"
     top: Callable[[Any], str] = first_prediction
     """The label of the most probable class, from the answer's JSON."""

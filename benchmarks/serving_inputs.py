@@ -40,7 +40,7 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Network:
-    """What is served, and what one asks of it unless told otherwise."""
+    """Network to serve, and the default clients and contenders."""
 
     config: dict[str, Any]
     clients: tuple[int, ...]

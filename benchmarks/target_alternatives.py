@@ -83,7 +83,7 @@ def separate(model: ir.Model) -> None:
 
 
 class _Attention(NamedTuple):
-    """Where softmax(q·kᵀ + bias)·v is: [B, H, N, d], [B, H, d, N], what is added, and the last product."""
+    """Nodes of softmax(q·kᵀ + bias)·v: [B, H, N, d], [B, H, d, N], what is added, and the last product."""
 
     query: ir.Value
     turned: ir.Value

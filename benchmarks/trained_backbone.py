@@ -31,7 +31,7 @@ _NAMES = (
     ("layer_scale2.lambda1", "ls2.gamma"),
     ("layernorm.", "norm."),
 )
-"""What is called what in transformers and in timm."""
+"""Module names in transformers, and in timm."""
 
 State = dict[str, torch.Tensor]
 

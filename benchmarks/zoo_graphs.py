@@ -24,7 +24,7 @@ MOVEMENT = frozenset(
 
 @dataclass(frozen=True)
 class Graph:
-    """What a graph consists of, and its error; NaN where it was not compared. Its path is that below its folder."""
+    """Operators of a graph, and its error; NaN where it was not compared. Its path is that below its folder."""
 
     path: str
     nodes: int

@@ -76,7 +76,7 @@ Prepared = tuple[nn.Module, Preprocess]
 
 
 class Logits(nn.Module):
-    """What `read` takes out of a transformers network's answer."""
+    """Output that `read` takes from a transformers network."""
 
     def __init__(self, network: nn.Module, read: Callable[..., Tensor]) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ SECONDS_TO_END = 60
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to start.
+    """Container to start.
 
     Args:
         image: its name.
@@ -59,7 +59,7 @@ class Container(Protocol):
 
 
 class Engine(Protocol):
-    """What starts containers."""
+    """Container engine."""
 
     name: str
 

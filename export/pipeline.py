@@ -110,7 +110,7 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Source:
-    """What is exported, under which names; `loaded` is without its network, `lowering` None for float32."""
+    """Source of an export and its names; `loaded` is without its network, `lowering` None for float32."""
 
     request: ExportRequest
     loaded: Loaded

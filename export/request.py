@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from artifact import Batch, Manifest, Precision, Task
-from artifact.manifest import Name, Target
+from artifact.parts.values import Name, Target
 from artifact.text import flaw_of_label, shown
 from export.errors import ExportError
 from models.sources import Loaded, Overrides, Weights
@@ -21,7 +21,7 @@ _ANY_BATCH = Batch(min=1, max=32)
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export, and how.
+    """Request for an export: source, output and options.
 
     Attributes:
         source: `kind:name`, see `models.sources`.

@@ -23,7 +23,7 @@ Tensor = NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read, whatever the network.
+    """Settings for reading images, for all networks.
 
     Attributes:
         max_pixels: most that an image may have, as sent and after resizing.

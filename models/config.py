@@ -41,7 +41,7 @@ class ViTConfig(_Config):
 
     @property
     def extra_tokens(self) -> int:
-        """How many tokens stand before the patches."""
+        """Number of tokens before the patches."""
         return {"mean": 0, "cls": 1, "distilled": 2}[self.pool] + self.registers
 
 

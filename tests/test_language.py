@@ -8,15 +8,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CODE = ("artifact", "benchmarks", "deploy", "examples", "export", "imaging", "models", "service", "tests")
-PAGES = sorted(
-    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("*/*/README.md")]
-)
+READMES = ("benchmarks/README.md", "examples/digits/README.md")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / page for page in READMES)])
 BANNED = re.compile(
     r"\b(stands? under|one a file|for ever|so many|nobody|all the same|would have it|is told|can(not)? be had|"
     r"sees? to it|has its own idea|befalls?|mends|mended)\b",
     re.IGNORECASE,
 )
 """Phrases that readers of English documentation stumble over; there is a plain word for each."""
+
+OPENING = re.compile(r'^\s*"""(?:What|How|Who|Where|Which)\b.*', re.MULTILINE)
+"""The first line of a docstring, of an attribute too, that a noun phrase would say better."""
 
 QUESTION = re.compile(r"(What|How|Who|Where|Which|Whether|When)\b")
 
@@ -45,6 +47,12 @@ def test_a_module_opens_with_what_it_owns_and_not_with_a_question(folder: str) -
     assert not [file for file in files if QUESTION.match(ast.get_docstring(ast.parse(file.read_text())) or "")]
 
 
+@pytest.mark.parametrize("folder", [folder for folder in CODE if folder != "tests"])
+def test_docstrings_open_with_a_noun_phrase_or_an_imperative(folder: str) -> None:
+    found = {str(file): OPENING.findall(file.read_text()) for file in (ROOT / folder).rglob("*.py")}
+    assert not {file: lines for file, lines in found.items() if lines}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_are_in_plain_words(page: Path) -> None:
     assert not BANNED.findall(page.read_text())
@@ -55,3 +63,4 @@ def test_the_patterns_find_what_they_are_for() -> None:
     assert BANNED.search(documentation("x = 1  # as many as can be had\n"))
     assert not BANNED.search(documentation('text = "nobody"\n'))
     assert QUESTION.match("What this is.")
+    assert OPENING.findall('x = 1\n"""What x is."""\n')

@@ -8,7 +8,7 @@ from artifact.parts.values import Count, Part, Sha256, Text
 
 
 class Source(Part):
-    """Where the network came from."""
+    """Source of the network."""
 
     name: str = Field(description="What was given to the exporter, without directories: `posbake:learned.json`.")
     weights: Literal["checkpoint", "pretrained", "random"] = Field(description="How the network got its weights.")
@@ -28,7 +28,7 @@ class Source(Part):
 
 
 class Graph(Part):
-    """What the ONNX graph is made of."""
+    """Facts of the ONNX graph."""
 
     opset: PositiveInt
     nodes: Count
@@ -49,7 +49,7 @@ class Graph(Part):
 
 
 class Rewrite(Part):
-    """What became of chains of data movement that are alike, or why they, or nodes that are alike, stay as they are."""
+    """Result of rewriting equal chains of data movement, or the reason why they, or equal nodes, stay as they are."""
 
     module: Text = Field(description="the module of the original network; * stands for a number; empty: not known")
     before: Text = Field(description="operators, in order")
@@ -68,7 +68,7 @@ class Rewrite(Part):
 
 
 class Rewrites(Part):
-    """What graph rewrites did with data movement, and what they declined; the most frequent first."""
+    """Rewrites of data movement, and declined ones; the most frequent first."""
 
     rewritten: Count = Field(description="chains that were rewritten")
     declined: Count = Field(description="chains and nodes that stay as they are, each with a reason")
@@ -77,7 +77,7 @@ class Rewrites(Part):
 
 
 class Baked(Part):
-    """What became of one piece of position work."""
+    """One baked part of the position encoding."""
 
     module: str = Field(description="the module of the original network")
     kind: Literal["static", "query-dependent"]

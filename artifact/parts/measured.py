@@ -23,7 +23,7 @@ class Calibration(Part):
 
 
 class Parity(Part):
-    """How far the graph's logits are from the original network's, over synthetic pictures or those of `calibration`.
+    """Error of the graph's logits against the original network's, over synthetic pictures or those of `calibration`.
 
     A graph of another precision than fp32 is made from one in float32, which `tolerance` holds for; its own limits are
     `cosine.limit` and `agreement_limit`.

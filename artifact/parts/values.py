@@ -14,10 +14,10 @@ Pixels = Annotated[int, Field(ge=1, le=65_535)]
 """A side of an image; no format of pictures has a longer one."""
 
 Task = Literal["single-label", "multi-label", "regression"]
-"""What the outputs are: scores of exclusive classes, scores of independent classes, or values."""
+"""Kind of outputs: scores of exclusive classes, scores of independent classes, or values."""
 
 Target = Literal["portable", "onnxruntime", "openvino", "tensorrt"]
-"""What a graph was written for. It is standard ONNX in any case: every backend may serve it."""
+"""Runtime that a graph was written for. The graph is standard ONNX in any case: every backend may serve it."""
 
 Activation = Literal["none", "sigmoid", "softmax"]
 

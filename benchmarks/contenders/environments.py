@@ -15,7 +15,7 @@ FOLDER = REQUIREMENTS.parents[1] / ".venv-contenders"
 
 
 class Environment(Protocol):
-    """Where a contender is installed."""
+    """Environment in which a contender is installed."""
 
     @property
     def python(self) -> str:

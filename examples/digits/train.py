@@ -34,7 +34,7 @@ CONFIGS, CHECKPOINTS = HERE / "configs", HERE / "checkpoints"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a variant is trained: AdamW, one-cycle learning rate, label smoothing, one augmentation."""
+    """Training recipe of a variant: AdamW, one-cycle learning rate, label smoothing, one augmentation."""
 
     epochs: int = 50
     batch_size: int = 32
@@ -46,7 +46,7 @@ class Recipe:
 
 
 class Training(TypedDict):
-    """What a checkpoint's metadata says of its training."""
+    """Training facts in a checkpoint's metadata."""
 
     parameters: int
     seconds: float

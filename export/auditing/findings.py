@@ -46,7 +46,7 @@ class Finding(BaseModel):
 
 
 class Audit(BaseModel):
-    """What all checks found in one model.
+    """Findings of all checks in one model.
 
     Attributes:
         opsets: version by domain; the standard domain is the empty string.

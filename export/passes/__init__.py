@@ -34,7 +34,7 @@ make a copy of them."""
 
 
 class Folded(NamedTuple):
-    """What became of constants, by name.
+    """Fate of constants, by name.
 
     Attributes:
         merged: those that hold the sum of several.
@@ -50,7 +50,7 @@ class Folded(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What was done to a graph.
+    """Result of the passes on a graph.
 
     Attributes:
         folded: what became of constants.

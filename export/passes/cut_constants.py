@@ -14,7 +14,7 @@ _WHOLE = "posbake.whole"
 
 
 class Cut(NamedTuple):
-    """What is left of a constant in one module.
+    """Remaining slice of a constant in one module.
 
     Attributes:
         name: of the whole.

@@ -21,7 +21,7 @@ _MEANT = frozenset({"Constant", "DequantizeLinear"})
 
 
 class Origin(IntEnum):
-    """What a value is computed from; of several inputs the greatest counts."""
+    """Origin of a value; of several inputs the greatest counts."""
 
     CONSTANT = 0
     SIZE = 1

@@ -23,12 +23,12 @@ class Part(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How many places these are."""
+        """Number of places."""
         return self.stop - self.start
 
 
 class Needed(NamedTuple):
-    """What a part of a result is made from.
+    """Inputs of a part of a result.
 
     Attributes:
         made: what comes of it: what was asked for, or more where only whole rows can be made.

@@ -51,7 +51,7 @@ class SplitPackedQKV(Sweep):
 
 
 class _Packed(NamedTuple):
-    """What is taken apart.
+    """Packed product to split.
 
     Attributes:
         source: holds the parts side by side.

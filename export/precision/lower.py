@@ -27,7 +27,7 @@ _CHUNK = 8
 
 @dataclass(frozen=True)
 class Lowering:
-    """What is asked for.
+    """Requested precision.
 
     Attributes:
         precision: fp16, bf16 or int8.

@@ -26,7 +26,7 @@ _WIDENS = frozenset(
 """Squares, roots and sums: |x| > 255 or < 0.008 leaves float16 when squared, and zero divides what follows."""
 
 _CARRIES = frozenset({"Abs", "Add", "Clip", "Max", "Min", "Neg", "ReduceMax", "ReduceMean", "Sub", "Sum", "Where"})
-"""What they make of a wide value is wide."""
+"""Operators whose result is wide if their input is."""
 
 _ELEMENTWISE = _CARRIES | {"Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Mul", "Pow"}
 
@@ -36,7 +36,7 @@ LARGEST = {ir.DataType.FLOAT16: 65504.0, ir.DataType.BFLOAT16: 3.389531389251535
 
 @dataclass
 class Plan:
-    """What stays float32.
+    """Nodes that stay float32.
 
     Attributes:
         nodes: computed in float32. MOVES among them only carry such values.

@@ -26,7 +26,7 @@ _TINY = np.float32(1e-5)
 
 @dataclass(frozen=True)
 class Scales:
-    """What makes an activation int8.
+    """Scales that make an activation int8.
 
     Attributes:
         activation: one unit of int8.

@@ -19,7 +19,7 @@ _LABELS = 6
 
 @dataclass(frozen=True)
 class Facts:
-    """What a page tells.
+    """Contents of a page.
 
     Attributes:
         model, variant, version: of the artifact.

@@ -82,7 +82,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What is drawn of a graph, and how many constants are not, for want of room."""
+    """Drawings of a graph, and the number of constants that there was no room for."""
 
     pictures: tuple[Picture, ...] = ()
     left_out: int = 0

@@ -80,7 +80,7 @@ def _some(items: Iterable[str], most: int, what: str) -> str:
 
 
 def _parity_rows(manifest: Manifest) -> list[tuple[str, str]]:
-    """How far from the network: the float32 graph by its largest error, another precision by its angle as well."""
+    """Error against the network: of the float32 graph the largest error, of another precision the angle as well."""
     parity = manifest.parity
     error, limit = f"{parity.max_rel_error:.1e} of the largest logit", f"(limit {parity.tolerance:.0e})"
     cosine, seen = parity.cosine, parity.calibration

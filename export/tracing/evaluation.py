@@ -33,7 +33,7 @@ _VIEWS = frozenset(
 
 @dataclass(frozen=True)
 class Constant:
-    """What meets the image: what a computation became that does not need it, or a parameter as it is.
+    """Constant that meets the image: the result of a computation that does not need it, or a parameter.
 
     Attributes:
         name: of the initialiser.

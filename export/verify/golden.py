@@ -10,7 +10,7 @@ import numpy as np
 
 from artifact import Golden, Parity
 from artifact.golden import GOLDEN_LIMIT
-from artifact.manifest import RunPrecision
+from artifact.parts.values import RunPrecision
 from export.verify.reference import GOLDEN_IMAGES, Array, Reference
 
 FP32_LIMIT = 1e-4

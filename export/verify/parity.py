@@ -34,7 +34,7 @@ _ALIKE = 4
 
 @dataclass(frozen=True)
 class Limits:
-    """What a graph must reach: the mean cosine, and the share of images whose top-1 is the network's."""
+    """Limits of a graph: the mean cosine, and the share of images whose top-1 is the network's."""
 
     cosine: float
     agreement: float

@@ -24,7 +24,7 @@ from models.sources.twin import share_tensors
 BATCHES = (1, 2, 3, 7)
 
 FLOAT64 = "torch float64"
-"""What made a reference, unless the network fails in float64."""
+"""Name of the reference, unless the network fails in float64."""
 
 GOLDEN_IMAGES = 4
 """Fewest pictures of a reference: as many as the golden file holds."""

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from artifact.manifest import Target
+from artifact.parts.values import Target
 from export.auditing import Finding, audit, load_model
 from export.errors import ExportError
 
@@ -36,7 +36,7 @@ _TENSORRT = frozenset({"opset", "operator", "type", "restriction"})
 
 @dataclass(frozen=True)
 class Choices:
-    """What a target asks of a graph.
+    """Requirements of a target on a graph.
 
     Attributes:
         checks: of the audit; an error of one of them refuses a graph.

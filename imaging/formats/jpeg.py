@@ -51,7 +51,7 @@ without."""
 
 @dataclass
 class Frame:
-    """What the segments before the first scan say.
+    """Contents of the segments before the first scan.
 
     Attributes:
         marker: of the frame header, 0xC0 to 0xCF.

@@ -154,7 +154,7 @@ def _jpeg(data: bytes, tags: Directory, layout: Layout, area: _Area) -> Iterator
 
 
 class _Colours:
-    """What samples become: grey, RGB or CMYK of 8 bits, over white.
+    """Conversion of samples: to grey, RGB or CMYK of 8 bits, over white.
 
     Args:
         layout: of the picture.

@@ -48,7 +48,7 @@ _MAX_PADDING = 1 << 22
 
 @dataclass(frozen=True)
 class Layout:
-    """Where samples are, and what they mean.
+    """Position and meaning of samples.
 
     Attributes:
         width, height: of the image, in pixels.
@@ -93,7 +93,7 @@ class Layout:
 
     @property
     def planes(self) -> int:
-        """How many images of one channel are stored one after the other; 1 if the channels are interleaved."""
+        """Number of one-channel images that are stored one after the other; 1 if the channels are interleaved."""
         return self.samples if self.planar else 1
 
     @property

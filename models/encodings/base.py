@@ -14,7 +14,7 @@ ActsOn = Literal["nothing", "tokens", "attention"]
 
 @dataclass(frozen=True)
 class Place:
-    """Where an encoding is used.
+    """Grid, extra tokens, width and heads that an encoding is built for.
 
     Attributes:
         grid: (rows, columns) of tokens that see each other: the whole image in a ViT, a window in Swin.
@@ -59,7 +59,7 @@ class Rotation(NamedTuple):
 
 
 class Encoding(nn.Module):
-    """How position enters a network. A subclass takes a `Place` and its options, and overrides what it needs.
+    """Position encoding. A subclass takes a `Place` and its options, and overrides what it needs.
 
     One that acts on `tokens` is made once, before the first block; one that acts on `attention` is made in every block.
     The first three methods do not depend on the image, so export freezes what they return; the last two do.

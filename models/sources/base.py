@@ -57,7 +57,7 @@ Weights = Checkpoint | Pretrained | RandomWeights
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user wants otherwise than the configuration says; None keeps it."""
+    """Overrides of the configuration; None keeps its value."""
 
     image_size: tuple[int, int] | None = None  # (height, width) in pixels
     window_size: int | None = None  # in tokens

@@ -72,7 +72,7 @@ class Library(ABC):
 
     @property
     def advice(self) -> Advice:
-        """What to do about weights that do not fit."""
+        """Advice on weights that do not fit."""
         return Advice(self.source, self.preprocess.size)
 
     def load(self, weights: Weights, overrides: Overrides) -> Loaded:

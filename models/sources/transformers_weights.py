@@ -37,7 +37,7 @@ _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights come from.
+    """Source of weights.
 
     Attributes:
         base: the folder or id that has the configuration and, without `weights`, the weights of the network.

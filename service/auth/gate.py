@@ -1,4 +1,4 @@
-"""Authentication middleware: a valid API key, and its rate limit, for every route that is not open."""
+"""Authentication middleware: API keys and their rate limits, on all routes but probes and documentation."""
 
 import math
 

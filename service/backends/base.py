@@ -16,7 +16,7 @@ Operators = Mapping[str, Mapping[str, int]]
 """Number of nodes of the compiled graph, by operator and precision: {"FullyConnected": {"bf16": 52}}."""
 
 CPU_PRECISIONS = ("fp32", "bf16")
-"""What an fp32 artifact may be computed in on the CPU."""
+"""Precisions in which an fp32 artifact may be computed on the CPU."""
 
 
 class Backend(Protocol):

@@ -181,7 +181,7 @@ CHILDREN = Children()
 """Those of this process."""
 
 _passed: dict[tuple[object, ...], None] = {}
-"""What was run, by content, with the same libraries: those of this process. The oldest first."""
+"""Artifacts that passed, by their content; the libraries are those of this process. The oldest first."""
 
 
 @cache

@@ -45,7 +45,7 @@ class Request(TypedDict):
 
 
 class Outcome(TypedDict):
-    """How it ended.
+    """Outcome of a request.
 
     Attributes:
         verdict: `passed`; `refused`, by a runtime or a check; `unavailable`, as BackendUnavailableError; or `crashed`.

@@ -43,7 +43,7 @@ which could forge lines of the log. Its errors are raised as well. On other devi
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 _ON_CPU = {"fp16": "fp32", "int8": "int8+fp32"}
-"""What runs on the CPU, by the artifact's precision: fp16 has no kernels there, and is cast to fp32."""
+"""Running precision on the CPU, by the artifact's precision: fp16 has no kernels there, and is cast to fp32."""
 
 
 class OnnxRuntimeBackend:

@@ -16,7 +16,7 @@ from service.problems.errors import GraphError
 
 @dataclass(frozen=True)
 class Warm:
-    """What first runs showed.
+    """Results of the first runs.
 
     Attributes:
         seconds: of the first run, at batch 1.

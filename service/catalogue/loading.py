@@ -164,7 +164,7 @@ def load_catalogue(settings: Settings) -> Catalogue:
     """Verify, open and warm every artifact of the repository; refuse by name what is damaged.
 
     Raises:
-        BackendUnavailableError: the backend or device is not available, or fails for every artifact.
+        BackendUnavailableError: no backend or device is available, or all artifacts fail on it.
         RepositoryError: the repository is missing or empty, nothing in it can be served, or the default model is not
             in it.
     """

@@ -42,7 +42,7 @@ REASON_LIMIT = 500
 STAGES = ("read", "decode", "preprocess", "inference")
 
 _ATTEMPTS = 3
-"""How often an image is run whose batch brought the backend down."""
+"""Number of attempts for an image whose batch crashed the backend."""
 
 _MOST_RESTARTS = 5
 """Restarts in a row that change nothing, after which the run ends."""

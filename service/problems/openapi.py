@@ -21,7 +21,7 @@ class ProblemDocument(BaseModel):
 
 
 class ErrorDocument(BaseModel):
-    """What was wrong, and what would be right."""
+    """Problem details (RFC 9457)."""
 
     model_config = ConfigDict(frozen=True)
 

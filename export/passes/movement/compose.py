@@ -31,7 +31,7 @@ TO_BE_COMPOSED = "posbake.to_be_composed"
 
 @dataclass(frozen=True)
 class Rewritten:
-    """What became of the chains that begin at one tensor.
+    """Result for the chains that begin at one tensor.
 
     Attributes:
         source: the tensor's name.

@@ -171,7 +171,7 @@ class IndexMap:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What two maps that are written down alike have in common; it can be hashed."""
+        """Hashable key that is equal for equal maps."""
         digits = self.digits
         axes = tuple(tuple((self.sizes[digit], self.strides.get(digit)) for digit in axis) for axis in self.axes)
         tables = tuple((tuple(map(digits.index, table.digits)), table.offsets.tobytes()) for table in self.tables)

@@ -38,7 +38,7 @@ State = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class _Path:
-    """What was chosen for a tensor, and before it."""
+    """Choice for a tensor, and for those before it."""
 
     member: Member
     order: int
@@ -126,7 +126,7 @@ def _choices(
 
 
 class _Costs:
-    """What it costs to bring rows in, to put them in another order, and to take them out."""
+    """Cost of bringing rows in, of reordering them, and of taking them out."""
 
     def __init__(self, regions: Regions) -> None:
         self.regions, self.batch = regions, regions.batch

@@ -19,7 +19,7 @@ from export.passes.values import Array, input_of, sizes_of
 
 @dataclass(eq=False)
 class Region:
-    """What agrees on an order.
+    """Tensors with a common token order.
 
     Attributes:
         rows: T, of an image.

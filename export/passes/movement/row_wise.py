@@ -28,7 +28,7 @@ _REPEATED = 4
 
 @dataclass(frozen=True)
 class RowWise:
-    """What a node reads row by row.
+    """Inputs that a node reads row by row.
 
     Attributes:
         data: positions of the inputs that have its rows.

@@ -22,7 +22,7 @@ _MANY_PIECES = 8
 
 
 class _Row(NamedTuple):
-    """Where one row of a tensor, along the dimension that was assigned to, came from."""
+    """Origin of one row of a tensor, along the dimension that was assigned to."""
 
     source: fx.Node
     place: int

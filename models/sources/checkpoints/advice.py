@@ -21,7 +21,7 @@ _OPTIONS = {
     "transformers": " in config.json, or with --model-arg KEY=VALUE",
     "python": " in the function",
 }
-"""Where options of the constructor are given, by the kind of source."""
+"""Place of constructor options, by the kind of source."""
 
 _EXTRA_TOKENS = range(9)  # class and distillation tokens, registers
 

@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Misfit:
-    """How a checkpoint differs from a network.
+    """Differences between a checkpoint and a network.
 
     Attributes:
         expected: shapes by key, of the network.

@@ -19,7 +19,7 @@ IN_FOLDERS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""What the weights of a folder are called, in the order in which transformers and timm look for them."""
+"""File names of weights in a folder, in the order in which transformers and timm look for them."""
 
 
 LARGEST_HEADER = 2**24

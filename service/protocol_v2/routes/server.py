@@ -14,7 +14,7 @@ router = APIRouter(prefix=PREFIX, tags=TAGS)
 
 @router.get("", summary="The server's name, version and extensions")
 async def server(request: Request) -> ServerMetadata:
-    """What Triton's clients call the server's metadata."""
+    """Server metadata, as Triton's clients name it."""
     return ServerMetadata(name="posbake", version=request.app.version, extensions=EXTENSIONS)
 
 

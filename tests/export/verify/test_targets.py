@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from artifact import read_artifact
-from artifact.manifest import Target
+from artifact.parts.values import Target
 from export.errors import ExportError
 from export.to_onnx import main
 from export.verify.targets import CHOICES, check_target

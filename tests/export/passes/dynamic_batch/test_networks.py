@@ -3,8 +3,6 @@
 The reference is torch, on batches that the network was not traced with.
 """
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +12,7 @@ from artifact import Batch
 from export.errors import ExportError
 from export.passes.graph import build_graph
 from tests.export.graphs import OPSET, baked_graph, open_graph, run_graph
+from tests.export.tracing.program.programs import Doing, Function
 
 pytestmark = pytest.mark.slow
 
@@ -210,9 +209,6 @@ def one_of_several(x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None]).reshape(len(x), -1)
 
 
-Function = Callable[[Tensor], Tensor]
-
-
 def together(*functions: Function) -> Function:
     """Return a function that does what several do: a graph takes longer to make than to hold one of them more."""
 
@@ -248,15 +244,6 @@ ACCEPTED: list[Function] = [
     table_repeated_for_the_batch,
     tokens_before_and_after,
 ]
-
-
-class Doing(nn.Module):
-    def __init__(self, what: Function) -> None:
-        super().__init__()
-        self.what = what
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.what(x)
 
 
 class Network(nn.Module):
