@@ -25,11 +25,13 @@ class Recorder:
     def finish(self, record: RequestRecord, scope: Scope) -> None:
         """Record a finished request: each of its runs as one, or the request where nothing ran.
 
+        A request without an answer, because the process ends or its task was closed, counts as nothing.
+
         Args:
             record: complete.
             scope: of ASGI, after routing.
         """
-        if record.is_inference:
+        if record.is_inference and record.status:
             for run in record.runs:
                 self._count_run(record, run)
             if not record.runs:

@@ -112,6 +112,14 @@ def test_other_requests_are_not_counted() -> None:
     assert metrics.statistics.counts(KEY).fail.count == 0
 
 
+@pytest.mark.parametrize("run", [Run(KEY, Stopwatch()), completed()], ids=["not run", "run"])
+def test_a_request_without_an_answer_is_not_counted(run: Run) -> None:
+    metrics, lines = finished(record(0, run))
+    assert lines == []
+    counts = metrics.statistics.counts(KEY)
+    assert (counts.success.count, counts.fail.count) == (0, 0)
+
+
 class Counting(Recorder):
     """Remembers what it finished, instead."""
 
