@@ -46,7 +46,7 @@ def start():
         os.kill(os.getpid(), signal.SIGTERM)
     except BaseException:
         pass
-    raise {raised}
+    {end}
 
 
 end_process(until_stopped(start))
@@ -54,12 +54,17 @@ end_process(until_stopped(start))
 """A start whose import takes the signal's exception for its own failure."""
 
 
-def test_a_start_that_fails_because_it_was_stopped_ends_with_status_0() -> None:
-    command = [MODULE[0], "-c", STOPPED_IMPORT.format(raised="AttributeError('half a module')")]
+ENDS = ["raise AttributeError('half a module')", "return 1"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_start_that_fails_because_it_was_stopped_ends_with_status_0(end: str) -> None:
+    command = [MODULE[0], "-c", STOPPED_IMPORT.format(end=end)]
     assert subprocess.run(command, check=False, env=environment(), capture_output=True).returncode == 0
 
 
-def test_a_start_that_fails_by_itself_does_not() -> None:
+@pytest.mark.parametrize("end", ENDS)
+def test_a_start_that_fails_by_itself_does_not(end: str) -> None:
     script = STOPPED_IMPORT.replace("os.kill(os.getpid(), signal.SIGTERM)", "pass")
-    command = [MODULE[0], "-c", script.format(raised="AttributeError('half a module')")]
+    command = [MODULE[0], "-c", script.format(end=end)]
     assert subprocess.run(command, check=False, env=environment(), capture_output=True).returncode == 1
