@@ -26,12 +26,11 @@ HOSTILE = "</style><script>alert('1')</script>\"&amp;"
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Exports with `--report`: static, query-dependent, and in half precision."""
+    """Exports with `--report`: static, and query-dependent in half precision."""
     output = tmp_path_factory.mktemp("reports")
     for variant, more in (
         ("swin-table", []),
         ("irpe-product-contextual-k", ["--precision", "fp16", "--variant", "half"]),
-        ("irpe-product-contextual-k", []),
     ):
         source = f"posbake:{DIGITS / 'configs' / variant}.json"
         checkpoint = str(DIGITS / "checkpoints" / f"{variant}.safetensors")
@@ -39,7 +38,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-VARIANTS = ["swin-table", "irpe-product-contextual-k", "half"]
+VARIANTS = ["swin-table", "half"]
 
 
 def opened(repository: Path, variant: str) -> tuple[Artifact, Page]:
