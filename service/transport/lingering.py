@@ -45,7 +45,6 @@ class LingeringTransport(asyncio.Transport):
         self._seconds = seconds
         self._is_sending = is_sending
         self._closing = False
-        self._paused = False
         self._dropped = 0
         self._dropped_before = 0
         self._limit: int | None = None
@@ -62,21 +61,19 @@ class LingeringTransport(asyncio.Transport):
         """Close once everything is sent, and linger if the client is still sending."""
         if not self._closing and self._is_sending():
             self.linger(None)
-        elif not self.lingering:
+        else:
             self.finish()
 
     def linger(self, limit: int | None) -> None:
         """Half-close, and drop bytes: at most `limit`, None for as many as the request has."""
         if self.ended:
             self.finish()
-        if self._closing or self._transport.is_closing():
             return
         self._closing = self.lingering = True
         self._limit = limit
         self._until = self._loop.time() + self._seconds
         self._transport.write_eof()
-        if self._paused:
-            self._transport.resume_reading()
+        self._transport.resume_reading()
         self._wait(min(IDLE_SECONDS, self._seconds), self._end_if_idle)
 
     def drop(self, size: int) -> None:
@@ -95,16 +92,12 @@ class LingeringTransport(asyncio.Transport):
     def lost(self) -> None:
         """Stop all timers: there is no connection any more."""
         self._closing = True
-        self.lingering = False
         self.expect_nothing()
 
     def expect_reading(self) -> None:
         """Abort the connection if the client receives nothing of what waits to be sent."""
         self._unsent = self._transport.get_write_buffer_size()
-        if self._unsent:
-            self._wait(self._seconds, self._abort_unless_it_read)
-        else:
-            self.expect_nothing()
+        self._wait(self._seconds, self._abort_unless_it_read)
 
     def expect_nothing(self) -> None:
         """Stop the timer."""
@@ -117,14 +110,11 @@ class LingeringTransport(asyncio.Transport):
         return self._closing or self._transport.is_closing()
 
     def pause_reading(self) -> None:
-        """Stop reading, unless bytes are dropped."""
-        if not self._closing:
-            self._paused = True
-            self._transport.pause_reading()
+        """Stop reading."""
+        self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Resume reading."""
-        self._paused = False
         self._transport.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 -- the base class' own
@@ -144,7 +134,7 @@ class LingeringTransport(asyncio.Transport):
         self._timer = self._loop.call_later(seconds, then)
 
     def _end_if_idle(self) -> None:
-        idle = self._dropped == self._dropped_before and not self._transport.get_write_buffer_size()
+        idle = self._dropped == self._dropped_before
         self._dropped_before = self._dropped
         if idle or self._loop.time() >= self._until:
             self.finish()

@@ -1,0 +1,92 @@
+"""Small apps behind the connection guard, in this process."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.transport.connections import Connections
+from service.transport.guard import Guard, guarded
+
+PATIENCE = 15
+MAX_HEADER_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Served:
+    port: int
+    server: uvicorn.Server
+
+    def connect(self, receive_buffer: int | None = None) -> socket.socket:
+        connection = socket.socket()
+        if receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.settimeout(PATIENCE)
+        connection.connect(("127.0.0.1", self.port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def ask(self, data: bytes, *, end: bool = False) -> bytes:
+        """Return all that comes in return for `data` until the server closes; `end` closes this direction first."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            if end:
+                connection.shutdown(socket.SHUT_WR)
+            return all_of(connection)
+
+
+@contextmanager
+def served(app: ASGIApp, request_timeout: float = 30.0) -> Iterator[Served]:
+    """Serve an app with the guard's limits until the block ends."""
+    guard = Guard(request_timeout, MAX_HEADER_BYTES, Connections(1000, 10_000))
+    config = uvicorn.Config(app, loop="uvloop", http=guarded(guard), ws="none", lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        until(lambda: server.started)
+        try:
+            yield Served(listener.getsockname()[1], server)
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join(PATIENCE)
+
+
+def until(happened: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def all_of(connection: socket.socket) -> bytes:
+    answer = b""
+    while part := connection.recv(65536):
+        answer += part
+    return answer
+
+
+def answering(before: Callable[[Scope, Receive], Awaitable[object]], body: bytes = b"ok") -> ASGIApp:
+    """Return an app that awaits `before`, and answers 200."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await before(scope, receive)
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+async def nothing(_scope: Scope, _receive: Receive) -> None:
+    """Answer at once."""
+
+
+def after(seconds: float) -> Callable[[Scope, Receive], Awaitable[object]]:
+    return lambda _scope, _receive: asyncio.sleep(seconds)
