@@ -1,6 +1,6 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
-# make test    environment, all tests, two files at a time (WORKERS= changes it; each takes 2 GB)
-# make test-fast   without tests that export large networks or start processes, in a minute and a half
+# make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
+# make test-fast   without tests that export large networks or start processes, in less than a minute
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
 # make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
@@ -9,7 +9,7 @@
 
 PYTHON3 ?= python3
 PORT ?= 8000
-WORKERS ?= 2
+WORKERS ?= 3
 TARGETS ?= cpu
 IMAGE ?= posbake:cpu
 

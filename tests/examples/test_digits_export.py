@@ -10,8 +10,6 @@ from artifact import read_artifact
 from examples.digits import export as digits
 from export.to_onnx import FAILED
 
-pytestmark = pytest.mark.slow
-
 VARIANT = "sincos"
 
 

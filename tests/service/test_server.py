@@ -100,12 +100,6 @@ def test_a_picture_of_billions_of_pixels_is_refused(server: Running) -> None:
     assert (response.status_code, response.json()["limit"]) == (413, 50_000_000)
 
 
-def test_uvicorn_serves_the_factory(repository: Path, tmp_path: Path) -> None:
-    command = ("env", f"POSBAKE_REPOSITORY={repository}", *UVICORN)
-    with serving(tmp_path, "--port", "0", command=command) as running:
-        assert httpx2.post(f"{running.url}/v1/classify", content=PNG).json()["variant"] == "mean"
-
-
 def one_sentence(stderr: str) -> str:
     (line,) = stderr.splitlines()
     assert line.startswith("python -m service: ")
@@ -172,6 +166,7 @@ def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> Non
         (["--cpu-precision", "fp8"], 1, "CPU precision 'fp8' is unknown; known: auto, fp32, bf16"),
         (["--resizer", "gpu"], 1, "resizer 'gpu' is unknown"),
         (["--default-model", "birds"], 1, "default model 'birds' is unknown; known: colours"),
+        (["--log-format", "xml"], 1, "log format 'xml' is unknown; expected text or json: --log-format"),
         (["--port", "x"], 2, "--port or POSBAKE_PORT is 'x'"),
         (["--port", "65536"], 2, "less than or equal to 65535"),
         (["--threads", "0"], 2, "greater than 0"),

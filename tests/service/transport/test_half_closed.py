@@ -107,17 +107,6 @@ def test_netcat_gets_its_answer(server: Running) -> None:
     assert statuses(ended.stdout) == [200]
 
 
-def test_an_answer_that_takes_long_arrives_after_interim_ones(running: Gated, server: Running) -> None:
-    with connect(server) as connection:
-        connection.sendall(post(HANG))
-        connection.shutdown(socket.SHUT_WR)
-        running.until_hanging()
-        time.sleep(1.3)
-        running.gate.touch()
-        answers = all_of(connection)
-    assert statuses(answers) == [100, 200]
-
-
 def test_a_client_that_left_is_noticed_while_it_waits(running: Gated, server: Running) -> None:
     with connect(server) as hanging, connect(server) as leaving:
         hanging.sendall(post(HANG))

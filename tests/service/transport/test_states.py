@@ -65,6 +65,26 @@ def test_no_interim_response_comes_within_an_answer(monkeypatch: pytest.MonkeyPa
         assert server.ask(GET, end=True).endswith(b"\r\n\r\nonce")
 
 
+@pytest.mark.parametrize("begun", [GET[:20], CUT], ids=["half a head", "half a body"])
+def test_a_begun_request_is_not_late_while_the_one_before_it_is_unanswered(begun: bytes) -> None:
+    gate = threading.Event()
+
+    async def wait(_scope: Scope, receive: Receive) -> None:
+        while not gate.is_set():
+            await asyncio.sleep(0.01)
+        while (await receive()).get("more_body", False):
+            pass
+
+    with served(answering(wait), request_timeout=0.2) as server, server.connect() as connection:
+        connection.sendall(GET + begun)
+        connection.settimeout(0.6)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.settimeout(PATIENCE)
+        gate.set()
+        assert statuses(all_of(connection)) == [200, 408]
+
+
 def test_a_late_body_ends_an_answer_that_has_begun() -> None:
     """A 408 would stand in the middle of it."""
 
