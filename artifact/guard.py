@@ -1,4 +1,4 @@
-"""A directory that goes away with the process that made it, however that process ends.
+"""A directory that is removed when the process that made it ends, however it ends.
 
 Ctrl-C and errors unwind Python, and `finally` cleans up. SIGKILL, which is also what the kernel sends when memory runs
 out, unwinds nothing. So a second, small process waits at the end of a pipe whose other end only the first one holds:
@@ -83,7 +83,7 @@ def _make(directory: Path) -> Iterator[Path]:
 
 def _tell(watcher: subprocess.Popen[bytes], what: Path | bytes) -> None:
     assert watcher.stdin is not None
-    with suppress(BrokenPipeError):  # the watcher was killed: what it stands in for still works
+    with suppress(BrokenPipeError):  # the watcher was killed: `finally` cleans up without it
         watcher.stdin.write(os.fsencode(what) + _END)
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving`: this service beside what one would otherwise write: same network, images and cores.
+"""`python -m benchmarks.serving`: this service compared with alternatives, on the same network, images and cores.
 
 Every contender is a server process, loaded by wrk (Debian's package) from another process on the same machine. Runs
 take turns, because the machine's speed drifts, and every round starts the servers anew, because processes of the same

@@ -65,7 +65,7 @@ class ExportRequest:
 
     @property
     def takes_pixels(self) -> bool:
-        """Whether the graph takes uint8 pixels, and normalises them itself."""
+        """True if the graph takes uint8 pixels, and normalises them itself."""
         return self.takes == "uint8"
 
 
@@ -153,5 +153,5 @@ def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
 
 
 def _are_numbered(labels: Sequence[str], first: int) -> bool:
-    """Whether each label is a row of a table that has the class's number in front, as CSV files have."""
+    """Return whether each label is a row of a table that has the class's number in front, as CSV files have."""
     return all(re.match(rf"\s*\"?{first + index}\"?\s*[,;:\t]", label) for index, label in enumerate(labels))

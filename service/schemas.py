@@ -169,7 +169,7 @@ class Comparison(_Document):
 
 
 class GoldenFacts(_Document):
-    """Whether the backend reproduced the network's logits of the artifact's golden file when it was loaded."""
+    """Result of the golden check at load: whether the backend reproduced the logits of the golden file."""
 
     status: Literal["passed", "unchecked"] = Field(description="unchecked: the artifact has no golden file")
     precision: str | None = Field(default=None, description="that the backend computes in; null if unchecked")

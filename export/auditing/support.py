@@ -74,7 +74,7 @@ class Support(BaseModel):
         """Return a TensorRT version (`major.minor`), if the table knows it.
 
         Raises:
-            ValueError: it is older or newer than what the table speaks of.
+            ValueError: it is older or newer than the table covers.
         """
         oldest = min(self.opset_max, key=version_order)
         if not version_order(oldest) <= version_order(tensorrt) <= version_order(self.tensorrt):

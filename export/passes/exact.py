@@ -15,7 +15,7 @@ _EXACT = "posbake.exact"
 
 
 class NotFoldedError(Exception):
-    """A fold was declined; the message says why."""
+    """A fold was declined; the message has the reason."""
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def _written(product: ir.Node, side: int, positions: dict[ir.Node, int]) -> _Wri
 
 
 def _multiplies_channels(product: ir.Node) -> bool:
-    """Whether a product reads keys with their last two axes exchanged, so that it sums over the channels of both."""
+    """Return whether a product reads keys with their last two axes exchanged: it sums over the channels of both."""
     transpose = producer_of(product.inputs[1])
     if transpose is None or transpose.op_type != "Transpose":
         return False

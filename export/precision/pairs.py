@@ -50,7 +50,7 @@ def norm_before(layers: Layers) -> ir.Node | None:
 
 
 def _keeps_channels(node: ir.Node) -> bool:
-    """Whether a node moves tokens only: the last axis is what it was."""
+    """Return whether a node moves tokens only: the last axis is what it was."""
     before, after = node.inputs[0], node.outputs[0]
     if before is None or before.shape is None or after.shape is None:
         return False

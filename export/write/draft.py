@@ -1,4 +1,4 @@
-"""The draft of a manifest: all that an export knows of an artifact, but for its files."""
+"""The draft of a manifest: everything except the files."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ def make_draft(
     parity: Parity,
     golden: Golden | None,
 ) -> Draft:
-    """Return what the manifest will say.
+    """Return the manifest without its files.
 
     Args:
         request: what was asked for.

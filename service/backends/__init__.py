@@ -54,7 +54,7 @@ class Way:
 
     @property
     def may_crash(self) -> bool:
-        """Whether a damaged artifact may end the process, so that it is run in a child process first."""
+        """True if a damaged artifact may end the process, so that it is run in a child process first."""
         return self.name in _MAY_CRASH
 
     def open(self, artifact: Artifact, threads: int) -> Backend:

@@ -59,11 +59,11 @@ class Backend(Protocol):
 
     @property
     def on_cores(self) -> bool:
-        """Whether runs take the CPU's cores; else they take a device, and leave the cores alone."""
+        """True if runs take the CPU's cores; else they run on a device."""
 
     @property
     def batched(self) -> bool:
-        """Whether images of one run are computed together; else each is computed as if it were alone."""
+        """True if images of one run are computed together; else each is computed as if it were alone."""
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         """Return logits, float32 [B, C].

@@ -107,7 +107,7 @@ class OnnxRuntimeBackend:
         self._options.terminate = True
 
     def close(self) -> None:
-        """Let go of the sessions; their threads end with them."""
+        """Release the sessions; their threads end with them."""
         del self._alone, self._spread
 
 

@@ -102,7 +102,7 @@ class OpenVinoBackend:
             requests.cancel()
 
     def close(self) -> None:
-        """Let go of the compiled models; what runs keeps its own until it ends."""
+        """Release the compiled models; what runs keeps its own until it ends."""
         self._opened.clear()
         del self._spread, self._alone
 

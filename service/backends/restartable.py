@@ -38,7 +38,7 @@ class Restartable:
         return self._backend is backend
 
     def abandon(self, backend: Backend) -> bool:
-        """Let go of a backend that hangs, and return whether it was the current one: then its caller closes it."""
+        """Release a backend that hangs, and return whether it was the current one: then its caller closes it."""
         with self._lock:
             if self._backend is not backend:
                 return False

@@ -67,7 +67,7 @@ def check_images(artifact: Artifact) -> Tensor:
 
 
 def _run_blanks(artifact: Artifact, backend: Backend, largest_batch: int) -> float:
-    """Run on zeros, which says that the graph runs and nothing of its answers; return seconds of the first run."""
+    """Run on zeros, which shows that the graph runs, not that its output is right; return seconds of the first run."""
     if not backend.batched:
         largest_batch = min(largest_batch, 2)
     seconds: list[float] = []

@@ -22,7 +22,7 @@ class StoppedError(KeyboardInterrupt):
 
 
 class Stopping:
-    """Whether a signal has asked to stop. Outside `deferred` one raises StoppedError at once."""
+    """State of stop requests by signals. Outside `deferred`, a signal raises StoppedError at once."""
 
     def __init__(self) -> None:
         self._number: int | None = None
@@ -30,7 +30,7 @@ class Stopping:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal came while it was deferred."""
+        """True if a signal came while it was deferred."""
         return self._number is not None
 
     def check(self) -> None:

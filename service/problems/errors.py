@@ -116,7 +116,7 @@ class GraphError(RefusalError):
 
 
 class ProblemError(ServiceError):
-    """An error answer; `detail` says what was found and what was expected.
+    """An error answer; `detail` has what was found and what was expected.
 
     Args:
         detail: for the person who sent the request.

@@ -114,19 +114,19 @@ class InferResponse(_ProtocolDocument):
 
 
 class Live(_ProtocolDocument):
-    """Whether the process answers."""
+    """Liveness of the process."""
 
     live: bool
 
 
 class Readiness(_ProtocolDocument):
-    """Whether the server may get requests."""
+    """Readiness of the server."""
 
     ready: bool
 
 
 class ModelReadiness(_ProtocolDocument):
-    """Whether a model may get requests."""
+    """Readiness of a model."""
 
     name: str
     ready: bool

@@ -89,7 +89,7 @@ class GuardedProtocol(CountedRequests):
         self._answering: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the last one that came."""
         self._follows = False
-        """Whether the request that starts now has waited for another of this connection."""
+        """True if the request that starts now has waited for another of this connection."""
         self._postponed: ProblemError | None = None
         """The last answer of this connection, sent after those before it."""
         self._timer: asyncio.TimerHandle | None = None

@@ -37,9 +37,9 @@ class LingeringTransport(asyncio.Transport):
     ) -> None:
         super().__init__()
         self.lingering = False
-        """Whether the answer is sent, and bytes are dropped."""
+        """True if the answer is sent, and bytes are dropped."""
         self.ended = False
-        """Whether the client has ended its direction."""
+        """True if the client has ended its direction."""
         self._transport = transport
         self._loop = loop
         self._seconds = seconds

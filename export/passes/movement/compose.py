@@ -111,7 +111,7 @@ def _is_multiplied(value: ir.Value) -> bool:
 
 
 def _is_read_transposed(value: ir.Value, one: IndexMap) -> bool:
-    """Whether products read a tensor whose last axis is not that of its source, as they read keys."""
+    """Return whether products read a tensor whose last axis is not that of its source, as they read keys."""
     inner = one.normalised().axes[-1:]
     return _is_multiplied(value) and bool(inner and inner[0]) and one.normalised().strides.get(inner[0][-1]) != 1
 

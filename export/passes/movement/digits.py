@@ -11,7 +11,7 @@ import numpy as np
 from export.passes.movement.tables import Integers, add_outer, factors_of, line_through
 
 Digit = int
-"""Digits are told apart by number: the same digit may stand in a table of several."""
+"""Digits are distinguished by number: the same digit may be in a table of several."""
 
 LARGEST_TABLE = 2**20
 """Integers. Larger tables are a reason to decline: the index of a Gather would be as large."""

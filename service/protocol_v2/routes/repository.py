@@ -36,7 +36,7 @@ def _optional(document: type[BaseModel]) -> dict[str, Any]:
     openapi_extra=_optional(IndexRequest),
 )
 async def index(request: Request, serving: Ready) -> list[IndexEntry]:
-    """Whether each is served, and if not, why."""
+    """State of each model in the repository, with the reason where one is not served."""
     document = await _read(request, IndexRequest)
     return index_of(serving.catalogue, serving.engine.restarting(), only_ready=document.ready)
 

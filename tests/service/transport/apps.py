@@ -48,7 +48,7 @@ def served(app: ASGIApp, request_timeout: float = 30.0) -> Iterator[Served]:
     config = uvicorn.Config(app, loop="uvloop", http=guarded(guard), ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=server.run, args=([listener],))
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         until(lambda: server.started)
         try:
