@@ -15,8 +15,9 @@ from service.auth.rate_limit import RateLimit, RateLimiter
 from service.catalogue.catalogue import Catalogue
 from service.inputs.images import reading_of
 from service.lifespan import PlainStartupFailure, lifespan_of
-from service.problems.errors import AccessSettingError
+from service.problems.errors import AccessSettingError, ProcessesError
 from service.problems.handlers import install_handlers
+from service.processes.shared import Shared
 from service.reloading.generations import GenerationMiddleware, Generations
 from service.resources.memory import MemoryBudget
 from service.routers import ROUTERS
@@ -38,7 +39,10 @@ from service.transport.prefixes import Prefixes, RootPathMiddleware
 
 
 def create_app(
-    settings: Settings | None = None, catalogue: Catalogue | None = None, connections: Connections | None = None
+    settings: Settings | None = None,
+    catalogue: Catalogue | None = None,
+    connections: Connections | None = None,
+    shared: Shared | None = None,
 ) -> FastAPI:
     """Return an app that loads its catalogue when it starts.
 
@@ -46,11 +50,14 @@ def create_app(
         settings: None reads the environment.
         catalogue: loaded already, from the same settings; the app closes it when it stops.
         connections: for the metrics; None where the server does not count them.
+        shared: with other processes of this service; `python -m service` gives it.
 
     Raises:
         StartupError: a setting is unknown, contradicts another, or asks for what is not available.
     """
     settings = settings if settings is not None else Settings()
+    if settings.processes > 1 and shared is None:
+        raise ProcessesError("PROCESSES needs `python -m service`, whose processes answer for one another; unset it")
     memory = MemoryBudget(settings.max_held_bytes)
     generations = Generations()
     lifecycle = Lifecycle(settings.drain_seconds)
@@ -62,7 +69,7 @@ def create_app(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",
         version=version("posbake"),
-        lifespan=lifespan_of(settings, reading, recorder, generations, catalogue),
+        lifespan=lifespan_of(settings, reading, recorder, generations, catalogue, shared),
         middleware=[  # outermost first
             *_root_path(prefixes),  # all others see addresses without ROOT_PATH
             *_log_context(settings),

@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         description="CPU threads, each for an image that is decoded or run; one that is alone is run on all of them; "
         "by default the cores available, by affinity and by the container's quota",
     )
+    processes: PositiveInt = Field(
+        default=1,
+        description="processes that serve the port together, each with its own backends, queues and limits; where they "
+        "are not set, THREADS and MAX_HELD_BYTES are divided among them",
+    )
     max_batch: PositiveInt = Field(
         default=8, description="most images that run together, if the artifact takes as many"
     )

@@ -83,6 +83,10 @@ class AccessSettingError(StartupError):
     """A setting of access makes no sense, or the file of keys cannot be read or holds what is not a key."""
 
 
+class ProcessesError(StartupError):
+    """Several processes were asked for where only one can be."""
+
+
 class AddressError(StartupError):
     """The host and port cannot be bound."""
 

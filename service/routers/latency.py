@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query
 
 from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.openapi import problem_responses
+from service.processes.snapshot import Snapshot
 from service.routers.lean import KnownQueryRoute
 from service.schemas import LatencyReport, RecentLatency, StageLatency, VersionLatency
 from service.serving import Ready
-from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder, LatencySummary
+from service.telemetry.latency import NO_ANSWERS, RECENT_SECONDS, LatencyRecorder, LatencySummary
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 
@@ -27,14 +28,16 @@ def latency(
     1.6 %.
     """
     chosen = _chosen(serving.catalogue, model, variant)
+    others = Snapshot() if serving.shared is None else serving.shared.others()
     return LatencyReport(
-        recent_seconds=RECENT_SECONDS, versions=[_version(serving.latency, servable) for servable in chosen]
+        recent_seconds=RECENT_SECONDS, versions=[_version(serving.latency, others, servable) for servable in chosen]
     )
 
 
-def _version(recorder: LatencyRecorder, servable: Servable) -> VersionLatency:
+def _version(recorder: LatencyRecorder, others: Snapshot, servable: Servable) -> VersionLatency:
     key = servable.key
-    always, recent = recorder.summary(key), recorder.recent(key)
+    always = (recorder.counts(key) + others.latency.get(key, NO_ANSWERS)).summary()
+    recent = (recorder.recent_counts(key) + others.recent.get(key, NO_ANSWERS)).summary()
     return VersionLatency(
         **asdict(key),
         count=always.count,

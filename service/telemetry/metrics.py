@@ -70,8 +70,8 @@ class Metrics:
         self._requests = _of_these(self._requests, keys)
         self._refusals = _of_these(self._refusals, keys)
 
-    def text(self, versions: Iterable[VersionState], decoding: int) -> bytes:
-        """Return all metrics in Prometheus' text format. May be called from any thread.
+    def families(self, versions: Iterable[VersionState], decoding: int) -> list[Metric]:
+        """Return all metrics. May be called from any thread.
 
         Args:
             versions: state of the versions that are served.
@@ -81,7 +81,7 @@ class Metrics:
             self._requests.copy(),
             self._refusals.copy(),
         )  # a copy, because the event loop goes on counting
-        families = [
+        return [
             stage_family(self.latency.distributions()),
             *request_families(requests, refusals),
             *version_families(versions),
@@ -91,7 +91,11 @@ class Metrics:
             *self._process(),
             *(self.gpus.families() if self.gpus is not None else ()),
         ]
-        return generate_latest(_Families(families))
+
+
+def text_of(families: list[Metric]) -> bytes:
+    """Return families in Prometheus' text format."""
+    return generate_latest(_Families(families))
 
 
 def _of_these(

@@ -5,8 +5,9 @@ and their time are counted from requests alone.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 from artifact import VersionKey
 from service.telemetry.stopwatch import TOTAL, Laps
@@ -24,6 +25,10 @@ class Duration:
         self.count += count
         self.microseconds += microseconds
 
+    def __iadd__(self, other: Self) -> Self:
+        self.add(other.microseconds, other.count)
+        return self
+
 
 @dataclass
 class Batches:
@@ -32,6 +37,12 @@ class Batches:
     compute_input: Duration = field(default_factory=Duration)
     compute_infer: Duration = field(default_factory=Duration)
     compute_output: Duration = field(default_factory=Duration)
+
+    def __iadd__(self, other: Self) -> Self:
+        self.compute_input += other.compute_input
+        self.compute_infer += other.compute_infer
+        self.compute_output += other.compute_output
+        return self
 
 
 @dataclass
@@ -50,6 +61,29 @@ class Counts:
     compute_output: Duration = field(default_factory=Duration)
     batches: dict[int, Batches] = field(default_factory=dict)
     """By size, in images."""
+
+    def __iadd__(self, other: Self) -> Self:
+        self.last_inference_ms = max(self.last_inference_ms, other.last_inference_ms)
+        self.images += other.images
+        self.executions += other.executions
+        self.success += other.success
+        self.fail += other.fail
+        self.queue += other.queue
+        self.compute_input += other.compute_input
+        self.compute_infer += other.compute_infer
+        self.compute_output += other.compute_output
+        for size, batches in other.batches.items():
+            self.batches.setdefault(size, Batches())
+            self.batches[size] += batches
+        return self
+
+
+def total(parts: Iterable[Counts]) -> Counts:
+    """Return the counts of several processes together."""
+    result = Counts()
+    for part in parts:
+        result += part
+    return result
 
 
 class Statistics:
@@ -90,6 +124,10 @@ class Statistics:
     def counts(self, key: VersionKey) -> Counts:
         """Return the counts of a version."""
         return self._counts.get(key, Counts())
+
+    def copy(self) -> dict[VersionKey, Counts]:
+        """Return the counts of every version, which later requests do not change."""
+        return {key: total([counts]) for key, counts in self._counts.items()}
 
     def keep_only(self, keys: Collection[VersionKey]) -> None:
         """Drop every other version: it is not served any more."""

@@ -26,6 +26,7 @@ VALUES = {
     "icc": "convert",
     "jpeg_scaling": "auto",
     "threads": "9",
+    "processes": "2",
     "max_batch": "3",
     "batch_delay_ms": "1.5",
     "max_queue": "4",

@@ -80,10 +80,14 @@ def _reloader(request: Request, document: LoadRequest) -> Reloader:
     """Return the reloader.
 
     Raises:
-        ProtocolError: another configuration, or other files, are to be loaded.
+        ProtocolError: another configuration, or other files, are to be loaded, or the service has several processes.
         NotReadyError: the server is starting or stopping.
     """
-    serving_of(request.app.state)
+    if serving_of(request.app.state).shared is not None:
+        raise ProtocolError(
+            "this service has several processes, of which a request reaches one; change the repository instead: all of "
+            "them follow it within RELOAD_SECONDS"
+        )
     overrides = [name for name in document.parameters if name.startswith(_OVERRIDES)]
     if overrides:
         raise ProtocolError(f"{shown(overrides[0])} cannot be given here; an artifact is served as it was exported")
