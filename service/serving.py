@@ -32,7 +32,7 @@ class Serving:
         return [servable for servable in self.engine.restarting() if servable in served]
 
     def check(self) -> None:
-        """Raise NotReadyError if a backend is down, or too many threads hang.
+        """Raise NotReadyError if a backend is down, with what its device failed with, or if too many threads hang.
 
         Where keys are asked for it names no version: probers have none.
         """
@@ -41,7 +41,7 @@ class Serving:
         down = sorted(str(servable.key) for servable in self.down())
         if down:
             names = ", ".join(down) if self.settings.api_keys_file is None else f"{len(down)} versions"
-            raise NotReadyError(f"being restarted: {names}")
+            raise NotReadyError("; ".join([f"being restarted: {names}", *self.engine.device_failures()]))
 
 
 def serving_of(state: State) -> Serving:
