@@ -37,7 +37,8 @@ class Serving:
         return [servable for servable in self.engine.restarting() if servable in served]
 
     def check(self) -> None:
-        """Raise NotReadyError if a backend is down, too many threads hang, or another process has not started yet.
+        """Raise NotReadyError if a backend is down (with what its device failed with), too many threads hang, or another
+        process has not started yet.
 
         Where keys are asked for it names no version: probers have none.
         """
@@ -46,7 +47,7 @@ class Serving:
         down = sorted(str(servable.key) for servable in self.down())
         if down:
             names = ", ".join(down) if self.settings.api_keys_file is None else f"{len(down)} versions"
-            raise NotReadyError(f"being restarted: {names}")
+            raise NotReadyError("; ".join([f"being restarted: {names}", *self.engine.device_failures()]))
         if self.shared is not None:
             self.shared.check()
 

@@ -65,6 +65,13 @@ class Backend(Protocol):
     def batched(self) -> bool:
         """True if images of one run are computed together; else each is computed as if it were alone."""
 
+    def prepare(self, largest: int) -> None:
+        """Allocate and measure for batches up to the largest. Called once, before the first run.
+
+        Raises:
+            GraphError, BackendUnavailableError: as `run`.
+        """
+
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         """Return logits, float32 [B, C].
 
@@ -75,6 +82,7 @@ class Backend(Protocol):
 
         Raises:
             GraphError: they cannot be computed.
+            BackendUnavailableError: the device failed.
         """
 
     def interrupt(self) -> None:

@@ -84,6 +84,9 @@ class OpenVinoBackend:
         """`openvino-cpu`."""
         return self._name
 
+    def prepare(self, largest: int) -> None:
+        """Nothing: all is allocated when a graph is compiled."""
+
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         """Return logits, float32 [B, C]. Raises GraphError if OpenVINO cannot compute them."""
         try:

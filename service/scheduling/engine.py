@@ -150,6 +150,10 @@ class Engine:
         """Return the versions whose backends are being restarted."""
         return self._workers.restarts.servables()
 
+    def device_failures(self) -> list[str]:
+        """Return what the devices of these backends failed with."""
+        return self._workers.restarts.device_failures()
+
     def shortage(self) -> str | None:
         """Return why too few threads are left for the service to be ready; None while there are enough."""
         return self._workers.shortage()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from imaging.preprocess import Tensor
 from service.backends.base import Backend
 from service.backends.warming import blank
+from service.problems.errors import BackendUnavailableError
 from service.problems.server_errors import DecodeTimeoutError
 from service.scheduling.batching import run_batch
 from service.scheduling.decoding import Decode, DecodeQueue
@@ -233,9 +234,10 @@ class Workers:
                 run(blank(manifest, 1))  # no job has an output: is it the images, or is the backend broken?
             except AbandonedError:
                 raise
-            except Exception:
+            except Exception as error:
                 logger.exception("the backend of %s is broken", queue.servable.key)
                 crashed = True
+                queue.device_failure = str(error) if isinstance(error, BackendUnavailableError) else None
         now = time.monotonic()
         for job in jobs:
             job.watch.lap("inference")

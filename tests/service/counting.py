@@ -31,6 +31,9 @@ class CountingBackend:
     def name(self) -> str:
         return self._name
 
+    def prepare(self, largest: int) -> None:
+        """Nothing is allocated for a batch."""
+
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:  # noqa: ARG002 -- the protocol's
         self.batches.setdefault(self.artifact, []).append(len(images))
         return np.zeros((len(images), self.classes), np.float32)

@@ -65,6 +65,9 @@ class ScriptedBackend:
     def name(self) -> str:
         return "scripted-paper"
 
+    def prepare(self, largest: int) -> None:
+        """Nothing is allocated for a batch."""
+
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         first = images[:, 0, 0].astype(np.float32)  # [B, 3]
         reds = [int(red) for red in first[:, 0]]
