@@ -10,11 +10,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("artifact", "export", "imaging", "models", "service")
+PACKAGES = ("artifact", "engines", "export", "imaging", "models", "service")
 
 EXPORT_FLOORS = (
-    *("errors", "process", "request", "tracing", "passes", "auditing", "verify", "write", "precision", "report"),
-    *("pipeline", "to_onnx", "audit", "check"),
+    *(
+        "errors",
+        "process",
+        "request",
+        "tracing",
+        "passes",
+        "auditing",
+        "verify",
+        "write",
+        "precision",
+        "engine",
+        "report",
+    ),
+    *("pipeline", "to_onnx", "to_tensorrt", "audit", "check"),
 )
 SERVICE_FLOORS = (
     *("problems", "resources", "schemas", "settings", "telemetry", "auth", "backends", "inputs", "transport"),
