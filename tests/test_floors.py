@@ -14,7 +14,7 @@ PACKAGES = ("artifact", "export", "imaging", "models", "service")
 
 EXPORT_FLOORS = (
     *("errors", "process", "request", "tracing", "passes", "auditing", "verify", "write", "precision", "report"),
-    *("pipeline", "to_onnx", "audit", "check"),
+    *("triton_repository", "pipeline", "to_onnx", "to_triton", "audit", "check"),
 )
 SERVICE_FLOORS = (
     *("problems", "resources", "schemas", "settings", "telemetry", "auth", "backends", "inputs", "transport"),
