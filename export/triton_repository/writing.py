@@ -93,8 +93,7 @@ def write_pixels(directory: Path, networks: Sequence[Network], request: TritonRe
         shutil.copyfile(_PYTHON_MODEL, code / "model.py")
         shutil.copyfile(sharing[0].newest.path / MANIFEST_NAME, code / MANIFEST_NAME)
         for package in (artifact, imaging):
-            source = Path(package.__path__[0])
-            shutil.copytree(source, code / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+            _copy_code(Path(package.__path__[0]), code)
         (model / "warmup").mkdir()
         (model / "warmup" / WARMUP_FILE).write_bytes(_one_image(sharing[0]))
     (directory / REQUIREMENTS_FILE).write_text("".join(f"{line}\n" for line in requirements(request)))
@@ -127,6 +126,14 @@ def _copy_version(version: Artifact, target: Path, plan: Plan) -> None:
         if describe_file(target / name) != version.manifest.files[file.name]:
             raise ExportError(f"{file} changed while it was copied; try again when it rests")
     shutil.copyfile(version.path / MANIFEST_NAME, target / MANIFEST_NAME)
+
+
+def _copy_code(package: Path, target: Path) -> None:
+    """Copy a package's modules; shutil.copytree would hide which error stopped it."""
+    for file in package.rglob("*.py"):
+        copied = target / file.relative_to(package.parent)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copied)
 
 
 def _one_image(network: Network) -> bytes:
