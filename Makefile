@@ -4,6 +4,7 @@
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
 # make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
+# make triton  Triton Inference Server in .venv-triton, for the tests marked `triton`; without it they are skipped
 # make setup lint format
 # A second run re-uses whatever is still up to date.
 
@@ -16,7 +17,7 @@ IMAGE ?= posbake:cpu
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast zoo images image-test lint format
+.PHONY: setup demo test test-fast zoo triton images image-test lint format
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -44,6 +45,9 @@ test-fast: $(READY)
 
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo
+
+triton: $(READY)
+	$(PYTHON) -m tests.triton.environment
 
 images:
 	deploy/build_images.sh $(TARGETS)

@@ -5,6 +5,8 @@ was trained on.
 Shapes: H, W of the network's input.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -79,6 +81,14 @@ def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tens
     if manifest.input.dtype == "uint8":
         return pixels
     return normalise(pixels, steps)
+
+
+def preprocessing_of(manifest: Manifest) -> str:
+    """Return a digest of all that the input tensor depends on besides the image and the settings, in hexadecimal."""
+    steps = manifest.preprocess
+    scale = [] if manifest.input.dtype == "uint8" else [steps.mean, steps.std]  # uint8 is normalised inside the graph
+    parts = [manifest.input.dtype, steps.resize, steps.keep_aspect, steps.crop, steps.interpolation, *scale]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def normalise(pixels: NDArray[np.uint8], steps: Preprocess) -> NDArray[np.float32]:

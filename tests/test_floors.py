@@ -13,20 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("artifact", "engines", "export", "imaging", "models", "service")
 
 EXPORT_FLOORS = (
-    *(
-        "errors",
-        "process",
-        "request",
-        "tracing",
-        "passes",
-        "auditing",
-        "verify",
-        "write",
-        "precision",
-        "engine",
-        "report",
-    ),
-    *("pipeline", "to_onnx", "to_tensorrt", "audit", "check"),
+    *("errors", "process", "request", "tracing", "passes", "auditing", "verify", "write", "precision", "engine"),
+    *("report", "triton_repository", "pipeline", "to_onnx", "to_tensorrt", "to_triton", "audit", "check"),
 )
 SERVICE_FLOORS = (
     *("problems", "resources", "schemas", "settings", "telemetry", "auth", "backends", "inputs", "transport"),

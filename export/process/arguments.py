@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 
@@ -23,6 +24,19 @@ def positive(argument: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{argument} is below 1")
     return number
+
+
+def at_least_zero(argument: str) -> float:
+    """Return a finite number of at least 0. Raises ArgumentTypeError."""
+    number = float(argument)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{argument} is not a number from 0")
+    return number
+
+
+def names(argument: str) -> tuple[str, ...]:
+    """Return names that commas separate. Raises ArgumentTypeError: one is blank."""
+    return tuple(text(name).strip() for name in argument.split(","))
 
 
 def share(argument: str) -> float:

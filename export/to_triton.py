@@ -1,0 +1,143 @@
+"""`python export/to_triton.py REPOSITORY --output DIR …`: a model repository of Triton from one of artifacts.
+
+Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n. Unless it is done, nothing is written.
+"""
+
+import argparse
+import json
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from export.process.arguments import at_least_zero, names, path, positive
+from export.process.interruption import exit_status, signals_as_interrupts
+
+if TYPE_CHECKING:
+    from export.triton_repository.request import WrittenRepository
+
+DONE, FAILED = 0, 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        with signals_as_interrupts():
+            written = _export(options)
+    except KeyboardInterrupt as interruption:
+        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        return exit_status(interruption)
+    if written is None:
+        return FAILED
+    if options.json:
+        print(json.dumps({**asdict(written), "path": str(written.path)}, indent=2))  # noqa: T201
+    elif not options.quiet:
+        from rich.console import Console
+
+        from export.triton_repository.terminal import print_written
+
+        print_written(written, Console())
+    return DONE
+
+
+def _export(options: argparse.Namespace) -> "WrittenRepository | None":
+    """Do what is asked, or print why not and return None."""
+    # These bring Pillow and pydantic: not before the usage is known to be right.
+    from rich.console import Console
+
+    from artifact import ArtifactError
+    from export.errors import ExportError
+    from export.triton_repository.exporting import export_triton
+    from export.triton_repository.request import TritonRequest
+
+    progress = Console(stderr=True)
+
+    def show(step: str) -> AbstractContextManager[object]:
+        return progress.status(f"{step} …") if progress.is_terminal and not options.quiet else nullcontext()
+
+    settings = {name: value for name, value in vars(options).items() if name not in {"json", "quiet"}}
+    try:
+        return export_triton(TritonRequest(**settings), show)
+    except (ArtifactError, ExportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="to_triton.py",
+        description="Write a model repository for NVIDIA Triton Inference Server: a network <model>.<variant> for each "
+        "variant, and an ensemble <model>.<variant>.image that takes encoded images.",
+        epilog="Exit status: 0 done; 1 failed, and nothing was written; 2 usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("repository", metavar="REPOSITORY", type=path, help="<model>/<variant>/<version>/ directories")
+    parser.add_argument("--output", metavar="DIR", type=path, required=True, help="is made; must not exist")
+
+    chosen = parser.add_argument_group("artifacts (default: all)")
+    chosen.add_argument("--models", metavar="A,B", type=names, default=(), help="names of models")
+    chosen.add_argument("--variants", metavar="A,B", type=names, default=(), help="names of variants")
+    chosen.add_argument(
+        "--versions", choices=["all", "newest"], default="all", help="of each variant; default: %(default)s"
+    )
+
+    runtime = parser.add_argument_group("networks")
+    runtime.add_argument(
+        "--backend", choices=["onnxruntime", "openvino"], default="onnxruntime", help="default: %(default)s"
+    )
+    runtime.add_argument(
+        "--accelerator",
+        choices=["tensorrt", "openvino"],
+        help="of ONNX Runtime: tensorrt on a GPU, which builds an engine at load; openvino on a CPU",
+    )
+    runtime.add_argument(
+        "--device",
+        choices=["auto", "cpu", "gpu"],
+        help="default: that of the accelerator or of OpenVINO, else auto: a GPU where Triton finds one",
+    )
+    runtime.add_argument(
+        "--instances", metavar="N", type=positive, default=1, help="of a network on each device; default: %(default)s"
+    )
+
+    batching = parser.add_argument_group("batching")
+    batching.add_argument(
+        "--batch-delay-ms",
+        metavar="MS",
+        type=at_least_zero,
+        default=0.0,
+        help="how long a batch that is not full waits for more images; default: 0, dispatches immediately",
+    )
+    batching.add_argument(
+        "--max-queue", metavar="N", type=positive, default=256, help="requests of one network; default: %(default)s"
+    )
+    batching.add_argument(
+        "--timeout-ms",
+        metavar="MS",
+        type=positive,
+        default=30_000,
+        help="how long a request waits for its batch; then it is refused; default: %(default)s",
+    )
+
+    images = parser.add_argument_group("images")
+    images.add_argument(
+        "--resizer",
+        choices=["simd", "pillow"],
+        default="simd",
+        help="simd (default) needs cykooz-resizer in Triton's Python; pillow is slower and runs everywhere",
+    )
+    images.add_argument(
+        "--max-pixels", metavar="N", type=positive, default=50_000_000, help="of an image; default: %(default)s"
+    )
+    images.add_argument(
+        "--decoders", metavar="N", type=positive, default=1, help="processes that decode; default: %(default)s"
+    )
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--quiet", action="store_true", help="print errors only")
+    output.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Configurations of the three models of each variant: network, preparation of images, ensemble of both.
+
+Source: Triton's model_config.proto. Dims are without the batch where it is dynamic.
+"""
+
+from collections.abc import Sequence
+
+from export.triton_repository.backends import KINDS, row_shape
+from export.triton_repository.networks import Network
+from export.triton_repository.pbtxt import Fields, Symbol, entries
+from export.triton_repository.plan import Plan
+from export.triton_repository.request import TritonRequest
+
+IMAGE, IMAGE_BYTES, LOGITS = "image", "image_bytes", "logits"
+LABELS_FILE = "labels.txt"
+WARMUP_FILE = "image_bytes"
+"""In the folder `warmup` of the model that prepares images, in the form of binary tensors."""
+
+_TYPES = {"uint8": Symbol("TYPE_UINT8"), "float32": Symbol("TYPE_FP32")}
+_STRING = Symbol("TYPE_STRING")
+_IMAGE_BYTES: Fields = {"name": IMAGE_BYTES, "data_type": _STRING, "dims": [1]}
+"""One file: with a batch [n, 1], without one [1]."""
+
+
+def network_config(network: Network, plan: Plan, request: TritonRequest) -> Fields:
+    """Return the configuration of a network: every version is loaded, requests are batched, all sizes are warm."""
+    accelerators = {} if plan.accelerator is None else {"execution_accelerators": plan.accelerator.fields(network)}
+    return {
+        "name": network.name,
+        **plan.backend.fields(network),
+        "max_batch_size": _max_batch(network),
+        "version_policy": {"all": {}},
+        "input": [_image(network)],
+        "output": [_logits(network)],
+        "instance_group": [{"kind": KINDS[plan.device], "count": request.instances}],
+        **(_batching(request) if network.dynamic else {}),
+        **({"optimization": accelerators} if accelerators else {}),
+        "parameters": entries(
+            {
+                "task": {"string_value": network.manifest.task},
+                "activation": {"string_value": network.manifest.output.activation},
+            }
+        ),
+        "model_warmup": _warmups(network),
+    }
+
+
+def pixels_config(networks: Sequence[Network], request: TritonRequest) -> Fields:
+    """Return the configuration of the Python model that prepares the images of networks.
+
+    It has no dynamic batching: an image would wait for others and gain nothing.
+    """
+    first = networks[0]
+    return {
+        "name": first.pixels_name,
+        "backend": "python",
+        "max_batch_size": max(map(_max_batch, networks)),
+        "input": [_IMAGE_BYTES],
+        "output": [_image(first, as_output=True)],
+        "instance_group": [{"kind": KINDS["cpu"], "count": request.decoders}],
+        "parameters": entries(
+            {
+                "resizer": {"string_value": request.resizer},
+                "max_pixels": {"string_value": str(request.max_pixels)},
+            }
+        ),
+        "model_warmup": [
+            {
+                "name": "one image",
+                **({"batch_size": 1} if first.dynamic else {}),
+                "inputs": entries({IMAGE_BYTES: {"data_type": _STRING, "dims": [1], "input_data_file": WARMUP_FILE}}),
+            }
+        ],
+    }
+
+
+def ensemble_config(network: Network) -> Fields:
+    """Return the configuration of the ensemble: encoded images to logits, by the newest version."""
+    prepare: Fields = {
+        "model_name": network.pixels_name,
+        "model_version": 1,
+        "input_map": entries({IMAGE_BYTES: IMAGE_BYTES}),
+        "output_map": entries({IMAGE: IMAGE}),
+    }
+    run: Fields = {
+        "model_name": network.name,
+        "model_version": network.manifest.version,
+        "input_map": entries({IMAGE: IMAGE}),
+        "output_map": entries({LOGITS: LOGITS}),
+    }
+    return {
+        "name": network.image_name,
+        "platform": "ensemble",
+        "max_batch_size": _max_batch(network),
+        "input": [_IMAGE_BYTES],
+        "output": [_logits(network)],
+        "ensemble_scheduling": {"step": [prepare, run]},
+    }
+
+
+def _max_batch(network: Network) -> int:
+    """Return `max_batch_size`, which is 0 where the graph's first axis is not dynamic."""
+    return network.max_batch if network.dynamic else 0
+
+
+def _dims(network: Network, *row: int) -> list[int]:
+    return [*row] if network.dynamic else [1, *row]
+
+
+def _image(network: Network, *, as_output: bool = False) -> Fields:
+    image = network.manifest.input
+    # Triton checks the layout of an input without a batch against three axes, and outputs have none.
+    layout = {"format": Symbol(f"FORMAT_{image.layout}")} if network.dynamic and not as_output else {}
+    return {
+        "name": IMAGE,
+        "data_type": _TYPES[image.dtype],
+        **layout,
+        "dims": _dims(network, *row_shape(network.manifest)),
+    }
+
+
+def _logits(network: Network) -> Fields:
+    output = network.manifest.output
+    # Values of a regression have no classes to choose from.
+    labels = {} if network.manifest.task == "regression" else {"label_filename": LABELS_FILE}
+    return {"name": LOGITS, "data_type": _TYPES[output.dtype], "dims": _dims(network, output.classes), **labels}
+
+
+def _batching(request: TritonRequest) -> Fields:
+    return {
+        "dynamic_batching": {
+            "max_queue_delay_microseconds": round(1000 * request.batch_delay_ms),
+            "default_queue_policy": {
+                "timeout_action": Symbol("REJECT"),
+                "default_timeout_microseconds": 1000 * request.timeout_ms,
+                "allow_timeout_override": True,
+                "max_queue_size": request.max_queue,
+            },
+        }
+    }
+
+
+def _warmups(network: Network) -> list[Fields]:
+    """Return warm-ups at batch 1 and the largest."""
+    dims = _dims(network, *row_shape(network.manifest))
+    zeros: Fields = {"data_type": _TYPES[network.manifest.input.dtype], "dims": dims, "zero_data": True}
+    sizes = sorted({1, network.max_batch}) if network.dynamic else [0]
+    return [
+        {
+            "name": f"batch of {size}" if size else "one image",
+            "batch_size": size,
+            "inputs": entries({IMAGE: zeros}),
+        }
+        for size in sizes
+    ]

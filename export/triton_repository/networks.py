@@ -1,0 +1,178 @@
+"""Networks of a Triton repository: each variant of the artifacts' repository, with its versions.
+
+Triton has one configuration for all versions of a model, so versions that are exported together must agree in what it
+holds: tensors, batch, labels and task.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from artifact import Artifact, Location, Manifest, read_artifact, scan
+from artifact.text import shown
+from export.errors import ExportError
+from export.triton_repository.request import TritonRequest
+from imaging.preprocess import preprocessing_of
+
+LARGEST_VERSION = 2**63 - 1
+"""Triton reads the names of version directories as signed 64-bit integers."""
+
+LONGEST_NAME = 255
+"""Bytes of a file name on the usual file systems, and so of a model's name."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A variant, and its versions that are exported, oldest first."""
+
+    versions: tuple[Artifact, ...]
+
+    @property
+    def newest(self) -> Artifact:
+        """The version that runs where a request names none, and that the ensemble runs."""
+        return self.versions[-1]
+
+    @property
+    def manifest(self) -> Manifest:
+        """Manifest of the newest version."""
+        return self.newest.manifest
+
+    @property
+    def max_batch(self) -> int:
+        """Images that every version takes in one batch."""
+        return min(version.manifest.input.batch.max for version in self.versions)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the graphs have a dynamic batch, else they take exactly one image."""
+        return self.manifest.input.batch.max > 1
+
+    @property
+    def name(self) -> str:
+        """Name of the network in Triton."""
+        return f"{self.manifest.model}.{self.manifest.variant}"
+
+    @property
+    def image_name(self) -> str:
+        """Name of the ensemble, which takes encoded images."""
+        return f"{self.name}.image"
+
+    @property
+    def pixels_name(self) -> str:
+        """Name of the Python model that prepares images; networks that see the same pixels share it."""
+        return f"{self.manifest.model}.pixels-{preprocessing_of(self.manifest)[:8]}"
+
+
+def read_networks(request: TritonRequest) -> list[Network]:
+    """Return the networks that a request names, by name, every file of them verified.
+
+    Raises:
+        ArtifactError: an artifact is damaged.
+        ExportError: the repository is missing or empty; a name is unknown; an artifact does not suit Triton; versions
+            of one variant differ in what Triton has one configuration for; two models would have the same name.
+    """
+    by_variant: dict[tuple[str, str], list[Location]] = defaultdict(list)
+    for location in _locations(request):
+        by_variant[location.model, location.variant].append(location)
+    networks = []
+    for locations in by_variant.values():
+        versions = sorted(map(_read, locations), key=lambda artifact: artifact.manifest.version)
+        network = Network(tuple(versions if request.versions == "all" else versions[-1:]))
+        _check_alike(network)
+        networks.append(network)
+    check_names(networks)
+    return networks
+
+
+def check_names(networks: Iterable[Network]) -> None:
+    """Raise ExportError if Triton cannot take a name, or two models would have the same."""
+    owners: dict[str, str] = {}
+    for network in networks:
+        key = f"{network.manifest.model}/{network.manifest.variant}"
+        own = {network.name: f"the network of {key}", network.image_name: f"the ensemble of {key}"}
+        shared = {network.pixels_name: f"what prepares the images of {network.manifest.model}"}
+        for name, owner in {**own, **shared}.items():
+            if len(name) > LONGEST_NAME:
+                raise ExportError(
+                    f"{key}: the name {name} has {len(name)} characters, a directory's has {LONGEST_NAME} at most; "
+                    "export the artifact with a shorter --model or --variant"
+                )
+            if owners.setdefault(name, owner) != owner:
+                raise ExportError(
+                    f"{owners[name]} and {owner} would both be called {name}; choose one of them with --model and "
+                    "--variants, or export one again under another name"
+                )
+
+
+def _locations(request: TritonRequest) -> list[Location]:
+    """Return the locations of a repository that a request names."""
+    remedy = f"export into it with python export/to_onnx.py SOURCE --output {request.repository}"
+    try:
+        found = scan(request.repository)
+    except OSError as error:
+        raise ExportError(
+            f"cannot read repository {request.repository}: {error.strerror or error}; name another, or {remedy}"
+        ) from error
+    if not found:
+        raise ExportError(
+            f"repository {request.repository} has no <model>/<variant>/<version>/ directories; name another, "
+            f"or {remedy}"
+        )
+    _check_known("model", request.models, {location.model for location in found})
+    of_models = [location for location in found if not request.models or location.model in request.models]
+    _check_known("variant", request.variants, {location.variant for location in of_models})
+    return [location for location in of_models if not request.variants or location.variant in request.variants]
+
+
+def _check_known(what: str, asked: Iterable[str], known: set[str]) -> None:
+    for name in asked:
+        if name not in known:
+            raise ExportError(f"{what} {name!r} is not in the repository; it has {', '.join(sorted(known))}")
+
+
+def _read(location: Location) -> Artifact:
+    """Return a verified artifact that Triton can run."""
+    if location.unreadable:
+        raise ExportError(f"{location}: its directory cannot be listed: {location.unreadable}; make it readable")
+    artifact = read_artifact(location.path)
+    manifest = artifact.manifest
+    if str(manifest.key) != str(location):
+        raise ExportError(f"{location}: its manifest says {manifest.key}; move the directory there")
+    if manifest.version > LARGEST_VERSION:
+        raise ExportError(
+            f"{location}: Triton's versions end at {LARGEST_VERSION}; export the artifact again with a lower --version"
+        )
+    if manifest.input.batch.min > 1:
+        raise ExportError(
+            f"{location}: it takes {manifest.input.batch.min} images or more in a batch, and Triton has no such limit; "
+            f"export it again with --batch 1:{manifest.input.batch.max}"
+        )
+    return artifact
+
+
+def _check_alike(network: Network) -> None:
+    newest = network.newest
+    expected = _shared(newest)
+    for version in network.versions:
+        for what, value in _shared(version).items():
+            if value != expected[what]:
+                raise ExportError(
+                    f"{version.manifest.key} and {newest.manifest.key} differ in {what} ({shown(str(value))}; "
+                    f"{shown(str(expected[what]))}), and Triton has one configuration for all versions; export the "
+                    "newest alone with --versions newest"
+                )
+
+
+def _shared(artifact: Artifact) -> dict[str, object]:
+    """Return what one configuration holds for all versions."""
+    manifest = artifact.manifest
+    image = manifest.input
+    return {
+        "the input": f"{image.dtype} {image.layout} {image.height}×{image.width}",
+        "the batch": "dynamic" if image.batch.max > 1 else "one image",
+        "the outputs": manifest.output.classes,
+        "the activation": manifest.output.activation,
+        "the task": manifest.task,
+        "the labels": artifact.labels,
+        "the precision": manifest.precision,
+    }

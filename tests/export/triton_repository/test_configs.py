@@ -1,0 +1,112 @@
+"""Configurations, parsed with Triton's own schema."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.to_triton import DONE, main
+from tests.export.triton_repository.test_command import image, lower_parity
+from tests.service.artifacts import add_artifact
+from tests.triton.environment import PYTHON
+from tests.triton.server import skip_without_triton
+
+pytestmark = pytest.mark.triton
+
+PARSE = Path(__file__).parents[2] / "triton" / "parse_configs.py"
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    skip_without_triton()
+    path = tmp_path_factory.mktemp("artifacts")
+    add_artifact(path, variant="mean")
+    add_artifact(path, variant="float", dtype="float32")
+    add_artifact(path, variant="half", precision="fp16", parity=lower_parity())
+    add_artifact(path, variant="single", input=image(1, 1))
+    add_artifact(path, model="ages", task="regression")
+    return path
+
+
+def configs(artifacts: Path, output: Path, *flags: str) -> dict[str, Any]:
+    """Return the parsed configurations, by model."""
+    assert main([str(artifacts), "--output", str(output), "--quiet", *flags]) == DONE
+    parsed = subprocess.run([PYTHON, PARSE, output], check=True, capture_output=True, text=True).stdout
+    found: dict[str, Any] = json.loads(parsed)
+    assert all(config["name"] == name for name, config in found.items())
+    return found
+
+
+def test_a_network_batches_within_its_queue_and_is_warm_at_one_and_the_maximum(artifacts: Path, tmp_path: Path) -> None:
+    flags = ("--batch-delay-ms", "1.5", "--max-queue", "9", "--timeout-ms", "250", "--instances", "3")
+    network = configs(artifacts, tmp_path / "triton", *flags, "--variants", "mean")["colours.mean"]
+    assert (network["backend"], network["max_batch_size"]) == ("onnxruntime", 64)
+    assert network["version_policy"] == {"all": {}}
+    assert network["instance_group"] == [{"count": 3}]  # KIND_AUTO is the default, which JSON leaves out
+    assert network["dynamic_batching"] == {
+        "max_queue_delay_microseconds": "1500",
+        "default_queue_policy": {
+            "default_timeout_microseconds": "250000",
+            "allow_timeout_override": True,
+            "max_queue_size": 9,
+        },
+    }
+    (one, most) = network["model_warmup"]
+    assert (one["batch_size"], most["batch_size"]) == (1, 64)
+    assert one["inputs"]["image"]["dims"] == ["8", "6", "3"]
+    assert network["output"][0]["label_filename"] == "labels.txt"
+
+
+def test_tensors_are_those_of_the_artifact(artifacts: Path, tmp_path: Path) -> None:
+    found = configs(artifacts, tmp_path / "triton")
+    inputs = {name: found[f"colours.{name}"]["input"] for name in ("mean", "float", "single")}
+    layout = {"name": "image", "data_type": "TYPE_UINT8"}
+    assert inputs["mean"] == [layout | {"format": "FORMAT_NHWC", "dims": ["8", "6", "3"]}]
+    assert inputs["float"][0]["data_type"] == "TYPE_FP32"
+    assert inputs["float"][0]["dims"] == ["3", "8", "6"]
+    assert inputs["single"] == [layout | {"dims": ["1", "8", "6", "3"]}]
+    single = found["colours.single"]
+    assert "max_batch_size" not in single  # 0, the default
+    assert "dynamic_batching" not in single
+    assert "label_filename" not in found["ages.mean"]["output"][0]
+
+
+def test_the_ensemble_joins_the_two(artifacts: Path, tmp_path: Path) -> None:
+    found = configs(artifacts, tmp_path / "triton", "--variants", "half", "--models", "colours")
+    (pixels,) = (name for name in found if name.startswith("colours.pixels-"))
+    ensemble = found["colours.half.image"]
+    assert ensemble["platform"] == "ensemble"
+    steps = ensemble["ensemble_scheduling"]["step"]
+    assert [(step["model_name"], step["model_version"]) for step in steps] == [(pixels, "1"), ("colours.half", "1")]
+    assert steps[0]["output_map"] == steps[1]["input_map"] == {"image": "image"}
+    assert found[pixels]["output"][0]["dims"] == found["colours.half"]["input"][0]["dims"]
+    assert found[pixels]["parameters"]["max_pixels"] == {"string_value": "50000000"}
+
+
+def test_openvino_reads_the_onnx_file_on_a_cpu(artifacts: Path, tmp_path: Path) -> None:
+    network = configs(artifacts, tmp_path / "triton", "--backend", "openvino")["colours.mean"]
+    assert (network["backend"], network["default_model_filename"]) == ("openvino", "model.onnx")
+    assert network["instance_group"] == [{"kind": "KIND_CPU", "count": 1}]
+
+
+def test_accelerators_name_their_device_and_tensorrt_one_profile_for_all_batches(
+    artifacts: Path, tmp_path: Path
+) -> None:
+    found = configs(artifacts, tmp_path / "rt", "--accelerator", "tensorrt")
+    assert found["colours.half"]["instance_group"][0]["kind"] == "KIND_GPU"
+    (accelerator,) = found["colours.half"]["optimization"]["execution_accelerators"]["gpu_execution_accelerator"]
+    assert accelerator == {
+        "name": "tensorrt",
+        "parameters": {
+            "precision_mode": "FP16",
+            "trt_profile_min_shapes": "image:1x8x6x3",
+            "trt_profile_opt_shapes": "image:64x8x6x3",
+            "trt_profile_max_shapes": "image:64x8x6x3",
+        },
+    }
+    found = configs(artifacts, tmp_path / "ov", "--accelerator", "openvino")
+    accelerators = found["colours.mean"]["optimization"]["execution_accelerators"]
+    assert accelerators == {"cpu_execution_accelerator": [{"name": "openvino"}]}
+    assert found["colours.mean"]["instance_group"][0]["kind"] == "KIND_CPU"

@@ -1,0 +1,55 @@
+"""`python -m tests.triton.environment`: make `.venv-triton`, an environment with Triton, unless it is there.
+
+Exit status 0: it is there; 1: it is not available, with the reason, and tests that need it are skipped.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / ".venv-triton"
+PYTHON = FOLDER / "bin" / "python"
+BACKENDS = FOLDER / "backends"
+
+_REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+_MADE = FOLDER / "made-from.txt"
+_SITE = FOLDER / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+_TRITON = _SITE / "pytriton" / "tritonserver"
+SERVER = _TRITON / "bin" / "tritonserver"
+LIBRARIES = _SITE / "nvidia_pytriton.libs"
+
+
+def available() -> bool:
+    """Return whether the environment is there, with the requirements as they are now."""
+    return _MADE.is_file() and _MADE.read_text(encoding="utf-8") == _REQUIREMENTS.read_text(encoding="utf-8")
+
+
+def main() -> int:
+    """Make the environment, and return the exit status."""
+    if available():
+        return 0
+    try:
+        _make()
+    except subprocess.CalledProcessError as error:
+        sys.stderr.write(f"Triton is not available, its tests are skipped: {error.cmd[0]} failed, see above\n")
+        return 1
+    return 0
+
+
+def _make() -> None:
+    # pip of this environment installs into the other: a pip of its own would take longer to install than the rest.
+    subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(FOLDER)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet", "--no-deps", "--no-compile"]
+    subprocess.run([*pip, "--only-binary", ":all:", "--requirement", str(_REQUIREMENTS)], check=True)
+    python_backend = BACKENDS / "python"
+    shutil.copytree(_TRITON / "backends" / "python", python_backend)
+    for file in (_TRITON / "python_backend_stubs" / f"3.{sys.version_info.minor}").iterdir():
+        shutil.copy(file, python_backend)
+        (python_backend / file.name).chmod(0o755)
+    _MADE.write_text(_REQUIREMENTS.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

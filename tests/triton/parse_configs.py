@@ -1,0 +1,26 @@
+"""`python parse_configs.py REPOSITORY`, in the environment of Triton: its configurations as JSON, by model.
+
+They are parsed with Triton's own schema, model_config.proto, of which tritonclient has a copy.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from google.protobuf import json_format, text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+def main(repository: str) -> None:
+    """Print the configurations; an unknown field or value is an error."""
+    parsed = {
+        file.parent.name: json_format.MessageToDict(
+            text_format.Parse(file.read_text(), ModelConfig()), preserving_proto_field_name=True
+        )
+        for file in Path(repository).glob("*/config.pbtxt")
+    }
+    sys.stdout.write(json.dumps(parsed))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

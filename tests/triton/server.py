@@ -1,0 +1,97 @@
+"""Triton as its own process, over a model repository."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.triton.environment import BACKENDS, FOLDER, LIBRARIES, SERVER, available
+
+SECONDS_TO_START = 120
+STAND_IN = Path(__file__).with_name("onnxruntime_backend.py")
+
+
+@dataclass(frozen=True)
+class Triton:
+    """A running server; addresses are `host:port`."""
+
+    http: str
+    grpc: str
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.http}"
+
+
+def skip_without_triton() -> None:
+    """Skip the test with the reason where `make triton` has not run, or could not."""
+    if not available():
+        pytest.skip("Triton is not installed; `make triton` installs it from the package nvidia-pytriton")
+
+
+@contextmanager
+def triton_server(repository: Path, directory: Path, *flags: str) -> Iterator[Triton]:
+    """Run Triton over a repository until the block ends; its backends and log go into `directory`."""
+    backends = directory / "backends"
+    shutil.copytree(BACKENDS, backends)
+    (backends / "onnxruntime").mkdir()
+    shutil.copy(STAND_IN, backends / "onnxruntime" / "model.py")
+    http, grpc = _free_ports(2)
+    log = directory / "triton.log"
+    command = [
+        *(str(SERVER), f"--model-repository={repository}", f"--backend-directory={backends}"),
+        *("--http-address=127.0.0.1", f"--http-port={http}", "--grpc-address=127.0.0.1", f"--grpc-port={grpc}"),
+        *("--allow-metrics=false", "--exit-on-error=false", "--disable-auto-complete-config", *flags),
+    ]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=_environment())
+    running = Triton(f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", log)
+    try:
+        _wait_until_ready(running, process)
+        yield running
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables by which Triton finds its libraries, and its Python backend the environment's packages."""
+    # Compiled modules are kept: each instance is a process that would compile them anew.
+    kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}}
+    paths = {"PATH": f"{FOLDER}/bin:{os.environ['PATH']}", "LD_LIBRARY_PATH": str(LIBRARIES)}
+    return kept | paths | {"VIRTUAL_ENV": str(FOLDER), "ORT_DISABLE_TELEMETRY": "1"}
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listening.getsockname()[1] for listening in sockets]
+    for listening in sockets:
+        listening.close()
+    return ports
+
+
+def _wait_until_ready(running: Triton, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{running.url}/v2/health/ready", timeout=10):
+                return
+        except urllib.error.HTTPError:
+            break  # it serves, but a model failed to load; `--exit-on-error=false`
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"Triton did not load the repository:\n{running.log.read_text()}")
