@@ -34,8 +34,9 @@ from service.transport.heads import HeadMiddleware
 from service.transport.log_writer import dropped_lines
 from service.transport.logs import LogContext
 from service.transport.middleware import RequestMiddleware
-from service.transport.pages import add_docs
+from service.transport.pages import add_document
 from service.transport.prefixes import Prefixes, RootPathMiddleware
+from service.web.files import add_page
 
 
 def create_app(
@@ -80,7 +81,7 @@ def create_app(
             *_gate(settings),
             Middleware(HeadMiddleware),
         ],
-        openapi_url=None,  # add_docs adds both, rendered once, with a content security policy
+        openapi_url=None,  # add_document adds it, rendered once; add_page has /docs
         docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # Recorder and /metrics have more
@@ -91,7 +92,8 @@ def create_app(
     app.state.metrics = metrics
     app.state.recorder = recorder
     install_handlers(app, record_of)
-    add_docs(app, prefixes)
+    add_document(app, prefixes)
+    add_page(app)
     if settings.api_keys_file is not None:
         document_keys(app)
     for router in ROUTERS:

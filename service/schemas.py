@@ -288,6 +288,9 @@ class VersionLatency(_Document):
     count: int = Field(description="answers since the start")
     stages: dict[str, StageLatency] = Field(description="since the start, by stage, and `total`; empty without answers")
     recent: RecentLatency
+    queued: int = Field(description="images that wait now")
+    running: int = Field(description="images that are run now")
+    rejected: int = Field(description="requests without an answer since the start, by a full queue or any other error")
 
 
 class LatencyReport(_Document):

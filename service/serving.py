@@ -37,8 +37,9 @@ class Serving:
         return [servable for servable in self.engine.restarting() if servable in served]
 
     def check(self) -> None:
-        """Raise NotReadyError if a backend is down (with what its device failed with), too many threads hang, or another
-        process has not started yet.
+        """Raise NotReadyError if a backend is down, too many threads hang, or another process has not started yet.
+
+        It says what a device failed with.
 
         Where keys are asked for it names no version: probers have none.
         """

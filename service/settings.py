@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     root_path: str | None = Field(
         default=None,
         description="path under which a proxy serves this server, such as /ml; it is removed from requests that have "
-        "it, and put before the addresses in /docs, /openapi.json and the redirect of /",
+        "it, and named in /openapi.json",
     )
     forwarded_allow_ips: str = Field(
         default="127.0.0.1",

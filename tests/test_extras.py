@@ -1,4 +1,4 @@
-"""Every extra can be installed with constraints.txt: what it brings is pinned to versions that all requirements allow."""
+"""Every extra can be installed with constraints.txt: it pins versions that all requirements allow."""
 
 from dataclasses import replace
 from itertools import chain

@@ -31,6 +31,12 @@ class Snapshot:
     """Of the last minute."""
     statistics: dict[VersionKey, Counts] = field(default_factory=dict)
 
+    def value(self, name: str, key: VersionKey) -> int:
+        """Return the sum of the samples of this name that are of this version."""
+        place = (key.model, key.variant, str(key.version))
+        samples = (sample for family in self.families for sample in family.samples)
+        return round(sum(sample.value for sample in samples if sample.name == name and _version(sample) == place))
+
     def ended(self) -> "Snapshot":
         """Return what is left of a process that has ended: its counts, without its state."""
         return replace(self, families=[found for found in self.families if found.type in _CUMULATIVE], recent={})

@@ -63,6 +63,10 @@ class Metrics:
         self._loads["success"] += succeeded
         self._loads["failure"] += failed
 
+    def rejected(self, key: VersionKey) -> int:
+        """Return the number of requests to a version that ended without an answer. May be called from any thread."""
+        return sum(count for (version, _), count in self._refusals.copy().items() if version == key)
+
     def keep_only(self, keys: Collection[VersionKey]) -> None:
         """Drop every other version: it is not served any more."""
         self.latency.keep_only(keys)

@@ -110,3 +110,14 @@ def test_statistics_are_added_and_the_originals_stay() -> None:
     assert found.batches[4].compute_infer.count == 1
     assert found.last_inference_ms == max(part.statistics[KEY].last_inference_ms for part in parts)
     assert parts[0].statistics[KEY].images == 1, "an original was changed"
+
+
+def test_a_value_of_one_version_is_that_of_all_processes() -> None:
+    one, other = Metrics(), Metrics()
+    one.count_request(KEY, 429, "queue-full")
+    one.count_request(OTHER, 429, "queue-full")
+    other.count_request(KEY, 504, "deadline-passed")
+    together = combined([Snapshot(one.families([state(3)], 0)), Snapshot(other.families([state(4)], 0))])
+    assert together.value("posbake_rejections_total", KEY) == 2
+    assert together.value("posbake_queue_images", KEY) == 7
+    assert together.value("posbake_queue_images", OTHER) == 0

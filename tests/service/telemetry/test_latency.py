@@ -212,6 +212,8 @@ def test_latency_and_metrics_agree_with_the_answers(repository: Path) -> None:
         ("mean", 10): 0,
         ("nan", 1): 0,
     }
+    assert {key: row["rejected"] for key, row in rows.items()} == {key: int(key == ("mean", 1)) for key in rows}
+    assert {(row["queued"], row["running"]) for row in rows.values()} == {(0, 0)}
     for (variant, version), row in rows.items():
         given = [a["latency_ms"] for a in answers if (a["variant"], a["version"]) == (variant, version)]
         labels = {"model": "colours", "variant": variant, "version": str(version)}
