@@ -93,7 +93,7 @@ def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) ->
 
 
 class _Steps:
-    """Runs steps, shows their names and keeps their seconds; memory that a step leaves free is given back."""
+    """Runs steps, shows their names and keeps their seconds; memory that a step frees is returned to the system."""
 
     def __init__(self, step: Step) -> None:
         self.seconds: dict[str, float] = {}

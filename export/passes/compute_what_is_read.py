@@ -1,6 +1,6 @@
 """Dead rows are not computed: a class token's classifier reads one row of the last block.
 
-Norms, products, activations and sums of the other tokens' rows would come to nothing; keys and values are all needed.
+Norms, products, activations and sums of the other tokens' rows would be discarded; keys and values are all needed.
 """
 
 import onnx_ir as ir

@@ -89,7 +89,7 @@ def _kept(value: ir.Value) -> _Exact:
 
 
 def _keep(value: ir.Value, numbers: _Exact) -> None:
-    """Note a constant's numbers; whoever reads it before they are stored gets them rounded."""
+    """Note a constant's numbers; what reads it before they are stored gets them rounded."""
     dtype, shape = value.dtype, value.shape
     assert dtype is not None, "a constant has a type"
     assert isinstance(shape, ir.Shape), "a constant has a shape"

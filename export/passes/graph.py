@@ -23,7 +23,7 @@ class Built:
     Attributes:
         model: from `image` to `logits`.
         constants: what partial evaluation made, and the parameters that meet the image, as far as they are needed.
-        rewrites: what became of data movement, and what was declined.
+        rewrites: rewritten data movement, and what was declined.
         traced: how often each ATen operator stood in the traced network.
         left: the same after partial evaluation.
     """

@@ -128,7 +128,7 @@ def prepare_lowering(
 
 
 def _replace(graph: Path, model: ir.Model) -> None:
-    """Write `model` in the place of a graph, whose data file, if it has one, the model may still be read from."""
+    """Write `model` in place of a graph, whose data file, if it has one, the model may still be read from."""
     with tempfile.TemporaryDirectory(dir=graph.parent) as folder:
         save_graph(model, Path(folder) / graph.name)
         for old in graph.parent.glob(f"{graph.name}*"):

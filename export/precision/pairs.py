@@ -16,7 +16,7 @@ _INT8, _SINGLE = ir.DataType.INT8, ir.DataType.FLOAT
 
 
 def make_int8(model: ir.Model, layers: Layers, scales: Scales) -> None:
-    """Put a pair after the activation of some layers, and int8 in the place of their weights."""
+    """Put a pair after the activation of some layers, and int8 in place of their weights."""
     activation, first, name = layers.activation, layers.products[0], name_of(layers.activation)
     if scales.smoothing is not None:
         norm = norm_before(layers)

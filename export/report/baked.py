@@ -1,4 +1,4 @@
-"""The lines of the bake report: what became of each piece of position work, of the constants that evaluation made."""
+"""The lines of the bake report: position constants of the evaluation, and tables of the network."""
 
 from collections.abc import Iterable
 

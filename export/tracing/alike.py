@@ -1,7 +1,7 @@
-"""Comparison of a network traced with two batches: the same but for sizes that are the batch.
+"""Comparison of a network traced with two batches: equal except for sizes that are the batch.
 
 Compared are two evaluated programs: their operators one by one, the sizes they are given, their constants. Constants
-are numbers that were computed in batches: a product of two rows and one of eleven are rounded otherwise.
+are numbers that were computed in batches: a product of two rows and one of eleven are rounded differently.
 """
 
 from typing import Any

@@ -36,7 +36,7 @@ def make_draft(
         activation: that the network applies last.
         graph: what the written graph consists of.
         baked: its position constants.
-        rewrites: what became of data movement, and what was declined.
+        rewrites: rewritten data movement, and what was declined.
         parity: of the written graph with the network.
         golden: the golden file that was written, if one was.
     """

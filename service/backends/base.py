@@ -89,4 +89,4 @@ class Backend(Protocol):
         """Let runs that are under way fail soon, if the runtime can; none succeeds after. Any thread may call it."""
 
     def close(self) -> None:
-        """Give back what the runtime holds. A run that is under way ends as if it had not; none is begun after."""
+        """Release what the runtime holds. A run that is under way ends normally; none is begun afterwards."""

@@ -40,7 +40,7 @@ class Stopping:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Handle signals within the block, on the main thread; what is ignored stays ignored: nohup means it."""
+        """Handle signals within the block, on the main thread; what is ignored stays ignored, as under nohup."""
         before = {number: signal.getsignal(number) for number in SIGNALS}
         wanted = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
         for number in wanted:

@@ -53,7 +53,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Gateway:
-    """A running nginx with the shipped configuration, but for names, ports and paths of the container."""
+    """A running nginx with the shipped configuration, except for names, ports and paths of the container."""
 
     def __init__(self, port: int, upstream: Upstream, certificate: Path) -> None:
         self.upstream = upstream

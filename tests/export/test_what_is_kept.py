@@ -1,4 +1,4 @@
-"""A large network fits in memory because a step gives back what the next ones do not need."""
+"""A large network fits in memory because a step releases what the next ones do not need."""
 
 import gc
 import warnings

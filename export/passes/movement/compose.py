@@ -1,4 +1,4 @@
-"""One step or few in the place of a chain of operators that only move data."""
+"""One step or few in place of a chain of operators that only move data."""
 
 from dataclasses import dataclass
 from math import prod
@@ -62,7 +62,7 @@ class ComposeMovement(ir.passes.InPlacePass):
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
 
     Attributes:
-        report: after a call, what became of each chain.
+        report: after a call, the outcome for each chain.
     """
 
     def __init__(self, batch: int | None = None) -> None:

@@ -118,7 +118,7 @@ def test_every_layer_of_the_network_has_a_heat_map_for_each_head(repository: Pat
 
 
 def facts_of(manifest: Manifest, **changes: object) -> Facts:
-    """Return what a page tells, as the exporter had it, but for some fields of the draft."""
+    """Return what a page tells, as the exporter had it, except for some fields of the draft."""
     draft = manifest.model_copy(update=changes)
     return Facts(manifest.model, manifest.variant, 1, draft, ["0"], 10, {"load": 0.5}, Gallery())
 

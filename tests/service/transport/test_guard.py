@@ -394,7 +394,7 @@ def test_a_client_that_reads_nothing_is_let_go(server: Running) -> None:
     def let_go() -> int:
         return server.log.read_text().count("nothing more could be sent for 0.5 s")
 
-    time.sleep(2 * TIMEOUT)  # clients of other tests are let go by now
+    time.sleep(2 * TIMEOUT)  # clients of other tests are disconnected by now
     before = let_go()
     with asks_for_much(server, 4096):
         end = time.monotonic() + PATIENCE
