@@ -135,7 +135,6 @@ class GuardedProtocol(CountedRequests):
             return True
         if self.awaited == "body" or not self._unanswered():
             return False
-        self._disarm()
         self.cycle.keep_alive = False
         self.loop.call_later(INTERIM_SECONDS, self._send_interim)
         return True
