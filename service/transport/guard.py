@@ -106,7 +106,7 @@ class GuardedProtocol(CountedRequests):
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
-        self.transport.lost()
+        self.transport.expect_nothing()
 
     def data_received(self, data: bytes) -> None:
         """Parse, then set the timer for what is awaited."""
