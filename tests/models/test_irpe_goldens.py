@@ -1,4 +1,4 @@
-"""iRPE's buckets against those of the authors' implementation; tests/models/sources/test_cream.py has whole networks."""
+"""iRPE's buckets against those of the authors' implementation; test_cream.py has whole networks."""
 
 import json
 from typing import Any, cast

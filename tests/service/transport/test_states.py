@@ -65,8 +65,12 @@ def test_no_interim_response_comes_within_an_answer(monkeypatch: pytest.MonkeyPa
         assert server.ask(GET, end=True).endswith(b"\r\n\r\nonce")
 
 
-@pytest.mark.parametrize("begun", [GET[:20], CUT], ids=["half a head", "half a body"])
-def test_a_begun_request_is_not_late_while_the_one_before_it_is_unanswered(begun: bytes) -> None:
+@pytest.mark.parametrize(("rest", "expected"), [(True, [200, 200]), (False, [200, 408])])
+@pytest.mark.parametrize("request_", [GET, CUT + b"ending"], ids=["half a head", "half a body"])
+def test_a_begun_request_is_not_late_while_the_one_before_it_is_unanswered(
+    request_: bytes, rest: bool, expected: list[int]
+) -> None:
+    begun = request_[:20] if request_ == GET else CUT
     gate = threading.Event()
 
     async def wait(_scope: Scope, receive: Receive) -> None:
@@ -81,8 +85,11 @@ def test_a_begun_request_is_not_late_while_the_one_before_it_is_unanswered(begun
         with pytest.raises(TimeoutError):
             connection.recv(1)
         connection.settimeout(PATIENCE)
+        if rest:
+            connection.sendall(request_[len(begun) :])
+            connection.shutdown(socket.SHUT_WR)
         gate.set()
-        assert statuses(all_of(connection)) == [200, 408]
+        assert statuses(all_of(connection)) == expected
 
 
 def test_a_late_body_ends_an_answer_that_has_begun() -> None:
