@@ -143,12 +143,11 @@ class GuardedProtocol(CountedRequests):
         """Start the next request, or send the postponed refusal."""
         self._follows = True
         super().on_response_complete()
-        if not self.transport.is_closing():
-            if self._postponed is not None:
-                self._refuse(self._postponed)
-            elif self.left and not self.pipeline:
-                self.data_received(b"")
-                self.flow.resume_reading()
+        if self._postponed is not None:
+            self._refuse(self._postponed)
+        elif self.left and not self.pipeline:
+            self.data_received(b"")
+            self.flow.resume_reading()
         self._follows = False
 
     def pause_writing(self) -> None:

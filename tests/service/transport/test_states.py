@@ -182,19 +182,28 @@ def test_pipelined_requests_of_many_connections_let_others_take_their_turns() ->
     assert max(while_waiting) <= 25  # one in each pass of the event loop
 
 
+async def closing(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Refuse a request, and close its connection."""
+    await asyncio.sleep(0.3)
+    headers = [(b"content-length", b"2"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b"no"})
+
+
+def test_what_follows_the_last_request_of_a_connection_is_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), served(closing) as server:
+        for rest in (GET, b"junk\r\n\r\n", 100 * GET + b"junk\r\n\r\n"):
+            assert statuses(server.ask(GET + rest)) == [503]
+    assert "closing a connection" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_a_refused_client_may_send_without_end_and_nothing_of_it_is_held() -> None:
     """Its first request is refused, and the connection closed, while the body of its second one is sent."""
-
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await asyncio.sleep(0.3)
-        headers = [(b"content-length", b"2"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        await send({"type": "http.response.body", "body": b"no"})
-
     begun = GET + b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"%x\r\n%s\r\n" % (100_000, bytes(100_000))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
-    with served(app, request_timeout=3) as server, server.connect() as connection:
+    with served(closing, request_timeout=3) as server, server.connect() as connection:
         connection.sendall(begun)
         sent = 0
         with suppress(OSError):
