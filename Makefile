@@ -41,7 +41,7 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 test-fast: $(READY)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
 
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo

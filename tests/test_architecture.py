@@ -158,6 +158,7 @@ with TestClient(create_app(Settings(repository={repository!r}))) as client:
 """
 
 
+@pytest.mark.slow
 def test_the_service_serves_where_torch_cannot_be_imported(tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     picture.write_bytes(encode(random_pixels()))

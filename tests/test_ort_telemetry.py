@@ -33,7 +33,6 @@ STARTS = {
     "an export": ["export/to_onnx.py", "none:none", "--random-weights", "0", "--output", "{empty}"],
     "a benchmark": ["-m", "benchmarks.plain_model"],
     "the digits' table": ["-m", "examples.digits.table"],
-    "pytest": ["-m", "pytest", "--collect-only", "tests/service/catalogue/test_loading.py"],
 }
 
 

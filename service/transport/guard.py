@@ -106,7 +106,7 @@ class GuardedProtocol(CountedRequests):
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
-        self.transport.lost()
+        self.transport.expect_nothing()
 
     def data_received(self, data: bytes) -> None:
         """Parse, then set the timer for what is awaited."""
@@ -135,7 +135,6 @@ class GuardedProtocol(CountedRequests):
             return True
         if self.awaited == "body" or not self._unanswered():
             return False
-        self._disarm()
         self.cycle.keep_alive = False
         self.loop.call_later(INTERIM_SECONDS, self._send_interim)
         return True
@@ -144,12 +143,11 @@ class GuardedProtocol(CountedRequests):
         """Start the next request, or send the postponed refusal."""
         self._follows = True
         super().on_response_complete()
-        if not self.transport.is_closing():
-            if self._postponed is not None:
-                self._refuse(self._postponed)
-            elif self.left and not self.pipeline:
-                self.data_received(b"")
-                self.flow.resume_reading()
+        if self._postponed is not None:
+            self._refuse(self._postponed)
+        elif self.left and not self.pipeline:
+            self.data_received(b"")
+            self.flow.resume_reading()
         self._follows = False
 
     def pause_writing(self) -> None:

@@ -89,11 +89,6 @@ class LingeringTransport(asyncio.Transport):
         self._transport.close()
         self.expect_reading()
 
-    def lost(self) -> None:
-        """Stop all timers: there is no connection any more."""
-        self._closing = True
-        self.expect_nothing()
-
     def expect_reading(self) -> None:
         """Abort the connection if the client receives nothing of what waits to be sent."""
         self._unsent = self._transport.get_write_buffer_size()

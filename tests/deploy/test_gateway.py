@@ -18,6 +18,8 @@ from deploy.engines import free_port
 from service.settings import Settings
 from tests.deploy.programs import ROOT, run
 
+pytestmark = pytest.mark.slow
+
 CONFIG = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -67,7 +68,9 @@ def test_a_delay_that_is_configured_waits_for_more(play: Play, servable: Make, s
         a = servable("a")
         answers = await asyncio.gather(*(ask(engine, a, red) for red in range(4)))
         assert [answer.batch_size for answer in answers] == [4, 4, 4, 4]  # full, long before the delay is over
+        start = time.monotonic()
         assert (await ask(engine, a, 9)).batch_size == 1
+        assert time.monotonic() - start >= 0.6
 
     play(scene, max_batch=4, batch_delay_ms=700)
     assert reds_of(scripted) == [[0, 1, 2, 3], [9]]

@@ -66,9 +66,11 @@ def until(happened: Callable[[], object]) -> None:
 
 
 def all_of(connection: socket.socket) -> bytes:
-    answer = b""
+    """Return all that comes until the server closes; interim responses may come without end."""
+    answer, end = b"", time.monotonic() + PATIENCE
     while part := connection.recv(65536):
         answer += part
+        assert time.monotonic() < end, answer[-1000:]
     return answer
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.service.process import Running
 from tests.service.scripted import HANG, picture
+from tests.service.transport.apps import all_of
 from tests.service.transport.proxies import PATIENCE, needed
 from tests.service.transport.test_draining import Gated, gated
 
@@ -41,13 +42,6 @@ def server(running: Gated) -> Running:
 def connect(server: Running) -> socket.socket:
     url = httpx2.URL(server.url)
     return socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
-
-
-def all_of(connection: socket.socket) -> bytes:
-    answer = b""
-    while part := connection.recv(65536):
-        answer += part
-    return answer
 
 
 def statuses(answers: bytes) -> list[int]:
