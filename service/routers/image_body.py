@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.inputs.body import read_body
 from service.inputs.encodings import expander
 from service.inputs.forms import IMAGE, SUPPORTED, Upload, form_of, raw
+from service.inputs.headers import header
 from service.inputs.json_text import LARGE
-from service.routers.lean import with_body
+from service.inputs.queries import with_body
 from service.scheduling.request_scope import RequestScope
 from service.serving import Serving
 from service.telemetry.stopwatch import Stopwatch
@@ -104,7 +105,7 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
 
     limit = serving.settings.max_body_bytes
     expand = expander(request, limit)
-    form = form_of(request.headers.get("content-type"))
+    form = form_of(header(request.scope, b"content-type"))
     if form is None:
         chosen = choose(query)
         upload = Upload(await read_body(request, limit), expand or raw)
