@@ -59,7 +59,7 @@ class LingeringTransport(asyncio.Transport):
         self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._head: bytes | bytearray | memoryview = b""
-        """What is sent with the next write, or at the end of this pass of the event loop."""
+        """Bytes to be sent with the next write, or at the end of this pass of the event loop."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send, unless the last answer of this connection is sent."""
