@@ -1,11 +1,13 @@
 """Query strings, and parameters in bodies, as models: unknown names and two values for one name are errors."""
 
+import re
 from collections.abc import Collection
 from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticKnownError
 
 from service.inputs.parameter_names import given_twice, unknown_name
 from service.problems.handlers import invalid_parameters
@@ -14,6 +16,28 @@ Q = TypeVar("Q", bound=BaseModel)
 
 _REMEMBERED = 256
 """Query strings whose model is kept, and the bytes that such a string may have: clients send few, and short ones."""
+
+
+_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+def check_integer(text: str) -> str:
+    """Return an integer's text, for pydantic, which would also take Python's notation, `1_0`, and spaces around it.
+
+    Raises:
+        PydanticKnownError: it is not of decimal digits.
+    """
+    if not _INTEGER.fullmatch(text):
+        raise PydanticKnownError("int_parsing")
+    return text
+
+
+def check_number(text: str) -> str:
+    """Return a number's text, as `check_integer`."""
+    if not _NUMBER.fullmatch(text):
+        raise PydanticKnownError("float_parsing")
+    return text
 
 
 def query_values(query_string: bytes, known: Collection[str]) -> dict[str, str]:

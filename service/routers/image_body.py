@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.inputs.body import read_body
 from service.inputs.encodings import expander
 from service.inputs.forms import IMAGE, SUPPORTED, Upload, form_of, raw
 from service.inputs.headers import header
 from service.inputs.json_text import LARGE
-from service.inputs.queries import with_body
+from service.inputs.queries import check_integer, check_number, with_body
 from service.scheduling.request_scope import RequestScope
 from service.serving import Serving
 from service.telemetry.stopwatch import Stopwatch
@@ -42,6 +42,9 @@ class ImageQuery(BaseModel):
         le=86_400_000,
         description="how long to wait for the answer; default: the server's TIMEOUT_MS",
     )
+
+    _integers = field_validator("top_k", "timeout_ms", "version", mode="before", check_fields=False)(check_integer)
+    _numbers = field_validator("threshold", mode="before")(check_number)
 
 
 Q = TypeVar("Q", bound=ImageQuery)
