@@ -3,10 +3,12 @@
 import os
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.auth.gate import Gate
 from service.auth.keyring import Keyring
@@ -36,6 +38,7 @@ from service.transport.logs import LogContext
 from service.transport.middleware import RequestMiddleware
 from service.transport.pages import add_document
 from service.transport.prefixes import Prefixes, RootPathMiddleware
+from service.transport.routes import DirectRoutes
 from service.web.files import add_page
 
 
@@ -66,7 +69,7 @@ def create_app(
     recorder = Recorder(metrics, traces_of(os.environ))
     reading = reading_of(settings, memory.reserve)
     prefixes = Prefixes.of(settings)
-    app = FastAPI(
+    app = _App(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",
         version=version("posbake"),
@@ -79,6 +82,7 @@ def create_app(
             Middleware(RequestMiddleware, recorder=recorder, lifecycle=lifecycle, memory=memory),
             *_cors(settings),  # outside the gate: a browser's preflight request has no key
             *_gate(settings),
+            Middleware(DirectRoutes, routers=ROUTERS),  # the busiest; all that follows is for the others
             Middleware(HeadMiddleware),
         ],
         openapi_url=None,  # add_document adds it, rendered once; add_page has /docs
@@ -99,6 +103,31 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     return app
+
+
+class _App(FastAPI):
+    """FastAPI without middleware outside the listed one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, without looking for telemetry and a root path of FastAPI's own, which are off."""
+        if scope["type"] == "http" and self.middleware_stack is not None:
+            scope["app"] = self
+            await self.middleware_stack(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return FastAPI's stack from the first listed middleware on.
+
+        What it puts outside of that answers unexpected errors, as RequestMiddleware does, and has telemetry and a limit
+        of bodies, which are off.
+        """
+        outermost: Any = self.user_middleware[0].cls
+        layer: Any = super().build_middleware_stack()
+        while not isinstance(layer, outermost):
+            layer = layer.app
+        stack: ASGIApp = layer
+        return stack
 
 
 def _root_path(prefixes: Prefixes) -> list[Middleware]:

@@ -5,7 +5,6 @@ from fastapi import APIRouter, Request
 from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.openapi import problem_responses
 from service.reloading.reloader import Reloader
-from service.routers.lean import KnownQueryRoute
 from service.schemas import (
     GoldenFacts,
     LoadingArtifact,
@@ -17,6 +16,7 @@ from service.schemas import (
     VersionFacts,
 )
 from service.serving import Ready
+from service.transport.routes import KnownQueryRoute
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 

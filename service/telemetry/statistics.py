@@ -12,6 +12,9 @@ from typing import Self
 from artifact import VersionKey
 from service.telemetry.stopwatch import TOTAL, Laps
 
+_FULL = 256
+"""Answers that are counted at once, which takes a millisecond."""
+
 
 @dataclass
 class Duration:
@@ -61,6 +64,26 @@ class Counts:
     compute_output: Duration = field(default_factory=Duration)
     batches: dict[int, Batches] = field(default_factory=dict)
     """By size, in images."""
+    pending: list[tuple[Laps, int, int]] = field(default_factory=list)
+    """Answers that are not counted yet: laps, images, size of the batch."""
+
+    def count_pending(self) -> None:
+        """Count the answers of `pending`."""
+        for laps, images, batch_size in self.pending:
+            share = images / batch_size
+            prepared = laps["decode"] + laps["preprocess"]
+            self.images += images
+            self.executions += share
+            self.success.add(laps[TOTAL])
+            self.queue.add(laps["queue"])
+            self.compute_input.add(prepared)
+            self.compute_infer.add(laps["inference"])
+            self.compute_output.add(laps["postprocess"])
+            batch = self.batches.setdefault(batch_size, Batches())
+            batch.compute_input.add(prepared, share)
+            batch.compute_infer.add(share * laps["inference"], share)
+            batch.compute_output.add(laps["postprocess"], share)
+        self.pending.clear()
 
     def __iadd__(self, other: Self) -> Self:
         self.last_inference_ms = max(self.last_inference_ms, other.last_inference_ms)
@@ -102,20 +125,10 @@ class Statistics:
             batch_size: b.
         """
         counts = self._counts_of(key)
-        share = images / batch_size
-        prepared = laps["decode"] + laps["preprocess"]
         counts.last_inference_ms = time.time_ns() // 1_000_000
-        counts.images += images
-        counts.executions += share
-        counts.success.add(laps[TOTAL])
-        counts.queue.add(laps["queue"])
-        counts.compute_input.add(prepared)
-        counts.compute_infer.add(laps["inference"])
-        counts.compute_output.add(laps["postprocess"])
-        batch = counts.batches.setdefault(batch_size, Batches())
-        batch.compute_input.add(prepared, share)
-        batch.compute_infer.add(share * laps["inference"], share)
-        batch.compute_output.add(laps["postprocess"], share)
+        counts.pending.append((laps, images, batch_size))
+        if len(counts.pending) >= _FULL:
+            counts.count_pending()
 
     def failed(self, key: VersionKey, microseconds: int) -> None:
         """Add a request that failed after this time."""
@@ -123,7 +136,9 @@ class Statistics:
 
     def counts(self, key: VersionKey) -> Counts:
         """Return the counts of a version."""
-        return self._counts.get(key, Counts())
+        counts = self._counts.get(key, Counts())
+        counts.count_pending()
+        return counts
 
     def copy(self) -> dict[VersionKey, Counts]:
         """Return the counts of every version, which later requests do not change."""
@@ -134,4 +149,7 @@ class Statistics:
         self._counts = {key: counts for key, counts in self._counts.items() if key in keys}
 
     def _counts_of(self, key: VersionKey) -> Counts:
-        return self._counts.setdefault(key, Counts())
+        counts = self._counts.get(key)
+        if counts is None:
+            counts = self._counts[key] = Counts()
+        return counts

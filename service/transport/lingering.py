@@ -4,6 +4,8 @@ Bytes that arrive after a close are answered with a reset, which discards an ans
 a connection on which the client may still be sending is closed in steps: the answer is sent, then this direction is
 closed (half-close), then bytes are read and dropped until the client has sent all, sends nothing for IDLE_SECONDS, or
 exceeds the time or the bytes allowed.
+
+The head of an answer is sent with its body, in one segment: uvicorn writes the two one after the other.
 """
 
 import asyncio
@@ -16,6 +18,10 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 5.0
 MOST_UNPARSED = 4 * 2**20
 """Bytes that are dropped where no body of known length is expected."""
+
+
+_LONGEST_HEAD = 2048
+"""Bytes of a write that may be a head."""
 
 
 class LingeringTransport(asyncio.Transport):
@@ -51,10 +57,20 @@ class LingeringTransport(asyncio.Transport):
         self._until = 0.0
         self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._head: bytes | bytearray | memoryview = b""
+        """Bytes to be sent with the next write, or at the end of this pass of the event loop."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send, unless the last answer of this connection is sent."""
-        if not self._closing:
+        if self._closing:
+            return
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines([head, data])
+        elif len(data) <= _LONGEST_HEAD:
+            self._head = data
+            self._loop.call_soon(self._send_head)
+        else:
             self._transport.write(data)
 
     def close(self) -> None:
@@ -69,6 +85,7 @@ class LingeringTransport(asyncio.Transport):
         if self.ended:
             self.finish()
             return
+        self._send_head()
         self._closing = self.lingering = True
         self._limit = limit
         self._until = self._loop.time() + self._seconds
@@ -84,6 +101,7 @@ class LingeringTransport(asyncio.Transport):
 
     def finish(self) -> None:
         """Close without reading; what was sent has `seconds` to be received, or to make progress."""
+        self._send_head()
         self._closing = True
         self.lingering = False
         self._transport.close()
@@ -117,12 +135,18 @@ class LingeringTransport(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
-        """Return that of the transport."""
-        return self._transport.get_write_buffer_size()
+        """Return that of the transport, and the head that waits for its body."""
+        return self._transport.get_write_buffer_size() + len(self._head)
 
     def abort(self) -> None:
         """Abort the connection."""
         self._transport.abort()
+
+    def _send_head(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            if not self._transport.is_closing():  # it may have been lost since
+                self._transport.write(head)
 
     def _wait(self, seconds: float, then: Callable[[], None]) -> None:
         self.expect_nothing()
