@@ -1,6 +1,7 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
 # make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
 # make test-fast   without tests that export large networks or start processes, in less than a minute
+# make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
 # make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
@@ -17,7 +18,7 @@ IMAGE ?= posbake:cpu
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast zoo triton images image-test lint format
+.PHONY: setup demo test test-fast rtx rtx-install triton zoo images image-test lint format
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -42,6 +43,20 @@ test: $(READY)
 
 test-fast: $(READY)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
+
+# In a folder apart, and without what they ask for: nothing of .venv is replaced.
+RTX := .rtx/.ready
+
+rtx-install: $(RTX)
+
+$(RTX): constraints.txt $(READY)
+	rm -rf .rtx
+	$(PYTHON) -m pip install --quiet --no-compile --no-deps --constraint constraints.txt --target .rtx \
+		onnxruntime-ep-nv-tensorrt-rtx-cu13 tensorrt_rtx_cu13_bindings
+	touch $@
+
+rtx: $(READY) $(RTX)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m rtx
 
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo

@@ -9,6 +9,7 @@ import enum
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from tests.engines.fake_cuda import FakeCuda
 
 _MAGIC = b"fake engine\n"
 _TYPES = {"tensor(float)": "FLOAT", "tensor(uint8)": "UINT8"}
-_SIZES = {"FLOAT": np.dtype(np.float32), "UINT8": np.dtype(np.uint8)}
+_SIZES: dict[str, np.dtype[Any]] = {"FLOAT": np.dtype(np.float32), "UINT8": np.dtype(np.uint8)}
+DataType = enum.Enum("DataType", ["FLOAT", "UINT8"])
 
 
 class Severity(enum.IntEnum):
@@ -210,7 +212,7 @@ class _Builder:
         if self._trt.failure is not None:
             self.logger.log(Severity.ERROR, self._trt.failure)
             return None
-        model = network.model.SerializeToString()
+        model = bytes(network.model.SerializeToString())
         self._trt.builds.append(model)
         about = {"version": self._trt.__version__, "profile": config.profile.shapes}
         return _MAGIC + json.dumps(about).encode() + b"\n" + model
@@ -235,24 +237,34 @@ class _Engine:
 
     def __init__(self, trt: FakeTensorRt, profile: Any, model: bytes, logger: Any) -> None:  # noqa: ANN401
         self.trt, self.profile, self.logger = trt, profile, logger
+        self._model = model
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._inputs = {node.name: node for node in self.session.get_inputs()}
-        self._tensors = {**self._inputs, **{node.name: node for node in self.session.get_outputs()}}
+        return onnxruntime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
+
+    @cached_property
+    def _inputs(self) -> dict[str, Any]:
+        return {node.name: node for node in self.session.get_inputs()}
+
+    @cached_property
+    def _tensors(self) -> dict[str, Any]:
+        return {**self._inputs, **{node.name: node for node in self.session.get_outputs()}}
 
     @property
     def num_io_tensors(self) -> int:
         return len(self._tensors)
 
     def get_tensor_name(self, index: int) -> str:
-        return list(self._tensors)[index]
+        return [str(known) for known in self._tensors][index]
 
     def get_tensor_mode(self, name: str) -> Any:  # noqa: ANN401
         return FakeTensorRt.TensorIOMode.INPUT if name in self._inputs else FakeTensorRt.TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> Any:  # noqa: ANN401
-        return enum.Enum("DataType", list(_SIZES))[_TYPES[self._tensors[name].type]]
+        return DataType[_TYPES[self._tensors[name].type]]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(side if isinstance(side, int) else -1 for side in self._tensors[name].shape)

@@ -1,6 +1,7 @@
 """The backend for TensorRT's engines, on a CUDA runtime and a TensorRT that compute on the CPU."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_an_engine_of_the_other_flavour_needs_that_library(
 ) -> None:
     monkeypatch.setattr("engines.library.importlib.util.find_spec", lambda _name: None)
     artifact = with_engine(tmp_path, fake_gpu, flavour="rtx", library="TensorRT-RTX")
-    monkeypatch.setitem(__import__("sys").modules, "tensorrt_rtx_bindings", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
     with pytest.raises(BackendUnavailableError, match="TensorRT-RTX is not available"):
         TensorRtBackend(artifact, "cuda", 1, engine_cache=cache)
 
