@@ -37,7 +37,7 @@ PARTS = (
     Planned("torch-compile", "benchmarks.gpu.torch_networks:compiled", 150),
     Planned("torch-aoti", "benchmarks.gpu.torch_networks:ahead_of_time", 150),
 )
-"""What is more likely to take long comes last."""
+"""In the order they run; those that may take longest come last."""
 
 
 def main(arguments: Sequence[str] | None = None, parts: Sequence[Planned] = PARTS) -> int:

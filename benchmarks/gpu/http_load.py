@@ -50,7 +50,7 @@ class Load:
 
 @contextmanager
 def loaded(port: int, path: str, bodies: Sequence[bytes], clients: int) -> Iterator[Load]:
-    """Send images to `path` from so many clients until the block ends, or the server does not accept connections."""
+    """Send images to `path` from each client until the block ends, or the server does not accept connections."""
     load = Load()
     threads = [
         threading.Thread(target=_client, args=(load, port, path, bodies, number), daemon=True)

@@ -1,4 +1,4 @@
-"""What a part of the GPU check gets and yields.
+"""Settings that a part of the GPU check gets, and rows that it emits.
 
 A part is a function `(settings, emit) -> None` of a module here, named `module:function`. It emits rows as soon as it
 has them, so that a crash later loses none. It raises SkippedError where the host lacks something, and FailedError, or
@@ -128,7 +128,7 @@ def torch_device(settings: Settings) -> Any:  # noqa: ANN401 -- torch may not be
 
 
 def milliseconds(run: Callable[[], object], seconds: float) -> list[float]:
-    """Return the time of each run, in ms, for at least five runs and so many seconds, after three to warm up."""
+    """Return the time of each run, in ms, over `seconds` and at least five runs, after three to warm up."""
     for _ in range(3):
         run()
     taken: list[float] = []

@@ -56,7 +56,7 @@ class Result:
 def run_parts(
     parts: Iterable[Planned], settings: Settings, seconds: float, show: Callable[[Result], None]
 ) -> list[Result]:
-    """Run parts one after the other; what does not begin within so many seconds is skipped."""
+    """Run parts one after the other; those that do not begin within the limit, in seconds, are skipped."""
     end = time.monotonic() + seconds
     results = []
     for part in parts:
