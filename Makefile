@@ -6,6 +6,7 @@
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
 # make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
 # make triton  Triton Inference Server in .venv-triton, for the tests marked `triton`; without it they are skipped
+# make gpu-check     what the documentation states of GPUs, checked and measured on one, in 10 minutes: see docs/gpu.md
 # make setup lint format
 # A second run re-uses whatever is still up to date.
 
@@ -15,10 +16,12 @@ WORKERS ?= 3
 TARGETS ?= cpu
 IMAGE ?= posbake:cpu
 
+GPU_PYTHON ?= .venv-gpu/bin/python
+
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast rtx rtx-install triton zoo images image-test lint format
+.PHONY: setup demo test test-fast rtx rtx-install triton zoo gpu-check images image-test lint format
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -63,6 +66,18 @@ zoo: $(READY)
 
 triton: $(READY)
 	$(PYTHON) -m tests.triton.environment
+
+gpu-check: $(if $(filter .venv-gpu/%,$(GPU_PYTHON)),.venv-gpu/.ready)
+	$(GPU_PYTHON) -m benchmarks.gpu_check $(GPU_FLAGS)
+
+# The two ONNX Runtimes have one import name, so the one for the CPU is removed before the other is installed.
+.venv-gpu/.ready: pyproject.toml constraints.txt
+	$(PYTHON3) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	.venv-gpu/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[export,service,dev]'
+	.venv-gpu/bin/python -m pip uninstall --quiet --yes onnxruntime
+	.venv-gpu/bin/python -m pip install --quiet --constraint constraints.txt nvidia-ml-py 'onnxruntime-gpu[cuda,cudnn]'
+	touch $@
 
 images:
 	deploy/build_images.sh $(TARGETS)

@@ -79,14 +79,14 @@ def _belongs_to(line: str, extra: str) -> bool:
     if " or " in line:
         return True
     extras = _EXTRA.findall(line)
-    return extra in map(canonicalize_name, extras) if extras else not extra
+    return extra in {str(canonicalize_name(name)) for name in extras} if extras else not extra
 
 
 def read_index() -> Index:
     """Return what pyproject.toml, constraints.txt and uninstalled.json say."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
-    pins = {}
+    pins: dict[str, Version] = {}
     for requirement in map(Requirement, filter(None, lines)):
         (specifier,) = requirement.specifier
         assert specifier.operator == "==", f"constraints.txt has {requirement}, expected =="
