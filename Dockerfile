@@ -41,6 +41,7 @@ RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --c
 
 FROM ${BASE} AS code
 COPY artifact/ /app/artifact/
+COPY engines/ /app/engines/
 COPY imaging/ /app/imaging/
 COPY service/ /app/service/
 COPY deploy/health.py /app/deploy/

@@ -18,6 +18,7 @@ from artifact.errors import (
 )
 from artifact.golden import GoldenInputs, limit_for, read_golden
 from artifact.manifest import Draft, FileEntry, Manifest
+from artifact.parts.engine import BuilderSettings, Engine, Flavour, Gpu, Profile
 from artifact.parts.graph import Baked, Graph, Rewrite, Rewrites, Source
 from artifact.parts.measured import Accuracy, Calibration, Cosine, Golden, Parity
 from artifact.parts.tensors import Batch, ImageInput, LogitsOutput, Preprocess
@@ -35,14 +36,18 @@ __all__ = [
     "ArtifactError",
     "Baked",
     "Batch",
+    "BuilderSettings",
     "Calibration",
     "Cosine",
     "Draft",
+    "Engine",
     "FileEntry",
     "FileMismatchError",
+    "Flavour",
     "Golden",
     "GoldenFileError",
     "GoldenInputs",
+    "Gpu",
     "Graph",
     "ImageInput",
     "LabelsError",
@@ -53,6 +58,7 @@ __all__ = [
     "Parity",
     "Precision",
     "Preprocess",
+    "Profile",
     "RecordingError",
     "Rewrite",
     "Rewrites",

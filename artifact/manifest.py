@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, PositiveInt, model_validator
 
+from artifact.parts.engine import Engine
 from artifact.parts.graph import Baked, Graph, Rewrites, Source
 from artifact.parts.measured import Accuracy, Golden, Parity
 from artifact.parts.tensors import ImageInput, LogitsOutput, Preprocess
@@ -18,6 +19,7 @@ MANIFEST_NAME = "manifest.json"
 GRAPH_NAME = "model.onnx"
 LABELS_NAME = "labels.txt"
 GOLDEN_NAME = "golden.npz"
+ENGINE_NAME = "model.engine"
 
 _UNFIT: dict[Task, frozenset[Activation]] = {
     "single-label": frozenset({"sigmoid"}),
@@ -80,6 +82,7 @@ class Draft(Part):
     golden: Golden | None = Field(
         default=None, description="absent: written by an exporter that made none, or its images are too large"
     )
+    engine: Engine | None = Field(default=None, description="TensorRT engine of the graph; absent: there is none")
     accuracy: Accuracy | None = None
     tools: dict[str, str] = Field(description="versions of what made the artifact")
     created: AwareDatetime
@@ -96,6 +99,8 @@ class Draft(Part):
             raise ValueError("int8 needs parity.calibration: its ranges come from images")
         if self.output.activation in _UNFIT[self.task]:
             raise ValueError(f"a final {self.output.activation} contradicts task {self.task}")
+        if self.engine is not None and self.target != "tensorrt":
+            raise ValueError(f"an engine belongs to target tensorrt, this is {self.target}")
         if self.task != "single-label" and self.accuracy is not None:
             raise ValueError(f"accuracy is of one label an image, task is {self.task}")
         return self
@@ -117,7 +122,8 @@ class Manifest(Draft, _Identity):
     @model_validator(mode="after")
     def _files_are_listed(self) -> Self:
         golden = () if self.golden is None else (("golden file", self.golden.file),)
-        for what, name in (("graph", GRAPH_NAME), ("labels", self.labels), *golden):
+        engine = () if self.engine is None else (("engine", self.engine.file),)
+        for what, name in (("graph", GRAPH_NAME), ("labels", self.labels), *golden, *engine):
             if name not in self.files:
                 raise ValueError(f"files does not list the {what}, {name}")
         return self

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from artifact import Batch, Manifest, Precision, Task
-from artifact.parts.values import Name, Target
+from artifact.parts.values import Target
 from artifact.text import flaw_of_label, shown
 from export.errors import ExportError
+from export.process.names import check_name
 from models.sources import Loaded, Overrides, Weights
 
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
 _KEEP_SIZES = Overrides()
 _ANY_BATCH = Batch(min=1, max=32)
 
@@ -96,17 +94,7 @@ def choose_names(request: ExportRequest, loaded: Loaded) -> tuple[str, str]:
     if request.precision != "fp32":
         variant = f"{variant}-{request.precision}"
     model = loaded.model or _plain(loaded.name.partition(":")[2])
-    return _name("model", request.model or model), _name("variant", request.variant or variant)
-
-
-def _name(what: str, name: str) -> str:
-    """Return a name that may become a directory, or say why it may not."""
-    try:
-        return _NAME.validate_python(name)
-    except ValidationError as error:
-        raise ExportError(
-            f"{name!r} cannot be a {what}'s name: use a-z, 0-9, '.', '_' and '-', a letter or digit first (--{what})"
-        ) from error
+    return check_name("model", request.model or model), check_name("variant", request.variant or variant)
 
 
 def _plain(text: str) -> str:

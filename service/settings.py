@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.resources.cores import available_cores
 from service.resources.memory import half_of_memory
 
+ENGINE_CACHE = Path("~/.cache/posbake/engines")
+
 
 class Settings(BaseSettings):
     """posbake serves image classifiers over HTTP."""
@@ -30,13 +32,18 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 lets the system choose one")
     backend: str = Field(
         default="auto",
-        description="what runs the artifacts: onnxruntime, openvino (CPU), or auto for CUDA if ONNX Runtime has it, "
-        "else OpenVINO if it is installed, and ONNX Runtime for what OpenVINO does not take",
+        description="what runs the artifacts: onnxruntime, openvino (CPU), tensorrt (its own engines, never chosen by "
+        "auto), or auto for CUDA if ONNX Runtime has it, else OpenVINO if it is installed, and ONNX Runtime for what "
+        "OpenVINO does not take",
     )
     device: str = Field(
         default="auto",
         description="where they run: cpu, cuda, tensorrt, or auto for CUDA if the backend has it, else the CPU; "
         "a named device that is not available stops the start",
+    )
+    engine_cache: Path = Field(
+        default=ENGINE_CACHE,
+        description="directory of the engines that backend tensorrt builds at load, for this user alone",
     )
     cpu_precision: str = Field(
         default="fp32",

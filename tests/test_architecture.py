@@ -14,7 +14,7 @@ from tests.service.artifacts import add_artifact
 from tests.service.pictures import encode, random_pixels
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST_PARTY = {"artifact", "imaging", "service", "models", "export", "examples", "benchmarks", "tests"}
+FIRST_PARTY = {"artifact", "engines", "imaging", "service", "models", "export", "examples", "benchmarks", "tests"}
 MAKING = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "models", "export", "examples", "tests"}
 SERVING = {
     *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_settings"),
@@ -64,7 +64,7 @@ def files_of(name: str) -> list[Path]:
     return [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
 
 
-@pytest.mark.parametrize("package", ["service", "imaging", "artifact"])
+@pytest.mark.parametrize("package", ["service", "engines", "imaging", "artifact"])
 def test_neither_torch_nor_what_makes_artifacts_is_imported(package: str) -> None:
     wrong = {name: str(file) for name, file in reached(package).items() if name in MAKING}
     assert wrong == {}
@@ -75,7 +75,12 @@ def test_the_contract_needs_the_standard_library_and_pydantic_only() -> None:
 
 
 def test_the_service_needs_nothing_but_its_own_extra() -> None:
-    assert set(reached("service")) - sys.stdlib_module_names == {"service", "imaging", "artifact", *SERVING, *OPTIONAL}
+    ours = {"service", "engines", "imaging", "artifact"}
+    assert set(reached("service")) - sys.stdlib_module_names == {*ours, *SERVING, *OPTIONAL}
+
+
+def test_engines_need_pydantic_beside_the_contract_and_import_tensorrt_only_when_asked_for() -> None:
+    assert set(reached("engines")) - sys.stdlib_module_names == {"engines", "artifact", "pydantic"}
 
 
 def test_imaging_needs_pillow_numpy_and_the_resizer_beside_the_contract() -> None:
@@ -86,10 +91,11 @@ def test_imaging_needs_pillow_numpy_and_the_resizer_beside_the_contract() -> Non
 @pytest.mark.parametrize(
     ("package", "above"),
     [
-        ("models", {"export", "imaging", "service"}),
+        ("models", {"engines", "export", "imaging", "service"}),
         ("export", {"service"}),
-        ("imaging", {"export", "models", "service"}),
-        ("artifact", {"imaging", "export", "models", "service"}),
+        ("engines", {"imaging", "export", "models", "service"}),
+        ("imaging", {"engines", "export", "models", "service"}),
+        ("artifact", {"engines", "imaging", "export", "models", "service"}),
     ],
 )
 def test_dependencies_run_one_way(package: str, above: set[str]) -> None:

@@ -31,7 +31,7 @@ def test_links_to_headings_name_one(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_paths_of_this_repository_exist(page: Path) -> None:
-    folders = "artifact|benchmarks|docs|examples|export|imaging|models|service|tests"
+    folders = "artifact|benchmarks|docs|engines|examples|export|imaging|models|service|tests"
     for path in re.findall(rf"`((?:{folders})/[\w./]*)`", page.read_text()):
         assert (ROOT / path).exists(), path
 

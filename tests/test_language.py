@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CODE = ("artifact", "benchmarks", "deploy", "examples", "export", "imaging", "models", "service", "tests")
+CODE = ("artifact", "benchmarks", "deploy", "engines", "examples", "export", "imaging", "models", "service", "tests")
 READMES = ("benchmarks/README.md", "examples/digits/README.md")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / page for page in READMES)])
 BANNED = re.compile(

@@ -86,3 +86,24 @@ def batch(argument: str) -> tuple[int, int]:
     if sizes[0] > sizes[1]:
         raise argparse.ArgumentTypeError(f"{argument!r}: MIN is above MAX")
     return sizes
+
+
+def profile(argument: str) -> tuple[int, int, int]:
+    """Return (MIN, OPT, MAX) of `N` or `MIN:OPT:MAX`. Raises ArgumentTypeError."""
+    parts = argument.split(":")
+    try:
+        sizes = [positive(part) for part in (parts * 3 if len(parts) == 1 else parts)]
+        smallest, best, largest = sizes
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{argument!r} is neither N nor MIN:OPT:MAX") from None
+    if not smallest <= best <= largest:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not in order: MIN, OPT, MAX")
+    return smallest, best, largest
+
+
+def gibibytes(argument: str) -> int:
+    """Return the bytes of a number of GiB above 0. Raises ArgumentTypeError."""
+    number = float(argument)
+    if not 0 < number < 2**20:
+        raise argparse.ArgumentTypeError(f"{argument} is not a number of GiB above 0")
+    return round(number * 2**30)

@@ -15,7 +15,7 @@ from typing import Self
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("artifact", "benchmarks", "deploy", "examples", "export", "imaging", "models", "service", "tests")
+OURS = ("artifact", "benchmarks", "deploy", "engines", "examples", "export", "imaging", "models", "service", "tests")
 """posbake's top-level packages."""
 
 

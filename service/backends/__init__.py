@@ -4,18 +4,21 @@ import importlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from artifact import Artifact, Manifest
 from service.backends.base import CPU_PRECISIONS, Backend
 from service.backends.child import check_in_child
 from service.backends.child_program import Request
 from service.problems.errors import BackendUnavailableError
+from service.settings import ENGINE_CACHE
 
 logger = logging.getLogger(__name__)
 
 BACKENDS = {
     "openvino": ("service.backends.openvino", "OpenVinoBackend"),
     "onnxruntime": ("service.backends.onnx_runtime", "OnnxRuntimeBackend"),
+    "tensorrt": ("service.backends.tensorrt", "TensorRtBackend"),
 }
 """Module and class by name, imported only when chosen."""
 
@@ -27,6 +30,9 @@ _ON_CPU = ("openvino", "onnxruntime")
 
 _MAY_CRASH = ("openvino",)
 """Backends that run each artifact in a child process before the server does."""
+
+_BUILD_ENGINES = ("tensorrt",)
+"""Backends that build an engine of a graph, and keep it in ENGINE_CACHE."""
 
 _LOWER_PRECISION = ("openvino",)
 """Backends that can compute an fp32 artifact in bfloat16 on the CPU."""
@@ -41,12 +47,14 @@ class Way:
         backend: its class.
         device: that it resolved.
         cpu_precision: see Backend.
+        engine_cache: directory of the engines that this host built.
     """
 
     name: str
     backend: type[Backend]
     device: str
     cpu_precision: str
+    engine_cache: Path
 
     def __str__(self) -> str:
         """Return the backend and the precision of an fp32 artifact."""
@@ -59,7 +67,8 @@ class Way:
 
     def open(self, artifact: Artifact, threads: int) -> Backend:
         """Return the backend of an artifact. Raises what Backend raises."""
-        return self.backend(artifact, self.device, threads, self.cpu_precision)
+        options = {"engine_cache": self.engine_cache} if self.name in _BUILD_ENGINES else {}
+        return self.backend(artifact, self.device, threads, self.cpu_precision, **options)
 
     def check_in_child(
         self,
@@ -101,16 +110,20 @@ class Ways:
     Args:
         choices: name, class and device of backends.
         cpu_precision: one of CPU_PRECISIONS, or `auto`: bf16 for fp32 artifacts that have a golden file to check it by.
+        engine_cache: see Way.
     """
 
-    def __init__(self, choices: Sequence[tuple[str, type[Backend], str]], cpu_precision: str) -> None:
+    def __init__(
+        self, choices: Sequence[tuple[str, type[Backend], str]], cpu_precision: str, engine_cache: Path = ENGINE_CACHE
+    ) -> None:
         self.choices = choices
         self._cpu_precision = cpu_precision
+        self._engine_cache = engine_cache
 
     def of(self, manifest: Manifest) -> list[Way]:
         """Return those for an artifact; at least one."""
         return [
-            Way(name, backend, device, precision)
+            Way(name, backend, device, precision, self._engine_cache)
             for name, backend, device in self.choices
             for precision in self._precisions(manifest, name, device)
         ]
@@ -122,7 +135,7 @@ class Ways:
         return ("bf16", "fp32") if can_be_lower and device == "cpu" and name in _LOWER_PRECISION else ("fp32",)
 
 
-def choose_ways(name: str, device: str, cpu_precision: str) -> Ways:
+def choose_ways(name: str, device: str, cpu_precision: str, engine_cache: Path = ENGINE_CACHE) -> Ways:
     """Return how artifacts are run by the backend of that name on that device.
 
     `auto` is what has a device other than the CPU, unless the CPU is asked for; else all that work on the CPU.
@@ -131,6 +144,7 @@ def choose_ways(name: str, device: str, cpu_precision: str) -> Ways:
         name: of a backend, or `auto`.
         device: a backend's, or `auto`.
         cpu_precision: one of CPU_PRECISIONS, or `auto`.
+        engine_cache: see Way.
 
     Raises:
         BackendUnavailableError: there is no such backend, device or precision, or it is not available.
@@ -143,10 +157,10 @@ def choose_ways(name: str, device: str, cpu_precision: str) -> Ways:
         raise BackendUnavailableError(f"backend {name!r} is unknown; known: auto, {', '.join(BACKENDS)}")
     if name != "auto":
         found = _import(name)
-        return Ways([(name, found, found.resolve_device(device))], cpu_precision)
+        return Ways([(name, found, found.resolve_device(device))], cpu_precision, engine_cache)
     if device != "cpu" and (accelerated := _accelerated(device)) is not None:
-        return Ways([accelerated], cpu_precision)
-    return Ways(_on_cpu(), cpu_precision)
+        return Ways([accelerated], cpu_precision, engine_cache)
+    return Ways(_on_cpu(), cpu_precision, engine_cache)
 
 
 def _accelerated(device: str) -> tuple[str, type[Backend], str] | None:

@@ -44,7 +44,8 @@ def files_beside(artifact: Artifact) -> dict[str, bytes]:
         GraphError: a file is not there any more, or no regular one.
     """
     manifest = artifact.manifest
-    others = {manifest.labels, artifact.graph.name, *(() if manifest.golden is None else (manifest.golden.file,))}
+    others = {manifest.labels, artifact.graph.name}
+    others |= {part.file for part in (manifest.golden, manifest.engine) if part is not None}
     return {name: read_file(artifact.path / name) for name in manifest.files if name not in others}
 
 

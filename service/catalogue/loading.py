@@ -57,7 +57,7 @@ class Loader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._ways = choose_ways(settings.backend, settings.device, settings.cpu_precision)
+        self._ways = choose_ways(settings.backend, settings.device, settings.cpu_precision, settings.engine_cache)
         self._memory = 2 * half_of_memory()
 
     def open(self, location: Location, served: Servable | None = None) -> Servable:

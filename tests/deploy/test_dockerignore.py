@@ -25,10 +25,10 @@ def test_of_the_tracked_files_only_those_of_the_images_are_sent() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     sent = [path for path in tracked if is_sent(path)]
     folders = {path.partition("/")[0] for path in sent if "/" in path}
-    assert folders == {"artifact", "deploy", "examples", "export", "imaging", "models", "service"}
+    assert folders == {"artifact", "deploy", "engines", "examples", "export", "imaging", "models", "service"}
     assert {path for path in sent if "/" not in path} == {"LICENSE", "constraints.txt", "pyproject.toml"}
     assert [path for path in sent if path.startswith("deploy/")] == ["deploy/health.py"]
-    for folder in ("artifact", "examples", "export", "imaging", "models", "service"):
+    for folder in ("artifact", "engines", "examples", "export", "imaging", "models", "service"):
         assert all(is_sent(path) for path in tracked if path.startswith(f"{folder}/")), folder
 
 

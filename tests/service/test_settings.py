@@ -36,6 +36,7 @@ VALUES = {
     "drain_seconds": "2.5",
     "reload_seconds": "1.5",
     "load_timeout": "7.5",
+    "engine_cache": "cache",
     "api_keys_file": "keys",
     "rate_limit": "1.25",
     "request_timeout": "3.5",
@@ -85,6 +86,7 @@ def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> No
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert (settings.backend, settings.device, settings.default_model) == ("auto", "auto", None)
     assert settings.cpu_precision == "fp32"
+    assert settings.engine_cache == Path("~/.cache/posbake/engines")
     assert (settings.max_body_bytes, settings.max_pixels) == (16 * 1024 * 1024, 50_000_000)
     assert settings.threads == available_cores() <= len(os.sched_getaffinity(0))
     assert (settings.max_batch, settings.batch_delay_ms) == (8, 0)

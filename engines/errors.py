@@ -1,0 +1,68 @@
+"""Errors of engines. Each message names the cause and the remedy.
+
+EngineError
+├── LibraryMissingError         TensorRT or the CUDA runtime is not installed, or too old
+├── ParserRefusalError          TensorRT's parser does not take the graph
+├── BuildError                  no engine could be built
+├── UnfitEngineError            an engine of another library, version or GPU
+└── CudaError                   a call of the CUDA runtime failed
+    └── OutOfDeviceMemoryError
+"""
+
+from dataclasses import dataclass
+
+
+class EngineError(Exception):
+    """An engine cannot be built or run."""
+
+
+class LibraryMissingError(EngineError):
+    """A library is missing or too old."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One reason why the parser refused a graph.
+
+    Attributes:
+        node: name of the node; empty for the whole graph.
+        operator: of the node.
+        reason: the parser's own.
+    """
+
+    node: str
+    operator: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return all of it in one line."""
+        where = " ".join(part for part in (self.operator, self.node) if part)
+        return f"{where}: {self.reason}" if where else self.reason
+
+
+class ParserRefusalError(EngineError):
+    """The parser does not take the graph.
+
+    Attributes:
+        refusals: at least one.
+    """
+
+    def __init__(self, library: str, refusals: tuple[Refusal, ...]) -> None:
+        super().__init__(f"the parser of {library} refuses the graph: {'; '.join(map(str, refusals))}")
+        self.refusals = refusals
+
+
+class BuildError(EngineError):
+    """The builder made no engine."""
+
+
+class UnfitEngineError(EngineError):
+    """The engine is not for this host."""
+
+
+class CudaError(EngineError):
+    """The CUDA runtime reported an error."""
+
+
+class OutOfDeviceMemoryError(CudaError):
+    """The GPU has no memory left."""

@@ -1,0 +1,71 @@
+"""The graph of an artifact in half precision, compared on the artifact's own golden images.
+
+The network is not there any more, but its logits are: those of the golden file take the place of a run in float64.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from artifact import Artifact, Golden, Graph, Parity, Precision, Staging, read_golden
+from export.errors import ExportError
+from export.precision.lower import prepare_lowering
+from export.tracing.pixels import Normalisation
+from export.verify.golden import limits
+from export.verify.reference import Reference
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """Facts of the graph in another precision, for the manifest."""
+
+    graph: Graph
+    parity: Parity
+    golden: Golden
+
+
+def lower(artifact: Artifact, precision: Precision, min_cosine: float | None, staging: Staging) -> Lowered:
+    """Bring the staged float32 graph to half precision, and compare it.
+
+    Raises:
+        ExportError: the artifact has no golden file, or a weight does not fit.
+        ParityError: the logits are too far from the network's.
+    """
+    manifest = artifact.manifest
+    reference = _reference(artifact)
+    lowering = prepare_lowering(precision, None, manifest.preprocess, min_cosine, None)
+    assert lowering is not None, "float32 is not lowered to itself"
+    lowering.check_task(manifest.task)
+    takes_pixels = manifest.input.dtype == "uint8"
+    graph = lowering.rewrite(staging.graph, reference, takes_pixels=takes_pixels)
+    parity = lowering.check(staging.graph, reference, manifest.parity, takes_pixels=takes_pixels)
+    assert manifest.golden is not None, "it was read"
+    return Lowered(
+        graph.model_copy(update={"operators": manifest.graph.operators}),
+        parity,
+        manifest.golden.model_copy(update={"limits": limits(parity, precision)}),
+    )
+
+
+def _reference(artifact: Artifact) -> Reference:
+    """Return the golden images in batches that the graph takes, with the network's logits."""
+    manifest = artifact.manifest
+    golden = read_golden(artifact)
+    if golden is None:
+        raise ExportError(
+            f"{artifact.path} has no golden file, so its graph cannot be compared in another precision; export it "
+            "again, or name its own --precision"
+        )
+    batch = manifest.input.batch
+    chunks = golden.batches(min(max(len(golden), batch.min), batch.max))
+    pixels = torch.from_numpy(np.frombuffer(golden.pixels, np.uint8).reshape(golden.shape).copy())
+    logits = np.array(golden.logits)
+    activation = manifest.output.activation
+    return Reference(
+        pixels=tuple(pixels[chunk] for chunk in chunks),
+        normalisation=Normalisation(manifest.preprocess.mean, manifest.preprocess.std),
+        logits=np.concatenate([logits[chunk] for chunk in chunks]),
+        made_by=manifest.parity.reference,
+        boundary=None if manifest.task != "multi-label" else (0.0 if activation == "none" else 0.5),
+    )

@@ -1,0 +1,111 @@
+"""Request and result of building an engine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact import Artifact, BuilderSettings, Flavour, Manifest, Precision, Profile
+from engines import Layer
+from export.errors import ExportError
+from export.process.names import check_name
+
+_DEFAULTS = BuilderSettings()
+_OPT = 8
+"""Batch that kernels are chosen for where none is named: the service's default MAX_BATCH."""
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """Request for an engine.
+
+    Attributes:
+        artifact: directory of the artifact whose graph is built.
+        output: the repository to write to.
+        flavour: the library that builds it.
+        precision: of the graph; None takes the artifact's own if that is not fp32, and fp16 if it is.
+        profile: batch sizes; None takes the artifact's, and 8 between.
+        settings: of the builder.
+        timing_cache: file of measured kernels; None for none.
+        variant: name of the variant; None takes the artifact's, with the precision where it changes, and the flavour.
+        version: None takes the next one.
+        min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.verify.parity`.
+        report: whether to write every layer of the engine beside it.
+    """
+
+    artifact: Path
+    output: Path
+    flavour: Flavour = "tensorrt"
+    precision: Precision | None = None
+    profile: Profile | None = None
+    settings: BuilderSettings = _DEFAULTS
+    timing_cache: Path | None = None
+    variant: str | None = None
+    version: int | None = None
+    min_cosine: float | None = None
+    report: bool = False
+
+
+@dataclass(frozen=True)
+class EngineExported:
+    """A finished engine.
+
+    Attributes:
+        path: directory of the artifact.
+        manifest: as written.
+        layers: of the engine.
+        warnings: of the library.
+        seconds: by step.
+    """
+
+    path: Path
+    manifest: Manifest
+    layers: tuple[Layer, ...]
+    warnings: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+def choose_precision(request: EngineRequest, artifact: Artifact) -> Precision:
+    """Return the precision of the engine's graph.
+
+    Raises:
+        ExportError: the artifact's graph cannot be brought to it.
+    """
+    own = artifact.manifest.precision
+    wanted = request.precision or ("fp16" if own == "fp32" else own)
+    if wanted == own or (own == "fp32" and wanted != "int8"):
+        return wanted
+    if wanted == "int8":
+        raise ExportError(
+            "int8 needs images to calibrate with: export the network with python export/to_onnx.py SOURCE "
+            "--precision int8 --calibration DIR, and build the engine from that artifact"
+        )
+    raise ExportError(
+        f"{artifact.path} is {own}, which does not become {wanted}; leave out --precision, or build "
+        "from an fp32 artifact"
+    )
+
+
+def choose_profile(request: EngineRequest, artifact: Artifact) -> Profile:
+    """Return the batch sizes of the engine.
+
+    Raises:
+        ExportError: the artifact does not take all of them.
+    """
+    accepted = artifact.manifest.input.batch
+    if request.profile is None:
+        return Profile(min=accepted.min, opt=max(accepted.min, min(_OPT, accepted.max)), max=accepted.max)
+    if request.profile.min < accepted.min or request.profile.max > accepted.max:
+        raise ExportError(
+            f"--batch {request.profile} is beyond what {artifact.path} was exported for, {accepted.min} to "
+            f"{accepted.max}; choose sizes within, or export it with another --batch"
+        )
+    return request.profile
+
+
+def choose_variant(request: EngineRequest, artifact: Artifact, precision: Precision) -> str:
+    """Return the name of the variant: by default another than the artifact's, so that both fit into one repository.
+
+    Raises:
+        ExportError: it cannot be that of a directory.
+    """
+    changed = "" if precision == artifact.manifest.precision else f"-{precision}"
+    return check_name("variant", request.variant or f"{artifact.manifest.variant}{changed}-{request.flavour}")

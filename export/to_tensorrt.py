@@ -1,0 +1,176 @@
+"""`python export/to_tensorrt.py ARTIFACT --output DIR …`: build the TensorRT engine of an artifact's graph.
+
+Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n, Ctrl-C being 2. Unless it is done, the repository
+is as it was.
+"""
+
+import argparse
+import json
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from export.process.arguments import gibibytes, path, positive, profile, share, text
+from export.process.interruption import exit_status, signals_as_interrupts
+
+if TYPE_CHECKING:
+    from export.engine.request import EngineExported, EngineRequest
+
+DONE, FAILED = 0, 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        with signals_as_interrupts():
+            built = _build(options)
+    except KeyboardInterrupt as interruption:
+        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        return exit_status(interruption)
+    if built is None:
+        return FAILED
+    if options.json:
+        print(_json(built))  # noqa: T201
+    elif not options.quiet:
+        from rich.console import Console
+
+        from export.report.engine import print_engine
+
+        print_engine(built, Console())
+    return DONE
+
+
+def _build(options: argparse.Namespace) -> "EngineExported | None":
+    """Do what is asked, or print why not and return None."""
+    # These bring onnx, which takes a while: not before the usage is known to be right.
+    from rich.console import Console
+
+    from artifact import ArtifactError
+    from engines import EngineError
+    from export.engine.pipeline import build_artifact
+    from export.errors import ExportError
+
+    shown = Console(stderr=True)
+    status = shown.status("")
+    visible = shown.is_terminal and not options.quiet
+
+    def show(step: str) -> AbstractContextManager[object]:
+        status.update(f"{step} …")
+        return status if visible else nullcontext()
+
+    def progress(phase: str, done: int, of: int) -> None:
+        if visible:
+            status.update(f"build: {phase}, {done} of {of} …")
+
+    try:
+        return build_artifact(_request(options), show, progress)
+    except (EngineError, ExportError, ArtifactError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="to_tensorrt.py",
+        description="Build the TensorRT engine of an artifact's graph, and write both as a new artifact.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("artifact", metavar="ARTIFACT", type=path, help="directory with manifest.json")
+    parser.add_argument("--output", metavar="DIR", type=path, required=True, help="repository to write to")
+    parser.add_argument(
+        "--flavour",
+        choices=["tensorrt", "rtx"],
+        default="tensorrt",
+        help="tensorrt (default): TensorRT 10 or 11, which builds on the GPU that runs the engine; rtx: TensorRT-RTX, "
+        "for GeForce and RTX GPUs, which also builds ahead of time without one",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "fp16", "bf16", "int8"],
+        help="of the graph, which is strongly typed; default: fp16 of an fp32 artifact, else the artifact's own",
+    )
+    parser.add_argument(
+        "--batch",
+        metavar="MIN:OPT:MAX",
+        type=profile,
+        help="batch sizes that the engine accepts, and the one that kernels are chosen for; default: the artifact's, 8",
+    )
+    parser.add_argument(
+        "--min-cosine",
+        metavar="X",
+        type=share,
+        help="fail if the cosine of the logits to the network's, mean of the golden images, is below; default: "
+        "0.9999 for fp16, 0.999 for bf16; of no meaning if the precision stays",
+    )
+    builder = parser.add_argument_group("builder")
+    builder.add_argument("--workspace", metavar="GiB", type=gibibytes, help="memory of the GPU; default: all of it")
+    builder.add_argument(
+        "--optimization-level", metavar="N", type=int, choices=range(6), help="0 to 5; default: TensorRT's own, 3"
+    )
+    builder.add_argument(
+        "--timing-cache", metavar="FILE", type=path, help="measured kernels, read if it is there and written (tensorrt)"
+    )
+    builder.add_argument(
+        "--version-compatible",
+        action="store_true",
+        help="an engine for later versions of the same major version too; it holds code of the library (tensorrt)",
+    )
+    identity = parser.add_argument_group("identity")
+    identity.add_argument(
+        "--variant",
+        metavar="NAME",
+        type=text,
+        help="default: the artifact's, with -fp16 or -bf16 if that is new, and the flavour",
+    )
+    identity.add_argument("--version", metavar="N", type=positive, help="default: the next one")
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--report", action="store_true", help="write engine.json beside the engine: precision and bytes of each layer"
+    )
+    output.add_argument("--quiet", action="store_true", help="print errors only")
+    output.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def _request(options: argparse.Namespace) -> "EngineRequest":
+    from artifact import BuilderSettings, Profile
+    from export.engine.request import EngineRequest
+
+    sizes = None if options.batch is None else dict(zip(("min", "opt", "max"), options.batch, strict=True))
+    return EngineRequest(
+        artifact=options.artifact,
+        output=options.output,
+        flavour=options.flavour,
+        precision=options.precision,
+        profile=None if sizes is None else Profile(**sizes),
+        settings=BuilderSettings(
+            workspace_bytes=options.workspace,
+            optimization_level=options.optimization_level,
+            version_compatible=options.version_compatible,
+        ),
+        timing_cache=options.timing_cache,
+        variant=options.variant,
+        version=options.version,
+        min_cosine=options.min_cosine,
+        report=options.report,
+    )
+
+
+def _json(built: "EngineExported") -> str:
+    from engines import summarise
+
+    return json.dumps(
+        {
+            "path": str(built.path),
+            "seconds": built.seconds,
+            "layers": summarise(built.layers).model_dump(),
+            "warnings": built.warnings,
+            "manifest": built.manifest.model_dump(mode="json", exclude_none=True),
+        },
+        indent=2,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Parts of the backend `tensorrt`: the cache of engines, opening, running."""
