@@ -1,6 +1,6 @@
 """The same requests to Triton 2.51 and to posbake: the same status and form of answer, but for a list of differences.
 
-The list is `DIFFERENCES` in conformance.py, and a table in docs/api.md with the reason of each.
+The list is `DIFFERENCES` in conformance/differences.py, and a table in docs/api.md with the reason of each.
 """
 
 import re
@@ -13,18 +13,9 @@ import pytest
 from export.to_triton import DONE, main
 from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.process import serving
-from tests.service.protocol_v2.conformance import (
-    CASES,
-    DIFFERENCES,
-    KEPT,
-    OURS,
-    TRITON,
-    WARM,
-    Case,
-    Form,
-    document_of,
-    outcome,
-)
+from tests.service.protocol_v2.conformance.case import OURS, TRITON, Case, Form, document_of, outcome
+from tests.service.protocol_v2.conformance.differences import DIFFERENCES, KEPT
+from tests.service.protocol_v2.conformance.requests import CASES, WARM
 from tests.triton.server import skip_without_triton, triton_server
 
 pytestmark = pytest.mark.triton

@@ -1,75 +1,14 @@
-"""Requests of the protocol that are sent to Triton and to posbake, and the form of an answer, which is compared.
-
-Names in paths are `{mean}`, `{float}` and `{files}`: networks of `colours`, and its ensemble that takes files.
-"""
+"""Requests to every address of the protocol, right and wrong."""
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import httpx2
 
 from tests.service.pictures import encode
 from tests.service.protocol_v2.answers import floats, pixels
+from tests.service.protocol_v2.conformance.case import HEADER, Case
 
-HEADER = "Inference-Header-Content-Length"
 INFER = "/v2/models/{mean}/infer"
 FILES = "/v2/models/{files}/infer"
-OURS = {"mean": "colours@mean", "float": "colours@float", "files": "colours@mean"}
-TRITON = {"mean": "colours.mean", "float": "colours.float", "files": "colours.mean.image"}
-
-Form = object
-"""Of a JSON document: types in place of values, but for values that are part of the protocol."""
-
-_KEPT = frozenset({"datatype", "shape", "state", "live", "ready", "binary_data_size"})
-"""Members whose values are compared too."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One request."""
-
-    name: str
-    method: str
-    path: str
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def send(self, client: httpx2.Client, names: Mapping[str, str]) -> httpx2.Response:
-        """Send the request to a server that has these names, on a connection of its own."""
-        # Triton answers HEAD with a body, which the next answer on a connection would be read from.
-        headers = {**self.headers, "Connection": "close"}
-        return client.request(self.method, self.path.format(**names), content=self.body, headers=headers)
-
-
-def outcome(response: httpx2.Response) -> tuple[int, Form]:
-    """Return status and form of an answer: an error has one member, and its text is each server's own."""
-    if not response.content:
-        return response.status_code, None
-    document, binary = document_of(response)
-    if isinstance(document, dict) and "outputs" in document and "model_version" in document:
-        document.pop("parameters", None)  # of the answer, each server has its own
-    return response.status_code, (form(document), binary)
-
-
-def document_of(response: httpx2.Response) -> tuple[Any, int]:
-    """Return an answer's JSON, and the number of bytes after it."""
-    length = int(response.headers.get(HEADER, len(response.content)))
-    return json.loads(response.content[:length]), len(response.content) - length
-
-
-def form(value: object, name: str = "") -> Form:
-    """Return the form of a JSON value that is a member called `name`."""
-    if isinstance(value, dict):
-        return {key: form(member, key) for key, member in sorted(value.items())}
-    if name in _KEPT:
-        return value
-    if isinstance(value, list):
-        forms = [form(item) for item in value]
-        return forms[:1] if all(item == forms[0] for item in forms) else forms
-    return "number" if type(value) in {int, float} else type(value).__name__
 
 
 def _json(name: str, document: object, path: str = INFER) -> Case:
@@ -86,7 +25,7 @@ def _raw(name: str, body: bytes, path: str = INFER) -> Case:
     return Case(name, "POST", path, body, {HEADER: "0", "Content-Type": "application/octet-stream"})
 
 
-def _image(count: int = 1, **members: object) -> dict[str, object]:
+def _image(count: int = 1, /, **members: object) -> dict[str, object]:
     return {"name": "image", "shape": [count, 8, 6, 3], "datatype": "UINT8", **members}
 
 
@@ -212,7 +151,7 @@ INFERENCE = [
     _json("the input twice", {"inputs": [IMAGE, IMAGE]}),
     _json(
         "two inputs of wrong shape",
-        {"inputs": [_image(data=FLAT, shape=[1, 6, 8, 3]), {**IMAGE, "name": "other", "shape": [9]}]},
+        {"inputs": [_image(data=FLAT, shape=[1, 6, 8, 3]), {**IMAGE, "name": "other", "shape": [9], "data": [0] * 9}]},
     ),
     _json("no name", {"inputs": [{key: value for key, value in IMAGE.items() if key != "name"}]}),
     _json("no shape", {"inputs": [{key: value for key, value in IMAGE.items() if key != "shape"}]}),
@@ -300,58 +239,3 @@ WARM = [
 
 CASES = [*SERVER, *MODEL, *INFERENCE]
 assert len({case.name for case in CASES}) == len(CASES)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference that is kept: a row of docs/api.md, the status of either server, and the requests that show it."""
-
-    row: str
-    triton: int
-    posbake: int
-    cases: tuple[str, ...]
-
-
-_WHATS = ("metadata", "ready", "config", "stats")
-
-DIFFERENCES = (
-    Difference("live and ready", 200, 200, ("server live", "server ready", "model ready", "version ready")),
-    Difference("HEAD", 405, 200, ("HEAD of the server", "HEAD of live", *(f"HEAD of model {what}" for what in _WHATS))),
-    Difference(
-        "unknown model or version at `/ready` and `/stats`",
-        400,
-        404,
-        tuple(f"{what} of an unknown {part}" for what in ("ready", "stats") for part in ("model", "version")),
-    ),
-    Difference(
-        "image files",
-        200,
-        200,
-        ("model metadata", "version metadata", "model config", "version config", "statistics of all"),
-    ),
-    Difference("`image_bytes` of shape [n]", 400, 200, ("file, shape [1]",)),
-    Difference("`image_bytes` in JSON", 400, 200, ("file in JSON as base64",)),
-    Difference("raw body of several images", 400, 200, ("raw, 2 images",)),
-    Difference(
-        "optional member that is null",
-        500,
-        200,
-        ("null id", "null parameters", "null outputs", "null parameter"),
-    ),
-    Difference(
-        "request that is not valid",
-        500,
-        400,
-        (
-            *("index, no JSON", "no JSON", "a list", "no member inputs", "inputs is an object", "null inputs"),
-            *("no name", "no shape", "no datatype", "null name", "null shape", "null data", "with a numeric id"),
-            *("negative shape", "shape of texts", "too few numbers", "too many numbers", "a negative number"),
-            *("a fraction", "a text among numbers", "data is a number", "two inputs of wrong shape"),
-            *("binary_data is no boolean", "-1 classes", "classes as text", "timeout as text", "binary, size as text"),
-        ),
-    ),
-    Difference("UINT8 above 255 in JSON", 200, 400, ("a number out of range",)),
-    Difference("index with a list", 200, 400, ("index, a list",)),
-    Difference("load and unload", 503, 403, ("load, not allowed here", "unload, not allowed here")),
-)
-KEPT = {name: difference for difference in DIFFERENCES for name in difference.cases}
