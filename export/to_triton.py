@@ -84,7 +84,10 @@ def _parser() -> argparse.ArgumentParser:
 
     runtime = parser.add_argument_group("networks")
     runtime.add_argument(
-        "--backend", choices=["onnxruntime", "openvino"], default="onnxruntime", help="default: %(default)s"
+        "--backend",
+        choices=["onnxruntime", "openvino", "tensorrt"],
+        default="onnxruntime",
+        help="default: %(default)s; tensorrt takes artifacts with an engine, which to_tensorrt.py builds",
     )
     runtime.add_argument(
         "--accelerator",
@@ -94,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     runtime.add_argument(
         "--device",
         choices=["auto", "cpu", "gpu"],
-        help="default: that of the accelerator or of OpenVINO, else auto: a GPU where Triton finds one",
+        help="default: that of the accelerator or backend, else auto: a GPU where Triton finds one",
     )
     runtime.add_argument(
         "--instances", metavar="N", type=positive, default=1, help="of a network on each device; default: %(default)s"

@@ -29,6 +29,9 @@ class Backend(Protocol):
     def files(self, artifact: Artifact) -> dict[str, Path]:
         """Return the files of a version that it reads, by their names in Triton."""
 
+    def preferred_batches(self, network: Network) -> list[int]:
+        """Return the batch sizes that are worth waiting for."""
+
     def notes(self, manifest: Manifest) -> tuple[str, ...]:
         """Return sentences on what differs from the artifact as posbake serves it."""
 
@@ -41,6 +44,10 @@ class _ReadsOnnx:
         graph = artifact.graph.name
         beside = [name for name in artifact.manifest.files if name == graph or name.startswith(f"{graph}.")]
         return {name: artifact.path / name for name in beside}
+
+    def preferred_batches(self, network: Network) -> list[int]:  # noqa: ARG002
+        """Return none: every size runs equally well."""
+        return []
 
 
 class OnnxRuntime(_ReadsOnnx):
@@ -86,7 +93,46 @@ class OpenVino(_ReadsOnnx):
         return ("where the CPU has bf16, OpenVINO computes in it, and Triton's backend has no parameter against that",)
 
 
-BACKENDS: Mapping[str, Backend] = {"onnxruntime": OnnxRuntime(), "openvino": OpenVino()}
+class TensorRt:
+    """TensorRT on a GPU: the engine that `export/to_tensorrt.py` built."""
+
+    devices: ClassVar[tuple[Device, ...]] = ("gpu",)
+
+    def check(self, manifest: Manifest, device: Device) -> None:  # noqa: ARG002
+        """It needs an engine of TensorRT itself."""
+        engine = manifest.engine
+        build = "build one with python export/to_tensorrt.py ARTIFACT --output DIR"
+        if engine is None:
+            raise ExportError(f"{manifest.key} has no engine; {build}, or choose --accelerator tensorrt")
+        if engine.flavour != "tensorrt":
+            raise ExportError(
+                f"{manifest.key} has an engine of {engine.library}, which Triton's backend does not read; {build} "
+                "--flavour tensorrt"
+            )
+
+    def fields(self, network: Network) -> Fields:  # noqa: ARG002
+        """Return the backend's name; its engine is `model.plan` by default."""
+        return {"backend": "tensorrt"}
+
+    def files(self, artifact: Artifact) -> dict[str, Path]:
+        """Return the engine."""
+        assert artifact.manifest.engine is not None
+        return {"model.plan": artifact.path / artifact.manifest.engine.file}
+
+    def preferred_batches(self, network: Network) -> list[int]:
+        """Return the size that the engine's kernels were chosen for."""
+        assert network.manifest.engine is not None
+        return [network.manifest.engine.profile.opt]
+
+    def notes(self, manifest: Manifest) -> tuple[str, ...]:
+        """An engine fits one version and one kind of GPU."""
+        engine = manifest.engine
+        assert engine is not None
+        gpu = "" if engine.gpu is None else f" and {engine.gpu.name}"
+        return (f"the engine is for {engine.library} {engine.version}{gpu}: Triton's image and GPU must be the same",)
+
+
+BACKENDS: Mapping[str, Backend] = {"onnxruntime": OnnxRuntime(), "openvino": OpenVino(), "tensorrt": TensorRt()}
 
 _PRECISION_MODES: Mapping[Precision, str] = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
 """`precision_mode` of ONNX Runtime's TensorRT provider; it has none for bf16."""

@@ -33,7 +33,7 @@ def network_config(network: Network, plan: Plan, request: TritonRequest) -> Fiel
         "input": [_image(network)],
         "output": [_logits(network)],
         "instance_group": [{"kind": KINDS[plan.device], "count": request.instances}],
-        **(_batching(request) if network.dynamic else {}),
+        **(_batching(request, plan.backend.preferred_batches(network)) if network.dynamic else {}),
         **({"optimization": accelerators} if accelerators else {}),
         "parameters": entries(
             {
@@ -126,9 +126,10 @@ def _logits(network: Network) -> Fields:
     return {"name": LOGITS, "data_type": _TYPES[output.dtype], "dims": _dims(network, output.classes), **labels}
 
 
-def _batching(request: TritonRequest) -> Fields:
+def _batching(request: TritonRequest, preferred: list[int]) -> Fields:
     return {
         "dynamic_batching": {
+            **({"preferred_batch_size": preferred} if preferred else {}),
             "max_queue_delay_microseconds": round(1000 * request.batch_delay_ms),
             "default_queue_policy": {
                 "timeout_action": Symbol("REJECT"),

@@ -164,7 +164,7 @@ class IndexEntry(_ProtocolDocument):
     name: str = Field(description="<model>@<variant>")
     version: str
     state: str = Field(description="READY or UNAVAILABLE")
-    reason: str = Field(description="why it is unavailable, else empty")
+    reason: str | None = Field(default=None, description="why it is unavailable, else absent")
 
 
 class IndexRequest(_Request):

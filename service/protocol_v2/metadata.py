@@ -28,7 +28,7 @@ def metadata(name: str, servable: Servable, versions: list[Servable]) -> ModelMe
         platform=servable.backend.name,
         inputs=[
             TensorMetadata(name=IMAGE, datatype=datatype_of(manifest.input), shape=[ANY, *row_shape(manifest)]),
-            TensorMetadata(name=IMAGE_BYTES, datatype=BYTES, shape=[ANY]),
+            TensorMetadata(name=IMAGE_BYTES, datatype=BYTES, shape=[ANY, 1]),
         ],
         outputs=[TensorMetadata(name=OUTPUT, datatype=LOGITS, shape=[ANY, manifest.output.classes])],
     )
@@ -52,8 +52,7 @@ def config(name: str, servable: Servable, settings: Settings) -> dict[str, Any]:
                 "dims": list(row_shape(manifest)),
                 "optional": True,
             },
-            # Triton knows no input without dims: one string, reshaped to none, is [n] on the wire.
-            {"name": IMAGE_BYTES, "data_type": "TYPE_STRING", "dims": [1], "reshape": {"shape": []}, "optional": True},
+            {"name": IMAGE_BYTES, "data_type": "TYPE_STRING", "dims": [1], "optional": True},
         ],
         "output": [
             {

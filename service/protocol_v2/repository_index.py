@@ -19,7 +19,7 @@ def index_of(catalogue: Catalogue, down: Collection[Servable], *, only_ready: bo
     """
     entries = []
     for servable in catalogue.servables():
-        reason = "its backend is being restarted" if servable in down else ""
+        reason = "its backend is being restarted" if servable in down else None
         state = UNAVAILABLE if reason else READY
         version = str(servable.key.version)
         entries.append(IndexEntry(name=servable.key.name, version=version, state=state, reason=reason))

@@ -47,7 +47,9 @@ def parse(body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
     envelope = open_envelope(body, headers.get(HEADER_LENGTH))
     media_type = headers.get("Content-Type", "")
     if envelope.document is None:
-        return ParsedRequest(InferRequest(inputs=[]), [], envelope.tensors, True, media_type)
+        # As Triton answers a raw body: there is no JSON that could ask for another form.
+        request = InferRequest(inputs=[], parameters={"binary_data_output": True})
+        return ParsedRequest(request, [], envelope.tensors, True, media_type)
     document, numbers = without_numbers(envelope.document)
     request = read_document(InferRequest, document, "the protocol's inference request")
     return ParsedRequest(request, numbers, envelope.tensors, False, media_type)

@@ -36,13 +36,15 @@ def output_form(request: InferRequest) -> OutputForm:
     Raises:
         ProtocolError: it wants another output, or a parameter has a value that is not allowed.
     """
-    if [output.name for output in request.outputs] not in ([], [OUTPUT]):
+    if not {output.name for output in request.outputs} <= {OUTPUT}:
         names = ", ".join(shown(output.name) for output in request.outputs)
-        raise ProtocolError(f"the outputs asked for are {names}; this model has {OUTPUT!r}, once")
+        raise ProtocolError(f"the outputs asked for are {names}; this model has {OUTPUT!r}")
     parameters = request.outputs[0].parameters if request.outputs else {}
+    if any(output.parameters != parameters for output in request.outputs):
+        raise ProtocolError(f"the output {OUTPUT!r} is asked for in several forms; ask for one")
     classes = parameters.get("classification", 0)
-    if type(classes) is not int or classes < 0 or (classes == 0 and "classification" in parameters):
-        raise ProtocolError(f"classification is {shown(classes)}, expected how many classes, at least 1")
+    if type(classes) is not int or classes < 0:
+        raise ProtocolError(f"classification is {shown(classes)}, expected how many classes, or 0 for the logits")
     by_default = _flag(request.parameters, "binary_data_output", default=False)
     return OutputForm(classes, _flag(parameters, "binary_data", default=by_default))
 

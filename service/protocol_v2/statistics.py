@@ -6,6 +6,7 @@ from artifact import VersionKey
 from service.telemetry.statistics import Batches, Counts, Duration
 
 _STAGES = ("compute_input", "compute_infer", "compute_output")
+_NONE = {"count": 0, "ns": 0}
 
 
 def model_statistics(key: VersionKey, counts: Counts) -> dict[str, Any]:
@@ -17,8 +18,12 @@ def model_statistics(key: VersionKey, counts: Counts) -> dict[str, Any]:
         "inference_count": counts.images,
         "execution_count": round(counts.executions),
         "inference_stats": {
-            stage: _duration(getattr(counts, stage)) for stage in ("success", "fail", "queue", *_STAGES)
+            **{stage: _duration(getattr(counts, stage)) for stage in ("success", "fail", "queue", *_STAGES)},
+            "cache_hit": _NONE,  # there is no cache of responses
+            "cache_miss": _NONE,
         },
+        "response_stats": {},  # of models that answer a request several times
+        "memory_usage": [],
         "batch_stats": [_batch(size, batches) for size, batches in sorted(counts.batches.items())],
     }
 

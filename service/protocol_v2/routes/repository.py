@@ -32,6 +32,7 @@ def _optional(document: type[BaseModel]) -> dict[str, Any]:
 @router.post(
     "/repository/index",
     summary="Every version in the repository",
+    response_model_exclude_none=True,
     responses=error_responses(400, 413, 415, 503),
     openapi_extra=_optional(IndexRequest),
 )

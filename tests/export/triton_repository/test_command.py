@@ -80,6 +80,23 @@ def test_weights_beside_the_graph_are_copied_and_what_the_graph_does_not_need_is
     assert {path.name for path in version.iterdir()} == {"model.onnx", "model.onnx.data", MANIFEST_NAME}
 
 
+def test_an_engine_becomes_the_plan_and_its_best_batch_is_preferred(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_engine(tmp_path / "artifacts")
+    assert run(tmp_path / "artifacts", tmp_path / "triton", "--json", "--backend", "tensorrt") == DONE
+    network = tmp_path / "triton" / "colours.built"
+    assert {path.name for path in (network / "1").iterdir()} == {"model.plan", MANIFEST_NAME}
+    assert (network / "1" / "model.plan").read_bytes() == b"engine"
+    config = (network / "config.pbtxt").read_text()
+    for line in ('backend: "tensorrt"', "max_batch_size: 16", "preferred_batch_size: [8]", "kind: KIND_GPU"):
+        assert line in config
+    (written,) = json.loads(capsys.readouterr().out)["networks"]
+    assert written["notes"] == [
+        "the engine is for TensorRT 11.0.1 and NVIDIA L4: Triton's image and GPU must be the same"
+    ]
+
+
 def test_names_and_newest_choose_among_the_artifacts(artifacts: Path, tmp_path: Path) -> None:
     add_artifact(artifacts, model="birds", variant="mean")
     output = tmp_path / "triton"
@@ -128,7 +145,11 @@ def test_an_output_that_exists_is_left_alone(
     kind: str, artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "triton"
-    make = {"directory": output.mkdir, "file": output.touch, "broken link": lambda: output.symlink_to("missing")}
+    make: dict[str, Callable[[], None]] = {
+        "directory": output.mkdir,
+        "file": output.touch,
+        "broken link": lambda: output.symlink_to("missing"),
+    }
     make[kind]()
     before = output.lstat()
     assert run(artifacts, output) == FAILED
@@ -187,6 +208,12 @@ REFUSED: list[tuple[Callable[[Path], object], tuple[str, ...], str]] = [
     (lambda path: add_artifact(path, variant="many", input=image(2, 8)), (), "export it again with --batch 1:8"),
     (bf16, (), "choose --device gpu or --backend openvino"),
     (bf16, ("--accelerator", "tensorrt"), "export it with --precision fp32 or fp16 or int8"),
+    (lambda _: None, ("--backend", "tensorrt"), "has no engine; build one with python export/to_tensorrt.py"),
+    (
+        lambda path: with_engine(path, flavour="rtx", library="TensorRT-RTX", gpu=None, targets=("8.6",)),
+        ("--backend", "tensorrt", "--variants", "built"),
+        "has an engine of TensorRT-RTX, which Triton's backend does not read",
+    ),
     (lambda _: None, ("--models", "birds"), "model 'birds' is not in the repository; it has colours"),
     (lambda _: None, ("--variants", "mean,man"), "variant 'man' is not in the repository; it has float, mean"),
     (lambda _: None, ("--backend", "openvino", "--device", "gpu"), "--backend openvino runs on cpu, not on gpu"),
@@ -197,6 +224,22 @@ REFUSED: list[tuple[Callable[[Path], object], tuple[str, ...], str]] = [
     ),
     (lambda _: None, ("--accelerator", "tensorrt", "--backend", "openvino"), "is one of ONNX Runtime's"),
 ]
+
+
+def with_engine(path: Path, **changes: object) -> None:
+    """Write an artifact `built` with an engine of any bytes, for batches 1 to 16."""
+    engine = {
+        "file": "model.engine",
+        "library": "TensorRT",
+        "version": "11.0.1",
+        "flavour": "tensorrt",
+        "gpu": {"name": "NVIDIA L4", "compute_capability": "8.9"},
+        "profile": {"min": 1, "opt": 8, "max": 16},
+        "settings": {},
+        "seconds": 1.0,
+    }
+    found = {"engine": {**engine, **changes}, "input": image(1, 16), "target": "tensorrt"}
+    add_artifact(path, variant="built", beside={"model.engine": b"engine"}, **found)  # type: ignore[arg-type]
 
 
 def image(smallest: int, largest: int) -> dict[str, object]:

@@ -140,7 +140,7 @@ def test_the_pixels_are_ours_byte_by_byte(
 def test_grpc_gives_the_same(triton: Triton, client: InferenceServerClient, files: list[bytes], tmp_path: Path) -> None:
     arrays = {f"{index:03}": np.frombuffer(file, np.uint8) for index, file in enumerate(files)}
     np.savez(tmp_path / "files.npz", **arrays)  # type: ignore[arg-type]
-    arguments = [triton.grpc, "digits.rope.image", tmp_path / "files.npz", tmp_path / "logits.npy"]
+    arguments: list[str | Path] = [triton.grpc, "digits.rope.image", tmp_path / "files.npz", tmp_path / "logits.npy"]
     subprocess.run([PYTHON, CLIENT, *arguments], check=True)
     over_http = infer(client, "digits.rope.image", "image_bytes", np.array(files, object)[:, None])
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), over_http, atol=1e-5)

@@ -1,5 +1,10 @@
 """Expected outputs of the artifacts of tests.service.artifacts, number by number."""
 
+import json
+import struct
+from typing import Any
+
+import httpx2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,3 +30,15 @@ def expected_logits(images: NDArray[np.uint8] | NDArray[np.float32]) -> list[lis
         means = [sum(float(value) for value in channel.flat) / channel.size for channel in channels]
         answers.append([sum(means[row] * float(WEIGHTS[row, column]) for row in range(3)) for column in range(4)])
     return answers
+
+
+def document_of(response: httpx2.Response) -> dict[str, Any]:
+    """Return an answer's JSON; numbers of a binary output become its data."""
+    length = response.headers.get("Inference-Header-Content-Length")
+    if length is None:
+        document: dict[str, Any] = response.json()
+        return document
+    document = json.loads(response.content[: int(length)])
+    (output,) = document["outputs"]
+    output["data"] = [number for (number,) in struct.iter_unpack("<f", response.content[int(length) :])]
+    return document

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
+from tests.service.protocol_v2.answers import document_of
 from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, ScriptedBackend, fresh, pixels
 
 PATH = "/v2/models/colours@mean/infer"
@@ -75,13 +76,13 @@ def test_a_full_queue_is_429_with_retry_after_and_a_late_answer_504(
         assert int(response.headers["Retry-After"]) >= 1
         scripted.gate.set()
         assert hanging.result().status_code == 200
-        assert waiting.result().json()["parameters"]["batch_size"] == 2
+        assert document_of(waiting.result())["parameters"]["batch_size"] == 2
 
 
 def test_the_rows_of_a_request_run_in_one_batch(app: FastAPI, scripted: type[ScriptedBackend]) -> None:
     with TestClient(app) as client:
         scripted.batches.clear()
-        (output,) = ask(client, 5, 6).json()["outputs"]
+        (output,) = document_of(ask(client, 5, 6))["outputs"]
         assert output["data"] == [5, 1, 2, 3, 6, 1, 2, 3]
         assert scripted.batches == [("mean", [5, 6])]
 

@@ -26,9 +26,9 @@ class Kept:
     admin: dict[str, str]
     user: dict[str, str]
 
-    def index(self) -> dict[tuple[str, str], tuple[str, str]]:
+    def index(self) -> dict[tuple[str, str], tuple[str, str | None]]:
         entries = self.client.get_model_repository_index(headers=self.user)
-        return {(entry["name"], entry["version"]): (entry["state"], entry["reason"]) for entry in entries}
+        return {(entry["name"], entry["version"]): (entry["state"], entry.get("reason")) for entry in entries}
 
 
 @pytest.fixture
@@ -65,10 +65,10 @@ def test_an_admin_loads_and_unloads_and_nobody_else(kept: Kept) -> None:
         client.infer(name, inputs, headers=kept.user)
     assert unknown.value.status() == "404"
     assert kept.index()[name, "1"] == ("UNAVAILABLE", "it was unloaded on request; load it to have it served again")
-    assert kept.index()["colours@other", "1"] == ("READY", "")
+    assert kept.index()["colours@other", "1"] == ("READY", None)
 
     client.load_model(name, headers=kept.admin)
-    assert kept.index()[name, "1"] == ("READY", "")
+    assert kept.index()[name, "1"] == ("READY", None)
     check(client.infer(name, inputs, headers=kept.user), images)
 
 

@@ -146,7 +146,7 @@ def test_metadata_and_configuration_say_how_to_ask(
     assert metadata["versions"] == (["1", "2", "10"] if variant == "mean" else ["1"])
     assert metadata["inputs"] == [
         {"name": "image", "datatype": datatype, "shape": [-1, *shape]},
-        {"name": "image_bytes", "datatype": "BYTES", "shape": [-1]},
+        {"name": "image_bytes", "datatype": "BYTES", "shape": [-1, 1]},
     ]
     assert metadata["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 4]}]
     config = triton.get_model_config(name, "1")

@@ -18,7 +18,7 @@ from service.inputs.json_text import LARGE
 from service.protocol_v2.request import is_heavy
 from tests.service.artifacts import LABELS
 from tests.service.pictures import encode, png_claiming
-from tests.service.protocol_v2.answers import expected_logits, floats, pixels
+from tests.service.protocol_v2.answers import document_of, expected_logits, floats, pixels
 
 MEAN = "/v2/models/colours@mean/versions/1/infer"
 FLOAT = "/v2/models/colours@float/infer"
@@ -40,7 +40,7 @@ def send_raw(client: TestClient, body: bytes, path: str = MEAN, **headers: str) 
 
 def logits(response: httpx2.Response) -> list[float]:
     assert response.status_code == 200, response.text
-    (output,) = response.json()["outputs"]
+    (output,) = document_of(response)["outputs"]
     assert (output["name"], output["datatype"]) == ("logits", "FP32")
     found: list[float] = output["data"]
     return found
@@ -342,8 +342,11 @@ def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
     ("options", "expected"),
     [
         ({"outputs": [{"name": "scores"}]}, "asked for are 'scores'; this model has 'logits'"),
-        ({"outputs": [{"name": "logits"}, {"name": "logits"}]}, "once"),
-        ({"outputs": [{"name": "logits", "parameters": {"classification": 0}}]}, "classification is 0"),
+        (
+            {"outputs": [{"name": "logits"}, {"name": "logits", "parameters": {"classification": 2}}]},
+            "the output 'logits' is asked for in several forms",
+        ),
+        ({"outputs": [{"name": "logits", "parameters": {"classification": -1}}]}, "classification is -1"),
         ({"outputs": [{"name": "logits", "parameters": {"classification": "2"}}]}, "classification is '2'"),
         ({"outputs": [{"name": "logits", "parameters": {"binary_data": 1}}]}, "binary_data is 1, expected true"),
         ({"parameters": {"binary_data_output": "yes"}}, "binary_data_output is 'yes'"),
@@ -357,6 +360,24 @@ def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
 def test_options_out_of_range_are_400_and_named(client: TestClient, options: dict[str, Any], expected: str) -> None:
     document = {"inputs": [{**IMAGE, "data": FLAT}], **options}
     assert expected in says(client.post(MEAN, json=document), 400)
+
+
+@pytest.mark.parametrize(
+    "outputs", [[{"name": "logits"}, {"name": "logits"}], [{"name": "logits", "parameters": {"classification": 0}}]]
+)
+def test_an_output_that_is_named_twice_or_without_classes_is_the_logits(
+    client: TestClient, outputs: list[dict[str, Any]]
+) -> None:
+    found = logits(client.post(MEAN, json={"inputs": [{**IMAGE, "data": FLAT}], "outputs": outputs}))
+    np.testing.assert_allclose(found, np.zeros(4), atol=1e-6)  # of black pixels
+
+
+def test_a_raw_body_is_answered_with_a_binary_output(client: TestClient) -> None:
+    response = send_raw(client, PNG)
+    assert response.headers["content-type"] == "application/octet-stream"
+    (output,) = json.loads(response.content[: int(response.headers[HEADER])])["outputs"]
+    assert output["parameters"] == {"binary_data_size": 16}
+    assert "data" not in output
 
 
 def test_parameters_of_others_are_ignored(client: TestClient) -> None:
