@@ -1,7 +1,9 @@
 """Small real artifacts, whose answers can be computed by hand: mean colour [3] times weights [3, C]."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -34,11 +36,15 @@ def add_artifact(
     output: str = "logits",
     size: tuple[int, int] = (8, 6),
     activation: Activation = "none",
+    files: Mapping[str, bytes] = MappingProxyType({}),
     **changes: object,  # of the manifest
 ) -> Manifest:
     """Write an artifact of a network for images of `size` (height, width), and return its manifest."""
     classes = weights.shape[1]
     with stage(repository, model, variant, version) as staging:
+        for name, content in files.items():
+            (staging.directory / name).parent.mkdir(exist_ok=True)
+            (staging.directory / name).write_bytes(content)
         onnx.save(_graph(dtype, weights, logits, output, size, activation), staging.graph)
         draft = {
             "source": {"name": "tests", "weights": "random", "seed": 0},
