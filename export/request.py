@@ -40,6 +40,8 @@ class ExportRequest:
         min_agreement: limit on the share of images with the network's top-1; None as above.
         target: what the graph is written for, see `export.verify.targets`.
         report: whether to write the bake report as a page beside the graph.
+        samples: a directory of pictures to store in the artifact, for people to try.
+        about: what the network was trained on, and what it is not for; for people.
     """
 
     source: str
@@ -60,6 +62,8 @@ class ExportRequest:
     min_agreement: float | None = None
     target: Target = "portable"
     report: bool = False
+    samples: Path | None = None
+    about: str | None = None
 
     @property
     def takes_pixels(self) -> bool:

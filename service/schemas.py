@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from artifact import Accuracy, Baked, Graph, ImageInput, LogitsOutput, Parity, Preprocess, Source, Task
+from artifact import Accuracy, Baked, Constants, Graph, ImageInput, LogitsOutput, Parity, Preprocess, Source, Task
 
 _PREDICTIONS = (
     "most probable first; of a multi-label model those with at least the threshold's probability; of a regression all "
@@ -253,6 +253,11 @@ class VersionFacts(_Document):
     labels: list[str] = Field(description="in class order")
     graph: Graph
     baked: list[Baked]
+    constants: Constants | None = Field(
+        description="constants that `baked/{name}` returns; null: the artifact has none"
+    )
+    samples: list[str] = Field(description="pictures that `samples/{name}` returns")
+    about: str | None = Field(description="what it was trained on, and what it is not for; null: not stated")
     parity: Parity
     golden: GoldenFacts
     accuracy: Accuracy | None

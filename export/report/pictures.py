@@ -97,8 +97,7 @@ def draw_constants(model: ir.Model) -> Gallery:
 
 
 def _draw(constant: PositionConstant, most: int) -> Picture:
-    window = next((number for number, heads in enumerate(constant.windows) if heads.any()), 0)
-    heads = constant.windows[window]
+    window, heads = constant.shown, constant.window
     shown = heads[:most]
     if constant.role == "embedding":
         shown = _similarity(shown[0, :: _step(constant)])[None]

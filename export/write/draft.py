@@ -5,7 +5,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from artifact import Activation, Baked, Draft, Golden, Graph, ImageInput, LogitsOutput, Parity, Rewrites, Source, Task
+from artifact import (
+    Activation,
+    Baked,
+    Constants,
+    Draft,
+    Golden,
+    Graph,
+    ImageInput,
+    LogitsOutput,
+    Parity,
+    Rewrites,
+    Source,
+    Task,
+)
 from artifact.hashing import describe_file
 from export.request import ExportRequest
 from export.verify.golden import OMITTED
@@ -26,6 +39,8 @@ def make_draft(
     rewrites: Rewrites,
     parity: Parity,
     golden: Golden | None,
+    constants: Constants,
+    samples: tuple[str, ...] | None,
 ) -> Draft:
     """Return the manifest without its files.
 
@@ -39,6 +54,8 @@ def make_draft(
         rewrites: rewritten data movement, and what was declined.
         parity: of the written graph with the network.
         golden: the golden file that was written, if one was.
+        constants: the position constants that were written for people.
+        samples: names of the sample pictures that were written, if some were given.
     """
     # It was measured in float32, with one label an image.
     as_measured = request.precision == "fp32" and task == "single-label"
@@ -66,6 +83,9 @@ def make_draft(
         rewrites=rewrites,
         parity=parity,
         golden=golden,
+        constants=constants,
+        samples=samples,
+        about=request.about,
         accuracy=loaded.accuracy if as_measured else None,
         tools=_tools(request.source),
         created=datetime.now(UTC).replace(microsecond=0),

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request
 
+from artifact.text import escaped
 from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.openapi import problem_responses
 from service.reloading.reloader import Reloader
@@ -99,6 +100,9 @@ def _facts(servable: Servable) -> VersionFacts:
         labels=list(servable.artifact.labels),
         graph=manifest.graph,
         baked=list(manifest.baked),
+        constants=manifest.constants,
+        samples=list(manifest.samples or ()),
+        about=None if manifest.about is None else escaped(manifest.about),
         parity=manifest.parity,
         golden=_golden(servable),
         accuracy=manifest.accuracy,

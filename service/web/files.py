@@ -4,7 +4,7 @@ Addresses inside the files are relative, as in `web/page.css`, so they work unde
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from service.transport.etags import tagged
 from service.transport.pages import DOCS_PATH, page_headers
 
 STATIC = Path(__file__).parent / "static"
@@ -34,16 +35,18 @@ class File:
 
     Attributes:
         content: its bytes.
-        headers: type, policy, and the ETag: a hash of the content, so that it changes only with it.
+        media_type: with the character set.
+        tag: a hash of the content.
     """
 
     content: bytes
-    headers: Mapping[str, str]
+    media_type: str
+    tag: str
 
     @property
     def is_page(self) -> bool:
         """Whether it is HTML."""
-        return self.headers["Content-Type"] == _TYPES[".html"]
+        return self.media_type == _TYPES[".html"]
 
     @classmethod
     def read(cls, path: Path) -> "File":
@@ -53,22 +56,11 @@ class File:
             OSError: it cannot be read.
         """
         content = path.read_bytes()
-        headers = {
-            "Content-Type": _TYPES[path.suffix],
-            "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-            "Cache-Control": "no-cache",  # browsers ask each time, and get 304
-            **page_headers(),
-        }
-        return cls(content, headers)
+        return cls(content, _TYPES[path.suffix], hashlib.sha256(content).hexdigest()[:32])
 
     def answer(self, request: Request) -> Response:
-        """Return the file, or 304 if the client has it already (RFC 9110, section 13.1.2)."""
-        given = request.headers.get("if-none-match", "")
-        known = {tag.strip().removeprefix("W/") for tag in given.split(",")}
-        if self.headers["ETag"] in known or given.strip() == "*":
-            kept = {name: value for name, value in self.headers.items() if name != "Content-Type"}
-            return Response(status_code=304, headers=kept)
-        return Response(self.content, headers=dict(self.headers))
+        """Return the file, or 304 if the client has it already."""
+        return tagged(request, self.content, self.tag, self.media_type, page_headers())
 
 
 def add_page(app: FastAPI) -> None:

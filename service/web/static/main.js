@@ -4,6 +4,7 @@ import { forgetKey, get, hasKey, whenKeyNeeded } from "./api.js";
 import { classifyView } from "./classify.js";
 import { compareView } from "./compare.js";
 import { button, field, h, select } from "./dom.js";
+import { encodingsView } from "./encodings.js";
 import { latencyView } from "./latency.js";
 import { problemBox } from "./parts.js";
 import { picturePanel } from "./picture.js";
@@ -11,7 +12,7 @@ import { change, chosenModel, onChange, state } from "./state.js";
 import { T } from "./text.js";
 
 const AGAIN_MS = 2000;
-const VIEWS = { classify: classifyView, compare: compareView, latency: latencyView };
+const VIEWS = { classify: classifyView, compare: compareView, encodings: encodingsView, latency: latencyView };
 
 const main = document.getElementById("main");
 const trouble = h("div", { class: "trouble" });

@@ -33,7 +33,7 @@ def add(repository: Path, variant: str = "mean", **changes: object) -> Path:
     np.savez(golden, pixels=IMAGES, logits=logits)
     described = {"file": "golden.npz", "images": 4, "limits": {"fp32": 1e-4, "fp16": 1e-2}}
     add_artifact(
-        repository, variant=variant, beside={"golden.npz": golden.read_bytes()}, **{"golden": described} | changes
+        repository, variant=variant, files={"golden.npz": golden.read_bytes()}, **{"golden": described} | changes
     )
     golden.unlink()
     directory = repository / "colours" / variant / "1"

@@ -58,7 +58,7 @@ def with_engine(repository: Path, trt: FakeTensorRt, **changes: object) -> Artif
     build = build_engine(library, portable.graph, options, gpu)
     trt.builds.clear()
     engine = Engine.model_validate(build.engine.model_dump() | changes)
-    add_artifact(repository, variant="built", target="tensorrt", engine=engine, beside={engine.file: build.plan})
+    add_artifact(repository, variant="built", target="tensorrt", engine=engine, files={engine.file: build.plan})
     return read_artifact(repository / "colours/built/1")
 
 
