@@ -13,10 +13,10 @@ from service.catalogue.catalogue import Servable
 from service.problems.client_errors import UnknownNameError
 from service.problems.openapi import problem_responses
 from service.problems.server_errors import ArtifactChangedError
-from service.routers.lean import KnownQueryRoute
 from service.serving import Ready
 from service.transport.etags import tagged
 from service.transport.pages import page_headers
+from service.transport.routes import KnownQueryRoute
 
 router = APIRouter(prefix="/v1/models/{model}/variants/{variant}", tags=["models"], route_class=KnownQueryRoute)
 
