@@ -141,9 +141,9 @@ def test_nothing_of_a_connection_is_kept_when_the_client_has_left() -> None:
                 connection.sendall(begun)
                 until(lambda: server.server.server_state.connections)
                 time.sleep(0.05)
-                (found,) = (weakref.ref(one) for one in server.server.server_state.connections)
+                found: weakref.ref[object] = weakref.ref(next(iter(server.server.server_state.connections)))
 
-            def is_gone(reference: "weakref.ref[object]" = found) -> bool:
+            def is_gone(reference: weakref.ref[object] = found) -> bool:
                 gc.collect()
                 return reference() is None
 
@@ -157,6 +157,19 @@ def test_a_client_that_left_while_it_did_not_read_is_not_reported_as_slow(caplog
             assert connection.recv(1) == b"H"
         time.sleep(0.8)
         assert "nothing more could be sent" not in caplog.text
+
+
+def test_a_client_that_has_read_a_long_answer_keeps_its_connection() -> None:
+    body = bytes(20_000_000)  # more than the system's buffers hold: writing is paused
+    with served(answering(nothing, body), request_timeout=0.5) as server, server.connect() as connection:
+        for pause in (1.3, 0):
+            connection.sendall(GET)
+            received = 0
+            while received < len(body):
+                part = connection.recv(2**20)
+                assert part
+                received += len(part)
+            time.sleep(pause)
 
 
 def test_pipelined_requests_of_many_connections_let_others_take_their_turns() -> None:
