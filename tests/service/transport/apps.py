@@ -7,12 +7,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.transport.connections import Connections
-from service.transport.guard import Guard, guarded
+from service.transport.guard import Guard, GuardedProtocol, guarded
 
 PATIENCE = 15
 MAX_HEADER_BYTES = 4096
@@ -41,12 +42,23 @@ class Served:
             return all_of(connection)
 
 
+class AbortingServer(uvicorn.Server):
+    """A server that aborts its connections when it stops: the event loop would leave their handles open."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, GuardedProtocol)
+            connection.transport.abort()
+        await super().shutdown(sockets)
+
+
 @contextmanager
 def served(app: ASGIApp, request_timeout: float = 30.0) -> Iterator[Served]:
     """Serve an app with the guard's limits until the block ends."""
     guard = Guard(request_timeout, MAX_HEADER_BYTES, Connections(1000, 10_000))
-    config = uvicorn.Config(app, loop="uvloop", http=guarded(guard), ws="none", lifespan="off", log_config=None)
-    server = uvicorn.Server(config)
+    options: dict[str, Any] = {"loop": "uvloop", "ws": "none", "lifespan": "off", "log_config": None}
+    config = uvicorn.Config(app, http=guarded(guard), timeout_graceful_shutdown=1, **options)
+    server = AbortingServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
@@ -54,8 +66,9 @@ def served(app: ASGIApp, request_timeout: float = 30.0) -> Iterator[Served]:
         try:
             yield Served(listener.getsockname()[1], server)
         finally:
-            server.should_exit = server.force_exit = True
+            server.should_exit = True
             thread.join(PATIENCE)
+            assert not thread.is_alive()
 
 
 def until(happened: Callable[[], object]) -> None:
