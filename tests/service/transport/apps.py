@@ -11,9 +11,10 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.transport.connections import Connections
-from service.transport.guard import Guard, GuardedProtocol, guarded
+from service.transport.guard import Guard, guarded
 
 PATIENCE = 15
 MAX_HEADER_BYTES = 4096
@@ -47,17 +48,17 @@ class AbortingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for connection in list(self.server_state.connections):
-            assert isinstance(connection, GuardedProtocol)
+            assert isinstance(connection, HttpToolsProtocol)
             connection.transport.abort()
         await super().shutdown(sockets)
 
 
 @contextmanager
-def served(app: ASGIApp, request_timeout: float = 30.0) -> Iterator[Served]:
-    """Serve an app with the guard's limits until the block ends."""
+def served(app: ASGIApp, request_timeout: float = 30.0, *, plain: bool = False) -> Iterator[Served]:
+    """Serve an app with the guard's limits until the block ends; `plain`, with uvicorn's own protocol."""
     guard = Guard(request_timeout, MAX_HEADER_BYTES, Connections(1000, 10_000))
     options: dict[str, Any] = {"loop": "uvloop", "ws": "none", "lifespan": "off", "log_config": None}
-    config = uvicorn.Config(app, http=guarded(guard), timeout_graceful_shutdown=1, **options)
+    config = uvicorn.Config(app, http="httptools" if plain else guarded(guard), timeout_graceful_shutdown=1, **options)
     server = AbortingServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
