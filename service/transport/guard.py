@@ -160,13 +160,6 @@ class GuardedProtocol(CountedRequests):
         self.transport.expect_nothing()
         super().resume_writing()
 
-    def shutdown(self) -> None:
-        """End with the server, without waiting for what the client still sends."""
-        if self.transport.lingering:
-            self.transport.finish()
-        else:
-            super().shutdown()
-
     def _refuse_if_full(self, transport: asyncio.Transport) -> None:
         """Refuse the first request if this connection is over the limit; at once if many are."""
         descriptor = transport.get_extra_info("socket").fileno()

@@ -74,7 +74,7 @@ class LingeringTransport(asyncio.Transport):
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close once everything is sent, and linger if the client is still sending."""
+        """Close once everything is sent, and linger if the client is still sending; the second time, end lingering."""
         if not self._closing and self._is_sending():
             self.linger(None)
         else:

@@ -7,9 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.transport.connections import Connections
 from service.transport.guard import Guard, guarded
@@ -41,12 +43,23 @@ class Served:
             return all_of(connection)
 
 
+class AbortingServer(uvicorn.Server):
+    """A server that aborts its connections when it stops: the event loop would leave their handles open."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, HttpToolsProtocol)
+            connection.transport.abort()
+        await super().shutdown(sockets)
+
+
 @contextmanager
-def served(app: ASGIApp, request_timeout: float = 30.0) -> Iterator[Served]:
-    """Serve an app with the guard's limits until the block ends."""
+def served(app: ASGIApp, request_timeout: float = 30.0, *, plain: bool = False) -> Iterator[Served]:
+    """Serve an app with the guard's limits until the block ends; `plain`, with uvicorn's own protocol."""
     guard = Guard(request_timeout, MAX_HEADER_BYTES, Connections(1000, 10_000))
-    config = uvicorn.Config(app, loop="uvloop", http=guarded(guard), ws="none", lifespan="off", log_config=None)
-    server = uvicorn.Server(config)
+    options: dict[str, Any] = {"loop": "uvloop", "ws": "none", "lifespan": "off", "log_config": None}
+    config = uvicorn.Config(app, http="httptools" if plain else guarded(guard), timeout_graceful_shutdown=1, **options)
+    server = AbortingServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
@@ -54,8 +67,9 @@ def served(app: ASGIApp, request_timeout: float = 30.0) -> Iterator[Served]:
         try:
             yield Served(listener.getsockname()[1], server)
         finally:
-            server.should_exit = server.force_exit = True
+            server.should_exit = True
             thread.join(PATIENCE)
+            assert not thread.is_alive()
 
 
 def until(happened: Callable[[], object]) -> None:

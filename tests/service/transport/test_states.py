@@ -141,9 +141,9 @@ def test_nothing_of_a_connection_is_kept_when_the_client_has_left() -> None:
                 connection.sendall(begun)
                 until(lambda: server.server.server_state.connections)
                 time.sleep(0.05)
-                (found,) = (weakref.ref(one) for one in server.server.server_state.connections)
+                found: weakref.ref[object] = weakref.ref(next(iter(server.server.server_state.connections)))
 
-            def is_gone(reference: "weakref.ref[object]" = found) -> bool:
+            def is_gone(reference: weakref.ref[object] = found) -> bool:
                 gc.collect()
                 return reference() is None
 
@@ -157,6 +157,19 @@ def test_a_client_that_left_while_it_did_not_read_is_not_reported_as_slow(caplog
             assert connection.recv(1) == b"H"
         time.sleep(0.8)
         assert "nothing more could be sent" not in caplog.text
+
+
+def test_a_client_that_has_read_a_long_answer_keeps_its_connection() -> None:
+    body = bytes(20_000_000)  # more than the system's buffers hold: writing is paused
+    with served(answering(nothing, body), request_timeout=0.5) as server, server.connect() as connection:
+        for pause in (1.3, 0):
+            connection.sendall(GET)
+            received = 0
+            while received < len(body):
+                part = connection.recv(2**20)
+                assert part
+                received += len(part)
+            time.sleep(pause)
 
 
 def test_pipelined_requests_of_many_connections_let_others_take_their_turns() -> None:
@@ -229,3 +242,30 @@ def test_connect_is_a_request_like_any_other(rest: bytes) -> None:
         connection.sendall(b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n" + rest)
         connection.shutdown(socket.SHUT_WR)
         assert statuses(all_of(connection))[0] in (200, 400)
+
+
+UPGRADE = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\nbody"
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the body of the request."""
+    message = await receive() if scope["method"] == "POST" else {}
+    body = message.get("body", b"")
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["guard", "plain uvicorn"])
+def test_plain_uvicorn_loses_what_the_documentation_says(plain: bool) -> None:
+    """See docs/operations.md, "Limits that a proxy can take over"."""
+    large = GET[:-2] + b"X-Large: " + bytes(2 * MAX_HEADER_BYTES).replace(b"\0", b"x") + b"\r\n\r\n"
+    with served(echo, plain=plain) as server:
+        with server.connect() as connection:
+            connection.sendall(large)
+            assert statuses(connection.recv(65536)) == [200 if plain else 431]
+        with server.connect() as connection:
+            connection.sendall(UPGRADE)
+            assert connection.recv(65536).endswith(b"body") != plain
+    with served(answering(after(0.2)), plain=plain) as server:
+        assert statuses(server.ask(GET, end=True)) == ([] if plain else [200])
