@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import FrameType
 
 if __name__ == "__main__":
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from service.app import create_app
+from service.backends import BUILD_ENGINES
 from service.catalogue.loading import load_catalogue
 from service.problems.errors import AddressError, StartupError
 from service.resources.exit import STOPPING, end_process, until_stopped
@@ -28,6 +30,7 @@ from service.transport.cors import Origins
 from service.transport.draining import Lifecycle
 from service.transport.guard import Guard, guarded
 from service.transport.logs import configure_logging
+from service.transport.starting import answering
 
 logger = logging.getLogger("service")
 
@@ -48,7 +51,9 @@ def main(arguments: Sequence[str]) -> int:
         configure_logging(settings.log_format)
         with _bind(settings.host, settings.port) as listener:
             connections = Connections(settings.max_connections, open_descriptors(settings.max_connections))
-            app = create_app(settings, load_catalogue(settings), connections)
+            with answering(listener) if settings.backend in BUILD_ENGINES else nullcontext():
+                catalogue = load_catalogue(settings)
+            app = create_app(settings, catalogue, connections)
             config = uvicorn.Config(
                 app,
                 loop="uvloop",
@@ -106,7 +111,7 @@ def _guard(settings: Settings, connections: Connections) -> Guard:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket that does not listen yet: connections are refused until all is warm."""
+    """Return a bound socket that does not listen yet: connections are refused until all is warm, or `answering` is."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
