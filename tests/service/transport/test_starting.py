@@ -1,4 +1,4 @@
-"""What a server answers while it loads."""
+"""Answers of a server while it loads."""
 
 import socket
 import threading
@@ -58,7 +58,8 @@ def test_a_connection_after_the_end_waits_for_the_server(listener: socket.socket
     with answering(listener):
         pass
     assert not any(thread.name == "starting" for thread in threading.enumerate())
-    client = HTTPConnection(*listener.getsockname(), timeout=20)
+    host, port = listener.getsockname()
+    client = HTTPConnection(host, port, timeout=20)
     client.request("GET", "/health/ready")
     accepted, _ = listener.accept()
     assert accepted.recv(100).startswith(b"GET /health/ready")
