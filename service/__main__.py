@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import FrameType
 
 if __name__ == "__main__":
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from service.app import create_app
+from service.backends import BUILD_ENGINES
 from service.catalogue.loading import load_catalogue
 from service.problems.errors import StartupError
 from service.processes.shared import Place, Shared
@@ -31,6 +33,7 @@ from service.transport.draining import Lifecycle
 from service.transport.guard import Guard, guarded
 from service.transport.listening import bind
 from service.transport.logs import configure_logging
+from service.transport.starting import answering
 
 logger = logging.getLogger("service")
 
@@ -56,7 +59,9 @@ def main(arguments: Sequence[str]) -> int:
             if place is not None:
                 end_with_supervisor(place)
             connections = Connections(settings.max_connections, open_descriptors(settings.max_connections))
-            app = create_app(settings, load_catalogue(settings), connections, shared)
+            with answering(listener) if settings.backend in BUILD_ENGINES else nullcontext():
+                catalogue = load_catalogue(settings)
+            app = create_app(settings, catalogue, connections, shared)
             config = uvicorn.Config(
                 app,
                 loop="uvloop",

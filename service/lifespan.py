@@ -60,7 +60,12 @@ def lifespan_of(
         Image.init()  # loads Pillow's formats now, not with the first request
         try:
             with pillow_pixel_limit(settings.max_pixels):
-                engine = Engine(settings, on_cores=any(found.backend.on_cores for found in loaded.servables()))
+                backends = [found.backend for found in loaded.servables()]
+                engine = Engine(
+                    settings,
+                    on_cores=any(backend.on_cores for backend in backends),
+                    overlaps=all(backend.overlaps for backend in backends),
+                )
                 app.state.serving = Serving(settings, loaded, engine, metrics.latency, metrics, reading, shared)
                 reloader = app.state.reloader = Reloader(settings, app.state, generations)
                 reloader.start()

@@ -22,7 +22,7 @@ CPU_PRECISIONS = ("fp32", "bf16")
 class Backend(Protocol):
     """Runs one artifact.
 
-    If `on_cores`, several threads may call `run` at a time; else one does.
+    If `on_cores`, several threads may call `run` at a time; if `overlaps`, two; else one does.
 
     Args:
         artifact: verified.
@@ -60,6 +60,10 @@ class Backend(Protocol):
     @property
     def on_cores(self) -> bool:
         """True if runs take the CPU's cores; else they run on a device."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether, on a device, images of one run are copied there while another run is computed."""
 
     @property
     def batched(self) -> bool:

@@ -82,6 +82,7 @@ class OnnxRuntimeBackend:
     """ONNX Runtime's sessions of one artifact: one on a device, two on the CPU."""
 
     operators: Operators | None = None
+    overlaps = False
     batched = True
 
     def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:

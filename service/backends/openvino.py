@@ -40,6 +40,7 @@ class OpenVinoBackend:
     """OpenVINO's compiled models of one artifact."""
 
     on_cores = True
+    overlaps = False
     batched = False
 
     def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:

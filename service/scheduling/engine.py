@@ -41,9 +41,10 @@ class Engine:
     Args:
         settings: of the app.
         on_cores: whether networks run on the CPU's cores; see Backend.on_cores.
+        overlaps: whether two runs overlap on a device; see Backend.overlaps.
     """
 
-    def __init__(self, settings: Settings, *, on_cores: bool) -> None:
+    def __init__(self, settings: Settings, *, on_cores: bool, overlaps: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._queues: dict[Servable, VariantQueue] = {}
@@ -51,6 +52,7 @@ class Engine:
             self._settle_soon,
             settings.threads,
             on_cores=on_cores,
+            overlaps=overlaps,
             room=settings.max_decode_queue,
             delay=settings.batch_delay_ms / 1000,
             decode_timeout=settings.decode_timeout_ms / 1000,

@@ -8,7 +8,7 @@ _SEND_BUFFER = 262_144
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a bound socket that does not listen yet: connections are refused until all is warm.
+    """Return a bound socket that does not listen yet: connections are refused until all is warm, or `answering` is.
 
     Args:
         host: address or name.

@@ -7,7 +7,7 @@ TensorRT's, a context must have run a shape before it is captured, and a graph i
 import ctypes
 import enum
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,8 @@ class FakeTensorRt:
         refused: operators that the parser refuses.
         failure: error that each build ends with; None builds.
         builds: ONNX files that were built, by their bytes.
+        configs: of all builds.
+        before_build: called when a build begins.
     """
 
     ILogger = IProgressMonitor = _Base
@@ -65,6 +67,7 @@ class FakeTensorRt:
         self.failure: str | None = None
         self.builds: list[bytes] = []
         self.configs: list[_Config] = []
+        self.before_build: Callable[[], object] = lambda: None
 
     def Builder(self, logger: Any) -> "_Builder":  # noqa: ANN401, N802
         return _Builder(self, logger)
@@ -203,6 +206,7 @@ class _Builder:
 
     def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
         self._trt.configs.append(config)
+        self._trt.before_build()
         monitor = config.progress_monitor
         monitor.phase_start("Building engine", None, 3)
         for step in range(3):

@@ -11,6 +11,7 @@ from imaging.preprocess import Tensor
 
 class CountingBackend:
     on_cores = False
+    overlaps = False
     batched = True
     precision = "fp32"
     operators: ClassVar[None] = None

@@ -39,6 +39,7 @@ class ScriptedBackend:
     """Logits are red, green, blue of the first pixel, and 3. Every run of a variant in `broken` raises."""
 
     on_cores = False
+    overlaps = False
     batched = True
     precision = "fp32"
     operators: ClassVar[None] = None

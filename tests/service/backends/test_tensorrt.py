@@ -28,7 +28,8 @@ def images(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def expected(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    return pixels.astype(np.float64).mean(axis=(1, 2)) @ WEIGHTS.astype(np.float64)
+    logits: NDArray[np.float64] = pixels.astype(np.float64).mean(axis=(1, 2)) @ WEIGHTS.astype(np.float64)
+    return logits
 
 
 @pytest.fixture
@@ -84,8 +85,8 @@ def test_the_gpu_computes_after_the_copy_and_copies_after_it_has_computed(
     backend: TensorRtBackend, fake_gpu: FakeTensorRt
 ) -> None:
     backend.prepare(2)
-    for eager in ([], fake_gpu.cuda.streams):
-        fake_gpu.cuda.eager = set(list(eager)[:1])  # the first one computes
+    for eager in (set[int](), {min(fake_gpu.cuda.streams)}):  # the first one computes
+        fake_gpu.cuda.eager = eager
         for seed, size in enumerate((1, 2, 1, 2)):
             given = images(size, seed)
             np.testing.assert_allclose(backend.run(given), expected(given), rtol=1e-5)
