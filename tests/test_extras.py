@@ -1,4 +1,4 @@
-"""Every extra can be installed with constraints.txt: what it brings is pinned to versions that all requirements allow."""
+"""Every extra can be installed with constraints.txt: what it brings is pinned, to versions that all of it allows."""
 
 from dataclasses import replace
 from itertools import chain

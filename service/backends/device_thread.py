@@ -47,7 +47,7 @@ class Turns:
 
     @contextmanager
     def capture(self) -> Iterator[None]:
-        """Wait until nothing else is at work on the device. Raises RuntimeError, that refuses the capture, if it hangs."""
+        """Wait until nothing else is at work on the device. Raises RuntimeError, a refusal of capture, if it hangs."""
         with self._changed:
             if not self._changed.wait_for(lambda: not self._calls and not self._capturing, PATIENCE):
                 raise RuntimeError(f"other work during CUDA graph capture did not end within {PATIENCE:g} s")
