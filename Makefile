@@ -19,7 +19,7 @@ GPU_PYTHON ?= .venv-gpu/bin/python
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast zoo gpu-check images image-test lint format
+.PHONY: setup demo test test-fast zoo images image-test lint format
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,6 +48,7 @@ test-fast: $(READY)
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo
 
+.PHONY: gpu-check
 gpu-check: $(if $(filter .venv-gpu/%,$(GPU_PYTHON)),.venv-gpu/.ready)
 	$(GPU_PYTHON) -m benchmarks.gpu_check $(GPU_FLAGS)
 
