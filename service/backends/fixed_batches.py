@@ -100,7 +100,7 @@ class FixedBatches:
         tensor = manifest.input
         image = (tensor.height, tensor.width, 3) if tensor.layout == "NHWC" else (3, tensor.height, tensor.width)
         self._plain, self._on_device = plain, on_device
-        self._staging = PinnedBuffer((largest, *image), tensor.dtype, memory.cudart)
+        self._staging = on_device(lambda: PinnedBuffer((largest, *image), tensor.dtype, memory.cudart))
         self._sizes = fixed_sizes(largest)
         buffers = [self._staging.array[:size] for size in self._sizes]
         self._fixed = on_device(lambda: [_Fixed(session, manifest, staging, memory) for staging in buffers])
