@@ -21,7 +21,7 @@ GPU_PYTHON ?= .venv-gpu/bin/python
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast rtx rtx-install triton zoo gpu-check images image-test lint format
+.PHONY: setup demo test test-fast rtx rtx-install triton zoo images image-test lint format
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -67,6 +67,7 @@ zoo: $(READY)
 triton: $(READY)
 	$(PYTHON) -m tests.triton.environment
 
+.PHONY: gpu-check
 gpu-check: $(if $(filter .venv-gpu/%,$(GPU_PYTHON)),.venv-gpu/.ready)
 	$(GPU_PYTHON) -m benchmarks.gpu_check $(GPU_FLAGS)
 

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from artifact import Manifest
 from imaging.preprocess import Tensor
 from service.backends.cuda_host import Library, PinnedBuffer
+
+T = TypeVar("T")
 
 Work = Callable[[], object]
 Run = Callable[[Tensor], NDArray[np.float32]]
@@ -46,6 +49,13 @@ def fixed_sizes(largest: int) -> list[int]:
     return [*(1 << power for power in range((largest - 1).bit_length())), largest]
 
 
+class OnDevice(Protocol):
+    """Calls functions on the thread of the device; see DeviceThread.call."""
+
+    def __call__(self, work: Callable[[], T], /, *, captures: bool = False) -> T:
+        """Return what `work` returns."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """Memory of a session's buffers.
@@ -62,14 +72,15 @@ class Memory:
 
 
 class FixedBatches:
-    """Runs batches of any size; one thread at a time.
+    """Runs batches of any size, one at a time.
 
     Args:
         session: of the graph.
         manifest: of the artifact.
         largest: batch that gets a buffer; a larger one runs as it is.
         memory: of the buffers.
-        plain: runs a batch as it is: ONNX Runtime allocates and copies. It never captures.
+        plain: runs a batch as it is, on the device's thread: ONNX Runtime allocates and copies. It never captures.
+        on_device: see OnDevice.
         measure: returns the seconds of a run.
 
     Raises:
@@ -83,14 +94,16 @@ class FixedBatches:
         largest: int,
         memory: Memory,
         plain: Run,
+        on_device: OnDevice,
         measure: Callable[[Work], float] = fastest_of_three,
     ) -> None:
         tensor = manifest.input
         image = (tensor.height, tensor.width, 3) if tensor.layout == "NHWC" else (3, tensor.height, tensor.width)
-        self._plain = plain
-        self._staging = PinnedBuffer((largest, *image), tensor.dtype, memory.cudart)
+        self._plain, self._on_device = plain, on_device
+        self._staging = on_device(lambda: PinnedBuffer((largest, *image), tensor.dtype, memory.cudart))
         self._sizes = fixed_sizes(largest)
-        self._fixed = [_Fixed(session, manifest, self._staging.array[:size], memory) for size in self._sizes]
+        buffers = [self._staging.array[:size] for size in self._sizes]
+        self._fixed = on_device(lambda: [_Fixed(session, manifest, staging, memory) for staging in buffers])
         self._first = self._measure(measure)
 
     @property
@@ -108,8 +121,8 @@ class FixedBatches:
         fits = (images.dtype, images.shape[1:]) == (staging.dtype, staging.shape[1:]) and 1 <= count <= len(staging)
         place = bisect_left(self._sizes, count)
         if not fits or count < self._first[place]:
-            return self._plain(images)
-        return self._fixed[place].run(images)
+            return self._on_device(partial(self._plain, images))
+        return self._on_device(partial(self._fixed[place].run, images))
 
     def interrupt(self) -> None:
         """Let runs end before their next node; a CUDA graph that is replayed is not interrupted."""
@@ -124,10 +137,10 @@ class FixedBatches:
         blank = np.zeros_like(self._staging.array)
         found = []
         for below, size, fixed in zip([0, *self._sizes], self._sizes, self._fixed, strict=False):
-            padded = measure(partial(fixed.run, blank[:size]))
+            padded = self._on_device(partial(measure, partial(fixed.run, blank[:size])), captures=True)
 
             def is_slower(count: int, padded: float = padded) -> bool:
-                return measure(partial(self._plain, blank[:count])) >= padded
+                return self._on_device(partial(measure, partial(self._plain, blank[:count]))) >= padded
 
             batches = range(below + 1, size + 1)
             found.append(batches.start + bisect_left(batches, True, key=is_slower))

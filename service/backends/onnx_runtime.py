@@ -13,8 +13,10 @@ On CUDA batches run in fixed buffers, as CUDA graphs where the graph can be capt
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime
@@ -26,11 +28,14 @@ from imaging.preprocess import Tensor
 from service.backends.base import Operators
 from service.backends.contract import check_tensors, files_beside, reason
 from service.backends.cuda_host import driver_problem, open_cudart
+from service.backends.device_thread import DeviceThread
 from service.backends.fixed_batches import FixedBatches, Memory, run_options
 from service.backends.onnx_runtime_errors import BAD_FILE, FAILED, device_failure, refuses_capture
 from service.problems.errors import BackendUnavailableError, GraphError
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Options = Mapping[str, str]
 
@@ -101,10 +106,16 @@ class OnnxRuntimeBackend:
         if self.on_cores:
             self._options.log_severity_level = _FATAL
         self._fixed: FixedBatches | None = None
+        self._thread = None if self._device.memory is None else DeviceThread()
         self._graphs = self._device.graphs
-        self._alone = self._open(1 if self.on_cores else threads)
-        self._spread = self._open(threads) if self.on_cores and threads > 1 else self._alone
-        _check_tensors(self._alone, artifact)
+        try:
+            self._alone = self._open(1 if self.on_cores else threads)
+            self._spread = self._open(threads) if self.on_cores and threads > 1 else self._alone
+            _check_tensors(self._alone, artifact)
+        except BaseException:
+            if self._thread is not None:
+                self._thread.close(lambda: None)
+            raise
 
     @staticmethod
     def resolve_device(device: str) -> str:
@@ -143,12 +154,13 @@ class OnnxRuntimeBackend:
                         largest,
                         Memory(memory, self._graphs, cudart),
                         self._run_plain,
+                        self._on_device,
                     )
                 except FAILED as error:
                     if not (self._graphs and refuses_capture(error)):
                         raise
                     self._without_graphs(error)
-                    self._alone = self._spread = self._open_session(self._threads)
+                    self._alone = self._spread = self._on_device(partial(self._open_session, self._threads))
         except (*BAD_FILE, *FAILED) as error:
             raise self._failure(error) from error
         sizes = [f"{size} for {batches.start} to {size}" for size, batches in self._fixed.padded.items() if batches]
@@ -168,7 +180,9 @@ class OnnxRuntimeBackend:
         """
         fixed = self._fixed
         try:
-            return self._run_plain(images, spread=spread) if fixed is None else fixed.run(images)
+            if fixed is not None:
+                return fixed.run(images)
+            return self._on_device(partial(self._run_plain, images, spread=spread))
         except (*BAD_FILE, *FAILED) as error:
             raise self._failure(error) from error
 
@@ -180,8 +194,18 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """Release sessions and buffers; a run that is under way keeps its own until it ends."""
+        if self._thread is None:
+            self._release()
+        else:
+            self._thread.close(self._release)
+
+    def _release(self) -> None:
         self._fixed = None
         del self._alone, self._spread
+
+    def _on_device(self, work: Callable[[], T], /, *, captures: bool = False) -> T:
+        """Return what `work` returns, on the device's thread if it has one."""
+        return work() if self._thread is None else self._thread.call(work, captures=captures)
 
     def _run_plain(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         session = self._spread if spread else self._alone
@@ -202,13 +226,14 @@ class OnnxRuntimeBackend:
 
     def _open(self, threads: int) -> onnxruntime.InferenceSession:
         """Return a session, without CUDA graphs if ONNX Runtime refuses to capture this graph."""
+        open_ = partial(self._open_session, threads)
         try:
-            return self._open_session(threads)
+            return self._on_device(open_)
         except BackendUnavailableError as error:
             if not (self._graphs and refuses_capture(error)):
                 raise
             self._without_graphs(error)
-            return self._open_session(threads)
+            return self._on_device(open_)
 
     def _without_graphs(self, error: Exception) -> None:
         self._graphs = False

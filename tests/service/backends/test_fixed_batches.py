@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -20,6 +20,8 @@ from tests.artifact.hostile import edit
 from tests.service.artifacts import add_artifact
 from tests.service.hostile_graphs import CONSTANTS, MEAN, constant, put_graph
 from tests.service.pictures import random_pixels
+
+T = TypeVar("T")
 
 CPU = Memory("cpu")
 STAND_IN = Device({"CPUExecutionProvider": {}}, memory="cpu")
@@ -71,8 +73,13 @@ def costs(session: Session, seconds: Callable[[str, int], float]) -> Callable[[W
     return measure
 
 
+def at_once(work: Callable[[], T], /, *, captures: bool = False) -> T:  # noqa: ARG001 -- the protocol's
+    return work()
+
+
 def batches(artifact: Artifact, session: Session, seconds: Callable[[str, int], float]) -> FixedBatches:
-    return FixedBatches(session, artifact.manifest, MAX_BATCH, CPU, session.plain, costs(session, seconds))
+    plain, measure = session.plain, costs(session, seconds)
+    return FixedBatches(session, artifact.manifest, MAX_BATCH, CPU, plain, at_once, measure)
 
 
 def fixed_is_free(how: str, _: int) -> float:
