@@ -60,7 +60,8 @@ class Network:
     @property
     def pixels_name(self) -> str:
         """Name of the Python model that prepares images; networks that see the same pixels share it."""
-        return f"{self.manifest.model}.pixels-{preprocessing_of(self.manifest)[:8]}"
+        without_batch = "" if self.dynamic else "-1"
+        return f"{self.manifest.model}.pixels-{preprocessing_of(self.manifest)[:8]}{without_batch}"
 
 
 def read_networks(request: TritonRequest) -> list[Network]:

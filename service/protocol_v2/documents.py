@@ -125,6 +125,12 @@ class Readiness(_ProtocolDocument):
     ready: bool
 
 
+class ModelList(_ProtocolDocument):
+    """Models that are served."""
+
+    models: list[str] = Field(description="<model>@<variant>, by name")
+
+
 class ModelReadiness(_ProtocolDocument):
     """Readiness of a model."""
 

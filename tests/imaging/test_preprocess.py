@@ -13,7 +13,7 @@ from torchvision.transforms import InterpolationMode
 from artifact import Manifest
 from imaging.errors import TooManyPixelsError
 from imaging.pillow_resizing import resize_and_crop
-from imaging.preprocess import Reading, preprocess
+from imaging.preprocess import Reading, preprocess, preprocessing_of
 from imaging.resizers import find_resizer
 from tests.service.artifacts import MEAN, STD, add_artifact
 from tests.service.pictures import random_pixels
@@ -74,6 +74,14 @@ def test_normalised_pixels_are_those_of_torchvision(tmp_path: Path) -> None:
 def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path: Path) -> None:
     pixels = random_pixels(8, 6)
     np.testing.assert_array_equal(preprocess(Image.fromarray(pixels), manifest(tmp_path, "uint8"), READING)[0], pixels)
+
+
+def test_a_digest_tells_ways_to_prepare_images_apart(tmp_path: Path) -> None:
+    base = manifest(tmp_path / "a", "uint8")
+    assert preprocessing_of(base) == preprocessing_of(manifest(tmp_path / "b", "uint8", mean=(0.1, 0.2, 0.3)))
+    floats = [manifest(tmp_path / name, "float32", mean=(mean,) * 3) for name, mean in (("c", 0.1), ("d", 0.2))]
+    others = [manifest(tmp_path / "e", "uint8", interpolation="bilinear"), *floats]
+    assert len({preprocessing_of(each) for each in (base, *others)}) == 4
 
 
 def test_a_picture_too_thin_to_resize_within_the_limit_is_refused(tmp_path: Path) -> None:

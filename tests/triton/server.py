@@ -1,5 +1,6 @@
 """Triton as its own process, over a model repository."""
 
+import json
 import os
 import shutil
 import socket
@@ -58,6 +59,7 @@ def triton_server(repository: Path, directory: Path, *flags: str) -> Iterator[Tr
     running = Triton(f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", log)
     try:
         _wait_until_ready(running, process)
+        _check_index(running, repository)
         yield running
     finally:
         process.terminate()
@@ -95,3 +97,11 @@ def _wait_until_ready(running: Triton, process: subprocess.Popen[bytes]) -> None
         except OSError:
             time.sleep(0.1)
     raise AssertionError(f"Triton did not load the repository:\n{running.log.read_text()}")
+
+
+def _check_index(running: Triton, repository: Path) -> None:
+    """Check that every model is there: Triton is ready without ensembles whose tensors do not fit."""
+    with urllib.request.urlopen(urllib.request.Request(f"{running.url}/v2/repository/index", method="POST")) as index:
+        ready = {entry["name"] for entry in json.load(index) if entry.get("state") == "READY"}
+    missing = {path.name for path in repository.iterdir() if path.is_dir()} - ready
+    assert not missing, f"Triton did not load {missing}:\n{running.log.read_text()}"

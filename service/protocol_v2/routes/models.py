@@ -1,4 +1,4 @@
-"""/v2/models/{name}: a model's metadata, readiness and configuration."""
+"""/v2/models: the names of all models; and the metadata, readiness and configuration of one."""
 
 from typing import Any
 
@@ -6,13 +6,19 @@ from fastapi import APIRouter
 
 from service.problems.openapi import error_responses
 from service.problems.server_errors import NotReadyError
-from service.protocol_v2.documents import ModelMetadata, ModelReadiness
+from service.protocol_v2.documents import ModelList, ModelMetadata, ModelReadiness
 from service.protocol_v2.metadata import config, metadata
 from service.protocol_v2.model_name import Chosen
 from service.protocol_v2.routes.addresses import PREFIX, TAGS, on_model
 from service.serving import Ready
 
 router = APIRouter(prefix=PREFIX, tags=TAGS)
+
+
+@router.get("/models", summary="Names of all models", responses=error_responses(503))
+async def models(serving: Ready) -> ModelList:
+    """As KServe's servers list them; Triton has no such address, and its clients ask for the repository's index."""
+    return ModelList(models=sorted({servable.key.name for servable in serving.catalogue.servables()}))
 
 
 @on_model(router, "GET", "", summary="A model's tensors and versions", responses=error_responses(404, 503))

@@ -287,7 +287,9 @@ def test_an_artifact_for_one_image_and_multi_label_models_get_a_note(
     add_artifact(tmp_path / "artifacts", variant="single", input=image(1, 1))
     add_artifact(tmp_path / "artifacts", variant="many", task="multi-label")
     assert run(tmp_path / "artifacts", tmp_path / "triton", "--json") == DONE
-    notes = {network["name"]: network["notes"] for network in json.loads(capsys.readouterr().out)["networks"]}
+    written = json.loads(capsys.readouterr().out)["networks"]
+    notes = {network["name"]: network["notes"] for network in written}
+    assert len({network["pixels"] for network in written}) == 2  # one takes a batch, the other has none
     assert notes["colours.single"] == ["the graph takes one image at a time, so requests are not batched"]
     assert notes["colours.many"][0].startswith("multi-label: Triton's classification has no threshold")
 

@@ -16,14 +16,16 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.utils import InferenceServerException
 
 from artifact import read_artifact, scan
-from artifact.manifest import MANIFEST_NAME
 from examples.digits.data import load_split
 from export.to_onnx import main as to_onnx
 from export.to_triton import DONE, main
 from imaging.preprocess import Reading, preprocess
 from imaging.resizers import find_resizer
 from tests.conftest import DIGITS
+from tests.export.triton_repository.test_command import image
+from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.pictures import encode, random_pixels, truncated_jpeg
+from tests.service.protocol_v2.answers import expected_logits
 from tests.triton.environment import PYTHON
 from tests.triton.server import Triton, skip_without_triton, triton_server
 
@@ -37,7 +39,7 @@ CLIENT = Path(__file__).parents[2] / "triton" / "grpc_client.py"
 
 @pytest.fixture(scope="module")
 def artifacts(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every variant of the digits model, and `HALF`."""
+    """Every variant of the digits model, and `HALF`; `colours`: a network for one image, and one of two versions."""
     skip_without_triton()
     repository = shutil.copytree(digits_repository, tmp_path_factory.mktemp("digits") / "artifacts")
     source = [
@@ -47,6 +49,9 @@ def artifacts(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory)
     ]
     written = ["--precision", "fp16", "--opset", "23", "--output", str(repository), "--variant", HALF, "--quiet"]
     assert to_onnx([*source, *written]) == 0
+    add_artifact(repository, variant="single", input=image(1, 1))
+    add_artifact(repository, variant="turned", version=2)
+    add_artifact(repository, variant="turned", version=10, weights=-WEIGHTS)
     return repository
 
 
@@ -107,7 +112,7 @@ def infer(client: InferenceServerClient, model: str, name: str, images: NDArray[
 def test_every_variant_gives_our_classes_and_logits_for_360_image_files(
     client: InferenceServerClient, artifacts: Path, files: list[bytes]
 ) -> None:
-    locations = scan(artifacts)
+    locations = [location for location in scan(artifacts) if location.model == "digits"]
     assert len(locations) == 17
     pixels = pixels_of(files, locations[0].path)
     batch = np.array(files, object)[:, None]
@@ -122,7 +127,7 @@ def test_every_variant_gives_our_classes_and_logits_for_360_image_files(
 def test_the_network_takes_pixels_as_the_artifact_does(
     client: InferenceServerClient, artifacts: Path, files: list[bytes]
 ) -> None:
-    pixels = pixels_of(files[:40], scan(artifacts)[0].path)
+    pixels = pixels_of(files[:40], artifacts / "digits/learned/1")
     from_pixels = infer(client, "digits.learned", "image", pixels)
     from_files = infer(client, "digits.learned.image", "image_bytes", np.array(files[:40], object)[:, None])
     np.testing.assert_allclose(from_pixels, from_files, atol=1e-5)
@@ -134,7 +139,7 @@ def test_the_pixels_are_ours_byte_by_byte(
     (model,) = exported.glob("digits.pixels-*")
     kinds = [encode(random_pixels(375, 500, seed), kind) for seed, kind in enumerate(("JPEG", "PNG", "WEBP", "BMP"))]
     found = infer(client, model.name, "image_bytes", np.array([*files, *kinds], object)[:, None])
-    np.testing.assert_array_equal(found, pixels_of([*files, *kinds], scan(artifacts)[0].path))
+    np.testing.assert_array_equal(found, pixels_of([*files, *kinds], artifacts / "digits/learned/1"))
 
 
 def test_grpc_gives_the_same(triton: Triton, client: InferenceServerClient, files: list[bytes], tmp_path: Path) -> None:
@@ -179,8 +184,23 @@ def test_a_bad_image_gets_the_message_of_our_service(
     assert error.value.status() == "400"
 
 
-def test_ensembles_name_the_version_that_runs(client: InferenceServerClient, exported: Path, artifacts: Path) -> None:
-    metadata = client.get_model_metadata("digits.rope.image")
-    assert metadata["versions"] == ["1"]
-    described = (exported / "digits.rope.image" / "1" / MANIFEST_NAME).read_bytes()
-    assert described == (artifacts / "digits" / "rope" / "1" / MANIFEST_NAME).read_bytes()
+def test_every_version_is_served_and_the_ensemble_runs_the_newest(client: InferenceServerClient) -> None:
+    assert client.get_model_metadata("colours.turned")["versions"] == ["2", "10"]
+    assert client.get_model_metadata("colours.turned.image")["versions"] == ["10"]
+    picture = random_pixels()
+    tensor = InferInput("image", [1, 8, 6, 3], "UINT8")
+    tensor.set_data_from_numpy(picture[np.newaxis])
+    second, tenth = (
+        client.infer("colours.turned", [tensor], model_version=version).as_numpy("logits") for version in ("2", "10")
+    )
+    np.testing.assert_allclose(second, -tenth, rtol=1e-5)
+    files = np.array([[encode(picture)]], object)
+    np.testing.assert_allclose(infer(client, "colours.turned.image", "image_bytes", files), tenth, rtol=1e-5)
+
+
+def test_a_graph_for_one_image_is_served_without_a_batch(client: InferenceServerClient) -> None:
+    picture = random_pixels()
+    files = np.array([encode(picture)], object)
+    assert client.get_model_config("colours.single.image")["max_batch_size"] == 0
+    logits = infer(client, "colours.single.image", "image_bytes", files)
+    np.testing.assert_allclose(logits, expected_logits(picture[np.newaxis]), rtol=1e-5)

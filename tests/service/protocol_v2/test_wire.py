@@ -421,6 +421,10 @@ def test_server_timing_and_the_request_s_id_are_there_as_under_v1(client: TestCl
     assert "total;dur=" in response.headers["Server-Timing"]
 
 
+def test_models_are_listed_by_the_names_that_requests_use(client: TestClient) -> None:
+    assert client.get("/v2/models").json() == {"models": ["colours@float", "colours@mean", "colours@nan"]}
+
+
 def test_the_index_may_leave_out_what_is_not_ready(client: TestClient) -> None:
     everything = client.post("/v2/repository/index").json()
     assert client.post("/v2/repository/index", json={"ready": True}).json() == everything

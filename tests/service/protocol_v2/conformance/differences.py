@@ -24,6 +24,7 @@ DIFFERENCES = (
         404,
         tuple(f"{what} of an unknown {part}" for what in ("ready", "stats") for part in ("model", "version")),
     ),
+    Difference("list of models, `/v2/models`", 404, 200, ("list of models",)),
     Difference(
         "image files",
         200,

@@ -47,6 +47,7 @@ SERVER = [
     Case("server live", "GET", "/v2/health/live"),
     Case("server ready", "GET", "/v2/health/ready"),
     Case("statistics of all", "GET", "/v2/models/stats"),
+    Case("list of models", "GET", "/v2/models"),
     Case("index", "POST", "/v2/repository/index"),
     Case("index, empty object", "POST", "/v2/repository/index", b"{}"),
     Case("index, ready only", "POST", "/v2/repository/index", b'{"ready": true}'),
