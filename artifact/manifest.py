@@ -101,6 +101,11 @@ class Draft(Part):
     about: Text | None = Field(
         default=None, description="for people: what the network was trained on, and what it is not for"
     )
+    preparation: Literal["ink"] | None = Field(
+        default=None,
+        description="what may be offered to people for their photos before classification; ink: even out the paper, "
+        "crop to one drawn sign, thicken its strokes, 8×8 cells; absent: nothing",
+    )
     accuracy: Accuracy | None = None
     tools: dict[str, str] = Field(description="versions of what made the artifact")
     created: AwareDatetime

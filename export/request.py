@@ -42,6 +42,7 @@ class ExportRequest:
         report: whether to write the bake report as a page beside the graph.
         samples: a directory of pictures to store in the artifact, for people to try.
         about: what the network was trained on, and what it is not for; for people.
+        preparation: what the service's page may offer for photos.
     """
 
     source: str
@@ -64,6 +65,7 @@ class ExportRequest:
     report: bool = False
     samples: Path | None = None
     about: str | None = None
+    preparation: Literal["ink"] | None = None
 
     @property
     def takes_pixels(self) -> bool:

@@ -205,6 +205,11 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--about", metavar="TEXT", type=text, help="what it was trained on and is not for, shown on the service's page"
     )
+    output.add_argument(
+        "--preparation",
+        choices=["ink"],
+        help="what the service's page may offer for photos; ink: even out the paper, crop to one sign, thicken it",
+    )
     output.add_argument("--quiet", action="store_true", help="print errors only")
     output.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -261,6 +266,7 @@ def _request(options: argparse.Namespace) -> "ExportRequest":
         report=options.report,
         samples=options.samples,
         about=options.about,
+        preparation=options.preparation,
     )
 
 

@@ -257,6 +257,7 @@ class VersionFacts(_Document):
         description="constants that `baked/{name}` returns; null: the artifact has none"
     )
     samples: list[str] = Field(description="pictures that `samples/{name}` returns")
+    preparation: str | None = Field(description="what the page offers for photos; null: nothing")
     about: str | None = Field(description="what it was trained on, and what it is not for; null: not stated")
     parity: Parity
     golden: GoldenFacts

@@ -64,7 +64,7 @@ def export_variant(variant: str, repository: Path) -> int:
         shutil.rmtree(version)  # an export never overwrites a version
     config, checkpoint = _inputs(variant)
     options = ["--checkpoint", str(checkpoint), "--version", "1", "--output", str(repository), "--quiet"]
-    options += ["--samples", str(SAMPLES), "--about", ABOUT]
+    options += ["--samples", str(SAMPLES), "--about", ABOUT, "--preparation", "ink"]
     return to_onnx([f"posbake:{config}", *options])
 
 

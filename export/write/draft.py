@@ -86,6 +86,7 @@ def make_draft(
         constants=constants,
         samples=samples,
         about=request.about,
+        preparation=request.preparation,
         accuracy=loaded.accuracy if as_measured else None,
         tools=_tools(request.source),
         created=datetime.now(UTC).replace(microsecond=0),

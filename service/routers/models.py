@@ -99,6 +99,7 @@ def _facts(servable: Servable) -> VersionFacts:
         baked=list(manifest.baked),
         constants=manifest.constants,
         samples=list(manifest.samples or ()),
+        preparation=manifest.preparation,
         about=None if manifest.about is None else escaped(manifest.about),
         parity=manifest.parity,
         golden=_golden(servable),

@@ -3,14 +3,31 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import httpx2
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
+from examples.digits.prepare import prepare
 from tests.browser.acts import SEVEN, best, choose, give
 from tests.browser.conftest import opened
+from tests.examples.test_prepare import photo
 from tests.service.process import Running
+
+PICTURE = """
+() => {
+  const image = document.querySelector(".drop img");
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  return [...data].filter((_, index) => index % 4 === 0);
+}
+"""
+"""The red channel of the picture that the page shows."""
 
 
 def asked(server: Running, query: str = "") -> dict[str, object]:
@@ -132,3 +149,25 @@ def test_everything_works_by_keyboard(browser: Browser, server: Running) -> None
         page.get_by_role("link", name="Compare").focus()
         page.keyboard.press("Enter")
         expect(page.locator(".agreement")).to_contain_text("variants find 7")
+
+
+def test_a_photo_of_a_digit_can_be_prepared_and_the_page_shows_what_it_sends(
+    browser: Browser, server: Running, tmp_path: Path
+) -> None:
+    photo("3", "dark").save(tmp_path / "photo.png")
+    with opened(browser, server.url) as page:
+        box = page.get_by_role("checkbox", name="Prepare a photo of one digit")
+        box.check()
+        choose(page, tmp_path / "photo.png")
+        expect(page.locator(".about")).to_contain_text("prepared-photo.png · 32 × 32")
+        assert best(page) == "3"
+        shown = page.evaluate(PICTURE)
+        expected = prepare(photo("3", "dark"))[:, :, 0]
+        assert np.abs(np.reshape(shown, (32, 32)) - expected.astype(float)).mean() < 16
+        box.uncheck()
+        expect(page.locator(".about")).to_contain_text("photo.png · 600 × 800")
+        Image.new("L", (50, 50), 200).save(tmp_path / "blank.png")
+        box.check()
+        choose(page, tmp_path / "blank.png")
+        expect(page.locator(".note")).to_contain_text("Nothing stands out from the paper")
+        expect(page.locator(".note")).to_contain_text("Trained on 1,437 scans")

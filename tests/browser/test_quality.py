@@ -12,7 +12,7 @@ from tests.browser.conftest import opened
 from tests.service.process import Running
 from tests.service.transport.proxies import behind_nginx
 
-VIEWS = ("classify", "compare", "latency")
+VIEWS = ("classify", "compare", "encodings", "latency")
 SIZES = ((360, 740), (1280, 800), (3840, 2160))
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 RULES = {
@@ -30,7 +30,7 @@ new PerformanceObserver((list) => {
 
 def go(page: Page, view: str) -> None:
     page.get_by_role("navigation").get_by_role("link", name=view.capitalize()).click()
-    ready = {"classify": ".best", "compare": ".compared", "latency": ".overview"}
+    ready = {"classify": ".best", "compare": ".compared", "encodings": ".overlay", "latency": ".overview"}
     expect(page.locator(ready[view])).to_be_visible()
     expect(page.locator("[aria-busy]")).to_have_count(0)
 

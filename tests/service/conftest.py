@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.service.pictures import encode, random_pixels
 CONSTANT = io.BytesIO()
 np.save(CONSTANT, np.arange(8, dtype="<f2").reshape(2, 2, 2))
 SHOWN_FILES = {"baked/table.npy": CONSTANT.getvalue(), "samples/red.png": encode(random_pixels())}
-SHOWN = {
+SHOWN: dict[str, Any] = {
     "constants": {"lines": [{"name": "table", "role": "table", "shape": (2, 2, 2), "windows": 1, "readers": 1}]},
     "samples": ("red.png",),
     "about": "Patches of one colour.",

@@ -12,6 +12,7 @@ export function short(value) {
   if (size >= 1000) return Math.round(value).toLocaleString("en");
   if (size >= 100) return value.toFixed(0);
   if (size >= 10) return value.toFixed(1);
+  if (size === 0) return "0";
   return value.toFixed(2);
 }
 
@@ -56,7 +57,7 @@ export function ticks(largest, count = 4) {
   return Array.from({ length: Math.ceil((largest || 1) / step) + 1 }, (_, number) => number * step);
 }
 
-const LEFT = 44;
+const LEFT = 56;
 const RIGHT = 62;
 const TOP = 10;
 const BOTTOM = 26;
@@ -75,7 +76,7 @@ export function lines(series, { label, unit, minutes, width, height }) {
   const y = (value) => height - BOTTOM - (height - TOP - BOTTOM) * (value / top);
   const grid = marks.map((mark) => [
     s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(mark), y2: y(mark) }),
-    s("text", { class: "tick", x: LEFT - 8, y: y(mark) + 4, "text-anchor": "end" }, Number(mark.toPrecision(3))),
+    s("text", { class: "tick", x: LEFT - 8, y: y(mark) + 4, "text-anchor": "end" }, `${Number(mark.toPrecision(3))}${mark === top ? unit : ""}`),
   ]);
   const times = Array.from({ length: 3 }, (_, number) => (number * minutes) / 2).map((ago) =>
     s("text", { class: "tick", x: x(60 * ago), y: height - 6, "text-anchor": "middle" }, ago ? T.ago(ago) : T.now),
@@ -88,7 +89,6 @@ export function lines(series, { label, unit, minutes, width, height }) {
     { class: "lines", role: "img", "aria-label": label, viewBox: `0 0 ${width} ${height}` },
     grid,
     times,
-    s("text", { class: "tick", x: width - RIGHT + 8, y: height - 6 }, unit),
     drawn,
     endLabels(series, width - RIGHT + 8, y),
   );

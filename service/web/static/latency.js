@@ -105,7 +105,7 @@ export function latencyView() {
     return section(
       label,
       latest ? h("p", { class: "figures" }, PERCENTILES.map(([name]) => h("span", {}, `${name} `, h("strong", {}, short(latest[name])), " ms"))) : h("p", { class: "figures" }, T.latency.quiet),
-      lines(series, { label, unit: "ms", minutes: MINUTES, width, height: 240 }),
+      lines(series, { label, unit: " ms", minutes: MINUTES, width, height: 240 }),
       behind(table(label, [T.latency.ago, ...PERCENTILES.map(([name]) => `${name}, ms`)], rows.map((point) => [T.seconds(performance.now() / 1000 - point.at), ...PERCENTILES.map(([name]) => short(point.recent[stage][name]))]))),
     );
   }

@@ -2,13 +2,37 @@
 
 import { send } from "./api.js";
 import { button, h } from "./dom.js";
+import { prepareInk } from "./prepare.js";
 import { change, onChange, state } from "./state.js";
 import { T } from "./text.js";
 
-/** Take a file or blob as the picture. */
-export function take(blob, name) {
+let original = null; // the picture as it was given: {blob, name, isSample}
+let preparing = false;
+let report = () => {};
+
+/** Take a file or blob as the picture. A sample is not prepared: it is as the network knows pictures. */
+export function take(blob, name, isSample = false) {
+  original = { blob, name: name || T.picture.unnamed, isSample };
+  return show();
+}
+
+/** Show the picture as it was given, or prepared where that is asked for. */
+async function show() {
+  if (!original) return;
+  const given = original;
+  if (!preparing || given.isSample) {
+    put(given.blob, given.name);
+    return;
+  }
+  const prepared = await prepareInk(given.blob).catch(() => null);
+  if (given !== original) return;
+  put(prepared ?? given.blob, prepared ? `prepared-${given.name.replace(/\.\w+$/, "")}.png` : given.name);
+  report(prepared ? "" : T.picture.notPrepared);
+}
+
+function put(blob, name) {
   if (state.picture) URL.revokeObjectURL(state.picture.url);
-  change({ picture: { blob, name: name || T.picture.unnamed, url: URL.createObjectURL(blob) } });
+  change({ picture: { blob, name, url: URL.createObjectURL(blob) } });
 }
 
 const size = (bytes) => (bytes < 1000 ? `${bytes} B` : `${(bytes / 1000).toFixed(bytes < 10_000 ? 1 : 0)} kB`);
@@ -22,6 +46,8 @@ export function picturePanel() {
   const said = h("p", { class: "about", role: "status" });
   const samples = h("div", { class: "samples", role: "group", "aria-label": T.picture.samples });
   const note = h("p", { class: "note" });
+  const option = h("div", {});
+  report = (sentence) => (note.textContent = [sentence, state.facts?.about].filter(Boolean).join(" "));
 
   function takeFirst(files) {
     const [file] = files ?? [];
@@ -64,16 +90,27 @@ export function picturePanel() {
     stage.setAttribute("aria-label", T.picture.replace);
   }
 
+  function drawOption(isOffered) {
+    if (!isOffered) preparing = false;
+    const toggle = (event) => {
+      preparing = event.target.checked;
+      show();
+    };
+    const box = h("input", { type: "checkbox", checked: preparing, onchange: toggle });
+    option.replaceChildren(...(isOffered ? [h("label", { class: "check" }, box, h("span", {}, T.picture.prepare, h("small", {}, T.picture.prepareHint)))] : []));
+  }
+
   async function drawModel() {
     const { facts } = state;
-    note.textContent = facts?.about ?? "";
+    report("");
+    drawOption(facts?.preparation === "ink");
     samples.replaceChildren();
     for (const name of facts?.samples ?? []) {
       const path = `v1/models/${facts.model}/variants/${facts.variant}/samples/${encodeURIComponent(name)}`;
       const blob = await send(path).then((response) => response.blob(), () => null);
       if (blob === null || state.facts !== facts) return;
       const image = h("img", { src: URL.createObjectURL(blob), alt: "" });
-      samples.append(button(image, () => take(blob, name), { "aria-label": T.picture.sample(name) }));
+      samples.append(button(image, () => take(blob, name, true), { "aria-label": T.picture.sample(name) }));
     }
   }
 
@@ -90,6 +127,7 @@ export function picturePanel() {
       navigator.mediaDevices && button(T.picture.camera, () => openCamera(said), { class: "quiet" }),
     ),
     said,
+    option,
     samples,
     note,
   );
