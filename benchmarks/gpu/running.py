@@ -49,7 +49,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether no check failed; one that was skipped did not."""
+        """True if no check failed; one that was skipped did not."""
         return self.outcome != "failed" and all(row.ok for row in self.rows)
 
 

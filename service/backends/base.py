@@ -63,7 +63,7 @@ class Backend(Protocol):
 
     @property
     def overlaps(self) -> bool:
-        """Whether, on a device, images of one run are copied there while another run is computed."""
+        """True if, on a device, images of one run are copied there while another run is computed."""
 
     @property
     def batched(self) -> bool:

@@ -45,7 +45,7 @@ class File:
 
     @property
     def is_page(self) -> bool:
-        """Whether it is HTML."""
+        """True if it is HTML."""
         return self.media_type == _TYPES[".html"]
 
     @classmethod

@@ -1,6 +1,6 @@
 """TensorRT-RTX, which builds without a GPU; tests are skipped with the reason where it is not installed.
 
-`make rtx` installs it into a folder of its own, .rtx: its licence is a matter between NVIDIA and whoever installs it.
+`make rtx` installs it into a folder of its own, .rtx: its licence is between NVIDIA and the user who installs it.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Graphs of one operator each, in ONNX's text form, with T in the place of the type that the operator works on.
+"""Graphs of one operator each, in ONNX's text form, with T for the type that the operator works on.
 
 A case is (inputs, outputs, body); the batch N is dynamic. Where the table gives types for a node, the first input has
 them (the second of Where, the third of OneHot).

@@ -1,4 +1,4 @@
-"""The support table held against TensorRT-RTX's own parser and builder, one operator and type at a time.
+"""The support table beside TensorRT-RTX's own parser and builder, one operator and type at a time.
 
 Where the two differ, the table is corrected. It is stricter on purpose with INT8 and UINT8: TensorRT 10's documentation
 takes INT8 as quantised floats only, and UINT8 at inputs and outputs only.
