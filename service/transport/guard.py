@@ -147,7 +147,6 @@ class GuardedProtocol(CountedRequests):
             self._refuse(self._postponed)
         elif self.left and not self.pipeline:
             self.data_received(b"")
-            self.flow.resume_reading()
         self._follows = False
 
     def pause_writing(self) -> None:

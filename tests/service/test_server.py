@@ -166,7 +166,11 @@ def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> Non
         (["--cpu-precision", "fp8"], 1, "CPU precision 'fp8' is unknown; known: auto, fp32, bf16"),
         (["--resizer", "gpu"], 1, "resizer 'gpu' is unknown"),
         (["--default-model", "birds"], 1, "default model 'birds' is unknown; known: colours"),
-        (["--log-format", "xml"], 1, "log format 'xml' is unknown; expected text or json: --log-format"),
+        (
+            ["--repository", "none", "--log-format", "xml"],
+            1,
+            "log format 'xml' is unknown; expected text or json: --log-format",
+        ),
         (["--port", "x"], 2, "--port or POSBAKE_PORT is 'x'"),
         (["--port", "65536"], 2, "less than or equal to 65535"),
         (["--threads", "0"], 2, "greater than 0"),

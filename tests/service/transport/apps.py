@@ -54,11 +54,19 @@ class AbortingServer(uvicorn.Server):
 
 
 @contextmanager
-def served(app: ASGIApp, request_timeout: float = 30.0, *, plain: bool = False) -> Iterator[Served]:
+def served(
+    app: ASGIApp, request_timeout: float = 30.0, *, keep_alive: int = 5, plain: bool = False
+) -> Iterator[Served]:
     """Serve an app with the guard's limits until the block ends; `plain`, with uvicorn's own protocol."""
     guard = Guard(request_timeout, MAX_HEADER_BYTES, Connections(1000, 10_000))
     options: dict[str, Any] = {"loop": "uvloop", "ws": "none", "lifespan": "off", "log_config": None}
-    config = uvicorn.Config(app, http="httptools" if plain else guarded(guard), timeout_graceful_shutdown=1, **options)
+    config = uvicorn.Config(
+        app,
+        http="httptools" if plain else guarded(guard),
+        timeout_keep_alive=keep_alive,
+        timeout_graceful_shutdown=1,
+        **options,
+    )
     server = AbortingServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)

@@ -227,6 +227,25 @@ def test_a_refused_client_may_send_without_end_and_nothing_of_it_is_held() -> No
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
 
+def test_a_connection_is_read_again_when_all_of_many_pipelined_requests_are_answered() -> None:
+    with served(answering(nothing)) as server, server.connect() as connection:
+        for count in (300, 1):
+            connection.sendall(count * GET)
+            answers = b""
+            while answers.count(b"ok") < count:
+                part = connection.recv(65536)
+                assert part
+                answers += part
+
+
+def test_a_request_may_be_answered_later_than_an_idle_connection_would_be_closed() -> None:
+    with served(answering(after(0.7)), keep_alive=1) as server, server.connect() as connection:
+        for _ in range(2):
+            connection.sendall(GET)
+            assert statuses(connection.recv(65536)) == [200]
+            time.sleep(0.6)
+
+
 def test_heads_in_pieces_are_counted_each_by_itself() -> None:
     with served(answering(nothing)) as server, server.connect() as connection:
         for _ in range(2 * MAX_HEADER_BYTES // len(GET)):
