@@ -1,23 +1,27 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
-# make test    environment, all tests, two files at a time (WORKERS= changes it; each takes 2 GB)
-# make test-fast   without tests that export large networks or start processes, in a minute and a half
+# make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
+# make test-fast   without tests that export large networks or start processes, in less than a minute
+# make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
 # make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
 # make triton  Triton Inference Server in .venv-triton, for the tests marked `triton`; without it they are skipped
+# make gpu-check     what the documentation states of GPUs, checked and measured on one, in 10 minutes: see docs/gpu.md
 # make setup lint format
 # A second run re-uses whatever is still up to date.
 
 PYTHON3 ?= python3
 PORT ?= 8000
-WORKERS ?= 2
+WORKERS ?= 3
 TARGETS ?= cpu
 IMAGE ?= posbake:cpu
+
+GPU_PYTHON ?= .venv-gpu/bin/python
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 
-.PHONY: setup demo test test-fast zoo triton images image-test lint format
+.PHONY: setup demo test test-fast rtx rtx-install triton zoo images image-test lint format
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -41,13 +45,40 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 
 test-fast: $(READY)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
+
+# In a folder apart, and without what they ask for: nothing of .venv is replaced.
+RTX := .rtx/.ready
+
+rtx-install: $(RTX)
+
+$(RTX): constraints.txt $(READY)
+	rm -rf .rtx
+	$(PYTHON) -m pip install --quiet --no-compile --no-deps --constraint constraints.txt --target .rtx \
+		onnxruntime-ep-nv-tensorrt-rtx-cu13 tensorrt_rtx_cu13_bindings
+	touch $@
+
+rtx: $(READY) $(RTX)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m rtx
 
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo
 
 triton: $(READY)
 	$(PYTHON) -m tests.triton.environment
+
+.PHONY: gpu-check
+gpu-check: $(if $(filter .venv-gpu/%,$(GPU_PYTHON)),.venv-gpu/.ready)
+	$(GPU_PYTHON) -m benchmarks.gpu_check $(GPU_FLAGS)
+
+# The two ONNX Runtimes have one import name, so the one for the CPU is removed before the other is installed.
+.venv-gpu/.ready: pyproject.toml constraints.txt
+	$(PYTHON3) -m venv .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	.venv-gpu/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[export,service,dev]'
+	.venv-gpu/bin/python -m pip uninstall --quiet --yes onnxruntime
+	.venv-gpu/bin/python -m pip install --quiet --constraint constraints.txt nvidia-ml-py 'onnxruntime-gpu[cuda,cudnn]'
+	touch $@
 
 images:
 	deploy/build_images.sh $(TARGETS)

@@ -21,9 +21,10 @@ from artifact.manifest import Draft, FileEntry, Manifest
 from artifact.parts.engine import BuilderSettings, Engine, Flavour, Gpu, Profile
 from artifact.parts.graph import Baked, Graph, Rewrite, Rewrites, Source
 from artifact.parts.measured import Accuracy, Calibration, Cosine, Golden, Parity
+from artifact.parts.shown import Constant, Constants
 from artifact.parts.tensors import Batch, ImageInput, LogitsOutput, Preprocess
 from artifact.parts.values import Activation, Precision, Task
-from artifact.reader import Artifact, read_artifact
+from artifact.reader import Artifact, read_artifact, read_member
 from artifact.recording import check_recordable, record_accuracy
 from artifact.repository import Location, next_version, scan
 from artifact.version_key import VersionKey
@@ -38,6 +39,8 @@ __all__ = [
     "Batch",
     "BuilderSettings",
     "Calibration",
+    "Constant",
+    "Constants",
     "Cosine",
     "Draft",
     "Engine",
@@ -75,6 +78,7 @@ __all__ = [
     "next_version",
     "read_artifact",
     "read_golden",
+    "read_member",
     "record_accuracy",
     "scan",
     "stage",

@@ -1,9 +1,9 @@
-"""A directory that goes away with the process that made it, however that process ends.
+"""A directory that is removed when the process that made it ends, however it ends.
 
 Ctrl-C and errors unwind Python, and `finally` cleans up. SIGKILL, which is also what the kernel sends when memory runs
 out, unwinds nothing. So a second, small process waits at the end of a pipe whose other end only the first one holds:
-when the pipe closes without a farewell, it removes what it was told of. It has a session of its own, out of reach of
-what is sent to the first one's terminal or process group.
+when the pipe closes without an end mark, it removes the directories it was sent. It has a session of its own, which
+signals to the first one's terminal or process group do not reach.
 
 This file is both: the first process imports it, the second runs it. Hence the standard library only.
 """
@@ -24,7 +24,7 @@ _ATTEMPTS = 100
 
 @contextmanager
 def guarded_directory(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a directory of a new name in `parent`, and remove it afterwards, if it still bears that name then.
+    """Make a directory of a new name in `parent`, and remove it afterwards, if it still has that name then.
 
     Missing parents are made too, and removed if they are empty afterwards. What another process made is left alone.
 
@@ -83,7 +83,7 @@ def _make(directory: Path) -> Iterator[Path]:
 
 def _tell(watcher: subprocess.Popen[bytes], what: Path | bytes) -> None:
     assert watcher.stdin is not None
-    with suppress(BrokenPipeError):  # the watcher was killed: what it stands in for still works
+    with suppress(BrokenPipeError):  # the watcher was killed: `finally` cleans up without it
         watcher.stdin.write(os.fsencode(what) + _END)
 
 

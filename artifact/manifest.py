@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, Field, PositiveInt, model_validator
 from artifact.parts.engine import Engine
 from artifact.parts.graph import Baked, Graph, Rewrites, Source
 from artifact.parts.measured import Accuracy, Golden, Parity
+from artifact.parts.shown import CONSTANTS_FOLDER, SAMPLES_FOLDER, Constants, SampleName
 from artifact.parts.tensors import ImageInput, LogitsOutput, Preprocess
 from artifact.parts.values import Activation, Count, Name, Part, Precision, Sha256, Target, Task, Text
 from artifact.version_key import VersionKey
@@ -26,6 +27,16 @@ _UNFIT: dict[Task, frozenset[Activation]] = {
     "multi-label": frozenset({"softmax"}),
     "regression": frozenset({"softmax"}),
 }
+
+
+def constant_file(name: str) -> str:
+    """Return the path of a constant's file, relative to the manifest."""
+    return f"{CONSTANTS_FOLDER}/{name}.npy"
+
+
+def sample_file(name: str) -> str:
+    """Return the path of a sample picture, relative to the manifest."""
+    return f"{SAMPLES_FOLDER}/{name}"
 
 
 class FileEntry(Part):
@@ -83,6 +94,18 @@ class Draft(Part):
         default=None, description="absent: written by an exporter that made none, or its images are too large"
     )
     engine: Engine | None = Field(default=None, description="TensorRT engine of the graph; absent: there is none")
+    constants: Constants | None = Field(default=None, description="absent: written by an exporter that stored none")
+    samples: tuple[SampleName, ...] | None = Field(
+        default=None, description="sample pictures, in the folder `samples`; absent: none were given"
+    )
+    about: Text | None = Field(
+        default=None, description="for people: what the network was trained on, and what it is not for"
+    )
+    preparation: Literal["ink"] | None = Field(
+        default=None,
+        description="what may be offered to people for their photos before classification; ink: even out the paper, "
+        "crop to one drawn sign, thicken its strokes, 8×8 cells; absent: nothing",
+    )
     accuracy: Accuracy | None = None
     tools: dict[str, str] = Field(description="versions of what made the artifact")
     created: AwareDatetime
@@ -123,7 +146,12 @@ class Manifest(Draft, _Identity):
     def _files_are_listed(self) -> Self:
         golden = () if self.golden is None else (("golden file", self.golden.file),)
         engine = () if self.engine is None else (("engine", self.engine.file),)
-        for what, name in (("graph", GRAPH_NAME), ("labels", self.labels), *golden, *engine):
+        constants = () if self.constants is None else self.constants.lines
+        shown = [
+            *(("constant", constant_file(constant.name)) for constant in constants),
+            *(("sample", sample_file(name)) for name in self.samples or ()),
+        ]
+        for what, name in (("graph", GRAPH_NAME), ("labels", self.labels), *golden, *engine, *shown):
             if name not in self.files:
                 raise ValueError(f"files does not list the {what}, {name}")
         return self

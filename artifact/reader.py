@@ -1,5 +1,6 @@
 """Reading an artifact: nothing of it is used before all of it is verified."""
 
+import io
 import os
 import time
 from dataclasses import dataclass
@@ -72,6 +73,23 @@ def read_artifact(path: Path, until: float = inf) -> Artifact:
         _verify(path, name, expected, until)
     _refuse_unlisted(path, manifest, until)
     return Artifact(path, manifest, _read_labels(path, manifest))
+
+
+def read_member(artifact: Artifact, name: str) -> bytes:
+    """Return the contents of a listed file of a verified artifact, compared with the manifest's hash again.
+
+    Raises:
+        FileMismatchError: it has changed since.
+        UnsafePathError: a link leads there now.
+    """
+    expected = artifact.manifest.files[name]
+    try:
+        content = read_regular(_inside(artifact.path, name), expected.size)
+    except UnreadableFileError as error:
+        raise FileMismatchError(f"{artifact.path}: {shown(name)} {error}; export the artifact again") from error
+    if (found := describe(io.BytesIO(content))) != expected:
+        raise _mismatch(artifact.path, name, f"SHA-256 {found.sha256[:12]}…", f"{expected.sha256[:12]}…")
+    return content
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -20,7 +20,7 @@ class Location:
     version: str
     path: Path
     unreadable: str = ""
-    """Why nothing is known of what is in `path`, a directory of a model or variant; `?` stands for what that hides."""
+    """Reason why `path`, a directory of a model or variant, cannot be listed; `?` stands for the unknown names."""
 
     def __str__(self) -> str:
         return escaped(f"{self.model}/{self.variant}/{self.version}")
@@ -48,7 +48,7 @@ def next_version(repository: Path, model: str, variant: str) -> int:
 
 
 def is_version(name: str) -> bool:
-    """Whether a directory's name is a version: an integer from 1, without leading zeros."""
+    """Return whether a directory's name is a version: an integer from 1, without leading zeros."""
     return re.fullmatch(r"[1-9][0-9]*", name, re.ASCII) is not None
 
 

@@ -1,8 +1,8 @@
 """Text that comes out of an artifact, made fit for a log line, an error message and a JSON document.
 
-Whoever may write to a repository writes this text: names, manifest values, labels, and what parsers quote of them.
-Escaped, it cannot forge a line of a log, control a terminal or reverse the direction of reading; cut, it cannot fill a
-log or an answer.
+Anyone with write access to a repository can write this text: names, manifest values, labels, and what parsers quote of
+them. Escaped, it cannot forge a line of a log, control a terminal or reverse the direction of reading; truncated, it
+cannot fill a log or an answer.
 """
 
 import unicodedata

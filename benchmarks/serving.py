@@ -1,11 +1,12 @@
-"""`python -m benchmarks.serving`: this service beside what one would otherwise write: same network, images and cores.
+"""`python -m benchmarks.serving`: this service compared with alternatives, on the same network, images and cores.
 
 Every contender is a server process, loaded by wrk (Debian's package) from another process on the same machine. Runs
 take turns, because the machine's speed drifts, and every round starts the servers anew, because processes of the same
 code differ by up to 10 % for as long as they live. Figures are medians over the rounds, ratios are of medians. CPU
 time is the server's and an answer's: it says what a request costs also where other programs have the cores. The limit
-is the same stages in a loop, in as many processes as there are cores, without any HTTP. `small` is a ViT of DeiT-Ti's
-width with one block; weights are random; the images are JPEGs of 500 by 375 pixels.
+is the same stages in a loop, in as many processes as there are cores, without any HTTP. With `--resizers` all servers
+and the limit resize images with the same library, a table for each; without, each server with its own. `small` is a ViT
+of DeiT-Ti's width with one block; weights are random; the images are JPEGs of 500 by 375 pixels.
 """
 
 import argparse
@@ -24,6 +25,9 @@ from benchmarks.serving_load import Measured, load, wrk_is_installed
 from benchmarks.serving_profile import profile, py_spy, table
 from benchmarks.serving_servers import Server, check, running
 from examples.digits.train import machine
+
+OWN = "own"
+"""Every server's own resizer: SIMD instructions here, Pillow in the others."""
 
 Runs = dict[tuple[int, str], list[Measured]]
 """By the number of clients and the contender, one for each round."""
@@ -44,10 +48,12 @@ def main() -> int:
         labels = top_labels(repository / "benchmark/uint8/1", folder)
 
         @contextmanager
-        def servers() -> Iterator[dict[str, Server]]:
+        def servers(resizer: str = OWN) -> Iterator[dict[str, Server]]:
             with ExitStack() as stack:
                 started = {
-                    key: stack.enter_context(running(CONTENDERS[key], options.port + place, repository, folder))
+                    key: stack.enter_context(
+                        running(CONTENDERS[key], options.port + place, repository, folder, _resizing(resizer))
+                    )
                     for place, key in enumerate(present)
                 }
                 for server in started.values():
@@ -63,16 +69,25 @@ def main() -> int:
             print("\n".join(table(options.profile.read_text(encoding="utf-8"))))
             return 0
         print(f"{options.rounds} rounds of {options.seconds} s\n")
-        runs: Runs = {}
-        limits = []
+        every: dict[str, tuple[Runs, list[float]]] = {resizer: ({}, []) for resizer in options.resizers}
         for number in range(options.rounds):
-            limits.append(limit(repository / "benchmark/uint8/1", folder, options.seconds))
-            with servers() as started:
-                for clients in options.clients:
-                    for key, server in list(started.items())[:: -1 if number % 2 else 1]:  # each is first as often
-                        runs.setdefault((clients, key), []).append(load(server, clients, options.seconds))
-        report(runs, statistics.median(limits), options.clients, options.contenders)
+            for resizer, (runs, limits) in every.items():
+                named = "auto" if resizer == OWN else resizer
+                limits.append(limit(repository / "benchmark/uint8/1", folder, options.seconds, named))
+                with servers(resizer) as started:
+                    for clients in options.clients:
+                        for key, server in list(started.items())[:: -1 if number % 2 else 1]:  # each is first as often
+                            runs.setdefault((clients, key), []).append(load(server, clients, options.seconds))
+        for resizer, (runs, limits) in every.items():
+            print(f"Resizer: {resizer}")
+            report(runs, statistics.median(limits), options.clients, options.contenders)
+            print()
     return 0
+
+
+def _resizing(resizer: str) -> dict[str, str]:
+    """Return the environment in which every server has this resizer."""
+    return {} if resizer == OWN else {"POSBAKE_RESIZER": resizer, "POSBAKE_PLAIN_RESIZER": resizer}
 
 
 def _options() -> argparse.Namespace:
@@ -82,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help=f"default: {default}")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="posbake of another checkout beside this one")
     parser.add_argument("--clients", type=int, nargs="+", help="default: 1 8 32 128; of swin_tiny: 8 32")
+    parser.add_argument("--resizers", nargs="+", choices=(OWN, "simd", "pillow"), default=(OWN,))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, help="of load in each run, default: 5; of swin_tiny: 20")
     parser.add_argument("--port", type=int, default=8770, help="of the first contender; the others follow")

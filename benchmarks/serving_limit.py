@@ -19,9 +19,9 @@ from service.schemas import Prediction
 MAX_PIXELS = 50_000_000
 
 
-def limit(artifact: Path, images: Path, seconds: int) -> float:
+def limit(artifact: Path, images: Path, seconds: int, resizer: str = "auto") -> float:
     """Return images a second of the bare stages over all cores."""
-    command = [sys.executable, "-m", "benchmarks.serving_limit", str(artifact), str(images), str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.serving_limit", str(artifact), str(images), str(seconds), resizer]
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)  # noqa: S603
         for _ in range(available_cores())
@@ -29,11 +29,11 @@ def limit(artifact: Path, images: Path, seconds: int) -> float:
     return sum(float(process.communicate()[0]) for process in processes)
 
 
-def classifier(path: Path) -> Callable[[bytes], list[Prediction]]:
+def classifier(path: Path, resizer: str = "auto") -> Callable[[bytes], list[Prediction]]:
     """Return the service's stages with an artifact, one after the other on one thread: decode, resize, run and rank."""
     artifact = read_artifact(path)
     backend = OnnxRuntimeBackend(artifact, "cpu", 1)
-    reading = Reading(MAX_PIXELS, find_resizer("auto"))
+    reading = Reading(MAX_PIXELS, find_resizer(resizer))
 
     def classify(data: bytes) -> list[Prediction]:
         pixels = preprocess(decode(data, MAX_PIXELS), artifact.manifest, reading)
@@ -48,9 +48,9 @@ def top_labels(artifact: Path, images: Path) -> list[str]:
     return [classify((images / f"{place}.jpg").read_bytes())[0].label for place in range(IMAGES)]
 
 
-def loop(artifact: Path, folder: Path, seconds: int) -> float:
+def loop(artifact: Path, folder: Path, seconds: int, resizer: str) -> float:
     """Classify for so long, one image after the other; return images a second."""
-    classify = classifier(artifact)
+    classify = classifier(artifact, resizer)
     images = [(folder / f"{place}.jpg").read_bytes() for place in range(IMAGES)]
     count = 0
     start = time.perf_counter()
@@ -61,4 +61,4 @@ def loop(artifact: Path, folder: Path, seconds: int) -> float:
 
 
 if __name__ == "__main__":
-    print(loop(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
+    print(loop(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))

@@ -25,7 +25,7 @@ class Measured:
 
 
 def wrk_is_installed() -> bool:
-    """Whether `load` can run."""
+    """Return whether `load` can run."""
     return shutil.which("wrk") is not None
 
 

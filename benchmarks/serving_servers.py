@@ -7,10 +7,11 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from benchmarks.serving_contenders import Contender
 from benchmarks.serving_inputs import IMAGES, ROOT
@@ -44,7 +45,13 @@ class Server:
 
 
 @contextmanager
-def running(contender: Contender, port: int, repository: Path, images: Path) -> Iterator[Server]:
+def running(
+    contender: Contender,
+    port: int,
+    repository: Path,
+    images: Path,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
     """Run a server until the block ends; it has answered once when the block begins, and nothing of it runs after.
 
     Raises:
@@ -62,6 +69,7 @@ def running(contender: Contender, port: int, repository: Path, images: Path) -> 
         "POSBAKE_PLAIN_ARTIFACT": str(repository / "benchmark/float32/1"),
         "BENTOML_HOME": str(work / "bentoml"),
         "TMPDIR": str(work),
+        **settings,
     }
     log = work / "log"
     with log.open("wb") as out:

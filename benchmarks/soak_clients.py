@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from benchmarks.soak_repository import MODEL, Contents, Expected
 
 TOLERANCE = 1e-4
-"""On a probability: a batch of another size rounds otherwise, by about 1e-6."""
+"""On a probability: another batch size changes the rounding by about 1e-6."""
 
 GIVE_UP = 3
 """Requests in a row without an answer after which a client stops: the service is gone."""

@@ -26,7 +26,7 @@ CHANGES = ("added", "overwritten", "damaged and repaired", "removed", "swapped b
 
 
 Contents = dict[int, set[str]]
-"""By version, the marks that the labels of a variant may bear."""
+"""By version, the marks that the labels of a variant may have."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Expected:
     """Attributes:
     pictures: PNG files.
     probabilities: [pictures, classes] of each variant.
-    contents: of each (variant, version), the marks that its labels may bear; more than one while it is overwritten.
+    contents: of each (variant, version), the marks that its labels may have; more than one while it is overwritten.
     """
 
     pictures: list[bytes]
@@ -145,7 +145,7 @@ class Changes:
         self._wait(lambda: (variant, 2) not in self._served())
 
     def _swapped(self, variant: str) -> None:
-        """Put another directory in the place of version 1, by two renames."""
+        """Put another directory in place of version 1, by two renames."""
         self._content += 1
         self._expected.contents[variant, 1].add(str(self._content))
         old, new = self._root / variant / "1", self._root / variant / ".new"

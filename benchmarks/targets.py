@@ -46,7 +46,7 @@ ALTERNATIVES = (
 )
 BATCHES = (1, 8)
 _CLOSE = 1e-4
-"""Of the largest logit: forms may round otherwise."""
+"""Of the largest logit: forms may round differently."""
 
 
 def main() -> None:

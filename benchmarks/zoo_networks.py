@@ -149,7 +149,7 @@ def _preprocess(size: int) -> Preprocess:
 
 
 def has_no_classes(source: str) -> bool:
-    """Whether a network yields features until it is given a head."""
+    """Return whether a network yields features until it is given a head."""
     import timm
 
     kind, _, name = source.partition(":")

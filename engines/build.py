@@ -153,7 +153,9 @@ def _profile(builder: Any, network: Any, profile: Profile) -> Any:  # noqa: ANN4
     sizes = profile.min, profile.opt, profile.max
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        batch, *image = tuple(tensor.shape)
+        batch, *image = tuple(tensor.shape) or (None,)
+        if batch is None:
+            raise BuildError(f"input {tensor.name} is a number without a batch; export the network by posbake")
         if batch != -1 and {batch} != set(sizes):
             raise BuildError(f"the graph has a fixed batch of {batch}; give --batch {batch}, or export it with another")
         if -1 in image:

@@ -46,7 +46,7 @@ def make_logger(library: Library, log: Log) -> Any:  # noqa: ANN401 -- of a libr
     """Return a TensorRT logger that writes into `log`."""
     trt = library.module
 
-    class Logger(trt.ILogger):  # type: ignore[misc]  # it ships no types
+    class Logger(trt.ILogger):  # type: ignore[misc,name-defined]  # it ships no types
         def __init__(self) -> None:
             trt.ILogger.__init__(self)  # its bindings want this one, not that of `super`
 
@@ -60,7 +60,7 @@ def make_monitor(library: Library, progress: Progress, cancelled: Callable[[], b
     """Return a TensorRT progress monitor. What `progress` raises would end the process, so it must raise nothing."""
     trt = library.module
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # it ships no types
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]  # it ships no types
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self._steps: dict[str, int] = {}

@@ -19,5 +19,5 @@ class UnreadableModelError(ExportError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says before it goes into detail."""
+    """Return the first sentence of an error."""
     return str(error).strip().split("\n", 1)[0]

@@ -18,6 +18,7 @@ from torch import nn
 from artifact import (
     Activation,
     Baked,
+    Constants,
     Draft,
     Golden,
     Graph,
@@ -30,12 +31,14 @@ from artifact import (
     stage,
 )
 from artifact.manifest import GOLDEN_NAME
+from artifact.parts.shown import CONSTANTS_FOLDER, SAMPLES_FOLDER
 from export.passes.graph import rewrite_graph
 from export.precision import Lowering, prepare_lowering
 from export.process.memory import give_back
 from export.report.baked import report_constants
 from export.report.page import REPORT_NAME, Facts, render_page
 from export.report.pictures import Gallery, draw_constants
+from export.report.stored import store_constants
 from export.request import Exported, ExportRequest, choose_labels, choose_names, read_labels
 from export.tracing.graph import TracedGraph, trace_graph
 from export.tracing.pixels import ArtifactInput, Normalisation
@@ -46,6 +49,7 @@ from export.verify.targets import check_target
 from export.verify.task import decide_task, final_activation
 from export.write.describe import describe_graph
 from export.write.draft import make_draft
+from export.write.samples import store_samples
 from export.write.saving import check_graph, save_graph
 from models.sources import Loaded, load_source
 from models.sources.library_module import ENCODING
@@ -73,11 +77,12 @@ def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) ->
     steps = _Steps(step)
     source, network = steps.run("load", _load, request)
     with stage(request.output, source.model, source.variant, source.version) as staging:
+        samples = steps.run("load", store_samples, request.samples, staging.directory / SAMPLES_FOLDER)
         references = steps.run("reference", _compute_references, source, network)
         traced = steps.run("trace", _trace, source, network)
         model, facts = steps.run("rewrite", _rewrite, source, references, network, traced)
         del network, traced
-        graph, gallery = steps.run("rewrite", _save, source, facts, model, staging)
+        graph, gallery, constants = steps.run("rewrite", _save, source, facts, model, staging)
         del model
         parity = steps.run("verify", _verify, source, references, facts, staging)
         if source.lowering is not None:
@@ -86,14 +91,15 @@ def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) ->
         steps.run("verify", check_target, staging.graph, request.target)
         golden = steps.run("write", _write_golden, source, references, parity, staging)
         draft = make_draft(
-            request, source.loaded, facts.task, facts.activation, graph, facts.baked, facts.rewrites, parity, golden
+            *(request, source.loaded, facts.task, facts.activation, graph, facts.baked, facts.rewrites),
+            *(parity, golden, constants, samples),
         )
         manifest = steps.run("write", _write, source, draft, gallery, steps.seconds, staging)
     return Exported(staging.target, manifest, steps.seconds)
 
 
 class _Steps:
-    """Runs steps, shows their names and keeps their seconds; memory that a step leaves free is given back."""
+    """Runs steps, shows their names and keeps their seconds; memory that a step frees is returned to the system."""
 
     def __init__(self, step: Step) -> None:
         self.seconds: dict[str, float] = {}
@@ -199,13 +205,14 @@ def _example(source: _Source) -> torch.Tensor:
     return torch.zeros(images, 3, *size)
 
 
-def _save(source: _Source, facts: _Facts, model: ir.Model, staging: Staging) -> tuple[Graph, Gallery]:
+def _save(source: _Source, facts: _Facts, model: ir.Model, staging: Staging) -> tuple[Graph, Gallery, Constants]:
     save_graph(model, staging.graph)
     graph = describe_graph(model).model_copy(update={"operators": facts.operators})
     gallery = draw_constants(model) if source.request.report else Gallery()
+    constants = store_constants(model, staging.directory / CONSTANTS_FOLDER, source.loaded.image_size)
     for value in model.graph.initializers.values():
         value.const_value = None  # the rules of onnxscript's rewriter keep the last graph that they saw
-    return graph, gallery
+    return graph, gallery, constants
 
 
 def _verify(source: _Source, references: _References, facts: _Facts, staging: Staging) -> Parity:

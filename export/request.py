@@ -40,6 +40,9 @@ class ExportRequest:
         min_agreement: limit on the share of images with the network's top-1; None as above.
         target: what the graph is written for, see `export.verify.targets`.
         report: whether to write the bake report as a page beside the graph.
+        samples: a directory of pictures to store in the artifact, for people to try.
+        about: what the network was trained on, and what it is not for; for people.
+        preparation: what the service's page may offer for photos.
     """
 
     source: str
@@ -60,10 +63,13 @@ class ExportRequest:
     min_agreement: float | None = None
     target: Target = "portable"
     report: bool = False
+    samples: Path | None = None
+    about: str | None = None
+    preparation: Literal["ink"] | None = None
 
     @property
     def takes_pixels(self) -> bool:
-        """Whether the graph takes uint8 pixels, and normalises them itself."""
+        """True if the graph takes uint8 pixels, and normalises them itself."""
         return self.takes == "uint8"
 
 
@@ -141,5 +147,5 @@ def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
 
 
 def _are_numbered(labels: Sequence[str], first: int) -> bool:
-    """Whether each label is a row of a table that has the class's number in front, as CSV files have."""
+    """Return whether each label is a row of a table that has the class's number in front, as CSV files have."""
     return all(re.match(rf"\s*\"?{first + index}\"?\s*[,;:\t]", label) for index, label in enumerate(labels))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from export.request import Exported, ExportRequest
 
 DONE, FAILED = 0, 1
+LONGEST_ABOUT = 1000
+"""Characters; see `Text` of `artifact.parts.values`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -194,6 +196,20 @@ def _parser() -> argparse.ArgumentParser:
         "faster on onnxruntime or openvino; tensorrt fails if TensorRT's support table rules anything out",
     )
     output.add_argument("--report", action="store_true", help="write report.html beside the graph: a page with plots")
+    output.add_argument(
+        "--samples",
+        metavar="DIR",
+        type=path,
+        help="pictures (PNG, JPEG, WebP) to store in the artifact, which the service's page offers to try",
+    )
+    output.add_argument(
+        "--about", metavar="TEXT", type=text, help="what it was trained on and is not for, shown on the service's page"
+    )
+    output.add_argument(
+        "--preparation",
+        choices=["ink"],
+        help="what the service's page may offer for photos; ink: even out the paper, crop to one sign, thicken it",
+    )
     output.add_argument("--quiet", action="store_true", help="print errors only")
     output.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -219,6 +235,8 @@ def _request(options: argparse.Namespace) -> "ExportRequest":
         )
     if options.weights_key is not None and options.checkpoint is None:
         raise ExportError("--weights-key chooses among the weights of --checkpoint FILE; give both or neither")
+    if options.about is not None and len(options.about) > LONGEST_ABOUT:
+        raise ExportError(f"--about has {len(options.about)} characters, at most {LONGEST_ABOUT} are allowed")
     smallest, largest = options.batch
     return ExportRequest(
         source=options.source,
@@ -246,6 +264,9 @@ def _request(options: argparse.Namespace) -> "ExportRequest":
         min_agreement=options.min_agreement,
         target=options.target,
         report=options.report,
+        samples=options.samples,
+        about=options.about,
+        preparation=options.preparation,
     )
 
 

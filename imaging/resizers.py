@@ -23,7 +23,7 @@ RESIZERS = {
 
 
 def find_resizer(name: str) -> Resize:
-    """Return the resizer of that name; `auto` is the first that is installed. The log says which.
+    """Return the resizer of that name; `auto` is the first that is installed. The log names it.
 
     Raises:
         ResizerError: there is no such resizer, or it is not installed.

@@ -1,9 +1,9 @@
 """Resizing with SIMD instructions: cykooz-resizer, the Python side of the Rust crate fast_image_resize.
 
 It has Pillow's filters, and its passes are called one by one here, columns first as Pillow mostly has them, with 8-bit
-pixels between them. What is left is that its coefficients have 16 bits where Pillow's have 22: of a thousand values
-up to four are off by one of 255 (measured, with the speed, by benchmarks/resizing.py), of pure noise up to twelve, by
-two at most. Where Pillow takes the rows first (of images twice as tall as wide, say), a quarter are.
+pixels between them. The remaining difference is that its coefficients have 16 bits where Pillow's have 22: of a
+thousand values up to four differ by 1 of 255 (measured, with the speed, by benchmarks/resizing.py), of pure noise up
+to twelve, by 2 at most. Where Pillow takes the rows first (images twice as tall as wide, for example), a quarter do.
 
 Shapes: w×h the image, W×H the resized one; sizes are (width, height) in pixels.
 """
@@ -27,7 +27,7 @@ _MUCH = 1.25
 def resize_and_crop_fast(
     image: Image.Image, size: tuple[int, int], crop: tuple[int, int] | None, resampling: Image.Resampling
 ) -> NDArray[np.uint8]:
-    """Return what `imaging.pillow_resizing.resize_and_crop` returns, but for what the module says."""
+    """Return what `imaging.pillow_resizing.resize_and_crop` returns, except for what the module says."""
     if resampling is Image.Resampling.NEAREST or image.size == size:
         return resize_and_crop(image, size, crop, resampling)  # nothing is computed
     (w, h), (width, height) = image.size, size

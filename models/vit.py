@@ -1,4 +1,4 @@
-"""The vision transformer (ViT, Dosovitskiy et al. 2021; DeiT, Touvron et al. 2021) and what became of it.
+"""The vision transformer (ViT, Dosovitskiy et al. 2021; DeiT, Touvron et al. 2021) and its successors.
 
 Shapes: B images, N tokens (E extra ones first: CLS, distillation, registers; then patches in raster order), C width.
 """

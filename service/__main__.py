@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from types import FrameType
 
 if __name__ == "__main__":
@@ -19,19 +20,22 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from service.app import create_app
+from service.backends import BUILD_ENGINES
 from service.catalogue.loading import load_catalogue
-from service.problems.errors import AddressError, StartupError
+from service.problems.errors import StartupError
+from service.processes.shared import Place, Shared
+from service.processes.supervisor import Supervisor, end_with_supervisor
 from service.resources.exit import STOPPING, end_process, until_stopped
 from service.settings import Settings
 from service.transport.connections import Connections, open_descriptors
 from service.transport.cors import Origins
 from service.transport.draining import Lifecycle
 from service.transport.guard import Guard, guarded
+from service.transport.listening import bind
 from service.transport.logs import configure_logging
+from service.transport.starting import answering
 
 logger = logging.getLogger("service")
-
-_SEND_BUFFER = 262_144
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,11 +48,20 @@ def main(arguments: Sequence[str]) -> int:
         )
     except SettingsError as error:
         return _fail(2, str(error))
+    place = Place.of(os.environ)
     try:
         configure_logging(settings.log_format)
-        with _bind(settings.host, settings.port) as listener:
+        if settings.processes > 1 and place is None:
+            return Supervisor(settings, arguments).run()
+        shared = None if place is None else Shared(place)
+        port = settings.port if place is None else place.port
+        with bind(settings.host, port, shared=shared is not None) as listener:
+            if place is not None:
+                end_with_supervisor(place)
             connections = Connections(settings.max_connections, open_descriptors(settings.max_connections))
-            app = create_app(settings, load_catalogue(settings), connections)
+            with answering(listener) if settings.backend in BUILD_ENGINES else nullcontext():
+                catalogue = load_catalogue(settings)
+            app = create_app(settings, catalogue, connections, shared)
             config = uvicorn.Config(
                 app,
                 loop="uvloop",
@@ -61,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
                 timeout_keep_alive=settings.keep_alive_seconds,
                 timeout_graceful_shutdown=1,  # after DRAIN_SECONDS
             )
-            server = _DrainingServer(config, app.state.lifecycle)
+            server = _DrainingServer(config, app.state.lifecycle, shared)
             for number in STOPPING:  # uvicorn does so when its event loop runs, and raises them again at its end
                 signal.signal(number, server.handle_exit)
             server.run([listener])
@@ -75,11 +88,17 @@ class _DrainingServer(uvicorn.Server):
 
     uvicorn itself closes the port first: connections would be refused instead of answered 503, and a probe would not
     see that the server is not ready. With --port 0 the log line tells the port.
+
+    Args:
+        config: of uvicorn.
+        lifecycle: of the app.
+        shared: with other processes; None for a service of one.
     """
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, shared: Shared | None) -> None:
         super().__init__(config)
         self._lifecycle = lifecycle
+        self._shared = shared
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal; at the second, end as uvicorn does."""
@@ -95,7 +114,9 @@ class _DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started and sockets:
+        if self.started and self._shared is not None:
+            self._shared.mark_ready()
+        elif self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
             logger.info("ready on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
@@ -103,28 +124,6 @@ class _DrainingServer(uvicorn.Server):
 def _guard(settings: Settings, connections: Connections) -> Guard:
     origins = None if settings.cors_origins is None else Origins.parse(settings.cors_origins)
     return Guard(settings.request_timeout, settings.max_header_bytes, connections, origins)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket that does not listen yet: connections are refused until all is warm."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # a restart need not wait for old connections
-            # Inherited by connections: the system would keep 4 MB of answers for each client that does not read.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-            listener.bind(address)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise AddressError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --host or --port"
-        ) from error
-    return listener
 
 
 def _usage(location: tuple[int | str, ...], message: str, given: object) -> str:

@@ -3,10 +3,12 @@
 import os
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.auth.gate import Gate
 from service.auth.keyring import Keyring
@@ -15,8 +17,9 @@ from service.auth.rate_limit import RateLimit, RateLimiter
 from service.catalogue.catalogue import Catalogue
 from service.inputs.images import reading_of
 from service.lifespan import PlainStartupFailure, lifespan_of
-from service.problems.errors import AccessSettingError
+from service.problems.errors import AccessSettingError, ProcessesError
 from service.problems.handlers import install_handlers
+from service.processes.shared import Shared
 from service.reloading.generations import GenerationMiddleware, Generations
 from service.resources.memory import MemoryBudget
 from service.routers import ROUTERS
@@ -33,12 +36,17 @@ from service.transport.heads import HeadMiddleware
 from service.transport.log_writer import dropped_lines
 from service.transport.logs import LogContext
 from service.transport.middleware import RequestMiddleware
-from service.transport.pages import add_docs
+from service.transport.pages import add_document
 from service.transport.prefixes import Prefixes, RootPathMiddleware
+from service.transport.routes import DirectRoutes
+from service.web.files import add_page
 
 
 def create_app(
-    settings: Settings | None = None, catalogue: Catalogue | None = None, connections: Connections | None = None
+    settings: Settings | None = None,
+    catalogue: Catalogue | None = None,
+    connections: Connections | None = None,
+    shared: Shared | None = None,
 ) -> FastAPI:
     """Return an app that loads its catalogue when it starts.
 
@@ -46,11 +54,14 @@ def create_app(
         settings: None reads the environment.
         catalogue: loaded already, from the same settings; the app closes it when it stops.
         connections: for the metrics; None where the server does not count them.
+        shared: with other processes of this service; `python -m service` gives it.
 
     Raises:
         StartupError: a setting is unknown, contradicts another, or asks for what is not available.
     """
     settings = settings if settings is not None else Settings()
+    if settings.processes > 1 and shared is None:
+        raise ProcessesError("PROCESSES needs `python -m service`, whose processes answer for one another; unset it")
     memory = MemoryBudget(settings.max_held_bytes)
     generations = Generations()
     lifecycle = Lifecycle(settings.drain_seconds)
@@ -58,11 +69,11 @@ def create_app(
     recorder = Recorder(metrics, traces_of(os.environ))
     reading = reading_of(settings, memory.reserve)
     prefixes = Prefixes.of(settings)
-    app = FastAPI(
+    app = _App(
         title="posbake",
         description="Image classification by vision transformers whose position encodings are baked into the graph.",
         version=version("posbake"),
-        lifespan=lifespan_of(settings, reading, recorder, generations, catalogue),
+        lifespan=lifespan_of(settings, reading, recorder, generations, catalogue, shared),
         middleware=[  # outermost first
             *_root_path(prefixes),  # all others see addresses without ROOT_PATH
             *_log_context(settings),
@@ -71,9 +82,10 @@ def create_app(
             Middleware(RequestMiddleware, recorder=recorder, lifecycle=lifecycle, memory=memory),
             *_cors(settings),  # outside the gate: a browser's preflight request has no key
             *_gate(settings),
+            Middleware(DirectRoutes, routers=ROUTERS),  # the busiest; all that follows is for the others
             Middleware(HeadMiddleware),
         ],
-        openapi_url=None,  # add_docs adds both, rendered once, with a content security policy
+        openapi_url=None,  # add_document adds it, rendered once; add_page has /docs
         docs_url=None,
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # Recorder and /metrics have more
@@ -84,12 +96,38 @@ def create_app(
     app.state.metrics = metrics
     app.state.recorder = recorder
     install_handlers(app, record_of)
-    add_docs(app, prefixes)
+    add_document(app, prefixes)
+    add_page(app)
     if settings.api_keys_file is not None:
         document_keys(app)
     for router in ROUTERS:
         app.include_router(router)
     return app
+
+
+class _App(FastAPI):
+    """FastAPI without middleware outside the listed one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, without looking for telemetry and a root path of FastAPI's own, which are off."""
+        if scope["type"] == "http" and self.middleware_stack is not None:
+            scope["app"] = self
+            await self.middleware_stack(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return FastAPI's stack from the first listed middleware on.
+
+        What it puts outside of that answers unexpected errors, as RequestMiddleware does, and has telemetry and a limit
+        of bodies, which are off.
+        """
+        outermost: Any = self.user_middleware[0].cls
+        layer: Any = super().build_middleware_stack()
+        while not isinstance(layer, outermost):
+            layer = layer.app
+        stack: ASGIApp = layer
+        return stack
 
 
 def _root_path(prefixes: Prefixes) -> list[Middleware]:

@@ -1,6 +1,7 @@
 """Lifespan of the app: everything is loaded and warm before it is ready, and closed at the end."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,6 +15,7 @@ from imaging.preprocess import Reading
 from service.catalogue.catalogue import Catalogue
 from service.catalogue.loading import load_catalogue
 from service.problems.errors import StartupError
+from service.processes.shared import Shared
 from service.reloading.generations import Generations
 from service.reloading.reloader import Reloader
 from service.scheduling.engine import Engine
@@ -22,11 +24,21 @@ from service.settings import Settings
 from service.telemetry.gpu import GpuReader
 from service.telemetry.recorder import Recorder
 
+logger = logging.getLogger("service")
+
+PUBLISH_SECONDS = 0.5
+"""Longest age of the counts of other processes."""
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def lifespan_of(
-    settings: Settings, reading: Reading, recorder: Recorder, generations: Generations, catalogue: Catalogue | None
+    settings: Settings,
+    reading: Reading,
+    recorder: Recorder,
+    generations: Generations,
+    catalogue: Catalogue | None,
+    shared: Shared | None,
 ) -> Lifespan:
     """Return what fills `app.state.serving` and `app.state.reloader` at the start, and closes them at the end.
 
@@ -36,6 +48,7 @@ def lifespan_of(
         recorder: of the app; its traces are flushed at the end.
         generations: of the app.
         catalogue: already loaded; None loads it at the start. Closed at the end either way.
+        shared: with other processes, which get this one's counts; None for a service of one.
     """
 
     @asynccontextmanager
@@ -47,12 +60,18 @@ def lifespan_of(
         Image.init()  # loads Pillow's formats now, not with the first request
         try:
             with pillow_pixel_limit(settings.max_pixels):
-                engine = Engine(settings, on_cores=any(found.backend.on_cores for found in loaded.servables()))
-                app.state.serving = Serving(settings, loaded, engine, metrics.latency, metrics, reading)
+                backends = [found.backend for found in loaded.servables()]
+                engine = Engine(
+                    settings,
+                    on_cores=any(backend.on_cores for backend in backends),
+                    overlaps=all(backend.overlaps for backend in backends),
+                )
+                app.state.serving = Serving(settings, loaded, engine, metrics.latency, metrics, reading, shared)
                 reloader = app.state.reloader = Reloader(settings, app.state, generations)
                 reloader.start()
                 try:
-                    yield
+                    async with _published(app, shared):
+                        yield
                 finally:
                     await reloader.stop()
                     loaded = app.state.serving.catalogue
@@ -65,6 +84,33 @@ def lifespan_of(
                 await asyncio.to_thread(recorder.traces.shutdown)
 
     return lifespan
+
+
+@asynccontextmanager
+async def _published(app: FastAPI, shared: Shared | None) -> AsyncIterator[None]:
+    """Publish the counts of this process every PUBLISH_SECONDS, and once more at the end."""
+    if shared is None:
+        yield
+        return
+
+    async def publish() -> None:
+        await asyncio.to_thread(shared.publish, app.state.serving.snapshot())
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(PUBLISH_SECONDS)
+            try:
+                await publish()
+            except OSError as error:  # a full disk; the next one may find room
+                logger.warning("the counts of this process cannot be published: %s", error)
+
+    task = asyncio.create_task(repeat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await publish()
 
 
 class PlainStartupFailure:

@@ -5,6 +5,7 @@ Shapes: C classes, or values of a regression.
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ def _best(scores: NDArray[np.float32], top_k: int) -> list[tuple[int, float]]:
     """Return (class, score) of the `top_k` largest scores, largest first, equal ones in class order."""
     candidates = _candidates(scores, top_k)
     values = zip(candidates.tolist(), scores[candidates].tolist(), strict=True)
-    return sorted(values, key=lambda candidate: -candidate[1])[:top_k]
+    return sorted(values, key=itemgetter(1), reverse=True)[:top_k]  # stable, also in reverse
 
 
 def _candidates(scores: NDArray[np.float32], top_k: int) -> NDArray[np.intp]:

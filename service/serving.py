@@ -9,8 +9,11 @@ from starlette.datastructures import State
 from imaging.preprocess import Reading
 from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.server_errors import NotReadyError
-from service.scheduling.engine import Engine
+from service.processes.shared import Shared
+from service.processes.snapshot import Snapshot
+from service.scheduling.engine import Engine, Load
 from service.settings import Settings
+from service.telemetry.families import VersionState
 from service.telemetry.latency import LatencyRecorder
 from service.telemetry.metrics import Metrics
 
@@ -25,6 +28,8 @@ class Serving:
     latency: LatencyRecorder
     metrics: Metrics
     reading: Reading
+    shared: Shared | None = None
+    """With the other processes of this service; None for a service of one."""
 
     def down(self) -> list[Servable]:
         """Return what is served but being restarted. What it replaced may be down too, and is of no concern."""
@@ -32,7 +37,9 @@ class Serving:
         return [servable for servable in self.engine.restarting() if servable in served]
 
     def check(self) -> None:
-        """Raise NotReadyError if a backend is down, or too many threads hang.
+        """Raise NotReadyError if a backend is down, too many threads hang, or another process has not started yet.
+
+        It says what a device failed with.
 
         Where keys are asked for it names no version: probers have none.
         """
@@ -41,7 +48,38 @@ class Serving:
         down = sorted(str(servable.key) for servable in self.down())
         if down:
             names = ", ".join(down) if self.settings.api_keys_file is None else f"{len(down)} versions"
-            raise NotReadyError(f"being restarted: {names}")
+            raise NotReadyError("; ".join([f"being restarted: {names}", *self.engine.device_failures()]))
+        if self.shared is not None:
+            self.shared.check()
+
+    def version_states(self) -> list[VersionState]:
+        """Return the state of each version that is served."""
+        return [_state_of(servable, self.engine.load(servable)) for servable in self.catalogue.servables()]
+
+    def snapshot(self) -> Snapshot:
+        """Return the counts of this process. For the event loop."""
+        latency = self.latency
+        keys = latency.versions()
+        return Snapshot(
+            self.metrics.families(self.version_states(), self.engine.decoding),
+            {key: latency.counts(key) for key in keys},
+            {key: latency.recent_counts(key) for key in keys},
+            self.metrics.statistics.copy(),
+        )
+
+
+def _state_of(servable: Servable, load: Load) -> VersionState:
+    return VersionState(
+        key=servable.key,
+        queued=load.admitted,
+        running=load.running,
+        batches=load.batches,
+        restarts=load.restarts,
+        down=load.down,
+        load_seconds=servable.load_seconds,
+        backend=servable.backend.name,
+        precision=servable.backend.precision,
+    )
 
 
 def serving_of(state: State) -> Serving:

@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         description="CPU threads, each for an image that is decoded or run; one that is alone is run on all of them; "
         "by default the cores available, by affinity and by the container's quota",
     )
+    processes: PositiveInt = Field(
+        default=1,
+        description="processes that serve the port together, each with its own backends, queues and limits; where they "
+        "are not set, THREADS and MAX_HELD_BYTES are divided among them",
+    )
     max_batch: PositiveInt = Field(
         default=8, description="most images that run together, if the artifact takes as many"
     )
@@ -144,7 +149,7 @@ class Settings(BaseSettings):
     root_path: str | None = Field(
         default=None,
         description="path under which a proxy serves this server, such as /ml; it is removed from requests that have "
-        "it, and put before the addresses in /docs, /openapi.json and the redirect of /",
+        "it, and named in /openapi.json",
     )
     forwarded_allow_ips: str = Field(
         default="127.0.0.1",

@@ -31,6 +31,20 @@ def pytest_configure(config: pytest.Config) -> None:
 gc.set_threshold(100_000, 50, 100)  # else a tenth of the time goes into traversing traced graphs
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files whose tests are all slow without importing them: their libraries take seconds."""
+    if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
+        return None
+    return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests slow that need all digits variants."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "digits_repository" in item.fixturenames:
+            item.add_marker("slow")
+
+
 def pytest_collection_finish() -> None:
     """Leave what was imported out of all collections: there are two in each export, of 0.4 s with it."""
     gc.collect()

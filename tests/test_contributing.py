@@ -32,6 +32,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> type[Encoding]:
 
 
 @pytest.mark.usefixtures("example")
+@pytest.mark.slow
 def test_the_example_exports_to_a_constant_and_keeps_its_logits(tmp_path: Path) -> None:
     config = {
         "preprocess": {"resize": [32, 48], "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3},

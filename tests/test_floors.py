@@ -18,8 +18,8 @@ EXPORT_FLOORS = (
 )
 SERVICE_FLOORS = (
     *("problems", "resources", "schemas", "settings", "telemetry", "auth", "backends", "inputs", "transport"),
-    *("catalogue", "scheduling", "ranking", "serving", "inference", "comparing", "reloading", "protocol_v2"),
-    *("routers", "lifespan", "app", "offline", "access", "__main__"),
+    *("processes", "catalogue", "scheduling", "ranking", "serving", "inference", "comparing", "reloading"),
+    *("protocol_v2", "routers", "lifespan", "web", "app", "offline", "access", "__main__"),
 )
 FLOORS = {"export": EXPORT_FLOORS, "service": SERVICE_FLOORS}
 """From the lowest, which imports none of the others, to the highest."""

@@ -1,6 +1,7 @@
 """ONNX Runtime's telemetry is off before it is loaded, whatever is started, unless the user decided."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,6 @@ STARTS = {
     "an export": ["export/to_onnx.py", "none:none", "--random-weights", "0", "--output", "{empty}"],
     "a benchmark": ["-m", "benchmarks.plain_model"],
     "the digits' table": ["-m", "examples.digits.table"],
-    "pytest": ["-m", "pytest", "--collect-only", "tests/service/catalogue/test_loading.py"],
 }
 
 
@@ -60,6 +60,17 @@ def test_telemetry_is_off_before_onnx_runtime_is_loaded(start: list[str], tmp_pa
 
 def test_a_user_who_set_the_variable_is_heeded(tmp_path: Path) -> None:
     assert seen(STARTS["the service"], tmp_path, **{VARIABLE: "0"}) == "0"
+
+
+def test_images_turn_it_off_for_whatever_runs_in_them() -> None:
+    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    bases = {stage.split()[2]: stage.split()[0] for stage in stages if stage.split()[1] == "AS"}
+    (runtime,) = (stage for stage in stages if f"{VARIABLE}=1" in stage)
+    name = runtime.split()[2]
+    for image in ("cpu", "cuda", "tensorrt", "export"):
+        base = image
+        while base != name:
+            base = bases[base]  # KeyError: the image is made from another one
 
 
 def test_every_package_that_loads_onnx_runtime_turns_it_off_when_it_is_imported() -> None:

@@ -23,7 +23,7 @@ class Environment(Protocol):
 
     @property
     def available(self) -> bool:
-        """Whether it is there."""
+        """True if it is installed."""
 
     @property
     def install(self) -> str:
@@ -40,7 +40,7 @@ class Beside:
 
     @property
     def available(self) -> bool:
-        """Whether the module is found."""
+        """True if the module is found."""
         return importlib.util.find_spec(self.module) is not None
 
 
@@ -63,7 +63,7 @@ class Apart:
 
     @property
     def available(self) -> bool:
-        """Whether `make` has ended, with the requirements as they are now."""
+        """True if `make` has ended, with the requirements as they are now."""
         return self._made.is_file() and self._made.read_text(encoding="utf-8") == self._wanted
 
     @property

@@ -19,6 +19,14 @@ from export.to_onnx import main as to_onnx
 
 DIGITS = Path(__file__).parent
 EXPORTER = ("artifact", "export", "imaging", "models")
+SAMPLES = DIGITS / "samples"
+ABOUT = (
+    "Trained on 1,437 scans of single handwritten digits, 8×8 pixels each: dark, thick strokes that fill a white "
+    "square. It has never seen thin strokes, white on black, shadows or several digits, and it has no class for what "
+    "is not a digit: its answers to these mean little."
+)
+"""Note on these models for the page."""
+
 VARIANTS = sorted(file.stem for file in (DIGITS / "configs").glob("*.json"))
 
 
@@ -45,7 +53,8 @@ def is_outdated(variant: str, repository: Path) -> bool:
     if not manifest.exists():
         return True
     modules = (file for folder in EXPORTER for file in (DIGITS.parents[1] / folder).rglob("*.py"))
-    return max(file.stat().st_mtime for file in (*modules, *_inputs(variant))) > manifest.stat().st_mtime
+    inputs = (*_inputs(variant), *SAMPLES.glob("*"), Path(__file__))
+    return max(file.stat().st_mtime for file in (*modules, *inputs)) > manifest.stat().st_mtime
 
 
 def export_variant(variant: str, repository: Path) -> int:
@@ -55,6 +64,7 @@ def export_variant(variant: str, repository: Path) -> int:
         shutil.rmtree(version)  # an export never overwrites a version
     config, checkpoint = _inputs(variant)
     options = ["--checkpoint", str(checkpoint), "--version", "1", "--output", str(repository), "--quiet"]
+    options += ["--samples", str(SAMPLES), "--about", ABOUT, "--preparation", "ink"]
     return to_onnx([f"posbake:{config}", *options])
 
 

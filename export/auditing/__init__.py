@@ -1,4 +1,4 @@
-"""Audit of an ONNX graph: constant subgraphs, duplicates, TensorRT support. Any file, whoever exported it."""
+"""Audit of an ONNX graph: constant subgraphs, duplicates, TensorRT support. For files of any exporter."""
 
 from collections.abc import Callable, Collection, Iterator
 

@@ -24,7 +24,7 @@ class Finding(BaseModel):
     """One thing that a check found.
 
     Attributes:
-        severity: `error`: TensorRT's support table says no. `warning`: work or bytes that deployment does not need,
+        severity: `error`: TensorRT's support table excludes it. `warning`: work or bytes that deployment does not need,
             or a shape it does not know. `info`: needs no change.
         found: what is there.
         remedy: what to do about it.
@@ -51,7 +51,7 @@ class Audit(BaseModel):
     Attributes:
         opsets: version by domain; the standard domain is the empty string.
         nodes: of the graph, its subgraphs and its functions.
-        tensorrt: the version whose support the model was held against.
+        tensorrt: the version whose support table the model was checked against.
         checks: that were made.
         findings: in the order of the checks.
     """
@@ -66,7 +66,7 @@ class Audit(BaseModel):
 
     @property
     def clean(self) -> bool:
-        """Whether there is no error and no warning."""
+        """True if there is no error and no warning."""
         return all(finding.severity == "info" for finding in self.findings)
 
     def of(self, check: str) -> tuple[Finding, ...]:

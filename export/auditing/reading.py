@@ -58,7 +58,7 @@ def _check_tensor(value: ir.Value, path: Path) -> None:
 
 
 def _check_node(node: ir.Node, path: Path) -> None:
-    if not isinstance(node.op_type, str) or not node.op_type:  # protobuf hands over bytes that are no text as they are
+    if not isinstance(node.op_type, str) or not node.op_type:  # protobuf returns bytes that are not text unchanged
         raise UnreadableModelError(f"{path} is damaged: node {node.name!r} has the operator {node.op_type!r}")
     for value in node.inputs:
         if value is not None and not _is_made(value):
@@ -127,7 +127,7 @@ class Subject:
                 yield value, value.const_value
 
     def calls_function(self, node: ir.Node) -> bool:
-        """Whether a node is a call of a function that the model itself holds."""
+        """Return whether a node is a call of a function that the model itself holds."""
         return node.op_identifier() in self.model.functions
 
     def listed_nodes(self) -> Iterator[tuple[ir.Node, Operator]]:

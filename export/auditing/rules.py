@@ -1,4 +1,4 @@
-"""Restrictions of operators that a graph can be held against, as the support table writes them.
+"""Restrictions of operators that a graph can be checked against, in the support table's notation.
 
 A new kind of restriction is a class here and a place in `Rule`. A rule yields what it found; what a model does not say
 (an unknown rank or type) is found as such, never taken to be right.
@@ -42,7 +42,7 @@ class TracedNode(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A restriction that a node does not keep; `certain` is False where the model does not say enough to tell."""
+    """A restriction that a node does not keep; `certain` is False where the model is not specific enough to decide."""
 
     found: str
     certain: bool = True

@@ -22,7 +22,7 @@ class Operator(BaseModel):
         supported: whether TensorRT's parser takes it at all.
         types: of the data it works on, in the table's names.
         since: the first TensorRT that takes it, where the changelog says so.
-        rules: restrictions that a graph can be held against.
+        rules: restrictions that a graph can be checked against.
         unchecked: a restriction that cannot be seen in the graph; an audit repeats it.
     """
 
@@ -74,7 +74,7 @@ class Support(BaseModel):
         """Return a TensorRT version (`major.minor`), if the table knows it.
 
         Raises:
-            ValueError: it is older or newer than what the table speaks of.
+            ValueError: it is older or newer than the table covers.
         """
         oldest = min(self.opset_max, key=version_order)
         if not version_order(oldest) <= version_order(tensorrt) <= version_order(self.tensorrt):

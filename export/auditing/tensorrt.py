@@ -24,7 +24,7 @@ _WITHIN_ITS_ROW = "see the operator's row in the support table; write the node w
 
 
 def check_opsets(subject: Subject) -> Iterator[Finding]:
-    """Yield an error for an opset that the table rules out, a warning for one it does not speak of."""
+    """Yield an error for an opset that the table rules out, a warning for one it does not cover."""
     model = subject.model
     users = [("the model", model.opset_imports)]
     users += [(f"function {body.name}", body.opset_imports) for body in model.functions.values()]
@@ -60,7 +60,7 @@ def _opset_of(subject: Subject, user: str, opset: int) -> Iterator[Finding]:
 
 
 def check_operators(subject: Subject) -> Iterator[Finding]:
-    """Yield an error for each node of the standard domain that the table does not list, or says no to."""
+    """Yield an error for each node of the standard domain that the table excludes or does not list."""
     remedy = "write it with other operators, or give TensorRT a plugin"
     for node in subject.nodes:
         if node.domain not in STANDARD or subject.calls_function(node):
@@ -85,7 +85,7 @@ def check_types(subject: Subject) -> Iterator[Finding]:
     untyped = 0
     for node, row in subject.listed_nodes():
         if not row.supported or (node.op_type == "Constant" and _feeds_quantizers(node)):
-            continue  # zero points: the table speaks of them at QuantizeLinear and DequantizeLinear
+            continue  # zero points: the table has them under QuantizeLinear and DequantizeLinear
         data = _data(node)
         dtypes = [dtype_of(value) for value in data]
         untyped += None in dtypes
@@ -105,7 +105,7 @@ def check_types(subject: Subject) -> Iterator[Finding]:
 
 
 def _data(node: ir.Node) -> Sequence[ir.Value]:
-    """Return what a node's row of types speaks of."""
+    """Return the values that a node's row of types covers."""
     if node.op_type in _DATA_IS_OUTPUT or not node.inputs:
         return [output for output in node.outputs if output.name]
     place = _DATA_INPUT.get(node.op_type, 0)
@@ -114,7 +114,7 @@ def _data(node: ir.Node) -> Sequence[ir.Value]:
 
 
 def _uint8_cast(subject: Subject, cast: ir.Node, source: ir.Value, target: ir.Value) -> Iterator[Finding]:
-    """Hold a Cast against the rules for uint8, which are stricter than its row."""
+    """Check a Cast against the rules for uint8, which are stricter than its row."""
     given = dtype_of(source), dtype_of(target)
     if ir.DataType.UINT8 not in given:
         return

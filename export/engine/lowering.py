@@ -33,7 +33,7 @@ def lower(artifact: Artifact, precision: Precision, min_cosine: float | None, st
         ParityError: the logits are too far from the network's.
     """
     manifest = artifact.manifest
-    reference = _reference(artifact)
+    reference = golden_reference(artifact)
     lowering = prepare_lowering(precision, None, manifest.preprocess, min_cosine, None)
     assert lowering is not None, "float32 is not lowered to itself"
     lowering.check_task(manifest.task)
@@ -48,8 +48,12 @@ def lower(artifact: Artifact, precision: Precision, min_cosine: float | None, st
     )
 
 
-def _reference(artifact: Artifact) -> Reference:
-    """Return the golden images in batches that the graph takes, with the network's logits."""
+def golden_reference(artifact: Artifact) -> Reference:
+    """Return the golden images in batches that the graph takes, with the network's logits.
+
+    Raises:
+        ExportError: the artifact has no golden file.
+    """
     manifest = artifact.manifest
     golden = read_golden(artifact)
     if golden is None:

@@ -34,7 +34,7 @@ make a copy of them."""
 
 
 class Folded(NamedTuple):
-    """Fate of constants, by name.
+    """Outcome for constants, by name.
 
     Attributes:
         merged: those that hold the sum of several.
@@ -53,9 +53,9 @@ class Prepared(NamedTuple):
     """Result of the passes on a graph.
 
     Attributes:
-        folded: what became of constants.
+        folded: outcome for constants.
         cuts: what is left of constants of which only a part is read.
-        moved: what became of chains of data movement.
+        moved: outcome for chains of data movement.
     """
 
     folded: Folded
@@ -122,7 +122,7 @@ def move(model: ir.Model, batch: int | None = None) -> tuple[Rewritten, ...]:
     """Compose what only moves data, and choose in which order tokens are stored; see `prepare`.
 
     Returns:
-        What became of chains. Those that stay as they are count where they are looked at last.
+        The outcome for each chain. Those that stay as they are count where they are looked at last.
     """
     first, second = ComposeMovement(batch), ComposeMovement(batch)
     ir.passes.Sequential(

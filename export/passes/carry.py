@@ -25,7 +25,7 @@ class Affine(NamedTuple):
 
     @property
     def shifts(self) -> bool:
-        """Whether anything is added."""
+        """True if anything is added."""
         return bool(self.shift.any())
 
 
@@ -53,7 +53,7 @@ def unrepeated(array: Array) -> Array:
 
 
 def of_rank(array: Array, constant: ir.Value) -> Array:
-    """Return numbers with as many axes as a constant, or more if these say something: biases are [C] to runtimes."""
+    """Return numbers with as many axes as a constant, or more where they are not uniform: biases are [C]."""
     while array.ndim > len(known_sizes(constant)) and array.shape[0] == 1:
         array = array[0]
     return array
@@ -72,12 +72,12 @@ def known_sizes(value: ir.Value | None) -> Sizes:
 
 
 def moves(node: ir.Node) -> bool:
-    """Whether numbers can be carried through a node that reads them as its first input."""
+    """Return whether numbers can be carried through a node that reads them as its first input."""
     return node.domain == "" and node.op_type in _MOVES and all(map(is_constant, node.inputs[1:]))
 
 
 def keeps_all(node: ir.Node) -> bool:
-    """Whether a node that moves x only arranges its numbers otherwise."""
+    """Return whether a node that moves x only rearranges its numbers."""
     return moves(node) and (node.op_type in ("Identity", "Transpose") or _MOVES[node.op_type] is _RESHAPE)
 
 
@@ -146,7 +146,7 @@ def _reshaped_back(node: ir.Node, _output: int, array: Array) -> Array:
 
 
 def _regrouped(array: Array, source: Sizes, result: Sizes) -> Array:
-    """Reshape numbers that broadcast to `source`: axes are repeated only where the two shapes cut them otherwise."""
+    """Reshape numbers that broadcast to `source`: axes are repeated only where the shapes divide them differently."""
     wide, shape = list(array.shape), [1] * len(result)
     for before, after in _groups(source, result):
         if any(array.shape[axis] > 1 for axis in before):

@@ -1,6 +1,6 @@
 """Dead rows are not computed: a class token's classifier reads one row of the last block.
 
-Norms, products, activations and sums of the other tokens' rows would come to nothing; keys and values are all needed.
+Norms, products, activations and sums of the other tokens' rows would be discarded; keys and values are all needed.
 """
 
 import onnx_ir as ir
@@ -49,7 +49,7 @@ class ComputeWhatIsRead(ir.passes.InPlacePass):
         return None
 
     def _may_be(self, node: ir.Node, want: Needed) -> bool:
-        """Whether less is made than before, of sizes that are not the batch's, and no Slice is moved before a Slice."""
+        """Return whether less is computed than before, in sizes other than the batch's, and no Slice passes a Slice."""
         sizes = sizes_of(node.outputs[0])
         lengths = [part.length for part in (want.made, *want.inputs.values())]
         if sizes is None or want.made.length == sizes[want.made.axis]:

@@ -49,7 +49,7 @@ def name_as_before(model: ir.Model) -> None:
 
 
 def cuts(model: ir.Model) -> Iterator[Cut]:
-    """Yield what was cut, while the graph still says which module a node came from."""
+    """Yield what was cut, while nodes still have the names of their modules."""
     for whole, parts in _parts(model).items():
         modules = {scope_of(use.node) for use in whole.uses()}
         by_module = defaultdict(list)

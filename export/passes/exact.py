@@ -15,7 +15,7 @@ _EXACT = "posbake.exact"
 
 
 class NotFoldedError(Exception):
-    """A fold was declined; the message says why."""
+    """A fold was declined; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _kept(value: ir.Value) -> _Exact:
 
 
 def _keep(value: ir.Value, numbers: _Exact) -> None:
-    """Note a constant's numbers; whoever reads it before they are stored gets them rounded."""
+    """Note a constant's numbers; what reads it before they are stored gets them rounded."""
     dtype, shape = value.dtype, value.shape
     assert dtype is not None, "a constant has a type"
     assert isinstance(shape, ir.Shape), "a constant has a shape"

@@ -19,7 +19,7 @@ class FoldConstants(FoldingPass):
     """Replace constant-only nodes by initialisers.
 
     1. A node whose inputs are all initialisers is evaluated with ONNX's reference implementation.
-    2. The result bears the name of the constant it was made from, if it was made from a single one that nothing else
+    2. The result has the name of the constant it was made from, if it was made from a single one that nothing else
        uses (other inputs being shapes and indices); otherwise the name the node's output had.
     3. Declined, with the reason logged and kept in `declined`: random nodes, nodes that hold a subgraph, nodes that
        yield an output of the graph.

@@ -131,7 +131,7 @@ def _written(product: ir.Node, side: int, positions: dict[ir.Node, int]) -> _Wri
 
 
 def _multiplies_channels(product: ir.Node) -> bool:
-    """Whether a product reads keys with their last two axes exchanged, so that it sums over the channels of both."""
+    """Return whether a product reads keys with their last two axes exchanged: it sums over the channels of both."""
     transpose = producer_of(product.inputs[1])
     if transpose is None or transpose.op_type != "Transpose":
         return False
@@ -218,7 +218,7 @@ def _in_float64(constant: ir.Value) -> Array:
 
 
 class _Constants:
-    """Constants of rotations: blocks that have the same share them, and they bear the names of those before."""
+    """Constants of rotations: blocks that have the same share them, and they have the names of those before."""
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model
@@ -238,7 +238,7 @@ class _Constants:
         return self._made[key]
 
     def take_over_names(self) -> None:
-        """Let the first that was made of each constant have its name, if nothing reads that any more."""
+        """Rename the first rotation made of each constant to its name, if nothing reads that any more."""
         taken = self.model.graph.initializers
         for value, before in self._names.items():
             name = name_of(before)

@@ -129,6 +129,6 @@ def _only_reader(value: ir.Value) -> ir.Node | None:
 
 
 def _says_more(first: Array, second: Array) -> bool:
-    """Whether the first has fewer zeros: a table rather than a mask, and rather than a token among padding."""
+    """Return whether the first has fewer zeros: a table rather than a mask, and rather than a token among padding."""
     shares = [(np.count_nonzero(array) / array.size, array.size) for array in (first, second)]
     return shares[0] > shares[1]

@@ -23,7 +23,7 @@ class Built:
     Attributes:
         model: from `image` to `logits`.
         constants: what partial evaluation made, and the parameters that meet the image, as far as they are needed.
-        rewrites: what became of data movement, and what was declined.
+        rewrites: rewritten data movement, and what was declined.
         traced: how often each ATen operator stood in the traced network.
         left: the same after partial evaluation.
     """
@@ -56,10 +56,9 @@ def rewrite_graph(traced: TracedGraph) -> Built:
 
 
 def _folded(constants: Iterable[Constant], folded: Folded) -> tuple[Constant, ...]:
-    """Return what became of the constants where the graph was folded.
+    """Return the constants after folding.
 
-    One stands for all those of a sum: it bears the name and module of the first, and says what all of them were made
-    from.
+    The constants of a sum become one, with the name and module of the first and the sources of all.
     """
     by_name = {constant.name: constant for constant in constants}
     for name in folded.changed & by_name.keys():

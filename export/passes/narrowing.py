@@ -61,7 +61,7 @@ def wants_behind(reader: ir.Node) -> dict[int, Needed]:
 
 
 def narrow(model: ir.Model, node: ir.Node, want: Needed) -> None:
-    """Let a node make a part of its results only. All readers read within that part, and are told where it went."""
+    """Let a node make a part of its results only. All readers read within that part, and get its new position."""
     for output in node.outputs:
         for reader in readers_of(output):
             part = part_read(reader, output)

@@ -25,7 +25,7 @@ BROADCAST = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul", "Max", "Min", "Mod"}
     | {"Mul", "Or", "Pow", "Sub", "Where", "Xor"}
 )
-"""Several inputs, which broadcast; MatMul's do but for their last two axes."""
+"""Several inputs, which broadcast; MatMul's do, except for their last two axes."""
 
 
 def axis_of(node: ir.Node, rank: int, default: int = 0) -> int:

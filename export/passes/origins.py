@@ -49,13 +49,13 @@ def origin_of(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> Origin:
 
 
 def is_constant_only(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> bool:
-    """Whether a node computes the same for every image, and is not meant to."""
+    """Return whether a node computes the same for every image, and is not meant to."""
     meant = node.domain in STANDARD and node.op_type in _MEANT
     return not meant and origin_of(node, origins) is Origin.CONSTANT
 
 
 def reads_stored(node: ir.Node) -> bool:
-    """Whether all that a node reads is stored. Its results are constant then, unless it is random."""
+    """Return whether all that a node reads is stored. Its results are constant then, unless it is random."""
     return all(value is None or value.is_initializer() for value in node.inputs)
 
 
@@ -91,7 +91,7 @@ def _origin(node: ir.Node, origins: dict[ir.Value, Origin]) -> Origin:
 
 
 def is_random(node: ir.Node) -> bool:
-    """Whether a node yields other numbers each time."""
+    """Return whether a node yields different numbers in each run."""
     return node.domain in STANDARD and node.op_type in RANDOM
 
 

@@ -75,7 +75,7 @@ def _parts_made(reader: ir.Node, value: ir.Value) -> list[tuple[Part | None, ir.
 
 
 def _leads_to_a_product(node: ir.Node, joined: _Joined) -> bool:
-    """Whether both parts can be followed up to a product of the same rows with constant columns."""
+    """Return whether both parts can be followed up to a product of the same rows with constant columns."""
     if node.op_type == "MatMul":
         wants = [needed(node, part) for part in joined]
         return _is_computed_from_constants(node.inputs[1]) and all(want and list(want.inputs) == [1] for want in wants)

@@ -15,7 +15,7 @@ MOST_CHARACTERS = 160
 
 
 def summarise(moved: Iterable[Rewritten], declined: Iterable[Declined]) -> Rewrites:
-    """Return what became of chains and what was declined, the most frequent first.
+    """Return rewritten chains and declined ones, the most frequent first.
 
     Numbers in module paths become `*`, so that blocks of a network that are alike share a line. A single operator that
     stays the same is no chain, and left out.

@@ -34,7 +34,7 @@ class Unbroadcast(Sweep):
 
 
 def is_uniform(array: Array, axis: int) -> bool:
-    """Whether an array holds the same along an axis, wherever one looks."""
+    """Return whether an array is constant along an axis."""
     if array.strides[axis] == 0:
         return True
     first, last = (array.take([index], axis=axis) for index in (0, -1))  # most that differ do so here

@@ -23,7 +23,7 @@ def array_of(value: ir.Value) -> Array:
 
 
 def is_constant(value: ir.Value | None) -> bool:
-    """Whether a value is an initialiser."""
+    """Return whether a value is an initialiser."""
     return value is not None and value.is_initializer()
 
 

@@ -1,4 +1,4 @@
-"""A finished float32 graph in another precision (float16, bfloat16, int8), and whether it still says what it should."""
+"""Conversion of a finished float32 graph to float16, bfloat16 or int8, and the check of its output."""
 
 from export.precision.lower import Lowering, prepare_lowering
 

@@ -17,7 +17,7 @@ _SINGLE = ir.DataType.FLOAT
 
 
 class ToHalf(ir.passes.InPlacePass):
-    """Make float32 values half precision, but for the nodes that `export.precision.rules` keeps.
+    """Make float32 values half precision, except for the nodes that `export.precision.rules` keeps.
 
     1. A float32 image is cast once, before anything reads it.
     2. A value read in another type than it has gets one Cast for all who read it so. No value is cast twice.
@@ -130,6 +130,6 @@ def _rounded(value: ir.Value, dtype: ir.DataType) -> ir.Value:
 
 
 def cast_to(value: ir.Value, dtype: ir.DataType, suffix: str) -> ir.Node:
-    """Return a Cast of a value that is in no graph yet; its output bears the value's name and a suffix."""
+    """Return a Cast of a value that is in no graph yet; its output has the value's name and a suffix."""
     out = ir.Value(name=f"{value.name}_{suffix}", shape=value.shape, type=ir.TensorType(dtype))
     return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype)], outputs=[out], name=f"cast_{out.name}")

@@ -59,7 +59,7 @@ def _scales(layers: Layers, observed: Observed) -> Scales:
 
 
 def _lower(model: ir.Model, scales: Mapping[str, Scales], kept: Collection[str]) -> ir.Model:
-    """Return an int8 copy of a graph, but for the layers in `kept`, by name."""
+    """Return an int8 copy of a graph, without the layers named in `kept`."""
     copy = model.clone()
     for layers in find_layers(copy):
         if layers.name not in kept:

@@ -31,7 +31,7 @@ class Layers:
 
     @property
     def convolve(self) -> bool:
-        """Whether the layers are convolutions: their channels are the second axis."""
+        """True if the layers are convolutions: their channels are the second axis."""
         return self.products[0].op_type == "Conv"
 
     def weight(self) -> Array:

@@ -40,7 +40,7 @@ class Lowering:
     images: CalibrationImages | None
 
     def reference(self, network: nn.Module, random: Reference, batch: Batch) -> Reference:
-        """Return what the network says of the images; `random`, which is there already, if none were given.
+        """Return the network's logits of the images; `random`, which is there already, if none were given.
 
         What does not fill the smallest batch that the graph accepts is left out.
 
@@ -61,7 +61,7 @@ class Lowering:
         return reference_on(network, pixels, random.normalisation)
 
     def rewrite(self, graph: Path, reference: Reference, *, takes_pixels: bool) -> Graph:
-        """Put the graph in this precision in the place of the float32 graph, and return what the manifest says of it.
+        """Replace the float32 graph by one in this precision, and return its description for the manifest.
 
         Raises:
             ExportError: a weight does not fit, the graph cannot be quantized, or the result is not valid ONNX.
@@ -128,7 +128,7 @@ def prepare_lowering(
 
 
 def _replace(graph: Path, model: ir.Model) -> None:
-    """Write `model` in the place of a graph, whose data file, if it has one, the model may still be read from."""
+    """Write `model` in place of a graph, whose data file, if it has one, the model may still be read from."""
     with tempfile.TemporaryDirectory(dir=graph.parent) as folder:
         save_graph(model, Path(folder) / graph.name)
         for old in graph.parent.glob(f"{graph.name}*"):

@@ -16,7 +16,7 @@ _INT8, _SINGLE = ir.DataType.INT8, ir.DataType.FLOAT
 
 
 def make_int8(model: ir.Model, layers: Layers, scales: Scales) -> None:
-    """Put a pair after the activation of some layers, and int8 in the place of their weights."""
+    """Put a pair after the activation of some layers, and int8 in place of their weights."""
     activation, first, name = layers.activation, layers.products[0], name_of(layers.activation)
     if scales.smoothing is not None:
         norm = norm_before(layers)
@@ -50,7 +50,7 @@ def norm_before(layers: Layers) -> ir.Node | None:
 
 
 def _keeps_channels(node: ir.Node) -> bool:
-    """Whether a node moves tokens only: the last axis is what it was."""
+    """Return whether a node moves tokens only: the last axis is what it was."""
     before, after = node.inputs[0], node.outputs[0]
     if before is None or before.shape is None or after.shape is None:
         return False

@@ -18,7 +18,7 @@ class PartTransposes(ir.passes.InPlacePass):
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Insert what is needed; says whether anything was."""
+        """Insert what is needed, and return whether anything was inserted."""
         modified = False
         for node in list(model.graph):
             left = node.inputs[0] if node.op_type == "MatMul" else None

@@ -84,7 +84,7 @@ def plan(model: ir.Model, half: ir.DataType) -> Plan:
 
 
 def takes(node: ir.Node, index: int, opset: int, half: ir.DataType) -> bool:
-    """Whether ONNX lets a node read its `index`-th input in `half`; `scales` of Resize are float32 always."""
+    """Return whether ONNX lets a node read its `index`-th input in `half`; `scales` of Resize are float32 always."""
     schema = onnx.defs.get_schema(node.op_type, opset)
     return _type_name(half) in schema.inputs[min(index, len(schema.inputs) - 1)].types
 
@@ -101,7 +101,7 @@ def _must_stay(node: ir.Node, model: ir.Model, half: ir.DataType) -> bool:
 
 
 def _fits(node: ir.Node, constant: ir.Value, half: ir.DataType) -> bool:
-    """Whether `half` holds a constant, apart from rounding: none too large, and not all of it below normal numbers."""
+    """Return whether `half` can hold a constant, apart from rounding: no overflow, and not all of it subnormal."""
     numbers = _finite(constant)
     largest = float(np.abs(numbers).max(initial=0))
     if largest > LARGEST[half]:

@@ -19,7 +19,7 @@ IMAGES = 32
 """At least; of whole batches."""
 
 _MOST = 4
-"""A fourth of the layers may stay float32. Where that is too little, int8 is not for this network."""
+"""A fourth of the layers may stay float32. If that is too few, the network cannot be int8."""
 
 Lower = Callable[[Collection[str]], ir.Model]
 """Returns the graph with the named layers in float32, all others in int8."""

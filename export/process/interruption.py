@@ -28,7 +28,7 @@ class Interrupted(KeyboardInterrupt):
 def signals_as_interrupts() -> Iterator[None]:
     """Inside the block, SIGINT, SIGTERM and SIGHUP raise Interrupted in the main thread, where this must be entered.
 
-    A signal that is ignored stays ignored: nohup means it.
+    A signal that is ignored stays ignored, as under nohup.
     """
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     wanted = [number for number in _SIGNALS if handlers[number] is not signal.SIG_IGN]

@@ -1,4 +1,4 @@
-"""Memory that is free, given back to the system; and collections of garbage that find none.
+"""Return of freed memory to the system; suspension of useless garbage collections.
 
 glibc keeps freed blocks of up to 32 MB, the size of most weights, for the process to use again. Where the next step
 asks for other sizes they are of no use to it, and a large network's export would take a third more than it needs.
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 
 def give_back() -> None:
-    """Give back what is free, on Linux with glibc; elsewhere the allocator is left to itself."""
+    """Return freed memory to the system, on Linux with glibc; no effect elsewhere."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
@@ -22,7 +22,7 @@ def give_back() -> None:
 def without_collections() -> Iterator[None]:
     """Do not look for cyclic garbage inside the block.
 
-    Every collection goes over all objects. A graph of 100,000 nodes is millions of them, none garbage: measured, an
+    Every collection visits all objects. A graph of 100,000 nodes is millions of them, none garbage: measured, an
     audit of it takes 14 s of CPU time with collections and 8 s without.
     """
     enabled = gc.isenabled()

@@ -1,4 +1,4 @@
-"""The lines of the bake report: what became of each piece of position work, of the constants that evaluation made."""
+"""The lines of the bake report: position constants of the evaluation, and tables of the network."""
 
 from collections.abc import Iterable
 
@@ -46,7 +46,7 @@ def _origin(constant: Constant, module: str) -> str:
 
 
 def _is_a_table(network: nn.Module, constant: Constant) -> bool:
-    """Whether a constant is one tensor of the network, in whatever arrangement, of more than one axis, of no layer.
+    """Return whether a constant is one tensor of the network, in any arrangement, with several axes, and not a layer's.
 
     Tensors that are not learned count where they are added or multiplied element by element: embeddings, rotations and
     masks that were computed when the network was built.
@@ -63,6 +63,6 @@ def _is_a_table(network: nn.Module, constant: Constant) -> bool:
 
 
 def _is_a_layer(module: nn.Module) -> bool:
-    """Whether a module is one of torch's layers or a library's variety of one: timm has convolutions that pad."""
+    """Return whether a module is a layer of torch or a library's subclass of one: timm has convolutions that pad."""
     bases = {base.__module__ for base in type(module).__mro__} - {nn.Module.__module__, nn.Sequential.__module__}
     return any(base.startswith("torch.nn.modules.") for base in bases)

@@ -3,8 +3,9 @@
 Shapes: H heads, W windows, N tokens (Nq queries, Nk keys), d head width, C model width, R buckets.
 """
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ class PositionConstant:
         shape: as the graph holds it.
         windows: its numbers, [W or 1, H or 1, rows, columns].
         readers: how many nodes read it; layers with the same numbers share one constant.
+        spans: windows that the tokens of an image are divided into, where the scores say so; of a bias.
     """
 
     name: str
@@ -40,11 +42,27 @@ class PositionConstant:
     shape: tuple[int, ...]
     windows: np.ndarray[Any, Any]
     readers: int
+    spans: int | None = None
+
+    @property
+    def shown(self) -> int:
+        """The first window that is not zero, by its number; they differ by their masks."""
+        return next((number for number, heads in enumerate(self.windows) if heads.any()), 0)
+
+    @property
+    def window(self) -> np.ndarray[Any, Any]:
+        """The numbers of that window, [H or 1, rows, columns]."""
+        found: np.ndarray[Any, Any] = self.windows[self.shown]
+        return found
+
+    def renamed(self, name: str) -> "PositionConstant":
+        """Return the same under another name."""
+        return replace(self, name=name)
 
 
 def find_constants(model: ir.Model) -> list[PositionConstant]:
     """Return the position constants of a float32 graph, each once, in the order in which the graph reads them."""
-    biases = set(_biases(model))
+    biases = dict(_biases(model))
     found: dict[str, PositionConstant] = {}
     for node in model.graph:
         for value in node.inputs:
@@ -52,12 +70,12 @@ def find_constants(model: ir.Model) -> list[PositionConstant]:
                 continue
             role = "bias" if value in biases else _role(node, value)
             if role is not None:
-                found[name_of(value)] = _described(value, role)
+                found[name_of(value)] = _described(value, role, biases.get(value))
     return list(found.values())
 
 
-def _biases(model: ir.Model) -> Iterator[ir.Value]:
-    """Yield what is added to scores."""
+def _biases(model: ir.Model) -> Iterator[tuple[ir.Value, int | None]]:
+    """Yield what is added to scores, and the number of windows that these have for an image."""
     for softmax in model.graph:
         if softmax.op_type != "Softmax":
             continue
@@ -72,7 +90,7 @@ def _biases(model: ir.Model) -> Iterator[ir.Value]:
             waiting.extend(node.inputs)
             for added in node.inputs if node.op_type == "Add" else ():
                 if added is not None and is_constant(added) and _is_wide(added, fewest_rows=1):
-                    yield added
+                    yield added, _windows_of(softmax.inputs[0])
 
 
 def _role(node: ir.Node, value: ir.Value) -> Role | None:
@@ -100,7 +118,18 @@ def _is_wide(value: ir.Value, fewest_rows: int = GOLDEN_IMAGES) -> bool:
     return rows >= fewest_rows and columns >= GOLDEN_IMAGES
 
 
-def _described(value: ir.Value, role: Role) -> PositionConstant:
+def _windows_of(scores: ir.Value | None) -> int | None:
+    """Return W of scores [batch·W, H, Nq, Nk] or [batch, W, H, Nq, Nk]; None if the shape does not tell."""
+    if scores is None or scores.shape is None or len(scores.shape) < 4:
+        return None
+    batch, *others = (str(getattr(size, "value", size)) for size in scores.shape[:-3])
+    symbolic = re.fullmatch(r"(?:(\d+)\*)?[A-Za-z_]\w*", batch)
+    if symbolic is None or not all(other.isdigit() for other in others):
+        return None
+    return int(symbolic[1] or 1) * prod(map(int, others))
+
+
+def _described(value: ir.Value, role: Role, spans: int | None) -> PositionConstant:
     array = array_of(value)
     *leading, rows, columns = array.shape
     heads = leading[-1] if leading else 1
@@ -110,4 +139,5 @@ def _described(value: ir.Value, role: Role) -> PositionConstant:
         shape=tuple(array.shape),
         windows=array.reshape(-1, heads, rows, columns),
         readers=len(value.uses()),
+        spans=spans,
     )

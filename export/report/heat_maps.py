@@ -11,7 +11,7 @@ SIDE = 64
 """Pixels; a longer side is averaged down to it."""
 
 MASKED_BELOW = -50.0
-"""Masks are −100, the lowest float or −∞; no softmax is left anything by a score that is lower by 50."""
+"""Masks are −100, the lowest float or −∞; a score lower by 50 adds nothing to a softmax."""
 
 STEPS = 127
 """Colours on either side of zero."""

@@ -1,4 +1,4 @@
-"""The bake report as one HTML page: nothing beside it is needed to read it, now or in ten years."""
+"""The bake report as one self-contained HTML page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Facts:
 
     Attributes:
         model, variant, version: of the artifact.
-        draft: what its manifest will say, but for files and labels.
+        draft: its manifest without files and labels.
         labels: in class order.
         graph_bytes: size of the graph, its data file included.
         seconds: by step, of the steps before this page is written.

@@ -41,7 +41,7 @@ class HeatMap:
     Attributes:
         source: a `data:` URI.
         title: what stands below it.
-        text: says the same to who does not see it.
+        text: description for screen readers.
         width, height: in CSS pixels, a multiple of its own.
     """
 
@@ -76,7 +76,7 @@ class Picture:
 
     @property
     def is_wide(self) -> bool:
-        """Whether its maps need the whole width of a page."""
+        """True if its maps need the whole width of a page."""
         return sum(drawn.width for drawn in self.maps) > _HALF_A_PAGE
 
 
@@ -97,8 +97,7 @@ def draw_constants(model: ir.Model) -> Gallery:
 
 
 def _draw(constant: PositionConstant, most: int) -> Picture:
-    window = next((number for number, heads in enumerate(constant.windows) if heads.any()), 0)
-    heads = constant.windows[window]
+    window, heads = constant.shown, constant.window
     shown = heads[:most]
     if constant.role == "embedding":
         shown = _similarity(shown[0, :: _step(constant)])[None]
@@ -118,7 +117,7 @@ def _draw(constant: PositionConstant, most: int) -> Picture:
 
 
 def _similarity(tokens: _Array) -> _Array:
-    """Return the cosines [N, N] between tokens [N, C] less their mean: a bias that all share says nothing."""
+    """Return the cosines [N, N] between tokens [N, C] less their mean: a bias that all share carries no information."""
     centred = tokens.astype(np.float64) - tokens.mean(axis=0, dtype=np.float64)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     unit = centred / np.where(lengths > 0, lengths, 1.0)

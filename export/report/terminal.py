@@ -1,4 +1,4 @@
-"""The bake report as a short table on a terminal; what is cut short here stands in the manifest and on the page."""
+"""The bake report as a short table on a terminal; the manifest and the page have it in full."""
 
 from collections import Counter
 from collections.abc import Iterable

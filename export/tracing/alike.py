@@ -1,7 +1,7 @@
-"""Comparison of a network traced with two batches: the same but for sizes that are the batch.
+"""Comparison of a network traced with two batches: equal except for sizes that are the batch.
 
 Compared are two evaluated programs: their operators one by one, the sizes they are given, their constants. Constants
-are numbers that were computed in batches: a product of two rows and one of eleven are rounded otherwise.
+are numbers that were computed in batches: a product of two rows and one of eleven are rounded differently.
 """
 
 from typing import Any
@@ -113,7 +113,7 @@ def _arguments(node: fx.Node) -> list[tuple[str, Any]]:
 
 
 def _may_grow(node: fx.Node, name: str, images: int, other: fx.Node) -> bool:
-    """Whether an argument may be a multiple of the batch: a size, not a scalar that a tensor is multiplied with."""
+    """Return whether an argument may be a multiple of the batch: a size, not a factor of a tensor."""
     operator = operator_of(node)
     if operator == "slice" and name == "end":
         source, axis, *_ = (*_given(node), 0)
@@ -151,7 +151,7 @@ def _grown_axis(tensor: Tensor, there: Tensor, images: int) -> int | None:
 
 
 def _close(tensor: Tensor, there: Tensor) -> bool:
-    """Whether numbers are equal, within `TOLERANCE` if they are no integers."""
+    """Return whether numbers are equal, within `TOLERANCE` if they are no integers."""
     if tensor.data_ptr() == there.data_ptr() and tensor.shape == there.shape:
         return True
     if tensor.is_complex():

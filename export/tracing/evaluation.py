@@ -43,7 +43,7 @@ class Constant:
         used_by: the operators that join it with the image.
         shape: without what only repeats it.
         bytes: likewise.
-        folded: what became of it where the graph was folded; "" if nothing did.
+        folded: effect of folding on it; "" for none.
     """
 
     name: str

@@ -63,7 +63,7 @@ def _module_that_stops(network: nn.Module, example: Tensor) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep torch from printing tracebacks and half-made graphs of what is raised, and told, anyway."""
+    """Keep torch from printing tracebacks and partial graphs of exceptions that are reported anyway."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -44,7 +44,7 @@ class Network:
 
     @property
     def dynamic(self) -> bool:
-        """Whether the graphs have a dynamic batch, else they take exactly one image."""
+        """True if the graphs have a dynamic batch, else they take exactly one image."""
         return self.manifest.input.batch.max > 1
 
     @property

@@ -32,7 +32,7 @@ OMITTED = (
 
 
 def write_golden(reference: Reference, parity: Parity, precision: str, file: Path) -> Golden | None:
-    """Write the golden file, and return what the manifest says of it; None if it would be too large.
+    """Write the golden file, and return its description for the manifest; None if it would be too large.
 
     Args:
         reference: images and the network's logits, at least `GOLDEN_IMAGES` of them.

@@ -42,7 +42,7 @@ class Limits:
 
 LIMITS = {"fp16": Limits(0.9999, 0.0), "bf16": Limits(0.999, 0.0), "int8": Limits(0.99, 0.97)}
 """Measured (benchmarks/README.md), 1 − cosine is 2e-6, 1e-4 and 5e-4 at most: the limits leave ten times that and more,
-and a wrong bias or an overflow costs all of it. Top-1 of synthetic pictures says nothing, so it has a limit by default
+and a wrong bias or an overflow costs all of it. Top-1 of synthetic pictures is meaningless, so it has a default limit
 only where images are always given."""
 
 

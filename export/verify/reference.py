@@ -1,8 +1,8 @@
 """Reference logits: the original network in float64, on synthetic pictures or on calibration images.
 
-In float32 only where the network's code cannot do float64, and then the reference says so. It is computed first and
-stands by itself, so that the network need not be in memory beside the graph. The network's float32 logits are compared
-with it as well: a network that amplifies rounding is beyond float32, whatever computes it.
+In float32 only where the network's code cannot do float64, and then the reference says so. It is computed first
+and kept separately, so that the network need not be in memory beside the graph. The network's float32 logits are
+compared with it too: a network that amplifies rounding cannot be computed in float32 by any runtime.
 """
 
 import math
@@ -35,7 +35,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Reference:
-    """Images, and what a network says of them.
+    """Images, and the network's logits of them.
 
     Attributes:
         pixels: uint8 [B, height, width, 3], at least one for each batch size.

@@ -1,1 +1,1 @@
-"""Writing: graphs as files, and what the manifest says of them."""
+"""Writing: graphs as files, and their description for the manifest."""

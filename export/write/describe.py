@@ -11,7 +11,7 @@ _GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
 
 
 def describe_graph(model: ir.Model) -> Graph:
-    """Return what a manifest says of a graph; of what it was before, the caller knows more."""
+    """Return the manifest's description of a graph; the caller adds what it was traced from."""
     nodes = list(all_nodes(model))
     return Graph(
         opset=model.opset_imports[""],

@@ -1,11 +1,24 @@
-"""The draft of a manifest: all that an export knows of an artifact, but for its files."""
+"""The draft of a manifest: everything except the files."""
 
 import hashlib
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from artifact import Activation, Baked, Draft, Golden, Graph, ImageInput, LogitsOutput, Parity, Rewrites, Source, Task
+from artifact import (
+    Activation,
+    Baked,
+    Constants,
+    Draft,
+    Golden,
+    Graph,
+    ImageInput,
+    LogitsOutput,
+    Parity,
+    Rewrites,
+    Source,
+    Task,
+)
 from artifact.hashing import describe_file
 from export.request import ExportRequest
 from export.verify.golden import OMITTED
@@ -26,8 +39,10 @@ def make_draft(
     rewrites: Rewrites,
     parity: Parity,
     golden: Golden | None,
+    constants: Constants,
+    samples: tuple[str, ...] | None,
 ) -> Draft:
-    """Return what the manifest will say.
+    """Return the manifest without its files.
 
     Args:
         request: what was asked for.
@@ -36,9 +51,11 @@ def make_draft(
         activation: that the network applies last.
         graph: what the written graph consists of.
         baked: its position constants.
-        rewrites: what became of data movement, and what was declined.
+        rewrites: rewritten data movement, and what was declined.
         parity: of the written graph with the network.
         golden: the golden file that was written, if one was.
+        constants: the position constants that were written for people.
+        samples: names of the sample pictures that were written, if some were given.
     """
     # It was measured in float32, with one label an image.
     as_measured = request.precision == "fp32" and task == "single-label"
@@ -66,6 +83,10 @@ def make_draft(
         rewrites=rewrites,
         parity=parity,
         golden=golden,
+        constants=constants,
+        samples=samples,
+        about=request.about,
+        preparation=request.preparation,
         accuracy=loaded.accuracy if as_measured else None,
         tools=_tools(request.source),
         created=datetime.now(UTC).replace(microsecond=0),

@@ -27,7 +27,7 @@ _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = b"\x3a", b"\x2a", b"\x4a"
 
 
 def save_graph(model: ir.Model, path: Path, limit: int = ONE_FILE_LIMIT) -> None:
-    """Write the graph. `check_graph` is apart, for it reads all of it again: let go of `model` in between.
+    """Write the graph. `check_graph` is separate because it reads the whole file again: release `model` in between.
 
     Args:
         model: stays as it is.
@@ -73,7 +73,7 @@ def initialiser_bytes(model: ir.Model) -> int:
 
 
 def _save_in_one(model: ir.Model, path: Path) -> None:
-    """Write the model as protobuf would, but for the order of the graph's fields, which has no meaning."""
+    """Write the model as protobuf would, except for the order of the graph's fields, which has no meaning."""
     large = {
         name: value.const_value
         for name, value in model.graph.initializers.items()

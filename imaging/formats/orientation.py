@@ -21,7 +21,7 @@ _NUMBERS = {1: "B", 3: "H", 4: "I"}
 
 
 def orientation_of(exif: bytes) -> int:
-    """Return the orientation that an EXIF block says, 1 to 8; 1 where it says none that can be read.
+    """Return the orientation of an EXIF block, 1 to 8; 1 where it has none that can be read.
 
     Args:
         exif: a TIFF header and directory, with or without `Exif\\0\\0` before it, once or twice.

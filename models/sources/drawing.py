@@ -1,7 +1,7 @@
 """Weights drawn from a seed for any module, so that each of them shows in the logits.
 
 Fresh networks hide their parts: tables and gates are 0, layer scales 1e-5, the last norm of a branch 0. What is drawn
-depends on the role, which the module that owns a parameter tells:
+depends on the role, which the module that owns a parameter determines:
 
 - norms: scale 1 + 0.1·noise, shift 0.1·noise;
 - running statistics: what the network computes, the mean moved by 0.1·noise deviations, the variance by a factor of
@@ -107,5 +107,5 @@ def _value(module: nn.Module, name: str, parameter: Tensor, noise: Tensor) -> Te
 
 
 def _is_shut(start: Tensor) -> bool:
-    """Whether `start` is one small number throughout, as a layer scale that training is to open."""
+    """Return whether `start` is one small number throughout, such as an initial layer scale."""
     return 0 < float(start.abs().max()) <= _SHUT and bool((start == start.flatten()[0]).all())

@@ -199,7 +199,7 @@ def in_timm(model: nn.Module) -> Positions:
     if not isinstance(model, VisionTransformer | Beit | Eva | VisionTransformerRelPos):
         return NOTHING_KNOWN
     grid = net.patch_embed.grid_size
-    if grid is None:  # a network that takes any size, and says no grid
+    if grid is None:  # a network that takes any size, and has no grid
         return NOTHING_KNOWN
     tables = {}
     embedding = getattr(net, "pos_embed", None)

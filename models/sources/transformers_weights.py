@@ -274,7 +274,7 @@ def library() -> Any:  # noqa: ANN401 -- half of it has no types
 
 @contextmanager
 def quietly(source: str) -> Iterator[None]:
-    """Keep transformers from printing what an error here says, and say in one line what it raises.
+    """Keep transformers from printing what an error here reports, and report what it raises in one line.
 
     Raises:
         SourceError: transformers cannot find or build it.

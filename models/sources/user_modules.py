@@ -95,7 +95,7 @@ class UserModules(MetaPathFinder):
         self.__exit__()
 
     def _replace(self, modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
-        """Put `modules` in the place of those under the hidden names, and return what was there."""
+        """Put `modules` in place of those under the hidden names, and return what was there."""
         before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in self.hidden}
         for name in before:
             del sys.modules[name]

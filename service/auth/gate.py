@@ -14,7 +14,8 @@ from service.telemetry.record import record_of
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 """Paths that need no key, for probes and browsers: none of them names what is served."""
 
-OPEN_PREFIX = "/health/"
+OPEN_PREFIXES = ("/health/", "/web/")
+"""Probes, and the files of the page."""
 
 _HOW = "send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`"
 
@@ -64,7 +65,7 @@ class Gate:
 
 def is_open(path: str) -> bool:
     """Return whether a path is answered without a key."""
-    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
 
 
 def _secret_of(scope: Scope) -> bytes | None:

@@ -31,8 +31,8 @@ _ON_CPU = ("openvino", "onnxruntime")
 _MAY_CRASH = ("openvino",)
 """Backends that run each artifact in a child process before the server does."""
 
-_BUILD_ENGINES = ("tensorrt",)
-"""Backends that build an engine of a graph, and keep it in ENGINE_CACHE."""
+BUILD_ENGINES = ("tensorrt",)
+"""Backends that build an engine of a graph, which may take minutes, and keep it in ENGINE_CACHE."""
 
 _LOWER_PRECISION = ("openvino",)
 """Backends that can compute an fp32 artifact in bfloat16 on the CPU."""
@@ -62,12 +62,12 @@ class Way:
 
     @property
     def may_crash(self) -> bool:
-        """Whether a damaged artifact may end the process, so that it is run in a child process first."""
+        """True if a damaged artifact may end the process, so that it is run in a child process first."""
         return self.name in _MAY_CRASH
 
     def open(self, artifact: Artifact, threads: int) -> Backend:
         """Return the backend of an artifact. Raises what Backend raises."""
-        options = {"engine_cache": self.engine_cache} if self.name in _BUILD_ENGINES else {}
+        options = {"engine_cache": self.engine_cache} if self.name in BUILD_ENGINES else {}
         return self.backend(artifact, self.device, threads, self.cpu_precision, **options)
 
     def check_in_child(

@@ -22,7 +22,7 @@ CPU_PRECISIONS = ("fp32", "bf16")
 class Backend(Protocol):
     """Runs one artifact.
 
-    If `on_cores`, several threads may call `run` at a time; else one does.
+    If `on_cores`, several threads may call `run` at a time; if `overlaps`, two; else one does.
 
     Args:
         artifact: verified.
@@ -59,11 +59,22 @@ class Backend(Protocol):
 
     @property
     def on_cores(self) -> bool:
-        """Whether runs take the CPU's cores; else they take a device, and leave the cores alone."""
+        """True if runs take the CPU's cores; else they run on a device."""
+
+    @property
+    def overlaps(self) -> bool:
+        """True if, on a device, images of one run are copied there while another run is computed."""
 
     @property
     def batched(self) -> bool:
-        """Whether images of one run are computed together; else each is computed as if it were alone."""
+        """True if images of one run are computed together; else each is computed as if it were alone."""
+
+    def prepare(self, largest: int) -> None:
+        """Allocate and measure for batches up to the largest. Called once, before the first run.
+
+        Raises:
+            GraphError, BackendUnavailableError: as `run`.
+        """
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         """Return logits, float32 [B, C].
@@ -75,10 +86,11 @@ class Backend(Protocol):
 
         Raises:
             GraphError: they cannot be computed.
+            BackendUnavailableError: the device failed.
         """
 
     def interrupt(self) -> None:
         """Let runs that are under way fail soon, if the runtime can; none succeeds after. Any thread may call it."""
 
     def close(self) -> None:
-        """Give back what the runtime holds. A run that is under way ends as if it had not; none is begun after."""
+        """Release what the runtime holds. A run that is under way ends normally; none is begun afterwards."""

@@ -37,8 +37,8 @@ def check_tensors(manifest: Manifest, inputs: Sequence[Declared], outputs: Seque
 def files_beside(artifact: Artifact) -> dict[str, bytes]:
     """Return what the graph may refer to, by name.
 
-    A runtime would map such files into memory for as long as it runs: whoever wrote into one would change the answers,
-    and whoever shortened it would end the process with SIGBUS. What it is given as bytes, it copies.
+    A runtime would map such files into memory for as long as it runs: writing to one would change the answers, and
+    truncating one would end the process with SIGBUS. It copies what it is given as bytes.
 
     Raises:
         GraphError: a file is not there any more, or no regular one.

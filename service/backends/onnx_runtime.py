@@ -8,33 +8,73 @@ CPU time an image instead of 3.2). So every session has a pool of its own that s
 takes is a session's, not a run's: on the CPU there are two sessions, one of all threads for when cores are idle, and
 one of the calling thread alone. Measured with Swin-T on 2 cores: two runs at a time answer 1.07 times as much on the
 latter as on the former (benchmarks/runs.py); the weights are in memory twice.
+
+On CUDA batches run in fixed buffers, as CUDA graphs where the graph can be captured: see fixed_batches.
 """
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from artifact import Artifact
 from artifact.manifest import MANIFEST_NAME
 from imaging.preprocess import Tensor
 from service.backends.base import Operators
 from service.backends.contract import check_tensors, files_beside, reason
+from service.backends.cuda_host import driver_problem, open_cudart
+from service.backends.device_thread import DeviceThread
+from service.backends.fixed_batches import FixedBatches, Memory, run_options
+from service.backends.onnx_runtime_errors import BAD_FILE, FAILED, device_failure, refuses_capture
 from service.problems.errors import BackendUnavailableError, GraphError
 
-# By device. TensorRT leaves the nodes it does not take to CUDA; neither leaves any to the CPU.
-PROVIDERS: dict[str, tuple[str, ...]] = {
-    "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider",),
-    "tensorrt": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
-}
+logger = logging.getLogger(__name__)
 
-# ONNX Runtime's exceptions have no common base. The first three blame the file whatever the device.
-_BAD_FILE = (ort_errors.InvalidProtobuf, ort_errors.InvalidGraph, ort_errors.InvalidArgument)
-_FAILED = (
-    *(ort_errors.Fail, ort_errors.NotImplemented, ort_errors.RuntimeException, ort_errors.EPFail),
-    *(ort_errors.EngineError, ort_errors.NoSuchFile, ort_errors.NoModel, RuntimeError, ValueError),
-)
+T = TypeVar("T")
+
+Options = Mapping[str, str]
+
+_CUDA: Options = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+"""TF32 would round float32 to 10 bits. An exhaustive search of convolutions would begin anew for each batch size."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that `--device` names.
+
+    Attributes:
+        providers: ONNX Runtime's, with their options. Those after the first take the nodes that it does not.
+        memory: of the fixed buffers; None runs batches as they are.
+        graphs: whether its first provider captures CUDA graphs.
+        precisions: running precision by the artifact's, where they differ.
+    """
+
+    providers: Mapping[str, Options]
+    memory: str | None = None
+    graphs: bool = False
+    precisions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def on_cores(self) -> bool:
+        """See Backend.on_cores."""
+        return self.memory is None and list(self.providers) == ["CPUExecutionProvider"]
+
+
+DEVICES = {
+    # fp16 has no kernels on the CPU, and is cast to fp32.
+    "cpu": Device({"CPUExecutionProvider": {}}, precisions={"fp16": "fp32", "int8": "int8+fp32"}),
+    "cuda": Device({"CUDAExecutionProvider": _CUDA}, "cuda", graphs=True, precisions={"int8": "int8+fp32"}),
+    # TensorRT takes TF32 for float32; what it does not take is left to CUDA, and nothing to the CPU.
+    "tensorrt": Device(
+        {"TensorrtExecutionProvider": {}, "CUDAExecutionProvider": _CUDA},
+        precisions={"fp32": "tf32", "int8": "int8+tf32"},
+    ),
+}
 
 _FATAL = 4
 """Least severity of what ONNX Runtime itself writes to stderr, on the CPU: it quotes names of the graph as they are,
@@ -42,14 +82,12 @@ which could forge lines of the log. Its errors are raised as well. On other devi
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
-_ON_CPU = {"fp16": "fp32", "int8": "int8+fp32"}
-"""Running precision on the CPU, by the artifact's precision: fp16 has no kernels there, and is cast to fp32."""
-
 
 class OnnxRuntimeBackend:
     """ONNX Runtime's sessions of one artifact: one on a device, two on the CPU."""
 
     operators: Operators | None = None
+    overlaps = False
     batched = True
 
     def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
@@ -57,27 +95,37 @@ class OnnxRuntimeBackend:
             raise BackendUnavailableError(
                 f"ONNX Runtime has no {cpu_precision} on the CPU; choose --cpu-precision fp32, or --backend openvino"
             )
-        self._name = f"onnxruntime-{device}"
-        self.precision = _precision(artifact.manifest.precision, device)
+        self._artifact, self._threads = artifact, threads
+        self._device_name, self._device = device, DEVICES[device]
+        written = artifact.manifest.precision
+        self.precision = self._device.precisions.get(written, written)
         self._input = artifact.manifest.input.name
         self._output = artifact.manifest.output.name
-        self._options = onnxruntime.RunOptions()
-        self.on_cores = device == "cpu"
+        self.on_cores = self._device.on_cores
+        self._options = run_options(-1 if self._device.graphs else None)
         if self.on_cores:
             self._options.log_severity_level = _FATAL
-        self._alone = _open_session(artifact, device, 1 if self.on_cores else threads)
-        self._spread = _open_session(artifact, device, threads) if self.on_cores and threads > 1 else self._alone
-        _check_tensors(self._alone, artifact)
+        self._fixed: FixedBatches | None = None
+        self._thread = None if self._device.memory is None else DeviceThread()
+        self._graphs = self._device.graphs
+        try:
+            self._alone = self._open(1 if self.on_cores else threads)
+            self._spread = self._open(threads) if self.on_cores and threads > 1 else self._alone
+            _check_tensors(self._alone, artifact)
+        except BaseException:
+            if self._thread is not None:
+                self._thread.close(lambda: None)
+            raise
 
     @staticmethod
     def resolve_device(device: str) -> str:
         """Return `cuda` for `auto` if this ONNX Runtime was built with it, else `cpu`."""
-        if device != "auto" and device not in PROVIDERS:
-            raise BackendUnavailableError(f"device {device!r} is unknown; known: auto, {', '.join(PROVIDERS)}")
+        if device != "auto" and device not in DEVICES:
+            raise BackendUnavailableError(f"device {device!r} is unknown; known: auto, {', '.join(DEVICES)}")
         available = onnxruntime.get_available_providers()
         if device == "auto":
-            return "cuda" if PROVIDERS["cuda"][0] in available else "cpu"
-        missing = [provider for provider in PROVIDERS[device] if provider not in available]
+            return "cuda" if "CUDAExecutionProvider" in available else "cpu"
+        missing = [provider for provider in DEVICES[device].providers if provider not in available]
         if missing:
             raise BackendUnavailableError(
                 f"device {device} is not available: this ONNX Runtime has no {' and no '.join(missing)} "
@@ -89,68 +137,152 @@ class OnnxRuntimeBackend:
     @property
     def name(self) -> str:
         """`onnxruntime-` and the device."""
-        return self._name
+        return f"onnxruntime-{self._device_name}"
+
+    def prepare(self, largest: int) -> None:
+        """Allocate the buffers of a device, capture its CUDA graphs, and measure which batches to pad."""
+        memory = self._device.memory
+        if memory is None:
+            return
+        cudart = open_cudart(onnxruntime.cuda_version.partition(".")[0]) if memory == "cuda" else None
+        try:
+            while self._fixed is None:
+                try:
+                    self._fixed = FixedBatches(
+                        self._alone,
+                        self._artifact.manifest,
+                        largest,
+                        Memory(memory, self._graphs, cudart),
+                        self._run_plain,
+                        self._on_device,
+                    )
+                except FAILED as error:
+                    if not (self._graphs and refuses_capture(error)):
+                        raise
+                    self._without_graphs(error)
+                    self._alone = self._spread = self._on_device(partial(self._open_session, self._threads))
+        except (*BAD_FILE, *FAILED) as error:
+            raise self._failure(error) from error
+        sizes = [f"{size} for {batches.start} to {size}" for size, batches in self._fixed.padded.items() if batches]
+        logger.info(
+            "%s: %s of %s images; other batches run without",
+            self._artifact.manifest.key,
+            "CUDA graphs" if self._graphs else "fixed buffers",
+            ", ".join(sizes) or "no number",
+        )
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
-        """Return logits, float32 [B, C]. Raises GraphError if ONNX Runtime cannot compute them."""
-        session = self._spread if spread else self._alone
+        """Return logits, float32 [B, C].
+
+        Raises:
+            GraphError: ONNX Runtime cannot compute them.
+            BackendUnavailableError: the GPU failed.
+        """
+        fixed = self._fixed
         try:
-            logits: NDArray[np.float32] = session.run([self._output], {self._input: images}, self._options)[0]
-        except (*_BAD_FILE, *_FAILED) as error:
-            raise GraphError(
-                f"ONNX Runtime failed while running the graph: {reason(error)}; export the artifact again"
-            ) from error
-        return logits
+            if fixed is not None:
+                return fixed.run(images)
+            return self._on_device(partial(self._run_plain, images, spread=spread))
+        except (*BAD_FILE, *FAILED) as error:
+            raise self._failure(error) from error
 
     def interrupt(self) -> None:
         """Let runs end before their next node, also in the body of a loop; a node itself is not interrupted."""
         self._options.terminate = True
+        if (fixed := self._fixed) is not None:
+            fixed.interrupt()
 
     def close(self) -> None:
-        """Let go of the sessions; their threads end with them."""
+        """Release sessions and buffers; a run that is under way keeps its own until it ends."""
+        if self._thread is None:
+            self._release()
+        else:
+            self._thread.close(self._release)
+
+    def _release(self) -> None:
+        self._fixed = None
         del self._alone, self._spread
 
+    def _on_device(self, work: Callable[[], T], /, *, captures: bool = False) -> T:
+        """Return what `work` returns, on the device's thread if it has one."""
+        return work() if self._thread is None else self._thread.call(work, captures=captures)
 
-def _precision(written: str, device: str) -> str:
-    """Return what runs: on a GPU both providers take TF32 for float32 unless they are told not to."""
-    if device == "cpu":
-        return _ON_CPU.get(written, written)
-    return {"fp32": "tf32", "int8": "int8+tf32"}.get(written, written)
+    def _run_plain(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
+        session = self._spread if spread else self._alone
+        logits: NDArray[np.float32] = session.run([self._output], {self._input: images}, self._options)[0]
+        return logits
 
-
-def _open_session(artifact: Artifact, device: str, threads: int) -> onnxruntime.InferenceSession:
-    providers = PROVIDERS[device]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions leave the cores alone
-    if device == "cpu":
-        options.log_severity_level = _FATAL
-    else:
-        onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    beside = _files_beside(artifact)
-    options.add_external_initializers_from_files_in_memory([*beside], [*beside.values()], [*map(len, beside.values())])
-    try:
-        session = onnxruntime.InferenceSession(
-            artifact.graph, sess_options=options, providers=list(providers), enable_fallback=0
+    def _failure(self, error: Exception) -> GraphError | BackendUnavailableError:
+        """Return the error of a run that failed: of the GPU, or of the graph."""
+        found = None if self.on_cores else device_failure(error)
+        if found is None:
+            return GraphError(
+                f"ONNX Runtime failed while running the graph: {reason(error)}; export the artifact again"
+            )
+        return BackendUnavailableError(
+            f"device {self._device_name} failed: {found}; look for Xid in the kernel's log, free memory of the "
+            "GPU, and restart the server if it does not recover"
         )
-    except _BAD_FILE as error:
-        raise GraphError(f"ONNX Runtime cannot read the graph: {reason(error)}; export the artifact again") from error
-    except _FAILED as error:
-        if device == "cpu":
+
+    def _open(self, threads: int) -> onnxruntime.InferenceSession:
+        """Return a session, without CUDA graphs if ONNX Runtime refuses to capture this graph."""
+        open_ = partial(self._open_session, threads)
+        try:
+            return self._on_device(open_)
+        except BackendUnavailableError as error:
+            if not (self._graphs and refuses_capture(error)):
+                raise
+            self._without_graphs(error)
+            return self._on_device(open_)
+
+    def _without_graphs(self, error: Exception) -> None:
+        self._graphs = False
+        logger.warning("%s runs without CUDA graphs, which is slower: %s", self._artifact.manifest.key, reason(error))
+
+    def _open_session(self, threads: int) -> onnxruntime.InferenceSession:
+        artifact, providers = self._artifact, self._device.providers
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions leave the cores alone
+        if self.on_cores:
+            options.log_severity_level = _FATAL
+        elif "CPUExecutionProvider" not in providers:
+            onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        beside = _files_beside(artifact)
+        contents = [*beside.values()]
+        options.add_external_initializers_from_files_in_memory([*beside], contents, [*map(len, contents)])
+        graphs = {"enable_cuda_graph": "1"} if self._graphs else {}
+        try:
+            session = onnxruntime.InferenceSession(
+                artifact.graph,
+                sess_options=options,
+                providers=[(name, {**given, **graphs}) for name, given in providers.items()],
+                enable_fallback=0,
+            )
+        except BAD_FILE as error:
             raise GraphError(
-                f"ONNX Runtime cannot run the graph: {reason(error)}; export the artifact again"
+                f"ONNX Runtime cannot read the graph: {reason(error)}; export the artifact again"
             ) from error
-        raise BackendUnavailableError(
-            f"device {device} failed to come up for {artifact.path}: {reason(error)}; choose --device cpu to do without"
-        ) from error
-    found = tuple(provider for provider in session.get_providers() if provider in providers)
-    if found != providers:
-        raise BackendUnavailableError(
-            f"device {device} failed to come up for {artifact.path}: ONNX Runtime uses {session.get_providers()}, "
-            f"expected {list(providers)}; its warnings above say why, --device cpu does without"
+        except FAILED as error:
+            if self.on_cores:
+                raise GraphError(
+                    f"ONNX Runtime cannot run the graph: {reason(error)}; export the artifact again"
+                ) from error
+            raise self._did_not_come_up(device_failure(error) or reason(error)) from error
+        found = [provider for provider in session.get_providers() if provider in providers]
+        if found != list(providers):
+            raise self._did_not_come_up(
+                f"ONNX Runtime uses {session.get_providers()}, expected {list(providers)}; its warnings above say why"
+            )
+        return session
+
+    def _did_not_come_up(self, why: str) -> BackendUnavailableError:
+        """Return the error; the driver's own reason comes first, for ONNX Runtime only writes that into its log."""
+        why = "; ".join(filter(None, (driver_problem(), why.replace(f"{self._artifact.path}/", ""))))
+        return BackendUnavailableError(
+            f"device {self._device_name} failed to come up: {why}; choose --device cpu to do without"
         )
-    return session
 
 
 def _files_beside(artifact: Artifact) -> dict[str, bytes]:

@@ -40,6 +40,7 @@ class OpenVinoBackend:
     """OpenVINO's compiled models of one artifact."""
 
     on_cores = True
+    overlaps = False
     batched = False
 
     def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
@@ -84,6 +85,9 @@ class OpenVinoBackend:
         """`openvino-cpu`."""
         return self._name
 
+    def prepare(self, largest: int) -> None:
+        """Nothing: all is allocated when a graph is compiled."""
+
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         """Return logits, float32 [B, C]. Raises GraphError if OpenVINO cannot compute them."""
         try:
@@ -102,7 +106,7 @@ class OpenVinoBackend:
             requests.cancel()
 
     def close(self) -> None:
-        """Let go of the compiled models; what runs keeps its own until it ends."""
+        """Release the compiled models; what runs keeps its own until it ends."""
         self._opened.clear()
         del self._spread, self._alone
 

@@ -15,7 +15,7 @@ _OWN_SOURCE = " src/"
 
 
 def said(error: Exception) -> str:
-    """Return what OpenVINO says without the lines that name places of its own source."""
+    """Return OpenVINO's message without the lines that name places in its source code."""
     lines = [line.strip() for line in str(error).splitlines()]
     kept = [line for line in lines if line and _OWN_SOURCE not in line]
     return reason("; ".join(kept or lines))

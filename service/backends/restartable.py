@@ -23,6 +23,8 @@ class Restartable:
         self._backend: Backend | None = open_()
         self.on_cores = self._backend.on_cores
         """See Backend.on_cores."""
+        self.overlaps = self._backend.overlaps
+        """See Backend.overlaps."""
         self.name = self._backend.name
         """Runtime and device, as answers state it: `onnxruntime-cpu`."""
         self.precision, self.operators = self._backend.precision, self._backend.operators
@@ -38,7 +40,7 @@ class Restartable:
         return self._backend is backend
 
     def abandon(self, backend: Backend) -> bool:
-        """Let go of a backend that hangs, and return whether it was the current one: then its caller closes it."""
+        """Release a backend that hangs, and return whether it was the current one: then its caller closes it."""
         with self._lock:
             if self._backend is not backend:
                 return False

@@ -35,6 +35,7 @@ class TensorRtBackend:
     """The engine of one artifact, on the first GPU that this process sees."""
 
     on_cores = False
+    overlaps = True
     batched = True
 
     def __init__(

@@ -34,7 +34,10 @@ def warm(artifact: Artifact, backend: Backend, largest_batch: int) -> Warm:
         GoldenFileError: the golden file is damaged, or has no limit for the precision that the backend computes in.
         GoldenError: the backend does not reproduce the golden file's logits.
         GraphError: the logits have another shape, none of them is finite, or they cannot be computed.
+        BackendUnavailableError: the device failed.
     """
+    check_batch(artifact.manifest, largest_batch)
+    backend.prepare(largest_batch)
     golden = read_golden(artifact)
     if golden is None:
         return Warm(_run_blanks(artifact, backend, largest_batch), None)
@@ -67,7 +70,7 @@ def check_images(artifact: Artifact) -> Tensor:
 
 
 def _run_blanks(artifact: Artifact, backend: Backend, largest_batch: int) -> float:
-    """Run on zeros, which says that the graph runs and nothing of its answers; return seconds of the first run."""
+    """Run on zeros, which shows that the graph runs, not that its output is right; return seconds of the first run."""
     if not backend.batched:
         largest_batch = min(largest_batch, 2)
     seconds: list[float] = []

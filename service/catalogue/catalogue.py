@@ -60,6 +60,10 @@ class Servable:
         self.backend.restart(lambda fresh: warm(self.artifact, fresh, images))
 
 
+MOST_LISTED = 200
+"""Refused artifacts that a document lists: a repository may have any number, and a reason up to 1,000 characters."""
+
+
 def largest_batch(manifest: Manifest, max_batch: int) -> int:
     """Return the largest batch of an artifact, at most `max_batch`."""
     return min(manifest.input.batch.max, max_batch)

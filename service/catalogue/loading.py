@@ -225,7 +225,7 @@ def _accuracy(manifest: Manifest) -> str:
 
 
 def _fit(error: Exception, location: Location) -> str:
-    """Return what an error says as logs and answers may have it."""
+    """Return an error's message in a form that is safe for logs and answers."""
     return shown(without_paths(str(error), location), REASON_LIMIT)
 
 

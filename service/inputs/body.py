@@ -2,8 +2,9 @@
 
 import io
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
+from service.inputs.headers import header
 from service.problems.client_errors import BodyTooLargeError, IncompleteBodyError
 from service.telemetry.record import record_of
 
@@ -18,7 +19,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         IncompleteBodyError: the client closed the connection before its body was complete.
     """
     memory = record_of(request.scope).memory
-    length = request.headers.get("content-length")
+    length = header(request.scope, b"content-length")
     declared = None if length is None else int(length)
     if declared is not None:
         if declared > limit:
@@ -27,16 +28,21 @@ async def read_body(request: Request, limit: int) -> bytes:
             )
         memory.grow(declared)
     read = io.BytesIO()  # hands its bytes over at the end, where a list of chunks would be joined into a copy
-    try:
-        async for chunk in request.stream():
-            size = read.tell() + len(chunk)
-            if size > limit:
-                raise BodyTooLargeError(
-                    f"the body has more than the {limit} bytes allowed; scale the image down", limit=limit
-                )
-            if declared is None:
-                memory.grow(len(chunk))
-            read.write(chunk)
-    except ClientDisconnect as error:
-        raise IncompleteBodyError("the connection closed before the body was complete; send it again") from error
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise IncompleteBodyError("the connection closed before the body was complete; send it again")
+        chunk: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        size = read.tell() + len(chunk)
+        if size > limit:
+            raise BodyTooLargeError(
+                f"the body has more than the {limit} bytes allowed; scale the image down", limit=limit
+            )
+        if declared is None:
+            memory.grow(len(chunk))
+        if size == len(chunk) and not more:
+            return chunk  # all of it came at once
+        read.write(chunk)
     return read.getvalue()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 
 from service.inputs.forms import Extract
+from service.inputs.headers import header
 from service.problems.client_errors import BodyTooLargeError, UnsupportedEncodingError, WrongEncodingError
 from service.resources.memory import RequestMemory
 from service.telemetry.record import record_of
@@ -32,7 +33,7 @@ def expander(request: Request, limit: int) -> Expand | None:
     Raises:
         UnsupportedEncodingError: it is compressed in another way, or more than once.
     """
-    if "content-encoding" not in request.headers:
+    if header(request.scope, b"content-encoding") is None:
         return None
     given = ", ".join(request.headers.getlist("content-encoding"))
     encodings = [name for part in given.split(",") if (name := part.strip().lower()) not in {"", "identity"}]

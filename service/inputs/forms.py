@@ -136,6 +136,8 @@ def _written(member: tuple[str, object]) -> str | None:
     name, value = member
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # JSON has one kind of number: 5.0 is 5
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if name in _LISTS and isinstance(value, list) and all(isinstance(item, str) for item in value):

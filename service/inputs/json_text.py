@@ -42,7 +42,7 @@ _OTHER_ENCODINGS = (
 
 
 class JsonError(ValueError):
-    """The text is not JSON, or over a limit; the message says which, and what is expected."""
+    """The text is not JSON, or over a limit; the message names the limit and what is expected."""
 
 
 def parse_json(text: bytes) -> Any:  # noqa: ANN401 -- JSON holds anything

@@ -1,6 +1,6 @@
 """Image files below directories, in order, one at a time: names of 65,536 files are in memory at most.
 
-A directory's entries come sorted by name, a subdirectory's files in the place of its name. Larger directories are
+A directory's entries come sorted by name, a subdirectory's files in place of its name. Larger directories are
 sorted in parts, each by another pass.
 """
 

@@ -112,6 +112,7 @@ class Runner:
             self._settle,
             settings.threads,
             on_cores=backend.on_cores,
+            overlaps=backend.overlaps,
             room=self.window,
             delay=0.0,
             decode_timeout=settings.decode_timeout_ms / 1000,

@@ -22,7 +22,7 @@ class StoppedError(KeyboardInterrupt):
 
 
 class Stopping:
-    """Whether a signal has asked to stop. Outside `deferred` one raises StoppedError at once."""
+    """State of stop requests by signals. Outside `deferred`, a signal raises StoppedError at once."""
 
     def __init__(self) -> None:
         self._number: int | None = None
@@ -30,7 +30,7 @@ class Stopping:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal came while it was deferred."""
+        """True if a signal came while it was deferred."""
         return self._number is not None
 
     def check(self) -> None:
@@ -40,7 +40,7 @@ class Stopping:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Handle signals within the block, on the main thread; what is ignored stays ignored: nohup means it."""
+        """Handle signals within the block, on the main thread; what is ignored stays ignored, as under nohup."""
         before = {number: signal.getsignal(number) for number in SIGNALS}
         wanted = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
         for number in wanted:

@@ -83,6 +83,10 @@ class AccessSettingError(StartupError):
     """A setting of access makes no sense, or the file of keys cannot be read or holds what is not a key."""
 
 
+class ProcessesError(StartupError):
+    """Several processes were asked for where only one can be."""
+
+
 class AddressError(StartupError):
     """The host and port cannot be bound."""
 
@@ -116,7 +120,7 @@ class GraphError(RefusalError):
 
 
 class ProblemError(ServiceError):
-    """An error answer; `detail` says what was found and what was expected.
+    """An error answer; `detail` has what was found and what was expected.
 
     Args:
         detail: for the person who sent the request.

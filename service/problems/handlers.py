@@ -1,8 +1,8 @@
 """FastAPI exception handlers: the service's own errors, FastAPI's of validation, and routing's 404 and 405."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -42,7 +42,7 @@ def install_handlers(app: FastAPI, record_of: Callable[[Scope], ErrorRecord]) ->
 
     async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return answer(request, _invalid_parameters(error))
+        return answer(request, invalid_parameters(error.errors()))
 
     async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -53,10 +53,11 @@ def install_handlers(app: FastAPI, record_of: Callable[[Scope], ErrorRecord]) ->
     app.exception_handler(HTTPException)(on_http_exception)
 
 
-def _invalid_parameters(error: RequestValidationError) -> InvalidParameterError:
+def invalid_parameters(errors: Iterable[Mapping[str, Any]]) -> InvalidParameterError:
+    """Return the error of parameters with values that are not allowed, from pydantic's errors."""
     problems = [
         {"parameter": str(problem["loc"][-1]), "problem": problem["msg"], "given": problem.get("input")}
-        for problem in error.errors()
+        for problem in errors
     ]
     detail = "; ".join(f"{problem['parameter']}={problem['given']}: {problem['problem']}" for problem in problems)
     return InvalidParameterError(detail, parameters=problems)

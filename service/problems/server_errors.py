@@ -26,6 +26,14 @@ class UnexpectedError(ProblemError):
         super().__init__(f"the server failed unexpectedly; its log says why under request {request_id}")
 
 
+class ArtifactChangedError(ProblemError):
+    """A file of an artifact is no longer what it was when the artifact was loaded."""
+
+    status = 500
+    name = "artifact-changed"
+    title = "Artifact changed"
+
+
 class MemoryFullError(RetryLaterError):
     """Other requests hold the memory that this one needs."""
 

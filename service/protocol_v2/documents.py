@@ -114,13 +114,13 @@ class InferResponse(_ProtocolDocument):
 
 
 class Live(_ProtocolDocument):
-    """Whether the process answers."""
+    """Liveness of the process."""
 
     live: bool
 
 
 class Readiness(_ProtocolDocument):
-    """Whether the server may get requests."""
+    """Readiness of the server."""
 
     ready: bool
 
@@ -132,7 +132,7 @@ class ModelList(_ProtocolDocument):
 
 
 class ModelReadiness(_ProtocolDocument):
-    """Whether a model may get requests."""
+    """Readiness of a model."""
 
     name: str
     ready: bool

@@ -26,7 +26,7 @@ _PIECE = 65_536
 """Bytes that are parsed at once: 2 ms."""
 _TURN, _PAUSE = 8 * _PIECE, 0.0002
 """Bytes after which this thread sleeps, and seconds of sleep. NumPy releases the interpreter lock with every piece, but
-for so short a time that a waiting thread, which an idle core has to wake, does not get it and waits until the end."""
+so briefly that a waiting thread, which an idle core has to wake, does not get it and waits until the end."""
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 _BRACKETS_TO_SPACES = bytes.maketrans(b"[]", b"  ")
 _LIST = TypeAdapter(list[Any])

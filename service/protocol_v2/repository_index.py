@@ -1,8 +1,9 @@
 """Index of the repository: every version, and whether it is served."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import islice
 
-from service.catalogue.catalogue import Catalogue, Servable
+from service.catalogue.catalogue import MOST_LISTED, Catalogue, Servable
 from service.protocol_v2.documents import IndexEntry
 
 READY = "READY"
@@ -10,7 +11,7 @@ UNAVAILABLE = "UNAVAILABLE"
 
 
 def index_of(catalogue: Catalogue, down: Collection[Servable], *, only_ready: bool) -> list[IndexEntry]:
-    """Return an entry for each version, by name and version.
+    """Return an entry for each version that is served, and for the first MOST_LISTED that are not, by name and version.
 
     Args:
         catalogue: versions that are served or refused.
@@ -23,13 +24,16 @@ def index_of(catalogue: Catalogue, down: Collection[Servable], *, only_ready: bo
         state = UNAVAILABLE if reason else READY
         version = str(servable.key.version)
         entries.append(IndexEntry(name=servable.key.name, version=version, state=state, reason=reason))
-    served = {(entry.name, entry.version) for entry in entries}
+    if only_ready:
+        entries = [entry for entry in entries if entry.state == READY]
+    else:
+        entries += islice(_refused(catalogue), MOST_LISTED)
+    return sorted(entries, key=lambda entry: (entry.name, len(entry.version), entry.version))
+
+
+def _refused(catalogue: Catalogue) -> Iterator[IndexEntry]:
+    served = {str(servable.key) for servable in catalogue.servables()}
     for refused in catalogue.refused:
-        model, variant, version = refused.name.split("/")
-        name = f"{model}@{variant}"
-        if (name, version) not in served:  # else an earlier one is still served
-            entries.append(IndexEntry(name=name, version=version, state=UNAVAILABLE, reason=refused.reason))
-    return sorted(
-        (entry for entry in entries if entry.state == READY or not only_ready),
-        key=lambda entry: (entry.name, len(entry.version), entry.version),
-    )
+        if refused.name not in served:  # else an earlier one is still served
+            model, variant, version = refused.name.split("/")
+            yield IndexEntry(name=f"{model}@{variant}", version=version, state=UNAVAILABLE, reason=refused.reason)

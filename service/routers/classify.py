@@ -4,22 +4,25 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from service.catalogue.catalogue import Servable
 from service.inference import Images, choose_version, infer, prepare
 from service.problems.openapi import problem_responses
 from service.ranking import predict
 from service.routers.image_body import ImageQuery, image_body, receive
-from service.routers.lean import LeanRoute
 from service.scheduling.variant_queue import Inferred
 from service.schemas import AutoClassification, Classification, Predictions, Selection, StageTimes
 from service.serving import Serving, serving_of
 from service.telemetry.record import RequestRecord, record_of
 from service.telemetry.stopwatch import milliseconds, server_timing
 from service.transport.middleware import CLASSIFY_PATH
+from service.transport.routes import DirectRoute, JsonAnswer
 
-router = APIRouter(tags=["classification"], route_class=LeanRoute)
+router = APIRouter(tags=["classification"], route_class=DirectRoute)
+
+
+_WRITERS = {kind: TypeAdapter(kind).dump_json for kind in (Classification, AutoClassification)}
 
 
 class ClassifyQuery(ImageQuery):
@@ -56,8 +59,9 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
         *(serving, record, servable, images, received.scope, received.watch),
         partial(_predictions, servable, received.query),
     )
-    manifest, laps = servable.manifest, completed.laps
-    answer = Classification(
+    manifest, times = servable.manifest, milliseconds(completed.laps)
+    kind = Classification if selection is None else partial(AutoClassification, selection=selection)
+    answer = kind(
         id=record.request_id,
         model=manifest.model,
         variant=manifest.variant,
@@ -65,17 +69,13 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
         version=manifest.version,
         task=manifest.task,
         predictions=completed.result,
-        latency_ms=StageTimes(**milliseconds(laps)),
+        latency_ms=StageTimes(**times),
         batch_size=completed.batch_size,
         backend=servable.backend.name,
         precision=manifest.precision,
         running_precision=servable.backend.precision,
     )
-    if selection is not None:
-        answer = AutoClassification(**dict(answer), selection=selection)
-    return Response(
-        answer.model_dump_json(), media_type="application/json", headers={"Server-Timing": server_timing(laps)}
-    )
+    return JsonAnswer(_WRITERS[type(answer)](answer), (b"server-timing", server_timing(times).encode()))
 
 
 def _choose(serving: Serving, record: RequestRecord, query: ClassifyQuery) -> tuple[Servable, Selection | None]:

@@ -15,14 +15,14 @@ from service.problems.openapi import problem_responses
 from service.problems.rendering import type_of
 from service.ranking import check_threshold
 from service.routers.image_body import ImageQuery, image_body, receive
-from service.routers.lean import LeanRoute
 from service.schemas import ComparedVariant, Comparison, FailedVariant, StageTimes
 from service.serving import serving_of
 from service.telemetry.record import record_of
 from service.telemetry.stopwatch import milliseconds
 from service.transport.middleware import COMPARE_PATH
+from service.transport.routes import DirectRoute
 
-router = APIRouter(tags=["classification"], route_class=LeanRoute)
+router = APIRouter(tags=["classification"], route_class=DirectRoute)
 
 
 class CompareQuery(ImageQuery):

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.inputs.body import read_body
 from service.inputs.encodings import expander
 from service.inputs.forms import IMAGE, SUPPORTED, Upload, form_of, raw
+from service.inputs.headers import header
 from service.inputs.json_text import LARGE
-from service.routers.lean import with_body
+from service.inputs.queries import check_integer, check_number, with_body
 from service.scheduling.request_scope import RequestScope
 from service.serving import Serving
 from service.telemetry.stopwatch import Stopwatch
@@ -41,6 +42,9 @@ class ImageQuery(BaseModel):
         le=86_400_000,
         description="how long to wait for the answer; default: the server's TIMEOUT_MS",
     )
+
+    _integers = field_validator("top_k", "timeout_ms", "version", mode="before", check_fields=False)(check_integer)
+    _numbers = field_validator("threshold", mode="before")(check_number)
 
 
 Q = TypeVar("Q", bound=ImageQuery)
@@ -104,7 +108,7 @@ async def receive(request: Request, serving: Serving, query: Q, choose: Callable
 
     limit = serving.settings.max_body_bytes
     expand = expander(request, limit)
-    form = form_of(request.headers.get("content-type"))
+    form = form_of(header(request.scope, b"content-type"))
     if form is None:
         chosen = choose(query)
         upload = Upload(await read_body(request, limit), expand or raw)

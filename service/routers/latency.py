@@ -4,19 +4,60 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 
 from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.openapi import problem_responses
-from service.routers.lean import KnownQueryRoute
-from service.schemas import LatencyReport, RecentLatency, StageLatency, VersionLatency
-from service.serving import Ready
-from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder, LatencySummary
+from service.processes.snapshot import Snapshot
+from service.scheduling.engine import Load
+from service.serving import Ready, Serving
+from service.telemetry.latency import NO_ANSWERS, RECENT_SECONDS, LatencySummary
+from service.transport.routes import KnownQueryRoute
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 
 
+class StageLatency(BaseModel):
+    """Latency of one stage, in ms."""
+
+    mean: float
+    p50: float = Field(description="half of the answers took no longer, to 1.6 %")
+    p90: float
+    p95: float
+    p99: float
+
+
+class RecentLatency(BaseModel):
+    """Latency of the answers of the last minute."""
+
+    count: int = Field(description="answers")
+    stages: dict[str, StageLatency] = Field(description="by stage, and `total`; empty without answers")
+
+
+class VersionLatency(BaseModel):
+    """Latency of the answers of one version."""
+
+    model: str
+    variant: str
+    version: int
+    count: int = Field(description="answers since the start")
+    stages: dict[str, StageLatency] = Field(description="since the start, by stage, and `total`; empty without answers")
+    recent: RecentLatency
+    queued: int = Field(description="images that wait now")
+    running: int = Field(description="images that are run now")
+    rejected: int = Field(description="requests without an answer since the start, by a full queue or any other error")
+
+
+class LatencyReport(BaseModel):
+    """Latency of classifications."""
+
+    recent_seconds: int = Field(description="how far back `recent` goes, to 5 s")
+    versions: list[VersionLatency]
+
+
 @router.get("/latency", summary="Latency of every stage", responses=problem_responses(404, 422, 503))
-def latency(
+async def latency(
     serving: Ready,
     model: Annotated[str | None, Query(description="only this model")] = None,
     variant: Annotated[str | None, Query(description="only variants of this name")] = None,
@@ -24,22 +65,31 @@ def latency(
     """Count, mean and percentiles in ms, for each version of each variant: of the last minute and since the start.
 
     Every answer counts, and so does each of a comparison, where variants wait for one another. Percentiles are exact to
-    1.6 %.
+    1.6 %. Queues and rejections are those of /metrics.
     """
     chosen = _chosen(serving.catalogue, model, variant)
-    return LatencyReport(
-        recent_seconds=RECENT_SECONDS, versions=[_version(serving.latency, servable) for servable in chosen]
-    )
+    loads = [serving.engine.load(servable) for servable in chosen]  # for the event loop only
+    return await run_in_threadpool(_report, serving, chosen, loads)
 
 
-def _version(recorder: LatencyRecorder, servable: Servable) -> VersionLatency:
+def _report(serving: Serving, chosen: list[Servable], loads: list[Load]) -> LatencyReport:
+    others = Snapshot() if serving.shared is None else serving.shared.others()
+    versions = [_version(serving, others, servable, load) for servable, load in zip(chosen, loads, strict=True)]
+    return LatencyReport(recent_seconds=RECENT_SECONDS, versions=versions)
+
+
+def _version(serving: Serving, others: Snapshot, servable: Servable, load: Load) -> VersionLatency:
     key = servable.key
-    always, recent = recorder.summary(key), recorder.recent(key)
+    always = (serving.latency.counts(key) + others.latency.get(key, NO_ANSWERS)).summary()
+    recent = (serving.latency.recent_counts(key) + others.recent.get(key, NO_ANSWERS)).summary()
     return VersionLatency(
         **asdict(key),
         count=always.count,
         stages=_stages(always),
         recent=RecentLatency(count=recent.count, stages=_stages(recent)),
+        queued=load.admitted + others.value("posbake_queue_images", key),
+        running=load.running + others.value("posbake_running_images", key),
+        rejected=serving.metrics.rejected(key) + others.value("posbake_rejections_total", key),
     )
 
 

@@ -4,9 +4,9 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 
+from service.processes.snapshot import merged, only
 from service.serving import Serving
-from service.telemetry.families import VersionState
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, text_of
 
 router = APIRouter(tags=["operation"])
 
@@ -16,30 +16,20 @@ async def metrics(request: Request) -> Response:
     """Stages, requests, rejections, queues, batches, loads, restarts; GPUs where there are any. For what is served."""
     found: Metrics = request.app.state.metrics
     serving: Serving | None = request.app.state.serving
-    versions: list[VersionState] = []
-    decoding = 0
-    if serving is not None:
-        versions, decoding = _versions(serving), serving.engine.decoding
-        found.keep_only({version.key for version in versions})
-    text = await run_in_threadpool(found.text, versions, decoding)  # takes long with many versions
+    if serving is None:
+        return _answer(await run_in_threadpool(lambda: text_of(found.families([], 0))))
+    states, decoding = serving.version_states(), serving.engine.decoding
+    keys = {state.key for state in states}
+    found.keep_only(keys)
+
+    def text() -> bytes:
+        families = found.families(states, decoding)
+        if serving.shared is not None:
+            families = only(merged([families, serving.shared.others().families]), keys)
+        return text_of(families)
+
+    return _answer(await run_in_threadpool(text))  # takes long with many versions
+
+
+def _answer(text: bytes) -> Response:
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-def _versions(serving: Serving) -> list[VersionState]:
-    states = []
-    for servable in serving.catalogue.servables():
-        load = serving.engine.load(servable)
-        states.append(
-            VersionState(
-                key=servable.key,
-                queued=load.admitted,
-                running=load.running,
-                batches=load.batches,
-                restarts=load.restarts,
-                down=load.down,
-                load_seconds=servable.load_seconds,
-                backend=servable.backend.name,
-                precision=servable.backend.precision,
-            )
-        )
-    return states

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Request
 
-from service.catalogue.catalogue import Catalogue, Servable
+from artifact.text import escaped
+from service.catalogue.catalogue import MOST_LISTED, Catalogue, Servable
 from service.problems.openapi import problem_responses
 from service.reloading.reloader import Reloader
-from service.routers.lean import KnownQueryRoute
 from service.schemas import (
     GoldenFacts,
     LoadingArtifact,
@@ -17,11 +17,9 @@ from service.schemas import (
     VersionFacts,
 )
 from service.serving import Ready
+from service.transport.routes import KnownQueryRoute
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
-
-_REFUSED = 200
-"""Refusals in one answer: a reason has up to 1,000 characters."""
 
 
 @router.get("/models", summary="Models, variants, versions", responses=problem_responses(422, 503))
@@ -32,7 +30,7 @@ def models(request: Request, serving: Ready) -> ModelList:
     return ModelList(
         default_model=catalogue.default_model,
         models=[_summary(catalogue, model) for model in catalogue.models()],
-        refused=[RefusedArtifact(name=refused.name, reason=refused.reason) for refused in catalogue.refused[:_REFUSED]],
+        refused=[RefusedArtifact(name=found.name, reason=found.reason) for found in catalogue.refused[:MOST_LISTED]],
         refused_count=len(catalogue.refused),
         loading=[LoadingArtifact(name=name, since=since) for name, since in sorted(reloader.loading().items())],
     )
@@ -99,6 +97,10 @@ def _facts(servable: Servable) -> VersionFacts:
         labels=list(servable.artifact.labels),
         graph=manifest.graph,
         baked=list(manifest.baked),
+        constants=manifest.constants,
+        samples=list(manifest.samples or ()),
+        preparation=manifest.preparation,
+        about=None if manifest.about is None else escaped(manifest.about),
         parity=manifest.parity,
         golden=_golden(servable),
         accuracy=manifest.accuracy,

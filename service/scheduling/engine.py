@@ -41,9 +41,10 @@ class Engine:
     Args:
         settings: of the app.
         on_cores: whether networks run on the CPU's cores; see Backend.on_cores.
+        overlaps: whether two runs overlap on a device; see Backend.overlaps.
     """
 
-    def __init__(self, settings: Settings, *, on_cores: bool) -> None:
+    def __init__(self, settings: Settings, *, on_cores: bool, overlaps: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._queues: dict[Servable, VariantQueue] = {}
@@ -51,6 +52,7 @@ class Engine:
             self._settle_soon,
             settings.threads,
             on_cores=on_cores,
+            overlaps=overlaps,
             room=settings.max_decode_queue,
             delay=settings.batch_delay_ms / 1000,
             decode_timeout=settings.decode_timeout_ms / 1000,
@@ -149,6 +151,10 @@ class Engine:
     def restarting(self) -> list[Servable]:
         """Return the versions whose backends are being restarted."""
         return self._workers.restarts.servables()
+
+    def device_failures(self) -> list[str]:
+        """Return what the devices of these backends failed with."""
+        return self._workers.restarts.device_failures()
 
     def shortage(self) -> str | None:
         """Return why too few threads are left for the service to be ready; None while there are enough."""

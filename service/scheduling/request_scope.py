@@ -13,8 +13,8 @@ from service.problems.server_errors import DeadlineError
 
 _ANSWERED = ClientGoneError("the request is answered already")
 
-_SHORT = 0.05
-"""Seconds after which a request is watched for its disconnect: shorter ones are answered first."""
+_SHORT = 0.25
+"""Seconds after which a request is watched for its disconnect, by a task; shorter ones are answered first."""
 
 
 class RequestScope:
@@ -37,20 +37,17 @@ class RequestScope:
         self._receive = receive
         self._end: ProblemError | None = None
         self._futures: list[asyncio.Future[Any]] = []
-        self._watcher: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._seconds, self._expire)
-        if self._receive is not None:
-            self._watcher = self._loop.call_later(_SHORT, self._begin_to_watch, self._receive)
+        unwatched = self._seconds if self._receive is None else min(_SHORT, self._seconds)
+        self._timer = self._loop.call_later(unwatched, self._go_on)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._timer.cancel()
-        if isinstance(self._watcher, asyncio.TimerHandle):
-            self._watcher.cancel()
         self._end = self._end or _ANSWERED
         for future in self._futures:
             future.cancel()  # their results are not needed any more
@@ -73,17 +70,21 @@ class RequestScope:
             return self._overdue()
         return self._end
 
-    def _begin_to_watch(self, receive: Receive) -> None:
-        self._watcher = self._loop.create_task(self._until_disconnect(receive))
+    def _go_on(self) -> None:
+        """Expire, or wait for the deadline and from now on for the disconnect."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            self._close(self._overdue())
+            return
+        self._timer = self._loop.call_later(left, self._go_on)
+        if self._receive is not None and self._watcher is None:
+            self._watcher = self._loop.create_task(self._until_disconnect(self._receive))
 
     async def _until_disconnect(self, receive: Receive) -> None:
         """Wait for the disconnect. A server also reports one after the answer, which changes nothing."""
         while (await receive())["type"] != "http.disconnect":
             pass
         self._close(ClientGoneError("the client closed the connection before it was answered"))
-
-    def _expire(self) -> None:
-        self._close(self._overdue())
 
     def _overdue(self) -> DeadlineError:
         return DeadlineError(

@@ -5,6 +5,7 @@ import threading
 import time
 
 from service.catalogue.catalogue import Servable
+from service.problems.errors import BackendUnavailableError
 from service.resources.abandoned import ABANDONED
 from service.scheduling.variant_queue import VariantQueue
 
@@ -36,6 +37,11 @@ class Restarts:
         """Return the versions whose backends are down."""
         with self._lock:
             return [queue.servable for queue in self._down]
+
+    def device_failures(self) -> list[str]:
+        """Return what devices failed with, each reason once."""
+        with self._lock:
+            return sorted({queue.device_failure for queue in self._down if queue.device_failure is not None})
 
     def begin(self, queue: VariantQueue) -> None:
         """Take the queue's backend out of service, and restart it. The caller holds the lock."""
@@ -72,13 +78,14 @@ class Restarts:
         while not self._closing.wait(pause) and queue in self._down:
             try:
                 queue.servable.restart(queue.limit)
-            except Exception:
+            except Exception as error:
                 with self._lock:
                     pause = self._pause(queue)
+                    queue.device_failure = str(error) if isinstance(error, BackendUnavailableError) else None
                 logger.exception("%s could not be restarted; the next attempt is in %.1f s", key, pause)
             else:
                 with self._lock:
-                    queue.down_until = None
+                    queue.down_until = queue.device_failure = None
                     queue.restarts += 1
                     self.forget(queue)
                 logger.warning("%s is served again, by a restarted backend", key)

@@ -10,10 +10,12 @@ class RoundRobin:
 
     Args:
         delay: seconds that a batch waits for more images while it is not full; 0 dispatches immediately.
+        full_beside_a_run: whether a batch that is not full waits as long as another of its queue runs.
     """
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, delay: float, *, full_beside_a_run: bool = False) -> None:
         self._delay = delay
+        self._full_beside_a_run = full_beside_a_run
         self._queues: deque[VariantQueue] = deque()
 
     @property
@@ -30,7 +32,7 @@ class RoundRobin:
         queue.waiting.append(job)
 
     def next(self, now: float) -> tuple[VariantQueue | None, float | None]:
-        """Return the next queue, or the seconds until one may be ready (None: until a job is added).
+        """Return the next queue, or the seconds until one may be ready (None: until a job is added, or a run ends).
 
         A queue that is returned goes to the end of the order. An empty one is removed from it.
         """
@@ -41,12 +43,17 @@ class RoundRobin:
                 continue
             self._queues.append(queue)
             left = self._seconds_left(queue, now)
+            if left is None:
+                continue
             if left <= 0:
                 return queue, None
             soonest = left if soonest is None else min(soonest, left)
         return None, soonest
 
-    def _seconds_left(self, queue: VariantQueue, now: float) -> float:
-        if not self._delay or sum(job.size for job in queue.waiting) >= queue.limit:
+    def _seconds_left(self, queue: VariantQueue, now: float) -> float | None:
+        """Return the seconds until a queue may be ready; None until a run of it ends."""
+        if sum(job.size for job in queue.waiting) >= queue.limit:
             return 0.0
-        return queue.waiting[0].enqueued + self._delay - now
+        if self._full_beside_a_run and queue.running:
+            return None
+        return queue.waiting[0].enqueued + self._delay - now if self._delay else 0.0

@@ -49,7 +49,7 @@ class WorkerState:
     """State of one worker thread, guarded by the lock of Workers."""
 
     busy: bool = False
-    """Whether it runs work."""
+    """True if it runs work."""
     watch: Watch | None = None
     """Its work, if that has a time limit."""
     abandoned: bool = False

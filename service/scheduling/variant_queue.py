@@ -99,6 +99,8 @@ class VariantQueue:
         """Successful restarts of the backend."""
         self.down_until: float | None = None
         """While the backend is down, the time of its next restart, in seconds of time.monotonic."""
+        self.device_failure: str | None = None
+        """While the backend is down: what the device failed with, if it did."""
         self._max_queue = max_queue
 
     def admit(self, size: int) -> list[Job]:

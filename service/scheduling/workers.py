@@ -5,7 +5,8 @@ core's cache. Runs are side by side, each on one core, as long as there is work 
 a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.09 times the throughput of runs
 one at a time on all cores, of single images or of batches (benchmarks/runs.py).
 
-Where they run on a device, one thread runs batches on it, and the others decode.
+Where they run on a device, one thread runs batches on it, and the others decode. Where runs overlap, a second thread
+takes a batch while one runs, but only a full one: it is copied meanwhile, and no batch is smaller for it.
 """
 
 import logging
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from imaging.preprocess import Tensor
 from service.backends.base import Backend
 from service.backends.warming import blank
+from service.problems.errors import BackendUnavailableError
 from service.problems.server_errors import DecodeTimeoutError
 from service.scheduling.batching import run_batch
 from service.scheduling.decoding import Decode, DecodeQueue
@@ -40,6 +42,7 @@ class Workers:
         settle: gets the jobs; called from any thread.
         threads: number of decoding threads, and of cores.
         on_cores: networks run on those cores too; else on a device of their own.
+        overlaps: two runs at a time on that device; see Backend.overlaps.
         room: most images that may wait to be decoded.
         delay: seconds that a batch waits for more images while it is not full.
         decode_timeout: seconds that one decode may take before it counts as hanging.
@@ -52,6 +55,7 @@ class Workers:
         threads: int,
         *,
         on_cores: bool,
+        overlaps: bool = False,
         room: int,
         delay: float,
         decode_timeout: float,
@@ -63,7 +67,7 @@ class Workers:
         self._settle = settle
         self._cores = threads
         self._decoding = DecodeQueue(room)
-        self._round_robin = RoundRobin(delay)
+        self._round_robin = RoundRobin(delay, full_beside_a_run=overlaps and not on_cores)
         self._to_decode = threading.Condition(self.lock)
         self._to_run = self._to_decode if on_cores else threading.Condition(self.lock)
         self._closing = False
@@ -71,7 +75,8 @@ class Workers:
         self._pool = WorkerPool(self.lock, threads, self._find, min(decode_timeout / 4, run_timeout / 4, 0.25))
         runner: Duties = (Duty.DECODE, Duty.RUN) if on_cores else (Duty.RUN,)
         with self.lock:
-            for duties in [runner] * threads if on_cores else [*[(Duty.DECODE,)] * threads, runner]:
+            runners = [runner] * (2 if overlaps else 1)
+            for duties in [runner] * threads if on_cores else [*[(Duty.DECODE,)] * threads, *runners]:
                 self._pool.start(duties)
 
     @property
@@ -233,9 +238,10 @@ class Workers:
                 run(blank(manifest, 1))  # no job has an output: is it the images, or is the backend broken?
             except AbandonedError:
                 raise
-            except Exception:
+            except Exception as error:
                 logger.exception("the backend of %s is broken", queue.servable.key)
                 crashed = True
+                queue.device_failure = str(error) if isinstance(error, BackendUnavailableError) else None
         now = time.monotonic()
         for job in jobs:
             job.watch.lap("inference")

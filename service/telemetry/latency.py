@@ -11,6 +11,7 @@ import time
 from array import array
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,29 @@ class LatencySummary:
 
 
 @dataclass(frozen=True)
+class LatencyCounts:
+    """Counts of answers by bucket, int64 [S, B], and the sum of their times in µs, int64 [S]."""
+
+    counts: NDArray[np.int64]
+    sums: NDArray[np.int64]
+
+    def __add__(self, other: Self) -> "LatencyCounts":
+        return LatencyCounts(self.counts + other.counts, self.sums + other.sums)
+
+    def summary(self) -> LatencySummary:
+        """Return the count, and means and percentiles; without answers, `stages` is empty."""
+        count = int(self.counts[0].sum())
+        stages = {}
+        for i, column in enumerate(COLUMNS if count else ()):
+            mean = float(self.sums[i]) / count / 1000
+            stages[column] = StageSummary(mean, *(found / 1000 for found in percentiles(self.counts[i], PERCENTILES)))
+        return LatencySummary(count, stages)
+
+
+NO_ANSWERS = LatencyCounts(np.zeros((len(COLUMNS), BUCKETS), np.int64), np.zeros(len(COLUMNS), np.int64))
+
+
+@dataclass(frozen=True)
 class Distribution:
     """Distribution of one stage since the start, as Prometheus shows it."""
 
@@ -87,26 +111,39 @@ class LatencyRecorder:
         with self._lock:
             self._record_of(key).add_overdue(int(self._clock()) // SLOT_SECONDS, microseconds)
 
-    def summary(self, key: VersionKey) -> LatencySummary:
-        """Return the latency of a version since the start; without answers, `stages` is empty."""
+    def counts(self, key: VersionKey) -> LatencyCounts:
+        """Return the answers of a version since the start."""
         with self._lock:
             record = self._records.get(key)
             if record is None:
-                return LatencySummary(0, {})
+                return NO_ANSWERS
             record.count_pending()
-            counts, sums = record.counts.copy(), record.sums.copy()
-        return _summary(counts, sums)
+            return LatencyCounts(record.counts.copy(), record.sums.copy())
+
+    def recent_counts(self, key: VersionKey) -> LatencyCounts:
+        """Return the answers of a version over the last RECENT_SECONDS, to SLOT_SECONDS."""
+        with self._lock:
+            record = self._records.get(key)
+            if record is None:
+                return NO_ANSWERS
+            record.count_pending()
+            slots = record.recent_slots(int(self._clock()) // SLOT_SECONDS)
+            return LatencyCounts(
+                record.slot_counts[slots].sum(axis=0, dtype=np.int64), record.slot_sums[slots].sum(axis=0)
+            )
+
+    def summary(self, key: VersionKey) -> LatencySummary:
+        """Return the latency of a version since the start."""
+        return self.counts(key).summary()
 
     def recent(self, key: VersionKey) -> LatencySummary:
         """Return the latency of a version over the last RECENT_SECONDS, to SLOT_SECONDS."""
+        return self.recent_counts(key).summary()
+
+    def versions(self) -> list[VersionKey]:
+        """Return the versions that have answered."""
         with self._lock:
-            record = self._records.get(key)
-            if record is None:
-                return LatencySummary(0, {})
-            record.count_pending()
-            slots = record.recent_slots(int(self._clock()) // SLOT_SECONDS)
-            counts, sums = record.slot_counts[slots].sum(axis=0, dtype=np.int64), record.slot_sums[slots].sum(axis=0)
-        return _summary(counts, sums)
+            return list(self._records)
 
     def recent_p95(self, key: VersionKey) -> float | None:
         """Return the p95 of the total over the last RECENT_SECONDS, in ms; None if nothing was measured.
@@ -208,19 +245,3 @@ def _count_by_column(places: NDArray[np.int64], width: int) -> NDArray[np.int64]
     flat = places + width * np.arange(columns)
     counts: NDArray[np.int64] = np.bincount(flat.ravel(), minlength=columns * width).reshape(columns, width)
     return counts
-
-
-def _summary(counts: NDArray[np.int64], sums: NDArray[np.int64]) -> LatencySummary:
-    """Summarise counts [S, B] and sums [S]."""
-    count = int(counts[0].sum())
-    if count == 0:
-        return LatencySummary(0, {})
-    return LatencySummary(
-        count,
-        {
-            column: StageSummary(
-                float(sums[i]) / count / 1000, *(found / 1000 for found in percentiles(counts[i], PERCENTILES))
-            )
-            for i, column in enumerate(COLUMNS)
-        },
-    )

@@ -63,6 +63,10 @@ class Metrics:
         self._loads["success"] += succeeded
         self._loads["failure"] += failed
 
+    def rejected(self, key: VersionKey) -> int:
+        """Return the number of requests to a version that ended without an answer. May be called from any thread."""
+        return sum(count for (version, _), count in self._refusals.copy().items() if version == key)
+
     def keep_only(self, keys: Collection[VersionKey]) -> None:
         """Drop every other version: it is not served any more."""
         self.latency.keep_only(keys)
@@ -70,8 +74,8 @@ class Metrics:
         self._requests = _of_these(self._requests, keys)
         self._refusals = _of_these(self._refusals, keys)
 
-    def text(self, versions: Iterable[VersionState], decoding: int) -> bytes:
-        """Return all metrics in Prometheus' text format. May be called from any thread.
+    def families(self, versions: Iterable[VersionState], decoding: int) -> list[Metric]:
+        """Return all metrics. May be called from any thread.
 
         Args:
             versions: state of the versions that are served.
@@ -81,7 +85,7 @@ class Metrics:
             self._requests.copy(),
             self._refusals.copy(),
         )  # a copy, because the event loop goes on counting
-        families = [
+        return [
             stage_family(self.latency.distributions()),
             *request_families(requests, refusals),
             *version_families(versions),
@@ -91,7 +95,11 @@ class Metrics:
             *self._process(),
             *(self.gpus.families() if self.gpus is not None else ()),
         ]
-        return generate_latest(_Families(families))
+
+
+def text_of(families: list[Metric]) -> bytes:
+    """Return families in Prometheus' text format."""
+    return generate_latest(_Families(families))
 
 
 def _of_these(

@@ -50,7 +50,7 @@ class RequestRecord:
 
     request_id: str
     is_inference: bool
-    """Whether it asks for a run. Only these requests are counted."""
+    """True if it runs images. Only these requests are counted."""
     memory: RequestMemory
     """Bytes that the request holds."""
     start: int = field(default_factory=time.perf_counter_ns)
@@ -65,7 +65,7 @@ class RequestRecord:
     api_key: str | None = None
     """Name of the API key; None if none is needed, or none was accepted."""
     is_admin: bool = False
-    """Whether that key is an admin's."""
+    """True if that key is an admin's."""
 
     def microseconds(self) -> int:
         """Return the time since the start."""

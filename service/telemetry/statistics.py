@@ -5,11 +5,15 @@ and their time are counted from requests alone.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 from artifact import VersionKey
 from service.telemetry.stopwatch import TOTAL, Laps
+
+_FULL = 256
+"""Answers that are counted at once, which takes a millisecond."""
 
 
 @dataclass
@@ -24,6 +28,10 @@ class Duration:
         self.count += count
         self.microseconds += microseconds
 
+    def __iadd__(self, other: Self) -> Self:
+        self.add(other.microseconds, other.count)
+        return self
+
 
 @dataclass
 class Batches:
@@ -32,6 +40,12 @@ class Batches:
     compute_input: Duration = field(default_factory=Duration)
     compute_infer: Duration = field(default_factory=Duration)
     compute_output: Duration = field(default_factory=Duration)
+
+    def __iadd__(self, other: Self) -> Self:
+        self.compute_input += other.compute_input
+        self.compute_infer += other.compute_infer
+        self.compute_output += other.compute_output
+        return self
 
 
 @dataclass
@@ -50,6 +64,49 @@ class Counts:
     compute_output: Duration = field(default_factory=Duration)
     batches: dict[int, Batches] = field(default_factory=dict)
     """By size, in images."""
+    pending: list[tuple[Laps, int, int]] = field(default_factory=list)
+    """Answers that are not counted yet: laps, images, size of the batch."""
+
+    def count_pending(self) -> None:
+        """Count the answers of `pending`."""
+        for laps, images, batch_size in self.pending:
+            share = images / batch_size
+            prepared = laps["decode"] + laps["preprocess"]
+            self.images += images
+            self.executions += share
+            self.success.add(laps[TOTAL])
+            self.queue.add(laps["queue"])
+            self.compute_input.add(prepared)
+            self.compute_infer.add(laps["inference"])
+            self.compute_output.add(laps["postprocess"])
+            batch = self.batches.setdefault(batch_size, Batches())
+            batch.compute_input.add(prepared, share)
+            batch.compute_infer.add(share * laps["inference"], share)
+            batch.compute_output.add(laps["postprocess"], share)
+        self.pending.clear()
+
+    def __iadd__(self, other: Self) -> Self:
+        self.last_inference_ms = max(self.last_inference_ms, other.last_inference_ms)
+        self.images += other.images
+        self.executions += other.executions
+        self.success += other.success
+        self.fail += other.fail
+        self.queue += other.queue
+        self.compute_input += other.compute_input
+        self.compute_infer += other.compute_infer
+        self.compute_output += other.compute_output
+        for size, batches in other.batches.items():
+            self.batches.setdefault(size, Batches())
+            self.batches[size] += batches
+        return self
+
+
+def total(parts: Iterable[Counts]) -> Counts:
+    """Return the counts of several processes together."""
+    result = Counts()
+    for part in parts:
+        result += part
+    return result
 
 
 class Statistics:
@@ -68,20 +125,10 @@ class Statistics:
             batch_size: b.
         """
         counts = self._counts_of(key)
-        share = images / batch_size
-        prepared = laps["decode"] + laps["preprocess"]
         counts.last_inference_ms = time.time_ns() // 1_000_000
-        counts.images += images
-        counts.executions += share
-        counts.success.add(laps[TOTAL])
-        counts.queue.add(laps["queue"])
-        counts.compute_input.add(prepared)
-        counts.compute_infer.add(laps["inference"])
-        counts.compute_output.add(laps["postprocess"])
-        batch = counts.batches.setdefault(batch_size, Batches())
-        batch.compute_input.add(prepared, share)
-        batch.compute_infer.add(share * laps["inference"], share)
-        batch.compute_output.add(laps["postprocess"], share)
+        counts.pending.append((laps, images, batch_size))
+        if len(counts.pending) >= _FULL:
+            counts.count_pending()
 
     def failed(self, key: VersionKey, microseconds: int) -> None:
         """Add a request that failed after this time."""
@@ -89,11 +136,20 @@ class Statistics:
 
     def counts(self, key: VersionKey) -> Counts:
         """Return the counts of a version."""
-        return self._counts.get(key, Counts())
+        counts = self._counts.get(key, Counts())
+        counts.count_pending()
+        return counts
+
+    def copy(self) -> dict[VersionKey, Counts]:
+        """Return the counts of every version, which later requests do not change."""
+        return {key: total([counts]) for key, counts in self._counts.items()}
 
     def keep_only(self, keys: Collection[VersionKey]) -> None:
         """Drop every other version: it is not served any more."""
         self._counts = {key: counts for key, counts in self._counts.items() if key in keys}
 
     def _counts_of(self, key: VersionKey) -> Counts:
-        return self._counts.setdefault(key, Counts())
+        counts = self._counts.get(key)
+        if counts is None:
+            counts = self._counts[key] = Counts()
+        return counts

@@ -5,7 +5,7 @@ All stages are laps of one monotonic clock in whole microseconds, so they add up
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 STAGES = ("decode", "preprocess", "queue", "inference", "postprocess")
@@ -63,6 +63,6 @@ def milliseconds(laps: Laps) -> dict[str, float]:
     return {stage: microseconds / 1000 for stage, microseconds in laps.items()}
 
 
-def server_timing(laps: Laps) -> str:
-    """Return the value of a `Server-Timing` header (W3C), in ms."""
-    return ", ".join(f"{stage};dur={duration}" for stage, duration in milliseconds(laps).items())
+def server_timing(times: Mapping[str, float]) -> str:
+    """Return the value of a `Server-Timing` header (W3C) from times in ms."""
+    return ", ".join([f"{stage};dur={duration}" for stage, duration in times.items()])

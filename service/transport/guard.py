@@ -26,7 +26,6 @@ from service.problems.client_errors import RequestTimeoutError
 from service.problems.errors import ProblemError
 from service.transport.connections import Connections
 from service.transport.cors import Origins
-from service.transport.half_closed import Probe
 from service.transport.lingering import MOST_UNPARSED, LingeringTransport
 from service.transport.parsing import CountedRequests
 from service.transport.pipelining import Following
@@ -36,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _SECONDS_TO_BE_REFUSED = 1.0
 """Time for a connection over the limit to send its head and its body."""
+INTERIM_SECONDS = 1.0
+"""Time between interim responses to a half-closed connection."""
+_INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class _UnlessQueued(FlowControl):
@@ -87,14 +89,11 @@ class GuardedProtocol(CountedRequests):
         self._answering: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the last one that came."""
         self._follows = False
-        """Whether the request that starts now has waited for another of this connection."""
-        self._refused = False
+        """True if the request that starts now has waited for another of this connection."""
         self._postponed: ProblemError | None = None
         """The last answer of this connection, sent after those before it."""
         self._timer: asyncio.TimerHandle | None = None
         self._timed_stage = 0
-        self._probe: Probe | None = None
-        """Set while the client has ended its direction, and awaits an answer."""
         self._instead: ASGI3Application | None = None
         """Application that answers the first request if this connection is over the limit."""
         self._refuse_if_full(transport)
@@ -103,13 +102,11 @@ class GuardedProtocol(CountedRequests):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer, and disconnect the request that is being answered, which may not be the last that came."""
         self._disarm()
-        if self._probe is not None:
-            self._probe.stop()
-        self.transport.lost()
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
+        self.transport.expect_nothing()
 
     def data_received(self, data: bytes) -> None:
         """Parse, then set the timer for what is awaited."""
@@ -120,11 +117,8 @@ class GuardedProtocol(CountedRequests):
             return  # nothing after a refused request is parsed
         self._unset_keepalive_if_required()
         error = self.parse(data)
-        if error is not None and not self._ends():
+        if error is not None:
             self._refuse(error)
-        if self._ends():
-            self._disarm()
-            return
         if self.awaited is None and self._unanswered():
             self._disarm()
         elif self._timer is None or self._timed_stage != self.stage:
@@ -132,36 +126,28 @@ class GuardedProtocol(CountedRequests):
             self._arm()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own return type
-        """Return whether to keep this direction of the connection: requests that came whole are answered."""
+        """Return whether to keep the connection: a request that came whole is answered, as that of `nc -N`.
+
+        Where requests wait for it, the connection is not read, and its end comes after their answers.
+        """
         self.transport.ended = True
-        if self.transport.is_closing():
-            return False
         if self._postponed is not None:
             return True
-        if self.awaited == "body":
-            if not self.pipeline:
-                return False  # what is being answered lacks the rest of its body
-            self.pipeline.popleft()
-            last = self.pipeline[0][0] if self.pipeline else self._answering
-            assert last is not None
-            self.cycle = last
-        if not self._unanswered():
+        if self.awaited == "body" or not self._unanswered():
             return False
-        self._disarm()
         self.cycle.keep_alive = False
-        self._probe = Probe(self.transport, self.loop, self._may_send_interim)
+        self.loop.call_later(INTERIM_SECONDS, self._send_interim)
         return True
 
     def on_response_complete(self) -> None:
         """Start the next request, or send the postponed refusal."""
         self._follows = True
         super().on_response_complete()
-        if not self.transport.is_closing():
-            if self._postponed is not None:
-                self._refuse(self._postponed)
-            elif self.left and not self.pipeline:
-                self.data_received(b"")
-                self.flow.resume_reading()
+        if self._postponed is not None:
+            self._refuse(self._postponed)
+        elif self.left and not self.pipeline:
+            self.data_received(b"")
+            self.flow.resume_reading()
         self._follows = False
 
     def pause_writing(self) -> None:
@@ -173,17 +159,6 @@ class GuardedProtocol(CountedRequests):
         """Write again."""
         self.transport.expect_nothing()
         super().resume_writing()
-
-    def shutdown(self) -> None:
-        """End with the server, without waiting for what the client still sends."""
-        if self.transport.lingering:
-            self.transport.finish()
-        else:
-            super().shutdown()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection on which there was no request."""
-        self.transport.finish()
 
     def _refuse_if_full(self, transport: asyncio.Transport) -> None:
         """Refuse the first request if this connection is over the limit; at once if many are."""
@@ -206,18 +181,22 @@ class GuardedProtocol(CountedRequests):
             start()
 
     def _drop(self, data: bytes) -> None:
-        """Drop what comes after the last answer; it is parsed to see where the request ends, if it can be."""
+        """Drop what comes after the last answer; it is parsed to find the end of the request."""
         self.transport.drop(len(data))
-        if not self._refused and self.awaited == "body" and (self.parse(data) is not None or self.awaited is None):
+        if not self.pipeline and self.parse(data) is None and self.awaited is None:
             self.transport.finish()
 
-    def _may_send_interim(self) -> bool:
-        cycle = self._answering
-        return cycle is not None and not cycle.response_started and cycle.scope["http_version"] == "1.1"
+    def _send_interim(self) -> None:
+        """Send interim responses, which clients ignore (RFC 9110, section 15.2), until the connection is closed.
 
-    def _ends(self) -> bool:
-        """Return whether nothing more will be read of this connection."""
-        return self.transport.is_closing() or self._postponed is not None
+        A client that disconnected looks like one that has only ended its direction, until it answers bytes by a reset.
+        """
+        if self.transport.is_closing():
+            return
+        cycle = self._answering
+        if cycle is not None and not cycle.response_started and cycle.scope["http_version"] == "1.1":
+            self.transport.write(_INTERIM)
+        self.loop.call_later(INTERIM_SECONDS, self._send_interim)
 
     def _unanswered(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -234,8 +213,6 @@ class GuardedProtocol(CountedRequests):
 
     def _expire(self) -> None:
         self._timer = None
-        if self.transport.is_closing():
-            return
         if self.flow.read_paused or (self.awaited == "head" and self._unanswered()):
             self._arm()  # the server is busy with this request or with the one before
             return
@@ -249,14 +226,13 @@ class GuardedProtocol(CountedRequests):
 
     def _refuse(self, error: ProblemError) -> None:
         """Answer the last request, unless it has an answer, and close; after the answers to those before it."""
-        self._disarm()
+        if self.transport.is_closing():
+            return
         if self.pipeline if self.awaited == "body" else self._unanswered():
             self._postponed = error
             return
         logger.info("closing a connection: %s", error.detail)
-        self._refused = True
         if self.awaited == "body" and self.cycle.response_started:
-            self.cycle.disconnected = True
             self.transport.finish()
             return
         path = self.url.partition(b"?")[0].decode("latin-1")

@@ -5,10 +5,11 @@ import itertools
 import logging
 import re
 import secrets
+import time
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.inputs.headers import header
 from service.problems.rendering import error_answer, path_of
 from service.problems.server_errors import NotReadyError, UnexpectedError
 from service.resources.memory import MemoryBudget, RequestMemory
@@ -49,14 +50,15 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         accepted = self.lifecycle.enter()
-        request_id = request_id_of(Headers(scope=scope))
+        request_id = request_id_of(scope)
+        encoded_id = request_id.encode()
         record = RequestRecord(request_id, is_inference(scope["path"]), RequestMemory(self.memory))
         attach(scope, record)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", encoded_id)]}
             await send(message)
 
         try:
@@ -80,7 +82,21 @@ class RequestMiddleware:
             # The raw path is percent-encoded: a line break in it cannot forge a line of the log.
             path = scope.get("raw_path", b"").decode("ascii", "replace")
             elapsed = record.microseconds() / 1000
-            _access_logger.info("%s %s %d %.1f ms %s", scope["method"], path, record.status, elapsed, request_id)
+            if _access_logger.isEnabledFor(logging.INFO):
+                _access_logger.handle(_AccessRecord(scope["method"], path, record.status, elapsed, request_id))
+
+
+class _AccessRecord(logging.LogRecord):
+    """Record of a request's line, made without the place in the source, which takes half of the time."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.__dict__.update(_ACCESS_ATTRIBUTES)
+        self.args = arguments
+        self.created = time.time()
+        self.msecs = self.created % 1 * 1000
+
+
+_ACCESS_ATTRIBUTES = vars(logging.LogRecord(ACCESS_LOGGER, logging.INFO, __file__, 0, "%s %s %d %.1f ms %s", (), None))
 
 
 def is_inference(path: str) -> bool:
@@ -88,7 +104,7 @@ def is_inference(path: str) -> bool:
     return path in (CLASSIFY_PATH, COMPARE_PATH) or (path.startswith("/v2/models/") and path.endswith("/infer"))
 
 
-def request_id_of(headers: Headers) -> str:
+def request_id_of(scope: Scope) -> str:
     """Return the X-Request-Id the client gave, if it is 1 to 128 of A-Z a-z 0-9 . _ -, else a new one."""
-    given = headers.get("x-request-id", "")
-    return given if _ID.fullmatch(given) else f"{_PROCESS}{next(_numbers):016x}"
+    given = header(scope, b"x-request-id")
+    return given if given is not None and _ID.fullmatch(given) else f"{_PROCESS}{next(_numbers):016x}"

@@ -57,6 +57,7 @@ class CountedRequests(HttpToolsProtocol):
             try:
                 size = self._parse(piece)
             except httptools.HttpParserError:
+                self.left = memoryview(b"")
                 return self._too_large or MalformedRequestError(
                     "Invalid HTTP request received. Expected HTTP/1.1, without TLS"
                 )
@@ -64,6 +65,7 @@ class CountedRequests(HttpToolsProtocol):
             if self.awaited is not None and self.stage - stage <= 1:  # else it also ended what was before
                 self._unparsed = 0 if self._body_came else self._unparsed + size
                 if self._unparsed > self.max_header_bytes:
+                    self.left = memoryview(b"")
                     return self._head_too_large()
         return None
 
@@ -83,7 +85,7 @@ class CountedRequests(HttpToolsProtocol):
         self._count(len(name) + len(value) + 4)  # ": " and the line break
         if self.awaited == "head":
             super().on_header(name, value)
-            if self.headers[-1][0] == b"content-length" and value.isdigit():
+            if self.headers[-1][0] == b"content-length":
                 self._body_left = int(value)
 
     def on_headers_complete(self) -> None:
@@ -113,7 +115,6 @@ class CountedRequests(HttpToolsProtocol):
                 return len(data)
             head = self._head_without_upgrade()
             self.parser = httptools.HttpRequestParser(self)  # the one before may take what follows for a tunnel
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
             self.parser.feed_data(head)
             return int(upgrade.args[0])
         return len(data)

@@ -40,7 +40,7 @@ def sparse(file: Path) -> None:
 
 
 def replace(name: str, make: Callable[[Path], object]) -> Damage:
-    """Put what `make` makes in the place of a file."""
+    """Put what `make` makes in place of a file."""
 
     def damage(path: Path) -> None:
         (path / name).unlink()

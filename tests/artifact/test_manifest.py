@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from artifact import Batch, Manifest, Preprocess, Rewrite, Rewrites, Source, VersionKey, read_artifact
+from artifact import Batch, Engine, Manifest, Preprocess, Rewrite, Rewrites, Source, VersionKey, read_artifact
 from tests.artifact.drafts import write
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
@@ -74,3 +74,33 @@ def test_weights_say_where_they_come_from() -> None:
 def test_a_batch_is_ordered() -> None:
     with pytest.raises(ValidationError, match="above"):
         Batch(min=3, max=2)
+
+
+ENGINE = {
+    "file": "model.engine",
+    "library": "TensorRT",
+    "version": "10.16.1",
+    "flavour": "tensorrt",
+    "gpu": {"name": "NVIDIA L4", "compute_capability": "8.9"},
+    "profile": {"min": 1, "opt": 8, "max": 32},
+    "settings": {},
+    "seconds": 12.5,
+}
+
+
+def test_an_engine_is_for_one_gpu_or_for_targets_and_its_profile_is_in_order() -> None:
+    engine = Engine.model_validate(ENGINE)
+    assert (str(engine.profile), engine.settings.tf32) == ("1:8:32", False)
+    ahead = ENGINE | {"gpu": None, "targets": ("8.6", "12.0")}
+    assert Engine.model_validate(ahead).targets == ("8.6", "12.0")
+    for wrong in ({"gpu": None}, {"targets": ("8.6",)}, {"profile": {"min": 1, "opt": 9, "max": 8}}, {"more": 1}):
+        with pytest.raises(ValidationError):
+            Engine.model_validate(ENGINE | wrong)
+
+
+def test_an_engine_belongs_to_target_tensorrt_and_is_listed(tmp_path: Path) -> None:
+    engine = Engine.model_validate(ENGINE)
+    with pytest.raises(ValidationError, match="an engine belongs to target tensorrt, this is portable"):
+        write(tmp_path, engine=engine)
+    with pytest.raises(ValidationError, match=r"files does not list the engine, model\.engine"):
+        write(tmp_path, engine=engine, target="tensorrt")

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.serving_processes import cpu_seconds, end, family
+
+pytestmark = pytest.mark.slow
 
 DAEMON = """
 import os, signal, sys, time

@@ -65,6 +65,7 @@ def validated(text: str) -> dict[str, Any]:
         (("gpu",), ALWAYS | {"cuda"}),
         (("tensorrt",), ALWAYS | {"tensorrt"}),
         (("gateway",), ALWAYS | {"gateway"}),
+        (("monitoring",), ALWAYS | {"prometheus", "grafana"}),
     ],
 )
 def test_every_profile_is_accepted(compose: Compose, profiles: tuple[str, ...], services: set[str]) -> None:
@@ -84,7 +85,7 @@ def test_the_validation_finds_a_missing_capability_and_a_misspelt_key(compose: C
 
 def test_every_container_is_confined(compose: Compose) -> None:
     services = compose.read(*everything())["services"]
-    assert services.keys() == {"cpu", "cuda", "tensorrt", "digits", "gateway"}
+    assert services.keys() == {"cpu", "cuda", "tensorrt", "digits", "gateway", "prometheus", "grafana"}
     for service in services.values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
@@ -95,7 +96,9 @@ def test_every_container_is_confined(compose: Compose) -> None:
 def test_services_drain_before_they_are_killed_and_do_not_restart_without_end(compose: Compose) -> None:
     services = compose.read(*everything())["services"]
     text = FILE.read_text()
-    assert re.findall(r"restart: (on\S+)", text) == ["on-failure:3"] * 2  # of the serving ones, and of the gateway
+    assert (
+        re.findall(r"restart: (on\S+)", text) == ["on-failure:3"] * 4
+    )  # of the serving ones, the gateway, Prometheus and Grafana
     for name in SERVING:
         grace = int(re.fullmatch(r"(\d+)s", services[name]["stop_grace_period"])[1])  # type: ignore[index]
         assert grace > float(services[name]["environment"]["POSBAKE_DRAIN_SECONDS"]) + 5
@@ -123,7 +126,7 @@ def test_gpus_are_reserved_for_the_images_that_use_them(compose: Compose) -> Non
 def test_ports_are_published_on_the_loopback_interface_but_for_the_gateway(compose: Compose) -> None:
     services = compose.read(*everything(), PORT="80")["services"]
     assert services["cpu"]["ports"] == ["127.0.0.1:80:8000"]
-    for name in SERVING:
+    for name in (*SERVING, "prometheus", "grafana"):
         assert all(port.startswith("127.0.0.1:") for port in services[name]["ports"])
     assert services["gateway"]["ports"] == ["8443:8443"]
 
@@ -149,4 +152,21 @@ def test_variables_that_start_with_posbake_are_settings() -> None:
 
 
 def everything() -> list[str]:
-    return [option for profile in ("gpu", "tensorrt", "gateway") for option in ("--profile", profile)]
+    return [option for profile in ("gpu", "tensorrt", "gateway", "monitoring") for option in ("--profile", profile)]
+
+
+def test_prometheus_scrapes_the_service_by_its_name_and_grafana_finds_both(compose: Compose) -> None:
+    services = compose.read(*everything())["services"]
+    monitoring = ROOT / "deploy" / "monitoring"
+    target = re.search(r'targets: \["(\w+):(\d+)"\]', (monitoring / "prometheus.yml").read_text())
+    assert target is not None
+    assert target[1] in services
+    assert services[target[1]]["ports"][0].endswith(f":{target[2]}")
+    source = (monitoring / "grafana" / "provisioning" / "datasources" / "prometheus.yml").read_text()
+    assert "url: http://prometheus:9090" in source
+    mounts = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
+    assert all(not path.startswith(".") or (ROOT / path).exists() for path in mounts)
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home in mounts.values()
+    provider = (monitoring / "grafana" / "provisioning" / "dashboards" / "posbake.yml").read_text()
+    assert f"path: {Path(home).parent}\n" in provider

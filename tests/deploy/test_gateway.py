@@ -18,6 +18,8 @@ from deploy.engines import free_port
 from service.settings import Settings
 from tests.deploy.programs import ROOT, run
 
+pytestmark = pytest.mark.slow
+
 CONFIG = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
 
 
@@ -53,7 +55,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Gateway:
-    """A running nginx with the shipped configuration, but for names, ports and paths of the container."""
+    """A running nginx with the shipped configuration, except for names, ports and paths of the container."""
 
     def __init__(self, port: int, upstream: Upstream, certificate: Path) -> None:
         self.upstream = upstream

@@ -16,7 +16,7 @@ from typing import Any
 GIBIBYTE = 2**30
 
 
-class cudaError_t(enum.IntEnum):
+class Status(enum.IntEnum):
     cudaSuccess = 0
     cudaErrorMemoryAllocation = 2
     cudaErrorNoDevice = 100
@@ -33,8 +33,8 @@ class cudaStreamCaptureMode(enum.IntEnum):
     cudaStreamCaptureModeThreadLocal = 1
 
 
-Work = Callable[[], None]
-OK = cudaError_t.cudaSuccess
+Work = Callable[[], object]
+OK = Status.cudaSuccess
 
 
 @dataclass
@@ -57,7 +57,7 @@ class FakeCuda:
         eager: streams that run their work when an event is recorded, before anything waits for it.
     """
 
-    cudaError_t = cudaError_t
+    cudaError_t = Status
     cudaMemcpyKind = cudaMemcpyKind
     cudaStreamCaptureMode = cudaStreamCaptureMode
 
@@ -76,11 +76,11 @@ class FakeCuda:
         self._next = 1
         self._running = threading.RLock()
 
-    def cudaGetErrorString(self, error: cudaError_t) -> tuple[cudaError_t, bytes]:
-        return OK, cudaError_t(error).name.encode()
+    def cudaGetErrorString(self, error: Status) -> tuple[Status, bytes]:
+        return OK, Status(error).name.encode()
 
     def cudaGetDeviceCount(self) -> tuple[Any, ...]:
-        return (OK, self.devices) if self.devices else (cudaError_t.cudaErrorNoDevice, None)
+        return (OK, self.devices) if self.devices else (Status.cudaErrorNoDevice, None)
 
     def cudaGetDeviceProperties(self, device: int) -> tuple[Any, ...]:
         assert device == 0
@@ -88,9 +88,9 @@ class FakeCuda:
 
     def cudaMalloc(self, size: int) -> tuple[Any, ...]:
         if self.lost:
-            return cudaError_t.cudaErrorLaunchFailure, None
+            return Status.cudaErrorLaunchFailure, None
         if sum(self._sizes.values()) + size > self.memory:
-            return cudaError_t.cudaErrorMemoryAllocation, None
+            return Status.cudaErrorMemoryAllocation, None
         address = self._allocate(size, "device memory")
         self._sizes[address] = size
         return OK, address
@@ -126,7 +126,7 @@ class FakeCuda:
 
     def cudaStreamSynchronize(self, stream: int) -> tuple[Any, ...]:
         if self.lost:
-            return (cudaError_t.cudaErrorLaunchFailure,)
+            return (Status.cudaErrorLaunchFailure,)
         self._run_until(stream, self.streams[stream].given)
         return (OK,)
 
@@ -157,7 +157,7 @@ class FakeCuda:
     def cudaStreamEndCapture(self, stream: int) -> tuple[Any, ...]:
         captured, self.streams[stream].capturing = self.streams[stream].capturing, None
         if not captured:
-            return cudaError_t.cudaErrorStreamCaptureInvalidated, None
+            return Status.cudaErrorStreamCaptureInvalidated, None
         graph = _Graph(tuple(captured))
         self.live[id(graph)] = "graph"
         return OK, graph
@@ -181,10 +181,10 @@ class FakeCuda:
             self.enqueue(stream, work)
         return (OK,)
 
-    def enqueue(self, stream: int, work: Work) -> tuple[cudaError_t]:
+    def enqueue(self, stream: int, work: Work) -> tuple[Status]:
         """Give work to a stream, or to the graph that is being captured of it."""
         if self.lost:
-            return (cudaError_t.cudaErrorLaunchFailure,)
+            return (Status.cudaErrorLaunchFailure,)
         found = self.streams[stream]
         if found.capturing is not None:
             found.capturing.append(work)

@@ -7,8 +7,9 @@ TensorRT's, a context must have run a shape before it is captured, and a graph i
 import ctypes
 import enum
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from tests.engines.fake_cuda import FakeCuda
 
 _MAGIC = b"fake engine\n"
 _TYPES = {"tensor(float)": "FLOAT", "tensor(uint8)": "UINT8"}
-_SIZES = {"FLOAT": np.dtype(np.float32), "UINT8": np.dtype(np.uint8)}
+_SIZES: dict[str, np.dtype[Any]] = {"FLOAT": np.dtype(np.float32), "UINT8": np.dtype(np.uint8)}
+DataType = enum.Enum("DataType", ["FLOAT", "UINT8"])
 
 
 class Severity(enum.IntEnum):
@@ -45,6 +47,8 @@ class FakeTensorRt:
         refused: operators that the parser refuses.
         failure: error that each build ends with; None builds.
         builds: ONNX files that were built, by their bytes.
+        configs: of all builds.
+        before_build: called when a build begins.
     """
 
     ILogger = IProgressMonitor = _Base
@@ -63,6 +67,7 @@ class FakeTensorRt:
         self.failure: str | None = None
         self.builds: list[bytes] = []
         self.configs: list[_Config] = []
+        self.before_build: Callable[[], object] = lambda: None
 
     def Builder(self, logger: Any) -> "_Builder":  # noqa: ANN401, N802
         return _Builder(self, logger)
@@ -201,6 +206,7 @@ class _Builder:
 
     def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None:
         self._trt.configs.append(config)
+        self._trt.before_build()
         monitor = config.progress_monitor
         monitor.phase_start("Building engine", None, 3)
         for step in range(3):
@@ -210,7 +216,7 @@ class _Builder:
         if self._trt.failure is not None:
             self.logger.log(Severity.ERROR, self._trt.failure)
             return None
-        model = network.model.SerializeToString()
+        model = bytes(network.model.SerializeToString())
         self._trt.builds.append(model)
         about = {"version": self._trt.__version__, "profile": config.profile.shapes}
         return _MAGIC + json.dumps(about).encode() + b"\n" + model
@@ -235,24 +241,34 @@ class _Engine:
 
     def __init__(self, trt: FakeTensorRt, profile: Any, model: bytes, logger: Any) -> None:  # noqa: ANN401
         self.trt, self.profile, self.logger = trt, profile, logger
+        self._model = model
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        self._inputs = {node.name: node for node in self.session.get_inputs()}
-        self._tensors = {**self._inputs, **{node.name: node for node in self.session.get_outputs()}}
+        return onnxruntime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
+
+    @cached_property
+    def _inputs(self) -> dict[str, Any]:
+        return {node.name: node for node in self.session.get_inputs()}
+
+    @cached_property
+    def _tensors(self) -> dict[str, Any]:
+        return {**self._inputs, **{node.name: node for node in self.session.get_outputs()}}
 
     @property
     def num_io_tensors(self) -> int:
         return len(self._tensors)
 
     def get_tensor_name(self, index: int) -> str:
-        return list(self._tensors)[index]
+        return [str(known) for known in self._tensors][index]
 
     def get_tensor_mode(self, name: str) -> Any:  # noqa: ANN401
         return FakeTensorRt.TensorIOMode.INPUT if name in self._inputs else FakeTensorRt.TensorIOMode.OUTPUT
 
     def get_tensor_dtype(self, name: str) -> Any:  # noqa: ANN401
-        return enum.Enum("DataType", list(_SIZES))[_TYPES[self._tensors[name].type]]
+        return DataType[_TYPES[self._tensors[name].type]]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(side if isinstance(side, int) else -1 for side in self._tensors[name].shape)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import cast
 
 import pytest
@@ -24,8 +25,8 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRt]:
 
 def install(monkeypatch: pytest.MonkeyPatch, trt: FakeTensorRt) -> None:
     """Let both modules be imported under their own names."""
-    monkeypatch.setitem(sys.modules, "tensorrt", cast("type[sys]", trt))
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cast("type[sys]", trt.cuda))
+    monkeypatch.setitem(sys.modules, "tensorrt", cast(ModuleType, trt))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cast(ModuleType, trt.cuda))
     forget()
 
 

@@ -83,7 +83,7 @@ def test_the_sample_pictures_are_what_their_names_say(digit: int, client: httpx2
 
 
 def test_the_smallest_scans_are_scaled_as_in_training(client: httpx2.Client) -> None:
-    """Eight by eight pixels arrive as the 32×32 that training made of them, but for what SIMD rounds otherwise."""
+    """Eight by eight pixels arrive as the 32×32 that training made of them, except for what SIMD rounds differently."""
     _, small = load_split((8, 8))
     _, scaled = load_split()
     for index in range(0, 360, 40):

@@ -39,7 +39,7 @@ def run_graph(session: ort.InferenceSession, images: Tensor) -> Tensor:
 
 
 def save_wrong_graph(model: ir.Model, file: Path) -> None:
-    """Write a graph as `save_graph` does, but for one column of each constant, which is 1 too large."""
+    """Write a graph as `save_graph` does, except for one column of each constant, which is 1 too large."""
     for name, value in model.graph.initializers.items():
         assert value.const_value is not None
         if value.dtype == ir.DataType.FLOAT and len(value.const_value.shape) > 1:

@@ -219,11 +219,10 @@ def test_a_network_in_train_mode_is_refused() -> None:
         ArtifactInput(nn.Linear(2, 2).train(), None)
 
 
-@pytest.mark.parametrize("takes", ["uint8", "float32"])
 def test_a_users_network_is_exported_opened_by_the_service_and_answers_as_in_torch(
-    takes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [SOURCE, "--random-weights", "0", "--input", takes, "--output", str(tmp_path), "--json"]
+    arguments = [SOURCE, "--random-weights", "0", "--output", str(tmp_path), "--json"]
     assert main([*arguments, "--model", "mine", "--variant", "levit"]) == 0
     made = json.loads(capsys.readouterr().out)
     artifact = read_artifact(tmp_path / "mine" / "levit" / "1")
@@ -244,7 +243,7 @@ def test_a_users_network_is_exported_opened_by_the_service_and_answers_as_in_tor
         expected = loaded("levit").network(normalised).numpy()
     backend = OnnxRuntimeBackend(artifact, OnnxRuntimeBackend.resolve_device("cpu"), 1)
     try:
-        found = backend.run(pixels if takes == "uint8" else normalised.numpy())
+        found = backend.run(pixels)
     finally:
         backend.close()
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())

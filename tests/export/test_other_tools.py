@@ -10,13 +10,12 @@ from benchmarks.other_tools import OPENVINO, REWRITES, Pixels, export, try_tools
 
 pytestmark = pytest.mark.slow
 
-DIGITS = f"posbake:{Path(__file__).parents[2] / 'examples/digits/configs/swin-table.json'}"
 SMALL = "python:tests.export.small_networks"
 ROUNDS = {"quantize_dynamic", "quantize_static"}
 
 
 @pytest.mark.filterwarnings("ignore")  # the tools' own
-@pytest.mark.parametrize("source", [f"{SMALL}:swin_of_transformers", f"{SMALL}:beit", DIGITS])
+@pytest.mark.parametrize("source", [f"{SMALL}:swin_of_transformers", f"{SMALL}:beit"])
 def test_every_tool_takes_the_graph_and_what_it_makes_computes_the_same(source: str, tmp_path: Path) -> None:
     graph, size = export(source, tmp_path)
     found = try_tools(graph, size)

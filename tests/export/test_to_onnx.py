@@ -34,6 +34,16 @@ SINCOS = f"posbake:{DIGITS / 'configs' / 'sincos.json'}"
 CHECKPOINTS = DIGITS / "checkpoints"
 
 
+@pytest.fixture(scope="module")
+def shallow(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the source of the digits variant `sincos` with one block, for what does not depend on the network."""
+    config = json.loads((DIGITS / "configs" / "sincos.json").read_text())
+    config["network"]["depth"] = 1
+    file = tmp_path_factory.mktemp("shallow") / "sincos.json"
+    file.write_text(json.dumps(config))
+    return f"posbake:{file}"
+
+
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(SCRIPT), *arguments], cwd=cwd, capture_output=True, text=True, check=False
@@ -68,15 +78,15 @@ def test_help_and_usage_errors_need_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_terminal_table_shows_what_was_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = str(CHECKPOINTS / "swin-table.safetensors")
-    assert main([SWIN, "--checkpoint", checkpoint, "--output", str(tmp_path)]) == 0
+    checkpoint = str(CHECKPOINTS / "learned.safetensors")
+    assert main([LEARNED, "--checkpoint", checkpoint, "--output", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     for word in (
         "parity",
         "0 constant-only nodes, 0 gathers from a table",
         "accuracy",
         "chains of data movement rewritten",
-        str(tmp_path / "digits" / "swin-table" / "1"),
+        str(tmp_path / "digits" / "learned" / "1"),
     ):
         assert word in shown
 
@@ -131,30 +141,30 @@ def test_a_failure_is_a_sentence_with_the_remedy_and_leaves_no_artifact(
 
 
 def test_a_graph_that_is_wrong_is_never_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    shallow: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.pipeline.save_graph", save_wrong_graph)
-    assert main([SINCOS, "--random-weights", "0", "--output", str(tmp_path / "repository")]) == 1
+    assert main([shallow, "--random-weights", "0", "--output", str(tmp_path / "repository")]) == 1
     assert "off by" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interruption_is_not_a_failure_and_leaves_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    shallow: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("export.pipeline.check_parity", interrupt)  # the graph is on the disk by then
-    assert main([SINCOS, "--random-weights", "0", "--output", str(tmp_path / "repository")]) == 130
+    assert main([shallow, "--random-weights", "0", "--output", str(tmp_path / "repository")]) == 130
     assert "nothing was written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_next_version_is_taken_and_an_old_one_is_never_overwritten(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shallow: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [SINCOS, "--random-weights", "0", "--output", str(tmp_path), "--quiet"]
+    arguments = [shallow, "--random-weights", "0", "--output", str(tmp_path), "--quiet"]
     assert main(arguments) == 0
     first = (tmp_path / "digits" / "sincos" / "1" / "manifest.json").read_text()
     assert main([*arguments, "--random-weights", "1"]) == 0
@@ -164,12 +174,12 @@ def test_the_next_version_is_taken_and_an_old_one_is_never_overwritten(
     assert (tmp_path / "digits" / "sincos" / "1" / "manifest.json").read_text() == first
 
 
-def test_identity_batch_and_input_are_the_users(tmp_path: Path) -> None:
+def test_identity_batch_and_input_are_the_users(shallow: str, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(f"digit {digit}" for digit in range(10)).encode())
     identity = ["--model", "ziffern", "--variant", "v.1", "--version", "3", "--labels", str(labels)]
     form = ["--input", "float32", "--batch", "2:5", "--opset", "23"]
-    assert main([SWIN, "--random-weights", "0", "--output", str(tmp_path), "--quiet", *identity, *form]) == 0
+    assert main([shallow, "--random-weights", "0", "--output", str(tmp_path), "--quiet", *identity, *form]) == 0
     artifact = read_artifact(tmp_path / "ziffern" / "v.1" / "3")
     manifest = artifact.manifest
     assert (artifact.labels[0], artifact.labels[3]) == ("digit 0", "digit 3")  # without the byte order mark
@@ -193,8 +203,8 @@ def test_labels_with_their_numbers_are_refused(row: str, tmp_path: Path, capsys:
     assert "numbers its labels, as in" in capsys.readouterr().err
 
 
-def test_another_image_size_is_exported_with_its_own_preparation(tmp_path: Path) -> None:
-    assert main([SINCOS, "--random-weights", "0", "--image-size", "48x40", "--output", str(tmp_path), "--quiet"]) == 0
+def test_another_image_size_is_exported_with_its_own_preparation(shallow: str, tmp_path: Path) -> None:
+    assert main([shallow, "--random-weights", "0", "--image-size", "48x40", "--output", str(tmp_path), "--quiet"]) == 0
     manifest = read_artifact(tmp_path / "digits" / "sincos" / "1").manifest
     assert (manifest.input.height, manifest.input.width) == manifest.preprocess.size == (48, 40)
 
@@ -210,7 +220,7 @@ def test_a_trained_network_at_another_size_is_resampled_and_the_manifest_says_so
 
 
 def test_a_timm_network_is_exported_with_what_timm_knows_of_it(tmp_path: Path) -> None:
-    source = ["timm:deit_tiny_patch16_224", "--random-weights", "0", "--batch", "2:3"]
+    source = ["timm:deit_tiny_patch16_224", "--random-weights", "0", "--batch", "2:3", "--model-arg", "depth=1"]
     assert main([*source, "--output", str(tmp_path), "--quiet"]) == 0
     artifact = read_artifact(tmp_path / "deit_tiny_patch16_224" / "learned" / "1")
     manifest = artifact.manifest

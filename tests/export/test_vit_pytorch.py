@@ -14,7 +14,7 @@ TOLERANCE = 1e-5  # float32 on both sides, two blocks
     [
         "rvt",  # rotations of a module that is decorated with autocast(enabled=False)
         "simple_vit_with_relative_proj_pos_bias",  # scores looked up by an index that is expanded over the batch
-        "xcit",  # class attention: products of two rows and of eleven are rounded otherwise
+        "xcit",  # class attention: products of two rows and of eleven are rounded differently
     ],
 )
 def test_the_graph_has_the_networks_logits_at_every_batch(name: str) -> None:

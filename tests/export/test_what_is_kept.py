@@ -1,4 +1,4 @@
-"""A large network fits in memory because a step gives back what the next ones do not need."""
+"""A large network fits in memory because a step releases what the next ones do not need."""
 
 import gc
 import warnings
@@ -39,7 +39,8 @@ def test_when_the_graph_is_written_no_step_after_it_holds_the_networks_weights(t
 
     @contextmanager
     def step(name: str) -> Iterator[None]:
-        alive[name] = weights_alive()
+        if name in ("reference", "verify", "write"):
+            alive[name] = weights_alive()
         yield
 
     file = tmp_path / "network.py"

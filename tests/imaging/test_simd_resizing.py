@@ -1,4 +1,4 @@
-"""Resizing with SIMD instructions gives Pillow's pixels, but for a few that are off by little."""
+"""Resizing with SIMD instructions gives Pillow's pixels, except for a few that are off by little."""
 
 import itertools
 import sys

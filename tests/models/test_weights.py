@@ -91,7 +91,7 @@ def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="more than tensors"):
         read_checkpoint(Checkpoint(file))
     assert not mark.exists()
-    pickle.loads(pickle.dumps(Exploit(mark)))  # the trap works: whoever unpickles it does run code
+    pickle.loads(pickle.dumps(Exploit(mark)))  # the trap works: unpickling it does run code
     assert mark.exists()
 
 

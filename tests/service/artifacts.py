@@ -36,15 +36,16 @@ def add_artifact(
     output: str = "logits",
     size: tuple[int, int] = (8, 6),
     activation: Activation = "none",
-    beside: Mapping[str, bytes] = MappingProxyType({}),
+    files: Mapping[str, bytes] = MappingProxyType({}),
     **changes: object,  # of the manifest
 ) -> Manifest:
     """Write an artifact of a network for images of `size` (height, width), and return its manifest."""
     classes = weights.shape[1]
     with stage(repository, model, variant, version) as staging:
-        onnx.save(_graph(dtype, weights, logits, output, size, activation), staging.graph)
-        for name, content in beside.items():
+        for name, content in files.items():
+            (staging.directory / name).parent.mkdir(exist_ok=True)
             (staging.directory / name).write_bytes(content)
+        onnx.save(_graph(dtype, weights, logits, output, size, activation), staging.graph)
         draft = {
             "source": {"name": "tests", "weights": "random", "seed": 0},
             "architecture": "mean-colour",

@@ -1,7 +1,9 @@
 """One repository and one running app for the tests that only ask questions."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,16 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import WEIGHTS, add_artifact
+from tests.service.pictures import encode, random_pixels
+
+CONSTANT = io.BytesIO()
+np.save(CONSTANT, np.arange(8, dtype="<f2").reshape(2, 2, 2))
+SHOWN_FILES = {"baked/table.npy": CONSTANT.getvalue(), "samples/red.png": encode(random_pixels())}
+SHOWN: dict[str, Any] = {
+    "constants": {"lines": [{"name": "table", "role": "table", "shape": (2, 2, 2), "windows": 1, "readers": 1}]},
+    "samples": ("red.png",),
+    "about": "Patches of one colour.",
+}
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +30,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("artifacts")
     add_artifact(path, variant="mean", version=1, top1=0.99)
     add_artifact(path, variant="mean", version=2, top1=0.8, weights=-WEIGHTS)
-    add_artifact(path, variant="mean", version=10, top1=0.9, weights=np.ascontiguousarray(WEIGHTS[:, ::-1]))
+    turned = np.ascontiguousarray(WEIGHTS[:, ::-1])
+    add_artifact(path, variant="mean", version=10, top1=0.9, weights=turned, files=SHOWN_FILES, **SHOWN)
     add_artifact(path, variant="float", top1=0.5, dtype="float32")
     add_artifact(path, variant="nan", logits="nan")
     return path

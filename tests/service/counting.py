@@ -11,6 +11,7 @@ from imaging.preprocess import Tensor
 
 class CountingBackend:
     on_cores = False
+    overlaps = False
     batched = True
     precision = "fp32"
     operators: ClassVar[None] = None
@@ -30,6 +31,9 @@ class CountingBackend:
     @property
     def name(self) -> str:
         return self._name
+
+    def prepare(self, largest: int) -> None:
+        """Nothing is allocated for a batch."""
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:  # noqa: ARG002 -- the protocol's
         self.batches.setdefault(self.artifact, []).append(len(images))

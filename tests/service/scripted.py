@@ -39,6 +39,7 @@ class ScriptedBackend:
     """Logits are red, green, blue of the first pixel, and 3. Every run of a variant in `broken` raises."""
 
     on_cores = False
+    overlaps = False
     batched = True
     precision = "fp32"
     operators: ClassVar[None] = None
@@ -64,6 +65,9 @@ class ScriptedBackend:
     @property
     def name(self) -> str:
         return "scripted-paper"
+
+    def prepare(self, largest: int) -> None:
+        """Nothing is allocated for a batch."""
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         first = images[:, 0, 0].astype(np.float32)  # [B, 3]

@@ -9,6 +9,8 @@ import pytest
 
 from tests.service.process import MODULE, environment
 
+pytestmark = pytest.mark.slow
+
 SLOW_IMPORT = """
 import time
 

@@ -1,10 +1,11 @@
 """The service as a process: asked over a socket, and where it cannot start."""
 
 import base64
+import logging
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from service.__main__ import main
 from tests.service.artifacts import add_artifact, expected_probabilities
 from tests.service.pictures import encode, png_claiming, random_pixels
 from tests.service.process import Running, run_to_end, serving
@@ -98,29 +100,42 @@ def test_a_picture_of_billions_of_pixels_is_refused(server: Running) -> None:
     assert (response.status_code, response.json()["limit"]) == (413, 50_000_000)
 
 
-def test_uvicorn_serves_the_factory(repository: Path, tmp_path: Path) -> None:
-    command = ("env", f"POSBAKE_REPOSITORY={repository}", *UVICORN)
-    with serving(tmp_path, "--port", "0", command=command) as running:
-        assert httpx2.post(f"{running.url}/v1/classify", content=PNG).json()["variant"] == "mean"
-
-
 def one_sentence(stderr: str) -> str:
     (line,) = stderr.splitlines()
     assert line.startswith("python -m service: ")
     return line
 
 
-def test_no_repository_ends_the_start_with_one_sentence(tmp_path: Path) -> None:
-    ended = run_to_end("--port", "0", "--repository", str(tmp_path / "nowhere"))
-    assert ended.returncode == 1
-    assert re.search(r"cannot read repository .*nowhere: No such file.*--repository", one_sentence(ended.stderr))
+@pytest.fixture
+def start(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Start the service in this process, where it is expected to fail, and return its status and its last line."""
+    for name in ("logThreads", "logMultiprocessing", "logProcesses", "_srcfile"):
+        monkeypatch.setattr(logging, name, getattr(logging, name))  # restored at the end
+
+    def run(*arguments: str) -> tuple[int, str]:
+        try:
+            status = main(["--port", "0", *arguments])
+        except SystemExit as ended:  # of argparse
+            status = ended.code if isinstance(ended.code, int) else -1
+        return status, one_sentence(capfd.readouterr().err.splitlines()[-1])
+
+    return run
 
 
-def test_an_empty_repository_ends_the_start_with_one_sentence(tmp_path: Path) -> None:
-    ended = run_to_end("--port", "0", POSBAKE_REPOSITORY=str(tmp_path))
-    assert ended.returncode == 1
-    assert "is empty" in one_sentence(ended.stderr)
-    assert "to_onnx.py" in ended.stderr
+def test_no_repository_ends_the_start(start: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    status, sentence = start("--repository", str(tmp_path / "nowhere"))
+    assert status == 1
+    assert re.search(r"cannot read repository .*nowhere: No such file.*--repository", sentence)
+
+
+def test_an_empty_repository_ends_the_start(
+    start: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSBAKE_REPOSITORY", str(tmp_path))
+    status, sentence = start()
+    assert status == 1
+    assert "is empty" in sentence
+    assert "to_onnx.py" in sentence
 
 
 def test_a_repository_without_a_usable_artifact_ends_the_start(tmp_path: Path) -> None:
@@ -151,6 +166,7 @@ def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> Non
         (["--cpu-precision", "fp8"], 1, "CPU precision 'fp8' is unknown; known: auto, fp32, bf16"),
         (["--resizer", "gpu"], 1, "resizer 'gpu' is unknown"),
         (["--default-model", "birds"], 1, "default model 'birds' is unknown; known: colours"),
+        (["--log-format", "xml"], 1, "log format 'xml' is unknown; expected text or json: --log-format"),
         (["--port", "x"], 2, "--port or POSBAKE_PORT is 'x'"),
         (["--port", "65536"], 2, "less than or equal to 65535"),
         (["--threads", "0"], 2, "greater than 0"),
@@ -158,12 +174,11 @@ def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> Non
     ],
 )
 def test_a_setting_that_cannot_be_had_ends_the_start(
-    repository: Path, flags: list[str], status: int, says: str
+    repository: Path, flags: list[str], status: int, says: str, start: Callable[..., tuple[int, str]]
 ) -> None:
-    ended = run_to_end("--port", "0", "--repository", str(repository), *flags)
-    assert ended.returncode == status
-    assert "Traceback" not in ended.stderr
-    assert says in ended.stderr.splitlines()[-1]
+    found, sentence = start("--repository", str(repository), *flags)
+    assert found == status
+    assert says in sentence
 
 
 def test_uvicorn_says_the_same_sentence_without_a_traceback(tmp_path: Path) -> None:

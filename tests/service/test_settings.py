@@ -26,6 +26,7 @@ VALUES = {
     "icc": "convert",
     "jpeg_scaling": "auto",
     "threads": "9",
+    "processes": "2",
     "max_batch": "3",
     "batch_delay_ms": "1.5",
     "max_queue": "4",
@@ -68,6 +69,7 @@ def test_every_setting_is_an_environment_variable_and_a_flag_which_wins(
     assert str(getattr(CliApp.run(Settings, cli_args=[flag[0], other]), name)) == other
 
 
+@pytest.mark.slow
 def test_help_names_every_flag_and_variable() -> None:
     ended = run_to_end("--help")
     assert ended.returncode == 0

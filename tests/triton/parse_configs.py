@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from google.protobuf import json_format, text_format  # type: ignore[import-untyped]
+from google.protobuf import json_format, text_format  # type: ignore[import-untyped]  # protobuf ships no types
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 

@@ -54,7 +54,7 @@ class Place:
         return array_of(self.value)
 
     def is_batch(self, size: int) -> bool:
-        """Whether a size is a multiple of the batch."""
+        """Return whether a size is a multiple of the batch."""
         return size > 0 and size % self.images == 0
 
     def repeated(self) -> Repeated | None:

@@ -16,7 +16,7 @@ _TO_THE_END = np.iinfo(np.int64).max
 
 
 def names_the_batch(place: Place) -> bool:
-    """Whether a constant has the batch's size, or holds it where its numbers are sizes."""
+    """Return whether a constant has the batch's size, or holds it where its numbers are sizes."""
     if any(place.is_batch(size) for size in place.array.shape):
         return True
     if (place.node.op_type, place.position) == ("Slice", 2):  # an end may be any number, unless it is the batch's

@@ -1,4 +1,4 @@
-"""One step or few in the place of a chain of operators that only move data."""
+"""One step or few in place of a chain of operators that only move data."""
 
 from dataclasses import dataclass
 from math import prod
@@ -62,7 +62,7 @@ class ComposeMovement(ir.passes.InPlacePass):
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
 
     Attributes:
-        report: after a call, what became of each chain.
+        report: after a call, the outcome for each chain.
     """
 
     def __init__(self, batch: int | None = None) -> None:
@@ -111,7 +111,7 @@ def _is_multiplied(value: ir.Value) -> bool:
 
 
 def _is_read_transposed(value: ir.Value, one: IndexMap) -> bool:
-    """Whether products read a tensor whose last axis is not that of its source, as they read keys."""
+    """Return whether products read a tensor whose last axis is not that of its source, as they read keys."""
     inner = one.normalised().axes[-1:]
     return _is_multiplied(value) and bool(inner and inner[0]) and one.normalised().strides.get(inner[0][-1]) != 1
 

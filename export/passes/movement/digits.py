@@ -11,7 +11,7 @@ import numpy as np
 from export.passes.movement.tables import Integers, add_outer, factors_of, line_through
 
 Digit = int
-"""Digits are told apart by number: the same digit may stand in a table of several."""
+"""Digits are distinguished by number: the same digit may be in a table of several."""
 
 LARGEST_TABLE = 2**20
 """Integers. Larger tables are a reason to decline: the index of a Gather would be as large."""
@@ -93,7 +93,7 @@ class Digits:
         return whole
 
     def join(self, digits: Sequence[Digit]) -> Digit:
-        """Return one digit in the place of several that follow each other."""
+        """Return one digit in place of several that follow each other."""
         if len(digits) == 1:
             return digits[0]
         steps = [self.strides.get(digit) for digit in digits]
@@ -113,7 +113,7 @@ class Digits:
         return self.add_table((size,), offsets, others)[0]
 
     def split(self, digit: Digit, sizes: tuple[int, int]) -> tuple[Digit, Digit]:
-        """Return two digits in the place of one."""
+        """Return two digits in place of one."""
         if digit in self.strides:
             stride = self.strides[digit]
             return self.add(sizes[0], stride * sizes[1]), self.add(sizes[1], stride)
@@ -126,7 +126,7 @@ class Digits:
         return outer, inner
 
     def index(self, digit: Digit, index: Integers) -> tuple[Digit, ...]:
-        """Return digits in the place of one, of which `index` chooses values; none where it chooses one."""
+        """Return digits in place of one, of which `index` chooses values; none where it chooses one."""
         table = self.table_of((digit,))
         others = tuple(other for other in table.digits if other != digit)
         offsets = np.moveaxis(table.offsets, table.digits.index(digit), 0)[index.reshape(-1)]

@@ -191,5 +191,5 @@ def _map(work: Digits, axes: Sequence[tuple[Digit, ...]]) -> IndexMap:
 
 
 def alike(first: Integers | None, second: Integers | None) -> bool:
-    """Whether the places of two axes, as `IndexMap.along` returns them, are known and add the same to the offset."""
+    """Return whether two axes, as `IndexMap.along` returns them, are known and add the same to the offset."""
     return first is not None and second is not None and np.array_equal(first, second)

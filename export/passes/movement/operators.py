@@ -17,7 +17,7 @@ Rule = Callable[[ir.Node, Sequence[IndexMap]], list[IndexMap]]
 
 
 def moves(node: ir.Node) -> bool:
-    """Whether a node only moves what its first input holds (Concat: all its inputs), and all sizes are known."""
+    """Return whether a node only moves what its first input holds (Concat: all its inputs), and all sizes are known."""
     if node.domain != "" or node.op_type not in RULES or any(sizes_of(output) is None for output in node.outputs):
         return False
     data = node.inputs if node.op_type == "Concat" else node.inputs[:1]

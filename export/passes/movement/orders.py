@@ -235,7 +235,7 @@ class _Costs:
         return orders
 
     def has_fewer_views(self, region: Region) -> bool:
-        """Whether a region in its traced order would take fewer views if all its tensors were [B, T, C]."""
+        """Return whether a region in its traced order would take fewer views if all its tensors were [B, T, C]."""
         if len({(sizes_of(member.value) or ())[:-1] for member in region.members}) == 1:
             return False
         inside = {
@@ -261,7 +261,7 @@ def _taken(order: Array) -> list[Step]:
 
 
 def _read_in(regions: Regions, leaving: Exit) -> Array | None:
-    """Return the order in which the rows of a member are read, whatever becomes of the parts of each row."""
+    """Return the order in which the rows of a member are read, whatever is done with the parts of each row."""
     member = leaving.member
     one, shape = regions.origin(leaving.value).map.normalised(), (member.region.rows, member.channels)
     digits = [digit for digit in one.digits if digit in one.strides]

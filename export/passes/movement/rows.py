@@ -76,7 +76,7 @@ def _rows(one: IndexMap, terms: Sequence[Term], chosen: set[int], count: int) ->
 
 
 def _fill(terms: Sequence[Term], positions: Sequence[int], above: int, last: int) -> bool:
-    """Whether terms, the largest stride first, choose among all places that there are between two strides."""
+    """Return whether terms, the largest stride first, choose among all places that there are between two strides."""
     for position in positions:
         size, stride, _ = terms[position]
         if stride is None or size * stride != above:

@@ -176,7 +176,7 @@ def transposition(order: Sequence[int], shape: Sequence[int]) -> float:
 
 
 def _moves_one(places: list[int]) -> bool:
-    """Whether an order is that of counting, but for one place that stands elsewhere."""
+    """Return whether an order is ascending except for one element."""
     without = ([other for other in places if other != place] for place in places)
     return any(left == sorted(left) for left in without)
 
@@ -188,7 +188,7 @@ def _run(step: Slice, shape: Sequence[int]) -> int:
 
 
 def is_swap(plan: Plan) -> bool:
-    """Whether a plan is one Transpose of the last two axes, which runtimes fuse into the product behind it."""
+    """Return whether a plan is one Transpose of the last two axes, which runtimes fuse into the product behind it."""
     if len(plan) != 1 or not isinstance(plan[0], Transpose) or len(plan[0].order) < 2:
         return False
     rank = len(plan[0].order)

@@ -50,7 +50,7 @@ class _Writer:
         self._next = dict(pairwise(model.graph))
 
     def rewrite(self, member: Member, node: ir.Node) -> None:
-        """Let a node work in the order of its result, and put the result back for those that read it otherwise."""
+        """Let a node work in the order of its result, and restore the traced order for readers in another order."""
         order, form, value = self.orders[member], member.form, member.value
         assert form is not None, "nodes have a form"
         for position, link in member.links.items():

@@ -45,7 +45,7 @@ def in_plain_operators(program: ExportedProgram) -> ExportedProgram:
 
 
 def _reshape_instead_of_view(graph: fx.Graph) -> None:
-    """Let views be copies where they have to: what unfused attention returns may be laid out otherwise."""
+    """Let views be copies where they have to: what unfused attention returns may have another memory layout."""
     for node in graph.nodes:
         if node.target is _ATEN.view.default:
             node.target = _ATEN.reshape.default

@@ -33,7 +33,7 @@ _Made = tuple[int, list[_Row]]
 
 
 def assigns(program: ExportedProgram) -> bool:
-    """Whether an in-place operator writes to what something else may read: then order matters.
+    """Return whether an in-place operator writes to what something else may read: then order matters.
 
     That is a part of a tensor (`y[:, 1:] = x`), or a constant.
     """
@@ -54,7 +54,7 @@ def assigns(program: ExportedProgram) -> bool:
 
 
 def _makes_its_result(node: fx.Node) -> bool:
-    """Whether a node returns new memory, not a view of what it was given."""
+    """Return whether a node returns new memory, not a view of what it was given."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
     schema = node.target._schema

@@ -117,7 +117,7 @@ def _zero_masked_rows(weights: fx.Node, scores: fx.Node, mask: fx.Node, *, is_fi
 
 
 def _may_be_infinite(mask: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
-    """Whether a mask that needs the image may hold −∞: it is written down in what makes the mask, or a logarithm is."""
+    """Return whether a mask that depends on the image may hold −∞: its computation has that constant or a log."""
     waiting, seen = [mask], {mask}
     while waiting:
         node = waiting.pop()

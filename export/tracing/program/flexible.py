@@ -46,7 +46,7 @@ def _positions(node: fx.Node, size: int, axes_behind: int) -> fx.Node:
 
 
 def _is_plain(function: fx.GraphModule) -> bool:
-    """Whether a function is of ATen operators alone: how it reads a tensor, torch hides in an operator of its own."""
+    """Return whether a function has ATen operators only: torch hides other reads of tensors in its own operator."""
     called = [node for node in function.graph.nodes if node.op not in {"placeholder", "output"}]
     return all(isinstance(node.target, torch._ops.OpOverload) for node in called)
 

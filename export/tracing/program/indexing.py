@@ -61,7 +61,7 @@ def _indexed(node: fx.Node) -> fx.Node | None:
 
 
 def _counts_images(node: Any, images: int) -> bool:  # noqa: ANN401 -- what a node is given as an index
-    """Whether an index [B, 1, …, 1] is 0, 1, …: a range, seen as another shape."""
+    """Return whether an index [B, 1, …, 1] is 0, 1, …: a range, seen as another shape."""
     if not isinstance(node, fx.Node) or node.meta["val"].shape != (images, *[1] * (node.meta["val"].ndim - 1)):
         return False
     while node.target in _SAME_ORDER:

@@ -124,7 +124,7 @@ def _node_in_hand(error: BaseException) -> fx.Node | None:
 
 
 def draws(node: fx.Node) -> bool:
-    """Whether an operator draws random numbers with the arguments that it is given."""
+    """Return whether an operator draws random numbers with the arguments that it is given."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
     if torch.Tag.nondeterministic_seeded not in node.target.tags and operator_of(node).rstrip("_") not in _UNTAGGED:

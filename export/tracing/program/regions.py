@@ -18,7 +18,7 @@ _REGIONS = {_AUTOCAST, _GRADIENTS}
 
 
 def inline_regions(root: fx.GraphModule) -> None:
-    """Put the operators of every region, nested ones included, in the place of its higher-order operator.
+    """Put the operators of every region, nested ones included, in place of its higher-order operator.
 
     Raises:
         ExportError: an autocast region is on and changes numbers; the message names the module.

@@ -70,7 +70,7 @@ def adapter_in(folder: Path, place: str | None = None) -> Adapter | None:
 
 
 def is_adapted(keys: Collection[str]) -> bool:
-    """Whether some keys of a state_dict are an adapter's, or those of a network with one in it."""
+    """Return whether some keys of a state_dict are an adapter's, or those of a network with one in it."""
     return any(_KEY.search(key) for key in keys)
 
 
@@ -147,7 +147,7 @@ def merge(
 
 
 def _rename_targets(config: Any, network: nn.Module) -> None:  # noqa: ANN401 -- peft's
-    """Give today's names to layers that transformers 4 called otherwise; peft renames the keys of weights itself."""
+    """Rename layers that had other names in transformers 4; peft renames the keys of weights itself."""
     targets = getattr(config, "target_modules", None)
     if isinstance(targets, str) or not targets:
         return

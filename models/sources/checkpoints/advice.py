@@ -216,7 +216,7 @@ def _window(theirs: Shape, ours: Shape) -> int | None:
 
 
 def _is_window(table: Shape, image: tuple[int, int] | None) -> bool:
-    """Whether a network's table belongs to windows, not to the whole image: BEiT's has three rows more."""
+    """Return whether a network's table belongs to windows, not to the whole image: BEiT's has three rows more."""
     side = math.isqrt(table[0])
     return side * side == table[0] and (image is None or (side + 1) // 2 <= min(image) // 16 - 1)
 

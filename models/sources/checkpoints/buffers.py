@@ -19,7 +19,7 @@ _TOLERANCE = 0.01  # coordinates in half precision are off by 0.002; those of wi
 
 
 def is_computed(key: str) -> bool:
-    """Whether a tensor is one of `COMPUTED`, by its key."""
+    """Return whether a tensor is one of `COMPUTED`, by its key."""
     return key.rpartition(".")[2] in COMPUTED
 
 

@@ -45,7 +45,7 @@ def candidates(state: Collection[str], expected: Collection[str]) -> list[str]:
 
 
 def is_counter(key: str) -> bool:
-    """Whether a tensor counts training steps (batch norms), which a checkpoint need not have."""
+    """Return whether a tensor counts training steps (batch norms), which a checkpoint need not have."""
     return key.endswith("num_batches_tracked")
 
 

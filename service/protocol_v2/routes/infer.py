@@ -14,18 +14,19 @@ from service.problems.openapi import error_responses
 from service.protocol_v2.documents import InferRequest, InferResponse
 from service.protocol_v2.envelope import HEADER_LENGTH
 from service.protocol_v2.inputs import read_rows
-from service.protocol_v2.model_name import Chosen, requested
+from service.protocol_v2.model_name import requested
 from service.protocol_v2.request import ParsedRequest, is_heavy, parse, timeout_ms, variant_of
 from service.protocol_v2.response import OutputForm, answer, output_form
 from service.protocol_v2.routes.addresses import PREFIX, TAGS, inlined_schema, on_model
 from service.protocol_v2.row_limits import RowLimits
 from service.scheduling.request_scope import RequestScope
 from service.scheduling.variant_queue import Inferred
-from service.serving import Ready, Serving
+from service.serving import Serving, serving_of
 from service.telemetry.record import record_of
-from service.telemetry.stopwatch import Stopwatch, server_timing
+from service.telemetry.stopwatch import Stopwatch, milliseconds, server_timing
+from service.transport.routes import DirectRoute
 
-router = APIRouter(prefix=PREFIX, tags=TAGS)
+router = APIRouter(prefix=PREFIX, tags=TAGS, route_class=DirectRoute)
 
 _FILE = {"schema": {"type": "string", "format": "binary"}}
 _BODY: dict[str, Any] = {
@@ -58,8 +59,10 @@ _ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
     response_model=InferResponse,
     responses={200: {"content": {"application/octet-stream": _FILE}}, **error_responses(*_ERRORS)},
 )
-async def infer(request: Request, serving: Ready, servable: Chosen) -> Response:
+async def infer(request: Request) -> Response:
     """In JSON, or with binary tensors after it; with the parameter `binary_data` the output is binary too."""
+    serving = serving_of(request.app.state)
+    requested(request, serving)  # before the body is read: a wrong name is answered immediately
     settings = serving.settings
     expand = expander(request, settings.max_body_bytes)
     body = await read_body(request, settings.max_body_bytes)
@@ -77,7 +80,7 @@ async def infer(request: Request, serving: Ready, servable: Chosen) -> Response:
         partial(_answer, request.path_params["name"], parsed.request.id, servable, form),
     )
     response = completed.result
-    response.headers["Server-Timing"] = server_timing(completed.laps)
+    response.headers["Server-Timing"] = server_timing(milliseconds(completed.laps))
     return response
 
 

@@ -37,7 +37,7 @@ def _optional(document: type[BaseModel]) -> dict[str, Any]:
     openapi_extra=_optional(IndexRequest),
 )
 async def index(request: Request, serving: Ready) -> list[IndexEntry]:
-    """Whether each is served, and if not, why."""
+    """State of each model in the repository, with the reason where one is not served."""
     document = await _read(request, IndexRequest)
     return index_of(serving.catalogue, serving.engine.restarting(), only_ready=document.ready)
 
@@ -81,10 +81,14 @@ def _reloader(request: Request, document: LoadRequest) -> Reloader:
     """Return the reloader.
 
     Raises:
-        ProtocolError: another configuration, or other files, are to be loaded.
+        ProtocolError: another configuration, or other files, are to be loaded, or the service has several processes.
         NotReadyError: the server is starting or stopping.
     """
-    serving_of(request.app.state)
+    if serving_of(request.app.state).shared is not None:
+        raise ProtocolError(
+            "this service has several processes, of which a request reaches one; change the repository instead: all of "
+            "them follow it within RELOAD_SECONDS"
+        )
     overrides = [name for name in document.parameters if name.startswith(_OVERRIDES)]
     if overrides:
         raise ProtocolError(f"{shown(overrides[0])} cannot be given here; an artifact is served as it was exported")

@@ -14,9 +14,6 @@ import pytest
 
 from export.audit import main
 from export.auditing import Audit, audit, load_model
-from export.pipeline import ExportRequest, export_onnx
-from models.sources import RandomWeights
-from tests.conftest import DIGITS
 from tests.export.auditing.graphs import CLEAN, parse
 from tests.export.auditing.stock import stock_export
 
@@ -44,10 +41,10 @@ def beside(folder: Path, copies: int = 2) -> Path:
 
 
 @pytest.mark.parametrize("config", ["swin-table", "irpe-product-contextual-k"])
-def test_what_posbake_exports_is_clean(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = f"posbake:{DIGITS / 'configs' / config}.json"
-    exported = export_onnx(ExportRequest(source=source, weights=RandomWeights(0), output=tmp_path))
-    assert main([str(exported.path / "model.onnx")]) == 0
+def test_what_posbake_exports_is_clean(
+    config: str, digits_repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(digits_repository / "digits" / config / "1" / "model.onnx")]) == 0
     assert "no findings" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""The support table's file: it parses, says where it comes from and when, and speaks of operators that ONNX has."""
+"""The support table's file: it parses, says where it comes from and when, and lists operators that ONNX has."""
 
 import json
 from datetime import date

@@ -39,7 +39,7 @@ def narrowed(model: ir.Model, batch: int | None = None) -> bool:
     modified = ComputeWhatIsRead(batch)(model).modified
     assert modified or operators(model) == image
     for found, expected in zip(run(model), before, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)  # products of fewer rows round otherwise
+        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)  # products of fewer rows round differently
     assert not ComputeWhatIsRead(batch)(model).modified, "a second run finds nothing left to do"
     return modified
 

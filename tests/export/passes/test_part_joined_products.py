@@ -84,7 +84,7 @@ def parted(model: ir.Model) -> bool:
     assert modified or operators(model).count("MatMul") == image.count("MatMul")
     ComputeWhatIsRead()(model)
     for found, expected in zip(run(model), before, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)  # products of fewer rows round otherwise
+        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)  # products of fewer rows round differently
     assert not PartJoinedProducts()(model).modified, "a second run finds nothing left to do"
     return modified
 

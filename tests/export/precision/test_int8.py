@@ -31,7 +31,7 @@ def random(*shape: int, seed: int = 0) -> Array:
 
 
 def loud(factor: float) -> Array:
-    """A factor for each channel: 1, but for one of them."""
+    """A factor for each channel: 1, except for one of them."""
     factors = np.ones(WIDTH, np.float32)
     factors[LOUD] = factor
     return factors

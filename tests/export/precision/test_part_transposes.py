@@ -38,6 +38,7 @@ def moving_first() -> ir.Model:
     return model
 
 
+@pytest.mark.slow
 def test_such_a_graph_is_loaded(tmp_path: Path) -> None:
     model = moving_first()
     ToHalf(ir.DataType.FLOAT16)(model)
@@ -47,6 +48,7 @@ def test_such_a_graph_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the optimiser that crashes is for x86-64")
+@pytest.mark.slow
 def test_without_the_reshape_it_ends_the_process(tmp_path: Path) -> None:
     """If this fails, ONNX Runtime is fixed, and the pass can go."""
     model = moving_first()

@@ -26,12 +26,11 @@ HOSTILE = "</style><script>alert('1')</script>\"&amp;"
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Exports with `--report`: static, query-dependent, and in half precision."""
+    """Exports with `--report`: static, and query-dependent in half precision."""
     output = tmp_path_factory.mktemp("reports")
     for variant, more in (
         ("swin-table", []),
         ("irpe-product-contextual-k", ["--precision", "fp16", "--variant", "half"]),
-        ("irpe-product-contextual-k", []),
     ):
         source = f"posbake:{DIGITS / 'configs' / variant}.json"
         checkpoint = str(DIGITS / "checkpoints" / f"{variant}.safetensors")
@@ -39,7 +38,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-VARIANTS = ["swin-table", "irpe-product-contextual-k", "half"]
+VARIANTS = ["swin-table", "half"]
 
 
 def opened(repository: Path, variant: str) -> tuple[Artifact, Page]:
@@ -119,7 +118,7 @@ def test_every_layer_of_the_network_has_a_heat_map_for_each_head(repository: Pat
 
 
 def facts_of(manifest: Manifest, **changes: object) -> Facts:
-    """Return what a page tells, as the exporter had it, but for some fields of the draft."""
+    """Return what a page tells, as the exporter had it, except for some fields of the draft."""
     draft = manifest.model_copy(update=changes)
     return Facts(manifest.model, manifest.variant, 1, draft, ["0"], 10, {"load": 0.5}, Gallery())
 

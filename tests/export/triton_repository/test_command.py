@@ -239,7 +239,7 @@ def with_engine(path: Path, **changes: object) -> None:
         "seconds": 1.0,
     }
     found = {"engine": {**engine, **changes}, "input": image(1, 16), "target": "tensorrt"}
-    add_artifact(path, variant="built", beside={"model.engine": b"engine"}, **found)  # type: ignore[arg-type]
+    add_artifact(path, variant="built", files={"model.engine": b"engine"}, **found)  # type: ignore[arg-type]
 
 
 def image(smallest: int, largest: int) -> dict[str, object]:

@@ -14,7 +14,7 @@ from tests.models.networks import SWIN, VIT_CLS
 
 
 def brought(config: ViTConfig | SwinConfig, **sizes: Any) -> tuple[Any, Any, tuple[str, ...]]:  # noqa: ANN401
-    """Return a network, the same one at other sizes, and what became of its tables."""
+    """Return a network, the same one at other sizes, and the notes on its tables."""
     trained = build_network(config).eval()
     randomise(trained, seed=3)
     wanted = config_at(config, Overrides(**sizes))

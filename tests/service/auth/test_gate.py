@@ -22,9 +22,10 @@ from tests.service.scripted import fresh, picture
 PNG = encode(random_pixels())
 USER, ADMIN = new_key("alice"), new_key("root", admin=True)
 SLOW, FREE = new_key("slow", limit=RateLimit(0.001, 2)), new_key("free", limit=RateLimit.unlimited())
-OPEN = ["/health/live", "/health/ready", "/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"]
+OPEN = ["/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"]
+OPEN += ["/", "/docs", "/openapi.json", "/web/main.js"]
 CLOSED = ["/v1/classify", "/v1/models", "/v1/latency", "/metrics", "/v1/nothing", "/v2", "/v2/models/m", "/nothing"]
-CLOSED += ["/health", "/healthy", "//health/live", "/docs/", "/v2/health/livelier", "/v1/..%2fhealth/live"]
+CLOSED += ["/health", "/healthy", "//health/live", "/docs/", "/web", "/v2/health/livelier", "/v1/..%2fhealth/live"]
 
 
 def bearer(key: tuple[str, object]) -> dict[str, str]:

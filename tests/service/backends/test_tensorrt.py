@@ -1,6 +1,7 @@
 """The backend for TensorRT's engines, on a CUDA runtime and a TensorRT that compute on the CPU."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,8 @@ def images(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def expected(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    return pixels.astype(np.float64).mean(axis=(1, 2)) @ WEIGHTS.astype(np.float64)
+    logits: NDArray[np.float64] = pixels.astype(np.float64).mean(axis=(1, 2)) @ WEIGHTS.astype(np.float64)
+    return logits
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def with_engine(repository: Path, trt: FakeTensorRt, **changes: object) -> Artif
     build = build_engine(library, portable.graph, options, gpu)
     trt.builds.clear()
     engine = Engine.model_validate(build.engine.model_dump() | changes)
-    add_artifact(repository, variant="built", target="tensorrt", engine=engine, beside={engine.file: build.plan})
+    add_artifact(repository, variant="built", target="tensorrt", engine=engine, files={engine.file: build.plan})
     return read_artifact(repository / "colours/built/1")
 
 
@@ -83,8 +85,8 @@ def test_the_gpu_computes_after_the_copy_and_copies_after_it_has_computed(
     backend: TensorRtBackend, fake_gpu: FakeTensorRt
 ) -> None:
     backend.prepare(2)
-    for eager in ([], fake_gpu.cuda.streams):
-        fake_gpu.cuda.eager = set(list(eager)[:1])  # the first one computes
+    for eager in (set[int](), {min(fake_gpu.cuda.streams)}):  # the first one computes
+        fake_gpu.cuda.eager = eager
         for seed, size in enumerate((1, 2, 1, 2)):
             given = images(size, seed)
             np.testing.assert_allclose(backend.run(given), expected(given), rtol=1e-5)
@@ -195,7 +197,7 @@ def test_an_engine_of_the_other_flavour_needs_that_library(
 ) -> None:
     monkeypatch.setattr("engines.library.importlib.util.find_spec", lambda _name: None)
     artifact = with_engine(tmp_path, fake_gpu, flavour="rtx", library="TensorRT-RTX")
-    monkeypatch.setitem(__import__("sys").modules, "tensorrt_rtx_bindings", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
     with pytest.raises(BackendUnavailableError, match="TensorRT-RTX is not available"):
         TensorRtBackend(artifact, "cuda", 1, engine_cache=cache)
 

@@ -105,7 +105,7 @@ def test_a_damaged_artifact_is_refused_by_name_and_the_rest_serve(
 
 
 def replace_graph(path: Path, manifest: Manifest, content: bytes) -> None:
-    """Put another file in the place of the graph, and vouch for it in the manifest."""
+    """Put another file in place of the graph, and vouch for it in the manifest."""
     (path / "model.onnx").write_bytes(content)
     files = {**manifest.files, "model.onnx": describe_file(path / "model.onnx")}
     (path / "manifest.json").write_text(manifest.model_copy(update={"files": files}).model_dump_json(exclude_none=True))

@@ -195,7 +195,7 @@ class Heavy:
     megabytes: int
 
     def put(self, version: int, content: int) -> None:
-        """Write one, and put it in the place of what may be there."""
+        """Write one, and put it in place of what may be there."""
         staging = self.repository / ".staging"
         manifest = add_artifact(staging, version=version)
         path = staging / "colours/mean" / str(version)
@@ -259,4 +259,4 @@ def test_the_memory_of_what_was_replaced_is_given_back(tmp_path: Path, monkeypat
         for version in (2, 3):
             heavy.put(version, content=next(contents))
         until(lambda: versions(server) == [1, 2, 3])
-        assert megabytes_of(server) - late > heavy.megabytes  # what is not given back can be seen
+        assert megabytes_of(server) - late > heavy.megabytes  # what is not returned can be seen

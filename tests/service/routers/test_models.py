@@ -44,10 +44,10 @@ def test_a_variant_states_what_its_manifests_state(client: TestClient, repositor
         manifest = read_artifact(path).manifest.model_dump(mode="json")
         for name in ("encoding", "architecture", "precision", "target", "source", "input", "output", "preprocess"):
             assert facts[name] == manifest[name]
-        for name in ("graph", "baked", "parity", "accuracy", "tools", "created"):
+        for name in ("graph", "baked", "constants", "about", "parity", "accuracy", "tools", "created"):
             assert facts[name] == manifest[name]
         assert facts["golden"] == UNCHECKED
         assert facts["labels"] == list(LABELS)
-        assert facts["bytes"] == sum((path / name).stat().st_size for name in ("model.onnx", "labels.txt"))
+        assert facts["bytes"] == sum(file.stat().st_size for file in path.rglob("*.*") if "manifest" not in file.name)
         assert facts["backend"] == backend_name
         assert facts["running_precision"] == "fp32"

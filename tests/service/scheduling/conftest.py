@@ -42,10 +42,15 @@ def play(scripted: type[ScriptedBackend]) -> Play:
     """
 
     def run(
-        scene: Callable[[Engine], Coroutine[Any, Any, None]], *, on_cores: bool = False, **settings: object
+        scene: Callable[[Engine], Coroutine[Any, Any, None]],
+        *,
+        on_cores: bool = False,
+        overlaps: bool = False,
+        **settings: object,
     ) -> None:
         async def main() -> None:
-            engine = Engine(Settings.model_validate({"threads": 2, **settings}), on_cores=on_cores)
+            chosen = Settings.model_validate({"threads": 2, **settings})
+            engine = Engine(chosen, on_cores=on_cores, overlaps=overlaps)
             try:
                 await asyncio.wait_for(scene(engine), 20)
             finally:

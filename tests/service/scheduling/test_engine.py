@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -48,6 +49,26 @@ def test_a_free_backend_gets_what_there_is_and_a_busy_one_collects(
     play(scene, max_batch=4)
 
 
+def test_where_runs_overlap_a_full_batch_runs_beside_another_and_a_smaller_one_waits(
+    play: Play, servable: Make, scripted: Scripted
+) -> None:
+    async def scene(engine: Engine) -> None:
+        a = servable("a")
+        first = soon(engine, a, HANG)
+        await until(scripted.hanging)
+        full = await asyncio.gather(*(soon(engine, a, red) for red in range(4)))
+        assert [answer.batch_size for answer in full] == [4, 4, 4, 4]
+        rest = [soon(engine, a, red) for red in range(3)]
+        other = await soon(engine, servable("b"), 7)  # another variant's batch need not be full
+        assert other.batch_size == 1
+        assert engine.load(a).admitted == 3
+        scripted.gate.set()
+        await asyncio.gather(first, *rest)
+        assert reds_of(scripted) == [[HANG], [0, 1, 2, 3], [7], [0, 1, 2]]
+
+    play(scene, max_batch=4, overlaps=True)
+
+
 def test_a_batch_is_no_larger_than_the_artifact_takes(play: Play, servable: Make, scripted: Scripted) -> None:
     async def scene(engine: Engine) -> None:
         a = servable("a")  # takes 64
@@ -67,7 +88,9 @@ def test_a_delay_that_is_configured_waits_for_more(play: Play, servable: Make, s
         a = servable("a")
         answers = await asyncio.gather(*(ask(engine, a, red) for red in range(4)))
         assert [answer.batch_size for answer in answers] == [4, 4, 4, 4]  # full, long before the delay is over
+        start = time.monotonic()
         assert (await ask(engine, a, 9)).batch_size == 1
+        assert time.monotonic() - start >= 0.6
 
     play(scene, max_batch=4, batch_delay_ms=700)
     assert reds_of(scripted) == [[0, 1, 2, 3], [9]]

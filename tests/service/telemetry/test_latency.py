@@ -39,7 +39,7 @@ def test_laps_add_up_to_the_total_whatever_the_clock_says() -> None:
         "postprocess": 8997,
         "total": 9999,
     }
-    assert server_timing(laps).startswith("decode;dur=0.0, preprocess;dur=1.0, queue;dur=0.002")
+    assert server_timing(milliseconds(laps)).startswith("decode;dur=0.0, preprocess;dur=1.0, queue;dur=0.002")
 
 
 def test_stages_add_up_to_the_total_in_every_answer(client: TestClient) -> None:
@@ -212,6 +212,8 @@ def test_latency_and_metrics_agree_with_the_answers(repository: Path) -> None:
         ("mean", 10): 0,
         ("nan", 1): 0,
     }
+    assert {key: row["rejected"] for key, row in rows.items()} == {key: int(key == ("mean", 1)) for key in rows}
+    assert {(row["queued"], row["running"]) for row in rows.values()} == {(0, 0)}
     for (variant, version), row in rows.items():
         given = [a["latency_ms"] for a in answers if (a["variant"], a["version"]) == (variant, version)]
         labels = {"model": "colours", "variant": variant, "version": str(version)}
@@ -261,7 +263,7 @@ def test_apps_in_one_process_have_metrics_of_their_own(repository: Path) -> None
 def test_milliseconds_are_exact_to_the_microsecond_however_long_it_took() -> None:
     laps = {"decode": 1, "total": 1_234_567}
     assert milliseconds(laps) == {"decode": 0.001, "total": 1234.567}
-    assert server_timing(laps) == "decode;dur=0.001, total;dur=1234.567"
+    assert server_timing(milliseconds(laps)) == "decode;dur=0.001, total;dur=1234.567"
 
 
 def metrics(client: TestClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -17,7 +17,7 @@ from service.settings import Settings
 from service.telemetry.families import VersionState, version_families
 from service.telemetry.gpu import GpuReader
 from service.telemetry.latency import COLUMNS
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, text_of
 from tests.service.artifacts import add_artifact
 from tests.service.pictures import png_claiming
 from tests.service.scripted import HANG, ScriptedBackend, fresh, picture
@@ -191,9 +191,9 @@ def test_the_series_of_a_version_that_is_served_no_more_go_away() -> None:
     for key in (old, new):
         metrics.latency.record(key, dict.fromkeys(COLUMNS, 5))
     state = VersionState(new, 0, 0, {}, 0, False, 0.1, "scripted-paper", "fp32")
-    assert b'version="1"' in metrics.text([state], 0)
+    assert b'version="1"' in text_of(metrics.families([state], 0))
     metrics.keep_only({new})
-    text = metrics.text([state], 0)
+    text = text_of(metrics.families([state], 0))
     assert b'version="1"' not in text
     assert text.count(b'posbake_requests_total{model="colours",status="200",variant="a",version="2"} 1.0') == 1
     assert text.count(b'posbake_requests_total{model="",status="200",variant="",version=""} 1.0') == 1

@@ -13,7 +13,7 @@ from service.app import create_app
 from service.problems.server_errors import BackendDownError, DeadlineError
 from service.resources.memory import MemoryBudget, RequestMemory
 from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, text_of
 from service.telemetry.record import RequestRecord, Run
 from service.telemetry.recorder import Recorder
 from service.telemetry.stopwatch import TOTAL, Stopwatch
@@ -34,7 +34,7 @@ def finished(*records: RequestRecord) -> tuple[Metrics, list[str]]:
     metrics = Metrics()
     for one in records:
         Recorder(metrics).finish(one, SCOPE)
-    lines = metrics.text((), 0).decode().splitlines()
+    lines = text_of(metrics.families((), 0)).decode().splitlines()
     return metrics, [line for line in lines if line.startswith(("posbake_requests_total", "posbake_rejections_total"))]
 
 

@@ -1,4 +1,4 @@
-"""An address in the place of an image is refused, and never fetched."""
+"""An address in place of an image is refused, and never fetched."""
 
 import base64
 import socket

@@ -138,8 +138,9 @@ def test_decoding_that_hangs_does_not_hold_up_the_end_nor_change_its_status(tmp_
     assert "Traceback" not in log
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("timeout_ms", [300, 60_000], ids=["abandoned", "not yet abandoned"])
+@pytest.mark.parametrize(
+    ("stop", "timeout_ms"), [(signal.SIGTERM, 300), (signal.SIGINT, 60_000)], ids=["abandoned", "not yet abandoned"]
+)
 def test_a_graph_that_loops_without_end_does_not_change_the_status(
     tmp_path: Path, stop: signal.Signals, timeout_ms: int
 ) -> None:

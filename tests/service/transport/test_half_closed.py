@@ -11,6 +11,7 @@ import pytest
 
 from tests.service.process import Running
 from tests.service.scripted import HANG, picture
+from tests.service.transport.apps import all_of
 from tests.service.transport.proxies import PATIENCE, needed
 from tests.service.transport.test_draining import Gated, gated
 
@@ -41,13 +42,6 @@ def server(running: Gated) -> Running:
 def connect(server: Running) -> socket.socket:
     url = httpx2.URL(server.url)
     return socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
-
-
-def all_of(connection: socket.socket) -> bytes:
-    answer = b""
-    while part := connection.recv(65536):
-        answer += part
-    return answer
 
 
 def statuses(answers: bytes) -> list[int]:
@@ -105,17 +99,6 @@ def test_netcat_gets_its_answer(server: Running) -> None:
     command = [needed("nc"), "-N", url.host, str(url.port)]
     ended = subprocess.run(command, input=post(1), capture_output=True, timeout=PATIENCE, check=True)
     assert statuses(ended.stdout) == [200]
-
-
-def test_an_answer_that_takes_long_arrives_after_interim_ones(running: Gated, server: Running) -> None:
-    with connect(server) as connection:
-        connection.sendall(post(HANG))
-        connection.shutdown(socket.SHUT_WR)
-        running.until_hanging()
-        time.sleep(1.3)
-        running.gate.touch()
-        answers = all_of(connection)
-    assert statuses(answers) == [100, 200]
 
 
 def test_a_client_that_left_is_noticed_while_it_waits(running: Gated, server: Running) -> None:

@@ -15,9 +15,10 @@ VARYING = {"date", "x-request-id"}
 def addresses(client: TestClient) -> list[str]:
     """Every address that GET has in the OpenAPI document, and those that are not in it."""
     names = {"{model}": "colours", "{variant}": "mean", "{name}": "colours@mean", "{version}": "10"}
-    found = ["/", "/docs", "/openapi.json"]
+    found = ["/", "/docs", "/openapi.json", "/web/page.css"]
     for path, operations in client.get("/openapi.json").json()["paths"].items():
-        for pattern, name in names.items():
+        file = {"baked": "table", "samples": "red.png"}.get(path.split("/")[-2])
+        for pattern, name in {**names, **({"{name}": file} if file else {})}.items():
             path = path.replace(pattern, name)
         if "get" in operations:
             found.append(path)

@@ -85,12 +85,6 @@ def test_ready_is_503_before_the_start_and_after_the_end(repository: Path) -> No
     assert outside.post("/v1/classify", content=PNG).status_code == 503
 
 
-def test_the_root_leads_to_the_documentation(client: TestClient) -> None:
-    response = client.get("/", follow_redirects=False)
-    assert response.headers["location"] == "/docs"
-    assert client.get("/docs").status_code == 200
-
-
 def test_an_address_with_a_slash_too_many_leads_nowhere(client: TestClient) -> None:
     """Where to would be the client's own say: the host of a redirect is the one that the request names."""
     for path in ("/v1/models/", "/v2/"):

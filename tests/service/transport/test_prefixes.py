@@ -83,7 +83,7 @@ def test_what_is_no_address_stops_the_start(wrong: str) -> None:
         create_app(Settings(forwarded_allow_ips=wrong))
 
 
-def test_pages_name_the_prefix_and_are_rendered_once_for_each(repository: Path) -> None:
+def test_the_document_names_the_prefix_and_is_rendered_once_for_each(repository: Path) -> None:
     app = create_app(Settings(repository=repository, threads=1))
     rendered, plain = [], app.openapi
     app.openapi = lambda: rendered.append(1) or plain()  # type: ignore[func-returns-value, method-assign]
@@ -91,8 +91,6 @@ def test_pages_name_the_prefix_and_are_rendered_once_for_each(repository: Path) 
     for _ in range(5):
         for prefix in ("", "/ml", "/a/b"):
             headers = {HEADER: prefix} if prefix else {}
-            assert client.get("/", headers=headers, follow_redirects=False).headers["location"] == f"{prefix}/docs"
-            assert f"url: '{prefix}/openapi.json'" in client.get("/docs", headers=headers).text
             document = client.get("/openapi.json", headers=headers).json()
             assert document.get("servers") == ([{"url": prefix}] if prefix else None)
             assert len(document["paths"]) > 10

@@ -39,7 +39,7 @@ def laid_out(model: ir.Model, batch: int | None = BATCH) -> bool:
 
 def run_on(model: ir.Model, image: Array) -> Array:
     options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # fusions round otherwise
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # fusions round differently
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, ["CPUExecutionProvider"])
     return np.asarray(session.run(None, {"image": image})[0])
 

@@ -42,6 +42,6 @@ def load(source: str, file: Path, key: str | None = None, **overrides: Any) -> L
 
 
 def is_same(loaded: Loaded, theirs: nn.Module) -> bool:
-    """Whether both give the same logits."""
+    """Return whether both give the same logits."""
     images = torch.randn(2, 3, *loaded.image_size, generator=torch.Generator().manual_seed(1))
     return relative_error(logits_of(loaded.network, images), logits_of(theirs, images)) < TOLERANCE

@@ -1,0 +1,47 @@
+"""`python -m benchmarks.gpu.child MODULE:FUNCTION SETTINGS FILE`: run a part, and write its rows and outcome to a file.
+
+Each line of the file is a JSON object: a row, or at the end the outcome, `done`, `skipped` or `failed`, and the reason.
+"""
+
+import json
+import sys
+import traceback
+from dataclasses import asdict
+from importlib import import_module
+
+from benchmarks.gpu.part import FailedError, Part, Row, Settings, SkippedError
+
+OURS = ("artifact", "benchmarks", "examples", "export", "imaging", "models", "service")
+"""Packages of this repository: one that is not found is an error of the part."""
+
+
+def main(entry: str, settings: str, path: str) -> None:
+    """Run a part."""
+    module, _, function = entry.partition(":")
+    with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 -- lines are flushed one by one
+
+        def write(line: dict[str, object]) -> None:
+            print(json.dumps(line), file=file, flush=True)
+
+        def emit(row: Row) -> None:
+            write(asdict(row))
+
+        try:
+            part: Part = getattr(import_module(module), function)
+            part(Settings.from_json(settings), emit)
+        except SkippedError as error:
+            write({"outcome": "skipped", "reason": str(error)})
+        except ModuleNotFoundError as error:
+            ours = str(error.name).partition(".")[0] in OURS
+            write({"outcome": "failed" if ours else "skipped", "reason": f"{error}; install what this part needs"})
+        except FailedError as error:
+            write({"outcome": "failed", "reason": str(error)})
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is this part's outcome
+            traceback.print_exc()
+            write({"outcome": "failed", "reason": f"{type(error).__name__}: {error}"})
+        else:
+            write({"outcome": "done", "reason": ""})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

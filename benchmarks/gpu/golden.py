@@ -1,0 +1,51 @@
+"""The golden check of every artifact on the device, in each precision, at batch 1 and 8."""
+
+from pathlib import Path
+
+from artifact import Artifact, ArtifactError, read_artifact, scan
+from benchmarks.gpu.part import Emit, FailedError, Row, Settings, SkippedError, needed
+from service.problems.errors import BackendUnavailableError, ServiceError
+
+BATCH = 8
+
+
+def run(settings: Settings, emit: Emit) -> None:
+    """Emit the error and the limit of each artifact."""
+    backend = open_runtime(settings)
+    from service.backends.warming import warm
+
+    for location in [*scan(settings.digits), *scan(Path(settings.artifacts, "networks"))]:
+        try:
+            artifact = read_artifact(location.path)
+            opened = backend(artifact, settings.device, 1)
+            found = warm(artifact, opened, BATCH).golden
+            opened.close()
+            if found is None:
+                raise FailedError("the artifact has no golden file")
+        except (ArtifactError, ServiceError, FailedError) as error:
+            emit(Row(str(location), {"found": str(error)}, ok=False))
+        else:
+            figures = {"found": f"{opened.name} in {found.precision}", "error": f"{found.error:.1e}"}
+            emit(Row(str(location), {**figures, "limit": f"{found.limit:.1e}"}))
+
+
+def open_runtime(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN201 -- its module is imported here
+    """Return the class of ONNX Runtime's backend, once it has the device. Raises SkippedError where it does not."""
+    remedy = "install posbake's extra gpu in place of service" if settings.device == "cuda" else "install it"
+    needed("onnxruntime", remedy)
+    from service.backends.onnx_runtime import OnnxRuntimeBackend
+
+    try:
+        OnnxRuntimeBackend.resolve_device(settings.device)
+    except BackendUnavailableError as error:
+        raise SkippedError(str(error)) from error
+    return OnnxRuntimeBackend
+
+
+def artifact_of(settings: Settings, source: str) -> Artifact:
+    """Return a network's artifact in the precision that is timed. Raises FailedError where it was not exported."""
+    path = settings.network(source, settings.precisions[-1])
+    try:
+        return read_artifact(path)
+    except ArtifactError as error:
+        raise FailedError(f"{error}; the part export has the reason") from error

@@ -1,0 +1,100 @@
+"""Load on the service by threads, each with one connection and one request at a time."""
+
+import http.client
+import json
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+TIMEOUT = 30
+
+
+@dataclass
+class Load:
+    """Requests of all clients so far.
+
+    Attributes:
+        statuses: of the answers.
+        broken: connections that ended within an answer.
+        milliseconds: of the good answers.
+        answers: bodies of the good ones; only their last thousand are kept.
+    """
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    broken: int = 0
+    milliseconds: list[float] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def median(self) -> float:
+        """Median time of a good answer, in ms."""
+        return statistics.median(self.milliseconds) if self.milliseconds else float("nan")
+
+    @property
+    def p99(self) -> float:
+        """99th percentile of the good answers, in ms."""
+        ranked = sorted(self.milliseconds)
+        return ranked[int(0.99 * (len(ranked) - 1))] if ranked else float("nan")
+
+    @property
+    def failed(self) -> int:
+        """Requests without a good answer."""
+        return self.broken + sum(count for status, count in self.statuses.items() if status != 200)
+
+
+@contextmanager
+def loaded(port: int, path: str, bodies: Sequence[bytes], clients: int) -> Iterator[Load]:
+    """Send images to `path` from each client until the block ends, or the server does not accept connections."""
+    load = Load()
+    threads = [
+        threading.Thread(target=_client, args=(load, port, path, bodies, number), daemon=True)
+        for number in range(clients)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield load
+    finally:
+        load.stop.set()
+        for thread in threads:
+            thread.join(TIMEOUT)
+
+
+def post(connection: http.client.HTTPConnection, path: str, body: bytes, kind: str) -> tuple[int, Any]:
+    """Return status and body of an answer."""
+    connection.request("POST", path, body, {"Content-Type": kind})
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def _client(load: Load, port: int, path: str, bodies: Sequence[bytes], number: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    while not load.stop.is_set():
+        try:
+            connection.connect()
+        except OSError:
+            return  # the server has ended
+        while not load.stop.is_set():
+            start = time.perf_counter()
+            try:
+                status, answer = post(connection, path, bodies[number % len(bodies)], "image/png")
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                break  # between two requests a server may close a connection
+            except (OSError, http.client.HTTPException):
+                load.broken += 1
+                break
+            load.statuses[status] += 1
+            if status == 200:
+                load.milliseconds.append(1000 * (time.perf_counter() - start))
+                load.answers.append(answer)
+                del load.answers[:-1000]
+            else:
+                time.sleep(0.01)
+            number += 1
+        connection.close()

@@ -1,0 +1,1 @@
+"""Monitoring: the Grafana dashboard and Prometheus alerts."""

@@ -1,0 +1,57 @@
+"""The service on Ray Serve: serve run deploy/ray/serve.yaml, or serve.run(app({"repository": "artifacts"})).
+
+Each replica is a whole service with its own backends, queues and deadlines. Ray's proxy distributes the requests.
+"""
+
+import os
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+
+from service.app import create_app
+from service.problems.errors import ServiceError
+from service.settings import Settings
+
+
+def app(arguments: dict[str, Any]) -> serve.Application:
+    """Return the application.
+
+    Args:
+        arguments: settings by name (`repository`, `threads`, …), as `args` of a serve config file gives them. The
+            others are those of the environment.
+
+    Raises:
+        pydantic.ValidationError: a setting is unknown or invalid.
+    """
+    unknown = arguments.keys() - Settings.model_fields.keys()
+    if unknown:
+        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}; see docs/operations.md")
+    settings = Settings(**arguments)
+    # More would wait in the proxy, where our deadlines do not hold and 429 is not answered: it must not be reached.
+    most = settings.max_decode_queue + settings.max_queue + settings.threads
+    built: list[FastAPI] = []
+
+    def build() -> FastAPI:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        built.append(create_app(settings))
+        return built[-1]
+
+    @serve.deployment(name="posbake", num_replicas=2, max_ongoing_requests=most)
+    @serve.ingress(build)
+    class Posbake:
+        """A replica."""
+
+        async def check_health(self) -> None:
+            """Raise if Ray must replace this replica: a device is lost, or too many threads hang.
+
+            A backend that is being restarted is no reason: a new replica would take longer.
+            """
+            serving = built[-1].state.serving if built else None
+            if serving is None:
+                return
+            reasons = [serving.engine.shortage(), *serving.engine.device_failures()]
+            if any(reasons):
+                raise ServiceError("; ".join(filter(None, reasons)))
+
+    return Posbake.bind()  # type: ignore[attr-defined]  # what serve.deployment returns has it

@@ -1,0 +1,17 @@
+"""Header of a request, read where Starlette's Headers would be made for a few of them."""
+
+from starlette.types import Scope
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the first value of a header; None if there is none.
+
+    Args:
+        scope: of ASGI.
+        name: in lower case.
+    """
+    for given, value in scope["headers"]:
+        if given == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None

@@ -1,0 +1,130 @@
+"""Directory that the processes of one service share: who is ready, and a snapshot of each one's counts.
+
+Files are replaced at once, so that readers find them whole. Snapshots are pickled: the supervisor creates the directory
+with rights for its user alone, who may change the code of the processes as well.
+"""
+
+import json
+import os
+import pickle
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from service.problems.server_errors import NotReadyError
+from service.processes.snapshot import Snapshot, combined
+
+_VARIABLE = "_POSBAKE_PROCESS"
+_ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process among those of the service.
+
+    Args:
+        index: from 0.
+        count: of all processes.
+        directory: that they share.
+        port: that they serve, never 0.
+        alive: file descriptor that ends when the supervisor does.
+    """
+
+    index: int
+    count: int
+    directory: str
+    port: int
+    alive: int
+
+    def variable(self) -> dict[str, str]:
+        """Return the environment variable that tells a process its place."""
+        return {_VARIABLE: json.dumps(asdict(self))}
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Self | None:
+        """Return the place that the supervisor gave this process; None for a process without one."""
+        text = environment.get(_VARIABLE)
+        return None if text is None else cls(**json.loads(text))
+
+
+class Shared:
+    """Reads and writes the shared directory, for one process of several."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._directory = Path(place.directory)
+        self._own = snapshot_name(place.index, os.getpid())
+        self._all_were_ready = False
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Replace this process' snapshot. Any thread may call it."""
+        write(self._directory, self._own, snapshot)
+
+    def others(self) -> Snapshot:
+        """Return the counts of all other processes, also of those that have ended, as they were last published."""
+        ended, included = read_ended(self._directory)
+        names = {path.name for path in self._directory.glob("*.snapshot")} - included - {self._own}
+        found = (_read(self._directory / name) for name in sorted(names))
+        return combined([ended, *(snapshot for snapshot in found if snapshot is not None)])
+
+    def mark_ready(self) -> None:
+        """Note that this process serves."""
+        (self._directory / f"{self._place.index}.ready").touch()
+
+    def check(self) -> None:
+        """Raise NotReadyError until every process has been ready once."""
+        if self._all_were_ready:
+            return
+        ready, count = number_ready(self._directory), self._place.count
+        if ready < count:
+            raise NotReadyError(f"{ready} of {count} processes are ready")
+        self._all_were_ready = True
+
+
+def number_ready(directory: Path) -> int:
+    """Return how many processes have been ready."""
+    return len(list(directory.glob("*.ready")))
+
+
+def snapshot_name(index: int, pid: int) -> str:
+    """Return the name of the file with the snapshot of a process."""
+    return f"{index}-{pid}.snapshot"
+
+
+def end(directory: Path, index: int, pid: int) -> None:
+    """Add the counts of a process that has ended to those of all that ended before. For the supervisor only."""
+    name = snapshot_name(index, pid)
+    snapshot = _read(directory / name)
+    if snapshot is None:
+        return
+    ended, included = read_ended(directory)
+    # Written before the file is removed, and with its name: a reader finds the counts once, not twice and not never.
+    write(directory, _ENDED, (combined([ended, snapshot.ended()]), {*included, name}))
+    (directory / name).unlink()
+
+
+def read_ended(directory: Path) -> tuple[Snapshot, set[str]]:
+    """Return the counts of the processes that have ended, and the names of the files that were theirs."""
+    try:
+        ended, included = pickle.loads((directory / _ENDED).read_bytes())  # noqa: S301 -- written by this user
+    except FileNotFoundError:
+        return Snapshot(), set()
+    return ended, included
+
+
+def write(directory: Path, name: str, content: object) -> None:
+    """Replace a file at once."""
+    temporary = directory / f".{name}.{secrets.token_hex(4)}"
+    temporary.write_bytes(pickle.dumps(content, pickle.HIGHEST_PROTOCOL))
+    temporary.replace(directory / name)
+
+
+def _read(path: Path) -> Snapshot | None:
+    """Return a snapshot; None if the process has just ended."""
+    try:
+        snapshot: Snapshot = pickle.loads(path.read_bytes())  # noqa: S301 -- written by this user
+    except FileNotFoundError:
+        return None
+    return snapshot

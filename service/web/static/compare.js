@@ -1,0 +1,178 @@
+// Compare: one picture by several variants, where they agree and what each costs.
+
+import { address, curl, post } from "./api.js";
+import { bar, percent, short, STAGES, stageBar } from "./charts.js";
+import { button, h, table } from "./dom.js";
+import { behind, curlLine, problemBox, sortable, sorted } from "./parts.js";
+import { chosenModel, onChange, state } from "./state.js";
+import { T } from "./text.js";
+
+const PATH = "v1/compare";
+
+/** Return the view. */
+export function compareView() {
+  const order = { name: "total", descending: false };
+  const chosen = new Set();
+  const picker = h("fieldset", { class: "picker" });
+  const fold = h("details", { class: "fold" }, h("summary", {}, T.compare.choose), picker);
+  const result = h("div", { class: "result" }, h("p", { class: "empty" }, T.compare.empty));
+  const said = h("p", { class: "unseen", role: "status" });
+  let running = null;
+  let shown = false;
+  let outdated = true;
+  let answer = null;
+
+  function drawPicker() {
+    const model = chosenModel();
+    if (!model) return;
+    const names = model.variants.map(({ variant }) => variant);
+    for (const name of [...chosen]) if (!names.includes(name)) chosen.delete(name);
+    if (!chosen.size) names.forEach((name) => chosen.add(name));
+    const boxes = names.map((name) => {
+      const toggle = (event) => {
+        if (event.target.checked) chosen.add(name);
+        else chosen.delete(name);
+        refresh();
+      };
+      return h("label", {}, h("input", { type: "checkbox", checked: chosen.has(name), onchange: toggle }), name);
+    });
+    const setAll = (names) => {
+      chosen.clear();
+      names.forEach((name) => chosen.add(name));
+      drawPicker();
+      refresh();
+    };
+    picker.replaceChildren(
+      h("legend", { class: "unseen" }, T.compare.choose),
+      h("div", { class: "row" }, button(T.compare.all, () => setAll(names), { class: "quiet" }), button(T.compare.first, () => setAll(names.slice(0, 1)), { class: "quiet" })),
+      h("div", { class: "boxes" }, boxes),
+    );
+  }
+
+  function request() {
+    const all = chosenModel()?.variants.length === chosen.size;
+    return address(PATH, { model: state.model, variants: all ? null : [...chosen].sort().join(","), top_k: 3 });
+  }
+
+  function refresh() {
+    outdated = true;
+    if (shown) run();
+  }
+
+  async function run() {
+    if (!state.picture || !state.model) return;
+    outdated = false;
+    running?.abort();
+    if (!chosen.size) {
+      result.replaceChildren(h("p", { class: "empty" }, T.compare.noneChosen));
+      return;
+    }
+    running = new AbortController();
+    const path = request();
+    said.textContent = T.compare.running;
+    result.setAttribute("aria-busy", "true");
+    try {
+      answer = { ...(await post(path, state.picture, running.signal)), path };
+      draw();
+      said.textContent = T.compare.agreement(answer);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      result.replaceChildren(problemBox(error, run), curlLine(curl(path, state.picture)));
+      said.textContent = "";
+    }
+    result.removeAttribute("aria-busy");
+  }
+
+  function sortBy(name) {
+    order.descending = order.name === name ? !order.descending : name !== "variant" && name !== "total";
+    order.name = name;
+    draw();
+    result.querySelector(`[data-sort="${name}"]`).focus();
+  }
+
+  function draw() {
+    result.replaceChildren(...drawAnswer(answer, order, sortBy));
+  }
+
+  onChange((parts) => {
+    if ("model" in parts || "list" in parts) drawPicker();
+    if ("picture" in parts || "model" in parts) refresh();
+  });
+
+  return {
+    element: h("div", { class: "view" }, h("h1", { class: "unseen" }, T.views.compare), fold, said, result),
+    show() {
+      shown = true;
+      if (outdated) run();
+    },
+    hide() {
+      shown = false;
+    },
+  };
+}
+
+const KEYS = {
+  variant: ({ variant }) => variant,
+  probability: ({ predictions: [best] }) => best?.probability ?? best?.value ?? null,
+  total: ({ latency_ms: times }) => times.total,
+  accuracy: ({ accuracy }) => accuracy,
+};
+
+function drawAnswer(answer, order, sortBy) {
+  const accuracies = new Map(chosenModel().variants.map(({ variant, accuracy }) => [variant, accuracy?.top1 ?? null]));
+  const rows = sorted(
+    answer.variants.map((row) => ({ ...row, accuracy: accuracies.get(row.variant) ?? null })),
+    KEYS[order.name],
+    order.descending,
+  );
+  const scale = Math.max(...rows.map(({ latency_ms: times }) => times.total));
+  const majority = majorityOf(answer);
+  const heads = [
+    sortable(T.compare.variant, "variant", order, sortBy),
+    h("th", { scope: "col" }, T.compare.class),
+    sortable(T.compare.probability, "probability", order, sortBy),
+    h("th", { scope: "col" }, T.compare.stages),
+    sortable(T.compare.total, "total", order, sortBy, { class: "end" }),
+    sortable(T.compare.accuracy, "accuracy", order, sortBy, { class: "end" }),
+  ];
+  return [
+    h("p", { class: "agreement" }, T.compare.agreement(answer)),
+    table(T.compare.caption, heads, rows.map((row) => cells(row, scale, majority)), { class: "compared" }),
+    stageKey(),
+    h("p", { class: "note" }, T.compare.note),
+    answer.failed.length > 0 && h("ul", { class: "failed", "aria-label": T.compare.failed }, answer.failed.map(failedRow)),
+    behind(table(T.compare.stages, [T.compare.variant, ...STAGES.map((stage) => T.stage[stage]), T.stage.total], rows.map(({ variant, latency_ms: times }) => [variant, ...[...STAGES, "total"].map((stage) => short(times[stage]))]))),
+    curlLine(curl(answer.path, state.picture)),
+  ].filter(Boolean);
+}
+
+/** Return the variants that more of the others agree with than with any other answer; null without such. */
+function majorityOf({ agreement }) {
+  const [first, second] = agreement.votes ?? [];
+  return first && first.variants.length > (second?.variants.length ?? 0) ? new Set(first.variants) : null;
+}
+
+function cells({ variant, predictions, latency_ms: times, accuracy }, scale, majority) {
+  const [best] = predictions;
+  const differs = majority !== null && !majority.has(variant);
+  const sign = differs && h("span", { class: "differs" }, "≠ ", h("span", { class: "unseen" }, T.compare.differs));
+  const share = best?.probability;
+  return [
+    variant,
+    h("span", { class: "class" }, sign, best ? best.label : T.compare.none),
+    share === undefined
+      ? h("span", { class: "number" }, best ? short(best.value) : "–")
+      : h("span", { class: "share" }, bar(share), h("span", { class: "number" }, percent(share))),
+    stageBar(times, scale),
+    h("span", { class: "number" }, short(times.total)),
+    h("span", { class: "number" }, accuracy === null ? "–" : percent(accuracy)),
+  ];
+}
+
+function stageKey() {
+  return h("ul", { class: "key", "aria-hidden": "true" }, STAGES.map((stage) => h("li", {}, h("i", { class: `swatch ${stage}` }), T.stage[stage])));
+}
+
+function failedRow({ variant, title, status, detail, retry_after: wait }) {
+  return h("li", {}, h("strong", {}, variant), ` ${title} (${status}): ${detail} `, wait === null ? null : T.wait(wait));
+}

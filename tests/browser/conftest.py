@@ -1,0 +1,125 @@
+"""A real browser, and the service as a process: pages are watched, and nothing on them may go wrong unseen."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypedDict, Unpack
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from tests.service.process import Running, serving
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+PATIENCE_MS = 20_000
+
+_STATUS = "Failed to load resource: the server responded with a status of "
+_GONE = "Failed to load resource: net::ERR_CONNECTION_REFUSED"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder, and skip them where there is no browser; where CI runs it has to be there."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.slow)
+            if CHROMIUM is None and "CI" not in os.environ:
+                item.add_marker(pytest.mark.skip(reason="chromium is not installed (apt-get install chromium)"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    assert CHROMIUM is not None
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield launched
+        launched.close()
+
+
+@dataclass
+class Watch:
+    """What a page did: requests, and messages that nothing on a working page writes."""
+
+    requests: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+    def on_request(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def on_message(self, message: ConsoleMessage) -> None:
+        self.messages.append(f"{message.type}: {message.text}")
+
+    def check(self, origin: str, statuses: tuple[int, ...], *, gone: bool) -> None:
+        """Assert that no other origin was asked, and that errors are those of refused requests alone.
+
+        Chromium reports every status from 400 in its console, however well the page deals with it; a violation of the
+        content security policy is a message too.
+        """
+        foreign = [url for url in self.requests if not url.startswith((origin, "blob:" + origin, "data:"))]
+        assert foreign == []
+        allowed = tuple(f"error: {_STATUS}{status}" for status in statuses) + ((f"error: {_GONE}",) if gone else ())
+        assert [message for message in self.messages if not message.startswith(allowed or "\0")] == []
+
+
+class ContextOptions(TypedDict, total=False):
+    """Options of a browser's context."""
+
+    bypass_csp: bool
+    color_scheme: Literal["light", "dark"]
+    permissions: list[str]
+
+
+@contextmanager
+def opened(
+    browser: Browser,
+    origin: str,
+    path: str = "/",
+    statuses: tuple[int, ...] = (),
+    *,
+    gone: bool = False,
+    **options: Unpack[ContextOptions],
+) -> Iterator[Page]:
+    """Open a page of its own, and check at the end that nothing went wrong on it.
+
+    Args:
+        browser: shared.
+        origin: `http://host:port` of the server.
+        path: of the page, with its fragment.
+        statuses: that the test provokes.
+        gone: whether the test stops the server.
+        options: of the browser's context.
+    """
+    watch = Watch()
+    context = browser.new_context(base_url=origin, **options)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("request", watch.on_request)
+        page.on("console", watch.on_message)
+        page.on("pageerror", lambda error: watch.messages.append(f"error: {error}"))
+        page.goto(path)
+        yield page
+        watch.check(origin, statuses, gone=gone)
+    finally:
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def server(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The service on every variant of the digits, as `make demo` starts it."""
+    flags = ("--port", "0", "--repository", str(digits_repository), "--threads", "2", "--reload-seconds", "0")
+    with serving(tmp_path_factory.mktemp("server"), *flags) as running:
+        yield running
+    assert "Traceback" not in running.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def one_variant(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one variant, which starts at once."""
+    repository = tmp_path_factory.mktemp("one")
+    shutil.copytree(digits_repository / "digits" / "rope", repository / "digits" / "rope")
+    return repository

@@ -1,0 +1,173 @@
+"""Classify in a browser: every way to give a picture, every option, and curl for the same."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
+
+from examples.digits.prepare import prepare
+from tests.browser.acts import SEVEN, best, choose, give
+from tests.browser.conftest import opened
+from tests.examples.test_prepare import photo
+from tests.service.process import Running
+
+PICTURE = """
+() => {
+  const image = document.querySelector(".drop img");
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  return [...data].filter((_, index) => index % 4 === 0);
+}
+"""
+"""The red channel of the picture that the page shows."""
+
+
+def asked(server: Running, query: str = "") -> dict[str, object]:
+    response = httpx2.post(f"{server.url}/v1/classify?{query}", content=SEVEN.read_bytes())
+    assert response.status_code == 200
+    answer: dict[str, object] = response.json()
+    return answer
+
+
+def shown_classes(page: Page) -> list[tuple[str, str]]:
+    rows = page.locator(".classes li")
+    return [
+        (rows.nth(i).locator(".name").inner_text(), rows.nth(i).locator(".number").inner_text())
+        for i in range(rows.count())
+    ]
+
+
+def expected_classes(answer: dict[str, object]) -> list[tuple[str, str]]:
+    predictions = answer["predictions"]
+    assert isinstance(predictions, list)
+    return [(found["label"], f"{100 * found['probability']:.1f} %") for found in predictions]
+
+
+@pytest.mark.parametrize("way", ["choose", "drop", "paste"])
+def test_a_picture_is_classified_as_the_api_does(browser: Browser, server: Running, way: str) -> None:
+    with opened(browser, server.url) as page:
+        choose(page) if way == "choose" else give(page, way)
+        assert best(page) == "7"
+        assert shown_classes(page) == expected_classes(asked(server))
+        assert page.locator(".about").inner_text().endswith("32 × 32 · " + f"{SEVEN.stat().st_size / 1000:.1f} kB")
+
+
+def test_the_camera_gives_a_picture(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url) as page:
+        page.get_by_role("button", name="Camera").click()
+        page.get_by_role("button", name="Take picture").click()
+        expect(page.locator("dialog")).to_have_count(0)
+        assert best(page)
+        expect(page.locator(".about")).to_contain_text("camera.png · ")
+
+
+def test_options_are_parameters_of_the_request(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url) as page:
+        choose(page)
+        page.get_by_label("Variant").select_option("rope")
+        page.get_by_label("Classes", exact=True).fill("2")
+        page.get_by_label("Classes", exact=True).press("Enter")
+        expect(page.locator(".classes li")).to_have_count(2)
+        expect(page.locator(".by")).to_have_text("by rope, version 1")
+        assert shown_classes(page) == expected_classes(asked(server, "variant=rope&top_k=2"))
+        page.get_by_label("Variant").select_option("auto")
+        page.get_by_label("Deadline, ms").fill("20000")
+        page.get_by_label("Deadline, ms").press("Enter")
+        selection = page.get_by_role("region", name="Selection")
+        expect(selection.get_by_role("row").nth(1)).to_contain_text(re.compile("swin-log-cpb.*98.6 %.*chosen"))
+
+
+def test_stages_and_facts_are_those_of_the_answer(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url) as page:
+        seen: list[str] = []
+
+        def keep(route: Route) -> None:
+            response = route.fetch()
+            seen.append(response.text())
+            route.fulfill(response=response)
+
+        page.route("**/v1/classify*", keep)
+        choose(page)
+        assert best(page) == "7"
+        answer = json.loads(seen[0])
+        names, numbers = (page.locator(f".legend {part}").all_inner_texts() for part in ("dt", "dd"))
+        shown = dict(zip(names, numbers, strict=True))
+        for stage, milliseconds in answer["latency_ms"].items():
+            assert float(shown[stage].removesuffix(" ms")) == pytest.approx(milliseconds, rel=0.01, abs=0.006)
+        widths = page.locator("svg.stages rect").evaluate_all(
+            "all => all.map((one) => parseFloat(one.getAttribute('width')))"
+        )
+        assert sum(widths) == pytest.approx(100, abs=1)
+        facts = page.locator(".facts").inner_text()
+        for name in ("encoding", "backend", "precision", "id"):
+            assert answer[name] in facts
+
+
+def test_the_line_of_curl_does_the_same(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url, permissions=["clipboard-read", "clipboard-write"]) as page:
+        choose(page)
+        best(page)
+        page.get_by_role("button", name="Copy").click()
+        expect(page.locator(".said")).to_have_text("Copied.")
+        line = page.evaluate("navigator.clipboard.readText()")
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=SEVEN.parent, capture_output=True, text=True, check=True, timeout=20
+    )
+    assert '"label":"7"' in done.stdout
+
+
+def test_without_leave_to_copy_the_line_is_selected(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url) as page:
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
+        choose(page)
+        best(page)
+        page.get_by_role("button", name="Copy").click()
+        expect(page.locator(".said")).to_contain_text("Selected")
+        assert page.evaluate("getSelection().toString()") == page.locator(".curl code").inner_text()
+
+
+def test_everything_works_by_keyboard(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url) as page:
+        page.on("filechooser", lambda chooser: chooser.set_files(str(SEVEN)))
+        page.get_by_label("Variant").wait_for()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "main"
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "drop"
+        page.keyboard.press("Enter")  # the place to drop a picture is a button too
+        assert best(page) == "7"
+        page.get_by_role("link", name="Compare").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".agreement")).to_contain_text("variants find 7")
+
+
+def test_a_photo_of_a_digit_can_be_prepared_and_the_page_shows_what_it_sends(
+    browser: Browser, server: Running, tmp_path: Path
+) -> None:
+    photo("3", "dark").save(tmp_path / "photo.png")
+    with opened(browser, server.url) as page:
+        box = page.get_by_role("checkbox", name="Prepare a photo of one digit")
+        box.check()
+        choose(page, tmp_path / "photo.png")
+        expect(page.locator(".about")).to_contain_text("prepared-photo.png · 32 × 32")
+        assert best(page) == "3"
+        shown = page.evaluate(PICTURE)
+        expected = prepare(photo("3", "dark"))[:, :, 0]
+        assert np.abs(np.reshape(shown, (32, 32)) - expected.astype(float)).mean() < 16
+        box.uncheck()
+        expect(page.locator(".about")).to_contain_text("photo.png · 600 × 800")
+        Image.new("L", (50, 50), 200).save(tmp_path / "blank.png")
+        box.check()
+        choose(page, tmp_path / "blank.png")
+        expect(page.locator(".note")).to_contain_text("Nothing stands out from the paper")
+        expect(page.locator(".note")).to_contain_text("Trained on 1,437 scans")

@@ -1,0 +1,103 @@
+"""Quality in a browser: accessibility in both colour schemes and three widths, prefixes, stability, the API page."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.acts import best, choose
+from tests.browser.conftest import opened
+from tests.service.process import Running
+from tests.service.transport.proxies import behind_nginx
+
+VIEWS = ("classify", "compare", "encodings", "latency")
+SIZES = ((360, 740), (1280, 800), (3840, 2160))
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+RULES = {
+    "resultTypes": ["violations"],
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+}
+
+SHIFTS = """
+window.shifts = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+def go(page: Page, view: str) -> None:
+    page.get_by_role("navigation").get_by_role("link", name=view.capitalize()).click()
+    ready = {"classify": ".best", "compare": ".compared", "encodings": ".overlay", "latency": ".overview"}
+    expect(page.locator(ready[view])).to_be_visible()
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+
+
+def findings(page: Page) -> list[str]:
+    violations = Axe().run(page, options=RULES).response["violations"]
+    return [f"{found['id']}: {found['help']}: {node['html'][:200]}" for found in violations for node in found["nodes"]]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_page(browser: Browser, server: Running, view: str) -> None:
+    with opened(browser, server.url, bypass_csp=True) as page:
+        choose(page)
+        go(page, view)
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            for scheme in SCHEMES:
+                page.emulate_media(color_scheme=scheme)
+                assert findings(page) == [], (width, scheme)
+
+
+def test_axe_finds_what_is_wrong(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url, bypass_csp=True) as page:
+        choose(page)
+        best(page)
+        page.evaluate("() => { document.querySelector('.by').style.color = '#ddd'; }")
+        assert any("color-contrast" in found for found in findings(page))
+
+
+def test_errors_and_dialogs_are_accessible_too(browser: Browser, server: Running, tmp_path: Path) -> None:
+    (tmp_path / "damaged.png").write_bytes(b"no")
+    with opened(browser, server.url, "/", (400,), bypass_csp=True) as page:
+        choose(page, tmp_path / "damaged.png")
+        expect(page.get_by_role("alert")).to_be_visible()
+        assert findings(page) == []
+        page.get_by_role("button", name="Camera").click()
+        expect(page.get_by_role("button", name="Take picture")).to_be_enabled()
+        assert findings(page) == []
+
+
+def test_the_layout_does_not_shift_while_the_page_loads(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url, "about:blank") as page:
+        page.add_init_script(SHIFTS)
+        page.goto(server.url)
+        page.get_by_label("Variant").wait_for()
+        assert page.evaluate("window.shifts") == 0
+
+
+def test_everything_is_asked_under_the_prefix_of_a_proxy(browser: Browser, server: Running, tmp_path: Path) -> None:
+    with behind_nginx(server, tmp_path) as proxy, opened(browser, proxy.plain, "/ml/") as page:
+        seen: list[str] = []
+        page.on("request", lambda request: seen.append(request.url))
+        choose(page)
+        assert best(page) == "7"
+        for view in VIEWS:
+            go(page, view)
+            if view != "latency":
+                assert f"'{proxy.plain}/ml/v1/{view}?" in page.locator(".curl code").inner_text()
+        page.get_by_role("link", name="API").click()
+        page.get_by_text("/v1/compare").first.wait_for()
+        assert [url for url in seen if not url.startswith((f"{proxy.plain}/ml/", "blob:", "data:"))] == []
+
+
+def test_the_api_page_needs_no_other_host_and_tries_requests(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url, "/docs") as page:
+        page.get_by_role("button", name="get /health/live").first.click()
+        page.get_by_role("button", name="Try it out").click()
+        page.get_by_role("button", name="Execute").click()
+        expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")

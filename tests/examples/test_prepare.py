@@ -1,0 +1,66 @@
+"""Preparation of photos: digits drawn with a pen are recognised after it, on white and on dark paper, in shadow."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from examples.digits.prepare import NoDigitError, main, prepare
+
+STROKES = {
+    "0": [[(50, 15), (75, 30), (78, 60), (60, 88), (38, 85), (24, 60), (28, 30), (50, 15)]],
+    "1": [[(35, 32), (55, 12), (55, 90)]],
+    "2": [[(28, 32), (40, 15), (62, 16), (72, 32), (60, 52), (28, 88), (75, 86)]],
+    "3": [[(30, 18), (62, 16), (70, 30), (50, 48), (72, 64), (66, 84), (30, 86)]],
+    "4": [[(60, 12), (25, 62), (78, 62)], [(62, 40), (60, 92)]],
+    "5": [[(70, 14), (34, 14), (32, 46), (60, 44), (72, 64), (60, 86), (28, 84)]],
+    "6": [[(64, 14), (40, 36), (28, 66), (42, 88), (66, 82), (70, 62), (50, 52), (32, 64)]],
+    "7": [[(26, 16), (74, 16), (46, 90)]],
+    "8": [[(50, 14), (68, 28), (34, 62), (36, 84), (60, 86), (68, 66), (34, 32), (50, 14)]],
+    "9": [[(68, 34), (50, 48), (32, 36), (42, 16), (66, 18), (68, 34), (62, 90)]],
+}
+
+
+def photo(digit: str, kind: str, width: int = 8) -> Image.Image:
+    """A thin digit, off the middle of a tall sheet, with noise; `kind` is plain, shadow or dark."""
+    sheet = Image.new("L", (600, 800), 235)
+    draw = ImageDraw.Draw(sheet)
+    for line in STROKES[digit]:
+        draw.line([(150 + 3 * x, 250 + 3 * y) for x, y in line], fill=60, width=width, joint="curve")
+    grey = np.asarray(sheet.filter(ImageFilter.GaussianBlur(1)), np.float64)
+    if kind == "shadow":
+        grey *= np.linspace(1, 0.45, grey.shape[1])
+    if kind == "dark":
+        grey = 255 - grey
+    grey += np.random.default_rng(0).normal(0, 4, grey.shape)
+    return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", ["plain", "shadow", "dark"])
+def test_drawn_digits_are_recognised_after_it_and_not_before(digits_repository: Path, kind: str) -> None:
+    session = ort.InferenceSession(digits_repository / "digits" / "swin-table" / "1" / "model.onnx")
+    photos = [photo(digit, kind) for digit in STROKES]
+    plain = np.stack([np.asarray(sheet.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC)) for sheet in photos])
+    prepared = np.stack([prepare(sheet) for sheet in photos])
+    expected = np.arange(10)
+    assert (session.run(None, {"image": plain})[0].argmax(axis=1) == expected).sum() <= 4
+    assert (session.run(None, {"image": prepared})[0].argmax(axis=1) == expected).sum() >= 9
+
+
+def test_a_picture_without_a_digit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(NoDigitError, match="nothing stands out from the paper"):
+        prepare(Image.new("L", (100, 100), 200))
+    empty = tmp_path / "empty.png"
+    Image.new("L", (100, 100), 200).save(empty)
+    assert main([str(empty), str(tmp_path / "out.png")]) == 1
+    assert "write darker, or crop the photo" in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_the_command_writes_what_the_service_takes(tmp_path: Path) -> None:
+    photo("3", "plain").save(tmp_path / "photo.jpg")
+    assert main([str(tmp_path / "photo.jpg"), str(tmp_path / "out.png")]) == 0
+    with Image.open(tmp_path / "out.png") as written:
+        assert written.size == (32, 32)
