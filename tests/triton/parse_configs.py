@@ -1,4 +1,4 @@
-"""`python parse_configs.py REPOSITORY`, in the environment of Triton: its configurations as JSON, by model.
+"""`python parse_configs.py REPOSITORY …`, in the environment of Triton: configurations as JSON, by path.
 
 They are parsed with Triton's own schema, model_config.proto, of which tritonclient has a copy.
 """
@@ -11,12 +11,13 @@ from google.protobuf import json_format, text_format  # type: ignore[import-unty
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
-def main(repository: str) -> None:
+def main(*repositories: str) -> None:
     """Print the configurations; an unknown field or value is an error."""
     parsed = {
-        file.parent.name: json_format.MessageToDict(
+        str(file.parent): json_format.MessageToDict(
             text_format.Parse(file.read_text(), ModelConfig()), preserving_proto_field_name=True
         )
+        for repository in repositories
         for file in Path(repository).glob("*/config.pbtxt")
     }
     sys.stdout.write(json.dumps(parsed))

@@ -18,30 +18,46 @@ pytestmark = pytest.mark.triton
 PARSE = Path(__file__).parents[2] / "triton" / "parse_configs.py"
 
 
+FLAGS = {
+    "plain": (),
+    "batching": (
+        *("--batch-delay-ms", "1.5", "--max-queue", "9", "--timeout-ms", "250", "--instances", "3"),
+        *("--models", "colours", "--variants", "mean"),
+    ),
+    "openvino": ("--backend", "openvino"),
+    "accelerator tensorrt": ("--accelerator", "tensorrt"),
+    "accelerator openvino": ("--accelerator", "openvino"),
+}
+
+Configs = dict[str, dict[str, Any]]
+"""Parsed configurations, by model."""
+
+
 @pytest.fixture(scope="module")
-def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Configs]:
+    """The configurations of an export with each of FLAGS."""
     skip_without_triton()
-    path = tmp_path_factory.mktemp("artifacts")
-    add_artifact(path, variant="mean")
-    add_artifact(path, variant="float", dtype="float32")
-    add_artifact(path, variant="half", precision="fp16", parity=lower_parity())
-    add_artifact(path, variant="single", input=image(1, 1))
-    add_artifact(path, model="ages", task="regression")
-    return path
+    directory = tmp_path_factory.mktemp("configs")
+    artifacts = directory / "artifacts"
+    add_artifact(artifacts, variant="mean")
+    add_artifact(artifacts, variant="float", dtype="float32")
+    add_artifact(artifacts, variant="half", precision="fp16", parity=lower_parity())
+    add_artifact(artifacts, variant="single", input=image(1, 1))
+    add_artifact(artifacts, model="ages", task="regression")
+    outputs = {name: directory / name for name in FLAGS}
+    for name, flags in FLAGS.items():
+        assert main([str(artifacts), "--output", str(outputs[name]), "--quiet", *flags]) == DONE
+    printed = subprocess.run([PYTHON, PARSE, *outputs.values()], check=True, capture_output=True, text=True).stdout
+    found = {Path(path): config for path, config in json.loads(printed).items()}
+    assert all(config["name"] == path.name for path, config in found.items())
+    return {
+        name: {path.name: config for path, config in found.items() if path.parent == output}
+        for name, output in outputs.items()
+    }
 
 
-def configs(artifacts: Path, output: Path, *flags: str) -> dict[str, Any]:
-    """Return the parsed configurations, by model."""
-    assert main([str(artifacts), "--output", str(output), "--quiet", *flags]) == DONE
-    parsed = subprocess.run([PYTHON, PARSE, output], check=True, capture_output=True, text=True).stdout
-    found: dict[str, Any] = json.loads(parsed)
-    assert all(config["name"] == name for name, config in found.items())
-    return found
-
-
-def test_a_network_batches_within_its_queue_and_is_warm_at_one_and_the_maximum(artifacts: Path, tmp_path: Path) -> None:
-    flags = ("--batch-delay-ms", "1.5", "--max-queue", "9", "--timeout-ms", "250", "--instances", "3")
-    network = configs(artifacts, tmp_path / "triton", *flags, "--variants", "mean")["colours.mean"]
+def test_a_network_batches_within_its_queue_and_is_warm_at_one_and_the_maximum(parsed: dict[str, Configs]) -> None:
+    network = parsed["batching"]["colours.mean"]
     assert (network["backend"], network["max_batch_size"]) == ("onnxruntime", 64)
     assert network["version_policy"] == {"all": {}}
     assert network["instance_group"] == [{"count": 3}]  # KIND_AUTO is the default, which JSON leaves out
@@ -59,8 +75,8 @@ def test_a_network_batches_within_its_queue_and_is_warm_at_one_and_the_maximum(a
     assert network["output"][0]["label_filename"] == "labels.txt"
 
 
-def test_tensors_are_those_of_the_artifact(artifacts: Path, tmp_path: Path) -> None:
-    found = configs(artifacts, tmp_path / "triton")
+def test_tensors_are_those_of_the_artifact(parsed: dict[str, Configs]) -> None:
+    found = parsed["plain"]
     inputs = {name: found[f"colours.{name}"]["input"] for name in ("mean", "float", "single")}
     layout = {"name": "image", "data_type": "TYPE_UINT8"}
     assert inputs["mean"] == [layout | {"format": "FORMAT_NHWC", "dims": ["8", "6", "3"]}]
@@ -73,28 +89,28 @@ def test_tensors_are_those_of_the_artifact(artifacts: Path, tmp_path: Path) -> N
     assert "label_filename" not in found["ages.mean"]["output"][0]
 
 
-def test_the_ensemble_joins_the_two(artifacts: Path, tmp_path: Path) -> None:
-    found = configs(artifacts, tmp_path / "triton", "--variants", "half", "--models", "colours")
+def test_the_ensemble_joins_the_two(parsed: dict[str, Configs]) -> None:
+    found = parsed["batching"]
     (pixels,) = (name for name in found if name.startswith("colours.pixels-"))
-    ensemble = found["colours.half.image"]
+    ensemble = found["colours.mean.image"]
     assert ensemble["platform"] == "ensemble"
     steps = ensemble["ensemble_scheduling"]["step"]
-    assert [(step["model_name"], step["model_version"]) for step in steps] == [(pixels, "1"), ("colours.half", "1")]
+    assert [(step["model_name"], step["model_version"]) for step in steps] == [(pixels, "1"), ("colours.mean", "1")]
     assert steps[0]["output_map"] == steps[1]["input_map"] == {"image": "image"}
-    assert found[pixels]["output"][0]["dims"] == found["colours.half"]["input"][0]["dims"]
+    assert found[pixels]["output"][0]["dims"] == found["colours.mean"]["input"][0]["dims"]
     assert found[pixels]["parameters"]["max_pixels"] == {"string_value": "50000000"}
 
 
-def test_openvino_reads_the_onnx_file_on_a_cpu(artifacts: Path, tmp_path: Path) -> None:
-    network = configs(artifacts, tmp_path / "triton", "--backend", "openvino")["colours.mean"]
+def test_openvino_reads_the_onnx_file_on_a_cpu(parsed: dict[str, Configs]) -> None:
+    network = parsed["openvino"]["colours.mean"]
     assert (network["backend"], network["default_model_filename"]) == ("openvino", "model.onnx")
     assert network["instance_group"] == [{"kind": "KIND_CPU", "count": 1}]
 
 
 def test_accelerators_name_their_device_and_tensorrt_one_profile_for_all_batches(
-    artifacts: Path, tmp_path: Path
+    parsed: dict[str, Configs],
 ) -> None:
-    found = configs(artifacts, tmp_path / "rt", "--accelerator", "tensorrt")
+    found = parsed["accelerator tensorrt"]
     assert found["colours.half"]["instance_group"][0]["kind"] == "KIND_GPU"
     (accelerator,) = found["colours.half"]["optimization"]["execution_accelerators"]["gpu_execution_accelerator"]
     assert accelerator == {
@@ -106,7 +122,7 @@ def test_accelerators_name_their_device_and_tensorrt_one_profile_for_all_batches
             "trt_profile_max_shapes": "image:64x8x6x3",
         },
     }
-    found = configs(artifacts, tmp_path / "ov", "--accelerator", "openvino")
+    found = parsed["accelerator openvino"]
     accelerators = found["colours.mean"]["optimization"]["execution_accelerators"]
     assert accelerators == {"cpu_execution_accelerator": [{"name": "openvino"}]}
     assert found["colours.mean"]["instance_group"][0]["kind"] == "KIND_CPU"
