@@ -14,14 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact import Artifact
-from engines import CudaError, EngineError, LibraryMissingError, current_gpu, find_library, load_cuda, read_engine
+from engines import (
+    CudaError,
+    EngineError,
+    Library,
+    LibraryMissingError,
+    current_gpu,
+    find_library,
+    load_cuda,
+    read_engine,
+)
 from engines.callbacks import Log
 from engines.inspecting import operators_of, read_layers
 from imaging.preprocess import Tensor
 from service.backends.base import Operators
 from service.backends.contract import Declared, check_tensors, reason
 from service.backends.engine.execution import Execution
-from service.backends.engine.opening import Opened, open_engine
+from service.backends.engine.opening import open_engine
 from service.problems.errors import BackendUnavailableError, GraphError
 
 logger = logging.getLogger(__name__)
@@ -56,19 +65,18 @@ class TensorRtBackend:
         self._execution: Execution | None = None
         try:
             self._cuda = load_cuda()
-            self._opened = open_engine(artifact, engine_cache)
-            compatible = self._opened.engine.settings.version_compatible
-            self._engine = read_engine(
-                self._opened.library, self._opened.plan, self._log, version_compatible=compatible
-            )
+            opened = open_engine(artifact, engine_cache)
+            self._library, self._profile = opened.library, opened.engine.profile
+            compatible = opened.engine.settings.version_compatible
+            self._engine = read_engine(opened.library, opened.plan, self._log, version_compatible=compatible)
         except (CudaError, LibraryMissingError) as error:
             raise BackendUnavailableError(f"device {device} failed to come up: {reason(error)}") from error
         except EngineError as error:
             raise GraphError(reason(error)) from error
-        self._name = f"{self._opened.library.name.lower()}-{device}"
-        _check_tensors(self._opened, self._engine, artifact)
+        self._name = f"{self._library.name.lower()}-{device}"
+        _check_tensors(self._library, self._engine, artifact)
         inspector = self._engine.create_engine_inspector()
-        text = inspector.get_engine_information(self._opened.library.module.LayerInformationFormat.ONELINE)
+        text = inspector.get_engine_information(self._library.module.LayerInformationFormat.ONELINE)
         self.operators: Operators | None = operators_of(read_layers(text)) or None
 
     @staticmethod
@@ -95,7 +103,7 @@ class TensorRtBackend:
             GraphError: the engine takes no such batch, or cannot be run.
             BackendUnavailableError: the GPU failed, or has no memory left.
         """
-        profile = self._opened.engine.profile
+        profile = self._profile
         if largest > profile.max:
             raise GraphError(
                 f"its engine takes batches of up to {profile.max}, {largest} were asked for; lower --max-batch, or "
@@ -103,7 +111,7 @@ class TensorRtBackend:
             )
         self._close()
         try:
-            execution = Execution(self._opened.library, self._cuda, self._engine, self._manifest, largest, self._log)
+            execution = Execution(self._library, self._cuda, self._engine, self._manifest, largest, self._log)
             self._execution = execution
             for size in _sizes(profile.min, largest):
                 execution.capture(size)
@@ -121,7 +129,7 @@ class TensorRtBackend:
         """
         if self._interrupted:
             raise GraphError("the run was interrupted")
-        profile = self._opened.engine.profile
+        profile = self._profile
         if not profile.min <= len(images) <= profile.max:
             raise GraphError(f"its engine takes batches of {profile.min} to {profile.max}, this has {len(images)}")
         with self._lock:  # of the first run
@@ -160,8 +168,8 @@ def _sizes(smallest: int, largest: int) -> list[int]:
     return sorted({size for size in (*powers, largest) if size >= smallest})
 
 
-def _check_tensors(opened: Opened, engine: Any, artifact: Artifact) -> None:  # noqa: ANN401 -- it ships no types
-    modes = opened.library.module.TensorIOMode
+def _check_tensors(library: Library, engine: Any, artifact: Artifact) -> None:  # noqa: ANN401 -- it ships no types
+    modes = library.module.TensorIOMode
     found: dict[object, list[Declared]] = {modes.INPUT: [], modes.OUTPUT: []}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -131,6 +132,24 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
     assert said.count("\n") == 1
     assert re.search(reason, said), said
     assert not (tmp_path / "to").exists()
+
+
+def test_help_and_usage_errors_come_before_onnx_is_imported(tmp_path: Path) -> None:
+    script = Path(__file__).parents[3] / "export" / "to_tensorrt.py"
+
+    def status(*arguments: str) -> int:
+        return subprocess.run([sys.executable, str(script), *arguments], cwd=tmp_path, check=False).returncode
+
+    assert status("--help") == 0
+    for wrong in (
+        ["artifact"],
+        ["artifact", "--output", "x", "--batch", "8:1:4"],
+        ["artifact", "--output", "x", "--batch", "1:4"],
+        ["artifact", "--output", "x", "--workspace", "0"],
+        ["artifact", "--output", "x", "--optimization-level", "6"],
+    ):
+        assert status(*wrong) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_gpu_tensorrt_names_the_flavour_that_needs_none(
