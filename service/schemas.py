@@ -19,11 +19,13 @@ _RUNNING = (
 )
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
+    """A document, which does not change."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class Prediction(_Document):
+class Prediction(Document):
     """One class."""
 
     label: str
@@ -33,7 +35,7 @@ class Prediction(_Document):
     )
 
 
-class Value(_Document):
+class Value(Document):
     """One output of a regression."""
 
     label: str
@@ -44,7 +46,7 @@ class Value(_Document):
 Predictions = list[Prediction] | list[Value]
 
 
-class StageTimes(_Document):
+class StageTimes(Document):
     """Stage times of one request, in ms; they add up to the total."""
 
     decode: float = Field(description="multipart or base64, then the image file, to upright RGB pixels")
@@ -55,7 +57,7 @@ class StageTimes(_Document):
     total: float = Field(description="from the last byte of the body to the answer, before it is written as JSON")
 
 
-class Classification(_Document):
+class Classification(Document):
     """The answer to one image."""
 
     id: str = Field(description="the X-Request-Id")
@@ -72,7 +74,7 @@ class Classification(_Document):
     running_precision: str = Field(description=_RUNNING)
 
 
-class Candidate(_Document):
+class Candidate(Document):
     """A variant that `auto` looked at."""
 
     variant: str
@@ -85,7 +87,7 @@ class Candidate(_Document):
     verdict: Literal["chosen", "too slow", "down"]
 
 
-class Selection(_Document):
+class Selection(Document):
     """Choice of `variant=auto`."""
 
     reason: str
@@ -100,7 +102,7 @@ class AutoClassification(Classification):
     selection: Selection
 
 
-class ComparedVariant(_Document):
+class ComparedVariant(Document):
     """The answer of one variant."""
 
     variant: str
@@ -116,7 +118,7 @@ class ComparedVariant(_Document):
     running_precision: str = Field(description=_RUNNING)
 
 
-class FailedVariant(_Document):
+class FailedVariant(Document):
     """A variant that gave no answer, as a problem of its own."""
 
     variant: str
@@ -128,21 +130,21 @@ class FailedVariant(_Document):
     retry_after: int | None = Field(description="seconds, for what may well succeed later")
 
 
-class Vote(_Document):
+class Vote(Document):
     """Variants that find the same class the most probable."""
 
     label: str
     variants: list[str]
 
 
-class LabelsVote(_Document):
+class LabelsVote(Document):
     """Variants of a multi-label model that find the same classes to apply."""
 
     labels: list[str] = Field(description="all with at least the threshold's probability, in class order")
     variants: list[str]
 
 
-class Agreement(_Document):
+class Agreement(Document):
     """Agreement of the variants that answered: on the most probable class, or on all that apply."""
 
     unanimous: bool
@@ -150,13 +152,13 @@ class Agreement(_Document):
     votes: list[Vote] | list[LabelsVote] = Field(description="most variants first")
 
 
-class Spread(_Document):
+class Spread(Document):
     """Spread of the variants of a regression that answered."""
 
     max_difference: float = Field(description="the largest, of one output between two variants")
 
 
-class Comparison(_Document):
+class Comparison(Document):
     """The answers of several variants to one image."""
 
     id: str = Field(description="the X-Request-Id")
@@ -168,7 +170,7 @@ class Comparison(_Document):
     total_ms: float = Field(description="from the last byte of the body to the last variant's answer")
 
 
-class GoldenFacts(_Document):
+class GoldenFacts(Document):
     """Whether the backend reproduced the network's logits of the artifact's golden file when it was loaded."""
 
     status: Literal["passed", "unchecked"] = Field(description="unchecked: the artifact has no golden file")
@@ -180,7 +182,7 @@ class GoldenFacts(_Document):
     limit: float | None = Field(default=None, description="on the error, for the precision; null if unchecked")
 
 
-class VariantSummary(_Document):
+class VariantSummary(Document):
     """A variant; encoding, precision, backend, accuracy and golden check are those of its newest version."""
 
     variant: str
@@ -193,7 +195,7 @@ class VariantSummary(_Document):
     golden: GoldenFacts
 
 
-class ModelSummary(_Document):
+class ModelSummary(Document):
     """A model and its variants."""
 
     model: str
@@ -202,21 +204,21 @@ class ModelSummary(_Document):
     variants: list[VariantSummary]
 
 
-class RefusedArtifact(_Document):
+class RefusedArtifact(Document):
     """An artifact of the repository that is not served as it is there now."""
 
     name: str = Field(description="<model>/<variant>/<version>, by its directories")
     reason: str
 
 
-class LoadingArtifact(_Document):
+class LoadingArtifact(Document):
     """An artifact that is being loaded, to be served once it is warm."""
 
     name: str = Field(description="<model>/<variant>/<version>")
     since: AwareDatetime
 
 
-class ModelList(_Document):
+class ModelList(Document):
     """Everything in the repository."""
 
     default_model: str | None = Field(description="null if a request has to name one")
@@ -226,7 +228,7 @@ class ModelList(_Document):
     loading: list[LoadingArtifact]
 
 
-class VersionFacts(_Document):
+class VersionFacts(Document):
     """One version, from its manifest."""
 
     version: int
@@ -260,47 +262,9 @@ class VersionFacts(_Document):
     )
 
 
-class VariantFacts(_Document):
+class VariantFacts(Document):
     """A variant and its versions, oldest first."""
 
     model: str
     variant: str
     versions: list[VersionFacts]
-
-
-class StageLatency(_Document):
-    """Latency of one stage, in ms."""
-
-    mean: float
-    p50: float = Field(description="half of the answers took no longer, to 1.6 %")
-    p90: float
-    p95: float
-    p99: float
-
-
-class RecentLatency(_Document):
-    """Latency of the answers of the last minute."""
-
-    count: int = Field(description="answers")
-    stages: dict[str, StageLatency] = Field(description="by stage, and `total`; empty without answers")
-
-
-class VersionLatency(_Document):
-    """Latency of the answers of one version."""
-
-    model: str
-    variant: str
-    version: int
-    count: int = Field(description="answers since the start")
-    stages: dict[str, StageLatency] = Field(description="since the start, by stage, and `total`; empty without answers")
-    recent: RecentLatency
-    queued: int = Field(description="images that wait now")
-    running: int = Field(description="images that are run now")
-    rejected: int = Field(description="requests without an answer since the start, by a full queue or any other error")
-
-
-class LatencyReport(_Document):
-    """Latency of classifications."""
-
-    recent_seconds: int = Field(description="how far back `recent` goes, to 5 s")
-    versions: list[VersionLatency]

@@ -4,17 +4,56 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.openapi import problem_responses
 from service.routers.lean import KnownQueryRoute
 from service.scheduling.engine import Load
-from service.schemas import LatencyReport, RecentLatency, StageLatency, VersionLatency
+from service.schemas import Document
 from service.serving import Ready, Serving
 from service.telemetry.latency import RECENT_SECONDS, LatencySummary
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
+
+
+class StageLatency(Document):
+    """Latency of one stage, in ms."""
+
+    mean: float
+    p50: float = Field(description="half of the answers took no longer, to 1.6 %")
+    p90: float
+    p95: float
+    p99: float
+
+
+class RecentLatency(Document):
+    """Latency of the answers of the last minute."""
+
+    count: int = Field(description="answers")
+    stages: dict[str, StageLatency] = Field(description="by stage, and `total`; empty without answers")
+
+
+class VersionLatency(Document):
+    """Latency of the answers of one version."""
+
+    model: str
+    variant: str
+    version: int
+    count: int = Field(description="answers since the start")
+    stages: dict[str, StageLatency] = Field(description="since the start, by stage, and `total`; empty without answers")
+    recent: RecentLatency
+    queued: int = Field(description="images that wait now")
+    running: int = Field(description="images that are run now")
+    rejected: int = Field(description="requests without an answer since the start, by a full queue or any other error")
+
+
+class LatencyReport(Document):
+    """Latency of classifications."""
+
+    recent_seconds: int = Field(description="how far back `recent` goes, to 5 s")
+    versions: list[VersionLatency]
 
 
 @router.get("/latency", summary="Latency of every stage", responses=problem_responses(404, 422, 503))
