@@ -23,7 +23,9 @@ _RUNNING = (
 )
 
 
-class _Document(BaseModel):
+class Document(BaseModel):
+    """A document, which does not change."""
+
     model_config = ConfigDict(frozen=True)
 
 
@@ -83,7 +85,7 @@ class Classification:
     running_precision: Annotated[str, Field(description=_RUNNING)]
 
 
-class Candidate(_Document):
+class Candidate(Document):
     """A variant that `auto` looked at."""
 
     variant: str
@@ -96,7 +98,7 @@ class Candidate(_Document):
     verdict: Literal["chosen", "too slow", "down"]
 
 
-class Selection(_Document):
+class Selection(Document):
     """Choice of `variant=auto`."""
 
     reason: str
@@ -112,7 +114,7 @@ class AutoClassification(Classification):
     selection: Selection
 
 
-class ComparedVariant(_Document):
+class ComparedVariant(Document):
     """The answer of one variant."""
 
     variant: str
@@ -128,7 +130,7 @@ class ComparedVariant(_Document):
     running_precision: str = Field(description=_RUNNING)
 
 
-class FailedVariant(_Document):
+class FailedVariant(Document):
     """A variant that gave no answer, as a problem of its own."""
 
     variant: str
@@ -140,21 +142,21 @@ class FailedVariant(_Document):
     retry_after: int | None = Field(description="seconds, for what may well succeed later")
 
 
-class Vote(_Document):
+class Vote(Document):
     """Variants that find the same class the most probable."""
 
     label: str
     variants: list[str]
 
 
-class LabelsVote(_Document):
+class LabelsVote(Document):
     """Variants of a multi-label model that find the same classes to apply."""
 
     labels: list[str] = Field(description="all with at least the threshold's probability, in class order")
     variants: list[str]
 
 
-class Agreement(_Document):
+class Agreement(Document):
     """Agreement of the variants that answered: on the most probable class, or on all that apply."""
 
     unanimous: bool
@@ -162,13 +164,13 @@ class Agreement(_Document):
     votes: list[Vote] | list[LabelsVote] = Field(description="most variants first")
 
 
-class Spread(_Document):
+class Spread(Document):
     """Spread of the variants of a regression that answered."""
 
     max_difference: float = Field(description="the largest, of one output between two variants")
 
 
-class Comparison(_Document):
+class Comparison(Document):
     """The answers of several variants to one image."""
 
     id: str = Field(description="the X-Request-Id")
@@ -180,7 +182,7 @@ class Comparison(_Document):
     total_ms: float = Field(description="from the last byte of the body to the last variant's answer")
 
 
-class GoldenFacts(_Document):
+class GoldenFacts(Document):
     """Result of the golden check at load: whether the backend reproduced the logits of the golden file."""
 
     status: Literal["passed", "unchecked"] = Field(description="unchecked: the artifact has no golden file")
@@ -192,7 +194,7 @@ class GoldenFacts(_Document):
     limit: float | None = Field(default=None, description="on the error, for the precision; null if unchecked")
 
 
-class VariantSummary(_Document):
+class VariantSummary(Document):
     """A variant; encoding, precision, backend, accuracy and golden check are those of its newest version."""
 
     variant: str
@@ -205,7 +207,7 @@ class VariantSummary(_Document):
     golden: GoldenFacts
 
 
-class ModelSummary(_Document):
+class ModelSummary(Document):
     """A model and its variants."""
 
     model: str
@@ -214,21 +216,21 @@ class ModelSummary(_Document):
     variants: list[VariantSummary]
 
 
-class RefusedArtifact(_Document):
+class RefusedArtifact(Document):
     """An artifact of the repository that is not served as it is there now."""
 
     name: str = Field(description="<model>/<variant>/<version>, by its directories")
     reason: str
 
 
-class LoadingArtifact(_Document):
+class LoadingArtifact(Document):
     """An artifact that is being loaded, to be served once it is warm."""
 
     name: str = Field(description="<model>/<variant>/<version>")
     since: AwareDatetime
 
 
-class ModelList(_Document):
+class ModelList(Document):
     """Everything in the repository."""
 
     default_model: str | None = Field(description="null if a request has to name one")
@@ -238,7 +240,7 @@ class ModelList(_Document):
     loading: list[LoadingArtifact]
 
 
-class VersionFacts(_Document):
+class VersionFacts(Document):
     """One version, from its manifest."""
 
     version: int
@@ -272,7 +274,7 @@ class VersionFacts(_Document):
     )
 
 
-class VariantFacts(_Document):
+class VariantFacts(Document):
     """A variant and its versions, oldest first."""
 
     model: str

@@ -25,7 +25,7 @@ ABOUT = (
     "square. It has never seen thin strokes, white on black, shadows or several digits, and it has no class for what "
     "is not a digit: its answers to these mean little."
 )
-"""Note on these models for the page."""
+"""Note on these models, which the page shows."""
 
 VARIANTS = sorted(file.stem for file in (DIGITS / "configs").glob("*.json"))
 

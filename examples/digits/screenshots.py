@@ -1,6 +1,6 @@
 """`python -m examples.digits.screenshots ADDRESS`: take docs/pictures/page-*.png of a running `make demo`.
 
-Needs chromium and the extra `dev`. The palette is reduced to 64 colours, for small files.
+Needs chromium and the extra `dev`. The palette is reduced to 256 colours, for small files.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from examples.digits.samples import SAMPLES
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 SIZE = (1280, 800)
-COLOURS = 64
+COLOURS = 256
 SECONDS_OF_LOAD = 45
 
 

@@ -4,13 +4,14 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from service.catalogue.catalogue import Catalogue, Servable
 from service.problems.openapi import problem_responses
 from service.processes.snapshot import Snapshot
 from service.scheduling.engine import Load
+from service.schemas import Document
 from service.serving import Ready, Serving
 from service.telemetry.latency import NO_ANSWERS, RECENT_SECONDS, LatencySummary
 from service.transport.routes import KnownQueryRoute
@@ -18,7 +19,7 @@ from service.transport.routes import KnownQueryRoute
 router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 
 
-class StageLatency(BaseModel):
+class StageLatency(Document):
     """Latency of one stage, in ms."""
 
     mean: float
@@ -28,14 +29,14 @@ class StageLatency(BaseModel):
     p99: float
 
 
-class RecentLatency(BaseModel):
+class RecentLatency(Document):
     """Latency of the answers of the last minute."""
 
     count: int = Field(description="answers")
     stages: dict[str, StageLatency] = Field(description="by stage, and `total`; empty without answers")
 
 
-class VersionLatency(BaseModel):
+class VersionLatency(Document):
     """Latency of the answers of one version."""
 
     model: str
@@ -49,7 +50,7 @@ class VersionLatency(BaseModel):
     rejected: int = Field(description="requests without an answer since the start, by a full queue or any other error")
 
 
-class LatencyReport(BaseModel):
+class LatencyReport(Document):
     """Latency of classifications."""
 
     recent_seconds: int = Field(description="how far back `recent` goes, to 5 s")

@@ -83,7 +83,7 @@ def test_the_page_goes_on_when_a_server_comes_back(browser: Browser, one_variant
     origin = f"http://127.0.0.1:{port}"
     with serving(tmp_path, *flags):
         httpx2.post(f"{origin}/v1/classify", content=SEVEN.read_bytes())
-        manager = opened(browser, origin, "/#latency", gone=True)
+        manager = opened(browser, origin, "/#latency", (503,), gone=True)
         page = manager.__enter__()
         expect(page.locator(".overview")).to_contain_text("rope")
     see_problem(page, "The server does not answer", f"Nothing answers at 127.0.0.1:{port}")

@@ -128,8 +128,8 @@ export function picturePanel() {
     ),
     said,
     option,
-    samples,
     note,
+    samples,
   );
 }
 

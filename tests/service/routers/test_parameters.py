@@ -80,7 +80,7 @@ def test_each_address_knows_its_own_names(client: TestClient, ask: Ask) -> None:
 
 def test_every_address_checks_its_query(client: TestClient) -> None:
     operations = [
-        (method, path.format(model="colours", variant="mean"))
+        (method, path.format(model="colours", variant="mean", name="table"))
         for path, found in client.get("/openapi.json").json()["paths"].items()
         for method in found
         if path.startswith("/v1")
