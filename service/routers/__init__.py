@@ -3,4 +3,7 @@
 from service.protocol_v2.routes import ROUTERS as ROUTERS_V2
 from service.routers import classify, compare, health, latency, metrics, models
 
-ROUTERS = (classify.router, compare.router, models.router, latency.router, metrics.router, health.router, *ROUTERS_V2)
+ROUTERS = (
+    *(classify.router, compare.router, models.direct, models.router, latency.router, metrics.router, health.router),
+    *ROUTERS_V2,
+)
