@@ -1,9 +1,15 @@
 """/v1/models: models, variants and versions with their facts."""
 
-from fastapi import APIRouter, Request
+from collections.abc import Iterable
+from datetime import datetime
+from weakref import WeakKeyDictionary
 
+from fastapi import APIRouter, Request, Response
+
+from artifact import Accuracy
 from artifact.text import escaped
 from service.catalogue.catalogue import MOST_LISTED, Catalogue, Servable
+from service.inputs.queries import query_values
 from service.problems.openapi import problem_responses
 from service.reloading.reloader import Reloader
 from service.schemas import (
@@ -16,23 +22,46 @@ from service.schemas import (
     VariantSummary,
     VersionFacts,
 )
-from service.serving import Ready
-from service.transport.routes import KnownQueryRoute
+from service.serving import Ready, serving_of
+from service.transport.routes import DirectRoute, JsonAnswer, KnownQueryRoute
 
+direct = APIRouter(prefix="/v1", tags=["models"], route_class=DirectRoute)
 router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 
 
-@router.get("/models", summary="Models, variants, versions", responses=problem_responses(422, 503))
-def models(request: Request, serving: Ready) -> ModelList:
+_State = tuple[tuple[Accuracy | None, ...], tuple[tuple[str, datetime], ...]]
+"""Of a catalogue what may change: accuracies, and the artifacts that are being loaded."""
+
+_written: WeakKeyDictionary[Catalogue, tuple[_State, bytes]] = WeakKeyDictionary()
+"""The last document of each catalogue, with the state that it is of."""
+
+
+@direct.get(
+    "/models",
+    summary="Models, variants, versions",
+    response_model=ModelList,
+    responses=problem_responses(422, 503),
+)
+async def models(request: Request) -> Response:
     """Everything in the repository: what is served, what was refused and why, and what is being loaded since when."""
-    catalogue = serving.catalogue
+    query_values(request.scope["query_string"], ())
+    catalogue = serving_of(request.app.state).catalogue
     reloader: Reloader = request.app.state.reloader
+    loading = tuple(sorted(reloader.loading().items()))
+    state = (tuple(servable.manifest.accuracy for servable in catalogue.servables()), loading)
+    found = _written.get(catalogue)
+    if found is None or found[0] != state:
+        found = _written[catalogue] = (state, _model_list(catalogue, loading).model_dump_json().encode())
+    return JsonAnswer(found[1])
+
+
+def _model_list(catalogue: Catalogue, loading: Iterable[tuple[str, datetime]]) -> ModelList:
     return ModelList(
         default_model=catalogue.default_model,
         models=[_summary(catalogue, model) for model in catalogue.models()],
         refused=[RefusedArtifact(name=found.name, reason=found.reason) for found in catalogue.refused[:MOST_LISTED]],
         refused_count=len(catalogue.refused),
-        loading=[LoadingArtifact(name=name, since=since) for name, since in sorted(reloader.loading().items())],
+        loading=[LoadingArtifact(name=name, since=since) for name, since in loading],
     )
 
 

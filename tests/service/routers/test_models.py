@@ -1,10 +1,13 @@
 """GET /v1/models and below."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from artifact import read_artifact
+from artifact import Accuracy, read_artifact
+from service.routers.models import _written
 from tests.service.artifacts import LABELS
 
 UNCHECKED = {"status": "unchecked", "precision": None, "images": None, "error": None, "limit": None}
@@ -51,3 +54,27 @@ def test_a_variant_states_what_its_manifests_state(client: TestClient, repositor
         assert facts["bytes"] == sum(file.stat().st_size for file in path.rglob("*.*") if "manifest" not in file.name)
         assert facts["backend"] == backend_name
         assert facts["running_precision"] == "fp32"
+
+
+def test_the_list_is_written_once_until_an_accuracy_is_recorded(client: TestClient) -> None:
+    app = client.app
+    assert isinstance(app, FastAPI)
+    catalogue = app.state.serving.catalogue
+    before = client.get("/v1/models").json()
+    document = _written[catalogue]
+    assert client.get("/v1/models").json() == before
+    assert _written[catalogue] is document
+    servable = catalogue.find("colours", "nan")
+    artifact = servable.artifact
+    manifest = artifact.manifest.model_copy(update={"accuracy": Accuracy(dataset="new", top1=0.25, count=8)})
+    servable.take_accuracy(replace(artifact, manifest=manifest))
+    try:
+        (found,) = [
+            found
+            for found in client.get("/v1/models").json()["models"][0]["variants"]
+            if found["accuracy"] and found["accuracy"]["dataset"] == "new"
+        ]
+        assert found["variant"] == "nan"
+    finally:
+        servable.take_accuracy(artifact)
+    assert client.get("/v1/models").json() == before
