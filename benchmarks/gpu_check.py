@@ -24,7 +24,7 @@ NETWORKS = (
 
 PARTS = (
     Planned("host", "benchmarks.gpu.host:run", 60),
-    Planned("export", "benchmarks.gpu.exports:run", 240),
+    Planned("export", "benchmarks.gpu.exports:run", 300),
     Planned("golden", "benchmarks.gpu.golden:run", 90),
     Planned("service", "benchmarks.gpu.serving:check", 120),
     Planned("ours-plain", "benchmarks.gpu.ours:plain", 60),

@@ -4,6 +4,7 @@ Each line of the file is a JSON object: a row, or at the end the outcome, `done`
 """
 
 import json
+import logging
 import sys
 import traceback
 from dataclasses import asdict
@@ -17,6 +18,7 @@ OURS = ("artifact", "benchmarks", "examples", "export", "imaging", "models", "se
 
 def main(entry: str, settings: str, path: str) -> None:
     """Run a part."""
+    logging.basicConfig(level=logging.INFO)  # a backend says which batches it pads
     module, _, function = entry.partition(":")
     with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 -- lines are flushed one by one
 

@@ -14,7 +14,11 @@ def run(settings: Settings, emit: Emit) -> None:
     backend = open_runtime(settings)
     from service.backends.warming import warm
 
-    for location in [*scan(settings.digits), *scan(Path(settings.artifacts, "networks"))]:
+    found_at = [path for path in (settings.digits, Path(settings.artifacts, "networks")) if path.is_dir()]
+    locations = [location for path in found_at for location in scan(path)]
+    if not locations:
+        raise FailedError(f"there are no artifacts in {settings.artifacts}; the part export has the reason")
+    for location in locations:
         try:
             artifact = read_artifact(location.path)
             opened = backend(artifact, settings.device, 1)

@@ -237,7 +237,8 @@ class OnnxRuntimeBackend:
 
     def _without_graphs(self, error: Exception) -> None:
         self._graphs = False
-        logger.warning("%s runs without CUDA graphs, which is slower: %s", self._artifact.manifest.key, reason(error))
+        why = reason(str(error.__cause__ or error))
+        logger.warning("%s runs without CUDA graphs, which is slower: %s", self._artifact.manifest.key, why)
 
     def _open_session(self, threads: int) -> onnxruntime.InferenceSession:
         artifact, providers = self._artifact, self._device.providers
