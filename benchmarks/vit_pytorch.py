@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from artifact import Batch
-from export.errors import ExportError, first_line
 from export.passes.graph import build_graph
+from export.process.errors import ExportError, first_line
 from export.tracing.pixels import ArtifactInput
 
 SIZE = 64

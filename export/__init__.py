@@ -15,14 +15,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:
-    from export.errors import ExportError
     from export.pipeline import export_onnx
+    from export.process.errors import ExportError
     from export.request import Exported, ExportRequest
 
 __all__ = ["ExportError", "ExportRequest", "Exported", "export_onnx"]
 
 _MODULES = {
-    "ExportError": "export.errors",
+    "ExportError": "export.process.errors",
     "ExportRequest": "export.request",
     "Exported": "export.request",
     "export_onnx": "export.pipeline",

@@ -28,7 +28,7 @@ def _check(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from artifact import ArtifactError
-    from export.errors import ExportError
+    from export.process.errors import ExportError
     from export.verify.golden_check import check_artifact, print_runs
 
     try:

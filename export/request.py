@@ -9,7 +9,7 @@ from typing import Literal
 from artifact import Batch, Manifest, Precision, Task
 from artifact.parts.values import Target
 from artifact.text import flaw_of_label, shown
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.process.names import check_name
 from models.sources import Loaded, Overrides, Weights
 

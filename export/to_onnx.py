@@ -50,8 +50,8 @@ def _export(options: argparse.Namespace) -> "Exported | None":
     from rich.console import Console
 
     from artifact import ArtifactError
-    from export.errors import ExportError
     from export.pipeline import export_onnx
+    from export.process.errors import ExportError
     from models.sources import SourceError
 
     progress = Console(stderr=True)
@@ -217,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _request(options: argparse.Namespace) -> "ExportRequest":
     from artifact import Batch
-    from export.errors import ExportError
+    from export.process.errors import ExportError
     from export.request import ExportRequest
     from models.sources import Checkpoint, Overrides, Pretrained, RandomWeights, Weights
 

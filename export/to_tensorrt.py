@@ -49,7 +49,7 @@ def _build(options: argparse.Namespace) -> "EngineExported | None":
     from artifact import ArtifactError
     from engines import EngineError
     from export.engine.pipeline import build_artifact
-    from export.errors import ExportError
+    from export.process.errors import ExportError
 
     shown = Console(stderr=True)
     status = shown.status("")

@@ -47,7 +47,7 @@ def _export(options: argparse.Namespace) -> "WrittenRepository | None":
     from rich.console import Console
 
     from artifact import ArtifactError
-    from export.errors import ExportError
+    from export.process.errors import ExportError
     from export.triton_repository.exporting import export_triton
     from export.triton_repository.request import TritonRequest
 

@@ -9,7 +9,7 @@ from export.auditing import tensorrt as trt
 from export.auditing.findings import Audit, Finding
 from export.auditing.reading import Subject, load_model, make_subject
 from export.auditing.support import load_support
-from export.errors import UnreadableModelError
+from export.process.errors import UnreadableModelError
 
 CHECKS: dict[str, Callable[[Subject], Iterator[Finding]]] = {
     "constant-only": general.check_constant_only,

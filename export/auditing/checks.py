@@ -9,8 +9,8 @@ import onnx_ir as ir
 from export.auditing.findings import Finding, of_node, of_tensor
 from export.auditing.reading import Subject
 from export.auditing.rules import dtype_of, type_name
-from export.errors import UnreadableModelError
 from export.passes.origins import SIZES, STANDARD, Origin, is_constant_only, origin_of
+from export.process.errors import UnreadableModelError
 
 SMALLEST = 256
 """Bytes. What is smaller is shapes, axes and scalars: listing them as duplicates would hide the rest."""

@@ -11,8 +11,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from artifact.text import shown
 from export.auditing.support import Operator, Support
-from export.errors import UnreadableModelError, first_line
 from export.passes.origins import STANDARD, Origin, all_nodes, trace_origins
+from export.process.errors import UnreadableModelError, first_line
 
 
 def load_model(path: Path) -> ir.Model:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from artifact import Artifact, Golden, Graph, Parity, Precision, Staging, read_golden
-from export.errors import ExportError
 from export.precision.lower import prepare_lowering
+from export.process.errors import ExportError
 from export.tracing.pixels import Normalisation
 from export.verify.golden import limits
 from export.verify.reference import Reference

@@ -32,8 +32,8 @@ from engines import (
 )
 from engines.callbacks import Progress
 from export.engine.request import EngineExported, EngineRequest, choose_precision, choose_profile, choose_variant
-from export.errors import ExportError
 from export.passes.values import scope_of
+from export.process.errors import ExportError
 from export.verify.targets import check_target
 
 Step = Callable[[str], AbstractContextManager[object]]

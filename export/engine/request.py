@@ -5,7 +5,7 @@ from pathlib import Path
 
 from artifact import Artifact, BuilderSettings, Flavour, Manifest, Precision, Profile
 from engines import Layer
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.process.names import check_name
 
 _DEFAULTS = BuilderSettings()

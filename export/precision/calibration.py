@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact import Preprocess
-from export.errors import ExportError
+from export.process.errors import ExportError
 from imaging.decode import pillow_pixel_limit
 from imaging.errors import FORMATS, ImageError
 from imaging.formats.signatures import SUFFIXES

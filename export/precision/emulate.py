@@ -11,9 +11,9 @@ from pathlib import Path
 import onnx_ir as ir
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from export.errors import ExportError
 from export.precision.half import HALVES, cast_to
 from export.precision.rules import MOVES
+from export.process.errors import ExportError
 from export.verify.parity import Run, run_graph
 from export.verify.reference import Array, Reference
 from export.write.saving import save_graph

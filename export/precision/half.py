@@ -8,8 +8,8 @@ from collections import Counter
 
 import onnx_ir as ir
 
-from export.errors import ExportError
 from export.precision.rules import MOVES, plan, takes
+from export.process.errors import ExportError
 
 HALVES = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 

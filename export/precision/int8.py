@@ -14,12 +14,12 @@ from functools import partial
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from export.errors import ExportError
 from export.precision.layers import Layers, find_layers
 from export.precision.observing import Observed, observe
 from export.precision.pairs import make_int8, norm_before
 from export.precision.scales import Scales, choose_scales, plain_scales
 from export.precision.sensitivity import keep_worst
+from export.process.errors import ExportError
 from export.verify.parity import Limits
 from export.verify.reference import Reference
 

@@ -10,12 +10,12 @@ from onnx_ir.passes import common
 from torch import nn
 
 from artifact import Batch, Calibration, Graph, Parity, Precision, Preprocess, Task
-from export.errors import ExportError
 from export.precision.calibration import CalibrationImages, load_calibration
 from export.precision.emulate import run_lowered
 from export.precision.half import HALVES, ToHalf
 from export.precision.int8 import quantize
 from export.precision.part_transposes import PartTransposes
+from export.process.errors import ExportError
 from export.verify.parity import LIMITS, Limits, check_lowered
 from export.verify.reference import Reference, reference_on
 from export.write.describe import describe_graph

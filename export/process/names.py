@@ -3,7 +3,7 @@
 from pydantic import TypeAdapter, ValidationError
 
 from artifact.parts.values import Name
-from export.errors import ExportError
+from export.process.errors import ExportError
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 

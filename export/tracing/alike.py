@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.tracing.program.nodes import module_of, operator_of
 
 SMALL = 2

@@ -14,7 +14,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ExportGraphSignature, InputKind, InputSpec, TensorArgument
 
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.tracing.program.attention import settle_masked_rows
 from export.tracing.program.nodes import module_of, note_outputs, operator_of, without_wrappers
 from export.tracing.program.refusals import check_precision, check_random

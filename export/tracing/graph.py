@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from artifact import Batch
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.tracing.alike import SMALL, check_alike, distinctive_batch, frozen
 from export.tracing.evaluation import Constant, evaluate
 from export.tracing.program.nodes import count_operators, without_wrappers

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from export.errors import ExportError
+from export.process.errors import ExportError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from export.errors import ExportError, first_line
+from export.process.errors import ExportError, first_line
 from export.tracing.program import in_plain_operators
 from export.tracing.program.nodes import without_wrappers
 from export.tracing.program.refusals import check_sizes

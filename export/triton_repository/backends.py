@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from artifact import Artifact, Manifest, Precision
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.triton_repository.networks import Network
 from export.triton_repository.pbtxt import Fields, Symbol, entries
 from export.triton_repository.request import Device

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.triton_repository.networks import Network, read_networks
 from export.triton_repository.plan import Plan, plan
 from export.triton_repository.request import TritonRequest, WrittenNetwork, WrittenRepository

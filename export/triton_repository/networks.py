@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from artifact import Artifact, Location, Manifest, read_artifact, scan
 from artifact.text import shown
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.triton_repository.request import TritonRequest
 from imaging.preprocess import preprocessing_of
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from artifact import Manifest
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.triton_repository.backends import ACCELERATORS, BACKENDS, Accelerator, Backend
 from export.triton_repository.request import Device, TritonRequest
 

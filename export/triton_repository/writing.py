@@ -18,7 +18,7 @@ from artifact.guard import guarded_directory
 from artifact.hashing import describe_file
 from artifact.manifest import MANIFEST_NAME
 from artifact.writer import flush
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.triton_repository.configs import (
     LABELS_FILE,
     WARMUP_FILE,

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from artifact import Artifact, GoldenInputs, Manifest, limit_for, read_artifact, read_golden
-from export.errors import ExportError, first_line
+from export.process.errors import ExportError, first_line
 from export.tracing.pixels import Normalisation
 from export.verify.reference import Array, normalise
 

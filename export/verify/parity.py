@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from artifact import Calibration, Cosine, Parity
-from export.errors import ExportError, ParityError
+from export.process.errors import ExportError, ParityError
 from export.verify.reference import Array, Reference
 
 Run = Literal["native", "emulated"]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Batch
-from export.errors import ExportError, first_line
+from export.process.errors import ExportError, first_line
 from export.tracing.pixels import Normalisation
 from export.verify.float64 import in_float64
 from models.sources.pictures import photographs

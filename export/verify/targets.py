@@ -23,7 +23,7 @@ from pathlib import Path
 
 from artifact.parts.values import Target
 from export.auditing import Finding, audit, load_model
-from export.errors import ExportError
+from export.process.errors import ExportError
 
 _SHOWN = 5
 """Findings that an error lists."""

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from artifact import Activation, Task
-from export.errors import ExportError
+from export.process.errors import ExportError
 
 _SIGMOIDS = frozenset({"Sigmoid", "HardSigmoid"})
 _CHOOSING = frozenset({"Identity", "Cast", "Clip", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather"})

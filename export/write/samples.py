@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from artifact.parts.shown import SampleName
 from artifact.text import shown
-from export.errors import ExportError
+from export.process.errors import ExportError
 from imaging.decode import decode
 from imaging.errors import ImageError
 

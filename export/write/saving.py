@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from export.errors import ExportError, first_line
+from export.process.errors import ExportError, first_line
 
 ONE_FILE_LIMIT = 2**31 - 2**26
 """Bytes of initialisers that still go into the graph's own file; what is left below 2 GiB is for nodes and names."""

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Batch, Parity
-from export.errors import ParityError
 from export.passes.graph import Built, build_graph
 from export.passes.values import array_of
 from export.precision.calibration import CalibrationImages
 from export.precision.lower import Lowering
+from export.process.errors import ParityError
 from export.report.baked import report_constants
 from export.tracing.pixels import ArtifactInput, Normalisation
 from export.verify.parity import LIMITS, TOLERANCE, Limits, check_parity

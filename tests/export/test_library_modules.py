@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Baked, read_artifact
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.report.baked import report_constants
 from export.to_onnx import main
 from export.tracing.evaluation import evaluate

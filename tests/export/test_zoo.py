@@ -15,8 +15,8 @@ from torch import nn
 
 from artifact import Baked, Batch
 from export.auditing import audit
-from export.errors import ParityError
 from export.passes.graph import Built, build_graph
+from export.process.errors import ParityError
 from export.report.baked import report_constants
 from export.tracing.evaluation import evaluate
 from export.tracing.pixels import ArtifactInput, Normalisation

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from export.errors import ExportError, first_line
+from export.process.errors import ExportError, first_line
 from export.tracing.program.nodes import arguments_of, module_of, operator_of
 
 _PRECISIONS = {torch.float16: "fp16", torch.bfloat16: "bf16"}

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from artifact import Batch
-from export.errors import ExportError
 from export.passes.graph import build_graph
+from export.process.errors import ExportError
 from export.write.describe import describe_graph
 
 MANY = Batch(min=1, max=8)

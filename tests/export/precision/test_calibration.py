@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from artifact import Preprocess
-from export.errors import ExportError
 from export.precision.calibration import LARGEST, SMALLEST, load_calibration
+from export.process.errors import ExportError
 from export.tracing.pixels import Normalisation
 from export.verify.reference import normalise
 from imaging.preprocess import Tensor

@@ -8,10 +8,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from export.errors import ExportError
 from export.precision import rules
 from export.precision.emulate import emulate
 from export.precision.half import HALVES, ToHalf
+from export.process.errors import ExportError
 from tests.export.precision.hand_made import graph, masked_softmax, node, normalise, rms_norm, run
 from tests.export.precision.typing_rules import type_errors
 

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from export.errors import ExportError
 from export.precision.int8 import quantize
 from export.precision.layers import find_layers
 from export.precision.observing import observe
 from export.precision.pairs import norm_before
 from export.precision.scales import to_int8, weight_scale
+from export.process.errors import ExportError
 from export.tracing.pixels import Normalisation
 from export.verify.parity import Limits
 from export.verify.reference import Reference

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from artifact import Parity
-from export.errors import ExportError, ParityError
 from export.precision.emulate import run_lowered
 from export.precision.half import HALVES, ToHalf
+from export.process.errors import ExportError, ParityError
 from export.tracing.pixels import Normalisation
 from export.verify.parity import Limits, check_lowered, cosine
 from export.verify.reference import Reference

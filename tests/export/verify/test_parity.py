@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Batch
-from export.errors import ExportError, ParityError
+from export.process.errors import ExportError, ParityError
 from export.tracing.pixels import Normalisation
 from export.verify.parity import TOLERANCE, compare
 from export.verify.reference import FLOAT64, Array, Reference, compute_reference, normalise

@@ -7,7 +7,7 @@ import pytest
 
 from artifact import read_artifact
 from artifact.parts.values import Target
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.to_onnx import main
 from export.verify.targets import CHOICES, check_target
 from tests.conftest import DIGITS

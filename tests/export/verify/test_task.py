@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from artifact import Activation, Preprocess, Task
-from export.errors import ExportError
 from export.pipeline import Exported, ExportRequest, export_onnx
+from export.process.errors import ExportError
 from export.verify.reference import Reference
 from export.verify.task import decide_task
 from models.sources import Pretrained, RandomWeights

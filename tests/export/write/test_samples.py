@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from examples.digits.samples import SAMPLES
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.write.samples import MOST_BYTES, MOST_SAMPLES, store_samples
 
 

@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.write.saving import check_graph, initialiser_bytes, save_graph
 
 IMAGE = np.random.default_rng(0).normal(size=(3, 40)).astype(np.float32)

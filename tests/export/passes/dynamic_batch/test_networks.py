@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from artifact import Batch
-from export.errors import ExportError
 from export.passes.graph import build_graph
+from export.process.errors import ExportError
 from tests.export.graphs import OPSET, baked_graph, open_graph, run_graph
 from tests.export.tracing.program.programs import Doing, Function
 

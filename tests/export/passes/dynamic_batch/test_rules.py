@@ -7,8 +7,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from export.errors import ExportError
 from export.passes.dynamic_batch import free_batch
+from export.process.errors import ExportError
 from tests.export.passes.graphs import Array, graph_of
 
 IMAGES = 11

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from artifact import Batch
-from export.errors import ExportError
 from export.passes.graph import build_graph
+from export.process.errors import ExportError
 from export.tracing.evaluation import evaluate
 from export.tracing.program.nodes import count_operators
 from export.tracing.torch_export import trace

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.errors import ExportError
+from export.process.errors import ExportError
 from export.tracing.evaluation import evaluate
 from export.tracing.program.nodes import count_operators
 from export.tracing.torch_export import trace
