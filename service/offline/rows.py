@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import BinaryIO, Protocol
 
 from artifact import Manifest
@@ -134,7 +135,7 @@ class JsonLines:
             row["error"] = result.error
         else:
             found = predict(self._manifest, result.output, self._labels, self._top_k)
-            row["predictions"] = [prediction.model_dump() for prediction in found]
+            row["predictions"] = [asdict(prediction) for prediction in found]
             row["latency_ms"] = {stage: result.milliseconds[stage] for stage in STAGES}
         return json.dumps(row).encode() + b"\n"
 
