@@ -59,7 +59,7 @@ def invalid_parameters(errors: Iterable[Mapping[str, Any]]) -> InvalidParameterE
         {"parameter": str(problem["loc"][-1]), "problem": problem["msg"], "given": problem.get("input")}
         for problem in errors
     ]
-    detail = "; ".join(f"{problem['parameter']}={problem['given']}: {problem['problem']}" for problem in problems)
+    detail = "; ".join(f"{found['parameter']}={str(found['given'])[:200]}: {found['problem']}" for found in problems)
     return InvalidParameterError(detail, parameters=problems)
 
 
