@@ -7,6 +7,7 @@ ServiceError
 │   ├── TracingUnavailableError         a collector of traces is named, but the exporter is not installed
 │   ├── ImageSettingError               an unknown setting of image reading, or its resizer is not available
 │   ├── AccessSettingError              settings of access that contradict each other, or an unusable file of keys
+│   ├── ProcessesError                  several processes where only one can be
 │   └── AddressError                    the host and port cannot be bound
 ├── RefusalError                    one artifact cannot be served; the rest are
 │   ├── MisplacedArtifactError          its directories and its manifest disagree about its name
@@ -40,6 +41,7 @@ ServiceError
     ├── DecodeTimeoutError              504
     ├── DeadlineError                   504
     │   └── NoVariantFitsError              504, with `considered`
+    ├── ArtifactChangedError            500
     ├── RoutingError                    404, 405: HTTP's own
     └── RetryLaterError                 with Retry-After
         ├── QueueFullError                  429

@@ -142,7 +142,7 @@ class Statistics:
 
     def copy(self) -> dict[VersionKey, Counts]:
         """Return the counts of every version, which later requests do not change."""
-        return {key: total([counts]) for key, counts in self._counts.items()}
+        return {key: total([self.counts(key)]) for key in self._counts}
 
     def keep_only(self, keys: Collection[VersionKey]) -> None:
         """Drop every other version: it is not served any more."""

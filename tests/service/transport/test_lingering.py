@@ -36,6 +36,9 @@ class Recorded(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def resume_reading(self) -> None:
+        """Do nothing: what is read is not of interest here."""
+
     def get_write_buffer_size(self) -> int:
         return 0
 

@@ -119,6 +119,7 @@ def test_openapi_documents_the_three_bodies_and_the_problems(client: TestClient)
     paths = client.get("/openapi.json").json()["paths"]
     assert {path for path in paths if not path.startswith("/v2")} == {
         *("/v1/classify", "/v1/models", "/v1/models/{model}", "/v1/models/{model}/variants/{variant}"),
+        *(f"/v1/models/{{model}}/variants/{{variant}}/{folder}/{{name}}" for folder in ("baked", "samples")),
         *("/v1/compare", "/v1/latency", "/metrics", "/health/live", "/health/ready"),
     }
     classify = paths["/v1/classify"]["post"]
