@@ -1,6 +1,6 @@
 """`python -m benchmarks.processes`: one process of the service beside several, on the digits variant `none`.
 
-The images have 8×8 pixels, so that Python is the limit: the case that `--processes` is for. Each round starts every
+The images have 32×32 pixels, so that Python is the limit: the case that `--processes` is for. Each round starts every
 service anew, with the load from wrk on the same machine.
 """
 
