@@ -1,6 +1,6 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
 # make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
-# make test-fast   without tests that export large networks or start processes, in less than a minute
+# make test-fast   without tests that export large networks or start processes, in about three minutes
 # make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
