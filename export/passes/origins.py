@@ -49,7 +49,7 @@ def origin_of(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> Origin:
 
 
 def is_constant_only(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> bool:
-    """Return whether a node computes the same for every image, and is not meant to."""
+    """Return whether a node computes the same for every image; a constant and the scaling of one do not count."""
     meant = node.domain in STANDARD and node.op_type in _MEANT
     return not meant and origin_of(node, origins) is Origin.CONSTANT
 

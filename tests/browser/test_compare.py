@@ -13,7 +13,7 @@ from tests.browser.conftest import opened
 from tests.service.process import Running
 
 END = "({ x, width }) => x.baseVal.valueInSpecifiedUnits + width.baseVal.valueInSpecifiedUnits"
-"""Where a part of a stage bar ends, in percent."""
+"""End of a part of a stage bar, in percent."""
 
 
 def ambiguous() -> bytes:

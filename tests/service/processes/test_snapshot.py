@@ -112,6 +112,15 @@ def test_statistics_are_added_and_the_originals_stay() -> None:
     assert parts[0].statistics[KEY].images == 1, "an original was changed"
 
 
+def test_a_snapshot_does_not_change_with_later_requests() -> None:
+    metrics = Metrics()
+    metrics.statistics.succeeded(KEY, laps(10), 1, 1)
+    before = metrics.statistics.copy()
+    metrics.statistics.succeeded(KEY, laps(10), 1, 1)
+    assert metrics.statistics.copy()[KEY].images == 2
+    assert before[KEY].images == 1
+
+
 def test_a_value_of_one_version_is_that_of_all_processes() -> None:
     one, other = Metrics(), Metrics()
     one.count_request(KEY, 429, "queue-full")
