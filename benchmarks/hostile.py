@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.hostile_requests import Hostile, bombs, hostile
+from benchmarks.hostile_bombs import bombs
+from benchmarks.hostile_requests import Hostile, hostile
 from benchmarks.service_process import Service, served
 from examples.digits.train import machine
 

@@ -1,36 +1,20 @@
 """TensorRT's Python interface, as far as it is used here, over ONNX Runtime and a fake CUDA runtime.
 
-An engine is the ONNX file itself; it runs at the addresses of the bound buffers, when its stream gets there. As
-TensorRT's, a context must have run a shape before it is captured, and a graph is of no use once its context changed.
+An engine is the ONNX file itself.
 """
 
-import ctypes
 import enum
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import onnxruntime
 
+from tests.engines import fake_tensorrt_runtime as runtime
 from tests.engines.fake_cuda import FakeCuda
-
-_MAGIC = b"fake engine\n"
-_TYPES = {"tensor(float)": "FLOAT", "tensor(uint8)": "UINT8"}
-_SIZES: dict[str, np.dtype[Any]] = {"FLOAT": np.dtype(np.float32), "UINT8": np.dtype(np.uint8)}
-DataType = enum.Enum("DataType", ["FLOAT", "UINT8"])
-
-
-class Severity(enum.IntEnum):
-    INTERNAL_ERROR = 0
-    ERROR = 1
-    WARNING = 2
-    INFO = 3
-    VERBOSE = 4
+from tests.engines.fake_tensorrt_runtime import MAGIC, FakeRuntime, Severity
 
 
 class _Base:
@@ -56,9 +40,9 @@ class FakeTensorRt:
     BuilderFlag = enum.Enum("BuilderFlag", ["TF32", "VERSION_COMPATIBLE"])
     ProfilingVerbosity = enum.Enum("ProfilingVerbosity", ["DETAILED"])
     MemoryPoolType = enum.Enum("MemoryPoolType", ["WORKSPACE"])
-    TensorIOMode = enum.Enum("TensorIOMode", ["INPUT", "OUTPUT"])
-    LayerInformationFormat = enum.Enum("LayerInformationFormat", ["ONELINE"])
-    ExecutionContextAllocationStrategy = enum.Enum("ExecutionContextAllocationStrategy", ["USER_MANAGED"])
+    TensorIOMode = runtime.TensorIOMode
+    LayerInformationFormat = runtime.LayerInformationFormat
+    ExecutionContextAllocationStrategy = runtime.ExecutionContextAllocationStrategy
 
     def __init__(self, cuda: FakeCuda, version: str = "10.16.1") -> None:
         self.cuda = cuda
@@ -75,8 +59,8 @@ class FakeTensorRt:
     def OnnxParser(self, network: "_Network", logger: Any) -> "_Parser":  # noqa: ANN401, N802
         return _Parser(self, network, logger)
 
-    def Runtime(self, logger: Any) -> "_Runtime":  # noqa: ANN401, N802
-        return _Runtime(self, logger)
+    def Runtime(self, logger: Any) -> FakeRuntime:  # noqa: ANN401, N802
+        return FakeRuntime(self, logger)
 
 
 @dataclass
@@ -219,121 +203,4 @@ class _Builder:
         model = bytes(network.model.SerializeToString())
         self._trt.builds.append(model)
         about = {"version": self._trt.__version__, "profile": config.profile.shapes}
-        return _MAGIC + json.dumps(about).encode() + b"\n" + model
-
-
-class _Runtime:
-    engine_host_code_allowed = False
-
-    def __init__(self, trt: FakeTensorRt, logger: Any) -> None:  # noqa: ANN401
-        self._trt, self._logger = trt, logger
-
-    def deserialize_cuda_engine(self, plan: bytes) -> "_Engine | None":
-        if not plan.startswith(_MAGIC):
-            self._logger.log(Severity.ERROR, "Error Code 4: the plan is corrupt")
-            return None
-        about, _, model = plan[len(_MAGIC) :].partition(b"\n")
-        return _Engine(self._trt, json.loads(about)["profile"], model, self._logger)
-
-
-class _Engine:
-    device_memory_size_v2 = 4096
-
-    def __init__(self, trt: FakeTensorRt, profile: Any, model: bytes, logger: Any) -> None:  # noqa: ANN401
-        self.trt, self.profile, self.logger = trt, profile, logger
-        self._model = model
-
-    @cached_property
-    def session(self) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        return onnxruntime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
-
-    @cached_property
-    def _inputs(self) -> dict[str, Any]:
-        return {node.name: node for node in self.session.get_inputs()}
-
-    @cached_property
-    def _tensors(self) -> dict[str, Any]:
-        return {**self._inputs, **{node.name: node for node in self.session.get_outputs()}}
-
-    @property
-    def num_io_tensors(self) -> int:
-        return len(self._tensors)
-
-    def get_tensor_name(self, index: int) -> str:
-        return [str(known) for known in self._tensors][index]
-
-    def get_tensor_mode(self, name: str) -> Any:  # noqa: ANN401
-        return FakeTensorRt.TensorIOMode.INPUT if name in self._inputs else FakeTensorRt.TensorIOMode.OUTPUT
-
-    def get_tensor_dtype(self, name: str) -> Any:  # noqa: ANN401
-        return DataType[_TYPES[self._tensors[name].type]]
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(side if isinstance(side, int) else -1 for side in self._tensors[name].shape)
-
-    def create_engine_inspector(self) -> "_Engine":
-        return self
-
-    def get_engine_information(self, form: Any) -> str:  # noqa: ANN401
-        assert form is FakeTensorRt.LayerInformationFormat.ONELINE
-        tensor = "{ Name: t, Dimensions: [4,2], Strides: [2,1], Datatype: %s, Format: (Linear) Row major }"
-        return (
-            f"Layers:\nName: _gemm_mha_v2_0, LayerType: kgen, Inputs: [ {tensor % 'Half'}], Constants: [ "
-            f"{tensor % 'Half'}], Outputs: [ {tensor % 'Half'}], TacticName: _gemm_mha_v2_0x1, StreamId: 0\n"
-            f"Name: head, LayerType: gemm, Inputs: [ {tensor % 'Half'}], Constants: [], Outputs: [ "
-            f"{tensor % 'Float'}], TacticName: , StreamId: 0\n"
-        )
-
-    def create_execution_context(self, strategy: Any) -> "_Context":  # noqa: ANN401
-        assert strategy is FakeTensorRt.ExecutionContextAllocationStrategy.USER_MANAGED
-        return _Context(self)
-
-
-class _Context:
-    def __init__(self, engine: _Engine) -> None:
-        self._engine = engine
-        self._state: dict[str, Any] = {}
-        self._warm: set[tuple[int, ...]] = set()
-
-    def set_device_memory(self, memory: int, size: int) -> None:
-        assert self._engine.trt.cuda.live[memory] == "device memory"
-        assert size >= self._engine.device_memory_size_v2
-        self._state["memory"] = memory
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        smallest, _, largest = self._engine.profile[name]
-        if not all(low <= side <= high for low, side, high in zip(smallest, shape, largest, strict=True)):
-            self._engine.logger.log(Severity.ERROR, f"{name} of {list(shape)} is outside of the profile")
-            return False
-        self._state["shape"] = shape
-        return True
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        assert self._engine.trt.cuda.live[address] == "device memory"
-        self._state[name] = address
-        return True
-
-    def execute_async_v3(self, stream: int) -> bool:
-        cuda, state = self._engine.trt.cuda, dict(self._state)
-        if cuda.is_capturing(stream) and state["shape"] not in self._warm:
-            self._engine.logger.log(Severity.ERROR, "captured before it was warm")
-            return False
-        captured = cuda.is_capturing(stream)
-        self._warm.add(state["shape"])
-
-        def compute() -> None:
-            assert not captured or state == self._state, "the context changed after its graph was captured"
-            self._compute(state)
-
-        return cuda.enqueue(stream, compute)[0] == 0
-
-    def _compute(self, state: dict[str, Any]) -> None:
-        session = self._engine.session
-        (given,), (made,) = session.get_inputs(), session.get_outputs()
-        dtype = _SIZES[_TYPES[given.type]]
-        size = int(np.prod(state["shape"])) * dtype.itemsize
-        images = np.frombuffer(ctypes.string_at(state[given.name], size), dtype).reshape(state["shape"])
-        logits = session.run([made.name], {given.name: images})[0]
-        ctypes.memmove(state[made.name], logits.tobytes(), logits.nbytes)
+        return MAGIC + json.dumps(about).encode() + b"\n" + model

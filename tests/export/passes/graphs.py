@@ -20,6 +20,11 @@ def graph_of(text: str, **constants: Array) -> ir.Model:
     return ir.from_proto(shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True))
 
 
+def filled(random: np.random.Generator, *shape: int) -> Array:
+    """Return random numbers, float32."""
+    return random.normal(size=shape).astype(np.float32)
+
+
 def run(model: ir.Model) -> list[Array]:
     """Return what a graph yields for random inputs, which are the same every time."""
     generator = np.random.default_rng(0)

@@ -7,51 +7,10 @@ import pytest
 from export.passes.compute_what_is_read import ComputeWhatIsRead
 from export.passes.cut_constants import Cut, cuts
 from export.passes.values import array_of, is_constant, sizes_of
-from tests.export.passes.graphs import Array, graph_of, operators, run, shapes
+from tests.export.passes.graphs import Array, graph_of, ints, operators, run, shapes
+from tests.export.passes.reading import FIRST_ROW, PLACES, RANDOM, ROWS, made, model_of, narrowed, numbers
 
-RANDOM = np.random.default_rng(1)
 BATCHES = (1, 2, 3, 7)
-ROWS = 6  # no other size in these graphs
-
-
-def numbers(*shape: int) -> Array:
-    return RANDOM.normal(size=shape).astype(np.float32)
-
-
-def ints(*values: int) -> Array:
-    return np.array(values, dtype=np.int64)
-
-
-PLACES = {"zero": ints(0), "one": ints(1), "two": ints(2), "three": ints(3), "last": ints(-1)}
-FIRST_ROW = "s = Slice(a, zero, one, one)"
-
-
-def model_of(nodes: str, sizes: str, constants: dict[str, Array], read: str = FIRST_ROW, batch: int = 2) -> ir.Model:
-    """Return a graph of an image [B, 6, 8]: `nodes` make `a` of `x`, its magnitudes; `read` makes `s` of `a`."""
-    nodes = f"x = Abs(image) \n {nodes} \n {read} \n logits = Neg(s)"
-    text = f"(float[B,{ROWS},8] image) => (float{sizes} logits) {{ {nodes} }}"
-    return graph_of(text.replace("B,", f"{batch},"), **PLACES, **constants)
-
-
-def narrowed(model: ir.Model, batch: int | None = None) -> bool:
-    """Run the pass, see that the graph gives what it gave, and return whether the pass says that it changed it."""
-    before, image = run(model), operators(model)
-    modified = ComputeWhatIsRead(batch)(model).modified
-    assert modified or operators(model) == image
-    for found, expected in zip(run(model), before, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)  # products of fewer rows round differently
-    assert not ComputeWhatIsRead(batch)(model).modified, "a second run finds nothing left to do"
-    return modified
-
-
-def made(model: ir.Model) -> list[tuple[int, ...]]:
-    """Return the sizes of what the nodes make, and see that they are what the graph says that they are."""
-    results = [output for node in model.graph for output in node.outputs]
-    said = [sizes_of(value) or () for value in results]
-    copy = model.clone()
-    copy.graph.outputs[:] = [output for node in copy.graph for output in node.outputs]
-    assert [found.shape for found in run(copy)] == said
-    return said
 
 
 # What makes `a` [B, 6, ..] of `x` [B, 6, 8], the sizes of the logits, and constants.

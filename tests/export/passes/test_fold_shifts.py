@@ -7,77 +7,8 @@ import pytest
 from export.passes import fold_shifts
 from export.passes.fold_scales import FoldScales
 from export.passes.fold_shifts import FoldShifts
-from export.passes.merged import Merged, merged
-from tests.export.passes.graphs import Array, folded, graph_of, ints, operators, shapes
-
-SEEDS = (0, 1, 2)
-
-
-def filled(random: np.random.Generator, *shape: int) -> Array:
-    return random.normal(size=shape).astype(np.float32)
-
-
-def sizes_of_windows(seed: int) -> tuple[int, int, int, int]:
-    """Return images B, windows W, heads H and tokens N of a window."""
-    batch, windows, heads, tokens = (int(size) for size in np.random.default_rng(seed).integers(2, 6, size=4))
-    return batch, windows, heads, tokens
-
-
-def windows(seed: int, *, bias: str = "Add(scores, bias)", mask: str = "Add(apart, mask)", **other: Array) -> ir.Model:
-    """Return scores [B·W, H, N, N] to which a bias of heads is added, and then a mask of windows, as Swin has it."""
-    random = np.random.default_rng(seed)
-    batch, count, heads, tokens = sizes_of_windows(seed)
-    sizes = f"[{batch * count},{heads},{tokens},{tokens}]"
-    text = f"""(float{sizes} image) => (float{sizes} logits) {{
-        scores = Relu(image)
-        biased = {bias}
-        apart = Reshape(biased, five)
-        masked = {mask}
-        joined = Reshape(masked, four)
-        logits = Softmax(joined)
-    }}"""
-    covered = np.where(random.random((1, count, 1, tokens, tokens)) < 0.3, -100, 0).astype(np.float32)
-    constants = {
-        "bias": filled(random, 1, heads, tokens, tokens),
-        "mask": covered,
-        "five": ints(batch, count, heads, tokens, tokens),
-        "four": ints(batch * count, heads, tokens, tokens),
-    }
-    return graph_of(text, **constants | other)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("bias", ["Add(scores, bias)", "Add(bias, scores)", "Sub(scores, bias)"])
-@pytest.mark.parametrize("mask", ["Add(apart, mask)", "Add(mask, apart)", "Sub(apart, mask)"])
-def test_bias_and_mask_of_windows_become_one_constant_without_the_batch(seed: int, bias: str, mask: str) -> None:
-    model = windows(seed, bias=bias, mask=mask)
-    _, count, heads, tokens = sizes_of_windows(seed)
-    assert folded(FoldShifts, model)
-    assert operators(model) == ["Relu", "Reshape", "Add" if mask.startswith("Add") else "Sub", "Reshape", "Softmax"]
-    left = (1, count, heads, tokens, tokens)
-    assert {name: shape for name, shape in shapes(model).items() if len(shape) > 1} == {"bias": left}
-    assert list(merged(model)) == [Merged(("bias", "mask"), left)]
-
-
-def test_keep_bias_and_mask_apart_when_they_hold_the_batch() -> None:
-    batch, count, _, tokens = sizes_of_windows(0)
-    random = np.random.default_rng(0)
-    model = windows(0, mask="Add(apart, mask)", mask_of_images=filled(random, batch, count, 1, tokens, tokens))
-    every = model.graph.initializers["mask_of_images"]
-    node = next(node for node in model.graph if node.outputs[0].name == "masked")
-    node.replace_input_with(1, every)
-    fold = FoldShifts(batch=batch)
-    assert not fold(model).modified
-    assert any("hold the batch" in declined.reason for declined in fold.declined)
-    assert FoldShifts(batch=101)(model).modified
-
-
-def test_keep_bias_and_mask_apart_when_both_together_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fold_shifts, "LARGEST", 1000)
-    model = windows(1)
-    fold = FoldShifts()
-    assert not fold(model).modified
-    assert any("MiB" in declined.reason for declined in fold.declined)
+from export.passes.merged import merged
+from tests.export.passes.graphs import filled, folded, graph_of, ints, operators, shapes
 
 
 def test_keep_two_masks_apart_when_both_together_leave_the_range_of_float32() -> None:
@@ -291,17 +222,3 @@ def test_keep_the_normalisation_of_pixels_before_a_convolution_that_pads() -> No
     model = normalised(", pads=[1,1,1,1]")
     assert not folded(FoldShifts, model)
     assert not folded(FoldScales, model)
-
-
-def test_the_comparison_is_able_to_fail() -> None:
-    class Wrong(FoldShifts):
-        """Changes the mask."""
-
-        def call(self, model: ir.Model) -> ir.passes.PassResult:
-            mask = model.graph.initializers["mask"]
-            assert mask.const_value is not None
-            mask.const_value = ir.tensor(mask.const_value.numpy() / 50, name="mask")
-            return super().call(model)
-
-    with pytest.raises(AssertionError):
-        folded(Wrong, windows(0))

@@ -4,85 +4,30 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from export.precision.int8 import quantize
 from export.precision.layers import find_layers
 from export.precision.observing import observe
 from export.precision.pairs import norm_before
 from export.precision.scales import to_int8, weight_scale
 from export.process.errors import ExportError
-from export.tracing.pixels import Normalisation
 from export.verify.parity import Limits
-from export.verify.reference import Reference
-from tests.export.precision.hand_made import Array, graph, node, run
-
-TOKENS, WIDTH, CLASSES = 8, 16, 5
-PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-NONE = Limits(-1.0, 0.0)
-LOUD = 3
-"""The channel with outliers."""
-
-
-def random(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def loud(factor: float) -> Array:
-    """A factor for each channel: 1, except for one of them."""
-    factors = np.ones(WIDTH, np.float32)
-    factors[LOUD] = factor
-    return factors
-
-
-def network(body: list[NodeProto], **constants: NDArray[np.generic]) -> ir.Model:
-    """A first layer, a body from `x` to `y`, both [batch, TOKENS, WIDTH], and a last layer."""
-    nodes = [
-        node("Reshape", ["image", "to_tokens"], ["tokens"]),
-        node("MatMul", ["tokens", "first"], ["x"]),
-        *body,
-        node("Reshape", ["y", "to_row"], ["row"]),
-        node("MatMul", ["row", "last"], ["logits"]),
-    ]
-    sizes = {"to_tokens": np.array([-1, TOKENS, 24], np.int64), "to_row": np.array([-1, TOKENS * WIDTH], np.int64)}
-    ends = {"first": random(24, WIDTH), "last": random(TOKENS * WIDTH, CLASSES, seed=1)}
-    model = graph(nodes, (3, 8, 8), (CLASSES,), **(sizes | ends | constants))
-    for number, each in enumerate(model.graph):
-        each.name = f"node_{number}"
-    return model
-
-
-def norm(into: str) -> NodeProto:
-    """A norm of `x` whose weight makes one channel loud."""
-    return node("LayerNormalization", ["x", "loud", "shift"], [into], axis=-1)
-
-
-NORM = {"loud": loud(60), "shift": random(WIDTH, seed=2)}
-
-
-def reference(model: ir.Model, batches: int = 3) -> Reference:
-    pixels = torch.randint(0, 256, (batches, 6, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    split = tuple(pixels)
-    empty = Reference(split, PLAIN, np.zeros((6 * batches, CLASSES)), "nothing")
-    logits = np.concatenate([run(model, images) for images in empty.inputs(takes_pixels=False)])
-    return Reference(split, PLAIN, logits.astype(np.float64), "float32")
-
-
-def lowered(model: ir.Model, limits: Limits = NONE) -> tuple[ir.Model, dict[str, int]]:
-    return quantize(model, reference(model), limits, takes_pixels=False)
-
-
-def loss(model: ir.Model, made: ir.Model) -> float:
-    """Return the error of the logits over the largest."""
-    images = np.random.default_rng(9).random((20, 3, 8, 8), np.float32)
-    expected = run(model, images)
-    return float(np.abs(run(made, images) - expected).max() / np.abs(expected).max())
-
-
-def operators(model: ir.Model) -> list[str]:
-    return [each.op_type for each in model.graph]
+from tests.export.precision.hand_made import node
+from tests.export.precision.int8_networks import (
+    LOUD,
+    NORM,
+    TOKENS,
+    WIDTH,
+    loss,
+    loud,
+    lowered,
+    network,
+    norm,
+    operators,
+    random,
+    reference,
+)
 
 
 def test_outliers_of_a_norm_go_into_all_products_that_read_it_and_cost_no_node() -> None:

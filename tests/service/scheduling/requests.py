@@ -11,9 +11,17 @@ from service.scheduling.engine import Engine
 from service.scheduling.request_scope import RequestScope
 from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
-from tests.service.scripted import pixels
+from tests.service.scripted import ScriptedBackend, pixels
 
 MINUTE = 60_000
+
+Make = Callable[[str], Servable]
+Scripted = type[ScriptedBackend]
+
+
+def reds_of(scripted: Scripted) -> list[list[int]]:
+    """Return the red of each image, for each batch that ran."""
+    return [reds for _, reds in scripted.batches]
 
 
 async def ask(

@@ -1,0 +1,143 @@
+"""POST /v1/compare where variants fail: each fails alone."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.routers.compare.comparisons import compare, framed, scripted_client
+from tests.service.scripted import HANG, ScriptedBackend, picture
+
+
+def test_what_fails_in_one_variant_is_told_there_and_does_not_lose_the_others(client: TestClient) -> None:
+    answer = compare(client)
+    (failed,) = answer["failed"]
+    assert "not all finite" in failed.pop("detail")
+    assert failed == {
+        "variant": "nan",
+        "version": 1,
+        "type": "urn:posbake:problem:inference-failed",
+        "title": "Inference failed",
+        "status": 500,
+        "retry_after": None,
+    }
+
+
+@pytest.mark.parametrize(("content", "status"), [(b"no", 400), (b"", 400)])
+def test_a_bad_image_is_everybodys_and_one_error(client: TestClient, content: bytes, status: int) -> None:
+    response = client.post("/v1/compare", content=content)
+    assert response.status_code == status
+    assert "failed" not in response.json()
+
+
+def test_a_broken_variant_is_503_for_itself_only(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    with scripted_client(tmp_path) as client:
+        scripted.broken.add("corner")
+        answer = compare(client, content=picture(1))
+        assert [found["variant"] for found in answer["variants"]] == ["middle"]
+        (failed,) = answer["failed"]
+        assert (failed["variant"], failed["status"]) == ("corner", 503)
+        assert failed["retry_after"] >= 1
+        assert answer["agreement"]["share"] == 1
+
+
+def test_if_no_variant_answers_the_first_ones_error_is_the_answer(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
+    with scripted_client(tmp_path) as client:
+        scripted.broken.update({"corner", "middle"})
+        response = client.post("/v1/compare", content=picture(1))
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) >= 1
+    problem = response.json()
+    assert problem["type"] == "urn:posbake:problem:backend-down"
+    assert [(found["variant"], found["status"]) for found in problem["failed"]] == [("corner", 503), ("middle", 503)]
+
+
+def test_a_variant_that_is_too_slow_is_504_for_itself_only(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    with scripted_client(tmp_path) as client:
+        answer = compare(client, "variants=middle,corner&timeout_ms=300", framed(corner=HANG, middle=7))
+        scripted.gate.set()
+    assert [found["variant"] for found in answer["variants"]] == ["middle"]
+    assert [(found["variant"], found["status"]) for found in answer["failed"]] == [("corner", 504)]
+
+
+def test_a_full_queue_is_429_for_its_variant_only(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    with scripted_client(tmp_path, max_queue=1) as client, ThreadPoolExecutor(3) as pool:
+        running = pool.submit(client.post, "/v1/classify?variant=corner", content=picture(HANG))
+        assert scripted.hanging.wait(10)
+        waiting = pool.submit(client.post, "/v1/classify?variant=corner", content=picture(1))
+        serving = client.app.state.serving  # type: ignore[attr-defined]
+        corner, middle = (serving.catalogue.newest("colours", name) for name in ("corner", "middle"))
+        end = time.monotonic() + 10
+        while serving.engine.load(corner).admitted < 1:
+            assert time.monotonic() < end
+        asked = pool.submit(compare, client, "", picture(2))
+        while serving.engine.load(middle).admitted < 1:
+            assert time.monotonic() < end
+        scripted.gate.set()
+        answer = asked.result()
+        assert [running.result().status_code, waiting.result().status_code] == [200, 200]
+    assert [found["variant"] for found in answer["variants"]] == ["middle"]
+    assert [(found["variant"], found["status"]) for found in answer["failed"]] == [("corner", 429)]
+    assert answer["failed"][0]["retry_after"] >= 1
+
+
+def test_the_whole_is_504_if_the_deadline_passes_before_any_answer(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
+    with scripted_client(tmp_path) as client:
+        response = client.post("/v1/compare?timeout_ms=100", content=picture(HANG))
+        scripted.gate.set()
+    assert response.status_code == 504
+    assert response.json()["type"] == "urn:posbake:problem:deadline-passed"
+
+
+def test_a_deadline_that_passes_in_a_comparison_counts_against_its_variant_once(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
+    with scripted_client(tmp_path) as client:
+        compare(client, "variants=middle,corner&timeout_ms=200", framed(corner=HANG, middle=7))
+        serving = client.app.state.serving  # type: ignore[attr-defined]
+        keys = [serving.catalogue.newest("colours", name).key for name in ("corner", "middle")]
+        assert serving.latency.recent_p95(keys[0]) >= 197
+        assert serving.latency.recent_p95(keys[1]) < 200
+        scripted.gate.set()
+
+
+def test_who_closes_the_connection_loses_all_variants(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+    app = create_app(Settings(repository=tmp_path, backend="scripted", threads=2))
+
+    async def scene() -> int:
+        gone = asyncio.Event()
+        body = [{"type": "http.request", "body": picture(HANG)}]
+        statuses = []
+
+        async def receive() -> Any:  # noqa: ANN401 -- an ASGI message
+            if body:
+                return body.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:  # noqa: ANN401
+            statuses.append(message.get("status"))
+
+        async with app.router.lifespan_context(app):
+            scope = {"type": "http", "method": "POST", "path": "/v1/compare", "query_string": b"", "headers": []}
+            asked = asyncio.create_task(app({**scope, "raw_path": b"/v1/compare"}, receive, send))
+            while not scripted.hanging.is_set():
+                await asyncio.sleep(0.002)
+            gone.set()
+            await asked
+            scripted.gate.set()
+        return int(statuses[0])
+
+    assert asyncio.run(asyncio.wait_for(scene(), 20)) == 499
+    runs = [variant for variant, reds in scripted.batches if HANG in reds]
+    assert len(runs) == 1  # the other was dropped before it was run

@@ -1,0 +1,198 @@
+"""Several requests on one connection: pipelining, upgrades, and clients that read slowly or not at all."""
+
+import re
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.service.process import Running
+from tests.service.transport.sockets import (
+    HEAD_BYTES,
+    PATIENCE,
+    PNG,
+    TIMEOUT,
+    drip,
+    head,
+    is_problem,
+    one_answer,
+    received,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_request_to_upgrade_is_answered_as_if_it_did_not_ask(connection: socket.socket) -> None:
+    connection.sendall(head("Connection: Upgrade", "Upgrade: websocket", path="/v1/models", length=0))
+    assert one_answer(connection).startswith(b"HTTP/1.1 405 ")
+    assert drip(connection, b"\r\nx" * 1000) < PATIENCE
+
+
+def test_pipelined_requests_are_answered_in_order(connection: socket.socket) -> None:
+    requests = [head(f"X-Request-Id: r{number}", length=len(PNG)) + PNG for number in range(5)]
+    connection.sendall(b"".join(requests) + requests[0][:30])
+    answer = received(connection)  # until the sixth, which never comes, is over time
+    assert re.findall(rb'"id":"(r\d)"', answer) == [b"r0", b"r1", b"r2", b"r3", b"r4"]
+    assert answer.count(b"HTTP/1.1 200 ") == 5
+    assert is_problem(answer[answer.rindex(b"HTTP/1.1 ") :], 408, "head")
+
+
+@pytest.mark.parametrize("cut", [0, 30, 150, -5], ids=["whole", "in the line", "in a header", "in the body"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_request_that_wishes_to_upgrade_keeps_its_body(connection: socket.socket, cut: int, chunked: bool) -> None:
+    """Java's own client sends these headers, in case the server speaks HTTP/2."""
+    wish = ("Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PNG), PNG) if chunked else PNG
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(PNG)}"
+    request = head(*wish, "Upgrade: h2c", framing) + body
+    connection.sendall(request[:cut])
+    time.sleep(TIMEOUT / 4)
+    connection.sendall(request[cut:] + request)
+    answers = one_answer(connection)
+    if answers.count(b"HTTP/1.1 ") == 1:
+        answers += one_answer(connection)
+    assert answers.count(b"HTTP/1.1 200 ") == 2
+
+
+def test_a_wish_to_upgrade_to_a_bad_address_is_refused_once(connection: socket.socket) -> None:
+    connection.sendall(
+        b"GET http:// HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET / HTTP/1.1\r\n"
+    )
+    assert is_problem(received(connection), 400, "Invalid HTTP request received.")
+
+
+@pytest.mark.parametrize(
+    ("junk", "status"), [(b"\x00junk\r\n\r\n", 400), (b"GET http:// HTTP/1.1\r\n\r\n", 400), (b"x" * HEAD_BYTES, 400)]
+)
+def test_what_follows_a_request_does_not_take_its_answer(connection: socket.socket, junk: bytes, status: int) -> None:
+    connection.sendall(head(length=len(PNG)) + PNG + head(length=len(PNG)) + PNG + junk)
+    answers = received(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"200", b"%d" % status]
+    assert is_problem(answers[answers.rindex(b"HTTP/1.1 ") :], status, "")
+
+
+def test_a_body_in_bad_chunks_that_follows_a_request_does_not_take_its_answer(connection: socket.socket) -> None:
+    connection.sendall(head(length=len(PNG)) + PNG + head("Transfer-Encoding: chunked") + b"no chunk\r\n")
+    answers = received(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"400"]
+    assert is_problem(answers[answers.rindex(b"HTTP/1.1 ") :], 400, "Invalid HTTP request received.")
+
+
+def test_a_bad_address_is_answered_on_a_connection_in_use_too(connection: socket.socket) -> None:
+    connection.sendall(head(length=len(PNG)) + PNG)
+    assert one_answer(connection).startswith(b"HTTP/1.1 200 ")
+    connection.sendall(b"GET http:// HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert is_problem(received(connection), 400, "Invalid HTTP request received.")
+
+
+def test_requests_without_end_are_not_all_held_in_memory(connection: socket.socket, server: Running) -> None:
+    def resident() -> int:
+        status = Path(f"/proc/{server.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0])  # KiB
+
+    def count_answers() -> int:
+        return received(connection).count(b"HTTP/1.1 200 ")
+
+    requests = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 5000
+    before, end = resident(), time.monotonic() + 3
+    with ThreadPoolExecutor(1) as pool:
+        answers = pool.submit(count_answers)
+        connection.settimeout(1)
+        with suppress(TimeoutError):  # it does not read as fast as this sends
+            while time.monotonic() < end:
+                connection.sendall(requests)
+        grown = resident() - before
+        connection.shutdown(socket.SHUT_RDWR)
+        assert answers.result() > 0
+    assert grown < 60_000
+
+
+def test_thousands_of_requests_in_one_segment_are_all_answered_in_order(connection: socket.socket) -> None:
+    many = b"".join(b"GET /nothing/%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(2000))
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(connection.sendall, many + head(length=len(PNG)) + PNG)
+        answers = b""
+        while b"HTTP/1.1 200 " not in answers:
+            part = connection.recv(2**20)
+            assert part
+            answers += part
+        sent.result()
+    asked = [int(number) for number in re.findall(rb"nothing is at /nothing/(\d+);", answers)]
+    assert asked == list(range(2000))
+
+
+def test_only_a_few_answers_are_rendered_for_a_client_that_does_not_read(server: Running) -> None:
+    """What the systems of both sides keep for a client is 10 documents of 75 KB here, where it could be 80."""
+
+    def made() -> int:
+        return server.log.read_text().count("GET /openapi.json 200")
+
+    before = made()
+    connections = [asks_for_much(server, 4096) for _ in range(10)]
+    end = time.monotonic() + PATIENCE
+    while made() < before + len(connections):  # the log is written later, and a busy machine renders slowly
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(TIMEOUT)
+    for connection in connections:
+        connection.close()
+    assert httpx2.get(f"{server.url}/health/live").status_code == 200
+    time.sleep(0.1)
+    assert made() - before <= 20 * len(connections)
+
+
+def asks_for_much(server: Running, room: int) -> socket.socket:
+    """A connection with so much room for answers, on which more was asked for than systems keep until it is read."""
+    url = httpx2.URL(server.url)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    connection.settimeout(PATIENCE)
+    connection.connect((url.host, url.port or 0))
+    connection.sendall(MUCH * b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+    return connection
+
+
+MUCH = 200
+
+
+def test_a_client_that_reads_nothing_is_let_go(server: Running) -> None:
+    def let_go() -> int:
+        return server.log.read_text().count("nothing more could be sent for 0.5 s")
+
+    time.sleep(2 * TIMEOUT)  # clients of other tests are disconnected by now
+    before = let_go()
+    with asks_for_much(server, 4096):
+        end = time.monotonic() + PATIENCE
+        while let_go() == before:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def read_slowly(server: Running) -> tuple[int, float, float]:
+    """Return how many of MUCH answers came, how many seconds that took, and the longest between two reads."""
+    answers, longest, tail = 0, 0.0, b""
+    with asks_for_much(server, 2**18) as connection:
+        start = last = time.monotonic()
+        while answers < MUCH and (part := connection.recv(65536)):
+            answers += (tail + part).count(STATUS)
+            tail = part[1 - len(STATUS) :]
+            time.sleep(0.008)
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+        return answers, last - start, longest
+
+
+STATUS = b"HTTP/1.1 200 "
+
+
+def test_a_client_that_reads_slowly_gets_all(server: Running) -> None:
+    for _ in range(10):
+        answers, taken, longest = read_slowly(server)
+        if answers == MUCH or longest < TIMEOUT / 2:
+            break  # else this process was kept from reading for too long
+    assert answers == MUCH
+    assert taken > 2 * TIMEOUT
