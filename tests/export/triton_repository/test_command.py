@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_nothing_behind(artifacts: Path, tmp_path: Path) -> N
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)),
     )
     assert ended.returncode == FAILED
-    assert "error: no room to write" in ended.stderr
+    assert "error: no space to write" in ended.stderr
     assert tree_of(tmp_path) == before
 
 

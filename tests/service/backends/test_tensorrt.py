@@ -221,7 +221,7 @@ def test_an_engine_that_was_exchanged_after_it_was_verified_is_not_read(
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        ("Error Code 10: no implementation for node head", "no implementation for node head; look at the named node"),
+        ("Error Code 10: no implementation for node head", "no implementation for node head; examine the named node"),
         ("Error Code 2: OutOfMemory", "OutOfMemory; free memory of the GPU"),
     ],
 )

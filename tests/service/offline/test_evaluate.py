@@ -159,7 +159,7 @@ def test_without_the_permission_to_record_nothing_is_run(
     with permissions_count():
         assert evaluate(pictures, "--repository", two, "--record", "--output", tmp_path / "out") == 1
     (two / "colours/turned/1").chmod(0o700)
-    assert "leave --record out" in capsys.readouterr().err
+    assert "leave out --record" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
     assert read_artifact(two / "colours/mean/1").manifest.accuracy is None
 
@@ -192,7 +192,7 @@ def test_a_network_without_one_label_an_image_is_refused(
 ) -> None:
     add_artifact(tmp_path / "many", task="multi-label")
     assert evaluate(pictures, "--repository", tmp_path / "many") == 1
-    assert "task multi-label; accuracy is of one label an image" in capsys.readouterr().err
+    assert "task multi-label; accuracy is defined for task single-label" in capsys.readouterr().err
 
 
 def test_images_that_change_between_two_variants_are_not_compared(
