@@ -1,4 +1,4 @@
-"""What a browser loads from a running service: the pages, all files that they name, and the pictures of a variant."""
+"""Files that a browser loads from a running service: the pages, all that they name, and the pictures of a variant."""
 
 import http.client
 import json

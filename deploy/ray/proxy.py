@@ -54,7 +54,7 @@ class RepeatOnce:
 
 
 class _Attempt:
-    """What the proxy has received from the client and sent to it.
+    """Messages between a client and the proxy, kept for a second time.
 
     Attributes:
         over: nothing can be repeated, because the answer has begun or the client has left.
