@@ -63,9 +63,8 @@ def serve_and_stop(engine: Engine, wanted: Wanted) -> None:
             status, label = classify(container.url, sample)
             check((status, label) == (200, sample.stem), f"{sample.name} was answered {status} {label}")
         say("all ten samples are classified as their digit")
-        say(
-            f"{len(load_pages(container.url, 'digits', WITH_CONSTANTS))} files of /, /docs and {WITH_CONSTANTS} are there"
-        )
+        files = load_pages(container.url, "digits", WITH_CONSTANTS)
+        say(f"{len(files)} files of /, /docs and {WITH_CONSTANTS} are there")
         stop_under_load(container)
     finally:
         container.remove()

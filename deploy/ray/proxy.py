@@ -23,10 +23,10 @@ def middlewares() -> list[Middleware]:
 
 
 class RepeatOnce:
-    """Sends a request again, with a new deadline, if there was no answer; after the second time it is 503 with Retry-After.
+    """Sends a request again, with a new deadline, if there was no answer; the next time it is 503 with Retry-After.
 
-    It is repeated once only: a request that ends every replica it reaches must not reach them all. A request whose client
-    left, or whose answer had begun, is not repeated.
+    It is repeated once only: a request that ends every replica it reaches must not reach them all. It is not repeated
+    if its client left, or its answer had begun.
 
     Args:
         app: Ray's proxy. It returns without an answer if the replica ended.
