@@ -2,7 +2,8 @@
 #
 #     docker build --target cpu --tag posbake:cpu .        or `make images`
 #
-# Every image runs as uid 10001 and works with a read-only root and a tmpfs on /tmp. Artifacts are in /artifacts.
+# Every image runs as uid 10001 and works with a read-only root and a tmpfs on /tmp. Artifacts are in /artifacts, engines of
+# TensorRT in /engines.
 # Plain Dockerfile syntax, which docker, podman and buildah build. docs/deployment.md describes how to run them.
 ARG BASE=python:3.12-slim-bookworm
 
@@ -23,8 +24,10 @@ RUN touch README.md \
 FROM pip AS packages-cpu
 # 0 leaves OpenVINO out, and the image is 190 MB smaller.
 ARG OPENVINO=1
-RUN if [ "$OPENVINO" = 1 ]; then extras=service,openvino; else extras=service; fi \
-    && /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt ".[$extras]"
+RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[service,openvino]' \
+    && if [ "$OPENVINO" != 1 ]; then \
+        /opt/pip/bin/python -m pip --python /opt/venv/bin/python uninstall --quiet --yes openvino openvino-telemetry; \
+    fi
 
 FROM pip AS packages-cuda
 RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[gpu]'
@@ -57,7 +60,8 @@ RUN python3 -m compileall -q /app
 FROM ${BASE} AS runtime
 RUN groupadd --gid 10001 posbake \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin posbake \
-    && install --directory --owner 10001 --group 10001 /artifacts
+    && install --directory --owner 10001 --group 10001 /artifacts \
+    && install --directory --owner 10001 --group 10001 --mode 700 /engines
 WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
@@ -94,9 +98,11 @@ COPY --from=packages-cuda /opt/venv/ /opt/venv/
 ENV POSBAKE_DEVICE=cuda \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
+# /engines is for a volume: an engine takes minutes to build.
 FROM service AS tensorrt
 COPY --from=packages-tensorrt /opt/venv/ /opt/venv/
-ENV POSBAKE_DEVICE=tensorrt \
+ENV POSBAKE_BACKEND=tensorrt \
+    POSBAKE_ENGINE_CACHE=/engines \
     LD_LIBRARY_PATH=/opt/venv/tensorrt_libs \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.sizing`: memory and CPU time of the service by network, precision, backend and number of threads.
+"""`python -m benchmarks.sizing`: memory and CPU time of the service by network, precision, backend and threads.
 
 Each configuration is a service of its own with one network, except the digits model, which has all its variants. wrk
 sends JPEGs of 500 by 375 pixels, one connection a thread and seven more. Networks have random weights: neither memory
@@ -36,7 +36,7 @@ NETWORKS = (
 
 @dataclass(frozen=True)
 class Way:
-    """How an artifact is run: the precision it was exported in, and flags of the service."""
+    """Precision that an artifact was exported in, and the flags of the service that runs it."""
 
     artifact: Precision
     backend: str

@@ -23,10 +23,10 @@ def middlewares() -> list[Middleware]:
 
 
 class RepeatOnce:
-    """Sends a request again, with a new deadline, if there was no answer; after the second time it is 503 with Retry-After.
+    """Sends a request again, with a new deadline, if there was no answer; the next time it is 503 with Retry-After.
 
-    It is repeated once only: a request that ends every replica it reaches must not reach them all. A request whose client
-    left, or whose answer had begun, is not repeated.
+    It is repeated once only: a request that ends every replica it reaches must not reach them all. It is not repeated
+    if its client left, or its answer had begun.
 
     Args:
         app: Ray's proxy. It returns without an answer if the replica ended.
@@ -54,7 +54,7 @@ class RepeatOnce:
 
 
 class _Attempt:
-    """What the proxy has received from the client and sent to it.
+    """Messages between a client and the proxy, kept for a second time.
 
     Attributes:
         over: nothing can be repeated, because the answer has begun or the client has left.

@@ -36,7 +36,9 @@ class Proxy:
             await send({"type": "http.response.start", "status": 200, "headers": []})
 
 
-def ask(inner: Proxy, path: str = "/v1/classify", parts: tuple[bytes, ...] = PARTS, leaves: bool = False) -> list[Message]:
+def ask(
+    inner: Proxy, path: str = "/v1/classify", parts: tuple[bytes, ...] = PARTS, leaves: bool = False
+) -> list[Message]:
     """Return what a client gets that sends these parts, and then leaves or waits."""
     parts_left = [
         {"type": "http.request", "body": part, "more_body": leaves or place < len(parts)}
