@@ -181,9 +181,7 @@ def _photometric(tags: Directory, samples: int) -> int:
 def _bits(tags: Directory, samples: int) -> int:
     """Return the bits per sample."""
     if not 1 <= samples <= _MAX_SAMPLES:
-        raise NotAnImageError(
-            f"the TIFF has {samples} samples per pixel; at most {_MAX_SAMPLES} are read; {_REMEDY}"
-        )
+        raise NotAnImageError(f"the TIFF has {samples} samples per pixel; at most {_MAX_SAMPLES} are read; {_REMEDY}")
     found, formats = tags.numbers(258), tags.numbers(339)
     sizes = {1} if found is None else set(found[:samples].tolist())
     kinds = {1} if formats is None else set(formats[:samples].tolist())

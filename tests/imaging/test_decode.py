@@ -235,7 +235,7 @@ def test_pillow_does_not_fill_up_truncated_files() -> None:
 
 def test_other_formats_are_not_decoded() -> None:
     for kind in ("PPM", "ICO", "PCX", "TGA"):
-        with pytest.raises(NotAnImageError, match="not a supported image|not an image"):
+        with pytest.raises(NotAnImageError, match=r"not a supported image|not an image"):
             decode(encode(RGB, kind), LIMIT)
 
 

@@ -88,7 +88,7 @@ def test_every_difference_is_a_row_of_the_page_with_both_statuses() -> None:
     (table,) = re.findall(r"^### Differences from Triton\n.*?(^\|.*?)\n\n", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
     stated = {what: (int(theirs[:3]), int(our[:3])) for what, theirs, our, _ in rows}
-    own = {"parameters of an answer": (200, 200)}
+    own = {"parameters of a response": (200, 200)}
     assert stated == {each.row: (each.triton, each.posbake) for each in DIFFERENCES} | own
     assert all(reason for *_, reason in rows)
     assert set(KEPT) <= {case.name for case in CASES}

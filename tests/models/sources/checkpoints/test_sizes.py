@@ -197,7 +197,7 @@ def test_options_that_are_not_the_networks_are_refused(tmp_path: Path) -> None:
         (VIT, RandomWeights(0), {"trained_image_size": (64, 64)}, "describe a --checkpoint"),
         (VIT, Pretrained(), {"trained_image_size": (64, 64)}, "describe a --checkpoint"),
         ("python:a:b", RandomWeights(0), {"model_args": {"a": 1}}, "set the sizes in the function"),
-        ("posbake:vit_small_patch16_224", RandomWeights(0), {"model_args": {"a": 1}}, "write them in the configuration"),
+        ("posbake:vit_small_patch16_224", RandomWeights(0), {"model_args": {"a": 1}}, "write them in the config"),
         ("torchvision:resnet18", RandomWeights(0), {"model_args": {"weights": "x"}}, "is not an option of the network"),
         ("torchvision:resnet18", RandomWeights(0), {"model_args": {"foo": 1}}, "does not take --model-arg foo=1"),
     ):
