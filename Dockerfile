@@ -78,8 +78,8 @@ LABEL org.opencontainers.image.title="posbake" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
+# Each target takes its packages first, so that a change of the code leaves their layer as it is.
 FROM runtime AS service
-COPY --from=code /app/ /app/
 ENV POSBAKE_HOST=0.0.0.0 \
     POSBAKE_PORT=8000 \
     POSBAKE_REPOSITORY=/artifacts
@@ -95,12 +95,14 @@ CMD ["export/to_onnx.py", "--help"]
 
 FROM service AS cuda
 COPY --from=packages-cuda /opt/venv/ /opt/venv/
+COPY --from=code /app/ /app/
 ENV POSBAKE_DEVICE=cuda \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 # /engines is for a volume: an engine takes minutes to build.
 FROM service AS tensorrt
 COPY --from=packages-tensorrt /opt/venv/ /opt/venv/
+COPY --from=code /app/ /app/
 ENV POSBAKE_BACKEND=tensorrt \
     POSBAKE_ENGINE_CACHE=/engines \
     LD_LIBRARY_PATH=/opt/venv/tensorrt_libs \
@@ -108,3 +110,4 @@ ENV POSBAKE_BACKEND=tensorrt \
 
 FROM service AS cpu
 COPY --from=packages-cpu /opt/venv/ /opt/venv/
+COPY --from=code /app/ /app/

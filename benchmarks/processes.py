@@ -74,7 +74,16 @@ def load(
     Raises:
         RuntimeError: a request was refused or not answered.
     """
-    wrk = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "-s", str(ROOT / "benchmarks" / "load.lua")]
+    wrk = [
+        "wrk",
+        "-t1",
+        f"-c{clients}",
+        f"-d{seconds}s",
+        "--timeout",
+        "30s",
+        "-s",
+        str(ROOT / "benchmarks" / "load.lua"),
+    ]
     url = f"http://127.0.0.1:{service.port}/v1/classify"
     before = cpu_seconds(service.process.pid)
     done = subprocess.run(  # noqa: S603

@@ -22,7 +22,8 @@ SAMPLES = Path(__file__).parents[1] / "examples" / "digits" / "samples"
 VARIANT = "irpe-product-contextual-k"
 WITH_CONSTANTS = "swin-table"
 CLIENTS = 8
-SECONDS_TO_START = 120
+SECONDS_TO_START = 300
+"""As LOAD_TIMEOUT."""
 BEFORE_SIGTERM = 200
 """Requests answered under load before SIGTERM is sent."""
 STOPPED_AFTER = (0.5, 1.0, 1.5, 2.0, 3.0)
