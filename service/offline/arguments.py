@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-OUTPUTS = (".csv", ".jsonl")
-"""Suffixes of outputs, the keys of `service.offline.rows.FORMATS`."""
+OUTPUTS = (".csv", ".jsonl", ".parquet")
+"""Suffixes of outputs, the keys of `service.offline.formats.FORMATS`."""
 
 _EPILOG = (
     "The server's other settings are taken from the environment: POSBAKE_RESIZER and so on. Exit status: "
@@ -35,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
         "--output", type=_output, required=True, metavar="FILE", help=f"where to: {', '.join(OUTPUTS)}"
     )
     predict.add_argument("--top-k", type=_positive, default=5, metavar="K", help="most classes of an image (5)")
+    predict.add_argument(
+        "--ray", type=_text, metavar="ADDRESS", help="run on the nodes of a Ray cluster: host:6379, auto, or local"
+    )
     evaluate = commands.add_parser(
         "evaluate",
         help="measure the accuracy of variants on labelled images",
@@ -72,7 +75,7 @@ def _output(argument: str) -> Path:
     path = _path(argument)
     if path.suffix.lower() not in OUTPUTS:
         raise argparse.ArgumentTypeError(
-            f"predictions are written as {' or '.join(OUTPUTS)}, and {argument!r} ends with neither"
+            f"predictions are written as {', '.join(OUTPUTS[:-1])} or {OUTPUTS[-1]}, and {argument!r} ends with none"
         )
     return path
 

@@ -16,6 +16,13 @@ class DonePaths:
         digests = np.frombuffer(bytearray().join(map(_digest, paths)), _PARTS)
         self._digests = digests[np.argsort(digests["high"], kind="stable")]
 
+    def __or__(self, other: "DonePaths") -> "DonePaths":
+        """Return the paths of both."""
+        both = DonePaths(())
+        digests = np.concatenate([self._digests, other._digests])
+        both._digests = digests[np.argsort(digests["high"], kind="stable")]
+        return both
+
     def __len__(self) -> int:
         """Return the number of paths."""
         return len(self._digests)

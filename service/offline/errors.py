@@ -3,6 +3,7 @@
 OfflineError
 ├── ArtifactChoiceError    no artifact of the names given, or several
 ├── OutputError            the output cannot be written or resumed
+├── ClusterError           the Ray cluster does not answer, or cannot run the artifact
 └── LabelledImagesError    labelled images are missing, or their labels are not those of the network
 """
 
@@ -19,6 +20,10 @@ class ArtifactChoiceError(OfflineError):
 
 class OutputError(OfflineError):
     """The output cannot be written, is written by another run, or holds rows of something else."""
+
+
+class ClusterError(OfflineError):
+    """The Ray cluster does not answer, has no room, or its nodes cannot run the artifact."""
 
 
 class LabelledImagesError(OfflineError):

@@ -91,6 +91,8 @@ def appending(path: Path, form: Format, artifact: str) -> Iterator[Output]:
             raise OutputError(f"{path} is not a regular file; choose another --output")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(file.fileno()).st_nlink:  # a run that has just ended removed it
+                raise BlockingIOError
         except BlockingIOError as error:
             raise OutputError(f"{path} is being written by another run; choose another --output") from error
         try:

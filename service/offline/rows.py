@@ -1,4 +1,4 @@
-"""Formats of predictions: CSV and JSON Lines. A new one is a class and a line in FORMATS.
+"""Rows of predictions as CSV and as JSON Lines.
 
 A row is written whole or, by a process that is killed, torn at the end of the file; `whole` finds where the whole rows
 end. Paths keep bytes that are not UTF-8.
@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from typing import BinaryIO, Protocol
 
 from artifact import Manifest
@@ -58,6 +59,10 @@ class Csv:
     """Columns: path, artifact, label_1, probability_1 … of the best classes, milliseconds, error. RFC 4180.
 
     A regression has value_1 … in place of the probabilities, for every output.
+
+    Attributes:
+        columns: their names.
+        numbers: names of those that hold numbers.
     """
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None:
@@ -65,13 +70,15 @@ class Csv:
         regression = manifest.task == "regression"
         self._places = len(labels) if regression else min(top_k, len(labels))
         number = "value" if regression else "probability"
-        places = [f"{name}_{place + 1}" for place in range(self._places) for name in ("label", number)]
-        self._columns = ["path", "artifact", *places, *(f"{stage}_ms" for stage in STAGES), "error"]
+        places = [(f"label_{place + 1}", f"{number}_{place + 1}") for place in range(self._places)]
+        times = [f"{stage}_ms" for stage in STAGES]
+        self.columns = ["path", "artifact", *chain.from_iterable(places), *times, "error"]
+        self.numbers = {number for _, number in places} | set(times)
 
     @property
     def header(self) -> bytes:
         """The columns' names."""
-        return _csv_line(self._columns)
+        return _csv_line(self.columns)
 
     @property
     def beginning(self) -> bytes:
@@ -105,8 +112,8 @@ class Csv:
         try:
             next(reader, None)
             for row in reader:
-                if len(row) != len(self._columns):
-                    raise OutputError(f"line {reader.line_num} has {len(row)} cells, expected {len(self._columns)}")
+                if len(row) != len(self.columns):
+                    raise OutputError(f"line {reader.line_num} has {len(row)} cells, expected {len(self.columns)}")
                 yield row[0], row[1]
         except csv.Error as error:
             raise OutputError(f"line {reader.line_num} is not CSV: {error}") from error
@@ -162,7 +169,3 @@ def _csv_line(cells: Iterable[object]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-FORMATS: dict[str, type[Format]] = {".csv": Csv, ".jsonl": JsonLines}
-"""By the suffix of the output."""

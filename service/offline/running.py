@@ -119,6 +119,11 @@ class Runner:
             run_timeout=settings.backend_timeout_ms / 1000,
         )
 
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+        return self.servable.backend.name
+
     def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
         """Yield the result of each file, in their order; once `stopping`, only of those that have begun.
 
