@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from artifact.manifest import MANIFEST_NAME
-from export.to_triton import DONE, FAILED, main
+from export.process.command import DONE, FAILED
+from export.to_triton import main
 from tests.artifact.trees import tree_of
 from tests.service.artifacts import WEIGHTS, add_artifact
 
