@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import export.pipeline  # noqa: F401 -- brings torch
-from export.to_onnx import DONE
+from export.process.command import DONE
 from export.to_onnx import main as to_onnx
 
 DIGITS = Path(__file__).parent

@@ -5,6 +5,7 @@ ServiceError
 │   ├── RepositoryError                 no repository, an empty one, nothing usable in it, no such default model
 │   ├── BackendUnavailableError         the backend or device is not available
 │   ├── TracingUnavailableError         a collector of traces is named, but the exporter is not installed
+│   ├── PageUnavailableError            Swagger UI's files, which the API page shows, are not installed
 │   ├── ImageSettingError               an unknown setting of image reading, or its resizer is not available
 │   ├── AccessSettingError              settings of access that contradict each other, or an unusable file of keys
 │   ├── ProcessesError                  several processes where only one can be
@@ -75,6 +76,10 @@ class BackendUnavailableError(StartupError):
 
 class TracingUnavailableError(StartupError):
     """The environment names a collector of traces, but the exporter is not installed."""
+
+
+class PageUnavailableError(StartupError):
+    """Swagger UI's files, which the API page needs, are not installed."""
 
 
 class ImageSettingError(StartupError):

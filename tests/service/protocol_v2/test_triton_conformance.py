@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from export.to_triton import DONE, main
+from export.process.command import DONE
+from export.to_triton import main
 from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.process import serving
 from tests.service.protocol_v2.conformance.case import OURS, TRITON, Case, Form, document_of, outcome
