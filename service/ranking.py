@@ -32,7 +32,7 @@ def predict(
     """Return what a network's output means, by its task.
 
     Args:
-        manifest: of the network.
+        manifest: manifest of the network.
         output: [C], all finite.
         labels: C of them.
         top_k: how many classes at most, at least 1; a regression has all its values.

@@ -1,7 +1,7 @@
-"""`python -m service.offline predict|evaluate`: classify image files as the server would, without HTTP.
+"""`python -m service.offline predict|evaluate`: classify image files like the server, without HTTP.
 
 Exit status 0: done; 1: failed, or images were excluded from an evaluation; 2: usage; 128 + n: ended by signal n, Ctrl-C
-being 2. What was done by then stays.
+being 2. Results written before are kept.
 """
 
 import argparse
@@ -29,11 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
         with stopping.signals():
             return _run(options, stopping)
     except StoppedError as stopped:
-        return _fail(stopped.status, f"stopped by {stopped}; what was done is kept")
+        return _fail(stopped.status, f"stopped by {stopped}; results written before are kept")
 
 
 def _run(options: argparse.Namespace, stopping: Stopping) -> int:
-    # These bring NumPy, Pillow and the runtime: not before the usage is known to be right.
+    # These import NumPy, Pillow and the runtime: only after the usage is validated.
     from pydantic import ValidationError
 
     from artifact import ArtifactError

@@ -15,7 +15,7 @@ from service.offline.running import Result
 from service.offline.stopping import Stopping
 
 Track = Callable[[Iterator[Result], Callable[[], int]], AbstractContextManager[Iterator[Result]]]
-"""Function from results, and their counts beforehand, to the same results with a progress bar."""
+"""Wraps results, given a function for their count, in a progress bar."""
 
 
 class Runs(Protocol):
@@ -37,10 +37,10 @@ class PredictionSummary:
         artifact: `<model>/<variant>/<version>`.
         output: the file.
         backend: name of the backend.
-        written: rows added, errors among them.
-        skipped: files that were in the output already.
-        errors: rows without prediction.
-        seconds: of the run, without loading.
+        written: number of rows added, including errors.
+        skipped: number of files already in the output.
+        errors: number of rows without prediction.
+        seconds: duration of the run, without loading.
     """
 
     artifact: str
@@ -57,11 +57,11 @@ class PredictionSummary:
         return self.written / self.seconds if self.written else 0.0
 
     def as_json(self) -> dict[str, object]:
-        """Return it for JSON."""
+        """Return a JSON object."""
         return {**asdict(self), "images_per_second": self.images_per_second}
 
     def __str__(self) -> str:
-        rest = f", {self.skipped} were there already" if self.skipped else ""
+        rest = f", {self.skipped} skipped" if self.skipped else ""
         return (
             f"{self.output}: {self.written} rows, {self.errors} of them errors{rest}; {self.seconds:.1f} s, "
             f"{self.images_per_second:.0f} images/s ({self.artifact}, {self.backend})"
@@ -89,11 +89,11 @@ def predict_files(
 
     Args:
         request: the suffix of its output is one of FORMATS.
-        artifact: of the network.
-        opened: what runs it.
-        stopping: once it is requested, what has begun is finished.
+        artifact: artifact of the network.
+        opened: runs the network.
+        stopping: once requested, only started files are finished.
         track: shows the progress.
-        summary: counts.
+        summary: receives the counts.
 
     Raises:
         OfflineError: the output cannot be written or resumed, or the network cannot be run.

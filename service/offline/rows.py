@@ -1,7 +1,7 @@
-"""Rows of predictions as CSV and as JSON Lines.
+"""Formats of predictions as rows of bytes: CSV and JSON Lines.
 
-A row is written whole or, by a process that is killed, torn at the end of the file; `whole` finds where the whole rows
-end. Paths keep bytes that are not UTF-8.
+If the process is killed, the last row of the file may be incomplete; `whole` returns the end of the complete rows.
+Paths keep bytes that are not UTF-8.
 """
 
 import csv
@@ -26,9 +26,9 @@ class Format(Protocol):
     """Format of the rows.
 
     Args:
-        manifest: of the network that is run.
+        manifest: manifest of the network that is run.
         labels: its labels.
-        top_k: most classes in a row.
+        top_k: maximum number of classes in a row.
     """
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None: ...
@@ -45,24 +45,24 @@ class Format(Protocol):
         """Return a row, with its end of line."""
 
     def whole(self, file: BinaryIO) -> int:
-        """Return how many bytes of an open file, from its beginning, are whole rows."""
+        """Return the size of the complete rows of an open file in bytes."""
 
     def identities(self, file: BinaryIO) -> Iterator[Identity]:
-        """Yield what each row of an open file is of, from its beginning; where the last one is torn, not that.
+        """Yield the identity of each complete row of an open file.
 
         Raises:
-            OutputError: something is not a row of this format, with these columns.
+            OutputError: a row does not have this format and these columns.
         """
 
 
 class Csv:
     """Columns: path, artifact, label_1, probability_1 … of the best classes, milliseconds, error. RFC 4180.
 
-    A regression has value_1 … in place of the probabilities, for every output.
+    A regression has value_1 … for every output, instead of probabilities.
 
     Attributes:
-        columns: their names.
-        numbers: names of those that hold numbers.
+        columns: names of the columns.
+        numbers: names of the numeric columns.
     """
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None:
@@ -86,7 +86,7 @@ class Csv:
         return self.header
 
     def row(self, result: Result) -> bytes:
-        """Return a row; what a file without prediction does not have is empty."""
+        """Return a row; missing values of a file without prediction are empty."""
         cells: list[object] = []
         times: list[object] = [""] * len(STAGES)
         if result.output is not None:
@@ -97,7 +97,7 @@ class Csv:
         return _csv_line([result.file.path, artifact_name(self._manifest), *cells, *times, result.error])
 
     def whole(self, file: BinaryIO) -> int:
-        """Return where the last row ends: a line feed after an even number of quotes."""
+        """Return the end of the last row: a line feed after an even number of quotes."""
         end = size = quotes = 0
         for line in file:
             size += len(line)
@@ -120,14 +120,14 @@ class Csv:
 
 
 class JsonLines:
-    """An object a line: path, artifact, predictions (as in answers of /v1/classify) and latency_ms, or else error."""
+    """One object per line: path, artifact, and either predictions (as in /v1/classify) and latency_ms, or error."""
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None:
         self._manifest, self._labels, self._top_k = manifest, labels, top_k
 
     @property
     def header(self) -> bytes:
-        """Nothing."""
+        """Empty."""
         return b""
 
     @property
@@ -147,7 +147,7 @@ class JsonLines:
         return json.dumps(row).encode() + b"\n"
 
     def whole(self, file: BinaryIO) -> int:
-        """Return where the last line ends."""
+        """Return the end of the last line."""
         return sum(len(line) for line in file if line.endswith(b"\n"))
 
     def identities(self, file: BinaryIO) -> Iterator[Identity]:

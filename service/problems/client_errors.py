@@ -81,7 +81,7 @@ class RoutingError(ProblemError):
     Args:
         status: of HTTP.
         detail: as for every problem.
-        headers: of the answer.
+        headers: headers of the answer.
     """
 
     def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ class UnexpectedError(ProblemError):
     """An unexpected exception; the log has its traceback under the id of the request.
 
     Args:
-        request_id: of the request.
+        request_id: request id of the request.
     """
 
     status = 500

@@ -26,7 +26,7 @@ class Place:
 
     Args:
         index: from 0.
-        count: of all processes.
+        count: count of all processes.
         directory: that they share.
         port: that they serve, never 0.
         alive: file descriptor that ends when the supervisor does.

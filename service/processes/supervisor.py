@@ -54,7 +54,7 @@ class Supervisor:
     """Runs `settings.processes` processes until a signal.
 
     Args:
-        settings: of all of them.
+        settings: settings of all of them.
         arguments: command line of each.
     """
 

@@ -33,7 +33,7 @@ def file_rows(
         binary: its data; None if they are in the JSON, in base64.
         numbers: its data as JSON, if they are a list without strings.
         servable: the version that runs them.
-        limits: of the request.
+        limits: limits of the request.
 
     Raises:
         ProtocolError: its datatype, shape or size is not what it should be. Errors of a file are raised by

@@ -21,7 +21,7 @@ def read_rows(parsed: ParsedRequest, servable: Servable, limits: RowLimits) -> I
     Args:
         parsed: the request.
         servable: the version that runs it.
-        limits: of this request.
+        limits: limits of this request.
 
     Raises:
         ProtocolError: it has not exactly one of the inputs, or that has not the datatype, shape or size it should.

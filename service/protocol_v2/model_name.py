@@ -18,7 +18,7 @@ def find(catalogue: Catalogue, name: str, version: str | None = None, variant: s
         catalogue: the versions that are served.
         name: `<model>` or `<model>@<variant>`.
         version: None is the newest.
-        variant: of the request's parameters; None leaves the choice to the name.
+        variant: variant of the request's parameters; None leaves the choice to the name.
 
     Raises:
         UnknownNameError: there is none.
@@ -44,7 +44,7 @@ def requested(request: Request, serving: Serving, variant: str | None = None) ->
     Args:
         request: with a name, and maybe a version, in its address.
         serving: the versions that are served.
-        variant: of the request's parameters; None leaves the choice to the name.
+        variant: variant of the request's parameters; None leaves the choice to the name.
 
     Raises:
         UnknownNameError, ProtocolError: as `find`.

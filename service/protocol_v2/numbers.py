@@ -62,7 +62,7 @@ def read_numbers(text: bytes, shape: tuple[int, ...], dtype: str, name: str) -> 
         text: the list, as JSON.
         shape: [n, …], all at least 1.
         dtype: uint8 or float32.
-        name: of the input, for messages.
+        name: name of the input, for messages.
 
     Raises:
         ProtocolError: it has more or fewer elements than the shape, is nested otherwise, or has an element that is not

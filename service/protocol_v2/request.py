@@ -39,7 +39,7 @@ def parse(body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
 
     Args:
         body: decompressed.
-        headers: of the request; names in any case.
+        headers: headers of the request; names in any case.
 
     Raises:
         ProtocolError: it is not what the headers say, or its JSON is not an inference request.

@@ -79,7 +79,7 @@ def answer(
 
     Args:
         names: `model_name`, `model_version`, and `id` if the request had one.
-        parameters: of the answer.
+        parameters: parameters of the answer.
         logits: [n, C], finite.
         labels: C of them.
         wanted: the form.

@@ -34,7 +34,7 @@ def tensor_rows(
         binary: its data; None if they are in the JSON.
         numbers: its data as JSON; None if they are not a list of numbers.
         manifest: describes the input.
-        limits: of the request.
+        limits: limits of the request.
 
     Raises:
         ProtocolError: its datatype, shape or size is not what it should be. Errors of numbers in JSON are raised

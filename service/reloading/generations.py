@@ -43,7 +43,7 @@ class GenerationMiddleware:
 
     Args:
         app: the next ASGI app.
-        generations: of the app.
+        generations: generations of the app.
     """
 
     def __init__(self, app: ASGIApp, generations: Generations) -> None:
@@ -51,7 +51,7 @@ class GenerationMiddleware:
         self.generations = generations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

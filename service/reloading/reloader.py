@@ -55,9 +55,9 @@ class Reloader:
     changes. A version is replaced as soon as the new one is warm, and closed when its last request is answered.
 
     Args:
-        settings: of the app.
-        state: of the app; serves already.
-        generations: of the app.
+        settings: settings of the app.
+        state: state of the app; serves already.
+        generations: generations of the app.
     """
 
     def __init__(self, settings: Settings, state: State, generations: Generations) -> None:

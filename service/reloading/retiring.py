@@ -17,8 +17,8 @@ class Retiring:
     """Closes replaced versions. Used on the event loop only.
 
     Args:
-        state: of the app; its catalogue has the versions that retire no longer.
-        generations: of the app.
+        state: state of the app; its catalogue has the versions that retire no longer.
+        generations: generations of the app.
     """
 
     def __init__(self, state: State, generations: Generations) -> None:

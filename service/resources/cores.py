@@ -26,7 +26,7 @@ def cgroup_folders(root: Path, controller: str, mounts: Sequence[str]) -> Iterat
     Args:
         root: where `proc` and `sys` are.
         controller: of version 1.
-        mounts: of this controller.
+        mounts: mounts of this controller.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()

@@ -84,7 +84,7 @@ class RequestMemory:
     """Memory of one request, until it is answered.
 
     Args:
-        held: of all requests.
+        held: held of all requests.
     """
 
     __slots__ = ("_answered", "_held", "_size")

@@ -39,7 +39,7 @@ class Engine:
     """Queues of all variants, and the worker threads. Made on the event loop that it serves.
 
     Args:
-        settings: of the app.
+        settings: settings of the app.
         on_cores: whether networks run on the CPU's cores; see Backend.on_cores.
         overlaps: whether two runs overlap on a device; see Backend.overlaps.
     """

@@ -26,7 +26,7 @@ class RequestScope:
     Args:
         timeout_ms: time that the request may take.
         waited_ms: the part of it that is over.
-        receive: of ASGI, after the body was read: reports the disconnect. None does not watch for it.
+        receive: receive of ASGI, after the body was read: reports the disconnect. None does not watch for it.
     """
 
     def __init__(self, timeout_ms: int, waited_ms: float = 0.0, receive: Receive | None = None) -> None:

@@ -73,7 +73,7 @@ class Watchdog:
     Args:
         lock: guards the states.
         interval: seconds between two checks.
-        states: of the threads; a live view.
+        states: states of the threads; a live view.
         replace: called with the lock held when work was abandoned; replaces its thread.
     """
 

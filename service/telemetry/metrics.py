@@ -49,7 +49,7 @@ class Metrics:
 
         Args:
             key: the version; None if none was found.
-            status: of its answer.
+            status: status of its answer.
             reason: name of the error (see `service.problems`); None if there is an answer.
         """
         place = (key, status)

@@ -14,7 +14,7 @@ def process_families(
     """Yield memory held and refused, connections refused, and lines that the log has lost.
 
     Args:
-        memory: of all requests.
+        memory: memory of all requests.
         refused_connections: returns how many were refused since the start.
         dropped_lines: returns how many lines of the log were lost.
     """

@@ -29,7 +29,7 @@ class Recorder:
 
         Args:
             record: complete.
-            scope: of ASGI, after routing.
+            scope: scope of ASGI, after routing.
         """
         if record.is_inference and record.status:
             for run in record.runs:

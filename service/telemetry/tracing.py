@@ -93,8 +93,8 @@ class Traces:
         """Make the spans of a finished request.
 
         Args:
-            record: of the request.
-            scope: of ASGI, after routing.
+            record: record of the request.
+            scope: scope of ASGI, after routing.
         """
         if scope["path"].startswith(_UNTRACED):
             return

@@ -40,7 +40,7 @@ class Connections:
 
         Args:
             open_now: connections, the new one included.
-            descriptor: of the new one.
+            descriptor: descriptor of the new one.
         """
         if open_now <= self.limit and descriptor < self._descriptors:
             return None

@@ -13,8 +13,8 @@ def tagged(request: Request, content: bytes, tag: str, media_type: str, headers:
         request: with the header.
         content: the body.
         tag: changes with the content; hexadecimal digits.
-        media_type: of the content.
-        headers: of both responses.
+        media_type: media type of the content.
+        headers: headers of both responses.
     """
     sent = {**headers, "ETag": f'"{tag}"', "Cache-Control": "no-cache"}  # ask each time; 304 is cheap
     given = request.headers.get("if-none-match", "").strip()

@@ -28,8 +28,8 @@ class LingeringTransport(asyncio.Transport):
     """A transport whose `close` lets the client read the answer.
 
     Args:
-        transport: of the connection.
-        loop: of the transport.
+        transport: transport of the connection.
+        loop: loop of the transport.
         seconds: time for dropping bytes, and without progress until a client that does not read is disconnected.
         is_sending: whether a request has begun and not ended.
     """

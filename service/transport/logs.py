@@ -40,7 +40,7 @@ class LogContext:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         token = _state.set(scope.setdefault("state", {}))
         try:
             await self.app(scope, receive, send)

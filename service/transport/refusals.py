@@ -18,7 +18,7 @@ def raw_answer(error: ProblemError, path: str, received: Headers, origins: Origi
 
     Args:
         error: what is wrong.
-        path: of the request, as far as it is known; it decides the form of the answer.
+        path: path of the request, as far as it is known; it decides the form of the answer.
         received: the request's headers, as far as they are known, in lower case.
         origins: origins whose pages may read it.
     """

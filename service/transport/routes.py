@@ -90,7 +90,7 @@ class DirectRoutes:
         self._templates = [found for found in handled if found[0].param_convertors]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         found = self._find(scope) if scope["type"] == "http" and scope["method"] in self._methods else None
         if found is None:
             await self.app(scope, receive, send)

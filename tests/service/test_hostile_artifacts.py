@@ -136,7 +136,7 @@ def test_a_model_that_may_not_be_listed_is_refused_by_name(tmp_path: Path) -> No
     try:
         assert catalogue.models() == ["colours"]
         assert [(found.name, found.reason) for found in catalogue.refused] == [
-            ("lost+found/?/?", "its directory cannot be listed: Permission denied; let this server read it")
+            ("lost+found/?/?", "its directory cannot be listed: Permission denied; give this server read permission")
         ]
     finally:
         catalogue.close()

@@ -25,11 +25,11 @@ def on_model(
     """Return a decorator that registers an endpoint under the addresses of a model and of its versions.
 
     Args:
-        router: of the endpoint.
+        router: router of the endpoint.
         method: of HTTP.
         suffix: what follows the name or the version.
-        extra: of the operation in OpenAPI.
-        parameters: of the operation in OpenAPI, besides the address's.
+        extra: extra of the operation in OpenAPI.
+        parameters: parameters of the operation in OpenAPI, besides the address's.
         options: further ones of FastAPI's `add_api_route`.
     """
     name = _parameter("name", "<model>, for its default variant, or <model>@<variant>")

@@ -71,7 +71,10 @@ def test_the_terminal_shows_each_variant_and_the_test(
     out = " ".join(capsys.readouterr().out.split())
     assert "mean/1 │ 30 │ 100.00%" in out
     assert "turned/1 │ 30 │ 33.33%" in out
-    assert f"20 images only the first gets right, 0 only the second; McNemar's p = {2 * 0.5**20:.3g}" in out
+    assert (
+        f"20 images classified correctly only by the first, 0 only by the second; McNemar's p = {2 * 0.5**20:.3g}"
+        in out
+    )
 
 
 def test_a_table_of_labels_or_of_indices_gives_the_same(
@@ -118,7 +121,7 @@ def test_labels_that_are_not_the_networks_are_listed_with_the_networks(
     [
         ("file,label\n", "expected the header path,label or path,index"),
         ("path,label\na.png\n", "line 2: expected a path and a label"),
-        ("path,label\n", "holds no images"),
+        ("path,label\n", "contains no images"),
         ('path,label\n"a.png,red\n', "line 2"),
     ],
 )
@@ -133,7 +136,7 @@ def test_a_table_that_is_none_is_refused(
 def test_a_folder_without_images_is_refused(colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty" / "red").mkdir(parents=True)
     assert evaluate(tmp_path / "empty", "--repository", colours) == 1
-    assert "holds no images" in capsys.readouterr().err
+    assert "contains no images" in capsys.readouterr().err
     assert evaluate(tmp_path / "missing", "--repository", colours) == 1
     assert "No such file" in capsys.readouterr().err
     (tmp_path / "empty" / "red" / "bad.png").write_bytes(b"bad")
@@ -180,7 +183,7 @@ def test_after_ctrl_c_what_is_through_is_kept(
     assert evaluate(pictures, "--repository", two, "--record", "--output", tmp_path / "out", "--json") == 130
     found = capsys.readouterr()
     assert [variant["variant"] for variant in json.loads(found.out)["variants"]] == ["mean"]
-    assert "what was done is kept" in found.err
+    assert "results written before are kept" in found.err
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"mean-recall.csv", "mean-confusion.csv", "mean-confusion.png", "report.json"}
     assert read_artifact(two / "colours/mean/1").manifest.accuracy is not None

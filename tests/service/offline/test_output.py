@@ -154,7 +154,7 @@ def test_on_a_full_disk_the_file_ends_with_a_whole_row(
         return REAL_WRITE(descriptor, data[: len(data) // 2])
 
     monkeypatch.setattr(os, "write", half)
-    with pytest.raises(OutputError, match="No space left on device; it holds what was done"):
+    with pytest.raises(OutputError, match="No space left on device; finished rows are kept"):
         write(path, form, PATHS)
     monkeypatch.undo()
     assert path.read_bytes() == before

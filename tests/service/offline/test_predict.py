@@ -168,7 +168,7 @@ def test_a_backend_that_stays_broken_ends_the_run(
 ) -> None:
     monkeypatch.setattr(scripted._workers.restarts, "_first_pause", 0.01)
     ScriptedBackend.broken.add("mean")
-    with pytest.raises(OfflineError, match=r"colours/mean/1 fails again and again.*--backend"):
+    with pytest.raises(OfflineError, match=r"colours/mean/1 fails repeatedly.*--backend"):
         list(scripted.run(write_reds(tmp_path / "reds", [1, 2, 3]), Stopping()))
 
 

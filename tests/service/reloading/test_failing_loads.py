@@ -55,7 +55,7 @@ def test_a_variant_of_another_task_than_its_model_is_refused_and_closed(
         add_artifact(tmp_path, variant="b", task="multi-label")
         await state.reloader.reload()
         assert served(state) == ["colours/a/1"]
-        assert "its task is multi-label, that of colours/a/1" in refusals(state)["colours/b/1"]
+        assert "its task is multi-label, but that of the served colours/a/1" in refusals(state)["colours/b/1"]
         assert scripted.closed == ["b"]
         shutil.rmtree(tmp_path / "colours/a")
         await state.reloader.reload()
@@ -211,7 +211,7 @@ def test_a_restart_does_not_open_files_that_nobody_has_verified(tmp_path: Path, 
     async def scene(state: State) -> None:
         servable = state.serving.catalogue.find()
         replace_artifact(tmp_path, "a")
-        with pytest.raises(ChangedFilesError, match="are not those it was loaded from"):
+        with pytest.raises(ChangedFilesError, match="have changed since it was loaded"):
             servable.restart(8)
         shutil.rmtree(tmp_path / "colours/a/1")
         (tmp_path / ".before-9").rename(tmp_path / "colours/a/1")
