@@ -42,10 +42,10 @@ demo: $(READY)
 	$(PYTHON) -m examples.digits.demo --port $(PORT) --repository artifacts
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-fast: $(READY)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile -p no:schemathesis -m "not slow"
 
 # In a folder apart, and without what they ask for: nothing of .venv is replaced.
 RTX := .rtx/.ready

@@ -189,6 +189,7 @@ def test_errors_of_routing_are_problems_too(client: TestClient, method: str, pat
         assert response.headers["allow"] == "POST"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damage that it repairs
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
 def test_a_file_with_any_bytes_changed_is_answered_with_200_or_a_4xx(client: TestClient, kind: str) -> None:

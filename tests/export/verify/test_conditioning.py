@@ -10,6 +10,7 @@ from models.sources import Overrides, RandomWeights, load_source
 from models.sources.pictures import noise
 
 
+@pytest.mark.slow
 def test_attention_behind_batch_norms_amplifies_no_rounding() -> None:
     loaded = load_source("timm:levit_128s", RandomWeights(2), Overrides())
     normalisation = Normalisation(loaded.preprocess.mean, loaded.preprocess.std)

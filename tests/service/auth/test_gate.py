@@ -162,6 +162,7 @@ def open_admin_paths(app: FastAPI) -> list[str]:
         return [path for path in paths if client.post(path.replace("{", "").replace("}", "")).status_code != 403]
 
 
+@pytest.mark.slow
 def test_every_route_that_loads_or_unloads_carries_the_mark(repository: Path) -> None:
     settings = Settings(repository=repository, threads=1)
     assert open_admin_paths(create_app(settings)) == []

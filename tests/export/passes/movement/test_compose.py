@@ -52,6 +52,7 @@ CONSTANTS = {
 }
 
 
+@pytest.mark.slow
 @many
 @given(st.data(), SHAPES.map(tuple), st.integers(1, 3))
 def test_a_graph_of_random_chains_gives_what_it_gave(data: st.DataObject, shape: tuple[int, ...], count: int) -> None:
