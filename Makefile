@@ -1,6 +1,6 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
 # make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
-# make test-fast   without tests that export large networks or start processes, in about three minutes
+# make test-fast   at most four parameters of each test, without those that are slow: under a minute on two idle cores
 # make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
@@ -20,6 +20,7 @@ GPU_PYTHON ?= .venv-gpu/bin/python
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
+PIP := .venv/.pip
 
 .PHONY: setup demo test test-fast rtx rtx-install triton zoo images image-test lint format
 
@@ -29,11 +30,14 @@ unexport PYTHONDONTWRITEBYTECODE
 setup: $(READY)
 
 # A newer pip than Python brings unpacks the 5 GB that torch needs in two thirds of the time.
-$(READY): pyproject.toml constraints.txt
+$(PIP): constraints.txt
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, $(PYTHON3) is older; name another with PYTHON3=" >&2; exit 1; }
 	$(PYTHON3) -m venv .venv
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt --upgrade pip
+	touch $@
+
+$(READY): pyproject.toml constraints.txt $(PIP)
 	$(PYTHON) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[export,service,dev]'
 	touch $@
 
@@ -52,7 +56,7 @@ RTX := .rtx/.ready
 
 rtx-install: $(RTX)
 
-$(RTX): constraints.txt $(READY)
+$(RTX): constraints.txt $(PIP)
 	rm -rf .rtx
 	$(PYTHON) -m pip install --quiet --no-compile --no-deps --constraint constraints.txt --target .rtx \
 		onnxruntime-ep-nv-tensorrt-rtx-cu13 tensorrt_rtx_cu13_bindings
@@ -64,7 +68,7 @@ rtx: $(READY) $(RTX)
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo
 
-triton: $(READY)
+triton: $(PIP)
 	$(PYTHON) -m tests.triton.environment
 
 .PHONY: gpu-check

@@ -37,7 +37,6 @@ def test_a_batch_that_the_network_freezes_is_refused(network: nn.Module) -> None
         build_graph(network.eval(), torch.zeros(2, 3, 4), MANY, 20)
 
 
-@pytest.mark.slow
 def test_a_fixed_batch_is_fixed_on_request() -> None:
     model = build_graph(nn.Flatten().eval(), torch.zeros(1, 3, 4), Batch(min=1, max=1), 20).model
     assert list(model.graph.inputs[0].shape or ()) == [1, 3, 4]

@@ -18,7 +18,6 @@ from tests.service.artifacts import add_artifact
 SCRIPT = Path(__file__).parents[3] / "export" / "to_triton.py"
 
 
-@pytest.mark.slow
 def test_every_variant_becomes_a_network_an_ensemble_and_shares_a_model_for_its_pixels(
     artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,6 @@ def catalogue(path: Path, default_model: str | None = None) -> Catalogue:
     return load_catalogue(Settings(repository=path, default_model=default_model, threads=1))
 
 
-@pytest.mark.slow
 def test_the_default_variant_is_the_most_accurate_and_ties_go_to_the_first_name(tmp_path: Path) -> None:
     for variant, top1 in (("z", 0.9), ("y", 0.95), ("x", 0.95), ("unmeasured", None), ("w", 0.0)):
         add_artifact(tmp_path, variant=variant, top1=top1)

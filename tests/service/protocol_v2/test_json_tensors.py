@@ -24,7 +24,6 @@ from tests.service.protocol_v2.wire import (
 )
 
 
-@pytest.mark.slow
 def test_json_numbers_may_be_flat_or_nested(client: TestClient) -> None:
     images = pixels(1)
     for data in (images.tolist(), images.ravel().tolist(), images[0].tolist()):

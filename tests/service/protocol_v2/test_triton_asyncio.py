@@ -44,7 +44,6 @@ def test_tensors_and_files_get_the_logits_in_every_form(server: Running) -> None
     asyncio.run(scene())
 
 
-@pytest.mark.slow
 def test_every_other_endpoint_answers(server: Running) -> None:
     async def scene() -> None:
         async with InferenceServerClient(server.url.removeprefix("http://")) as client:

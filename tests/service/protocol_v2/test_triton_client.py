@@ -228,7 +228,6 @@ def test_a_damaged_file_is_named_by_its_place(triton: InferenceServerClient) -> 
     assert says.startswith("element 1 of 'image_bytes': the body is not an image")
 
 
-@pytest.mark.slow
 def test_errors_have_the_status_of_what_went_wrong(triton: InferenceServerClient) -> None:
     inputs = [image_input(pixels(1), binary=True)]
     assert refused(triton, "birds", inputs)[0] == "404"

@@ -13,7 +13,6 @@ from tests.service.protocol_v2.answers import expected_logits, floats, pixels
 from tests.service.protocol_v2.wire import FILE, FLAT, FLOAT, HEADER, IMAGE, MEAN, error_message, logits, send
 
 
-@pytest.mark.slow
 def test_binary_tensors_follow_the_json_in_both_directions(client: TestClient) -> None:
     images = pixels(2)
     tensor = {**IMAGE, "shape": [2, 8, 6, 3], "parameters": {"binary_data_size": images.nbytes}}

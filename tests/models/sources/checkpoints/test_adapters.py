@@ -20,6 +20,8 @@ from models.sources.base import Weights
 from tests.models.sources.checkpoints.small import VIT, is_same, load
 from tests.models.sources.libraries import scramble
 
+pytestmark = pytest.mark.slow
+
 SIZES: dict[str, Any] = {
     "image_size": 32,
     "patch_size": 8,
@@ -71,7 +73,6 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
     return Places(tmp_path_factory.mktemp("adapters"))
 
 
-@pytest.mark.slow
 def test_an_adapter_is_merged_wherever_it_lies(places: Places) -> None:
     folder = places.folder
     torch.save(places.tuned.state_dict(), folder / "adapter" / "whole.pt")
@@ -133,7 +134,6 @@ def test_an_adapter_that_does_not_fit_is_refused(places: Places, tmp_path: Path)
         load(places.source, tmp_path / "adapter")
 
 
-@pytest.mark.slow
 def test_an_adapter_that_nothing_says_the_scale_of_is_refused(places: Places, tmp_path: Path) -> None:
     shutil.copy(places.folder / "adapter" / "adapter_model.safetensors", tmp_path / "alone.safetensors")
     torch.save(places.tuned.state_dict(), tmp_path / "whole.pt")
