@@ -25,7 +25,7 @@ PART = {"Content-Type": "multipart/form-data; boundary=b"}
 
 
 def problem(client: TestClient, status: int, query: str = "", **request: Unpack[Request]) -> dict[str, Any]:
-    """Ask for a problem, check what all problems have, then see that a good request is answered."""
+    """Ask for a problem, check what all problems have, then check that a good request is answered."""
     response = client.post(f"/v1/classify?{query}", **request)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"

@@ -40,7 +40,7 @@ def test_the_position_constants_of_a_network_and_nothing_else_are_found(variant:
 
 
 @pytest.mark.parametrize("variant", ["swin-table", "swin-log-cpb"])
-def test_windows_and_heads_are_told_apart_as_in_the_network(variant: str, digits_repository: Path) -> None:
+def test_windows_and_heads_are_distinguished_as_in_the_network(variant: str, digits_repository: Path) -> None:
     model = ir.load(read_artifact(digits_repository / "digits" / variant / "1").graph)
     weights = Checkpoint(DIGITS / "checkpoints" / f"{variant}.safetensors")
     network = load_source(f"posbake:{DIGITS / 'configs' / variant}.json", weights, Overrides()).network

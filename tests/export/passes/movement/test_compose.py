@@ -180,7 +180,7 @@ def test_keep_as_it_is(nodes: str, reason: str) -> None:
     assert any(reason in entry.reason for entry in composed.report)
 
 
-def test_the_report_says_what_became_of_each_chain() -> None:
+def test_the_report_lists_each_chain_and_its_replacement() -> None:
     model = graph_of(SHIFTED_WINDOWS, **CONSTANTS)
     composed = ComposeMovement(BATCH)
     composed(model)
