@@ -1,6 +1,6 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
 # make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
-# make test-fast   without tests that export large networks or start processes, in about three minutes
+# make test-fast   at most four parameters of each test, without those that are slow: under a minute on two idle cores
 # make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
 # make ray     installs Ray Data, about 100 MB, and tests `python -m service.offline predict --ray` on a local cluster
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
@@ -21,6 +21,7 @@ GPU_PYTHON ?= .venv-gpu/bin/python
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
+PIP := .venv/.pip
 
 .PHONY: setup demo test test-fast rtx rtx-install ray triton zoo images image-test lint format
 
@@ -30,11 +31,14 @@ unexport PYTHONDONTWRITEBYTECODE
 setup: $(READY)
 
 # A newer pip than Python brings unpacks the 5 GB that torch needs in two thirds of the time.
-$(READY): pyproject.toml constraints.txt
+$(PIP): constraints.txt
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, $(PYTHON3) is older; name another with PYTHON3=" >&2; exit 1; }
 	$(PYTHON3) -m venv .venv
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt --upgrade pip
+	touch $@
+
+$(READY): pyproject.toml constraints.txt $(PIP)
 	$(PYTHON) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[export,service,dev]'
 	touch $@
 
@@ -43,17 +47,17 @@ demo: $(READY)
 	$(PYTHON) -m examples.digits.demo --port $(PORT) --repository artifacts
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 
 test-fast: $(READY)
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile -p no:schemathesis -m "not slow"
 
 # In a folder apart, and without what they ask for: nothing of .venv is replaced.
 RTX := .rtx/.ready
 
 rtx-install: $(RTX)
 
-$(RTX): constraints.txt $(READY)
+$(RTX): constraints.txt $(PIP)
 	rm -rf .rtx
 	$(PYTHON) -m pip install --quiet --no-compile --no-deps --constraint constraints.txt --target .rtx \
 		onnxruntime-ep-nv-tensorrt-rtx-cu13 tensorrt_rtx_cu13_bindings
@@ -69,7 +73,7 @@ ray: $(READY)
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo
 
-triton: $(READY)
+triton: $(PIP)
 	$(PYTHON) -m tests.triton.environment
 
 .PHONY: gpu-check

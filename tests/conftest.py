@@ -3,16 +3,33 @@
 import fcntl
 import gc
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 
-from examples.digits.export import DIGITS as DIGITS
-from examples.digits.export import VARIANTS as VARIANTS
-from examples.digits.export import export_variant
-
+TESTS = Path(__file__).parent
+DIGITS = TESTS.parent / "examples" / "digits"
+VARIANTS = sorted(file.stem for file in (DIGITS / "configs").glob("*.json"))
 BACKEND = "POSBAKE_BACKEND"
+
+LONGEST = (
+    *("engines/test_rtx_networks.py", "export/test_zoo.py", "export/test_digits_graphs.py"),
+    *("engines/test_rtx_digits.py", "models/sources/test_library_modules.py", "examples/test_prepare.py"),
+    *("export/triton_repository/test_in_triton.py", "export/test_class_token.py", "export/test_to_onnx.py"),
+    *("models/sources/test_library_sources.py", "service/test_hostile_artifacts.py", "export/test_every_encoding.py"),
+    *("export/test_textbook_networks.py", "service/transport/test_draining.py", "models/sources/test_sizes_timm.py"),
+    *("export/precision/test_networks.py", "export/passes/dynamic_batch/test_networks.py"),
+    *("examples/test_digits_over_http.py", "export/precision/test_command.py", "export/test_what_is_kept.py"),
+    *("service/reloading/test_server_process.py", "service/test_server.py", "export/test_folded_networks.py"),
+    *("service/backends/test_openvino.py", "export/process/test_interrupted.py", "service/test_parsing_cost.py"),
+    *("models/sources/test_cream.py", "export/report/test_page.py", "export/test_library_modules.py", "test_readme.py"),
+)
+"""Files that take 10 s or more, the longest first: at the end of a run no process works on a long one alone."""
+
+EXAMPLES = 4
+"""Parameters of a test that `make test-fast` runs, taken evenly from all."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,16 +50,26 @@ gc.set_threshold(100_000, 50, 100)  # else a tenth of the time goes into travers
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out files whose tests are all slow without importing them: their libraries take seconds."""
-    if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
+    if config.getoption("markexpr") != "not slow":
         return None
-    return "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() or None
+    if collection_path.suffix != ".py":
+        return collection_path == TESTS / "browser" or None
+    return bool(re.search(r"^pytestmark = .*\bslow\b", collection_path.read_text(), re.MULTILINE)) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests slow that need all digits variants."""
+    """Mark tests slow that need all digits variants or are beyond `EXAMPLES`, and put the longest files first."""
+    examples: dict[str, list[pytest.Item]] = {}
     for item in items:
+        examples.setdefault(item.nodeid.partition("[")[0], []).append(item)
         if isinstance(item, pytest.Function) and "digits_repository" in item.fixturenames:
             item.add_marker("slow")
+    for same in examples.values():
+        for place, item in enumerate(same):
+            if place * EXAMPLES // len(same) == (place - 1) * EXAMPLES // len(same):
+                item.add_marker("slow")
+    rank = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def pytest_collection_finish() -> None:
@@ -62,6 +89,8 @@ def digits_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Processes of one run share it, and each begins with another variant; a lock keeps two from exporting the same one.
     """
+    from examples.digits.export import export_variant  # takes torch's import with it, which most tests do without
+
     shared = tmp_path_factory.getbasetemp()
     first = 0
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):

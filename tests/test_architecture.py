@@ -74,6 +74,7 @@ def test_the_contract_needs_the_standard_library_and_pydantic_only() -> None:
     assert set(reached("artifact")) - sys.stdlib_module_names == {"artifact", "pydantic"}
 
 
+@pytest.mark.slow
 def test_the_service_needs_nothing_but_its_own_extra() -> None:
     ours = {"service", "engines", "imaging", "artifact"}
     assert set(reached("service")) - sys.stdlib_module_names == {*ours, *SERVING, *OPTIONAL}

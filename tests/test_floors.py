@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import conftest
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("artifact", "engines", "export", "imaging", "models", "service")
 
@@ -123,6 +125,10 @@ def test_there_are_few_loose_files(package: str) -> None:
 def test_no_file_is_long(package: str) -> None:
     lines = {str(file): len(file.read_text().splitlines()) for file in (ROOT / package).rglob("*.py")}
     assert {file: count for file, count in lines.items() if count > LONGEST} == {}
+
+
+def test_the_longest_files_are_there() -> None:
+    assert [name for name in conftest.LONGEST if not (conftest.TESTS / name).is_file()] == []
 
 
 def test_the_walk_finds_circles_and_imports_of_higher_floors(tmp_path: Path) -> None:

@@ -35,12 +35,22 @@ def documentation(source: str) -> str:
     return "\n".join([*docstrings, *re.findall(r"#.*", source)])
 
 
+def names(source: str) -> list[str]:
+    """Return the names of a module's functions."""
+    return [node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+
+
 @pytest.mark.parametrize("folder", CODE)
 def test_docstrings_and_comments_are_in_plain_words(folder: str) -> None:
     files = [file for file in (ROOT / folder).rglob("*.py") if file != Path(__file__)]
     assert files
     found = {str(file): found[0] for file in files if (found := BANNED.findall(documentation(file.read_text())))}
     assert not found
+
+
+def test_names_of_tests_are_in_plain_words() -> None:
+    named = [name.replace("_", " ") for file in (ROOT / "tests").rglob("*.py") for name in names(file.read_text())]
+    assert [name for name in named if BANNED.search(name) or re.search(r"\b(told|who (?:has|is))\b", name)] == []
 
 
 @pytest.mark.parametrize("folder", CODE)

@@ -58,7 +58,7 @@ def test_telemetry_is_off_before_onnx_runtime_is_loaded(start: list[str], tmp_pa
     assert seen(start, tmp_path) == "1"
 
 
-def test_a_user_who_set_the_variable_is_heeded(tmp_path: Path) -> None:
+def test_a_value_that_the_user_set_is_kept(tmp_path: Path) -> None:
     assert seen(STARTS["the service"], tmp_path, **{VARIABLE: "0"}) == "0"
 
 

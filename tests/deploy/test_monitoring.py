@@ -32,11 +32,13 @@ def test_prometheus_accepts_its_configuration_and_the_alerts() -> None:
     assert "rule files found" in done.stdout
 
 
+@pytest.mark.slow
 def test_alerts_fire_when_they_must_and_only_then() -> None:
     done = run("promtool", "test", "rules", MONITORING / "alerts_test.yml")
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("correct", "broken"),
     [

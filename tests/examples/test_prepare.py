@@ -59,6 +59,7 @@ def test_a_picture_without_a_digit_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_the_service_takes(tmp_path: Path) -> None:
     photo("3", "plain").save(tmp_path / "photo.jpg")
     assert main([str(tmp_path / "photo.jpg"), str(tmp_path / "out.png")]) == 0

@@ -42,7 +42,7 @@ sam = partial(
     from_timm, "samvit_base_patch16_224", 64, **VIT | {"window_size": 3, "global_attn_indexes": (1,), "neck_chans": 16}
 )
 swinv2_cr = partial(
-    from_timm, "swinv2_cr_tiny_224", 64, img_size=64, window_size=4, embed_dim=32, depths=(2, 2), num_heads=(2, 4)
+    from_timm, "swinv2_cr_tiny_224", 64, img_size=64, window_size=4, embed_dim=32, depths=(2, 1), num_heads=(2, 4)
 )
 tiny_vit = partial(
     from_timm,
@@ -71,7 +71,7 @@ def swin_v2_of_torchvision() -> Prepared:
     network = torchvision_swin.SwinTransformer(
         patch_size=[4, 4],
         embed_dim=32,
-        depths=[2, 2],
+        depths=[2, 1],
         num_heads=[2, 4],
         window_size=[4, 4],
         num_classes=CLASSES,
@@ -82,7 +82,7 @@ def swin_v2_of_torchvision() -> Prepared:
 
 
 def swin_of_transformers() -> Prepared:
-    config = transformers.SwinConfig(image_size=64, embed_dim=32, depths=[2, 2], num_heads=[2, 4], window_size=4)
+    config = transformers.SwinConfig(image_size=64, embed_dim=32, depths=[2, 1], num_heads=[2, 4], window_size=4)
     config.num_labels = CLASSES
     return prepared(Logits(transformers.SwinForImageClassification(config), lambda output: output.logits), 64)
 

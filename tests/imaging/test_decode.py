@@ -278,7 +278,7 @@ def test_where_libwebp_is_hidden_pillow_decodes_to_the_same(monkeypatch: pytest.
         np.testing.assert_array_equal(pixels(file), expected)
 
 
-def test_a_raw_body_is_told_from_pixels_by_how_images_begin() -> None:
+def test_a_raw_body_is_distinguished_from_pixels_by_its_first_bytes() -> None:
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
         assert begins_as_image(encode(RGB, kind)[:12])
     for beginning in (b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0", b"\0\0\0\x18ftypheic"):  # BigTIFF, HEIC

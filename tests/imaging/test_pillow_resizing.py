@@ -34,6 +34,7 @@ def step_by_step(
     return np.asarray(image.resize(size, resampling).crop((left, top, left + crop[0], top + crop[1])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resampling", FILTERS, ids=lambda resampling: resampling.name)
 def test_pixels_are_those_of_the_two_steps(resampling: Image.Resampling) -> None:
     for (width, height), short in itertools.product(SIZES, (64, 100, 248)):

@@ -76,6 +76,7 @@ def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_array_equal(preprocess(Image.fromarray(pixels), manifest(tmp_path, "uint8"), READING)[0], pixels)
 
 
+@pytest.mark.slow
 def test_a_digest_tells_ways_to_prepare_images_apart(tmp_path: Path) -> None:
     base = manifest(tmp_path / "a", "uint8")
     assert preprocessing_of(base) == preprocessing_of(manifest(tmp_path / "b", "uint8", mean=(0.1, 0.2, 0.3)))

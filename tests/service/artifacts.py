@@ -1,5 +1,6 @@
 """Small real artifacts, whose answers can be computed by hand: mean colour [3] times weights [3, C]."""
 
+import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,11 @@ computes numbers, on dark pictures only."""
 MEAN = (0.5, 0.4, 0.3)
 STD = (0.2, 0.25, 0.3)
 
+Network = tuple[Literal["uint8", "float32"], NDArray[np.float32], Logits, str, tuple[int, int], Activation]
+"""Arguments of `_graph`."""
+
+_written: dict[str, tuple[Manifest, dict[Path, bytes]]] = {}
+
 
 def add_artifact(
     repository: Path,
@@ -39,13 +45,40 @@ def add_artifact(
     files: Mapping[str, bytes] = MappingProxyType({}),
     **changes: object,  # of the manifest
 ) -> Manifest:
-    """Write an artifact of a network for images of `size` (height, width), and return its manifest."""
+    """Write an artifact of a network for images of `size` (height, width), and return its manifest.
+
+    An equal one is written once in each process, by the writer that exports use, and copied afterwards: the writer
+    starts a process and waits for the disk.
+    """
+    network = (dtype, weights, logits, output, size, activation)
+    described = (network[0], weights.tobytes(), weights.shape, *network[2:], top1, dict(files), changes)
+    target = repository / model / variant / str(version)
+    key = repr((model, variant, version, described))
+    if key not in _written or target.exists():  # the writer's own error
+        manifest = _write(target, network, top1, files, changes)
+        contents = {file.relative_to(target): file.read_bytes() for file in target.rglob("*") if file.is_file()}
+        _written[key] = manifest, contents
+        return manifest
+    manifest, contents = _written[key]
+    hidden = target.with_name(f".{version}-{secrets.token_hex(8)}")
+    for name, content in contents.items():
+        (hidden / name).parent.mkdir(parents=True, exist_ok=True)
+        (hidden / name).write_bytes(content)
+    hidden.rename(target)
+    return manifest
+
+
+def _write(
+    target: Path, network: Network, top1: float | None, files: Mapping[str, bytes], changes: Mapping[str, object]
+) -> Manifest:
+    dtype, weights, _, _, size, activation = network
     classes = weights.shape[1]
-    with stage(repository, model, variant, version) as staging:
+    repository, (model, variant, version) = target.parents[2], target.parts[-3:]
+    with stage(repository, model, variant, int(version)) as staging:
         for name, content in files.items():
             (staging.directory / name).parent.mkdir(exist_ok=True)
             (staging.directory / name).write_bytes(content)
-        onnx.save(_graph(dtype, weights, logits, output, size, activation), staging.graph)
+        onnx.save(_graph(*network), staging.graph)
         draft = {
             "source": {"name": "tests", "weights": "random", "seed": 0},
             "architecture": "mean-colour",

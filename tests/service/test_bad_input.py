@@ -25,7 +25,7 @@ PART = {"Content-Type": "multipart/form-data; boundary=b"}
 
 
 def problem(client: TestClient, status: int, query: str = "", **request: Unpack[Request]) -> dict[str, Any]:
-    """Ask for a problem, check what all problems have, then see that a good request is answered."""
+    """Ask for a problem, check what all problems have, then check that a good request is answered."""
     response = client.post(f"/v1/classify?{query}", **request)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -189,6 +189,7 @@ def test_errors_of_routing_are_problems_too(client: TestClient, method: str, pat
         assert response.headers["allow"] == "POST"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damage that it repairs
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
 def test_a_file_with_any_bytes_changed_is_answered_with_200_or_a_4xx(client: TestClient, kind: str) -> None:

@@ -29,7 +29,7 @@ class Clock:
         self.nanoseconds += milliseconds * 1_000_000
 
 
-def test_unpacking_is_decode_and_what_passed_before_is_nobodys(tmp_path: Path) -> None:
+def test_unpacking_counts_as_decode_and_time_before_it_as_no_stage(tmp_path: Path) -> None:
     add_artifact(tmp_path)
     artifact = read_artifact(tmp_path / "colours/mean/1")
     servable = Servable(artifact, Restartable(lambda: CountingBackend(artifact, "abacus", 1)))

@@ -177,7 +177,7 @@ def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> Non
         (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
     ],
 )
-def test_a_setting_that_cannot_be_had_ends_the_start(
+def test_a_setting_that_is_not_available_ends_the_start(
     repository: Path, flags: list[str], status: int, says: str, start: Callable[..., tuple[int, str]]
 ) -> None:
     found, sentence = start("--repository", str(repository), *flags)

@@ -39,7 +39,7 @@ def test_an_output_that_fixes_an_open_batch_is_a_warning() -> None:
 
 
 @pytest.mark.parametrize("kind", ["float x", "float[] x"])
-def test_scalars_and_unknown_shapes_are_told_apart(kind: str) -> None:
+def test_scalars_and_unknown_shapes_are_distinguished(kind: str) -> None:
     findings = said(kind, kind.replace("x", "y"))
     # In ONNX's text form `float x` is a scalar and `float[] x` has no shape.
     assert bool(findings) == (kind == "float[] x")

@@ -106,6 +106,7 @@ def test_a_random_branch_is_no_constant() -> None:
     assert found(model, "constant-only") == []
 
 
+@pytest.mark.slow
 def test_what_is_called_constant_never_changes_and_what_is_called_a_size_changes_with_the_batch_alone() -> None:
     """The slow answer: run the graph on other images, and on another batch, and look at every value in it."""
     model = stock_export()

@@ -37,7 +37,7 @@ def test_every_operator_is_onnxs_and_every_type_is_tensorrts() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, row in load_support().operators.items() if row.rules])
-def test_every_rule_speaks_of_attributes_inputs_and_outputs_that_the_operator_has(name: str) -> None:
+def test_every_rule_names_attributes_inputs_and_outputs_that_the_operator_has(name: str) -> None:
     schema = onnx.defs.get_schema(name, load_support().opset_max[load_support().tensorrt])
     for rule in load_support().operators[name].rules:
         match rule:

@@ -21,7 +21,7 @@ from tests.export.auditing.graphs import CLEAN, found, ops, parse, parse_model
         (25, "10.9", "error"),
     ],
 )
-def test_opsets_are_held_against_the_version(opset: int, tensorrt: str, severity: str | None) -> None:
+def test_opsets_are_compared_with_the_version(opset: int, tensorrt: str, severity: str | None) -> None:
     findings = found(parse(CLEAN, opset=opset), "opset", tensorrt)
     assert [finding.severity for finding in findings] == ([] if severity is None else [severity])
     assert all(str(opset) in finding.found for finding in findings)
@@ -128,7 +128,7 @@ SIZES = "<float[4] s = {1, 1, 2, 2}> { y = Resize <MODES> (x, , s) }"
         ('mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize"', "tf_crop_and_resize"),
     ],
 )
-def test_resize_modes_are_held_against_the_table(modes: str, words: str | None) -> None:
+def test_resize_modes_are_compared_with_the_table(modes: str, words: str | None) -> None:
     findings = found(parse(SIZES.replace("MODES", modes), IMAGE, "float[N,3,16,16] y"), "restriction")
     errors = [finding.found for finding in findings if finding.severity == "error"]
     assert len(errors) == (words is not None)

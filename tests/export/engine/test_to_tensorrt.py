@@ -134,6 +134,7 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
     assert not (tmp_path / "to").exists()
 
 
+@pytest.mark.slow
 def test_help_and_usage_errors_come_before_onnx_is_imported(tmp_path: Path) -> None:
     script = Path(__file__).parents[3] / "export" / "to_tensorrt.py"
 
@@ -208,6 +209,7 @@ def test_the_timing_cache_is_read_and_written(
     assert len(fake_gpu.builds) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 def test_tensorrt_rtx_builds_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     forget()

@@ -52,7 +52,7 @@ def shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
 
 
 def rewritten(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> bool:
-    """Run a pass, see that the graph gives what it gave, and return whether the pass says that it changed it."""
+    """Run a pass, check that it computes the same as before, and return whether the pass says that it changed it."""
     before, image = run(model), operators(model)
     modified = make_pass()(model).modified
     after = run(model)
@@ -64,7 +64,7 @@ def rewritten(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -
 
 
 def folded(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> bool:
-    """Run a pass that folds, see that the graph gives what it gave, and return whether the pass changed it.
+    """Run a pass that folds, check that it computes the same as before, and return whether the pass changed it.
 
     Folded weights are rounded to float32, each once: results differ by a few units of the last place.
     """

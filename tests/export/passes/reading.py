@@ -27,7 +27,7 @@ def model_of(nodes: str, sizes: str, constants: dict[str, Array], read: str = FI
 
 
 def narrowed(model: ir.Model, batch: int | None = None) -> bool:
-    """Run the pass, see that the graph gives what it gave, and return whether the pass says that it changed it."""
+    """Run the pass, check that it computes the same as before, and return whether the pass says that it changed it."""
     before, image = run(model), operators(model)
     modified = ComputeWhatIsRead(batch)(model).modified
     assert modified or operators(model) == image
@@ -38,7 +38,7 @@ def narrowed(model: ir.Model, batch: int | None = None) -> bool:
 
 
 def made(model: ir.Model) -> list[tuple[int, ...]]:
-    """Return the sizes of what the nodes make, and see that they are what the graph says that they are."""
+    """Return the sizes of what the nodes make, and check them against the sizes that the graph states."""
     results = [output for node in model.graph for output in node.outputs]
     said = [sizes_of(value) or () for value in results]
     copy = model.clone()

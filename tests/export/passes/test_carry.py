@@ -125,6 +125,7 @@ def _broadcastable(draw: st.DataObject, sizes: tuple[int, ...], random: np.rando
     return random.normal(size=shape)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(chains(), st.data())
 def test_what_is_carried_forward_does_after_a_chain_what_it_did_before(
@@ -146,6 +147,7 @@ def test_what_is_carried_forward_does_after_a_chain_what_it_did_before(
     assert all(there in (1, size) for part in affine for there, size in zip(part.shape, chain.sizes, strict=True))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(chains(), st.data())
 def test_what_is_carried_back_does_before_a_chain_what_it_did_after(

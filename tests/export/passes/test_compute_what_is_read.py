@@ -171,7 +171,7 @@ def test_keep_all_rows_when_a_size_is_not_known() -> None:
     assert operators(model) == ["Gelu", "Slice"]
 
 
-def test_keep_all_rows_when_so_many_could_be_taken_for_the_batch() -> None:
+def test_keep_all_rows_when_their_number_could_be_taken_for_the_batch() -> None:
     constants = {"start": ints(0), "stop": ints(11)}
     text = "(float[11,40,8] image) => (float[11,11,8] logits) { a = Abs(image) \n s = Slice(a, start, stop, one)"
     text += "\n logits = Neg(s) }"

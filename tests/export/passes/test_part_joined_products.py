@@ -77,7 +77,7 @@ def model_of(nodes: str, sizes: str, batch: int = 2) -> ir.Model:
 
 
 def parted(model: ir.Model) -> bool:
-    """Run the passes in turn, see that the graph gives what it gave, and return whether a product was taken apart."""
+    """Run the passes in turn, check that the graph computes the same, and return whether a product was split."""
     before, image = run(model), operators(model)
     ComputeWhatIsRead()(model)
     modified = PartJoinedProducts()(model).modified

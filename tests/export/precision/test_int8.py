@@ -220,6 +220,7 @@ def test_depth_wise_convolutions_stay_float32() -> None:
         lowered(model)
 
 
+@pytest.mark.slow
 def test_rows_of_all_tokens_and_the_range_of_each_channel_are_observed() -> None:
     model = network([node("MatMul", ["x", "wide"], ["y"])], wide=random(WIDTH, WIDTH, seed=3))
     (layers,) = find_layers(model)
@@ -253,6 +254,7 @@ def stubborn(count: int = 6) -> ir.Model:
     return network(nodes, **constants)
 
 
+@pytest.mark.slow
 def test_the_layer_that_costs_most_stays_float32_where_a_limit_is_missed() -> None:
     model = stubborn()
     assert lowered(model)[1] == {}

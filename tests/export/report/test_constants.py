@@ -40,7 +40,7 @@ def test_the_position_constants_of_a_network_and_nothing_else_are_found(variant:
 
 
 @pytest.mark.parametrize("variant", ["swin-table", "swin-log-cpb"])
-def test_windows_and_heads_are_told_apart_as_in_the_network(variant: str, digits_repository: Path) -> None:
+def test_windows_and_heads_are_distinguished_as_in_the_network(variant: str, digits_repository: Path) -> None:
     model = ir.load(read_artifact(digits_repository / "digits" / variant / "1").graph)
     weights = Checkpoint(DIGITS / "checkpoints" / f"{variant}.safetensors")
     network = load_source(f"posbake:{DIGITS / 'configs' / variant}.json", weights, Overrides()).network
@@ -131,6 +131,7 @@ def test_embeddings_are_compared_with_each_other_less_what_they_share() -> None:
     assert_drawn(dots / lengths[:, None] / lengths, 1.0, decode(picture.maps[0].source))
 
 
+@pytest.mark.slow
 def test_the_largest_networks_make_a_page_of_less_than_two_megabytes() -> None:
     random = np.random.default_rng(5)
     layers = {f"layer{i}": random.normal(size=(1, 48, 144, 144)).astype(np.float32) for i in range(24)}  # Swin-L, noise

@@ -93,7 +93,7 @@ def test_keep_an_operator_in_place_when_what_it_changes_is_the_images_own() -> N
     assert count_operators(program) == {"relu_": 1}  # no decomposition, which would take larger networks apart
 
 
-def test_keep_an_operator_in_place_when_nobody_else_reads_what_it_changes() -> None:
+def test_keep_an_operator_in_place_when_nothing_else_reads_what_it_changes() -> None:
     program = trace(Doing(lambda x: x * torch.arange(4.0).add_(1)).eval(), IMAGE)
     assert count_operators(program)["add_"] == 1
     torch.testing.assert_close(evaluate(program)[0].module()(IMAGE), IMAGE * torch.tensor([1.0, 2.0, 3.0, 4.0]))
@@ -222,7 +222,7 @@ def test_a_module_that_is_through_is_not_the_one_that_stops() -> None:
         trace(nn.Sequential(nn.Identity(), AfterItsBlocks(nn.ReLU())).eval(), IMAGE)
 
 
-def test_a_networks_own_error_is_told_and_the_network_left_without_hooks() -> None:
+def test_a_networks_own_error_is_reported_and_no_hooks_are_left() -> None:
     network = Inside(nn.Linear(5, 5)).eval()
     with pytest.raises(ExportError, match=r"blocks\.1 \(Linear\)"):
         trace(network, IMAGE)
@@ -253,5 +253,5 @@ def test_what_is_wrapped_around_a_network_is_not_part_of_its_paths(path: str, pl
     assert without_wrappers(path) == plain
 
 
-def test_an_error_is_told_in_one_line() -> None:
+def test_an_error_is_one_line() -> None:
     assert first_line(ValueError("\n  what is wrong\nand why")) == "what is wrong"

@@ -96,6 +96,7 @@ def test_the_python_model_brings_its_code_and_names_what_pip_installs(artifacts:
     assert names == ["pillow", "pydantic"]
 
 
+@pytest.mark.slow
 def test_the_script_runs_from_anywhere_and_prints_a_table(artifacts: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), str(artifacts), "--output", str(tmp_path / "triton")]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -105,6 +106,7 @@ def test_the_script_runs_from_anywhere_and_prints_a_table(artifacts: Path, tmp_p
     assert "pillow==" in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_behind(artifacts: Path, tmp_path: Path) -> None:
     before = tree_of(tmp_path)
     ended = subprocess.run(

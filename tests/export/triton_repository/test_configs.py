@@ -9,7 +9,8 @@ import pytest
 
 from export.process.command import DONE
 from export.to_triton import main
-from tests.export.triton_repository.test_command import image, lower_parity
+from tests.export.triton_repository.repositories import image
+from tests.export.triton_repository.test_refusals import lower_parity
 from tests.service.artifacts import add_artifact
 from tests.triton.environment import PYTHON
 from tests.triton.server import skip_without_triton
@@ -57,6 +58,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Configs]:
     }
 
 
+@pytest.mark.slow
 def test_a_network_batches_within_its_queue_and_is_warm_at_one_and_the_maximum(parsed: dict[str, Configs]) -> None:
     network = parsed["batching"]["colours.mean"]
     assert (network["backend"], network["max_batch_size"]) == ("onnxruntime", 64)

@@ -23,7 +23,7 @@ from export.to_triton import main
 from imaging.preprocess import Reading, preprocess
 from imaging.resizers import find_resizer
 from tests.conftest import DIGITS
-from tests.export.triton_repository.test_command import image
+from tests.export.triton_repository.repositories import image
 from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.pictures import encode, random_pixels, truncated_jpeg
 from tests.service.protocol_v2.answers import expected_logits

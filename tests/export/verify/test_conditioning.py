@@ -1,5 +1,6 @@
 """Networks with drawn weights are such as float32 can compute, on the pictures of the parity check and on noise."""
 
+import pytest
 import torch
 
 from artifact import Batch
@@ -8,6 +9,8 @@ from export.verify.parity import UNKNOWN_TOLERANCE
 from export.verify.reference import FLOAT64, compute_reference, normalise
 from models.sources import Overrides, RandomWeights, load_source
 from models.sources.pictures import noise
+
+pytestmark = pytest.mark.slow
 
 
 def test_attention_behind_batch_norms_amplifies_no_rounding() -> None:

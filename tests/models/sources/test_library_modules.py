@@ -140,7 +140,7 @@ def test_wrong_keys_and_shapes_are_named(tmp_path: Path) -> None:
             load("timm:levit_128s", Checkpoint(tmp_path / "wrong.safetensors"))
 
 
-def test_tables_of_another_size_are_not_resampled_behind_ones_back(tmp_path: Path) -> None:
+def test_tables_of_another_size_are_not_resampled_silently(tmp_path: Path) -> None:
     larger = timm.create_model("mvitv2_tiny", img_size=256)
     checkpoint = checkpoint_of(larger, tmp_path)
     with pytest.raises(SourceError, match=r"was trained at another .*size.*--trained-image-size"):

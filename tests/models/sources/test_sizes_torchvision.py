@@ -121,6 +121,7 @@ def test_the_keys_of_published_files_are_taken(tmp_path: Path) -> None:
     assert max(errors(loaded, model)) == 0
 
 
+@pytest.mark.slow
 def test_tables_of_windows_are_resampled_and_images_may_have_any_sides(tmp_path: Path) -> None:
     model = trained("small_swin")
     file = saved(model.state_dict(), tmp_path / "x")

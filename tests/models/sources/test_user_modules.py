@@ -181,6 +181,7 @@ def test_sources_are_found_also_where_a_folder_of_files_has_the_name_of_a_packag
     assert sys.modules["service"] is service
 
 
+@pytest.mark.slow
 def test_an_export_imports_them_while_it_is_traced(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["python:net.py:for_export", "--pretrained", "--output", "out", "--json"]
     assert to_onnx.main(arguments) == 0

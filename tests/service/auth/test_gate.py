@@ -61,7 +61,7 @@ def test_health_and_documentation_need_no_key(guarded: TestClient, path: str) ->
     assert guarded.get(path, follow_redirects=False).status_code not in {401, 403}
 
 
-def test_a_prober_without_a_key_is_not_told_the_names_of_what_is_down(tmp_path: Path) -> None:
+def test_a_probe_without_a_key_does_not_get_the_names_of_what_is_down(tmp_path: Path) -> None:
     add_artifact(tmp_path / "repository", variant="secret")
     with fresh() as scripted, TestClient(app_of(tmp_path / "repository", tmp_path, backend="scripted")) as client:
         scripted.broken.add("secret")
@@ -112,9 +112,7 @@ def test_a_key_is_taken_from_either_header(guarded: TestClient, headers: dict[st
         {"X-API-Key": USER[0], "Authorization": "Bearer wrong"},
     ],
 )
-def test_a_key_that_is_not_known_is_told_so_without_being_repeated(
-    guarded: TestClient, headers: dict[str, str]
-) -> None:
+def test_an_unknown_key_gets_an_error_that_does_not_repeat_it(guarded: TestClient, headers: dict[str, str]) -> None:
     refused = guarded.get("/v1/models", headers=headers)
     assert refused.status_code == 401
     assert refused.headers["WWW-Authenticate"] == 'Bearer realm="posbake", error="invalid_token"'
@@ -145,7 +143,7 @@ def test_only_an_admin_key_may_do_what_is_marked(guarded: TestClient) -> None:
         assert guarded.post(path, headers=bearer(ADMIN)).status_code == 200
 
 
-def test_without_keys_nobody_may_do_what_is_marked(repository: Path) -> None:
+def test_without_keys_marked_routes_are_refused(repository: Path) -> None:
     app = create_app(Settings(repository=repository, threads=1))
     add_admin_routes(app)
     with TestClient(app) as client:
@@ -162,6 +160,7 @@ def open_admin_paths(app: FastAPI) -> list[str]:
         return [path for path in paths if client.post(path.replace("{", "").replace("}", "")).status_code != 403]
 
 
+@pytest.mark.slow
 def test_every_route_that_loads_or_unloads_carries_the_mark(repository: Path) -> None:
     settings = Settings(repository=repository, threads=1)
     assert open_admin_paths(create_app(settings)) == []
@@ -176,7 +175,7 @@ def test_every_route_that_loads_or_unloads_carries_the_mark(repository: Path) ->
     assert open_admin_paths(app) == ["/v2/repository/tests/{name}/unload"]  # the check is able to fail
 
 
-def test_a_key_over_its_rate_is_told_when_to_come_back_and_others_are_not(guarded: TestClient) -> None:
+def test_a_key_over_its_rate_limit_gets_retry_after_and_others_are_served(guarded: TestClient) -> None:
     answers = [guarded.get("/v1/models", headers=bearer(SLOW)) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert 990 <= int(answers[2].headers["Retry-After"]) <= 1000
@@ -202,7 +201,7 @@ def test_refusals_are_counted_by_their_reason(repository: Path, tmp_path: Path) 
         assert float(line.split()[-1]) == 1
 
 
-def test_what_is_not_a_known_key_costs_nobody_anything(repository: Path, tmp_path: Path) -> None:
+def test_requests_with_an_unknown_key_use_up_no_rate_limit(repository: Path, tmp_path: Path) -> None:
     with TestClient(app_of(repository, tmp_path, rate_limit=0.01)) as client:
         assert {client.get("/v1/models", headers={"X-API-Key": "x"}).status_code for _ in range(5)} == {401}
         assert client.get("/v1/models", headers=bearer(USER)).status_code == 200

@@ -131,7 +131,7 @@ def not_ready(client: TestClient, text: str) -> str:
     ],
     ids=["Xid", "illegal access", "out of memory", "cuBLAS"],
 )
-def test_a_failure_of_the_gpu_is_told_from_one_of_the_graph(
+def test_a_failure_of_the_gpu_is_distinguished_from_one_of_the_graph(
     tmp_path: Path, failing: type[FailingSession], error: Exception, reason: str
 ) -> None:
     add_artifact(tmp_path)

@@ -103,6 +103,7 @@ def nested(directory: Path, depth: int) -> Iterator[None]:
         os.chdir(before)
 
 
+@pytest.mark.slow
 def test_an_artifact_of_directories_deeper_than_python_recurses_is_seen_and_refused(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="a")
     add_artifact(tmp_path, variant="b")
@@ -116,6 +117,7 @@ def test_an_artifact_of_directories_deeper_than_python_recurses_is_seen_and_refu
             catalogue.close()
 
 
+@pytest.mark.slow
 def test_a_directory_with_too_many_files_is_looked_at_in_part(tmp_path: Path) -> None:
     for number in range(10_050):
         (tmp_path / str(number)).touch()

@@ -220,7 +220,7 @@ def test_an_unknown_default_model_stops_the_start(repository: Path) -> None:
         ({"cpu_precision": "bf16"}, "ONNX Runtime has no bf16 on the CPU; choose .*--backend openvino"),
     ],
 )
-def test_a_backend_or_device_that_cannot_be_had_stops_the_start(
+def test_a_backend_or_device_that_is_not_available_stops_the_start(
     repository: Path, settings: dict[str, str], reason: str
 ) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and settings["device"] in {"cuda", "tensorrt"}:

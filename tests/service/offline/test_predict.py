@@ -223,7 +223,7 @@ def test_once_stopping_what_has_begun_is_finished_and_nothing_else_begins(script
         (["--output", "p.csv"], "required: PATH"),
     ],
 )
-def test_a_wrong_command_line_is_told_before_anything_heavy_is_imported(arguments: list[str], reason: str) -> None:
+def test_usage_errors_come_before_anything_heavy_is_imported(arguments: list[str], reason: str) -> None:
     script = (
         "import sys\nfrom service.offline.__main__ import main\n"
         "try:\n    main(['predict', *sys.argv[1:]])\nfinally:\n    assert not {'numpy', 'PIL', 'rich'} & {*sys.modules}"

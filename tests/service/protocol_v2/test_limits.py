@@ -1,4 +1,4 @@
-"""RowLimits and deadlines of the protocol's requests, with a backend that hangs on request."""
+"""Limits and deadlines of the protocol's requests, with a backend that hangs on request."""
 
 import json
 import threading
@@ -56,7 +56,7 @@ def test_a_deadline_that_passes_counts_once_among_the_latencies(
         assert infer(client, HANG).status_code == 200
 
 
-def test_a_request_of_more_images_than_may_wait_is_told_so_and_not_to_come_again(
+def test_a_request_of_more_images_than_the_queue_holds_is_refused_without_retry_after(
     tmp_path: Path, scripted: type[ScriptedBackend]
 ) -> None:
     with client_of(tmp_path, max_queue=2) as client:

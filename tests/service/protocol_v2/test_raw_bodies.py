@@ -15,7 +15,7 @@ from tests.service.protocol_v2.wire import FLOAT, HEADER, MEAN, PNG, error_messa
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_a_bare_file_of_every_format_is_told_by_its_first_bytes(client: TestClient, kind: str) -> None:
+def test_a_bare_file_of_every_format_is_recognised_by_its_first_bytes(client: TestClient, kind: str) -> None:
     file = encode(pixels(1)[0], kind)
     found = logits(send_raw(client, file))
     assert len(found) == 4

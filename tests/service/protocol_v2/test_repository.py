@@ -48,7 +48,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     assert "Traceback" not in server.log.read_text()
 
 
-def test_an_admin_loads_and_unloads_and_nobody_else(kept: Kept) -> None:
+def test_only_an_admin_loads_and_unloads(kept: Kept) -> None:
     client, name = kept.client, "colours@mean"
     images, inputs = pixels(1), [image_input(pixels(1), binary=True)]
     assert client.is_server_ready()  # without a key

@@ -28,7 +28,7 @@ def test_what_cannot_be_read_is_tried_again_only_when_it_rests() -> None:
     assert changes.is_final("new")
 
 
-def test_who_is_impatient_tries_at_once_what_still_changes() -> None:
+def test_an_impatient_listing_takes_what_still_changes_at_once() -> None:
     changes = Changes({})
     changes.wait("new", look(1))
     assert changes.due({"new": look(2)}, patient=False) == ["new"]
@@ -58,7 +58,7 @@ def test_what_two_looks_in_a_row_miss_is_gone() -> None:
     assert changes.gone({"a": look(1)}, patient=True) == ["b"]
 
 
-def test_who_is_impatient_finds_it_gone_at_once() -> None:
+def test_an_impatient_listing_finds_it_gone_at_once() -> None:
     assert Changes({"a": look(1), "b": look(1)}).gone({"a": look(1)}, patient=False) == ["b"]
 
 

@@ -65,7 +65,7 @@ def test_a_variant_of_another_task_than_its_model_is_refused_and_closed(
     play(scene)
 
 
-def test_a_damaged_one_is_refused_with_the_reason_and_the_old_goes_on_until_it_is_mended(
+def test_a_damaged_version_is_refused_with_the_reason_and_the_old_one_is_served_meanwhile(
     tmp_path: Path, play: Play, scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_artifact(tmp_path, variant="a")
@@ -205,7 +205,7 @@ def test_a_variant_that_is_down_is_up_again_with_its_next_content_and_the_old_is
     play(scene)
 
 
-def test_a_restart_does_not_open_files_that_nobody_has_verified(tmp_path: Path, play: Play, scripted: Scripted) -> None:
+def test_a_restart_does_not_open_unverified_files(tmp_path: Path, play: Play, scripted: Scripted) -> None:
     add_artifact(tmp_path, variant="a")
 
     async def scene(state: State) -> None:

@@ -64,7 +64,7 @@ def test_a_model_is_all_its_variants(repository: Path, play: Play) -> None:
     play(scene)
 
 
-def test_all_may_be_unloaded_and_a_request_is_told_so(repository: Path, play: Play) -> None:
+def test_all_may_be_unloaded_and_a_request_gets_an_error_that_says_so(repository: Path, play: Play) -> None:
     async def scene(state: State) -> None:
         for model in ("colours", "shades"):
             await state.reloader.unload(model)
@@ -89,7 +89,7 @@ def test_a_given_default_model_is_never_replaced_by_the_only_one_left(repository
 
 
 @pytest.mark.parametrize("name", ["colours@c", "birds", "colours/a", "a", "", "colours@a@b"])
-def test_a_name_that_is_not_there_is_told_with_those_that_are(repository: Path, play: Play, name: str) -> None:
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones(repository: Path, play: Play, name: str) -> None:
     async def scene(state: State) -> None:
         for change in (state.reloader.load, state.reloader.unload):
             with pytest.raises(UnknownNameError, match="known: colours@a, colours@b, shades@a"):

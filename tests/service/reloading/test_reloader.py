@@ -32,7 +32,7 @@ def test_a_new_version_is_warm_at_both_ends_of_its_batch_before_it_is_the_newest
         assert scripted.batches == [("a", [0]), ("a", [0] * 8)]
         assert state.serving.catalogue.find().key.version == 2
         assert state.serving.catalogue.find(version=1) is before.find()  # the other version was left alone
-        assert before.find().key.version == 1  # who has the old catalogue is not disturbed
+        assert before.find().key.version == 1  # the old catalogue is unchanged
 
     play(scene)
 
@@ -135,7 +135,7 @@ def test_the_numbers_of_what_is_removed_go_too_and_those_of_what_was_replaced_st
     play(scene)
 
 
-def test_a_directory_that_is_copied_file_by_file_is_served_when_it_is_whole_and_nobody_complains(
+def test_a_directory_copied_file_by_file_is_served_when_it_is_complete_without_an_error(
     tmp_path: Path, play: Play, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -188,7 +188,7 @@ def test_changes_that_are_asked_for_at_once_are_made_one_after_another(
     play(scene)
 
 
-def test_a_caller_who_leaves_does_not_stop_a_change_half_way(tmp_path: Path, play: Play, scripted: Scripted) -> None:
+def test_a_cancelled_caller_does_not_interrupt_a_change(tmp_path: Path, play: Play, scripted: Scripted) -> None:
     add_artifact(tmp_path, variant="a")
 
     async def scene(state: State) -> None:

@@ -74,7 +74,7 @@ def version_of(answer: httpx2.Response) -> int:
     return fitting[0]
 
 
-def test_the_versions_can_be_told_apart_by_their_answers() -> None:
+def test_the_versions_can_be_distinguished_by_their_answers() -> None:
     for one, other in itertools.combinations(EXPECTED, 2):
         assert not np.allclose(one, other, rtol=1e-2)
 

@@ -57,7 +57,7 @@ def test_a_reservation_ends_with_an_error_too() -> None:
     assert held.held == 0
 
 
-def test_what_never_fits_is_told_apart_from_what_does_not_fit_now() -> None:
+def test_what_never_fits_is_distinguished_from_what_does_not_fit_now() -> None:
     held = MemoryBudget(100)
     one, other = RequestMemory(held), RequestMemory(held)
     one.grow(60)
@@ -146,7 +146,7 @@ def test_a_body_is_in_memory_once(known: bool) -> None:
 
 @pytest.mark.parametrize("body", [PNG, b"no image", b"x" * 3_000_000], ids=["right", "no image", "too large"])
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/compare", "/v2/models/colours/infer", "/v1/nothing"])
-def test_whatever_becomes_of_a_request_it_holds_nothing_afterwards(tmp_path: Path, path: str, body: bytes) -> None:
+def test_however_a_request_ends_it_holds_nothing_afterwards(tmp_path: Path, path: str, body: bytes) -> None:
     add_artifact(tmp_path)
     app = create_app(Settings(repository=tmp_path, threads=1, max_body_bytes=1_000_000, max_held_bytes=1_000_000))
     with TestClient(app) as client:

@@ -38,7 +38,7 @@ def test_a_full_queue_refuses_with_the_measured_time(play: Play, servable: Make,
     play(scene, max_queue=4)
 
 
-def test_who_has_left_holds_no_place_in_a_full_queue(play: Play, servable: Make, scripted: Scripted) -> None:
+def test_an_ended_request_holds_no_place_in_a_full_queue(play: Play, servable: Make, scripted: Scripted) -> None:
     async def scene(engine: Engine) -> None:
         a = servable("a")
         first = soon(engine, a, HANG)
@@ -56,7 +56,7 @@ def test_who_has_left_holds_no_place_in_a_full_queue(play: Play, servable: Make,
     play(scene, max_queue=4)
 
 
-def test_who_has_left_before_the_queue_is_asked_is_told_why_and_not_that_it_is_full(
+def test_a_request_that_ended_before_admission_gets_its_own_error(
     play: Play, servable: Make, scripted: Scripted
 ) -> None:
     async def scene(engine: Engine) -> None:
@@ -75,7 +75,7 @@ def test_who_has_left_before_the_queue_is_asked_is_told_why_and_not_that_it_is_f
     play(scene, max_queue=1)
 
 
-def test_time_that_was_waited_already_counts(play: Play) -> None:
+def test_time_waited_before_counts_towards_the_deadline(play: Play) -> None:
     async def scene(_engine: Engine) -> None:
         for waited_ms in (MINUTE, MINUTE + 1):
             with RequestScope(MINUTE, waited_ms) as scope:
@@ -88,7 +88,7 @@ def test_time_that_was_waited_already_counts(play: Play) -> None:
     play(scene)
 
 
-def test_a_full_waiting_room_for_decoding_refuses(play: Play, servable: Make) -> None:
+def test_a_full_decode_queue_refuses(play: Play, servable: Make) -> None:
     async def scene(engine: Engine) -> None:
         a = servable("a")
         open_ = threading.Event()
@@ -111,7 +111,7 @@ def test_a_full_waiting_room_for_decoding_refuses(play: Play, servable: Make) ->
     play(scene, max_decode_queue=2)
 
 
-def test_a_deadline_that_passes_in_the_queue_is_told_at_once_and_never_run(
+def test_a_request_whose_deadline_passes_in_the_queue_fails_at_once_and_is_not_run(
     play: Play, servable: Make, scripted: Scripted
 ) -> None:
     async def scene(engine: Engine) -> None:
@@ -128,7 +128,7 @@ def test_a_deadline_that_passes_in_the_queue_is_told_at_once_and_never_run(
     play(scene)
 
 
-def test_a_client_that_has_gone_is_dropped_before_it_is_run(play: Play, servable: Make, scripted: Scripted) -> None:
+def test_a_disconnected_request_is_dropped_before_it_is_run(play: Play, servable: Make, scripted: Scripted) -> None:
     async def scene(engine: Engine) -> None:
         a = servable("a")
         hung_up = asyncio.Event()

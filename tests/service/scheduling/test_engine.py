@@ -20,7 +20,7 @@ from tests.service.scripted import HANG, pixels
 pytestmark = pytest.mark.slow
 
 
-def test_a_free_backend_gets_what_there_is_and_a_busy_one_collects(
+def test_an_idle_backend_gets_waiting_images_at_once_and_a_busy_one_full_batches(
     play: Play, servable: Make, scripted: Scripted
 ) -> None:
     async def scene(engine: Engine) -> None:
@@ -86,7 +86,7 @@ def test_a_delay_that_is_configured_waits_for_more(play: Play, servable: Make, s
     assert reds_of(scripted) == [[0, 1, 2, 3], [9]]
 
 
-def test_requests_of_several_images_are_not_torn_apart(play: Play, servable: Make, scripted: Scripted) -> None:
+def test_a_request_of_several_images_is_not_split(play: Play, servable: Make, scripted: Scripted) -> None:
     async def several(engine: Engine, a: Servable, count: int) -> Inferred:
         with RequestScope(MINUTE) as scope:
             return await engine.infer(a, np.stack([pixels(count)] * count), scope, Stopwatch())

@@ -101,7 +101,7 @@ def test_a_crashed_backend_answers_503_and_is_replaced(play: Play, servable: Mak
 
 
 @pytest.mark.usefixtures("caplog")
-def test_a_hanging_backend_is_given_up_and_replaced(play: Play, servable: Make, scripted: Scripted) -> None:
+def test_a_hanging_backend_is_abandoned_and_replaced(play: Play, servable: Make, scripted: Scripted) -> None:
     async def scene(engine: Engine) -> None:
         a, b = servable("a"), servable("b")
         first = soon(engine, a, HANG)
@@ -123,7 +123,7 @@ def test_a_hanging_backend_is_given_up_and_replaced(play: Play, servable: Make, 
 
 
 @pytest.mark.usefixtures("caplog")
-def test_a_mistake_of_ours_in_the_computing_thread_does_not_end_it(play: Play, servable: Make) -> None:
+def test_an_internal_error_does_not_end_the_worker_thread(play: Play, servable: Make) -> None:
     class Broken(Stopwatch):
         def lap(self, stage: str) -> None:
             raise ZeroDivisionError(stage)

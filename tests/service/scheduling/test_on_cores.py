@@ -239,7 +239,7 @@ def test_the_answers_are_those_of_their_images_however_many_threads_there_are(pl
 
 
 @pytest.mark.usefixtures("caplog")
-def test_a_batch_that_was_taken_when_its_backend_is_given_up_is_answered(
+def test_a_batch_that_was_taken_when_its_backend_is_abandoned_is_answered(
     played: Play, servable: Make, scripted: Scripted
 ) -> None:
     taken, given_up = threading.Event(), threading.Event()

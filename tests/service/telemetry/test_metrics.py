@@ -83,7 +83,7 @@ def test_every_metric_is_documented_with_its_labels_and_nothing_else_is(tmp_path
     assert len(exported) == 23
 
 
-def test_batches_queues_and_what_runs_are_told_while_it_happens(
+def test_batches_queues_and_running_images_are_reported_at_the_time(
     tmp_path: Path, scripted: type[ScriptedBackend]
 ) -> None:
     with client_of(tmp_path) as client, ThreadPoolExecutor(8) as pool:
@@ -110,7 +110,7 @@ def test_batches_queues_and_what_runs_are_told_while_it_happens(
     assert samples["posbake_stage_seconds_count"][of("a", stage="total")] == 6
 
 
-def test_an_outage_and_the_restart_after_it_are_told(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_an_outage_and_the_restart_after_it_are_counted(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with client_of(tmp_path) as client:
         assert scrape(client)["posbake_backend_up"] == {of("a"): 1, of("b"): 1}
         scripted.broken.add("a")

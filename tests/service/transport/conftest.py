@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.service.process import Running, serving
-from tests.service.transport.sockets import BODY_BYTES, HEAD_BYTES, KEEP_ALIVE, PATIENCE, PNG, TIMEOUT
+from tests.service.transport.sockets import BODY_BYTES, HEAD_BYTES, KEEP_ALIVE, PNG, TIMEOUT, connected
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,5 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def connection(server: Running) -> Iterator[socket.socket]:
-    url = httpx2.URL(server.url)
-    assert url.port is not None
-    with socket.create_connection((url.host, url.port), timeout=PATIENCE) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connected(server) as connection:
         yield connection

@@ -3,17 +3,29 @@
 import re
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx2
 
 from tests.service.pictures import encode, random_pixels
+from tests.service.process import Running
 
 PNG = encode(random_pixels())
-TIMEOUT, KEEP_ALIVE, HEAD_BYTES, BODY_BYTES = 0.5, 1, 4096, 300_000
+TIMEOUT, KEEP_ALIVE, HEAD_BYTES, BODY_BYTES = 0.5, 3, 4096, 300_000
 PATIENCE = 15
 """Seconds until a test fails: machines that run tests are busy."""
 SOONEST = 0.9 * TIMEOUT
 """A test's clock starts after the server's."""
+
+
+@contextmanager
+def connected(server: Running) -> Iterator[socket.socket]:
+    """Connect to a server; each part that is sent is a segment of its own."""
+    url = httpx2.URL(server.url)
+    with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield connection
 
 
 def head(*headers: str, path: str = "/v1/classify", length: int | None = None) -> bytes:

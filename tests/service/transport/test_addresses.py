@@ -15,7 +15,7 @@ def listener() -> Iterator[socket.socket]:
         yield listener
 
 
-def test_an_address_is_refused_and_nobody_is_asked_for_it(client: TestClient, listener: socket.socket) -> None:
+def test_an_address_is_refused_and_not_fetched(client: TestClient, listener: socket.socket) -> None:
     address = "{}:{}".format(*listener.getsockname())
     for image in (f"http://{address}/x.png", f"https://{address}/", f"//{address}/", "file:///etc/hostname", "data:,x"):
         refused = client.post("/v1/classify", json={"image": image})

@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.service.transport.sockets import (
     PNG,
     SOONEST,
     TIMEOUT,
+    connected,
     drip,
     head,
     is_problem,
@@ -77,15 +79,27 @@ def test_empty_lines_do_not_keep_a_connection_open(connection: socket.socket) ->
     assert received(connection) == b""
 
 
-def test_what_comes_in_time_is_answered_however_it_is_cut(connection: socket.socket) -> None:
+def send_in_parts(connection: socket.socket, request: bytes, parts: int) -> bool:
+    """Send a request over a third of the time allowed, and return whether it took no longer than that time."""
+    size, begun = -(-len(request) // parts), time.monotonic()
+    for start in range(0, len(request), size):
+        connection.sendall(request[start : start + size])
+        time.sleep(TIMEOUT / 3 / parts)
+    return time.monotonic() - begun < SOONEST
+
+
+def test_what_comes_in_time_is_answered_however_it_is_cut(server: Running) -> None:
     request = head("X-Trace: 1", length=len(PNG)) + PNG
-    for parts in (1, 2, 5, 40):
-        size = -(-len(request) // parts)
-        for start in range(0, len(request), size):
-            connection.sendall(request[start : start + size])
-            time.sleep(TIMEOUT / 3 / parts)
-        assert one_answer(connection).startswith(b"HTTP/1.1 200 ")
-        time.sleep(TIMEOUT / 2)  # the deadline of one request is not that of the next
+    for _ in range(10):
+        with connected(server) as connection:
+            for parts in (1, 2, 5, 40):
+                if not send_in_parts(connection, request, parts):
+                    break  # this process was kept from sending: again on another connection
+                assert one_answer(connection).startswith(b"HTTP/1.1 200 ")
+                time.sleep(TIMEOUT / 2)  # the deadline of one request is not that of the next
+            else:
+                return
+    raise AssertionError("this machine is too busy to send a request in time")
 
 
 def test_a_keep_alive_connection_may_rest_longer_than_a_request_may_take(connection: socket.socket) -> None:
@@ -99,19 +113,22 @@ def test_a_keep_alive_connection_may_rest_longer_than_a_request_may_take(connect
 
 
 def test_slow_clients_do_not_keep_others_waiting(server: Running) -> None:
-    url = httpx2.URL(server.url)
+    answered = threading.Event()
 
-    def attack(_: int) -> bytes:
-        with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE) as slow:
-            drip(slow, head(f"X-Slow: {'x' * 2000}"), pause=0.1)
-            return received(slow)
+    def attack(_: int) -> list[bytes]:
+        """Connect again and again until the others are answered: whoever waits for this client waits too long."""
+        answers = []
+        while not (answers and answered.is_set()):
+            with connected(server) as slow:
+                drip(slow, head(f"X-Slow: {'x' * 2000}"), pause=0.1)
+                answers.append(received(slow))
+        return answers
 
     with ThreadPoolExecutor(20) as pool:
         attacks = pool.map(attack, range(20))
-        times = []
-        for _ in range(10):
-            start = time.monotonic()
-            assert httpx2.post(f"{server.url}/v1/classify", content=PNG, timeout=PATIENCE).status_code == 200
-            times.append(time.monotonic() - start)
-        assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in attacks)
-    assert sorted(times)[5] < TIMEOUT
+        try:
+            for _ in range(10):
+                assert httpx2.post(f"{server.url}/v1/classify", content=PNG, timeout=PATIENCE).status_code == 200
+        finally:
+            answered.set()
+        assert all(answer.startswith(b"HTTP/1.1 408 ") for answers in attacks for answer in answers)

@@ -69,12 +69,12 @@ def test_a_chunked_body_without_end_is_refused_at_the_limit_and_ended_when_it_is
 
 
 @pytest.mark.parametrize("request_", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / SPDY/9\r\n\r\n", b"GET\r\n\r\n"])
-def test_what_is_not_http_is_told_so(connection: socket.socket, request_: bytes) -> None:
+def test_bytes_that_are_not_http_get_400(connection: socket.socket, request_: bytes) -> None:
     connection.sendall(request_)
     assert is_problem(received(connection), 400, "Invalid HTTP request received. Expected HTTP/1.1")
 
 
-def test_who_sends_all_before_it_looks_for_an_answer_finds_that_the_body_is_too_large(server: Running) -> None:
+def test_a_client_that_sends_the_whole_body_before_it_reads_gets_413(server: Running) -> None:
     url = httpx2.URL(server.url)
     for _ in range(5):
         client = http.client.HTTPConnection(url.host, url.port, timeout=PATIENCE)

@@ -26,7 +26,7 @@ from tests.service.transport.sockets import (
 pytestmark = pytest.mark.slow
 
 
-def test_a_request_to_upgrade_is_answered_as_if_it_did_not_ask(connection: socket.socket) -> None:
+def test_an_upgrade_request_is_answered_without_upgrading(connection: socket.socket) -> None:
     connection.sendall(head("Connection: Upgrade", "Upgrade: websocket", path="/v1/models", length=0))
     assert one_answer(connection).startswith(b"HTTP/1.1 405 ")
     assert drip(connection, b"\r\nx" * 1000) < PATIENCE
@@ -43,7 +43,7 @@ def test_pipelined_requests_are_answered_in_order(connection: socket.socket) -> 
 
 @pytest.mark.parametrize("cut", [0, 30, 150, -5], ids=["whole", "in the line", "in a header", "in the body"])
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_request_that_wishes_to_upgrade_keeps_its_body(connection: socket.socket, cut: int, chunked: bool) -> None:
+def test_an_upgrade_request_keeps_its_body(connection: socket.socket, cut: int, chunked: bool) -> None:
     """Java's own client sends these headers, in case the server speaks HTTP/2."""
     wish = ("Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PNG), PNG) if chunked else PNG
@@ -58,7 +58,7 @@ def test_a_request_that_wishes_to_upgrade_keeps_its_body(connection: socket.sock
     assert answers.count(b"HTTP/1.1 200 ") == 2
 
 
-def test_a_wish_to_upgrade_to_a_bad_address_is_refused_once(connection: socket.socket) -> None:
+def test_an_upgrade_request_for_a_bad_address_is_refused_once(connection: socket.socket) -> None:
     connection.sendall(
         b"GET http:// HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET / HTTP/1.1\r\n"
     )
@@ -159,15 +159,15 @@ def asks_for_much(server: Running, room: int) -> socket.socket:
 MUCH = 200
 
 
-def test_a_client_that_reads_nothing_is_let_go(server: Running) -> None:
-    def let_go() -> int:
+def test_a_client_that_reads_nothing_is_disconnected(server: Running) -> None:
+    def disconnects() -> int:
         return server.log.read_text().count("nothing more could be sent for 0.5 s")
 
     time.sleep(2 * TIMEOUT)  # clients of other tests are disconnected by now
-    before = let_go()
+    before = disconnects()
     with asks_for_much(server, 4096):
         end = time.monotonic() + PATIENCE
-        while let_go() == before:
+        while disconnects() == before:
             assert time.monotonic() < end
             time.sleep(0.05)
 

@@ -25,7 +25,7 @@ def test_a_page_of_ours_loads_nothing_from_elsewhere() -> None:
     assert policy["frame-ancestors"] == ["'none'"]
 
 
-def test_other_origins_are_told_nothing_unless_set(client: TestClient) -> None:
+def test_other_origins_get_no_cors_headers_unless_set(client: TestClient) -> None:
     for answer in (
         client.get("/health/live", headers={"Origin": PAGE}),
         client.options("/v1/classify", headers={"Origin": PAGE, "Access-Control-Request-Method": "POST"}),

@@ -83,6 +83,7 @@ def test_what_is_no_address_stops_the_start(wrong: str) -> None:
         create_app(Settings(forwarded_allow_ips=wrong))
 
 
+@pytest.mark.slow
 def test_the_document_names_the_prefix_and_is_rendered_once_for_each(repository: Path) -> None:
     app = create_app(Settings(repository=repository, threads=1))
     rendered, plain = [], app.openapi

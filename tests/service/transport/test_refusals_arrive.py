@@ -121,7 +121,7 @@ def test_a_connection_is_closed_as_soon_as_the_refused_body_has_come(server: Run
     raise AssertionError("the connection is still open")
 
 
-def test_who_sends_on_without_end_is_cut_off(server: Running) -> None:
+def test_a_client_that_sends_without_end_is_cut_off(server: Running) -> None:
     with connect(server) as connection:
         connection.sendall(head(CLASSIFY, "Connection: close", "Transfer-Encoding: chunked"))
         chunk, start = b"%x\r\n%s\r\n" % (1000, bytes(1000)), time.monotonic()
@@ -186,7 +186,7 @@ def test_bodies_of_all_requests_together_keep_within_the_budget(server: Running)
         time.sleep(0.05)
 
 
-def test_a_body_that_could_never_be_held_is_told_so(server: Running) -> None:
+def test_a_body_that_could_never_be_held_gets_413(server: Running) -> None:
     answer = answer_to(
         server, head(CLASSIFY, f"X-API-Key: {SECRET}", "Connection: close", f"Content-Length: {HELD + 1}"), bytes(1000)
     )

@@ -48,7 +48,7 @@ def test_it_is_alive_and_not_ready(url: str, request_line: tuple[str, str], stat
         assert text.startswith("the server is loading, and may be building engines")
 
 
-def test_clients_that_send_nothing_or_leave_hold_nobody_up_for_long(listener: socket.socket, url: str) -> None:
+def test_silent_or_disconnected_clients_do_not_delay_others(listener: socket.socket, url: str) -> None:
     with socket.create_connection(listener.getsockname()), socket.create_connection(listener.getsockname()) as gone:
         gone.close()
         assert httpx2.get(f"{url}/health/live", timeout=20).status_code == 200

@@ -134,6 +134,7 @@ def test_a_request_that_others_wait_for_sees_that_its_connection_was_aborted() -
         assert seen.wait(PATIENCE)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_connection_is_kept_when_the_client_has_left() -> None:
     with served(answering(after(0.2))) as server:
         for begun in (GET[:20], CUT, GET):

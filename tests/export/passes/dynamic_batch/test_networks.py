@@ -189,7 +189,7 @@ def queries_expanded_for_the_batch(x: Tensor) -> Tensor:
     return ((q @ keys.transpose(1, 2)).softmax(-1) @ keys).flatten(1)
 
 
-def rounded_otherwise_for_another_batch(x: Tensor) -> Tensor:
+def rounded_differently_for_another_batch(x: Tensor) -> Tensor:
     return x.flatten(1) * TABLE[0, 0].expand(len(x), 1).mul(1 + 3e-7 * len(x))
 
 
@@ -237,7 +237,7 @@ ACCEPTED: list[Function] = [
     queries_expanded_for_the_batch,
     resampled,
     resampled_by_a_factor,
-    rounded_otherwise_for_another_batch,
+    rounded_differently_for_another_batch,
     sizes_that_are_multiples_of_primes,
     sliced_to_the_batch,
     table_repeated_for_the_batch,
@@ -278,7 +278,7 @@ def test_a_mask_is_kept_once_however_often_it_was_repeated() -> None:
 
 
 @pytest.mark.parametrize("last", [lambda x: x[: len(x)], lambda x: x.reshape(len(x), 5)], ids=["slice", "reshape"])
-def test_the_logits_themselves_may_be_told_the_batchs_size(last: Function) -> None:
+def test_the_logits_themselves_may_hold_the_batchs_size(last: Function) -> None:
     network = nn.Sequential(Network(length_in_view), Doing(last)).eval()
     session = open_graph(baked_graph(network, SIZE))
     for batch in BATCHES:

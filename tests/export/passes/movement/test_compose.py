@@ -52,6 +52,7 @@ CONSTANTS = {
 }
 
 
+@pytest.mark.slow
 @many
 @given(st.data(), SHAPES.map(tuple), st.integers(1, 3))
 def test_a_graph_of_random_chains_gives_what_it_gave(data: st.DataObject, shape: tuple[int, ...], count: int) -> None:
@@ -179,7 +180,7 @@ def test_keep_as_it_is(nodes: str, reason: str) -> None:
     assert any(reason in entry.reason for entry in composed.report)
 
 
-def test_the_report_says_what_became_of_each_chain() -> None:
+def test_the_report_lists_each_chain_and_its_replacement() -> None:
     model = graph_of(SHIFTED_WINDOWS, **CONSTANTS)
     composed = ComposeMovement(BATCH)
     composed(model)

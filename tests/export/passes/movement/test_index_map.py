@@ -21,6 +21,7 @@ def offsets_of(shape: tuple[int, ...]) -> Array:
     return np.arange(prod(shape)).reshape(shape)
 
 
+@pytest.mark.slow
 @many
 @given(st.data(), SHAPES.map(tuple))
 def test_a_map_through_any_chain_holds_the_offsets_that_the_chain_brings(

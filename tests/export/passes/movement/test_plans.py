@@ -25,6 +25,7 @@ def window_order(side: int, window: int) -> Array:
     return places.transpose(0, 2, 1, 3).reshape(-1)
 
 
+@pytest.mark.slow
 @many
 @given(st.data(), SHAPES.map(tuple))
 def test_every_plan_makes_what_the_chain_makes(data: st.DataObject, shape: tuple[int, ...]) -> None:

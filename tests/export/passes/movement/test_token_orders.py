@@ -178,6 +178,7 @@ def test_a_graph_of_one_batch_is_laid_out_too(images: int) -> None:
     np.testing.assert_array_equal(run_on(model, image), before)
 
 
+@pytest.mark.slow
 @many
 @given(
     st.sampled_from([(4, 2), (6, 2), (6, 3), (8, 4), (9, 3)]),

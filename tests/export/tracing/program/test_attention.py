@@ -90,6 +90,7 @@ def flexible(x: Tensor) -> Tensor:
     return result
 
 
+@pytest.mark.slow
 def test_flexible_attention_is_plain_attention_with_its_functions_at_all_positions() -> None:
     counted = count_operators(assert_same(flexible, IMAGE))
     assert counted["matmul"] == 2

@@ -77,6 +77,7 @@ UNKNOWN: dict[str, Function] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", UNKNOWN)
 def test_an_operator_that_has_no_onnx_form_is_named_with_its_module(operator: str) -> None:
     with pytest.raises(

@@ -20,6 +20,8 @@ from models.sources.base import Weights
 from tests.models.sources.checkpoints.small import VIT, is_same, load
 from tests.models.sources.libraries import scramble
 
+pytestmark = pytest.mark.slow
+
 SIZES: dict[str, Any] = {
     "image_size": 32,
     "patch_size": 8,

@@ -15,7 +15,7 @@ from tests.service.routers.compare.comparisons import compare, framed, scripted_
 from tests.service.scripted import HANG, ScriptedBackend, picture
 
 
-def test_what_fails_in_one_variant_is_told_there_and_does_not_lose_the_others(client: TestClient) -> None:
+def test_a_failing_variant_is_listed_with_its_error_beside_the_others(client: TestClient) -> None:
     answer = compare(client)
     (failed,) = answer["failed"]
     assert "not all finite" in failed.pop("detail")
@@ -30,7 +30,7 @@ def test_what_fails_in_one_variant_is_told_there_and_does_not_lose_the_others(cl
 
 
 @pytest.mark.parametrize(("content", "status"), [(b"no", 400), (b"", 400)])
-def test_a_bad_image_is_everybodys_and_one_error(client: TestClient, content: bytes, status: int) -> None:
+def test_a_bad_image_is_one_error_for_the_whole_comparison(client: TestClient, content: bytes, status: int) -> None:
     response = client.post("/v1/compare", content=content)
     assert response.status_code == status
     assert "failed" not in response.json()
@@ -111,7 +111,7 @@ def test_a_deadline_that_passes_in_a_comparison_counts_against_its_variant_once(
         scripted.gate.set()
 
 
-def test_who_closes_the_connection_loses_all_variants(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_closing_the_connection_cancels_all_variants(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     app = create_app(Settings(repository=tmp_path, backend="scripted", threads=2))
 
     async def scene() -> int:
