@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--artifacts", type=Path, help="where exports are kept for the next time; default: nowhere")
     parser.add_argument("--digits", type=Path, default=ROOT / "artifacts" / "digits", help="default: artifacts/digits")
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2), help="default: 1 2")
-    parser.add_argument("--seconds", type=int, default=8, help="of load, after 2 s that are not counted; default: 8")
+    parser.add_argument("--seconds", type=int, default=8, help="of load, after 1 s that is not counted; default: 8")
     options = parser.parse_args()
     if not wrk_is_installed():
         parser.error("wrk is missing; install it: apt-get install wrk")
@@ -119,7 +119,7 @@ def measure(source: Path, way: Way, threads: int, folder: Path, seconds: int) ->
     try:
         with served(repository, folder / "log", *flags) as service:
             ready = service.resident
-            load(service, folder, IMAGES, "image/jpeg", threads + 7, 2)
+            load(service, folder, IMAGES, "image/jpeg", threads + 7, 1)
             _, cpu = load(service, folder, IMAGES, "image/jpeg", threads + 7, seconds)
             status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
             peak = re.search(r"VmHWM:\s+(\d+) kB", status)
