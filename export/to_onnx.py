@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--preparation",
         choices=["ink"],
-        help="what the service's page may offer for photos; ink: even out the paper, crop to the largest sign, darken it",
+        help="what the service's page may offer for photos; ink: even out the paper, crop to a sign, darken it",
     )
     output.add_argument("--quiet", action="store_true", help="print errors only")
     output.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -1,4 +1,4 @@
-"""How the commands of `export` run: their progress, their errors as one sentence, their output and exit status."""
+"""Run of a command of `export`: its progress, its errors as one sentence, its output and exit status."""
 
 import argparse
 import json
@@ -47,7 +47,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Command(Generic[Result]):
-    """What a command does.
+    """Work and output of a command.
 
     Attributes:
         work: returns the result.
