@@ -236,13 +236,13 @@ FLAT = [0] * 144
         ({"data": [[], []]}, "are 2 elements"),
         (
             {"data": [[0] * 12] * 12},
-            "are nested otherwise than their shape; expected 144 numbers for shape [1, 8, 6, 3]",
+            "are not nested like their shape; expected 144 numbers for shape [1, 8, 6, 3]",
         ),
-        ({"data": np.zeros((1, 3, 8, 6), int).tolist()}, "are nested otherwise"),
-        ({"data": np.zeros((8, 3, 6), int).tolist()}, "are nested otherwise"),
-        ({"data": [[0, 0, 0], *FLAT[3:]]}, "are nested otherwise"),
-        ({"data": [*FLAT[2:], [], 0]}, "are nested otherwise"),
-        ({"data": [*FLAT[1:], [0]]}, "are nested otherwise"),
+        ({"data": np.zeros((1, 3, 8, 6), int).tolist()}, "are not nested like"),
+        ({"data": np.zeros((8, 3, 6), int).tolist()}, "are not nested like"),
+        ({"data": [[0, 0, 0], *FLAT[3:]]}, "are not nested like"),
+        ({"data": [*FLAT[2:], [], 0]}, "are not nested like"),
+        ({"data": [*FLAT[1:], [0]]}, "are not nested like"),
         ({"data": [*FLAT[1:], False]}, "element 143 of the data of input 'image' is 'false'"),
         ({"data": [{"a": 1}] * 144}, "have {'a': 1} as element 0"),
         ({"parameters": {"binary_data_size": 144}}, "both data and"),
@@ -278,7 +278,7 @@ def test_floats_that_are_not_finite_or_no_numbers_are_400(client: TestClient, va
     ("change", "expected"),
     [
         ({"datatype": "UINT8"}, "expected BYTES"),
-        ({"shape": [2]}, "has 1 elements, its shape says 2"),
+        ({"shape": [2]}, "has 1 elements, but its shape has 2"),
         ({"shape": [1, 2]}, "expected [n] or [n, 1]"),
         ({"shape": []}, "expected [n] or [n, 1]"),
         ({"data": [7]}, "are not strings"),
@@ -298,7 +298,7 @@ def test_files_that_do_not_fit_are_400_and_say_what_would(
 @pytest.mark.parametrize("tensor", [b"\x01", b"\x05\0\0\0abc", b"\xff\xff\xff\xffabc"])
 def test_bytes_that_end_within_an_element_are_400(client: TestClient, tensor: bytes) -> None:
     document = {"inputs": [{**FILE, "parameters": {"binary_data_size": len(tensor)}}]}
-    assert "goes beyond its" in says(send(client, document, tensor), 400)
+    assert "exceeds its" in says(send(client, document, tensor), 400)
 
 
 def test_more_elements_than_the_shape_has_are_400_without_a_look_at_them(client: TestClient) -> None:
@@ -306,7 +306,7 @@ def test_more_elements_than_the_shape_has_are_400_without_a_look_at_them(client:
     document = {"inputs": [{**FILE, "parameters": {"binary_data_size": len(many)}}]}
     assert "799996 bytes of a BYTES tensor follow the 1 elements" in says(send(client, document, many), 400)
     strings = {"inputs": [{**FILE, "data": ["x"] * 1000}]}
-    assert "1000 elements, its shape says 1" in says(client.post(MEAN, json=strings), 400)
+    assert "1000 elements, but its shape has 1" in says(client.post(MEAN, json=strings), 400)
     many_strings = {"inputs": [{**FILE, "data": ["x"] * 100_000}]}
     assert "more than 2000 values" in says(client.post(MEAN, json=many_strings), 400)
 
@@ -329,7 +329,7 @@ def test_what_takes_long_to_parse_is_left_to_another_thread(body: bytes, headers
 
 def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
     document = {"inputs": [{**IMAGE, "data": FLAT}]}
-    assert "3 bytes follow the JSON, and no input" in says(send(client, document, b"abc"), 400)
+    assert "3 bytes follow the JSON, but no input" in says(send(client, document, b"abc"), 400)
     both = {"inputs": [{**IMAGE, "data": FLAT}, {**FILE, "data": ["x"]}]}
     assert "'image', 'image_bytes'; expected either" in says(client.post(MEAN, json=both), 400)
     size = {"parameters": {"binary_data_size": 3}}
@@ -341,10 +341,10 @@ def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"outputs": [{"name": "scores"}]}, "asked for are 'scores'; this model has 'logits'"),
+        ({"outputs": [{"name": "scores"}]}, "requested outputs are 'scores'; this model has 'logits'"),
         (
             {"outputs": [{"name": "logits"}, {"name": "logits", "parameters": {"classification": 2}}]},
-            "the output 'logits' is asked for in several forms",
+            "the output 'logits' is requested in several forms",
         ),
         ({"outputs": [{"name": "logits", "parameters": {"classification": -1}}]}, "classification is -1"),
         ({"outputs": [{"name": "logits", "parameters": {"classification": "2"}}]}, "classification is '2'"),
@@ -354,7 +354,7 @@ def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
         ({"parameters": {"timeout": "1"}}, "timeout is '1'"),
         ({"parameters": {"timeout": 10**15}}, "expected µs from 1 to"),
         ({"parameters": {"variant": 7}}, "variant is 7, expected a name"),
-        ({"parameters": {"variant": "float"}}, "the address names variant 'mean', the parameters 'float'"),
+        ({"parameters": {"variant": "float"}}, "the path names variant 'mean', but the parameters name 'float'"),
     ],
 )
 def test_options_out_of_range_are_400_and_named(client: TestClient, options: dict[str, Any], expected: str) -> None:

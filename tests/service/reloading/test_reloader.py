@@ -178,7 +178,7 @@ def test_a_damaged_one_is_refused_with_the_reason_and_the_old_goes_on_until_it_i
             "colours/a/1: model.onnx is not the file the manifest describes"
         )
         assert len(errors(caplog)) == 1
-        assert errors(caplog)[0].endswith("; what was loaded before goes on")
+        assert errors(caplog)[0].endswith("; the version loaded before remains in service")
         assert state.serving.catalogue.find() is before
         assert (await ask(state.serving.engine, before)).logits[0, 0] == 7
         await state.reloader.reload()
@@ -202,7 +202,7 @@ def test_a_version_that_fails_when_it_is_warmed_is_refused_and_closed(
         scripted.broken.add("b")
         await state.reloader.reload()
         assert refusals(state) == {
-            "colours/b/1": "loading it failed unexpectedly (RuntimeError); the server's log says why"
+            "colours/b/1": "loading it failed unexpectedly (RuntimeError); see the server's log"
         }
         assert served(state) == ["colours/a/1"]
         assert scripted.closed == ["b"]
@@ -311,7 +311,7 @@ def test_a_directory_that_is_copied_file_by_file_is_served_when_it_is_whole_and_
         await until(lambda: served(state) == ["colours/a/1", "colours/b/1"])
         assert errors(caplog) == []
         assert refusals(state) == {}
-        waits = [record for record in caplog.records if "may be unfinished" in record.getMessage()]
+        waits = [record for record in caplog.records if "may be incomplete" in record.getMessage()]
         assert len(waits) == 1
 
     play(scene, reload_seconds=0.1)
