@@ -238,7 +238,7 @@ def test_a_server_is_stopped_with_status_0_while_it_starts(tmp_path: Path) -> No
         assert process.wait(20) == 0
     finally:
         process.kill()
-    assert "stopping at SIGTERM, before anything was served" in log.read_text()
+    assert "stopping at SIGTERM, before the server was ready" in log.read_text()
     assert "Traceback" not in log.read_text()
 
 

@@ -78,7 +78,7 @@ def test_a_damaged_version_is_refused_with_the_reason_and_the_old_one_is_served_
             "colours/a/1: model.onnx is not the file the manifest describes"
         )
         assert len(errors(caplog)) == 1
-        assert errors(caplog)[0].endswith("; what was loaded before goes on")
+        assert errors(caplog)[0].endswith("; the version loaded before remains in service")
         assert state.serving.catalogue.find() is before
         assert (await ask(state.serving.engine, before)).logits[0, 0] == 7
         await state.reloader.reload()
@@ -102,7 +102,7 @@ def test_a_version_that_fails_when_it_is_warmed_is_refused_and_closed(
         scripted.broken.add("b")
         await state.reloader.reload()
         assert refusals(state) == {
-            "colours/b/1": "loading it failed unexpectedly (RuntimeError); the server's log says why"
+            "colours/b/1": "loading it failed unexpectedly (RuntimeError); see the server's log"
         }
         assert served(state) == ["colours/a/1"]
         assert scripted.closed == ["b"]

@@ -138,7 +138,7 @@ def test_a_deadline_counts_wherever_it_is(tmp_path: Path) -> None:
     with fresh() as backend, TestClient(app) as client:
         for path in ("/v1/classify", "/v1/compare"):
             for request in requests:
-                assert "no answer within the 120 ms allowed" in refused(client.post(path, **request), 504)
+                assert "no response within the allowed 120 ms" in refused(client.post(path, **request), 504)
         backend.gate.set()
         assert in_json(client, "/v1/classify", timeout_ms=20_000).status_code == 200
 
