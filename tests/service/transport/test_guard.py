@@ -121,7 +121,7 @@ def test_slow_clients_do_not_keep_others_waiting(server: Running) -> None:
 
     def attack(_: int) -> list[bytes]:
         """Connect again and again until the others are answered: whoever waits for this client waits too long."""
-        answers = []
+        answers: list[bytes] = []
         while not (answers and answered.is_set()):
             with connected(server) as slow:
                 drip(slow, head(f"X-Slow: {'x' * 2000}"), pause=0.1)
