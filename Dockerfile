@@ -2,7 +2,8 @@
 #
 #     docker build --target cpu --tag posbake:cpu .        or `make images`
 #
-# Every image runs as uid 10001 and works with a read-only root and a tmpfs on /tmp. Artifacts are in /artifacts.
+# Every image runs as uid 10001 and works with a read-only root and a tmpfs on /tmp. Artifacts are in /artifacts, engines of
+# TensorRT in /engines.
 # Plain Dockerfile syntax, which docker, podman and buildah build. docs/deployment.md describes how to run them.
 ARG BASE=python:3.12-slim-bookworm
 
@@ -23,8 +24,10 @@ RUN touch README.md \
 FROM pip AS packages-cpu
 # 0 leaves OpenVINO out, and the image is 190 MB smaller.
 ARG OPENVINO=1
-RUN if [ "$OPENVINO" = 1 ]; then extras=service,openvino; else extras=service; fi \
-    && /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt ".[$extras]"
+RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[service,openvino]' \
+    && if [ "$OPENVINO" != 1 ]; then \
+        /opt/pip/bin/python -m pip --python /opt/venv/bin/python uninstall --quiet --yes openvino openvino-telemetry; \
+    fi
 
 FROM pip AS packages-cuda
 RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[gpu]'
@@ -57,7 +60,8 @@ RUN python3 -m compileall -q /app
 FROM ${BASE} AS runtime
 RUN groupadd --gid 10001 posbake \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin posbake \
-    && install --directory --owner 10001 --group 10001 /artifacts
+    && install --directory --owner 10001 --group 10001 /artifacts \
+    && install --directory --owner 10001 --group 10001 --mode 700 /engines
 WORKDIR /app
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
@@ -74,8 +78,8 @@ LABEL org.opencontainers.image.title="posbake" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
+# Each target takes its packages first, so that a change of the code leaves their layer as it is.
 FROM runtime AS service
-COPY --from=code /app/ /app/
 ENV POSBAKE_HOST=0.0.0.0 \
     POSBAKE_PORT=8000 \
     POSBAKE_REPOSITORY=/artifacts
@@ -91,14 +95,19 @@ CMD ["export/to_onnx.py", "--help"]
 
 FROM service AS cuda
 COPY --from=packages-cuda /opt/venv/ /opt/venv/
+COPY --from=code /app/ /app/
 ENV POSBAKE_DEVICE=cuda \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
+# /engines is for a volume: an engine takes minutes to build.
 FROM service AS tensorrt
 COPY --from=packages-tensorrt /opt/venv/ /opt/venv/
-ENV POSBAKE_DEVICE=tensorrt \
+COPY --from=code /app/ /app/
+ENV POSBAKE_BACKEND=tensorrt \
+    POSBAKE_ENGINE_CACHE=/engines \
     LD_LIBRARY_PATH=/opt/venv/tensorrt_libs \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 FROM service AS cpu
 COPY --from=packages-cpu /opt/venv/ /opt/venv/
+COPY --from=code /app/ /app/

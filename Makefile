@@ -2,6 +2,7 @@
 # make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
 # make test-fast   at most four parameters of each test, without those that are slow: under a minute on two idle cores
 # make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
+# make ray     installs Ray Data, about 100 MB, and tests `python -m service.offline predict --ray` on a local cluster
 # make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
 # make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
@@ -22,7 +23,7 @@ PYTHON := .venv/bin/python
 READY := .venv/.ready
 PIP := .venv/.pip
 
-.PHONY: setup demo test test-fast rtx rtx-install triton zoo images image-test lint format
+.PHONY: setup demo test test-fast rtx rtx-install ray triton zoo images image-test lint format
 
 # Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -64,6 +65,10 @@ $(RTX): constraints.txt $(PIP)
 
 rtx: $(READY) $(RTX)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile -m rtx
+
+ray: $(READY)
+	$(PYTHON) -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[ray]'
+	$(PYTHON) -m pytest -m ray
 
 zoo: $(READY)
 	$(PYTHON) -m benchmarks.zoo

@@ -1,7 +1,7 @@
-"""The contract between export, which writes artifacts, and the service, which reads them.
+"""Contract between export, which writes artifacts, and the service, which reads them.
 
 An artifact is a directory `<repository>/<model>/<variant>/<version>/` with `manifest.json`, the graph and the labels.
-This package needs the standard library and pydantic, nothing else.
+This package depends on the standard library and pydantic only.
 """
 
 from artifact.errors import (

@@ -2,14 +2,14 @@
 
 ArtifactError
 ├── ManifestError          manifest.json is missing, too large, is not JSON, or breaks the schema
-│   └── UnknownFormatError     its format is not one this version reads
-├── UnsafePathError        a listed file lies outside the artifact's directory, or is reached by a link
+│   └── UnknownFormatError     this version does not support its format
+├── UnsafePathError        a listed file is outside the artifact's directory, or behind a link
 ├── FileMismatchError      a listed file is missing, its size or SHA-256 differs, or a file is not listed
-├── LabelsError            labels.txt does not hold one label for each class
-├── GoldenFileError        the golden file does not hold what the manifest describes
+├── LabelsError            labels.txt does not have one label for each class
+├── GoldenFileError        the golden file does not match the manifest
 ├── VerificationTimeoutError   verifying the files took too long
 ├── RecordingError         an accuracy cannot be written into its manifest
-└── VersionExistsError     the version to write is already there
+└── VersionExistsError     the version to write already exists
 """
 
 
@@ -22,32 +22,32 @@ class ManifestError(ArtifactError):
 
 
 class UnknownFormatError(ManifestError):
-    """The manifest's `format` is not one this version reads."""
+    """This version does not support the manifest's `format`."""
 
 
 class UnsafePathError(ArtifactError):
-    """A file named by the manifest lies outside the artifact's directory, or is reached by a symbolic link."""
+    """A file named by the manifest is outside the artifact's directory, or behind a symbolic link."""
 
 
 class FileMismatchError(ArtifactError):
-    """A file named by the manifest is missing, or its size or SHA-256 differs; or the manifest does not name a file."""
+    """A file named by the manifest is missing, or its size or SHA-256 differs; or a file is not in the manifest."""
 
 
 class LabelsError(ArtifactError):
-    """The labels file does not hold exactly one non-empty label of bounded length for each class."""
+    """The labels file does not have exactly one non-empty label of bounded length for each class."""
 
 
 class GoldenFileError(ArtifactError):
-    """The golden file is not what the manifest describes, or the manifest has no limit for a precision."""
+    """The golden file does not match the manifest, or the manifest has no limit for a precision."""
 
 
 class VerificationTimeoutError(ArtifactError):
-    """Verifying the files took longer than the caller allows."""
+    """Verification of the files exceeded the caller's time limit."""
 
 
 class RecordingError(ArtifactError):
-    """An accuracy cannot be recorded: a permission is missing, or the artifact is not the one that was measured."""
+    """An accuracy cannot be recorded: a permission is missing, or the artifact was replaced after the measurement."""
 
 
 class VersionExistsError(ArtifactError):
-    """An artifact of this model, variant and version is already in the repository."""
+    """The repository already has an artifact of this model, variant and version."""

@@ -1,8 +1,8 @@
-"""The golden file: images with the original network's logits, which a backend must reproduce before it serves.
+"""Golden file: images with the original network's logits, which a backend must reproduce before it serves.
 
-Format: a ZIP archive as `numpy.savez` writes it, of two members that are stored, not compressed: `pixels.npy`, uint8
-[n, H, W, 3]; `logits.npy`, little-endian float64 [n, C]. H, W, C and n are the manifest's. Anything else is refused, so
-the work of reading is bounded by the file's size, and the file's size by the manifest.
+Format: a ZIP archive of `numpy.savez` with two stored (not compressed) members: `pixels.npy`, uint8 [n, H, W, 3];
+`logits.npy`, little-endian float64 [n, C]. H, W, C and n are the manifest's. Anything else is refused, so the cost of
+reading is bounded by the file's size, and the file's size by the manifest.
 """
 
 import io
@@ -25,14 +25,14 @@ from artifact.reader import Artifact
 from artifact.text import shown
 
 GOLDEN_LIMIT = 2**28
-"""Bytes of the golden file: 4 images of 4,700 x 4,700 pixels."""
+"""Maximum size of the golden file in bytes: 4 images of 4,700 x 4,700 pixels."""
 
 _OVERHEAD = 4096
-"""Bytes: headers and directory of the archive take fewer than 1,000."""
+"""Bytes allowed for the archive's headers and directory, which take fewer than 1,000."""
 
 _PIXELS, _LOGITS = "pixels.npy", "logits.npy"
 _DIRECTORY = 1024
-"""Bytes of the archive's directory, of two members."""
+"""Maximum size of the archive's directory in bytes; it has two members."""
 
 _END = struct.Struct("<4sHHHHIIH")
 """End of a ZIP archive without a comment: signature, disks, members, bytes and offset of the directory."""
@@ -50,7 +50,7 @@ class GoldenInputs:
     Attributes:
         pixels: uint8, in the order of `shape`.
         shape: (n, H, W, 3).
-        logits: of the original network, one row of C for each image.
+        logits: logits of the original network, one row of C for each image.
     """
 
     pixels: memoryview
@@ -61,14 +61,14 @@ class GoldenInputs:
         return len(self.logits)
 
     def batches(self, size: int) -> list[list[int]]:
-        """Return the images of each run at a batch size; the last run is filled up with the first images again."""
+        """Return the images of each batch of a given size; the last batch is padded with the first images."""
         count = len(self)
         return [[index % count for index in range(start, start + size)] for start in range(0, count, size)]
 
     def error(self, images: Sequence[int], found: Sequence[Sequence[float]]) -> float:
-        """Return the largest error of a run's logits over the largest logit of all images, as in `Parity`.
+        """Return the largest absolute error of the logits over the largest logit of all images, as in `Parity`.
 
-        Infinity if logits are missing, or one is NaN or infinite.
+        The result is infinity if logits are missing, or one is NaN or infinite.
         """
         if list(map(len, found)) != [len(self.logits[index]) for index in images]:
             return inf
@@ -82,7 +82,7 @@ class GoldenInputs:
 
 
 def limit_for(manifest: Manifest, precision: str) -> float:
-    """Return the limit on the error where a runtime computes in `precision`; see `RunPrecision`.
+    """Return the limit on the error for a runtime that computes in `precision`; see `RunPrecision`.
 
     Raises:
         GoldenFileError: the manifest has no golden file, or no limit for this precision.
@@ -98,7 +98,7 @@ def limit_for(manifest: Manifest, precision: str) -> float:
 
 
 def expected_size(manifest: Manifest, images: int) -> int:
-    """Return the bytes that pixels and logits of n images take."""
+    """Return the size of the pixels and logits of n images in bytes."""
     pixels = images * manifest.input.height * manifest.input.width * 3
     return pixels + images * manifest.output.classes * 8
 
@@ -106,10 +106,10 @@ def expected_size(manifest: Manifest, images: int) -> int:
 def read_golden(artifact: Artifact) -> GoldenInputs | None:
     """Return the contents of an artifact's golden file; None if it has none.
 
-    The file's hash is compared with the manifest's again: it may have been replaced since the artifact was verified.
+    The file's hash is verified again, because the file may have been replaced since the artifact was verified.
 
     Raises:
-        GoldenFileError: it is not what the manifest and the format say.
+        GoldenFileError: the file does not match the manifest or the format.
     """
     golden = artifact.manifest.golden
     if golden is None:
@@ -123,13 +123,13 @@ def read_golden(artifact: Artifact) -> GoldenInputs | None:
 
 
 class _UnfitError(Exception):
-    """The file is not a golden file of its manifest. The message is a clause, as "is missing"."""
+    """The file is not a golden file of its manifest. The message is a clause such as "is missing"."""
 
 
 def _read(artifact: Artifact, golden: Golden) -> bytes:
     size = expected_size(artifact.manifest, golden.images)
     if size > GOLDEN_LIMIT:
-        raise _UnfitError(f"would hold {size} bytes of pixels and logits, at most {GOLDEN_LIMIT} are allowed")
+        raise _UnfitError(f"would contain {size} bytes of pixels and logits, at most {GOLDEN_LIMIT} are allowed")
     try:
         content = read_regular(Path(artifact.path, golden.file), size + _OVERHEAD)
     except UnreadableFileError as error:
@@ -148,16 +148,16 @@ def _parse(content: bytes, manifest: Manifest, golden: Golden) -> GoldenInputs:
     if sys.byteorder == "big":
         numbers.byteswap()
     if not all(map(isfinite, numbers)):
-        raise _UnfitError("holds logits that are NaN or infinite")
+        raise _UnfitError("contains logits that are NaN or infinite")
     if not any(numbers):
-        raise _UnfitError("holds logits that are all zero, which nothing can be compared with")
+        raise _UnfitError("contains only zero logits, with which a comparison proves nothing")
     classes = manifest.output.classes
     rows = tuple(tuple(numbers[start : start + classes]) for start in range(0, len(numbers), classes))
     return GoldenInputs(pixels, shape, rows)
 
 
 def _members(content: bytes) -> dict[str, bytes]:
-    """Return the two members of the archive. Its directory is bounded first: `zipfile` reads one of any length."""
+    """Return the two members of the archive. The directory is checked first, because `zipfile` reads any length."""
     end = content[-_END.size :]
     if len(end) < _END.size or content[-_END.size - 20 :][:4] == _ZIP64:
         raise _UnfitError("is not a ZIP archive as numpy.savez writes it")
@@ -168,38 +168,36 @@ def _members(content: bytes) -> dict[str, bytes]:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
             if sorted(entry.filename for entry in entries) != sorted((_PIXELS, _LOGITS)):
-                raise _UnfitError(f"holds other members than {_PIXELS} and {_LOGITS}")
+                raise _UnfitError(f"contains members other than {_PIXELS} and {_LOGITS}")
             for entry in entries:
                 if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED:
-                    raise _UnfitError("is compressed or encrypted, its members must be stored")
+                    raise _UnfitError("is compressed or encrypted; its members must be stored")
                 if entry.file_size > len(content):
-                    raise _UnfitError(
-                        f"claims {entry.file_size} bytes in {shown(entry.filename)}, and is smaller itself"
-                    )
+                    raise _UnfitError(f"claims {entry.file_size} bytes in {shown(entry.filename)}, but is smaller")
             return {entry.filename: archive.read(entry) for entry in entries}
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError, OSError) as error:
         raise _UnfitError(f"is a damaged ZIP archive: {shown(error)}") from error
 
 
 def _array(members: dict[str, bytes], name: str, dtype: str, shape: tuple[int, ...]) -> memoryview:
-    """Return the numbers of a member in NumPy's format 1.0, C order, after comparing its header with what is expected.
+    """Return the numbers of a member in NumPy's format 1.0, C order, after a check of its header.
 
     Pickled arrays have another dtype, so nothing is ever unpickled.
     """
     member = members[name]
     start = len(_MAGIC) + 2
     if member[: len(_MAGIC)] != _MAGIC or len(member) < start:
-        raise _UnfitError(f"holds {name} in another format than NumPy's 1.0")
+        raise _UnfitError(f"contains {name} in a format other than NumPy's 1.0")
     (length,) = struct.unpack("<H", member[len(_MAGIC) : start])
     header = member[start : start + length].decode("latin-1")
     match = _HEADER.fullmatch(header)
     if match is None:
-        raise _UnfitError(f"holds {name} with a header that is not one of an array of numbers: {shown(header, 80)}")
+        raise _UnfitError(f"contains {name} with a header that is not that of an array of numbers: {shown(header, 80)}")
     found = (match[1], f"({match[2]})")
     if found != (dtype, str(shape)):
-        raise _UnfitError(f"holds {name} of {shown(' '.join(found), 80)}, expected {dtype} {shape}")
+        raise _UnfitError(f"contains {name} of {shown(' '.join(found), 80)}, expected {dtype} {shape}")
     size = prod(shape) * (8 if dtype == "<f8" else 1)
     data = memoryview(member)[start + length :]
     if len(data) != size:
-        raise _UnfitError(f"holds {len(data)} bytes of {name}, expected {size}")
+        raise _UnfitError(f"contains {len(data)} bytes of {name}, expected {size}")
     return data

@@ -1,11 +1,11 @@
-"""A directory that is removed when the process that made it ends, however it ends.
+"""Temporary directory that is removed when its process ends, even if the process is killed.
 
-Ctrl-C and errors unwind Python, and `finally` cleans up. SIGKILL, which is also what the kernel sends when memory runs
-out, unwinds nothing. So a second, small process waits at the end of a pipe whose other end only the first one holds:
-when the pipe closes without an end mark, it removes the directories it was sent. It has a session of its own, which
-signals to the first one's terminal or process group do not reach.
+After Ctrl-C and errors, `finally` cleans up. After SIGKILL, which the kernel also sends when memory runs out, it does
+not run. Therefore a second, small process reads a pipe that only the first one has open for writing: if the pipe
+closes without an end mark, the second process removes the directories that it was sent. It runs in its own session,
+so signals to the terminal or process group of the first do not reach it.
 
-This file is both: the first process imports it, the second runs it. Hence the standard library only.
+This file contains both sides: the first process imports it, the second runs it. It uses the standard library only.
 """
 
 import os
@@ -18,22 +18,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FAREWELL = b""
-_END = b"\0"  # no path holds one
+_END = b"\0"  # not valid in a path
 _ATTEMPTS = 100
 
 
 @contextmanager
 def guarded_directory(parent: Path, prefix: str) -> Iterator[Path]:
-    """Make a directory of a new name in `parent`, and remove it afterwards, if it still has that name then.
+    """Create a directory with a new name in `parent`, and remove it afterwards unless it was renamed.
 
-    Missing parents are made too, and removed if they are empty afterwards. What another process made is left alone.
+    Missing parents are created too, and removed afterwards if empty. Directories created by other processes are kept.
 
     Raises:
-        OSError: the directory cannot be made, or the second process not started.
+        OSError: the directory cannot be created, or the second process cannot be started.
     """
     directory = parent.absolute() / f"{prefix}{secrets.token_hex(8)}"
     made: list[Path] = []
-    with subprocess.Popen(  # noqa: S603 -- this file, by this Python
+    with subprocess.Popen(  # noqa: S603 -- this file, run by this Python
         [sys.executable, "-I", "-S", __file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -41,7 +41,7 @@ def guarded_directory(parent: Path, prefix: str) -> Iterator[Path]:
         start_new_session=True,
     ) as watcher:
         try:
-            _tell(watcher, directory)  # before it exists: its name is unique
+            _tell(watcher, directory)  # sent before it exists; its name is unique
             for path in _make(directory):
                 made.append(path)
                 _tell(watcher, path)
@@ -52,29 +52,29 @@ def guarded_directory(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def remove(directory: Path, parents: Iterable[Path]) -> None:
-    """Remove `directory` with all that is in it, if it is there, and then those of `parents` that are empty.
+    """Remove `directory` with its contents, if it exists, and then the empty ones of `parents`.
 
-    `parents` come in the order they were made in.
+    `parents` are in order of creation.
     """
     if directory.exists():
         shutil.rmtree(directory)
     for parent in reversed(list(parents)):
-        with suppress(OSError):  # not empty, or another export was faster: either way not ours to remove
+        with suppress(OSError):  # not empty, or already removed by another export
             parent.rmdir()
 
 
 def _make(directory: Path) -> Iterator[Path]:
-    """Make `directory` and the parents it needs, and yield each parent that was not there before, outermost first."""
+    """Create `directory` and its missing parents, and yield each created parent, outermost first."""
     for attempt in range(_ATTEMPTS):
         try:
             for path in reversed(directory.parents):
                 if not path.exists():
-                    with suppress(FileExistsError):  # another process made it in between: then it is not ours
+                    with suppress(FileExistsError):  # another process created it in the meantime, and owns it
                         path.mkdir()
                         yield path
             directory.mkdir()
         except FileNotFoundError:
-            # Another export, which had made a parent, removed it again between our look at it and our use of it.
+            # Another export, which had created a parent, removed it after this process found it.
             if attempt == _ATTEMPTS - 1:
                 raise
         else:
@@ -88,7 +88,7 @@ def _tell(watcher: subprocess.Popen[bytes], what: Path | bytes) -> None:
 
 
 def _watch() -> None:
-    """Wait until the other end of the pipe closes, and remove what is left to remove."""
+    """Wait until the other end of the pipe closes, then remove the remaining directories."""
     *told, _ = sys.stdin.buffer.read().split(_END)
     if told and told[-1] != _FAREWELL:
         directory, *parents = (Path(os.fsdecode(path)) for path in told)

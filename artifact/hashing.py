@@ -8,7 +8,7 @@ from typing import BinaryIO
 from artifact.manifest import FileEntry
 
 _CHUNK = 2**20
-"""Bytes."""
+"""Bytes read at once."""
 
 
 def describe_file(path: Path) -> FileEntry:
@@ -18,7 +18,7 @@ def describe_file(path: Path) -> FileEntry:
 
 
 def describe(file: BinaryIO, before_each: Callable[[], None] = lambda: None) -> FileEntry:
-    """Return the size and the SHA-256 of an open file, from its beginning; call `before_each` MiB what may raise."""
+    """Return the size and SHA-256 of an open file from its beginning. `before_each` is called before each MiB."""
     digest = hashlib.sha256()
     before_each()
     while chunk := file.read(_CHUNK):

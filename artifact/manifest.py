@@ -1,6 +1,6 @@
-"""The schema of `manifest.json`, format 1.
+"""Schema of `manifest.json`, format 1.
 
-Every field is described where it stands; `docs/manifest.schema.json` is the same as JSON Schema.
+Each field has a description; `docs/manifest.schema.json` is the JSON Schema generated from this module.
 """
 
 from typing import Literal, Self
@@ -35,30 +35,30 @@ def constant_file(name: str) -> str:
 
 
 def sample_file(name: str) -> str:
-    """Return the path of a sample picture, relative to the manifest."""
+    """Return the path of a sample image, relative to the manifest."""
     return f"{SAMPLES_FOLDER}/{name}"
 
 
 class FileEntry(Part):
-    """Hash and size that one file of the artifact must have."""
+    """Expected size and hash of a file of the artifact."""
 
     sha256: Sha256
     size: Count = Field(description="bytes")
 
 
 class _Identity(Part):
-    """Format, names and files, which the writer of an artifact adds to a draft."""
+    """Format, names and files: the fields that the writer of an artifact adds to a draft."""
 
     format: Literal[1]
     model: Name
     variant: Name
     version: PositiveInt
-    labels: str = Field(description="the file that holds one label a line, in class order")
-    files: dict[str, FileEntry] = Field(description="every file but the manifest, by path relative to it")
+    labels: str = Field(description="file with one label per line, in class order")
+    files: dict[str, FileEntry] = Field(description="all files but the manifest, by path relative to it")
 
 
 class Draft(Part):
-    """A manifest before it is finished: all that an export knows of an artifact but its names and files."""
+    """Manifest without names and files, which are added when the artifact is written."""
 
     task: Task = "single-label"
     source: Source
@@ -66,48 +66,46 @@ class Draft(Part):
     encoding: Text
     not_rehosted: str | None = Field(
         default=None,
-        description="written by earlier exporters, which had networks of their own for some architectures: why the "
-        "library's own module was exported instead",
+        description="written by earlier exporters, which re-hosted some architectures: the reason why the library's "
+        "own module was exported instead",
     )
     resampled: tuple[str, ...] = Field(
-        default=(), description="what was brought to another resolution than that of training, and how"
+        default=(), description="tables resampled to another resolution than that of training, and the method"
     )
     notes: tuple[str, ...] = Field(
         default=(),
-        description="what was settled on loading without being asked for, such as eval mode; a sentence each",
+        description="automatic decisions on loading, such as eval mode; a sentence for each",
     )
-    precision: Precision = Field(description="int8: of the products with weights; everything else is float32 then")
+    precision: Precision = Field(description="int8: products with weights are int8, everything else is float32")
     target: Target = Field(
-        description="what the graph was written for; any backend may serve it. tensorrt: nothing in it is ruled out by "
-        "TensorRT's support table"
+        description="runtime that the graph was optimised for; any backend may serve it. tensorrt: "
+        "no operator is ruled out by TensorRT's support table"
     )
     input: ImageInput
     output: LogitsOutput
     preprocess: Preprocess
     graph: Graph
     baked: tuple[Baked, ...]
-    rewrites: Rewrites | None = Field(
-        default=None, description="absent: written by an exporter that did not record them"
-    )
+    rewrites: Rewrites | None = Field(default=None, description="absent if the exporter did not record them")
     parity: Parity
     golden: Golden | None = Field(
-        default=None, description="absent: written by an exporter that made none, or its images are too large"
+        default=None, description="absent if the exporter wrote none, or the images are too large"
     )
     engine: Engine | None = Field(default=None, description="TensorRT engine of the graph; absent: there is none")
-    constants: Constants | None = Field(default=None, description="absent: written by an exporter that stored none")
+    constants: Constants | None = Field(default=None, description="absent if the exporter stored none")
     samples: tuple[SampleName, ...] | None = Field(
-        default=None, description="sample pictures, in the folder `samples`; absent: none were given"
+        default=None, description="sample images, in the folder `samples`; absent if there are none"
     )
     about: Text | None = Field(
-        default=None, description="for people: what the network was trained on, and what it is not for"
+        default=None, description="information for users: the training data, and unsuitable uses"
     )
     preparation: Literal["ink"] | None = Field(
         default=None,
-        description="what may be offered to people for their photos before classification; ink: even out the paper, "
-        "crop to one drawn sign, thicken its strokes, 8×8 cells; absent: nothing",
+        description="preparation that a user interface may offer for photos; ink: level the paper's brightness, crop "
+        "to one drawn character, thicken its strokes, 8×8 cells; absent: none",
     )
     accuracy: Accuracy | None = None
-    tools: dict[str, str] = Field(description="versions of what made the artifact")
+    tools: dict[str, str] = Field(description="versions of the tools that made the artifact")
     created: AwareDatetime
 
     @model_validator(mode="after")
@@ -117,15 +115,15 @@ class Draft(Part):
                 f"preprocess yields {self.preprocess.size} pixels, input takes {(self.input.height, self.input.width)}"
             )
         if (self.precision == "fp32") != (self.parity.cosine is None):
-            raise ValueError(f"parity.cosine belongs to every precision but fp32, this is {self.precision}")
+            raise ValueError(f"parity.cosine is required except for fp32, this is {self.precision}")
         if self.precision == "int8" and self.parity.calibration is None:
-            raise ValueError("int8 needs parity.calibration: its ranges come from images")
+            raise ValueError("int8 requires parity.calibration, the images that its ranges come from")
         if self.output.activation in _UNFIT[self.task]:
             raise ValueError(f"a final {self.output.activation} contradicts task {self.task}")
         if self.engine is not None and self.target != "tensorrt":
-            raise ValueError(f"an engine belongs to target tensorrt, this is {self.target}")
+            raise ValueError(f"an engine requires target tensorrt, this is {self.target}")
         if self.task != "single-label" and self.accuracy is not None:
-            raise ValueError(f"accuracy is of one label an image, task is {self.task}")
+            raise ValueError(f"accuracy requires task single-label, this is {self.task}")
         return self
 
 
@@ -138,7 +136,7 @@ class Manifest(Draft, _Identity):
         return VersionKey(self.model, self.variant, self.version)
 
     def same_but_accuracy(self, other: "Manifest") -> bool:
-        """Return whether `other` describes the same artifact, whatever accuracy either states."""
+        """Return whether `other` is equal apart from the accuracy."""
         without = {"accuracy": None}
         return self.model_copy(update=without) == other.model_copy(update=without)
 

@@ -1,4 +1,4 @@
-"""Files that others wrote: regular ones are opened, so that no read waits or goes on without end; all are listed."""
+"""Safe access to files from untrusted sources: only regular files are opened, and directories are listed lazily."""
 
 import os
 import stat
@@ -17,17 +17,17 @@ _KINDS = (
 
 
 class UnreadableFileError(Exception):
-    """A file cannot be opened, is not a regular file, or is too large. The message is a clause, as "is missing"."""
+    """A file cannot be opened, is not a regular file, or is too large. The message is a clause such as "is missing"."""
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading. Links are not followed, at least not the last part of the path.
+    """Open a regular file for reading. The last component of the path is not followed if it is a link.
 
     Raises:
-        UnreadableFileError: it is missing, may not be read, or is not a regular file.
+        UnreadableFileError: the file is missing, cannot be read, or is not a regular file.
     """
     try:
-        _check_kind(os.lstat(path))  # opening a device or FIFO may have effects of its own
+        _check_kind(os.lstat(path))  # opening a device or FIFO may have side effects
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise UnreadableFileError("is missing") from error
@@ -35,7 +35,7 @@ def open_regular(path: Path) -> BinaryIO:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UnreadableFileError(f"cannot be opened: {reason}") from error
     try:
-        _check_kind(os.fstat(descriptor))  # it may have been replaced since
+        _check_kind(os.fstat(descriptor))  # the file may have been replaced in between
     except BaseException:
         os.close(descriptor)
         raise
@@ -46,13 +46,13 @@ def read_regular(path: Path, limit: int) -> bytes:
     """Return the contents of a regular file of at most `limit` bytes.
 
     Raises:
-        UnreadableFileError: as `open_regular`; or it is larger, or cannot be read.
+        UnreadableFileError: as `open_regular`; or the file is larger, or cannot be read.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            content = file.read(size + 1) if size <= limit else b""  # of `limit` bytes, all would be allocated
-            if len(content) > size:  # it has grown
+            content = file.read(size + 1) if size <= limit else b""  # read(limit) would allocate `limit` bytes
+            if len(content) > size:  # the file has grown
                 content += file.read(limit + 1 - len(content))
         except OSError as error:
             raise UnreadableFileError(f"cannot be read: {error.strerror}") from error
@@ -62,10 +62,10 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def entries_below(directory: Path) -> Iterator[tuple[str, bool]]:
-    """Yield the path of everything below a directory, and whether it is a directory itself.
+    """Yield the path of every entry below a directory, and whether the entry is a directory.
 
-    No link is followed. What cannot be listed has nothing below it. Neither depth nor number is bounded by the
-    interpreter: a caller stops when it has seen enough.
+    Links are not followed. A directory that cannot be listed counts as empty. Depth and number are not limited: the
+    caller decides when to stop.
     """
     waiting = [str(directory)]
     while waiting:

@@ -1,4 +1,4 @@
-"""Reading an artifact: nothing of it is used before all of it is verified."""
+"""Reader of artifacts: all files are verified before any is used."""
 
 import io
 import os
@@ -24,21 +24,21 @@ from artifact.opening import UnreadableFileError, entries_below, open_regular, r
 from artifact.text import LABEL_LIMIT, escaped, shown
 
 MANIFEST_LIMIT = 2**20
-"""Bytes of manifest.json; a piece of position work takes about 200, so that there is room for 4,000 of them."""
+"""Maximum size of manifest.json in bytes: room for 4,000 entries of `baked`, at about 200 bytes each."""
 
 LABELS_LIMIT = 2**24
-"""Bytes of the labels: 160,000 classes with names of 100 bytes."""
+"""Maximum size of the labels file in bytes: 160,000 classes with names of 100 bytes."""
 
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
-"""Unlike `json`, pydantic's parser bounds how deep values are nested, and refuses lone surrogates."""
+"""Unlike `json`, pydantic's parser limits the nesting depth and refuses lone surrogates."""
 
 _DIGITS = 20
-"""Characters of a number of the manifest, in messages."""
+"""Maximum number of characters of a manifest's number in messages."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact: where it is, its manifest, and its labels in class order, fit to be shown."""
+    """Verified artifact: its path, its manifest, and its labels in class order, checked for control characters."""
 
     path: Path
     manifest: Manifest
@@ -46,27 +46,28 @@ class Artifact:
 
     @property
     def graph(self) -> Path:
-        """The ONNX file."""
+        """Path of the ONNX file."""
         return self.path / GRAPH_NAME
 
 
 def read_artifact(path: Path, until: float = inf) -> Artifact:
     """Read and verify the artifact in directory `path`.
 
-    Only regular files are opened, never a link, FIFO or device; text of the artifact in messages is escaped and cut.
+    Only regular files are opened, never a link, FIFO or device. Text from the artifact is escaped and truncated in
+    messages.
 
     Args:
-        path: of the artifact.
-        until: when to give up, in seconds of `time.monotonic()`.
+        path: directory of the artifact.
+        until: deadline, in seconds of `time.monotonic()`.
 
     Raises:
         ManifestError: manifest.json is missing, too large, is not JSON or breaks the schema.
-        UnknownFormatError: its format is not one this version reads.
-        UnsafePathError: a listed file lies outside `path`, be it by `..` or an absolute path, or a link is in the way.
-        FileMismatchError: a listed file is missing, is no regular file, its size or SHA-256 differs, or a file is there
-            that is not listed: the graph may refer to any file beside it.
-        LabelsError: the number of labels is not the number of classes, or one is empty or too long.
-        VerificationTimeoutError: it took until `until`.
+        UnknownFormatError: this version does not support its format.
+        UnsafePathError: a listed file is outside `path` (`..` or an absolute path) or behind a link.
+        FileMismatchError: a listed file is missing, is not a regular file, its size or SHA-256 differs, or there is a
+            file that is not listed. (The graph may refer to any file beside it.)
+        LabelsError: the number of labels is not the number of classes, or a label is empty or too long.
+        VerificationTimeoutError: `until` has passed.
     """
     manifest = _read_manifest(path)
     for name, expected in manifest.files.items():
@@ -76,11 +77,11 @@ def read_artifact(path: Path, until: float = inf) -> Artifact:
 
 
 def read_member(artifact: Artifact, name: str) -> bytes:
-    """Return the contents of a listed file of a verified artifact, compared with the manifest's hash again.
+    """Return the contents of a listed file of a verified artifact, after verifying its hash again.
 
     Raises:
-        FileMismatchError: it has changed since.
-        UnsafePathError: a link leads there now.
+        FileMismatchError: the file has changed since.
+        UnsafePathError: the file is now behind a link.
     """
     expected = artifact.manifest.files[name]
     try:
@@ -100,11 +101,11 @@ def _read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         raise ManifestError(f"{path}: {MANIFEST_NAME} is not JSON: {shown(error.errors()[0]['msg'])}") from error
     if not isinstance(raw, dict):
-        raise ManifestError(f"{path}: {MANIFEST_NAME} holds a {type(raw).__name__}, expected an object")
+        raise ManifestError(f"{path}: {MANIFEST_NAME} contains a {type(raw).__name__}, expected an object")
     if raw.get("format") != FORMAT:
         raise UnknownFormatError(
-            f"{path}: manifest format {shown(repr(raw.get('format')))} is unknown, this version reads format {FORMAT}; "
-            "export again, or use the version of posbake that wrote it"
+            f"{path}: manifest format {shown(repr(raw.get('format')))} is unknown, this version supports format "
+            f"{FORMAT}; export again, or use the version of posbake that wrote it"
         )
     try:
         return Manifest.model_validate(raw)
@@ -118,11 +119,11 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _verify(path: Path, name: str, expected: FileEntry, until: float) -> None:
-    """Raise unless a listed file is what the manifest describes."""
+    """Verify a listed file's size and hash."""
     try:
         with open_regular(_inside(path, name)) as file:
             size = os.fstat(file.fileno()).st_size
-            if size != expected.size:  # a sparse file of any size costs nothing to make, and hours to read
+            if size != expected.size:  # a huge sparse file is cheap to create, but takes hours to read
                 raise _mismatch(path, name, f"{size} bytes", shown(expected.size, _DIGITS))
             found = describe(file, lambda: _check_time(path, until))
     except UnreadableFileError as error:
@@ -139,20 +140,22 @@ def _mismatch(path: Path, name: str, found: str, expected: str) -> FileMismatchE
 
 
 def _inside(path: Path, name: str) -> Path:
-    """Return the path of a listed file, or raise UnsafePathError if it is not below `path`, or a link leads there."""
+    """Return the path of a listed file. Raises UnsafePathError if it is not below `path`, or behind a link."""
     parts = PurePosixPath(name).parts
     unsafe = not parts or name.startswith("/") or ".." in parts or PureWindowsPath(name).drive or "\\" in name
     directory = path.resolve()
     try:
         file = directory if unsafe else (path / name).resolve()
-    except (OSError, ValueError, RuntimeError) as error:  # too long; a NUL in it; a circle of links
-        raise UnsafePathError(f"{path}: file {shown(repr(name))} has no usable name: {shown(error)}") from error
+    except (OSError, ValueError, RuntimeError) as error:  # too long; contains NUL; a loop of links
+        raise UnsafePathError(f"{path}: file {shown(repr(name))} has an invalid name: {shown(error)}") from error
     if file == directory or not file.is_relative_to(directory):
         raise UnsafePathError(
-            f"{path}: file {shown(repr(name))} lies outside the artifact; refuse it and find out who wrote it"
+            f"{path}: file {shown(repr(name))} is outside the artifact; do not use the artifact, and check its origin"
         )
     if file != directory / name:
-        raise UnsafePathError(f"{path}: file {shown(repr(name))} is reached by a symbolic link; put the file there")
+        raise UnsafePathError(
+            f"{path}: file {shown(repr(name))} is behind a symbolic link; replace the link by the file"
+        )
     return file
 
 
@@ -170,24 +173,26 @@ def _refuse_unlisted(path: Path, manifest: Manifest, until: float) -> None:
 def _read_labels(path: Path, manifest: Manifest) -> tuple[str, ...]:
     name = shown(manifest.labels)
     try:
-        text = read_regular(_inside(path, manifest.labels), LABELS_LIMIT).decode("utf-8-sig")  # a mark is no label's
+        text = read_regular(_inside(path, manifest.labels), LABELS_LIMIT).decode("utf-8-sig")  # drops a byte order mark
     except UnreadableFileError as error:
         raise LabelsError(f"{path}: {name} {error}") from error
     except UnicodeDecodeError as error:
         raise LabelsError(f"{path}: {name} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    lines = text.removesuffix("\n").split("\n")  # splitlines would split labels at form feeds and others too
+    lines = text.removesuffix("\n").split("\n")  # splitlines would also split at form feeds and other separators
     labels = tuple(line.removesuffix("\r") for line in lines)
     if len(labels) != manifest.output.classes or not all(label.strip() for label in labels):
         raise LabelsError(
-            f"{path}: {name} holds {len(labels)} lines, "
-            f"expected {shown(manifest.output.classes, _DIGITS)} labels, one a line and none empty"
+            f"{path}: {name} has {len(labels)} lines, "
+            f"expected {shown(manifest.output.classes, _DIGITS)} labels, one per line and none empty"
         )
     longest = max(map(len, labels))
     if longest > LABEL_LIMIT:
-        raise LabelsError(f"{path}: {name} holds a label of {longest} characters, at most {LABEL_LIMIT} are allowed")
+        raise LabelsError(f"{path}: {name} has a label of {longest} characters, at most {LABEL_LIMIT} are allowed")
     return tuple(map(escaped, labels))
 
 
 def _check_time(path: Path, until: float) -> None:
     if time.monotonic() >= until:
-        raise VerificationTimeoutError(f"{path}: verifying its files took too long; its storage is slow or it is huge")
+        raise VerificationTimeoutError(
+            f"{path}: verifying its files took too long; its storage is slow, or it is very large"
+        )

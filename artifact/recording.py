@@ -1,7 +1,7 @@
-"""Writing a measured accuracy into the manifest of an artifact that is in place, and maybe being served.
+"""Recording of a measured accuracy in the manifest of an existing artifact, which may be served meanwhile.
 
-The new manifest is written beside the artifact's directory, in a hidden directory that readers leave out, and renamed
-over the old one: a reader finds one or the other.
+The new manifest is written to a hidden directory beside the artifact's, which readers ignore, and then renamed over the
+old one, so a reader finds one or the other.
 """
 
 import os
@@ -16,16 +16,16 @@ from artifact.writer import flush, manifest_text
 
 
 def check_recordable(path: Path) -> None:
-    """Check, before hours of measuring, that an accuracy can be recorded in the artifact in directory `path`.
+    """Check, before a long measurement, that an accuracy can be recorded in the artifact at `path`.
 
     Raises:
-        RecordingError: a permission is missing, the file system is read-only or full, or accuracy is not of its task.
+        RecordingError: a permission is missing, the file system is read-only or full, or the task has no accuracy.
     """
     manifest = read_artifact(path).manifest
     if manifest.task != "single-label":
-        raise RecordingError(f"{path}: accuracy is of one label an image, its task is {manifest.task}")
+        raise RecordingError(f"{path}: accuracy is defined for task single-label, its task is {manifest.task}")
     if not os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise RecordingError(f"{path}: its manifest cannot be replaced, the directory is not writable; {_REMEDY}")
+        raise RecordingError(f"{path}: its manifest cannot be replaced: the directory is not writable; {_REMEDY}")
     try:
         with guarded_directory(path.absolute().parent, _prefix(path)):
             pass
@@ -37,17 +37,17 @@ def record_accuracy(path: Path, accuracy: Accuracy, measured: Manifest) -> Manif
     """Write `accuracy` into the manifest of the artifact in directory `path`, and return the new manifest.
 
     Args:
-        path: of the artifact.
-        accuracy: of its own graph.
-        measured: the manifest of what was measured; only its accuracy may have changed since.
+        path: directory of the artifact.
+        accuracy: accuracy of its graph.
+        measured: manifest of the measured artifact; only its accuracy may have changed since.
 
     Raises:
-        RecordingError: another artifact has taken its place, or the manifest cannot be written.
-        ArtifactError: what is there cannot be read.
+        RecordingError: the artifact was replaced, or the manifest cannot be written.
+        ArtifactError: the artifact cannot be read.
     """
     current = read_artifact(path).manifest
     if not current.same_but_accuracy(measured):
-        raise RecordingError(f"{path}: it is not the artifact that was measured any more; evaluate it again")
+        raise RecordingError(f"{path}: the artifact was replaced after the measurement; evaluate it again")
     try:
         changed = Manifest.model_validate(current.model_copy(update={"accuracy": accuracy}).model_dump())
     except ValueError as error:
@@ -65,7 +65,7 @@ def record_accuracy(path: Path, accuracy: Accuracy, measured: Manifest) -> Manif
     return changed
 
 
-_REMEDY = "give write permission, or leave --record out"
+_REMEDY = "give write permission, or leave out --record"
 
 
 def _prefix(path: Path) -> str:

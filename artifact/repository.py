@@ -1,4 +1,4 @@
-"""A repository of artifacts: `<model>/<variant>/<version>/`, versions being integers from 1."""
+"""Repository of artifacts: `<model>/<variant>/<version>/`, with integer versions from 1."""
 
 import re
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from artifact.text import escaped
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """Path of an artifact, and its names by the directories; `version` stays text until it proves a number.
+    """Path of an artifact, and its names from the directories; `version` is not yet checked to be a number.
 
-    As text, `<model>/<variant>/<version>`, fit for logs and answers whatever the directories are called.
+    Its string is `<model>/<variant>/<version>`, escaped for logs and responses.
     """
 
     model: str
@@ -20,7 +20,7 @@ class Location:
     version: str
     path: Path
     unreadable: str = ""
-    """Reason why `path`, a directory of a model or variant, cannot be listed; `?` stands for the unknown names."""
+    """Reason why `path`, a directory of a model or variant, cannot be listed; unknown names are `?`."""
 
     def __str__(self) -> str:
         return escaped(f"{self.model}/{self.variant}/{self.version}")
@@ -30,10 +30,10 @@ HIDDEN = "?"
 
 
 def scan(repository: Path) -> list[Location]:
-    """Return every directory at artifact depth, and what hides some, sorted by name, without opening any.
+    """Return every directory at artifact depth and every directory that cannot be listed, sorted by name.
 
-    Hidden directories are left out: an export in progress lives in one. If it ends without an artifact, it also removes
-    the directories it made for a new model or variant; where that happens during the scan, they are left out too.
+    Hidden directories are ignored, because exports in progress use them. An export that fails also removes the
+    directories it created for a new model or variant; if that happens during the scan, these are ignored too.
 
     Raises:
         OSError: the repository is missing or cannot be listed.
@@ -42,7 +42,7 @@ def scan(repository: Path) -> list[Location]:
 
 
 def next_version(repository: Path, model: str, variant: str) -> int:
-    """Return one more than the newest version there is, 1 if there is none."""
+    """Return the newest version plus one, or 1 if there is none."""
     names = [directory.name for directory in _directories_if_there(repository / model / variant)]
     return 1 + max((int(name) for name in names if is_version(name)), default=0)
 

@@ -1,4 +1,4 @@
-"""`python -m artifact.schema`: print the manifest's JSON Schema, which is also in `docs/manifest.schema.json`."""
+"""`python -m artifact.schema`: print the manifest's JSON Schema (`docs/manifest.schema.json`)."""
 
 import json
 import sys

@@ -1,18 +1,17 @@
-"""Text that comes out of an artifact, made fit for a log line, an error message and a JSON document.
+"""Escaping of an artifact's text for log lines, error messages and JSON documents.
 
-Anyone with write access to a repository can write this text: names, manifest values, labels, and what parsers quote of
-them. Escaped, it cannot forge a line of a log, control a terminal or reverse the direction of reading; truncated, it
-cannot fill a log or an answer.
+This text is untrusted: names, manifest values, labels, and quotes of them in parser errors. Escaped, it cannot forge a
+log line, control a terminal or reverse the text direction; truncated, it cannot fill a log or a response.
 """
 
 import unicodedata
 from collections.abc import Iterator
 
 SHOWN = 200
-"""Characters of one value in a message."""
+"""Maximum number of characters of a value in a message."""
 
 LABEL_LIMIT = 1000
-"""Characters of one label."""
+"""Maximum number of characters of a label."""
 
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -20,9 +19,9 @@ _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def shown(value: object, limit: int = SHOWN) -> str:
-    """Return `str(value)` escaped, and cut to `limit` characters with an ellipsis as the last one.
+    """Return `str(value)` escaped and truncated to `limit` characters, the last of which is then an ellipsis.
 
-    Letters and signs of any script are kept, and so are format characters that join them (U+200D).
+    Characters of all scripts are kept, including joiners (U+200D).
     """
     text = str(value)
     text = escaped(text[: limit + 1])
@@ -30,9 +29,9 @@ def shown(value: object, limit: int = SHOWN) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return `text` with control characters, separators of lines, bidirectional controls and lone surrogates escaped.
+    """Escape control characters, line separators, bidirectional controls and lone surrogates in `text`.
 
-    They are written as Python does: `\\x1b`, `\\u202e`.
+    The notation is Python's: `\\x1b`, `\\u202e`.
     """
     if text.isprintable():
         return text
@@ -40,13 +39,13 @@ def escaped(text: str) -> str:
 
 
 def flaw_of_label(label: str) -> str | None:
-    """Return what is wrong with a label, to go on after "label N "; None if nothing is."""
+    """Return the defect of a label as a clause after "label N "; None if it is valid."""
     if not label.strip():
         return "is empty"
     if len(label) > LABEL_LIMIT:
         return f"has {len(label)} characters, at most {LABEL_LIMIT} are allowed"
     for character in _unprintables(label):
-        return f"holds U+{ord(character):04X}, a control character or separator of lines"
+        return f"contains U+{ord(character):04X}, a control character or line separator"
     return None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class VersionKey:
-    """One version of a variant of a model; as text `<model>/<variant>/<version>`, its place in a repository."""
+    """Version of a variant of a model; its string is `<model>/<variant>/<version>`, its path in a repository."""
 
     model: str
     variant: str

@@ -1,4 +1,4 @@
-"""Writing an artifact: all of it appears at once, or nothing does.
+"""Atomic writing of artifacts.
 
 Files are written to a hidden sibling of the version's directory, which is renamed at the end.
 """
@@ -22,7 +22,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @dataclass
 class Staging:
-    """An artifact in the making: write `graph`, then call `commit`."""
+    """Unfinished artifact: write `graph`, then call `commit`."""
 
     directory: Path
     target: Path
@@ -37,12 +37,12 @@ class Staging:
         return self.directory / GRAPH_NAME
 
     def commit(self, draft: Draft, labels: Sequence[str]) -> Manifest:
-        """Write labels and manifest, verify the whole as a reader would, and move it into place.
+        """Write labels and manifest, verify the artifact with the reader, and rename it into place.
 
         Raises:
-            pydantic.ValidationError: the draft names a file that is not there.
-            ArtifactError: what was written does not read back, or the version appeared meanwhile.
-            OSError: the disk is full, a permission is missing.
+            pydantic.ValidationError: the draft names a file that does not exist.
+            ArtifactError: the written artifact fails verification, or the version was created meanwhile.
+            OSError: the disk is full, or a permission is missing.
         """
         (self.directory / LABELS_NAME).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
         files = {
@@ -71,12 +71,12 @@ class Staging:
 
 @contextmanager
 def stage(repository: Path, model: str, variant: str, version: int) -> Iterator[Staging]:
-    """Make room for a new artifact; without a `commit` inside the block, the repository is left as it was.
+    """Create a staging directory for a new artifact; without a `commit`, the repository remains unchanged.
 
-    It is left as it was even by a process that is killed: see `artifact.guard`.
+    This also holds if the process is killed: see `artifact.guard`.
 
     Raises:
-        VersionExistsError: the version is already there.
+        VersionExistsError: the version already exists.
         OSError: the repository cannot be written, or is full.
     """
     target = repository / model / variant / str(version)
@@ -89,8 +89,8 @@ def stage(repository: Path, model: str, variant: str, version: int) -> Iterator[
         if error.errno not in _NO_ROOM:
             raise
         raise OSError(
-            f"no room to write {target}: {os.strerror(error.errno)}; "
-            "free some, raise the limit, or choose another --output"
+            f"no space to write {target}: {os.strerror(error.errno)}; "
+            "free disk space, raise the limit, or choose another --output"
         ) from error
 
 
@@ -104,7 +104,7 @@ def _rename_to_new(source: Path, target: Path) -> None:
 
 
 def _exists(target: Path) -> VersionExistsError:
-    return VersionExistsError(f"{target} is already there; give another --version, or remove it first")
+    return VersionExistsError(f"{target} already exists; give another --version, or remove it first")
 
 
 def manifest_text(manifest: Manifest) -> str:
@@ -113,7 +113,7 @@ def manifest_text(manifest: Manifest) -> str:
 
 
 def flush(path: Path) -> None:
-    """Ask the system to put a file or directory on the disk before the rename announces it."""
+    """Flush a file or directory to disk (fsync), before the rename makes it visible."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -45,7 +45,7 @@ class Hostile:
     """Bytes sent on one connection.
 
     Attributes:
-        kind: of the table's row.
+        kind: kind of the table's row.
         data: the bytes.
         half_close: whether the client shuts its sending side afterwards.
         may_be_late: whether 504 is what was asked for, by a deadline of 1 ms.

@@ -14,7 +14,7 @@ class PlainModel:
     """The artifact in POSBAKE_PLAIN_ARTIFACT, of float32 input, run once.
 
     Args:
-        threads: of one run; 0: as many as ONNX Runtime takes by itself.
+        threads: threads of one run; 0: as many as ONNX Runtime takes by itself.
     """
 
     def __init__(self, threads: int = 0) -> None:

@@ -38,7 +38,8 @@ def main() -> int:
     parser.add_argument("--repository", type=Path, default=ROOT / "artifacts", help="with digits; default: artifacts")
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=int, default=20, help="of the load in which a replica is killed")
-    parser.add_argument("--rounds", type=int, default=3, help="of wrk")
+    parser.add_argument("--rounds", type=int, default=3, help="of wrk; 0 for none")
+    parser.add_argument("--plain-proxy", action="store_true", help="Ray's proxy without deploy/ray/proxy.py")
     options = parser.parse_args()
     repository = options.repository.resolve()
     images = [path.read_bytes() for path in sorted((ROOT / "examples" / "digits" / "samples").glob("*.png"))]
@@ -51,23 +52,25 @@ def main() -> int:
                 for variant in variants
                 for place, image in enumerate(images)
             }
-            with _ray(repository):
+            with _ray(repository, options.plain_proxy):
                 counts = _under_load(expected, images, options.clients, options.seconds)
                 rejected = _beyond_limits(images[0])
                 rows = _compared(bare.port, Path(name), images, options.rounds)
     print(f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, Ray {ray.__version__}, 2 replicas of 1 thread\n")
     print(f"{options.clients} clients, {len(variants)} variants, one replica killed: " + _listed(counts))
     print("deadline of 1 ms, a body that is no image: " + _listed(rejected) + "\n")
-    print("| clients | bare, answers/s | Ray, answers/s | ratio | bare p50, ms | Ray p50, ms |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: |")
-    for row in rows:
-        print(row)
+    if rows:
+        print("| clients | bare, answers/s | Ray, answers/s | ratio | bare p50, ms | Ray p50, ms |")
+        print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+        print("\n".join(rows))
     return int(counts["wrong"] > 0)
 
 
 @contextmanager
-def _ray(repository: Path) -> Iterator[None]:
+def _ray(repository: Path, plain_proxy: bool) -> Iterator[None]:
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=str(ROOT))
+    if not plain_proxy:
+        os.environ["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = "deploy.ray.proxy:middlewares"
     ray.init(num_cpus=4, include_dashboard=False, object_store_memory=200_000_000, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": RAY_PORT})
     arguments = {"repository": str(repository), "threads": 1, "backend": "onnxruntime"}
@@ -140,7 +143,7 @@ def _compared(port: int, folder: Path, images: list[bytes], rounds: int) -> list
     for place, image in enumerate(images):
         (folder / str(place)).write_bytes(image)
     rows = []
-    for clients in (1, 32, 200):
+    for clients in (1, 32, 200) if rounds else ():
         found: dict[int, list[dict[str, float]]] = {port: [], RAY_PORT: []}
         for turn in range(rounds):
             for one in sorted(found, reverse=bool(turn % 2)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders.environments import Apart, Beside, Environment
+from service.resources.cores import available_cores
 
 
 def first_prediction(answer: Any) -> str:  # noqa: ANN401 -- JSON
@@ -69,6 +70,16 @@ CONTENDERS = {
         Beside("service"),
         "uint8",
         lambda port, repository: ("-m", "service", "--repository", str(repository), "--port", str(port)),
+        "/v1/classify?variant=uint8",
+    ),
+    "processes": Contender(
+        "posbake, a process a core",
+        Beside("service"),
+        "uint8",
+        lambda port, repository: (
+            *("-m", "service", "--repository", str(repository), "--port", str(port)),
+            *("--processes", str(available_cores())),
+        ),
         "/v1/classify?variant=uint8",
     ),
     "fastapi": Contender(

@@ -22,7 +22,7 @@ class Clients:
     """Threads with a keep-alive connection each, which post pictures to variants in turn and check what comes back.
 
     Args:
-        port: of the service.
+        port: port of the service.
         expected: what it must answer.
         count: of threads.
 

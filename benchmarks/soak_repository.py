@@ -101,7 +101,7 @@ class Changes:
     Args:
         repository: that is served.
         expected: learns which contents may be answered.
-        port: of the service.
+        port: port of the service.
     """
 
     def __init__(self, repository: Path, expected: Expected, port: int) -> None:

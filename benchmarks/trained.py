@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,8 @@ BACKENDS = ("onnxruntime", "openvino")
 TRAINING, CALIBRATION, HELD_OUT, ALL = 8000, 256, 2000, 10_000
 """Pictures. Those to calibrate with follow those that the head is trained on."""
 _BATCH = 8
+_PART = 1000
+"""Pictures whose logits are stored together."""
 
 Array = NDArray[np.float32]
 
@@ -65,7 +68,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trained", description=__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder of weights, pictures, head and artifacts")
     parser.add_argument("--data", type=Path, default=DATA, help=f"Fashion-MNIST; default: {DATA}")
-    parser.add_argument("--full", action="store_true", help=f"all {ALL:,} held-out pictures, not {HELD_OUT:,}")
+    parser.add_argument("--pictures", type=int, default=HELD_OUT, help=f"held-out ones; default: {HELD_OUT:,}")
+    parser.add_argument("--full", action="store_const", dest="pictures", const=ALL, help=f"all {ALL:,} of them")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     parser.add_argument("--runs", type=int, default=9, help="of each graph, to time it")
     options = parser.parse_args()
@@ -78,7 +82,7 @@ def main() -> int:
         weights = backbone(cache)
         save_file(weights | train(weights, options.data, cache), checkpoint)
     write_images(options.data, "train", TRAINING, CALIBRATION, cache / "calibration")
-    labels = write_images(options.data, "t10k", 0, ALL if options.full else HELD_OUT, cache / "held-out")
+    labels = write_images(options.data, "t10k", 0, options.pictures, cache / "held-out")
     wanted = list(dict.fromkeys(["fp32", *options.precisions]))
     exported = {each: export_network(checkpoint, cache, each) for each in wanted}
     found = measure(exported, cache / "held-out", len(labels), options.runs)
@@ -97,7 +101,7 @@ def train(weights: State, data: Path, cache: Path) -> State:
         save_file(weights | identity, checkpoint)
         _export(checkpoint, cache / "artifacts", "--model", "features", "--variant", "fp32")
         location = Location("features", "fp32", "1", cache / "artifacts/features/fp32/1")
-        np.save(stored, run_all(location, "onnxruntime", cache / "train", TRAINING))
+        np.save(stored, run_all(location, "onnxruntime", cache / "train", 0, TRAINING))
     features = torch.from_numpy(np.load(stored))
     head = torch.nn.Linear(features.shape[1], len(LABELS))
     torch.nn.init.zeros_(head.weight)
@@ -142,7 +146,7 @@ def measure(
         logits: dict[str, Array] = {}
         for precision, location in exported.items():
             try:
-                logits[precision] = run_all(location, backend, pictures, count)
+                logits[precision] = stored_logits(location, backend, pictures, count)
             except ServiceError as error:
                 found[backend, precision] = error
         artifacts = {each: read_artifact(exported[each].path) for each in logits}
@@ -153,13 +157,33 @@ def measure(
     return found
 
 
-def run_all(location: Location, backend: str, pictures: Path, count: int) -> Array:
-    """Return the logits [count, classes] of the first pictures in a folder, read and run as `service.offline` does."""
-    settings = Settings(backend=backend, device="cpu", threads=1)
+def stored_logits(location: Location, backend: str, pictures: Path, count: int) -> Array:
+    """Return the logits [count, classes] of `run_all`, which are stored beside the pictures, in parts.
+
+    10,000 pictures through seven graphs take half an hour of CPU time: what was run before is not run again.
+    """
+    graph = read_artifact(location.path).manifest.files["model.onnx"].sha256[:16]
+    folder = pictures.parent / "logits" / f"{graph}-{backend}-{version(backend)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for first in range(0, count, _PART):
+        stored = folder / f"{first}-{min(first + _PART, count)}.npy"
+        if not stored.exists():
+            logits = run_all(location, backend, pictures, first, min(_PART, count - first))
+            with (unfinished := stored.with_suffix(".part")).open("wb") as file:
+                np.save(file, logits)
+            unfinished.rename(stored)
+        found.append(np.load(stored))
+    return np.concatenate(found)
+
+
+def run_all(location: Location, backend: str, pictures: Path, first: int, count: int) -> Array:
+    """Return the logits [count, classes] of pictures in a folder, read and run as `service.offline` does."""
+    settings = Settings(backend=backend, device="cpu")
     servable = Loader(settings).open(location)
     try:
         with running(servable, settings) as runner:
-            files = (file for file, _ in zip(image_files([pictures]), range(count), strict=False))
+            files = islice(image_files([pictures]), first, first + count)
             outputs = [result.output for result in runner.run(files, Stopping())]
     finally:
         servable.backend.close()

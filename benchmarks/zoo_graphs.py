@@ -56,7 +56,7 @@ def kept_or_made(folder: Path, make: Callable[[Path], Graph | str]) -> Graph | s
     """Return what is known of the graph in a folder, after making it if it is not there; a text says why there is none.
 
     Args:
-        folder: of one graph; it is made.
+        folder: folder of one graph; it is made.
         make: puts a graph below the folder that it is given.
     """
     facts = folder / "graph.json"

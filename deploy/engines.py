@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -214,7 +215,11 @@ class ChrootContainer:
 
     def remove(self) -> None:
         """See Container."""
-        self._process.kill()  # unshare then ends the namespace's first process, and with it all others
+        # With its first process all others of the namespace end. unshare's own --kill-child is lost when that process
+        # changes its user.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(self._first(), signal.SIGKILL)
+        self._process.kill()
         self._process.wait()
         self._log.unlink()
         _output("buildah", "rm", self._working)
@@ -223,6 +228,8 @@ class ChrootContainer:
         """Return the number of the namespace's first process, outside of it."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         for _ in range(100):
+            if self._process.poll() is not None:
+                raise ProcessLookupError(f"{self._working} has ended")
             if found := children.read_text().split():
                 return int(found[0])
             time.sleep(0.01)

@@ -16,11 +16,14 @@ from pathlib import Path
 
 from deploy.bad_starts import BAD_STARTS
 from deploy.engines import Container, Engine, Wanted, find_engine
+from deploy.pages import load_pages
 
 SAMPLES = Path(__file__).parents[1] / "examples" / "digits" / "samples"
 VARIANT = "irpe-product-contextual-k"
+WITH_CONSTANTS = "swin-table"
 CLIENTS = 8
-SECONDS_TO_START = 120
+SECONDS_TO_START = 300
+"""As LOAD_TIMEOUT."""
 BEFORE_SIGTERM = 200
 """Requests answered under load before SIGTERM is sent."""
 STOPPED_AFTER = (0.5, 1.0, 1.5, 2.0, 3.0)
@@ -36,7 +39,8 @@ def main() -> int:
     try:
         engine = find_engine(options.image)
         say(f"{options.image} in {engine.name}")
-        serve_and_stop(engine, Wanted(options.image, options.repository))
+        for processes in ("1", "2"):
+            serve_and_stop(engine, Wanted(options.image, options.repository, {"POSBAKE_PROCESSES": processes}))
         stop_while_starting(engine, Wanted(options.image, options.repository))
         for bad in BAD_STARTS:
             say(f"{bad.what}: {bad.run(engine, options.image, options.repository)}")
@@ -47,19 +51,21 @@ def main() -> int:
 
 
 def serve_and_stop(engine: Engine, wanted: Wanted) -> None:
-    """Check health, isolation and predictions of a container, and that no answer is lost when it stops under load."""
+    """Check health, isolation, predictions and pages, and that no answer is lost when it stops under load."""
     started = time.monotonic()
     container = engine.start(wanted)
     try:
         while container.execute("python", "/app/deploy/health.py") != 0:
             check(time.monotonic() < started + SECONDS_TO_START, f"not ready:\n{container.log()}")
             time.sleep(0.2)
-        say(f"ready after {time.monotonic() - started:.1f} s")
+        say(f"{wanted.environment}: ready after {time.monotonic() - started:.1f} s")
         check_isolation(container)
         for sample in sorted(SAMPLES.glob("*.png")):
             status, label = classify(container.url, sample)
             check((status, label) == (200, sample.stem), f"{sample.name} was answered {status} {label}")
         say("all ten samples are classified as their digit")
+        files = load_pages(container.url, "digits", WITH_CONSTANTS)
+        say(f"{len(files)} files of /, /docs and {WITH_CONSTANTS} are there")
         stop_under_load(container)
     finally:
         container.remove()

@@ -1,7 +1,7 @@
 """TensorRT engines: libraries, building, inspection, and the hosts that an engine fits.
 
-Used by `export/to_tensorrt.py` and by the service's backend `tensorrt`. It needs neither torch nor a web framework, and
-imports TensorRT and the CUDA runtime only when they are asked for.
+Used by `export/to_tensorrt.py` and by the service's backend `tensorrt`. The package depends on neither torch nor a web
+framework, and imports TensorRT and the CUDA runtime lazily.
 """
 
 from engines.build import Build, BuildOptions, build_engine

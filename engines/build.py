@@ -1,7 +1,7 @@
 """Parsing and building: from an ONNX file to a serialised engine.
 
-Networks are strongly typed: every tensor has the type that the graph gives it, and the builder lowers none. TF32 is
-off, so that float32 is float32.
+Networks are strongly typed: every tensor keeps its type in the graph, and the builder lowers no precision. TF32 is
+disabled, so float32 products are not rounded.
 """
 
 import time
@@ -18,7 +18,7 @@ from engines.inspecting import Layer
 from engines.library import Library
 
 _TARGETS = ("8.0", "8.6", "8.9", "12.0", "12.1")
-"""Compute capabilities that TensorRT-RTX can build for without a GPU. It can for 7.5 too, but no float32 product."""
+"""Compute capabilities that TensorRT-RTX can build for without a GPU. 7.5 is left out: it lacks float32 products."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class BuildOptions:
 
     Attributes:
         profile: batch sizes.
-        settings: of the builder.
-        timing_cache: file of measured kernels, read if it is there and written afterwards; None for none.
+        settings: settings of the builder.
+        timing_cache: file of kernel timings, read if it exists and written afterwards; None for no cache.
     """
 
     profile: Profile
@@ -38,13 +38,13 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Build:
-    """A finished build.
+    """Result of a build.
 
     Attributes:
         plan: the serialised engine.
         engine: facts for the manifest.
-        layers: as the builder lists them; empty if it does not.
-        warnings: of the library.
+        layers: layers listed by the builder; empty if it lists none.
+        warnings: warnings of the library.
     """
 
     plan: bytes
@@ -61,18 +61,18 @@ def build_engine(
     progress: Progress = lambda _phase, _done, _of: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Build:
-    """Return the engine of a graph.
+    """Build the engine of a graph.
 
     Args:
-        library: that builds it.
-        graph: ONNX file of one input, its data files beside it.
-        options: of the build.
-        gpu: that it is built on; None builds ahead of time, which TensorRT-RTX can.
-        progress: gets the builder's phases; must raise nothing.
-        cancelled: asked at each step; the build ends soon after it returned True.
+        library: the TensorRT library.
+        graph: ONNX file with one input, its data files beside it.
+        options: options of the build.
+        gpu: GPU to build on; None builds ahead of time, which TensorRT-RTX supports.
+        progress: called with the builder's phases; must not raise.
+        cancelled: called at each step; the build ends soon after it returns True.
 
     Raises:
-        ParserRefusalError: the parser does not take the graph.
+        ParserRefusalError: the parser refuses the graph.
         BuildError: the options do not fit the library or the graph, or the build failed or was cancelled.
         OSError: the timing cache cannot be read or written.
     """
@@ -118,7 +118,7 @@ def build_engine(
 
 
 def parse_graph(library: Library, graph: Path) -> int:
-    """Return the number of layers that the parser makes of a graph. Raises ParserRefusalError."""
+    """Return the number of layers of a parsed graph. Raises ParserRefusalError."""
     log = Log()
     builder = library.module.Builder(make_logger(library, log))
     return int(_parse(library, builder, graph, log).num_layers)
@@ -127,13 +127,13 @@ def parse_graph(library: Library, graph: Path) -> int:
 def _check(library: Library, options: BuildOptions, gpu: Gpu | None) -> None:
     if gpu is None and library.flavour == "tensorrt":
         raise BuildError(
-            "TensorRT builds on the GPU that runs the engine, and there is none here; build on that host, or take "
+            "TensorRT builds on the GPU that runs the engine, and this host has no GPU; build on that host, or use "
             "--flavour rtx, which builds without a GPU"
         )
     if options.settings.version_compatible and library.flavour == "rtx":
         raise BuildError("TensorRT-RTX has no version-compatible engines; leave out --version-compatible")
     if options.timing_cache is not None and library.flavour == "rtx":
-        raise BuildError("TensorRT-RTX times no kernels, so it has no timing cache; leave out --timing-cache")
+        raise BuildError("TensorRT-RTX does not time kernels and has no timing cache; leave out --timing-cache")
 
 
 def _parse(library: Library, builder: Any, graph: Path, log: Log) -> Any:  # noqa: ANN401 -- it ships no types
@@ -155,17 +155,17 @@ def _profile(builder: Any, network: Any, profile: Profile) -> Any:  # noqa: ANN4
         tensor = network.get_input(index)
         batch, *image = tuple(tensor.shape) or (None,)
         if batch is None:
-            raise BuildError(f"input {tensor.name} is a number without a batch; export the network by posbake")
+            raise BuildError(f"input {tensor.name} is a scalar, without a batch; export the network with posbake")
         if batch != -1 and {batch} != set(sizes):
             raise BuildError(f"the graph has a fixed batch of {batch}; give --batch {batch}, or export it with another")
         if -1 in image:
-            raise BuildError(f"input {tensor.name} has other dynamic dimensions than the batch: {[batch, *image]}")
+            raise BuildError(f"input {tensor.name} has dynamic dimensions other than the batch: {[batch, *image]}")
         made.set_shape(tensor.name, *((size, *image) for size in sizes))
     return made
 
 
 def _set_targets(library: Library, config: Any, targets: tuple[str, ...]) -> None:  # noqa: ANN401 -- no types
-    """Have TensorRT-RTX build for the GPU that is there, or for those of `targets`."""
+    """Set the targets of TensorRT-RTX: `targets`, or the current GPU if empty."""
     kinds = library.module.ComputeCapability
     chosen = [getattr(kinds, "SM" + target.replace(".", "")) for target in targets] or [kinds.CURRENT]
     config.num_compute_capabilities = len(chosen)
@@ -180,7 +180,7 @@ def _read_timing_cache(config: Any, file: Path | None) -> None:  # noqa: ANN401 
     content = file.read_bytes() if file.exists() else b""
     cache = config.create_timing_cache(content)
     if cache is None or not config.set_timing_cache(cache, False):
-        raise BuildError(f"{file} is no timing cache of this library on this GPU; remove it, or name another file")
+        raise BuildError(f"{file} is not a timing cache of this library on this GPU; remove it, or give another file")
 
 
 def _write_timing_cache(config: Any, file: Path | None) -> None:  # noqa: ANN401 -- it ships no types
@@ -191,8 +191,8 @@ def _write_timing_cache(config: Any, file: Path | None) -> None:  # noqa: ANN401
 
 
 def _remedy(log: Log) -> str:
-    """Return what to do about a failed build."""
+    """Return the remedy for a failed build."""
     reason = log.reason().lower()
     if "out of memory" in reason or "outofmemory" in reason or "insufficient memory" in reason:
-        return "free memory of the GPU, or lower --workspace or the largest --batch"
-    return "look at the named node, or take another --precision, --batch or --flavour"
+        return "free GPU memory, or lower --workspace or the largest --batch"
+    return "examine the named node, or try another --precision, --batch or --flavour"

@@ -1,4 +1,4 @@
-"""TensorRT's log and progress, as Python objects that its builder calls."""
+"""Callbacks for TensorRT's log and progress."""
 
 import re
 import threading
@@ -9,17 +9,17 @@ from engines.inspecting import Layer, read_layers
 from engines.library import Library
 
 Progress = Callable[[str, int, int], None]
-"""Gets a phase of the builder, and how many of its steps are done, of how many. Called on the builder's thread."""
+"""Called with a phase of the builder, its finished steps and its total steps, on the builder's thread."""
 
 _KEPT = 20
-"""Errors and warnings that are kept."""
+"""Maximum number of errors and warnings that are kept."""
 
 _PLACES = re.compile(r"^\[\S+::\d+\]\s*|\s*\(?In \S+ at /\S+:\d+\)?")
-"""Functions and files of TensorRT's own source."""
+"""References to functions and files of TensorRT's source."""
 
 
 class Log:
-    """TensorRT's messages: errors and warnings, and the layers of the engine, which it lists at the end of a build."""
+    """Messages of TensorRT: errors, warnings, and the layers of the engine, listed at the end of a build."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,7 +28,7 @@ class Log:
         self.layers: tuple[Layer, ...] = ()
 
     def add(self, severity: str, text: str) -> None:
-        """Keep what is of use of one message."""
+        """Store a message if it is an error, a warning or a list of layers."""
         with self._lock:
             if severity in {"ERROR", "INTERNAL_ERROR"}:
                 self.errors = [*self.errors, _PLACES.sub("", text).strip()][-_KEPT:]
@@ -38,17 +38,17 @@ class Log:
                 self.layers = read_layers(text)
 
     def reason(self) -> str:
-        """Return the errors in one line, each once."""
+        """Return the distinct errors in one line."""
         return "; ".join(dict.fromkeys(self.errors)) or "it gave no reason"
 
 
-def make_logger(library: Library, log: Log) -> Any:  # noqa: ANN401 -- of a library that ships no types
+def make_logger(library: Library, log: Log) -> Any:  # noqa: ANN401 -- TensorRT ships no types
     """Return a TensorRT logger that writes into `log`."""
     trt = library.module
 
     class Logger(trt.ILogger):  # type: ignore[misc,name-defined]  # it ships no types
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # its bindings want this one, not that of `super`
+            trt.ILogger.__init__(self)  # the bindings require this call instead of `super`
 
         def log(self, severity: Any, message: str) -> None:  # noqa: ANN401
             log.add(severity.name, message)
@@ -57,7 +57,7 @@ def make_logger(library: Library, log: Log) -> Any:  # noqa: ANN401 -- of a libr
 
 
 def make_monitor(library: Library, progress: Progress, cancelled: Callable[[], bool]) -> Any:  # noqa: ANN401
-    """Return a TensorRT progress monitor. What `progress` raises would end the process, so it must raise nothing."""
+    """Return a TensorRT progress monitor. `progress` must not raise, because an exception would end the process."""
     trt = library.module
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]  # it ships no types

@@ -1,6 +1,6 @@
-"""The CUDA runtime, by `cuda.bindings.runtime` of the package cuda-python: memory, streams and graphs of one GPU.
+"""CUDA runtime (`cuda.bindings.runtime` of the package cuda-python): memory, streams and graphs of one GPU.
 
-Addresses are integers. Every call raises CudaError where the runtime returns an error.
+Addresses are integers. Every call raises CudaError if the runtime returns an error.
 """
 
 import importlib
@@ -10,12 +10,12 @@ from typing import Any
 from engines.errors import CudaError, LibraryMissingError, OutOfDeviceMemoryError
 
 _PINNED = 0  # cudaHostAllocDefault
-_NON_BLOCKING = 1  # cudaStreamNonBlocking: it does not wait for the default stream, which other libraries use
+_NON_BLOCKING = 1  # cudaStreamNonBlocking: no synchronisation with the default stream, which other libraries use
 _NO_TIMING = 2  # cudaEventDisableTiming
 
 
 class Cuda:
-    """The CUDA runtime on the first GPU that this process sees (CUDA_VISIBLE_DEVICES chooses others).
+    """CUDA runtime on the first visible GPU (CUDA_VISIBLE_DEVICES selects another).
 
     Args:
         runtime: the module `cuda.bindings.runtime`.
@@ -25,7 +25,7 @@ class Cuda:
         self._runtime = runtime
 
     def device(self) -> tuple[str, int, int]:
-        """Return the GPU's name, and the two numbers of its compute capability."""
+        """Return the GPU's name, and the major and minor number of its compute capability."""
         if not self._call("cudaGetDeviceCount"):
             raise CudaError("there is no GPU, or CUDA_VISIBLE_DEVICES hides it; run nvidia-smi, or choose --device cpu")
         found = self._call("cudaGetDeviceProperties", 0)
@@ -33,7 +33,7 @@ class Cuda:
         return name.rstrip("\0"), found.major, found.minor
 
     def allocate(self, size: int) -> int:
-        """Return the address of `size` bytes on the GPU."""
+        """Allocate `size` bytes on the GPU and return their address."""
         return int(self._call("cudaMalloc", size))
 
     def free(self, address: int) -> None:
@@ -41,7 +41,7 @@ class Cuda:
         self._call("cudaFree", address)
 
     def allocate_pinned(self, size: int) -> int:
-        """Return the address of `size` bytes of host memory that the GPU copies from and to by itself."""
+        """Allocate `size` bytes of pinned host memory, which the GPU accesses directly, and return their address."""
         return int(self._call("cudaHostAlloc", size, _PINNED))
 
     def free_pinned(self, address: int) -> None:
@@ -49,11 +49,11 @@ class Cuda:
         self._call("cudaFreeHost", address)
 
     def copy_to_device(self, target: int, source: int, size: int, stream: int) -> None:
-        """Begin to copy `size` bytes from pinned memory."""
+        """Start an asynchronous copy of `size` bytes from pinned memory."""
         self._call("cudaMemcpyAsync", target, source, size, self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice, stream)
 
     def copy_to_host(self, target: int, source: int, size: int, stream: int) -> None:
-        """Begin to copy `size` bytes to pinned memory."""
+        """Start an asynchronous copy of `size` bytes to pinned memory."""
         self._call("cudaMemcpyAsync", target, source, size, self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost, stream)
 
     def stream(self) -> int:
@@ -61,7 +61,7 @@ class Cuda:
         return int(self._call("cudaStreamCreateWithFlags", _NON_BLOCKING))
 
     def synchronise(self, stream: int) -> None:
-        """Wait until a stream has nothing left to do."""
+        """Wait until all work of a stream is done."""
         self._call("cudaStreamSynchronize", stream)
 
     def destroy_stream(self, stream: int) -> None:
@@ -73,11 +73,11 @@ class Cuda:
         return int(self._call("cudaEventCreateWithFlags", _NO_TIMING))
 
     def record(self, event: int, stream: int) -> None:
-        """Have an event happen when a stream has done what it was given."""
+        """Record an event, which completes when the preceding work of a stream is done."""
         self._call("cudaEventRecord", event, stream)
 
     def wait(self, stream: int, event: int) -> None:
-        """Have a stream wait for an event."""
+        """Make a stream wait for an event."""
         self._call("cudaStreamWaitEvent", stream, event, 0)
 
     def destroy_event(self, event: int) -> None:
@@ -85,12 +85,12 @@ class Cuda:
         self._call("cudaEventDestroy", event)
 
     def begin_capture(self, stream: int) -> None:
-        """Record what this thread gives to a stream, instead of running it."""
+        """Start capturing this thread's work on a stream, instead of running it."""
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", stream, mode)
 
     def end_capture(self, stream: int) -> Any:  # noqa: ANN401 -- an object of a library that ships no types
-        """Return the executable graph of what was recorded."""
+        """End a capture and return its executable graph."""
         graph = self._call("cudaStreamEndCapture", stream)
         try:
             return self._call("cudaGraphInstantiate", graph, 0)
@@ -98,13 +98,13 @@ class Cuda:
             self._call("cudaGraphDestroy", graph)
 
     def abandon_capture(self, stream: int) -> None:
-        """End a capture of which nothing is wanted. Raises nothing: the runtime repeats the capture's own error."""
+        """End a capture and discard it. Errors are ignored, because the runtime repeats the error of the capture."""
         error, graph = self._runtime.cudaStreamEndCapture(stream)
         if int(error) == 0:
             self._call("cudaGraphDestroy", graph)
 
     def launch(self, graph: Any, stream: int) -> None:  # noqa: ANN401 -- see end_capture
-        """Run a graph."""
+        """Launch a graph on a stream."""
         self._call("cudaGraphLaunch", graph, stream)
 
     def destroy_graph(self, graph: Any) -> None:  # noqa: ANN401 -- see end_capture

@@ -1,10 +1,10 @@
-"""Errors of engines. Each message names the cause and the remedy.
+"""Errors of TensorRT engines. Each message names the cause and the remedy.
 
 EngineError
 ├── LibraryMissingError         TensorRT or the CUDA runtime is not installed, or too old
-├── ParserRefusalError          TensorRT's parser does not take the graph
+├── ParserRefusalError          TensorRT's parser refuses the graph
 ├── BuildError                  no engine could be built
-├── UnfitEngineError            an engine of another library, version or GPU
+├── UnfitEngineError            an engine for another library, version or GPU
 └── CudaError                   a call of the CUDA runtime failed
     └── OutOfDeviceMemoryError
 """
@@ -22,12 +22,12 @@ class LibraryMissingError(EngineError):
 
 @dataclass(frozen=True)
 class Refusal:
-    """One reason why the parser refused a graph.
+    """Reason why the parser refused a graph.
 
     Attributes:
         node: name of the node; empty for the whole graph.
-        operator: of the node.
-        reason: the parser's own.
+        operator: operator of the node.
+        reason: message of the parser.
     """
 
     node: str
@@ -35,13 +35,13 @@ class Refusal:
     reason: str
 
     def __str__(self) -> str:
-        """Return all of it in one line."""
+        """Return node, operator and reason in one line."""
         where = " ".join(part for part in (self.operator, self.node) if part)
         return f"{where}: {self.reason}" if where else self.reason
 
 
 class ParserRefusalError(EngineError):
-    """The parser does not take the graph.
+    """The parser refuses the graph.
 
     Attributes:
         refusals: at least one.
@@ -53,11 +53,11 @@ class ParserRefusalError(EngineError):
 
 
 class BuildError(EngineError):
-    """The builder made no engine."""
+    """The build of an engine failed."""
 
 
 class UnfitEngineError(EngineError):
-    """The engine is not for this host."""
+    """The engine does not fit this host."""
 
 
 class CudaError(EngineError):

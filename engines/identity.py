@@ -1,4 +1,4 @@
-"""Hosts that an engine fits: of one flavour and version of the library, with one GPU or those it was built for."""
+"""Check that an engine fits a host: flavour and version of the library, and the GPU."""
 
 from artifact import Engine, Gpu
 from engines.cuda import Cuda
@@ -12,7 +12,7 @@ def current_gpu(cuda: Cuda) -> Gpu:
     """Return the GPU that this process uses.
 
     Raises:
-        CudaError: there is none, or its driver does not fit.
+        CudaError: there is no GPU, or its driver does not fit.
     """
     name, major, minor = cuda.device()
     return Gpu(name=name, compute_capability=f"{major}.{minor}")
@@ -21,15 +21,15 @@ def current_gpu(cuda: Cuda) -> Gpu:
 def check_fits(engine: Engine, library: Library, gpu: Gpu) -> None:
     """Raise UnfitEngineError unless this library on this GPU can run the engine.
 
-    The version must be the same; of a version-compatible engine, the major version, and not an earlier one. The GPU
-    must be the same model, or of a compute capability that the engine was built for ahead of time.
+    The version must be equal; for a version-compatible engine, the major version must be equal and the library not
+    older. The GPU must be the same model, or have a compute capability that the engine was built for ahead of time.
     """
     if engine.flavour != library.flavour:
         raise UnfitEngineError(
             f"its engine was built by {engine.library} {engine.version}, {library} cannot read it; {_REMEDY}"
         )
     if not _version_fits(engine, library):
-        raise UnfitEngineError(f"its engine is of {engine.library} {engine.version}, this is {library}; {_REMEDY}")
+        raise UnfitEngineError(f"its engine is for {engine.library} {engine.version}, this is {library}; {_REMEDY}")
     if engine.gpu is not None and engine.gpu != gpu:
         built, found = (f"{one.name} (compute capability {one.compute_capability})" for one in (engine.gpu, gpu))
         raise UnfitEngineError(f"its engine was built on {built}, this is {found}; {_REMEDY}")

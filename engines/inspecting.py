@@ -1,6 +1,6 @@
-"""Layers of an engine, as TensorRT describes them in lines of text.
+"""Parser for TensorRT's textual descriptions of the layers of an engine.
 
-Its engine inspector writes such a line for each layer, and so does the builder into its log, also without a GPU:
+TensorRT's engine inspector writes a line for each layer; so does the builder, in its log, even without a GPU:
 
     Name: _gemm_mha_v2_myl0_8, LayerType: kgen, Inputs: [ { Name: …, Dimensions: [-1,16,16], …, Datatype: Half, … } ],
     Constants: [ … ], Outputs: [ … ], TacticName: …
@@ -25,14 +25,14 @@ _BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "int32": 4, "int
 
 
 class Layer(BaseModel):
-    """One layer of an engine.
+    """Layer of an engine.
 
     Attributes:
-        name: TensorRT's.
-        kind: TensorRT's.
-        precision: of the first output; TensorRT's name of a type that has no other here, empty if it is not stated.
+        name: TensorRT's name.
+        kind: TensorRT's layer type.
+        precision: precision of the first output, or TensorRT's name of another type; empty if not given.
         attention: whether it is a fused attention kernel.
-        constant_bytes: of the constants that it reads.
+        constant_bytes: total size of its constants.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,13 +45,13 @@ class Layer(BaseModel):
 
 
 class Summary(BaseModel):
-    """Layers of an engine, counted.
+    """Counts of an engine's layers.
 
     Attributes:
-        layers: of all kinds.
-        attention: fused attention kernels.
-        precisions: layers by precision.
-        constant_bytes: of all constants; one that two layers read counts twice.
+        layers: number of all layers.
+        attention: number of fused attention kernels.
+        precisions: number of layers by precision.
+        constant_bytes: total size of all constants; a constant of two layers counts twice.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,7 +63,7 @@ class Summary(BaseModel):
 
 
 def read_layers(text: str) -> tuple[Layer, ...]:
-    """Return the layers that a text describes, in order; lines of other forms are passed over."""
+    """Return the layers described in a text, in order; other lines are skipped."""
     return tuple(_layer(found) for found in _LAYER.finditer(text))
 
 
@@ -78,7 +78,7 @@ def summarise(layers: Sequence[Layer]) -> Summary:
 
 
 def operators_of(layers: Sequence[Layer]) -> dict[str, dict[str, int]]:
-    """Return the number of layers by kind and precision; fused attention kernels are a kind of their own."""
+    """Return the number of layers by kind and precision; fused attention kernels are a separate kind."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for layer in layers:
         found["fused attention" if layer.attention else layer.kind][layer.precision] += 1

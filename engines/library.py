@@ -1,7 +1,7 @@
-"""The two TensorRT libraries, as Python modules of one interface: TensorRT (10 and 11) and TensorRT-RTX.
+"""TensorRT libraries, as Python modules with a common interface: TensorRT (10 and 11) and TensorRT-RTX.
 
 TensorRT-RTX has two distributions. NVIDIA's own is the module `tensorrt_rtx`. On PyPI its libraries are part of ONNX
-Runtime's plugin, and the module is `tensorrt_rtx_bindings`, which finds them only if they are loaded before.
+Runtime's plugin, and the module is `tensorrt_rtx_bindings`, which requires that they are loaded before.
 """
 
 import ctypes
@@ -18,18 +18,18 @@ from engines.errors import LibraryMissingError
 
 _PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 _SHARED = ("libtensorrt_rtx.so*", "libtensorrt_onnxparser_rtx.so*")
-"""In the order in which they are loaded: the second needs the first."""
+"""Shared libraries in loading order: the second depends on the first."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A TensorRT library.
+    """TensorRT library.
 
     Attributes:
-        flavour: which of the two.
-        name: as NVIDIA writes it.
-        version: such as 10.16.1.11.
-        module: with TensorRT's Python interface.
+        flavour: tensorrt or rtx.
+        name: NVIDIA's name.
+        version: version such as 10.16.1.11.
+        module: Python module with TensorRT's interface.
     """
 
     flavour: Flavour
@@ -55,11 +55,11 @@ class _Flavour:
     install: str
 
 
-def _tensorrt() -> Any:  # noqa: ANN401 -- a module that ships no types
+def _tensorrt() -> Any:  # noqa: ANN401 -- a module without types
     return importlib.import_module("tensorrt")
 
 
-def _tensorrt_rtx() -> Any:  # noqa: ANN401 -- a module that ships no types
+def _tensorrt_rtx() -> Any:  # noqa: ANN401 -- a module without types
     if importlib.util.find_spec("tensorrt_rtx") is not None:
         return importlib.import_module("tensorrt_rtx")
     plugin = importlib.util.find_spec(_PLUGIN)
@@ -102,7 +102,7 @@ def load_library(flavour: Flavour) -> Library:
 
 
 def find_library() -> Library:
-    """Return TensorRT, or else TensorRT-RTX.
+    """Return TensorRT if available, otherwise TensorRT-RTX.
 
     Raises:
         LibraryMissingError: neither is available.

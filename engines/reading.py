@@ -1,4 +1,4 @@
-"""Reading of serialised engines. An engine is executable code: only trusted ones are read, on a GPU that they fit."""
+"""Deserialisation of engines. An engine is executable code: read only trusted engines."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from engines.library import Library
 
 
 def read_engine(library: Library, plan: bytes, log: Log, *, version_compatible: bool) -> Any:  # noqa: ANN401 -- no types
-    """Return TensorRT's engine of a plan.
+    """Deserialise an engine.
 
     Args:
-        library: that built it.
+        library: library that built it.
         plan: the serialised engine.
-        log: gets what the library writes, now and when the engine runs.
-        version_compatible: whether the plan holds code of the library, which runs on the host.
+        log: receives the library's messages, now and when the engine runs.
+        version_compatible: whether the plan contains host code of the library, which must be allowed to run.
 
     Raises:
-        UnfitEngineError: it cannot be read here.
+        UnfitEngineError: this host cannot read the engine.
     """
     runtime = library.module.Runtime(make_logger(library, log))
     if version_compatible:
@@ -32,7 +32,7 @@ def read_engine(library: Library, plan: bytes, log: Log, *, version_compatible: 
 
 
 def inspect_engine(library: Library, plan: bytes, *, version_compatible: bool) -> tuple[Layer, ...]:
-    """Return the layers of an engine, by TensorRT's engine inspector. Raises UnfitEngineError if it cannot be read."""
+    """Return the layers of an engine from TensorRT's engine inspector. Raises UnfitEngineError if it cannot be read."""
     engine = read_engine(library, plan, Log(), version_compatible=version_compatible)
     return read_layers(
         engine.create_engine_inspector().get_engine_information(library.module.LayerInformationFormat.ONELINE)

@@ -1,28 +1,31 @@
 """`python export/audit.py MODEL.onnx`: list constant subgraphs, duplicates, and what TensorRT does not support.
 
 From Python: `export.auditing.audit(model)`. Exit status 0: no findings; 1: findings, or the file cannot be read;
-2: usage.
+2: usage; 128 + n: ended by signal n.
 """
 
 import argparse
-import json
 import logging
 import sys
+from functools import partial
+from typing import TYPE_CHECKING
 
 from export.process.arguments import path
+from export.process.command import Command, Progress, run
 from export.process.memory import without_collections
 
-CLEAN, FOUND = 0, 1
+if TYPE_CHECKING:
+    from export.auditing.findings import Audit
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     parser = _parser()
-    options = parser.parse_args(arguments)
-    # These bring onnx, which takes a while: not before the usage is known to be right.
-    from rich.console import Console
+    return run(parser.parse_args(arguments), partial(_command, parser))
 
-    from export.auditing import UnreadableModelError, audit, load_model, load_support
+
+def _command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Command[Audit]":
+    from export.auditing import audit, load_model, load_support  # brings onnx
     from export.auditing.findings import print_audit
 
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # the audit itself says which types could not be inferred
@@ -30,18 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
         tensorrt = load_support().check_version(options.tensorrt) if options.tensorrt else None
     except ValueError as error:
         parser.error(str(error))
-    try:
+    name = str(options.model)
+
+    def work(_: Progress) -> "Audit":
         with without_collections():
-            result = audit(load_model(options.model), tensorrt=tensorrt, in_place=True)
-    except UnreadableModelError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return FOUND
-    if options.json:
-        found = result.model_dump(mode="json", exclude_none=True)
-        print(json.dumps({"model": str(options.model), "clean": result.clean, **found}, indent=2))  # noqa: T201
-    elif not options.quiet:
-        print_audit(result, str(options.model), Console())
-    return CLEAN if result.clean else FOUND
+            return audit(load_model(options.model), tensorrt=tensorrt, in_place=True)
+
+    return Command(
+        work,
+        lambda found: {"model": name, "clean": found.clean, **found.model_dump(mode="json", exclude_none=True)},
+        lambda found, console: print_audit(found, name, console),
+        succeeded=lambda found: found.clean,
+        interrupted="interrupted",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,45 +4,40 @@ Exit status 0: within the limit; 1: not, or it cannot be checked; 2: usage; 128 
 """
 
 import argparse
-import json
 import sys
+from typing import TYPE_CHECKING
 
 from export.process.arguments import path
-from export.process.interruption import exit_status, signals_as_interrupts
+from export.process.command import Command, run
 
-PASSED, FAILED = 0, 1
+if TYPE_CHECKING:
+    from export.verify.golden_check import Run
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        with signals_as_interrupts():
-            return _check(options)
-    except KeyboardInterrupt as interruption:
-        return exit_status(interruption)
+    return run(_parser().parse_args(arguments), _command)
 
 
-def _check(options: argparse.Namespace) -> int:
-    # These bring torch and runtimes, which takes seconds: not before the usage is known to be right.
-    from rich.console import Console
+def _command(options: argparse.Namespace) -> "Command[list[Run]]":
+    from export.verify.golden_check import check_artifact, print_runs  # brings runtimes
 
-    from artifact import ArtifactError
-    from export.process.errors import ExportError
-    from export.verify.golden_check import check_artifact, print_runs
+    name = str(options.artifact)
 
-    try:
-        runs = check_artifact(options.artifact, options.backend, options.precision)
-    except (ArtifactError, ExportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return FAILED
-    passed = all(run.passed for run in runs)
-    if options.json:
-        found = [run.model_dump(mode="json") for run in runs]
-        print(json.dumps({"artifact": str(options.artifact), "passed": passed, "runs": found}, indent=2))  # noqa: T201
-    elif not options.quiet:
-        print_runs(runs, str(options.artifact), Console())
-    return PASSED if passed else FAILED
+    def passed(runs: "list[Run]") -> bool:
+        return all(each.passed for each in runs)
+
+    return Command(
+        lambda _: check_artifact(options.artifact, options.backend, options.precision),
+        lambda runs: {
+            "artifact": name,
+            "passed": passed(runs),
+            "runs": [each.model_dump(mode="json") for each in runs],
+        },
+        lambda runs, console: print_runs(runs, name, console),
+        succeeded=passed,
+        interrupted="interrupted",
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -28,13 +28,13 @@ class ExportRequest:
         overrides: sizes other than the configuration's.
         takes: uint8 pixels, or float32 already normalised.
         batch: the sizes the artifact shall accept.
-        opset: of the standard ONNX domain.
+        opset: opset of the standard ONNX domain.
         model: name of the task; None takes the source's.
         variant: name of the variant; None takes the source's, or else the encoding's.
         version: None takes the next one.
         labels: a file with one label a line; None takes the source's, or else the numbers.
         task: what the outputs are; None decides by the source and the graph, see `export.verify.task`.
-        precision: of the graph's numbers; int8 needs `calibration`.
+        precision: precision of the graph's numbers; int8 needs `calibration`.
         calibration: a directory of images, for another precision than fp32.
         min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.verify.parity`.
         min_agreement: limit on the share of images with the network's top-1; None as above.

@@ -6,64 +6,32 @@ is as it was.
 
 import argparse
 import gc
-import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from export.process.arguments import batch, option, path, positive, share, size, text
-from export.process.interruption import exit_status, signals_as_interrupts
+from export.process.command import Command, run
 
 if TYPE_CHECKING:
     from export.request import Exported, ExportRequest
 
-DONE, FAILED = 0, 1
 LONGEST_ABOUT = 1000
 """Characters; see `Text` of `artifact.parts.values`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        with signals_as_interrupts():
-            exported = _export(options)
-    except KeyboardInterrupt as interruption:
-        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
-        return exit_status(interruption)
-    if exported is None:
-        return FAILED
-    if options.json:
-        print(_json(exported))  # noqa: T201
-    elif not options.quiet:
-        from rich.console import Console
-
-        from export.report.terminal import print_report
-
-        print_report(exported, Console())
-    return DONE
+    return run(_parser().parse_args(arguments), _command)
 
 
-def _export(options: argparse.Namespace) -> "Exported | None":
-    """Do what is asked, or print why not and return None."""
-    # These bring torch, which takes seconds: not before the usage is known to be right.
-    from rich.console import Console
-
-    from artifact import ArtifactError
-    from export.pipeline import export_onnx
-    from export.process.errors import ExportError
+def _command(options: argparse.Namespace) -> "Command[Exported]":
+    from export.pipeline import export_onnx  # brings torch
+    from export.report.terminal import print_report
     from models.sources import SourceError
 
-    progress = Console(stderr=True)
-
-    def show(step: str) -> AbstractContextManager[object]:
-        return progress.status(f"{step} …") if progress.is_terminal and not options.quiet else nullcontext()
-
-    try:
-        return export_onnx(_request(options), show)
-    except (SourceError, ExportError, ArtifactError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return None
+    return Command(
+        lambda progress: export_onnx(_request(options), progress.step), _document, print_report, (SourceError,)
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -208,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--preparation",
         choices=["ink"],
-        help="what the service's page may offer for photos; ink: even out the paper, crop to one sign, thicken it",
+        help="what the service's page may offer for photos; ink: even out the paper, crop to a sign, darken it",
     )
     output.add_argument("--quiet", action="store_true", help="print errors only")
     output.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -270,15 +238,12 @@ def _request(options: argparse.Namespace) -> "ExportRequest":
     )
 
 
-def _json(exported: "Exported") -> str:
-    return json.dumps(
-        {
-            "path": str(exported.path),
-            "seconds": {step: round(seconds, 3) for step, seconds in exported.seconds.items()},
-            "manifest": exported.manifest.model_dump(mode="json", exclude_none=True),
-        },
-        indent=2,
-    )
+def _document(exported: "Exported") -> dict[str, object]:
+    return {
+        "path": str(exported.path),
+        "seconds": {step: round(seconds, 3) for step, seconds in exported.seconds.items()},
+        "manifest": exported.manifest.model_dump(mode="json", exclude_none=True),
+    }
 
 
 if __name__ == "__main__":

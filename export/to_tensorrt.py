@@ -5,69 +5,30 @@ is as it was.
 """
 
 import argparse
-import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from export.process.arguments import gibibytes, path, positive, profile, share, text
-from export.process.interruption import exit_status, signals_as_interrupts
+from export.process.command import Command, Progress, run
 
 if TYPE_CHECKING:
     from export.engine.request import EngineExported, EngineRequest
 
-DONE, FAILED = 0, 1
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        with signals_as_interrupts():
-            built = _build(options)
-    except KeyboardInterrupt as interruption:
-        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
-        return exit_status(interruption)
-    if built is None:
-        return FAILED
-    if options.json:
-        print(_json(built))  # noqa: T201
-    elif not options.quiet:
-        from rich.console import Console
-
-        from export.report.engine import print_engine
-
-        print_engine(built, Console())
-    return DONE
+    return run(_parser().parse_args(arguments), _command)
 
 
-def _build(options: argparse.Namespace) -> "EngineExported | None":
-    """Do what is asked, or print why not and return None."""
-    # These bring onnx, which takes a while: not before the usage is known to be right.
-    from rich.console import Console
-
-    from artifact import ArtifactError
+def _command(options: argparse.Namespace) -> "Command[EngineExported]":
     from engines import EngineError
-    from export.engine.pipeline import build_artifact
-    from export.process.errors import ExportError
+    from export.engine.pipeline import build_artifact  # brings onnx
+    from export.report.engine import print_engine
 
-    shown = Console(stderr=True)
-    status = shown.status("")
-    visible = shown.is_terminal and not options.quiet
+    def work(progress: Progress) -> "EngineExported":
+        return build_artifact(_request(options), progress.step, progress.phase)
 
-    def show(step: str) -> AbstractContextManager[object]:
-        status.update(f"{step} …")
-        return status if visible else nullcontext()
-
-    def progress(phase: str, done: int, of: int) -> None:
-        if visible:
-            status.update(f"build: {phase}, {done} of {of} …")
-
-    try:
-        return build_artifact(_request(options), show, progress)
-    except (EngineError, ExportError, ArtifactError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return None
+    return Command(work, _document, print_engine, (EngineError,))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -157,19 +118,16 @@ def _request(options: argparse.Namespace) -> "EngineRequest":
     )
 
 
-def _json(built: "EngineExported") -> str:
+def _document(built: "EngineExported") -> dict[str, object]:
     from engines import summarise
 
-    return json.dumps(
-        {
-            "path": str(built.path),
-            "seconds": built.seconds,
-            "layers": summarise(built.layers).model_dump(),
-            "warnings": built.warnings,
-            "manifest": built.manifest.model_dump(mode="json", exclude_none=True),
-        },
-        indent=2,
-    )
+    return {
+        "path": str(built.path),
+        "seconds": built.seconds,
+        "layers": summarise(built.layers).model_dump(),
+        "warnings": built.warnings,
+        "manifest": built.manifest.model_dump(mode="json", exclude_none=True),
+    }
 
 
 if __name__ == "__main__":

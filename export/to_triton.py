@@ -4,64 +4,33 @@ Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n. Unless it 
 """
 
 import argparse
-import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from export.process.arguments import at_least_zero, names, path, positive
-from export.process.interruption import exit_status, signals_as_interrupts
+from export.process.command import Command, run
 
 if TYPE_CHECKING:
     from export.triton_repository.request import WrittenRepository
 
-DONE, FAILED = 0, 1
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        with signals_as_interrupts():
-            written = _export(options)
-    except KeyboardInterrupt as interruption:
-        print("interrupted; nothing was written", file=sys.stderr)  # noqa: T201
-        return exit_status(interruption)
-    if written is None:
-        return FAILED
-    if options.json:
-        print(json.dumps({**asdict(written), "path": str(written.path)}, indent=2))  # noqa: T201
-    elif not options.quiet:
-        from rich.console import Console
-
-        from export.triton_repository.terminal import print_written
-
-        print_written(written, Console())
-    return DONE
+    return run(_parser().parse_args(arguments), _command)
 
 
-def _export(options: argparse.Namespace) -> "WrittenRepository | None":
-    """Do what is asked, or print why not and return None."""
-    # These bring Pillow and pydantic: not before the usage is known to be right.
-    from rich.console import Console
-
-    from artifact import ArtifactError
-    from export.process.errors import ExportError
-    from export.triton_repository.exporting import export_triton
+def _command(options: argparse.Namespace) -> "Command[WrittenRepository]":
+    from export.triton_repository.exporting import export_triton  # brings Pillow and pydantic
     from export.triton_repository.request import TritonRequest
-
-    progress = Console(stderr=True)
-
-    def show(step: str) -> AbstractContextManager[object]:
-        return progress.status(f"{step} …") if progress.is_terminal and not options.quiet else nullcontext()
+    from export.triton_repository.terminal import print_written
 
     settings = {name: value for name, value in vars(options).items() if name not in {"json", "quiet"}}
-    try:
-        return export_triton(TritonRequest(**settings), show)
-    except (ArtifactError, ExportError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return None
+    return Command(
+        lambda progress: export_triton(TritonRequest(**settings), progress.step),
+        lambda written: {**asdict(written), "path": str(written.path)},
+        print_written,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,5 @@
-"""From the bytes of an image file to the network's input, once, for service, calibration, evaluation and tests.
+"""Image decoding and preprocessing, from the bytes of a file to the network's input.
 
-Pillow, NumPy and the resizer; no web framework, no torch. Limits and the memory budget are arguments.
+Service, calibration, evaluation and tests share this package. It depends on Pillow, NumPy and the resizer, not on a web
+framework or torch. Limits and the memory budget are arguments.
 """

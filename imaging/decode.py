@@ -1,7 +1,7 @@
-"""From the bytes of an image file to upright RGB pixels.
+"""Decoding of an image file to upright RGB pixels.
 
-Steps: format, header, limits, memory, pixels over white, colour profile, RGB, EXIF orientation. What each format needs
-is in `imaging.formats`.
+Steps: format, header, limits, memory, pixels over white, colour profile, RGB, EXIF orientation. Each format
+has a module in `imaging.formats`.
 """
 
 import weakref
@@ -21,24 +21,24 @@ from imaging.profiles import Profiles, to_srgb
 T = TypeVar("T")
 
 Enough = Callable[[int, int], tuple[int, int]]
-"""From the (width, height) of an upright image to the least that its pixels may be scaled down to."""
+"""Maps the (width, height) of an upright image to the smallest size that decoding may scale it down to."""
 
 Reserve = Callable[[int, int], AbstractContextManager[None]]
-"""From a number of bytes, and those of the file, which are held already, to what is held as long as they are: entering
-it may raise."""
+"""Maps the bytes to reserve, and the size of the file (already reserved), to a context manager that holds the
+reservation. Entering it may raise."""
 
 
 def unreserved(_size: int, _own: int) -> AbstractContextManager[None]:
-    """Reserve nothing: memory is not budgeted."""
+    """Reserve nothing, for use without a memory budget."""
     return nullcontext()
 
 
 @contextmanager
 def pillow_pixel_limit(max_pixels: int) -> Iterator[None]:
-    """While open, replace Pillow's own limits, which are global, and switch off libtiff's messages.
+    """Replace Pillow's global limits inside the context, and disable libtiff's messages.
 
-    `decode` checks headers itself, and Pillow would count the bytes of a TIFF's samples as pixels. AVIF is decoded on
-    one thread, for images are already decoded side by side.
+    `decode` checks headers itself, and Pillow counts the bytes of a TIFF's samples as pixels. AVIF is decoded on one
+    thread, because images are already decoded in parallel.
     """
     silence_libtiff()
     before = Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS
@@ -57,25 +57,25 @@ def decode(
     profiles: Profiles = "ignore",
     enough: Enough | None = None,
 ) -> Image.Image:
-    """Return the upright RGB image in `data`; of an animation, the first frame.
+    """Decode the upright RGB image in `data`; for an animation, the first frame.
 
     Args:
         data: the file.
-        max_pixels: most that an image may have.
-        reserve: called once, when the header is known and no pixel is decoded, with the bytes that decoding holds at
-            most besides the file, and those of the file. What it returns is entered, and left when the image is freed,
-            or decoding fails.
-        profiles: what is done with the file's colour profile.
-        enough: lets libjpeg scale a JPEG while decoding, by 2, 4 or 8, to no less than this size, where that divides
-            both sides; None never scales.
+        max_pixels: maximum number of pixels.
+        reserve: called once, after the header is read and before pixels are decoded, with the peak memory of decoding
+            (without the file) and the size of the file, in bytes. The returned context is entered, and left when the
+            image is freed or decoding fails.
+        profiles: handling of the file's colour profile.
+        enough: returns the smallest size to which libjpeg may scale a JPEG while decoding, by a factor of 2, 4 or 8
+            that divides both sides; None disables scaling.
 
     Raises:
-        NotAnImageError: the format is not decoded, the file is damaged or cut off, its pixels have no defined white
-            (32-bit integers, floats), or decoding it would take longer than its pixels explain.
-        TooManyPixelsError: the header claims more than `max_pixels`, or a side of more than MAX_SIDE. No pixel was
+        NotAnImageError: the format is not supported, the file is damaged or truncated, its pixels have no defined white
+            (32-bit integers, floats), or decoding would take disproportionately long for its size.
+        TooManyPixelsError: the header declares more than `max_pixels`, or a side longer than MAX_SIDE. No pixel was
             decoded.
-        DecodeMemoryError: there is no memory for the pixels.
-        Exception: whatever `reserve` raises.
+        DecodeMemoryError: there is not enough memory for the pixels.
+        Exception: any exception of `reserve`.
     """
     with ExitStack() as held:
         picture = _as_image_errors(lambda: _read(data, max_pixels))
@@ -86,14 +86,14 @@ def decode(
 
 
 def _as_image_errors(step: Callable[[], T]) -> T:
-    """Return the result of `step`; an exception that a decoder raises, whichever it is, becomes a NotAnImageError."""
+    """Return the result of `step`; any exception of a decoder is converted to a NotAnImageError."""
     try:
         return step()
     except ImageError:
         raise
     except MemoryError as error:
         raise DecodeMemoryError(
-            "there is no memory left to decode the image; send it again later, or scaled down"
+            "there is not enough memory to decode the image; try again later, or send a smaller image"
         ) from error
     except Exception as error:
         raise damaged(str(error) or type(error).__name__) from error
@@ -103,15 +103,15 @@ def _read(data: bytes, max_pixels: int) -> Picture:
     picture = read_picture(data)
     width, height = picture.width, picture.height
     if width <= 0 or height <= 0:
-        raise damaged(f"its header claims {width}×{height} pixels")
+        raise damaged(f"its header declares {width}×{height} pixels")
     if width * height > max_pixels:
         raise TooManyPixelsError(
-            f"the image's header claims {width}×{height} pixels, {max_pixels} are allowed; scale it down",
+            f"the image's header declares {width}×{height} pixels, at most {max_pixels} are allowed; scale it down",
             limit=max_pixels,
         )
     if max(width, height) > MAX_SIDE:
         raise TooManyPixelsError(
-            f"the image's header claims {width}×{height} pixels, a side of {MAX_SIDE} is allowed; cut the longer side",
+            f"the image's header declares {width}×{height} pixels, a side may have {MAX_SIDE}; crop the longer side",
             limit=MAX_SIDE,
         )
     return picture
@@ -128,10 +128,10 @@ def _pixels(picture: Picture, profiles: Profiles, enough: Enough | None) -> Imag
 
 
 def _scale(picture: Picture, enough: Enough) -> int:
-    """Return the largest of 8, 4, 2 and 1 by which both sides may be divided, and can be without a remainder.
+    """Return the largest allowed scale of 8, 4, 2 and 1 that divides both sides.
 
-    libjpeg rounds a side up and repeats its last pixels, which moves the picture against the grid that it is resized
-    to: measured, seven times the error of scaling itself. Sizes of cameras are divisible.
+    For other sides, libjpeg rounds up and repeats the last pixels, which shifts the image against the grid of the
+    resize: measured, seven times the error of the scaling itself. Camera images have divisible sides.
     """
     width, height = picture.width, picture.height
     least = enough(width, height) if picture.orientation < 5 else enough(height, width)[::-1]

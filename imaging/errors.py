@@ -1,11 +1,11 @@
-"""Errors of reading an image. Each message names the cause, and after a semicolon the remedy.
+"""Errors of image decoding. Each message names the cause and, after a semicolon, the remedy.
 
 ImagingError
 ├── ResizerError                a resizer is unknown or not installed
-└── ImageError                  one image cannot be turned into a network's input
-    ├── NotAnImageError             its format is not decoded, it is damaged, or takes too long to decode
+└── ImageError                  an image cannot be converted to a network's input
+    ├── NotAnImageError             its format is not supported, it is damaged, or takes too long to decode
     ├── TooManyPixelsError          it is larger than a limit
-    └── DecodeMemoryError           there is no memory for its pixels
+    └── DecodeMemoryError           there is not enough memory for its pixels
 """
 
 FORMATS = "JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF"
@@ -13,19 +13,19 @@ EXPECTED = f"expected a {FORMATS} file"
 
 
 class ImagingError(Exception):
-    """Anything this package raises on purpose."""
+    """Base class of this package's errors."""
 
 
 class ResizerError(ImagingError):
-    """There is no such resizer, or it is not installed."""
+    """The resizer is unknown or not installed."""
 
 
 class ImageError(ImagingError):
-    """One image cannot be turned into a network's input."""
+    """An image cannot be converted to a network's input."""
 
 
 class NotAnImageError(ImageError):
-    """The bytes are not an image of FORMATS, are damaged, or would take longer to decode than their pixels explain."""
+    """The bytes are not an image in one of FORMATS, are damaged, or would take too long to decode for their size."""
 
 
 class TooManyPixelsError(ImageError):
@@ -33,7 +33,7 @@ class TooManyPixelsError(ImageError):
 
     Args:
         message: the sizes and the remedy.
-        limit: in pixels, of the image or of a side.
+        limit: maximum number of pixels, of the image or of a side.
     """
 
     def __init__(self, message: str, limit: int) -> None:
@@ -42,14 +42,14 @@ class TooManyPixelsError(ImageError):
 
 
 class DecodeMemoryError(ImageError):
-    """There is no memory for the pixels, though they are within the limits: a later attempt may succeed."""
+    """There is not enough memory for the pixels, although they are within the limits; a later attempt may succeed."""
 
 
 def damaged(cause: str) -> NotAnImageError:
-    """Return the error for a file that is not as it was written."""
-    return NotAnImageError(f"the image is damaged ({cause:.200}); {EXPECTED}, whole and unchanged")
+    """Return the error for a damaged file."""
+    return NotAnImageError(f"the image is damaged ({cause:.200}); {EXPECTED}, complete and unchanged")
 
 
 def cut_off() -> NotAnImageError:
-    """Return the error for a file that ends before its image does."""
+    """Return the error for a truncated file."""
     return damaged("truncated: the file ends before its pixels do")

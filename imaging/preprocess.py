@@ -1,7 +1,6 @@
-"""From an RGB image to the network's input, as the manifest says.
+"""Preprocessing of an RGB image according to the manifest.
 
-Sizes round as torchvision.transforms does, and resizing is antialiased by Pillow's filters, so a network sees what it
-was trained on.
+Sizes are rounded as in torchvision.transforms, and resizing is antialiased with Pillow's filters, as in training.
 Shapes: H, W of the network's input.
 """
 
@@ -25,14 +24,14 @@ Tensor = NDArray[np.uint8] | NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reading:
-    """Settings for reading images, for all networks.
+    """Settings of image reading, common to all networks.
 
     Attributes:
-        max_pixels: most that an image may have, as sent and after resizing.
-        resize: what resizes it.
-        reserve: takes the bytes that decoding holds from a budget; as `decode` calls it.
-        profiles: what is done with a file's colour profile.
-        jpeg_scaling: whether libjpeg may scale a JPEG down while decoding, to no less than twice what it is resized to.
+        max_pixels: maximum number of pixels of an image, before and after resizing.
+        resize: resizer.
+        reserve: reserves the memory of decoding in a budget; see `decode`.
+        profiles: handling of a file's colour profile.
+        jpeg_scaling: whether libjpeg may scale a JPEG down while decoding, to no less than twice the target size.
     """
 
     max_pixels: int
@@ -42,14 +41,14 @@ class Reading:
     jpeg_scaling: bool = False
 
     def decode(self, data: bytes, ways: Iterable[Preprocess]) -> Image.Image:
-        """Return the upright RGB image of a file.
+        """Decode the upright RGB image of a file.
 
         Args:
             data: the file.
-            ways: all that the image will be resized by.
+            ways: the preprocessing of every network that will use the image.
 
         Raises:
-            ImageError: as `imaging.decode.decode`; and whatever `reserve` raises.
+            ImageError: as `imaging.decode.decode`; also any exception of `reserve`.
         """
 
         def twice(width: int, height: int) -> tuple[int, int]:
@@ -60,10 +59,10 @@ class Reading:
         return decode(data, self.max_pixels, reserve=self.reserve, profiles=self.profiles, enough=enough)
 
     def pixels(self, image: Image.Image, steps: Preprocess) -> NDArray[np.uint8]:
-        """Return the uint8 pixels [H, W, 3] of an RGB image, resized and cropped.
+        """Resize and crop an RGB image to uint8 pixels [H, W, 3].
 
         Raises:
-            TooManyPixelsError: the image is so long and thin that it cannot be resized within the pixels allowed.
+            TooManyPixelsError: the image is so elongated that the resized image exceeds the pixel limit.
         """
         crop = None if steps.crop is None else (steps.crop[1], steps.crop[0])
         resampling = Image.Resampling[steps.interpolation.upper()]
@@ -71,7 +70,7 @@ class Reading:
 
 
 def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tensor:
-    """Return uint8 [1, H, W, 3] as decoded, or float32 [1, 3, H, W] normalised, whichever the input takes.
+    """Return the input tensor: uint8 [1, H, W, 3] as decoded, or normalised float32 [1, 3, H, W].
 
     Raises:
         TooManyPixelsError: as `Reading.pixels`.
@@ -84,9 +83,9 @@ def preprocess(image: Image.Image, manifest: Manifest, reading: Reading) -> Tens
 
 
 def preprocessing_of(manifest: Manifest) -> str:
-    """Return a digest of all that the input tensor depends on besides the image and the settings, in hexadecimal."""
+    """Return a hexadecimal digest of the parts of a manifest that determine the input tensor."""
     steps = manifest.preprocess
-    scale = [] if manifest.input.dtype == "uint8" else [steps.mean, steps.std]  # uint8 is normalised inside the graph
+    scale = [] if manifest.input.dtype == "uint8" else [steps.mean, steps.std]  # the graph normalises uint8 inputs
     parts = [manifest.input.dtype, steps.resize, steps.keep_aspect, steps.crop, steps.interpolation, *scale]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -100,19 +99,19 @@ def normalise(pixels: NDArray[np.uint8], steps: Preprocess) -> NDArray[np.float3
 
 
 def _resized(image: Image.Image, steps: Preprocess, max_pixels: int) -> tuple[int, int]:
-    """Return the (width, height) that the image is resized to.
+    """Return the (width, height) after resizing.
 
-    Resizers keep rows of the new width between their passes, which are bounded here. They also keep coefficients for
-    every pixel of a side, of which `decode` allows MAX_SIDE.
+    The intermediate image between a resizer's passes is limited here. Resizers also store coefficients for every pixel
+    of a side, which MAX_SIDE limits in `decode`.
     """
     width, height = size = steps.resized(*image.size)
     if isinstance(steps.resize, int) or steps.keep_aspect:
         how = f"become {min(size)}×{max(size)} when the shorter side is resized to {min(size)}"
     else:
-        how = f"are resized to {width}×{height} by way of {width}×{image.height}"
+        how = f"are resized to {width}×{height} via {width}×{image.height}"
     if width * max(height, image.height) > max_pixels:
         raise TooManyPixelsError(
-            f"{image.width}×{image.height} pixels {how}, {max_pixels} pixels are allowed; cut the longer side",
+            f"{image.width}×{image.height} pixels {how}, at most {max_pixels} pixels are allowed; crop the longer side",
             limit=max_pixels,
         )
     return size

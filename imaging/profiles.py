@@ -1,6 +1,6 @@
-"""Colour profiles (ICC): ignored, or used to convert an image to sRGB.
+"""ICC colour profiles: ignored, or used to convert an image to sRGB.
 
-A profile that cannot be read, or is for other colours than the image has, is ignored, as in browsers.
+A profile that cannot be read, or that does not fit the image's colours, is ignored, as in browsers.
 """
 
 import io
@@ -12,14 +12,14 @@ from PIL import Image, ImageCms
 from imaging.formats.colours import stripes
 
 Profiles = Literal["ignore", "convert"]
-"""Handling of a file's colour profile: it is ignored, as in torchvision, or colours are converted to sRGB."""
+"""Handling of a file's colour profile: ignored, as in torchvision, or converted to sRGB."""
 
 _MAX_BYTES = 4 * 2**20
 _SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return an image of L, RGB or CMYK in sRGB, as RGB: perceptual intent, some rows at a time."""
+    """Convert an image in L, RGB or CMYK to sRGB with perceptual intent, some rows at a time."""
     transform = _transform(profile, image.mode) if len(profile) <= _MAX_BYTES else None
     if transform is None:
         return image
@@ -32,7 +32,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform of colours to sRGB: milliseconds to make, and pictures of one camera share it."""
+    """Return the colour transform to sRGB. It takes milliseconds to build, and images of a camera share it."""
     try:
         opened = ImageCms.getOpenProfile(io.BytesIO(profile))
         space = opened.profile.xcolor_space

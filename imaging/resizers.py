@@ -1,4 +1,4 @@
-"""Resizers by name. A new one is a line in RESIZERS."""
+"""Resizers by name. A new resizer is a line in RESIZERS."""
 
 import importlib
 import logging
@@ -13,20 +13,20 @@ from imaging.errors import ResizerError
 logger = logging.getLogger(__name__)
 
 Resize = Callable[[Image.Image, tuple[int, int], tuple[int, int] | None, Image.Resampling], NDArray[np.uint8]]
-"""From an RGB image, the (width, height) to resize it to, and to cut it down to, to uint8 [height, width, 3]."""
+"""Maps an RGB image, its resized (width, height) and the (width, height) of the crop to uint8 [height, width, 3]."""
 
 RESIZERS = {
     "simd": ("imaging.simd_resizing", "resize_and_crop_fast"),
     "pillow": ("imaging.pillow_resizing", "resize_and_crop"),
 }
-"""Module and function by name, in the order in which `auto` tries them; imported only when chosen."""
+"""Module and function by name, in the order that `auto` tries; imported only if selected."""
 
 
 def find_resizer(name: str) -> Resize:
-    """Return the resizer of that name; `auto` is the first that is installed. The log names it.
+    """Return the resizer of a name; `auto` is the first installed one. The choice is logged.
 
     Raises:
-        ResizerError: there is no such resizer, or it is not installed.
+        ResizerError: the resizer is unknown or not installed.
     """
     if name != "auto" and name not in RESIZERS:
         raise ResizerError(f"resizer {name!r} is unknown; known: auto, {', '.join(RESIZERS)}")
@@ -39,7 +39,7 @@ def find_resizer(name: str) -> Resize:
                 raise ResizerError(
                     f"resizer {name} is not available: {error}; pip install cykooz-resizer, or choose pillow"
                 ) from error
-            logger.info("resizer %s is not available (%s); pip install cykooz-resizer for it", candidate, error)
+            logger.info("resizer %s is not available (%s); to use it, pip install cykooz-resizer", candidate, error)
         else:
             break
     logger.info("images are resized by %s", candidate)

@@ -1,6 +1,6 @@
 """Vision transformers whose attention knows about position, written as in a textbook.
 
-B images, N tokens, C width, H heads, d = C / H head width. Nothing here knows of export.
+B images, N tokens, C width, H heads, d = C / H head width. Nothing here depends on export.
 """
 
 from models.build import build_network

@@ -19,11 +19,11 @@ LARGEST_LOGIT_SCALE = math.log(100.0)
 class Attention(nn.Module):
     """Self-attention over N tokens (Vaswani et al. 2017), shaped by `encoding`.
 
-    With `cosine`, queries and keys are brought to length 1, and a learned scale of each head, at most 100, takes the
-    place of 1/√d (Swin v2, Liu et al. 2022, eq. 2).
+    With `cosine`, queries and keys are normalised to length 1, and a learned scale per head, at most 100, replaces
+    1/√d (Swin v2, Liu et al. 2022, eq. 2).
 
     Raises:
-        ValueError: the heads do not divide the width.
+        ValueError: the number of heads does not divide the width.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map [B, N, C] to [B, N, C].
 
-        `mask` [W, N, N] is added to the scores, B being a multiple of W: the mask of window `b % W`.
+        `mask` [W, N, N] is added to the scores. B is a multiple of W; image b gets the mask of window `b % W`.
         """
         batch, num_tokens, width = x.shape
         qkv = self.qkv(x).view(batch, num_tokens, 3, self.num_heads, self.head_dim)

@@ -1,4 +1,4 @@
-"""Patch embedding and MLP, which every vision transformer here is built from."""
+"""Patch embedding and MLP, the common parts of the vision transformers."""
 
 from torch import Tensor, nn
 

@@ -16,6 +16,6 @@ def build_network(config: ViTConfig | SwinConfig) -> nn.Module:
     """Return the freshly initialised network that `config` describes.
 
     Raises:
-        ValueError: sizes that do not fit together, an unknown encoding or an unknown option of one.
+        ValueError: sizes that do not fit together, an unknown encoding, or an unknown option of an encoding.
     """
     return ARCHITECTURES[config.architecture](config)

@@ -1,4 +1,4 @@
-"""The configuration of a network: frozen, checked once, written as JSON beside its weights."""
+"""Configuration of a network: immutable, validated once, written as JSON beside the weights."""
 
 from typing import Annotated, Any, Literal
 
@@ -33,10 +33,10 @@ class ViTConfig(_Config):
     depth: PositiveInt
     num_heads: PositiveInt
     pool: Literal["cls", "distilled", "mean"] = Field(
-        description="what the head sees: the CLS token; it and a distillation token, with a head each and their logits "
-        "averaged; or the mean of all patches"
+        description="input of the head: the CLS token; the CLS and a distillation token, each with its own head, their "
+        "logits averaged; or the mean of all patches"
     )
-    registers: NonNegativeInt = Field(default=0, description="tokens that are neither a patch nor read by a head")
+    registers: NonNegativeInt = Field(default=0, description="number of register tokens, which no head reads")
     qkv_bias: bool = True
 
     @property
@@ -49,23 +49,24 @@ class SwinConfig(_Config):
     """A Swin transformer (v1: Liu et al. 2021, v2: 2022); its width doubles at each stage after the first."""
 
     architecture: Literal["swin"] = "swin"
-    version: Literal[1, 2] = Field(default=1, description="2: cosine attention, and norms after what they followed")
+    version: Literal[1, 2] = Field(default=1, description="2: cosine attention, and norms after attention and MLP")
     window_size: PositiveInt | tuple[PositiveInt, ...] = Field(
-        description="side of a square window, in tokens; for all stages, or for each"
+        description="side of a square window, in tokens: one for all stages, or one for each stage"
     )
     stage_options: tuple[dict[str, dict[str, Any]], ...] = Field(
-        default=(), description="options of the encodings that differ between stages, for each stage or for none"
+        default=(),
+        description="options of encodings that differ between stages, an entry for each stage; empty if none do",
     )
-    width: PositiveInt = Field(description="of the first stage")
-    depths: tuple[PositiveInt, ...] = Field(min_length=1, description="blocks of each stage")
-    num_heads: tuple[PositiveInt, ...] = Field(min_length=1, description="heads of each stage")
+    width: PositiveInt = Field(description="width of the first stage")
+    depths: tuple[PositiveInt, ...] = Field(min_length=1, description="number of blocks of each stage")
+    num_heads: tuple[PositiveInt, ...] = Field(min_length=1, description="number of heads of each stage")
 
     def window_of(self, stage: int) -> int:
-        """Return the side of a window in that stage, in tokens."""
+        """Return the side of a window in a stage, in tokens."""
         return self.window_size if isinstance(self.window_size, int) else self.window_size[stage]
 
     def encodings_of(self, stage: int) -> dict[str, dict[str, Any]]:
-        """Return the encodings with the options they have in that stage."""
+        """Return the encodings with their options in a stage."""
         own = self.stage_options[stage] if self.stage_options else {}
         return {name: options | own.get(name, {}) for name, options in self.encodings.items()}
 

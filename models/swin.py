@@ -1,7 +1,7 @@
 """The Swin transformer, versions 1 (Liu et al. 2021) and 2 (Liu et al. 2022).
 
-Attention inside windows of M × M tokens; every second block shifts the windows by half their side, so that neighbours
-meet. Version 2 moves every norm behind what it was in front of, and compares queries and keys by their cosine.
+Attention is computed inside windows of M × M tokens; every second block shifts the windows by half their side, which
+connects neighbouring windows. Version 2 applies norms after attention and MLP, and uses cosine attention.
 Shapes: B images, R × S the grid of tokens, C width, N = M·M tokens of a window, W windows of an image.
 """
 
@@ -16,11 +16,11 @@ from models.config import SwinConfig
 from models.encodings import Place, build_encoding
 
 MASKED = -100.0
-"""Added to the scores of tokens that a shift brought together; lower than any score."""
+"""Added to the scores between tokens that only the cyclic shift made neighbours; lower than any score."""
 
 
 def window_partition(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """Cut [B, R, S, C] into windows [B·W, N, C]; windows and the tokens in them in raster order."""
+    """Split [B, R, S, C] into windows [B·W, N, C]; windows, and tokens inside a window, are in raster order."""
     batch, rows, columns, width = x.shape
     high, wide = window
     x = x.view(batch, rows // high, high, columns // wide, wide, width)
@@ -28,7 +28,7 @@ def window_partition(x: Tensor, window: tuple[int, int]) -> Tensor:
 
 
 def window_reverse(windows: Tensor, window: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """Put windows [B·W, N, C] back to [B, R, S, C]."""
+    """Merge windows [B·W, N, C] to [B, R, S, C]."""
     (high, wide), (rows, columns) = window, grid
     x = windows.view(-1, rows // high, columns // wide, high, wide, windows.shape[-1])
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows, columns, windows.shape[-1])
@@ -37,7 +37,7 @@ def window_reverse(windows: Tensor, window: tuple[int, int], grid: tuple[int, in
 def shifted_window_mask(grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
     """Return [W, N, N]: 0 where two tokens of a shifted window were neighbours before the shift, else `MASKED`.
 
-    The roll brings opposite edges of the image together in the last windows; they must not attend to each other.
+    The cyclic shift puts opposite edges of the image into the last windows; they must not attend to each other.
     """
     regions = torch.zeros(grid)
     for axis in (0, 1):
@@ -49,12 +49,12 @@ def shifted_window_mask(grid: tuple[int, int], window: tuple[int, int], shift: t
 
 
 class SwinBlock(nn.Module):
-    """Window attention, then an MLP, each on normalised tokens and added to its input.
+    """Window attention, then an MLP, each with a norm and a residual connection.
 
     Args:
-        config: the network's.
-        stage: which one this block is in, from 0.
-        grid: (R, S) in tokens; the window must divide it, or cover it.
+        config: configuration of the network.
+        stage: index of the block's stage, from 0.
+        grid: (R, S) in tokens; the window must divide the grid or cover it.
         shifted: whether this block's windows are shifted by half their side.
     """
 
@@ -65,7 +65,7 @@ class SwinBlock(nn.Module):
         width, num_heads = config.width * 2**stage, config.num_heads[stage]
         self.grid = grid
         self.window = (min(config.window_of(stage), grid[0]), min(config.window_of(stage), grid[1]))
-        # A side that one window covers has no neighbour to shift towards.
+        # Along a side that one window covers, there is no neighbouring window to shift to.
         rows, columns = (
             side // 2 if shifted and side < whole else 0 for side, whole in zip(self.window, grid, strict=True)
         )
@@ -99,7 +99,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Join each 2 × 2 tokens to one of twice the width. The four stand as in Swin: column by column."""
+    """Merge each 2 × 2 tokens into one of twice the width. The four are concatenated column by column, as in Swin."""
 
     def __init__(self, grid: tuple[int, int], width: int, eps: float, *, post_norm: bool = False) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class PatchMerging(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """Blocks on one grid, their windows shifted in every second one; before them, if not the first stage, a merging."""
+    """Blocks on one grid, every second one with shifted windows, after a patch merging except in the first stage."""
 
     def __init__(self, config: SwinConfig, index: int, patch_grid: tuple[int, int]) -> None:
         super().__init__()
@@ -141,11 +141,11 @@ class SwinStage(nn.Module):
 
 
 class Swin(nn.Module):
-    """A Swin transformer with any position encoding: on the patches, or in every window's scores.
+    """Swin transformer with any position encoding: on the patches, or on the scores of every window.
 
     Raises:
-        ValueError: the window or the merging does not divide a stage's grid, what is given for each stage differs in
-            number, or an encoding or option is unknown.
+        ValueError: the window or the merging does not divide a stage's grid, options given per stage differ in number,
+            or an encoding or option is unknown.
     """
 
     def __init__(self, config: SwinConfig) -> None:
@@ -177,10 +177,10 @@ class Swin(nn.Module):
 def _check_grids(config: SwinConfig, grid: tuple[int, int]) -> None:
     stages = len(config.depths)
     if len(config.num_heads) != stages:
-        raise ValueError(f"depths {config.depths} and num_heads {config.num_heads} must name the same stages")
+        raise ValueError(f"depths {config.depths} and num_heads {config.num_heads} must have the same number of stages")
     for name, value in (("window_size", config.window_size), ("stage_options", config.stage_options)):
         if isinstance(value, tuple) and value and len(value) != stages:
-            raise ValueError(f"{name} names {len(value)} stages, depths {stages}: it must name all, or none")
+            raise ValueError(f"{name} has {len(value)} stages, depths {stages}; give one value for each stage, or none")
     rows, columns = grid
     for stage in range(stages):
         if stage:

@@ -13,7 +13,7 @@ from models.encodings import Encoding, Place, build_encoding
 
 
 class ViTBlock(nn.Module):
-    """Attention, then an MLP, each on normalised tokens and added to its input."""
+    """Attention, then an MLP, each with a norm and a residual connection."""
 
     def __init__(self, config: ViTConfig, encoding: Encoding) -> None:
         super().__init__()
@@ -30,10 +30,10 @@ class ViTBlock(nn.Module):
 
 
 class ViT(nn.Module):
-    """A ViT with any position encoding: on the tokens before the first block, or in every block's scores.
+    """ViT with any position encoding: on the tokens before the first block, or on the scores of every block.
 
     Raises:
-        ValueError: sizes that do not fit together, an unknown encoding or an unknown option of one.
+        ValueError: sizes that do not fit together, an unknown encoding, or an unknown option of an encoding.
     """
 
     def __init__(self, config: ViTConfig) -> None:
@@ -85,5 +85,5 @@ class ViT(nn.Module):
 
 
 def _tokens(count: int, width: int) -> nn.Parameter | None:
-    """Return learned tokens [1, count, C], or None instead of none."""
+    """Return learned tokens [1, count, C], or None if `count` is 0."""
     return nn.Parameter(torch.zeros(1, count, width)) if count else None

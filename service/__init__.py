@@ -1,4 +1,4 @@
-"""REST service for a repository of artifacts. It imports neither torch nor the code that exports.
+"""REST service for a repository of artifacts. It imports neither torch nor `export`.
 
 `from service import create_app` imports the app when it is first used; `import service` alone imports no web framework.
 """
@@ -7,10 +7,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-# Before ONNX Runtime is loaded: from 1.29 on its wheels send telemetry unless this is set.
+# Set before ONNX Runtime is loaded: its wheels send telemetry from version 1.29 on unless this is set.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# Before OpenVINO is loaded: its Python package reports its import to Google Analytics where this one can be imported.
+# Set before OpenVINO is loaded: its Python package reports imports to Google Analytics if this package is importable.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["create_app"]
 
 
 def __getattr__(name: str) -> object:
-    """Import the app when its factory is asked for."""
+    """Import the app on first access to its factory."""
     if name != "create_app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from service.app import create_app

@@ -1,4 +1,4 @@
-"""`python -m service`: serve a repository. Exit status 0 stopped, 1 could not start, 2 usage."""
+"""`python -m service`: serve a repository. Exit status: 0 stopped, 1 start failed, 2 usage."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from types import FrameType
 
 if __name__ == "__main__":
     # Before the imports below, which take a second: the first process of a container has no default action for SIGTERM.
-    # Not sys.exit: Python 3.11 turns an exception that is raised while a class is made into RuntimeError.
+    # Not sys.exit: Python 3.11 converts an exception raised during class creation to RuntimeError.
     for stopping in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stopping, lambda _number, _frame: os._exit(0))
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
                 loop="uvloop",
                 http=guarded(_guard(settings, connections)),
                 ws="none",
-                proxy_headers=False,  # nothing uses a client's address or scheme; see service/transport/prefixes.py
+                proxy_headers=False,  # a client's address and scheme are not used; see service/transport/prefixes.py
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
                 timeout_graceful_shutdown=1,  # after DRAIN_SECONDS
             )
             server = _DrainingServer(config, app.state.lifecycle, shared)
-            for number in STOPPING:  # uvicorn does so when its event loop runs, and raises them again at its end
+            for number in STOPPING:  # uvicorn does so once its event loop runs, and raises them again at the end
                 signal.signal(number, server.handle_exit)
             server.run([listener])
     except StartupError as error:
@@ -86,13 +86,13 @@ def main(arguments: Sequence[str]) -> int:
 class _DrainingServer(uvicorn.Server):
     """A uvicorn server that drains before it stops, and logs its address once it is ready.
 
-    uvicorn itself closes the port first: connections would be refused instead of answered 503, and a probe would not
-    see that the server is not ready. With --port 0 the log line tells the port.
+    uvicorn itself closes the port first: connections would be refused instead of answered 503, and probes would fail
+    instead of reporting that the server is not ready. With --port 0 the log line contains the port.
 
     Args:
-        config: of uvicorn.
-        lifecycle: of the app.
-        shared: with other processes; None for a service of one.
+        config: configuration of uvicorn.
+        lifecycle: lifecycle of the app.
+        shared: state shared with other processes; None for a single process.
     """
 
     def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, shared: Shared | None) -> None:
@@ -101,15 +101,15 @@ class _DrainingServer(uvicorn.Server):
         self._shared = shared
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain at the first signal; at the second, end as uvicorn does."""
+        """Drain at the first signal; stop like uvicorn at the second."""
         if self._lifecycle.draining:
             super().handle_exit(sig, frame)
         else:
-            logger.info("stopping: %d requests are finished first", self._lifecycle.accepted)
+            logger.info("stopping after %d accepted requests", self._lifecycle.accepted)
             self._lifecycle.drain()
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether to stop; uvicorn calls it ten times a second."""
+        """Return whether to stop; called by uvicorn ten times per second."""
         return await super().on_tick(counter) or self._lifecycle.over()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -134,7 +134,7 @@ def _usage(location: tuple[int | str, ...], message: str, given: object) -> str:
 
 def _fail(status: int, sentence: str) -> int:
     for handler in logging.getLogger().handlers:
-        handler.flush()  # the log comes first
+        handler.flush()  # write the log first
     sys.stderr.write(f"python -m service: {sentence}\n")
     return status
 

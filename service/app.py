@@ -1,4 +1,4 @@
-"""The app: `uvicorn --factory service.app:create_app`."""
+"""FastAPI app: `uvicorn --factory service.app:create_app`."""
 
 import os
 from functools import partial
@@ -48,20 +48,20 @@ def create_app(
     connections: Connections | None = None,
     shared: Shared | None = None,
 ) -> FastAPI:
-    """Return an app that loads its catalogue when it starts.
+    """Create an app that loads its catalogue at start-up.
 
     Args:
         settings: None reads the environment.
-        catalogue: loaded already, from the same settings; the app closes it when it stops.
-        connections: for the metrics; None where the server does not count them.
-        shared: with other processes of this service; `python -m service` gives it.
+        catalogue: already loaded from the same settings; the app closes it at shutdown.
+        connections: connection counts for the metrics; None if the server does not count them.
+        shared: state shared with other processes of this service, provided by `python -m service`.
 
     Raises:
-        StartupError: a setting is unknown, contradicts another, or asks for what is not available.
+        StartupError: a setting is unknown, contradicts another, or requires something that is not available.
     """
     settings = settings if settings is not None else Settings()
     if settings.processes > 1 and shared is None:
-        raise ProcessesError("PROCESSES needs `python -m service`, whose processes answer for one another; unset it")
+        raise ProcessesError("PROCESSES needs `python -m service`; unset it")
     memory = MemoryBudget(settings.max_held_bytes)
     generations = Generations()
     lifecycle = Lifecycle(settings.drain_seconds)
@@ -75,21 +75,21 @@ def create_app(
         version=version("posbake"),
         lifespan=lifespan_of(settings, reading, recorder, generations, catalogue, shared),
         middleware=[  # outermost first
-            *_root_path(prefixes),  # all others see addresses without ROOT_PATH
+            *_root_path(prefixes),  # all others see paths without ROOT_PATH
             *_log_context(settings),
             Middleware(PlainStartupFailure),
             Middleware(GenerationMiddleware, generations=generations),
             Middleware(RequestMiddleware, recorder=recorder, lifecycle=lifecycle, memory=memory),
             *_cors(settings),  # outside the gate: a browser's preflight request has no key
             *_gate(settings),
-            Middleware(DirectRoutes, routers=ROUTERS),  # the busiest; all that follows is for the others
+            Middleware(DirectRoutes, routers=ROUTERS),  # the busiest routes; the following middleware is for the others
             Middleware(HeadMiddleware),
         ],
-        openapi_url=None,  # add_document adds it, rendered once; add_page has /docs
+        openapi_url=None,  # add_document adds it, rendered once; add_page adds /docs
         docs_url=None,
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # Recorder and /metrics have more
-        redirect_slashes=False,  # a redirect would lead to whatever host the request names
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # replaced by Recorder and /metrics
+        redirect_slashes=False,  # a redirect would use the host that the request names
     )
     app.state.serving = None
     app.state.lifecycle = lifecycle
@@ -106,10 +106,10 @@ def create_app(
 
 
 class _App(FastAPI):
-    """FastAPI without middleware outside the listed one."""
+    """FastAPI without middleware outside the list."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, without looking for telemetry and a root path of FastAPI's own, which are off."""
+        """Handle a request, without FastAPI's own telemetry and root path, which are disabled."""
         if scope["type"] == "http" and self.middleware_stack is not None:
             scope["app"] = self
             await self.middleware_stack(scope, receive, send)
@@ -117,10 +117,10 @@ class _App(FastAPI):
             await super().__call__(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return FastAPI's stack from the first listed middleware on.
+        """Return FastAPI's stack, starting at the first listed middleware.
 
-        What it puts outside of that answers unexpected errors, as RequestMiddleware does, and has telemetry and a limit
-        of bodies, which are off.
+        FastAPI's outer middleware handles unexpected errors, as RequestMiddleware does, and has telemetry and a limit
+        of bodies, which are disabled.
         """
         outermost: Any = self.user_middleware[0].cls
         layer: Any = super().build_middleware_stack()
@@ -135,7 +135,7 @@ def _root_path(prefixes: Prefixes) -> list[Middleware]:
 
 
 def _log_context(settings: Settings) -> list[Middleware]:
-    """Return the middleware that names requests and keys in the log: for JSON, and where keys are required."""
+    """Return the middleware that adds request ids and key names to the log, for JSON and if keys are required."""
     return [Middleware(LogContext)] if settings.log_format != "text" or settings.api_keys_file is not None else []
 
 
@@ -150,7 +150,7 @@ def _gate(settings: Settings) -> list[Middleware]:
         default = None if settings.rate_limit is None else RateLimit.of(settings.rate_limit)
         return [Middleware(Gate, keyring=Keyring(settings.api_keys_file), limits=RateLimiter(default))]
     if settings.rate_limit is not None:
-        raise AccessSettingError("RATE_LIMIT is of each API key, and there are none; set API_KEYS_FILE too")
+        raise AccessSettingError("RATE_LIMIT applies to API keys, and there are none; set API_KEYS_FILE too")
     return []
 
 

@@ -20,17 +20,17 @@ class VersionAnswer:
     servable: Servable
     predictions: Predictions
     applying: tuple[str, ...]
-    """Of a multi-label model: the labels of all classes with at least the threshold's probability, in class order."""
+    """For a multi-label model, the labels of all classes with at least the threshold's probability, in class order."""
 
 
 def interpret(top_k: int, threshold: float | None, servable: Servable, inferred: Inferred) -> VersionAnswer:
     """Return the predictions of one version: see `service.ranking.predict`.
 
     Args:
-        top_k: number of classes that the answer names.
-        threshold: as `predict` has it.
+        top_k: maximum number of classes in the response.
+        threshold: see `predict`.
         servable: the version.
-        inferred: its logits, of one image.
+        inferred: its logits for one image.
     """
     manifest, labels, output = servable.manifest, servable.artifact.labels, inferred.logits[0]
     predictions = predict(manifest, output, labels, top_k, threshold)
@@ -66,7 +66,7 @@ def agreement(answers: Iterable[tuple[str, str]]) -> Agreement:
 
 
 def agreement_on_labels(answers: Iterable[tuple[str, tuple[str, ...]]]) -> Agreement:
-    """Return the agreement on the classes that apply; ties go to those that were named first.
+    """Return the agreement on the sets of classes above the threshold; ties go to the set named first.
 
     Args:
         answers: variant and labels, at least one.

@@ -1,7 +1,7 @@
 """Inference: the images of one request on one version, or one image on several versions.
 
-Routes parse requests and render answers. This module chooses the version, moves work to decoding threads, measures the
-stages, and fills the request's record.
+Routes parse requests and render responses. This module selects the version, moves work to decoding threads, measures
+the stages, and fills the request's record.
 """
 
 import asyncio
@@ -30,19 +30,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """The n images of one request: as a tensor, or as a function that makes it."""
+    """The n images of a request: a tensor, or a function that creates it."""
 
     count: int
     """n"""
     tensor: Tensor | None = None
     """uint8 [n, H, W, 3] or float32 [n, 3, H, W]."""
     make: Callable[[Stopwatch], Tensor] | None = None
-    """Runs on a decoding thread; adds the laps `decode` and `preprocess`, and may raise ProblemError."""
+    """Creates the tensor on a decoding thread, with the laps `decode` and `preprocess`; may raise ProblemError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed(Generic[T]):
-    """Outcome of a run: what was made of the logits, the number of images that ran together, the stage times."""
+    """Outcome of a run: interpreted logits, batch size and stage times."""
 
     result: T
     batch_size: int
@@ -51,7 +51,7 @@ class Completed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
-    """Outcome of one version, among others that ran the same image."""
+    """Outcome of one of several versions that ran the same image."""
 
     servable: Servable
     result: Completed[T] | ProblemError
@@ -66,25 +66,25 @@ def choose_version(
     timeout_ms: int | None,
     threshold: float | None,
 ) -> tuple[Servable, Selection | None]:
-    """Return the version that runs a request; for `variant=auto` with the reason of its choice.
+    """Return the version for a request; with `variant=auto`, also the reason for its selection.
 
     Args:
         serving: the versions that are served.
-        record: of the request.
+        record: record of the request.
         model, variant, version: as the request names them; None for the default.
-        timeout_ms: of the request; None is TIMEOUT_MS.
-        threshold: of the request, which only multi-label models have.
+        timeout_ms: deadline of the request; None is TIMEOUT_MS.
+        threshold: threshold of the request, for multi-label models only.
 
     Raises:
         UnknownNameError: a model, variant or version is not served.
-        InvalidParameterError: the names leave several models, `auto` has a version, or the threshold does not apply.
+        InvalidParameterError: the model is ambiguous, `auto` has a version, or the threshold does not apply.
         NoVariantFitsError, BackendDownError: as `select`.
     """
     selection: Selection | None = None
     if variant != AUTO:
         servable = serving.catalogue.find(model, variant, version)
     elif version is not None:
-        raise InvalidParameterError("variant=auto chooses among the newest versions; leave version out, or name both")
+        raise InvalidParameterError("variant=auto selects among the newest versions; leave out version, or name both")
     else:
         timeout_ms = timeout_ms or serving.settings.timeout_ms
         down = serving.engine.restarting()
@@ -107,12 +107,12 @@ async def infer(
 
     Args:
         serving: the engine.
-        record: of the request; gets the run.
+        record: record of the request; gets the run.
         servable: the version.
-        images: at most as many as a batch of this version holds.
+        images: at most the largest batch of this version.
         scope: deadline and disconnect of the request; entered here.
-        watch: started when the body was complete; gets the laps of all stages.
-        interpret: from the logits to the result; counts as postprocessing.
+        watch: started when the body was complete; receives the laps of all stages.
+        interpret: maps the logits to the result; counts as postprocessing.
 
     Raises:
         ProblemError: as `Engine.infer` and `images.make`.
@@ -144,25 +144,25 @@ async def infer_each(
 ) -> list[Outcome[T]]:
     """Run one image on several versions: decoded once, preprocessed once for all with the same preprocessing.
 
-    Each version counts as a request of its own. An error of the image ends the request; an error of one version is its
-    outcome.
+    Each version counts as a separate request. An error of the image ends the request; an error of a version is the
+    outcome of that version.
 
     Args:
         serving: the engine.
-        record: of the request; gets the runs.
+        record: record of the request; gets the runs.
         servables: at least one.
         upload: the image.
         scope: deadline and disconnect of the request; entered here.
-        watch: started when the body was complete; each version goes on from its laps.
-        interpret: from a version and its logits to the result; counts as postprocessing.
+        watch: started when the body was complete; each version continues from its laps.
+        interpret: maps a version and its logits to the result; counts as postprocessing.
 
     Returns:
         The outcomes in the order of `servables`.
 
     Raises:
         InvalidBodyError, InvalidImageError, ImageTooLargeError: the image cannot be decoded.
-        QueueFullError: too much waits to be decoded.
-        DeadlineError: the time was over before the image was decoded.
+        QueueFullError: the decode queue is full.
+        DeadlineError: the deadline passed before the image was decoded.
         ClientGoneError: the client has closed the connection.
     """
     engine = serving.engine
@@ -191,7 +191,7 @@ async def infer_each(
 
 
 def prepare(servable: Servable, body: bytes, extract: Extract, reading: Reading, watch: Stopwatch) -> Tensor:
-    """Return the input tensor [1, …] of the image in `body`; on a decoding thread.
+    """Return the input tensor [1, …] of the image in `body`; runs on a decoding thread.
 
     Raises:
         InvalidBodyError: as `extract`.
@@ -206,13 +206,13 @@ def prepare(servable: Servable, body: bytes, extract: Extract, reading: Reading,
 
 
 _Preprocessing = tuple[object, ...]
-"""All that the input tensor depends on besides the image."""
+"""Parameters that determine the input tensor of an image."""
 
 
 def _preprocessing(servable: Servable) -> _Preprocessing:
     steps = servable.manifest.preprocess
     dtype = servable.manifest.input.dtype
-    scale = () if dtype == "uint8" else (steps.mean, steps.std)  # uint8 is normalised inside the graph
+    scale = () if dtype == "uint8" else (steps.mean, steps.std)  # the graph normalises uint8 inputs
     return (dtype, steps.resize, steps.keep_aspect, steps.crop, steps.interpolation, *scale)
 
 
@@ -224,7 +224,7 @@ def _after_queue(make: Callable[[Stopwatch], Tensor], watch: Stopwatch) -> Tenso
 def _prepare_each(
     servables: Sequence[Servable], upload: Upload, reading: Reading, watch: Stopwatch
 ) -> dict[_Preprocessing, tuple[Tensor | ProblemError, Stopwatch]]:
-    """Return a tensor [1, …] for each preprocessing, and its laps; on a decoding thread."""
+    """Return a tensor [1, …] and laps for each preprocessing; runs on a decoding thread."""
     watch.lap("queue")
     with image_problems():
         file = upload.extract(upload.content)
@@ -236,7 +236,7 @@ def _prepare_each(
         if preprocessing in prepared:
             continue
         laps = watch.fork()
-        laps.lap("queue")  # while the image was preprocessed in other ways
+        laps.lap("queue")  # time of the other preprocessings
         try:
             with image_problems():
                 tensor: Tensor | ProblemError = preprocess(image, servable.manifest, reading)

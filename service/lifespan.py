@@ -1,4 +1,4 @@
-"""Lifespan of the app: everything is loaded and warm before it is ready, and closed at the end."""
+"""Lifespan of the app: loading and warm-up before it is ready, closing at the end."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ from service.telemetry.recorder import Recorder
 logger = logging.getLogger("service")
 
 PUBLISH_SECONDS = 0.5
-"""Longest age of the counts of other processes."""
+"""Maximum age of the counts of other processes, in seconds."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -40,15 +40,16 @@ def lifespan_of(
     catalogue: Catalogue | None,
     shared: Shared | None,
 ) -> Lifespan:
-    """Return what fills `app.state.serving` and `app.state.reloader` at the start, and closes them at the end.
+    """Return a lifespan that sets `app.state.serving` and `app.state.reloader` at start-up, and closes them at
+    shutdown.
 
     Args:
-        settings: of the app.
-        reading: how images are read.
-        recorder: of the app; its traces are flushed at the end.
-        generations: of the app.
-        catalogue: already loaded; None loads it at the start. Closed at the end either way.
-        shared: with other processes, which get this one's counts; None for a service of one.
+        settings: settings of the app.
+        reading: settings of image reading.
+        recorder: recorder of the app; its traces are flushed at the end.
+        generations: generations of the app.
+        catalogue: already loaded catalogue; None loads it at start-up. It is closed at shutdown in both cases.
+        shared: state shared with other processes, which receives this one's counts; None for a single process.
     """
 
     @asynccontextmanager
@@ -57,7 +58,7 @@ def lifespan_of(
         metrics = recorder.metrics
         metrics.count_loads(len(loaded.servables()), len(loaded.refused))
         metrics.gpus = GpuReader.of(servable.backend.name for servable in loaded.servables())
-        Image.init()  # loads Pillow's formats now, not with the first request
+        Image.init()  # loads Pillow's formats before the first request
         try:
             with pillow_pixel_limit(settings.max_pixels):
                 backends = [found.backend for found in loaded.servables()]
@@ -101,7 +102,7 @@ async def _published(app: FastAPI, shared: Shared | None) -> AsyncIterator[None]
             await asyncio.sleep(PUBLISH_SECONDS)
             try:
                 await publish()
-            except OSError as error:  # a full disk; the next one may find room
+            except OSError as error:  # a full disk; the next attempt may succeed
                 logger.warning("the counts of this process cannot be published: %s", error)
 
     task = asyncio.create_task(repeat())
@@ -120,7 +121,7 @@ class PlainStartupFailure:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on but the message of a StartupError."""
+        """Pass on everything except the message of a StartupError."""
 
         async def send_plainly(message: Message) -> None:
             error = sys.exception()  # Starlette sends this message while it handles the exception

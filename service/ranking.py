@@ -15,11 +15,11 @@ from service.problems.client_errors import InvalidParameterError
 from service.schemas import Prediction, Predictions, Value
 
 THRESHOLD = 0.5
-"""Probability from which on a class of a multi-label model applies, unless a request says otherwise."""
+"""Default of the minimum probability for a class of a multi-label model."""
 
 
 def check_threshold(manifest: Manifest, threshold: float | None) -> None:
-    """Raise InvalidParameterError if a request gives a threshold to what has none."""
+    """Raise InvalidParameterError if a request has a threshold for a model that is not multi-label."""
     if threshold is not None and manifest.task != "multi-label":
         raise InvalidParameterError(
             f"threshold is for multi-label models; {manifest.key.name} is {manifest.task}: leave it out"
@@ -29,14 +29,14 @@ def check_threshold(manifest: Manifest, threshold: float | None) -> None:
 def predict(
     manifest: Manifest, output: NDArray[np.float32], labels: Sequence[str], top_k: int, threshold: float | None = None
 ) -> Predictions:
-    """Return what a network's output means, by its task.
+    """Return predictions from a network's output, according to its task.
 
     Args:
-        manifest: of the network.
+        manifest: manifest of the network.
         output: [C], all finite.
-        labels: C of them.
-        top_k: how many classes at most, at least 1; a regression has all its values.
-        threshold: least probability of a class of a multi-label model; None is THRESHOLD.
+        labels: C labels.
+        top_k: maximum number of classes, at least 1; a regression returns all values.
+        threshold: minimum probability of a class of a multi-label model; None is THRESHOLD.
     """
     if manifest.task == "regression":
         return [
@@ -53,7 +53,7 @@ def predict(
 def applying(
     manifest: Manifest, output: NDArray[np.float32], labels: Sequence[str], top_k: int, threshold: float | None
 ) -> list[Prediction]:
-    """Return the classes of a multi-label model that apply, most probable first; see `predict`."""
+    """Return the classes of a multi-label model above the threshold, most probable first; see `predict`."""
     probabilities = sigmoid(output) if manifest.output.activation == "none" else output.astype(np.float64)
     least = THRESHOLD if threshold is None else threshold
     return [
@@ -68,7 +68,7 @@ def rank(logits: NDArray[np.float32], labels: Sequence[str], top_k: int) -> list
 
     Args:
         logits: [C], all finite.
-        labels: C of them.
+        labels: C labels.
         top_k: at least 1.
     """
     best = _best(logits, top_k)
@@ -90,7 +90,7 @@ def _best(scores: NDArray[np.float32], top_k: int) -> list[tuple[int, float]]:
 
 
 def _candidates(scores: NDArray[np.float32], top_k: int) -> NDArray[np.intp]:
-    """Return the classes among which the best are, in class order: only those are sorted."""
+    """Return candidates for the best classes, in class order, so that only these need sorting."""
     if top_k >= len(scores):
         return np.arange(len(scores))
     least = np.partition(scores, -top_k)[-top_k]

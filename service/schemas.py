@@ -1,6 +1,6 @@
 """JSON documents of responses under /v1.
 
-Those of a classification are dataclasses, which are made, and written as JSON, in half of the time of pydantic models.
+Documents of a classification are dataclasses, which are created and serialised in half of the time of pydantic models.
 """
 
 from collections.abc import Mapping
@@ -12,42 +12,44 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from artifact import Accuracy, Baked, Constants, Graph, ImageInput, LogitsOutput, Parity, Preprocess, Source, Task
 
 _PREDICTIONS = (
-    "most probable first; of a multi-label model those with at least the threshold's probability; of a regression all "
-    "values, in the order of the outputs"
+    "most probable first; for a multi-label model those with at least the threshold's probability; for a regression "
+    "all values, in the order of the outputs"
 )
 
 
 _RUNNING = (
-    "what the backend computes in, as it says itself: fp32, bf16, fp16, or of a quantised graph its products and the "
-    "rest, such as int8+bf16"
+    "running precision reported by the backend: fp32, bf16, fp16; for a quantized graph, of the products and the rest, "
+    "such as int8+bf16"
 )
 
 
 class Document(BaseModel):
-    """A document, which does not change."""
+    """Immutable document."""
 
     model_config = ConfigDict(frozen=True)
 
 
 @dataclass(slots=True)
 class Prediction:
-    """One class."""
+    """Predicted class."""
 
     label: str
     index: Annotated[int, Field(description="position of the class in the logits, from 0")]
     probability: Annotated[
         float,
-        Field(description="softmax of the logits over all classes; of a multi-label model, sigmoid of the class's own"),
+        Field(
+            description="softmax of the logits over all classes; for a multi-label model, sigmoid of the class's logit"
+        ),
     ]
 
 
 @dataclass(slots=True)
 class Value:
-    """One output of a regression."""
+    """Output of a regression."""
 
     label: str
     index: Annotated[int, Field(description="position in the outputs, from 0")]
-    value: Annotated[float, Field(description="as the network computes it")]
+    value: Annotated[float, Field(description="output of the network")]
 
 
 Predictions = list[Prediction] | list[Value]
@@ -55,21 +57,23 @@ Predictions = list[Prediction] | list[Value]
 
 @dataclass(slots=True)
 class StageTimes:
-    """Stage times of one request, in ms; they add up to the total."""
+    """Stage times of a request in ms; they add up to the total."""
 
-    decode: Annotated[float, Field(description="multipart or base64, then the image file, to upright RGB pixels")]
-    preprocess: Annotated[float, Field(description="resize and crop, for float32 inputs normalise")]
-    queue: Annotated[float, Field(description="waiting: to be decoded, then from enqueued to dispatched")]
-    inference: float
-    postprocess: Annotated[float, Field(description="the way back from the batch, softmax, and the best classes")]
-    total: Annotated[
-        float, Field(description="from the last byte of the body to the answer, before it is written as JSON")
+    decode: Annotated[
+        float, Field(description="decoding of multipart or base64, and of the image file to upright RGB pixels")
     ]
+    preprocess: Annotated[float, Field(description="resize and crop; for float32 inputs also normalise")]
+    queue: Annotated[float, Field(description="waiting for a decoding thread, and from enqueued to dispatched")]
+    inference: float
+    postprocess: Annotated[
+        float, Field(description="return from the batch, softmax, and selection of the best classes")
+    ]
+    total: Annotated[float, Field(description="from the last byte of the body to the response, before serialisation")]
 
 
 @dataclass(slots=True)
 class Classification:
-    """The answer to one image."""
+    """Classification of an image."""
 
     id: Annotated[str, Field(description="the X-Request-Id")]
     model: str
@@ -79,169 +83,167 @@ class Classification:
     task: Task
     predictions: Annotated[Predictions, Field(description=_PREDICTIONS)]
     latency_ms: StageTimes
-    batch_size: Annotated[int, Field(description="images that ran together")]
+    batch_size: Annotated[int, Field(description="number of images in the batch")]
     backend: str
-    precision: Annotated[str, Field(description="of the artifact")]
+    precision: Annotated[str, Field(description="precision of the artifact")]
     running_precision: Annotated[str, Field(description=_RUNNING)]
 
 
 class Candidate(Document):
-    """A variant that `auto` looked at."""
+    """Variant considered by `variant=auto`."""
 
     variant: str
     version: int
-    top1: float | None = Field(description="accuracy, from the manifest; null if it was never measured")
-    p95_ms: float = Field(description="of the total")
+    top1: float | None = Field(description="accuracy from the manifest; null if not measured")
+    p95_ms: float = Field(description="p95 of the total")
     basis: Literal["measured", "warm-up"] = Field(
-        description="measured: over the last minute; warm-up: nothing was, and it is the time of the first run"
+        description="measured: p95 of the last minute; warm-up: time of the first run, without measurements"
     )
     verdict: Literal["chosen", "too slow", "down"]
 
 
 class Selection(Document):
-    """Choice of `variant=auto`."""
+    """Selection by `variant=auto`."""
 
     reason: str
-    considered: list[Candidate] = Field(
-        description="most accurate first; those after the chosen one were not looked at"
-    )
+    considered: list[Candidate] = Field(description="most accurate first, up to the selected variant")
 
 
 @dataclass(slots=True)
 class AutoClassification(Classification):
-    """The answer to one image with `variant=auto`."""
+    """Classification of an image with `variant=auto`."""
 
     selection: Selection
 
 
 class ComparedVariant(Document):
-    """The answer of one variant."""
+    """Result of a variant."""
 
     variant: str
     encoding: str
     version: int
     predictions: Predictions = Field(description=_PREDICTIONS)
     latency_ms: StageTimes = Field(
-        description="decode and preprocess happened once for all with the same preprocessing"
+        description="decode and preprocess are shared by variants with the same preprocessing"
     )
-    batch_size: int = Field(description="images that ran together")
+    batch_size: int = Field(description="number of images in the batch")
     backend: str
-    precision: str = Field(description="of the artifact")
+    precision: str = Field(description="precision of the artifact")
     running_precision: str = Field(description=_RUNNING)
 
 
 class FailedVariant(Document):
-    """A variant that gave no answer, as a problem of its own."""
+    """Variant without a result, with its problem."""
 
     variant: str
     version: int
     type: str
     title: str
-    status: int = Field(description="what a classification by this variant alone would have been answered")
+    status: int = Field(description="status of a classification by this variant alone")
     detail: str
-    retry_after: int | None = Field(description="seconds, for what may well succeed later")
+    retry_after: int | None = Field(description="seconds, if a retry may succeed")
 
 
 class Vote(Document):
-    """Variants that find the same class the most probable."""
+    """Variants with the same most probable class."""
 
     label: str
     variants: list[str]
 
 
 class LabelsVote(Document):
-    """Variants of a multi-label model that find the same classes to apply."""
+    """Variants of a multi-label model with the same set of classes."""
 
     labels: list[str] = Field(description="all with at least the threshold's probability, in class order")
     variants: list[str]
 
 
 class Agreement(Document):
-    """Agreement of the variants that answered: on the most probable class, or on all that apply."""
+    """Agreement of the variants with a result: on the most probable class, or on the set of classes."""
 
     unanimous: bool
-    share: float = Field(description="of the variants, that vote for the first of `votes`")
+    share: float = Field(description="share of the variants that vote for the first of `votes`")
     votes: list[Vote] | list[LabelsVote] = Field(description="most variants first")
 
 
 class Spread(Document):
-    """Spread of the variants of a regression that answered."""
+    """Spread of the variants of a regression with a result."""
 
-    max_difference: float = Field(description="the largest, of one output between two variants")
+    max_difference: float = Field(description="largest difference of an output between two variants")
 
 
 class Comparison(Document):
-    """The answers of several variants to one image."""
+    """Results of several variants for an image."""
 
     id: str = Field(description="the X-Request-Id")
     model: str
     task: Task
     agreement: Agreement | Spread
-    variants: list[ComparedVariant] = Field(description="in the order asked for, else by name")
+    variants: list[ComparedVariant] = Field(description="in the requested order, by default by name")
     failed: list[FailedVariant]
-    total_ms: float = Field(description="from the last byte of the body to the last variant's answer")
+    total_ms: float = Field(description="from the last byte of the body to the last variant's result")
 
 
 class GoldenFacts(Document):
     """Result of the golden check at load: whether the backend reproduced the logits of the golden file."""
 
     status: Literal["passed", "unchecked"] = Field(description="unchecked: the artifact has no golden file")
-    precision: str | None = Field(default=None, description="that the backend computes in; null if unchecked")
-    images: int | None = Field(default=None, description="of the golden file; null if unchecked")
+    precision: str | None = Field(default=None, description="precision of the backend; null if unchecked")
+    images: int | None = Field(default=None, description="number of images in the golden file; null if unchecked")
     error: float | None = Field(
         default=None, description="largest error of a logit over the largest logit; null if unchecked"
     )
-    limit: float | None = Field(default=None, description="on the error, for the precision; null if unchecked")
+    limit: float | None = Field(default=None, description="limit on the error for the precision; null if unchecked")
 
 
 class VariantSummary(Document):
-    """A variant; encoding, precision, backend, accuracy and golden check are those of its newest version."""
+    """Variant; encoding, precision, backend, accuracy and golden check are those of its newest version."""
 
     variant: str
-    versions: list[int] = Field(description="oldest first; a request that names none gets the last")
+    versions: list[int] = Field(description="oldest first; the last one is the default")
     encoding: str
-    precision: str = Field(description="of the artifact")
+    precision: str = Field(description="precision of the artifact")
     backend: str
     running_precision: str = Field(description=_RUNNING)
-    accuracy: Accuracy | None = Field(description="null if it was never measured")
+    accuracy: Accuracy | None = Field(description="null if not measured")
     golden: GoldenFacts
 
 
 class ModelSummary(Document):
-    """A model and its variants."""
+    """Model and its variants."""
 
     model: str
-    task: Task = Field(description="of all its variants")
-    default_variant: str = Field(description="the most accurate one; a request that names none gets it")
+    task: Task = Field(description="task of all its variants")
+    default_variant: str = Field(description="the most accurate variant")
     variants: list[VariantSummary]
 
 
 class RefusedArtifact(Document):
-    """An artifact of the repository that is not served as it is there now."""
+    """Refused artifact of the repository."""
 
     name: str = Field(description="<model>/<variant>/<version>, by its directories")
     reason: str
 
 
 class LoadingArtifact(Document):
-    """An artifact that is being loaded, to be served once it is warm."""
+    """Artifact that is being loaded."""
 
     name: str = Field(description="<model>/<variant>/<version>")
     since: AwareDatetime
 
 
 class ModelList(Document):
-    """Everything in the repository."""
+    """Contents of the repository."""
 
-    default_model: str | None = Field(description="null if a request has to name one")
+    default_model: str | None = Field(description="null if requests must name a model")
     models: list[ModelSummary]
-    refused: list[RefusedArtifact] = Field(description="in order of their names, at most 200")
-    refused_count: int = Field(description="how many are refused in all")
+    refused: list[RefusedArtifact] = Field(description="by name, at most 200")
+    refused_count: int = Field(description="total number of refused artifacts")
     loading: list[LoadingArtifact]
 
 
 class VersionFacts(Document):
-    """One version, from its manifest."""
+    """Version, with facts from its manifest."""
 
     version: int
     encoding: str
@@ -256,26 +258,26 @@ class VersionFacts(Document):
     graph: Graph
     baked: list[Baked]
     constants: Constants | None = Field(
-        description="constants that `baked/{name}` returns; null: the artifact has none"
+        description="constants that `baked/{name}` returns; null if the artifact has none"
     )
-    samples: list[str] = Field(description="pictures that `samples/{name}` returns")
-    preparation: str | None = Field(description="what the page offers for photos; null: nothing")
-    about: str | None = Field(description="what it was trained on, and what it is not for; null: not stated")
+    samples: list[str] = Field(description="images that `samples/{name}` returns")
+    preparation: str | None = Field(description="preparation that the page offers for photos; null if none")
+    about: str | None = Field(description="training data and unsuitable uses; null if not given")
     parity: Parity
     golden: GoldenFacts
     accuracy: Accuracy | None
     tools: dict[str, str]
     created: AwareDatetime
-    bytes: int = Field(description="size of its files")
+    bytes: int = Field(description="total size of its files")
     backend: str
     running_precision: str = Field(description=_RUNNING)
     running_operators: Mapping[str, Mapping[str, int]] | None = Field(
-        description="nodes of the graph that runs, by the backend's operator and precision; null if it does not say"
+        description="number of running nodes by the backend's operator and precision; null if not reported"
     )
 
 
 class VariantFacts(Document):
-    """A variant and its versions, oldest first."""
+    """Variant and its versions, oldest first."""
 
     model: str
     variant: str

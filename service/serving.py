@@ -1,4 +1,4 @@
-"""Parts of a ready server, as routes use them."""
+"""Parts of a ready server that routes use."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,7 +20,7 @@ from service.telemetry.metrics import Metrics
 
 @dataclass(frozen=True)
 class Serving:
-    """The parts of a ready server."""
+    """Parts of a ready server."""
 
     settings: Settings
     catalogue: Catalogue
@@ -29,19 +29,17 @@ class Serving:
     metrics: Metrics
     reading: Reading
     shared: Shared | None = None
-    """With the other processes of this service; None for a service of one."""
+    """State shared with the other processes of this service; None for a single process."""
 
     def down(self) -> list[Servable]:
-        """Return what is served but being restarted. What it replaced may be down too, and is of no concern."""
+        """Return the served versions that are being restarted. Replaced versions that are down are not included."""
         served = self.catalogue.servables()
         return [servable for servable in self.engine.restarting() if servable in served]
 
     def check(self) -> None:
         """Raise NotReadyError if a backend is down, too many threads hang, or another process has not started yet.
 
-        It says what a device failed with.
-
-        Where keys are asked for it names no version: probers have none.
+        The message includes errors of devices. If keys are required it names no version, because probes have no key.
         """
         if (shortage := self.engine.shortage()) is not None:
             raise NotReadyError(shortage)
@@ -57,7 +55,7 @@ class Serving:
         return [_state_of(servable, self.engine.load(servable)) for servable in self.catalogue.servables()]
 
     def snapshot(self) -> Snapshot:
-        """Return the counts of this process. For the event loop."""
+        """Return the counts of this process. Event loop only."""
         latency = self.latency
         keys = latency.versions()
         return Snapshot(
@@ -83,10 +81,10 @@ def _state_of(servable: Servable, load: Load) -> VersionState:
 
 
 def serving_of(state: State) -> Serving:
-    """Return what the app of this state serves.
+    """Return the serving state of an app.
 
     Raises:
-        NotReadyError: it is starting or stopping.
+        NotReadyError: the app is starting or stopping.
     """
     serving: Serving | None = state.serving
     if serving is None or state.lifecycle.draining:
@@ -94,9 +92,9 @@ def serving_of(state: State) -> Serving:
     return serving
 
 
-async def _serving(request: Request) -> Serving:  # async, or FastAPI calls it on a thread of a pool of 40
+async def _serving(request: Request) -> Serving:  # async, because FastAPI would call it on a pool of 40 threads
     return serving_of(request.app.state)
 
 
 Ready = Annotated[Serving, Depends(_serving)]
-"""A router's parameter of this type answers 503 until the server is ready, and from when it drains."""
+"""Type of a route's parameter for the serving state; answers 503 until the server is ready, and while it drains."""

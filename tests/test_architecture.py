@@ -20,7 +20,7 @@ SERVING = {
     *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_core", "pydantic_settings"),
     *("numpy", "PIL", "onnxruntime", "prometheus_client", "rich"),
 }
-OPTIONAL = {"opentelemetry", "openvino"}  # imported where they are asked for, and only then
+OPTIONAL = {"opentelemetry", "openvino", "pyarrow", "ray"}  # imported where they are asked for, and only then
 
 
 def imports(source: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Input and output tensors of an artifact, and the preprocessing that leads to the input."""
+"""Input and output tensors of an artifact, and the preprocessing of images."""
 
 from typing import Literal, Self
 
@@ -8,7 +8,7 @@ from artifact.parts.values import Activation, Part, Pixels, Triple
 
 
 class Batch(Part):
-    """The batch sizes an artifact accepts, both ends included."""
+    """Range of batch sizes that an artifact accepts, inclusive."""
 
     min: PositiveInt
     max: PositiveInt
@@ -21,7 +21,7 @@ class Batch(Part):
 
 
 class ImageInput(Part):
-    """The input tensor: uint8 NHWC pixels as decoded, or float32 NCHW already normalised."""
+    """Input tensor: uint8 NHWC pixels as decoded, or float32 NCHW already normalised."""
 
     name: Literal["image"]
     dtype: Literal["uint8", "float32"]
@@ -38,30 +38,31 @@ class ImageInput(Part):
 
 
 class LogitsOutput(Part):
-    """The output tensor, [batch, classes]; for regression, classes counts the values."""
+    """Output tensor, [batch, classes]; for regression, classes is the number of values."""
 
     name: Literal["logits"]
     dtype: Literal["float32"]
     classes: PositiveInt
     activation: Activation = Field(
         default="none",
-        description="what the network itself applies last: the output holds probabilities where it is not none, and "
+        description="final activation inside the network; if it is not none, the output contains probabilities and "
         "must not be activated again",
     )
 
 
 class Preprocess(Part):
-    """From a decoded RGB image to the network's input: resize, crop, then (x / 255 - mean) / std.
+    """Preprocessing of a decoded RGB image: resize, crop, then (x / 255 - mean) / std.
 
-    An integer `resize` is the shorter side in pixels and keeps the aspect ratio; a pair is the exact (height, width),
-    or with `keep_aspect` what the resized image just covers. `crop` takes a central (height, width). uint8 inputs leave
-    the arithmetic to the graph.
+    An integer `resize` is the shorter side in pixels and keeps the aspect ratio. A pair is the exact (height, width),
+    or with `keep_aspect` the (height, width) that the resized image just covers. `crop` is the (height, width) of a
+    central crop. With uint8 inputs, the graph does the arithmetic.
     """
 
     resize: Pixels | tuple[Pixels, Pixels]
     crop: tuple[Pixels, Pixels] | None = None
     keep_aspect: Literal[True] | None = Field(
-        default=None, description="the image covers the pair `resize` and keeps its aspect ratio; absent, it does not"
+        default=None,
+        description="whether the resized image covers the pair `resize` and keeps its aspect ratio; default: false",
     )
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"]
     mean: Triple = Field(description="per channel, in units of pixel / 255")
@@ -71,9 +72,9 @@ class Preprocess(Part):
     def _one_output_size(self) -> Self:
         if (isinstance(self.resize, int) or self.keep_aspect) and self.crop is None:
             what = "by the shorter side" if isinstance(self.resize, int) else "that keeps the aspect ratio"
-            raise ValueError(f"a resize {what} needs a crop: images would differ in size")
+            raise ValueError(f"a resize {what} needs a crop; without one, images would differ in size")
         if isinstance(self.resize, int) and self.keep_aspect:
-            raise ValueError("keep_aspect belongs to a pair; a resize by the shorter side keeps the ratio anyway")
+            raise ValueError("keep_aspect requires a pair; a resize by the shorter side always keeps the aspect ratio")
         if self.crop is not None:
             smallest = (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
             if self.crop[0] > smallest[0] or self.crop[1] > smallest[1]:
@@ -84,14 +85,14 @@ class Preprocess(Part):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels of what reaches the network."""
+        """(height, width) of the network's input in pixels."""
         if self.crop is not None:
             return self.crop
         assert not isinstance(self.resize, int)
         return self.resize
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
-        """Return the (width, height) that an image is resized to, rounded as torchvision and timm do."""
+        """Return the (width, height) after resizing, rounded as in torchvision and timm."""
         if isinstance(self.resize, int):
             short, long = sorted((width, height))
             scaled = int(self.resize * long / short)

@@ -49,7 +49,7 @@ class Apart:
     """An environment of its own.
 
     Args:
-        name: of the contender's requirements, without `.txt`.
+        name: name of the contender's requirements, without `.txt`.
         folder: that holds such environments.
     """
 

@@ -19,9 +19,9 @@ class Load:
     """Requests of all clients so far.
 
     Attributes:
-        statuses: of the answers.
+        statuses: statuses of the answers.
         broken: connections that ended within an answer.
-        milliseconds: of the good answers.
+        milliseconds: milliseconds of the good answers.
         answers: bodies of the good ones; only their last thousand are kept.
     """
 

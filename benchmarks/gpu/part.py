@@ -41,7 +41,7 @@ class Settings:
         precisions: that they are exported in; the last one is timed and served.
         batches: that they are timed at.
         clients: numbers of clients that the service is loaded by.
-        seconds: of one measurement.
+        seconds: seconds of one measurement.
         images: held-out images of the digits that each variant classifies.
     """
 

@@ -34,7 +34,7 @@ class Result:
     """Outcome of a part.
 
     Attributes:
-        name: of the part.
+        name: name of the part.
         outcome: `done`, `skipped` or `failed`.
         reason: where it is not done.
         seconds: that it took.

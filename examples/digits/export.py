@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import export.pipeline  # noqa: F401 -- brings torch
-from export.to_onnx import DONE
+from export.process.command import DONE
 from export.to_onnx import main as to_onnx
 
 DIGITS = Path(__file__).parent
@@ -22,8 +22,8 @@ EXPORTER = ("artifact", "export", "imaging", "models")
 SAMPLES = DIGITS / "samples"
 ABOUT = (
     "Trained on 1,437 scans of single handwritten digits, 8×8 pixels each: dark, thick strokes that fill a white "
-    "square. It has never seen thin strokes, white on black, shadows or several digits, and it has no class for what "
-    "is not a digit: its answers to these mean little."
+    "square. It has never seen thin strokes, white on black, shadows or several digits: prepare photos of them. It has "
+    "no class for what is not a digit, and answers with a digit anyway."
 )
 """Note on these models, which the page shows."""
 

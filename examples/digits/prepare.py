@@ -1,101 +1,161 @@
 """`python -m examples.digits.prepare PHOTO OUTPUT`: a photo of one handwritten digit as the networks know digits.
 
-They were trained on scans of 8×8 pixels: dark, thick strokes that fill a white square. A photo has paper that is not
-white, shadows, thin strokes and margins. Steps: divide by the paper's brightness, invert if the paper is dark, crop to
-the ink, thicken its strokes, average to 8×8, and scale to 32×32 as the data set is.
+They were trained on scans of 8×8 pixels: dark, thick strokes that fill a white square from top to bottom. A
+photo has paper that is not white, shadows, thin strokes, margins and other things. Steps: estimate the paper behind the
+ink, invert if the paper is dark, keep the largest sign, scale it to the height of the square, average
+to 8×8, darken to the ink that a scan has, and scale to 32×32 as the data set is.
 
-This changes the picture, and what is not one digit stays none: look at OUTPUT before believing an answer.
+This changes the picture, and what is not one digit stays none: look at OUTPUT before believing an answer. The page at
+`/` takes the same steps (`service/web/static/prepare.js`).
+
+Shapes: pictures are [rows, columns]; contrast is ink over paper, from 0 (paper) to 1 (black).
 """
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageOps
+from scipy import ndimage
 
 from examples.digits.data import Pixels, scale
 
-SIDE = 256
+SIDE = 384
 """Pixels of the longer side that is worked on."""
 
 CELLS = 8
-FINE = 32
-STROKE = 0.13
-"""Width of a stroke over the side of the square: 1 pixel of 8 in the data set."""
+FINE = 64
+WIDEST = 0.72
+"""Width of a sign over its height, at most: the mean of the data set's digits."""
+
+INK = 0.29
+"""Mean ink of a prepared digit, 0.305 in the data set."""
 
 LEAST_CONTRAST = 0.12
-"""Ink over paper, between 0 and 1; below it there is only noise."""
+"""Below it there is only noise."""
 
-Ink = NDArray[np.float64]
+CERTAIN, POSSIBLE = 0.5, 0.3
+"""Shares of the highest contrast: ink is what is above POSSIBLE and connected to what is above CERTAIN."""
+
+STRONGEST = 60
+"""The highest contrast is that of this many pixels, because one pixel may be noise."""
+
+SPECK = 0.05
+"""Area over that of the largest part, below which a part is dirt."""
+
+GAP = 0.12
+"""Parts of one sign are at most this share of its height apart, as those of a 5 may be."""
+
+Numbers = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+EIGHT = np.ones((3, 3))
 
 
 class NoDigitError(ValueError):
     """The picture has no ink on it, or too much."""
 
 
-def prepare(photo: Image.Image) -> Pixels:
-    """Return uint8 [32, 32, 3]: dark ink on white paper.
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared photo.
+
+    Attributes:
+        pixels: uint8 [32, 32, 3], dark ink on white paper.
+        signs: how many separate signs the photo shows; the largest is prepared.
+    """
+
+    pixels: Pixels
+    signs: int
+
+
+def prepare(photo: Image.Image) -> Prepared:
+    """Return the largest sign of a photo as the networks know digits.
 
     Raises:
         NoDigitError: nothing stands out from the paper, or most of the picture does.
     """
-    ink = find_ink(photo)
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    square = thicken(in_a_square(cropped))
-    cells = square.reshape(CELLS, FINE // CELLS, CELLS, FINE // CELLS).mean(axis=(1, 3))
-    paper = np.rint(255 * (1 - cells / cells.max())).astype(np.uint8)
-    return scale(paper, (FINE, FINE))
+    sign, signs = largest_sign(find_ink(photo))
+    cells = as_scan(sign)
+    return Prepared(scale(np.rint(255 * (1 - cells)).astype(np.uint8), (32, 32)), signs)
 
 
-def find_ink(photo: Image.Image) -> NDArray[np.bool_]:
-    """Return where a picture has ink, [rows, columns]: darker than the paper around it, or brighter on dark paper."""
-    upright = ImageOps.exif_transpose(photo.convert("RGB")).convert("L")
-    upright.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-    grey = np.asarray(upright, np.float64)
+def find_ink(photo: Image.Image) -> Mask:
+    """Return where a picture has ink: darker than the paper around it, or brighter on dark paper.
+
+    Raises:
+        NoDigitError: nothing stands out from the paper, or most of the picture does.
+    """
+    small = ImageOps.exif_transpose(photo.convert("RGB")).convert("L")
+    small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    grey = np.asarray(small, np.float64)
     if np.median(grey) < (grey.min() + grey.max()) / 2:  # most of it is paper
-        upright = ImageOps.invert(upright)
-    paper = _paper(upright)
-    contrast = np.clip(1 - np.asarray(upright, np.float64) / np.maximum(paper, 1), 0, 1)
-    most = float(np.quantile(contrast, 0.995))
-    ink = contrast > most / 2
+        grey = 255 - grey
+    grey = ndimage.uniform_filter(grey, 3, mode="nearest")
+    contrast = np.clip(1 - grey / np.maximum(paper_behind(grey), 1), 0, 1)
+    strongest = min(STRONGEST, 1 + contrast.size // 100)
+    most = float(np.partition(contrast, -strongest, axis=None)[-strongest])
     if most < LEAST_CONTRAST:
         raise NoDigitError(f"nothing stands out from the paper (contrast {most:.2f}); write darker, or crop the photo")
+    parts, count = ndimage.label(contrast > POSSIBLE * most, EIGHT)
+    certain = ndimage.maximum(contrast, parts, np.arange(1, count + 1)) > CERTAIN * most
+    ink: Mask = np.concatenate([[False], certain])[parts]
     if ink.mean() > 0.5:
         raise NoDigitError("most of the picture is ink; leave some paper around the digit")
     return ink
 
 
-def _paper(grey: Image.Image) -> Ink:
-    """Return the brightness of the paper at each pixel: the brightest nearby, smoothed; shadows are paper."""
-    reach = max(grey.size) // 8 * 2 + 1
-    brightest = grey.filter(ImageFilter.MaxFilter(min(reach, 65)))
-    return np.asarray(brightest.filter(ImageFilter.GaussianBlur(reach / 2)), np.float64)
+def paper_behind(grey: Numbers) -> Numbers:
+    """Return the brightness of the paper at each pixel: a closing, which fills strokes and keeps edges of shadows."""
+    size = max(grey.shape) // 8 * 2 + 1
+    closed: Numbers = ndimage.minimum_filter(ndimage.maximum_filter(grey, size, mode="nearest"), size, mode="nearest")
+    return closed
 
 
-def in_a_square(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return ink [rows, columns] in the middle of a square [32, 32] that it fills, its aspect ratio kept."""
+def largest_sign(ink: Mask) -> tuple[Mask, int]:
+    """Return the largest sign, cropped, and the number of signs.
+
+    Parts that touch the border are left out where others do not, because they are the table's edge or another sign.
+    """
+    parts, count = ndimage.label(ink, EIGHT)
+    boxes = ndimage.find_objects(parts)
+    areas = ndimage.sum_labels(ink, parts, np.arange(1, count + 1))
+    inside = [
+        all(side.start > 0 and side.stop < end for side, end in zip(box, ink.shape, strict=True)) for box in boxes
+    ]
+    is_candidate = np.array(inside) if any(inside) else np.ones(count, bool)
+    is_part = is_candidate & (areas >= SPECK * areas[is_candidate].max())
+    tallest = max(box[0].stop - box[0].start for box, kept in zip(boxes, is_part, strict=True) if kept)
+    kept: Mask = np.concatenate([[False], is_part])[parts]
+    near = max(1, round(GAP * tallest / 2))
+    groups, signs = ndimage.label(ndimage.maximum_filter(kept, 2 * near + 1, mode="constant"))
+    largest = 1 + int(np.argmax(ndimage.sum_labels(kept, groups, np.arange(1, signs + 1))))
+    return cropped(kept & (groups == largest)), signs
+
+
+def cropped(ink: Mask) -> Mask:
+    """Return ink without the empty rows and columns around it."""
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def as_scan(ink: Mask) -> Numbers:
+    """Return contrast [8, 8] of a sign that fills a square from top to bottom, with as much ink as a scan has."""
     height, width = ink.shape
-    longer = max(height, width)
-    sides = (max(1, round(FINE * width / longer)), max(1, round(FINE * height / longer)))
-    drawn = Image.fromarray(255 * ink.astype(np.uint8)).resize(sides, Image.Resampling.BOX)
-    square = Image.new("L", (FINE, FINE))
-    square.paste(drawn, ((FINE - sides[0]) // 2, (FINE - sides[1]) // 2))
-    return np.asarray(square) > 64
-
-
-def thicken(ink: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return ink with strokes of about STROKE: a stroke's width is twice its area over its outline."""
-    picture = Image.fromarray(255 * ink.astype(np.uint8))
-    while True:
-        found = np.asarray(picture) > 0
-        eroded = np.asarray(picture.filter(ImageFilter.MinFilter(3))) > 0
-        outline = max(1, int(found.sum() - eroded.sum()))
-        if 2 * found.sum() / outline >= STROKE * FINE or found.mean() > 0.5:
-            return found
-        picture = picture.filter(ImageFilter.MaxFilter(3))
+    across = min(max(1, round(FINE * width / height)), round(WIDEST * FINE))
+    drawn = Image.fromarray(255 * ink.astype(np.uint8)).resize((across, FINE), Image.Resampling.BOX)
+    square = np.zeros((FINE, FINE))
+    left = (FINE - across) // 2
+    square[:, left : left + across] = np.asarray(drawn) / 255
+    cells = square.reshape(CELLS, FINE // CELLS, CELLS, FINE // CELLS).mean(axis=(1, 3))
+    low, high = 1.0, 64.0
+    for _ in range(20):  # the factor is found by bisection
+        factor = (low + high) / 2
+        low, high = (factor, high) if np.minimum(1, factor * cells).mean() < INK else (low, factor)
+    contrast: Numbers = np.minimum(1, high * cells)
+    return contrast
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,11 +166,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with Image.open(options.photo) as photo:
-            pixels = prepare(photo)
+            prepared = prepare(photo)
     except (OSError, NoDigitError) as error:
         print(f"error: {options.photo}: {error}", file=sys.stderr)
         return 1
-    Image.fromarray(pixels).save(options.output)
+    if prepared.signs > 1:
+        print(f"note: {prepared.signs} signs; the largest is prepared, crop the photo for another", file=sys.stderr)
+    Image.fromarray(prepared.pixels).save(options.output)
     return 0
 
 

@@ -28,7 +28,7 @@ class Finding(BaseModel):
             or a shape it does not know. `info`: needs no change.
         found: what is there.
         remedy: what to do about it.
-        name: of the node, tensor, function or domain it is about; None if it is about the whole model.
+        name: name of the node, tensor, function or domain it is about; None if it is about the whole model.
         op: the node's operator.
         scope: the torch module that the node was made from, where the exporter left it in the node's metadata.
         check: that found it; `audit` writes it.
@@ -50,7 +50,7 @@ class Audit(BaseModel):
 
     Attributes:
         opsets: version by domain; the standard domain is the empty string.
-        nodes: of the graph, its subgraphs and its functions.
+        nodes: nodes of the graph, its subgraphs and its functions.
         tensorrt: the version whose support table the model was checked against.
         checks: that were made.
         findings: in the order of the checks.

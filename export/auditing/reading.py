@@ -99,8 +99,8 @@ class Subject:
 
     Attributes:
         model: with the types and shapes that could be inferred.
-        nodes: of the graph, its subgraphs and its functions.
-        origins: of every value of theirs.
+        nodes: nodes of the graph, its subgraphs and its functions.
+        origins: origins of every value of theirs.
         tensorrt: the version asked for, `major.minor`.
         support: the support table.
     """

@@ -20,7 +20,7 @@ class Operator(BaseModel):
 
     Attributes:
         supported: whether TensorRT's parser takes it at all.
-        types: of the data it works on, in the table's names.
+        types: types of the data it works on, in the table's names.
         since: the first TensorRT that takes it, where the changelog says so.
         rules: restrictions that a graph can be checked against.
         unchecked: a restriction that cannot be seen in the graph; an audit repeats it.

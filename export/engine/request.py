@@ -21,9 +21,9 @@ class EngineRequest:
         artifact: directory of the artifact whose graph is built.
         output: the repository to write to.
         flavour: the library that builds it.
-        precision: of the graph; None takes the artifact's own if that is not fp32, and fp16 if it is.
+        precision: precision of the graph; None takes the artifact's own if that is not fp32, and fp16 if it is.
         profile: batch sizes; None takes the artifact's, and 8 between.
-        settings: of the builder.
+        settings: settings of the builder.
         timing_cache: file of measured kernels; None for none.
         variant: name of the variant; None takes the artifact's, with the precision where it changes, and the flavour.
         version: None takes the next one.
@@ -51,8 +51,8 @@ class EngineExported:
     Attributes:
         path: directory of the artifact.
         manifest: as written.
-        layers: of the engine.
-        warnings: of the library.
+        layers: layers of the engine.
+        warnings: warnings of the library.
         seconds: by step.
     """
 

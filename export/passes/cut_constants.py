@@ -17,7 +17,7 @@ class Cut(NamedTuple):
     """Remaining slice of a constant in one module.
 
     Attributes:
-        name: of the whole.
+        name: name of the whole.
         module: path of the module that reads the part, and nothing else of the whole.
         whole: the shape of the whole.
         left: the shape of the part.

@@ -32,7 +32,7 @@ class Declined(NamedTuple):
     """A node that was not folded.
 
     Attributes:
-        operator: of the node.
+        operator: operator of the node.
         module: path of the module that the node came from; "" if it is not known.
         reason: why it was not folded.
     """

@@ -46,7 +46,7 @@ def choose_scales(observed: Observed, weight: Array, worth: float) -> Scales:
     """Return the scales with the least error of the products.
 
     Args:
-        observed: of the activation.
+        observed: observed of the activation.
         weight: [C, O], of all products that read it.
         worth: smoothing is taken if it leaves less than this share of the error without it.
     """

@@ -40,7 +40,7 @@ def keep_worst(
 
     Args:
         lower: makes a graph.
-        names: of the layers.
+        names: names of the layers.
         reference: what the logits are compared with.
         limits: on mean cosine and agreement.
         takes_pixels: whether the graph takes uint8.

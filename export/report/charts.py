@@ -18,7 +18,7 @@ class Bar:
         name: what is counted.
         text: the number as it is read.
         share: length, 0 to 1.
-        part: of that, what is left, 0 to 1; None draws one length only.
+        part: part of that, what is left, 0 to 1; None draws one length only.
     """
 
     name: str

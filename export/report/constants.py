@@ -28,7 +28,7 @@ class PositionConstant:
     """A constant that says something of positions.
 
     Attributes:
-        name: of the initialiser.
+        name: name of the initialiser.
         role: `bias` is added to scores [.., Nq, Nk]; `table` is multiplied with what depends on the image; `rotation`
             holds the cosines that turn queries and keys [N, d]; `embedding` is added to tokens [N, C].
         shape: as the graph holds it.

@@ -57,9 +57,9 @@ class Picture:
     """A constant, drawn.
 
     Attributes:
-        name: of the initialiser.
+        name: name of the initialiser.
         what: what the graph does with it.
-        shape: of the constant.
+        shape: shape of the constant.
         notes: what was left out or averaged.
         limit: the magnitude at both ends of the scale.
         has_mask: whether something in it is masked.

@@ -36,7 +36,7 @@ class Constant:
     """Constant that meets the image: the result of a computation that does not need it, or a parameter.
 
     Attributes:
-        name: of the initialiser.
+        name: name of the initialiser.
         module: path of the module that made it.
         work: the operators that made it, without those that only arrange numbers, each once and in order.
         sources: paths of the parameters and buffers that it was made from.

@@ -44,7 +44,7 @@ def trace_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
         network: maps a tensor like `example`, of any batch size, to logits [B, classes].
         example: a batch of any size.
         batch: the sizes the graph must accept; a single size makes a graph of that size only.
-        opset: of the standard ONNX domain.
+        opset: opset of the standard ONNX domain.
 
     Raises:
         ExportError: tracing failed, the network yields no logits, or it does something else with another batch.

@@ -41,7 +41,7 @@ def export_triton(request: TritonRequest, show: Show) -> WrittenRepository:
         if error.errno not in _NO_ROOM:
             raise
         raise ExportError(
-            f"no room to write {request.output}: {os.strerror(error.errno)}; free some, or choose another --output"
+            f"no space to write {request.output}: {os.strerror(error.errno)}; free space, or choose another --output"
         ) from error
     written = tuple(_written(network, planned) for network in networks)
     return WrittenRepository(request.output, request.backend, written, requirements(request))

@@ -29,7 +29,7 @@ class TritonPythonModel:
         """Open the resizer and read the preprocessing.
 
         Args:
-            args: of the Python backend.
+            args: args of the Python backend.
 
         Raises:
             ResizerError: the resizer is not installed.

@@ -19,8 +19,8 @@ class TritonRequest:
         versions: all versions of a variant, or its newest alone.
         backend: of Triton, a key of `backends.BACKENDS`.
         accelerator: of ONNX Runtime, a key of `backends.ACCELERATORS`; None for none.
-        device: of the networks; None for the accelerator's, else `auto`: a GPU where Triton finds one.
-        instances: of each network, on each device.
+        device: device of the networks; None for the accelerator's, else `auto`: a GPU where Triton finds one.
+        instances: instances of each network, on each device.
         decoders: processes that decode images, for each way to prepare them.
         batch_delay_ms: how long a batch that is not full waits for more images.
         max_queue: requests that wait for one network; one more is refused.
@@ -65,10 +65,10 @@ class WrittenRepository:
     """A Triton repository that was written.
 
     Attributes:
-        path: of the repository.
-        backend: of the networks.
+        path: path of the repository.
+        backend: backend of the networks.
         networks: in it.
-        requirements: of the Python models, as pip takes them.
+        requirements: requirements of the Python models, as pip takes them.
     """
 
     path: Path

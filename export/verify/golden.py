@@ -36,7 +36,7 @@ def write_golden(reference: Reference, parity: Parity, precision: str, file: Pat
 
     Args:
         reference: images and the network's logits, at least `GOLDEN_IMAGES` of them.
-        parity: of the artifact's graph with this reference.
+        parity: parity of the artifact's graph with this reference.
         precision: the artifact's.
         file: to write.
 
@@ -69,7 +69,7 @@ def limits(parity: Parity, precision: str) -> dict[RunPrecision, float]:
     """Return the limit on the relative error for each precision that a runtime may compute an artifact in, 3 digits.
 
     Args:
-        parity: of the artifact's graph.
+        parity: parity of the artifact's graph.
         precision: the artifact's: fp32, fp16, bf16 or int8.
     """
     own = max(FP32_LIMIT, parity.tolerance, MARGIN * parity.max_rel_error)

@@ -50,7 +50,7 @@ def check_artifact(directory: Path, backend: str, precision: str) -> list[Run]:
     """Run an artifact's golden images at the smallest batch it takes, and together.
 
     Args:
-        directory: of the artifact.
+        directory: directory of the artifact.
         backend: `onnxruntime` or `openvino`.
         precision: that OpenVINO is to compute in where the graph is float32; ONNX Runtime computes in the graph's.
 

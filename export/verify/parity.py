@@ -50,7 +50,7 @@ def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, toler
     """Run the graph on the reference's images and compare.
 
     Args:
-        reference: of the network that the graph was made from.
+        reference: reference of the network that the graph was made from.
         graph: the ONNX file; takes uint8 [B, height, width, 3] if `takes_pixels`, else what the network takes.
         takes_pixels: see `graph`.
         tolerance: limit on max abs error over max abs logit.

@@ -42,7 +42,8 @@ class Reference:
         normalisation: how pixels become what the network takes.
         logits: float64 [images, classes], of all batches one after the other.
         made_by: what computed them: `FLOAT64`, or float32 and why.
-        boundary: of a multi-label network, from which number on a class applies; None, the largest of an image counts.
+        boundary: boundary of a multi-label network, from which number on a class applies; None, the largest of an image
+            counts.
         float32_error: how far the network is off in float32, over the largest logit; None if it was not measured.
     """
 

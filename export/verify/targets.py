@@ -39,7 +39,7 @@ class Choices:
     """Requirements of a target on a graph.
 
     Attributes:
-        checks: of the audit; an error of one of them refuses a graph.
+        checks: checks of the audit; an error of one of them refuses a graph.
         basis: what the choices rest on, in a sentence.
         refusal: message about a refused graph, with places for the findings and TensorRT's version.
     """

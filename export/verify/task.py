@@ -28,7 +28,7 @@ def final_activation(model: ir.Model, logits: NDArray[Any]) -> Activation:
 
     Args:
         model: the graph, in float32.
-        logits: of the network, [images, classes].
+        logits: logits of the network, [images, classes].
     """
     if logits.shape[1] > 1 and (logits >= 0).all() and np.allclose(logits.sum(axis=1), 1, rtol=0, atol=_SUM_TOLERANCE):
         return "softmax"

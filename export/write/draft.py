@@ -52,7 +52,7 @@ def make_draft(
         graph: what the written graph consists of.
         baked: its position constants.
         rewrites: rewritten data movement, and what was declined.
-        parity: of the written graph with the network.
+        parity: parity of the written graph with the network.
         golden: the golden file that was written, if one was.
         constants: the position constants that were written for people.
         samples: names of the sample pictures that were written, if some were given.

@@ -31,7 +31,7 @@ def save_graph(model: ir.Model, path: Path, limit: int = ONE_FILE_LIMIT) -> None
 
     Args:
         model: stays as it is.
-        path: of the graph; its weights, if they take a file of their own, go to `<path>.data`.
+        path: path of the graph; its weights, if they take a file of their own, go to `<path>.data`.
         limit: bytes of initialisers above which they do.
 
     Raises:

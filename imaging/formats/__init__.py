@@ -1,1 +1,1 @@
-"""File formats, a module each: header and limits first, then pixels in plain colours over white."""
+"""File formats, one module for each: read header and limits, then decode pixels to opaque colours over white."""

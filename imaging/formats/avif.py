@@ -1,4 +1,4 @@
-"""AVIF: AV1 in a HEIF container, decoded by libavif. Of a sequence, the first picture."""
+"""AVIF: AV1 in a HEIF container, decoded by libavif; for a sequence, the first image."""
 
 import io
 from functools import partial
@@ -12,18 +12,18 @@ from imaging.formats.picture import Picture
 
 
 def read_avif(data: bytes) -> Picture:
-    """Return the picture of an AVIF file.
+    """Read an AVIF file.
 
     Raises:
-        NotAnImageError: it is damaged, or this Pillow is built without libavif.
+        NotAnImageError: the file is damaged, or this Pillow is built without libavif.
     """
     if not features.check("avif"):
-        raise NotAnImageError("AVIF is not decoded by the Pillow that is installed here; save the image as JPEG or PNG")
-    image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))  # parses; pixels are decoded by load
+        raise NotAnImageError("the installed Pillow does not support AVIF; save the image as JPEG or PNG")
+    image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))  # parses only; `load` decodes the pixels
     exif, profile = image.info.get("exif", b""), image.info.get("icc_profile")
     return Picture(
         *image.size,
-        bytes_per_pixel=16 if image.mode == "RGBA" else 12,  # planes, colours, a copy of them, the image
+        bytes_per_pixel=16 if image.mode == "RGBA" else 12,  # planes, colours, a copy of the colours, the image
         load=partial(_load, image),
         orientation=orientation_of(exif),
         profile=lambda: profile,

@@ -1,7 +1,7 @@
-"""BMP: Windows bitmaps of every header (12 to 124 bytes), depth and mask, and their run-length codes.
+"""BMP: Windows bitmaps with every header (12 to 124 bytes), depth, mask and run-length encoding.
 
-Samples are looked up and masked by NumPy, and run lengths written here: of Pillow's reader each pixel of a run length
-is a step in Python, and palettes of few colours are misread.
+Palette look-ups, masks and run lengths use NumPy instead of Pillow's reader, which takes a Python step for each pixel
+of a run and misreads small palettes.
 """
 
 import struct
@@ -20,10 +20,10 @@ from imaging.formats.picture import Picture
 _RGB, _RLE8, _RLE4, _BITFIELDS, _ALPHABITFIELDS = 0, 1, 2, 3, 6
 _HEADERS = {12, 40, 52, 56, 64, 108, 124}
 _MASKS = {16: (0x7C00, 0x3E0, 0x1F, 0), 32: (0xFF0000, 0xFF00, 0xFF, 0)}
-"""Red, green, blue, alpha, where the header has none: the fourth byte of 32 bits is reserved."""
+"""Default masks of red, green, blue and alpha; the fourth byte of 32-bit pixels is reserved."""
 _DEPTHS = {_RGB: {1, 2, 4, 8, 16, 24, 32}, _RLE8: {8}, _RLE4: {4}, _BITFIELDS: {16, 32}, _ALPHABITFIELDS: {16, 32}}
 _MAX_RUNS = 2_000_000
-"""A step in Python each, about a second in all."""
+"""Maximum number of runs, each a step in Python: about 1 s in all."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Bmp:
         return (self.width * self.depth + 31) // 32 * 4
 
     def rows(self, first: int, end: int) -> NDArray[np.uint8]:
-        """Return rows from the top down as they are stored: uint8 [h, stride]."""
+        """Return stored rows, from the top down: uint8 [h, stride]."""
         stored = np.frombuffer(self.data, np.uint8, self.stride * self.height, self.offset)
         stored = stored.reshape(self.height, self.stride)
         if self.upwards:
@@ -52,10 +52,10 @@ class _Bmp:
 
 
 def read_bmp(data: bytes) -> Picture:
-    """Return the picture of a BMP file.
+    """Read a BMP file.
 
     Raises:
-        NotAnImageError: it is damaged, cut off, or of a kind that is not decoded.
+        NotAnImageError: the file is damaged, truncated, or of an unsupported kind.
     """
     try:
         bmp = _header(data)
@@ -67,7 +67,7 @@ def read_bmp(data: bytes) -> Picture:
 def _header(data: bytes) -> _Bmp:
     offset, size = struct.unpack_from("<II", data, 10)
     if size not in _HEADERS:
-        raise NotAnImageError(f"the BMP has a header of {size} bytes, which no version has; save it anew")
+        raise NotAnImageError(f"the BMP has a header of {size} bytes, which no version has; save it again")
     compression = colours = 0
     if size == 12:
         width, height, _, depth = struct.unpack_from("<HHHH", data, 18)
@@ -100,7 +100,7 @@ def _header(data: bytes) -> _Bmp:
     if missing > 0:
         if missing > bmp.stride - (width * depth + 7) // 8:
             raise cut_off()
-        return replace(bmp, data=data + bytes(missing))  # the last row's padding, which some do not write
+        return replace(bmp, data=data + bytes(missing))  # the padding of the last row, which some programs omit
     return bmp
 
 
@@ -134,9 +134,9 @@ def _indices(bmp: _Bmp, first: int, end: int) -> NDArray[np.uint8]:
 
 
 def _masked(bmp: _Bmp) -> Callable[[int, int], NDArray[np.uint8]]:
-    """Return what converts pixels whose channels are cut out by masks; with alpha, over white.
+    """Return a function that extracts channels by masks; with alpha, over white.
 
-    Alpha that is 0 everywhere was never written, as by GDI and clipboards: the image is opaque then.
+    Alpha that is 0 everywhere is treated as opaque: GDI and clipboards do not write alpha.
     """
 
     def words(first: int, end: int) -> NDArray[np.uint32]:
@@ -167,11 +167,11 @@ class _Channel:
         shift = (mask & -mask).bit_length() - 1 if mask else 0
         most = mask >> shift
         if most & (most + 1) or most > 0xFFFF:
-            raise NotAnImageError(f"the BMP has a mask of {mask:#x}, which no channel has; save it as PNG")
+            raise NotAnImageError(f"the BMP has a mask of {mask:#x}, which is not valid for a channel; save it as PNG")
         return cls(mask, shift, most)
 
     def take(self, pixels: NDArray[np.uint32]) -> NDArray[np.uint8]:
-        """Return this channel in 8 bits."""
+        """Return the channel in 8 bits."""
         if not self.most:
             return np.zeros(pixels.shape, np.uint8)
         values = (pixels & np.uint32(self.mask)) >> np.uint32(self.shift)
@@ -179,7 +179,7 @@ class _Channel:
 
 
 def _run_lengths(bmp: _Bmp) -> bytearray:
-    """Return palette indices, [H, W], in the stored order of rows; pixels that are skipped have index 0."""
+    """Return palette indices [H, W] in the stored order of rows; skipped pixels have index 0."""
     data, width = bmp.data, bmp.width
     indices = bytearray(width * bmp.height)
     nibbles = bmp.compression == _RLE4
@@ -207,7 +207,7 @@ def _run_lengths(bmp: _Bmp) -> bytearray:
             run = bytes(nibble for pair in stored for nibble in (pair >> 4, pair & 15)) if nibbles else stored
             position += len(stored) + (len(stored) & 1)
         if row >= bmp.height:
-            return indices  # full: the end of the bitmap was not written
+            return indices  # complete, although the end marker is missing
         fits = max(0, min(count, width - column, len(run)))
         start = row * width + column
         indices[start : start + fits] = run[:fits]

@@ -1,6 +1,6 @@
-"""Pillow's codecs in C, called with parts of a file, without a copy of it.
+"""Pillow's C codecs, called directly with parts of a file, without copying the file.
 
-They are called as `PIL.ImageFile.ImageFile.load` calls them, but the headers are parsed here.
+The calls are those of `PIL.ImageFile.ImageFile.load`, but headers are parsed in this package.
 """
 
 from collections.abc import Iterable
@@ -13,16 +13,16 @@ from imaging.errors import cut_off, damaged
 def run_codec(
     image: Image.Image, name: str, args: tuple[object, ...], parts: Iterable[bytes | memoryview]
 ) -> Image.Image:
-    """Decode `parts`, one after the other, into an image, and return it. Python's lock is free meanwhile.
+    """Decode the concatenated `parts` into an image, and return it. The GIL is released meanwhile.
 
     Args:
-        image: of the mode and size that the decoder yields; all of it is written.
-        name: of Pillow's decoder: jpeg, zip, gif.
-        args: of that decoder.
-        parts: each holds whole units of the stream (segments, blocks), so that nothing of it is left over.
+        image: image with the decoder's mode and size; every pixel is written.
+        name: name of Pillow's decoder: jpeg, zip, gif.
+        args: arguments of the decoder.
+        parts: parts of the stream with complete units (segments, blocks).
 
     Raises:
-        NotAnImageError: the stream is damaged, or ends before the image does.
+        NotAnImageError: the stream is damaged or truncated.
     """
     decoder = Image._getdecoder(image.mode, name, args)
     try:

@@ -1,6 +1,6 @@
 """Conversion of samples to opaque 8-bit colours over white, a few rows at a time to save memory.
 
-Values are rounded, v · 255 / (2^bits − 1), not cut off. Shapes: h rows of a stripe, W pixels of a row.
+Values v · 255 / (2^bits − 1) are rounded, not truncated. Shapes: h rows of a stripe, W pixels of a row.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,18 +16,18 @@ Samples = NDArray[Any]
 """uint8 or uint16."""
 
 _STRIPE = 1 << 18
-"""Pixels that are converted at once: they stay in a core's cache."""
+"""Number of pixels converted at once; they fit into a core's cache."""
 
 
 def stripes(width: int, height: int) -> Iterator[tuple[int, int]]:
-    """Yield (first, end) of the rows to convert together."""
+    """Yield (first, end) of the rows of each stripe."""
     rows = max(1, _STRIPE // max(width, 1))
     for first in range(0, height, rows):
         yield first, min(first + rows, height)
 
 
 def from_stripes(mode: str, size: tuple[int, int], make: Callable[[int, int], Bytes]) -> Image.Image:
-    """Return an image of L, RGB or CMYK; `make(first, end)` gives uint8 [h, W] or [h, W, channels] of these rows."""
+    """Build an image in L, RGB or CMYK; `make(first, end)` returns uint8 [h, W] or [h, W, channels] of these rows."""
     image = Image.new(mode, size, None)
     for first, end in stripes(*size):
         image.paste(Image.fromarray(make(first, end), mode), (0, first))
@@ -35,32 +35,32 @@ def from_stripes(mode: str, size: tuple[int, int], make: Callable[[int, int], By
 
 
 def rows_of(image: Image.Image, first: int, end: int) -> NDArray[np.uint8]:
-    """Return rows of an image as an array: its copy is as small as they are."""
+    """Return rows of an image as an array, without a copy of the whole image."""
     return np.asarray(image.crop((0, first, image.width, end)))
 
 
 @lru_cache
 def eight_bit_table(bits: int) -> Bytes:
-    """Return what every value of `bits` bits is in 8: uint8 [2^bits]."""
+    """Return the table from values of `bits` bits to 8 bits: uint8 [2^bits]."""
     most = 2**bits - 1
     table: Bytes = ((np.arange(2**bits, dtype=np.uint32) * 255 + most // 2) // most).astype(np.uint8)
     return table
 
 
 def over_white(image: Image.Image) -> Image.Image:
-    """Return an image with alpha, RGBA or LA, over white, as RGB: 4 bytes a pixel more than the image."""
+    """Blend an image with alpha (RGBA or LA) over white, to RGB; needs 4 more bytes per pixel than the image."""
     white = Image.new("RGB", image.size, "white")
     white.paste(image, (0, 0), image)
     return white
 
 
 def blend_white(colours: Bytes, alpha: Bytes, *, premultiplied: bool = False) -> Bytes:
-    """Return uint8 [h, W, channels] over white.
+    """Blend colours over white, to uint8 [h, W, channels].
 
     Args:
         colours: [h, W, channels].
         alpha: [h, W].
-        premultiplied: the colours were multiplied by alpha already.
+        premultiplied: whether the colours are already multiplied by alpha.
     """
     share = alpha[..., np.newaxis].astype(np.uint16)
     blended: Bytes
@@ -72,7 +72,7 @@ def blend_white(colours: Bytes, alpha: Bytes, *, premultiplied: bool = False) ->
 
 
 def look_up(indices: Image.Image, palette: Bytes) -> Image.Image:
-    """Return the RGB image of palette indices.
+    """Convert palette indices to an RGB image.
 
     Args:
         indices: mode P.

@@ -1,4 +1,4 @@
-"""GIF (87a, 89a): its first frame, where the screen shows it, over white."""
+"""GIF (87a, 89a): the first frame, at its position on the canvas, over white."""
 
 import struct
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from imaging.formats.colours import look_up
 from imaging.formats.picture import Picture
 
 _MAX_BLOCKS = 100_000
-"""Sub-blocks of extensions before the first frame, a step in Python each: 25 MB of comments."""
+"""Maximum number of extension sub-blocks before the first frame, each a step in Python: 25 MB of comments."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class _Frame:
 
 
 def read_gif(data: bytes) -> Picture:
-    """Return the first frame of a GIF file.
+    """Read the first frame of a GIF file.
 
     Raises:
-        NotAnImageError: it is damaged, cut off, or has more comments before its first frame than a picture needs.
+        NotAnImageError: the file is damaged, truncated, or has too many comments before its first frame.
     """
     try:
         frame = _first_frame(data)
@@ -54,20 +54,20 @@ def _first_frame(data: bytes) -> _Frame:
                 position += 1 + size
                 blocks += 1
                 if blocks > _MAX_BLOCKS:
-                    raise NotAnImageError("the GIF has megabytes of comments before its first frame; save it anew")
+                    raise NotAnImageError("the GIF has megabytes of comments before its first frame; save it again")
             position += 1
         elif kind == 0x3B:
-            raise NotAnImageError("the GIF has no frame; send one that has")
+            raise NotAnImageError("the GIF has no frame; send one with a frame")
         elif kind == 0:
             blocks += 1
             position += 1
             if blocks > _MAX_BLOCKS:
                 raise cut_off()
         else:
-            raise damaged(f"{kind:#04x} begins no block")
+            raise damaged(f"{kind:#04x} is not the start of a block")
     left, top, across, down, flags = struct.unpack_from("<HHHHB", data, position + 1)
     if not across or not down:
-        raise NotAnImageError("the GIF's first frame has no pixels; save it anew")
+        raise NotAnImageError("the GIF's first frame has no pixels; save it again")
     position, own = _read_palette(data, position + 10, flags)
     colours = own if own is not None else palette
     if colours is None:
@@ -86,7 +86,7 @@ def _first_frame(data: bytes) -> _Frame:
 
 
 def _read_palette(data: bytes, position: int, flags: int) -> tuple[int, NDArray[np.uint8] | None]:
-    """Return where a palette ends, and its colours, uint8 [n, 3]; None if there is none."""
+    """Return the end position of a palette, and its colours, uint8 [n, 3], or None."""
     if not flags & 0x80:
         return position, None
     end = position + 3 * 2 ** ((flags & 7) + 1)

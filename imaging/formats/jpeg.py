@@ -1,7 +1,7 @@
-"""JPEG (ITU-T T.81): segments, and the work that its scans cost.
+"""JPEG (ITU-T T.81): segments, and an estimate of the cost of decoding.
 
-Segments before the first scan are walked here, and only those that pixels need go to libjpeg, so that metadata cost no
-more than a step in Python each. The scans, which are nearly all of the file, go to it as they are.
+Segments before the first scan are parsed here, and only those required for decoding are passed to libjpeg, so each
+metadata segment costs one step in Python. The scans, which are nearly all of the file, are passed unchanged.
 """
 
 import re
@@ -18,18 +18,18 @@ from imaging.formats.orientation import orientation_of
 from imaging.formats.picture import Picture
 
 _MAX_SEGMENTS = 10_000
-"""Before the first scan. Profiles, previews and editors' notes need some hundred, for each has up to 64 KiB."""
+"""Maximum number of segments before the first scan. Profiles and previews need a few hundred of up to 64 KiB each."""
 _MAX_SCANS = 500
 MAX_WORK = 2.5e9
-"""Coefficients that may be visited, about a nanosecond each where nothing is stored of them.
+"""Maximum number of visited coefficients, at about 1 ns each if nothing is stored for them.
 
-The number of scans alone is no measure: an empty scan of 50 megapixels takes up to 40 ms, of a thumbnail none. A
-progressive photograph of 50 megapixels without subsampling is 0.6e9.
+The number of scans alone does not measure the cost: an empty scan of 50 megapixels takes up to 40 ms, of a thumbnail
+almost nothing. A progressive photograph of 50 megapixels without subsampling has 0.6e9.
 """
 _ARITHMETIC_COST = 10
-"""Times that of Huffman codes; and a coefficient may take next to no bits, so the size of a file bounds nothing."""
+"""Cost relative to Huffman codes. A coefficient may take almost no bits, so the file's size does not bound the cost."""
 _BLOCK_COST = 8
-"""Of a block that a scan passes by, in coefficients."""
+"""Cost of a block that a scan skips, in coefficients."""
 
 _SOS, _EOI, _SOI = 0xDA, 0xD9, 0xD8
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -37,16 +37,16 @@ _DECODED = {0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA}
 _PROGRESSIVE, _LOSSLESS, _ARITHMETIC = {0xC2, 0xCA}, {0xC3}, {0xC9, 0xCA}
 _ALONE = {0x01, *range(0xD0, 0xD9)}
 _SKIPPED = {*range(0xE1, 0xEE), 0xEF, 0xFE}
-"""APPn and COM. APP0 (JFIF) and APP14 (Adobe) say which colours the channels are."""
+"""Skipped segments: APPn and COM, except APP0 (JFIF) and APP14 (Adobe), which define the colours of the channels."""
 _FILL = re.compile(rb"\xff+")
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _AT_ONCE = 1 << 20
-"""Bytes that are searched without letting other threads run."""
+"""Bytes searched at once with the GIL held."""
 _JOINED = 1 << 20
-"""Bytes of a file that is copied into one part: the codec gives Python's lock away for each part, and waits for it."""
+"""Maximum size in bytes of a file copied into one part; the codec releases and reacquires the GIL for each part."""
 _MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
-"""Pillow's mode and raw mode by channels. As in browsers, CMYK is stored inverted, as Adobe does, with its marker or
-without."""
+"""Pillow's mode and raw mode by number of channels. CMYK is treated as inverted (Adobe), with or without Adobe's
+marker, as in browsers."""
 
 
 @dataclass
@@ -54,11 +54,11 @@ class Frame:
     """Contents of the segments before the first scan.
 
     Attributes:
-        marker: of the frame header, 0xC0 to 0xCF.
-        width, height: in pixels.
-        sampling: horizontal and vertical factors by identifier of the component.
-        head: the segments that pixels need, as they are.
-        scans: the rest of the file, from the first scan's header on.
+        marker: marker of the frame header, 0xC0 to 0xCF.
+        width, height: size in pixels.
+        sampling: horizontal and vertical factors by component identifier.
+        head: the segments required for decoding, unchanged.
+        scans: the rest of the file, starting at the header of the first scan.
     """
 
     data: bytes
@@ -74,15 +74,15 @@ class Frame:
 
     @property
     def scans(self) -> memoryview:
-        """The rest of the file, from the first scan's header on."""
+        """The rest of the file, starting at the header of the first scan."""
         return memoryview(self.data)[self.scans_at :]
 
 
 def read_jpeg(data: bytes) -> Picture:
-    """Return the picture of a JPEG file; of several, as phones append them, the first.
+    """Read a JPEG file; of several appended images, as phones write them, the first.
 
     Raises:
-        NotAnImageError: it is damaged, cut off, of a kind that is not decoded, or more work than pixels explain.
+        NotAnImageError: the file is damaged, truncated, of an unsupported kind, or too expensive to decode.
     """
     frame = read_frame(data)
     mode, raw = _MODES[frame.channels]
@@ -100,7 +100,7 @@ def read_jpeg(data: bytes) -> Picture:
 
 
 def read_frame(data: bytes, max_work: float = MAX_WORK) -> Frame:
-    """Return what precedes the first scan, and check that decoding the scans costs at most `max_work`.
+    """Read the segments before the first scan, and check that decoding the scans costs at most `max_work`.
 
     Raises:
         NotAnImageError: as `read_jpeg`.
@@ -126,13 +126,13 @@ def read_frame(data: bytes, max_work: float = MAX_WORK) -> Frame:
 
 
 def decode_frame(frame: Frame, mode: str, raw: str, colours: str = "", scale: int = 1) -> Image.Image:
-    """Return the pixels.
+    """Decode the pixels.
 
     Args:
-        frame: of `read_frame`.
-        mode, raw: Pillow's mode of the image, and of the decoder's rows.
-        colours: what the channels are (RGB, YCbCr, CMYK, L); empty takes it from the markers.
-        scale: 1, 2, 4 or 8: libjpeg divides both sides by it, which must leave no remainder.
+        frame: result of `read_frame`.
+        mode, raw: Pillow's mode of the image, and raw mode of the decoder's rows.
+        colours: colour space of the channels (RGB, YCbCr, CMYK, L); empty uses the markers.
+        scale: 1, 2, 4 or 8, which must divide both sides; libjpeg scales down by this factor.
     """
     parts: tuple[bytes | memoryview, ...] = (b"".join((b"\xff\xd8", *frame.head)), frame.scans)
     if len(frame.data) <= _JOINED:
@@ -147,7 +147,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     for _ in range(_MAX_SEGMENTS):
         position = data.find(b"\xff", position)
         if position >= 0:
-            position += len(_FILL.match(data, position)[0]) - 1  # type: ignore[index]  # it begins so
+            position += len(_FILL.match(data, position)[0]) - 1  # type: ignore[index]  # always matches
         if not 0 <= position < len(data) - 3:
             raise cut_off()
         marker = data[position + 1]
@@ -155,7 +155,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             position += 2
             continue
         if marker == _EOI:
-            raise damaged("it ends without pixels")
+            raise damaged("it ends before its pixels")
         end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         if end > len(data) or end < position + 4:
             raise cut_off()
@@ -164,7 +164,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             return
         position = end
     raise NotAnImageError(
-        f"the JPEG has more than {_MAX_SEGMENTS} segments of metadata; save it anew, without metadata"
+        f"the JPEG has more than {_MAX_SEGMENTS} segments of metadata; save it again, without metadata"
     )
 
 
@@ -174,9 +174,9 @@ def _read_header(frame: Frame, marker: int, content: bytes) -> None:
         raise damaged("its frame header is not valid")
     depth, frame.height, frame.width, frame.channels = struct.unpack_from(">BHHB", content)
     if marker not in _DECODED:
-        raise NotAnImageError(f"the JPEG is of a kind that is not decoded (hierarchical, SOF{marker - 0xC0}); {remedy}")
+        raise NotAnImageError(f"the JPEG is of an unsupported kind (hierarchical, SOF{marker - 0xC0}); {remedy}")
     if depth != 8:
-        raise NotAnImageError(f"the JPEG has {depth} bits a channel, which are not decoded; {remedy}")
+        raise NotAnImageError(f"the JPEG has {depth} bits per channel, which is not supported; {remedy}")
     if frame.channels not in _MODES:
         raise NotAnImageError(f"the JPEG has {frame.channels} channels; expected 1, 3 or 4: {remedy}")
     frame.marker = marker
@@ -188,7 +188,7 @@ def _read_header(frame: Frame, marker: int, content: bytes) -> None:
 
 
 def _blocks(frame: Frame) -> dict[int, int]:
-    """Return the 8×8 blocks of each component."""
+    """Return the number of 8×8 blocks of each component."""
     across = max(factor for factor, _ in frame.sampling.values())
     down = max(factor for _, factor in frame.sampling.values())
     return {
@@ -198,9 +198,9 @@ def _blocks(frame: Frame) -> dict[int, int]:
 
 
 def _check_work(frame: Frame, max_work: float) -> None:
-    """Refuse what is more work than its pixels explain, from the scans' headers.
+    """Refuse an image that is too expensive to decode for its size, judged by the headers of its scans.
 
-    A sequential file whose first scan has all channels is decoded in this one: nothing has to be looked for.
+    A sequential file whose first scan has all channels is decoded from that scan alone, so no search is needed.
     """
     data, position = frame.data, frame.scans_at
     if frame.marker not in _PROGRESSIVE and position + 4 < len(data) and data[position + 4] == frame.channels:
@@ -215,12 +215,12 @@ def _check_work(frame: Frame, max_work: float) -> None:
         if scans > _MAX_SCANS or work > max_work:
             raise NotAnImageError(
                 f"the JPEG has {scans} scans or more of {frame.width}×{frame.height} pixels, which take too long to "
-                "decode; save it anew, as an ordinary JPEG"
+                "decode; save it again, as an ordinary JPEG"
             )
 
 
 def _scan_headers(data: bytes, position: int) -> Iterator[bytes]:
-    """Yield what the header of each scan holds, up to the end of the image."""
+    """Yield the contents of each scan header up to the end of the image."""
     while True:
         marker = data[position + 1]
         length = int.from_bytes(data[position + 2 : position + 4], "big")

@@ -1,6 +1,6 @@
-"""The EXIF orientation (tag 0x0112): which way a stored picture is turned to be upright.
+"""EXIF orientation (tag 0x0112): the rotation that makes a stored image upright.
 
-EXIF alone is read, as browsers do, not the copy of it in XMP.
+Only EXIF is read, not its copy in XMP, as in browsers.
 """
 
 import struct
@@ -21,7 +21,7 @@ _NUMBERS = {1: "B", 3: "H", 4: "I"}
 
 
 def orientation_of(exif: bytes) -> int:
-    """Return the orientation of an EXIF block, 1 to 8; 1 where it has none that can be read.
+    """Return the orientation of an EXIF block, 1 to 8; 1 if it is missing or unreadable.
 
     Args:
         exif: a TIFF header and directory, with or without `Exif\\0\\0` before it, once or twice.
@@ -46,6 +46,6 @@ def orientation_of(exif: bytes) -> int:
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Return the image turned as the orientation says."""
+    """Rotate and mirror an image according to its orientation."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)

@@ -1,4 +1,4 @@
-"""The result of reading a header: size, memory, orientation, profile, and a function that decodes the pixels."""
+"""Result of reading a header: size, memory, orientation, profile, and a function that decodes the pixels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from PIL import Image
 
 MAX_SIDE = 65_535
-"""Most pixels of a side: JPEG's own limit. Resizers keep coefficients for every pixel of a side."""
+"""Maximum number of pixels of a side, JPEG's limit. Resizers store coefficients for every pixel of a side."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture whose header was read, and no pixel decoded.
+    """Image with its header read, but no pixels decoded.
 
     Attributes:
-        width, height: in pixels, as stored.
-        bytes_per_pixel: most that decoding holds at once, the file itself not counted.
-        load: decodes; returns an opaque image, already over white, in mode L, RGB or CMYK. May raise anything.
-        load_scaled: the same with both sides divided by 1, 2, 4 or 8; None if the format has no such decoder.
-        orientation: EXIF's, 1 to 8.
-        profile: returns the ICC profile, or None; decompresses where it has to.
+        width, height: stored size in pixels.
+        bytes_per_pixel: peak memory of decoding, without the file.
+        load: decodes and returns an opaque image, blended over white, in mode L, RGB or CMYK. May raise any exception.
+        load_scaled: like `load`, with both sides divided by 1, 2, 4 or 8; None if the format does not support it.
+        orientation: EXIF orientation, 1 to 8.
+        profile: returns the ICC profile, decompressed if necessary, or None.
     """
 
     width: int

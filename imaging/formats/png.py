@@ -1,7 +1,7 @@
-"""PNG (ISO/IEC 15948): its chunks, and pixels of every depth and colour type.
+"""PNG (ISO/IEC 15948): chunks, and pixels of every depth and colour type.
 
-Chunks are walked here, and only those that pixels need are looked at, so that text, profiles or checksums of ancillary
-chunks never refuse a picture. Pillow has the decoder of the pixels. Of an APNG, the default image is decoded.
+Chunks are parsed here, and only those required for decoding are read, so an image is never refused for its text,
+profile or the checksum of an ancillary chunk. Pixels are decoded by Pillow; for an APNG, the default image.
 """
 
 import struct
@@ -30,17 +30,17 @@ from imaging.formats.picture import Picture
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _MAX_CHUNKS = 100_000
-"""A step in Python each. libpng writes 8 KiB of pixels a chunk: 16 MiB are 2,000."""
+"""Maximum number of chunks, each a step in Python. libpng writes 8 KiB of pixels per chunk: 16 MiB are 2,000 chunks."""
 _MAX_PROFILE = 4 * 2**20
 _AT_ONCE = 2**20
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 1, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
 _DEPTHS = {_GREY: {1, 2, 4, 8, 16}, _PALETTE: {1, 2, 4, 8}, _RGB: {8, 16}, _GREY_ALPHA: {8, 16}, _RGB_ALPHA: {8, 16}}
 _BITS = {"1": 1, "P": 8, "L": 8, "I;16": 16, "LA": 16, "RGB": 24, "RGBA": 32}
-"""Of a pixel, by Pillow's mode."""
+"""Bits per pixel, by Pillow's mode."""
 _MARK = b"\x5a\xc3\x17\xe8\x9d\x24\xb1"
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-"""Of each pass: first column, first row, and the steps between columns and between rows."""
+"""Passes: first column, first row, column step, row step."""
 
 
 @dataclass
@@ -58,10 +58,10 @@ class _Png:
 
 
 def read_png(data: bytes) -> Picture:
-    """Return the picture of a PNG file.
+    """Read a PNG file.
 
     Raises:
-        NotAnImageError: a chunk that pixels need is missing, damaged or cut off, or there are too many chunks.
+        NotAnImageError: a required chunk is missing, damaged or truncated, or there are too many chunks.
     """
     png = _chunks(data)
     deep = png.depth == 16 and png.kind in {_RGB, _RGB_ALPHA}
@@ -101,26 +101,26 @@ def _chunks(data: bytes) -> _Png:
             if _fits(name, content, data[end : end + 4]):
                 setattr(png, _ANCILLARY[name], bytes(content))
         elif not name[0] & 0x20:
-            raise NotAnImageError(f"the PNG has a chunk {name!r} that is critical and unknown; save it anew")
+            raise NotAnImageError(f"the PNG has an unknown critical chunk {name!r}; save it again")
         position = end + 4
-    raise NotAnImageError(f"the PNG has more than {_MAX_CHUNKS} chunks; save it anew, without metadata")
+    raise NotAnImageError(f"the PNG has more than {_MAX_CHUNKS} chunks; save it again, without metadata")
 
 
 _ANCILLARY = {b"tRNS": "transparency", b"eXIf": "exif", b"iCCP": "profile"}
-"""Ancillary chunks that are read. As in libpng, a wrong checksum drops the chunk, not the picture."""
+"""Ancillary chunks that are read. As in libpng, a chunk with a wrong checksum is ignored."""
 
 
 def _header(name: bytes, content: memoryview, checksum: bytes) -> _Png:
     if name == b"CgBI":
-        raise NotAnImageError("the PNG is in Apple's own variant (CgBI); save it as an ordinary PNG or JPEG")
+        raise NotAnImageError("the PNG is in Apple's CgBI variant; save it as an ordinary PNG or JPEG")
     if name != b"IHDR" or len(content) != 13:
-        raise damaged("its first chunk is no header")
+        raise damaged("its first chunk is not a header")
     _check(name, content, checksum)
     width, height, depth, kind, compression, filters, interlaced = struct.unpack(">IIBBBBB", content)
     if depth not in _DEPTHS.get(kind, ()) or compression or filters or interlaced > 1:
         raise NotAnImageError(
             f"the PNG's header is not valid (colour type {kind} of {depth} bits, compression {compression}, "
-            f"filter {filters}, interlace {interlaced}); save it anew"
+            f"filter {filters}, interlace {interlaced}); save it again"
         )
     return _Png(width, height, depth, kind, bool(interlaced))
 
@@ -143,7 +143,7 @@ def _complete(png: _Png) -> _Png:
 
 
 def _profile(chunk: bytes) -> bytes | None:
-    """Return what an iCCP chunk holds after its name and a 0 for zlib; None if that cannot be read."""
+    """Return the decompressed profile of an iCCP chunk; None if it cannot be read."""
     try:
         return zlib.decompressobj().decompress(chunk.partition(b"\0")[2][1:], _MAX_PROFILE) or None
     except zlib.error:
@@ -173,7 +173,7 @@ def _palette(png: _Png) -> NDArray[np.uint8]:
 
 
 def _key(png: _Png) -> tuple[int, ...] | None:
-    """Return the one value of each channel that is transparent, as stored; None if there is none."""
+    """Return the stored value of the transparent colour, one number per channel; None if there is none."""
     channels = _CHANNELS[png.kind]
     if len(png.transparency) < 2 * channels:
         return None
@@ -184,7 +184,7 @@ def _grey(png: _Png) -> Image.Image:
     key = _key(png)
     if png.depth < 16:
         raw = {1: "1", 8: "L"}.get(png.depth, f"L;{png.depth}")
-        image = _decode(png, "1" if png.depth == 1 else "L", raw).convert("L")  # to 0…255 by the decoder
+        image = _decode(png, "1" if png.depth == 1 else "L", raw).convert("L")  # the decoder scales to 0…255
         if key is None:
             return image
         table = list(range(256))
@@ -210,7 +210,7 @@ def _rgb(png: _Png) -> Image.Image:
 
 
 def _deep(png: _Png, mode: str) -> Image.Image:
-    """Return 16-bit RGB or RGBA: decoded twice, once for the high bytes of all samples, and once for the low."""
+    """Decode 16-bit RGB or RGBA twice: once for the high bytes of all samples, once for the low bytes."""
     high, low = _decode(png, mode, f"{mode};16B"), _decode(png, mode, f"{mode};16L")
     key, table = _key(png) if mode == "RGB" else None, eight_bit_table(16)
     for first, end in stripes(*high.size):
@@ -224,7 +224,7 @@ def _deep(png: _Png, mode: str) -> Image.Image:
 
 
 def _deep_grey_alpha(png: _Png) -> Image.Image:
-    """Return 16-bit grey with alpha: four bytes a pixel, so it is decoded as if these were 8-bit RGBA."""
+    """Decode 16-bit grey with alpha, four bytes per pixel, as 8-bit RGBA."""
     stored, table = _decode(png, "RGBA", "RGBA"), eight_bit_table(16)
 
     def make(first: int, end: int) -> NDArray[np.uint8]:
@@ -235,13 +235,13 @@ def _deep_grey_alpha(png: _Png) -> Image.Image:
 
 
 def _decode(png: _Png, mode: str, raw: str) -> Image.Image:
-    """Return the pixels as stored.
+    """Decode the pixels as stored.
 
-    Pillow's decoder does not notice that compressed data end before the last row. So a mark is written into the last
-    row before decoding; if it is unchanged afterwards, the decompressed bytes are counted.
+    Pillow's decoder does not detect compressed data that end before the last row. Therefore a marker is written into
+    the last row before decoding; if it is unchanged afterwards, the decompressed bytes are counted.
 
     Raises:
-        NotAnImageError: the compressed data are damaged, or fewer than the image's.
+        NotAnImageError: the compressed data are damaged or too short.
     """
     image = Image.new(mode, (png.width, png.height), None)
     last = (0, png.height - 1, png.width, png.height)
@@ -256,7 +256,7 @@ def _decode(png: _Png, mode: str, raw: str) -> Image.Image:
 
 
 def _needed(png: _Png) -> int:
-    """Return how many bytes the filtered rows of an image have."""
+    """Return the number of bytes of an image's filtered rows."""
     bits = png.depth * _CHANNELS[png.kind]
     if not png.interlaced:
         return png.height * (1 + (png.width * bits + 7) // 8)
@@ -269,7 +269,7 @@ def _needed(png: _Png) -> int:
 
 
 def _inflated(png: _Png, need: int) -> int:
-    """Return how many bytes the compressed data hold, counted up to `need`."""
+    """Return the number of decompressed bytes, counted up to `need`."""
     inflater, total = zlib.decompressobj(), 0
     for part in png.pixels:
         rest: bytes | memoryview = part

@@ -1,4 +1,4 @@
-"""TIFF: the first picture of a file, decoded to what its tags say, or refused with the reason."""
+"""TIFF: the first image of a file, decoded according to its tags, or refused with the reason."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,15 +36,15 @@ from imaging.formats.tiff_layout import (
 from imaging.formats.tiff_strips import Rows, part, row_bytes, samples_of, stored_height, stored_rows
 
 _AT_ONCE = 1 << 20
-"""Bytes of strips, decompressed, that are read together."""
+"""Decompressed bytes of strips that are read together."""
 _BT601 = (0.299, 0.587, 0.114)
 
 
 def read_tiff(data: bytes) -> Picture:
-    """Return the first picture of a TIFF file.
+    """Read the first image of a TIFF file.
 
     Raises:
-        NotAnImageError: it is damaged, cut off, or of a kind that is not decoded.
+        NotAnImageError: the file is damaged, truncated, or of an unsupported kind.
     """
     tags = Directory(data)
     layout = read_layout(tags)
@@ -54,7 +54,7 @@ def read_tiff(data: bytes) -> Picture:
     return Picture(
         width=layout.width,
         height=layout.height,
-        bytes_per_pixel=max(8, stored + 4, 2 * stored if whole else 0),  # libtiff holds a strip twice
+        bytes_per_pixel=max(8, stored + 4, 2 * stored if whole else 0),  # libtiff stores a strip twice
         load=partial(_load, data, tags, layout),
         orientation=tags.number(274, 1),
         profile=lambda: profile or None,
@@ -63,12 +63,12 @@ def read_tiff(data: bytes) -> Picture:
 
 @dataclass(frozen=True)
 class _Area:
-    """Strips that follow one another, or a tile.
+    """Consecutive strips, or a tile.
 
     Attributes:
-        left, top: of its first pixel.
-        height: in rows of the image.
-        indices: of its strips or tile, for each plane.
+        left, top: position of its first pixel.
+        height: number of rows of the image.
+        indices: indices of its strips or tile, for each plane.
     """
 
     left: int
@@ -109,7 +109,7 @@ def _areas(layout: Layout) -> Iterator[_Area]:
 
 
 def _samples(data: bytes, tags: Directory, layout: Layout, area: _Area) -> Iterator[tuple[int, Samples]]:
-    """Yield the top row, within the area, and the samples of some rows: [h, W, samples], W of a tile."""
+    """Yield the top row, within the area, and the samples of some rows: [h, W, samples], with W of the tile."""
     fax = {tag: tags.number(tag, 0) for tag in (292, 293) if layout.compression in FAX and tag in tags}
     rows = stored_height(layout, layout.tile_height if layout.tiled else area.height)
     planes: list[Rows] = [stored_rows(data, layout, fax, indices, rows) for indices in area.indices]
@@ -125,7 +125,7 @@ def _samples(data: bytes, tags: Directory, layout: Layout, area: _Area) -> Itera
 
 
 def _upsampled(rows: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
-    """Return YCbCr [h · down, W, 3] of rows of blocks: across · down luminances, then Cb and Cr."""
+    """Convert rows of blocks (across · down luminances, then Cb and Cr) to YCbCr [h · down, W, 3]."""
     across, down = layout.subsampling
     blocks = rows.reshape(len(rows), -1, across * down + 2)
     squares = blocks[..., :-2].reshape(*blocks.shape[:2], down, across)
@@ -135,7 +135,7 @@ def _upsampled(rows: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
 
 
 def _jpeg(data: bytes, tags: Directory, layout: Layout, area: _Area) -> Iterator[tuple[int, Samples]]:
-    """Yield what `_samples` does. A strip or tile is a JPEG whose tables are in a tag; libjpeg makes YCbCr RGB."""
+    """Like `_samples`, for strips or tiles in JPEG with tables in a tag; libjpeg converts YCbCr to RGB."""
     tables = tags.raw(347)[2:-2]
     images = []
     for (index,) in area.indices:
@@ -143,9 +143,9 @@ def _jpeg(data: bytes, tags: Directory, layout: Layout, area: _Area) -> Iterator
         frame = read_frame(stream[:2] + tables + stream[2:], MAX_WORK / (layout.across * layout.down * layout.planes))
         channels = 1 if layout.planar else layout.samples
         if (frame.width, frame.channels) != (layout.tile_width, channels) or frame.height < area.height:
-            raise damaged("a JPEG in it is not of its tile's size")
+            raise damaged("a JPEG in it does not have the size of its tile")
         if frame.height > max(layout.tile_height, 8 * -(-area.height // 8)):
-            raise damaged("a JPEG in it is not of its tile's size")
+            raise damaged("a JPEG in it does not have the size of its tile")
         mode = {1: "L", 3: "RGB", 4: "CMYK"}[channels]
         colours = "YCbCr" if channels == 3 and layout.photometric == YCBCR else mode
         images.append(decode_frame(frame, mode, mode, colours))
@@ -154,16 +154,16 @@ def _jpeg(data: bytes, tags: Directory, layout: Layout, area: _Area) -> Iterator
 
 
 class _Colours:
-    """Conversion of samples: to grey, RGB or CMYK of 8 bits, over white.
+    """Conversion of samples to 8-bit grey, RGB or CMYK, over white.
 
     Args:
-        layout: of the picture.
-        tags: with its palette, and what its YCbCr is.
+        layout: layout of the image.
+        tags: tags with its palette and the parameters of YCbCr.
     """
 
     def __init__(self, layout: Layout, tags: Directory) -> None:
         if layout.compression == JPEG and layout.photometric == YCBCR and not layout.planar:
-            layout = replace(layout, photometric=RGB)  # libjpeg's
+            layout = replace(layout, photometric=RGB)  # converted by libjpeg
         self._layout = layout
         self.mode = {1: "L", 3: "RGB", 4: "CMYK"}[layout.channels]
         table = eight_bit_table(layout.bits)
@@ -177,7 +177,7 @@ class _Colours:
         self._reference = tags.fractions(532, (0.0, 255.0, 128.0, 255.0, 128.0, 255.0))
 
     def convert(self, samples: Samples) -> Bytes:
-        """Return uint8 [h, W] or [h, W, channels] of samples [h, W, samples]."""
+        """Convert samples [h, W, samples] to uint8 [h, W] or [h, W, channels]."""
         layout = self._layout
         colours = samples[..., : layout.channels]
         if not self._as_stored:
@@ -191,12 +191,12 @@ class _Colours:
             alpha = self._alpha_table[samples[..., index]]
             if layout.photometric != CMYK:
                 colours = blend_white(colours, alpha, premultiplied=premultiplied)
-            elif not premultiplied:  # white is no ink
+            elif not premultiplied:  # white means no ink
                 colours = 255 - blend_white(255 - colours, alpha)
         return colours[..., 0] if self.mode == "L" else colours
 
     def _from_ycbcr(self, colours: Bytes) -> Bytes:
-        """Return RGB of YCbCr, as TIFF 6.0, section 21, says."""
+        """Convert YCbCr to RGB (TIFF 6.0, section 21)."""
         red, green, blue = self._weights
         black, white, *_ = self._reference
         values = colours.astype(np.float32)
@@ -213,7 +213,7 @@ class _Colours:
 
 
 def _palette(tags: Directory, bits: int) -> Bytes:
-    """Return uint8 [2^bits, 3]. Some programs write 8 bits where 16 belong."""
+    """Return the palette, uint8 [2^bits, 3]. Some programs write 8-bit instead of 16-bit values."""
     found = tags.numbers(320)
     if found is None or len(found) < 3 * 2**bits:
         raise NotAnImageError("the TIFF's palette is missing or too short; save it as RGB")

@@ -1,4 +1,4 @@
-"""The first directory of a TIFF or BigTIFF file: its tags, read one by one as they are asked for."""
+"""First directory of a TIFF or BigTIFF file, with tags that are read on demand."""
 
 import struct
 
@@ -19,7 +19,7 @@ class Directory:
         data: the file.
 
     Raises:
-        NotAnImageError: its directory lies outside the file.
+        NotAnImageError: the directory is outside the file.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -47,7 +47,7 @@ class Directory:
         return tag in self._entries
 
     def raw(self, tag: int) -> bytes:
-        """Return what a tag holds, as bytes; empty if it is not there."""
+        """Return the bytes of a tag; empty if it is missing."""
         if tag not in self._entries:
             return b""
         kind, count, value = self._entries[tag]
@@ -62,11 +62,11 @@ class Directory:
     def _item_size(self, tag: int) -> int:
         kind = self._entries[tag][0]
         if kind not in _TYPES:
-            raise NotAnImageError(f"the TIFF's tag {tag} is of unknown type {kind}; save the image anew")
+            raise NotAnImageError(f"the TIFF's tag {tag} has the unknown type {kind}; save the image again")
         return np.dtype(_TYPES[kind]).itemsize
 
     def numbers(self, tag: int) -> NDArray[np.int64] | None:
-        """Return the whole numbers of a tag; None if it is not there."""
+        """Return the integers of a tag; None if it is missing."""
         if tag not in self._entries:
             return None
         raw = self.raw(tag)
@@ -74,12 +74,12 @@ class Directory:
         return np.frombuffer(raw, self.order + _TYPES[self._entries[tag][0]], len(raw) // size).astype(np.int64)
 
     def number(self, tag: int, default: int) -> int:
-        """Return the first whole number of a tag."""
+        """Return the first integer of a tag, or `default` if it is missing."""
         found = self.numbers(tag)
         return default if found is None or not len(found) else int(found[0])
 
     def fractions(self, tag: int, default: tuple[float, ...]) -> tuple[float, ...]:
-        """Return the rational numbers of a tag, as many as `default` has; else `default`."""
+        """Return the rational numbers of a tag if there are as many as in `default`; otherwise `default`."""
         raw = self.raw(tag)
         if len(raw) != 8 * len(default) or self._entries[tag][0] != _RATIONAL:
             return default

@@ -1,6 +1,6 @@
-"""Layout and meaning of a TIFF's samples, from its tags, with a refusal for every layout that is not decoded.
+"""Layout and meaning of a TIFF's samples, from its tags. Unsupported layouts are refused.
 
-TIFF 6.0 with BigTIFF and the compressions that libtiff added. A sample is one value of one channel of one pixel.
+TIFF 6.0 with BigTIFF and libtiff's additional compressions. A sample is the value of a channel of a pixel.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from imaging.formats.tiff_directory import Directory
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 NONE, JPEG, FAX, DEFLATE = 1, 7, {2, 3, 4}, {8, 32946}
 BYTE_CODECS = {NONE, 5, *DEFLATE, 32773, 34925, 50000}
-"""None, LZW, Deflate, PackBits, LZMA, Zstandard: they compress bytes, whatever these mean."""
+"""None, LZW, Deflate, PackBits, LZMA, Zstandard: they compress bytes independently of the samples."""
 
 _CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
 _NOT_DECODED = {
@@ -43,7 +43,7 @@ _REMEDY = "save it as PNG, or as TIFF with 8 or 16 bits"
 _MAX_SAMPLES = 8
 _MAX_TILES = 20_000
 _MAX_PADDING = 1 << 22
-"""Pixels that tiles may have beyond the image: a tile is decoded whole."""
+"""Maximum number of tile pixels beyond the image; tiles are decoded completely."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class Layout:
     """Position and meaning of samples.
 
     Attributes:
-        width, height: of the image, in pixels.
-        bits: of a sample, 1 to 16.
-        samples: of a pixel, those that mean nothing among them.
+        width, height: size of the image in pixels.
+        bits: bits per sample, 1 to 16.
+        samples: number of samples per pixel, including unused ones.
         photometric: one of the constants above.
-        alpha: index of the sample that is alpha, and whether colours were multiplied by it; None without.
-        compression, predictor, fill_order: as the tags say.
-        planar: every channel is stored by itself.
-        subsampling: of YCbCr, horizontal and vertical.
-        tiled: stored in tiles, else in strips.
-        tile_width, tile_height: of a tile; a strip is as wide as the image.
-        offsets, counts: of tiles or strips, in bytes; of all planes.
+        alpha: index of the alpha sample, and whether colours are premultiplied; None without alpha.
+        compression, predictor, fill_order: values of the tags.
+        planar: whether channels are stored separately.
+        subsampling: horizontal and vertical subsampling of YCbCr.
+        tiled: whether pixels are stored in tiles instead of strips.
+        tile_width, tile_height: size of a tile; a strip is as wide as the image.
+        offsets, counts: positions and sizes of tiles or strips in bytes, for all planes.
     """
 
     width: int
@@ -83,39 +83,39 @@ class Layout:
 
     @property
     def across(self) -> int:
-        """Tiles beside each other."""
+        """Number of tiles in a row."""
         return -(-self.width // self.tile_width)
 
     @property
     def down(self) -> int:
-        """Tiles, or strips, above each other."""
+        """Number of tiles in a column, or of strips."""
         return -(-self.height // self.tile_height)
 
     @property
     def planes(self) -> int:
-        """Number of one-channel images that are stored one after the other; 1 if the channels are interleaved."""
+        """Number of separately stored one-channel images; 1 if the channels are interleaved."""
         return self.samples if self.planar else 1
 
     @property
     def channels(self) -> int:
-        """Channels that mean a colour."""
+        """Number of colour channels."""
         return _CHANNELS[self.photometric]
 
     @property
     def subsampled(self) -> bool:
-        """Colour has fewer samples than luminance, in an order of its own."""
+        """Return whether colour has fewer samples than luminance, which changes their order."""
         return self.photometric == YCBCR and self.compression != JPEG and self.subsampling != (1, 1)
 
 
 def read_layout(tags: Directory) -> Layout:
-    """Return the layout of the first picture.
+    """Return the layout of the first image.
 
     Raises:
-        NotAnImageError: it is of a kind that is not decoded; the message names it.
+        NotAnImageError: the layout is not supported; the message names the cause.
     """
     width, height = tags.number(256, 0), tags.number(257, 0)
     if width <= 0 or height <= 0:
-        raise NotAnImageError(f"the TIFF claims {width}×{height} pixels; send the file whole and unchanged")
+        raise NotAnImageError(f"the TIFF declares {width}×{height} pixels; send the file complete and unchanged")
     _refuse_previews(tags)
     compression = tags.number(259, NONE)
     if compression not in {*BYTE_CODECS, JPEG, *FAX}:
@@ -135,7 +135,7 @@ def read_layout(tags: Directory) -> Layout:
     tile_height = tags.number(323, 0) if tiled else min(tags.number(278, height) or height, height)
     offsets, counts = tags.numbers(324 if 324 in tags else 273), tags.numbers(325 if 325 in tags else 279)
     if offsets is None or tile_width <= 0 or tile_height <= 0:
-        raise NotAnImageError("the TIFF does not say where its pixels are; send the file whole and unchanged")
+        raise NotAnImageError("the TIFF has no positions of its pixels; send the file complete and unchanged")
     layout = Layout(
         width=width,
         height=height,
@@ -161,27 +161,27 @@ def read_layout(tags: Directory) -> Layout:
 
 
 def _refuse_previews(tags: Directory) -> None:
-    """Refuse raw photographs: their first picture is a preview, often of another size and cut."""
+    """Refuse camera raw files: their first image is a preview, often of another size and crop."""
     if tags.data[8:10] == b"CR" or 50706 in tags or (tags.number(254, 0) & 1 and 330 in tags):
-        raise NotAnImageError("the image is a camera's raw photo, of which a preview comes first; save it as JPEG")
+        raise NotAnImageError("the image is a camera's raw photo, which begins with a preview; save it as JPEG")
 
 
 def _photometric(tags: Directory, samples: int) -> int:
-    """Return what samples mean; where no tag says so, what libtiff takes them for."""
+    """Return the photometric interpretation; without a tag, libtiff's default."""
     usual = WHITE_IS_ZERO if tags.number(259, NONE) in FAX else RGB if samples >= 3 else BLACK_IS_ZERO
     photometric = tags.number(262, usual)
     if photometric == CMYK and tags.number(332, 1) != 1:
-        raise NotAnImageError("the TIFF holds inks other than cyan, magenta, yellow and black; save it as RGB")
+        raise NotAnImageError("the TIFF contains inks other than cyan, magenta, yellow and black; save it as RGB")
     if photometric not in _CHANNELS:
         name = _NOT_DECODED.get(photometric, f"colours of kind {photometric}")
-        raise NotAnImageError(f"the TIFF holds {name}, which are not decoded; save it as RGB")
+        raise NotAnImageError(f"the TIFF contains {name}, which is not supported; save it as RGB")
     return photometric
 
 
 def _bits(tags: Directory, samples: int) -> int:
-    """Return the bits of every sample."""
+    """Return the bits per sample."""
     if not 1 <= samples <= _MAX_SAMPLES:
-        raise NotAnImageError(f"the TIFF has {samples} samples a pixel, at most {_MAX_SAMPLES} are decoded; {_REMEDY}")
+        raise NotAnImageError(f"the TIFF has {samples} samples per pixel; at most {_MAX_SAMPLES} are read; {_REMEDY}")
     found, formats = tags.numbers(258), tags.numbers(339)
     sizes = {1} if found is None else set(found[:samples].tolist())
     kinds = {1} if formats is None else set(formats[:samples].tolist())
@@ -190,7 +190,7 @@ def _bits(tags: Directory, samples: int) -> int:
         names = {2: "signed integers", 3: "floating-point numbers"}
         name = names.get(max(kinds), "complex numbers")
         raise NotAnImageError(
-            f"the TIFF's samples are {bits}-bit {name}, which have no defined white; expected whole numbers from 0: "
+            f"the TIFF's samples are {bits}-bit {name}, which have no defined white; expected unsigned integers: "
             f"{_REMEDY}"
         )
     if len(sizes) > 1 or not 1 <= bits <= 16:
@@ -201,9 +201,9 @@ def _bits(tags: Directory, samples: int) -> int:
 
 
 def _alpha(tags: Directory, samples: int, channels: int) -> tuple[int, bool] | None:
-    """Return the index of alpha, and whether colours were multiplied by it.
+    """Return the index of alpha, and whether colours are premultiplied.
 
-    A fourth sample of RGB that no tag explains is taken for alpha, as most readers do.
+    A fourth sample of RGB without a tag is treated as alpha, as in most readers.
     """
     extra = samples - channels
     if extra <= 0:
@@ -212,24 +212,24 @@ def _alpha(tags: Directory, samples: int, channels: int) -> tuple[int, bool] | N
     if kinds is None:
         return (channels, False) if (channels, extra) == (3, 1) else None
     for index, kind in enumerate(kinds[:extra].tolist()):
-        if kind in {1, 2, 999}:  # 999 is Corel's
+        if kind in {1, 2, 999}:  # 999 is Corel's value
             return channels + index, kind == 1
     return None
 
 
 def _check(layout: Layout) -> None:
-    """Refuse what contradicts itself, or is not decoded."""
+    """Refuse contradictory or unsupported layouts."""
     extra = layout.samples - layout.channels
     if extra < 0:
-        raise NotAnImageError(f"the TIFF has {layout.samples} samples a pixel, its colours need {layout.channels}")
+        raise NotAnImageError(f"the TIFF has {layout.samples} samples per pixel, its colours need {layout.channels}")
     if layout.channels == 1 and extra > 1:
         raise NotAnImageError(
-            f"the TIFF has {layout.samples} bands, and does not say which are red, green and blue; save those as RGB"
+            f"the TIFF has {layout.samples} bands without a colour interpretation; save red, green and blue as RGB"
         )
     if layout.predictor not in {1, 2} or (layout.predictor == 2 and (layout.bits not in {8, 16} or layout.subsampled)):
-        raise NotAnImageError(f"the TIFF's predictor {layout.predictor} is not decoded for its samples; {_REMEDY}")
+        raise NotAnImageError(f"the TIFF's predictor {layout.predictor} is not supported for its samples; {_REMEDY}")
     if layout.compression in FAX and (layout.bits, layout.samples) != (1, 1):
-        raise NotAnImageError("the TIFF is compressed as a fax, and is not black and white; save it as PNG")
+        raise NotAnImageError("the TIFF has fax compression, but is not black and white; save it as PNG")
     if layout.compression == JPEG and (layout.bits != 8 or extra or layout.photometric == PALETTE):
         raise NotAnImageError("the TIFF's JPEG is not of 8-bit grey, RGB, YCbCr or CMYK; save it as PNG")
     if layout.photometric == YCBCR and layout.bits != 8:
@@ -240,13 +240,13 @@ def _check(layout: Layout) -> None:
         or not set(layout.subsampling) <= {1, 2, 4}
         or (layout.tile_height % layout.subsampling[1] and layout.tile_height < layout.height)
     ):
-        raise NotAnImageError("the TIFF has YCbCr colours in an arrangement that is not decoded; save it as RGB")
+        raise NotAnImageError("the TIFF has YCbCr colours in an unsupported arrangement; save it as RGB")
     if layout.tiled:
         if layout.tile_width % 16 or layout.tile_height % 16:
-            raise NotAnImageError("the TIFF has tiles whose sides are no multiples of 16; save it anew")
+            raise NotAnImageError("the TIFF has tiles with sides that are not multiples of 16; save it again")
         padded = layout.across * layout.tile_width * layout.down * layout.tile_height
         if padded > 2 * layout.width * layout.height + _MAX_PADDING:
-            raise NotAnImageError("the TIFF has tiles far larger than the image; save it with smaller tiles, or strips")
+            raise NotAnImageError("the TIFF has tiles far larger than the image; save it with smaller tiles or strips")
     if (layout.tiled or layout.compression == JPEG) and layout.across * layout.down * layout.planes > _MAX_TILES:
         raise NotAnImageError(f"the TIFF is stored in more than {_MAX_TILES} pieces; save it in larger tiles or strips")
     if len(layout.offsets) < layout.across * layout.down * layout.planes:

@@ -1,8 +1,8 @@
-"""Strips and tiles of a TIFF: decompression to bytes by libtiff, and samples from these bytes.
+"""Strips and tiles of a TIFF: decompression by libtiff, and conversion of the bytes to samples.
 
-libtiff, through Pillow, decodes a TIFF that is written here, whose strips are the bytes of 8-bit grey pixels. So the
-result does not depend on how Pillow interprets the file's own tags. Tiles are decompressed as strips, one below the
-other. Only faxes, whose code is one of pixels, stay 1 bit deep. Deflate is inflated here, some rows at a time.
+libtiff, through Pillow, decodes a synthesised TIFF whose strips are the bytes of 8-bit grey pixels, so the result does
+not depend on Pillow's interpretation of the original tags. Tiles are decompressed as consecutive strips. Only faxes,
+whose codes represent pixels, stay 1 bit deep. Deflate is inflated here, some rows at a time.
 """
 
 import ctypes
@@ -24,29 +24,29 @@ from imaging.formats.tiff_layout import DEFLATE, FAX, NONE, Layout
 logger = logging.getLogger(__name__)
 
 Rows = Callable[[int, int], NDArray[np.uint8]]
-"""From the first row and the one after the last, to their bytes as stored, uint8 [h, bytes of a row]."""
+"""Maps the first row and the one after the last to their stored bytes, uint8 [h, bytes per row]."""
 
 
 @cache
 def silence_libtiff() -> None:
-    """Switch off libtiff's messages about damaged files: it writes them to stderr, beside the log."""
+    """Disable libtiff's messages about damaged files, which it writes to stderr instead of the log."""
     try:
         libtiff = ctypes.CDLL(_imaging.__file__)
         libtiff.TIFFSetErrorHandler(None)
         libtiff.TIFFSetWarningHandler(None)
     except (AttributeError, OSError):
-        logger.info("the messages of libtiff about damaged TIFF files cannot be switched off; they go to stderr")
+        logger.info("libtiff's messages about damaged TIFF files cannot be disabled; they go to stderr")
 
 
 def stored_rows(data: bytes, layout: Layout, tags: dict[int, int], indices: list[int], rows: int) -> Rows:
-    """Return what reads rows of strips, or of a tile, decompressed.
+    """Return a function that reads decompressed rows of strips or of a tile.
 
     Args:
         data: the file.
-        layout: of its first picture.
+        layout: layout of its first image.
         tags: T4Options and T6Options of a fax.
-        indices: of strips that follow one another, or of one tile.
-        rows: in all, as stored.
+        indices: indices of consecutive strips, or of one tile.
+        rows: total number of stored rows.
     """
     width = row_bytes(layout)
     if layout.compression == NONE:
@@ -66,7 +66,7 @@ def stored_rows(data: bytes, layout: Layout, tags: dict[int, int], indices: list
 
 
 def row_bytes(layout: Layout) -> int:
-    """Return the bytes of a stored row; of subsampled colours, of a row of blocks."""
+    """Return the size of a stored row in bytes; for subsampled colours, of a row of blocks."""
     if layout.subsampled:
         across, down = layout.subsampling
         return -(-layout.tile_width // across) * (across * down + 2)
@@ -94,7 +94,7 @@ def _uncompressed(data: bytes, layout: Layout, indices: list[int], rows: int, wi
 
 
 def _inflated(parts: list[memoryview], layout: Layout, rows: int, width: int) -> Rows:
-    """Return what inflates rows when they are asked for, one after the other: a strip may be the whole image."""
+    """Return a function that inflates rows sequentially on demand, because a strip may be the whole image."""
     step = rows if layout.tiled else min(stored_height(layout, layout.tile_height), rows)
     streams = (_Stream(found, layout.fill_order == 2) for found in parts)
     stream = next(streams)
@@ -115,7 +115,7 @@ def _inflated(parts: list[memoryview], layout: Layout, rows: int, width: int) ->
 
 
 class _Stream:
-    """Deflate, read in parts."""
+    """Deflate stream that is read in parts."""
 
     def __init__(self, compressed: memoryview, backwards: bool) -> None:
         self._rest: bytes | memoryview = bytes(compressed).translate(_REVERSED.tobytes()) if backwards else compressed
@@ -130,7 +130,7 @@ class _Stream:
 
 
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1)[:, ::-1], axis=1)[:, 0]
-"""Every byte with its bits in the opposite order."""
+"""Table of bytes with reversed bits."""
 
 
 def part(data: bytes, layout: Layout, index: int) -> memoryview:
@@ -146,7 +146,7 @@ def part(data: bytes, layout: Layout, index: int) -> memoryview:
 def _made_tiff(
     parts: list[memoryview], layout: Layout, tags: dict[int, int], size: tuple[int, int], rows_per_strip: int
 ) -> bytes:
-    """Return a little-endian TIFF of one sample a pixel whose strips are `parts`."""
+    """Return a little-endian TIFF with one sample per pixel and `parts` as strips."""
     counts = [len(found) for found in parts]
     at = 8 + sum(counts)
     at += at & 1
@@ -182,12 +182,12 @@ def _made_tiff(
 
 
 def samples_of(rows: NDArray[np.uint8], layout: Layout, order: str) -> Samples:
-    """Return the samples of stored rows: uint8 or uint16 [h, W, channels], W of a tile.
+    """Return the samples of stored rows: uint8 or uint16 [h, W, channels], with W of the tile.
 
     Args:
-        rows: [h, bytes of a row].
-        layout: of the picture.
-        order: of the bytes of 16-bit samples, `<` or `>`.
+        rows: [h, bytes per row].
+        layout: layout of the image.
+        order: byte order of 16-bit samples, `<` or `>`.
     """
     channels = 1 if layout.planar else layout.samples
     count = layout.tile_width * channels
@@ -196,7 +196,7 @@ def samples_of(rows: NDArray[np.uint8], layout: Layout, order: str) -> Samples:
         samples = rows
     elif layout.bits == 16:
         samples = np.ascontiguousarray(rows).view(order + "u2").astype(np.uint16)
-    else:  # packed, the highest bit first, in either byte order
+    else:  # packed with the highest bit first, in both byte orders
         bits = np.unpackbits(rows, axis=1)[:, : count * layout.bits].reshape(len(rows), count, layout.bits)
         whole = 8 if layout.bits < 8 else 16
         padded = np.concatenate([np.zeros((*bits.shape[:2], whole - layout.bits), np.uint8), bits], axis=2)

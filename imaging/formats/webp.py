@@ -1,8 +1,8 @@
-"""WebP: a RIFF container of VP8 or VP8L. Of an animation, the first frame, where the canvas shows it, over white.
+"""WebP: a RIFF container of VP8 or VP8L; for an animation, the first frame at its position on the canvas, over white.
 
-libwebp's decoder of still images, in the library that Pillow brings, is called through ctypes: it writes into an array
-of ours, without Python's lock. Pillow itself decodes every WebP as an animation, in four buffers of the size of the
-image, and copies one of them with the lock held.
+The still-image decoder of the libwebp bundled with Pillow is called through ctypes: it writes into a NumPy array
+without the GIL. Pillow itself decodes every WebP as an animation, in four buffers of the size of the image, and copies
+one of them with the GIL held.
 """
 
 import ctypes
@@ -21,12 +21,12 @@ from imaging.formats.picture import Picture
 
 _MAX_CHUNKS = 10_000
 _OF_PILLOW = 16
-"""Bytes a pixel where Pillow decodes: libwebp's two canvases of an animation, VP8L's pixels, a copy, the image."""
+"""Bytes per pixel if Pillow decodes: libwebp's two canvases of an animation, VP8L's pixels, a copy, the image."""
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return libwebp, or None where Pillow hides it, as where it is linked into it (Windows)."""
+    """Return libwebp, or None if it is not accessible, for example statically linked into Pillow (Windows)."""
     if not features.check("webp"):
         return None
     from PIL import _webp
@@ -45,10 +45,10 @@ def library() -> ctypes.CDLL | None:
 
 
 def read_webp(data: bytes) -> Picture:
-    """Return the picture of a WebP file.
+    """Read a WebP file.
 
     Raises:
-        NotAnImageError: it is damaged or cut off, or has thousands of chunks.
+        NotAnImageError: the file is damaged or truncated, or has too many chunks.
     """
     size: tuple[int, int] | None = None
     exif, profile, frame = b"", b"", b""
@@ -73,7 +73,7 @@ def read_webp(data: bytes) -> Picture:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield name and content of each chunk; the last may be cut off."""
+    """Yield name and contents of each chunk; the last may be truncated."""
     end = min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     position = 12
     for _ in range(_MAX_CHUNKS):
@@ -82,11 +82,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         name, length = struct.unpack_from("<4sI", data, position)
         yield name, memoryview(data)[position + 8 : min(position + 8 + length, end)]
         position += 8 + length + (length & 1)
-    raise NotAnImageError(f"the WebP has more than {_MAX_CHUNKS} chunks; save it anew, as a still image")
+    raise NotAnImageError(f"the WebP has more than {_MAX_CHUNKS} chunks; save it again, as a still image")
 
 
 def _size(name: bytes, content: memoryview) -> tuple[int, int]:
-    """Return (width, height) of the first chunk."""
+    """Return (width, height) from the first chunk."""
     if name == b"VP8X" and len(content) >= 10:
         return int.from_bytes(content[4:7], "little") + 1, int.from_bytes(content[7:10], "little") + 1
     if name == b"VP8L" and len(content) >= 5 and content[0] == 0x2F:
@@ -95,7 +95,7 @@ def _size(name: bytes, content: memoryview) -> tuple[int, int]:
     if name == b"VP8 " and len(content) >= 10 and bytes(content[3:6]) == b"\x9d\x01\x2a":
         width, height = struct.unpack_from("<HH", content, 6)
         return width & 0x3FFF, height & 0x3FFF
-    raise damaged("its first chunk is no header")
+    raise damaged("its first chunk is not a header")
 
 
 def _load(data: bytes, size: tuple[int, int], frame: bytes) -> Image.Image:
@@ -121,7 +121,7 @@ def _load(data: bytes, size: tuple[int, int], frame: bytes) -> Image.Image:
 
 
 def _as_still(chunks: bytes, width: int, height: int) -> bytes:
-    """Return a file of the chunks of a frame, which may have alpha."""
+    """Return a still WebP file from the chunks of a frame, which may have alpha."""
     header = b"\x10\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     content = b"WEBPVP8X" + struct.pack("<I", len(header)) + header + chunks
     return b"RIFF" + struct.pack("<I", len(content)) + content
@@ -136,4 +136,4 @@ def _still(found: ctypes.CDLL, data: bytes, size: tuple[int, int]) -> Image.Imag
     ):
         raise damaged("its pixels cannot be decompressed")
     image = Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1)
-    return image.convert("RGB") if data[12:16] == b"VP8 " else over_white(image)  # VP8 alone has no alpha
+    return image.convert("RGB") if data[12:16] == b"VP8 " else over_white(image)  # plain VP8 has no alpha

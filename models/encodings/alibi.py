@@ -15,7 +15,7 @@ from models.encodings.offsets import grid_offsets, pad_extra_tokens
 
 
 class ALiBi2D(Encoding):
-    """Nothing learned. Extra tokens are at no distance from any."""
+    """Fixed bias, without parameters. The distance to and from extra tokens is 0."""
 
     acts_on: ClassVar[ActsOn] = "attention"
     slopes: Tensor

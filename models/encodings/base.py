@@ -1,4 +1,4 @@
-"""The protocol of a position encoding: where it may act, and what of it does not depend on the image.
+"""Base class of position encodings: the methods that act on tokens and attention, static or query-dependent.
 
 Shapes: B images (or windows), H heads, N tokens, C width, d = C / H head width.
 """
@@ -18,7 +18,7 @@ class Place:
 
     Attributes:
         grid: (rows, columns) of tokens that see each other: the whole image in a ViT, a window in Swin.
-        extra_tokens: tokens without a place on the grid (CLS, registers), which come first.
+        extra_tokens: tokens without a position on the grid (CLS, registers); they come first.
         width: C.
         num_heads: H.
     """
@@ -34,7 +34,7 @@ class Place:
 
     @property
     def num_tokens(self) -> int:
-        """N, the extra tokens included."""
+        """N, including the extra tokens."""
         return self.extra_tokens + self.grid[0] * self.grid[1]
 
     @property
@@ -44,25 +44,26 @@ class Place:
 
 
 class Rotation(NamedTuple):
-    """Angles of a rotary encoding, by which the pairs (i, i + d/2) of a query's or key's numbers are turned.
+    """Cosines and sines of a rotary encoding, which rotates the pairs (i, i + d/2) of each query and key.
 
-    Both are [1 or H, N, d], the two halves alike.
+    Both are [1 or H, N, d], with two equal halves.
     """
 
     cos: Tensor
     sin: Tensor
 
     def turn(self, x: Tensor) -> Tensor:
-        """Return x [B, H, N, d], each pair (a, b) turned to (a·cos − b·sin, b·cos + a·sin)."""
+        """Return x [B, H, N, d], with each pair (a, b) rotated to (a·cos − b·sin, b·cos + a·sin)."""
         a, b = x.chunk(2, dim=-1)
         return x * self.cos + torch.cat([-b, a], dim=-1) * self.sin
 
 
 class Encoding(nn.Module):
-    """Position encoding. A subclass takes a `Place` and its options, and overrides what it needs.
+    """Position encoding. A subclass takes a `Place` and its options, and overrides the methods it needs.
 
-    One that acts on `tokens` is made once, before the first block; one that acts on `attention` is made in every block.
-    The first three methods do not depend on the image, so export freezes what they return; the last two do.
+    An encoding that acts on `tokens` is built once, before the first block; one that acts on `attention` is built in
+    every block. The first three methods do not depend on the image, so export stores their results as constants; the
+    last two do.
     """
 
     acts_on: ClassVar[ActsOn]
@@ -72,15 +73,15 @@ class Encoding(nn.Module):
         return None
 
     def rotation(self) -> Rotation | None:
-        """Return the angles by which queries and keys are turned before they meet."""
+        """Return the rotation that is applied to queries and keys before their product."""
         return None
 
     def bias(self) -> Tensor | None:
         """Return [H, N, N], added to the scores."""
         return None
 
-    def scores(self, q: Tensor, k: Tensor) -> Tensor | None:  # noqa: ARG002 -- for those that override it
-        """Return [B, H, N, N], added to the scores; it depends on the image through q or k.
+    def scores(self, q: Tensor, k: Tensor) -> Tensor | None:  # noqa: ARG002 -- for subclasses
+        """Return [B, H, N, N], added to the scores; the result depends on the image through q or k.
 
         Args:
             q: [B, H, N, d], scaled by 1/√d.
@@ -88,10 +89,10 @@ class Encoding(nn.Module):
         """
         return None
 
-    def values(self, attention: Tensor) -> Tensor | None:  # noqa: ARG002 -- for those that override it
-        """Return [B, H, N, d], added to what the attention gathers.
+    def values(self, attention: Tensor) -> Tensor | None:  # noqa: ARG002 -- for subclasses
+        """Return [B, H, N, d], added to the output of the attention.
 
         Args:
-            attention: [B, H, N, N], softmax of the scores: the weight of token j in what token i gets.
+            attention: [B, H, N, N], softmax of the scores: the weight of token j in the output for token i.
         """
         return None

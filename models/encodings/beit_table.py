@@ -1,4 +1,4 @@
-"""Learned relative position bias with a CLS token (BEiT, Bao et al. 2022): Swin's table and three rows more.
+"""Learned relative position bias with a CLS token (BEiT, Bao et al. 2022): Swin's table and three more rows.
 
 Shapes: H heads, N tokens, R = (2·rows − 1)·(2·columns − 1) offsets.
 """
@@ -15,7 +15,7 @@ from models.encodings.offsets import relative_position_index
 class BEiTTable(Encoding):
     """One learned number per head for each offset, and one each for extra → grid, grid → extra, extra → extra.
 
-    `table` is [R + 3, H], as in published checkpoints; the last three rows are there without extra tokens too.
+    `table` is [R + 3, H], as in published checkpoints; it has the last three rows even without extra tokens.
     """
 
     acts_on: ClassVar[ActsOn] = "attention"
@@ -29,8 +29,8 @@ class BEiTTable(Encoding):
         extra = place.extra_tokens
         index = torch.empty(place.num_tokens, place.num_tokens, dtype=torch.int64)
         index[extra:, extra:] = relative_position_index(place.grid)
-        index[:extra, extra:] = offsets  # an extra token asks about the grid
-        index[extra:, :extra] = offsets + 1  # the grid asks about an extra token
+        index[:extra, extra:] = offsets  # queries: extra tokens, keys: the grid
+        index[extra:, :extra] = offsets + 1  # queries: the grid, keys: extra tokens
         index[:extra, :extra] = offsets + 2
         self.register_buffer("index", index, persistent=False)  # [N, N]
         nn.init.trunc_normal_(self.table, std=0.02)

@@ -1,6 +1,6 @@
-"""Image relative position encoding (iRPE, Wu et al. 2021) in all its forms: mapping × mode × what it acts on.
+"""Image relative position encoding (iRPE, Wu et al. 2021) in all its forms: mapping × mode × queries, keys or values.
 
-With r a table over buckets, α the attention, and bucket(i, j) that of the offset from token j to token i:
+With r a table over buckets, α the attention, and bucket(i, j) the bucket of the offset from token j to token i:
 
     bias on keys           b_ij = r_bucket(i,j)                     static
     bias on queries        b_ij = r_bucket(j,i)                     static
@@ -41,24 +41,24 @@ class BiasLookup(nn.Module):
 
 
 class IRPE(Encoding):
-    """A learned number or vector for each bucket, on queries, keys and values.
+    """Learned number or vector for each bucket, on queries, keys and values.
 
-    `q`, `k` and `v` hold a lookup for each part of the mapping (`rows` and `columns` for cross, otherwise one), whose
-    tables have the shapes of published checkpoints. They start at zero, as the authors' do.
+    `q`, `k` and `v` hold a lookup for each part of the mapping (`rows` and `columns` for cross, otherwise one). Their
+    tables have the shapes of published checkpoints and are initialised to zero, as in the authors' code.
 
     Args:
-        place: where it acts.
+        place: the grid, extra tokens, width and heads.
         mapping: euclidean, quantization, cross or product.
         mode: bias or contextual.
         on: any of the letters q, k, v.
         ratio: r, which sets α, β, γ = r, 2r, 8r.
         limits: α, β, γ themselves, instead of a ratio.
         index_function: piecewise or clip.
-        shared: one table for all heads, or one each.
+        shared: True for one table for all heads, False for one per head.
         quantization: ranked (the paper) or squared (the published code).
 
     Raises:
-        ValueError: a bias on values, which does not exist, or an option that makes no sense.
+        ValueError: a bias on values, which does not exist, or an invalid option.
     """
 
     acts_on: ClassVar[ActsOn] = "attention"
@@ -77,7 +77,7 @@ class IRPE(Encoding):
     ) -> None:
         super().__init__()
         if mode not in MODES or not on or not set(on) <= set("qkv"):
-            raise ValueError(f"iRPE is bias or contextual, on some of q, k and v; got {mode} on {on!r}")
+            raise ValueError(f"iRPE is bias or contextual, on one or more of q, k and v; got {mode} on {on!r}")
         if mode == "bias" and "v" in on:
             raise ValueError("a bias on values does not exist: values have no scores to add it to; use contextual")
         if limits is None:
@@ -90,7 +90,7 @@ class IRPE(Encoding):
             return nn.ModuleDict({name: make(buckets) for name, buckets in parts.items()})
 
         if mode == "bias":
-            # Asked for the pair (j, i), so its index is the transpose.
+            # Indexed by the pair (j, i): the transpose.
             self.q = lookups(lambda part: BiasLookup(part.index.T, part.count, tables)) if "q" in on else None
             self.k = lookups(lambda part: BiasLookup(part.index, part.count, tables)) if "k" in on else None
             self.v = None
@@ -110,7 +110,7 @@ class IRPE(Encoding):
         return total.expand(self.num_heads, -1, -1)
 
     def scores(self, q: Tensor, k: Tensor) -> Tensor | None:
-        """Return [B, H, N, N] from the scaled q and from k, each [B, H, N, d]; None if it has no such part."""
+        """Return [B, H, N, N] from the scaled q and from k, each [B, H, N, d]; None if it acts on neither."""
         if not self.contextual:
             return None
         terms: list[Tensor] = []

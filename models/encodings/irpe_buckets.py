@@ -1,8 +1,8 @@
-"""The buckets of image relative position encoding (iRPE, Wu et al. 2021): which offsets share an entry of a table.
+"""Buckets of image relative position encoding (iRPE, Wu et al. 2021): offsets that share an entry of a table.
 
-Four mappings take the offset of a pair to one bucket, or to one for rows and one for columns; an index function g cuts
-far offsets down. Buckets are numbered as the published code does, so that published tables fit: −β … β become 0 … 2β,
-although distances never use the lower half. All pairs with an extra token share one more bucket, the last.
+Four mappings take the offset of a pair to one bucket, or to one for rows and one for columns; an index function g
+limits far offsets. Buckets are numbered as in the published code, so published tables fit: −β … β become 0 … 2β,
+although distances never use the lower half. All pairs with an extra token share one additional bucket, the last.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Quantization = Literal["ranked", "squared"]
 
 @dataclass(frozen=True)
 class Buckets:
-    """The bucket of every pair [N, N], int64, and how many buckets there are."""
+    """Bucket of every pair [N, N], int64, and the number of buckets."""
 
     index: Tensor
     count: int
@@ -38,15 +38,15 @@ def irpe_buckets(
     """Return the buckets of a mapping by name: `rows` and `columns` for cross, otherwise one under the mapping's name.
 
     Args:
-        mapping: how an offset becomes what the index function sees.
+        mapping: how an offset becomes the input of the index function.
         place: the tokens.
         index_function: piecewise (eq. 18), or clip at ±β.
         limits: α, β, γ; clip needs β only.
-        quantization: what it sees of a distance: its rank among all distances on a grid (the paper), or its square (the
-            published code).
+        quantization: ranked, the rank of a distance among all distances on a grid (the paper); or squared, its square
+            (the published code).
 
     Raises:
-        ValueError: an unknown mapping, index function or quantization, or limits that make no sense.
+        ValueError: an unknown mapping, index function or quantization, or invalid limits.
     """
     g, side = _index_function(index_function, limits)
     dy, dx = grid_offsets(place.grid)
@@ -89,7 +89,7 @@ def _with_extra(on_grid: Tensor, count: int, place: Place) -> Buckets:
 
 
 def _rank(squared: Tensor) -> Tensor:
-    """Return the rank of each distance among all that an unbounded grid has: 0, 1, √2, 2, √5, … → 0, 1, 2, 3, 4, …"""
+    """Return the rank of each distance among those of an unbounded grid: 0, 1, √2, 2, √5, … → 0, 1, 2, 3, 4, …"""
     farthest = int(squared.max())
     sides = torch.arange(int(farthest**0.5) + 1) ** 2
     sums = (sides[:, None] + sides[None, :]).flatten()

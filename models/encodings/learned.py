@@ -9,7 +9,7 @@ from models.encodings.base import ActsOn, Encoding, Place
 
 
 class Learned(Encoding):
-    """One learned vector for each token, the extra ones included.
+    """One learned vector for each token, including the extra tokens.
 
     `table` is [1, N, C], as in published checkpoints.
     """

@@ -1,4 +1,4 @@
-"""Contextual lookups through buckets: products with a table are taken once per bucket, not once per pair.
+"""Contextual lookups through buckets: products with a table are computed once per bucket, not once per pair.
 
 Shapes: B images, H heads, N tokens, d head width, R buckets. `buckets` is [N, N], int64: the bucket of the pair (i, j).
 """
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 class ScoreLookup(nn.Module):
-    """x_i · r_bucket(i,j) for every pair, x being queries or keys: O(N·R·d), then one gather with a constant index.
+    """x_i · r_bucket(i,j) for every pair, where x is queries or keys: O(N·R·d), then one gather with a constant index.
 
-    `table` is [1 or H, d, R] and starts at zero.
+    `table` is [1 or H, d, R], initialised to zero.
 
     Args:
         buckets: the bucket of every pair.
@@ -24,7 +24,7 @@ class ScoreLookup(nn.Module):
     def __init__(self, buckets: Tensor, num_buckets: int, head_dim: int, tables: int) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(tables, head_dim, num_buckets))
-        # Where to find pair (i, j) in the [N·R] products of one head: row i begins at i·R.
+        # Index of pair (i, j) in the [N·R] products of one head: row i begins at i·R.
         flat = buckets + torch.arange(len(buckets))[:, None] * num_buckets
         self.register_buffer("flat_index", flat.flatten(), persistent=False)  # [N·N]
 
@@ -32,16 +32,16 @@ class ScoreLookup(nn.Module):
         """Map x [B, H, N, d] to [B, H, N, N]."""
         _, num_heads, num_tokens, _ = x.shape
         products = (x @ self.table).flatten(2).flatten(0, 1)  # [B·H, N·R]
-        # Whole rows are gathered, one for each pair: several times faster than single numbers (benchmarks/lookup.py).
+        # Gathering rows, one for each pair, is several times faster than gathering elements (benchmarks/lookup.py).
         scores = products.T.index_select(0, self.flat_index).T  # [B·H, N·N]
         return scores.reshape(-1, num_heads, num_tokens, num_tokens)
 
 
 class ValueLookup(nn.Module):
-    """Σ_j α_ij · r_bucket(i,j): attention is summed into buckets first, so that no [N, N, d] comes to be.
+    """Σ_j α_ij · r_bucket(i,j): attention is summed into buckets first, which avoids a tensor [N, N, d].
 
-    The sum over a row's buckets is a product with a constant of zeros and ones, which every runtime does well; a
-    scatter would need its index expanded to the batch. `table` is [1 or H, R, d] and starts at zero.
+    The sum over a row's buckets is a product with a constant of zeros and ones, which is fast in every runtime; a
+    scatter would need its index expanded to the batch. `table` is [1 or H, R, d], initialised to zero.
 
     Args:
         buckets: the bucket of every pair.

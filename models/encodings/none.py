@@ -1,4 +1,4 @@
-"""No position encoding: the baseline. Without one, a ViT sees a bag of patches."""
+"""No position encoding: the baseline. A ViT without one does not depend on the order of its patches."""
 
 from typing import ClassVar
 
@@ -10,5 +10,5 @@ class NoEncoding(Encoding):
 
     acts_on: ClassVar[ActsOn] = "nothing"
 
-    def __init__(self, place: Place) -> None:  # noqa: ARG002 -- every encoding is made from a place
+    def __init__(self, place: Place) -> None:  # noqa: ARG002 -- every encoding is built from a place
         super().__init__()

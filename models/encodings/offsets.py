@@ -1,4 +1,4 @@
-"""Index mathematics of relative encodings: which entry of a table belongs to a pair of tokens.
+"""Index arithmetic of relative encodings: the table entry of each pair of tokens.
 
 Shapes: N = rows · columns tokens of a grid in raster order. Offsets are query minus key: (yᵢ − yⱼ, xᵢ − xⱼ).
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def grid_positions(grid: tuple[int, int], extra_tokens: int) -> Tensor:
-    """Return each token's (row, column), [N, 2], int64; extra tokens come first and stand at (0, 0)."""
+    """Return each token's (row, column), [N, 2], int64; extra tokens come first, at (0, 0)."""
     rows, columns = grid
     places = torch.stack([torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)], dim=1)
     return torch.nn.functional.pad(places, (0, 0, extra_tokens, 0))
@@ -30,7 +30,7 @@ def relative_position_index(window: tuple[int, int]) -> Tensor:
 
 
 def table_offsets(window: tuple[int, int]) -> Tensor:
-    """Return the (row, column) offset behind each row of such a table, float [(2·rows−1)·(2·columns−1), 2]."""
+    """Return the (row, column) offset of each row of such a table, float [(2·rows−1)·(2·columns−1), 2]."""
     rows, columns = (torch.arange(1 - side, side) for side in window)
     return torch.cartesian_prod(rows, columns).float()
 
@@ -45,15 +45,15 @@ def log_spaced_offsets(window: tuple[int, int], unit: tuple[int, int]) -> Tensor
 
 
 def pad_extra_tokens(bias: Tensor, extra_tokens: int) -> Tensor:
-    """Return [H, N, N] from a bias [H, n, n] between tokens of a grid: extra tokens have no place, so they get 0."""
+    """Return [H, N, N] from a bias [H, n, n] between tokens of a grid; extra tokens have no position and get 0."""
     return torch.nn.functional.pad(bias, (extra_tokens, 0, extra_tokens, 0))
 
 
 def piecewise(x: Tensor, alpha: float, beta: float, gamma: float) -> Tensor:
-    """Return iRPE's g(x) (Wu et al. 2021, eq. 18), int64: exact near by, logarithmic further away, at most β.
+    """Return iRPE's g(x) (Wu et al. 2021, eq. 18), int64: exact for near offsets, logarithmic for far ones, at most β.
 
     [x] if |x| ≤ α, else sign(x)·min(β, [α + ln(|x|/α) / ln(γ/α) · (β−α)]); [·] rounds half to even, and a β that is
-    not an integer is cut to one.
+    not an integer is truncated.
 
     Raises:
         ValueError: not 0 < α ≤ β and α < γ.
@@ -68,5 +68,5 @@ def piecewise(x: Tensor, alpha: float, beta: float, gamma: float) -> Tensor:
 
 
 def clip(x: Tensor, beta: float) -> Tensor:
-    """Return iRPE's h(x) = max(−β, min(β, x)) (Wu et al. 2021, eq. 17), int64; a β that is not an integer is cut."""
+    """Return iRPE's h(x) = max(−β, min(β, x)) (Wu et al. 2021, eq. 17), int64; a non-integer β is truncated."""
     return x.round().clamp(-int(beta), int(beta)).long() if x.is_floating_point() else x.clamp(-int(beta), int(beta))

@@ -1,4 +1,4 @@
-"""Every encoding by name. A new one is a file here and a line in `ENCODINGS`."""
+"""Registry of encodings by name. A new encoding is a file in this folder and a line in `ENCODINGS`."""
 
 import inspect
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from models.encodings.swin_table import SwinTable
 
 @dataclass(frozen=True)
 class Registered:
-    """A class, and the options that its name already settles."""
+    """Class of an encoding, and the options that its name determines."""
 
     cls: type[Encoding]
     settled: Mapping[str, Any] = field(default_factory=dict)
@@ -58,10 +58,10 @@ ENCODINGS: dict[str, Registered] = {
 
 
 def build_encoding(encodings: Mapping[str, Mapping[str, Any]], place: Place, acts_on: ActsOn) -> Encoding:
-    """Return the one of `encodings` (options by name) that acts there, or `NoEncoding` if none does.
+    """Return the encoding of `encodings` (options by name) that acts on `acts_on`, or `NoEncoding` if none does.
 
     Raises:
-        ValueError: an unknown name, an unknown option, or two encodings that act on the same.
+        ValueError: an unknown name, an unknown option, or two encodings that act on the same part.
     """
     there = [name for name in encodings if _lookup(name).cls.acts_on == acts_on]
     if not there:

@@ -1,4 +1,4 @@
-"""Relative position bias from a small network over offsets (timm's vit_relpos, after Swin v2's first draft).
+"""Relative position bias from an MLP over offsets (timm's vit_relpos, after the first draft of Swin v2).
 
     B = G(Δ̂y, Δ̂x),   Δ̂ = sign(Δ) · ln(1 + |Δ|)
 
@@ -15,14 +15,14 @@ from models.encodings.offsets import pad_extra_tokens, relative_position_index, 
 
 
 class RelPosMLP(Encoding):
-    """A network G of one hidden layer maps every offset to one number per head; extra tokens get 0.
+    """An MLP G with one hidden layer maps every offset to one number per head; extra tokens get 0.
 
     Args:
-        place: where it acts.
+        place: the grid, extra tokens, width and heads.
         hidden: width of the hidden layer.
 
     Raises:
-        ValueError: the hidden layer is below 1.
+        ValueError: `hidden` is below 1.
     """
 
     acts_on: ClassVar[ActsOn] = "attention"

@@ -1,11 +1,11 @@
 """Rotary position embedding over a grid (RoPE, Su et al. 2021): axial (EVA-02) or mixed (RoPE-ViT, Heo et al. 2024).
 
-Queries and keys are turned by angles that grow with their place, so that a score depends on the offset of two tokens.
+Queries and keys are rotated by angles that grow with their position, so a score depends on the offset of two tokens.
 
     axial: angles y·ω_f and x·ω_f, with ω_f = T^(−4f/d) for f = 0 … d/4 − 1
     mixed: angles y·ω^y_hf + x·ω^x_hf for f = 0 … d/2 − 1
 
-Pairs of numbers that turn together are d/2 apart. Shapes: H heads, N tokens, d head width.
+The two numbers of a rotated pair are d/2 apart. Shapes: H heads, N tokens, d head width.
 """
 
 import math
@@ -19,13 +19,13 @@ from models.encodings.offsets import grid_positions
 
 
 class RoPE(Encoding):
-    """Fixed angles: half of the pairs turn with the row, half with the column. Extra tokens do not turn.
+    """Fixed angles: half of the pairs rotate with the row, half with the column. Extra tokens are not rotated.
 
     Args:
-        place: where it acts; its head width must be a multiple of 4.
-        temperature: T, which sets the slowest turn.
-        reference_grid: (rows, columns) over which places are stretched (EVA-02), so that another resolution than that
-            of training turns no further; None counts tokens.
+        place: the grid, extra tokens, width and heads; the head width must be a multiple of 4.
+        temperature: T, which sets the lowest frequency.
+        reference_grid: (rows, columns) to which positions are scaled (EVA-02), so the range of angles is the same at
+            every resolution; None counts tokens.
 
     Raises:
         ValueError: the head width is not a multiple of 4, or the temperature is not positive.
@@ -51,13 +51,13 @@ class RoPE(Encoding):
 
 
 class RoPEMixed(Encoding):
-    """Learned angles: every pair of every head turns with rows and columns at frequencies of its own.
+    """Learned angles: every pair of every head has its own frequencies for rows and columns.
 
-    `frequencies` is [2, H, d/2], rows first. They start as axial ones, turned by a random angle for each head.
+    `frequencies` is [2, H, d/2], rows first, initialised to the axial ones, rotated by a random angle per head.
 
     Args:
-        place: where it acts; its head width must be a multiple of 4.
-        temperature: T of the frequencies at the start.
+        place: the grid, extra tokens, width and heads; the head width must be a multiple of 4.
+        temperature: T of the initial frequencies.
 
     Raises:
         ValueError: the head width is not a multiple of 4, or the temperature is not positive.

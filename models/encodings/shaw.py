@@ -1,9 +1,9 @@
-"""Relative position vectors on keys and values (Shaw et al. 2018, eq. 3 and 4), over the tokens in their order.
+"""Relative position vectors on keys and values (Shaw et al. 2018, eq. 3 and 4), over the sequence of tokens.
 
     e_ij = q_i · (k_j + w^K_clip(j−i, k)) / √d        z_i = Σ_j α_ij (v_j + w^V_clip(j−i, k))
 
-The order is one-dimensional: extra tokens first, then the grid in raster order, where neighbours in a column are far
-apart. Shapes: B images, H heads, N tokens, d head width, 2k + 1 distances.
+The sequence is one-dimensional: extra tokens first, then the grid in raster order, where neighbours in a column are
+far apart. Shapes: B images, H heads, N tokens, d head width, 2k + 1 distances.
 """
 
 from typing import ClassVar
@@ -16,14 +16,14 @@ from models.encodings.lookup import ScoreLookup, ValueLookup
 
 
 class Shaw(Encoding):
-    """A learned vector for each clipped distance, shared by all heads.
+    """Learned vector for each clipped distance, shared by all heads.
 
-    Tables are [1, d, 2k+1] on keys and [1, 2k+1, d] on values, and start small.
+    Tables are [1, d, 2k+1] on keys and [1, 2k+1, d] on values, with small initial values.
 
     Args:
-        place: where it acts.
-        on_values: whether values get vectors of their own.
-        clip: k, the distance beyond which all are alike, in tokens.
+        place: the grid, extra tokens, width and heads.
+        on_values: whether values have a table too.
+        clip: k, in tokens; larger distances are clipped to it.
 
     Raises:
         ValueError: k is below 1.
@@ -42,11 +42,11 @@ class Shaw(Encoding):
         for parameter in self.parameters():
             torch.nn.init.trunc_normal_(parameter, std=0.02)
 
-    def scores(self, q: Tensor, k: Tensor) -> Tensor:  # noqa: ARG002 -- on keys, only the query is needed
+    def scores(self, q: Tensor, k: Tensor) -> Tensor:  # noqa: ARG002 -- vectors on keys need the query only
         """Return [B, H, N, N] from the scaled q [B, H, N, d]."""
         scores: Tensor = self.k(q)
         return scores
 
     def values(self, attention: Tensor) -> Tensor | None:
-        """Return [B, H, N, d] from attention [B, H, N, N]; None without vectors on values."""
+        """Return [B, H, N, d] from attention [B, H, N, N]; None if values have no table."""
         return None if self.v is None else self.v(attention)

@@ -14,11 +14,11 @@ from models.encodings.offsets import grid_positions
 
 
 class SinCos(Encoding):
-    """Nothing learned. Extra tokens, which have no place on the grid, get zeros.
+    """Fixed embedding, without parameters. Extra tokens, which have no position on the grid, get zeros.
 
     Args:
-        place: where it acts; its width must be a multiple of 4.
-        temperature: T, which sets the longest wave.
+        place: the grid, extra tokens, width and heads; the width must be a multiple of 4.
+        temperature: T, which sets the longest wavelength.
 
     Raises:
         ValueError: the width is not a multiple of 4, or the temperature is not positive.

@@ -1,9 +1,9 @@
-"""Log-spaced continuous position bias (Swin v2, Liu et al. 2022, section 3.3): a small network instead of a table.
+"""Log-spaced continuous position bias (Swin v2, Liu et al. 2022, section 3.3): an MLP instead of a table.
 
     B = 16 · sigmoid(G(Δ̂y, Δ̂x)),   Δ̂ = sign(Δ) · log₂(1 + 8·|Δ| / (M − 1)) / log₂ 8
 
-The network sees offsets in units of the window it was trained with, so another window needs no resampling: M is then
-that of training. Swin v2 adds this to the cosine similarity of queries and keys.
+The MLP takes offsets in units of the window of training, of side M, so another window needs no resampling. Swin v2
+adds this bias to the cosine similarity of queries and keys.
 Shapes: H heads, N tokens, n of them on the grid, R = (2·rows − 1)·(2·columns − 1) offsets.
 """
 
@@ -17,15 +17,15 @@ from models.encodings.offsets import log_spaced_offsets, pad_extra_tokens, relat
 
 
 class SwinLogCPB(Encoding):
-    """A network G of one hidden layer maps every offset to one number per head, at most 16; extra tokens get 0.
+    """An MLP G with one hidden layer maps every offset to one number per head, at most 16; extra tokens get 0.
 
     Args:
-        place: where it acts.
+        place: the grid, extra tokens, width and heads.
         hidden: width of the hidden layer.
-        pretrained_window: (rows, columns) of the window it was trained with; None takes the grid.
+        pretrained_window: (rows, columns) of the window of training; None takes the grid.
 
     Raises:
-        ValueError: the hidden layer or a side of the window is below 1.
+        ValueError: `hidden` or a side of the window is below 1.
     """
 
     acts_on: ClassVar[ActsOn] = "attention"

@@ -1,6 +1,6 @@
 """Learned relative position bias (Swin v1, Liu et al. 2021, eq. 4): softmax(QKᵀ/√d + B)·V.
 
-Shapes: H heads, N tokens, of which n = rows · columns on the grid, R = (2·rows − 1)·(2·columns − 1) offsets.
+Shapes: H heads, N tokens, n = rows · columns of them on the grid, R = (2·rows − 1)·(2·columns − 1) offsets.
 """
 
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Sources of networks, by the word before the colon; a new library is a file and a line in `SOURCES`."""
+"""Sources of networks by the prefix before the colon. A new library is a file and a line in `SOURCES`."""
 
 from collections.abc import Callable
 
@@ -14,17 +14,17 @@ SOURCES: dict[str, Callable[[str, Weights, Overrides], Loaded]] = {
     "transformers": transformers.load,
 }
 OF_LIBRARIES = ("timm", "torchvision", "transformers")
-"""Sources whose networks are built by a library, with options of its constructors."""
+"""Sources that build networks by a library's constructors, with their options."""
 
 CUSTOM = "cream:custom"
-"""The one source whose configuration is a file of its own, not part of its name."""
+"""Source that reads its configuration from `--config`."""
 
 
 def load_source(source: str, weights: Weights, overrides: Overrides) -> Loaded:
-    """Return the network that `source`, written `kind:name`, stands for, with its weights and in eval mode.
+    """Return the network named by `source` (`kind:name`), with its weights and in eval mode.
 
     Raises:
-        SourceError: no such source, sizes that do not fit, weights that do not fit, an unreadable file.
+        SourceError: an unknown source, sizes or weights that do not fit, an unreadable file.
     """
     kind, colon, name = source.partition(":")
     if not colon or not name or kind not in SOURCES:
@@ -32,14 +32,14 @@ def load_source(source: str, weights: Weights, overrides: Overrides) -> Loaded:
         raise SourceError(f"unknown source {source!r}; expected {known}")
     trained = overrides.trained_image_size or overrides.trained_window_size
     if (trained or overrides.model_args) and kind not in OF_LIBRARIES:
-        where = "build it so in the function" if kind == "python" else "write it in the configuration"
+        where = "set the sizes in the function" if kind == "python" else "write them in the configuration"
         raise SourceError(
             f"{source}: --trained-image-size, --trained-window-size and --model-arg are for networks of "
             f"{', '.join(OF_LIBRARIES)}; {where}"
         )
     if trained and not isinstance(weights, Checkpoint):
         raise SourceError(
-            f"{source}: --trained-image-size and --trained-window-size are those of a --checkpoint; give --image-size "
+            f"{source}: --trained-image-size and --trained-window-size describe a --checkpoint; give --image-size "
             "or --window-size for the sizes of the export"
         )
     if overrides.config is not None and source != CUSTOM:

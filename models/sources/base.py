@@ -1,4 +1,4 @@
-"""Request to a source, and the loaded network that it returns."""
+"""Request for a network from a source, and the loaded network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,18 +22,18 @@ def one_line(error: Exception) -> str:
 
 
 def problems(error: ValidationError, whole: str = "") -> str:
-    """Return the first three problems that pydantic found, each with its place; `whole` names the object itself."""
+    """Return the first three problems that pydantic found, each with its location; `whole` names the object itself."""
     found = error.errors()[:3]
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or whole}: {item['msg']}" for item in found)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights from a file of safetensors or torch.save, from an index of shards, or from a folder.
+    """Weights from a safetensors or torch.save file, from an index of shards, or from a folder.
 
     Attributes:
-        path: the file, or a folder that has one; for `transformers:` its `config.json` counts too.
-        key: where the weights are in it (`--weights-key`); None searches for them.
+        path: the file, or a folder that has one; for `transformers:` the folder's `config.json` is read too.
+        key: key of the weights in the file (`--weights-key`); None searches for them.
     """
 
     path: Path
@@ -42,12 +42,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The weights that the source's library publishes."""
+    """Weights published by the source's library."""
 
 
 @dataclass(frozen=True)
 class RandomWeights:
-    """Weights drawn from a seed, position tables wide enough to matter."""
+    """Weights drawn from a seed, with position tables large enough to change the logits."""
 
     seed: int
 
@@ -57,30 +57,30 @@ Weights = Checkpoint | Pretrained | RandomWeights
 
 @dataclass(frozen=True)
 class Overrides:
-    """Overrides of the configuration; None keeps its value."""
+    """Overrides of the configuration; None keeps the configured value."""
 
     image_size: tuple[int, int] | None = None  # (height, width) in pixels
     window_size: int | None = None  # in tokens
     config: Path | None = None  # the sizes of cream:custom, which has no configuration of its own
-    num_classes: int | None = None  # of the head that a network without one is given; others keep theirs
-    trained_image_size: tuple[int, int] | None = None  # of training, where it is not the name's
+    num_classes: int | None = None  # of the head that is added to a network without one; other networks keep their head
+    trained_image_size: tuple[int, int] | None = None  # size of training, if not the default of the name
     trained_window_size: int | None = None  # likewise
     model_args: Mapping[str, Any] = field(default_factory=dict)  # options of the library's constructor
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network with its weights, in eval mode, and all that is needed to use it.
+    """Network with its weights, in eval mode, and its metadata.
 
     Attributes:
         network: maps normalised float images [B, 3, height, width] to logits [B, classes].
-        name: what was loaded, without directories.
-        model: the task's name, if the source has one.
-        variant: the variant's name, if the source has one.
-        accuracy: what its weights were measured to reach, if they were and nothing was overridden.
-        resampled: a sentence for each kind of position table that was brought to another size.
-        task: what the outputs are, if the source declares it.
-        notes: a sentence for each thing that was settled on loading and that the user may want to know.
+        name: name of the network, without directories.
+        model: name of the task, if the source has one.
+        variant: name of the variant, if the source has one.
+        accuracy: measured accuracy of the weights, if known and nothing was overridden.
+        resampled: a sentence for each kind of position table that was resampled.
+        task: kind of outputs, if the source declares it.
+        notes: a sentence for each automatic decision on loading that the user may want to know.
     """
 
     network: nn.Module

@@ -1,7 +1,7 @@
 """`cream:<published name>` and `cream:custom --config FILE`: DeiT with iRPE (Wu et al. 2021), under the authors' keys.
 
-FILE is JSON with every field of `CreamConfig`. Published networks have the product mapping, contextual, and one table
-for all heads; 50 in their names is the number of buckets, 7² and one for the CLS token.
+FILE is JSON with every field of `CreamConfig`. Published networks use contextual product encodings with one table for
+all heads; 50 in their names is the number of buckets: 7², and one for the CLS token.
 """
 
 import re
@@ -19,21 +19,21 @@ from models.sources.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 MAPPINGS = {"product": "product", "cross": "cross", "euc": "euclidean", "quant": "quantization"}
 MODES = {"ctx": "contextual", "bias": "bias"}
 
-_PARTS = {"rows": ".rp_rows", "columns": ".rp_cols"}  # of cross, which has two tables; others have one
+_PARTS = {"rows": ".rp_rows", "columns": ".rp_cols"}  # tables of the cross mapping; other mappings have one table
 _TABLE = re.compile(r"(blocks\.\d+\.)attention\.encoding\.([qkv])\.(\w+)\.table")
 
 
 class CreamConfig(BaseModel):
-    """The sizes of a DeiT with iRPE, in the authors' words.
+    """Sizes of a DeiT with iRPE, in the authors' terms.
 
-    α, β, γ are ratio, 2·ratio and 8·ratio. `quant` feeds squared distances to the index function, as their code does.
+    α, β, γ are ratio, 2·ratio and 8·ratio. `quant` passes squared distances to the index function, as their code does.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Literal["product", "cross", "euc", "quant"]
     mode: Literal["ctx", "bias"]
-    on: str  # some of q, k, v, in any order
+    on: str  # one or more of q, k, v, in any order
     shared: bool
     ratio: PositiveFloat
     image_size: PositiveInt
@@ -45,18 +45,18 @@ class CreamConfig(BaseModel):
     mlp_ratio: PositiveFloat
     qkv_bias: bool
     layer_norm_eps: PositiveFloat
-    file: str | None = None  # where the reference tensors list a network, its weights; not used
-    effect_of_tables_on_logits: float | None = None  # likewise
+    file: str | None = None  # weights of a network in the reference data; not used
+    effect_of_tables_on_logits: float | None = None  # in the reference data; not used
 
     def network(self) -> ViTConfig:
-        """Return the configuration of our network.
+        """Return the configuration of the re-hosted network.
 
         Raises:
             ValueError: `on` is not one or more of q, k and v.
         """
         on = "".join(letter for letter in "qkv" if letter in self.on)
         if not on or sorted(on) != sorted(self.on):
-            raise ValueError(f"on is {self.on!r}; expected some of q, k and v, each at most once")
+            raise ValueError(f"on is {self.on!r}; expected one or more of q, k and v, each at most once")
         options: dict[str, float | bool | str] = {"ratio": self.ratio, "shared": self.shared}
         if self.method == "quant":
             options["quantization"] = "squared"
@@ -76,7 +76,7 @@ class CreamConfig(BaseModel):
         )
 
     def authors_key(self, ours: str) -> str:
-        """Return the authors' key for one of our network.
+        """Return the authors' key for a key of the re-hosted network.
 
         `blocks.0.attention.encoding.k.rows.table` is `blocks.0.attn.rpe_k.rp_rows.lookup_table_weight`.
         """
@@ -118,9 +118,9 @@ PUBLISHED = _published()
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
-    """Build a DeiT with iRPE and give it weights in the authors' key names.
+    """Build a DeiT with iRPE and load weights with the authors' keys.
 
-    For another image size, buckets are recomputed, which is exact, and the absolute embedding is resampled.
+    For another image size, buckets are recomputed (exactly) and the absolute embedding is resampled.
 
     Raises:
         SourceError: see `models.sources.load_source`.
@@ -131,7 +131,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         network = config.network()
     except ValueError as error:
         raise SourceError(f"{source}: {error}") from error
-    published = "the authors publish their weights as files to download, not through a library"
+    published = "the authors publish their weights as files, not through a library"
     own = Own(source, f"cream:{shown}", network, preprocess, published, key=config.authors_key)
     return own.load(weights, overrides)
 

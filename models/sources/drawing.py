@@ -1,16 +1,16 @@
-"""Weights drawn from a seed for any module, so that each of them shows in the logits.
+"""Random weights for any module, drawn from a seed so that every parameter affects the logits.
 
-Fresh networks hide their parts: tables and gates are 0, layer scales 1e-5, the last norm of a branch 0. What is drawn
-depends on the role, which the module that owns a parameter determines:
+In a freshly initialised network some parts have no effect: tables, gates and the last norm of a branch are 0, layer
+scales 1e-5. The distribution depends on the role of a parameter, which its module determines:
 
 - norms: scale 1 + 0.1·noise, shift 0.1·noise;
-- running statistics: what the network computes, the mean moved by 0.1·noise deviations, the variance by a factor of
-  2 to 6. With others, nothing in a network that has batch norms only keeps numbers near 1. With smaller ones, what such
-  norms yield is large on pictures of another kind; attention between such numbers is sharp, and several layers of it
-  amplify a difference of 1e-7 to one of 0.2 (timm's LeViT, factors of 0.5 to 1.5);
-- other weights of `torch.nn`, and whatever is called `weight` and has axes to sum over: noise / √fan-in;
+- running statistics: those of the network's own activations, the mean shifted by 0.1·noise standard deviations, the
+  variance multiplied by 2 to 6. With arbitrary statistics, activations of a network that has batch norms only do not
+  stay near 1. With smaller factors (0.5 to 1.5), activations are large on images of another kind, attention is sharp,
+  and several layers amplify a difference of 1e-7 to 0.2 (timm's LeViT);
+- other weights of `torch.nn`, and every parameter named `weight` with axes to sum over: noise / √fan-in;
 - tables, tokens, temperatures (everything else with more than one axis): initial value + 0.5·noise;
-- vectors and scalars: initial value + 0.1·noise; layer scales, one small number throughout, are opened to 0.5 first.
+- vectors and scalars: initial value + 0.1·noise; layer scales (one small value throughout) are set to 0.5 first.
 """
 
 import math
@@ -30,16 +30,16 @@ _SHUT = 0.1  # layer scales start at 1e-6 to 0.1
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Make what is built inside depend on `seed` alone, and leave the global random state as it was."""
+    """Seed the random state inside the context, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 def draw(network: nn.Module, seed: int) -> None:
-    """Give every parameter of `network` a value that matters.
+    """Give every parameter of `network` a value that affects the logits.
 
-    Initial values count: build the network under `seeded`, else the same seed may give other weights.
+    The result depends on the initial values: build the network under `seeded`, or the same seed may give other weights.
     """
     generator = torch.Generator().manual_seed(seed)
     drawn: set[int] = set()
@@ -47,16 +47,16 @@ def draw(network: nn.Module, seed: int) -> None:
         for module in network.modules():
             for name, parameter in module.named_parameters(recurse=False):
                 if id(parameter) not in drawn and parameter.is_floating_point() and parameter.numel():
-                    drawn.add(id(parameter))  # a tied one has more than one owner
+                    drawn.add(id(parameter))  # a tied parameter has more than one owner
                     noise = torch.randn(parameter.shape, generator=generator).to(parameter.device)
                     parameter.copy_(_value(module, name, parameter, noise))
 
 
 @contextmanager
 def settling(network: nn.Module, seed: int) -> Iterator[None]:
-    """Let each norm of `network` that has running statistics take them, inside, from what it is given to normalise.
+    """Inside the context, set the running statistics of each norm of `network` from its input.
 
-    The network is run in eval mode, once; each norm settles before what follows it does.
+    The network is run once, in eval mode; each norm is set before the layers after it run.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -66,7 +66,7 @@ def settling(network: nn.Module, seed: int) -> Iterator[None]:
         assert norm.running_var is not None
         channels = inputs[0].transpose(0, 1).flatten(1)  # [C, everything else]
         variance, mean = torch.var_mean(channels, dim=1, correction=0)
-        variance = variance.clamp(min=0.03 * float((variance + mean**2).mean()))  # few images leave some channels dark
+        variance = variance.clamp(min=0.03 * float((variance + mean**2).mean()))  # few images leave channels inactive
         noise = torch.randn(mean.shape, generator=generator)
         norm.running_mean.copy_(mean + 0.1 * noise * variance.sqrt())
         norm.running_var.copy_(variance * (2 + 4 * torch.rand(mean.shape, generator=generator)))
@@ -87,7 +87,7 @@ def with_statistics(network: nn.Module) -> list[nn.Module]:
 def rehearsal_images(image_size: tuple[int, int], seed: int) -> Tensor:
     """Return normalised images [8, 3, height, width]: six like photographs, two of noise.
 
-    Of four, statistics are so much those four's that others grow from layer to layer in some networks (LeViT).
+    Statistics of four images fit other images so badly that activations grow from layer to layer in LeViT.
     """
     pixels = torch.cat([photographs(6, image_size, seed), noise(2, image_size, seed)])
     return ((pixels.float() / 255 - 0.45) / 0.225).permute(0, 3, 1, 2)  # about the mean and deviation of ImageNet
@@ -107,5 +107,5 @@ def _value(module: nn.Module, name: str, parameter: Tensor, noise: Tensor) -> Te
 
 
 def _is_shut(start: Tensor) -> bool:
-    """Return whether `start` is one small number throughout, such as an initial layer scale."""
+    """Return whether `start` has one small value throughout, such as an initial layer scale."""
     return 0 < float(start.abs().max()) <= _SHUT and bool((start == start.flatten()[0]).all())

@@ -1,4 +1,4 @@
-"""Networks of timm, torchvision and transformers: one way from a name, weights and sizes to a loaded network."""
+"""Networks of timm, torchvision and transformers: loading from a name, weights and sizes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -20,22 +20,22 @@ from models.sources.positions import Positions, bring
 from models.sources.undrawn import UndrawnParameters
 
 SIZES = ("image size", "window size")
-"""The sizes of training that position tables belong to."""
+"""Sizes of training that position tables depend on."""
 
 AS_TRAINED = Overrides()
 
 
 @dataclass(frozen=True)
 class Library(ABC):
-    """A network of a library, by its name.
+    """Network of a library, by its name.
 
     Attributes:
         source: `kind:name`, for errors.
         shown: the same without directories.
-        model: the library's module, with its weights for `Pretrained`; else it may be on the meta device.
-        preprocess: how its images are prepared.
-        labels: of its classes, if the library knows them.
-        known: which sizes of training are certain, of `SIZES`; the others are the name's.
+        model: the library's module, with its weights for `Pretrained`; otherwise it may be on the meta device.
+        preprocess: preprocessing of its images.
+        labels: labels of its classes, if the library knows them.
+        known: entries of `SIZES` that are certain; the others are defaults of the name.
     """
 
     source: str
@@ -47,27 +47,27 @@ class Library(ABC):
 
     @abstractmethod
     def build(self, overrides: Overrides, trained: nn.Module | None = None, classes: int | None = None) -> nn.Module:
-        """Return the module made afresh on the CPU.
+        """Build the module on the CPU.
 
         Args:
             overrides: image and window size wanted; None keeps that of training.
-            trained: the module at the sizes of training, whose weights it is to take; None for random weights.
-            classes: their number; None keeps the name's.
+            trained: the module at the sizes of training, which provides the weights; None for random weights.
+            classes: number of classes; None keeps the default of the name.
 
         Raises:
-            SourceError: it is not available at that size.
+            SourceError: the network cannot be built at that size.
         """
 
     @abstractmethod
     def positions(self, network: nn.Module, image_size: tuple[int, int]) -> Positions:
         """Return the position encoding of a module for images of `image_size` (height, width) in pixels."""
 
-    def adopt(self, state: State, origin: object) -> State:  # noqa: ARG002 -- for those that override it
-        """Return a checkpoint's weights under the keys of the library's module, from other published keys."""
+    def adopt(self, state: State, origin: object) -> State:  # noqa: ARG002 -- for subclasses
+        """Convert other published keys of a checkpoint to the keys of the library's module."""
         return state
 
     def heads(self) -> State:
-        """Return the tensors of the module that have a row for each class, by key."""
+        """Return the tensors of the module with a row for each class, by key."""
         return {}
 
     @property
@@ -98,10 +98,10 @@ class Library(ABC):
         return finish(self.source, self.shown, network, self.preprocess, size, self.labels, encoding, resampled, notes)
 
     def read(self, weights: Checkpoint | Pretrained) -> tuple[nn.Module, Contents, int | None]:
-        """Return the module with its weights at the sizes of training, what was taken of a checkpoint, and its classes.
+        """Return the module with its weights at the sizes of training, the checkpoint's contents and number of classes.
 
         Raises:
-            SourceError: they do not fit.
+            SourceError: the weights do not fit.
         """
         if isinstance(weights, Pretrained):
             return self.model, Contents(self.source, {}, {}), None
@@ -128,12 +128,12 @@ class Library(ABC):
 
         Args:
             trained: the module at the sizes of training.
-            classes: its number of classes, where it is not the name's.
-            overrides: the sizes wanted.
-            sized: whether the checkpoint itself states its sizes.
+            classes: its number of classes, if not the default of the name.
+            overrides: the requested sizes.
+            sized: whether the checkpoint itself determines the sizes of training.
 
         Raises:
-            SourceError: a size of training that tables are resampled from is not certain, or a weight does not fit.
+            SourceError: tables would be resampled from an uncertain size of training, or a weight does not fit.
         """
         with UndrawnParameters():
             network = self.build(overrides, trained, classes)
@@ -145,14 +145,14 @@ class Library(ABC):
             if belongs_to is not None and not sized:
                 self.check_known(belongs_to, overrides)
         check_fit(brought, without_computed(network.state_dict()), f"the checkpoint of {self.source}", _not_resampled)
-        network.load_state_dict(brought, strict=False)  # the buffers that it computes are not among them
+        network.load_state_dict(brought, strict=False)  # computed buffers are not in the state
         return network, tuple(changes)
 
     def check_known(self, size: str, overrides: Overrides) -> None:
-        """Check that a size of training is certain before position weights are brought from it to another.
+        """Check that a size of training is certain before position weights are resampled from it.
 
         Raises:
-            SourceError: it is only what the name has by default.
+            SourceError: the size is only the default of the name.
         """
         if size in self.known:
             return
@@ -166,12 +166,12 @@ class Library(ABC):
         ]
         raise SourceError(
             f"{self.source}: the checkpoint does not state the {size} of training, and its position encoding "
-            f"would have to be brought from that to another. Give {flag}: {', '.join(choices)}, or another"
+            f"would have to be resampled from it. Give {flag}: {', '.join(choices)}, or another"
         )
 
 
 def certain_sizes(weights: Weights, overrides: Overrides, *, configured: bool = False) -> Collection[str]:
-    """Return the sizes of training that are certain: the user's, those of a configuration or of published weights."""
+    """Return the certain sizes of training: given by the user, a configuration or published weights."""
     if configured or not isinstance(weights, Checkpoint):
         return SIZES
     given = overrides.model_args
@@ -183,11 +183,11 @@ def certain_sizes(weights: Weights, overrides: Overrides, *, configured: bool = 
 
 
 def classes_in(state: State, heads: State) -> int | None:
-    """Return the number of classes of a checkpoint where it is not the network's; None where it is, or is unclear.
+    """Return the number of classes of a checkpoint if it differs from the network's; None if equal or ambiguous.
 
     Args:
         state: the checkpoint, under the network's keys.
-        heads: the network's tensors that have a row for each class.
+        heads: the network's tensors with a row for each class.
     """
     found = {
         len(state[key])
@@ -199,24 +199,24 @@ def classes_in(state: State, heads: State) -> int | None:
 
 
 def check_options(source: str, options: Mapping[str, Any], reserved: Collection[str]) -> dict[str, Any]:
-    """Return options of --model-arg that may go to a library's constructor.
+    """Return the options of --model-arg for a library's constructor.
 
     Raises:
-        SourceError: one of them chooses weights or devices, which is for the exporter to do.
+        SourceError: an option selects weights or devices, which other flags do.
     """
     refused = [option for option in options if option in reserved or option.startswith("_")]
     if refused:
         raise SourceError(
-            f"{source}: --model-arg {refused[0]} is no option of the network; weights come from --checkpoint or "
+            f"{source}: --model-arg {refused[0]} is not an option of the network; weights come from --checkpoint or "
             "--pretrained, and images have three channels"
         )
     return dict(options)
 
 
 def described(options: Mapping[str, Any]) -> str:
-    """Return options for an error, as they were given."""
+    """Return options as they were given, for an error."""
     return ", ".join(f"{option}={value}" for option, value in options.items())
 
 
 def _not_resampled(_: Misfit) -> str:
-    return "No way is known to resample it for that size; leave out --image-size and --window-size"
+    return "It cannot be resampled to that size; leave out --image-size and --window-size"

@@ -1,4 +1,4 @@
-"""A library's or the user's own module: it is given weights, run once, and returned under this project's names."""
+"""Loading of weights into a library's or the user's own module, and one run of it to check its output."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,11 +16,11 @@ from models.sources.preprocessing import at_size
 from models.sources.twin import share_tensors
 
 ENCODING = "native"
-"""The `Loaded.encoding` of a module whose position encoding has no name here."""
+"""`Loaded.encoding` of a module with a position encoding that posbake has no name for."""
 
 
 class LogitsOf(nn.Module):
-    """The logits alone of a network whose output is an object that has them (transformers)."""
+    """Wrapper that returns the logits of a network with an output object (transformers)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -33,9 +33,10 @@ class LogitsOf(nn.Module):
 
 
 class GreyInput(nn.Module):
-    """A network of grey images, given RGB: luma of ITU-R 601, as Pillow's mode L, before it is rounded.
+    """Wrapper that converts RGB to grey for a network of grey images: ITU-R 601 luma, unrounded (Pillow's mode L).
 
-    The weights add up to 1, so that images may be normalised, all channels alike, before they become grey.
+    The weights add up to 1, so the result is the same whether images are normalised before or after the conversion, if
+    all channels have the same mean and std.
     """
 
     luma: Tensor
@@ -46,13 +47,13 @@ class GreyInput(nn.Module):
         self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images [B, 3, height, width] to what the network returns for [B, 1, height, width]."""
+        """Map normalised images [B, 3, height, width] to the network's output for [B, 1, height, width]."""
         out: Tensor = self.network((images * self.luma).sum(1, keepdim=True))
         return out
 
 
 def without_adapters(network: nn.Module) -> nn.Module:
-    """Return a library's or the user's own module, without what was put around it here."""
+    """Return the library's or the user's own module inside the wrappers of this file."""
     while isinstance(network, LogitsOf | GreyInput):
         network = network.network
     return network
@@ -75,26 +76,26 @@ def finish(
         source: `kind:name`, for errors.
         shown: the same without directories.
         network: the module.
-        preprocess: how its images are prepared, at the size of training.
-        image_size: (height, width) in pixels that it shall take.
-        labels: of its classes, if they are known; dropped if the run shows another number of classes.
-        encoding: the name of its position encoding, if it has one.
+        preprocess: preprocessing of its images at the size of training.
+        image_size: (height, width) of the network's input in pixels.
+        labels: labels of its classes, if known; dropped if the run shows another number of classes.
+        encoding: name of its position encoding, if it has one.
         resampled: see `Loaded`.
         notes: see `Loaded`.
 
     Raises:
-        SourceError: it does not run at that size, or returns something other than logits.
+        SourceError: the module does not run at that size, or returns something other than logits.
     """
     network = network.eval()
-    # A twin, because some modules keep the biases of their first run in eval mode, which would outlive their weights.
+    # A copy, because some modules cache the biases of their first run in eval mode, which would outlive their weights.
     output = _run(source, share_tensors(network), torch.zeros(2, 3, *image_size))
     if isinstance(getattr(output, "logits", None), Tensor):
         network, output = LogitsOf(network).eval(), output.logits  # type: ignore[attr-defined]
     architecture = type(without_adapters(network)).__name__
     if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim != 2 or len(output) != 2:
         raise SourceError(
-            f"{source}: {architecture} returns {_described(output)} for 2 images, where float logits [2, classes] are "
-            "needed; give python:PACKAGE.MODULE:FUNCTION that returns a module which does"
+            f"{source}: {architecture} returns {_described(output)} for 2 images instead of float logits [2, classes]; "
+            "give python:PACKAGE.MODULE:FUNCTION with a wrapper that returns the logits"
         )
     classes = output.shape[1]
     return Loaded(
@@ -115,14 +116,14 @@ def finish(
 
 
 def fill(network: nn.Module, contents: Contents, advise: Advise, *, recomputes: bool = True) -> None:
-    """Put weights under the network's keys into it; counters of training steps may be absent.
+    """Load weights, under the network's keys, into the network; counters of training steps may be absent.
 
     Args:
         network: the module, on the CPU.
         contents: the weights, see `models.sources.checkpoints.keys.fit_keys`.
-        advise: what to do where they do not fit.
-        recomputes: whether buffers with the names of `models.sources.checkpoints.buffers` are the module's own; False
-            loads them like weights.
+        advise: returns advice if they do not fit.
+        recomputes: whether the module computes the buffers named in `models.sources.checkpoints.buffers` itself;
+            False loads them like weights.
 
     Raises:
         SourceError: see `check_fit` of `models.sources.checkpoints`.
@@ -134,7 +135,7 @@ def fill(network: nn.Module, contents: Contents, advise: Advise, *, recomputes: 
 
 
 def changed_shapes(before: Mapping[str, Tensor], after: Mapping[str, Tensor], library: str) -> tuple[str, ...]:
-    """Return a sentence on the tensors that have another shape than before; nothing if none has."""
+    """Return a sentence on the tensors with a changed shape; empty if there are none."""
     changed = [
         f"{key} from {list(before[key].shape)} to {list(tensor.shape)}"
         for key, tensor in after.items()
@@ -144,15 +145,15 @@ def changed_shapes(before: Mapping[str, Tensor], after: Mapping[str, Tensor], li
 
 
 def randomise_module(source: str, network: nn.Module, seed: int, image_size: tuple[int, int]) -> None:
-    """Draw the weights of a library's module, built under `seeded`, and its running statistics from what it computes.
+    """Draw the weights of a module built under `seeded`, and set its running statistics from its activations.
 
     Raises:
-        SourceError: it does not run at that size.
+        SourceError: the module does not run at that size.
     """
     draw(network, seed)
     if not with_statistics(network):
         return
-    rehearsal = share_tensors(network).eval()  # its statistics are the network's
+    rehearsal = share_tensors(network).eval()  # a copy that shares the running statistics
     with settling(rehearsal, seed):
         _run(source, rehearsal, rehearsal_images(image_size, seed))
 
@@ -170,18 +171,18 @@ def _run(source: str, network: nn.Module, images: Tensor) -> object:
 
 
 def _of_other_channels(network: nn.Module, images: Tensor) -> str:
-    """Return what to do about a network that fails on images of three channels and runs on others; else nothing."""
+    """Return advice on a network that fails on three channels and runs on another number; otherwise an empty string."""
     first = next((layer.in_channels for layer in network.modules() if isinstance(layer, nn.Conv2d)), 3)
     if first == 3:
         return ""
     try:
         with torch.no_grad():
             network(images[:, :1].expand(-1, first, -1, -1))
-    except Exception:  # noqa: BLE001 -- the number of channels is not why it fails
+    except Exception:  # noqa: BLE001 -- the number of channels is not the cause
         return ""
     return (
-        f". It takes {first} channel{'s' * (first > 1)}, and pictures are RGB: give python:PATH/FILE.py:FUNCTION "
-        "that returns a module which makes its channels from the three"
+        f". It takes {first} channel{'s' * (first > 1)}, but posbake's images are RGB: give "
+        "python:PATH/FILE.py:FUNCTION that returns a module which converts RGB to its channels"
         + (", or a preprocessing with one mean and one std, for grey" if first == 1 else "")
     )
 

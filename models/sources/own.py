@@ -1,4 +1,4 @@
-"""This project's own networks: their weights, and sizes other than those of training.
+"""Loading of posbake's own networks, at the sizes of training or others.
 
 Learned tables are resampled (`models.sources.positions`); everything else is recomputed for the new grid, which is
 exact.
@@ -30,15 +30,15 @@ from models.swin import SwinBlock
 
 @dataclass(frozen=True)
 class Own:
-    """A network of this project, at the sizes of training.
+    """Network of this project, at the sizes of training.
 
     Attributes:
         source: `kind:name`, for errors.
         shown: the same without directories.
-        config: what to build.
-        preprocess: how its images are prepared.
-        published: where weights can be found, for the error about --pretrained.
-        key: the checkpoint's key for one of the network's.
+        config: configuration of the network.
+        preprocess: preprocessing of its images.
+        published: location of published weights, for the error about --pretrained.
+        key: maps a key of the network to the checkpoint's.
         labels, model, variant: see `Loaded`.
     """
 
@@ -53,7 +53,7 @@ class Own:
     variant: str | None = None
 
     def load(self, weights: Weights, overrides: Overrides) -> Loaded:
-        """Build the network and give it its weights, at the size of training or another.
+        """Build the network and load its weights, at the size of training or another.
 
         Raises:
             SourceError: see `models.sources.load_source`.
@@ -105,12 +105,12 @@ class Own:
 
 
 def config_at(trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfig | SwinConfig:
-    """Return the configuration at the sizes asked for; windows stay as they are unless asked for.
+    """Return the configuration at the requested sizes; the window size changes only if requested.
 
-    Whether windows and image of a Swin fit is for the network to say.
+    The network itself checks that the window and image sizes of a Swin fit.
 
     Raises:
-        SourceError: a ViT is asked for windows, or its patches do not divide the image.
+        SourceError: a window size for a ViT, or an image size that is not a multiple of the patch size.
     """
     wanted: dict[str, Any] = {"image_size": overrides.image_size or trained.image_size}
     if isinstance(trained, ViTConfig):
@@ -124,7 +124,7 @@ def config_at(trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfi
     if overrides.window_size is not None:
         wanted["window_size"] = overrides.window_size
     log_cpb = "swin-log-cpb"
-    if log_cpb in trained.encodings:  # its bias stays in units of the windows that it was first trained with
+    if log_cpb in trained.encodings:  # the bias keeps the units of its first training windows
         windows = {table.stage: table.grid for table in positions_of(trained).tables.values()}
         wanted["stage_options"] = tuple(
             {log_cpb: {"pretrained_window": windows[stage]} | options.get(log_cpb, {})}
@@ -136,10 +136,10 @@ def config_at(trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfi
 def state_at(
     state: State, trained: ViTConfig | SwinConfig, wanted: ViTConfig | SwinConfig
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return weights for the sizes wanted, and a sentence for each thing that was resampled or recomputed.
+    """Return weights for the requested sizes, and a sentence for each kind of table resampled or recomputed.
 
     Raises:
-        SourceError: a weight has another shape there, and no way is known to resample it.
+        SourceError: a weight has another shape there and cannot be resampled.
     """
     brought, changes = bring(state, positions_of(trained), positions_of(wanted))
     with torch.device("meta"):
@@ -147,13 +147,13 @@ def state_at(
     other = next((key for key, tensor in brought.items() if tensor.shape != shapes[key]), None)
     if other is not None:
         raise SourceError(
-            f"--image-size: no way is known to bring {other} from {list(state[other].shape)} to {list(shapes[other])}"
+            f"--image-size: {other} cannot be resampled from {list(state[other].shape)} to {list(shapes[other])}"
         )
     return brought, tuple(changes)
 
 
 def positions_of(config: ViTConfig | SwinConfig) -> Positions:
-    """Return the positions of a network; encodings that belong to no grid, or are computed for each, have no tables."""
+    """Return the position tables of a network. Encodings that are fixed or equal for all grids have none."""
     with torch.device("meta"):
         network = build_network(config)
     tables: dict[str, Table] = {}
@@ -173,10 +173,10 @@ def positions_of(config: ViTConfig | SwinConfig) -> Positions:
 
 
 def read_accuracy(text: str | None, origin: Path) -> Accuracy | None:
-    """Return the accuracy that training wrote into a checkpoint's metadata, if it did.
+    """Return the accuracy in a checkpoint's metadata, written by training; None if there is none.
 
     Raises:
-        SourceError: it is there, but is not {"dataset", "top1", "count"}.
+        SourceError: the entry is not {"dataset", "top1", "count"}.
     """
     if text is None:
         return None
@@ -187,9 +187,9 @@ def read_accuracy(text: str | None, origin: Path) -> Accuracy | None:
 
 
 def randomise(network: nn.Module, seed: int) -> None:
-    """Give every parameter a value that matters, position tables above all: fresh ones are zero or tiny.
+    """Draw random weights for every parameter, including position tables with zero or small initial values.
 
-    A comparison of two networks whose tables are zero proves nothing about their position encoding.
+    A comparison of two networks with zero tables proves nothing about their position encoding.
     """
     generator = torch.Generator().manual_seed(seed)
     tables = {id(p) for module in network.modules() if isinstance(module, Encoding) for p in module.parameters()}

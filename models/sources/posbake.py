@@ -1,4 +1,4 @@
-"""`posbake:<name or config file>`: the networks of this project.
+"""`posbake:<name or config file>`: networks of this project.
 
 A config file is JSON: `network` (see `models.config`), `preprocess` (see `artifact.Preprocess`), and optionally
 `model`, `variant` and `labels`. A name stands for one of the files in `models/configs/`.
@@ -18,7 +18,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 class PosbakeConfig(BaseModel):
-    """A config file: what to build, and how its images are prepared."""
+    """Contents of a config file: the network and the preprocessing of its images."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,14 +31,16 @@ class PosbakeConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.preprocess.size != self.network.image_size:
-            raise ValueError(f"preprocess yields {self.preprocess.size}, the network takes {self.network.image_size}")
+            raise ValueError(
+                f"preprocess yields {self.preprocess.size}, but the network takes {self.network.image_size}"
+            )
         if self.labels is not None and len(self.labels) != self.network.num_classes:
             raise ValueError(f"{len(self.labels)} labels for {self.network.num_classes} classes")
         return self
 
 
 def read_config(name: str) -> tuple[PosbakeConfig, str]:
-    """Return the configuration in file `name`, or of that name in `models/configs/`, and what to call it.
+    """Return the configuration in file `name`, or of that name in `models/configs/`, and its display name.
 
     Raises:
         SourceError: there is no such file or name, or it does not describe a network.
@@ -58,7 +60,7 @@ def read_config(name: str) -> tuple[PosbakeConfig, str]:
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
-    """Build the network of a configuration and give it its weights, at the size of training or another.
+    """Build the network of a configuration and load its weights, at the size of training or another.
 
     Raises:
         SourceError: see `models.sources.load_source`.
@@ -69,7 +71,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         shown=f"posbake:{config_name}",
         config=config.network,
         preprocess=config.preprocess,
-        published="posbake publishes no weights for it",
+        published="posbake does not publish weights for it",
         labels=config.labels,
         model=config.model,
         variant=config.variant,

@@ -1,8 +1,8 @@
-"""Position tables by their key in a module's state, and how each kind is brought to another size.
+"""Position tables by their key in a module's state, and the resampling of each kind to another size.
 
-Tables of every library are resampled by one method for each kind, that of the tables' authors: absolute embeddings
-bicubically with antialiasing (timm), relative tables over a whole image linearly on geometrically spaced offsets
-(BEiT), tables of windows bicubically (Swin). A network over offsets (Swin v2) is evaluated for the new window instead.
+Each kind of table is resampled by its authors' method, whatever the library: absolute embeddings bicubically with
+antialiasing (timm), relative tables over a whole image linearly on geometrically spaced offsets (BEiT), tables of
+windows bicubically (Swin). An MLP over offsets (Swin v2) is evaluated for the new window instead.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,10 +21,10 @@ def resample_embedding(table: Tensor, old: Grid, new: Grid, extra_tokens: int) -
     """Return a learned absolute embedding [1, N, C] for another grid: bicubic with antialiasing, as timm does.
 
     Args:
-        table: extra tokens first, which have no place on the grid and are kept as they are.
+        table: rows of extra tokens first; these have no position on the grid and are kept.
         old: (rows, columns) of the table's grid.
-        new: (rows, columns) wanted.
-        extra_tokens: how many rows of the table belong to them.
+        new: (rows, columns) requested.
+        extra_tokens: number of rows of extra tokens.
     """
     if old == new:
         return table
@@ -35,7 +35,7 @@ def resample_embedding(table: Tensor, old: Grid, new: Grid, extra_tokens: int) -
 
 
 def resample_window_table(table: Tensor, old: Grid, new: Grid, _: int = 0) -> Tensor:
-    """Return a table [(2·rows − 1)·(2·columns − 1), H] of window `old` for `new` as Swin's authors do, bicubic."""
+    """Resample a table [(2·rows − 1)·(2·columns − 1), H] from window `old` to `new`, bicubic as in Swin's code."""
     planes = table.T.reshape(1, -1, 2 * old[0] - 1, 2 * old[1] - 1)
     size = (2 * new[0] - 1, 2 * new[1] - 1)
     resized = torch.nn.functional.interpolate(planes, size=size, mode="bicubic", align_corners=False)
@@ -43,10 +43,10 @@ def resample_window_table(table: Tensor, old: Grid, new: Grid, _: int = 0) -> Te
 
 
 def resample_relative_table(table: Tensor, old: Grid, new: Grid, _: int = 0) -> Tensor:
-    """Return a relative table [R, H] for another grid as BEiT's authors do; rows of extra tokens are kept as they are.
+    """Resample a relative table [R, H] to another grid as BEiT's authors do; rows of extra tokens are kept.
 
-    The old offsets are thought to be spaced geometrically over the new grid, so that near ones keep their values; in
-    between it is linear, as timm does it (theirs is cubic).
+    The old offsets are spaced geometrically over the new grid, so near offsets keep their values. Interpolation is
+    linear, as in timm (the authors' is cubic).
     """
     offsets = (2 * old[0] - 1) * (2 * old[1] - 1)
     planes = table[:offsets].double().T.reshape(-1, 2 * old[0] - 1, 2 * old[1] - 1)  # [H, dy, dx]
@@ -56,7 +56,7 @@ def resample_relative_table(table: Tensor, old: Grid, new: Grid, _: int = 0) -> 
 
 
 def _weights(old: int, new: int) -> Tensor:
-    """Return how much each old offset counts in each new one, [2·new − 1, 2·old − 1]; offsets beyond take the last."""
+    """Return interpolation weights [2·new − 1, 2·old − 1] from old to new offsets; far offsets take the last value."""
     if old == 1:
         return torch.ones(2 * new - 1, 1, dtype=torch.float64)
     ratio = _ratio(old - 1, new - 1)
@@ -88,11 +88,11 @@ class Kind:
     """A kind of position table.
 
     Attributes:
-        name: of such a table, in messages.
-        unit: what its sides count, likewise.
-        method: how it is resampled, likewise.
-        resample: returns (tensor, old grid, new grid, extra tokens) for the new grid.
-        belongs_to: the size of training, "image size" or "window size", that its shape does not show; None if it does.
+        name: name of such a table, for messages.
+        unit: unit of its sides, for messages.
+        method: resampling method, for messages.
+        resample: maps (tensor, old grid, new grid, extra tokens) to the tensor for the new grid.
+        belongs_to: the size of training, "image size" or "window size", that its shape does not determine, or None.
     """
 
     name: str
@@ -120,18 +120,18 @@ OVER_OFFSETS = Kind(
     lambda weight, *_: weight,
     belongs_to="window size",
 )
-"""A network over offsets, which the module evaluates: its weights stay as they are."""
+"""MLP over offsets, which the module evaluates: its weights are kept."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One position table of a module.
+    """Position table of a module.
 
     Attributes:
-        kind: what it is.
+        kind: kind of the table.
         grid: (rows, columns) in tokens, of the image or of a window.
-        stage: that it is in, for windows.
-        extra_tokens: rows of an embedding that stand before those of the grid.
+        stage: index of its stage, for windows.
+        extra_tokens: number of rows of an embedding before those of the grid.
     """
 
     kind: Kind
@@ -142,11 +142,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Positions:
-    """The position encoding of a module.
+    """Position encoding of a module.
 
     Attributes:
-        encoding: its name, as `models.config` writes it; None if it is not known.
-        tables: what belongs to a grid or to a window, by key.
+        encoding: its name, as in `models.config`; None if unknown.
+        tables: tables that depend on a grid or a window, by key.
     """
 
     encoding: str | None = None
@@ -157,15 +157,15 @@ NOTHING_KNOWN = Positions()
 
 
 def bring(state: State, old: Positions, new: Positions) -> tuple[dict[str, Tensor], dict[str, str | None]]:
-    """Return the weights of a module for the same one at another size, and sentences on changes.
+    """Return the weights of a module for another size, and sentences on the changes.
 
     Args:
-        state: of the module at the sizes of training.
+        state: weights of the module at the sizes of training.
         old: its positions.
-        new: those of the module at the sizes wanted, which has the same keys.
+        new: positions of the module at the requested sizes, which has the same keys.
 
     Returns:
-        The weights, and by the sentence on each change its `Kind.belongs_to`.
+        The weights, and a mapping from the sentence on each change to its `Kind.belongs_to`.
     """
     brought = dict(state)
     stages: dict[tuple[Kind, Grid, Grid], list[int]] = {}
@@ -185,5 +185,5 @@ def _sentence(kind: Kind, old: Grid, new: Grid, stages: list[int]) -> str:
 
 
 def joined(**present: bool) -> str:
-    """Return the names of the encodings that are there in one word, underscores for dashes; `none` if none is."""
+    """Join the names of the present encodings by +, with dashes for underscores; `none` if there are none."""
     return "+".join(name.replace("_", "-") for name, there in present.items() if there) or "none"

@@ -1,4 +1,4 @@
-"""Preprocessing of networks trained on ImageNet, and for another image size than that of training."""
+"""Preprocessing of networks trained on ImageNet, and of any network at another image size."""
 
 from artifact import Preprocess
 
@@ -7,7 +7,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def at_size(preprocess: Preprocess, size: tuple[int, int]) -> Preprocess:
-    """Return the same preparation for another image size: what was cropped away stays the same share."""
+    """Return the preprocessing for another image size, with the same crop ratio."""
     if preprocess.size == size:
         return preprocess
     if preprocess.crop is None:

@@ -1,8 +1,8 @@
-"""transformers' image processors in this project's terms, and the proof that each does no more and no less.
+"""Conversion of transformers' image processors to `Preprocess`, verified by running each processor.
 
-Processors of different families read the same attributes differently, so what is read from them is tried: a picture
-whose red grows from left to right, whose green grows from top to bottom and whose blue is the same everywhere stays
-linear under every resize, so each pixel of the result tells which point of the picture it shows, and in what units.
+Processors of different families interpret the same attributes differently, so the conversion is tested on an image:
+red grows from left to right, green from top to bottom, blue is constant. Such an image stays linear under every resize,
+so each pixel of the result shows its position in the image, and the normalisation.
 """
 
 from collections.abc import Sequence
@@ -17,31 +17,30 @@ from artifact import Preprocess
 from models.sources.base import SourceError, one_line
 
 INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-"""By the numbers that Pillow gave them, which image processors use."""
+"""Interpolations by Pillow's numbers, which image processors use."""
 
-HEIGHT, WIDTH, BLUE = 768, 1024, 90  # of the picture that a processor is tried on, in pixels; its blue
-TOLERANCE = 2.5  # levels of 256: each of two roundings loses one, a nearest pixel a half
-EDGE = 0.15  # of each side, where cubic filters bend what is linear elsewhere
+HEIGHT, WIDTH, BLUE = 768, 1024, 90  # test image: sides in pixels, level of blue
+TOLERANCE = 2.5  # levels of 256: 1 for each of two roundings, 0.5 for a nearest pixel
+EDGE = 0.15  # share of each side where cubic filters are not linear
 
 
-def preprocess_of(source: str, processor: Any) -> Preprocess:  # noqa: ANN401 -- theirs
-    """Return what an image processor does to an image.
+def preprocess_of(source: str, processor: Any) -> Preprocess:  # noqa: ANN401 -- transformers'
+    """Return the preprocessing of an image processor.
 
     Raises:
-        SourceError: it does something else than resize, crop, divide by 255 and normalise.
+        SourceError: the processor does anything but resize, crop, divide by 255 and normalise.
     """
     does = {name for name in ("do_resize", "do_rescale", "do_normalize") if getattr(processor, name, False)}
     flips = getattr(processor, "do_flip_channel_order", False)
     size, resample = getattr(processor, "size", None), getattr(processor, "resample", None)
     if flips or len(does) < 3 or size is None or resample is None:
-        why = ", but turns RGB into BGR" if flips else ""
+        why = ", but converts RGB to BGR" if flips else ""
         raise SourceError(
-            f"{source}: its image processor does not resize, divide by 255 and normalise as is done here{why}; "
-            f"{_REMEDY}"
+            f"{source}: its image processor does not just resize, divide by 255 and normalise{why}; {_REMEDY}"
         )
     resize, crop = _sizes(processor, size)
     std = tuple(processor.image_std)
-    if getattr(processor, "include_top", False):  # EfficientNet's divides by it twice
+    if getattr(processor, "include_top", False):  # EfficientNet's divides by std twice
         std = tuple(value * value for value in std)
     try:
         preprocess = Preprocess.model_validate(
@@ -57,7 +56,7 @@ def preprocess_of(source: str, processor: Any) -> Preprocess:  # noqa: ANN401 --
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "sizes"
         raise SourceError(
-            f"{source}: its image processor, {type(processor).__name__}, cannot be described here: "
+            f"{source}: its image processor, {type(processor).__name__}, cannot be converted: "
             f"{where}: {problem['msg']}; {_REMEDY}"
         ) from error
     _try(source, processor, preprocess)
@@ -67,8 +66,8 @@ def preprocess_of(source: str, processor: Any) -> Preprocess:  # noqa: ANN401 --
 _REMEDY = "correct preprocessor_config.json, or give python:PACKAGE.MODULE:FUNCTION with a preprocessing of its own"
 
 
-def _sizes(processor: Any, size: Any) -> tuple[object, tuple[int, int] | None]:  # noqa: ANN401 -- theirs
-    """Return (resize, crop) as `Preprocess` has them; what is no size is left for it to refuse."""
+def _sizes(processor: Any, size: Any) -> tuple[object, tuple[int, int] | None]:  # noqa: ANN401 -- transformers'
+    """Return (resize, crop) of `Preprocess`, which refuses invalid sizes."""
     crop = processor.crop_size if getattr(processor, "do_center_crop", False) else None
     cropped = None if crop is None else (crop.height, crop.width)
     shortest, share = size.shortest_edge, getattr(processor, "crop_pct", None)
@@ -77,14 +76,14 @@ def _sizes(processor: Any, size: Any) -> tuple[object, tuple[int, int] | None]: 
         return (size.height, size.width), cropped
     if family.startswith("Levit"):
         return int(256 / 224 * shortest), cropped
-    if family.startswith("ConvNext"):  # crops by itself, and squashes what is large
+    if family.startswith("ConvNext"):  # crops on its own below size 384 and squashes from there on
         square = (shortest, shortest)
         return (int(shortest / share), square) if shortest < 384 else (square, None)
     return shortest if share is None else int(shortest / share), cropped
 
 
-def _try(source: str, processor: Any, preprocess: Preprocess) -> None:  # noqa: ANN401 -- theirs
-    """Compare a processor with its description."""
+def _try(source: str, processor: Any, preprocess: Preprocess) -> None:  # noqa: ANN401 -- transformers'
+    """Run a processor and compare its result with the converted preprocessing."""
     down, across = np.mgrid[:HEIGHT, :WIDTH]
     levels = [across * 255 / (WIDTH - 1), down * 255 / (HEIGHT - 1), np.full((HEIGHT, WIDTH), BLUE)]
     picture = np.stack(levels, axis=-1).round().astype(np.uint8)
@@ -95,8 +94,8 @@ def _try(source: str, processor: Any, preprocess: Preprocess) -> None:  # noqa: 
     if not isinstance(pixels, Tensor) or pixels.shape != (1, 3, *preprocess.size):
         shape = list(getattr(pixels, "shape", [type(pixels).__name__]))
         raise SourceError(
-            f"{source}: its image processor, {type(processor).__name__}, returns {shape} where its sizes say "
-            f"{[1, 3, *preprocess.size]}; {_REMEDY}"
+            f"{source}: its image processor, {type(processor).__name__}, returns {shape} instead of "
+            f"{[1, 3, *preprocess.size]}, which its sizes specify; {_REMEDY}"
         )
     mean, std = (torch.tensor(part)[:, None, None] for part in (preprocess.mean, preprocess.std))
     found = (pixels[0] * std + mean) * 255
@@ -104,13 +103,13 @@ def _try(source: str, processor: Any, preprocess: Preprocess) -> None:  # noqa: 
     off = float((found - _expected(preprocess))[:, inside[0], inside[1]].abs().max())
     if not off <= TOLERANCE:
         raise SourceError(
-            f"{source}: its image processor, {type(processor).__name__}, crops or normalises otherwise than its "
-            f"attributes say, by {off:.0f} levels of 256; {_REMEDY}"
+            f"{source}: its image processor, {type(processor).__name__}, crops or normalises differently from its "
+            f"attributes, by {off:.0f} levels of 256; {_REMEDY}"
         )
 
 
 def _expected(preprocess: Preprocess) -> Tensor:
-    """Return the levels, [3, height, width], that the picture has after resize and crop."""
+    """Return the expected levels [3, height, width] of the test image after resize and crop."""
     resize = preprocess.resize
     if isinstance(resize, int):
         resize = (resize * HEIGHT // min(HEIGHT, WIDTH), resize * WIDTH // min(HEIGHT, WIDTH))
@@ -123,11 +122,11 @@ def _expected(preprocess: Preprocess) -> Tensor:
 
 
 def _levels(before: int, resized: int, cropped: int) -> Tensor:
-    """Return which level, of those that grow from 0 to 255 along a side, each pixel of that side shows."""
-    place = (torch.arange(cropped) + (resized - cropped) // 2 + 0.5) / resized  # 0 to 1 along the picture
+    """Return the level of each pixel along a side, for levels that grow from 0 to 255."""
+    place = (torch.arange(cropped) + (resized - cropped) // 2 + 0.5) / resized  # 0 to 1 along the image
     return (place * before - 0.5) * 255 / (before - 1)
 
 
 def pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """Return (height, width) of a size that may be one number for both."""
+    """Return (height, width) of a size, which may be one number for both."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -1,8 +1,8 @@
-"""`python:PACKAGE.MODULE:FUNCTION` and `python:PATH/FILE.py:FUNCTION`: the user's own network.
+"""`python:PACKAGE.MODULE:FUNCTION` and `python:PATH/FILE.py:FUNCTION`: the user's network.
 
-The function takes no arguments and returns the network and how its images are prepared; of a module of timm the
-preparation may be left out. Modules of the directory that the command runs in can be imported, as with `python -m`;
-those of the file's own directory and of the one above its packages, too.
+The function takes no arguments and returns the network and its preprocessing, which is optional for a module of timm.
+Modules in the working directory can be imported, as with `python -m`; so can those in the file's directory and in the
+directory above its packages.
 """
 
 import importlib
@@ -49,11 +49,11 @@ EXAMPLE = {
     "mean": IMAGENET_MEAN,
     "std": IMAGENET_STD,
 }
-"""A preparation, as an error shows it; its fields are those of `artifact.Preprocess`."""
+"""Example of a preprocessing in errors; its fields are those of `artifact.Preprocess`."""
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
-    """Call the user's function, and give the network that it returns its weights; `Pretrained` keeps the function's.
+    """Call the user's function and load weights into the returned network; `Pretrained` keeps the function's weights.
 
     Raises:
         SourceError: see `models.sources.load_source`.
@@ -74,7 +74,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         file, module_name = None, place
         modules = UserModules([Path.cwd()])
     if overrides.window_size is not None:
-        raise SourceError(f"{source}: --window-size is not for networks of your own; build it so in the function")
+        raise SourceError(f"{source}: --window-size is not for networks of your own; set it in the function")
     with modules:
         module = _by_name(source, place) if file is None else _by_file(source, module_name, file)
         function = _function(source, module, function_name)
@@ -96,17 +96,18 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
             fill(own, contents, advise, recomputes=False)
             notes += contents.notes
         case Pretrained():
-            pass  # the function has loaded them
+            pass  # the function has loaded the weights
     return finish(source, shown, network, preprocess, size, notes=notes)
 
 
 def _place_of(source: str, file: Path) -> tuple[list[Path], str]:
-    """Return the folders that a file's imports are looked up in, and the name that it is imported under.
+    """Return the search folders of a file's imports, and the name of its module.
 
-    A file of a package is a module of it; any other is one as seen from the working directory, if it lies below.
+    The name of a file inside a package starts at the package; any other name starts at the working directory, if the
+    file is below it.
     """
     if not file.is_file():
-        raise SourceError(f"{source}: there is no file {file}")
+        raise SourceError(f"{source}: the file {file} does not exist")
     own, here, root = file.parent, Path.cwd(), file.parent
     while (root / "__init__.py").is_file():
         root = root.parent
@@ -118,7 +119,7 @@ def _place_of(source: str, file: Path) -> tuple[list[Path], str]:
 
 
 def _by_file(source: str, name: str, file: Path) -> ModuleType:
-    """Import a file under a name, or under one made from it where another module has that."""
+    """Import a file under a name, or under a derived name if another module has it."""
     try:
         package = name.rpartition(".")[0]
         if package:
@@ -147,7 +148,7 @@ def _by_name(source: str, name: str) -> ModuleType:
     taken = names_taken([Path.cwd()])
     if name.partition(".")[0] in taken:
         raise SourceError(
-            f"{source}: {name.partition('.')[0]} is a package of posbake as well, which precedes yours; give the file: "
+            f"{source}: {name.partition('.')[0]} is also a package of posbake, which precedes yours; give the file: "
             f"python:{_file_of(name)}:{source.rpartition(':')[2]}"
         )
     hint = ""
@@ -161,7 +162,7 @@ def _by_name(source: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise SourceError(
-                f"{source}: there is no module {error.name}, seen from {Path.cwd()}; "
+                f"{source}: no module {error.name} in {Path.cwd()} or among the installed packages; "
                 "run from the directory that holds it, or install it"
             ) from error
         raise SourceError(f"{source}: importing {name} raises {one_line(error)}{hint}") from error
@@ -171,7 +172,7 @@ def _by_name(source: str, name: str) -> ModuleType:
 
 
 def _file_of(name: str) -> Path:
-    """Return the file of a module of the working directory, relative to it."""
+    """Return the file of a module, relative to the working directory."""
     path = Path(*name.split("."))
     package = path / "__init__.py"
     return package if package.is_file() else path.with_suffix(".py")
@@ -198,7 +199,7 @@ def _call(source: str, function: Callable[[], object]) -> object:
 
 
 def _network_and_preprocess(source: str, returned: object) -> tuple[nn.Module, Preprocess, tuple[str, ...]]:
-    """Return the network in eval mode, how its images are prepared, and a sentence for each thing that was settled."""
+    """Return the network in eval mode, its preprocessing, and a note for each automatic decision."""
     network, preparation = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     if not isinstance(network, nn.Module):
         raise SourceError(
@@ -216,10 +217,10 @@ def _network_and_preprocess(source: str, returned: object) -> tuple[nn.Module, P
         preparation = timm.own_preprocess(source, network)
         if preparation is None:
             raise SourceError(
-                f"{source}: the function returns a module alone, a {type(network).__name__}, and how its images are "
-                f"prepared is unknown; return (network, preprocessing), the latter such as {EXAMPLE}"
+                f"{source}: the function returns a module without a preprocessing, a {type(network).__name__}; "
+                f"return (network, preprocessing), a dict such as {EXAMPLE}"
             )
-        notes.append("the images are prepared as the module's pretrained_cfg of timm says")
+        notes.append("preprocessing is taken from the module's pretrained_cfg (timm)")
     grey = _of_one_channel(preparation)
     if grey is not None:
         network, preparation = GreyInput(network).eval(), grey
@@ -228,13 +229,11 @@ def _network_and_preprocess(source: str, returned: object) -> tuple[nn.Module, P
 
 
 def _check_kind(source: str, network: nn.Module) -> None:
-    """Refuse what is no network in Python, or not one of float32."""
+    """Refuse TorchScript, and networks that are not in float32."""
     scripts = script_modules(network)
     if scripts:
         where = f"its {scripts[0]}" if scripts[0] else "the network"
-        raise SourceError(
-            f"{source}: {where} is TorchScript, which cannot be traced; return the nn.Module that it was made from"
-        )
+        raise SourceError(f"{source}: {where} is TorchScript, which cannot be traced; return the original nn.Module")
     others = [
         f"{name} is {str(parameter.dtype).removeprefix('torch.')}"
         for name, parameter in network.named_parameters()
@@ -242,13 +241,13 @@ def _check_kind(source: str, network: nn.Module) -> None:
     ]
     if others:
         raise SourceError(
-            f"{source}: {first_few(others)}, where the network is to be float32; return network.float(), and choose "
-            "the graph's numbers with --precision"
+            f"{source}: {first_few(others)}, but the network must be float32; return network.float(), and choose the "
+            "precision of the graph with --precision"
         )
 
 
 def _of_one_channel(preparation: object) -> dict[str, object] | None:
-    """Return a preparation with one mean and one std with three of each, all alike; None if it is no such one."""
+    """Repeat the single mean and std of a preprocessing for three channels; None if it has no single mean and std."""
     if not isinstance(preparation, dict):
         return None
     alike = {
@@ -259,12 +258,12 @@ def _of_one_channel(preparation: object) -> dict[str, object] | None:
     return {**preparation, **alike} if len(alike) == 2 else None
 
 
-def _preprocess(source: str, preparation: Any) -> Preprocess:  # noqa: ANN401 -- whatever the user returned
+def _preprocess(source: str, preparation: Any) -> Preprocess:  # noqa: ANN401 -- returned by the user
     try:
         return Preprocess.model_validate(preparation)
     except ValidationError as error:
         found = problems(error, "preprocessing")
-        raise SourceError(f"{source}: the preprocessing is not one: {found}; expected such as {EXAMPLE}") from error
+        raise SourceError(f"{source}: the preprocessing is invalid: {found}; expected one such as {EXAMPLE}") from error
 
 
 def _kind(returned: object) -> str:

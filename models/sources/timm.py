@@ -1,6 +1,6 @@
-"""`timm:<name>`: a network of timm, timm's own module.
+"""`timm:<name>`: timm's own module of a network.
 
-Checkpoints have timm's keys, or others that timm's own conversion takes, as those of the authors.
+Checkpoints have timm's keys, or keys that timm converts, such as those of the authors.
 """
 
 import math
@@ -37,11 +37,11 @@ RESERVED = {
     "pretrained_cfg_overlay",
     "scriptable",
 }
-"""Arguments of `timm.create_model` that are no options of the network, or that other flags are for."""
+"""Arguments of `timm.create_model` that are not options of the network, or that other flags set."""
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
-    """Build a network as timm does, and give it its weights.
+    """Build a network as timm does, and load its weights.
 
     Raises:
         SourceError: see `models.sources.load_source`.
@@ -57,7 +57,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         f"timm:{name.rpartition('/')[2]}",
         model,
         _preprocess(source, model, overrides.trained_image_size),
-        labels=None if "num_classes" in options else _labels(model),  # a head of the user's has the user's classes
+        labels=None if "num_classes" in options else _labels(model),  # a new head has the user's labels
         known=certain_sizes(weights, overrides, configured=name.startswith(("local-dir:", "hf-hub:"))),
         make=lambda **others: build(name, pretrained=False, device="cpu", **options | others),
     )
@@ -65,12 +65,12 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
 
 
 def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401
-    """Return timm's module, with its weights on the CPU if `pretrained`, else fresh on `device`.
+    """Build timm's module: with its weights on the CPU if `pretrained`, otherwise without on `device`.
 
     Raises:
         SourceError: timm has no such network or option, or cannot get its weights.
     """
-    import timm  # takes seconds: only when asked for
+    import timm  # takes seconds, so imported only if needed
 
     try:
         with torch.device("cpu" if pretrained else device):
@@ -84,7 +84,7 @@ def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) 
 
 
 def _options(source: str, overrides: Overrides) -> dict[str, Any]:
-    """Return the options of timm's constructor that make the network that was trained."""
+    """Return the options of timm's constructor for the trained network."""
     options: dict[str, Any] = check_options(source, overrides.model_args, RESERVED)
     if overrides.trained_image_size is not None:
         options["img_size"] = overrides.trained_image_size
@@ -97,7 +97,7 @@ def _options(source: str, overrides: Overrides) -> dict[str, Any]:
     except TypeError as error:
         unknown = next((option for option in options if f"'{option}'" in str(error)), None)
         if unknown == "img_size" and "img_size" not in overrides.model_args:
-            del options["img_size"]  # convolutions, which take any size and have nothing that belongs to one
+            del options["img_size"]  # convolutional: accepts any size, has no tables that depend on it
             return options
         flag = "--trained-window-size" if unknown == "window_size" else f"--model-arg {unknown or described(options)}"
         raise SourceError(f"{source}: timm does not take {flag} for it: {one_line(error)}") from error
@@ -105,7 +105,7 @@ def _options(source: str, overrides: Overrides) -> dict[str, Any]:
 
 
 def _classes_for(source: str, model: nn.Module, weights: Weights, overrides: Overrides) -> int:
-    """Return how many classes the head shall have that timm leaves out."""
+    """Return the number of classes of the head to add, for networks that timm builds without one."""
     classes = None
     match weights:
         case Checkpoint():
@@ -116,15 +116,15 @@ def _classes_for(source: str, model: nn.Module, weights: Weights, overrides: Ove
             classes = overrides.num_classes
     if classes is None:
         raise SourceError(
-            f"{source}: {type(model).__name__} has no classification head there; give --checkpoint FILE of one "
+            f"{source}: {type(model).__name__} has no classification head; give --checkpoint FILE of one "
             "fine-tuned to classify, or --random-weights SEED with --labels FILE, or "
-            "python:PACKAGE.MODULE:FUNCTION that returns it with a head of yours"
+            "python:PACKAGE.MODULE:FUNCTION that returns it with your head"
         )
     return classes
 
 
 def _preprocess(source: str, model: nn.Module, size: tuple[int, int] | None = None) -> Preprocess:
-    """Return how timm prepares images of `size`; None is the size that the network was built for."""
+    """Return timm's preprocessing for images of `size`; None is the size that the network was built for."""
     config = _data().resolve_model_data_config(model)
     embed = getattr(model, "patch_embed", None)
     built = getattr(embed, "img_size", None) if getattr(embed, "strict_img_size", False) else None
@@ -132,12 +132,12 @@ def _preprocess(source: str, model: nn.Module, size: tuple[int, int] | None = No
     scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
     by_mode: dict[str, Any] = {
         "squash": {"resize": scaled},
-        # timm's ResizeKeepRatio: both sides at least those
+        # timm's ResizeKeepRatio: both sides are at least these
         "center": {"resize": scaled[0]} if height == width else {"resize": scaled, "keep_aspect": True},
     }
     if config["crop_mode"] not in by_mode:
         raise SourceError(
-            f"{source}: its crop mode {config['crop_mode']} is none of this project's, which are center and squash; "
+            f"{source}: its crop mode {config['crop_mode']} is not supported (center and squash are); "
             "give python:PATH/FILE.py:FUNCTION with a preprocessing of its own"
         )
     return Preprocess(
@@ -150,14 +150,14 @@ def _preprocess(source: str, model: nn.Module, size: tuple[int, int] | None = No
 
 
 def own_preprocess(source: str, module: nn.Module) -> Preprocess | None:
-    """Return how images are prepared for a module of timm that someone else built; None for any other module."""
+    """Return timm's preprocessing for a module of timm that the user built; None for any other module."""
     if not isinstance(getattr(module, "pretrained_cfg", None), dict) or not type(module).__module__.startswith("timm."):
         return None
     built_for = getattr(getattr(module, "patch_embed", None), "img_size", None)
     return _preprocess(source, module, None if built_for is None else tuple(built_for))
 
 
-def _data() -> Any:  # noqa: ANN401 -- it has no types
+def _data() -> Any:  # noqa: ANN401 -- timm.data has no types
     import timm.data
 
     return timm.data

@@ -1,4 +1,4 @@
-"""timm's own module: its key conversion, its heads, and other sizes than those of training."""
+"""timm's modules: key conversion, classification heads, and sizes other than those of training."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ _RELATIVE = ".relative_position_bias_table"
 
 
 class _Resampling(TorchFunctionMode):
-    """Records whether anything is interpolated, under whatever key the result is stored."""
+    """Mode that records whether any tensor is interpolated."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,10 +50,10 @@ class _Resampling(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Timm(Library):
-    """A network of timm.
+    """Network of timm.
 
     Attributes:
-        make: timm's module on the CPU, made with the options of its constructor that are given.
+        make: builds timm's module on the CPU from options of its constructor.
     """
 
     make: Callable[..., nn.Module] = field(kw_only=True)
@@ -78,10 +78,10 @@ class Timm(Library):
             if unknown is None:
                 raise SourceError(f"{self.source}: timm cannot build it with {named}: {one_line(error)}") from error
             fixed = self.model.pretrained_cfg["fixed_input_size"]  # type: ignore[index]
-            if unknown == "img_size" and not fixed:  # convolutions take any size and have nothing that belongs to one
+            if unknown == "img_size" and not fixed:  # convolutional: any size, no tables that depend on it
                 return self._make({name: value for name, value in options.items() if name != unknown})
             flag = "--window-size" if unknown == "window_size" else "--image-size"
-            raise SourceError(f"{self.source}: timm has no {unknown} for it; leave out {flag}") from error
+            raise SourceError(f"{self.source}: timm has no option {unknown} for it; leave out {flag}") from error
         except (AssertionError, IndexError, ZeroDivisionError) as error:
             raise SourceError(f"{self.source}: timm cannot build it with {named}: {one_line(error)}") from error
 
@@ -97,7 +97,7 @@ class Timm(Library):
     def resize(
         self, trained: nn.Module, classes: int | None, overrides: Overrides, *, sized: bool
     ) -> tuple[nn.Module, tuple[str, ...]]:
-        """See `Library`; tables of kinds that have no name here are resampled by timm's conversion."""
+        """See `Library`; other kinds of tables are resampled by timm's conversion."""
         if in_timm(trained).encoding is not None:
             return super().resize(trained, classes, overrides, sized=sized)
         network, before = self.build(overrides, trained, classes), trained.state_dict()
@@ -108,12 +108,12 @@ class Timm(Library):
         resampled = changed_shapes(before, network.state_dict(), "timm")
         if resampled and overrides.image_size not in (None, self.preprocess.size):
             self.check_known("image size", overrides)
-        if overrides.window_size is not None:  # a network over offsets has the same shape for every window
+        if overrides.window_size is not None:  # an MLP over offsets has the same shape for every window
             self.check_known("window size", overrides)
         return network, resampled
 
     def adopt(self, state: State, origin: object) -> State:
-        """Return `state` under timm's keys; as it is where timm cannot convert it, or shapes differ.
+        """Return `state` under timm's keys; unchanged if timm cannot convert it, or shapes differ.
 
         Raises:
             SourceError: timm's conversion resamples a table, which would be a guess about the size of training.
@@ -130,7 +130,7 @@ class Timm(Library):
             return converted
         own, heads = self.model.state_dict(), self.heads()
         if any(state[key].shape != own[key].shape for key in state if key in own and key not in heads):
-            return state  # what differs is named, with advice on it
+            return state  # the comparison that follows names the differences
         raise SourceError(
             f"{origin} was trained at another size: timm would have to resample it. Give the size of training by "
             "--trained-image-size N|HxW or --trained-window-size N; --image-size and --window-size change it afterwards"
@@ -138,13 +138,13 @@ class Timm(Library):
 
 
 def heads_of(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of the layers that are classifiers."""
+    """Return the names of the classification layers."""
     heads: Any = model.pretrained_cfg["classifier"]  # type: ignore[index]
     return (heads,) if isinstance(heads, str) else tuple(heads or ())
 
 
 def _kept_windows(trained: Any) -> dict[str, object]:  # noqa: ANN401 -- timm's
-    """Return the options by which a Swin keeps the windows of each stage, and version 2 the windows of training."""
+    """Return the options that keep the windows of each stage of a Swin, and in version 2 the windows of training."""
     from timm.models.swin_transformer import SwinTransformer
     from timm.models.swin_transformer_v2 import SwinTransformerV2
 
@@ -162,14 +162,14 @@ def _kept_windows(trained: Any) -> dict[str, object]:  # noqa: ANN401 -- timm's
 
 
 def _not_brought(_: Misfit) -> str:
-    return "timm does not bring it to that size; keep that of training"
+    return "timm cannot resample it to that size; keep the size of training"
 
 
 def _converted(state: State, network: nn.Module) -> dict[str, Tensor]:
-    """Return `state` as timm converts checkpoints of this architecture; as it is where timm converts none.
+    """Return `state` after timm's conversion of checkpoints of this architecture; unchanged if there is none.
 
-    Position tables that fit are kept from timm, which takes those of oblong grids for square ones; so are the buffers
-    that say the sizes of training, which it drops.
+    Position tables that fit are not passed to timm, which treats tables of rectangular grids as square; nor are the
+    buffers that determine the sizes of training, which timm drops.
     """
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if convert is None:
@@ -199,7 +199,7 @@ def in_timm(model: nn.Module) -> Positions:
     if not isinstance(model, VisionTransformer | Beit | Eva | VisionTransformerRelPos):
         return NOTHING_KNOWN
     grid = net.patch_embed.grid_size
-    if grid is None:  # a network that takes any size, and has no grid
+    if grid is None:  # a network for any size, without a grid
         return NOTHING_KNOWN
     tables = {}
     embedding = getattr(net, "pos_embed", None)
@@ -232,7 +232,7 @@ def _rotary(rope: Any) -> dict[str, bool]:  # noqa: ANN401 -- one of timm's, or 
 
 
 def _relative_bias(net: Any) -> str | None:  # noqa: ANN401 -- timm's
-    """Return the name of the bias of a VisionTransformerRelPos; None for one that this project has no name for."""
+    """Return the name of the bias of a VisionTransformerRelPos; None if posbake has no name for it."""
     from timm.layers.pos_embed_rel import RelPosBias, RelPosMlp
 
     bias = net.blocks[0].attn.rel_pos if net.shared_rel_pos is None else net.shared_rel_pos

@@ -1,6 +1,6 @@
-"""`torchvision:<name>`: a network of torchvision, torchvision's own module.
+"""`torchvision:<name>`: torchvision's own module of a network.
 
-Images are prepared as for its default weights.
+Preprocessing is that of its default weights.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,23 +17,23 @@ from models.sources.positions import NOTHING_KNOWN, Positions
 from models.sources.preprocessing import at_size
 
 RESERVED = {"device", "progress", "weights", "weights_backbone"}
-"""Arguments of torchvision's functions that are no options of the network."""
+"""Arguments of torchvision's functions that are not options of the network."""
 
 HEADS = ("head", "classifier", "fc")
-"""In the names of tensors with a row for each class."""
+"""Name components of tensors with a row for each class."""
 
-CLASSES = 1000  # of every network of torchvision that classifies single images
+CLASSES = 1000  # of all image classification networks of torchvision
 
 
 @dataclass(frozen=True)
 class Torchvision(Library):
-    """A network of torchvision.
+    """Network of torchvision.
 
     Attributes:
         name: torchvision's.
-        options: of its constructor, the user's; they precede the number of classes in a checkpoint.
-        built_for: (height, width) in pixels that it has with these.
-        window: of training; None is the name's.
+        options: the user's options for its constructor; they take precedence over a checkpoint's number of classes.
+        built_for: (height, width) in pixels with these options.
+        window: window size of training; None is the default of the name.
     """
 
     name: str = field(kw_only=True)
@@ -72,7 +72,7 @@ class Torchvision(Library):
         return {key: part for key, part in state.items() if part.shape[:1] == (rows,) and any(h in key for h in HEADS)}
 
     def adopt(self, state: State, origin: object) -> State:  # noqa: ARG002
-        """Return the keys of today's ViT for those of the published files."""
+        """Convert the keys of published files to those of the current ViT."""
         return {
             key.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): tensor
             for key, tensor in state.items()
@@ -80,7 +80,7 @@ class Torchvision(Library):
 
 
 def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
-    """Build a network as torchvision does, and give it its weights.
+    """Build a network as torchvision does, and load its weights.
 
     Raises:
         SourceError: see `models.sources.load_source`.
@@ -95,7 +95,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
     default = get_model_weights(name).DEFAULT
     preset = default.transforms()
     if not isinstance(preset, ImageClassification):
-        raise SourceError(f"{source} does not classify images; to give it a head, use python:PACKAGE.MODULE:FUNCTION")
+        raise SourceError(f"{source} does not classify images; to add a head, use python:PACKAGE.MODULE:FUNCTION")
     preprocess = Preprocess(
         resize=preset.resize_size[0],
         crop=(preset.crop_size[0], preset.crop_size[0]),
@@ -126,7 +126,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
 
 
 def build(name: str, *, pretrained: bool, device: str = "meta", **options: Any) -> nn.Module:  # noqa: ANN401
-    """Return torchvision's module, with its default weights on the CPU if `pretrained`, else fresh on `device`.
+    """Build torchvision's module: with default weights on the CPU if `pretrained`, otherwise without on `device`.
 
     Raises:
         SourceError: torchvision has no such network, or cannot get its weights.

@@ -1,4 +1,4 @@
-"""Position tables of torchvision's modules, and sizes that their constructors do not offer: oblong images, windows."""
+"""Position tables of torchvision's modules, and sizes their constructors lack: rectangular images, windows."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from models.sources.positions import EMBEDDING, NOTHING_KNOWN, OF_WINDOWS, OVER_
 
 
 class AnySidesViT(VisionTransformer):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's ViT for images that are not square, which its own refuses though nothing else in it needs a square.
+    """torchvision's ViT for rectangular images, which its own check refuses although the network supports them.
 
-    torchvision's function builds it square; `set_sides` gives it the embedding of the other grid.
+    torchvision's function builds a square network; `set_sides` replaces its position embedding.
     """
 
     def _process_input(self, x: Tensor) -> Tensor:
@@ -26,10 +26,10 @@ class AnySidesViT(VisionTransformer):  # type: ignore[misc]  # torchvision has n
 
 
 def size_options(source: str, model: nn.Module, size: tuple[int, int]) -> dict[str, Any]:
-    """Return the constructor's option for an image size; nothing for networks that belong to none, or to an oblong one.
+    """Return the constructor's option for an image size; empty for networks of any size and for rectangular sizes.
 
     Raises:
-        SourceError: it cannot have that size.
+        SourceError: the network does not support that size.
     """
     if isinstance(model, VisionTransformer):
         if any(side % model.patch_size for side in size):
@@ -39,7 +39,7 @@ def size_options(source: str, model: nn.Module, size: tuple[int, int]) -> dict[s
 
 
 def set_sides(model: nn.Module, size: tuple[int, int]) -> None:
-    """Make a ViT that was built for square images one for images of `size`, its position embedding drawn anew."""
+    """Change a ViT built for square images to images of `size`, with a newly drawn position embedding."""
     if not isinstance(model, VisionTransformer) or size[0] == size[1]:
         return
     model.__class__ = AnySidesViT
@@ -49,20 +49,20 @@ def set_sides(model: nn.Module, size: tuple[int, int]) -> None:
 
 
 def set_windows(source: str, model: nn.Module, window: int, trained: Positions) -> None:
-    """Give a Swin windows of another size, tables and indices with them.
+    """Change the window size of a Swin, with its tables and indices.
 
     Args:
         source: for errors.
         model: torchvision's module.
         window: side, in tokens.
-        trained: of the module at the sizes of training; version 2 takes offsets in units of its windows.
+        trained: positions of the module at the sizes of training; version 2 has offsets in units of its windows.
 
     Raises:
-        SourceError: it is no Swin.
+        SourceError: the network is not a Swin.
     """
     if not isinstance(model, SwinTransformer):
         raise SourceError(
-            f"{source}: torchvision has no window size to choose for it; leave out --window-size, --trained-window-size"
+            f"{source}: torchvision has no window size for it; leave out --window-size and --trained-window-size"
         )
     for path, module in model.named_modules():
         if not isinstance(module, ShiftedWindowAttention):
@@ -90,7 +90,7 @@ def in_torchvision(model: nn.Module, image_size: tuple[int, int]) -> Positions:
 def _of_swin(swin: Any) -> Positions:  # noqa: ANN401 -- torchvision's
     tables = {}
     for place, stage in enumerate(swin.features):
-        if place % 2:  # between stages stands what merges patches
+        if place % 2:  # patch merging alternates with stages
             for block, module in enumerate(stage):
                 second = isinstance(module.attn, ShiftedWindowAttentionV2)
                 name = "cpb_mlp.0.weight" if second else "relative_position_bias_table"

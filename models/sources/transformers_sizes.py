@@ -1,4 +1,4 @@
-"""Position tables of transformers' modules, and these at sizes that are not their configuration's."""
+"""Position tables of transformers' modules, and modules at sizes other than their configuration's."""
 
 import copy
 from collections.abc import Callable
@@ -22,10 +22,10 @@ from models.sources.positions import (
 from models.sources.processors import pair
 
 _EXTRA_TOKENS = {"beit": 1, "data2vec-vision": 1, "deit": 2, "dinov2": 1, "swin": 0, "swinv2": 0, "vit": 1}
-"""Rows of the absolute embedding before those of the grid, by type of model; other types are not known."""
+"""Number of rows before those of the grid in the absolute embedding, by model type; other types are unknown."""
 
 _RESAMPLES_ITSELF = "dinov2"
-"""Brings its embedding to the size of the image in every forward."""
+"""Model type that resamples its embedding to the size of the image in every forward."""
 
 
 def build_at(
@@ -35,17 +35,17 @@ def build_at(
     overrides: Overrides,
     trained: Positions = NOTHING_KNOWN,
 ) -> nn.Module:
-    """Return a module at the sizes that are asked for.
+    """Build a module at the requested sizes.
 
     Args:
         source: for errors.
-        make: makes it from a configuration.
-        config: at the sizes of training; it is left as it is.
-        overrides: the sizes wanted.
-        trained: of the module at the sizes of training, if there is one.
+        make: builds the module from a configuration.
+        config: the configuration at the sizes of training; not modified.
+        overrides: the requested sizes.
+        trained: positions of the module at the sizes of training, if there is one.
 
     Raises:
-        SourceError: its configuration has no window size.
+        SourceError: the configuration has no window size.
     """
     config = copy.deepcopy(config)
     if overrides.image_size is not None and getattr(config, "image_size", None) is not None:
@@ -66,14 +66,14 @@ def build_at(
 
 
 def _units(config: Any, trained: Positions) -> list[int]:  # noqa: ANN401 -- transformers'
-    """Return the side of the window that each stage's bias was first trained with."""
+    """Return the side of the window of first training for each stage's bias."""
     windows = {table.stage: table.grid[0] for table in trained.tables.values() if table.stage is not None}
     before = config.pretrained_window_sizes or [0] * len(windows)
     return [int(earlier) or windows[stage] for stage, earlier in enumerate(before[: len(windows)])]
 
 
 def _fit_windows(network: Any) -> None:  # noqa: ANN401 -- transformers'
-    """Give version 1 of Swin tables of smaller windows where its grid is smaller; as it is built, it fails there."""
+    """Shrink the tables of a Swin v1 in stages with a grid smaller than the window, where the module would fail."""
     for layer in network.base_model.encoder.layers:
         for block in layer.blocks:
             side = min(block.window_size, *block.input_resolution)
@@ -83,25 +83,25 @@ def _fit_windows(network: Any) -> None:  # noqa: ANN401 -- transformers'
                 block.attention.relative_position_bias = type(bias)(heads, (side, side))
 
 
-class _BeitEmbeddings(BeitEmbeddings):  # type: ignore[misc]  # mypy does not read it
-    """BEiT's, with a position embedding that is of the size of the image already."""
+class _BeitEmbeddings(BeitEmbeddings):  # type: ignore[misc]  # no types
+    """BEiT's embeddings, with a position embedding that already has the size of the image."""
 
-    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:  # noqa: ARG002 -- theirs
+    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:  # noqa: ARG002 -- transformers' signature
         positions: Tensor = self.position_embeddings
         return positions
 
 
-class _Data2VecVisionEmbeddings(Data2VecVisionEmbeddings):  # type: ignore[misc]  # likewise
-    """Likewise Data2Vec's."""
+class _Data2VecVisionEmbeddings(Data2VecVisionEmbeddings):  # type: ignore[misc]  # no types
+    """Data2Vec's embeddings, changed in the same way."""
 
     interpolate_pos_encoding = _BeitEmbeddings.interpolate_pos_encoding
 
 
 def _let_be_oblong(network: Any, trained: Positions) -> None:  # noqa: ANN401 -- transformers'
-    """Let BEiT read tables and embeddings that were resampled from a square grid to an oblong one as they are.
+    """Make BEiT use tables and embeddings of a rectangular grid without resampling.
 
-    It resamples both in every forward, which changes nothing on a square grid; on another it takes the embedding for
-    one of a square, and a table's rows for its columns. The sides that it has of a table are read for this alone.
+    BEiT resamples both in every forward, which changes nothing on a square grid; on a rectangular grid it treats the
+    embedding as square and swaps rows and columns of a table. The stored sides of a table are used for this only.
     """
     sides = network.config.image_size
     if not isinstance(sides, tuple) or any(table.grid[0] != table.grid[1] for table in trained.tables.values()):

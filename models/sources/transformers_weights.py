@@ -1,6 +1,6 @@
-"""Weights into transformers' modules: which files they are in, a prefix that is dropped, an adapter that is merged.
+"""Loading of weights into transformers' modules: files, prefixes of keys, adapters.
 
-transformers renames keys when it reads weights, so it does the loading, of a state_dict that is read here.
+The state_dict is read here and loaded by transformers, which renames keys.
 """
 
 import re
@@ -37,13 +37,13 @@ _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
 @dataclass(frozen=True)
 class Origin:
-    """Source of weights.
+    """Location of a network's configuration and weights.
 
     Attributes:
-        base: the folder or id that has the configuration and, without `weights`, the weights of the network.
-        weights: the file or folder that has them, if `base` does not.
-        config: the folder of `weights`, if it has a configuration of its own.
-        adapter: what is to be merged into them.
+        base: the folder or id with the configuration and, without `weights`, the weights of the network.
+        weights: the file or folder with the weights, if not `base`.
+        config: the folder of `weights`, if it has its own configuration.
+        adapter: adapter to merge into the weights.
     """
 
     base: str
@@ -54,7 +54,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Built:
-    """transformers' module, its report on loading weights (None without weights), and notes on these."""
+    """Module of transformers, its report on loading weights (None without weights), and notes on the weights."""
 
     model: nn.Module
     loading: dict[str, Any] | None
@@ -62,14 +62,14 @@ class Built:
 
 
 def find_weights(place: str, weights: Weights) -> Origin:
-    """Return where the weights of a source come from.
+    """Return the location of a source's weights.
 
     Args:
-        place: its folder, or its id on the Hub.
-        weights: what the user asked for.
+        place: folder of the source, or its id on the Hub.
+        weights: the request of the user.
 
     Raises:
-        SourceError: they are an adapter and peft is missing, or its base is not known.
+        SourceError: the weights are an adapter, and peft is missing or the base network is unknown.
     """
     match weights:
         case Pretrained():
@@ -79,7 +79,7 @@ def find_weights(place: str, weights: Weights) -> Origin:
             check_peft(adapter)
             base = place if _has_weights(Path(place)) else adapter.base
             if base is None:
-                raise refuse_adapter(place, "it does not name the network it was trained on (base_model_name_or_path)")
+                raise refuse_adapter(place, "it does not name its base network (base_model_name_or_path)")
             return Origin(base, Checkpoint(Path(base)) if Path(base).is_dir() else None, adapter=adapter)
         case Checkpoint(path) if path.is_dir() or path.name in _ADAPTER_FILES:
             folder = path if path.is_dir() else path.parent
@@ -97,11 +97,11 @@ def find_weights(place: str, weights: Weights) -> Origin:
             return Origin(place)
 
 
-def build(config: Any, origin: Origin, weights: Weights) -> Built:  # noqa: ANN401 -- theirs
-    """Return transformers' module with its weights; without weights, on the meta device.
+def build(config: Any, origin: Origin, weights: Weights) -> Built:  # noqa: ANN401 -- transformers'
+    """Build transformers' module with its weights; without weights, on the meta device.
 
     Raises:
-        SourceError: a checkpoint cannot be read, or holds more than the network, or an adapter cannot be merged.
+        SourceError: a checkpoint cannot be read or contains more than the network, or an adapter cannot be merged.
     """
     if not isinstance(weights, Checkpoint | Pretrained):
         with torch.device("meta"):
@@ -134,16 +134,16 @@ def build(config: Any, origin: Origin, weights: Weights) -> Built:  # noqa: ANN4
 
 _STRICTLY: dict[str, Any] = {
     "output_loading_info": True,
-    "ignore_mismatched_sizes": True,  # so that they are reported to us
+    "ignore_mismatched_sizes": True,  # reports mismatches instead of raising
     "dtype": torch.float32,
     "trust_remote_code": False,
 }
 
 
-def _loaded(config: Any, contents: Contents, classes: int | None) -> Built:  # noqa: ANN401 -- theirs
-    """Return the module with the weights of a checkpoint, whose keys may have a prefix in common.
+def _loaded(config: Any, contents: Contents, classes: int | None) -> Built:  # noqa: ANN401 -- transformers'
+    """Return the module with the weights of a checkpoint; its keys may have a common prefix.
 
-    `classes` is their number where it is not the checkpoint's.
+    `classes` is the number of classes if it is not the checkpoint's.
     """
     with torch.device("meta"):
         empty = auto().from_config(config)
@@ -172,7 +172,7 @@ def check_loading(source: str, built: Built, advise: Advise) -> None:
     """Check transformers' report on loading weights.
 
     Raises:
-        SourceError: a key was missing or unexpected, or a shape differed; the first few are named.
+        SourceError: a key was missing or unexpected, or a shape differed; the message names the first few.
     """
     assert built.loading is not None
     expected = {key: tuple(tensor.shape) for key, tensor in built.model.state_dict().items()}
@@ -186,8 +186,8 @@ def check_loading(source: str, built: Built, advise: Advise) -> None:
 
 
 def _from_state(
-    config: Any,  # noqa: ANN401 -- theirs
-    empty: Any,  # noqa: ANN401 -- theirs
+    config: Any,  # noqa: ANN401 -- transformers'
+    empty: Any,  # noqa: ANN401 -- transformers'
     state: dict[str, Tensor],
     classes: int | None,
 ) -> tuple[Any, dict[str, Any]]:
@@ -206,12 +206,12 @@ def _from_state(
 
 
 def _today(key: str) -> str:
-    """Return where today's Swin of transformers has a buffer that older files have elsewhere."""
+    """Return the current key in transformers' Swin of a buffer with another key in older files."""
     return key.replace(".self.relative_position_index", ".relative_position_bias.relative_position_index")
 
 
 def _todays_layer(key: str) -> str:
-    """Return the key of transformers 5 for one of its version 4."""
+    """Return the key in transformers 5 for a key of transformers 4."""
     for pattern, replacement in _RENAMED:
         key = re.sub(pattern, replacement, key)
     return key
@@ -230,12 +230,12 @@ _RENAMED = (
 )
 
 
-def _merged_whole(config: Any, contents: Contents) -> Built:  # noqa: ANN401 -- theirs
-    """Return the module with the weights of a `state_dict()` that has an adapter in it, merged."""
+def _merged_whole(config: Any, contents: Contents) -> Built:  # noqa: ANN401 -- transformers'
+    """Return the module with the weights of an adapted network's `state_dict()`, with the adapter merged."""
     origin = Path(contents.origin)
     adapter = adapter_in(origin.parent)
     if adapter is None:
-        raise refuse_adapter(origin, f"its keys are peft's, and there is no {CONFIG} beside it, which has the scale")
+        raise refuse_adapter(origin, f"its keys are peft's, and there is no {CONFIG} with the scale beside it")
     check_peft(adapter)
     heads = [len(tensor) for key, tensor in contents.state.items() if key.endswith("modules_to_save.default.bias")]
     if heads:
@@ -260,13 +260,13 @@ def _has_weights(folder: Path) -> bool:
     return any((folder / name).is_file() for name in IN_FOLDERS)
 
 
-def auto() -> Any:  # noqa: ANN401 -- theirs
-    """Return transformers' class of networks that classify images."""
+def auto() -> Any:  # noqa: ANN401 -- transformers'
+    """Return transformers' class for image classification."""
     return library().AutoModelForImageClassification
 
 
-def library() -> Any:  # noqa: ANN401 -- half of it has no types
-    """Return transformers, which takes seconds to import: only when asked for."""
+def library() -> Any:  # noqa: ANN401 -- partly untyped
+    """Import transformers, which takes seconds, and return it."""
     import transformers
 
     return transformers
@@ -274,10 +274,10 @@ def library() -> Any:  # noqa: ANN401 -- half of it has no types
 
 @contextmanager
 def quietly(source: str) -> Iterator[None]:
-    """Keep transformers from printing what an error here reports, and report what it raises in one line.
+    """Suppress transformers' output inside the context, and convert its exceptions to one line.
 
     Raises:
-        SourceError: transformers cannot find or build it.
+        SourceError: transformers cannot find or build the network.
     """
     logging = library().utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

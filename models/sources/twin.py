@@ -1,4 +1,4 @@
-"""A network of the same tensors, whose other attributes can change without changing those of the first."""
+"""Copy of a network that shares its tensors but no other attributes."""
 
 import copy
 from types import TracebackType
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from models.sources.base import SourceError, one_line
 
 _KINDS = 100
-"""Attempts. Each finds another kind of what cannot be copied, or another object that is not an attribute itself."""
+"""Maximum number of attempts; each finds one more object, or type of object, that cannot be copied."""
 
 
 def share_tensors(network: nn.Module) -> nn.Module:
-    """Return a twin of a network: modules of its own, the network's parameters and buffers.
+    """Copy a network: the modules are copied, the parameters and buffers are shared.
 
-    A tensor that was computed from parameters and kept as an attribute (an old weight_norm's weight, a cached bias) is
-    shared too, without its history. So is what cannot be copied, and is no module: locks, files, generators.
+    A tensor computed from parameters and stored as an attribute (the weight of the old weight_norm, a cached bias) is
+    shared too, detached. Objects that cannot be copied and are not modules (locks, files, generators) are shared.
 
     Raises:
-        SourceError: a module among them refuses to be copied; its path is named.
+        SourceError: a module cannot be copied; the message names its path.
     """
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     attributes = [value for module in network.modules() for value in vars(module).values()]
@@ -28,7 +28,7 @@ def share_tensors(network: nn.Module) -> nn.Module:
     for _ in range(_KINDS):
         try:
             return copy.deepcopy(network, dict(shared))
-        except Exception as error:  # noqa: BLE001 -- whatever an object of the user's raises; raised below
+        except Exception as error:  # noqa: BLE001 -- user objects may raise anything; reported below
             culprit, failed = _not_copied(error.__traceback__), error
         if culprit is None or isinstance(culprit, nn.Module):
             break
@@ -40,7 +40,7 @@ def share_tensors(network: nn.Module) -> nn.Module:
 
 
 def _not_copied(traceback: TracebackType | None) -> object:
-    """Return what the innermost call of copy.deepcopy was given."""
+    """Return the argument of the innermost call of copy.deepcopy."""
     culprit = None
     while traceback is not None:
         if traceback.tb_frame.f_code is copy.deepcopy.__code__:
@@ -53,11 +53,11 @@ def _refusal(network: nn.Module, culprit: object, error: Exception) -> str:
     places = [path or "the network" for path, module in network.named_modules() if module is culprit]
     where = f"{places[0]} ({type(culprit).__name__})" if places else type(culprit).__name__
     return (
-        f"{type(network).__name__} cannot be copied, which its export needs: {where} raises {one_line(error)}; "
-        "let copy.deepcopy(network) work"
+        f"{type(network).__name__} cannot be copied, which the export requires: {where} raises {one_line(error)}; "
+        "make copy.deepcopy(network) work"
     )
 
 
 def script_modules(network: nn.Module) -> list[str]:
-    """Return the paths of the modules of a network that are TorchScript; "" is the network itself."""
+    """Return the paths of TorchScript modules in a network; "" is the network itself."""
     return [path for path, module in network.named_modules() if isinstance(module, torch.jit.ScriptModule)]

@@ -1,4 +1,4 @@
-"""Networks built without drawing their initial weights, where all of them are loaded afterwards."""
+"""Construction of networks without random initialisation, for networks with loaded weights."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,15 +8,15 @@ from torch.overrides import TorchFunctionMode
 
 _DRAWS: frozenset[Callable[..., object]] = frozenset(
     {Tensor.erfinv_, Tensor.normal_, Tensor.uniform_}
-    | {nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_}  # these reach a mode themselves
+    | {nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_}  # these three call the mode themselves
 )
 
 
 class UndrawnParameters(TorchFunctionMode):
-    """While it is entered, parameters are not filled with random numbers: what is in their memory stays.
+    """Mode in which parameters are not filled with random numbers: their memory stays uninitialised.
 
-    Drawing takes a second for 40 million numbers, and a checkpoint has all parameters. Buffers are not touched, for
-    some are not in checkpoints.
+    Random initialisation takes 1 s for 40 million numbers, and a checkpoint has all parameters. Buffers are
+    initialised, because some of them are not in checkpoints.
     """
 
     def __torch_function__(

@@ -1,7 +1,7 @@
-"""Imports of the user's code: its own modules, also where packages of posbake have the same names.
+"""Imports of the user's code, including modules with the same names as packages of posbake.
 
-posbake's packages are called `models`, `export`, `service` and so on, as are packages of many research repositories.
-While the user's code runs, the entries of `sys.modules` under such names are the user's; afterwards posbake's again.
+Many research repositories have packages named `models`, `export` or `service`, like posbake. While the user's code
+runs, the entries of `sys.modules` under such names are the user's; afterwards posbake's entries are restored.
 """
 
 import sys
@@ -20,21 +20,21 @@ OURS = ("artifact", "benchmarks", "deploy", "engines", "examples", "export", "im
 
 
 class _Folder(Loader):
-    """Makes a package of a folder without `__init__.py`, as Python does, but without a `__file__` of None.
+    """Loader of a folder without `__init__.py` as a package, as Python does, but without a `__file__` of None.
 
-    `inspect`, which torch asks for sources, remembers the file of each name, and fails where another had a file.
+    torch uses `inspect`, which caches the file of each module name and fails if a later module of that name has none.
     """
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run nothing: there is nothing to run."""
+        """Do nothing: the package has no code."""
 
 
 class UserModules(MetaPathFinder):
-    """A context in which the user's modules are imported in place of posbake's of the same names; it can be nested.
+    """Context in which the user's modules precede posbake's of the same names; it can be nested.
 
     Args:
-        folders: that the user's modules lie in, the first one first; they precede `sys.path` inside.
-        hidden: names of posbake's packages that are the user's inside.
+        folders: folders of the user's modules, in search order; they precede `sys.path` inside the context.
+        hidden: names of posbake's packages that are the user's inside the context.
     """
 
     def __init__(self, folders: Iterable[Path], hidden: Iterable[str] = ()) -> None:
@@ -49,7 +49,7 @@ class UserModules(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a hidden name in the folders alone: elsewhere a package of posbake would precede a folder of files."""
+        """Find a hidden name in the user's folders only; elsewhere, posbake's package would precede a plain folder."""
         if fullname.partition(".")[0] not in self.hidden:
             return None
         spec = PathFinder.find_spec(fullname, self.folders if path is None else path, target)
@@ -76,7 +76,7 @@ class UserModules(MetaPathFinder):
         if not self._depth:
             sys.meta_path.remove(self)
             self._their_path, sys.path = sys.path, self._our_path
-            # What libraries add when they are first imported they do not add again.
+            # Entries that libraries add on their first import are not added again, so they are kept.
             sys.path += [entry for entry in self._their_path if entry not in {*sys.path, *self.folders}]
             self._theirs = self._replace(self._ours)
 
@@ -84,7 +84,7 @@ class UserModules(MetaPathFinder):
         return self  # copies of a network import the same modules
 
     def enter_around(self, network: nn.Module) -> None:
-        """Enter the context for each forward of a network, which may import more."""
+        """Enter the context in every forward of a network, which may import more modules."""
         network.register_forward_pre_hook(self._before, prepend=True)
         network.register_forward_hook(self._after, always_call=True)
 
@@ -95,7 +95,7 @@ class UserModules(MetaPathFinder):
         self.__exit__()
 
     def _replace(self, modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
-        """Put `modules` in place of those under the hidden names, and return what was there."""
+        """Replace the modules under the hidden names by `modules`, and return the previous ones."""
         before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in self.hidden}
         for name in before:
             del sys.modules[name]
@@ -104,7 +104,7 @@ class UserModules(MetaPathFinder):
 
 
 def names_taken(folders: Iterable[Path]) -> list[str]:
-    """Return the names of posbake's packages that a module or package in `folders` has as well."""
+    """Return the names of posbake's packages that are also modules or packages in `folders`."""
     places = [str(folder) for folder in folders]
     return [name for name in OURS if _is_theirs(name, PathFinder.find_spec(name, places))]
 
@@ -114,6 +114,6 @@ def _is_theirs(name: str, spec: ModuleSpec | None) -> bool:
         return False
     if spec.origin is not None:
         return Path(spec.origin).resolve().parent not in (ROOT, ROOT / name)
-    # A folder without __init__.py is a package only if there is Python in it: `examples` may hold pictures.
+    # A folder without __init__.py is a package only if it contains Python files: `examples` may contain images.
     places = [Path(place).resolve() for place in spec.submodule_search_locations or ()]
     return any(place != ROOT / name and next(place.rglob("*.py"), None) is not None for place in places)

@@ -1,4 +1,4 @@
-"""Authorisation of routes that only an admin may use.
+"""Authorisation of admin routes.
 
     @router.post("/v2/repository/models/{name}/load", dependencies=[AdminOnly])
 
@@ -12,17 +12,17 @@ from service.telemetry.record import record_of
 
 
 async def require_admin(request: Request) -> None:
-    """Return if the request came with an admin key, which it cannot where no file of keys is set.
+    """Check that the request has an admin key, which is impossible without a file of keys.
 
     Raises:
-        AdminRequiredError: it did not.
+        AdminRequiredError: the request has no admin key.
     """
     record = record_of(request.scope)
     if record.api_key is None:
         raise AdminRequiredError("this needs an admin key, and this server has no keys; start it with API_KEYS_FILE")
     if not record.is_admin:
-        raise AdminRequiredError(f"this needs an admin key, and the key {record.api_key} is none; send an admin's")
+        raise AdminRequiredError(f"this needs an admin key, but the key {record.api_key} is not one; send an admin key")
 
 
 AdminOnly = Depends(require_admin)
-"""In a route's or a router's `dependencies`."""
+"""Entry for the `dependencies` of a route or router."""

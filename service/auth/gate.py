@@ -1,4 +1,4 @@
-"""Authentication middleware: API keys and their rate limits, on all routes but probes and documentation."""
+"""Authentication middleware: API keys and their rate limits, on all routes except probes and documentation."""
 
 import math
 
@@ -12,21 +12,21 @@ from service.problems.rendering import error_answer, path_of
 from service.telemetry.record import record_of
 
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
-"""Paths that need no key, for probes and browsers: none of them names what is served."""
+"""Paths without a key, for probes and browsers: none of them reveals what is served."""
 
 OPEN_PREFIXES = ("/health/", "/web/")
-"""Probes, and the files of the page."""
+"""Prefixes of paths without a key: probes, and the files of the page."""
 
 _HOW = "send it as `Authorization: Bearer KEY` or as `X-API-Key: KEY`"
 
 
 class Gate:
-    """Middleware that passes requests with a valid key within its rate limit, and answers 401 or 429 to others.
+    """Middleware that passes requests with a valid key within its rate limit, and answers others 401 or 429.
 
     Args:
         app: the next ASGI app.
         keyring: the keys.
-        limits: rate limit of each key.
+        limits: rate limits of the keys.
     """
 
     def __init__(self, app: ASGIApp, keyring: Keyring, limits: RateLimiter) -> None:
@@ -35,7 +35,7 @@ class Gate:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer or pass one request; its body is not read here."""
+        """Refuse or pass a request, without reading its body."""
         refusal = None if scope["type"] != "http" or is_open(path_of(scope)) else self._refusal(scope)
         if refusal is None:
             await self.app(scope, receive, send)
@@ -47,11 +47,11 @@ class Gate:
     def _refusal(self, scope: Scope) -> ProblemError | None:
         secret = _secret_of(scope)
         if secret is None:
-            return KeyRequiredError(f"this server asks for an API key; {_HOW}", 'Bearer realm="posbake"')
+            return KeyRequiredError(f"this server requires an API key; {_HOW}", 'Bearer realm="posbake"')
         key = self._keyring.find(secret)
         if key is None:
             return KeyRequiredError(
-                f"the API key is not known here; {_HOW}, or ask the operator for a new one",
+                f"the API key is unknown; {_HOW}, or ask the operator for a new one",
                 'Bearer realm="posbake", error="invalid_token"',
             )
         record = record_of(scope)
@@ -59,17 +59,17 @@ class Gate:
         wait = self._limits.take(key.digest, key.limit)
         if wait > 0:
             seconds = max(1, math.ceil(wait))
-            return RateLimitedError(f"key {key.name} asks more often than it may; wait {seconds} s", seconds)
+            return RateLimitedError(f"key {key.name} exceeded its rate limit; wait {seconds} s", seconds)
         return None
 
 
 def is_open(path: str) -> bool:
-    """Return whether a path is answered without a key."""
+    """Return whether a path needs no key."""
     return path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
 
 
 def _secret_of(scope: Scope) -> bytes | None:
-    """Return the key that was sent; one after `Bearer` goes before one in X-API-Key."""
+    """Return the key of a request; `Authorization: Bearer` takes precedence over X-API-Key."""
     secret: bytes | None = None
     for name, value in scope["headers"]:
         if name == b"authorization":

@@ -3,8 +3,9 @@
     NAME ROLE SHA256 [REQUESTS_PER_SECOND [BURST]]
 
 NAME is 1 to 64 of A-Z a-z 0-9 . _ -, and appears in logs. ROLE is `user` or `admin`. SHA256 is that of the key, in
-hexadecimal. Without a rate the server's RATE_LIMIT holds; `unlimited` exempts the key. Empty lines and lines that begin
-with # are skipped. A plain hash is enough because keys are random: 256 bits cannot be guessed as a password can.
+hexadecimal. Without a rate the server's RATE_LIMIT applies; `unlimited` exempts the key. Empty lines and lines that
+begin with # are skipped. A plain hash is sufficient because keys are random: 256 bits cannot be guessed like a
+password.
 """
 
 import hashlib
@@ -27,10 +28,10 @@ _UNLIMITED = "unlimited"
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key as the server stores it: its hash, not its secret.
+    """API key as stored by the server: its hash, not its secret.
 
     Args:
-        name: for people and logs.
+        name: name of the owner, for logs.
         admin: whether it authorises admin routes.
         digest: SHA-256 of the key, 32 bytes.
         limit: its rate limit; None is that of the server.
@@ -43,18 +44,18 @@ class ApiKey:
 
 
 def digest_of(secret: bytes) -> bytes:
-    """Return the SHA-256 of a key as it is sent."""
+    """Return the SHA-256 of a secret."""
     return hashlib.sha256(secret).digest()
 
 
 def new_key(name: str, *, admin: bool = False, limit: RateLimit | None = None) -> tuple[str, ApiKey]:
-    """Return a new random secret, and its key.
+    """Create a random secret and its key.
 
     Raises:
-        AccessSettingError: the name is not one.
+        AccessSettingError: the name is invalid.
     """
     if not _NAME.fullmatch(name):
-        raise AccessSettingError(f"{name!r} is not a name; expected 1 to 64 of A-Z a-z 0-9 . _ -")
+        raise AccessSettingError(f"{name!r} is not a valid name; expected 1 to 64 of A-Z a-z 0-9 . _ -")
     secret = PREFIX + secrets.token_urlsafe(32)
     return secret, ApiKey(name, admin, digest_of(secret.encode()), limit)
 
@@ -73,8 +74,8 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
     """Return the keys of a file, at least one.
 
     Raises:
-        AccessSettingError: a line is not a key, two have the same name or hash, or there is none. The message names the
-            line and never quotes it: it may hold a key that someone forgot to hash.
+        AccessSettingError: a line is not a key, two have the same name or hash, or there is no key. The message has the
+            number of the line and never quotes it, because it may contain an unhashed key.
     """
     keys: list[ApiKey] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -89,7 +90,7 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
             raise AccessSettingError(f"line {number} repeats the name or the hash of an earlier line")
         keys.append(key)
     if not keys:
-        raise AccessSettingError("it holds no key; make one: python -m service.auth.keys new NAME")
+        raise AccessSettingError("it has no key; create one: python -m service.auth.keys new NAME")
     return tuple(keys)
 
 

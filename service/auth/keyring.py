@@ -1,4 +1,4 @@
-"""API keys in force: read at the start, and again when their file has changed."""
+"""Valid API keys, read at start-up and again when their file changes."""
 
 import hmac
 import logging
@@ -14,27 +14,27 @@ from service.problems.errors import AccessSettingError
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
-"""Minimum time between two checks of the file; only requests check it."""
+"""Minimum interval between checks of the file; requests trigger the checks."""
 
 _MOST_BYTES = 2**20
-"""Limit of the file, 10,000 keys: it is read on the event loop."""
+"""Maximum size of the file, about 10,000 keys, because it is read on the event loop."""
 
 _Signature = tuple[int, int, int, int]
-"""Inode, size, mtime and ctime in ns. The ctime cannot be set back: a file that was overwritten in place by one of the
-same size, with the same mtime, differs too."""
+"""Inode, size, mtime and ctime in ns. The ctime cannot be set back, so a file that was overwritten in place with the
+same size and mtime is detected too."""
 
 
 class Keyring:
-    """Finds keys. Used on the event loop only: the file is small, and read only when it has changed.
+    """Look-up of keys. Used on the event loop only: the file is small, and read only when it changes.
 
-    A new file that cannot be used leaves the old keys in force, and one line in the log for each such file.
+    If a changed file is invalid, the old keys stay valid, and one line is logged.
 
     Args:
-        path: of the file.
-        clock: monotonic seconds.
+        path: path of the file.
+        clock: monotonic time in s.
 
     Raises:
-        AccessSettingError: the file cannot be read, or is not one of keys.
+        AccessSettingError: the file cannot be read, or is not a file of keys.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,9 +48,9 @@ class Keyring:
             raise AccessSettingError(f"API_KEYS_FILE {path} cannot be used: {_reason(error)}") from error
 
     def find(self, secret: bytes) -> ApiKey | None:
-        """Return the key of this secret, None if there is none.
+        """Return the key of a secret, None if it is unknown.
 
-        Every hash is compared, each in constant time: the time depends on no key.
+        Every hash is compared, each in constant time, so the time does not depend on the keys.
         """
         self._reload_if_changed()
         digest = digest_of(secret)
@@ -69,7 +69,7 @@ class Keyring:
             signature = _signature(self._path.stat())
         except OSError as error:
             if self._signature is not None:
-                logger.error("API_KEYS_FILE %s is gone (%s); the old keys stay in force", self._path, _reason(error))
+                logger.error("API_KEYS_FILE %s is missing (%s); the old keys stay valid", self._path, _reason(error))
             self._signature = None
             return
         if signature == self._signature:
@@ -79,7 +79,7 @@ class Keyring:
             self._keys = parse_keys(_read(self._path))
         except (OSError, UnicodeDecodeError, AccessSettingError) as error:
             logger.error(
-                "API_KEYS_FILE %s has changed and cannot be used (%s); the old keys stay in force",
+                "API_KEYS_FILE %s has changed and cannot be used (%s); the old keys stay valid",
                 *(self._path, _reason(error)),
             )
         else:
@@ -87,7 +87,7 @@ class Keyring:
 
 
 def _read(path: Path) -> str:
-    """Return the file's text, without a byte order mark. Links are followed: Kubernetes mounts secrets as links."""
+    """Return the file's text without a byte order mark. Links are followed: Kubernetes mounts secrets as links."""
     try:
         return read_regular(Path(os.path.realpath(path)), _MOST_BYTES).decode("utf-8-sig")
     except UnreadableFileError as error:
@@ -99,7 +99,7 @@ def _signature(found: os.stat_result) -> _Signature:
 
 
 def _reason(error: OSError | UnicodeDecodeError | AccessSettingError) -> str:
-    """Return the reason without any byte of the file, which an encoding error would quote."""
+    """Return the reason without contents of the file, which an encoding error would quote."""
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8 text"
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,4 +1,4 @@
-"""`python -m service.auth.keys new NAME`: make a key. Exit status 0 done, 1 failed, 2 usage."""
+"""`python -m service.auth.keys new NAME`: create a key. Exit status: 0 done, 1 failed, 2 usage."""
 
 import argparse
 import sys
@@ -12,12 +12,12 @@ from service.problems.errors import AccessSettingError
 def main(arguments: Sequence[str]) -> int:
     """Print a new key, which is not stored, and its line for API_KEYS_FILE."""
     parser = argparse.ArgumentParser(prog="python -m service.auth.keys", description="API keys of the service.")
-    new = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("new", help="make a key")
+    new = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("new", help="create a key")
     new.add_argument("name", metavar="NAME", help="owner of the key; appears in logs")
     new.add_argument("--admin", action="store_true", help="may load and unload models")
-    new.add_argument("--rate", type=float, metavar="N", help="requests a second; default: the server's RATE_LIMIT")
+    new.add_argument("--rate", type=float, metavar="N", help="requests per second; default: the server's RATE_LIMIT")
     new.add_argument(
-        "--burst", type=int, metavar="N", help="requests at once after a pause; default: those of a second"
+        "--burst", type=int, metavar="N", help="burst after a pause, in requests; default: the requests of one second"
     )
     given = parser.parse_args(arguments)
     if given.burst is not None and given.rate is None:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     except (AccessSettingError, ValueError) as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return 1
-    print(f"key, for {key.name}; it is shown only now:\n{secret}\n\nits line in API_KEYS_FILE:\n{line_of(key)}")  # noqa: T201 -- the command's result
+    print(f"key of {key.name}, shown only once:\n{secret}\n\nline for API_KEYS_FILE:\n{line_of(key)}")  # noqa: T201 -- the command's result
     return 0
 
 

@@ -14,7 +14,7 @@ _SCHEMES = {
 
 
 def document_keys(app: FastAPI) -> None:
-    """Add the two ways to send a key, and the refusals, to every operation that needs one."""
+    """Add the two security schemes and the refusals to every operation that needs a key."""
     plain = app.openapi
 
     def with_keys() -> dict[str, Any]:
@@ -24,7 +24,7 @@ def document_keys(app: FastAPI) -> None:
             _add_keys(document)
         return document
 
-    app.openapi = with_keys  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+    app.openapi = with_keys  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
 def _add_keys(document: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""Rate limits of API keys: a token bucket for each.
+"""Rate limits of API keys: one token bucket per key.
 
-A bucket holds `burst` tokens at first and at most, gains `per_second` of them, and loses one for each request. Without
-a token the request is refused, and costs nothing.
+A bucket starts with `burst` tokens, its maximum, gains `per_second` tokens per second, and loses one for each request.
+Without a token the request is refused, at no cost.
 """
 
 import math
@@ -13,23 +13,23 @@ from typing import Self
 
 @dataclass(frozen=True)
 class RateLimit:
-    """A rate in requests per second, and the burst allowed after a pause."""
+    """Rate in requests per second, and the burst allowed after a pause."""
 
     per_second: float
     burst: int
 
     @classmethod
     def of(cls, per_second: float, burst: int | None = None) -> Self:
-        """Return a limit; without a burst, that of one second, and at least 1.
+        """Return a limit; the default burst is the requests of one second, at least 1.
 
         Raises:
             ValueError: a number is not above 0, or the rate is not finite.
         """
         if not (math.isfinite(per_second) and per_second > 0):
-            raise ValueError(f"a rate is a number above 0, got {per_second:g}")
+            raise ValueError(f"a rate must be above 0, got {per_second:g}")
         burst = math.ceil(per_second) if burst is None else burst
         if burst < 1:
-            raise ValueError(f"a burst is at least 1 request, got {burst}")
+            raise ValueError(f"a burst must be at least 1 request, got {burst}")
         return cls(per_second, burst)
 
     @classmethod
@@ -52,21 +52,21 @@ class RateLimiter:
     """Token buckets of all keys. Used on the event loop only.
 
     Args:
-        default: the limit of keys without their own; None is none.
-        clock: monotonic seconds.
+        default: the limit of keys without their own; None for no limit.
+        clock: monotonic time in s.
     """
 
     def __init__(self, default: RateLimit | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._default = default
         self._clock = clock
-        self._buckets: dict[bytes, _Bucket] = {}  # as many as there were keys
+        self._buckets: dict[bytes, _Bucket] = {}  # one for each key so far
 
     def take(self, identity: bytes, own: RateLimit | None) -> float:
-        """Take a token, and return 0; or take none, and return the seconds until there is one.
+        """Take a token and return 0; if there is none, return the seconds until the next one.
 
         Args:
-            identity: whose bucket.
-            own: the limit instead of the default; a changed one begins with a full bucket.
+            identity: identity of the bucket.
+            own: the limit instead of the default; after a change the bucket is full.
         """
         limit = own if own is not None else self._default
         if limit is None or math.isinf(limit.per_second):

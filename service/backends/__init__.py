@@ -1,4 +1,4 @@
-"""Runtimes that execute artifacts. A new one is a file beside this one and a line in BACKENDS."""
+"""Runtimes that execute artifacts. A new runtime is a file in this folder and a line in BACKENDS."""
 
 import importlib
 import logging
@@ -20,19 +20,19 @@ BACKENDS = {
     "onnxruntime": ("service.backends.onnx_runtime", "OnnxRuntimeBackend"),
     "tensorrt": ("service.backends.tensorrt", "TensorRtBackend"),
 }
-"""Module and class by name, imported only when chosen."""
+"""Module and class by name, imported only if selected."""
 
 _ACCELERATED = ("onnxruntime",)
-"""Backends that `auto` asks for a device other than the CPU."""
+"""Backends that `auto` tries for a device other than the CPU."""
 
 _ON_CPU = ("openvino", "onnxruntime")
-"""Backends for the CPU; `auto` takes the first that takes an artifact."""
+"""Backends for the CPU; `auto` uses the first that supports an artifact."""
 
 _MAY_CRASH = ("openvino",)
-"""Backends that run each artifact in a child process before the server does."""
+"""Backends that run each artifact in a child process first."""
 
 BUILD_ENGINES = ("tensorrt",)
-"""Backends that build an engine of a graph, which may take minutes, and keep it in ENGINE_CACHE."""
+"""Backends that build engines, which may take minutes, and store them in ENGINE_CACHE."""
 
 _LOWER_PRECISION = ("openvino",)
 """Backends that can compute an fp32 artifact in bfloat16 on the CPU."""
@@ -40,14 +40,14 @@ _LOWER_PRECISION = ("openvino",)
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run an artifact.
+    """Way to run an artifact: backend, device and precision.
 
     Attributes:
-        name: of the backend.
-        backend: its class.
-        device: that it resolved.
+        name: name of the backend.
+        backend: class of the backend.
+        device: resolved device.
         cpu_precision: see Backend.
-        engine_cache: directory of the engines that this host built.
+        engine_cache: directory of the engines built on this host.
     """
 
     name: str
@@ -62,11 +62,11 @@ class Way:
 
     @property
     def may_crash(self) -> bool:
-        """True if a damaged artifact may end the process, so that it is run in a child process first."""
+        """True if a damaged artifact may crash the process; artifacts are then run in a child process first."""
         return self.name in _MAY_CRASH
 
     def open(self, artifact: Artifact, threads: int) -> Backend:
-        """Return the backend of an artifact. Raises what Backend raises."""
+        """Open the backend of an artifact. Raises the errors of Backend."""
         options = {"engine_cache": self.engine_cache} if self.name in BUILD_ENGINES else {}
         return self.backend(artifact, self.device, threads, self.cpu_precision, **options)
 
@@ -78,17 +78,17 @@ class Way:
         seconds: float,
         arm: Callable[[Callable[[], object]], object],
     ) -> None:
-        """Have a child process open, warm and check the artifact; not again if it passed.
+        """Open, warm and check the artifact in a child process, unless it already passed.
 
         Args:
-            artifact: verified.
+            artifact: verified artifact.
             largest_batch: see `warm`.
-            memory: bytes that the child may have.
-            seconds: that it may take.
-            arm: gets what ends it, to be called when a time limit is exceeded before.
+            memory: memory limit of the child in bytes.
+            seconds: time limit.
+            arm: receives a function that ends the child, to be called if another time limit is exceeded earlier.
 
         Raises:
-            GraphError: the child crashed, or the artifact was refused there.
+            GraphError: the child crashed or refused the artifact.
             BackendUnavailableError: as Backend.
         """
         request = Request(
@@ -105,11 +105,11 @@ class Way:
 
 
 class Ways:
-    """The ways to run artifacts that the settings allow, the preferred one first.
+    """Ways to run artifacts according to the settings, in order of preference.
 
     Args:
         choices: name, class and device of backends.
-        cpu_precision: one of CPU_PRECISIONS, or `auto`: bf16 for fp32 artifacts that have a golden file to check it by.
+        cpu_precision: one of CPU_PRECISIONS, or `auto`: bf16 for fp32 artifacts with a golden file.
         engine_cache: see Way.
     """
 
@@ -121,7 +121,7 @@ class Ways:
         self._engine_cache = engine_cache
 
     def of(self, manifest: Manifest) -> list[Way]:
-        """Return those for an artifact; at least one."""
+        """Return the ways for an artifact; at least one."""
         return [
             Way(name, backend, device, precision, self._engine_cache)
             for name, backend, device in self.choices
@@ -136,18 +136,19 @@ class Ways:
 
 
 def choose_ways(name: str, device: str, cpu_precision: str, engine_cache: Path = ENGINE_CACHE) -> Ways:
-    """Return how artifacts are run by the backend of that name on that device.
+    """Return the ways to run artifacts with the named backend and device.
 
-    `auto` is what has a device other than the CPU, unless the CPU is asked for; else all that work on the CPU.
+    `auto` selects a backend with a device other than the CPU, unless the CPU is requested; otherwise all backends that
+    work on the CPU.
 
     Args:
-        name: of a backend, or `auto`.
-        device: a backend's, or `auto`.
+        name: name of a backend, or `auto`.
+        device: device of a backend, or `auto`.
         cpu_precision: one of CPU_PRECISIONS, or `auto`.
         engine_cache: see Way.
 
     Raises:
-        BackendUnavailableError: there is no such backend, device or precision, or it is not available.
+        BackendUnavailableError: the backend, device or precision is unknown or not available.
     """
     if cpu_precision not in ("auto", *CPU_PRECISIONS):
         raise BackendUnavailableError(
@@ -164,7 +165,7 @@ def choose_ways(name: str, device: str, cpu_precision: str, engine_cache: Path =
 
 
 def _accelerated(device: str) -> tuple[str, type[Backend], str] | None:
-    """Return a backend with a device other than the CPU; None if there is none and `auto` may do without."""
+    """Return a backend with a device other than the CPU; None if there is none and `auto` permits the CPU."""
     for name in _ACCELERATED:
         try:
             found = _import(name)

@@ -1,4 +1,4 @@
-"""The seam between the service and a runtime.
+"""Interface between the service and a runtime.
 
 Shapes: B images, C classes; the input is the manifest's, uint8 [B, H, W, 3] or float32 [B, 3, H, W].
 """
@@ -20,26 +20,26 @@ CPU_PRECISIONS = ("fp32", "bf16")
 
 
 class Backend(Protocol):
-    """Runs one artifact.
+    """Runtime of one artifact.
 
-    If `on_cores`, several threads may call `run` at a time; if `overlaps`, two; else one does.
+    With `on_cores`, several threads may call `run` concurrently; with `overlaps`, two; otherwise one.
 
     Args:
-        artifact: verified.
-        device: what `resolve_device` returned.
-        threads: CPU threads of one run that is spread.
-        cpu_precision: what an fp32 artifact is computed in on the CPU, one of CPU_PRECISIONS; other devices ignore it.
+        artifact: verified artifact.
+        device: result of `resolve_device`.
+        threads: CPU threads of a run with `spread`.
+        cpu_precision: precision of fp32 artifacts on the CPU, one of CPU_PRECISIONS; other devices ignore it.
 
     Raises:
-        GraphError: this backend cannot run the graph, or its input or output is not what the manifest says.
-        BackendUnavailableError: the device failed, or does not have the precision; it is never replaced by another one.
+        GraphError: this backend cannot run the graph, or its input or output does not match the manifest.
+        BackendUnavailableError: the device failed, or lacks the precision; there is no fallback.
     """
 
     def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str) -> None: ...
 
     @staticmethod
     def resolve_device(device: str) -> str:
-        """Return the device for `auto`, or a named one as it is.
+        """Return the device for `auto`, or check and return a named one.
 
         Raises:
             BackendUnavailableError: the device is unknown or is not available.
@@ -47,30 +47,30 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """Runtime and device, as answers state it: `onnxruntime-cpu`."""
+        """Runtime and device, as in responses: `onnxruntime-cpu`."""
 
     @property
     def precision(self) -> str:
-        """The precision that runs: `fp32`; of quantised products and the rest, `int8+bf16`."""
+        """Running precision: `fp32`; for quantized graphs, of the products and the rest: `int8+bf16`."""
 
     @property
     def operators(self) -> Operators | None:
-        """The nodes that run, by operator and precision; None if the runtime does not say."""
+        """Number of running nodes by operator and precision; None if the runtime does not report it."""
 
     @property
     def on_cores(self) -> bool:
-        """True if runs take the CPU's cores; else they run on a device."""
+        """True if runs use the CPU's cores, False if they use a device."""
 
     @property
     def overlaps(self) -> bool:
-        """True if, on a device, images of one run are copied there while another run is computed."""
+        """True if images are copied to the device while another run is computed."""
 
     @property
     def batched(self) -> bool:
-        """True if images of one run are computed together; else each is computed as if it were alone."""
+        """True if the images of a run are computed as a batch, False if separately."""
 
     def prepare(self, largest: int) -> None:
-        """Allocate and measure for batches up to the largest. Called once, before the first run.
+        """Allocate buffers and run measurements for batches up to `largest`. Called once, before the first run.
 
         Raises:
             GraphError, BackendUnavailableError: as `run`.
@@ -80,17 +80,17 @@ class Backend(Protocol):
         """Return logits, float32 [B, C].
 
         Args:
-            images: B of them.
-            spread: over all threads, for there are cores with nothing else to do; else on one thread. Of no meaning
-                unless `on_cores`.
+            images: batch of B images.
+            spread: whether to use all threads, because other cores are idle, instead of one. Ignored unless
+                `on_cores`.
 
         Raises:
-            GraphError: they cannot be computed.
+            GraphError: the images cannot be computed.
             BackendUnavailableError: the device failed.
         """
 
     def interrupt(self) -> None:
-        """Let runs that are under way fail soon, if the runtime can; none succeeds after. Any thread may call it."""
+        """Interrupt running and later runs, if the runtime supports it. Thread-safe."""
 
     def close(self) -> None:
-        """Release what the runtime holds. A run that is under way ends normally; none is begun afterwards."""
+        """Release the runtime's resources. Current runs end normally; there are no later runs."""

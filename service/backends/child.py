@@ -1,10 +1,9 @@
-"""Artifacts are run in a child process before they are opened in the server's: there, a crash ends nothing else.
+"""Runs of artifacts in a child process before the server opens them, so that a crash does not end the server.
 
-OpenVINO has ended its process when it compiled its first graph on some CPUs (SIGFPE and SIGILL, reported for AMD EPYC
-in openvinotoolkit/openvino), and does so for some damaged graphs (an allocation of terabytes: SIGSEGV).
+OpenVINO crashed on some CPUs when it compiled its first graph (SIGFPE and SIGILL, reported for AMD EPYC in
+openvinotoolkit/openvino), and crashes for some damaged graphs (an allocation of terabytes: SIGSEGV).
 
-There is a child as long as one is needed, or is kept for more artifacts (`Children.kept`); see child_program for what
-it does.
+A child exists while it is needed, or is kept for more artifacts (`Children.kept`). `child_program` is its program.
 """
 
 import json
@@ -23,7 +22,7 @@ from service.backends.child_program import READY, Outcome, Request, ended_by
 from service.problems.errors import BackendUnavailableError, GraphError
 
 SECONDS = 60.0
-"""The time limit of the first small graph: reading the libraries from a slow disk takes several."""
+"""Time limit of the first small graph: reading the libraries from a slow disk takes several seconds."""
 
 PROGRAM = """
 import json, sys
@@ -31,34 +30,34 @@ sys.path[:] = json.loads(sys.argv[1])
 from service.backends.child_program import main
 main()
 """
-"""With the server's own search path: where it was started in a checkout, that is not the default."""
+"""Program of the child, with the server's module search path, which differs from the default in a checkout."""
 
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""NumPy's threads would not survive a fork. OpenVINO's and ONNX Runtime's are started after it, and are counted."""
+"""Limits for NumPy's threads, which do not survive a fork. OpenVINO's and ONNX Runtime's start after the fork."""
 
 _REMEMBERED = 1000
-"""Artifacts that passed, of which this many are known."""
+"""Maximum number of passed artifacts that are remembered."""
 
 Arm = Callable[[Callable[[], object]], object]
-"""Gets what ends a request, to be called when a time limit is exceeded."""
+"""Receives a function that ends a request, to be called if a time limit is exceeded."""
 
 
 class _Child:
-    """A child process. Its methods may be called by one thread at a time, `kill` by any."""
+    """Child process. Its methods are not thread-safe, except `kill`."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 -- this Python, our own program
+        self._process = subprocess.Popen(  # noqa: S603 -- this Python, posbake's program
             [sys.executable, "-c", PROGRAM, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, **_ONE_THREAD},
-            start_new_session=True,  # signals of the terminal are the server's; what it forks is killed with it
+            start_new_session=True,  # not reached by signals of the terminal; killed together with its forks
         )
         self._ready = False
 
     def ask(self, request: Request) -> Outcome:
-        """Return the outcome of a request; of a child that ends meanwhile, how it ended."""
+        """Run a request and return its outcome; if the child ends, the way it ended."""
         sending, receiving = self._process.stdin, self._process.stdout
         assert sending is not None
         assert receiving is not None
@@ -68,7 +67,7 @@ class _Child:
             sending.write(json.dumps(request).encode() + b"\n")
             sending.flush()
             line = receiving.readline()
-        except (OSError, ValueError):  # ValueError: it was killed, and its pipes are closed
+        except (OSError, ValueError):  # ValueError: the child was killed, and its pipes are closed
             line = b""
         if line:
             outcome: Outcome = json.loads(line)
@@ -80,23 +79,23 @@ class _Child:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End the child and what it forked."""
+        """Kill the child and its forks."""
         if self.alive:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End it, and release its pipes."""
+        """Kill the child, and release its pipes."""
         self.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            with suppress(OSError):  # what was not sent any more
+            with suppress(OSError):  # unsent data
                 pipe.close()
 
 
 class Children:
-    """The child processes of this one: as many as there are requests at a time. May be used from any thread."""
+    """Child processes of this process, one for each concurrent request. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -105,7 +104,7 @@ class Children:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep children for later requests while the context is open; the last one to close ends them."""
+        """Keep children for later requests inside the context; leaving the last context ends them."""
         with self._lock:
             self._keepers += 1
         try:
@@ -118,12 +117,12 @@ class Children:
                 child.close()
 
     def ask(self, request: Request, seconds: float, arm: Arm | None = None) -> Outcome:
-        """Return how a request ended.
+        """Run a request and return its outcome.
 
         Args:
-            request: what is run.
-            seconds: that it may take.
-            arm: gets what ends it before; of no effect after it ended.
+            request: the request.
+            seconds: time limit.
+            arm: receives a function that ends the request earlier; it has no effect afterwards.
         """
         with self.kept():
             with self._lock:
@@ -156,7 +155,7 @@ class Children:
 
 
 class _Turn:
-    """A child's work on one request, outside of which the request's time limit does not end the child."""
+    """Work of a child on one request. The request's time limit kills the child only during this work."""
 
     def __init__(self, child: _Child) -> None:
         self._lock = threading.Lock()
@@ -178,18 +177,18 @@ class _Turn:
 
 
 CHILDREN = Children()
-"""Those of this process."""
+"""Child processes of this process."""
 
 _passed: dict[tuple[object, ...], None] = {}
-"""Artifacts that passed, by their content; the libraries are those of this process. The oldest first."""
+"""Hashes of artifacts that passed with the libraries of this process, oldest first."""
 
 
 @cache
 def first_run() -> None:
-    """Have a child process compile and run a small graph with OpenVINO; once, if it succeeds.
+    """Compile and run a small graph with OpenVINO in a child process; only once if it succeeds.
 
     Raises:
-        BackendUnavailableError: it crashed, failed, or took longer than a minute.
+        BackendUnavailableError: the child crashed, failed, or took longer than a minute.
     """
     small = Request(
         module="",
@@ -210,10 +209,10 @@ def first_run() -> None:
 
 
 def check_in_child(artifact: Artifact, request: Request, seconds: float, arm: Arm) -> None:
-    """Have a child process open and run an artifact; not again if it passed. See Way.check_in_child.
+    """Open and run an artifact in a child process, unless it already passed. See Way.check_in_child.
 
     Raises:
-        GraphError: the child crashed, or the artifact was refused there.
+        GraphError: the child crashed or refused the artifact.
         BackendUnavailableError: as Backend.
     """
     files = tuple((name, file.sha256) for name, file in sorted(artifact.manifest.files.items()))
@@ -227,7 +226,7 @@ def check_in_child(artifact: Artifact, request: Request, seconds: float, arm: Ar
         raise GraphError(outcome["text"])
     if outcome["verdict"] != "passed":
         raise GraphError(
-            f"a child process in which {request['backend']} ran it first {shown(outcome['text'])}; export the artifact "
+            f"its test run by {request['backend']} in a child process {shown(outcome['text'])}; export the artifact "
             "again, or choose another --backend"
         )
     _passed[files, about] = None

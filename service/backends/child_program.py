@@ -1,7 +1,7 @@
 """Program of a child process that runs artifacts, each in a forked process, and reports the outcome.
 
-Forking takes 10 ms; importing the runtime takes 0.35 s, so that is done once. The process that forks never runs a
-graph and has one thread. Requests and outcomes are lines of JSON on stdin and stdout; it ends with its stdin.
+Forking takes 10 ms; importing the runtime takes 0.35 s and is done once. The process that forks never runs a graph and
+has one thread. Requests and outcomes are lines of JSON on stdin and stdout; the process ends when stdin is closed.
 """
 
 import contextlib
@@ -20,18 +20,18 @@ from artifact import Artifact, ArtifactError, Manifest
 from service.problems.errors import BackendUnavailableError, RefusalError
 
 READY = "ready"
-"""The first line that it writes."""
+"""First line of output."""
 
 
 class Request(TypedDict):
-    """An artifact to be run, or a first small graph of OpenVINO.
+    """Artifact to run, or OpenVINO's first small graph.
 
     Attributes:
-        module, backend: the class that runs it; empty for the small graph.
-        path, manifest: of the artifact, which was verified; the manifest as JSON.
-        device, cpu_precision: as Backend takes them.
+        module, backend: class of the backend; empty for the small graph.
+        path, manifest: path and manifest (JSON) of the verified artifact.
+        device, cpu_precision: arguments of Backend.
         largest_batch: see `warm`.
-        memory: bytes that the process may have.
+        memory: memory limit of the process in bytes.
     """
 
     module: str
@@ -49,7 +49,7 @@ class Outcome(TypedDict):
 
     Attributes:
         verdict: `passed`; `refused`, by a runtime or a check; `unavailable`, as BackendUnavailableError; or `crashed`.
-        text: of the error; after a crash, a clause: `was ended by SIGFPE`.
+        text: message of the error; after a crash, a clause such as `was ended by SIGFPE`.
     """
 
     verdict: str
@@ -60,9 +60,9 @@ def main() -> None:
     """Answer requests until stdin ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (1, 2):  # what a runtime writes there quotes names of the graph as they are
+    for descriptor in (1, 2):  # a runtime's output there quotes names of the graph unescaped
         os.dup2(null, descriptor)
-    with contextlib.suppress(ImportError):  # the forked process reports it
+    with contextlib.suppress(ImportError):  # reported by the forked process
         importlib.import_module("service.backends.openvino")
     print(READY, file=answers, flush=True)
     for line in sys.stdin:
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def _forked(request: Request) -> Outcome:
-    """Return the outcome of a request, from a process of its own."""
+    """Run a request in a forked process and return its outcome."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -79,7 +79,7 @@ def _forked(request: Request) -> Outcome:
             os.close(reading)
             _limit(request["memory"])
             os.write(writing, json.dumps(_outcome(request)).encode())
-        finally:  # not to the end of `main`, and without destructors
+        finally:  # never returns to `main`, and runs no destructors
             os._exit(0)
     os.close(writing)
     try:
@@ -94,10 +94,10 @@ def _forked(request: Request) -> Outcome:
 
 
 def _read(reading: int, pid: int) -> bytes:
-    """Return what a process writes until it ends; end it if stdin ends before."""
+    """Return the output of a process until it ends; kill it if stdin is closed before."""
     poll = select.poll()
     poll.register(reading, select.POLLIN)
-    poll.register(0, 0)  # its end is always reported
+    poll.register(0, 0)  # POLLHUP is always reported
     found = b""
     while True:
         ready = dict(poll.poll())
@@ -111,11 +111,11 @@ def _read(reading: int, pid: int) -> bytes:
 
 
 def _limit(memory: int) -> None:
-    """Bound this process's memory, have the system end it before others if there is too little, and write no core."""
+    """Limit this process's memory, make it the first candidate of the OOM killer, and disable core dumps."""
     for kind, limit in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
-    with contextlib.suppress(OSError):  # there is none but on Linux
+    with contextlib.suppress(OSError):  # Linux only
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
@@ -127,15 +127,15 @@ def _outcome(request: Request) -> Outcome:
         return Outcome(verdict="unavailable", text=str(error))
     except (ArtifactError, RefusalError) as error:
         return Outcome(verdict="refused", text=str(error))
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the server must not meet it
+    except Exception as error:  # noqa: BLE001 -- any error is reported to the server as an outcome
         return Outcome(verdict="crashed", text=f"failed: {type(error).__name__}: {error}")
     return Outcome(verdict="passed", text="")
 
 
 def _run(request: Request) -> None:
-    """Open an artifact on one thread, and run it as the server will.
+    """Open an artifact with one thread, and run it like the server.
 
-    A backend that computes each image as if it were alone runs each golden image once: the server's runs are no others.
+    A backend that computes images separately runs each golden image once, because the server's runs are the same.
     """
     from service.backends.warming import check_images, warm
 
@@ -149,7 +149,7 @@ def _run(request: Request) -> None:
 
 
 def _run_small_graph(_: Request) -> None:
-    """Have OpenVINO compile a product, and run it."""
+    """Compile and run a matrix product with OpenVINO."""
     import numpy as np
     import openvino
     from openvino import opset13 as opset
@@ -166,7 +166,7 @@ def _run_small_graph(_: Request) -> None:
 
 
 def ended_by(status: int) -> str:
-    """Return what ended a process, as a clause, by its exit status (-n: by signal n)."""
+    """Return the way a process ended as a clause, from its exit status (-n: signal n)."""
     if status >= 0:
         return f"ended with status {status}"
     try:

@@ -1,4 +1,4 @@
-"""Parts of an artifact that every backend checks and reads: the graph's tensors, and the files beside it."""
+"""Checks common to all backends: the graph's tensors, and the files beside it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ from artifact.text import shown
 from service.problems.errors import GraphError
 
 Declared = tuple[str, str, Sequence[int | str | None]]
-"""Name, dtype as NumPy names it, and shape of a graph's input or output; what is no number is a dynamic dimension."""
+"""Name, NumPy dtype and shape of a graph's input or output; a dimension that is not a number is dynamic."""
 
 _REASON = 500
-"""Characters of what a runtime says."""
+"""Maximum number of characters of a runtime's message."""
 
 
 def check_tensors(manifest: Manifest, inputs: Sequence[Declared], outputs: Sequence[Declared]) -> None:
-    """Raise GraphError unless the graph's input and output are the manifest's; the batch must be dynamic or 1."""
+    """Raise GraphError unless the graph's input and output match the manifest; the batch must be dynamic or 1."""
     tensor, output = manifest.input, manifest.output
     image = [tensor.height, tensor.width, 3] if tensor.layout == "NHWC" else [3, tensor.height, tensor.width]
     for role, found, expected in (
@@ -26,7 +26,7 @@ def check_tensors(manifest: Manifest, inputs: Sequence[Declared], outputs: Seque
         names = [(name, dtype, list(shape[1:])) for name, dtype, shape in found]
         if names != [expected]:
             raise GraphError(
-                f"the graph's {role} is {shown(names)}, the manifest says {[expected]} (name, type, shape without "
+                f"the graph's {role} is {shown(names)}, the manifest specifies {[expected]} (name, type, shape without "
                 "batch); export the artifact again"
             )
         batch = next(iter(found[0][2]), 1)
@@ -35,13 +35,13 @@ def check_tensors(manifest: Manifest, inputs: Sequence[Declared], outputs: Seque
 
 
 def files_beside(artifact: Artifact) -> dict[str, bytes]:
-    """Return what the graph may refer to, by name.
+    """Return the contents of the files that the graph may refer to, by name.
 
-    A runtime would map such files into memory for as long as it runs: writing to one would change the answers, and
-    truncating one would end the process with SIGBUS. It copies what it is given as bytes.
+    A runtime would keep such files mapped into memory: writing to one would change the results, and truncating one
+    would end the process with SIGBUS. Bytes are copied instead.
 
     Raises:
-        GraphError: a file is not there any more, or no regular one.
+        GraphError: a file is missing, or is not a regular file.
     """
     manifest = artifact.manifest
     others = {manifest.labels, artifact.graph.name}
@@ -50,14 +50,14 @@ def files_beside(artifact: Artifact) -> dict[str, bytes]:
 
 
 def read_file(path: Path) -> bytes:
-    """Return what a file of an artifact holds. Raises GraphError: it is not there any more, or no regular one."""
+    """Return the contents of an artifact's file. Raises GraphError if it is missing or not a regular file."""
     try:
-        with open_regular(path) as file:  # it may have been replaced since it was verified
+        with open_regular(path) as file:  # may have been replaced since the verification
             return file.read()
     except UnreadableFileError as error:
         raise GraphError(f"{path}: {shown(path.name)} {error}; export the artifact again") from error
 
 
 def reason(error: Exception | str) -> str:
-    """Return what a runtime says, which quotes the graph's names."""
+    """Return a runtime's message, escaped and truncated, because it quotes names of the graph."""
     return shown(error, _REASON)

@@ -1,6 +1,6 @@
-"""The host's side of CUDA: page-locked memory, and what the driver says of the GPUs.
+"""CUDA on the host: page-locked memory, and the driver's report on GPUs.
 
-Both ask NVIDIA's libraries by ctypes: `libcudart`, which the extra `gpu` brings, and `libcuda`, which is the driver's.
+Both call NVIDIA's libraries through ctypes: `libcudart`, installed by the extra `gpu`, and `libcuda` of the driver.
 """
 
 import ctypes
@@ -16,23 +16,23 @@ from numpy.typing import DTypeLike, NDArray
 logger = logging.getLogger(__name__)
 
 Library = Any
-"""A library as ctypes opens it, or what has the functions that are called here."""
+"""Library opened by ctypes, or an object with the functions called here."""
 
 
 class PinnedBuffer:
-    """Page-locked memory on the host, which the GPU reads without a copy in a buffer of the driver.
+    """Page-locked memory on the host, which the GPU reads without a copy through a buffer of the driver.
 
-    Where CUDA does not lock the pages, the memory works as well, copies are slower, and the log says so.
+    If CUDA cannot lock the pages, the memory is used unlocked, and a warning about slower copies is logged.
 
     Args:
-        shape, dtype: of `array`, which begins as zeros.
-        cudart: CUDA's runtime; None locks nothing, for the CPU.
+        shape, dtype: shape and dtype of `array`, which is initialised to zero.
+        cudart: CUDA runtime; None does not lock, for the CPU.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, cudart: Library | None) -> None:
         kind = np.dtype(dtype)
         size = prod(shape) * kind.itemsize
-        self._pages = mmap.mmap(-1, size)  # of its own, because a page cannot be locked twice
+        self._pages = mmap.mmap(-1, size)  # separate pages, because a page cannot be locked twice
         self.array: NDArray[Any] = np.frombuffer(self._pages, kind).reshape(shape)
         self.locked = False
         if cudart is None:
@@ -40,14 +40,14 @@ class PinnedBuffer:
         address = ctypes.c_void_p(self.array.ctypes.data)
         status = cudart.cudaHostRegister(address, ctypes.c_size_t(size), ctypes.c_uint(0))
         if status:
-            logger.warning("CUDA does not lock %d bytes (error %d), so copies to the GPU are slower", size, status)
+            logger.warning("CUDA cannot lock %d bytes (error %d), so copies to the GPU are slower", size, status)
             return
         self.locked = True
-        weakref.finalize(self, cudart.cudaHostUnregister, address)  # not earlier: a run may use it until it ends
+        weakref.finalize(self, cudart.cudaHostUnregister, address)  # not earlier, because a run may still use it
 
 
 def open_cudart(major: str) -> Library | None:
-    """Return CUDA's runtime of a major version, or None with a warning where it is not installed."""
+    """Return CUDA's runtime of a major version, or None with a warning if it is not installed."""
     try:
         return ctypes.CDLL(f"libcudart.so.{major}")
     except OSError as error:
@@ -56,7 +56,7 @@ def open_cudart(major: str) -> Library | None:
 
 
 def driver_problem(library: str = "libcuda.so.1") -> str | None:
-    """Return why no GPU can be used, as the driver says; None if there is one."""
+    """Return the driver's reason why no GPU can be used; None if there is a GPU."""
     try:
         driver = ctypes.CDLL(library)
     except OSError as error:

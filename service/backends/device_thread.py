@@ -1,9 +1,9 @@
-"""The one thread of a backend that calls its device.
+"""Thread of a backend for all calls to its device.
 
-ONNX Runtime keeps CUDA graphs, and handles of cuBLAS and cuDNN, for each thread: a graph that one thread captured is
-captured anew by the next. While one is captured, a copy or an allocation by any other thread of the process makes both
-fail (`cudaStreamCaptureModeGlobal`). So a backend opens, runs and releases its session on a thread of its own, and a
-capture begins when no other thread is at work on the device, and lets none begin.
+ONNX Runtime stores CUDA graphs, and handles of cuBLAS and cuDNN, per thread: a graph captured by one thread is captured
+again by the next. During a capture, a copy or an allocation by any other thread of the process makes both fail
+(`cudaStreamCaptureModeGlobal`). Therefore a backend opens, runs and releases its session on its own thread, and a
+capture excludes the work of all other threads on the device.
 """
 
 import queue
@@ -18,11 +18,11 @@ from service.problems.errors import BackendUnavailableError
 T = TypeVar("T")
 
 PATIENCE = 10.0
-"""Seconds to wait for what takes milliseconds: after them, something hangs."""
+"""Seconds to wait for operations that take milliseconds, before they count as hanging."""
 
 
 class Turns:
-    """Calls to the device may overlap; a capture is alone."""
+    """Shared lock for calls to the device, exclusive lock for captures."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -31,7 +31,7 @@ class Turns:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Wait until nothing is captured. Raises BackendUnavailableError if a capture hangs."""
+        """Wait for the end of a capture. Raises BackendUnavailableError if it hangs."""
         with self._changed:
             if not self._changed.wait_for(lambda: not self._capturing, PATIENCE):
                 raise BackendUnavailableError(
@@ -47,7 +47,7 @@ class Turns:
 
     @contextmanager
     def capture(self) -> Iterator[None]:
-        """Wait until nothing else is at work on the device. Raises RuntimeError, a refusal of capture, if it hangs."""
+        """Wait until no other call uses the device. Raises RuntimeError, a refusal of capture, if a call hangs."""
         with self._changed:
             if not self._changed.wait_for(lambda: not self._calls and not self._capturing, PATIENCE):
                 raise RuntimeError(f"other work during CUDA graph capture did not end within {PATIENCE:g} s")
@@ -61,14 +61,14 @@ class Turns:
 
 
 _TURNS = Turns()
-"""Of the process: a capture is disturbed by any of its threads."""
+"""Lock of the process, because any of its threads disturbs a capture."""
 
 
 class DeviceThread:
-    """A thread that works until `close`. It is a daemon: a run that hangs does not keep the process from ending.
+    """Worker thread until `close`. It is a daemon, so a hanging run does not prevent the exit of the process.
 
     Args:
-        turns: of all threads that use the device.
+        turns: lock of all threads that use the device.
     """
 
     def __init__(self, turns: Turns = _TURNS) -> None:
@@ -77,22 +77,22 @@ class DeviceThread:
         threading.Thread(target=self._work, name="device", daemon=True).start()
 
     def call(self, work: Callable[[], T], /, *, captures: bool = False) -> T:
-        """Return what `work` returns on this thread.
+        """Run `work` on this thread and return its result.
 
         Args:
-            work: to be done.
+            work: the function.
             captures: whether it may capture a CUDA graph.
 
         Raises:
             BackendUnavailableError, RuntimeError: as Turns.
-            Exception: what `work` raises.
+            Exception: any exception of `work`.
         """
         future: Future[T] = Future()
         self._put(future, work, captures=captures)
         return future.result()
 
     def close(self, release: Callable[[], object]) -> None:
-        """End the thread after what it does now and `release`; do not wait for it."""
+        """End the thread after its current work and `release`, without waiting for it."""
         self._put(Future(), release, captures=False)
         self._waiting.put(None)
 
@@ -101,7 +101,7 @@ class DeviceThread:
             try:
                 with self._turns.capture() if captures else self._turns.call():
                     found = work()
-            except Exception as error:  # noqa: BLE001 -- the caller gets it
+            except Exception as error:  # noqa: BLE001 -- passed to the caller
                 future.set_exception(error)
             else:
                 future.set_result(found)
@@ -111,4 +111,4 @@ class DeviceThread:
     def _work(self) -> None:
         while (do := self._waiting.get()) is not None:
             do()
-            del do  # it holds images and sessions
+            del do  # references images and sessions

@@ -1,9 +1,8 @@
-"""Runs of an ONNX Runtime session on a device, at fixed batch sizes, in buffers that keep their addresses.
+"""Execution of an ONNX Runtime session on a device with fixed batch sizes and fixed buffers.
 
-A CUDA graph replays kernels at the addresses and shapes that it was captured with. So there are buffers for 1, 2, 4, 8,
-… images and for the largest batch, and one CUDA graph for each of them. Any other batch either fills the next of these
-sizes with rows that are not answered, or runs as it is, without buffers: what is faster is measured before the first
-request.
+A CUDA graph replays kernels with the addresses and shapes of its capture. Therefore there are buffers for 1, 2, 4, 8, …
+images and for the largest batch, and one CUDA graph for each of them. Any other batch is either padded to the next of
+these sizes, or runs without buffers: the faster way is measured before the first request.
 
 Shapes: B images of a run, S of a buffer, C classes.
 """
@@ -29,11 +28,11 @@ Work = Callable[[], object]
 Run = Callable[[Tensor], NDArray[np.float32]]
 
 _WARMING_UP = 2
-"""Runs that are not timed: the first one allocates and tunes, and a CUDA graph is captured."""
+"""Number of untimed runs: they allocate, tune, and capture a CUDA graph."""
 
 
 def fastest_of_three(work: Work) -> float:
-    """Return seconds of the fastest of three runs, after two that are not timed."""
+    """Return the time of the fastest of three runs in s, after two untimed runs."""
     for _ in range(_WARMING_UP):
         work()
     seconds = []
@@ -45,15 +44,15 @@ def fastest_of_three(work: Work) -> float:
 
 
 def fixed_sizes(largest: int) -> list[int]:
-    """Return 1, 2, 4, 8, … below the largest batch, and the largest."""
+    """Return 1, 2, 4, 8, … below the largest batch, and the largest batch."""
     return [*(1 << power for power in range((largest - 1).bit_length())), largest]
 
 
 class OnDevice(Protocol):
-    """Calls functions on the thread of the device; see DeviceThread.call."""
+    """Function that calls others on the device's thread; see DeviceThread.call."""
 
     def __call__(self, work: Callable[[], T], /, *, captures: bool = False) -> T:
-        """Return what `work` returns."""
+        """Return the result of `work`."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,9 @@ class Memory:
     """Memory of a session's buffers.
 
     Attributes:
-        device: as ONNX Runtime names it: `cuda`, or `cpu`.
+        device: ONNX Runtime's name: `cuda` or `cpu`.
         graphs: whether the session captures CUDA graphs.
-        cudart: locks the pages of the host's buffer; see PinnedBuffer.
+        cudart: CUDA runtime that locks the pages of the host's buffer; see PinnedBuffer.
     """
 
     device: str
@@ -72,19 +71,19 @@ class Memory:
 
 
 class FixedBatches:
-    """Runs batches of any size, one at a time.
+    """Executor of batches of any size, one at a time.
 
     Args:
-        session: of the graph.
-        manifest: of the artifact.
-        largest: batch that gets a buffer; a larger one runs as it is.
-        memory: of the buffers.
-        plain: runs a batch as it is, on the device's thread: ONNX Runtime allocates and copies. It never captures.
+        session: session of the graph.
+        manifest: manifest of the artifact.
+        largest: largest batch with a buffer; larger ones run without.
+        memory: memory of the buffers.
+        plain: runs a batch without buffers, on the device's thread: ONNX Runtime allocates and copies. Never captures.
         on_device: see OnDevice.
-        measure: returns the seconds of a run.
+        measure: returns the time of a run in s.
 
     Raises:
-        Exception: what ONNX Runtime raises where a buffer cannot be allocated, or the graph cannot be run or captured.
+        Exception: ONNX Runtime's exception if a buffer cannot be allocated, or the graph cannot be run or captured.
     """
 
     def __init__(
@@ -108,14 +107,14 @@ class FixedBatches:
 
     @property
     def padded(self) -> dict[int, range]:
-        """Batches that run in the buffer of each size; others run as they are."""
+        """Batches that run in the buffer of each size; others run without buffers."""
         return {size: range(first, size + 1) for size, first in zip(self._sizes, self._first, strict=True)}
 
     def run(self, images: Tensor) -> NDArray[np.float32]:
-        """Return logits, float32 [B, C], in memory of their own.
+        """Return logits, float32 [B, C], as a copy.
 
         Raises:
-            Exception: what ONNX Runtime raises.
+            Exception: any exception of ONNX Runtime.
         """
         count, staging = len(images), self._staging.array
         fits = (images.dtype, images.shape[1:]) == (staging.dtype, staging.shape[1:]) and 1 <= count <= len(staging)
@@ -125,14 +124,14 @@ class FixedBatches:
         return self._on_device(partial(self._fixed[place].run, images))
 
     def interrupt(self) -> None:
-        """Let runs end before their next node; a CUDA graph that is replayed is not interrupted."""
+        """Stop runs before their next node; a replayed CUDA graph is not interrupted."""
         for fixed in self._fixed:
             fixed.options.terminate = True
 
     def _measure(self, measure: Callable[[Work], float]) -> list[int]:
-        """Return, for each size, the first batch that runs in its buffer; the size + 1 if none does.
+        """Return, for each size, the smallest batch that runs in its buffer; the size + 1 if none does.
 
-        A run takes longer the more images it has, so halving the batches between two sizes finds the first one.
+        The time of a run grows with its batch, so bisection finds the smallest batch.
         """
         blank = np.zeros_like(self._staging.array)
         found = []
@@ -148,7 +147,7 @@ class FixedBatches:
 
 
 class _Fixed:
-    """Buffers of one batch size, and the session's input and output bound to them."""
+    """Buffers of a batch size, bound to the session's input and output."""
 
     def __init__(
         self, session: onnxruntime.InferenceSession, manifest: Manifest, staging: Tensor, memory: Memory
@@ -164,7 +163,7 @@ class _Fixed:
         self._binding.bind_ortvalue_output(manifest.output.name, self._output)
 
     def run(self, images: Tensor) -> NDArray[np.float32]:
-        """Return logits of up to S images; the rest of the buffer keeps what it has, and is not answered."""
+        """Return the logits of up to S images; the rest of the buffer is padding."""
         self._staging[: len(images)] = images
         self._input.update_inplace(self._staging)
         self._session.run_with_iobinding(self._binding, self.options)
@@ -173,7 +172,7 @@ class _Fixed:
 
 
 def run_options(graph: int | None) -> onnxruntime.RunOptions:
-    """Return options of runs that capture and replay a CUDA graph of this number, from 1 on; -1 for neither.
+    """Return run options that capture and replay the CUDA graph of this number, from 1 on; -1 for neither.
 
     None is for a session without CUDA graphs.
     """

@@ -1,4 +1,4 @@
-"""The golden check: a backend must reproduce the network's logits of an artifact's golden file before it serves."""
+"""Golden check: a backend must reproduce the logits of an artifact's golden file before it serves."""
 
 import time
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from service.problems.errors import GoldenError
 
 @dataclass(frozen=True)
 class GoldenCheck:
-    """A golden check that was passed.
+    """Result of a passed golden check.
 
     Attributes:
-        precision: that the backend computes in.
-        images: of the golden file.
-        error: the largest of all runs, over the largest logit.
-        limit: on the error, for this precision.
-        seconds: of the first run, at batch 1.
+        precision: precision of the backend.
+        images: number of golden images.
+        error: largest error of all runs over the largest logit.
+        limit: limit on the error for this precision.
+        seconds: time of the first run, at batch 1.
     """
 
     precision: str
@@ -41,7 +41,7 @@ def check(
     Raises:
         GoldenError: an error is above the limit for `precision`.
         GoldenFileError: there is no limit for `precision`.
-        GraphError: the logits have another shape, or cannot be computed.
+        GraphError: the logits have the wrong shape, or cannot be computed.
     """
     limit = limit_for(artifact.manifest, _lowest(precision))
     check_batch(artifact.manifest, largest_batch)
@@ -58,25 +58,25 @@ def check(
         batch = min(size for found, size in errors if found > limit)
         raise GoldenError(
             f"its logits of the golden images are off by {error:.1e} of the largest logit from batch {batch} on, the "
-            f"limit is {limit:.1e} for {precision} on {backend.name}: the graph, or this runtime, does not compute "
-            "what was exported; export it again, or choose another --backend or --device"
+            f"limit is {limit:.1e} for {precision} on {backend.name}: the graph or this runtime does not reproduce "
+            "the exported network; export it again, or choose another --backend or --device"
         )
     return GoldenCheck(precision, len(golden), error, limit, seconds[0])
 
 
 def _lowest(running: str) -> str:
-    """Return the precision that limits go by: of an int8 artifact, that of the rest where it is lowered."""
+    """Return the precision that determines the limit: for an int8 artifact, that of the rest if it is lowered."""
     quantised, _, rest = running.rpartition("+")
     return quantised if rest == "fp32" and quantised else rest
 
 
 def _runs(golden: GoldenInputs, largest_batch: int, backend: Backend) -> list[tuple[list[int], bool]]:
-    """Return the images of each run, and whether it is spread: as few as show that every way of running is right.
+    """Return the images of each run, and whether it is spread: the minimum that covers every way of running.
 
-    Each image runs alone, and in a batch of the largest size, spread. Where threads also run batches alone, the last
-    image and a batch of all images run so: a first run at a larger batch takes no longer than a later one (measured
-    with ONNX Runtime and Swin-T), so that way is not warmed at the largest as well. A backend that computes the images
-    of a batch one by one has to show no more than that with all images, and on one thread with one.
+    Each image runs alone, and in a batch of the largest size, spread. If runs may also be on one thread, the last image
+    and a batch of all images run on one thread, without a warm-up at the largest batch: a first run at a larger batch
+    takes no longer than a later one (measured with ONNX Runtime and Swin-T). For a backend that computes the images of
+    a batch separately, one run of each image, and one on a single thread, suffice.
     """
     if not backend.batched:
         largest_batch = min(largest_batch, len(golden))
@@ -89,7 +89,7 @@ def _runs(golden: GoldenInputs, largest_batch: int, backend: Backend) -> list[tu
 
 
 def golden_inputs(artifact: Artifact, golden: GoldenInputs, chosen: Sequence[int]) -> Tensor:
-    """Return golden images as the graph takes them, uint8 [B, H, W, 3] or float32 [B, 3, H, W]."""
+    """Return golden images as an input of the graph, uint8 [B, H, W, 3] or float32 [B, 3, H, W]."""
     pixels: NDArray[np.uint8] = np.frombuffer(golden.pixels, np.uint8).reshape(golden.shape)[list(chosen)]
     manifest = artifact.manifest
     return pixels if manifest.input.dtype == "uint8" else normalise(pixels, manifest.preprocess)

@@ -1,15 +1,15 @@
-"""ONNX Runtime: its CPU, CUDA and TensorRT execution providers.
+"""ONNX Runtime with the CPU, CUDA and TensorRT execution providers.
 
-ONNX Runtime replaces a provider that fails by another one and only warns. Here the fall-back is off, and the session's
-providers are compared with those asked for.
+ONNX Runtime replaces a failing provider by another one with only a warning. Here the fallback is disabled, and the
+session's providers are compared with the requested ones.
 
-Threads: ONNX Runtime's global pool, one for all sessions, cannot be told from Python not to spin (measured: 7.2 ms of
-CPU time an image instead of 3.2). So every session has a pool of its own that sleeps when idle. How many threads a run
-takes is a session's, not a run's: on the CPU there are two sessions, one of all threads for when cores are idle, and
-one of the calling thread alone. Measured with Swin-T on 2 cores: two runs at a time answer 1.07 times as much on the
-latter as on the former (benchmarks/runs.py); the weights are in memory twice.
+Threads: spinning of ONNX Runtime's global thread pool cannot be disabled from Python (measured: 7.2 ms of CPU time per
+image instead of 3.2 ms). Therefore every session has its own pool that sleeps when idle. The number of threads belongs
+to a session, not to a run: on the CPU there are two sessions, one with all threads for idle cores, and one with the
+calling thread only. Measured with Swin-T on 2 cores: two concurrent runs have 1.07 times the throughput on the latter
+(benchmarks/runs.py); the weights are in memory twice.
 
-On CUDA batches run in fixed buffers, as CUDA graphs where the graph can be captured: see fixed_batches.
+On CUDA, batches run in fixed buffers, as CUDA graphs if the graph can be captured: see fixed_batches.
 """
 
 import logging
@@ -40,18 +40,18 @@ T = TypeVar("T")
 Options = Mapping[str, str]
 
 _CUDA: Options = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-"""TF32 would round float32 to 10 bits. An exhaustive search of convolutions would begin anew for each batch size."""
+"""TF32 would round float32 to 10 bits. An exhaustive search of convolutions would be repeated for each batch size."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device that `--device` names.
+    """Value of `--device`.
 
     Attributes:
-        providers: ONNX Runtime's, with their options. Those after the first take the nodes that it does not.
-        memory: of the fixed buffers; None runs batches as they are.
+        providers: ONNX Runtime's providers, with options; later ones run the nodes that the first does not support.
+        memory: memory of the fixed buffers; None runs batches without buffers.
         graphs: whether its first provider captures CUDA graphs.
-        precisions: running precision by the artifact's, where they differ.
+        precisions: running precision by the artifact's precision, if they differ.
     """
 
     providers: Mapping[str, Options]
@@ -66,10 +66,10 @@ class Device:
 
 
 DEVICES = {
-    # fp16 has no kernels on the CPU, and is cast to fp32.
+    # The CPU has no fp16 kernels; fp16 is cast to fp32.
     "cpu": Device({"CPUExecutionProvider": {}}, precisions={"fp16": "fp32", "int8": "int8+fp32"}),
     "cuda": Device({"CUDAExecutionProvider": _CUDA}, "cuda", graphs=True, precisions={"int8": "int8+fp32"}),
-    # TensorRT takes TF32 for float32; what it does not take is left to CUDA, and nothing to the CPU.
+    # TensorRT uses TF32 for float32; unsupported nodes run on CUDA, none on the CPU.
     "tensorrt": Device(
         {"TensorrtExecutionProvider": {}, "CUDAExecutionProvider": _CUDA},
         precisions={"fp32": "tf32", "int8": "int8+tf32"},
@@ -77,14 +77,14 @@ DEVICES = {
 }
 
 _FATAL = 4
-"""Least severity of what ONNX Runtime itself writes to stderr, on the CPU: it quotes names of the graph as they are,
-which could forge lines of the log. Its errors are raised as well. On other devices its warnings are needed."""
+"""Log severity of ONNX Runtime on the CPU: its messages quote names of the graph unescaped, which could forge log
+lines. Errors are raised as well. On other devices its warnings are needed."""
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 class OnnxRuntimeBackend:
-    """ONNX Runtime's sessions of one artifact: one on a device, two on the CPU."""
+    """ONNX Runtime's sessions for one artifact: one on a device, two on the CPU."""
 
     operators: Operators | None = None
     overlaps = False
@@ -140,7 +140,7 @@ class OnnxRuntimeBackend:
         return f"onnxruntime-{self._device_name}"
 
     def prepare(self, largest: int) -> None:
-        """Allocate the buffers of a device, capture its CUDA graphs, and measure which batches to pad."""
+        """Allocate a device's buffers, capture CUDA graphs, and measure which batches to pad."""
         memory = self._device.memory
         if memory is None:
             return
@@ -187,13 +187,13 @@ class OnnxRuntimeBackend:
             raise self._failure(error) from error
 
     def interrupt(self) -> None:
-        """Let runs end before their next node, also in the body of a loop; a node itself is not interrupted."""
+        """Stop runs before their next node, also inside loops; a node itself is not interrupted."""
         self._options.terminate = True
         if (fixed := self._fixed) is not None:
             fixed.interrupt()
 
     def close(self) -> None:
-        """Release sessions and buffers; a run that is under way keeps its own until it ends."""
+        """Release sessions and buffers; current runs keep theirs until they end."""
         if self._thread is None:
             self._release()
         else:
@@ -204,7 +204,7 @@ class OnnxRuntimeBackend:
         del self._alone, self._spread
 
     def _on_device(self, work: Callable[[], T], /, *, captures: bool = False) -> T:
-        """Return what `work` returns, on the device's thread if it has one."""
+        """Run `work` on the device's thread, if there is one, and return its result."""
         return work() if self._thread is None else self._thread.call(work, captures=captures)
 
     def _run_plain(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
@@ -213,7 +213,7 @@ class OnnxRuntimeBackend:
         return logits
 
     def _failure(self, error: Exception) -> GraphError | BackendUnavailableError:
-        """Return the error of a run that failed: of the GPU, or of the graph."""
+        """Return the error of a failed run: of the GPU or of the graph."""
         found = None if self.on_cores else device_failure(error)
         if found is None:
             return GraphError(
@@ -225,7 +225,7 @@ class OnnxRuntimeBackend:
         )
 
     def _open(self, threads: int) -> onnxruntime.InferenceSession:
-        """Return a session, without CUDA graphs if ONNX Runtime refuses to capture this graph."""
+        """Open a session, without CUDA graphs if ONNX Runtime refuses to capture the graph."""
         open_ = partial(self._open_session, threads)
         try:
             return self._on_device(open_)
@@ -244,11 +244,11 @@ class OnnxRuntimeBackend:
         artifact, providers = self._artifact, self._device.providers
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions leave the cores alone
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions do not use CPU time
         if self.on_cores:
             options.log_severity_level = _FATAL
         elif "CPUExecutionProvider" not in providers:
-            onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+            onnxruntime.preload_dlls()  # finds CUDA libraries installed by pip
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         beside = _files_beside(artifact)
         contents = [*beside.values()]
@@ -274,20 +274,20 @@ class OnnxRuntimeBackend:
         found = [provider for provider in session.get_providers() if provider in providers]
         if found != list(providers):
             raise self._did_not_come_up(
-                f"ONNX Runtime uses {session.get_providers()}, expected {list(providers)}; its warnings above say why"
+                f"ONNX Runtime uses {session.get_providers()}, expected {list(providers)}; see its warnings above"
             )
         return session
 
     def _did_not_come_up(self, why: str) -> BackendUnavailableError:
-        """Return the error; the driver's own reason comes first, for ONNX Runtime only writes that into its log."""
+        """Return the error, with the driver's reason first, because ONNX Runtime writes that into its log only."""
         why = "; ".join(filter(None, (driver_problem(), why.replace(f"{self._artifact.path}/", ""))))
         return BackendUnavailableError(
-            f"device {self._device_name} failed to come up: {why}; choose --device cpu to do without"
+            f"device {self._device_name} failed to come up: {why}; choose --device cpu to run without it"
         )
 
 
 def _files_beside(artifact: Artifact) -> dict[str, bytes]:
-    return {MANIFEST_NAME: b"", **files_beside(artifact)}  # without any, they would be looked for in the directory
+    return {MANIFEST_NAME: b"", **files_beside(artifact)}  # if empty, the directory is searched
 
 
 def _check_tensors(session: onnxruntime.InferenceSession, artifact: Artifact) -> None:

@@ -1,11 +1,11 @@
-"""ONNX Runtime's exceptions, which have no common base, and the failures of a GPU among them."""
+"""ONNX Runtime's exceptions, which have no common base class, and detection of GPU failures."""
 
 import re
 
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 BAD_FILE = (ort_errors.InvalidProtobuf, ort_errors.InvalidGraph, ort_errors.InvalidArgument)
-"""They blame the file, whatever the device."""
+"""Exceptions caused by the file, on any device."""
 
 FAILED = (
     *(ort_errors.Fail, ort_errors.NotImplemented, ort_errors.RuntimeException, ort_errors.EPFail),
@@ -16,17 +16,17 @@ _DEVICE_FAILURE = re.compile(
     r"\b(?:CUDA|CUDNN|CUDNN_FE|CUBLAS|CUBLAS_LT|CUFFT|CURAND) failure -?\d+: [^;\n]*[^;\s]"
     r"|Failed to allocate memory for requested buffer of size \d+"
 )
-"""As ONNX Runtime's CUDA provider and its memory arena write them. What follows names the host, files and nodes."""
+"""Messages of ONNX Runtime's CUDA provider and memory arena, without the host, files and nodes that follow."""
 
 _NO_CAPTURE = ("cannot use the graph capture feature", "stream is capturing", "during CUDA graph capture")
 
 
 def device_failure(error: Exception) -> str | None:
-    """Return what failed on a GPU, without the names of hosts and files; None if the error is not of that kind."""
+    """Return the message of a GPU failure, without names of hosts and files; None for other errors."""
     found = _DEVICE_FAILURE.search(str(error))
     return None if found is None else found[0]
 
 
 def refuses_capture(error: Exception) -> bool:
-    """Return whether ONNX Runtime cannot capture this graph as a CUDA graph; it may run without."""
+    """Return whether ONNX Runtime refused to capture a CUDA graph; the graph may run without."""
     return any(text in str(error) for text in _NO_CAPTURE)

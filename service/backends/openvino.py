@@ -1,17 +1,17 @@
 """OpenVINO on the CPU, one image at a time.
 
-The graph is compiled for one image, and the images of a batch are runs of their own. Measured on 2 cores at batch 8,
-that takes 0.87 to 0.98 of the CPU time of one run (Swin-T in float32, bf16 and int8, ViT-S); for the digits' swin-table
-at mixed batch sizes 0.77, for with a dynamic batch each change of size prepares all nodes again. All shapes are known,
-so OpenVINO allocates what a run needs when it compiles, and no image can make it need more.
+The graph is compiled for one image, and each image of a batch is a separate run. Measured on 2 cores at batch 8, this
+takes 0.87 to 0.98 of the CPU time of one run (Swin-T in float32, bf16 and int8, ViT-S); for the digits' swin-table at
+mixed batch sizes 0.77, because with a dynamic batch each change of size prepares all nodes again. All shapes are known,
+so OpenVINO allocates all memory of a run when it compiles, independently of the image.
 
-How many threads a run takes is a compiled model's, not a run's: one model has all threads in one stream, for one image
-when cores are idle, and one has a stream of one thread for each run beside others. They share the graph they were made
-from; each has its weights in the layout of its kernels. Requests run on the streams' threads while the caller waits.
+The number of threads belongs to a compiled model, not to a run: one model has all threads in one stream, for one image
+while cores are idle, and another has a stream of one thread for each concurrent run. Both share the source graph; each
+has its weights in the layout of its kernels. Requests run on the streams' threads while the caller waits.
 
-INFERENCE_PRECISION_HINT is always set: by default OpenVINO computes in bfloat16 where the CPU has it. Threads are never
-pinned: every process would be pinned to the same cores. How many there are is the service's to say, which knows the
-container's quota; hyper-threads are among them.
+INFERENCE_PRECISION_HINT is always set: by default OpenVINO computes in bfloat16 if the CPU supports it. Threads are not
+pinned, because every process would be pinned to the same cores. The service sets their number, because it knows the
+container's quota; hyper-threads are included.
 """
 
 from collections import Counter, defaultdict
@@ -62,7 +62,7 @@ class OpenVinoBackend:
         ran = {_hint(requests.compiled) for requests in (self._spread, self._alone)}
         if ran != {wanted}:
             raise BackendUnavailableError(
-                f"OpenVINO computes in {', '.join(sorted(ran))}, {wanted} was asked for; choose --cpu-precision fp32, "
+                f"OpenVINO computes in {', '.join(sorted(ran))}, {wanted} was requested; choose --cpu-precision fp32, "
                 "or --backend onnxruntime"
             )
         self._opened = [self._spread, self._alone]
@@ -71,7 +71,7 @@ class OpenVinoBackend:
 
     @staticmethod
     def resolve_device(device: str) -> str:
-        """Return `cpu`. OpenVINO has compiled a graph in a child process before: see child."""
+        """Return `cpu`, after OpenVINO compiled a graph in a child process: see child."""
         if device not in {"auto", "cpu"}:
             raise BackendUnavailableError(
                 f"device {device!r} is not available: OpenVINO runs on the CPU here; known: auto, cpu; "
@@ -86,7 +86,7 @@ class OpenVinoBackend:
         return self._name
 
     def prepare(self, largest: int) -> None:
-        """Nothing: all is allocated when a graph is compiled."""
+        """Do nothing: memory is allocated when a graph is compiled."""
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         """Return logits, float32 [B, C]. Raises GraphError if OpenVINO cannot compute them."""
@@ -101,12 +101,12 @@ class OpenVinoBackend:
             ) from error
 
     def interrupt(self) -> None:
-        """Let runs end before their next node; a node itself is not interrupted."""
+        """Stop runs before their next node; a node itself is not interrupted."""
         for requests in list(self._opened):
             requests.cancel()
 
     def close(self) -> None:
-        """Release the compiled models; what runs keeps its own until it ends."""
+        """Release the compiled models; current runs keep theirs until they end."""
         self._opened.clear()
         del self._spread, self._alone
 
@@ -117,14 +117,14 @@ def _core() -> openvino.Core:
 
 
 def _precision(written: str, cpu_precision: str) -> str:
-    """Return the floating-point type to compute in, as OpenVINO names it.
+    """Return OpenVINO's name of the floating-point type to compute in.
 
     Args:
         written: the artifact's precision.
-        cpu_precision: of fp32 artifacts.
+        cpu_precision: precision of fp32 artifacts.
 
     Raises:
-        BackendUnavailableError: the CPU does not have it.
+        BackendUnavailableError: the CPU does not support it.
     """
     assert cpu_precision in CPU_PRECISIONS
     has_bf16 = "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -151,12 +151,12 @@ def _properties(precision: str, streams: int, threads: int) -> dict[str, Any]:
 
 
 def _hint(compiled: openvino.CompiledModel) -> str:
-    """Return the floating-point type that a compiled model computes in: it may not be the one it was asked for."""
+    """Return the floating-point type that a compiled model computes in, which may differ from the requested one."""
     return str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
 
 def _operators(compiled: openvino.CompiledModel) -> Operators:
-    """Return the nodes that were compiled, by operator and precision; constants are none."""
+    """Return the number of compiled nodes by operator and precision, without constants."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for node in compiled.get_runtime_model().get_ops():
         about = node.get_rt_info()

@@ -9,13 +9,13 @@ FAILED = (
     *(openvino.frontend.InitializationFailure, openvino.frontend.NotImplementedFailure),
     openvino.frontend.OpValidationFailure,
 )
-"""OpenVINO's exceptions have no common base."""
+"""Exceptions of OpenVINO, which have no common base class."""
 
 _OWN_SOURCE = " src/"
 
 
 def said(error: Exception) -> str:
-    """Return OpenVINO's message without the lines that name places in its source code."""
+    """Return OpenVINO's message without the lines that refer to its source code."""
     lines = [line.strip() for line in str(error).splitlines()]
     kept = [line for line in lines if line and _OWN_SOURCE not in line]
     return reason("; ".join(kept or lines))

@@ -1,11 +1,11 @@
-"""Reading an artifact's graph into OpenVINO: from memory, and from files that are private to this process.
+"""Reader of an artifact's graph for OpenVINO: from memory, or from private copies of files.
 
-OpenVINO looks for weights outside the graph beside the file it reads, for a graph in memory in the working directory,
-and maps them. So a graph that may refer to files is read from a directory that holds copies of those the manifest
-lists, and nothing else; it is removed once they are read.
+OpenVINO maps external weights; it searches them beside the graph's file, or for a graph in memory in the working
+directory. Therefore a graph that may refer to files is read from a temporary directory with copies of the files in the
+manifest, which is removed after reading.
 
-The graph is given a batch of one image. What could then still need any amount of time or memory is refused: operators
-that run a graph of their own, which cannot be interrupted, and tensors whose shape depends on the image.
+The batch is set to one image. Graphs whose time or memory is still unbounded are refused: operators with subgraphs,
+which cannot be interrupted, and tensors with shapes that depend on the image.
 """
 
 import secrets
@@ -22,19 +22,19 @@ from service.backends.openvino_errors import FAILED, said
 from service.problems.errors import GraphError
 
 _REFERENCE = b"location"
-"""The key that every reference of ONNX to a file outside the graph contains."""
+"""Key in every ONNX reference to an external file."""
 
 _CONTROL_FLOW = {"If", "Loop", "TensorIterator"}
-"""OpenVINO's names of operators that run a graph of their own; ONNX's Scan is a TensorIterator."""
+"""OpenVINO's names of operators with subgraphs; ONNX's Scan is a TensorIterator."""
 
 
 def read_graph(core: openvino.Core, artifact: Artifact) -> openvino.Model:
-    """Return the graph for one image, with its own copy of all weights.
+    """Read the graph for one image, with a copy of all weights.
 
     Raises:
-        GraphError: a file is not there any more, or no regular one, or OpenVINO cannot read the graph; or its input or
-            output is not what the manifest says, or it has control flow, or shapes that depend on the image.
-        OSError: there is no room for the copies.
+        GraphError: a file is missing or not a regular file, or OpenVINO cannot read the graph, or its input or output
+            does not match the manifest, or it has control flow or shapes that depend on the image.
+        OSError: there is no disk space for the copies.
     """
     model = _read_all(core, artifact)
     check_tensors(artifact.manifest, _declared(model.inputs), _declared(model.outputs))

@@ -1,4 +1,4 @@
-"""OpenVINO's infer requests of one compiled model of one image."""
+"""OpenVINO's infer requests of a model compiled for one image."""
 
 import threading
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from service.problems.errors import GraphError
 
 
 class Requests:
-    """As many infer requests as were ever under way at a time. Its methods may be called by any thread.
+    """Pool of infer requests, which grows with the number of concurrent runs. Thread-safe.
 
     Args:
-        compiled: takes one image, [1, H, W, 3] or [1, 3, H, W].
+        compiled: model for one image, [1, H, W, 3] or [1, 3, H, W].
     """
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
@@ -29,12 +29,12 @@ class Requests:
         """Return logits, float32 [B, C].
 
         Args:
-            images: B of them.
-            at_a_time: how many are computed beside each other.
+            images: batch of B images.
+            at_a_time: number of images computed concurrently.
 
         Raises:
-            GraphError: they were interrupted, or are not what the graph takes.
-            Exception: any of FAILED, of openvino_errors.
+            GraphError: the run was interrupted, or the images do not match the graph's input.
+            Exception: one of `openvino_errors.FAILED`.
         """
         with self._lock:
             requests = [self._idle.pop() for _ in range(min(at_a_time, len(self._idle)))]
@@ -48,11 +48,11 @@ class Requests:
             with self._lock:
                 self._running.difference_update(requests)
         with self._lock:
-            self._idle += requests  # not after an error: what state they are in is not known
+            self._idle += requests  # not after an error, because their state is unknown
         return np.concatenate(logits)
 
     def cancel(self) -> None:
-        """Let what runs end before its next node, and nothing succeed after."""
+        """Stop current runs before their next node, and make later runs fail."""
         self._cancelled = True
         with self._lock:
             running = list(self._running)
@@ -63,7 +63,7 @@ class Requests:
         chosen = requests[: len(images)]
         for request, image in zip(chosen, images, strict=True):
             request.start(image)
-            if self._cancelled:  # perhaps after `cancel` looked for what runs
+            if self._cancelled:  # `cancel` may have missed these requests
                 request.cancel()
         found = [request.finish() for request in chosen]
         if self._cancelled:
@@ -72,7 +72,7 @@ class Requests:
 
 
 class _Request:
-    """An infer request that keeps its own input: what a failed run leaves under way reads no freed memory."""
+    """Infer request with its own input buffer, so that unfinished work after a failure does not read freed memory."""
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
@@ -80,7 +80,7 @@ class _Request:
         self.cancel = self._request.cancel
 
     def start(self, image: Tensor) -> None:
-        """Begin with an image, [H, W, 3] or [3, H, W]."""
+        """Start with an image, [H, W, 3] or [3, H, W]."""
         if (image.dtype, image.shape) != (self._input.dtype, self._input.shape[1:]):
             raise GraphError(
                 f"an image is {image.dtype} of shape {image.shape}, the graph takes {self._input.dtype} of shape "
@@ -90,7 +90,7 @@ class _Request:
         self._request.start_async()
 
     def finish(self) -> NDArray[np.float32]:
-        """Return logits, float32 [1, C], once they are there."""
+        """Wait for and return logits, float32 [1, C]."""
         self._request.wait()
         found: NDArray[np.float32] = self._request.get_output_tensor().data.copy()
         return found

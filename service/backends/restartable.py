@@ -1,4 +1,4 @@
-"""A backend that can be replaced by a fresh one of the same artifact, when it crashes or hangs."""
+"""Backend that can be replaced by a new one for the same artifact when it crashes or hangs."""
 
 import threading
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from service.backends.base import Backend
 
 
 class Restartable:
-    """Holds the current backend.
+    """Owner of the current backend.
 
     Args:
-        open_: opens one; called once at once, and again by every restart.
+        open_: opens a backend; called immediately, and by every restart.
 
     Raises:
-        GraphError, BackendUnavailableError: as Backend does.
+        GraphError, BackendUnavailableError: as Backend.
     """
 
     def __init__(self, open_: Callable[[], Backend]) -> None:
@@ -26,21 +26,21 @@ class Restartable:
         self.overlaps = self._backend.overlaps
         """See Backend.overlaps."""
         self.name = self._backend.name
-        """Runtime and device, as answers state it: `onnxruntime-cpu`."""
+        """Runtime and device, as in responses: `onnxruntime-cpu`."""
         self.precision, self.operators = self._backend.precision, self._backend.operators
 
     def current(self) -> Backend:
-        """Return the backend to run; not while it is being restarted."""
+        """Return the current backend; must not be called during a restart."""
         backend = self._backend
         assert backend is not None
         return backend
 
     def holds(self, backend: Backend) -> bool:
-        """Return whether this is the current one: there may be runs of one that has been replaced."""
+        """Return whether a backend is the current one; a replaced backend may still have runs."""
         return self._backend is backend
 
     def abandon(self, backend: Backend) -> bool:
-        """Release a backend that hangs, and return whether it was the current one: then its caller closes it."""
+        """Release a hanging backend, and return whether it was the current one; if so, the caller closes it."""
         with self._lock:
             if self._backend is not backend:
                 return False
@@ -48,10 +48,10 @@ class Restartable:
             return True
 
     def restart(self, check: Callable[[Backend], object]) -> None:
-        """Close the current backend if it is still here, and open another, which `check` sees first.
+        """Close the current backend, if any, and open a new one after `check` accepts it.
 
         Raises:
-            Exception: what opening or checking raises; there is no current backend then.
+            Exception: any exception of opening or checking; there is no current backend then.
         """
         self._close_current()
         fresh = self._open()
@@ -67,7 +67,7 @@ class Restartable:
         fresh.close()
 
     def close(self) -> None:
-        """Close the current backend, and have no other after it."""
+        """Close the current backend permanently."""
         with self._lock:
             self._closed = True
         self._close_current()

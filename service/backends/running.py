@@ -1,4 +1,4 @@
-"""One run of a backend before it serves, with a check of what goes in and comes out."""
+"""Run of a backend before it serves, with checks of input size and output shape."""
 
 from math import prod
 
@@ -11,14 +11,14 @@ from service.backends.base import Backend
 from service.problems.errors import GraphError
 
 _LARGEST_INPUT = 2**30
-"""Bytes of a batch: 8 images of 3344 x 3344 pixels in float32. What is more is a damaged manifest, or memory ends."""
+"""Maximum size of a batch in bytes: 8 images of 3344 x 3344 pixels in float32. More indicates a damaged manifest."""
 
 
 def check_batch(manifest: Manifest, images: int) -> tuple[int, ...]:
     """Return the shape of a batch, [images, H, W, 3] or [images, 3, H, W].
 
     Raises:
-        GraphError: it would take more than a GiB.
+        GraphError: the batch would take more than 1 GiB.
     """
     tensor = manifest.input
     image = (tensor.height, tensor.width, 3) if tensor.layout == "NHWC" else (3, tensor.height, tensor.width)
@@ -37,7 +37,7 @@ def run(artifact: Artifact, backend: Backend, images: Tensor, *, spread: bool) -
     """Return the logits of a batch.
 
     Raises:
-        GraphError: they have another shape than the manifest says, or cannot be computed.
+        GraphError: the logits do not have the manifest's shape, or cannot be computed.
     """
     logits = backend.run(images, spread=spread)
     expected = (len(images), artifact.manifest.output.classes)

@@ -1,7 +1,7 @@
 """TensorRT and TensorRT-RTX: native engines, run by `execute_async_v3` with the CUDA runtime of cuda-python.
 
-An artifact that has an engine is run by it, if the engine is of this library and this GPU. Of any other the engine is
-built at load, and kept in ENGINE_CACHE. It was never run on a GPU: tests run it with a runtime that computes on the CPU
+An artifact with an engine runs that engine, if it is for this library and this GPU. For any other artifact the engine
+is built at load, and stored in ENGINE_CACHE. Never run on a GPU: tests use a runtime that computes on the CPU
 (tests/service/backends/fake_cuda.py), and build real engines.
 """
 
@@ -37,11 +37,11 @@ logger = logging.getLogger(__name__)
 
 _DTYPES = {"FLOAT": "float32", "UINT8": "uint8"}
 _PRECISIONS = {"int8": "int8+fp32"}
-"""Running precision by the artifact's, where they differ; TF32 is off."""
+"""Running precision by the artifact's precision, if they differ; TF32 is disabled."""
 
 
 class TensorRtBackend:
-    """The engine of one artifact, on the first GPU that this process sees."""
+    """Engine of one artifact, on the first visible GPU."""
 
     on_cores = False
     overlaps = True
@@ -81,7 +81,7 @@ class TensorRtBackend:
 
     @staticmethod
     def resolve_device(device: str) -> str:
-        """Return `cuda`. Raises BackendUnavailableError: TensorRT, the CUDA runtime or a GPU is missing."""
+        """Return `cuda`. Raises BackendUnavailableError if TensorRT, the CUDA runtime or a GPU is missing."""
         if device not in {"auto", "cuda"}:
             raise BackendUnavailableError(f"device {device!r} is not TensorRT's; known: auto, cuda")
         try:
@@ -100,13 +100,13 @@ class TensorRtBackend:
         """Allocate buffers, and capture a CUDA graph for batches of 1, 2, 4, … images and of the largest.
 
         Raises:
-            GraphError: the engine takes no such batch, or cannot be run.
-            BackendUnavailableError: the GPU failed, or has no memory left.
+            GraphError: the engine does not accept this batch, or cannot be run.
+            BackendUnavailableError: the GPU failed, or is out of memory.
         """
         profile = self._profile
         if largest > profile.max:
             raise GraphError(
-                f"its engine takes batches of up to {profile.max}, {largest} were asked for; lower --max-batch, or "
+                f"its engine accepts batches of up to {profile.max}, {largest} were requested; lower --max-batch, or "
                 "build it with another --batch"
             )
         self._close()
@@ -131,8 +131,8 @@ class TensorRtBackend:
             raise GraphError("the run was interrupted")
         profile = self._profile
         if not profile.min <= len(images) <= profile.max:
-            raise GraphError(f"its engine takes batches of {profile.min} to {profile.max}, this has {len(images)}")
-        with self._lock:  # of the first run
+            raise GraphError(f"its engine accepts batches of {profile.min} to {profile.max}, this has {len(images)}")
+        with self._lock:  # waits for the first run
             if self._execution is None or self._execution.largest < len(images):
                 self.prepare(profile.max)
             execution = self._execution
@@ -143,11 +143,11 @@ class TensorRtBackend:
             raise self._failure(error) from error
 
     def interrupt(self) -> None:
-        """Let no further run begin; what the GPU computes is not interrupted."""
+        """Prevent further runs; current work of the GPU is not interrupted."""
         self._interrupted = True
 
     def close(self) -> None:
-        """Free the GPU's memory, once no run is under way."""
+        """Free the GPU's memory after the current runs."""
         self._interrupted = True
         self._close()
 
@@ -163,7 +163,7 @@ class TensorRtBackend:
 
 
 def _sizes(smallest: int, largest: int) -> list[int]:
-    """Return the batch sizes that get a CUDA graph, the smallest first."""
+    """Return the batch sizes with a CUDA graph, smallest first."""
     powers = [1 << power for power in range((largest - 1).bit_length())]
     return sorted({size for size in (*powers, largest) if size >= smallest})
 

@@ -1,4 +1,4 @@
-"""First runs: they allocate and are slow, so they come before the first request. They are the golden check as well."""
+"""Warm-up: slow first runs before the first request, combined with the golden check."""
 
 import time
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from service.problems.errors import GraphError
 
 @dataclass(frozen=True)
 class Warm:
-    """Results of the first runs.
+    """Results of the warm-up.
 
     Attributes:
-        seconds: of the first run, at batch 1.
-        golden: None if the artifact has no golden file.
+        seconds: time of the first run, at batch 1.
+        golden: result of the golden check; None if the artifact has no golden file.
     """
 
     seconds: float
@@ -28,12 +28,12 @@ class Warm:
 
 
 def warm(artifact: Artifact, backend: Backend, largest_batch: int) -> Warm:
-    """Run at batch 1 and at the largest, and check the logits: of the golden file, or else of an image of zeros.
+    """Run at batch 1 and at the largest batch, and check the logits of the golden file, or of an image of zeros.
 
     Raises:
-        GoldenFileError: the golden file is damaged, or has no limit for the precision that the backend computes in.
+        GoldenFileError: the golden file is damaged, or has no limit for the backend's precision.
         GoldenError: the backend does not reproduce the golden file's logits.
-        GraphError: the logits have another shape, none of them is finite, or they cannot be computed.
+        GraphError: the logits have the wrong shape, none of them is finite, or they cannot be computed.
         BackendUnavailableError: the device failed.
     """
     check_batch(artifact.manifest, largest_batch)
@@ -49,17 +49,17 @@ def blank(manifest: Manifest, images: int) -> Tensor:
     """Return an input of zeros, [images, H, W, 3] or [images, 3, H, W].
 
     Raises:
-        GraphError: it would take more than a GiB.
+        GraphError: the input would take more than 1 GiB.
     """
     return np.zeros(check_batch(manifest, images), np.dtype(manifest.input.dtype))
 
 
 def check_images(artifact: Artifact) -> Tensor:
-    """Return the golden images as the graph takes them, else one of zeros and one of ones (255 in uint8).
+    """Return the golden images as an input of the graph, or an image of zeros and one of ones (255 in uint8).
 
     Raises:
         GoldenFileError: the golden file is damaged.
-        GraphError: they would take more than a GiB.
+        GraphError: the images would take more than 1 GiB.
     """
     golden = read_golden(artifact)
     if golden is not None:
@@ -70,7 +70,7 @@ def check_images(artifact: Artifact) -> Tensor:
 
 
 def _run_blanks(artifact: Artifact, backend: Backend, largest_batch: int) -> float:
-    """Run on zeros, which shows that the graph runs, not that its output is right; return seconds of the first run."""
+    """Run on zeros, which proves only that the graph runs, and return the time of the first run in s."""
     if not backend.batched:
         largest_batch = min(largest_batch, 2)
     seconds: list[float] = []
@@ -78,7 +78,7 @@ def _run_blanks(artifact: Artifact, backend: Backend, largest_batch: int) -> flo
         start = time.perf_counter()
         logits = run(artifact, backend, blank(artifact.manifest, images), spread=spread)
         seconds.append(time.perf_counter() - start)
-        if not np.isfinite(logits).any():  # single ones may be a network's own limits at an image of zeros
+        if not np.isfinite(logits).any():  # single non-finite logits may be legitimate for an image of zeros
             raise GraphError(
                 "all its logits of an image of zeros are NaN or infinite; look for such values in its weights, and "
                 "export it again"

@@ -1,4 +1,4 @@
-"""Catalogue of the versions that are served, by model and variant, with the default ones."""
+"""Catalogue of served versions by model and variant, with defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.problems.errors import TaskError
 
 @dataclass(eq=False)
 class Servable:
-    """An artifact and the backend that runs it. Compared by identity: a replaced artifact may have two.
+    """Artifact and its backend. Compared by identity, because a replaced artifact may have two.
 
     Immutable, except for the accuracy of its manifest, which may be recorded while it is served.
     """
@@ -30,7 +30,7 @@ class Servable:
     load_seconds: float = 0.0
     """Time to verify, open and warm it."""
     golden: GoldenCheck | None = None
-    """The check that it passed when it was loaded; None if the artifact has no golden file."""
+    """Result of the golden check at load; None if the artifact has no golden file."""
 
     @property
     def manifest(self) -> Manifest:
@@ -47,21 +47,21 @@ class Servable:
         return largest_batch(self.manifest, max_batch)
 
     def take_accuracy(self, artifact: Artifact) -> None:
-        """Replace the stated accuracy by that of a newer manifest. Any thread may call this."""
+        """Replace the accuracy by that of a newer manifest. Thread-safe."""
         assert artifact.manifest.same_but_accuracy(self.manifest)
         self.artifact = artifact
 
     def restart(self, images: int) -> None:
-        """Replace the backend by a fresh one that is warm, at batch 1 and at `images`, and passes the golden check.
+        """Replace the backend by a new one after its warm-up, at batch 1 and at `images`, and the golden check.
 
         Raises:
-            Exception: whatever opening it or its first runs raise.
+            Exception: any exception of opening it or of its first runs.
         """
         self.backend.restart(lambda fresh: warm(self.artifact, fresh, images))
 
 
 MOST_LISTED = 200
-"""Refused artifacts that a document lists: a repository may have any number, and a reason up to 1,000 characters."""
+"""Maximum number of refused artifacts in a document; each has a reason of up to 1,000 characters."""
 
 
 def largest_batch(manifest: Manifest, max_batch: int) -> int:
@@ -78,13 +78,13 @@ class Refused:
 
 
 class Catalogue:
-    """All versions by model, variant and number. Immutable: a change makes another catalogue.
+    """All versions by model, variant and number. Immutable: a change creates a new catalogue.
 
     Args:
         servables: one for each name.
         refused: artifacts of the repository that cannot be served.
-        default_model: the model of a request that names none; None means the only one, if there is only one.
-        seen: fingerprint of each artifact, by its directories' names, at the time it was accepted or refused.
+        default_model: model of requests that name none; None means the only one, if there is only one.
+        seen: fingerprint of each artifact, by its directories' names, when it was accepted or refused.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Catalogue:
         return Catalogue([*without.servables(), servable], without.refused, self._given_model, self.seen)
 
     def with_refused(self, refused: Refused) -> Catalogue:
-        """Return a catalogue with another refusal. A version of that name that is served stays."""
+        """Return a catalogue with another refusal. A served version of that name is kept."""
         others = [found for found in self.refused if found.name != refused.name]
         return Catalogue(self.servables(), [*others, refused], self._given_model, self.seen)
 
@@ -146,12 +146,12 @@ class Catalogue:
         return next(iter(next(iter(variants.values())).values())).manifest.task
 
     def check_task(self, servable: Servable) -> None:
-        """Raise TaskError unless a servable has the task of the other versions of its model."""
+        """Raise TaskError unless a servable has the task of its model's other versions."""
         for other in self._tree.get(servable.key.model, {}).values():
             for version in other.values():
                 if version.key != servable.key and version.manifest.task != servable.manifest.task:
                     raise TaskError(
-                        f"its task is {servable.manifest.task}, that of {version.key}, which is served, is "
+                        f"its task is {servable.manifest.task}, but that of the served {version.key} is "
                         f"{version.manifest.task}; all variants of a model have one task: export it with another "
                         "--model, or remove the others first"
                     )
@@ -176,11 +176,11 @@ class Catalogue:
         return next((servable for servable in self.servables() if str(servable.key) == name), None)
 
     def find(self, model: str | None = None, variant: str | None = None, version: int | None = None) -> Servable:
-        """Return the version that a request names, with defaults for names that it leaves out.
+        """Return the requested version, with defaults for omitted names.
 
         Raises:
             UnknownNameError: a model, variant or version is not served.
-            InvalidParameterError: no model was named, several are served, and none is the default one.
+            InvalidParameterError: no model was named, several are served, and there is no default.
         """
         model = self.model_or_default(model)
         variant = variant if variant is not None else self.default_variant(model)
@@ -192,11 +192,11 @@ class Catalogue:
         return versions[version]
 
     def model_or_default(self, model: str | None) -> str:
-        """Return `model`, or the default one for None.
+        """Return `model`, or the default model for None.
 
         Raises:
             UnknownNameError: nothing is served.
-            InvalidParameterError: several are served, and none is the default one.
+            InvalidParameterError: several are served, and there is no default.
         """
         model = model if model is not None else self.default_model
         if model is None and not self._tree:

@@ -1,7 +1,7 @@
-"""Fingerprint of a directory from its file metadata, cheap enough to be taken every few seconds.
+"""Fingerprint of a directory from file metadata, cheap enough to compute every few seconds.
 
-A file's inode, size and times are compared. The time of its last change (ctime) cannot be set back, so that even a file
-that was overwritten by one of the same size, with the same modification time, is noticed.
+It contains a file's inode, size and times. The time of the last change (ctime) cannot be set back, so even a file that
+was overwritten with the same size and modification time is detected.
 """
 
 import os
@@ -15,13 +15,13 @@ Fingerprint = tuple[tuple[str, int, int, int, int], ...]
 
 
 _MOST_ENTRIES = 10_000
-"""Limit for artifacts: the manifest of more files would be too large."""
+"""Maximum number of entries; the manifest of more files would be too large."""
 
 
 def fingerprint(directory: Path) -> Fingerprint:
     """Return the fingerprint of the files below a directory; empty if it is missing or cannot be listed.
 
-    No file is opened and no link followed. Of more than 10,000 files and directories, only as many are read.
+    Files are not opened and links are not followed. At most 10,000 files and directories are read.
     """
     files = []
     for path, is_directory in islice(entries_below(directory), _MOST_ENTRIES):
@@ -29,9 +29,9 @@ def fingerprint(directory: Path) -> Fingerprint:
             continue
         try:
             found = os.lstat(path)
-        except FileNotFoundError:  # removed since it was listed: the next fingerprint differs
+        except FileNotFoundError:  # removed meanwhile: the next fingerprint differs
             continue
-        except OSError:  # not permitted, or its path is too long: loading it reports that
+        except OSError:  # not permitted, or its path is too long: reported when it is loaded
             files.append((path, 0, 0, 0, 0))
             continue
         files.append((path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))

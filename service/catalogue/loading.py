@@ -1,4 +1,4 @@
-"""Loading of artifacts: verified, opened, warm and checked."""
+"""Loading of artifacts: verification, opening, warm-up and golden check."""
 
 import logging
 import time
@@ -41,15 +41,15 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 REASON_LIMIT = 1000
-"""Characters of the reason of a refusal: all of them are in one answer."""
+"""Maximum number of characters of a refusal's reason; a response contains all reasons."""
 
 
 _OTHER_WAY = (GraphError, GoldenError, GoldenFileError, BackendUnavailableError)
-"""Errors of one way to run an artifact; another may do."""
+"""Errors of one way to run an artifact, after which the next way is tried."""
 
 
 class Loader:
-    """Opens artifacts with the backend and on the device that the settings name.
+    """Loader of artifacts with the backend and device of the settings.
 
     Raises:
         BackendUnavailableError: the backend or device is not available.
@@ -61,18 +61,17 @@ class Loader:
         self._memory = 2 * half_of_memory()
 
     def open(self, location: Location, served: Servable | None = None) -> Servable:
-        """Verify an artifact, open it, warm and check it at batch 1 and the largest, all within LOAD_TIMEOUT.
+        """Verify, open, warm and check an artifact at batch 1 and at the largest batch, within LOAD_TIMEOUT.
 
-        Whatever an artifact makes go wrong is a refusal of this artifact, running out of memory included.
+        Any failure that an artifact causes is a refusal of this artifact, including running out of memory.
 
         Args:
-            location: of the artifact.
-            served: returned if what is there now is what it was made from, with the accuracy that the manifest states
-                now.
+            location: location of the artifact.
+            served: the served version, returned with the current accuracy of the manifest if its files are unchanged.
 
         Raises:
-            RefusalError: the artifact cannot be served; the message is short, escaped, and holds no path of this
-                machine. LoadTimeoutError, if it took too long.
+            RefusalError: the artifact cannot be served; the message is short, escaped, and contains no path of this
+                machine. LoadTimeoutError if it took too long.
             BackendUnavailableError: the device failed.
         """
         try:
@@ -84,7 +83,7 @@ class Loader:
         except (TimeLimitError, VerificationTimeoutError) as error:
             raise LoadTimeoutError(
                 f"it was not verified, opened and warm within {self._settings.load_timeout:g} s; look for a graph that "
-                "does not end, or raise --load-timeout"
+                "does not terminate, or raise --load-timeout"
             ) from error
         except BackendUnavailableError as error:
             raise BackendUnavailableError(_fit(error, location)) from error
@@ -93,12 +92,14 @@ class Loader:
         except Exception as error:
             logger.exception("artifact %s cannot be loaded", location)
             raise RefusalError(
-                f"loading it failed unexpectedly ({type(error).__name__}); the server's log says why"
+                f"loading it failed unexpectedly ({type(error).__name__}); see the server's log"
             ) from error
 
     def _open(self, location: Location, served: Servable | None, limit: TimeLimit) -> Servable:
         if location.unreadable:
-            raise RefusalError(f"its directory cannot be listed: {location.unreadable}; let this server read it")
+            raise RefusalError(
+                f"its directory cannot be listed: {location.unreadable}; give this server read permission"
+            )
         start = time.perf_counter()
         seen = fingerprint(location.path)
         artifact = read_artifact(location.path, limit.until)
@@ -110,17 +111,16 @@ class Loader:
             return served
         named = str(manifest.key)
         if named != str(location):
-            raise MisplacedArtifactError(f"its directories say {location}, its manifest says {named}; move it there")
+            raise MisplacedArtifactError(f"its directory is {location}, but its manifest says {named}; move it there")
         if manifest.input.batch.min > 1:
             raise GraphError(
-                f"it takes batches from {manifest.input.batch.min}, images are run one at a time; "
-                "export it from batch 1"
+                f"its smallest batch is {manifest.input.batch.min}, but single images must run; export it from batch 1"
             )
         check_sizes(manifest, self._settings.max_pixels)
         ways = self._ways.of(manifest)
         for way, other in zip(ways, [*ways[1:], None], strict=True):
             try:
-                # What one runtime did not take may crash the next.
+                # A graph that one runtime refused may crash the next.
                 if way.may_crash or way is not ways[0]:
                     left = limit.until - time.monotonic()
                     self._check_in_child(way, artifact, left if other is None else left / 2, limit)
@@ -128,7 +128,7 @@ class Loader:
             except _OTHER_WAY as error:
                 if other is None or time.monotonic() >= limit.until:
                     raise
-                logger.warning("artifact %s: %s; it is tried on %s", location, _fit(error, location), other)
+                logger.warning("artifact %s: %s; trying %s", location, _fit(error, location), other)
         raise AssertionError("there is no way to run an artifact")
 
     def _check_in_child(self, way: Way, artifact: Artifact, seconds: float, limit: TimeLimit) -> None:
@@ -142,31 +142,33 @@ class Loader:
         limit.on_exceeded(backend.current().interrupt)
         try:
             first = warm(artifact, backend.current(), largest)
-            if fingerprint(artifact.path) != seen:  # what was verified may not be what was opened
-                raise ChangedFilesError("its files changed while they were read; it is tried again when they rest")
+            if fingerprint(artifact.path) != seen:  # the opened files may differ from the verified ones
+                raise ChangedFilesError(
+                    "its files changed while they were read; it is tried again when they stop changing"
+                )
         except BaseException:
             backend.close()
             raise
         return Servable(artifact, backend, first.seconds, time.perf_counter() - start, first.golden)
 
     def _run(self, way: Way, artifact: Artifact, seen: Fingerprint) -> Backend:
-        """Open the backend, at first or for a restart: long after the files were verified, so look at them again."""
+        """Open the backend, at load or for a restart, and check that the files have not changed since."""
         if fingerprint(artifact.path) != seen:
             found = read_artifact(artifact.path).manifest
             if not found.same_but_accuracy(artifact.manifest):
                 raise ChangedFilesError(
-                    "its files are not those it was loaded from; put those back, or load the new ones"
+                    "its files have changed since it was loaded; restore them, or load the new ones"
                 )
         return way.open(artifact, self._settings.threads)
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
-    """Verify, open and warm every artifact of the repository; refuse by name what is damaged.
+    """Verify, open and warm every artifact of the repository; damaged ones are refused.
 
     Raises:
         BackendUnavailableError: no backend or device is available, or all artifacts fail on it.
-        RepositoryError: the repository is missing or empty, nothing in it can be served, or the default model is not
-            in it.
+        RepositoryError: the repository is missing or empty, no artifact can be served, or the default model is not in
+            it.
     """
     servables: list[Servable] = []
     refused: list[Refused] = []
@@ -179,7 +181,7 @@ def load_catalogue(settings: Settings) -> Catalogue:
             try:
                 servables.append(_of_one_task(loader.open(location), servables))
             except (RefusalError, BackendUnavailableError) as error:
-                if isinstance(error, BackendUnavailableError):  # of the device, unless it works for another artifact
+                if isinstance(error, BackendUnavailableError):  # an error of the device, unless another artifact works
                     failures.append(error)
                 logger.error("refused artifact %s: %s", location, error)
                 refused.append(Refused(str(location), str(error)))
@@ -221,17 +223,21 @@ def _of_one_task(servable: Servable, others: list[Servable]) -> Servable:
 
 def _accuracy(manifest: Manifest) -> str:
     accuracy = manifest.accuracy
-    return f"top-1 {accuracy.top1:.4f} on {shown(accuracy.dataset)}" if accuracy else "not stated any more"
+    return f"top-1 {accuracy.top1:.4f} on {shown(accuracy.dataset)}" if accuracy else "removed"
 
 
 def _fit(error: Exception, location: Location) -> str:
-    """Return an error's message in a form that is safe for logs and answers."""
+    """Return an error's message in a form that is safe for logs and responses."""
     return shown(without_paths(str(error), location), REASON_LIMIT)
 
 
 def without_paths(text: str, location: Location) -> str:
-    """Return `text` with an artifact's path replaced by its name: clients read it, our directories are not theirs."""
-    for path in (location.path.resolve(), location.path.absolute(), location.path):  # the last may end the others
+    """Replace an artifact's path in `text` by its name, because clients must not see the server's directories."""
+    for path in (
+        location.path.resolve(),
+        location.path.absolute(),
+        location.path,
+    ):  # longest first
         text = text.replace(str(path), str(location))
     return text
 

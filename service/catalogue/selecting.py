@@ -1,7 +1,7 @@
-"""`variant=auto`: the most accurate variant that is fast enough.
+"""Selection of the most accurate variant that is fast enough (`variant=auto`).
 
-A variant is fast enough if the p95 of its answers over the last minute is within the deadline. Without answers the time
-of its first run counts, so a variant that was too slow is tried again after a minute.
+A variant is fast enough if the p95 of its responses over the last minute is within the deadline. Without responses the
+time of its first run is used, so a variant that was too slow is tried again after a minute.
 """
 
 from collections.abc import Collection, Sequence
@@ -12,13 +12,13 @@ from service.schemas import Candidate, Selection
 from service.telemetry.latency import RECENT_SECONDS, LatencyRecorder
 
 AUTO = "auto"
-"""Name that requests the selection; a variant of this name is available as the default one only."""
+"""Name that requests the selection; a variant of this name is available only as the default variant."""
 
 
 def select(
     catalogue: Catalogue, latency: LatencyRecorder, down: Collection[Servable], model: str | None, timeout_ms: int
 ) -> tuple[Servable, Selection]:
-    """Return the newest version of the most accurate variant whose p95 fits, and why it was chosen.
+    """Return the newest version of the most accurate variant whose p95 fits, and the reason.
 
     Variants without a measured accuracy come last; ties in the order of their names.
 
@@ -31,7 +31,7 @@ def select(
 
     Raises:
         UnknownNameError: there is no such model.
-        InvalidParameterError: no model was named, and there is no default one.
+        InvalidParameterError: no model was named, and there is no default.
         NoVariantFitsError: none is fast enough.
         BackendDownError: every variant is being restarted.
     """
@@ -75,10 +75,10 @@ def _p95(candidate: Candidate) -> str:
 def _none_fits(model: str, timeout_ms: int, considered: Sequence[Candidate]) -> NoVariantFitsError | BackendDownError:
     slow = [candidate for candidate in considered if candidate.verdict == "too slow"]
     if not slow:
-        return BackendDownError(f"every variant of {model!r} failed and is being restarted; send it again later")
+        return BackendDownError(f"every variant of {model!r} failed and is being restarted; try again later")
     fastest = min(slow, key=lambda candidate: candidate.p95_ms)
     return NoVariantFitsError(
         f"no variant of {model!r} fits {timeout_ms} ms; of the fastest, {fastest.variant}, the {_p95(fastest)} "
-        "does not; give timeout_ms more, or name a variant to try it anyway",
+        "does not; raise timeout_ms, or name a variant to try it anyway",
         considered=[candidate.model_dump() for candidate in considered],
     )

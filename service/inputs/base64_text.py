@@ -1,4 +1,4 @@
-"""Base64 as clients write it: RFC 4648's two alphabets, with or without padding and line breaks, or in a data URI."""
+"""Base64 decoding: RFC 4648's two alphabets, with or without padding and line breaks, or in a data URI."""
 
 import binascii
 import re
@@ -16,7 +16,7 @@ def decode_base64(text: bytes) -> bytes:
         text: base64 or base64url, or a data URI (RFC 2397) of either.
 
     Raises:
-        ValueError: it is none of them; the message names the position of the first character that does not belong.
+        ValueError: the text is invalid; the message has the position of the first invalid character.
     """
     try:
         return binascii.a2b_base64(text, strict_mode=True)
@@ -30,17 +30,19 @@ def decode_base64(text: bytes) -> bytes:
             pass  # the position is found below
     wrong = _NOT_BASE64.search(text, start, len(text.rstrip(b"=" + _WHITESPACE)))
     if wrong is None:
-        raise ValueError(f"its {len(digits)} base64 characters end in the middle of a byte: it is cut off; {_ALPHABET}")
+        raise ValueError(
+            f"its {len(digits)} base64 characters end in the middle of a byte: it is truncated; {_ALPHABET}"
+        )
     raise ValueError(f"character {_shown(wrong[0])} at position {wrong.start()} is not base64; {_ALPHABET}")
 
 
 def _payload(text: bytes) -> int:
-    """Return where the base64 begins: after the comma of a data URI, else at 0."""
+    """Return the start of the base64: after the comma of a data URI, otherwise 0."""
     if text[:5].lower() != b"data:":
         return 0
     head, comma, _ = text[:1024].partition(b",")
     if not comma or not head.lower().rstrip().endswith(b";base64"):
-        raise ValueError("a data URI has to begin data:<media type>;base64, and the file in base64 after the comma")
+        raise ValueError("a data URI must start with data:<media type>;base64, followed by the file in base64")
     return len(head) + 1
 
 

@@ -10,12 +10,12 @@ from service.telemetry.record import record_of
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body, at most `limit` bytes; the request holds them until it is answered.
+    """Return the body, at most `limit` bytes, which count as memory of the request until it is answered.
 
     Raises:
-        BodyTooLargeError: Content-Length is over the limit, and nothing was read; or it was not given, and reading
+        BodyTooLargeError: Content-Length is over the limit, and nothing was read; or without Content-Length, reading
             stopped at the limit.
-        MemoryFullError, TooLargeToHoldError: there is no memory for it; if Content-Length was given, nothing was read.
+        MemoryFullError, TooLargeToHoldError: there is not enough memory; with Content-Length, nothing was read.
         IncompleteBodyError: the client closed the connection before its body was complete.
     """
     memory = record_of(request.scope).memory
@@ -24,15 +24,15 @@ async def read_body(request: Request, limit: int) -> bytes:
     if declared is not None:
         if declared > limit:
             raise BodyTooLargeError(
-                f"the body has {declared} bytes, {limit} are allowed; scale the image down", limit=limit
+                f"the body has {declared} bytes, at most {limit} are allowed; scale the image down", limit=limit
             )
         memory.grow(declared)
-    read = io.BytesIO()  # hands its bytes over at the end, where a list of chunks would be joined into a copy
+    read = io.BytesIO()  # returns its bytes at the end without the copy of joining chunks
     more = True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise IncompleteBodyError("the connection closed before the body was complete; send it again")
+            raise IncompleteBodyError("the connection was closed before the body was complete; send it again")
         chunk: bytes = message.get("body", b"")
         more = message.get("more_body", False)
         size = read.tell() + len(chunk)
@@ -43,6 +43,6 @@ async def read_body(request: Request, limit: int) -> bytes:
         if declared is None:
             memory.grow(len(chunk))
         if size == len(chunk) and not more:
-            return chunk  # all of it came at once
+            return chunk  # the whole body in one chunk
         read.write(chunk)
     return read.getvalue()

@@ -28,10 +28,10 @@ MOST_MEMBERS = 1000
 
 
 def expander(request: Request, limit: int) -> Expand | None:
-    """Return what expands the request's body to at most `limit` bytes; None if it is not compressed.
+    """Return a function that expands the request's body to at most `limit` bytes; None if it is not compressed.
 
     Raises:
-        UnsupportedEncodingError: it is compressed in another way, or more than once.
+        UnsupportedEncodingError: the compression is not supported, or is applied more than once.
     """
     if header(request.scope, b"content-encoding") is None:
         return None
@@ -48,25 +48,25 @@ def expander(request: Request, limit: int) -> Expand | None:
 
 
 def expanded(extract: Extract, expand: Expand | None) -> Extract:
-    """Return an extraction from the body as sent, given that from the expanded body."""
+    """Return an extraction from the compressed body, given one from the expanded body."""
     return extract if expand is None else lambda body: extract(expand(body))
 
 
 def expand(body: bytes, encoding: str, limit: int, memory: RequestMemory) -> bytes:
-    """Return a body as it was before it was compressed.
+    """Decompress a body.
 
     Args:
         body: as sent.
         encoding: gzip or deflate.
-        limit: bytes that it may have then; no more than that is expanded.
-        memory: of the request.
+        limit: maximum size of the expanded body in bytes; expansion stops there.
+        memory: memory of the request.
 
     Raises:
-        BodyTooLargeError: it is over the limit.
-        MemoryFullError, TooLargeToHoldError: there is no memory for it.
-        WrongEncodingError: it is not compressed so, it is cut off, or something follows it.
+        BodyTooLargeError: the expanded body is over the limit.
+        MemoryFullError, TooLargeToHoldError: there is not enough memory.
+        WrongEncodingError: the body does not have this encoding, is truncated, or has trailing bytes.
     """
-    wrong = f"the body is not {encoding}, as its Content-Encoding says"
+    wrong = f"the body is not {encoding}, contrary to its Content-Encoding"
     source, out, members = memoryview(body), io.BytesIO(), 0
     begin = 0
     while begin < len(source) or not members:
@@ -82,7 +82,7 @@ def expand(body: bytes, encoding: str, limit: int, memory: RequestMemory) -> byt
             except zlib.error as error:
                 raise WrongEncodingError(f"{wrong} ({error})") from error
             if not (piece or found or machine.eof):
-                raise WrongEncodingError(f"{wrong}: it is cut off; send all of it")
+                raise WrongEncodingError(f"{wrong}: it is truncated; send all of it")
             if out.tell() + len(found) > limit:
                 raise BodyTooLargeError(
                     f"the body expands to more than the {limit} bytes allowed; send less at a time", limit=limit
@@ -96,6 +96,6 @@ def expand(body: bytes, encoding: str, limit: int, memory: RequestMemory) -> byt
 
 
 def _deflate_format(body: bytes) -> int:
-    """Return zlib's number for the format: the first two bytes of zlib's are a multiple of 31 and name the method."""
+    """Return zlib's number of the format; a zlib header is a multiple of 31 with the method in its first byte."""
     is_zlib = len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2], "big") % 31 == 0
     return _ZLIB if is_zlib else _BARE

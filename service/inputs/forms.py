@@ -1,4 +1,4 @@
-"""Forms of a body with an image, by content type: raw, multipart, JSON; with parameters beside the image."""
+"""Forms of a body with an image, by content type: raw, multipart, JSON, with optional parameters."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from service.problems.client_errors import InvalidBodyError, InvalidParameterErr
 SUPPORTED = ("image/*", "application/octet-stream", "multipart/form-data", "application/json")
 IMAGE = "image"
 _LISTS = {"variants"}
-"""Parameters that may be lists of strings in JSON: with commas between them elsewhere."""
+"""Parameters that may be lists of strings in JSON; comma-separated elsewhere."""
 _LONGEST_VALUE = 4096
 _FORM = 'expected multipart/form-data with one field "image" that holds the file'
 _JSON = 'expected {"image": "<base64 of the file>"}'
@@ -26,25 +26,25 @@ Extract = Callable[[bytes], bytes]
 
 @dataclass(frozen=True)
 class Upload:
-    """An image, and the parameters that came in the body with it."""
+    """Image, and the parameters in its body."""
 
     content: bytes
     extract: Extract
-    """Extracts the image file from `content`. Slow, so not for the event loop."""
+    """Function that extracts the image file from `content`. Too slow for the event loop."""
     parameters: dict[str, str] = field(default_factory=dict)
 
 
 Form = Callable[[bytes, Collection[str]], Upload]
 """Function from a body, and the names of its possible parameters, to its content.
 
-Raises InvalidBodyError, and InvalidParameterError for a name or value that is not allowed. Takes 5 ms for each MB."""
+Raises InvalidBodyError, and InvalidParameterError for an invalid name or value. Takes 5 ms per MB."""
 
 
 def form_of(content_type: str | None) -> Form | None:
-    """Return the function that reads a body of this type; None if the body is the image itself, also without a type.
+    """Return the reader for a content type; None if the body is the image itself, including without a type.
 
     Raises:
-        UnsupportedContentTypeError: a body of this type holds no image.
+        UnsupportedContentTypeError: a body of this type cannot contain an image.
     """
     media_type = (content_type or "application/octet-stream").partition(";")[0].strip().lower()
     if media_type == "application/octet-stream" or media_type.startswith("image/"):
@@ -54,7 +54,7 @@ def form_of(content_type: str | None) -> Form | None:
     if media_type == "multipart/form-data":
         return lambda body, known: _from_multipart(body, content_type or "", known)
     raise UnsupportedContentTypeError(
-        f"Content-Type {media_type[:200]!r} is not one that holds an image; send the file itself as image/* "
+        f"Content-Type {media_type[:200]!r} is not supported; send the file itself as image/* "
         '(curl: -H "Content-Type: image/png" --data-binary @FILE), a multipart/form-data field "image" '
         '(curl: -F image=@FILE), or application/json {"image": "<base64>"}',
         supported=SUPPORTED,
@@ -62,7 +62,7 @@ def form_of(content_type: str | None) -> Form | None:
 
 
 def raw(body: bytes) -> bytes:
-    """Return an image file that needs no extracting."""
+    """Return the body, which is the image file."""
     return body
 
 
@@ -105,7 +105,7 @@ def _from_base64(text: bytes) -> bytes:
 def _parameters(
     kind: str, given: Iterable[tuple[str, T]], text_of: Callable[[T], str | None], known: Collection[str]
 ) -> dict[str, str]:
-    """Return parameters by name, as text; without those of which there is none.
+    """Return parameters by name, as text; null parameters are left out.
 
     Raises:
         InvalidParameterError: one is unknown, given twice with different values, or too long.
@@ -118,7 +118,9 @@ def _parameters(
         if text is None:
             continue
         if len(text) > _LONGEST_VALUE:
-            raise InvalidParameterError(f"{kind} {name!r} has {len(text)} characters, {_LONGEST_VALUE} are allowed")
+            raise InvalidParameterError(
+                f"{kind} {name!r} has {len(text)} characters, at most {_LONGEST_VALUE} are allowed"
+            )
         if found.setdefault(name, text) != text:
             raise given_twice(name, found[name], text)
     return found
@@ -132,12 +134,12 @@ def _text(found: Field) -> str:
 
 
 def _written(member: tuple[str, object]) -> str | None:
-    """Return a JSON value as text of a query, None for null."""
+    """Return a JSON value as the text of a query parameter, None for null."""
     name, value = member
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # JSON has one kind of number: 5.0 is 5
+        return str(int(value))  # JSON has only one number type: 5.0 is 5
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if name in _LISTS and isinstance(value, list) and all(isinstance(item, str) for item in value):

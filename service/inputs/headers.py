@@ -1,4 +1,4 @@
-"""Header of a request, read where Starlette's Headers would be made for a few of them."""
+"""Look-up of single headers, cheaper than creating Starlette's Headers."""
 
 from starlette.types import Scope
 
@@ -7,7 +7,7 @@ def header(scope: Scope, name: bytes) -> str | None:
     """Return the first value of a header; None if there is none.
 
     Args:
-        scope: of ASGI.
+        scope: scope of ASGI.
         name: in lower case.
     """
     for given, value in scope["headers"]:

@@ -1,4 +1,4 @@
-"""Images of requests: settings for reading them, and errors of `imaging` as answers."""
+"""Image reading for requests: settings, and conversion of `imaging` errors to responses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +41,7 @@ def reading_of(settings: Settings, reserve: Reserve) -> Reading:
 
 @contextmanager
 def image_problems() -> Iterator[None]:
-    """Turn errors of one image into answers: 400, 413, or 503 where the same request may succeed later."""
+    """Convert errors of an image to responses: 400, 413, or 503 if the same request may succeed later."""
     try:
         yield
     except NotAnImageError as error:
@@ -53,7 +53,7 @@ def image_problems() -> Iterator[None]:
 
 
 def check_sizes(manifest: Manifest, max_pixels: int) -> None:
-    """Check that no image would be resized or cut to more than `max_pixels`, whatever its shape.
+    """Check that no image would be resized or cropped to more than `max_pixels`, whatever its shape.
 
     Raises:
         RefusalError: the manifest's `resize`, `crop` or input is larger, or has a side of more than MAX_SIDE.

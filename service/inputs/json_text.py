@@ -1,8 +1,8 @@
-"""JSON of a request, bounded before it is parsed: in values, their digits, escapes, and the width of its characters.
+"""JSON parser with limits before parsing: number of values, digits, escapes, and width of characters.
 
-A parser holds the interpreter lock from the first byte to the last and makes an object of each value, up to 80 bytes
-for three of JSON. So its time and memory depend on the number of values, not of bytes: one string of 16 MB takes
-2 ms, eight million zeros half a second. The numbers of a tensor are read by `service.protocol_v2.numbers` instead.
+A parser holds the GIL throughout and creates an object for each value, up to 80 bytes for three bytes of JSON. Its time
+and memory therefore depend on the number of values, not of bytes: one string of 16 MB takes 2 ms, eight million zeros
+0.5 s. The numbers of a tensor are read by `service.protocol_v2.numbers` instead.
 """
 
 import codecs
@@ -14,19 +14,19 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 MAX_VALUES = 2000
-"""Two thousand of the slowest values, integers of MAX_DIGITS, take 2 ms."""
+"""Maximum number of values: 2000 of the slowest, integers of MAX_DIGITS, take 2 ms."""
 MAX_DIGITS = 320
-"""Digits before a decimal point; float64 has up to 309. Time grows with their square: 2000 integers of 4300 digits, as
-many as parsers allow, would take 60 ms, and another 170 ms where repeated members are looked for."""
+"""Maximum number of digits before a decimal point; float64 has up to 309. Time grows with their square: 2000 integers
+of 4300 digits, the limit of parsers, would take 60 ms, and another 170 ms in the search for repeated members."""
 LARGE = 262_144
-"""Bytes that are too many to be parsed on the event loop; within them it takes 2 ms at most."""
+"""Size in bytes above which JSON is not parsed on the event loop; below, parsing takes at most 2 ms."""
 _ALL_WIDE = 2**20
-"""Bytes of JSON in which characters may be wider than a byte: one of them makes its string up to 4 × as large."""
+"""Maximum size in bytes of JSON with non-ASCII characters: one of them makes its string up to 4 × as large."""
 _ESCAPED = 8
-"""In longer JSON, one byte in this many may be a backslash: escapes take five times as long as other bytes."""
+"""In longer JSON, at most one byte in this many may be a backslash: escapes take five times as long as other bytes."""
 
 _SHOWN = 60
-"""Characters of a member in a message."""
+"""Maximum number of characters of a member in a message."""
 
 _ANYTHING = TypeAdapter[Any](Any)
 _WIDE_ESCAPE = re.compile(rb"\\u(?!00)")
@@ -42,17 +42,17 @@ _OTHER_ENCODINGS = (
 
 
 class JsonError(ValueError):
-    """The text is not JSON, or over a limit; the message names the limit and what is expected."""
+    """The text is not JSON, or over a limit; the message names the limit and the remedy."""
 
 
 def parse_json(text: bytes) -> Any:  # noqa: ANN401 -- JSON holds anything
-    """Return the value of a JSON text in UTF-8, with or without a byte order mark.
+    """Parse JSON in UTF-8, with or without a byte order mark.
 
-    A repeated member has the same value each time, or is null once.
+    A repeated member is accepted if its values are equal, or if one is null.
 
     Raises:
-        JsonError: it is not that, has more than MAX_VALUES values, a number of more than MAX_DIGITS, wide characters or
-            many escapes in much text, or a member with two values, of which parsers would take the last.
+        JsonError: the text is not JSON, has more than MAX_VALUES values, a number of more than MAX_DIGITS, non-ASCII
+            characters or many escapes in a long text, or a member with two values, of which parsers would use the last.
     """
     for mark, encoding in _OTHER_ENCODINGS:
         if text.startswith(mark):
@@ -64,27 +64,27 @@ def parse_json(text: bytes) -> Any:  # noqa: ANN401 -- JSON holds anything
     if max(colons, sum(map(text.count, (b",", b"[", b"{")))) > MAX_VALUES:
         raise JsonError(f"the JSON has more than {MAX_VALUES} values; only a tensor's list of numbers may have more")
     if _has_long_number(text):
-        raise JsonError(f"the JSON has a number of more than {MAX_DIGITS} digits; round it to what float64 holds")
+        raise JsonError(f"the JSON has a number of more than {MAX_DIGITS} digits; round it to float64")
     if len(text) > _ALL_WIDE:
         if text.count(b"\\") > len(text) // _ESCAPED:
-            raise JsonError(f"more than a byte in {_ESCAPED} of the JSON is a backslash; send base64 without escapes")
+            raise JsonError(f"more than one byte in {_ESCAPED} of the JSON is a backslash; send base64 without escapes")
         if not text.isascii() or _WIDE_ESCAPE.search(text):
-            raise JsonError(f"JSON of more than {_ALL_WIDE} bytes has to be ASCII; base64 and numbers are")
+            raise JsonError(f"JSON of more than {_ALL_WIDE} bytes must be ASCII, such as base64 and numbers")
     try:
         value = _ANYTHING.validate_json(text)
     except ValidationError as error:
         raise JsonError(error.errors(include_url=False, include_input=False)[0]["msg"]) from error
     if colons == _count_members(value):
         return value
-    del value  # there are colons in strings, or members that are there twice; only this parser shows all members
+    del value  # colons in strings, or repeated members; only this parser reports all members
     return json.loads(text, object_pairs_hook=_without_repetition)
 
 
 def _has_long_number(text: bytes) -> bool:
-    """Return whether a number has more than MAX_DIGITS before its point, of a text with few values.
+    """Return whether a number in a text with few values has more than MAX_DIGITS before its point.
 
-    More digits than that have eight neighbours among every 40th byte, which base64 has once in three million. A string
-    in which they follow a comma, colon or bracket counts as well.
+    Such a number covers eight consecutive samples of every 40th byte, which happens once in three million in base64.
+    Such digits after a comma, colon or bracket inside a string count as well.
     """
     if not _DIGITS_SAMPLED.search(text[::_SAMPLED]):
         return False

@@ -1,4 +1,4 @@
-"""Fields of a multipart/form-data body (RFC 7578) in memory.
+"""Parser for the fields of a multipart/form-data body (RFC 7578) in memory.
 
 Text before the first boundary, folded headers (RFC 2046), and line feeds without carriage returns are accepted too.
 """
@@ -12,7 +12,7 @@ from service.problems.client_errors import InvalidBodyError
 
 MOST_FIELDS = 100
 MAX_HEADERS = 8192
-"""Bytes of the headers of one field."""
+"""Maximum size of the headers of a field in bytes."""
 
 _PARAMETER = re.compile(r';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
 _PADDING = re.compile(rb"[ \t]*")
@@ -26,24 +26,24 @@ class Field:
 
     name: str
     content: bytes
-    """As it was sent."""
+    """Content as sent."""
     encoding: str
-    """Content-Transfer-Encoding, in lower case; empty if there was none."""
+    """Content-Transfer-Encoding in lower case; empty if absent."""
 
 
 def read_fields(body: bytes, content_type: str) -> list[Field]:
     """Return the fields of a form, in their order.
 
     Raises:
-        InvalidBodyError: the body is not whole multipart, or has more than MOST_FIELDS fields.
+        InvalidBodyError: the body is not complete multipart data, or has more than MOST_FIELDS fields.
     """
     boundary = _parameters(content_type).get("boundary", "")
     if not boundary:
-        raise InvalidBodyError("Content-Type names no boundary; let the client's library write this header")
+        raise InvalidBodyError("Content-Type has no boundary; let the client's library write this header")
     mark = b"--" + boundary.encode("latin-1", "replace")
     at = 0 if body.startswith(mark) else body.find(b"\n" + mark) + 1
     if not body.startswith(mark, at):
-        raise InvalidBodyError(f"the body has no line --{boundary[:80]}, the boundary that Content-Type names")
+        raise InvalidBodyError(f"the body has no line --{boundary[:80]}, the boundary in Content-Type")
     fields: list[Field] = []
     at, newline = _after_mark(body, at + len(mark), b"")
     while newline:
@@ -59,10 +59,10 @@ def read_fields(body: bytes, content_type: str) -> list[Field]:
 
 
 def decoded(field: Field) -> bytes:
-    """Return a field's content without its Content-Transfer-Encoding.
+    """Decode a field's content according to its Content-Transfer-Encoding.
 
     Raises:
-        InvalidBodyError: the encoding is not known, or the content is not encoded so.
+        InvalidBodyError: the encoding is not supported, or the content does not match it.
     """
     if field.encoding in _AS_IT_IS:
         return field.content
@@ -77,17 +77,17 @@ def decoded(field: Field) -> bytes:
         return decode_base64(field.content)
     except ValueError as error:
         raise InvalidBodyError(
-            f'field "{field.name}": not base64 as its Content-Transfer-Encoding says: {error}'
+            f'field "{field.name}": not base64, contrary to its Content-Transfer-Encoding: {error}'
         ) from error
 
 
 def _after_mark(body: bytes, at: int, newline: bytes) -> tuple[int, bytes]:
-    """Return where the line after a boundary begins, and how lines end: b"" after the closing boundary.
+    """Return the position after a boundary's line, and the line ending; b"" after the closing boundary.
 
     Args:
-        body: all of it.
-        at: where the boundary ends.
-        newline: how lines end; b"" if that is yet to be found.
+        body: the whole body.
+        at: end of the boundary.
+        newline: line ending; b"" if still unknown.
     """
     if body.startswith(b"--", at):
         return at, b""
@@ -97,18 +97,20 @@ def _after_mark(body: bytes, at: int, newline: bytes) -> tuple[int, bytes]:
             return at + len(ending), ending
     if at == len(body):
         raise InvalidBodyError("the body ends before its closing boundary")
-    raise InvalidBodyError("a line begins with the boundary and goes on; choose a boundary that is not in the content")
+    raise InvalidBodyError(
+        "a line begins with the boundary and continues; choose a boundary that is not in the content"
+    )
 
 
 def _skipped(body: bytes, at: int) -> int:
-    """Return where spaces end that a boundary may be followed by (RFC 2046, section 5.1.1)."""
+    """Return the position after optional spaces behind a boundary (RFC 2046, section 5.1.1)."""
     found = _PADDING.match(body, at)
     assert found is not None
     return found.end()
 
 
 def _headers(body: bytes, at: int, newline: bytes, index: int) -> tuple[dict[str, str], int]:
-    """Return the headers of a field, by lower-case name, and where its content begins."""
+    """Return the headers of a field, by lower-case name, and the start of its content."""
     if body.startswith(newline, at):
         return {}, at + len(newline)
     end = body.find(newline + newline, at, at + MAX_HEADERS)

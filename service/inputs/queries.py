@@ -1,4 +1,4 @@
-"""Query strings, and parameters in bodies, as models: unknown names and two values for one name are errors."""
+"""Validation of query strings and body parameters; unknown names and two values for one name are errors."""
 
 import re
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from service.problems.handlers import invalid_parameters
 Q = TypeVar("Q", bound=BaseModel)
 
 _REMEMBERED = 256
-"""Query strings whose model is kept, and the bytes that such a string may have: clients send few, and short ones."""
+"""Number of cached query strings, and maximum size of a cached string in bytes."""
 
 
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
@@ -23,10 +23,10 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", re.
 
 
 def check_integer(text: str) -> str:
-    """Return an integer's text, for pydantic, which would also take Python's notation, `1_0`, and spaces around it.
+    """Check an integer's text, because pydantic also accepts Python's notation, `1_0`, and surrounding spaces.
 
     Raises:
-        PydanticKnownError: it is not of decimal digits.
+        PydanticKnownError: the text is not decimal digits.
     """
     if not _INTEGER.fullmatch(text):
         raise PydanticKnownError("int_parsing")
@@ -34,7 +34,7 @@ def check_integer(text: str) -> str:
 
 
 def check_number(text: str) -> str:
-    """Return a number's text, as `check_integer`."""
+    """Check a number's text, like `check_integer`."""
     if not _NUMBER.fullmatch(text):
         raise PydanticKnownError("float_parsing")
     return text
@@ -44,7 +44,7 @@ def query_values(query_string: bytes, known: Collection[str]) -> dict[str, str]:
     """Return the query's values by name.
 
     Raises:
-        InvalidParameterError: a name is not known, or has two values.
+        InvalidParameterError: a name is unknown, or has two values.
     """
     values: dict[str, str] = {}
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
@@ -59,17 +59,17 @@ def read_query(query_string: bytes, model: type[Q]) -> Q:
     """Return a query string as a frozen model.
 
     Raises:
-        InvalidParameterError: a name is not known, has two values, or a value that is not allowed.
+        InvalidParameterError: a name is unknown, has two values, or an invalid value.
     """
     read = _read_once if len(query_string) <= _REMEMBERED else _read
     return read(query_string, model)
 
 
 def with_body(query: Q, parameters: dict[str, str]) -> Q:
-    """Return the parameters of the query and those that came in the body.
+    """Return the parameters of the query combined with those of the body.
 
     Raises:
-        InvalidParameterError: both have one, with different values; or one has a value that is not allowed.
+        InvalidParameterError: a parameter has different values in both, or an invalid value.
     """
     if not parameters:
         return query

@@ -1,12 +1,13 @@
-"""`python -m service.offline predict|evaluate`: classify image files as the server would, without HTTP.
+"""`python -m service.offline predict|evaluate`: classify image files like the server, without HTTP.
 
 Exit status 0: done; 1: failed, or images were excluded from an evaluation; 2: usage; 128 + n: ended by signal n, Ctrl-C
-being 2. What was done by then stays.
+being 2. Results written before are kept.
 """
 
 import argparse
 import json
 import sys
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
 
 from service.offline.arguments import parser
@@ -14,6 +15,7 @@ from service.offline.stopping import StoppedError, Stopping
 from service.resources.exit import end_process
 
 if TYPE_CHECKING:
+    from service.offline.predicting import PredictionSummary, Runs
     from service.settings import Settings
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -27,11 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
         with stopping.signals():
             return _run(options, stopping)
     except StoppedError as stopped:
-        return _fail(stopped.status, f"stopped by {stopped}; what was done is kept")
+        return _fail(stopped.status, f"stopped by {stopped}; results written before are kept")
 
 
 def _run(options: argparse.Namespace, stopping: Stopping) -> int:
-    # These bring NumPy, Pillow and the runtime: not before the usage is known to be right.
+    # These import NumPy, Pillow and the runtime: only after the usage is validated.
     from pydantic import ValidationError
 
     from artifact import ArtifactError
@@ -56,24 +58,36 @@ def _run(options: argparse.Namespace, stopping: Stopping) -> int:
 
 
 def _predict(options: argparse.Namespace, settings: "Settings", stopping: Stopping) -> int:
+    from artifact import read_artifact
     from service.catalogue.loading import Loader
     from service.offline.choosing import choose
+    from service.offline.cluster import running_on
     from service.offline.predicting import PredictionSummary, Request, predict_files
     from service.offline.progress import Bar
+    from service.offline.running import running
 
     location = choose(settings.repository, options.model, options.variant, options.version)
-    servable = Loader(settings).open(location)
-    summary = PredictionSummary(str(location), servable.backend.name, str(options.output))
-    try:
-        request = Request(tuple(options.paths), options.output, options.top_k)
-        predict_files(request, servable, settings, stopping, Bar(quiet=options.quiet), summary)
-    finally:
-        servable.backend.close()
-        if options.json:
-            print(json.dumps(summary.as_json()))  # noqa: T201
-        elif not options.quiet:
-            print(summary, file=sys.stderr)  # noqa: T201
+    summary = PredictionSummary(str(location), str(options.output))
+    request = Request(tuple(options.paths), options.output, options.top_k)
+    with ExitStack() as stack:
+        opened: AbstractContextManager[Runs]
+        if options.ray is not None:
+            artifact = read_artifact(location.path)
+            opened = running_on(options.ray, location, settings, stopping)
+        else:
+            servable = Loader(settings).open(location)
+            stack.callback(servable.backend.close)
+            artifact, opened = servable.artifact, running(servable, settings)
+        stack.callback(_report, summary, options)
+        predict_files(request, artifact, opened, stopping, Bar(quiet=options.quiet), summary)
     return DONE
+
+
+def _report(summary: "PredictionSummary", options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(summary.as_json()))  # noqa: T201
+    elif not options.quiet:
+        print(summary, file=sys.stderr)  # noqa: T201
 
 
 def _evaluate(options: argparse.Namespace, settings: "Settings", stopping: Stopping) -> int:

@@ -1,4 +1,4 @@
-"""Choice of one artifact of the repository by the names on the command line, without opening any."""
+"""Selection of artifacts by the names on the command line, without opening any."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ from service.offline.errors import ArtifactChoiceError, listed
 
 
 def choose(repository: Path, model: str | None, variant: str | None, version: int | None = None) -> Location:
-    """Return where the artifact of these names is; None is the only one, or the newest version.
+    """Return the location of the artifact with these names; None selects the only one, or the newest version.
 
     Raises:
         ArtifactChoiceError: the repository cannot be read, a name is unknown, or several match; lists the known ones.
@@ -28,7 +28,7 @@ def choose(repository: Path, model: str | None, variant: str | None, version: in
 
 
 def choose_variants(repository: Path, model: str | None, wanted: Iterable[str] | None) -> list[Location]:
-    """Return the newest version of each variant named, or of all, in order.
+    """Return the newest version of each named variant, or of all, in order.
 
     Raises:
         ArtifactChoiceError: as `choose`.

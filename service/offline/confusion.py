@@ -8,16 +8,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 Pairs = Mapping[tuple[int, int], int]
-"""Images by their class and the predicted one."""
+"""Number of images by true and predicted class."""
 
 _MOST_CELLS = 2000
-"""Classes of the largest matrix that is written in full: 4 million numbers."""
+"""Maximum number of classes of a matrix that is written completely: 4 million numbers."""
 
 _PIXELS = 1000
-"""A side of the matrix in the picture is about as long, in pixels."""
+"""Approximate side of the drawn matrix in pixels."""
 
 _NAMED = 40
-"""Most classes whose labels and counts are written into the picture."""
+"""Maximum number of classes with labels and counts in the image."""
 
 _MARGIN, _FONT = 160, 14
 _WHITE, _BLUE, _BLACK = np.array([255, 255, 255]), np.array([8, 48, 107]), (0, 0, 0)
@@ -26,7 +26,7 @@ _WHITE, _BLUE, _BLACK = np.array([255, 255, 255]), np.array([8, 48, 107]), (0, 0
 def write_matrix(pairs: Pairs, labels: Sequence[str], file: TextIO) -> None:
     """Write the matrix as CSV, labels in the first row and column.
 
-    Of more than 2,000 classes the pairs that occur are listed instead: label, predicted, images.
+    For more than 2,000 classes, only occurring pairs are listed: label, predicted, images.
     """
     writer = csv.writer(file)
     if len(labels) > _MOST_CELLS:
@@ -39,9 +39,9 @@ def write_matrix(pairs: Pairs, labels: Sequence[str], file: TextIO) -> None:
 
 
 def draw(pairs: Pairs, labels: Sequence[str]) -> Image.Image:
-    """Return a picture of the matrix: the darker a cell, the larger its share of its row.
+    """Draw the matrix: the darker a cell, the larger its share of its row.
 
-    Of more than 1,000 classes neighbours share a cell.
+    For more than 1,000 classes, neighbours share a cell.
     """
     cells = min(len(labels), _PIXELS)
     counts = np.zeros((cells, cells), np.int64)

@@ -1,4 +1,4 @@
-"""Set of the paths that an output already has, in 16 bytes each: 1.6 MB for 100,000 paths."""
+"""Set of the paths already in an output, 16 bytes for each: 1.6 MB for 100,000 paths."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -10,11 +10,18 @@ _PARTS = np.dtype([("high", "<u8"), ("low", "<u8")])
 
 
 class DonePaths:
-    """A set of paths, by 128 bits of BLAKE2b of each."""
+    """Set of paths, stored as 128 bits of their BLAKE2b hashes."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         digests = np.frombuffer(bytearray().join(map(_digest, paths)), _PARTS)
         self._digests = digests[np.argsort(digests["high"], kind="stable")]
+
+    def __or__(self, other: "DonePaths") -> "DonePaths":
+        """Return the paths of both."""
+        both = DonePaths(())
+        digests = np.concatenate([self._digests, other._digests])
+        both._digests = digests[np.argsort(digests["high"], kind="stable")]
+        return both
 
     def __len__(self) -> int:
         """Return the number of paths."""

@@ -1,8 +1,9 @@
-"""Error that ends a run over files; the message is one sentence with the remedy.
+"""Errors that end a run over files. Each message is one sentence with the remedy.
 
 OfflineError
-├── ArtifactChoiceError    no artifact of the names given, or several
+├── ArtifactChoiceError    no artifact or several artifacts match the given names
 ├── OutputError            the output cannot be written or resumed
+├── ClusterError           the Ray cluster does not answer, or cannot run the artifact
 └── LabelledImagesError    labelled images are missing, or their labels are not those of the network
 """
 
@@ -10,15 +11,19 @@ from service.problems.errors import ServiceError
 
 
 class OfflineError(ServiceError):
-    """The run cannot begin or go on."""
+    """The run cannot start or continue."""
 
 
 class ArtifactChoiceError(OfflineError):
-    """The repository has no artifact of the names given, or the names leave several."""
+    """No artifact, or more than one, matches the given names."""
 
 
 class OutputError(OfflineError):
-    """The output cannot be written, is written by another run, or holds rows of something else."""
+    """The output cannot be written, is being written by another run, or contains other rows."""
+
+
+class ClusterError(OfflineError):
+    """The Ray cluster does not answer, has no room, or its nodes cannot run the artifact."""
 
 
 class LabelledImagesError(OfflineError):
@@ -26,6 +31,6 @@ class LabelledImagesError(OfflineError):
 
 
 def listed(names: list[str], most: int = 20) -> str:
-    """Return names separated by commas; of more than `most`, the first ones and how many are left."""
+    """Return names separated by commas: at most `most`, then the number of the others."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""The accuracy of one or more variants on labelled images, one variant after the other."""
+"""Accuracy of variants on labelled images, one variant after the other."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -25,9 +25,9 @@ class Evaluation:
     Attributes:
         artifact: the version.
         backend: its backend.
-        images: of the run.
+        images: images of the run.
         score: counts.
-        seconds: of the run, without loading.
+        seconds: duration of the run, without loading.
     """
 
     artifact: Artifact
@@ -65,23 +65,23 @@ class Findings:
 
     @property
     def excluded(self) -> int:
-        """Images that a variant could not read or run, of all variants."""
+        """Number of images that could not be read or run, summed over all variants."""
         return sum(one.score.excluded for one in self.evaluations)
 
 
 def check_all(
     path: Path, locations: Iterable[Location], dataset: str | None, *, record: bool
 ) -> list[tuple[Location, LabelledImages]]:
-    """Return the images as each variant classifies them; errors that would come after hours of work are raised here.
+    """Return the images for each variant, after all checks that would otherwise fail late.
 
     Args:
-        path: of the images.
-        locations: of the variants.
+        path: path of the images.
+        locations: locations of the variants.
         dataset: name of the images; None is that of the directory or file.
         record: whether the accuracy is to be recorded.
 
     Raises:
-        LabelledImagesError: as `find_labelled`; or the task is not one of a label an image.
+        LabelledImagesError: as `find_labelled`; or the task is not single-label.
         RecordingError: as `check_recordable`.
         ArtifactError: a variant is damaged.
     """
@@ -90,7 +90,7 @@ def check_all(
         artifact = read_artifact(location.path)
         if artifact.manifest.task != "single-label":
             raise LabelledImagesError(
-                f"{location} is a network of task {artifact.manifest.task}; accuracy is of one label an image"
+                f"{location} has task {artifact.manifest.task}; accuracy is defined for task single-label"
             )
         if record:
             check_recordable(location.path)
@@ -108,15 +108,15 @@ def evaluate(
     *,
     record: bool,
 ) -> Iterator[Evaluation]:
-    """Run each variant over its images, and yield its evaluation; also in `findings`.
+    """Run each variant over its images, and yield its evaluation, which is also added to `findings`.
 
     Args:
-        checked: of `check_all`.
-        settings: of the server whose answers are counted.
-        stopping: ends the run of a variant, which then counts for nothing.
+        checked: result of `check_all`.
+        settings: settings of the service.
+        stopping: stops the run of a variant, which then does not count.
         track: shows the progress.
-        findings: get each evaluation.
-        record: writes the accuracy into the manifest.
+        findings: receives each evaluation.
+        record: whether to write the accuracy into the manifest.
 
     Raises:
         ServiceError: a variant cannot be loaded or run.

@@ -1,7 +1,7 @@
-"""Image files below directories, in order, one at a time: names of 65,536 files are in memory at most.
+"""Iteration over image files below directories, in order, with at most 65,536 names in memory.
 
-A directory's entries come sorted by name, a subdirectory's files in place of its name. Larger directories are
-sorted in parts, each by another pass.
+Entries are sorted by name, with a subdirectory's files in the position of its name. Larger directories are sorted in
+parts, one pass for each.
 """
 
 import heapq
@@ -19,12 +19,12 @@ _PART = 65_536
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A file to be classified.
+    """File to be classified.
 
     Attributes:
-        path: as in the output.
-        class_index: its label's, -1 if it has none.
-        flaw: why it cannot be read, if that is known already: a directory that cannot be listed.
+        path: path as in the output.
+        class_index: index of its label, -1 without one.
+        flaw: known reason why it cannot be read: a directory that cannot be listed.
     """
 
     path: str
@@ -33,7 +33,7 @@ class ImageFile:
 
 
 def image_files(paths: Iterable[str | Path]) -> Iterator[ImageFile]:
-    """Yield files as they are named, and for directories every image below them, sorted. Links to files count."""
+    """Yield the given files, and for directories every image below them, sorted. Links to files are followed."""
     for path in map(str, paths):
         yield from _below(path) if Path(path).is_dir() else [ImageFile(path)]
 
@@ -42,12 +42,12 @@ def read_image(file: ImageFile, limit: int) -> bytes:
     """Return the bytes of a file of at most `limit` bytes.
 
     Raises:
-        UnreadableFileError: it cannot be read, is no regular file, or is larger.
+        UnreadableFileError: the file cannot be read, is not a regular file, or is larger.
     """
     if file.flaw:
         raise UnreadableFileError(file.flaw)
     try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not wait at a FIFO
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # does not block on a FIFO
         try:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):

@@ -1,6 +1,6 @@
 """Labelled images: a directory with a subdirectory for each class, or a CSV file of path and label.
 
-Labels must be those of the network. All are checked before anything runs.
+Labels must be labels of the network. All are checked before the first run.
 """
 
 import csv
@@ -20,9 +20,9 @@ class LabelledImages:
     """Images with their classes, in a fixed order.
 
     Attributes:
-        name: of the directory or file, without directories.
-        count: how many there are.
-        files: lists them anew at each call.
+        name: name of the directory or file, without its parents.
+        count: number of images.
+        files: returns a new iterator over the files.
     """
 
     name: str
@@ -34,13 +34,13 @@ def find_labelled(path: Path, labels: Sequence[str]) -> LabelledImages:
     """Return the labelled images at `path`, a directory or a CSV file.
 
     Args:
-        path: where they are. Paths in a CSV file are relative to it; its header is `path,label`, or `path,index` for
-            class indices from 0.
-        labels: of the network, in class order.
+        path: directory or CSV file. Paths in a CSV file are relative to it; its header is `path,label`, or `path,index`
+            for class indices from 0.
+        labels: labels of the network, in class order.
 
     Raises:
-        LabelledImagesError: it cannot be read, there are no images, or a label is not one of the network's; then both
-            are listed.
+        LabelledImagesError: `path` cannot be read, there are no images, or a label is not one of the network's, in
+            which case both are listed.
     """
     try:
         files = _of_directory(path, labels) if path.is_dir() else _of_table(path, labels)
@@ -49,7 +49,7 @@ def find_labelled(path: Path, labels: Sequence[str]) -> LabelledImages:
         raise LabelledImagesError(f"cannot read {path}: {error.strerror or error}") from error
     if not count:
         raise LabelledImagesError(
-            f"{path} holds no images; expected a subdirectory for each class with images in it, or a CSV file with "
+            f"{path} contains no images; expected a subdirectory for each class with images in it, or a CSV file with "
             "rows of path and label"
         )
     return LabelledImages(path.resolve().name, count, files)

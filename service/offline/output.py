@@ -1,7 +1,7 @@
-"""Output file of predictions: rows are appended, and it can be resumed after any end of the process.
+"""Output file of predictions: rows are appended, and the file can be resumed after any termination.
 
-Rows are collected and written by one system call, so that other readers see whole rows. A torn last row, as a crash of
-the machine may leave, is cut off when the file is next opened.
+Rows are collected and written by one system call, so other readers see complete rows. An incomplete last row, which a
+crash of the machine may leave, is removed when the file is opened again.
 """
 
 import fcntl
@@ -18,14 +18,14 @@ from service.offline.errors import OutputError
 from service.offline.rows import Format
 
 _BYTES, _SECONDS = 2**16, 1.0
-"""Bytes and age of the first row from which rows are written."""
+"""Size in bytes, and age of the first row in seconds, at which collected rows are written."""
 
 
 class Output:
-    """Appends rows. Use `appending` to make one.
+    """Writer that appends rows; created by `appending`.
 
     Attributes:
-        done: paths of the rows that were there before.
+        done: paths of the rows already in the file.
     """
 
     def __init__(self, path: Path, file: BinaryIO, done: DonePaths) -> None:
@@ -36,7 +36,7 @@ class Output:
         self._since = 0.0
 
     def add(self, row: bytes) -> None:
-        """Append a row; it is in the file after a second at most, if more are added.
+        """Append a row, which is written after at most a second if more rows are added.
 
         Raises:
             OutputError: the file cannot be written.
@@ -49,20 +49,20 @@ class Output:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was added.
+        """Write collected rows.
 
         Raises:
-            OutputError: the file cannot be written; it ends with a whole row, and what was added is forgotten.
+            OutputError: the file cannot be written; it ends with a complete row, and collected rows are discarded.
         """
         while self._rows:
             try:
                 written = os.write(self._file.fileno(), self._rows)
             except OSError as error:
                 os.ftruncate(self._file.fileno(), self._size)
-                self._rows.clear()  # their beginning may have been cut off
+                self._rows.clear()  # their beginning may have been removed
                 raise OutputError(
-                    f"cannot write {self._path}: {error.strerror or error}; it holds what was done, so make room and "
-                    "run the same command again"
+                    f"cannot write {self._path}: {error.strerror or error}; finished rows are kept, so free disk space "
+                    "and run the same command again"
                 ) from error
             del self._rows[:written]
             if not self._rows:
@@ -71,16 +71,16 @@ class Output:
 
 @contextmanager
 def appending(path: Path, form: Format, artifact: str) -> Iterator[Output]:
-    """Open a file of predictions, new or begun before, and keep other runs from it.
+    """Open a new or existing file of predictions, locked against other runs.
 
     Args:
-        path: of the file; its directory is there.
-        form: how rows are written.
-        artifact: what the rows that are there must be of.
+        path: path of the file; its directory is there.
+        form: format of the rows.
+        artifact: required artifact of existing rows.
 
     Raises:
-        OutputError: it cannot be opened or written, another run has it, or it holds something else, which is left as
-            it is.
+        OutputError: the file cannot be opened or written, is locked by another run, or has other contents, which are
+            not changed.
     """
     try:
         file = path.open("a+b", buffering=0)
@@ -91,6 +91,8 @@ def appending(path: Path, form: Format, artifact: str) -> Iterator[Output]:
             raise OutputError(f"{path} is not a regular file; choose another --output")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(file.fileno()).st_nlink:  # a run that has just ended removed it
+                raise BlockingIOError
         except BlockingIOError as error:
             raise OutputError(f"{path} is being written by another run; choose another --output") from error
         try:
@@ -107,11 +109,11 @@ def appending(path: Path, form: Format, artifact: str) -> Iterator[Output]:
 
 
 def _resume(path: Path, form: Format, artifact: str) -> DonePaths:
-    """Cut off a torn last row, and return the paths of the others."""
+    """Remove an incomplete last row, and return the paths of the others."""
     with path.open("rb") as file:
         beginning = file.read(len(form.beginning))
         if len(beginning) < len(form.beginning) and form.beginning.startswith(beginning):
-            os.truncate(path, 0)  # empty, or torn before its first row
+            os.truncate(path, 0)  # empty, or without a complete first row
             return DonePaths(())
         if beginning != form.beginning:
             raise OutputError(f"it does not begin with {form.beginning.decode().strip()!r}")
@@ -119,7 +121,7 @@ def _resume(path: Path, form: Format, artifact: str) -> DonePaths:
         whole = form.whole(file)
         if whole > len(form.header):
             file.seek(0)
-            next(_paths(form, file, artifact))  # before anything of a file is cut off, which may be another's
+            next(_paths(form, file, artifact))  # checked before truncating the file, which may be another's
     os.truncate(path, whole)
     with path.open("rb") as file:
         return DonePaths(_paths(form, file, artifact))
@@ -128,5 +130,5 @@ def _resume(path: Path, form: Format, artifact: str) -> DonePaths:
 def _paths(form: Format, file: BinaryIO, artifact: str) -> Iterator[str]:
     for path, of in form.identities(file):
         if of != artifact:
-            raise OutputError(f"it holds predictions of {of}, not of {artifact}")
+            raise OutputError(f"it contains predictions of {of}, not of {artifact}")
         yield path

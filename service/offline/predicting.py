@@ -1,21 +1,32 @@
 """Predictions of one network for many files, appended to an output that can be resumed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
-from service.catalogue.catalogue import Servable
+from artifact import Artifact
 from service.offline.files import ImageFile, image_files
-from service.offline.output import appending
-from service.offline.rows import FORMATS, artifact_name
-from service.offline.running import Result, running
+from service.offline.formats import format_of
+from service.offline.rows import artifact_name
+from service.offline.running import Result
 from service.offline.stopping import Stopping
-from service.settings import Settings
 
 Track = Callable[[Iterator[Result], Callable[[], int]], AbstractContextManager[Iterator[Result]]]
-"""Function from results, and their counts beforehand, to the same results with a progress bar."""
+"""Wraps results, given a function for their count, in a progress bar."""
+
+
+class Runs(Protocol):
+    """Runs one network over files: `running.Runner` here, `cluster.ClusterRunner` elsewhere."""
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend; empty before anything was run, if it is not known until then."""
+
+    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
+        """Yield the result of each file, in their order; once `stopping`, only of those that have begun."""
 
 
 @dataclass
@@ -24,17 +35,17 @@ class PredictionSummary:
 
     Attributes:
         artifact: `<model>/<variant>/<version>`.
-        backend: its backend.
         output: the file.
-        written: rows added, errors among them.
-        skipped: files that were in the output already.
-        errors: rows without prediction.
-        seconds: of the run, without loading.
+        backend: name of the backend.
+        written: number of rows added, including errors.
+        skipped: number of files already in the output.
+        errors: number of rows without prediction.
+        seconds: duration of the run, without loading.
     """
 
     artifact: str
-    backend: str
     output: str
+    backend: str = ""
     written: int = 0
     skipped: int = 0
     errors: int = 0
@@ -46,11 +57,11 @@ class PredictionSummary:
         return self.written / self.seconds if self.written else 0.0
 
     def as_json(self) -> dict[str, object]:
-        """Return it for JSON."""
+        """Return a JSON object."""
         return {**asdict(self), "images_per_second": self.images_per_second}
 
     def __str__(self) -> str:
-        rest = f", {self.skipped} were there already" if self.skipped else ""
+        rest = f", {self.skipped} skipped" if self.skipped else ""
         return (
             f"{self.output}: {self.written} rows, {self.errors} of them errors{rest}; {self.seconds:.1f} s, "
             f"{self.images_per_second:.0f} images/s ({self.artifact}, {self.backend})"
@@ -68,8 +79,8 @@ class Request:
 
 def predict_files(
     request: Request,
-    servable: Servable,
-    settings: Settings,
+    artifact: Artifact,
+    opened: AbstractContextManager[Runs],
     stopping: Stopping,
     track: Track,
     summary: PredictionSummary,
@@ -78,17 +89,18 @@ def predict_files(
 
     Args:
         request: the suffix of its output is one of FORMATS.
-        servable: the network.
-        settings: of the server whose answers these would be.
-        stopping: once it is requested, what has begun is finished.
+        artifact: artifact of the network.
+        opened: runs the network.
+        stopping: once requested, only started files are finished.
         track: shows the progress.
-        summary: counts.
+        summary: receives the counts.
 
     Raises:
-        OfflineError: the output cannot be written or resumed, or the backend fails.
+        OfflineError: the output cannot be written or resumed, or the network cannot be run.
         StoppedError: a signal came.
     """
-    form = FORMATS[request.output.suffix.lower()](servable.manifest, servable.artifact.labels, request.top_k)
+    rows, open_output = format_of(request.output)
+    form = rows(artifact.manifest, artifact.labels, request.top_k)
 
     def left() -> Iterator[ImageFile]:
         return (file for file in image_files(request.paths) if file.path not in output.done)
@@ -102,13 +114,14 @@ def predict_files(
 
     with (
         stopping.deferred(),
-        appending(request.output, form, artifact_name(servable.manifest)) as output,
-        running(servable, settings) as runner,
+        opened as runner,
+        open_output(request.output, form, artifact_name(artifact.manifest)) as output,
     ):
         start = time.perf_counter()
         with track(runner.run(counted(), stopping), lambda: sum(1 for _ in left())) as results:
             for result in results:
                 output.add(form.row(result))
+                summary.backend = runner.backend
                 summary.written += 1
                 summary.errors += result.output is None
                 summary.seconds = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""A progress bar on the terminal, on standard error; nothing where that is none."""
+"""Progress bar on stderr, if it is a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,14 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from service.offline.running import Result
 
 _UPDATES = 2
-"""A second: each takes a millisecond from the threads that work."""
+"""Updates per second; each takes 1 ms from the worker threads."""
 
 
 class Bar:
-    """Shows progress; see `predicting.Track`.
+    """Progress bar; see `predicting.Track`.
 
     Args:
-        quiet: shows none.
+        quiet: whether to show nothing.
     """
 
     def __init__(self, *, quiet: bool) -> None:

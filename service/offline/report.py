@@ -1,4 +1,4 @@
-"""Report of an evaluation: as JSON, as files and on the terminal."""
+"""Report of an evaluation, as JSON, files and terminal output."""
 
 import csv
 import json
@@ -33,10 +33,10 @@ def as_json(findings: Findings) -> dict[str, Any]:
 
 
 def make_directory(directory: Path) -> None:
-    """Make a directory for the files, and check that they can be written.
+    """Create a directory for the files, and check that it is writable.
 
     Raises:
-        OutputError: they cannot.
+        OutputError: the directory cannot be created or written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def make_directory(directory: Path) -> None:
 
 
 def write_variant(evaluation: Evaluation, directory: Path) -> None:
-    """Write recalls, confusion matrix and its picture of one variant. The directory is there. Raises OSError."""
+    """Write recalls, confusion matrix and its image for a variant to an existing directory. Raises OSError."""
     labels, classes = evaluation.artifact.labels, len(evaluation.artifact.labels)
     with (directory / f"{evaluation.variant}-recall.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -62,12 +62,12 @@ def write_variant(evaluation: Evaluation, directory: Path) -> None:
 
 
 def write_report(findings: Findings, directory: Path) -> None:
-    """Write `report.json` into a directory that is there. Raises OSError."""
+    """Write `report.json` to an existing directory. Raises OSError."""
     (directory / "report.json").write_text(json.dumps(as_json(findings), indent=2) + "\n", encoding="utf-8")
 
 
 def print_findings(findings: Findings, console: Console) -> None:
-    """Print a line for each variant, the tests of the best one with the others, and what could not be read.
+    """Print a line for each variant, the tests of the best one against the others, and excluded images.
 
     There is at least one evaluation.
     """
@@ -91,15 +91,15 @@ def print_findings(findings: Findings, console: Console) -> None:
     for test in findings.comparisons():
         if best.variant in (test.first, test.second):
             console.print(
-                f"{test.first} and {test.second}: {test.first_only} images only the first gets right, "
-                f"{test.second_only} only the second; McNemar's p = {test.p:.3g}",
+                f"{test.first} and {test.second}: {test.first_only} images classified correctly only by the first, "
+                f"{test.second_only} only by the second; McNemar's p = {test.p:.3g}",
                 markup=False,
             )
     for one in findings.evaluations:
         for path, reason in one.score.errors:
             console.print(f"{one.variant}: excluded {path}: {reason}", markup=False, style="red")
         if one.score.excluded > len(one.score.errors):
-            console.print(f"{one.variant}: excluded {one.score.excluded} images in all", markup=False, style="red")
+            console.print(f"{one.variant}: excluded {one.score.excluded} images in total", markup=False, style="red")
 
 
 def _variant(one: Evaluation) -> dict[str, Any]:

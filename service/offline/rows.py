@@ -1,7 +1,7 @@
-"""Formats of predictions: CSV and JSON Lines. A new one is a class and a line in FORMATS.
+"""Formats of predictions as rows of bytes: CSV and JSON Lines.
 
-A row is written whole or, by a process that is killed, torn at the end of the file; `whole` finds where the whole rows
-end. Paths keep bytes that are not UTF-8.
+If the process is killed, the last row of the file may be incomplete; `whole` returns the end of the complete rows.
+Paths keep bytes that are not UTF-8.
 """
 
 import csv
@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from typing import BinaryIO, Protocol
 
 from artifact import Manifest
@@ -25,9 +26,9 @@ class Format(Protocol):
     """Format of the rows.
 
     Args:
-        manifest: of the network that is run.
+        manifest: manifest of the network that is run.
         labels: its labels.
-        top_k: most classes in a row.
+        top_k: maximum number of classes in a row.
     """
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None: ...
@@ -44,20 +45,24 @@ class Format(Protocol):
         """Return a row, with its end of line."""
 
     def whole(self, file: BinaryIO) -> int:
-        """Return how many bytes of an open file, from its beginning, are whole rows."""
+        """Return the size of the complete rows of an open file in bytes."""
 
     def identities(self, file: BinaryIO) -> Iterator[Identity]:
-        """Yield what each row of an open file is of, from its beginning; where the last one is torn, not that.
+        """Yield the identity of each complete row of an open file.
 
         Raises:
-            OutputError: something is not a row of this format, with these columns.
+            OutputError: a row does not have this format and these columns.
         """
 
 
 class Csv:
     """Columns: path, artifact, label_1, probability_1 … of the best classes, milliseconds, error. RFC 4180.
 
-    A regression has value_1 … in place of the probabilities, for every output.
+    A regression has value_1 … for every output, instead of probabilities.
+
+    Attributes:
+        columns: names of the columns.
+        numbers: names of the numeric columns.
     """
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None:
@@ -65,13 +70,15 @@ class Csv:
         regression = manifest.task == "regression"
         self._places = len(labels) if regression else min(top_k, len(labels))
         number = "value" if regression else "probability"
-        places = [f"{name}_{place + 1}" for place in range(self._places) for name in ("label", number)]
-        self._columns = ["path", "artifact", *places, *(f"{stage}_ms" for stage in STAGES), "error"]
+        places = [(f"label_{place + 1}", f"{number}_{place + 1}") for place in range(self._places)]
+        times = [f"{stage}_ms" for stage in STAGES]
+        self.columns = ["path", "artifact", *chain.from_iterable(places), *times, "error"]
+        self.numbers = {number for _, number in places} | set(times)
 
     @property
     def header(self) -> bytes:
         """The columns' names."""
-        return _csv_line(self._columns)
+        return _csv_line(self.columns)
 
     @property
     def beginning(self) -> bytes:
@@ -79,7 +86,7 @@ class Csv:
         return self.header
 
     def row(self, result: Result) -> bytes:
-        """Return a row; what a file without prediction does not have is empty."""
+        """Return a row; missing values of a file without prediction are empty."""
         cells: list[object] = []
         times: list[object] = [""] * len(STAGES)
         if result.output is not None:
@@ -90,7 +97,7 @@ class Csv:
         return _csv_line([result.file.path, artifact_name(self._manifest), *cells, *times, result.error])
 
     def whole(self, file: BinaryIO) -> int:
-        """Return where the last row ends: a line feed after an even number of quotes."""
+        """Return the end of the last row: a line feed after an even number of quotes."""
         end = size = quotes = 0
         for line in file:
             size += len(line)
@@ -105,22 +112,22 @@ class Csv:
         try:
             next(reader, None)
             for row in reader:
-                if len(row) != len(self._columns):
-                    raise OutputError(f"line {reader.line_num} has {len(row)} cells, expected {len(self._columns)}")
+                if len(row) != len(self.columns):
+                    raise OutputError(f"line {reader.line_num} has {len(row)} cells, expected {len(self.columns)}")
                 yield row[0], row[1]
         except csv.Error as error:
             raise OutputError(f"line {reader.line_num} is not CSV: {error}") from error
 
 
 class JsonLines:
-    """An object a line: path, artifact, predictions (as in answers of /v1/classify) and latency_ms, or else error."""
+    """One object per line: path, artifact, and either predictions (as in /v1/classify) and latency_ms, or error."""
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None:
         self._manifest, self._labels, self._top_k = manifest, labels, top_k
 
     @property
     def header(self) -> bytes:
-        """Nothing."""
+        """Empty."""
         return b""
 
     @property
@@ -140,7 +147,7 @@ class JsonLines:
         return json.dumps(row).encode() + b"\n"
 
     def whole(self, file: BinaryIO) -> int:
-        """Return where the last line ends."""
+        """Return the end of the last line."""
         return sum(len(line) for line in file if line.endswith(b"\n"))
 
     def identities(self, file: BinaryIO) -> Iterator[Identity]:
@@ -162,7 +169,3 @@ def _csv_line(cells: Iterable[object]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-FORMATS: dict[str, type[Format]] = {".csv": Csv, ".jsonl": JsonLines}
-"""By the suffix of the output."""

@@ -1,8 +1,8 @@
-"""A network over many files: decoded, preprocessed and run by the service's own threads, results in order.
+"""Runs of a network over many files with the service's threads; results are in order.
 
-`service.scheduling.workers` does the work: on the CPU each thread decodes an image and runs it, on a device one thread
-runs batches of what the others decode. Time limits, restarts of failed backends and errors of single images are the
-server's. A bounded number of files, the window, is under way; results wait there for those before them.
+`service.scheduling.workers` does the work: on the CPU each thread decodes and runs images; on a device one thread runs
+batches of images that the others decode. Time limits, restarts of failed backends and errors of single images are
+handled as in the server. A bounded window of files is processed at a time, so that results can be returned in order.
 Shapes: C outputs of the network.
 """
 
@@ -37,7 +37,7 @@ from service.settings import Settings
 from service.telemetry.stopwatch import Stopwatch
 
 REASON_LIMIT = 500
-"""Characters of why a file has no prediction."""
+"""Maximum number of characters of an error in a row."""
 
 STAGES = ("read", "decode", "preprocess", "inference")
 
@@ -45,10 +45,10 @@ _ATTEMPTS = 3
 """Number of attempts for an image whose batch crashed the backend."""
 
 _MOST_RESTARTS = 5
-"""Restarts in a row that change nothing, after which the run ends."""
+"""Number of consecutive unsuccessful restarts after which the run ends."""
 
 _PAUSE = 0.02
-"""Seconds."""
+"""Pause of the collecting thread, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class Result:
     """Result of one file.
 
     Attributes:
-        file: which.
-        output: [C], all finite; None if there is none.
-        error: why not, else empty; printable.
-        milliseconds: by stage of STAGES; 0 for those it did not reach.
+        file: the file.
+        output: [C], all finite; None after an error.
+        error: printable reason; empty if there is an output.
+        milliseconds: time of each stage of STAGES; 0 for stages not reached.
     """
 
     file: ImageFile
@@ -73,13 +73,13 @@ class _Flight:
     file: ImageFile
     job: Job
     read: int = 0
-    """Nanoseconds."""
+    """Time to read the file, in ns."""
     attempts: int = 1
     settled: bool = False
 
 
 class _Patient:
-    """Waits for every job."""
+    """Scope without deadline or disconnect."""
 
     def refusal(self) -> ProblemError | None:
         """Refuse nothing."""
@@ -91,7 +91,7 @@ _PATIENT = _Patient()
 
 @dataclass
 class Runner:
-    """Runs one network over files. Use `running` to make one."""
+    """Runner of a network over files; created by `running`."""
 
     servable: Servable
     settings: Settings
@@ -103,7 +103,7 @@ class Runner:
         backend, settings = self.servable.backend, self.settings
         limit = self.servable.largest_batch(settings.max_batch)
         self.window = max(32, 4 * settings.threads, 2 * limit + settings.threads)
-        """Most files that are under way or wait for those before them."""
+        """Maximum number of files that are processed or wait for earlier ones."""
         self._quota = self.window // 4
         self._finished: deque[Job] = deque()
         self._enough = threading.Event()
@@ -119,11 +119,16 @@ class Runner:
             run_timeout=settings.backend_timeout_ms / 1000,
         )
 
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+        return self.servable.backend.name
+
     def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
-        """Yield the result of each file, in their order; once `stopping`, only of those that have begun.
+        """Yield the result of each file in order; after `stopping`, only of started files.
 
         Raises:
-            OfflineError: the backend fails again and again, or no thread is left because all hang.
+            OfflineError: the backend fails repeatedly, or all threads hang.
         """
         waiting, flights, jobs = iter(files), deque[_Flight](), dict[Job, _Flight]()
         ready = deque[_Flight]()
@@ -147,16 +152,16 @@ class Runner:
         return Job(self._queue, 1, _PATIENT, Stopwatch())
 
     def _submit(self, ready: deque[_Flight], jobs: dict[Job, _Flight]) -> bool:
-        """Hand flights to the threads, unless the backend is down, and return whether it is.
+        """Submit flights to the threads unless the backend is down, and return whether it is down.
 
         Raises:
             OfflineError: as `run`.
         """
-        with self._workers.lock:  # held once for all of them: the threads need it too
+        with self._workers.lock:  # acquired once for all, because the threads need it too
             if self._queue.down_until is not None:
                 if self._queue.failures > _MOST_RESTARTS:
                     raise OfflineError(
-                        f"the backend of {self.servable.key} fails again and again, the log above says why; choose "
+                        f"the backend of {self.servable.key} fails repeatedly, see the log above; choose "
                         "another --backend, --device or version"
                     )
                 return True
@@ -173,7 +178,7 @@ class Runner:
         return False
 
     def _make(self, flight: _Flight) -> Tensor:
-        """Return the tensor of a file; on a decoding thread."""
+        """Return the tensor of a file; runs on a decoding thread."""
         watch = flight.job.watch
         start = time.perf_counter_ns()
         data = read_image(flight.file, self.settings.max_body_bytes)
@@ -193,9 +198,9 @@ class Runner:
             self._enough.set()
 
     def _collect(self, jobs: dict[Job, _Flight]) -> list[_Flight]:
-        """Wait a little, mark the flights that have an outcome by then, and return those whose backend failed.
+        """Wait, mark the flights with an outcome, and return those with a failed backend.
 
-        Waking this thread takes time from those that work, so it sleeps until there is something to do for it.
+        Waking this thread takes time from the worker threads, so it sleeps until there is work for it.
         """
         if len(self._finished) < self._quota:
             self._enough.wait(_PAUSE)
@@ -215,14 +220,14 @@ class Runner:
 
 @contextmanager
 def running(servable: Servable, settings: Settings) -> Iterator[Runner]:
-    """Yield a runner of a network over files, with the threads that the server of these settings would have.
+    """Yield a runner of a network over files, with the threads of a server with these settings.
 
     Raises:
-        StartupError: the resizer or the treatment of colour profiles is not available.
+        StartupError: the resizer or the handling of colour profiles is not available.
     """
     held = MemoryBudget(settings.max_held_bytes)
     reading = reading_of(settings, partial(_reserve, held))
-    Image.init()  # loads Pillow's formats now, not on several threads
+    Image.init()  # loads Pillow's formats before threads use them
     with pillow_pixel_limit(settings.max_pixels):
         runner = Runner(servable, settings, reading)
         try:
@@ -233,7 +238,7 @@ def running(servable: Servable, settings: Settings) -> Iterator[Runner]:
 
 @contextmanager
 def _reserve(held: MemoryBudget, size: int, own: int) -> Iterator[None]:
-    """Hold the bytes of one decode; where other decodes leave too few, wait for them. As MemoryBudget.reserve."""
+    """Reserve the memory of a decode, waiting for other decodes if necessary; see MemoryBudget.reserve."""
     while True:
         try:
             held.take(size, own)
@@ -261,5 +266,5 @@ def _reason(outcome: BaseException) -> str:
     if isinstance(outcome, UnreadableFileError):
         return f"the file {outcome}"
     if isinstance(outcome, BackendDownError):
-        return f"the backend failed {_ATTEMPTS} times while it ran this image and those beside it"
+        return f"the backend failed {_ATTEMPTS} times on batches with this image"
     return str(outcome) if isinstance(outcome, ServiceError) else f"{type(outcome).__name__}: {outcome}"

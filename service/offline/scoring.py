@@ -12,28 +12,28 @@ from service.offline.statistics import mcnemar, wilson
 from service.ranking import rank
 
 WRONG, RIGHT, EXCLUDED = 0, 1, 2
-"""Of one image: its class is not the most probable one, or is, or it could not be read."""
+"""Result of an image: wrong or right top-1 class, or not readable."""
 
 _FIRST_ERRORS = 20
 
 
 @dataclass
 class Score:
-    """Counts of one variant. Memory: a byte an image, and a number for each pair of classes that occurs."""
+    """Counts of one variant. Memory: one byte per image, and a number for each occurring pair of classes."""
 
     marks: bytearray = field(default_factory=bytearray)
     """WRONG, RIGHT or EXCLUDED, in the order of the images."""
     pairs: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """Images by their class and the predicted one."""
+    """Number of images by true and predicted class."""
     top5: int = 0
-    """Images whose class is among the five most probable ones."""
+    """Number of images with their class among the five most probable."""
     paths: hashlib.blake2b = field(default_factory=hashlib.blake2b)
     """Digest of all paths, in order."""
     errors: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of the first files that could not be read."""
 
     def add(self, result: Result, labels: Sequence[str]) -> None:
-        """Count one image, after those before it."""
+        """Add the result of the next image."""
         self.paths.update(os.fsencode(result.file.path) + b"\0")
         if result.output is None:
             self.marks.append(EXCLUDED)
@@ -48,17 +48,17 @@ class Score:
 
     @property
     def count(self) -> int:
-        """Images that were classified: those that could not be read do not count."""
+        """Number of classified images, without unreadable ones."""
         return len(self.marks) - self.excluded
 
     @property
     def excluded(self) -> int:
-        """Images that could not be read or run."""
+        """Number of images that could not be read or run."""
         return self.marks.count(EXCLUDED)
 
     @property
     def right(self) -> int:
-        """Images whose class is the most probable one."""
+        """Number of images with a correct top-1 class."""
         return self.marks.count(RIGHT)
 
     @property
@@ -67,7 +67,7 @@ class Score:
         return wilson(self.right, self.count)
 
     def recall(self, classes: int) -> list[tuple[int, int]]:
-        """Return, for each class, how many of its images were recognised, and how many there were."""
+        """Return, for each class, the number of correct images and of all images."""
         right, count = [0] * classes, [0] * classes
         for (wanted, found), images in self.pairs.items():
             count[wanted] += images
@@ -77,12 +77,12 @@ class Score:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """McNemar's test of two variants, over the images that both could run."""
+    """McNemar's test of two variants, over the images that both ran."""
 
     first: str
     second: str
     first_only: int
-    """Images that the first alone gets right."""
+    """Number of images that only the first classifies correctly."""
     second_only: int
     p: float
 
@@ -95,7 +95,7 @@ def compare(first: str, one: Score, second: str, other: Score) -> PairedComparis
     """
     if one.paths.digest() != other.paths.digest():
         raise LabelledImagesError(
-            f"the images changed between the runs of {first} and {second}, so these cannot be compared; evaluate again"
+            f"the images changed between the runs of {first} and {second}, so they cannot be compared; evaluate again"
         )
     pairs = Counter(zip(one.marks, other.marks, strict=True))
     first_only, second_only = pairs[RIGHT, WRONG], pairs[WRONG, RIGHT]

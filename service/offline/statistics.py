@@ -1,16 +1,16 @@
-"""Intervals and tests of accuracies.
+"""Confidence intervals and tests of accuracies.
 
-Wilson 1927: the interval of a share whose ends a test at that level would just not reject. McNemar 1947: two
-classifiers of the same images, by the images that one of them alone gets right.
+Wilson 1927: score interval of a share. McNemar 1947: comparison of two classifiers on the same images, from the images
+that only one of them classifies correctly.
 """
 
 import math
 
 _Z = 1.959963984540054
-"""Of the standard normal distribution, between whose negative and itself 95 % lie."""
+"""Quantile of the standard normal distribution for a 95 % interval."""
 
 _EXACT = 1000
-"""Most discordant images for which McNemar's p is exact; beyond, the sum would have many terms of many digits."""
+"""Maximum number of discordant images for an exact p in McNemar's test; beyond, the sum is too expensive."""
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
@@ -18,7 +18,10 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     share, square = right / count, _Z * _Z
     centre = (share + square / (2 * count)) / (1 + square / count)
     half = _Z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
-    return centre - half if right else 0.0, centre + half if right < count else 1.0  # exactly, whatever rounding does
+    return (
+        centre - half if right else 0.0,
+        centre + half if right < count else 1.0,
+    )  # exact 0 and 1
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
@@ -28,8 +31,8 @@ def mcnemar(first_only: int, second_only: int) -> float:
     for continuity.
 
     Args:
-        first_only: images that the first alone gets right.
-        second_only: those that the second alone does.
+        first_only: number of images that only the first classifies correctly.
+        second_only: number of images that only the second classifies correctly.
     """
     count, fewer = first_only + second_only, min(first_only, second_only)
     if count <= _EXACT:

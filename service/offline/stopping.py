@@ -1,4 +1,4 @@
-"""Signals during a run: the first lets what has begun finish, so that the output stays whole; the second ends it."""
+"""Signals during a run: the first finishes started work, which keeps the output complete; the second ends the run."""
 
 import signal
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StoppedError(KeyboardInterrupt):
-    """A signal asked the process to end."""
+    """A signal requested the end of the process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -17,12 +17,12 @@ class StoppedError(KeyboardInterrupt):
 
     @property
     def status(self) -> int:
-        """128 and the signal's number, as shells count."""
+        """128 plus the signal's number, as in shells."""
         return 128 + self.number
 
 
 class Stopping:
-    """State of stop requests by signals. Outside `deferred`, a signal raises StoppedError at once."""
+    """State of stop requests by signals. Outside `deferred`, a signal raises StoppedError immediately."""
 
     def __init__(self) -> None:
         self._number: int | None = None
@@ -40,7 +40,7 @@ class Stopping:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Handle signals within the block, on the main thread; what is ignored stays ignored, as under nohup."""
+        """Handle signals inside the context, on the main thread; ignored signals stay ignored, as with nohup."""
         before = {number: signal.getsignal(number) for number in SIGNALS}
         wanted = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
         for number in wanted:
@@ -53,7 +53,7 @@ class Stopping:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block the first signal only sets `requested`; in the end it is raised, unless something else is.
+        """Inside the context the first signal only sets `requested`; it is raised at the end unless another error is.
 
         Raises:
             StoppedError: at the end for the first signal, or at once for the second.

@@ -1,1 +1,1 @@
-"""Errors of the service and their rendering as HTTP answers."""
+"""Errors of the service and their rendering as HTTP responses."""

@@ -1,4 +1,4 @@
-"""Errors with a status between 400 and 499: the request has to change, or to be sent less often."""
+"""Errors with a status between 400 and 499: the request must be changed, or sent less often."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -10,7 +10,7 @@ _CLOSE = MappingProxyType({"Connection": "close"})
 
 
 class InvalidImageError(ProblemError):
-    """The bytes are not an image this service decodes, or they are damaged."""
+    """The bytes are not a supported image, or are damaged."""
 
     status = 400
     name = "not-an-image"
@@ -18,7 +18,7 @@ class InvalidImageError(ProblemError):
 
 
 class IncompleteBodyError(ProblemError):
-    """The client went away before its body was complete."""
+    """The client disconnected before its body was complete."""
 
     status = 400
     name = "incomplete-body"
@@ -26,7 +26,7 @@ class IncompleteBodyError(ProblemError):
 
 
 class WrongEncodingError(ProblemError):
-    """The body is not compressed as its Content-Encoding says."""
+    """The body is not compressed according to its Content-Encoding."""
 
     status = 400
     name = "wrong-encoding"
@@ -43,7 +43,7 @@ class MalformedRequestError(ProblemError):
 
 
 class ProtocolError(ProblemError):
-    """The request does not keep to the protocol, or asks for what this model does not have."""
+    """The request violates the protocol, or does not fit the model."""
 
     status = 400
     name = "invalid-request"
@@ -51,11 +51,11 @@ class ProtocolError(ProblemError):
 
 
 class KeyRequiredError(ProblemError):
-    """No key was sent, or one that is not known.
+    """The key is missing or unknown.
 
     Args:
         detail: as for every problem.
-        challenge: the value of WWW-Authenticate (RFC 6750, section 3).
+        challenge: value of WWW-Authenticate (RFC 6750, section 3).
     """
 
     status = 401
@@ -68,7 +68,7 @@ class KeyRequiredError(ProblemError):
 
 
 class AdminRequiredError(ProblemError):
-    """Only an admin key may do this."""
+    """The operation requires an admin key."""
 
     status = 403
     name = "admin-required"
@@ -76,12 +76,12 @@ class AdminRequiredError(ProblemError):
 
 
 class RoutingError(ProblemError):
-    """An error of HTTP itself: no route has this address, or not for this method.
+    """Routing error: no route has this path, or not for this method.
 
     Args:
-        status: of HTTP.
+        status: HTTP status.
         detail: as for every problem.
-        headers: of the answer.
+        headers: headers of the answer.
     """
 
     def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str]) -> None:
@@ -93,7 +93,7 @@ class RoutingError(ProblemError):
 
 
 class UnknownNameError(ProblemError):
-    """No such model, variant or version is served."""
+    """The model, variant or version is not served."""
 
     status = 404
     name = "unknown-name"
@@ -115,7 +115,7 @@ class RequestTimeoutError(ProblemError):
 
 
 class BodyTooLargeError(ProblemError):
-    """The body is over the limit. What is left of it is dropped: many clients send all before they read."""
+    """The body is over the limit. Its rest is discarded, because many clients send the whole body before they read."""
 
     status = 413
     name = "body-too-large"
@@ -123,7 +123,7 @@ class BodyTooLargeError(ProblemError):
 
 
 class TooLargeToHoldError(ProblemError):
-    """The request needs more memory than the server allows all requests together."""
+    """The request needs more memory than the server allows for all requests together."""
 
     status = 413
     name = "too-large-to-hold"
@@ -139,7 +139,7 @@ class ImageTooLargeError(ProblemError):
 
 
 class UnsupportedContentTypeError(ProblemError):
-    """The body is of a type that holds no image."""
+    """The content type is not supported."""
 
     status = 415
     name = "unsupported-content-type"
@@ -147,7 +147,7 @@ class UnsupportedContentTypeError(ProblemError):
 
 
 class UnsupportedEncodingError(ProblemError):
-    """The body is compressed in a way that is not supported; the header of the answer says what is."""
+    """The compression is not supported; a header of the response lists the supported ones."""
 
     status = 415
     name = "unsupported-encoding"
@@ -156,7 +156,7 @@ class UnsupportedEncodingError(ProblemError):
 
 
 class InvalidParameterError(ProblemError):
-    """A parameter is unknown, missing, given twice, or has a value that is not allowed."""
+    """A parameter is unknown, missing, given twice, or has an invalid value."""
 
     status = 422
     name = "invalid-parameter"
@@ -164,7 +164,7 @@ class InvalidParameterError(ProblemError):
 
 
 class InvalidBodyError(ProblemError):
-    """The body is not the JSON or multipart document that its type announces."""
+    """The body is not the JSON or multipart document of its content type."""
 
     status = 422
     name = "invalid-body"
@@ -172,7 +172,7 @@ class InvalidBodyError(ProblemError):
 
 
 class LoadRefusedError(ProblemError):
-    """An artifact that was to be loaded cannot be served."""
+    """An artifact that was requested to be loaded cannot be served."""
 
     status = 422
     name = "load-refused"
@@ -180,7 +180,7 @@ class LoadRefusedError(ProblemError):
 
 
 class QueueFullError(RetryLaterError):
-    """The queue holds as many images as it may."""
+    """The queue is full."""
 
     status = 429
     name = "queue-full"

@@ -2,21 +2,23 @@
 
 ServiceError
 ├── StartupError                    the server cannot start; the message is one sentence with the remedy
-│   ├── RepositoryError                 no repository, an empty one, nothing usable in it, no such default model
+│   ├── RepositoryError                 the repository is missing, empty or has no usable artifact, or its default model
+│   │                                   is unknown
 │   ├── BackendUnavailableError         the backend or device is not available
-│   ├── TracingUnavailableError         a collector of traces is named, but the exporter is not installed
-│   ├── ImageSettingError               an unknown setting of image reading, or its resizer is not available
-│   ├── AccessSettingError              settings of access that contradict each other, or an unusable file of keys
-│   ├── ProcessesError                  several processes where only one can be
+│   ├── TracingUnavailableError         a trace collector is set, but the exporter is not installed
+│   ├── PageUnavailableError            Swagger UI's files, which the API page needs, are not installed
+│   ├── ImageSettingError               a setting of image reading is unknown, or the resizer is not available
+│   ├── AccessSettingError              settings of authentication contradict each other, or the file of keys is invalid
+│   ├── ProcessesError                  several processes where only one is supported
 │   └── AddressError                    the host and port cannot be bound
-├── RefusalError                    one artifact cannot be served; the rest are
-│   ├── MisplacedArtifactError          its directories and its manifest disagree about its name
-│   ├── ChangedFilesError               its files change while they are read, or are not those that are served
-│   ├── TaskError                       its task is not that of its model's other variants
+├── RefusalError                    one artifact cannot be served
+│   ├── MisplacedArtifactError          its directories and its manifest have different names
+│   ├── ChangedFilesError               its files changed while they were read, or since it was loaded
+│   ├── TaskError                       its task differs from that of its model's other variants
 │   ├── LoadTimeoutError                verifying, opening and warming it took longer than LOAD_TIMEOUT
 │   ├── GoldenError                     a backend does not reproduce the logits of its golden file
-│   └── GraphError                      a backend cannot run its graph, or the graph is not what the manifest says
-└── ProblemError                    an answer, RFC 9457
+│   └── GraphError                      a backend cannot run its graph, or the graph does not match the manifest
+└── ProblemError                    an error response, RFC 9457
     ├── InvalidImageError               400
     ├── IncompleteBodyError             400
     ├── WrongEncodingError              400
@@ -42,7 +44,7 @@ ServiceError
     ├── DeadlineError                   504
     │   └── NoVariantFitsError              504, with `considered`
     ├── ArtifactChangedError            500
-    ├── RoutingError                    404, 405: HTTP's own
+    ├── RoutingError                    404, 405
     └── RetryLaterError                 with Retry-After
         ├── QueueFullError                  429
         ├── RateLimitedError                429
@@ -58,7 +60,7 @@ from types import MappingProxyType
 
 
 class ServiceError(Exception):
-    """Base of all errors that this package raises."""
+    """Base class of this package's errors."""
 
 
 class StartupError(ServiceError):
@@ -66,7 +68,7 @@ class StartupError(ServiceError):
 
 
 class RepositoryError(StartupError):
-    """There is no repository, it is empty, nothing in it can be served, or the default model is not in it."""
+    """The repository is missing or empty, has no usable artifact, or lacks the default model."""
 
 
 class BackendUnavailableError(StartupError):
@@ -74,7 +76,11 @@ class BackendUnavailableError(StartupError):
 
 
 class TracingUnavailableError(StartupError):
-    """The environment names a collector of traces, but the exporter is not installed."""
+    """The environment sets a trace collector, but the exporter is not installed."""
+
+
+class PageUnavailableError(StartupError):
+    """Swagger UI's files, which the API page needs, are not installed."""
 
 
 class ImageSettingError(StartupError):
@@ -82,11 +88,11 @@ class ImageSettingError(StartupError):
 
 
 class AccessSettingError(StartupError):
-    """A setting of access makes no sense, or the file of keys cannot be read or holds what is not a key."""
+    """A setting of authentication is invalid, or the file of keys cannot be read or is invalid."""
 
 
 class ProcessesError(StartupError):
-    """Several processes were asked for where only one can be."""
+    """Several processes were requested where only one is supported."""
 
 
 class AddressError(StartupError):
@@ -98,15 +104,15 @@ class RefusalError(ServiceError):
 
 
 class MisplacedArtifactError(RefusalError):
-    """The artifact's directories and its manifest disagree about model, variant or version."""
+    """The artifact's directories and its manifest have different names."""
 
 
 class ChangedFilesError(RefusalError):
-    """The artifact's files changed while they were read, or since what is to be restarted was loaded from them."""
+    """The artifact's files changed while they were read, or since it was loaded."""
 
 
 class TaskError(RefusalError):
-    """The artifact's task is not that of the other variants of its model."""
+    """The artifact's task differs from that of its model's other variants."""
 
 
 class LoadTimeoutError(RefusalError):
@@ -114,19 +120,19 @@ class LoadTimeoutError(RefusalError):
 
 
 class GoldenError(RefusalError):
-    """A backend's logits of the golden images are too far from the network's."""
+    """A backend's logits of the golden images differ too much from the network's."""
 
 
 class GraphError(RefusalError):
-    """A backend cannot run the graph, or the graph does not have the input and output of the manifest."""
+    """A backend cannot run the graph, or the graph's input or output does not match the manifest."""
 
 
 class ProblemError(ServiceError):
-    """An error answer; `detail` has what was found and what was expected.
+    """Error response; `detail` states what was found and what was expected.
 
     Args:
-        detail: for the person who sent the request.
-        members: further members of the answer, as RFC 9457 section 3.2 allows.
+        detail: message for the client.
+        members: further members of the response (RFC 9457, section 3.2).
     """
 
     status: int
@@ -141,7 +147,7 @@ class ProblemError(ServiceError):
 
 
 class RetryLaterError(ProblemError):
-    """An error after which the same request may succeed.
+    """Error after which the same request may succeed later.
 
     Args:
         detail: as for every problem.

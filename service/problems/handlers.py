@@ -1,4 +1,4 @@
-"""FastAPI exception handlers: the service's own errors, FastAPI's of validation, and routing's 404 and 405."""
+"""FastAPI exception handlers for the service's errors, validation errors, and routing's 404 and 405."""
 
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
@@ -16,18 +16,18 @@ from service.problems.rendering import error_answer, path_of
 
 
 class ErrorRecord(Protocol):
-    """Part of a request's record that errors need."""
+    """Part of a request's record that error handlers set."""
 
     request_id: str
     problem: str | None
-    """Set to the name of the error that is answered."""
+    """Name of the error in the response."""
 
 
 def install_handlers(app: FastAPI, record_of: Callable[[Scope], ErrorRecord]) -> None:
-    """Answer errors in the form of the address (see `service.problems.rendering`).
+    """Install handlers that render errors in the form of the path (see `service.problems.rendering`).
 
     Args:
-        app: gets the handlers.
+        app: the app.
         record_of: returns the record of a request.
     """
 
@@ -54,7 +54,7 @@ def install_handlers(app: FastAPI, record_of: Callable[[Scope], ErrorRecord]) ->
 
 
 def invalid_parameters(errors: Iterable[Mapping[str, Any]]) -> InvalidParameterError:
-    """Return the error of parameters with values that are not allowed, from pydantic's errors."""
+    """Return the error of invalid parameters from pydantic's errors."""
     problems = [
         {"parameter": str(problem["loc"][-1]), "problem": problem["msg"], "given": problem.get("input")}
         for problem in errors
@@ -65,8 +65,8 @@ def invalid_parameters(errors: Iterable[Mapping[str, Any]]) -> InvalidParameterE
 
 def _routing_error(request: Request, error: HTTPException) -> RoutingError:
     detail = {
-        404: f"nothing is at {request.url.path}; /docs lists the addresses",
-        405: f"{request.method} is not allowed on {request.url.path}; /docs lists what is",
+        404: f"{request.url.path} does not exist; /docs lists the endpoints",
+        405: f"{request.method} is not allowed on {request.url.path}; /docs lists the allowed methods",
     }.get(error.status_code, str(error.detail))
     headers = dict(error.headers or {})
     allowed = set(headers.get("Allow", "").split(", "))

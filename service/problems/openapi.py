@@ -1,4 +1,4 @@
-"""Error answers in the OpenAPI document."""
+"""Error responses in the OpenAPI document."""
 
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +16,7 @@ class ProblemDocument(BaseModel):
     type: str
     title: str
     status: int
-    detail: str = Field(description="what was wrong and what would be right")
+    detail: str = Field(description="cause and remedy")
     id: str = Field(description="the X-Request-Id")
 
 

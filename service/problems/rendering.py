@@ -1,4 +1,4 @@
-"""Form of an error answer: `{"error": …}` under /v2, application/problem+json (RFC 9457) everywhere else."""
+"""Rendering of errors: `{"error": …}` under /v2, application/problem+json (RFC 9457) elsewhere."""
 
 from fastapi.responses import JSONResponse
 from starlette.types import Scope
@@ -10,14 +10,14 @@ TYPE_PREFIX = "urn:posbake:problem:"
 
 
 def error_answer(error: ProblemError, path: str, request_id: str) -> JSONResponse:
-    """Return the answer to `error`, in the form of the protocol at `path`."""
+    """Render `error` in the form of the protocol at `path`."""
     if path == "/v2" or path.startswith("/v2/"):
         return JSONResponse({"error": error.detail}, error.status, error.headers)
     return problem_of(error, request_id)
 
 
 def problem_of(error: ProblemError, request_id: str) -> JSONResponse:
-    """Return the answer to `error` as problem+json."""
+    """Render `error` as problem+json."""
     document = {
         "type": type_of(error),
         "title": error.title,
@@ -35,7 +35,7 @@ def type_of(error: ProblemError) -> str:
 
 
 def path_of(scope: Scope) -> str:
-    """Return the path as routes see it: without the prefix under which a proxy mounts the app."""
+    """Return the path without the prefix of a proxy, as routes see it."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path.removeprefix(root)

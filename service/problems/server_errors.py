@@ -12,10 +12,10 @@ class InferenceError(ProblemError):
 
 
 class UnexpectedError(ProblemError):
-    """An unexpected exception; the log has its traceback under the id of the request.
+    """Unexpected exception; the log has its traceback under the request id.
 
     Args:
-        request_id: of the request.
+        request_id: request id of the request.
     """
 
     status = 500
@@ -23,11 +23,11 @@ class UnexpectedError(ProblemError):
     title = "Internal error"
 
     def __init__(self, request_id: str) -> None:
-        super().__init__(f"the server failed unexpectedly; its log says why under request {request_id}")
+        super().__init__(f"the server failed unexpectedly; see its log for request {request_id}")
 
 
 class ArtifactChangedError(ProblemError):
-    """A file of an artifact is no longer what it was when the artifact was loaded."""
+    """A file of an artifact has changed since the artifact was loaded."""
 
     status = 500
     name = "artifact-changed"
@@ -35,7 +35,7 @@ class ArtifactChangedError(ProblemError):
 
 
 class MemoryFullError(RetryLaterError):
-    """Other requests hold the memory that this one needs."""
+    """Other requests use the memory that this one needs."""
 
     status = 503
     name = "memory-full"
@@ -43,7 +43,7 @@ class MemoryFullError(RetryLaterError):
 
 
 class NotReadyError(RetryLaterError):
-    """The server is starting, stopping, or cannot serve all that it should."""
+    """The server is starting, stopping, or cannot serve all of its versions."""
 
     status = 503
     name = "not-ready"
@@ -59,7 +59,7 @@ class BackendDownError(RetryLaterError):
 
 
 class ConnectionsFullError(RetryLaterError):
-    """As many connections are open as MAX_CONNECTIONS allows."""
+    """The number of open connections has reached MAX_CONNECTIONS."""
 
     status = 503
     name = "connections-full"
@@ -75,7 +75,7 @@ class RepositoryUnreadableError(RetryLaterError):
 
 
 class DecodeTimeoutError(ProblemError):
-    """Decoding took longer than one request's images may take; the server has abandoned it."""
+    """Decoding exceeded its time limit and was abandoned."""
 
     status = 504
     name = "decode-timeout"
@@ -91,7 +91,7 @@ class DeadlineError(ProblemError):
 
 
 class NoVariantFitsError(DeadlineError):
-    """`variant=auto`, and every variant takes longer than the client allows."""
+    """With `variant=auto`, every variant is slower than the client's deadline."""
 
     name = "no-variant-fits"
     title = "No variant fits"

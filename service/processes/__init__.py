@@ -1,5 +1,5 @@
-"""Several processes that serve one port: a supervisor, and what its processes share.
+"""Several processes that serve one port: supervisor and shared state.
 
-Each process is a whole service with its own backends; the kernel gives each new connection to one of them
-(SO_REUSEPORT). They share a directory of snapshots, so that any of them can answer for all.
+Each process is a complete service with its own backends; the kernel distributes new connections among them
+(SO_REUSEPORT). They share a directory of snapshots, so that each can report the counts of all.
 """

@@ -1,7 +1,7 @@
-"""Directory that the processes of one service share: who is ready, and a snapshot of each one's counts.
+"""Shared directory of a service's processes: readiness, and a snapshot of each process's counts.
 
-Files are replaced at once, so that readers find them whole. Snapshots are pickled: the supervisor creates the directory
-with rights for its user alone, who may change the code of the processes as well.
+Files are replaced atomically. Snapshots are pickled, which is safe because the supervisor creates the directory with
+access for its own user only.
 """
 
 import json
@@ -22,14 +22,14 @@ _ENDED = "ended"
 
 @dataclass(frozen=True)
 class Place:
-    """One process among those of the service.
+    """Position of a process among those of the service.
 
     Args:
-        index: from 0.
-        count: of all processes.
-        directory: that they share.
-        port: that they serve, never 0.
-        alive: file descriptor that ends when the supervisor does.
+        index: index of the process, from 0.
+        count: number of processes.
+        directory: shared directory.
+        port: port that they serve, never 0.
+        alive: file descriptor that is closed when the supervisor ends.
     """
 
     index: int
@@ -39,18 +39,18 @@ class Place:
     alive: int
 
     def variable(self) -> dict[str, str]:
-        """Return the environment variable that tells a process its place."""
+        """Return the environment variable that passes the place to a process."""
         return {_VARIABLE: json.dumps(asdict(self))}
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Self | None:
-        """Return the place that the supervisor gave this process; None for a process without one."""
+        """Return the place that the supervisor assigned to this process; None without a supervisor."""
         text = environment.get(_VARIABLE)
         return None if text is None else cls(**json.loads(text))
 
 
 class Shared:
-    """Reads and writes the shared directory, for one process of several."""
+    """Access of a process to the shared directory."""
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -59,18 +59,18 @@ class Shared:
         self._all_were_ready = False
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Replace this process' snapshot. Any thread may call it."""
+        """Replace this process's snapshot. Thread-safe."""
         write(self._directory, self._own, snapshot)
 
     def others(self) -> Snapshot:
-        """Return the counts of all other processes, also of those that have ended, as they were last published."""
+        """Return the last published counts of all other processes, including those that have ended."""
         ended, included = read_ended(self._directory)
         names = {path.name for path in self._directory.glob("*.snapshot")} - included - {self._own}
         found = (_read(self._directory / name) for name in sorted(names))
         return combined([ended, *(snapshot for snapshot in found if snapshot is not None)])
 
     def mark_ready(self) -> None:
-        """Note that this process serves."""
+        """Mark this process as ready."""
         (self._directory / f"{self._place.index}.ready").touch()
 
     def check(self) -> None:
@@ -84,29 +84,29 @@ class Shared:
 
 
 def number_ready(directory: Path) -> int:
-    """Return how many processes have been ready."""
+    """Return the number of processes that have been ready."""
     return len(list(directory.glob("*.ready")))
 
 
 def snapshot_name(index: int, pid: int) -> str:
-    """Return the name of the file with the snapshot of a process."""
+    """Return the file name of a process's snapshot."""
     return f"{index}-{pid}.snapshot"
 
 
 def end(directory: Path, index: int, pid: int) -> None:
-    """Add the counts of a process that has ended to those of all that ended before. For the supervisor only."""
+    """Add the counts of a process that has ended to those of earlier ones. Called by the supervisor only."""
     name = snapshot_name(index, pid)
     snapshot = _read(directory / name)
     if snapshot is None:
         return
     ended, included = read_ended(directory)
-    # Written before the file is removed, and with its name: a reader finds the counts once, not twice and not never.
+    # Written with the file's name before the file is removed, so that a reader counts it exactly once.
     write(directory, _ENDED, (combined([ended, snapshot.ended()]), {*included, name}))
     (directory / name).unlink()
 
 
 def read_ended(directory: Path) -> tuple[Snapshot, set[str]]:
-    """Return the counts of the processes that have ended, and the names of the files that were theirs."""
+    """Return the counts of the processes that have ended, and the names of their files."""
     try:
         ended, included = pickle.loads((directory / _ENDED).read_bytes())  # noqa: S301 -- written by this user
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def read_ended(directory: Path) -> tuple[Snapshot, set[str]]:
 
 
 def write(directory: Path, name: str, content: object) -> None:
-    """Replace a file at once."""
+    """Replace a file atomically."""
     temporary = directory / f".{name}.{secrets.token_hex(4)}"
     temporary.write_bytes(pickle.dumps(content, pickle.HIGHEST_PROTOCOL))
     temporary.replace(directory / name)

@@ -1,4 +1,4 @@
-"""Counts of one process, as the others read them."""
+"""Snapshot of a process's counts, for the other processes."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ _LARGEST = (
     *("posbake_backend_info", "posbake_model_load_seconds"),
     *("posbake_gpu_utilization", "posbake_gpu_memory_used_bytes", "posbake_gpu_memory_total_bytes"),
 )
-"""Metrics that every process has of the same thing. All others are added up."""
+"""Metrics with the same meaning in every process. All others are added up."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +24,26 @@ class Snapshot:
     """Counts of one process, or of several together."""
 
     families: list[Metric] = field(default_factory=list)
-    """Of Prometheus."""
+    """Prometheus metrics."""
     latency: dict[VersionKey, LatencyCounts] = field(default_factory=dict)
-    """Since the start."""
+    """Latency since the start."""
     recent: dict[VersionKey, LatencyCounts] = field(default_factory=dict)
-    """Of the last minute."""
+    """Latency of the last minute."""
     statistics: dict[VersionKey, Counts] = field(default_factory=dict)
 
     def value(self, name: str, key: VersionKey) -> int:
-        """Return the sum of the samples of this name that are of this version."""
+        """Return the sum of a metric's samples of a version."""
         place = (key.model, key.variant, str(key.version))
         samples = (sample for family in self.families for sample in family.samples)
         return round(sum(sample.value for sample in samples if sample.name == name and _version(sample) == place))
 
     def ended(self) -> "Snapshot":
-        """Return what is left of a process that has ended: its counts, without its state."""
+        """Return the snapshot without state, for a process that has ended."""
         return replace(self, families=[found for found in self.families if found.type in _CUMULATIVE], recent={})
 
 
 def combined(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """Return the counts of several processes together."""
+    """Return the combined counts of several processes."""
     parts = list(snapshots)
     return Snapshot(
         merged([part.families for part in parts]),
@@ -54,7 +54,7 @@ def combined(snapshots: Iterable[Snapshot]) -> Snapshot:
 
 
 def merged(groups: Iterable[Iterable[Metric]]) -> list[Metric]:
-    """Return one family for each name, with the samples of the same labels as one."""
+    """Merge families with the same name, and samples with the same labels."""
     families: dict[str, Metric] = {}
     samples: dict[str, dict[tuple[str, frozenset[tuple[str, str]]], Sample]] = {}
     for family in (family for group in groups for family in group):
@@ -72,7 +72,7 @@ def merged(groups: Iterable[Iterable[Metric]]) -> list[Metric]:
 
 
 def only(families: Iterable[Metric], keys: Collection[VersionKey]) -> list[Metric]:
-    """Return the families without samples of versions that are not among `keys`."""
+    """Remove samples of versions that are not in `keys`."""
     served = {(key.model, key.variant, str(key.version)) for key in keys} | {("", "", "")}
     results = []
     for family in families:

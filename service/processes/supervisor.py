@@ -1,7 +1,7 @@
-"""Supervisor of several processes: starts them, replaces one that dies, and stops them together.
+"""Supervisor of several processes: starts, replaces and stops them.
 
-It serves nothing and imports no runtime. The first process starts alone, so that a mistake in the settings is reported
-once, and the others when it is ready.
+It does not serve and imports no runtime. The first process starts alone, so an invalid setting is reported once; the
+others start when it is ready.
 """
 
 import logging
@@ -28,7 +28,7 @@ _LONGEST_PAUSE = 30.0
 
 
 def end_with_supervisor(place: Place) -> None:
-    """Drain this process when its supervisor has ended without a word to it."""
+    """Drain this process when its supervisor has ended without a signal."""
 
     def watch() -> None:
         os.read(place.alive, 1)  # returns when the other end is closed
@@ -42,20 +42,20 @@ class _Child:
     index: int
     process: subprocess.Popen[bytes] | None = None
     signals: int = 0
-    """That were passed on to it."""
+    """Number of signals passed on to it."""
     started: float = 0.0
     next_start: float = 0.0
     """Both in seconds of time.monotonic."""
     failures: int = 0
-    """Ends soon after a start, one after the other."""
+    """Number of consecutive ends soon after a start."""
 
 
 class Supervisor:
     """Runs `settings.processes` processes until a signal.
 
     Args:
-        settings: of all of them.
-        arguments: command line of each.
+        settings: settings of the service.
+        arguments: command line of each process.
     """
 
     def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ class Supervisor:
         self._status = 0
 
     def run(self) -> int:
-        """Return the exit status: 0 if every process ended with 0 after a signal, else that of the first that did not.
+        """Run, and return the exit status: 0 if every process ended with 0 after a signal, else the first other status.
 
         Raises:
             AddressError: the address is not available.
@@ -115,12 +115,12 @@ class Supervisor:
             [sys.executable, "-m", "service", *self._arguments],
             env={**os.environ, **self._shares(), **place.variable()},
             pass_fds=[place.alive],
-            process_group=0,  # a terminal's Ctrl-C reaches the supervisor alone, which passes it on once
+            process_group=0,  # a terminal's Ctrl-C reaches only the supervisor, which passes it on once
         )
         child.started, child.signals = time.monotonic(), 0
 
     def _shares(self) -> dict[str, str]:
-        """Return variables for the settings that are a share of the machine, where they were not set."""
+        """Return variables that divide THREADS and MAX_HELD_BYTES among processes, if they are not set."""
         settings, count = self._settings, len(self._children)
         shares = {"threads": max(1, settings.threads // count), "max_held_bytes": settings.max_held_bytes // count}
         return {
@@ -130,7 +130,7 @@ class Supervisor:
         }
 
     def _reap(self, child: _Child) -> None:
-        """Note the end of a process, and when another takes its place."""
+        """Record the end of a process, and schedule its replacement."""
         if child.process is None or (status := child.process.poll()) is None:
             return
         end(self._directory, child.index, child.process.pid)
@@ -139,7 +139,7 @@ class Supervisor:
         if self._signals or not was_ready:
             if status and not self._status:
                 self._status = status if status > 0 else 128 - status
-            if not self._signals:  # it cannot start, and neither could others
+            if not self._signals:  # the first process cannot start, so the others cannot either
                 self._status = self._status or 1
                 self._signals.append(signal.SIGTERM)
             return
@@ -148,7 +148,7 @@ class Supervisor:
         pause = min(_LONGEST_PAUSE, 2.0 ** (child.failures - 1) - 1)
         child.next_start = time.monotonic() + pause
         logger.error(
-            "process %d of %d ended with status %d; another takes its place in %.0f s",
+            "process %d of %d ended with status %d; it is replaced in %.0f s",
             *(child.index + 1, len(self._children), status, pause),
         )
 
@@ -156,7 +156,7 @@ class Supervisor:
         self._signals.append(number)
 
     def _pass_on(self, child: _Child) -> None:
-        """Send a process the signals that it has not had. The second one ends a process that drains."""
+        """Pass pending signals on to a process. The second signal ends a draining process."""
         while child.process is not None and child.signals < len(self._signals):
             child.process.send_signal(self._signals[child.signals])
             child.signals += 1

@@ -1,4 +1,4 @@
-"""Datatypes of the protocol, and the wire format of BYTES: length (4 bytes little-endian) and data of each element."""
+"""Datatypes of the protocol, and the wire format of BYTES: length (4 bytes, little-endian) and data per element."""
 
 import struct
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ def unpack_bytes(tensor: memoryview, count: int) -> list[bytes]:
     """Return the elements of a binary tensor that has `count` of them.
 
     Raises:
-        ProtocolError: it has more, or fewer, or ends within one.
+        ProtocolError: the number of elements differs, or the last element is truncated.
     """
     elements: list[bytes] = []
     start = 0
@@ -36,7 +36,7 @@ def unpack_bytes(tensor: memoryview, count: int) -> list[bytes]:
         length = _LENGTH.unpack_from(tensor, start)[0] if content <= len(tensor) else 0
         if content + length > len(tensor):
             raise ProtocolError(
-                f"element {index} of a BYTES tensor goes beyond its {len(tensor)} bytes; expected 4 bytes of length, "
+                f"element {index} of a BYTES tensor exceeds its {len(tensor)} bytes; expected 4 bytes of length, "
                 "little-endian, before each element"
             )
         elements.append(bytes(tensor[content : content + length]))

@@ -11,7 +11,7 @@ Parameters = dict[str, Any]
 _Integer = Annotated[int, Strict()]
 
 _FEW = Field(max_length=16)
-"""Limit of inputs, outputs and axes; valid requests have one, one and four."""
+"""Maximum number of inputs, outputs and axes; valid requests have one, one and four."""
 
 D = TypeVar("D", bound="_Request")
 
@@ -21,7 +21,7 @@ class _ProtocolDocument(BaseModel):
 
 
 class _Request(_ProtocolDocument):
-    """A document of a client. A member that is null counts as absent: many serialisers write it so."""
+    """Document of a client. A null member counts as absent, because many serialisers write null."""
 
     @model_validator(mode="before")
     @classmethod
@@ -38,12 +38,12 @@ def read_document(kind: type[D], text: bytes, expected: str) -> D:
     """Return a request's JSON as a document.
 
     Args:
-        kind: of document.
+        kind: class of the document.
         text: JSON.
-        expected: what it should be, for the message.
+        expected: description of the expected document, for the message.
 
     Raises:
-        ProtocolError: it is not JSON, has too many values, or is not such a document; names the first place.
+        ProtocolError: the text is not JSON, has too many values, or does not match; the message has the first location.
     """
     try:
         return kind.model_validate(parse_json(text))
@@ -56,19 +56,19 @@ def read_document(kind: type[D], text: bytes, expected: str) -> D:
 
 
 class InputTensor(_Request):
-    """One input: `data` in JSON, or binary after it with the parameter `binary_data_size`."""
+    """Input: `data` in JSON, or binary data after the JSON with the parameter `binary_data_size`."""
 
     name: str = Field(description="image, or image_bytes")
     shape: Annotated[list[_Integer], FailFast(), _FEW] = Field(
-        description="[n, height, width, 3] or [n, 3, height, width]; of image_bytes [n]"
+        description="[n, height, width, 3] or [n, 3, height, width]; for image_bytes [n]"
     )
-    datatype: str = Field(description="the artifact's, UINT8 or FP32; of image_bytes BYTES")
+    datatype: str = Field(description="UINT8 or FP32, as the artifact's input; for image_bytes BYTES")
     parameters: Parameters = Field(default={}, description="binary_data_size: bytes of this tensor after the JSON")
-    data: Any = Field(default=None, description="numbers in row order, flat or nested; of image_bytes base64 strings")
+    data: Any = Field(default=None, description="numbers in row order, flat or nested; for image_bytes base64 strings")
 
 
 class RequestedOutput(_Request):
-    """One output and its form."""
+    """Requested output and its form."""
 
     name: str = Field(description="logits")
     parameters: Parameters = Field(
@@ -77,22 +77,20 @@ class RequestedOutput(_Request):
 
 
 class InferRequest(_Request):
-    """An inference request."""
+    """Inference request."""
 
-    id: str = Field(default="", description="comes back in the answer")
+    id: str = Field(default="", description="returned in the response")
     parameters: Parameters = Field(
         default={},
         description="variant; timeout in µs, 0 for the server's own; binary_data_output: true for binary outputs; "
         "others are ignored",
     )
     inputs: Annotated[list[InputTensor], FailFast(), _FEW] = Field(description="one")
-    outputs: Annotated[list[RequestedOutput], FailFast(), _FEW] = Field(
-        default=[], description="none: all, which is logits"
-    )
+    outputs: Annotated[list[RequestedOutput], FailFast(), _FEW] = Field(default=[], description="default: logits")
 
 
 class OutputTensor(_ProtocolDocument):
-    """One output: `data` in JSON, or binary after it with the parameter `binary_data_size`."""
+    """Output: `data` in JSON, or binary data after the JSON with the parameter `binary_data_size`."""
 
     name: str
     shape: list[int] = Field(description="[n, classes]; with classification [n, k]")
@@ -104,12 +102,14 @@ class OutputTensor(_ProtocolDocument):
 
 
 class InferResponse(_ProtocolDocument):
-    """The answer to an inference request."""
+    """Response to an inference request."""
 
-    id: str | None = Field(default=None, description="the request's; absent if it had none")
-    model_name: str = Field(description="as the address has it")
+    id: str | None = Field(default=None, description="id of the request; absent if it had none")
+    model_name: str = Field(description="name in the path")
     model_version: str
-    parameters: Parameters = Field(description="variant: the one that ran; batch_size: images that ran together")
+    parameters: Parameters = Field(
+        description="variant: the variant that ran; batch_size: number of images in the batch"
+    )
     outputs: list[OutputTensor]
 
 
@@ -126,7 +126,7 @@ class Readiness(_ProtocolDocument):
 
 
 class ModelList(_ProtocolDocument):
-    """Models that are served."""
+    """Served models."""
 
     models: list[str] = Field(description="<model>@<variant>, by name")
 
@@ -139,7 +139,7 @@ class ModelReadiness(_ProtocolDocument):
 
 
 class ServerMetadata(_ProtocolDocument):
-    """The server, and which of the protocol's extensions it has."""
+    """Server name, version, and supported extensions of the protocol."""
 
     name: str
     version: str
@@ -147,7 +147,7 @@ class ServerMetadata(_ProtocolDocument):
 
 
 class TensorMetadata(_ProtocolDocument):
-    """An input or output; -1 is any number of images."""
+    """Input or output; -1 is any number of images."""
 
     name: str
     datatype: str
@@ -155,31 +155,31 @@ class TensorMetadata(_ProtocolDocument):
 
 
 class ModelMetadata(_ProtocolDocument):
-    """A model; a request has exactly one of the inputs."""
+    """Model; a request has exactly one of the inputs."""
 
     name: str
-    versions: list[str] = Field(description="oldest first; a request that names none gets the last")
+    versions: list[str] = Field(description="oldest first; the last one is the default")
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
 
 
 class IndexEntry(_ProtocolDocument):
-    """One version in the repository."""
+    """Version in the repository."""
 
     name: str = Field(description="<model>@<variant>")
     version: str
     state: str = Field(description="READY or UNAVAILABLE")
-    reason: str | None = Field(default=None, description="why it is unavailable, else absent")
+    reason: str | None = Field(default=None, description="reason for being unavailable; otherwise absent")
 
 
 class IndexRequest(_Request):
     """Filter of the index."""
 
-    ready: Annotated[bool, Strict()] = Field(default=False, description="only what is ready")
+    ready: Annotated[bool, Strict()] = Field(default=False, description="list ready versions only")
 
 
 class LoadRequest(_Request):
-    """A request to load or unload a model."""
+    """Request to load or unload a model."""
 
-    parameters: Parameters = Field(default={}, description="config and file: are refused, others are ignored")
+    parameters: Parameters = Field(default={}, description="config and file: are refused; others are ignored")

@@ -1,4 +1,4 @@
-"""Input `image_bytes`: encoded files, decoded and prepared as /v1/classify does."""
+"""Input `image_bytes`: encoded files, decoded and preprocessed as under /v1/classify."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -30,20 +30,19 @@ def file_rows(
 
     Args:
         tensor: the input.
-        binary: its data; None if they are in the JSON, in base64.
+        binary: its binary data; None if the data are base64 in the JSON.
         numbers: its data as JSON, if they are a list without strings.
         servable: the version that runs them.
-        limits: of the request.
+        limits: limits of the request.
 
     Raises:
-        ProtocolError: its datatype, shape or size is not what it should be. Errors of a file are raised by
-            `make`.
+        ProtocolError: its datatype, shape or size is invalid. Errors of a file are raised by `make`.
     """
     check_datatype(tensor, BYTES)
     if len(tensor.shape) not in {1, 2} or tensor.shape[1:] not in ([], [1]):
         raise ProtocolError(f"input {IMAGE_BYTES!r} has shape {shown(tensor.shape)}, expected [n] or [n, 1]")
     count = tensor.shape[0]
-    check_count(count, servable.manifest, limits)  # first: millions of elements would take long
+    check_count(count, servable.manifest, limits)  # checked first, because millions of elements take long
     if binary is None:
         if numbers is not None:
             raise ProtocolError(_NOT_STRINGS)
@@ -52,7 +51,7 @@ def file_rows(
 
 
 def begins_as_file(body: memoryview) -> bool:
-    """Return whether a body begins as an image file does."""
+    """Return whether a body begins like an image file."""
     return begins_as_image(bytes(body[:32]))
 
 
@@ -78,7 +77,7 @@ def _strings(data: object, count: int) -> list[bytes]:
     """Return the strings of a list, or of a list of lists of one."""
     elements = data if isinstance(data, list) else [data]
     if len(elements) != count:
-        raise ProtocolError(f"input {IMAGE_BYTES!r} has {len(elements)} elements, its shape says {count}")
+        raise ProtocolError(f"input {IMAGE_BYTES!r} has {len(elements)} elements, but its shape has {count}")
     flat = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in elements]
     strings = [item for item in flat if isinstance(item, str)]
     if len(strings) != len(flat):

@@ -1,4 +1,4 @@
-"""Body of an inference request: JSON, then binary tensors; a header has the length of the JSON."""
+"""Body of an inference request: JSON, then binary tensors; a header gives the length of the JSON."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 @dataclass(frozen=True)
 class Envelope:
-    """Parts of a body; `document` is None for a raw body, which is all tensor."""
+    """Parts of a body; `document` is None for a raw body, which has no JSON."""
 
     document: bytes | None
     tensors: memoryview
@@ -22,17 +22,17 @@ def open_envelope(body: bytes, header_length: str | None) -> Envelope:
     """Return the two parts of a body.
 
     Args:
-        body: uncompressed.
-        header_length: bytes of JSON, as HEADER_LENGTH says; None if that was not sent: then all is JSON.
+        body: decompressed body.
+        header_length: value of HEADER_LENGTH, the size of the JSON in bytes; None if the whole body is JSON.
 
     Raises:
-        ProtocolError: the length is not one.
+        ProtocolError: the length is invalid.
     """
     if header_length is None:
         return Envelope(body, memoryview(b""))
     if not _DIGITS.fullmatch(header_length) or int(header_length) > len(body):
         raise ProtocolError(
-            f"{HEADER_LENGTH} is {header_length!r}, expected the bytes of JSON before the binary tensors, at most the "
+            f"{HEADER_LENGTH} is {header_length!r}, expected the size of the JSON in bytes, at most the "
             f"body's {len(body)}, or 0 for a raw body"
         )
     end = int(header_length)

@@ -16,16 +16,16 @@ SIZE = "binary_data_size"
 def read_rows(parsed: ParsedRequest, servable: Servable, limits: RowLimits) -> Images:
     """Return the images of a request.
 
-    A raw body is a file if its media type or its first bytes say so, else rows of the input tensor.
+    A raw body is a file according to its media type or first bytes; otherwise it is rows of the input tensor.
 
     Args:
         parsed: the request.
         servable: the version that runs it.
-        limits: of this request.
+        limits: limits of this request.
 
     Raises:
-        ProtocolError: it has not exactly one of the inputs, or that has not the datatype, shape or size it should.
-            Errors within a file, or within data in JSON, are raised by `make`.
+        ProtocolError: the request does not have exactly one of the inputs, or the datatype, shape or size is invalid.
+            Errors in a file, or in JSON data, are raised by `make`.
     """
     if parsed.raw:
         if parsed.media_type.lower().startswith("image/") or begins_as_file(parsed.tensors):
@@ -38,7 +38,7 @@ def read_rows(parsed: ParsedRequest, servable: Servable, limits: RowLimits) -> I
     tensor = inputs[0]
     binary = _binary_part(tensor, parsed.tensors)
     if len(parsed.numbers) > 1:
-        raise ProtocolError("the body has several lists of numbers `data`; expected one, of its input")
+        raise ProtocolError("the body has several lists of numbers `data`; expected one")
     numbers = parsed.numbers[0] if parsed.numbers and tensor.data == [] else None
     if tensor.name == IMAGE:
         return tensor_rows(tensor, binary, numbers, servable.manifest, limits)
@@ -54,7 +54,7 @@ def _binary_part(tensor: InputTensor, tensors: memoryview) -> memoryview | None:
         if tensor.data is None:
             raise ProtocolError(f"input {tensor.name!r} has neither data nor the parameter {SIZE}; send one of them")
         if tensors:
-            raise ProtocolError(f"{len(tensors)} bytes follow the JSON, and no input has the parameter {SIZE}")
+            raise ProtocolError(f"{len(tensors)} bytes follow the JSON, but no input has the parameter {SIZE}")
         return None
     if tensor.data is not None:
         raise ProtocolError(f"input {tensor.name!r} has both data and the parameter {SIZE}; send one of them")

@@ -17,9 +17,9 @@ def metadata(name: str, servable: Servable, versions: list[Servable]) -> ModelMe
     """Return a model's metadata.
 
     Args:
-        name: as in the request.
-        servable: the version whose tensors are described.
-        versions: all of the variant, oldest first.
+        name: name in the request.
+        servable: the version that provides the tensors.
+        versions: all versions of the variant, oldest first.
     """
     manifest = servable.manifest
     return ModelMetadata(

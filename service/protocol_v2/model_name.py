@@ -1,4 +1,4 @@
-"""Model names in addresses: `<model>@<variant>`, or `<model>` for its default variant."""
+"""Model names in paths: `<model>@<variant>`, or `<model>` for its default variant."""
 
 from typing import Annotated
 
@@ -12,21 +12,23 @@ from service.telemetry.record import record_of
 
 
 def find(catalogue: Catalogue, name: str, version: str | None = None, variant: str | None = None) -> Servable:
-    """Return the version that is served under a name.
+    """Return the version served under a name.
 
     Args:
         catalogue: the versions that are served.
         name: `<model>` or `<model>@<variant>`.
         version: None is the newest.
-        variant: of the request's parameters; None leaves the choice to the name.
+        variant: parameter of the request; None uses the name.
 
     Raises:
-        UnknownNameError: there is none.
+        UnknownNameError: no such version is served.
         ProtocolError: the name and the parameter name different variants.
     """
     model, at, named = name.partition("@")
     if at and variant is not None and variant != named:
-        raise ProtocolError(f"the address names variant {named!r}, the parameters {shown(variant)}; name one")
+        raise ProtocolError(
+            f"the path names variant {named!r}, but the parameters name {shown(variant)}; name only one"
+        )
     chosen = named if at else variant if variant is not None else catalogue.default_variant(model)
     versions = catalogue.versions(model, chosen)
     if version is None:
@@ -39,12 +41,12 @@ def find(catalogue: Catalogue, name: str, version: str | None = None, variant: s
 
 
 def requested(request: Request, serving: Serving, variant: str | None = None) -> Servable:
-    """Return the version that a request names, and set the key of its record.
+    """Return the requested version, and set the key of the request's record.
 
     Args:
-        request: with a name, and maybe a version, in its address.
+        request: request with a name, and optionally a version, in its path.
         serving: the versions that are served.
-        variant: of the request's parameters; None leaves the choice to the name.
+        variant: parameter of the request; None uses the name.
 
     Raises:
         UnknownNameError, ProtocolError: as `find`.
@@ -60,4 +62,4 @@ async def _chosen(request: Request, serving: Ready) -> Servable:  # async: see `
 
 
 Chosen = Annotated[Servable, Depends(_chosen)]
-"""An endpoint's parameter of this type is the version that its address names; 404 if that is not served."""
+"""Type of an endpoint's parameter for the version named in the path; 404 if it is not served."""

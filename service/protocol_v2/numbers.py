@@ -1,8 +1,8 @@
-"""Numbers of a tensor in JSON, read in pieces into an array.
+"""Parser for a tensor's numbers in JSON, in pieces, into an array.
 
-As Python lists, a number of two bytes takes up to 40 bytes, a pixel in a list of its own 100, and the interpreter lock
-is held until all of them are made. So the list is cut out of the document before that is parsed; its brackets and
-commas are compared with those of the shape; and its numbers are parsed some ten thousand at a time.
+In Python lists, a number of two bytes takes up to 40 bytes, a pixel in its own list 100 bytes, and the GIL is held
+until all of them are created. Therefore the list is cut out of the document before parsing; its brackets and commas are
+compared with those of the shape; and its numbers are parsed about ten thousand at a time.
 """
 
 import re
@@ -21,27 +21,27 @@ from service.protocol_v2.messages import shown
 
 _DATA = re.compile(rb'"data"\s*:\s*\[')
 _ENOUGH = 16
-"""Most keys `data` that are read; valid requests have one."""
+"""Maximum number of keys `data` that are read; valid requests have one."""
 _PIECE = 65_536
-"""Bytes that are parsed at once: 2 ms."""
+"""Number of bytes parsed at once: 2 ms."""
 _TURN, _PAUSE = 8 * _PIECE, 0.0002
-"""Bytes after which this thread sleeps, and seconds of sleep. NumPy releases the interpreter lock with every piece, but
-so briefly that a waiting thread, which an idle core has to wake, does not get it and waits until the end."""
+"""Number of bytes after which this thread sleeps, and the duration in seconds. NumPy releases the GIL with every piece,
+but too briefly for a waiting thread on an idle core to acquire it."""
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[],"))
 _BRACKETS_TO_SPACES = bytes.maketrans(b"[]", b"  ")
 _LIST = TypeAdapter(list[Any])
 
 
 def without_numbers(document: bytes) -> tuple[bytes, list[bytes]]:
-    """Return a JSON document whose lists of numbers are empty, and those lists.
+    """Return a JSON document with its lists of numbers emptied, and those lists.
 
-    A list of numbers is the value of a key `data` and begins with `[`, goes on without strings and objects, and
-    ends with `]`. It may be anything else that has no strings and objects.
+    A list of numbers is the value of a key `data`, from `[` to `]`, without strings and objects. Its contents are not
+    checked here.
     """
     lists: list[slice] = []
     for key in islice(_DATA.finditer(document), _ENOUGH):
         if document[key.start() - 1 : key.start()] == b"\\":
-            continue  # within a string
+            continue  # inside a string
         start = key.end() - 1
         others = [at for mark in (b'"', b"{", b"}") if (at := document.find(mark, start)) >= 0]
         last = document.rfind(b"]", start, min(others, default=len(document)))
@@ -56,17 +56,17 @@ def without_numbers(document: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def read_numbers(text: bytes, shape: tuple[int, ...], dtype: str, name: str) -> NDArray[Any]:
-    """Return the array of a JSON list, flat in row order, or nested as the shape is, or as one image of it if n is 1.
+    """Parse a JSON list: flat in row order, nested like the shape, or without the outer list if n is 1.
 
     Args:
         text: the list, as JSON.
         shape: [n, …], all at least 1.
         dtype: uint8 or float32.
-        name: of the input, for messages.
+        name: name of the input, for messages.
 
     Raises:
-        ProtocolError: it has more or fewer elements than the shape, is nested otherwise, or has an element that is not
-            a number, or not one that the dtype holds.
+        ProtocolError: the number of elements or the nesting differs from the shape, or an element is not a number of
+            the dtype.
     """
     size = prod(shape)
     _check_structure(text, shape, name)
@@ -98,7 +98,7 @@ def _check_structure(text: bytes, shape: tuple[int, ...], name: str) -> None:
         raise ProtocolError(f"the data of input {name!r} are {count} elements; {expected}")
     one_image = [shape[1:]] if shape[0] == 1 else []
     if not any(structure == _structure(form) for form in ((size,), shape, *one_image)):
-        raise ProtocolError(f"the data of input {name!r} are nested otherwise than their shape; {expected}")
+        raise ProtocolError(f"the data of input {name!r} are not nested like their shape; {expected}")
 
 
 def _structure(shape: tuple[int, ...]) -> bytes:
@@ -110,7 +110,7 @@ def _structure(shape: tuple[int, ...]) -> bytes:
 
 
 def _parsed(piece: bytes, convert: Callable[[list[Any]], Any]) -> Any:  # noqa: ANN401 -- what an array takes
-    """Return the numbers of a piece, None if one of them is not what it should be."""
+    """Return the numbers of a piece, None if one of them is invalid."""
     try:
         return convert(_LIST.validate_json(b"[" + piece + b"]"))
     except (ValidationError, ValueError, OverflowError):
@@ -143,4 +143,4 @@ def _first_wrong(piece: bytes, done: int, convert: Callable[[list[Any]], Any], d
             return ProtocolError(
                 f"element {done + index} of the data of input {name!r} is {shown(text)}; expected {holds}"
             )
-    raise AssertionError("the piece is right after all")
+    raise AssertionError("the piece has no invalid number")

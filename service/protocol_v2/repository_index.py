@@ -1,4 +1,4 @@
-"""Index of the repository: every version, and whether it is served."""
+"""Index of the repository: every version with its state."""
 
 from collections.abc import Collection, Iterator
 from itertools import islice
@@ -11,12 +11,12 @@ UNAVAILABLE = "UNAVAILABLE"
 
 
 def index_of(catalogue: Catalogue, down: Collection[Servable], *, only_ready: bool) -> list[IndexEntry]:
-    """Return an entry for each version that is served, and for the first MOST_LISTED that are not, by name and version.
+    """Return an entry for each served version, and for the first MOST_LISTED others, by name and version.
 
     Args:
         catalogue: versions that are served or refused.
         down: versions that are being restarted.
-        only_ready: leave out what is not ready.
+        only_ready: whether to list ready versions only.
     """
     entries = []
     for servable in catalogue.servables():
@@ -34,6 +34,6 @@ def index_of(catalogue: Catalogue, down: Collection[Servable], *, only_ready: bo
 def _refused(catalogue: Catalogue) -> Iterator[IndexEntry]:
     served = {str(servable.key) for servable in catalogue.servables()}
     for refused in catalogue.refused:
-        if refused.name not in served:  # else an earlier one is still served
+        if refused.name not in served:  # otherwise a version loaded before is still served
             model, variant, version = refused.name.split("/")
             yield IndexEntry(name=f"{model}@{variant}", version=version, state=UNAVAILABLE, reason=refused.reason)

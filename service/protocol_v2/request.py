@@ -15,10 +15,10 @@ LONGEST_MS = 86_400_000
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """One inference request."""
+    """Inference request after parsing."""
 
     request: InferRequest
-    """Without inputs, if the body is raw."""
+    """The request; without inputs if the body is raw."""
     numbers: list[bytes]
     """Lists of numbers under `data`, as JSON; the document has empty lists there instead."""
     tensors: memoryview
@@ -28,7 +28,7 @@ class ParsedRequest:
 
 
 def is_heavy(body: bytes, headers: Mapping[str, str]) -> bool:
-    """Return whether `parse` takes so long that it should be left to another thread: large JSON, compressed bodies."""
+    """Return whether `parse` is too slow for the event loop: large JSON, compressed bodies."""
     length = headers.get(HEADER_LENGTH, "")
     json_bytes = int(length) if length.isdecimal() and len(length) < 19 else len(body)
     return "Content-Encoding" in headers or json_bytes > LARGE
@@ -39,15 +39,15 @@ def parse(body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
 
     Args:
         body: decompressed.
-        headers: of the request; names in any case.
+        headers: headers of the request; names in any case.
 
     Raises:
-        ProtocolError: it is not what the headers say, or its JSON is not an inference request.
+        ProtocolError: the body does not match the headers, or its JSON is not an inference request.
     """
     envelope = open_envelope(body, headers.get(HEADER_LENGTH))
     media_type = headers.get("Content-Type", "")
     if envelope.document is None:
-        # As Triton answers a raw body: there is no JSON that could ask for another form.
+        # Same as Triton for a raw body, which has no JSON to request another form.
         request = InferRequest(inputs=[], parameters={"binary_data_output": True})
         return ParsedRequest(request, [], envelope.tensors, True, media_type)
     document, numbers = without_numbers(envelope.document)
@@ -56,10 +56,10 @@ def parse(body: bytes, headers: Mapping[str, str]) -> ParsedRequest:
 
 
 def variant_of(request: InferRequest) -> str | None:
-    """Return the parameter `variant`, None if it is not there.
+    """Return the parameter `variant`, None if it is absent.
 
     Raises:
-        ProtocolError: it is not a string.
+        ProtocolError: the value is not a string.
     """
     variant = request.parameters.get("variant")
     if variant is not None and not isinstance(variant, str):
@@ -68,10 +68,10 @@ def variant_of(request: InferRequest) -> str | None:
 
 
 def timeout_ms(request: InferRequest) -> int | None:
-    """Return the parameter `timeout`, which is in µs, in ms; None if it is 0 or not there.
+    """Return the parameter `timeout` (µs) in ms; None if it is 0 or absent.
 
     Raises:
-        ProtocolError: it is not a number of µs, or more than a day.
+        ProtocolError: the value is not a number of µs, or more than a day.
     """
     timeout = request.parameters.get("timeout", 0)
     if type(timeout) is not int or not 0 <= timeout <= 1000 * LONGEST_MS:

@@ -23,7 +23,7 @@ OUTPUT = "logits"
 
 @dataclass(frozen=True)
 class OutputForm:
-    """The form of the output."""
+    """Form of the output."""
 
     classes: int = 0
     """k; 0 for all logits as numbers."""
@@ -34,17 +34,17 @@ def output_form(request: InferRequest) -> OutputForm:
     """Return the requested form of the output.
 
     Raises:
-        ProtocolError: it wants another output, or a parameter has a value that is not allowed.
+        ProtocolError: another output is requested, or a parameter has an invalid value.
     """
     if not {output.name for output in request.outputs} <= {OUTPUT}:
         names = ", ".join(shown(output.name) for output in request.outputs)
-        raise ProtocolError(f"the outputs asked for are {names}; this model has {OUTPUT!r}")
+        raise ProtocolError(f"the requested outputs are {names}; this model has {OUTPUT!r}")
     parameters = request.outputs[0].parameters if request.outputs else {}
     if any(output.parameters != parameters for output in request.outputs):
-        raise ProtocolError(f"the output {OUTPUT!r} is asked for in several forms; ask for one")
+        raise ProtocolError(f"the output {OUTPUT!r} is requested in several forms; request one")
     classes = parameters.get("classification", 0)
     if type(classes) is not int or classes < 0:
-        raise ProtocolError(f"classification is {shown(classes)}, expected how many classes, or 0 for the logits")
+        raise ProtocolError(f"classification is {shown(classes)}, expected the number of classes, or 0 for the logits")
     by_default = _flag(request.parameters, "binary_data_output", default=False)
     return OutputForm(classes, _flag(parameters, "binary_data", default=by_default))
 
@@ -54,11 +54,11 @@ def classified(logits: NDArray[np.float32], labels: Sequence[str], classes: int)
 
     Args:
         logits: [n, C].
-        labels: C of them.
-        classes: k, at least 1; more than C is C.
+        labels: C labels.
+        classes: k, at least 1; values above C mean C.
 
     Returns:
-        n × min(k, C) strings, the value with six decimals as Triton writes it.
+        n × min(k, C) strings, with the value in six decimals as in Triton.
     """
     best = np.argsort(-logits, axis=1, kind="stable")[:, :classes]
     return [
@@ -75,14 +75,14 @@ def answer(
     labels: Sequence[str],
     wanted: OutputForm,
 ) -> Response:
-    """Return the answer.
+    """Render the response.
 
     Args:
         names: `model_name`, `model_version`, and `id` if the request had one.
-        parameters: of the answer.
+        parameters: parameters of the response.
         logits: [n, C], finite.
-        labels: C of them.
-        wanted: the form.
+        labels: C labels.
+        wanted: the requested form.
     """
     output: dict[str, Any] = {"name": OUTPUT, "datatype": LOGITS, "shape": list(logits.shape)}
     strings: list[str] = []

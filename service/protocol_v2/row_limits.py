@@ -1,4 +1,4 @@
-"""Limits of the images of one inference request."""
+"""Limits on the images of an inference request."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from service.protocol_v2.messages import shown
 
 @dataclass(frozen=True)
 class RowLimits:
-    """Number of images of one request, and the settings for reading them."""
+    """Maximum number of images of a request, and settings for reading them."""
 
     images: int
     reading: Reading
@@ -28,5 +28,5 @@ def check_count(count: int, manifest: Manifest, limits: RowLimits) -> None:
     if not 1 <= count <= limits.images:
         raise ProtocolError(
             f"{shown(count)} images in one request, {manifest.key.name} takes 1 to {limits.images}; "
-            "send more requests, they are batched here"
+            "send several requests, which the server batches"
         )

@@ -1,4 +1,4 @@
-"""A model's counts in the JSON form of Triton's statistics extension; times are in ns."""
+"""Counts of a model in the JSON form of Triton's statistics extension; times are in ns."""
 
 from typing import Any
 
@@ -19,10 +19,10 @@ def model_statistics(key: VersionKey, counts: Counts) -> dict[str, Any]:
         "execution_count": round(counts.executions),
         "inference_stats": {
             **{stage: _duration(getattr(counts, stage)) for stage in ("success", "fail", "queue", *_STAGES)},
-            "cache_hit": _NONE,  # there is no cache of responses
+            "cache_hit": _NONE,  # no response cache
             "cache_miss": _NONE,
         },
-        "response_stats": {},  # of models that answer a request several times
+        "response_stats": {},  # only for models with several responses per request
         "memory_usage": [],
         "batch_stats": [_batch(size, batches) for size, batches in sorted(counts.batches.items())],
     }

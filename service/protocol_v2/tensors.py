@@ -1,4 +1,4 @@
-"""Input `image`: the artifact's own tensor, as binary data or as numbers in JSON.
+"""Input `image`: the artifact's input tensor, as binary data or as numbers in JSON.
 
 Shapes: n images of the request, H, W of the manifest's input; a row is one image, [H, W, 3] or [3, H, W].
 """
@@ -34,11 +34,10 @@ def tensor_rows(
         binary: its data; None if they are in the JSON.
         numbers: its data as JSON; None if they are not a list of numbers.
         manifest: describes the input.
-        limits: of the request.
+        limits: limits of the request.
 
     Raises:
-        ProtocolError: its datatype, shape or size is not what it should be. Errors of numbers in JSON are raised
-            by `make`.
+        ProtocolError: its datatype, shape or size is invalid. Errors of numbers in JSON are raised by `make`.
     """
     if binary is None and tensor.datatype in {"FP16", "BF16"}:
         raise ProtocolError(f"{tensor.datatype} has no JSON form; send {datatype_of(manifest.input)}")
@@ -64,7 +63,7 @@ def raw_tensor_rows(body: memoryview, manifest: Manifest, limits: RowLimits) -> 
     """Return the images of a body that consists of rows.
 
     Raises:
-        ProtocolError: it is not a number of whole rows, or has too many.
+        ProtocolError: the body does not consist of whole rows, or has too many.
     """
     row = row_shape(manifest)
     size = math.prod(row) * np.dtype(manifest.input.dtype).itemsize

@@ -1,8 +1,9 @@
-"""Changes in a repository since the last scan, and the time to load them.
+"""Detection of changes in a repository between scans, and of the time to load them.
 
-An export appears atomically, by a rename. A copy (`cp -r`, `rsync`) cannot be read until it is complete. So a new
-artifact is loaded at the first scan; if that fails, again when two scans in a row find the same files, and only then is
-it refused. For the same reason an artifact is gone when two scans in a row have missed it: it may be being replaced.
+An export appears atomically, by a rename. A copy (`cp -r`, `rsync`) cannot be read until it is complete. Therefore a
+new artifact is loaded at the first scan; if that fails, it is loaded again when two consecutive scans find the same
+files, and only then refused. Likewise an artifact is removed only when two consecutive scans do not find it, because it
+may be in the process of being replaced.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ class Changes:
     """State of each artifact over several scans.
 
     Args:
-        settled: fingerprint of every artifact that is served or refused, at the time of that decision.
+        settled: fingerprint of every served or refused artifact, at the time of that decision.
     """
 
     def __init__(self, settled: Found) -> None:
@@ -30,7 +31,7 @@ class Changes:
 
         Args:
             found: this scan.
-            patient: False also includes what failed and still changes.
+            patient: False also includes artifacts that failed and still change.
         """
         due = []
         for name, seen in found.items():
@@ -43,7 +44,7 @@ class Changes:
         return due
 
     def gone(self, found: Found, patient: bool) -> list[str]:
-        """Return the names that are gone; if patient, only those that the scan before has missed too."""
+        """Return the names of missing artifacts; if patient, only those missing from the previous scan too."""
         missed = frozenset(self._settled.keys() - found.keys())
         gone = missed & self._missed if patient else missed
         self._missed = missed - gone

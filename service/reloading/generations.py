@@ -1,7 +1,7 @@
 """Generations of requests: a replaced version is closed after the last request that may use it.
 
-A request may look up a version at any time, and use it until it is answered. A replaced version can be closed once
-every request that came before the replacement is answered.
+A request may look up a version at any time, and use it until it is answered. A replaced version can be closed when
+every request that arrived before the replacement is answered.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class Generations:
         self._inside: Counter[int] = Counter()
 
     def enter(self) -> int:
-        """Count a request, and return its generation; then `leave` that when it is answered."""
+        """Count a request, and return its generation for `leave`."""
         self._inside[self._number] += 1
         return self._number
 
@@ -31,7 +31,7 @@ class Generations:
             del self._inside[generation]
 
     async def passed(self) -> None:
-        """Begin a new generation, and wait until every request of those before is answered."""
+        """Start a new generation, and wait until every request of earlier generations is answered."""
         last = self._number
         self._number += 1
         while any(generation <= last for generation in self._inside):
@@ -43,7 +43,7 @@ class GenerationMiddleware:
 
     Args:
         app: the next ASGI app.
-        generations: of the app.
+        generations: generations of the app.
     """
 
     def __init__(self, app: ASGIApp, generations: Generations) -> None:
@@ -51,7 +51,7 @@ class GenerationMiddleware:
         self.generations = generations
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Loads in progress: each in a task of its own, for which other changes wait OTHERS_WAIT seconds at most."""
+"""Loads in progress, each in its own task; other changes wait for a load at most OTHERS_WAIT seconds."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 OTHERS_WAIT = 10.0
-"""Seconds that other changes wait for an artifact to be loaded; if it takes longer it is loaded beside them."""
+"""Seconds that other changes wait for a load; a longer load continues concurrently."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Loads:
     """Loads by artifact, `<model>/<variant>/<version>`. Used on the event loop only.
 
     Args:
-        tasks: awaited when the server stops; each load is among them while it lasts.
+        tasks: tasks that are awaited when the server stops; contains each load while it runs.
     """
 
     def __init__(self, tasks: set[asyncio.Task[None]]) -> None:
@@ -32,10 +32,10 @@ class Loads:
         return {name: load.since for name, load in self._loads.items()}
 
     async def begin(self, name: str, load: Coroutine[Any, Any, None]) -> None:
-        """Load an artifact that is not being loaded, and return when that is done, or after OTHERS_WAIT.
+        """Start loading an artifact, and return when it is loaded, or after OTHERS_WAIT.
 
         Raises:
-            Exception: as `load`, before OTHERS_WAIT.
+            Exception: any exception of `load` within OTHERS_WAIT.
         """
 
         async def until_done() -> None:

@@ -1,4 +1,4 @@
-"""Hot reload: the catalogue follows the repository, which is scanned every few seconds, and requests to load."""
+"""Hot reload: updates of the catalogue from periodic scans of the repository, and from load and unload requests."""
 
 import asyncio
 import logging
@@ -29,12 +29,12 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 PATIENCE = 5.0
-"""Seconds that loads may still take when the server stops: a backend or a file system may hang."""
+"""Seconds to wait for loads when the server stops; a backend or a file system may hang."""
 
 _REASONS = 20
-"""Most refusals that one answer names."""
+"""Maximum number of refusals in a response."""
 
-UNLOADED = "it was unloaded on request; load it to have it served again"
+UNLOADED = "it was unloaded on request; load it to serve it again"
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ class _Sighting:
 
     @property
     def hides(self) -> str:
-        """Name of a model or variant that cannot be listed, empty for none."""
+        """Name of a model or variant that cannot be listed; empty if there is none."""
         return str(self.location).split(f"/{HIDDEN}")[0] if self.location.unreadable else ""
 
 
 class Reloader:
-    """Replaces the catalogue in `state.serving` when the repository has changed, or on request.
+    """Updates the catalogue in `state.serving` when the repository changes, or on request.
 
-    One change at a time, on the event loop; artifacts are loaded on other threads. A slow load does not delay other
-    changes. A version is replaced as soon as the new one is warm, and closed when its last request is answered.
+    Changes are made one at a time, on the event loop; artifacts are loaded on other threads. A slow load does not delay
+    other changes. A version is replaced when the new one is warm, and closed when its last request is answered.
 
     Args:
-        settings: of the app.
-        state: of the app; serves already.
-        generations: of the app.
+        settings: settings of the app.
+        state: state of the app, which already serves.
+        generations: generations of the app.
     """
 
     def __init__(self, settings: Settings, state: State, generations: Generations) -> None:
@@ -75,12 +75,12 @@ class Reloader:
         self._stopping = False
 
     def start(self) -> None:
-        """Scan the repository every RELOAD_SECONDS from now on, if that is not 0."""
+        """Start scanning the repository every RELOAD_SECONDS, unless that is 0."""
         if self._settings.reload_seconds:
             self._poll = asyncio.create_task(self._scan_repeatedly(self._settings.reload_seconds))
 
     async def reload(self) -> None:
-        """Update the catalogue from the repository, without waiting for files that may still be written.
+        """Update the catalogue from the repository, without waiting for files that may be incomplete.
 
         Raises:
             RepositoryUnreadableError: the repository cannot be listed, or is empty.
@@ -90,14 +90,14 @@ class Reloader:
         await self._loads.finished(lambda _name: True)
 
     async def load(self, name: str) -> None:
-        """Load a model or variant from the repository, also if it was unloaded, refused, or is failing.
+        """Load a model or variant from the repository, even if it was unloaded, refused, or is failing.
 
         Args:
             name: `<model>` or `<model>@<variant>`.
 
         Raises:
-            UnknownNameError: the repository has none of that name.
-            LoadRefusedError: something of that name cannot be served; what can is.
+            UnknownNameError: the name is not in the repository.
+            LoadRefusedError: a version of that name cannot be served; the others are loaded.
             RepositoryUnreadableError, NotReadyError: as `reload`.
         """
         await self._alone(partial(self._load, name))
@@ -115,13 +115,13 @@ class Reloader:
             name: `<model>` or `<model>@<variant>`.
 
         Raises:
-            UnknownNameError: nothing of that name is served.
+            UnknownNameError: the name is not served.
             NotReadyError: the server stops.
         """
         await self._alone(partial(self._unload, name))
 
     async def stop(self) -> None:
-        """Stop all changes. Loads in progress are awaited for PATIENCE at most."""
+        """Stop all changes. Loads in progress are awaited for at most PATIENCE."""
         self._stopping = True
         if self._poll is not None:
             self._poll.cancel()
@@ -137,7 +137,7 @@ class Reloader:
         return self._loads.since()
 
     def close(self) -> None:
-        """Close replaced versions that were still in use at the stop."""
+        """Close replaced versions that are still in use."""
         self._retiring.close()
 
     @property
@@ -149,7 +149,7 @@ class Reloader:
         self._state.serving = replace(self._state.serving, catalogue=catalogue)
 
     async def _alone(self, change: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Make a change after those before it. A caller that is cancelled does not interrupt it."""
+        """Make a change after earlier ones. Cancelling the caller does not interrupt it."""
 
         async def in_turn() -> None:
             async with self._lock:
@@ -169,9 +169,9 @@ class Reloader:
             try:
                 await self._alone(partial(self._update, patient=True))
                 reported = ""
-            except Exception as error:  # the task must go on
-                if str(error) != reported:  # once, not at every scan
-                    logger.exception("cannot look for changes; what is served goes on: %s", error)
+            except Exception as error:  # the task must continue
+                if str(error) != reported:  # logged once, not at every scan
+                    logger.exception("cannot scan for changes; served versions are kept: %s", error)
                 reported = str(error)
 
     async def _update(self, patient: bool, chosen: Callable[[str], bool] = lambda _name: True) -> None:
@@ -190,12 +190,12 @@ class Reloader:
         hiding = tuple(f"{sighting.hides}/" for sighting in sightings.values() if sighting.hides)
         for name in filter(chosen, self._changes.gone(found, patient)):
             if name.startswith(hiding):
-                continue  # it may still be there
+                continue  # it may still exist
             self._changes.forget(name)
-            self._take_down(name, "it is not in the repository any more")
+            self._take_down(name, "it is no longer in the repository")
 
     def _look(self) -> dict[str, _Sighting]:
-        """Return all artifacts of the repository, by name; on another thread."""
+        """Return all artifacts of the repository by name; runs on another thread."""
         try:
             locations = scan(self._settings.repository)
         except OSError as error:
@@ -203,7 +203,7 @@ class Reloader:
                 f"the repository cannot be read: {error.strerror}; check its permissions"
             ) from error
         if not locations:  # an unmounted volume often leaves its directory
-            raise RepositoryUnreadableError("the repository is empty; put artifacts into it, or unload by name")
+            raise RepositoryUnreadableError("the repository is empty; add artifacts, or unload by name")
         return {str(location): _Sighting(location, fingerprint(location.path)) for location in locations}
 
     async def _load_one(self, sighting: _Sighting, patient: bool) -> None:
@@ -217,7 +217,7 @@ class Reloader:
                 self._refuse_or_wait(sighting, error, patient)
             return
         served = self._catalogue.served(name)
-        if _variant(name) in self._unloaded:  # while it was being loaded
+        if _variant(name) in self._unloaded:  # unloaded during the load
             await asyncio.to_thread(fresh.backend.close)
             return
         try:
@@ -241,12 +241,14 @@ class Reloader:
         name = str(sighting.location)
         final = not patient or self._changes.is_final(name) or isinstance(error, LoadTimeoutError | TaskError)
         if final:
-            goes_on = "; what was loaded before goes on" if self._catalogue.served(name) is not None else ""
+            goes_on = (
+                "; the version loaded before remains in service" if self._catalogue.served(name) is not None else ""
+            )
             logger.error("refused artifact %s: %s%s", name, error, goes_on)
             self._metrics.count_loads(0, 1)
             self._refuse(name, sighting.seen, str(error))
         else:
-            logger.info("artifact %s may be unfinished, it is tried again when it rests: %s", name, error)
+            logger.info("artifact %s may be incomplete, it is tried again when it stops changing: %s", name, error)
             self._changes.wait(name, sighting.seen)
 
     def _refuse(self, name: str, seen: Fingerprint, reason: str) -> None:
@@ -257,7 +259,7 @@ class Reloader:
         served = self._catalogue.served(name)
         self._serve(self._catalogue.without([name]))
         if served is not None:
-            logger.info("artifact %s is served no more: %s", name, why)
+            logger.info("artifact %s is no longer served: %s", name, why)
             self._retiring.begin(served)
 
     async def _load(self, name: str) -> None:
@@ -276,7 +278,7 @@ class Reloader:
         keys = {*(str(servable.key) for servable in self._catalogue.servables()), *self._loads.since()}
         chosen = sorted(key for key in keys if _is_of(key, name))
         if not chosen:
-            raise UnknownNameError(f"nothing is served of {name!r}", sorted({_variant(key) for key in keys}))
+            raise UnknownNameError(f"{name!r} is not served", sorted({_variant(key) for key in keys}))
         for key in chosen:
             self._unloaded.add(_variant(key))
             self._take_down(key, UNLOADED)
@@ -284,11 +286,11 @@ class Reloader:
 
 
 def _variant(key: str) -> str:
-    """Return `<model>@<variant>` of `<model>/<variant>/<version>`."""
+    """Convert `<model>/<variant>/<version>` to `<model>@<variant>`."""
     model, variant, _ = key.split("/")
     return f"{model}@{variant}"
 
 
 def _is_of(key: str, name: str) -> bool:
-    """Return whether an artifact is of a model, or of `<model>@<variant>`."""
+    """Return whether an artifact belongs to `<model>` or `<model>@<variant>`."""
     return name in (key.split("/")[0], _variant(key))

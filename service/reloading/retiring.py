@@ -1,4 +1,4 @@
-"""Retirement of replaced versions: closed, and their memory returned, after their last request."""
+"""Retirement of replaced versions: closing, and returning of memory, after their last request."""
 
 import asyncio
 import logging
@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 class Retiring:
-    """Closes replaced versions. Used on the event loop only.
+    """Closer of replaced versions. Used on the event loop only.
 
     Args:
-        state: of the app; its catalogue has the versions that retire no longer.
-        generations: of the app.
+        state: state of the app; its catalogue no longer has the retiring versions.
+        generations: generations of the app.
     """
 
     def __init__(self, state: State, generations: Generations) -> None:
@@ -27,7 +27,7 @@ class Retiring:
         self._tasks: dict[Servable, asyncio.Task[None]] = {}
 
     def begin(self, servable: Servable) -> None:
-        """Close a version that is not served any more, after all requests that may use it."""
+        """Close a replaced version after all requests that may use it."""
         self._tasks[servable] = asyncio.create_task(self._retire(servable))
 
     async def stop(self) -> None:
@@ -37,7 +37,7 @@ class Retiring:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def close(self) -> None:
-        """Close versions that were still in use at the stop."""
+        """Close versions that are still in use."""
         for servable in self._tasks:
             servable.backend.close()
 
@@ -49,4 +49,4 @@ class Retiring:
         del self._tasks[servable]
         served = [*self._state.serving.catalogue.servables(), *self._tasks]
         serving.metrics.keep_only({other.key for other in served})
-        logger.info("closed what served artifact %s before", servable.key)
+        logger.info("closed the replaced version of artifact %s", servable.key)

@@ -1,7 +1,7 @@
-"""Count of abandoned threads: Python cannot end work that exceeds its time limit.
+"""Counting of abandoned threads: Python cannot stop work that exceeds its time limit.
 
-Such a thread may use a core until its work returns. It is counted until then, and the interpreter must not be finalised
-meanwhile (service/resources/exit.py).
+An abandoned thread may use a core until its work returns. It is counted until then, and the interpreter must not be
+finalised meanwhile (service/resources/exit.py).
 """
 
 import threading
@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 Kind = Literal["decode", "run", "load"]
-"""The work that did not return: decoding, a run of a backend, opening a backend (at start, reload or restart)."""
+"""Kind of abandoned work: decoding, a run of a backend, opening a backend (at start, reload or restart)."""
 
 KINDS: tuple[Kind, ...] = ("decode", "run", "load")
 
 
 class AbandonedThreads:
-    """Counts threads until they end. May be called from any thread."""
+    """Counter of threads until they end. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,7 +24,7 @@ class AbandonedThreads:
         self._recorded: Counter[Kind] = Counter()
 
     def record(self, thread: threading.Thread, kind: Kind) -> None:
-        """Count a thread that was started, once, until it ends."""
+        """Count a started thread, once, until it ends."""
         with self._lock:
             if thread not in self._threads:
                 self._threads[thread] = kind

@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def settle_soon(future: asyncio.Future[T], outcome: T | BaseException) -> None:
-    """Set the result or exception of a future of the event loop, unless it is done; from any thread."""
-    with suppress(RuntimeError):  # the loop has ended, and all that awaited this
+    """Set the result or exception of a future of the event loop, unless it is done. Thread-safe."""
+    with suppress(RuntimeError):  # the loop has ended
         future.get_loop().call_soon_threadsafe(_settle, future, outcome)
 
 
 async def aside(work: Callable[[], T]) -> T:
-    """Return the result of `work`, which runs on a daemon thread.
+    """Run `work` on a daemon thread and return its result.
 
     Cancelling the wait abandons the thread.
     """

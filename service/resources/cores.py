@@ -1,7 +1,7 @@
-"""Number of CPU cores that this process may use: the minimum of its affinity and its cgroups' quotas.
+"""Number of available CPU cores: the minimum of this process's affinity and its cgroups' quotas.
 
-A container's quota is time, not cores: 1.5 cores of quota are two threads that sleep a quarter of the time, so it is
-rounded up. Sources: the kernel's cgroup-v2.rst (`cpu.max`) and sched-bwc.rst (`cpu.cfs_quota_us`).
+A container's quota limits time, not cores: with a quota of 1.5 cores, two threads sleep a quarter of the time, so the
+quota is rounded up. Sources: the kernel's cgroup-v2.rst (`cpu.max`) and sched-bwc.rst (`cpu.cfs_quota_us`).
 """
 
 import math
@@ -14,19 +14,19 @@ def available_cores(root: Path = Path("/")) -> int:
     """Return the number of cores, at least 1.
 
     Args:
-        root: where `proc` and `sys` are.
+        root: parent folder of `proc` and `sys`.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([affinity, *(math.ceil(quota) for quota in _quotas(root))]))
 
 
 def cgroup_folders(root: Path, controller: str, mounts: Sequence[str]) -> Iterator[Path]:
-    """Yield the folder of every cgroup that this process is in, up to the topmost one visible; none if not on Linux.
+    """Yield the folder of every cgroup of this process, up to the topmost visible one; none except on Linux.
 
     Args:
-        root: where `proc` and `sys` are.
-        controller: of version 1.
-        mounts: of this controller.
+        root: parent folder of `proc` and `sys`.
+        controller: controller of version 1.
+        mounts: mounts of this controller.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
@@ -42,14 +42,14 @@ def cgroup_folders(root: Path, controller: str, mounts: Sequence[str]) -> Iterat
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the quota, in cores, of every cgroup that this process is in."""
+    """Yield the quota, in cores, of every cgroup of this process."""
     for folder in cgroup_folders(root, "cpu", ("cpu", "cpu,cpuacct")):
         yield from _quota_v2(folder / "cpu.max")
         yield from _quota_v1(folder)
 
 
 def _folders(mount: Path, path: str) -> Iterator[Path]:
-    """Yield a cgroup's folder and those above it. A container often sees its own cgroup as the mount itself."""
+    """Yield a cgroup's folder and its parents. Inside a container, the cgroup is often the mount itself."""
     inside = PurePosixPath(path.lstrip("/"))
     for part in (inside, *inside.parents):
         if (mount / part).is_dir():

@@ -1,4 +1,4 @@
-"""Exit of the process: on signals during the start, and with hanging threads at the end."""
+"""Exit of the process: on signals during the start, and with hanging threads."""
 
 import logging
 import os
@@ -14,20 +14,21 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class _StopError(BaseException):
-    """The process was asked to stop."""
+    """A signal requested the end of the process."""
 
 
 def until_stopped(run: Callable[[], int]) -> int:
-    """Return the exit status of `run`, or 0 if a signal stops it before it handles signals itself.
+    """Return the exit status of `run`, or 0 if a signal stops it before it handles signals.
 
-    The first process of a container has no default action for SIGTERM: a start that loads for minutes would go on.
+    The first process of a container has no default action for SIGTERM: without this, a start that loads for minutes
+    would continue.
     """
     for number in STOPPING:
         signal.signal(number, _stop)
     try:
         status = run()
     except BaseException:
-        # An import that is stopped may raise an exception of its own: that of onnxruntime ends in AttributeError.
+        # An interrupted import may raise another exception; that of onnxruntime raises AttributeError.
         if not _was_stopped():
             raise
         return 0
@@ -41,16 +42,16 @@ def _was_stopped() -> bool:
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     for other in STOPPING:
         signal.signal(other, signal.SIG_IGN)  # the process is ending
-    logging.getLogger("service").info("stopping at %s, before anything was served", signal.Signals(number).name)
+    logging.getLogger("service").info("stopping at %s, before the server was ready", signal.Signals(number).name)
     raise _StopError
 
 
 def end_process(status: int) -> NoReturn:
-    """End the process with an exit status, also while threads hang that were abandoned.
+    """End the process with an exit status, even while abandoned threads hang.
 
-    The interpreter's finalisation unwinds a daemon thread as soon as that asks for the interpreter lock. In the C++ of
-    ONNX Runtime this ends in std::terminate: SIGABRT, status 134. So where such threads are left, the log and the
-    standard streams are flushed, and the process ends without finalisation.
+    The interpreter's finalisation unwinds a daemon thread when it requests the GIL. In the C++ of ONNX Runtime this
+    calls std::terminate: SIGABRT, status 134. Therefore, if such threads exist, the log and the standard streams are
+    flushed, and the process ends without finalisation.
     """
     if ABANDONED:
         logging.shutdown()

@@ -1,6 +1,6 @@
-"""Memory budget of all requests: their bodies, as sent and expanded, and decoded pixels.
+"""Memory budget of all requests: bodies, as sent and expanded, and decoded pixels.
 
-The default is half of the memory that the process may have; the other half is for models and the allocator. Sources:
+The default is half of the memory available to the process; the other half is for models and the allocator. Sources:
 the kernel's cgroup-v2.rst (`memory.max`) and memory.rst of version 1 (`memory.limit_in_bytes`).
 """
 
@@ -16,30 +16,30 @@ from service.resources.cores import cgroup_folders
 
 
 class MemoryBudget:
-    """Counts bytes that are held, up to a limit. Methods may be called from any thread.
+    """Counter of reserved bytes with a limit. Thread-safe.
 
     Args:
-        limit: bytes, of all requests together: MAX_HELD_BYTES.
+        limit: MAX_HELD_BYTES, for all requests together.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
-        """Bytes that are held now."""
+        """Bytes currently reserved."""
         self.refused = 0
         """Number of refused requests for memory."""
         self.lock = threading.RLock()
 
     def take(self, size: int, own: int = 0) -> None:
-        """Hold `size` bytes more.
+        """Reserve `size` more bytes.
 
         Args:
             size: bytes.
-            own: bytes that the same request holds already.
+            own: bytes already reserved by the same request.
 
         Raises:
             TooLargeToHoldError: the request would not fit if it were the only one.
-            MemoryFullError: it does not fit now.
+            MemoryFullError: it does not fit at the moment.
         """
         with self.lock:
             if self.held + size <= self.limit:
@@ -48,27 +48,27 @@ class MemoryBudget:
             self.refused += 1
         if own + size > self.limit:
             raise TooLargeToHoldError(
-                f"the request needs {own + size} bytes of memory or more, the server's MAX_HELD_BYTES allows "
+                f"the request needs {own + size} bytes of memory or more, but the server's MAX_HELD_BYTES allows "
                 f"{self.limit} for all requests together; send less, or start the server with more",
                 limit=self.limit,
             )
         raise MemoryFullError(
-            f"the request needs {size} bytes of memory, of which other requests leave too few of the {self.limit} that "
-            "the server's MAX_HELD_BYTES allows; send it again later"
+            f"the request needs {size} bytes of memory, which other requests use (MAX_HELD_BYTES: {self.limit}); "
+            "try again later"
         )
 
     def give_back(self, size: int) -> None:
-        """Hold `size` bytes less."""
+        """Release `size` bytes."""
         with self.lock:
             self.held -= size
 
     @contextmanager
     def reserve(self, size: int, own: int = 0) -> Iterator[None]:
-        """Hold `size` bytes while the context is open: the peak of one decode.
+        """Reserve `size` bytes inside the context: the peak of one decode.
 
         Args:
             size: bytes.
-            own: bytes that the same request holds already.
+            own: bytes already reserved by the same request.
 
         Raises:
             TooLargeToHoldError, MemoryFullError: as `take`.
@@ -84,7 +84,7 @@ class RequestMemory:
     """Memory of one request, until it is answered.
 
     Args:
-        held: of all requests.
+        held: budget of all requests.
     """
 
     __slots__ = ("_answered", "_held", "_size")
@@ -95,11 +95,11 @@ class RequestMemory:
         self._answered = False
 
     def grow(self, size: int) -> None:
-        """Hold `size` bytes more.
+        """Reserve `size` more bytes.
 
         Raises:
             TooLargeToHoldError, MemoryFullError: as `MemoryBudget.take`.
-            ClientGoneError: the request is answered already; this thread may stop.
+            ClientGoneError: the request is already answered; this thread may stop.
         """
         with self._held.lock:
             if self._answered:
@@ -108,7 +108,7 @@ class RequestMemory:
             self._size += size
 
     def release(self) -> None:
-        """Release all, and hold no more."""
+        """Release all bytes, and refuse further ones."""
         with self._held.lock:
             self._answered = True
             self._held.give_back(self._size)
@@ -116,7 +116,7 @@ class RequestMemory:
 
 
 def half_of_memory(root: Path = Path("/")) -> int:
-    """Return half of the bytes of memory that this process may have: the machine's, or fewer by its cgroups.
+    """Return half of the memory available to this process in bytes, limited by the machine and by cgroups.
 
     Args:
         root: where `proc` and `sys` are.

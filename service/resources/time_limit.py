@@ -1,4 +1,4 @@
-"""Work with a time limit, on a thread of its own that is abandoned if the work does not end."""
+"""Work with a time limit, on its own thread, which is abandoned if the work does not end."""
 
 import threading
 import time
@@ -16,25 +16,25 @@ GRACE = 1.0
 
 
 class TimeLimitError(Exception):
-    """The work took too long."""
+    """The work exceeded its time limit."""
 
 
 class TimeLimit:
-    """Time limit of one piece of work, which can read it and be interrupted by it.
+    """Time limit of a piece of work, with actions that interrupt the work.
 
     Args:
-        seconds: from now on.
+        seconds: duration from now.
     """
 
     def __init__(self, seconds: float) -> None:
         self.until = time.monotonic() + seconds
-        """In seconds of `time.monotonic()`."""
+        """Deadline in seconds of `time.monotonic()`."""
         self._lock = threading.Lock()
         self._exceeded = False
         self._actions: list[Callable[[], object]] = []
 
     def on_exceeded(self, action: Callable[[], object]) -> None:
-        """Call `action` when the limit is exceeded, on another thread; now, if it is already."""
+        """Call `action` on another thread when the limit is exceeded; immediately if it already is."""
         with self._lock:
             if not self._exceeded:
                 self._actions.append(action)
@@ -50,19 +50,19 @@ class TimeLimit:
 
 
 def within(seconds: float, work: Callable[[TimeLimit], T], discard: Callable[[T], object]) -> T:
-    """Return the result of `work`, if it ends in time.
+    """Return the result of `work` if it ends in time.
 
-    If the limit is exceeded, and the actions do not end the work either, its thread is abandoned: see
+    If the limit is exceeded and the actions do not end the work, its thread is abandoned: see
     `service.resources.abandoned`.
 
     Args:
-        seconds: that the work may take.
-        work: gets its limit.
-        discard: gets a result that comes too late, on the thread of the work.
+        seconds: time limit.
+        work: the work; receives its limit.
+        discard: receives a late result, on the thread of the work.
 
     Raises:
-        TimeLimitError: it takes longer.
-        Exception: whatever `work` raises.
+        TimeLimitError: the limit is exceeded.
+        Exception: any exception of `work`.
     """
     limit = TimeLimit(seconds)
     future: Future[T] = Future()
@@ -71,7 +71,7 @@ def within(seconds: float, work: Callable[[TimeLimit], T], discard: Callable[[T]
         try:
             result = work(limit)
         except BaseException as error:  # noqa: BLE001 -- raised where the work is awaited
-            with suppress(InvalidStateError):  # the outcome of late work is not needed
+            with suppress(InvalidStateError):  # the outcome of late work is discarded
                 future.set_exception(error)
             return
         try:
@@ -83,7 +83,7 @@ def within(seconds: float, work: Callable[[TimeLimit], T], discard: Callable[[T]
     thread.start()
     try:
         wait([future], seconds)
-    finally:  # also where Ctrl-C ends the waiting
+    finally:  # also if Ctrl-C ends the wait
         if future.cancel():
             limit.exceed()
             thread.join(GRACE)

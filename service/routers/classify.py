@@ -1,4 +1,4 @@
-"""/v1/classify: the most probable classes of one image, by one variant, with its stage times."""
+"""/v1/classify: most probable classes of an image by one variant, with stage times."""
 
 from functools import partial
 from typing import Annotated
@@ -26,14 +26,14 @@ _WRITERS = {kind: TypeAdapter(kind).dump_json for kind in (Classification, AutoC
 
 
 class ClassifyQuery(ImageQuery):
-    """The parameters of one classification."""
+    """Parameters of a classification."""
 
     variant: str | None = Field(
         default=None,
-        description="default: the model's most accurate one; auto: the most accurate whose p95 of the last minute fits "
-        "timeout_ms",
+        description="default: the model's most accurate variant; auto: the most accurate variant with a p95 of the "
+        "last minute within timeout_ms",
     )
-    version: int | None = Field(default=None, ge=1, description="default: the variant's newest")
+    version: int | None = Field(default=None, ge=1, description="default: the newest version")
 
 
 @router.post(
@@ -46,10 +46,10 @@ class ClassifyQuery(ImageQuery):
 async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
     """The image is the body itself, the multipart field `image`, or base64 in JSON `{"image": …}`.
 
-    The parameters may also be form fields or JSON members. One that is unknown, or has two values, is an error.
+    The parameters may also be form fields or JSON members. An unknown parameter, or one with two values, is an error.
 
-    JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are decoded (of several frames the first), turned upright by EXIF, and
-    made RGB.
+    JPEG, PNG, WebP, AVIF, GIF, BMP and TIFF are supported. The first frame is decoded, rotated according to EXIF, and
+    converted to RGB.
     """
     serving, record = serving_of(request.app.state), record_of(request.scope)
     received = await receive(request, serving, query, partial(_choose, serving, record))

@@ -1,4 +1,4 @@
-"""/v1/compare: one image by several variants, their agreement and their stage times."""
+"""/v1/compare: classes of an image by several variants, with agreement and stage times."""
 
 from functools import partial
 from typing import Annotated
@@ -26,9 +26,9 @@ router = APIRouter(tags=["classification"], route_class=DirectRoute)
 
 
 class CompareQuery(ImageQuery):
-    """The parameters of one comparison."""
+    """Parameters of a comparison."""
 
-    variants: str | None = Field(default=None, description="names with commas between them; default: all of the model")
+    variants: str | None = Field(default=None, description="comma-separated names; default: all variants of the model")
 
 
 @router.post(
@@ -39,10 +39,10 @@ class CompareQuery(ImageQuery):
     openapi_extra=image_body(CompareQuery),
 )
 async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> Response:
-    """The image comes as for /v1/classify; it is decoded once, and resized once for all that resize alike.
+    """The image is sent as for /v1/classify. It is decoded once, and preprocessed once for each distinct preprocessing.
 
-    The newest version of every variant runs it. A variant without an answer in time is under `failed`, with what
-    it would have been answered alone; the answer is an error only if no variant gives one: the first one's, and all of
+    The newest version of every variant runs it. A variant without a result in time is listed under `failed`, with the
+    error of a single request. The response is an error only if all variants fail: the error of the first, with all of
     them in `failed`.
     """
     serving, record = serving_of(request.app.state), record_of(request.scope)
@@ -71,11 +71,11 @@ async def compare(request: Request, query: Annotated[CompareQuery, Query()]) -> 
 
 
 def _named(catalogue: Catalogue, query: CompareQuery) -> tuple[str, list[Servable]]:
-    """Return the model, and the newest version of each variant named, once.
+    """Return the model, and the newest version of each named variant, without duplicates.
 
     Raises:
-        UnknownNameError: one of them is not served.
-        InvalidParameterError: none is named, or a threshold is given to what has none.
+        UnknownNameError: a variant is not served.
+        InvalidParameterError: no variant is named, or the threshold does not apply.
     """
     model, names = catalogue.model_or_default(query.model), query.variants
     check_threshold(catalogue.find(model).manifest, query.threshold)

@@ -10,21 +10,21 @@ router = APIRouter(prefix="/health", tags=["operation"])
 
 
 class Health(BaseModel):
-    """The state of this process."""
+    """State of this process."""
 
     model_config = ConfigDict(frozen=True)
 
     status: str
 
 
-@router.get("/live", summary="Whether the process answers at all")
+@router.get("/live", summary="Liveness of the process")
 async def live() -> Health:
     """Always 200."""
     return Health(status="live")
 
 
-@router.get("/ready", summary="Whether every variant is loaded, warm and well", responses=problem_responses(503))
+@router.get("/ready", summary="Readiness of the server", responses=problem_responses(503))
 async def ready(serving: Ready) -> Health:
-    """200 from when all is warm until the server stops, but 503 while a backend is being restarted."""
+    """200 while every variant is loaded and warm; 503 while starting, stopping, or a backend is being restarted."""
     serving.check()
     return Health(status="ready")

@@ -1,4 +1,4 @@
-"""Bodies with one image, in any form: reading, and their description in OpenAPI."""
+"""Bodies with one image: reading, and description in OpenAPI."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,25 +22,25 @@ _BASE64 = {"type": "string", "description": "the image file in base64 or base64u
 
 
 class ImageQuery(BaseModel):
-    """The parameters that every request for one image has."""
+    """Parameters of every request with an image."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str | None = Field(default=None, description="default: the server's default model")
     top_k: int = Field(
-        default=5, ge=1, description="how many classes to return; all, if there are fewer; a regression has all values"
+        default=5, ge=1, description="maximum number of classes to return; a regression returns all values"
     )
     threshold: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="of a multi-label model: least probability of the classes to return; default: 0.5",
+        description="for multi-label models: minimum probability of the classes to return; default: 0.5",
     )
     timeout_ms: int | None = Field(
         default=None,
         ge=1,
         le=86_400_000,
-        description="how long to wait for the answer; default: the server's TIMEOUT_MS",
+        description="deadline of the request in ms; default: the server's TIMEOUT_MS",
     )
 
     _integers = field_validator("top_k", "timeout_ms", "version", mode="before", check_fields=False)(check_integer)
@@ -75,31 +75,31 @@ def image_body(query: type[BaseModel]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Received(Generic[Q, C]):
-    """A request for one image, after its body was read."""
+    """Request with an image, after its body was read."""
 
     query: Q
-    """The parameters, of the query and of the body."""
+    """Parameters of the query and the body."""
     chosen: C
     """Result of `choose`."""
     upload: Upload
     watch: Stopwatch
     """Started when the body was complete."""
     scope: RequestScope
-    """Not entered yet; its time runs since before the body was read."""
+    """Not entered yet; its deadline counts from before the body was read."""
 
 
 async def receive(request: Request, serving: Serving, query: Q, choose: Callable[[Q], C]) -> Received[Q, C]:
     """Read a body and the parameters in it; a large or compressed form is parsed on a decoding thread.
 
     Args:
-        request: of which the query has been read.
-        serving: limits the body, and has the threads.
-        query: with a field `timeout_ms`.
-        choose: finds the version that the parameters name. For a body that is an image file, without parameters, it is
-            called before the body is read, so that a wrong name is answered immediately.
+        request: the request.
+        serving: limits of the body, and decoding threads.
+        query: parameters of the query, including `timeout_ms`.
+        choose: selects the version from the parameters. For a body that is an image file, without parameters, it is
+            called before the body is read, so an unknown name is answered immediately.
 
     Raises:
-        UnsupportedContentTypeError, InvalidBodyError, InvalidParameterError: the body is not what it should be.
+        UnsupportedContentTypeError, InvalidBodyError, InvalidParameterError: the body is invalid.
         UnsupportedEncodingError: as `expander`; for a form, WrongEncodingError as `expand`.
         BodyTooLargeError, IncompleteBodyError, MemoryFullError, TooLargeToHoldError: as `read_body`.
         QueueFullError, DeadlineError: as `Engine.offload`.

@@ -1,4 +1,4 @@
-"""/v1/latency: latency of answers, over the last minute and since the start."""
+"""/v1/latency: latency of responses, over the last minute and since the start."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -23,37 +23,37 @@ class StageLatency(Document):
     """Latency of one stage, in ms."""
 
     mean: float
-    p50: float = Field(description="half of the answers took no longer, to 1.6 %")
+    p50: float = Field(description="median, exact to 1.6 %")
     p90: float
     p95: float
     p99: float
 
 
 class RecentLatency(Document):
-    """Latency of the answers of the last minute."""
+    """Latency of the responses of the last minute."""
 
     count: int = Field(description="answers")
-    stages: dict[str, StageLatency] = Field(description="by stage, and `total`; empty without answers")
+    stages: dict[str, StageLatency] = Field(description="by stage, and `total`; empty without responses")
 
 
 class VersionLatency(Document):
-    """Latency of the answers of one version."""
+    """Latency of a version's responses."""
 
     model: str
     variant: str
     version: int
-    count: int = Field(description="answers since the start")
-    stages: dict[str, StageLatency] = Field(description="since the start, by stage, and `total`; empty without answers")
+    count: int = Field(description="number of responses since the start")
+    stages: dict[str, StageLatency] = Field(description="since the start, by stage, and `total`; empty if no responses")
     recent: RecentLatency
-    queued: int = Field(description="images that wait now")
-    running: int = Field(description="images that are run now")
-    rejected: int = Field(description="requests without an answer since the start, by a full queue or any other error")
+    queued: int = Field(description="number of images that wait")
+    running: int = Field(description="number of images in the current batch")
+    rejected: int = Field(description="number of requests with an error since the start, such as a full queue")
 
 
 class LatencyReport(Document):
     """Latency of classifications."""
 
-    recent_seconds: int = Field(description="how far back `recent` goes, to 5 s")
+    recent_seconds: int = Field(description="length of `recent`, with a resolution of 5 s")
     versions: list[VersionLatency]
 
 
@@ -65,11 +65,11 @@ async def latency(
 ) -> LatencyReport:
     """Count, mean and percentiles in ms, for each version of each variant: of the last minute and since the start.
 
-    Every answer counts, and so does each of a comparison, where variants wait for one another. Percentiles are exact to
-    1.6 %. Queues and rejections are those of /metrics.
+    Every response counts, including each variant of a comparison, where variants wait for each other. Percentiles are
+    exact to 1.6 %. Queues and refusals are those of /metrics.
     """
     chosen = _chosen(serving.catalogue, model, variant)
-    loads = [serving.engine.load(servable) for servable in chosen]  # for the event loop only
+    loads = [serving.engine.load(servable) for servable in chosen]  # event loop only
     return await run_in_threadpool(_report, serving, chosen, loads)
 
 
@@ -99,10 +99,10 @@ def _stages(summary: LatencySummary) -> dict[str, StageLatency]:
 
 
 def _chosen(catalogue: Catalogue, model: str | None, variant: str | None) -> list[Servable]:
-    """Return the versions of these names; a variant without a model is one of the default model.
+    """Return the versions of these names; a variant without a model belongs to the default model.
 
     Raises:
-        UnknownNameError: there are none.
+        UnknownNameError: no version matches.
     """
     if variant is not None:
         return catalogue.versions(catalogue.model_or_default(model), variant)

@@ -1,4 +1,4 @@
-"""Files of an artifact that are for people: baked constants, sample pictures."""
+"""Files of an artifact for display: baked constants, sample images."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ def _responses(*types: str) -> dict[int | str, dict[str, Any]]:
     content = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in types}
     return {
         200: {"description": "The file; its ETag is a hash of the content", "content": content},
-        304: {"description": "If-None-Match has its ETag"},
+        304: {"description": "If-None-Match contains its ETag"},
         **problem_responses(404, 422, 500, 503),
     }
 
@@ -40,8 +40,8 @@ def _responses(*types: str) -> dict[int | str, dict[str, Any]]:
 async def constant(
     request: Request, serving: Ready, model: str, variant: str, name: str, version: Version = None
 ) -> Response:
-    """A constant of the position encoding, by its name in `constants` of the variant: NumPy's .npy, little-endian
-    float16 [heads, rows, columns]. Of a bias with several windows the first that is not zero.
+    """Constant of the position encoding, by its name in `constants` of the variant: NumPy's .npy, little-endian
+    float16 [heads, rows, columns]. For a bias with several windows, the first one that is not zero.
     """
     servable = serving.catalogue.find(model, variant, version)
     constants = servable.manifest.constants
@@ -50,12 +50,12 @@ async def constant(
 
 
 @router.get(
-    "/samples/{name}", summary="One sample picture", response_class=Response, responses=_responses(*PICTURES.values())
+    "/samples/{name}", summary="One sample image", response_class=Response, responses=_responses(*PICTURES.values())
 )
 async def sample(
     request: Request, serving: Ready, model: str, variant: str, name: str, version: Version = None
 ) -> Response:
-    """A picture to try, by its name in `samples` of the variant."""
+    """Sample image, by its name in `samples` of the variant."""
     servable = serving.catalogue.find(model, variant, version)
     media_type = PICTURES.get(PurePosixPath(name).suffix, ARRAY)
     return await _answer(request, servable, name, servable.manifest.samples or (), sample_file(name), media_type)
@@ -64,10 +64,10 @@ async def sample(
 async def _answer(
     request: Request, servable: Servable, name: str, known: list[str] | tuple[str, ...], file: str, media_type: str
 ) -> Response:
-    """Return a file of the artifact, compared with its hash.
+    """Return a file of the artifact after verifying its hash.
 
     Raises:
-        UnknownNameError: it is none of the known names.
+        UnknownNameError: the name is unknown.
         ArtifactChangedError: the file has changed since the artifact was loaded.
     """
     if name not in known:

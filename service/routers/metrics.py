@@ -1,4 +1,4 @@
-"""/metrics: Prometheus."""
+"""/metrics: Prometheus metrics."""
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -13,7 +13,7 @@ router = APIRouter(tags=["operation"])
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Stages, requests, rejections, queues, batches, loads, restarts; GPUs where there are any. For what is served."""
+    """Stages, requests, refusals, queues, batches, loads and restarts of served versions, and GPUs."""
     found: Metrics = request.app.state.metrics
     serving: Serving | None = request.app.state.serving
     if serving is None:

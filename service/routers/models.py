@@ -1,4 +1,4 @@
-"""/v1/models: models, variants and versions with their facts."""
+"""/v1/models: models, variants and versions with their metadata."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -30,10 +30,10 @@ router = APIRouter(prefix="/v1", tags=["models"], route_class=KnownQueryRoute)
 
 
 _State = tuple[tuple[Accuracy | None, ...], tuple[tuple[str, datetime], ...]]
-"""Of a catalogue what may change: accuracies, and the artifacts that are being loaded."""
+"""Variable state of a catalogue: accuracies, and artifacts being loaded."""
 
 _written: WeakKeyDictionary[Catalogue, tuple[_State, bytes]] = WeakKeyDictionary()
-"""The last document of each catalogue, with the state that it is of."""
+"""Last document of each catalogue, with its state."""
 
 
 @direct.get(
@@ -43,7 +43,7 @@ _written: WeakKeyDictionary[Catalogue, tuple[_State, bytes]] = WeakKeyDictionary
     responses=problem_responses(422, 503),
 )
 async def models(request: Request) -> Response:
-    """Everything in the repository: what is served, what was refused and why, and what is being loaded since when."""
+    """Served versions, refused artifacts with reasons, and artifacts being loaded with start times."""
     query_values(request.scope["query_string"], ())
     catalogue = serving_of(request.app.state).catalogue
     reloader: Reloader = request.app.state.reloader
@@ -67,13 +67,13 @@ def _model_list(catalogue: Catalogue, loading: Iterable[tuple[str, datetime]]) -
 
 @router.get("/models/{model}", summary="One model", responses=problem_responses(404, 422, 503))
 def one_model(serving: Ready, model: str) -> ModelSummary:
-    """A model and its variants."""
+    """Model and its variants."""
     return _summary(serving.catalogue, model)
 
 
 @router.get("/models/{model}/variants/{variant}", summary="One variant", responses=problem_responses(404, 422, 503))
 def one_variant(serving: Ready, model: str, variant: str) -> VariantFacts:
-    """Facts from the manifests of a variant's versions: baked constants, parity, accuracy."""
+    """Metadata from the manifests of a variant's versions: baked constants, parity, accuracy."""
     versions = serving.catalogue.versions(model, variant)
     return VariantFacts(model=model, variant=variant, versions=[_facts(servable) for servable in versions])
 

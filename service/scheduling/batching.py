@@ -1,4 +1,4 @@
-"""Batch execution: if a batch fails, each request is run again by itself, so that one bad image fails alone.
+"""Batch execution: if a batch fails, each request is run again separately, so one bad image fails alone.
 
 Shapes: n images of a job, B of the batch, C classes.
 """
@@ -25,10 +25,10 @@ Run = Callable[[Tensor], NDArray[np.float32]]
 def run_batch(run: Run, jobs: Sequence[Job], classes: int) -> bool:
     """Set the outcome of every job, and return whether the backend succeeded for at least one.
 
-    A batch that fails is run again job by job, so that only the jobs that make it fail do.
+    A failed batch is run again job by job, so only the jobs that cause the failure fail.
 
     Raises:
-        AbandonedError: as `run` does.
+        AbandonedError: as `run`.
     """
     size = sum(job.size for job in jobs)
     try:
@@ -40,12 +40,12 @@ def run_batch(run: Run, jobs: Sequence[Job], classes: int) -> bool:
     except Exception:
         key = jobs[0].queue.servable.key
         if len(jobs) > 1:
-            logger.exception("a batch of %d requests to %s failed; each is run by itself", len(jobs), key)
+            logger.exception("a batch of %d requests to %s failed; running each request separately", len(jobs), key)
             answered = [run_batch(run, [job], classes) for job in jobs]
             return any(answered)
         logger.exception("a request to %s failed", key)
         jobs[0].outcome = InferenceError(
-            "the network failed on this image, the server's log says why; send another image, or choose another version"
+            "the network failed on this image, see the server's log; send another image, or choose another version"
         )
         return False
     _share(logits, jobs, size)
@@ -53,7 +53,7 @@ def run_batch(run: Run, jobs: Sequence[Job], classes: int) -> bool:
 
 
 def _stack(jobs: Sequence[Job]) -> Tensor:
-    """Return the images of all jobs, [B, …]; of a single job without a copy."""
+    """Stack the images of all jobs to [B, …]; without a copy for a single job."""
     tensors = [job.tensor for job in jobs if job.tensor is not None]
     assert len(tensors) == len(jobs)
     if len(tensors) == 1:
@@ -71,7 +71,7 @@ def _share(logits: NDArray[np.float32], jobs: Sequence[Job], size: int) -> None:
             Inferred(logits[rows], size)
             if finite[rows].all()
             else InferenceError(
-                "the network's logits are not all finite numbers; choose another version, and tell who exported this "
-                "one"
+                "the network's logits are not all finite numbers; choose another version, and report this to its "
+                "exporter"
             )
         )

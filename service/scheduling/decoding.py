@@ -1,4 +1,4 @@
-"""Queue of images to be decoded: bounded, round-robin over variants, so that a busy one does not delay others."""
+"""Bounded queue of images to decode, round-robin over variants, so that a busy variant does not delay others."""
 
 import time
 from collections import deque
@@ -18,10 +18,10 @@ class Decode(Generic[T]):
     """Work for a decoding thread.
 
     Attributes:
-        what: names it in the log.
+        what: description for the log.
         work: runs on the thread, without the lock; may raise any exception.
-        deliver: gets the result or the exception of `work`, or of its abandonment; called once, with the lock held, and
-            must not raise. Returns the job that can be run now, if there is one.
+        deliver: receives the result or exception of `work`, or of its abandonment; called once, with the lock held,
+            and must not raise. Returns the job that can now run, if any.
     """
 
     what: object
@@ -37,7 +37,7 @@ class Decode(Generic[T]):
 
 
 class DecodeQueue:
-    """Queues of work, one for each owner, served round-robin. The caller holds the lock of Workers.
+    """Queues of work, one per owner, served round-robin. The caller holds the lock of Workers.
 
     Args:
         room: capacity of all queues together.
@@ -45,13 +45,13 @@ class DecodeQueue:
 
     def __init__(self, room: int) -> None:
         self._room = room
-        # in round-robin order; none is empty
+        # in round-robin order, without empty queues
         self._queues: dict[Hashable, deque[tuple[Decode[Any], float]]] = {}
         self._waiting = 0
         self._rate = ServiceRate()
 
     def __len__(self) -> int:
-        """Return the number of pieces of work that wait."""
+        """Return the number of waiting pieces of work."""
         return self._waiting
 
     def put(self, owner: Hashable, decode: Decode[Any]) -> None:
@@ -62,14 +62,14 @@ class DecodeQueue:
         """
         if self._waiting >= self._room:
             raise QueueFullError(
-                f"{self._waiting} images wait to be decoded, {self._room} may; send it again later",
+                f"{self._waiting} images wait to be decoded, the limit is {self._room}; try again later",
                 self._rate.retry_after(self._waiting),
             )
         self._queues.setdefault(owner, deque()).append((decode, time.monotonic()))
         self._waiting += 1
 
     def take(self) -> tuple[Decode[Any], float] | None:
-        """Remove and return the next work and the time when it was put, in seconds of time.monotonic."""
+        """Remove and return the next work, and the time when it was queued, in seconds of time.monotonic."""
         if not self._queues:
             return None
         owner = next(iter(self._queues))
@@ -81,5 +81,5 @@ class DecodeQueue:
         return item
 
     def done(self, put: float) -> None:
-        """Update the service rate: a piece of work that was put at this time is done."""
+        """Update the service rate after a piece of work queued at this time is done."""
         self._rate.record(1, put, time.monotonic())

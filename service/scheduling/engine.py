@@ -1,4 +1,4 @@
-"""Engine: the awaitable interface to queues and worker threads."""
+"""Engine: awaitable interface to queues and worker threads."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -25,21 +25,21 @@ _ANSWERED = ClientGoneError("the request was answered before this work began")
 
 @dataclass(frozen=True)
 class Load:
-    """Images in one queue, and its counts since it was made."""
+    """Number of images in a queue, and its counts since its creation."""
 
     admitted: int
     running: int
     batches: dict[int, int]
-    """Batches that were run, by their number of images."""
+    """Number of executed batches by size."""
     restarts: int
     down: bool
 
 
 class Engine:
-    """Queues of all variants, and the worker threads. Made on the event loop that it serves.
+    """Queues of all variants, and the worker threads. Created on the event loop that it serves.
 
     Args:
-        settings: of the app.
+        settings: settings of the app.
         on_cores: whether networks run on the CPU's cores; see Backend.on_cores.
         overlaps: whether two runs overlap on a device; see Backend.overlaps.
     """
@@ -62,24 +62,25 @@ class Engine:
     async def infer(
         self, servable: Servable, source: Tensor | Callable[[], Tensor], scope: RequestScope, watch: Stopwatch
     ) -> Inferred:
-        """Return the logits of one request's images.
+        """Run the images of a request and return the logits.
 
         Args:
-            servable: what runs them.
-            source: the input tensor [n, …]; or a function for a decoding thread that returns one with n = 1.
-            scope: deadline and disconnect of the request; entered. Work that has not begun at its end is dropped.
-            watch: gets its laps `queue` (all waiting: for a decoding thread, from enqueued to dispatched) and
+            servable: the version.
+            source: the input tensor [n, …], or a function for a decoding thread that returns one with n = 1.
+            scope: deadline and disconnect of the request, already entered. Work that has not begun at its end is
+                dropped.
+            watch: receives the laps `queue` (waiting for a decoding thread, and from enqueued to dispatched) and
                 `inference`; `source` adds its own.
 
         Raises:
-            QueueFullError: the queue of this variant, or that of the decoding threads, is full.
+            QueueFullError: the queue of this variant or the decode queue is full.
             BackendDownError: the variant's backend failed, and is being restarted.
             DeadlineError: the deadline has passed.
             ClientGoneError: the client has closed the connection.
             DecodeTimeoutError: `source` took too long, and was abandoned.
             NotReadyError: all threads hang.
             InferenceError: the backend failed on these images, or its logits are not finite.
-            InvalidParameterError: more images than a batch of this variant holds.
+            InvalidParameterError: there are more images than the largest batch of this variant.
         """
         queue = self._queue(servable)
         future: asyncio.Future[Inferred] = scope.future()
@@ -110,7 +111,7 @@ class Engine:
             job.prepare = None  # it has the body, and may wait for a thread after the request has ended
 
     async def offload(self, work: Callable[[], T], scope: RequestScope) -> T:
-        """Return the result of `work`, which runs on a decoding thread.
+        """Run `work` on a decoding thread and return its result.
 
         Raises:
             QueueFullError, DeadlineError, ClientGoneError, DecodeTimeoutError, NotReadyError: as `infer`.
@@ -136,7 +137,7 @@ class Engine:
             waiting.clear()  # it has the body, and may wait for a thread after the request has ended
 
     def load(self, servable: Servable) -> Load:
-        """Return the images that wait and run for a version, and its counts."""
+        """Return the number of waiting and running images of a version, and its counts."""
         queue = self._queue(servable)
         with self._workers.lock:
             return Load(
@@ -145,7 +146,7 @@ class Engine:
 
     @property
     def decoding(self) -> int:
-        """Pieces of work that wait for a decoding thread."""
+        """Number of pieces of work that wait for a decoding thread."""
         return self._workers.decoding
 
     def restarting(self) -> list[Servable]:
@@ -153,15 +154,15 @@ class Engine:
         return self._workers.restarts.servables()
 
     def device_failures(self) -> list[str]:
-        """Return what the devices of these backends failed with."""
+        """Return the errors of failed devices."""
         return self._workers.restarts.device_failures()
 
     def shortage(self) -> str | None:
-        """Return why too few threads are left for the service to be ready; None while there are enough."""
+        """Return the reason why too few threads are left to be ready; None if there are enough."""
         return self._workers.shortage()
 
     async def retire(self, servable: Servable) -> None:
-        """Close a servable that gets no more requests, once nothing waits or runs for it."""
+        """Close a replaced servable when no image waits or runs for it."""
         queue = self._queue(servable)
         while self._busy(queue):
             await asyncio.sleep(0.05)
@@ -171,7 +172,7 @@ class Engine:
         await asyncio.to_thread(servable.backend.close)  # freeing its memory takes a while
 
     def close(self) -> None:
-        """End the threads. Requests that are not finished stay unanswered: drain first."""
+        """End the threads. Unfinished requests are not answered: drain first."""
         self._workers.close()
 
     def _busy(self, queue: VariantQueue) -> bool:

@@ -1,7 +1,7 @@
-"""Pool of worker threads: their duties, and the replacement of those whose work is abandoned.
+"""Pool of worker threads: duties, and replacement of threads with abandoned work.
 
-An abandoned thread may keep a core busy. With as many of them as cores (at least 2), about half of the throughput is
-lost, and the service is not ready. Up to four times as many are replaced, which bounds the memory that they hold.
+An abandoned thread may keep a core busy. With as many abandoned threads as cores (at least 2), about half of the
+throughput is lost, and the service is not ready. Up to four times as many are replaced, which limits their memory.
 Processes could be killed instead; benchmarks/decoding.py measures their cost.
 """
 
@@ -25,19 +25,19 @@ class Duty(Enum):
 
 
 Duties = tuple[Duty, ...]
-"""The least recently served comes first."""
+"""Duties, least recently served first."""
 
 Find = Callable[[WorkerState, Duties], tuple[Duty, Callable[[], None]] | None]
-"""Waits for work and returns it with its duty, or None if the thread must end; called with the lock held."""
+"""Waits for work and returns it with its duty, or None to end the thread; called with the lock held."""
 
 
 class WorkerPool:
     """Worker threads; each runs work until `find` returns None.
 
     Args:
-        lock: guards their states.
-        cores: how many the threads share.
-        find: returns the next work. The work raises AbandonedError if it was abandoned before it returned.
+        lock: lock of their states.
+        cores: number of cores that the threads share.
+        find: returns the next work, which raises AbandonedError if it was abandoned before it returned.
         interval: seconds between two checks for work that exceeds its time limit.
     """
 
@@ -53,7 +53,7 @@ class WorkerPool:
 
     @property
     def states(self) -> Collection[WorkerState]:
-        """States of all threads that are not abandoned."""
+        """States of all threads except abandoned ones."""
         return self._threads.keys()
 
     def start(self, duties: Duties) -> None:
@@ -70,15 +70,14 @@ class WorkerPool:
             raise NotReadyError(idle)
 
     def shortage(self) -> str | None:
-        """Return why too few threads are left for the service to be ready; None while there are enough."""
+        """Return the reason why too few threads are left to be ready; None if there are enough."""
         with self._lock:
             idle = self._without_threads()
         abandoned = len(ABANDONED)
         if idle is not None or abandoned < self._tolerated:
             return idle
         return (
-            f"{abandoned} threads hang in work that was abandoned, and may take their share of the cores; the log "
-            "names the work; restart the server"
+            f"{abandoned} threads hang in abandoned work, and may use cores; the log names the work; restart the server"
         )
 
     def close(self, seconds: float) -> None:
@@ -131,7 +130,7 @@ class WorkerPool:
         for duty in Duty:
             if duty not in left:
                 return (
-                    f"no thread is left to {duty.value} images: {self._hanging} hang in work that was abandoned; the "
+                    f"no thread is left to {duty.value} images: {self._hanging} hang in abandoned work; the "
                     "log names the work; restart the server"
                 )
         return None

@@ -14,19 +14,19 @@ from service.problems.server_errors import DeadlineError
 _ANSWERED = ClientGoneError("the request is answered already")
 
 _SHORT = 0.25
-"""Seconds after which a request is watched for its disconnect, by a task; shorter ones are answered first."""
+"""Seconds after which a task watches a request for its disconnect; shorter requests need no task."""
 
 
 class RequestScope:
-    """A context within which the work of one request is worth doing. Made on the event loop.
+    """Context with the deadline and disconnect of a request. Created on the event loop.
 
     Futures of the scope fail at its deadline, or when the client closes the connection; work that has not begun is
     then dropped.
 
     Args:
-        timeout_ms: time that the request may take.
-        waited_ms: the part of it that is over.
-        receive: of ASGI, after the body was read: reports the disconnect. None does not watch for it.
+        timeout_ms: time limit of the request.
+        waited_ms: elapsed part of it.
+        receive: ASGI's receive after the body was read, which reports the disconnect; None ignores disconnects.
     """
 
     def __init__(self, timeout_ms: int, waited_ms: float = 0.0, receive: Receive | None = None) -> None:
@@ -50,13 +50,13 @@ class RequestScope:
         self._timer.cancel()
         self._end = self._end or _ANSWERED
         for future in self._futures:
-            future.cancel()  # their results are not needed any more
+            future.cancel()  # results are no longer needed
 
     def future(self) -> asyncio.Future[Any]:
-        """Return a future that fails at the deadline, and when the client leaves.
+        """Return a future that fails at the deadline, or when the client disconnects.
 
         Raises:
-            DeadlineError, ClientGoneError: that has happened.
+            DeadlineError, ClientGoneError: the scope has ended.
         """
         if self._end is not None:
             raise self._end
@@ -65,13 +65,13 @@ class RequestScope:
         return future
 
     def refusal(self) -> ProblemError | None:
-        """Return why work for this request must not begin; None if it may. May be called from any thread."""
+        """Return the error if work for this request must not begin, otherwise None. Thread-safe."""
         if self._end is None and time.monotonic() >= self._deadline:
             return self._overdue()
         return self._end
 
     def _go_on(self) -> None:
-        """Expire, or wait for the deadline and from now on for the disconnect."""
+        """Expire, or continue to wait for the deadline and start watching for the disconnect."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             self._close(self._overdue())
@@ -81,14 +81,14 @@ class RequestScope:
             self._watcher = self._loop.create_task(self._until_disconnect(self._receive))
 
     async def _until_disconnect(self, receive: Receive) -> None:
-        """Wait for the disconnect. A server also reports one after the answer, which changes nothing."""
+        """Wait for the disconnect. A server also reports one after the response, which has no effect."""
         while (await receive())["type"] != "http.disconnect":
             pass
         self._close(ClientGoneError("the client closed the connection before it was answered"))
 
     def _overdue(self) -> DeadlineError:
         return DeadlineError(
-            f"no answer within the {self._timeout_ms} ms allowed; give timeout_ms more, or ask when there is less to do"
+            f"no response within the allowed {self._timeout_ms} ms; raise timeout_ms, or try again later"
         )
 
     def _close(self, reason: ProblemError) -> None:

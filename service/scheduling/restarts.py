@@ -16,12 +16,12 @@ LONGEST_PAUSE = 60.0
 
 
 class Restarts:
-    """Restarts backends, each on a thread of its own. While one is down, its queue answers 503.
+    """Restarter of failed backends, one thread for each. While a backend is down, its queue answers 503.
 
     Args:
-        lock: of Workers; guards the queues.
+        lock: lock of Workers, which guards the queues.
         first_pause: seconds before the first restart.
-        longest_pause: upper bound of the pause, in seconds.
+        longest_pause: maximum pause in seconds.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Restarts:
             return [queue.servable for queue in self._down]
 
     def device_failures(self) -> list[str]:
-        """Return what devices failed with, each reason once."""
+        """Return the distinct errors of failed devices."""
         with self._lock:
             return sorted({queue.device_failure for queue in self._down if queue.device_failure is not None})
 
@@ -53,7 +53,7 @@ class Restarts:
         thread.start()
 
     def forget(self, queue: VariantQueue) -> None:
-        """Stop restarting a queue's backend: it is not served any more. The caller holds the lock."""
+        """Stop restarting a queue's backend, because it is no longer served. The caller holds the lock."""
         self._down.pop(queue, None)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Round-robin over the queues with work, one batch each, so that a busy variant does not starve others."""
+"""Round-robin over queues with work, one batch per turn, so that a busy variant does not starve others."""
 
 from collections import deque
 
@@ -6,11 +6,11 @@ from service.scheduling.variant_queue import Job, VariantQueue
 
 
 class RoundRobin:
-    """Queues in the order in which they are served. The caller holds the lock.
+    """Queues in serving order. The caller holds the lock.
 
     Args:
-        delay: seconds that a batch waits for more images while it is not full; 0 dispatches immediately.
-        full_beside_a_run: whether a batch that is not full waits as long as another of its queue runs.
+        delay: seconds that an incomplete batch waits for more images; 0 dispatches immediately.
+        full_beside_a_run: whether an incomplete batch waits while another batch of its queue runs.
     """
 
     def __init__(self, delay: float, *, full_beside_a_run: bool = False) -> None:
@@ -24,7 +24,7 @@ class RoundRobin:
         return sum(len(queue.waiting) for queue in self._queues)
 
     def add(self, job: Job, now: float) -> None:
-        """Append a job to its queue; a queue that was empty comes last in the order."""
+        """Append a job to its queue; a queue that was empty becomes the last one."""
         job.enqueued = now
         queue = job.queue
         if queue not in self._queues:
@@ -32,9 +32,9 @@ class RoundRobin:
         queue.waiting.append(job)
 
     def next(self, now: float) -> tuple[VariantQueue | None, float | None]:
-        """Return the next queue, or the seconds until one may be ready (None: until a job is added, or a run ends).
+        """Return the next queue, or the seconds until one may be ready (None: until a job is added or a run ends).
 
-        A queue that is returned goes to the end of the order. An empty one is removed from it.
+        A returned queue moves to the end of the order. An empty queue is removed.
         """
         soonest: float | None = None
         for _ in range(len(self._queues)):
@@ -51,7 +51,7 @@ class RoundRobin:
         return None, soonest
 
     def _seconds_left(self, queue: VariantQueue, now: float) -> float | None:
-        """Return the seconds until a queue may be ready; None until a run of it ends."""
+        """Return the seconds until a queue may be ready; None if it waits for the end of a run."""
         if sum(job.size for job in queue.waiting) >= queue.limit:
             return 0.0
         if self._full_beside_a_run and queue.running:

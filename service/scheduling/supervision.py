@@ -1,6 +1,6 @@
 """Supervision of worker threads: work that exceeds its time limit is abandoned, and its thread is replaced.
 
-Python cannot stop a thread. An abandoned one ends when its work returns, if ever.
+Python cannot stop a thread. An abandoned thread ends when its work returns, if ever.
 """
 
 import logging
@@ -22,15 +22,15 @@ class AbandonedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Work that must return in time.
+    """Work with a time limit.
 
     Attributes:
-        kind: for metrics.
-        what: names the work in the log.
-        limit: seconds that it may take.
+        kind: kind of work, for metrics.
+        what: description for the log.
+        limit: time limit in seconds.
         abandon: answers its requests; called with the lock held. Returns a function that the thread calls if its work
             returns later.
-        since: when the work began, in seconds of time.monotonic.
+        since: start of the work, in seconds of time.monotonic.
     """
 
     kind: Kind
@@ -49,9 +49,9 @@ class WorkerState:
     """State of one worker thread, guarded by the lock of Workers."""
 
     busy: bool = False
-    """True if it runs work."""
+    """Whether the thread is working."""
     watch: Watch | None = None
-    """Its work, if that has a time limit."""
+    """Current work, if it has a time limit."""
     abandoned: bool = False
     cleanup: Cleanup | None = None
     """Called by an abandoned thread when its work returns."""
@@ -68,13 +68,13 @@ class WorkerState:
 
 
 class Watchdog:
-    """A thread that abandons work that exceeds its limit.
+    """Thread that abandons work that exceeds its limit.
 
     Args:
-        lock: guards the states.
+        lock: lock of the states.
         interval: seconds between two checks.
-        states: of the threads; a live view.
-        replace: called with the lock held when work was abandoned; replaces its thread.
+        states: states of the threads; a live view.
+        replace: replaces the thread of abandoned work; called with the lock held.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Watchdog:
         while not self._closing.wait(self._interval):
             for watch in self._abandon_what_is_late():
                 logger.error(
-                    "abandoned after %.1f s: the %s of %s; its thread goes on until that returns, if ever",
+                    "abandoned after %.1f s: the %s of %s; its thread continues until the work returns, if ever",
                     watch.limit,
                     watch.kind,
                     watch.what,

@@ -1,4 +1,4 @@
-"""Jobs, and the bounded queue of one variant, with its service rate and the state of its backend.
+"""Jobs, and the bounded queue of a variant, with its service rate and the state of its backend.
 
 Shapes: n images of a job, B of its batch, C classes.
 """
@@ -27,22 +27,22 @@ from service.telemetry.stopwatch import Stopwatch
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """Output of a job: finite logits, float32 [n, C], and the number of images that ran together."""
+    """Output of a job: finite logits, float32 [n, C], and the batch size."""
 
     logits: NDArray[np.float32]
     batch_size: int
 
 
 class JobScope(Protocol):
-    """Scope in which a job is worth doing: a request's, or that of a run over files."""
+    """Scope of a job: that of a request, or of a run over files."""
 
     def refusal(self) -> ProblemError | None:
-        """Return why work must not begin; None if it may. Any thread may call it."""
+        """Return the error if work must not begin, otherwise None. Thread-safe."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request's images. Owned by one thread at a time: the event loop, one that decodes, one that runs it.
+    """Images of a request. Owned by one thread at a time: event loop, decoding thread, running thread.
 
     `outcome` is set at the end: the output, or an exception.
     """
@@ -53,9 +53,9 @@ class Job:
     scope: JobScope
     watch: Stopwatch
     future: asyncio.Future[Inferred] | None = None
-    """Gets the outcome; None where it is read from the job."""
+    """Receives the outcome; None if it is read from the job."""
     prepare: Callable[[], Tensor] | None = None
-    """Returns the tensor, on a decoding thread; None where there is a tensor already."""
+    """Creates the tensor on a decoding thread; None if there already is a tensor."""
     tensor: Tensor | None = None
     enqueued: float = 0.0
     """Time when the tensor was ready, in seconds of time.monotonic."""
@@ -78,8 +78,8 @@ class VariantQueue:
 
     Args:
         servable: the version.
-        max_batch: most images that run together, if the artifact takes as many.
-        max_queue: most images between admission and dispatch.
+        max_batch: maximum batch size, if the artifact supports it.
+        max_queue: maximum number of images between admission and dispatch.
     """
 
     def __init__(self, servable: Servable, max_batch: int, max_queue: int) -> None:
@@ -87,28 +87,28 @@ class VariantQueue:
         self.limit = servable.largest_batch(max_batch)
         self.waiting: deque[Job] = deque()
         self.admitted = 0
-        """Images between admission and dispatch: in `waiting`, or still being decoded."""
+        """Number of images between admission and dispatch: in `waiting`, or being decoded."""
         self.running = 0
-        """Images dispatched and not answered."""
+        """Number of dispatched images without an outcome."""
         self.rate = ServiceRate()
         self.failures = 0
-        """Failures and failed restarts since the backend last gave an output."""
+        """Number of failures and failed restarts since the last output of the backend."""
         self.batches: Counter[int] = Counter()
-        """Batches that were run, by their number of images."""
+        """Number of executed batches by size."""
         self.restarts = 0
-        """Successful restarts of the backend."""
+        """Number of successful restarts of the backend."""
         self.down_until: float | None = None
         """While the backend is down, the time of its next restart, in seconds of time.monotonic."""
         self.device_failure: str | None = None
-        """While the backend is down: what the device failed with, if it did."""
+        """While the backend is down: error of the device, if any."""
         self._max_queue = max_queue
 
     def admit(self, size: int) -> list[Job]:
-        """Reserve places for `size` images, and return the jobs that lost theirs because their requests have ended.
+        """Reserve places for `size` images, and return jobs that were dropped because their requests have ended.
 
         Raises:
             BackendDownError: the backend is being restarted.
-            QueueFullError: there are fewer places.
+            QueueFullError: there are not enough places.
         """
         if self.down_until is not None:
             raise self.unavailable()
@@ -117,14 +117,14 @@ class VariantQueue:
             left = self._drop_ended()
         if self.admitted + size > self._max_queue:
             raise QueueFullError(
-                f"{self.admitted} images wait for {self.servable.key}, {self._max_queue} may; send it again later",
+                f"{self.admitted} images wait for {self.servable.key}, the limit is {self._max_queue}; try again later",
                 self.rate.retry_after(self.admitted),
             )
         self.admitted += size
         return left
 
     def take(self) -> tuple[list[Job], list[Job]]:
-        """Remove one batch, oldest first; return the jobs to run, and those whose requests have ended."""
+        """Remove a batch, oldest first, and return the jobs to run and the jobs of ended requests."""
         taken: list[Job] = []
         left: list[Job] = []
         room = self.limit
@@ -151,7 +151,7 @@ class VariantQueue:
         """Return the error of requests while the backend is down."""
         seconds = (self.down_until or 0.0) - time.monotonic()
         return BackendDownError(
-            f"what runs {self.servable.key} failed and is being restarted; send it again later, or choose another "
+            f"the backend of {self.servable.key} failed and is being restarted; try again later, or choose another "
             "variant",
             max(1, math.ceil(seconds)),
         )

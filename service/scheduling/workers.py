@@ -1,12 +1,12 @@
-"""Worker threads: they decode images and run batches.
+"""Worker threads, which decode images and run batches.
 
-Where networks run on the CPU's cores, one thread for each core does both, so that an image is run while it is in the
-core's cache. Runs are side by side, each on one core, as long as there is work for every core;
-a run that leaves cores idle is spread over them. Measured with Swin-T on 2 cores: 1.09 times the throughput of runs
-one at a time on all cores, of single images or of batches (benchmarks/runs.py).
+If networks run on the CPU's cores, one thread per core does both, so an image is run while it is in the core's cache.
+While there is work for every core, runs are concurrent, each on one core; a run that leaves cores idle is spread over
+them. Measured with Swin-T on 2 cores: 1.09 times the throughput of sequential runs on all cores, of single images or of
+batches (benchmarks/runs.py).
 
-Where they run on a device, one thread runs batches on it, and the others decode. Where runs overlap, a second thread
-takes a batch while one runs, but only a full one: it is copied meanwhile, and no batch is smaller for it.
+If networks run on a device, one thread runs batches on it, and the others decode. If runs overlap, a second thread
+takes a batch during a run, but only a full one, which is copied meanwhile, so batches do not become smaller.
 """
 
 import logging
@@ -36,17 +36,17 @@ logger = logging.getLogger(__name__)
 
 
 class Workers:
-    """Runs jobs, and passes them to `settle` when they have an outcome.
+    """Queues and threads that run jobs, and pass jobs with an outcome to `settle`.
 
     Args:
-        settle: gets the jobs; called from any thread.
+        settle: receives the jobs; called from any thread.
         threads: number of decoding threads, and of cores.
-        on_cores: networks run on those cores too; else on a device of their own.
-        overlaps: two runs at a time on that device; see Backend.overlaps.
-        room: most images that may wait to be decoded.
-        delay: seconds that a batch waits for more images while it is not full.
-        decode_timeout: seconds that one decode may take before it counts as hanging.
-        run_timeout: seconds that one run of a backend may take before it counts as hanging.
+        on_cores: whether networks run on the same cores instead of a device.
+        overlaps: whether two runs overlap on the device; see Backend.overlaps.
+        room: maximum number of images that wait to be decoded.
+        delay: seconds that an incomplete batch waits for more images.
+        decode_timeout: time limit of a decode in seconds.
+        run_timeout: time limit of a run in seconds.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Workers:
         run_timeout: float,
     ) -> None:
         self.lock = threading.RLock()
-        """Guards the queues and what waits."""
+        """Lock of all queues."""
         self.restarts = Restarts(self.lock)
         self._settle = settle
         self._cores = threads
@@ -81,11 +81,11 @@ class Workers:
 
     @property
     def decoding(self) -> int:
-        """Pieces of work that wait for a decoding thread."""
+        """Number of pieces of work that wait for a decoding thread."""
         return len(self._decoding)
 
     def shortage(self) -> str | None:
-        """Return why too few threads are left for the service to be ready; None while there are enough."""
+        """Return the reason why too few threads are left to be ready; None if there are enough."""
         return self._pool.shortage()
 
     def decode(self, owner: Hashable, decode: Decode[Any]) -> None:
@@ -101,7 +101,7 @@ class Workers:
             self._to_decode.notify()
 
     def prepare(self, job: Job, make: Callable[[], Tensor]) -> None:
-        """Queue an admitted job whose tensor `make` returns on a decoding thread.
+        """Queue an admitted job; `make` returns its tensor on a decoding thread.
 
         Raises:
             QueueFullError, NotReadyError: as `decode`. The job keeps its place.
@@ -109,7 +109,7 @@ class Workers:
         self.decode(job.queue, Decode(job.queue.servable.key, make, partial(self._prepared, job)))
 
     def push(self, job: Job) -> None:
-        """Queue a job that was admitted and has its tensor.
+        """Queue an admitted job with its tensor.
 
         Raises:
             NotReadyError: all threads for it hang.
@@ -134,7 +134,7 @@ class Workers:
         self._pool.close(1)
 
     def _prepared(self, job: Job, outcome: Tensor | BaseException) -> Job | None:
-        """Return a job whose tensor is ready; one that cannot be decoded is settled, and never reaches a batch."""
+        """Return a job with its tensor; a job that cannot be decoded is settled and never reaches a batch."""
         if not isinstance(outcome, BaseException):
             job.tensor = outcome
             return job
@@ -144,7 +144,7 @@ class Workers:
         return None
 
     def _add(self, job: Job) -> bool:
-        """Queue a job, and return True; if its backend went down since it was admitted, settle it, and return False."""
+        """Queue a job and return True; if its backend went down since admission, settle it and return False."""
         if job.queue.down_until is None:
             self._round_robin.add(job, time.monotonic())
             return True
@@ -175,8 +175,8 @@ class Workers:
             limit = round(1000 * self._decode_timeout)
             decode.deliver(
                 DecodeTimeoutError(
-                    f"decoding took longer than the {limit} ms allowed; send fewer or smaller images, or save them "
-                    "anew in a plain form, such as baseline JPEG"
+                    f"decoding took longer than the allowed {limit} ms; send fewer or smaller images, or save them "
+                    "in a simpler form, such as baseline JPEG"
                 )
             )
 
@@ -186,7 +186,7 @@ class Workers:
             state.finish()
             self._decoding.done(put)
             job = decode.deliver(outcome)
-            if job is not None and self._add(job) and not can_run:  # else this thread finds it next
+            if job is not None and self._add(job) and not can_run:  # otherwise this thread runs it next
                 self._to_run.notify()
 
     def _run(
@@ -203,20 +203,20 @@ class Workers:
             raise
         except Exception as error:
             logger.exception("%d requests to %s failed by an internal error", len(jobs), queue.servable.key)
-            for job in jobs:  # the thread must go on
+            for job in jobs:  # the thread must continue
                 job.outcome = error
         with self.lock:
             queue.running -= sum(job.size for job in jobs)
         if crashed:
             self._take_out(queue, backend, jobs)
         else:
-            self._settle(jobs)  # last: the event loop would wait for this thread to release the interpreter lock
+            self._settle(jobs)  # last, because the event loop would wait for this thread to release the GIL
 
     def _dispatch(self, state: WorkerState, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> bool:
         """Set the outcome of the jobs, and return whether the backend is broken.
 
         Raises:
-            AbandonedError: it hung; the jobs have been answered.
+            AbandonedError: the run hung; the jobs have been answered.
         """
         for job in jobs:
             job.watch.lap("queue")
@@ -235,7 +235,7 @@ class Workers:
         crashed = False
         if not run_batch(run, jobs, manifest.output.classes):
             try:
-                run(blank(manifest, 1))  # no job has an output: is it the images, or is the backend broken?
+                run(blank(manifest, 1))  # no job has an output: check whether the backend is broken
             except AbandonedError:
                 raise
             except Exception as error:
@@ -254,21 +254,21 @@ class Workers:
         return crashed
 
     def _leaves_cores_idle(self) -> bool:
-        """Return whether all work, this thread's run included, is less than one job for each core."""
+        """Return whether all work, including this thread's run, is less than one job per core."""
         with self.lock:
             busy = sum(state.busy for state in self._pool.states)
             return busy + len(self._decoding) + self._round_robin.waiting < self._cores
 
     def _abandon_run(self, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> Cleanup | None:
-        """Abandon a backend that hangs; if it is not replaced already, its thread closes it when it returns."""
+        """Abandon a hanging backend; unless already replaced, its thread closes it when the run returns."""
         queue.running -= sum(job.size for job in jobs)
         self._take_out(queue, backend, jobs)
         return backend.close if queue.servable.backend.abandon(backend) else None
 
     def _take_out(self, queue: VariantQueue, backend: Backend, jobs: Sequence[Job]) -> None:
-        """Take a broken backend out of service; its jobs, run or waiting, are answered 503."""
+        """Take a broken backend out of service, and answer its running and waiting jobs 503."""
         with self.lock:
-            if queue.servable.backend.holds(backend):  # else it was replaced after another run of it
+            if queue.servable.backend.holds(backend):  # otherwise another run already caused its replacement
                 self.restarts.begin(queue)
                 jobs = [*jobs, *queue.take_all()]
             for job in jobs:

@@ -1,7 +1,7 @@
 """Log-linear buckets of durations, as in an HDR histogram: bounded memory, bounded relative error.
 
-Below 64 µs every microsecond has a bucket of its own. From there on every octave [2^k, 2^(k+1)) has FINENESS buckets,
-none wider than 1/32 of its lower edge: the middle of a bucket is within 1.6 % of all durations in it.
+Below 64 µs every microsecond has its own bucket. Above, every octave [2^k, 2^(k+1)) has FINENESS buckets, none wider
+than 1/32 of its lower edge: the middle of a bucket is within 1.6 % of all durations in it.
 """
 
 import numpy as np
@@ -35,11 +35,11 @@ MIDDLES = _middles()
 
 
 def percentiles(counts: NDArray[np.integer], percents: tuple[int, ...]) -> list[float]:
-    """Return percentiles: the shortest durations that the given percentages do not exceed, in microseconds.
+    """Return percentiles in microseconds.
 
     Args:
         counts: [BUCKETS], not all 0.
-        percents: each over 0, at most 100.
+        percents: percentages above 0, at most 100.
     """
     running = np.cumsum(counts)
     ranks = np.ceil(np.array(percents) * running[-1] / 100)

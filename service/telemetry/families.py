@@ -18,15 +18,15 @@ _DECODE_FAILURES = ("not-an-image", "too-many-pixels", "decode-timeout")
 
 @dataclass(frozen=True)
 class VersionState:
-    """State of one version, and its counts since it was loaded."""
+    """State of a version, and its counts since it was loaded."""
 
     key: VersionKey
     queued: int
-    """Images between admission and dispatch."""
+    """Number of images between admission and dispatch."""
     running: int
-    """Images in the batch that runs."""
+    """Number of images in the current batch."""
     batches: Mapping[int, int]
-    """Batches that were run, by their number of images."""
+    """Number of executed batches by size."""
     restarts: int
     down: bool
     load_seconds: float
@@ -36,7 +36,7 @@ class VersionState:
 
 
 def stage_family(found: Mapping[VersionKey, Mapping[str, Distribution]]) -> Metric:
-    """Return `posbake_stage_seconds`: the same times as in answers."""
+    """Return `posbake_stage_seconds`, with the same times as in responses."""
     family = HistogramMetricFamily(
         "posbake_stage_seconds", "Time of one stage of an answered classification.", labels=(*_NAMES, "stage")
     )

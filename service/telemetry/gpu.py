@@ -1,4 +1,4 @@
-"""GPU metrics from NVML, where the service runs on a GPU and nvidia-ml-py is installed."""
+"""GPU metrics from NVML, if the service runs on a GPU and nvidia-ml-py is installed."""
 
 import importlib
 import logging
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class GpuReader:
-    """Reads every GPU this process sees, at each scrape.
+    """Reader of all visible GPUs at each scrape.
 
     Args:
         nvml: the module `pynvml`, initialised.
@@ -41,7 +41,7 @@ class GpuReader:
     def _count(self) -> int:
         try:
             return int(self._nvml.nvmlDeviceGetCount())
-        except self._nvml.NVMLError as error:  # the driver is gone: the other metrics are still needed
+        except self._nvml.NVMLError as error:  # the driver failed; other metrics are still needed
             logger.debug("no GPU metrics: %s", error)
             return 0
 
@@ -59,6 +59,6 @@ class GpuReader:
                 used.add_metric(labels, memory.used)
                 total.add_metric(labels, memory.total)
                 busy.add_metric(labels, nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100)
-            except nvml.NVMLError as error:  # a slice of a GPU (MIG) has no utilisation of its own
+            except nvml.NVMLError as error:  # a slice of a GPU (MIG) has no utilisation
                 logger.debug("GPU %d: %s", index, error)
         yield from (busy, used, total)

@@ -1,6 +1,6 @@
-"""Latency of answers by version: over the last minute, and since the start.
+"""Latency of responses by version: over the last minute, and since the start.
 
-Recording an answer is cheap: its laps are appended to a buffer, and a full buffer is counted at once, in NumPy.
+Recording is cheap: laps are appended to a buffer, and a full buffer is counted by NumPy.
 Memory is bounded: 450 kB for each version.
 
 Shapes: S columns, the stages and their total; R periods of SLOT_SECONDS; B buckets of `service.telemetry.buckets`.
@@ -25,7 +25,7 @@ PERCENTILES = (50, 90, 95, 99)
 
 RECENT_SECONDS = 60
 SLOT_SECONDS = 5
-_SLOTS = RECENT_SECONDS // SLOT_SECONDS + 1  # the running one, and those of a whole minute before it
+_SLOTS = RECENT_SECONDS // SLOT_SECONDS + 1  # the current one, and those of the whole minute before
 
 BOUNDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -50,7 +50,7 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class LatencySummary:
-    """Number of answers of one version, and their stages."""
+    """Number of responses of a version, and their stages."""
 
     count: int
     stages: dict[str, StageSummary]
@@ -58,7 +58,7 @@ class LatencySummary:
 
 @dataclass(frozen=True)
 class LatencyCounts:
-    """Counts of answers by bucket, int64 [S, B], and the sum of their times in µs, int64 [S]."""
+    """Counts of responses by bucket, int64 [S, B], and the sum of their times in µs, int64 [S]."""
 
     counts: NDArray[np.int64]
     sums: NDArray[np.int64]
@@ -67,7 +67,7 @@ class LatencyCounts:
         return LatencyCounts(self.counts + other.counts, self.sums + other.sums)
 
     def summary(self) -> LatencySummary:
-        """Return the count, and means and percentiles; without answers, `stages` is empty."""
+        """Return count, means and percentiles; without responses, `stages` is empty."""
         count = int(self.counts[0].sum())
         stages = {}
         for i, column in enumerate(COLUMNS if count else ()):
@@ -81,16 +81,16 @@ NO_ANSWERS = LatencyCounts(np.zeros((len(COLUMNS), BUCKETS), np.int64), np.zeros
 
 @dataclass(frozen=True)
 class Distribution:
-    """Distribution of one stage since the start, as Prometheus shows it."""
+    """Distribution of a stage since the start, for Prometheus."""
 
     counts: list[int]
-    """Answers in each bucket of BOUNDS, and above the last bound; not cumulative."""
+    """Number of responses in each bucket of BOUNDS, and above the last bound; not cumulative."""
     seconds: float
-    """Their sum."""
+    """Sum of the times in s."""
 
 
 class LatencyRecorder:
-    """Recorder of the laps of answers. Thread-safe.
+    """Recorder of the laps of responses. Thread-safe.
 
     Args:
         clock: monotonic seconds.
@@ -102,17 +102,17 @@ class LatencyRecorder:
         self._lock = threading.Lock()
 
     def record(self, key: VersionKey, laps: Laps) -> None:
-        """Add one answer."""
+        """Record a response."""
         with self._lock:
             self._record_of(key).add(int(self._clock()) // SLOT_SECONDS, laps)
 
     def record_overdue(self, key: VersionKey, microseconds: int) -> None:
-        """Add a request whose deadline passed after this time, without an answer; only `recent_p95` counts it."""
+        """Record a request that missed its deadline after this time; only `recent_p95` counts it."""
         with self._lock:
             self._record_of(key).add_overdue(int(self._clock()) // SLOT_SECONDS, microseconds)
 
     def counts(self, key: VersionKey) -> LatencyCounts:
-        """Return the answers of a version since the start."""
+        """Return the counts of a version since the start."""
         with self._lock:
             record = self._records.get(key)
             if record is None:
@@ -121,7 +121,7 @@ class LatencyRecorder:
             return LatencyCounts(record.counts.copy(), record.sums.copy())
 
     def recent_counts(self, key: VersionKey) -> LatencyCounts:
-        """Return the answers of a version over the last RECENT_SECONDS, to SLOT_SECONDS."""
+        """Return the counts of a version over the last RECENT_SECONDS, with a resolution of SLOT_SECONDS."""
         with self._lock:
             record = self._records.get(key)
             if record is None:
@@ -137,19 +137,19 @@ class LatencyRecorder:
         return self.counts(key).summary()
 
     def recent(self, key: VersionKey) -> LatencySummary:
-        """Return the latency of a version over the last RECENT_SECONDS, to SLOT_SECONDS."""
+        """Return the latency of a version over the last RECENT_SECONDS, with a resolution of SLOT_SECONDS."""
         return self.recent_counts(key).summary()
 
     def versions(self) -> list[VersionKey]:
-        """Return the versions that have answered."""
+        """Return the versions with responses."""
         with self._lock:
             return list(self._records)
 
     def recent_p95(self, key: VersionKey) -> float | None:
-        """Return the p95 of the total over the last RECENT_SECONDS, in ms; None if nothing was measured.
+        """Return the p95 of the total over the last RECENT_SECONDS in ms; None without measurements.
 
-        A request whose deadline passed took at least as long as it waited. Without these a variant that is always too
-        slow would look like one without requests.
+        A request that missed its deadline counts with the time it waited. Otherwise a variant that is always too slow
+        would look like one without requests.
         """
         with self._lock:
             record = self._records.get(key)
@@ -184,7 +184,7 @@ class LatencyRecorder:
 
 
 class _Record:
-    """The answers of one version. The caller holds the lock."""
+    """Counts of a version. The caller holds the lock."""
 
     def __init__(self) -> None:
         self.counts = np.zeros((len(COLUMNS), BUCKETS), np.int64)
@@ -193,8 +193,8 @@ class _Record:
         self.slot_counts = np.zeros((_SLOTS, len(COLUMNS), BUCKETS), np.uint32)
         self.slot_sums = np.zeros((_SLOTS, len(COLUMNS)), np.int64)
         self.slot_overdue = np.zeros((_SLOTS, BUCKETS), np.uint32)
-        self._slots = np.full(_SLOTS, -1, np.int64)  # which period each holds
-        self._pending = array("q")  # a period and a column each
+        self._slots = np.full(_SLOTS, -1, np.int64)  # period in each slot
+        self._pending = array("q")  # pairs of period and column
 
     def add(self, slot: int, laps: Laps) -> None:
         self._pending.append(slot)
@@ -219,7 +219,7 @@ class _Record:
         return self._slots > slot - _SLOTS
 
     def _count(self, place: int, rows: NDArray[np.int64]) -> None:
-        """Add rows [answers, S] to a period and to the whole."""
+        """Add rows [responses, S] to a period and to the total."""
         counts = _count_by_column(bucket_of(rows), BUCKETS)
         sums = rows.sum(axis=0)
         self.counts += counts
@@ -229,7 +229,7 @@ class _Record:
         self.slot_sums[place] += sums
 
     def _open(self, slot: int) -> int:
-        """Return the place of a period, cleared of the one a minute ago."""
+        """Return the slot of a period, after clearing the period of a minute ago."""
         place = slot % _SLOTS
         if self._slots[place] != slot:
             self._slots[place] = slot
@@ -240,7 +240,7 @@ class _Record:
 
 
 def _count_by_column(places: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """Return [S, width]: the count of each place in each column of `places`, [answers, S]."""
+    """Return [S, width]: the count of each place in each column of `places`, [responses, S]."""
     columns = places.shape[1]
     flat = places + width * np.arange(columns)
     counts: NDArray[np.int64] = np.bincount(flat.ravel(), minlength=columns * width).reshape(columns, width)

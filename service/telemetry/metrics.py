@@ -1,6 +1,6 @@
-"""Metrics of one app: request counts, and everything else that `/metrics` collects at a scrape.
+"""Metrics of an app: request counts, and all other metrics that `/metrics` collects at a scrape.
 
-Label values are bounded: names of versions that are served, statuses and reasons of the service.
+Label values are bounded: names of served versions, statuses and reasons of the service.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -28,11 +28,11 @@ T = TypeVar("T")
 
 
 class Metrics:
-    """Counts requests and renders all metrics. Counting is for one thread, the event loop's.
+    """Request counter and renderer of all metrics. Counting is for the event loop only.
 
     Args:
-        process: returns the families of the process itself.
-        gpus: reads GPUs; None where the service does not use any.
+        process: returns the families of the process.
+        gpus: reader of GPUs; None if the service uses none.
     """
 
     def __init__(self, process: Callable[[], Iterable[Metric]] = tuple, gpus: GpuReader | None = None) -> None:
@@ -45,12 +45,12 @@ class Metrics:
         self._loads = {"success": 0, "failure": 0}
 
     def count_request(self, key: VersionKey | None, status: int, reason: str | None = None) -> None:
-        """Add one classification request.
+        """Count a classification request.
 
         Args:
             key: the version; None if none was found.
-            status: of its answer.
-            reason: name of the error (see `service.problems`); None if there is an answer.
+            status: status of the response.
+            reason: name of the error (see `service.problems`); None without an error.
         """
         place = (key, status)
         self._requests[place] = self._requests.get(place, 0) + 1
@@ -59,32 +59,32 @@ class Metrics:
             self._refusals[why] = self._refusals.get(why, 0) + 1
 
     def count_loads(self, succeeded: int, failed: int) -> None:
-        """Add artifacts that were opened to be served, or refused."""
+        """Count loaded and refused artifacts."""
         self._loads["success"] += succeeded
         self._loads["failure"] += failed
 
     def rejected(self, key: VersionKey) -> int:
-        """Return the number of requests to a version that ended without an answer. May be called from any thread."""
+        """Return the number of requests to a version that ended with an error. Thread-safe."""
         return sum(count for (version, _), count in self._refusals.copy().items() if version == key)
 
     def keep_only(self, keys: Collection[VersionKey]) -> None:
-        """Drop every other version: it is not served any more."""
+        """Remove all other versions, which are no longer served."""
         self.latency.keep_only(keys)
         self.statistics.keep_only(keys)
         self._requests = _of_these(self._requests, keys)
         self._refusals = _of_these(self._refusals, keys)
 
     def families(self, versions: Iterable[VersionState], decoding: int) -> list[Metric]:
-        """Return all metrics. May be called from any thread.
+        """Return all metrics. Thread-safe.
 
         Args:
-            versions: state of the versions that are served.
-            decoding: images that wait to be decoded.
+            versions: states of the served versions.
+            decoding: number of images that wait to be decoded.
         """
         requests, refusals = (
             self._requests.copy(),
             self._refusals.copy(),
-        )  # a copy, because the event loop goes on counting
+        )  # a copy, because the event loop continues counting
         return [
             stage_family(self.latency.distributions()),
             *request_families(requests, refusals),

@@ -1,4 +1,4 @@
-"""Prometheus metric families of the process itself: memory held, connections refused, log lines lost."""
+"""Prometheus metric families of the process: reserved memory, refused connections, dropped log lines."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,12 +11,12 @@ from service.resources.memory import MemoryBudget
 def process_families(
     memory: MemoryBudget, refused_connections: Callable[[], int], dropped_lines: Callable[[], int]
 ) -> Iterator[Metric]:
-    """Yield memory held and refused, connections refused, and lines that the log has lost.
+    """Yield reserved and refused memory, refused connections, and dropped log lines.
 
     Args:
-        memory: of all requests.
-        refused_connections: returns how many were refused since the start.
-        dropped_lines: returns how many lines of the log were lost.
+        memory: budget of all requests.
+        refused_connections: returns the number of refused connections since the start.
+        dropped_lines: returns the number of dropped log lines.
     """
     yield GaugeMetricFamily("posbake_held_bytes", "Bytes of bodies and decoded pixels in memory.", memory.held)
     yield GaugeMetricFamily("posbake_held_bytes_limit", "Most bytes that may be held: MAX_HELD_BYTES.", memory.limit)

@@ -1,6 +1,7 @@
-"""Record of one request: its id and API key, the versions that ran, and its outcome.
+"""Record of a request: API key, versions that ran, and outcome.
 
-`RequestMiddleware` makes it, `service.inference` fills it, `Recorder` reads it once, when the request is finished.
+`RequestMiddleware` creates it, `service.inference` fills it, and `Recorder` reads it once, when the request is
+finished.
 """
 
 import time
@@ -18,19 +19,19 @@ _STATE_NAME = "record"
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One version's run of a request's images."""
+    """Run of a request's images on a version."""
 
     key: VersionKey
     watch: Stopwatch
     images: int = 1
     batch_size: int = 0
-    """Images that ran together, of other requests too; 0 while there is no output."""
+    """Number of images in the batch, including other requests; 0 without an output."""
     laps: Laps | None = None
-    """Set when the output is there."""
+    """Stage times; set with the output."""
     status: int = 0
-    """HTTP status of this run alone, in a comparison; 0 where it is that of the request."""
+    """HTTP status of this run in a comparison; 0 if it is that of the request."""
     problem: str | None = None
-    """Name of the error of this run alone."""
+    """Name of the error of this run."""
 
     def complete(self, batch_size: int) -> Laps:
         """End the last stage, and return the laps."""
@@ -40,7 +41,7 @@ class Run:
         return self.laps
 
     def fail(self, error: ProblemError) -> None:
-        """Note an error of this run alone."""
+        """Record an error of this run."""
         self.status, self.problem = error.status, error.name
 
 
@@ -50,22 +51,22 @@ class RequestRecord:
 
     request_id: str
     is_inference: bool
-    """True if it runs images. Only these requests are counted."""
+    """Whether the request runs images. Only such requests are counted."""
     memory: RequestMemory
-    """Bytes that the request holds."""
+    """Memory of the request."""
     start: int = field(default_factory=time.perf_counter_ns)
-    """In nanoseconds of time.perf_counter_ns."""
+    """Start time in nanoseconds of time.perf_counter_ns."""
     key: VersionKey | None = None
-    """The requested version, once it is known; None for several."""
+    """Requested version; None while unknown or for several versions."""
     runs: list[Run] = field(default_factory=list)
     status: int = 0
-    """HTTP status of the answer; 0 while there is none."""
+    """HTTP status of the response; 0 before the response."""
     problem: str | None = None
-    """Name of the error that was answered; None too if HTTP itself names it."""
+    """Name of the error in the response; None without an error, or for an error of HTTP itself."""
     api_key: str | None = None
-    """Name of the API key; None if none is needed, or none was accepted."""
+    """Name of the accepted API key; None if there is none."""
     is_admin: bool = False
-    """True if that key is an admin's."""
+    """Whether the key is an admin key."""
 
     def microseconds(self) -> int:
         """Return the time since the start."""

@@ -1,4 +1,4 @@
-"""Recorder of finished requests: the one place that feeds latency, statistics, metrics and traces."""
+"""Recorder of finished requests, which updates latency, statistics, metrics and traces."""
 
 from http import HTTPStatus
 
@@ -11,11 +11,11 @@ from service.telemetry.tracing import Traces
 
 
 class Recorder:
-    """Records each request once, when it is finished. On the event loop only.
+    """Recorder of each request once, when it is finished. Used on the event loop only.
 
     Args:
         metrics: request counts, latency and statistics.
-        traces: spans; None where no collector is named.
+        traces: spans; None without a collector.
     """
 
     def __init__(self, metrics: Metrics, traces: Traces | None = None) -> None:
@@ -23,13 +23,13 @@ class Recorder:
         self.traces = traces
 
     def finish(self, record: RequestRecord, scope: Scope) -> None:
-        """Record a finished request: each of its runs as one, or the request where nothing ran.
+        """Record a finished request: each run separately, or the request if nothing ran.
 
-        A request without an answer, because the process ends or its task was closed, counts as nothing.
+        A request without a response, because the process ends or its task was closed, is not counted.
 
         Args:
-            record: complete.
-            scope: of ASGI, after routing.
+            record: the complete record.
+            scope: scope of ASGI, after routing.
         """
         if record.is_inference and record.status:
             for run in record.runs:
@@ -40,7 +40,7 @@ class Recorder:
             self.traces.add(record, scope)
 
     def _count_run(self, record: RequestRecord, run: Run) -> None:
-        """Count one run, by its own outcome or else by that of the request."""
+        """Count a run by its own outcome, or by that of the request."""
         metrics, key = self.metrics, run.key
         status = run.status or record.status
         if status < 400 and run.laps is not None:
@@ -63,5 +63,5 @@ class Recorder:
 
 
 def _reason(record: RequestRecord) -> str:
-    """Return the name of the error; of one that was found before the routes, its status' own."""
+    """Return the name of the error; for an error before the routes, the name of its status."""
     return record.problem or HTTPStatus(record.status).phrase.lower().replace(" ", "-")

@@ -1,7 +1,7 @@
-"""Counts of Triton's statistics extension, by version, since the start.
+"""Counts of Triton's statistics extension by version, since the start.
 
-A request with n images in a batch of b has the share n/b of that batch. The shares of a batch add up to 1, so batches
-and their time are counted from requests alone.
+A request with n images in a batch of b counts as the share n/b of that batch. The shares of a batch add up to 1, so
+batches and their time are counted from requests only.
 """
 
 import time
@@ -13,12 +13,12 @@ from artifact import VersionKey
 from service.telemetry.stopwatch import TOTAL, Laps
 
 _FULL = 256
-"""Answers that are counted at once, which takes a millisecond."""
+"""Number of responses that are counted at once, which takes 1 ms."""
 
 
 @dataclass
 class Duration:
-    """Count and total time, in µs. Both are whole numbers when no batch is half done."""
+    """Count and total time in µs. Both are integers when no batch is partly counted."""
 
     count: float = 0
     microseconds: float = 0
@@ -53,7 +53,7 @@ class Counts:
     """Counts of one version."""
 
     last_inference_ms: int = 0
-    """Time of the last answer, in ms since 1970; 0 without one."""
+    """Time of the last response, in ms since 1970; 0 if there was none."""
     images: int = 0
     executions: float = 0
     success: Duration = field(default_factory=Duration)
@@ -63,12 +63,12 @@ class Counts:
     compute_infer: Duration = field(default_factory=Duration)
     compute_output: Duration = field(default_factory=Duration)
     batches: dict[int, Batches] = field(default_factory=dict)
-    """By size, in images."""
+    """Counts by batch size."""
     pending: list[tuple[Laps, int, int]] = field(default_factory=list)
-    """Answers that are not counted yet: laps, images, size of the batch."""
+    """Responses not counted yet: laps, number of images, batch size."""
 
     def count_pending(self) -> None:
-        """Count the answers of `pending`."""
+        """Count the responses in `pending`."""
         for laps, images, batch_size in self.pending:
             share = images / batch_size
             prepared = laps["decode"] + laps["preprocess"]
@@ -102,7 +102,7 @@ class Counts:
 
 
 def total(parts: Iterable[Counts]) -> Counts:
-    """Return the counts of several processes together."""
+    """Return the combined counts of several processes."""
     result = Counts()
     for part in parts:
         result += part
@@ -116,7 +116,7 @@ class Statistics:
         self._counts: dict[VersionKey, Counts] = {}
 
     def succeeded(self, key: VersionKey, laps: Laps, images: int, batch_size: int) -> None:
-        """Add a request that was answered.
+        """Record a successful request.
 
         Args:
             key: the version.
@@ -131,7 +131,7 @@ class Statistics:
             counts.count_pending()
 
     def failed(self, key: VersionKey, microseconds: int) -> None:
-        """Add a request that failed after this time."""
+        """Record a request that failed after this time."""
         self._counts_of(key).fail.add(microseconds)
 
     def counts(self, key: VersionKey) -> Counts:
@@ -141,7 +141,7 @@ class Statistics:
         return counts
 
     def copy(self) -> dict[VersionKey, Counts]:
-        """Return the counts of every version, which later requests do not change."""
+        """Return a copy of the counts of every version."""
         return {key: total([self.counts(key)]) for key in self._counts}
 
     def keep_only(self, keys: Collection[VersionKey]) -> None:

@@ -1,6 +1,6 @@
 """Stage times of one request.
 
-All stages are laps of one monotonic clock in whole microseconds, so they add up to the total exactly.
+All stages are laps of a monotonic clock in integer microseconds, so they add up to the total exactly.
 """
 
 import copy
@@ -16,7 +16,7 @@ Laps = dict[str, int]
 
 
 class Stopwatch:
-    """Starts when it is made.
+    """Stopwatch that starts at creation.
 
     Args:
         clock: monotonic nanoseconds.
@@ -25,7 +25,7 @@ class Stopwatch:
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns) -> None:
         self._clock = clock
         self.start = clock() // 1000
-        """When it was made, in microseconds of its clock."""
+        """Start time in microseconds of its clock."""
         self._ends: list[tuple[str, int]] = []
 
     def lap(self, stage: str) -> None:
@@ -39,7 +39,7 @@ class Stopwatch:
         return other
 
     def timeline(self) -> list[tuple[str, int, int]]:
-        """Return the laps in their order: stage, start, end, in microseconds of its clock."""
+        """Return the laps in order: stage, start, end, in microseconds of its clock."""
         starts = [self.start, *(end for _, end in self._ends)]
         return [(stage, start, end) for start, (stage, end) in zip(starts, self._ends, strict=False)]
 
@@ -54,12 +54,12 @@ class Stopwatch:
         return laps
 
     def elapsed(self) -> int:
-        """Return the time since it was made, in microseconds."""
+        """Return the time since the start in microseconds."""
         return self._clock() // 1000 - self.start
 
 
 def milliseconds(laps: Laps) -> dict[str, float]:
-    """Return the same in ms, to the microsecond."""
+    """Convert laps to ms, with a resolution of 1 µs."""
     return {stage: microseconds / 1000 for stage, microseconds in laps.items()}
 
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of requests and their stages, if the environment names a collector (`OTEL_EXPORTER_OTLP_…`).
+"""OpenTelemetry traces of requests and their stages, if the environment sets a collector (`OTEL_EXPORTER_OTLP_…`).
 
     POST /v1/classify                       server span; its parent is the client's, by `traceparent`
     ├── queue, decode, preprocess, queue, inference, postprocess      in the order in which they happened
@@ -6,9 +6,9 @@
     ├── <model>/<variant>/<version>         one for each variant
     │   └── queue, decode, …
 
-The spans of a request are made when it is finished, from laps that are measured in any case. The SDK reads what else
-the specification names: OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, …. Where no collector is
-named, OpenTelemetry is not imported.
+The spans of a request are created when it is finished, from laps that are measured anyway. The SDK reads the other
+variables of the specification: OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, …. Without a
+collector, OpenTelemetry is not imported.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _UNTRACED = ("/health/", "/v2/health/", "/metrics")
-"""Paths that probes and scrapers request all the time."""
+"""Paths of probes and scrapers, which are not traced."""
 
 
 def traces_of(environment: Mapping[str, str]) -> Traces | None:
-    """Return traces to the collector that the environment names; None without one, or with OTEL_SDK_DISABLED.
+    """Return traces to the collector set by the environment; None without one, or with OTEL_SDK_DISABLED.
 
     Raises:
         TracingUnavailableError: the extra `otel` is not installed.
@@ -58,7 +58,7 @@ def traces_of(environment: Mapping[str, str]) -> Traces | None:
 
 
 def traces_to(exporter: SpanExporter) -> Traces:
-    """Return traces whose spans `exporter` gets at once: for an exporter that only stores them."""
+    """Return traces with synchronous export, for exporters that only store spans."""
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
     provider = _provider({})
@@ -79,7 +79,7 @@ class Traces:
     """Spans of finished requests.
 
     Args:
-        provider: gets the spans.
+        provider: receives the spans.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
@@ -90,29 +90,29 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
 
     def add(self, record: RequestRecord, scope: Scope) -> None:
-        """Make the spans of a finished request.
+        """Create the spans of a finished request.
 
         Args:
-            record: of the request.
-            scope: of ASGI, after routing.
+            record: record of the request.
+            scope: scope of ASGI, after routing.
         """
         if scope["path"].startswith(_UNTRACED):
             return
         from opentelemetry.trace import SpanKind
 
         end = time.perf_counter_ns()
-        zero = time.time_ns() - end  # of the clock of stopwatches, as time of day
+        zero = time.time_ns() - end  # zero of the stopwatches' clock, as time of day
         parent = self._propagator.extract(dict(Headers(scope=scope)))
         attributes = {"http.request.method": scope["method"], "url.path": scope["path"]}
         span = self._tracer.start_span(
             scope["method"], parent, SpanKind.SERVER, attributes, start_time=zero + record.start
         )
-        if span.is_recording():  # else it is not sampled
+        if span.is_recording():  # otherwise it is not sampled
             self._describe(span, record, scope, zero)
         span.end(zero + end)
 
     def shutdown(self) -> None:
-        """Send the remaining spans, which may take a while, and end."""
+        """Send the remaining spans, which may take a while, and shut down."""
         self._provider.shutdown()
 
     def _describe(self, span: Span, record: RequestRecord, scope: Scope, zero: int) -> None:
@@ -122,7 +122,7 @@ class Traces:
         if route is not None:
             span.update_name(f"{scope['method']} {route}")
             span.set_attribute("http.route", route)
-        status = record.status or 500  # it ended without an answer
+        status = record.status or 500  # ended without a response
         span.set_attribute("http.response.status_code", status)
         span.set_attribute("posbake.request_id", record.request_id)
         if record.problem is not None:

@@ -1,4 +1,4 @@
-"""Limit of open connections: MAX_CONNECTIONS, and fewer than there are file descriptors."""
+"""Limit of open connections: MAX_CONNECTIONS, and the number of file descriptors."""
 
 import logging
 import resource
@@ -10,17 +10,17 @@ from service.problems.server_errors import ConnectionsFullError
 logger = logging.getLogger(__name__)
 
 RESERVE = 64
-"""Descriptors reserved for everything but connections: loaded artifacts, libraries, the event loop."""
+"""Descriptors reserved for other uses: loaded artifacts, libraries, the event loop."""
 MOST_REFUSED = 32
-"""Connections over the limit whose request is read before its refusal; others are refused at once."""
+"""Maximum number of connections over the limit that are read before the refusal; others are refused immediately."""
 _QUIET_SECONDS = 60.0
 
 
 class Connections:
-    """Decides whether a new connection is served. Used on the event loop only.
+    """Admission of new connections. Used on the event loop only.
 
     Args:
-        limit: most connections that are served.
+        limit: maximum number of connections.
         descriptors: the system's limit for this process (RLIMIT_NOFILE).
         clock: monotonic seconds.
     """
@@ -28,19 +28,19 @@ class Connections:
     def __init__(self, limit: int, descriptors: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
         self.refused = 0
-        """Connections that were refused since the start."""
+        """Number of connections refused since the start."""
         self._descriptors = descriptors - min(RESERVE, descriptors // 4)
         self._clock = clock
         self._quiet_until = 0.0
 
     def refusal(self, open_now: int, descriptor: int) -> ConnectionsFullError | None:
-        """Return why a new connection is not served, None if it is.
+        """Return the error of a refused new connection, None if it is accepted.
 
-        Each connection gets the lowest free descriptor, so that its number is that of descriptors in use.
+        Each connection gets the lowest free descriptor, so its descriptor equals the number of descriptors in use.
 
         Args:
-            open_now: connections, the new one included.
-            descriptor: of the new one.
+            open_now: number of connections, including the new one.
+            descriptor: descriptor of the new connection.
         """
         if open_now <= self.limit and descriptor < self._descriptors:
             return None
@@ -58,12 +58,12 @@ class Connections:
         return ConnectionsFullError(f"{found}; try again later, and close connections that are not needed")
 
     def may_read(self, open_now: int, descriptor: int) -> bool:
-        """Return whether the request of a refused connection is read before the answer."""
+        """Return whether the request of a refused connection is read before the response."""
         return open_now <= self.limit + MOST_REFUSED and descriptor < self._descriptors + MOST_REFUSED // 2
 
 
 def open_descriptors(connections: int) -> int:
-    """Return the limit of descriptors of this process, after raising the soft limit as far as needed.
+    """Return the limit of descriptors of this process, after raising the soft limit if necessary.
 
     Args:
         connections: MAX_CONNECTIONS; a warning is logged if the limit is below it.

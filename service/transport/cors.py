@@ -1,4 +1,4 @@
-"""Cross-origin requests from browsers: none are allowed unless CORS_ORIGINS names the origin."""
+"""CORS: cross-origin requests from browsers are allowed only from origins in CORS_ORIGINS."""
 
 import re
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ _EXPOSED = ("X-Request-Id", "Server-Timing", "Retry-After", "Inference-Header-Co
 
 @dataclass(frozen=True)
 class Origins:
-    """The origins that are allowed, each scheme://host[:port]; or `*` alone, for any."""
+    """Allowed origins, each scheme://host[:port]; or `*` for any."""
 
     allowed: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the origins of a comma-separated list.
+        """Parse a comma-separated list of origins.
 
         Raises:
-            AccessSettingError: one is not an origin.
+            AccessSettingError: an entry is not an origin.
         """
         allowed = tuple(origin.strip() for origin in text.split(","))
         wrong = [origin for origin in allowed if not _ORIGIN.fullmatch(origin)]
@@ -33,7 +33,7 @@ class Origins:
         return cls(allowed)
 
     def options(self) -> dict[str, Any]:
-        """Return the arguments of Starlette's CORSMiddleware: no cookies, so that any request header may be allowed."""
+        """Return the arguments of Starlette's CORSMiddleware: any request header, but no cookies."""
         return {
             "allow_origins": list(self.allowed),
             "allow_methods": ["GET", "HEAD", "POST"],
@@ -42,7 +42,7 @@ class Origins:
         }
 
     def headers(self, origin: str | None) -> dict[bytes, bytes]:
-        """Return the CORS headers of an answer that is written below the application."""
+        """Return the CORS headers of a response written below the application."""
         exposed = {b"access-control-expose-headers": ", ".join(_EXPOSED).encode()}
         if self.allowed == ("*",):
             return {b"access-control-allow-origin": b"*", **exposed}

@@ -1,13 +1,13 @@
-"""Draining: a server that stops accepts no request, and finishes those that it accepted."""
+"""Draining: a stopping server accepts no requests, and finishes accepted ones."""
 
 import time
 
 
 class Lifecycle:
-    """Counts accepted requests until the server drains. Used on the event loop only.
+    """Counter of accepted requests, and state of draining. Used on the event loop only.
 
     Args:
-        drain_seconds: time for accepted requests once the server drains.
+        drain_seconds: time for accepted requests while the server drains.
     """
 
     def __init__(self, drain_seconds: float) -> None:
@@ -17,16 +17,16 @@ class Lifecycle:
 
     @property
     def draining(self) -> bool:
-        """True if the server is stopping and accepts no more requests."""
+        """Whether the server is stopping and accepts no more requests."""
         return self._until is not None
 
     @property
     def accepted(self) -> int:
-        """Accepted requests that are not answered yet."""
+        """Number of accepted requests without a response."""
         return self._accepted
 
     def enter(self) -> bool:
-        """Count a request, and return whether it was accepted; then `leave` when it is answered."""
+        """Count a request, and return whether it is accepted; if so, call `leave` after the response."""
         if self.draining:
             return False
         self._accepted += 1
@@ -42,5 +42,5 @@ class Lifecycle:
             self._until = time.monotonic() + self._drain_seconds
 
     def over(self) -> bool:
-        """Return whether the server may end: all that it accepted is answered, or took too long."""
+        """Return whether the server may end: all accepted requests are answered, or the drain time has passed."""
         return self._until is not None and (self._accepted == 0 or time.monotonic() >= self._until)

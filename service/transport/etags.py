@@ -1,4 +1,4 @@
-"""Entity tags: responses that a client has already are not sent again (RFC 9110, section 13.1.2)."""
+"""Entity tags, with 304 for unchanged content (RFC 9110, section 13.1.2)."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ def tagged(request: Request, content: bytes, tag: str, media_type: str, headers:
     """Return the content, or 304 if the client's If-None-Match has its tag.
 
     Args:
-        request: with the header.
+        request: the request.
         content: the body.
-        tag: changes with the content; hexadecimal digits.
-        media_type: of the content.
-        headers: of both responses.
+        tag: hexadecimal digest of the content.
+        media_type: media type of the content.
+        headers: headers of both responses.
     """
-    sent = {**headers, "ETag": f'"{tag}"', "Cache-Control": "no-cache"}  # ask each time; 304 is cheap
+    sent = {**headers, "ETag": f'"{tag}"', "Cache-Control": "no-cache"}  # revalidate each time; 304 is cheap
     given = request.headers.get("if-none-match", "").strip()
     if given == "*" or sent["ETag"] in {known.strip().removeprefix("W/") for known in given.split(",")}:
         return Response(status_code=304, headers=sent)

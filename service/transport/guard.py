@@ -1,11 +1,11 @@
-"""Connection guard: time limits for heads, bodies and unread answers, and a size limit for heads.
+"""Connection guard: time limits for heads, bodies and unread responses, and a size limit for heads.
 
-uvicorn limits none of this: its only timer runs between an answer and the next byte. Here a deadline runs while bytes
-of a client are awaited: from the connection to the end of the first head, from a head's first byte to its last, and
-from there to the end of the body. None runs while the server works, or does not read because its buffer is full.
-Another runs while nothing more can be sent: a client that does not read would hold its request without end.
+uvicorn has none of these limits: its only timer runs between a response and the next byte. Here a deadline runs while
+bytes of a client are awaited: from the connection to the end of the first head, from a head's first byte to its last,
+and from there to the end of the body. No deadline runs while the server works, or does not read because its buffer is
+full. Another one runs while nothing can be sent, because a client that does not read would keep its request alive.
 
-While requests wait for the one before them, the connection is not read; uvicorn would read on and hold them all.
+While requests wait for earlier ones, the connection is not read; uvicorn would continue to read and store them all.
 
 See `parsing.py` for heads, `pipelining.py` for the start of pipelined requests, `lingering.py` for the end of a
 connection, `connections.py` for their number.
@@ -34,14 +34,14 @@ from service.transport.refusals import raw_answer, refusing
 logger = logging.getLogger(__name__)
 
 _SECONDS_TO_BE_REFUSED = 1.0
-"""Time for a connection over the limit to send its head and its body."""
+"""Seconds for a connection over the limit to send its head and body."""
 INTERIM_SECONDS = 1.0
-"""Time between interim responses to a half-closed connection."""
+"""Seconds between interim responses to a half-closed connection."""
 _INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class _UnlessQueued(FlowControl):
-    """Flow control that does not read while requests of this connection wait for the one before them."""
+    """Flow control that does not read while requests of this connection wait for earlier ones."""
 
     def __init__(self, transport: asyncio.Transport, is_queued: Callable[[], bool]) -> None:
         super().__init__(transport)
@@ -54,14 +54,14 @@ class _UnlessQueued(FlowControl):
 
 @dataclass(frozen=True)
 class Guard:
-    """The limits of every connection.
+    """Limits of every connection.
 
     Attributes:
         request_timeout: seconds for a head, for a body, and without progress of a client that does not read.
-        max_header_bytes: bytes of a request line and its headers, and of trailers.
+        max_header_bytes: maximum size of a request line with headers, and of trailers, in bytes.
         connections: limit of open connections.
-        origins: origins whose pages may read a refusal; None for none.
-        following: starts requests that waited for others of their connection.
+        origins: origins with pages that may read a refusal; None for none.
+        following: starts requests that waited for earlier ones of their connection.
     """
 
     request_timeout: float
@@ -72,35 +72,35 @@ class Guard:
 
 
 class GuardedProtocol(CountedRequests):
-    """One connection. A request that is refused here is answered by the protocol and does not reach the application.
+    """Connection with limits. Refused requests are answered by the protocol and do not reach the application.
 
-    The application of a request whose body is late sees a disconnect. Requests before it are answered first.
+    If the body of a request is late, the application sees a disconnect. Earlier requests are answered first.
     """
 
     guard: ClassVar[Guard]
     transport: LingeringTransport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
-        """Begin to wait for the first head."""
+        """Start to wait for the first head."""
         self._timeout, self.max_header_bytes = self.guard.request_timeout, self.guard.max_header_bytes
         lingering = LingeringTransport(transport, self.loop, self._timeout, lambda: self.awaited is not None)
         super().connection_made(lingering)
         self.flow = _UnlessQueued(lingering, lambda: bool(self.pipeline or self.left))
         self._answering: RequestResponseCycle | None = None
-        """The request that is being answered; `cycle` is the last one that came."""
+        """Request that is being answered; `cycle` is the last one received."""
         self._follows = False
-        """True if the request that starts now has waited for another of this connection."""
+        """Whether the request that starts now has waited for an earlier one of this connection."""
         self._postponed: ProblemError | None = None
-        """The last answer of this connection, sent after those before it."""
+        """Last response of this connection, sent after earlier ones."""
         self._timer: asyncio.TimerHandle | None = None
         self._timed_stage = 0
         self._instead: ASGI3Application | None = None
-        """Application that answers the first request if this connection is over the limit."""
+        """Application that refuses the first request if this connection is over the limit."""
         self._refuse_if_full(transport)
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer, and disconnect the request that is being answered, which may not be the last that came."""
+        """Stop the timer, and disconnect the request being answered, which may not be the last one received."""
         self._disarm()
         if self._answering is not None and not self._answering.response_complete:
             self._answering.disconnected = True
@@ -109,7 +109,7 @@ class GuardedProtocol(CountedRequests):
         self.transport.expect_nothing()
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then set the timer for what is awaited."""
+        """Parse data, and set the timer for the awaited part."""
         if self.transport.lingering:
             self._drop(data)
             return
@@ -122,13 +122,13 @@ class GuardedProtocol(CountedRequests):
         if self.awaited is None and self._unanswered():
             self._disarm()
         elif self._timer is None or self._timed_stage != self.stage:
-            # Also for bytes between requests, such as empty lines: they stop uvicorn's timer and begin no request.
+            # Also for bytes between requests, such as empty lines: they stop uvicorn's timer but start no request.
             self._arm()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own return type
-        """Return whether to keep the connection: a request that came whole is answered, as that of `nc -N`.
+        """Return whether to keep the connection, because a complete request (`nc -N`) must still be answered.
 
-        Where requests wait for it, the connection is not read, and its end comes after their answers.
+        While requests wait, the connection is not read, so its end is seen after their responses.
         """
         self.transport.ended = True
         if self._postponed is not None:
@@ -160,7 +160,7 @@ class GuardedProtocol(CountedRequests):
         super().resume_writing()
 
     def _refuse_if_full(self, transport: asyncio.Transport) -> None:
-        """Refuse the first request if this connection is over the limit; at once if many are."""
+        """Refuse the first request if this connection is over the limit; immediately if many connections are."""
         descriptor = transport.get_extra_info("socket").fileno()
         error = self.guard.connections.refusal(len(self.connections), descriptor)
         if error is None:
@@ -180,7 +180,7 @@ class GuardedProtocol(CountedRequests):
             start()
 
     def _drop(self, data: bytes) -> None:
-        """Drop what comes after the last answer; it is parsed to find the end of the request."""
+        """Discard bytes after the last response; they are parsed to find the end of the request."""
         self.transport.drop(len(data))
         if not self.pipeline and self.parse(data) is None and self.awaited is None:
             self.transport.finish()
@@ -188,7 +188,7 @@ class GuardedProtocol(CountedRequests):
     def _send_interim(self) -> None:
         """Send interim responses, which clients ignore (RFC 9110, section 15.2), until the connection is closed.
 
-        A client that disconnected looks like one that has only ended its direction, until it answers bytes by a reset.
+        A disconnected client looks like one that has only closed its direction, until it answers bytes with a reset.
         """
         if self.transport.is_closing():
             return
@@ -213,7 +213,7 @@ class GuardedProtocol(CountedRequests):
     def _expire(self) -> None:
         self._timer = None
         if self.flow.read_paused or (self.awaited == "head" and self._unanswered()):
-            self._arm()  # the server is busy with this request or with the one before
+            self._arm()  # the server is busy with this request or an earlier one
             return
         seconds = f"{self._timeout:g} s"
         if self.awaited is None:
@@ -224,7 +224,7 @@ class GuardedProtocol(CountedRequests):
             )
 
     def _refuse(self, error: ProblemError) -> None:
-        """Answer the last request, unless it has an answer, and close; after the answers to those before it."""
+        """Refuse the last request, unless it has a response, and close the connection after earlier responses."""
         if self.transport.is_closing():
             return
         if self.pipeline if self.awaited == "body" else self._unanswered():
@@ -237,11 +237,11 @@ class GuardedProtocol(CountedRequests):
         path = self.url.partition(b"?")[0].decode("latin-1")
         self.transport.write(raw_answer(error, path, self.headers or (), self.guard.origins))
         if self.awaited == "body":
-            self.cycle.disconnected = True  # no second answer may follow
+            self.cycle.disconnected = True  # prevents a second response
             self.cycle.message_event.set()
         self.transport.linger(MOST_UNPARSED)
 
 
 def guarded(guard: Guard) -> type[GuardedProtocol]:
-    """Return a class for uvicorn's option `http` with these limits."""
+    """Return a protocol class with these limits for uvicorn's option `http`."""
     return type("GuardedProtocolWithLimits", (GuardedProtocol,), {"guard": guard})

@@ -1,10 +1,10 @@
-"""HEAD on everything that GET answers (RFC 9110, section 9.3.2): the same headers, and no body."""
+"""HEAD for every GET endpoint (RFC 9110, section 9.3.2): the same headers, without the body."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadMiddleware:
-    """Middleware that answers HEAD as GET, without the body.
+    """Middleware that answers HEAD like GET, without the body.
 
     Args:
         app: the next ASGI app.
@@ -14,7 +14,7 @@ class HeadMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return

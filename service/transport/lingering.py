@@ -1,11 +1,11 @@
-"""Lingering close: a connection ends so that its last answer arrives (RFC 9112, section 9.6).
+"""Lingering close of connections, so that the last response arrives (RFC 9112, section 9.6).
 
-Bytes that arrive after a close are answered with a reset, which discards an answer that the client has not read yet. So
-a connection on which the client may still be sending is closed in steps: the answer is sent, then this direction is
-closed (half-close), then bytes are read and dropped until the client has sent all, sends nothing for IDLE_SECONDS, or
-exceeds the time or the bytes allowed.
+Bytes that arrive after a close are answered with a reset, which discards a response that the client has not read yet.
+Therefore a connection on which the client may still be sending is closed in steps: the response is sent, this direction
+is closed (half-close), and bytes are read and discarded until the client has sent everything, sends nothing for
+IDLE_SECONDS, or exceeds the allowed time or bytes.
 
-The head of an answer is sent with its body, in one segment: uvicorn writes the two one after the other.
+The head and body of a response are sent in one segment, although uvicorn writes them separately.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 5.0
 MOST_UNPARSED = 4 * 2**20
-"""Bytes that are dropped where no body of known length is expected."""
+"""Maximum number of discarded bytes if no body of known length is expected."""
 
 
 _LONGEST_HEAD = 2048
-"""Bytes of a write that may be a head."""
+"""Maximum size of a write that is treated as a head, in bytes."""
 
 
 class LingeringTransport(asyncio.Transport):
-    """A transport whose `close` lets the client read the answer.
+    """Transport with a lingering `close`.
 
     Args:
-        transport: of the connection.
-        loop: of the transport.
-        seconds: time for dropping bytes, and without progress until a client that does not read is disconnected.
+        transport: transport of the connection.
+        loop: loop of the transport.
+        seconds: time limit for discarding bytes, and for a client that does not read.
         is_sending: whether a request has begun and not ended.
     """
 
@@ -43,9 +43,9 @@ class LingeringTransport(asyncio.Transport):
     ) -> None:
         super().__init__()
         self.lingering = False
-        """True if the answer is sent, and bytes are dropped."""
+        """Whether the response is sent and bytes are discarded."""
         self.ended = False
-        """True if the client has ended its direction."""
+        """Whether the client has closed its direction."""
         self._transport = transport
         self._loop = loop
         self._seconds = seconds
@@ -58,10 +58,10 @@ class LingeringTransport(asyncio.Transport):
         self._unsent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._head: bytes | bytearray | memoryview = b""
-        """Bytes to be sent with the next write, or at the end of this pass of the event loop."""
+        """Bytes to send with the next write, or at the end of this pass of the event loop."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send, unless the last answer of this connection is sent."""
+        """Send data, unless the last response of this connection was sent."""
         if self._closing:
             return
         if self._head:
@@ -74,14 +74,14 @@ class LingeringTransport(asyncio.Transport):
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close once everything is sent, and linger if the client is still sending; the second time, end lingering."""
+        """Close after everything is sent, and linger if the client is still sending; a second call ends lingering."""
         if not self._closing and self._is_sending():
             self.linger(None)
         else:
             self.finish()
 
     def linger(self, limit: int | None) -> None:
-        """Half-close, and drop bytes: at most `limit`, None for as many as the request has."""
+        """Half-close, and discard bytes: at most `limit`, None for the rest of the request."""
         if self.ended:
             self.finish()
             return
@@ -94,13 +94,13 @@ class LingeringTransport(asyncio.Transport):
         self._wait(min(IDLE_SECONDS, self._seconds), self._end_if_idle)
 
     def drop(self, size: int) -> None:
-        """Count bytes that came and were dropped."""
+        """Count discarded bytes."""
         self._dropped += size
         if self._limit is not None and self._dropped > self._limit:
             self.finish()
 
     def finish(self) -> None:
-        """Close without reading; what was sent has `seconds` to be received, or to make progress."""
+        """Close without reading; sent data have `seconds` to be received or to make progress."""
         self._send_head()
         self._closing = True
         self.lingering = False
@@ -108,7 +108,7 @@ class LingeringTransport(asyncio.Transport):
         self.expect_reading()
 
     def expect_reading(self) -> None:
-        """Abort the connection if the client receives nothing of what waits to be sent."""
+        """Start the timer that aborts the connection if the client does not receive data."""
         self._unsent = self._transport.get_write_buffer_size()
         self._wait(self._seconds, self._abort_unless_it_read)
 
@@ -119,7 +119,7 @@ class LingeringTransport(asyncio.Transport):
             self._timer = None
 
     def is_closing(self) -> bool:
-        """Return whether the last answer is sent."""
+        """Return whether the last response was sent."""
         return self._closing or self._transport.is_closing()
 
     def pause_reading(self) -> None:
@@ -131,11 +131,11 @@ class LingeringTransport(asyncio.Transport):
         self._transport.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 -- the base class' own
-        """Return that of the transport."""
+        """Return the transport's information."""
         return self._transport.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
-        """Return that of the transport, and the head that waits for its body."""
+        """Return the size of the transport's buffer plus the head that waits for its body."""
         return self._transport.get_write_buffer_size() + len(self._head)
 
     def abort(self) -> None:

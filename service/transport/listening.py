@@ -8,15 +8,16 @@ _SEND_BUFFER = 262_144
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a bound socket that does not listen yet: connections are refused until all is warm, or `answering` is.
+    """Return a bound socket that does not listen yet, so connections are refused until the server or `answering`
+    listens.
 
     Args:
         host: address or name.
-        port: 0 lets the system choose one.
-        shared: other sockets that are shared may have the same port; the system distributes connections.
+        port: port; 0 for a free one.
+        shared: whether other shared sockets may have the same port; the system distributes connections.
 
     Raises:
-        AddressError: it is not available.
+        AddressError: the address is not available.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -27,7 +28,7 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
             )  # a restart need not wait for old connections
             if shared:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            # Inherited by connections: the system would keep 4 MB of answers for each client that does not read.
+            # Inherited by connections: the system would buffer 4 MB of responses for each client that does not read.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             listener.bind(address)
         except OSError:

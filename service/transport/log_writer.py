@@ -1,7 +1,7 @@
-"""Log handler with a thread of its own: a pipe that is not read, or a slow disk, delays no answer.
+"""Log handler with its own thread, so that an unread pipe or a slow disk does not delay responses.
 
-Lines wait in a queue of at most MOST_WAITING characters. Further lines are dropped and counted, and the log reports
-their number once it is written again.
+Lines wait in a queue of at most MOST_WAITING characters. Further lines are dropped and counted, and their number is
+logged when the log can be written again.
 """
 
 import logging
@@ -15,13 +15,13 @@ from queue import Empty, SimpleQueue
 MOST_WAITING = 4 * 2**20
 _MOST_AT_ONCE = 65_536
 _COLLECT_SECONDS = 0.05
-"""Lines within this time are written together: a thread that wakes for each competes for the interpreter lock."""
+"""Interval in which lines are collected: a thread that wakes for each line would compete for the GIL."""
 _POLL_SECONDS = 0.005
 _FLUSH_SECONDS = 1.0
 
 
 class LogWriter(logging.Handler):
-    """Queues formatted lines, and writes them to a file descriptor in their order.
+    """Handler that queues formatted lines and writes them to a file descriptor in order.
 
     Args:
         descriptor: open for writing; by default that of stderr.
@@ -41,14 +41,14 @@ class LogWriter(logging.Handler):
 
     @property
     def dropped(self) -> int:
-        """Lines that were lost since the start."""
+        """Number of lines lost since the start."""
         return self._overflowed + self._failed
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a line; it is formatted here, in the context of its request."""
+        """Format a line, in the context of its request, and queue it."""
         try:
             line = self.format(record) + "\n"
-        except Exception:  # noqa: BLE001 -- as every handler of logging: the caller must not fail
+        except Exception:  # noqa: BLE001 -- as in every logging handler, the caller must not fail
             self.handleError(record)
             return
         if self._queued - self._written + len(line) > MOST_WAITING:
@@ -58,7 +58,7 @@ class LogWriter(logging.Handler):
         self._lines.put(line)
 
     def flush(self) -> None:
-        """Wait until all is written, for _FLUSH_SECONDS at most: the log may not be read any more."""
+        """Wait until all lines are written, at most _FLUSH_SECONDS, because the log may no longer be read."""
         end = time.monotonic() + _FLUSH_SECONDS
         self._flushing.set()
         while self._written < self._queued and time.monotonic() < end:
@@ -90,19 +90,19 @@ class LogWriter(logging.Handler):
             self._reported = dropped
 
     def _write(self, text: str, lines: int) -> bool:
-        """Write, and return whether that failed; the lines are lost then."""
+        """Write lines, and return whether that failed and the lines are lost."""
         left = memoryview(text.encode(errors="backslashreplace"))
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # the other end has made the pipe non-blocking
+            except BlockingIOError:  # the other end made the pipe non-blocking
                 select.select((), (self._descriptor,), ())
-            except OSError:  # a full disk, a closed pipe: it may be written again later
+            except OSError:  # a full disk, a closed pipe: later writes may succeed
                 self._failed += lines
                 return True
         return False
 
 
 def dropped_lines() -> int:
-    """Return the number of lines that this process' log has lost."""
+    """Return the number of log lines lost by this process."""
     return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, LogWriter))

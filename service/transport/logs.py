@@ -1,6 +1,6 @@
-"""Log formats: lines of text, or JSON objects with the request's id and the key's name.
+"""Log formats: lines of text, or JSON objects with the request id and the name of the key.
 
-Neither format contains keys, queries or bodies; of a request, only its path and id.
+Neither format contains keys, queries or bodies; only the path and id of a request.
 """
 
 import json
@@ -18,29 +18,29 @@ FORMATS = ("text", "json")
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 ACCESS_LOGGER = "service.access"
-"""Logger of the line of a request."""
+"""Logger of request lines."""
 _ACCESS_FIELDS = ("method", "path", "status", "ms", "request_id")
-"""Names of that line's arguments, in their order."""
+"""Names of the arguments of a request line, in order."""
 
 _PROCESS_LOGGER = "service"
-"""Logger of the process, also of signal handlers, which may interrupt the answering of any request."""
+"""Logger of the process and of signal handlers, which may interrupt any request."""
 
 _state: ContextVar[dict[str, object] | None] = ContextVar("state", default=None)
-"""The `state` of the request that is being answered."""
+"""ASGI `state` of the current request."""
 
 
 class LogContext:
-    """Names the request that a line of the log belongs to.
+    """Middleware that sets the request of log lines.
 
     Args:
-        app: writes such lines.
+        app: the next ASGI app.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         token = _state.set(scope.setdefault("state", {}))
         try:
             await self.app(scope, receive, send)
@@ -49,7 +49,7 @@ class LogContext:
 
 
 class TextFormatter(logging.Formatter):
-    """A line of text; where a key was sent, its name is at the end."""
+    """Formatter of text lines, with the name of the key at the end, if any."""
 
     def __init__(self) -> None:
         super().__init__(_TEXT)
@@ -61,13 +61,13 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object on each line: time, level, logger, message, and request_id, key, exception where there are any.
+    """Formatter of JSON objects: time, level, logger, message, and optionally request_id, key, exception.
 
-    The line of a request also has method, path, status and ms.
+    A request line also has method, path, status and ms.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the object; line breaks in it are escaped."""
+        """Return the JSON object in one line."""
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -89,14 +89,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(log_format: str) -> None:
-    """Write this process' log to stderr, from level INFO, on a thread of its own.
+    """Configure logging to stderr, from level INFO, on a separate thread.
 
     Raises:
         AccessSettingError: the format is unknown.
     """
     if log_format not in FORMATS:
         raise AccessSettingError(f"log format {log_format!r} is unknown; expected {' or '.join(FORMATS)}: --log-format")
-    # Neither format has these, and each costs every record (logging's documentation, "Optimization").
+    # Not in either format, and costly for every record (logging's documentation, "Optimization").
     logging.logThreads = logging.logMultiprocessing = logging.logProcesses = False
     logging._srcfile = None
     handler = LogWriter()
@@ -105,6 +105,6 @@ def configure_logging(log_format: str) -> None:
 
 
 def _request_of(record: logging.LogRecord) -> RequestRecord | None:
-    """Return the record of the request that a line is about; None if it is about none."""
+    """Return the record of a log line's request; None if there is none."""
     state = None if record.name == _PROCESS_LOGGER else _state.get()
     return None if state is None else record_in(state)

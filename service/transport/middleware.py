@@ -1,4 +1,4 @@
-"""Request middleware: id and record of every request, its line in the log, an answer to unexpected exceptions."""
+"""Request middleware: id, record and log line of every request, and a response to unexpected exceptions."""
 
 import asyncio
 import itertools
@@ -25,16 +25,16 @@ CLASSIFY_PATH = "/v1/classify"
 COMPARE_PATH = "/v1/compare"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PROCESS, _numbers = secrets.token_hex(8), itertools.count()
-"""First and second half of new ids: asking the system for random bytes each time took 4 % of the event loop."""
+"""First and second half of new ids; random bytes from the system for each id took 4 % of the event loop's time."""
 
 
 class RequestMiddleware:
-    """Middleware that gives each request an id and a record, and has it recorded and logged when it is finished.
+    """Middleware that creates the id and record of each request, and records and logs the request when finished.
 
     Args:
         app: the next ASGI app.
-        recorder: gets the record of every finished request.
-        lifecycle: counts the requests that are accepted and not answered.
+        recorder: receives the record of every finished request.
+        lifecycle: counter of accepted requests.
         memory: budget of all requests.
     """
 
@@ -45,7 +45,7 @@ class RequestMiddleware:
         self.memory = memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -66,20 +66,20 @@ class RequestMiddleware:
         except asyncio.CancelledError:
             if record.status:
                 raise
-            # DRAIN_SECONDS are over. Without an answer here the server would send a bare 500.
-            error = NotReadyError("the server stopped before this was answered; send it again, to another server")
+            # DRAIN_SECONDS have passed. Without this response the server would send a bare 500.
+            error = NotReadyError("the server stopped before the request was answered; try again, with another server")
             await error_answer(error, path_of(scope), request_id)(scope, receive, send_with_id)
         except Exception:
             logger.exception("request %s failed unexpectedly", request_id)
             if record.status:
-                raise  # half an answer is out: the server can only close the connection
+                raise  # part of the response was sent: the server can only close the connection
             await error_answer(UnexpectedError(request_id), path_of(scope), request_id)(scope, receive, send_with_id)
         finally:
             record.memory.release()
             if accepted:
                 self.lifecycle.leave()
             self.recorder.finish(record, scope)
-            # The raw path is percent-encoded: a line break in it cannot forge a line of the log.
+            # The raw path is percent-encoded, so a line break in it cannot forge a log line.
             path = scope.get("raw_path", b"").decode("ascii", "replace")
             elapsed = record.microseconds() / 1000
             if _access_logger.isEnabledFor(logging.INFO):
@@ -87,7 +87,7 @@ class RequestMiddleware:
 
 
 class _AccessRecord(logging.LogRecord):
-    """Record of a request's line, made without the place in the source, which takes half of the time."""
+    """Log record of a request line, without the source location, which takes half of the time."""
 
     def __init__(self, *arguments: object) -> None:
         self.__dict__.update(_ACCESS_ATTRIBUTES)
@@ -100,11 +100,11 @@ _ACCESS_ATTRIBUTES = vars(logging.LogRecord(ACCESS_LOGGER, logging.INFO, __file_
 
 
 def is_inference(path: str) -> bool:
-    """Return whether a path, as routes see it, is one that runs images."""
+    """Return whether a path (without root path) runs images."""
     return path in (CLASSIFY_PATH, COMPARE_PATH) or (path.startswith("/v2/models/") and path.endswith("/infer"))
 
 
 def request_id_of(scope: Scope) -> str:
-    """Return the X-Request-Id the client gave, if it is 1 to 128 of A-Z a-z 0-9 . _ -, else a new one."""
+    """Return the client's X-Request-Id, if it is 1 to 128 of A-Z a-z 0-9 . _ -, otherwise a new one."""
     given = header(scope, b"x-request-id")
     return given if given is not None and _ID.fullmatch(given) else f"{_PROCESS}{next(_numbers):016x}"

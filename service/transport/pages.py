@@ -1,6 +1,6 @@
 """Security headers of pages, and /openapi.json.
 
-The OpenAPI document is rendered once for each prefix, and kept as bytes.
+The OpenAPI document is rendered once for each prefix, and cached as bytes.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ _OWN_POLICY = MappingProxyType(
         "frame-ancestors": "'none'",
     }
 )
-"""Policy of the service's own pages: files of this server and generated images only."""
+"""Content security policy of the service's pages: files of this server and generated images only."""
 
 
 def page_headers() -> dict[str, str]:
-    """Return the security headers of a page: a content security policy by directive, no sniffing, no referrer."""
+    """Return the security headers of a page: content security policy, no sniffing, no referrer."""
     return {
         "Content-Security-Policy": "; ".join(f"{directive} {sources}" for directive, sources in _OWN_POLICY.items()),
         "X-Content-Type-Options": "nosniff",
@@ -42,11 +42,11 @@ def page_headers() -> dict[str, str]:
 
 
 def add_document(app: FastAPI, prefixes: Prefixes) -> None:
-    """Serve the OpenAPI document of an app that was made without a route for it.
+    """Serve the OpenAPI document of an app without a route for it.
 
     Args:
-        app: with `openapi_url=None`.
-        prefixes: finds the prefix of the addresses.
+        app: app with `openapi_url=None`.
+        prefixes: finds the prefix of URLs.
     """
 
     def document(prefix: str) -> bytes:

@@ -1,11 +1,10 @@
-"""Parser of requests: heads are bounded, and requests to upgrade the connection are ignored.
+"""Request parser with a limit for heads; requests to upgrade the connection are treated as ordinary ones.
 
-A request to upgrade the connection is not granted. uvicorn does not either, but the parser drops the body of such a
-request: Java's own client sends one with every first request, in case the server speaks HTTP/2. So the parser gets the
-head again, without that header.
+Upgrades are not supported, as in uvicorn, but the parser drops the body of such a request: Java's HTTP client sends one
+with every first request, in case the server supports HTTP/2. Therefore the head is parsed again without that header.
 
-Pipelined requests are parsed a few at a time: a segment may hold thousands, and uvicorn would make an object of each
-before it does anything else.
+Pipelined requests are parsed a few at a time: a segment may contain thousands, and uvicorn would create an object for
+each first.
 """
 
 import asyncio
@@ -18,37 +17,37 @@ from service.problems.client_errors import HeadTooLargeError, MalformedRequestEr
 from service.problems.errors import ProblemError
 
 _PIECE = 4096
-"""Bytes of a body of unknown length that are parsed at a time."""
+"""Number of bytes of a body of unknown length parsed at a time."""
 _HEAD_PIECE = 128
-"""Bytes that are parsed at a time where a head is, or may begin: a few of the shortest requests."""
+"""Number of bytes parsed at a time in heads, and where a head may begin: a few of the shortest requests."""
 
 
 class CountedRequests(HttpToolsProtocol):
-    """Protocol that starts requests as their heads come, and counts the bytes of heads."""
+    """Protocol that starts requests when their heads are complete, and counts the bytes of heads."""
 
     max_header_bytes: int
-    """Bytes of a request line and its headers, and of trailers."""
+    """Maximum size of a request line with headers, and of trailers, in bytes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
-        """Await a first request."""
+        """Wait for the first request."""
         super().connection_made(transport)
         self.url = b""
         self.awaited: Literal["head", "body"] | None = None
-        """Incomplete part of a request that has begun."""
+        """Incomplete part of the current request."""
         self.stage = 0
-        """Grows whenever what is awaited changes."""
-        self._named = 0  # bytes of this request's line, headers and trailers that the parser has handed over
-        self._unparsed = 0  # bytes since the parser last handed over anything
+        """Counter of changes of the awaited part."""
+        self._named = 0  # bytes of this request's line, headers and trailers reported by the parser
+        self._unparsed = 0  # bytes since the parser's last report
         self._body_came = False
         self._too_large: ProblemError | None = None
-        self._body_left = 0  # bytes of a body of known length that have not come
+        self._body_left = 0  # missing bytes of a body of known length
         self.left = memoryview(b"")
-        """Bytes that wait until the requests before them are answered."""
+        """Bytes that wait until earlier requests are answered."""
 
     def parse(self, data: bytes) -> ProblemError | None:
         """Start the requests whose heads are complete, until one waits for another; `left` is parsed by the next call.
 
-        Return what is wrong with `data`, None if nothing is.
+        Return the error in `data`, None if there is none.
         """
         self.left = memoryview(bytes(self.left) + data if self.left else data)
         while self.left and not self.pipeline:
@@ -62,7 +61,7 @@ class CountedRequests(HttpToolsProtocol):
                     "Invalid HTTP request received. Expected HTTP/1.1, without TLS"
                 )
             self.left = self.left[size:]
-            if self.awaited is not None and self.stage - stage <= 1:  # else it also ended what was before
+            if self.awaited is not None and self.stage - stage <= 1:  # otherwise it also ended an earlier part
                 self._unparsed = 0 if self._body_came else self._unparsed + size
                 if self._unparsed > self.max_header_bytes:
                     self.left = memoryview(b"")
@@ -70,18 +69,18 @@ class CountedRequests(HttpToolsProtocol):
         return None
 
     def on_message_begin(self) -> None:
-        """Await a head."""
+        """Start to wait for a head."""
         self._named = self._body_left = 0
         self._await("head")
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """Count it."""
+        """Count the URL."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count it. A trailer is dropped: after the body it must not pass for a header."""
+        """Count a header. A trailer is dropped, because it must not be treated as a header."""
         self._count(len(name) + len(value) + 4)  # ": " and the line break
         if self.awaited == "head":
             super().on_header(name, value)
@@ -89,32 +88,32 @@ class CountedRequests(HttpToolsProtocol):
                 self._body_left = int(value)
 
     def on_headers_complete(self) -> None:
-        """Start the request and await its body, an empty one too; but start none after the last of a connection."""
+        """Start the request and wait for its body; requests after the last one of a connection are not started."""
         if not self._will_be_parsed_again() and not self.transport.is_closing():
             super().on_headers_complete()
             self._await("body")
 
     def on_body(self, body: bytes) -> None:
-        """Note that what comes is a body."""
+        """Count bytes of a body."""
         self._body_came = True
         self._body_left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Await nothing."""
+        """Stop waiting."""
         if not self._will_be_parsed_again():
             self._await(None)
             super().on_message_complete()
 
     def _parse(self, data: memoryview) -> int:
-        """Parse up to the end of a head that asks to upgrade, else all; return the number of bytes."""
+        """Parse data, up to the end of a head with an upgrade; return the number of parsed bytes."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             if not self._will_be_parsed_again():
                 return len(data)
             head = self._head_without_upgrade()
-            self.parser = httptools.HttpRequestParser(self)  # the one before may take what follows for a tunnel
+            self.parser = httptools.HttpRequestParser(self)  # the previous parser may treat following bytes as a tunnel
             self.parser.feed_data(head)
             return int(upgrade.args[0])
         return len(data)

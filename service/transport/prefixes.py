@@ -1,7 +1,7 @@
-"""Root path of the app behind a proxy: ROOT_PATH, or X-Forwarded-Prefix of a trusted proxy.
+"""Root path of the app behind a proxy: ROOT_PATH, or X-Forwarded-Prefix from a trusted proxy.
 
-It prefixes the addresses in pages and in the OpenAPI document. They have no host, so a prefix must not be able to name
-one, as `//evil.example` would.
+It is the prefix of URLs in pages and in the OpenAPI document. These have no host, so a prefix such as `//evil.example`
+must not be able to add one.
 """
 
 import ipaddress
@@ -25,11 +25,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class Prefixes:
-    """Finds the prefix of a request.
+    """Prefix of a request, from ROOT_PATH or a trusted header.
 
     Attributes:
-        own: ROOT_PATH, without a slash at its end; empty for none.
-        proxies: networks whose X-Forwarded-Prefix is trusted; None for all.
+        own: ROOT_PATH, without a trailing slash; empty for none.
+        proxies: networks with a trusted X-Forwarded-Prefix; None for all.
     """
 
     own: str = ""
@@ -40,7 +40,7 @@ class Prefixes:
         """Return the prefixes of the settings.
 
         Raises:
-            AccessSettingError: ROOT_PATH is no path, or FORWARDED_ALLOW_IPS are no addresses.
+            AccessSettingError: ROOT_PATH is not a path, or FORWARDED_ALLOW_IPS are not addresses.
         """
         own = _prefix(settings.root_path or "")
         if own is None:
@@ -56,8 +56,8 @@ class Prefixes:
             return cls(own, tuple(ipaddress.ip_network(name) for name in names))
         except ValueError as error:
             raise AccessSettingError(
-                f"FORWARDED_ALLOW_IPS is {listed!r} ({error}); expected addresses or networks with commas between "
-                "them, * or none"
+                f"FORWARDED_ALLOW_IPS is {listed!r} ({error}); expected comma-separated addresses or networks, "
+                "* or none"
             ) from error
 
     def find(self, request: Request) -> str:
@@ -77,12 +77,12 @@ class Prefixes:
             address = ipaddress.ip_address(client[0] if client else "")
         except ValueError:
             return False
-        mapped = getattr(address, "ipv4_mapped", None)  # of a client of IPv4 on a socket of IPv6
+        mapped = getattr(address, "ipv4_mapped", None)  # an IPv4 client on an IPv6 socket
         return any((mapped or address) in network for network in self.proxies)
 
 
 class RootPathMiddleware:
-    """Middleware that removes ROOT_PATH from addresses: some proxies remove it, others do not.
+    """Middleware that removes ROOT_PATH from paths, because some proxies remove it and others do not.
 
     Args:
         app: the next ASGI app.
@@ -94,13 +94,13 @@ class RootPathMiddleware:
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         if scope["type"] == "http" and scope["path"].startswith(self._root_path + "/"):
             scope["path"] = scope["path"].removeprefix(self._root_path)
         await self.app(scope, receive, send)
 
 
 def _prefix(text: str) -> str | None:
-    """Return a prefix without a slash at its end; None if it is none that can be trusted in an address."""
+    """Return a prefix without its trailing slash; None if it is not safe in a URL."""
     stripped = text.strip(" \t").removesuffix("/")
     return stripped if not stripped or (len(stripped) <= _LONGEST and _PREFIX.fullmatch(stripped)) else None

@@ -1,4 +1,4 @@
-"""Refusals below the application: of malformed, late and too large requests, and of connections over the limit."""
+"""Refusals below the application: malformed, late and too large requests, and connections over the limit."""
 
 import secrets
 from collections.abc import Iterable
@@ -14,13 +14,13 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 def raw_answer(error: ProblemError, path: str, received: Headers, origins: Origins | None) -> bytes:
-    """Return a whole answer as bytes; it closes the connection.
+    """Return a complete response as bytes, with `Connection: close`.
 
     Args:
-        error: what is wrong.
-        path: of the request, as far as it is known; it decides the form of the answer.
-        received: the request's headers, as far as they are known, in lower case.
-        origins: origins whose pages may read it.
+        error: the error.
+        path: path of the request, as far as known; it determines the form of the response.
+        received: headers of the request, as far as known, in lower case.
+        origins: origins with pages that may read the response.
     """
     status = HTTPStatus(error.status)
     headers, body = _answer(error, path, received, origins)
@@ -29,7 +29,7 @@ def raw_answer(error: ProblemError, path: str, received: Headers, origins: Origi
 
 
 def refusing(error: ProblemError, origins: Origins | None) -> ASGI3Application:
-    """Return an application that answers a request with an error, and closes the connection."""
+    """Return an application that answers with an error, and closes the connection."""
 
     async def refuse(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:  # noqa: ARG001
         assert scope["type"] == "http"

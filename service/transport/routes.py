@@ -1,7 +1,7 @@
-"""Routes: endpoints that are called without FastAPI's routing, and a route class that refuses unknown parameters.
+"""Route classes: endpoints called without FastAPI's routing, and refusal of unknown parameters.
 
 FastAPI matches a request with every route, twice, and opens three exit stacks around an endpoint. The busiest endpoints
-are called by a middleware instead: FastAPI only documents them, and answers other methods at their addresses
+are called by a middleware instead: FastAPI only documents them, and answers other methods on their paths
 (`python -m benchmarks.routes` measures the difference).
 """
 
@@ -22,11 +22,11 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class JsonAnswer(Response):
-    """A response of status 200 with JSON, whose headers are bytes already.
+    """JSON response of status 200 with pre-encoded headers.
 
     Args:
         body: JSON.
-        headers: besides those of the body; names in lower case.
+        headers: further headers; names in lower case.
     """
 
     def __init__(self, body: bytes, *headers: tuple[bytes, bytes]) -> None:
@@ -38,10 +38,10 @@ class JsonAnswer(Response):
 
 
 class KnownQueryRoute(APIRoute):
-    """FastAPI's own route; a query parameter that it does not document is an error."""
+    """FastAPI's route with an error for undocumented query parameters."""
 
     def get_route_handler(self) -> Handler:
-        """Return a handler that checks the query's names before FastAPI reads it."""
+        """Return a handler that checks the names in the query before FastAPI reads it."""
         handle = super().get_route_handler()
         known = [parameter.alias for parameter in self.dependant.query_params]
 
@@ -53,10 +53,10 @@ class KnownQueryRoute(APIRoute):
 
 
 class DirectRoute(APIRoute):
-    """A route whose endpoint is called by `DirectRoutes`: `endpoint(request)`, or `endpoint(request, query)`.
+    """Route with an endpoint called by `DirectRoutes`: `endpoint(request)` or `endpoint(request, query)`.
 
-    It returns a Response, and its errors are ProblemErrors. `query` is FastAPI's query parameter model: its fields are
-    the documented parameters, and `response_model` is the documented answer.
+    The endpoint returns a Response and raises ProblemErrors. `query` is FastAPI's query parameter model: its fields are
+    the documented parameters; `response_model` is the documented response.
     """
 
     def get_route_handler(self) -> Handler:
@@ -74,11 +74,11 @@ class DirectRoute(APIRoute):
 
 
 class DirectRoutes:
-    """Middleware that calls the endpoints of DirectRoute, and passes all other requests on.
+    """Middleware that calls the endpoints of DirectRoute, and passes other requests on.
 
     Args:
         app: the next ASGI app.
-        routers: those of the app.
+        routers: routers of the app.
     """
 
     def __init__(self, app: ASGIApp, routers: Iterable[APIRouter]) -> None:
@@ -90,7 +90,7 @@ class DirectRoutes:
         self._templates = [found for found in handled if found[0].param_convertors]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         found = self._find(scope) if scope["type"] == "http" and scope["method"] in self._methods else None
         if found is None:
             await self.app(scope, receive, send)
@@ -105,7 +105,7 @@ class DirectRoutes:
         await response(scope, receive, send)
 
     def _find(self, scope: Scope) -> tuple[DirectRoute, Handler] | None:
-        """Return the route of a request and its handler, and set its path parameters; None if it is none of these."""
+        """Return the direct route of a request and its handler, and set its path parameters; None for other routes."""
         path = path_of(scope)
         found = self._fixed.get(path)
         if found is None:

@@ -1,7 +1,7 @@
-"""Answers of a server that is still loading, where that takes minutes: alive, not ready.
+"""Health responses of a server that is still loading: alive, not ready.
 
-A server whose port is closed is taken for dead by probes of liveness, and restarted before it is done. What is asked
-here needs no more than a thread: a connection at a time, one request of each, a second for each.
+Loading may take minutes. If the port were closed, liveness probes would fail, and the server would be restarted before
+it is ready. One thread suffices: one connection at a time, one request for each, within a second.
 """
 
 import select
@@ -15,20 +15,20 @@ from service.problems.server_errors import NotReadyError
 from service.transport.refusals import raw_answer
 
 _HEAD = 16_384
-"""Bytes of a request that are read."""
+"""Maximum number of bytes read from a request."""
 _SECONDS = 1.0
 _LIVE = (
     b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 17\r\n\r\n"
     b'{"status":"live"}'
 )
-_NOT_READY = NotReadyError("the server is loading, and may be building engines: see its log; ask /health/ready", 5)
+_NOT_READY = NotReadyError("the server is loading, and may be building engines, see its log; poll /health/ready", 5)
 
 
 @contextmanager
 def answering(listener: socket.socket) -> Iterator[None]:
-    """Listen and answer on a thread until the block ends: 200 to GET and HEAD of /health/live, 503 to all else.
+    """Listen and answer on a thread inside the context: 200 for GET and HEAD of /health/live, 503 for all else.
 
-    The socket goes on listening afterwards, so that connections wait for the server.
+    The socket continues to listen afterwards, so connections wait for the server.
 
     Raises:
         OSError: the socket cannot listen.
@@ -48,7 +48,7 @@ def _answer_all(listener: socket.socket, ending: threading.Event) -> None:
     while not ending.is_set():
         if not select.select([listener], [], [], 0.1)[0]:
             continue
-        with suppress(OSError):  # the client left
+        with suppress(OSError):  # the client disconnected
             connection, _ = listener.accept()
             with connection:
                 _answer(connection)
@@ -67,7 +67,7 @@ def _answer(connection: socket.socket) -> None:
     answer = _LIVE if live else raw_answer(_NOT_READY, path, (), None)
     connection.sendall(answer if method != "HEAD" else answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
     connection.shutdown(socket.SHUT_WR)
-    while _read(connection, until):  # what is unread when the socket closes would take the answer back
+    while _read(connection, until):  # unread bytes at close would reset the connection and discard the response
         pass
 
 

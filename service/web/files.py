@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from service.problems.errors import PageUnavailableError
 from service.transport.etags import tagged
 from service.transport.pages import DOCS_PATH, page_headers
 
@@ -67,7 +68,7 @@ def add_page(app: FastAPI) -> None:
     """Serve the page at `/`, the API page at `/docs`, and the files of both under `/web/`.
 
     Raises:
-        ModuleNotFoundError: the package of Swagger UI is not installed.
+        PageUnavailableError: the package of Swagger UI is not installed, or has not its files.
         OSError: a file cannot be read.
     """
     paths = [path for path in sorted(STATIC.iterdir()) if path.suffix in _TYPES] + swagger_files()
@@ -94,13 +95,14 @@ def swagger_files() -> list[Path]:
     """Return the paths of Swagger UI's files.
 
     Raises:
-        ModuleNotFoundError: the package is not installed.
+        PageUnavailableError: the package is not installed, or has not these files.
     """
     found = find_spec(SWAGGER_PACKAGE)  # does not import it
-    if found is None or not found.submodule_search_locations:
-        raise ModuleNotFoundError(
-            f"{SWAGGER_PACKAGE} is not installed, and /docs needs its files; pip install fastapi-swagger, or install "
-            "posbake with its extra `service` or `gpu`"
+    folders = [Path(folder) / "resources" for folder in (found and found.submodule_search_locations) or ()]
+    paths = [folder / name for folder in folders[:1] for name in _SWAGGER_FILES]
+    if not paths or not all(path.is_file() for path in paths):
+        raise PageUnavailableError(
+            f"/docs needs Swagger UI's files, which package {SWAGGER_PACKAGE} has: pip install fastapi-swagger, or "
+            "install posbake's extra service or gpu"
         )
-    folder = Path(found.submodule_search_locations[0]) / "resources"
-    return [folder / name for name in _SWAGGER_FILES]
+    return paths

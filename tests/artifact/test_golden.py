@@ -129,22 +129,22 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "bytes, at most|is compressed",
     ),
     "many members": (save(pixels=PIXELS[:, :1], logits=LOGITS, **{f"m{n}": 0 for n in range(5)}), "of two arrays"),
-    "other members": (save(pixels=PIXELS, labels=LOGITS), "holds other members than"),
+    "other members": (save(pixels=PIXELS, labels=LOGITS), "contains members other than"),
     "other height": (save(pixels=PIXELS[:, :4], logits=LOGITS), r"\(4, 4, 8, 3\), expected \|u1 \(4, 8, 8, 3\)"),
     "fewer images": (save(pixels=PIXELS[:3], logits=LOGITS), r"\(3, 8, 8, 3\), expected"),
     "other classes": (save(pixels=PIXELS, logits=LOGITS[:, :2]), r"logits.npy of <f8 \(4, 2\), expected <f8 \(4, 3\)"),
     "float32 logits": (save(pixels=PIXELS, logits=LOGITS.astype(np.float32)), "logits.npy of <f4"),
     "NaN": (save(pixels=PIXELS, logits=LOGITS * np.nan), "NaN or infinite"),
-    "zeros": (save(pixels=PIXELS, logits=LOGITS * 0), "all zero"),
+    "zeros": (save(pixels=PIXELS, logits=LOGITS * 0), "only zero logits"),
     "objects": (save(pixels=PIXELS, logits=LOGITS.astype(object)), r"logits.npy of \|O"),
     "Fortran order": (save(pixels=np.asfortranarray(PIXELS), logits=LOGITS), "with a header that is not"),
-    "version 2": (pack(pixels=npy(PIXELS, (2, 0)), logits=GOOD), "another format than NumPy's 1.0"),
-    "no header": (pack(pixels=b"\x93NUMPY\x01\x00", logits=GOOD), "another format than NumPy's 1.0"),
+    "version 2": (pack(pixels=npy(PIXELS, (2, 0)), logits=GOOD), "a format other than NumPy's 1.0"),
+    "no header": (pack(pixels=b"\x93NUMPY\x01\x00", logits=GOOD), "a format other than NumPy's 1.0"),
     "code in the header": (pack(pixels=header("__import__('os')"), logits=GOOD), "with a header that is not"),
     "nested header": (pack(pixels=header("(" * 4000), logits=b""), "with a header that is not"),
     "a terabyte": (pack(pixels=header(TERABYTE), logits=GOOD), "1099511627776"),
-    "less data": (pack(pixels=npy(PIXELS)[:-1], logits=GOOD), "holds 767 bytes of pixels.npy, expected 768"),
-    "more data": (pack(pixels=npy(PIXELS) + b"\0", logits=GOOD), "holds 769 bytes of pixels.npy, expected 768"),
+    "less data": (pack(pixels=npy(PIXELS)[:-1], logits=GOOD), "contains 767 bytes of pixels.npy, expected 768"),
+    "more data": (pack(pixels=npy(PIXELS) + b"\0", logits=GOOD), "contains 769 bytes of pixels.npy, expected 768"),
     "not listed as it is": (save(pixels=PIXELS ^ 1, logits=LOGITS), "is not the file the manifest describes"),
 }
 
@@ -191,7 +191,7 @@ def test_images_that_would_take_too_much_are_refused_before_they_are_read(path: 
     edit(path, lambda manifest: manifest["preprocess"].update(resize=[65_535, 65_535]))
     artifact = read_artifact(path)
     assert expected_size(artifact.manifest, 4) > GOLDEN_LIMIT
-    with pytest.raises(GoldenFileError, match=f"would hold .* at most {GOLDEN_LIMIT} are allowed"):
+    with pytest.raises(GoldenFileError, match=f"would contain .* at most {GOLDEN_LIMIT} are allowed"):
         read_golden(artifact)
 
 
@@ -204,7 +204,7 @@ def test_a_file_that_vanished_since_is_a_refusal(path: Path) -> None:
 
 def test_what_does_not_read_back_is_not_committed(tmp_path: Path) -> None:
     golden = {"file": "golden.npz", "images": 4, "limits": {"fp32": 1e-4}}
-    with pytest.raises(GoldenFileError, match="all zero"), stage(tmp_path, "pets", "learned", 1) as staging:
+    with pytest.raises(GoldenFileError, match="only zero logits"), stage(tmp_path, "pets", "learned", 1) as staging:
         staging.graph.write_bytes(b"graph")
         np.savez(staging.directory / "golden.npz", pixels=PIXELS, logits=LOGITS * 0)
         staging.commit(draft(golden=golden), LABELS)

@@ -58,7 +58,7 @@ def test_a_link_inside_the_artifact_is_refused_too(tmp_path: Path) -> None:
     (path / "model.onnx").rename(path / "real.onnx")
     (path / "model.onnx").symlink_to("real.onnx")
     list_file(path, "real.onnx", describe_file(path / "real.onnx"))
-    with pytest.raises(ArtifactError, match=r"'model\.onnx' is reached by a symbolic link"):
+    with pytest.raises(ArtifactError, match=r"'model\.onnx' is behind a symbolic link"):
         read_artifact(path)
 
 
@@ -84,13 +84,13 @@ def test_control_characters_in_labels_are_read_escaped(tmp_path: Path) -> None:
         ("", "is empty"),
         (" \u00a0", "is empty"),
         ("x" * (LABEL_LIMIT + 1), "has 1001 characters"),
-        ("b\nc", "holds U+000A"),
-        ("b\u2028c", "holds U+2028"),
-        ("b\x85c", "holds U+0085"),
-        ("\x1b[2J", "holds U+001B"),
-        ("a\tb", "holds U+0009"),
-        ("abc\u202ecba", "holds U+202E"),
-        ("\ud800", "holds U+D800"),
+        ("b\nc", "contains U+000A"),
+        ("b\u2028c", "contains U+2028"),
+        ("b\x85c", "contains U+0085"),
+        ("\x1b[2J", "contains U+001B"),
+        ("a\tb", "contains U+0009"),
+        ("abc\u202ecba", "contains U+202E"),
+        ("\ud800", "contains U+D800"),
     ],
 )
 def test_a_label_may_hold_any_text_but_no_controls(label: str, flaw: str | None) -> None:

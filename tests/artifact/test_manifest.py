@@ -100,7 +100,7 @@ def test_an_engine_is_for_one_gpu_or_for_targets_and_its_profile_is_in_order() -
 
 def test_an_engine_belongs_to_target_tensorrt_and_is_listed(tmp_path: Path) -> None:
     engine = Engine.model_validate(ENGINE)
-    with pytest.raises(ValidationError, match="an engine belongs to target tensorrt, this is portable"):
+    with pytest.raises(ValidationError, match="an engine requires target tensorrt, this is portable"):
         write(tmp_path, engine=engine)
     with pytest.raises(ValidationError, match=r"files does not list the engine, model\.engine"):
         write(tmp_path, engine=engine, target="tensorrt")

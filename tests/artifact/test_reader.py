@@ -84,7 +84,7 @@ def test_a_manifest_that_is_not_a_json_object_is_refused(tmp_path: Path, text: s
 def test_an_unknown_format_is_refused_before_anything_else_is_looked_at(tmp_path: Path, unknown: object) -> None:
     path, _ = write(tmp_path)
     (path / "manifest.json").write_text(json.dumps({"format": unknown, "anything": "else"}))
-    with pytest.raises(UnknownFormatError, match="this version reads format 1"):
+    with pytest.raises(UnknownFormatError, match="this version supports format 1"):
         read_artifact(path)
 
 
@@ -161,7 +161,7 @@ def test_only_line_feeds_separate_labels(tmp_path: Path, separator: str) -> None
         found = describe_file(path / "labels.txt").model_dump()
         edit(path, lambda manifest, found=found: manifest["files"].update({"labels.txt": found}))  # type: ignore[misc]
         if count != len(LABELS):
-            with pytest.raises(LabelsError, match=f"holds {count} lines"):
+            with pytest.raises(LabelsError, match=f"has {count} lines"):
                 read_artifact(path)
         else:
             assert read_artifact(path).labels == (escaped(joined), *labels)

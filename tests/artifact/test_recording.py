@@ -33,7 +33,7 @@ def test_it_can_be_measured_and_recorded_again(tmp_path: Path) -> None:
 def test_another_artifact_in_its_place_does_not_get_it(tmp_path: Path) -> None:
     _, measured = write(tmp_path / "measured")
     path, there = write(tmp_path / "other", architecture="swin")
-    with pytest.raises(RecordingError, match="not the artifact that was measured any more"):
+    with pytest.raises(RecordingError, match="the artifact was replaced after the measurement"):
         record_accuracy(path, MEASURED, measured)
     assert read_artifact(path).manifest == there
 
@@ -45,7 +45,7 @@ def test_a_missing_permission_is_noticed_beforehand_and_when_writing(tmp_path: P
     closed.chmod(0o500)
     try:
         with permissions_count():
-            with pytest.raises(RecordingError, match="leave --record out"):
+            with pytest.raises(RecordingError, match="leave out --record"):
                 check_recordable(path)
             with pytest.raises(RecordingError, match="cannot be replaced: Permission denied"):
                 record_accuracy(path, MEASURED, before)
@@ -58,5 +58,5 @@ def test_a_task_without_accuracy_is_refused_beforehand(tmp_path: Path) -> None:
     path, before = write(tmp_path, task="regression", accuracy=None)
     with pytest.raises(RecordingError, match="its task is regression"):
         check_recordable(path)
-    with pytest.raises(ManifestError, match="accuracy is of one label an image"):
+    with pytest.raises(ManifestError, match="accuracy requires task single-label"):
         record_accuracy(path, MEASURED, before)

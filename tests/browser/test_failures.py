@@ -113,11 +113,11 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(browser: Browser, one_varian
     )
     with serving(tmp_path, *flags) as running, opened(browser, running.url, "/", (401, 404)) as page:
         dialog = page.get_by_role("dialog")
-        expect(dialog).to_contain_text("this server asks for an API key")
+        expect(dialog).to_contain_text("this server requires an API key")
         dialog.get_by_label("API key").fill("wrong")
         page.keyboard.press("Enter")
         expect(dialog).to_contain_text("That key was refused")
-        expect(dialog).to_contain_text("the API key is not known here")
+        expect(dialog).to_contain_text("the API key is unknown")
         dialog.get_by_label("API key").fill(secret)
         page.keyboard.press("Enter")
         expect(dialog).to_have_count(0)
@@ -130,7 +130,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(browser: Browser, one_varian
             ""
         ]
         page.reload()
-        expect(page.get_by_role("dialog")).to_contain_text("this server asks for an API key")
+        expect(page.get_by_role("dialog")).to_contain_text("this server requires an API key")
         page.keyboard.press("Escape")
         see_problem(page, "Key required (401)")
         page.get_by_role("button", name="Try again").click()

@@ -21,18 +21,26 @@ RULES = {
 
 CONTRAST = {"resultTypes": ["violations"], "runOnly": {"type": "rule", "values": ["color-contrast"]}}
 
+WIDTHS = (360, 768, 1280, 1920, 3840)
 SHIFTS = """
-window.shifts = 0;
+window.shifts = [];
 new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
+  for (const entry of list.getEntries()) {
+    const moved = entry.sources.map(({ node }) => `${node?.nodeName}.${node?.className}`);
+    window.shifts.push(`${location.hash} ${entry.value}: ${moved.join(" ")}`);
+  }
 }).observe({ type: "layout-shift", buffered: true });
 """
 
 
 def go(page: Page, view: str) -> None:
     page.get_by_role("navigation").get_by_role("link", name=view.capitalize()).click()
-    ready = {"classify": ".best", "compare": ".compared", "encodings": ".overlay", "latency": ".overview"}
-    expect(page.locator(ready[view])).to_be_visible()
+    ready(page, view)
+
+
+def ready(page: Page, view: str) -> None:
+    shown = {"classify": ".best", "compare": ".compared", "encodings": ".facts-table", "latency": ".overview"}
+    expect(page.locator(shown[view])).to_be_visible()
     expect(page.locator("[aria-busy]")).to_have_count(0)
 
 
@@ -74,12 +82,24 @@ def test_errors_and_dialogs_are_accessible_too(browser: Browser, server: Running
         assert findings(page) == []
 
 
-def test_the_layout_does_not_shift_while_the_page_loads(browser: Browser, server: Running) -> None:
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_moves_while_the_page_loads_or_shows_an_answer(browser: Browser, server: Running, width: int) -> None:
     with opened(browser, server.url, "about:blank") as page:
+        page.set_viewport_size({"width": width, "height": 800})
         page.add_init_script(SHIFTS)
         page.goto(server.url)
-        page.get_by_label("Variant").wait_for()
-        assert page.evaluate("window.shifts") == 0
+        expect(page.locator(".samples img")).to_have_count(10)
+        for view in VIEWS:
+            page.evaluate("view => { location.hash = view; }", view)
+            if view == VIEWS[0]:
+                choose(page)
+            ready(page, view)
+        if width == WIDTHS[0]:
+            page.wait_for_timeout(2500)  # /v1/latency is asked again
+        assert page.evaluate("window.shifts") == []
+        page.evaluate("document.querySelector('.layout').style.marginTop = '99px'")
+        page.wait_for_timeout(500)
+        assert page.evaluate("window.shifts") != []  # what moves is seen
 
 
 def test_everything_is_asked_under_the_prefix_of_a_proxy(browser: Browser, server: Running, tmp_path: Path) -> None:

@@ -107,9 +107,23 @@ def test_services_drain_before_they_are_killed_and_do_not_restart_without_end(co
 def test_artifacts_are_read_only_but_for_the_export_of_the_demo(compose: Compose) -> None:
     services = compose.read(*everything(), ARTIFACTS="/srv/artifacts")["services"]
     for name in SERVING:
-        assert services[name]["volumes"] == ["/srv/artifacts:/artifacts:ro"]
+        engines = ["engines:/engines"] if name == "tensorrt" else []
+        assert services[name]["volumes"] == ["/srv/artifacts:/artifacts:ro", *engines]
         assert services[name]["depends_on"]["digits"]["condition"] == "service_completed_successfully"
     assert services["digits"]["volumes"] == ["/srv/artifacts:/artifacts"]
+
+
+def test_the_base_is_pinned_by_digest_to_the_tag_of_the_dockerfile(compose: Compose) -> None:
+    tag = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert tag is not None
+    for services, expected in (
+        (compose.read(*everything())["services"], re.escape(tag[1]) + r"@sha256:[0-9a-f]{64}"),
+        (compose.read(*everything(), BASE="local/python")["services"], "local/python"),
+    ):
+        built = {name: service["build"]["args"] for name, service in services.items() if "build" in service}
+        assert built.keys() == {*SERVING, "digits"}
+        for arguments in built.values():
+            assert any(re.fullmatch(f"BASE={expected}", argument) for argument in arguments), arguments
 
 
 def test_gpus_are_reserved_for_the_images_that_use_them(compose: Compose) -> None:

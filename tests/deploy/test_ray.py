@@ -5,6 +5,7 @@ Ray itself is no dependency of the tests: `python -m benchmarks.ray_serve` runs 
 
 import ast
 import json
+from importlib import import_module
 from typing import Any
 
 import jsonschema
@@ -69,3 +70,13 @@ def test_the_application_is_where_the_config_says(local: dict[str, Any]) -> None
         if keyword.arg == "name" and isinstance(keyword.value, ast.Constant)
     ]
     assert names == [local["applications"][0]["deployments"][0]["name"]]
+
+
+def test_every_node_loads_the_middleware_of_the_proxy(resource: dict[str, Any]) -> None:
+    name = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+    cluster = resource["spec"]["rayClusterConfig"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        variables = {row["name"]: row["value"] for row in group["template"]["spec"]["containers"][0]["env"]}
+        module, _, function = variables[name].partition(":")
+        assert getattr(import_module(module), function)()
+    assert f"{name}={module}:{function}\n" in (RAY / "serve.yaml").read_text()

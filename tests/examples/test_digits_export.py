@@ -8,7 +8,7 @@ import pytest
 
 from artifact import read_artifact
 from examples.digits import export as digits
-from export.to_onnx import FAILED
+from export.process.command import FAILED
 
 VARIANT = "sincos"
 

@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from examples.digits.prepare import NoDigitError, main, prepare
+from examples.digits.prepare import INK, NoDigitError, as_scan, largest_sign, main, prepare
 
 STROKES = {
     "0": [[(50, 15), (75, 30), (78, 60), (60, 88), (38, 85), (24, 60), (28, 30), (50, 15)]],
@@ -24,7 +24,7 @@ STROKES = {
 
 
 def photo(digit: str, kind: str, width: int = 8) -> Image.Image:
-    """A thin digit, off the middle of a tall sheet, with noise; `kind` is plain, shadow or dark."""
+    """A thin digit, off the middle of a tall sheet, with noise; `kind` is plain, shadow, edge (of a shadow) or dark."""
     sheet = Image.new("L", (600, 800), 235)
     draw = ImageDraw.Draw(sheet)
     for line in STROKES[digit]:
@@ -32,21 +32,48 @@ def photo(digit: str, kind: str, width: int = 8) -> Image.Image:
     grey = np.asarray(sheet.filter(ImageFilter.GaussianBlur(1)), np.float64)
     if kind == "shadow":
         grey *= np.linspace(1, 0.45, grey.shape[1])
+    if kind == "edge":
+        grey *= np.where(np.add.outer(np.arange(800), np.arange(600)) < 600, 0.6, 1.0)
     if kind == "dark":
         grey = 255 - grey
     grey += np.random.default_rng(0).normal(0, 4, grey.shape)
     return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
 
 
-@pytest.mark.parametrize("kind", ["plain", "shadow", "dark"])
+@pytest.mark.parametrize("kind", ["plain", "shadow", "edge", "dark"])
 def test_drawn_digits_are_recognised_after_it_and_not_before(digits_repository: Path, kind: str) -> None:
     session = ort.InferenceSession(digits_repository / "digits" / "swin-table" / "1" / "model.onnx")
     photos = [photo(digit, kind) for digit in STROKES]
     plain = np.stack([np.asarray(sheet.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC)) for sheet in photos])
-    prepared = np.stack([prepare(sheet) for sheet in photos])
+    prepared = np.stack([prepare(sheet).pixels for sheet in photos])
     expected = np.arange(10)
     assert (session.run(None, {"image": plain})[0].argmax(axis=1) == expected).sum() <= 4
     assert (session.run(None, {"image": prepared})[0].argmax(axis=1) == expected).sum() >= 9
+
+
+def test_the_largest_of_several_signs_is_prepared_and_dirt_and_borders_are_not() -> None:
+    ink = np.zeros((100, 100), bool)
+    ink[10:40, 10:16] = True  # a sign
+    ink[30:80, 60:70] = ink[82:86, 60:70] = True  # the largest: two parts, near each other
+    ink[90, 40] = True  # dirt
+    ink[:, 99] = True  # the edge of the paper
+    sign, signs = largest_sign(ink)
+    assert signs == 2
+    assert sign.shape == (56, 10)
+    only_at_the_border = np.zeros((20, 20), bool)
+    only_at_the_border[:, 5:9] = True
+    assert largest_sign(only_at_the_border)[0].shape == (20, 4)
+
+
+@pytest.mark.parametrize("width", [1, 4, 20])
+def test_a_scan_has_the_ink_of_the_data_set_and_fills_it_from_top_to_bottom(width: int) -> None:
+    ring = np.ones((60, 50), bool)
+    ring[width:-width, width:-width] = False
+    cells = as_scan(ring)
+    assert cells.mean() == pytest.approx(INK, abs=0.005) or cells.mean() > INK
+    assert cells[0].max() > 0.5
+    assert cells[-1].max() > 0.5
+    assert cells[:, 0].max() == 0
 
 
 def test_a_picture_without_a_digit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,9 +86,11 @@ def test_a_picture_without_a_digit_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "out.png").exists()
 
 
-@pytest.mark.slow
-def test_the_command_writes_what_the_service_takes(tmp_path: Path) -> None:
-    photo("3", "plain").save(tmp_path / "photo.jpg")
+def test_the_command_writes_what_the_service_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sheet = photo("3", "plain")
+    sheet.paste(sheet.crop((200, 250, 420, 540)).resize((110, 145)), (20, 20))
+    sheet.save(tmp_path / "photo.jpg")
     assert main([str(tmp_path / "photo.jpg"), str(tmp_path / "out.png")]) == 0
     with Image.open(tmp_path / "out.png") as written:
         assert written.size == (32, 32)
+    assert "2 signs; the largest is prepared" in capsys.readouterr().err

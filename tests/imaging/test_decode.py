@@ -204,7 +204,7 @@ def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
 
 def test_the_limit_of_pixels_is_exact() -> None:
     assert decode(encode(RGB), 35).size == (7, 5)
-    with pytest.raises(TooManyPixelsError, match="7×5 pixels, 34 are allowed"):
+    with pytest.raises(TooManyPixelsError, match="7×5 pixels, at most 34 are allowed"):
         decode(encode(RGB), 34)
 
 
@@ -235,7 +235,7 @@ def test_pillow_does_not_fill_up_truncated_files() -> None:
 
 def test_other_formats_are_not_decoded() -> None:
     for kind in ("PPM", "ICO", "PCX", "TGA"):
-        with pytest.raises(NotAnImageError, match="not an image"):
+        with pytest.raises(NotAnImageError, match=r"not a supported image|not an image"):
             decode(encode(RGB, kind), LIMIT)
 
 

@@ -209,4 +209,4 @@ def test_too_little_memory_is_not_the_pictures_fault() -> None:
     )
     data = png_claiming(20_000, 20_000)
     ended = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
-    assert b"there is no memory left to decode the image" in ended.stdout
+    assert b"there is not enough memory to decode the image" in ended.stdout

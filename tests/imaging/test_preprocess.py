@@ -104,5 +104,5 @@ def test_the_longest_side_is_resized(tmp_path: Path, resizer: str, size: tuple[i
 
 def test_pixels_between_the_passes_of_resizing_are_limited(tmp_path: Path) -> None:
     pair = manifest(tmp_path, "uint8", resize=(8, 600), crop=(8, 6))
-    with pytest.raises(TooManyPixelsError, match="by way of 600×3000, 1000000 pixels are allowed"):
+    with pytest.raises(TooManyPixelsError, match="via 600×3000, at most 1000000 pixels are allowed"):
         preprocess(Image.new("RGB", (4, 3000)), pair, Reading(1_000_000, resize_and_crop))

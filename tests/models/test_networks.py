@@ -130,9 +130,9 @@ def test_the_mask_parts_tokens_that_the_roll_brought_together(
         ({"image_size": (36, 32)}, "multiple of 32"),
         ({"window_size": 5}, "window size 5 does not divide the 8×16 grid of stage 0"),
         ({"window_size": (4, 3)}, "window size 3 does not divide the 4×8 grid of stage 1"),
-        ({"window_size": (4, 2, 1)}, "window_size names 3 stages, depths 2"),
-        ({"stage_options": ({},)}, "stage_options names 1 stages, depths 2"),
-        ({"depths": (2,)}, "same stages"),
+        ({"window_size": (4, 2, 1)}, "window_size has 3 stages, depths 2"),
+        ({"stage_options": ({},)}, "stage_options has 1 stages, depths 2"),
+        ({"depths": (2,)}, "same number of stages"),
         ({"num_heads": (5, 4)}, "5 heads do not divide"),
     ],
 )

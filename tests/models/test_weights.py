@@ -171,7 +171,7 @@ def test_a_source_that_cannot_be_loaded_says_what_can(tmp_path: Path) -> None:
         load_source("posbake:vit_small", RandomWeights(0), Overrides())
     with pytest.raises(SourceError, match="no windows"):
         load_source(config_file(tmp_path), RandomWeights(0), Overrides(window_size=4))
-    with pytest.raises(SourceError, match="posbake publishes no weights"):
+    with pytest.raises(SourceError, match="posbake does not publish weights"):
         load_source(config_file(tmp_path), Pretrained(), Overrides())
     with pytest.raises(SourceError, match=r"network\.vit\.width"):
         load_source(config_file(tmp_path, width=0), RandomWeights(0), Overrides())

@@ -120,5 +120,5 @@ def test_a_link_to_weights_elsewhere_is_refused(tmp_path: Path) -> None:
     take_weights_out(path)
     shutil.move(path / DATA, tmp_path / "outside.data")
     (path / DATA).symlink_to(tmp_path / "outside.data")
-    with pytest.raises(UnsafePathError, match="lies outside the artifact"):
+    with pytest.raises(UnsafePathError, match="is outside the artifact"):
         read_artifact(path)

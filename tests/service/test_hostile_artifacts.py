@@ -136,7 +136,7 @@ def test_a_model_that_may_not_be_listed_is_refused_by_name(tmp_path: Path) -> No
     try:
         assert catalogue.models() == ["colours"]
         assert [(found.name, found.reason) for found in catalogue.refused] == [
-            ("lost+found/?/?", "its directory cannot be listed: Permission denied; let this server read it")
+            ("lost+found/?/?", "its directory cannot be listed: Permission denied; give this server read permission")
         ]
     finally:
         catalogue.close()
@@ -238,7 +238,7 @@ def test_a_server_is_stopped_with_status_0_while_it_starts(tmp_path: Path) -> No
         assert process.wait(20) == 0
     finally:
         process.kill()
-    assert "stopping at SIGTERM, before anything was served" in log.read_text()
+    assert "stopping at SIGTERM, before the server was ready" in log.read_text()
     assert "Traceback" not in log.read_text()
 
 

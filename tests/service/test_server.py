@@ -78,7 +78,7 @@ def test_a_content_length_over_the_limit_is_answered_before_the_body_comes(serve
     answer = exchange(server, head + b"Connection: close\r\n\r\n")  # not one byte of the body is sent
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"application/problem+json" in answer
-    assert b"9999999999 bytes, 1000000 are allowed" in answer
+    assert b"9999999999 bytes, at most 1000000 are allowed" in answer
 
 
 def test_a_body_of_unknown_length_is_cut_off_at_the_limit(server: Running) -> None:

@@ -155,7 +155,7 @@ def test_variants_of_one_model_have_one_task(tmp_path: Path) -> None:
         ]
         (refused,) = answer["refused"]
         assert refused["name"] == "colours/b/1"
-        assert "its task is multi-label, that of colours/a/1, which is served, is single-label" in refused["reason"]
+        assert "its task is multi-label, but that of the served colours/a/1 is single-label" in refused["reason"]
 
 
 @pytest.mark.parametrize(

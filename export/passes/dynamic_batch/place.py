@@ -32,7 +32,7 @@ class Place:
     Attributes:
         model: the graph.
         node: one of its nodes.
-        position: of a constant among the node's inputs.
+        position: position of a constant among the node's inputs.
         images: the batch it was traced with; no other size in it is a multiple of that.
     """
 
@@ -90,10 +90,10 @@ class Place:
         """Put a node before this one, and return its only output.
 
         Args:
-            operator: of the standard ONNX domain.
+            operator: operator of the standard ONNX domain.
             inputs: its inputs.
-            sizes: of the output.
-            dtype: of the output; None takes that of the first input.
+            sizes: sizes of the output.
+            dtype: dtype of the output; None takes that of the first input.
             attributes: its attributes.
         """
         node = ir.node(operator, inputs, attributes, metadata_props=dict(self.node.metadata_props))

@@ -42,8 +42,8 @@ class Digits:
 
     Attributes:
         sizes: how many values each digit has.
-        strides: of the digits that are in no table.
-        tables: of all others; each is in one.
+        strides: strides of the digits that are in no table.
+        tables: tables of all others; each is in one.
         base: offset of the first element.
         batch: as in `IndexMap`.
     """

@@ -21,8 +21,8 @@ class IndexMap:
     Args:
         axes: the digits of each axis, the slowest first; an axis of size 1 has none.
         sizes: how many values each digit has, at least 2.
-        strides: of the digits that are in no table.
-        tables: of all others; each is in one.
+        strides: strides of the digits that are in no table.
+        tables: tables of all others; each is in one.
         base: offset of the first element.
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch. No digit of a
             table may be a multiple of it, for the table would hold the images one by one.

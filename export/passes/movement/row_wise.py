@@ -117,7 +117,7 @@ def lay_out(model: ir.Model, node: ir.Node, form: RowWise, order: Array) -> None
         model: the graph.
         node: one of its nodes, whose data it is given so already.
         form: what it reads.
-        order: of its rows as they were, which it has where.
+        order: order of its rows as they were, which it has where.
     """
     for position, value in enumerate(node.inputs):
         if value is None or position in form.data:

@@ -22,7 +22,7 @@ class _Rows(NamedTuple):
 
     Attributes:
         before, rows, length: how often there is such a range, its rows, and the elements of a row.
-        places: of the rows that are taken, in the order of the result.
+        places: places of the rows that are taken, in the order of the result.
         terms: positions of those that choose among the rows.
         above: positions of those that choose among the ranges, the slowest in the source first.
         below: positions of those that choose inside a row, likewise.

@@ -72,7 +72,7 @@ def settle_masked_rows(graph: fx.Graph, known: Mapping[fx.Node, Any]) -> list[fx
     """Turn every softmax of masked scores into a plain one, with zeros only where a row may be masked altogether.
 
     Args:
-        graph: of a traced program.
+        graph: graph of a traced program.
         known: the values of what needs no image.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Adapters (LoRA and others of peft): merged into the network that they were trained on, or refused, never dropped.
+"""Adapters of peft (LoRA and others): merged into their base network or refused, never dropped.
 
 peft writes a folder with `adapter_config.json` and `adapter_model.safetensors`, alone or beside the weights of the
-base; its `state_dict()` has base and adapter in one, with keys such as `….q_proj.base_layer.weight` and
+base. The `state_dict()` of an adapted network contains both, with keys such as `….q_proj.base_layer.weight` and
 `….q_proj.lora_A.default.weight`.
 """
 
@@ -26,7 +26,7 @@ _KEY = re.compile(
 )
 _OF_THE_BASE = re.compile(r"\.(base_layer|original_module)\.")
 _TODAY = {"query": ("q_proj",), "key": ("k_proj",), "value": ("v_proj",), "dense": ("o_proj", "fc1", "fc2")}
-"""Names of layers in transformers 5 for those of its version 4."""
+"""Names of layers in transformers 5, by their names in transformers 4."""
 
 _PEFT_PREFIX = "base_model.model."
 _REMEDY = (
@@ -41,7 +41,7 @@ class Adapter:
     Attributes:
         place: the folder, or an id on the Hub.
         kind: peft's name of the method.
-        base: what it was trained on, a folder or an id; None if it is not named.
+        base: the base network, a folder or an id; None if not named.
     """
 
     place: str
@@ -53,11 +53,11 @@ def adapter_in(folder: Path, place: str | None = None) -> Adapter | None:
     """Return the adapter in a folder; None if there is none.
 
     Args:
-        folder: where the configuration lies.
-        place: what to call it, where the folder is a cache.
+        folder: folder of the configuration.
+        place: name for messages, if the folder is a cache.
 
     Raises:
-        SourceError: its configuration cannot be read.
+        SourceError: the configuration cannot be read.
     """
     file = folder / CONFIG
     if not file.is_file():
@@ -66,11 +66,11 @@ def adapter_in(folder: Path, place: str | None = None) -> Adapter | None:
         config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return Adapter(place or str(folder), str(config["peft_type"]), config.get("base_model_name_or_path") or None)
     except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{file} is no configuration of an adapter, which has a peft_type") from error
+        raise SourceError(f"{file} is not the configuration of an adapter: it has no peft_type") from error
 
 
 def is_adapted(keys: Collection[str]) -> bool:
-    """Return whether some keys of a state_dict are an adapter's, or those of a network with one in it."""
+    """Return whether a state_dict has keys of an adapter or of an adapted network."""
     return any(_KEY.search(key) for key in keys)
 
 
@@ -80,10 +80,10 @@ def refuse_adapter(origin: Path | str, why: str) -> SourceError:
 
 
 def check_peft(adapter: Adapter) -> None:
-    """Check that peft is installed, which merges adapters.
+    """Check that peft, which merges adapters, is installed.
 
     Raises:
-        SourceError: it is not.
+        SourceError: peft is not installed.
     """
     try:
         import peft  # noqa: F401 -- optional
@@ -94,7 +94,7 @@ def check_peft(adapter: Adapter) -> None:
 
 
 def saved_by(adapter: Adapter) -> set[str]:
-    """Return the keys of the network that an adapter's file holds whole, such as those of a classifier.
+    """Return the keys of the network's own weights in an adapter's file, such as those of a classifier.
 
     Raises:
         SourceError: the file cannot be read.
@@ -103,7 +103,7 @@ def saved_by(adapter: Adapter) -> set[str]:
 
 
 def classes_of(adapter: Adapter) -> int | None:
-    """Return the number of classes of the classifier in an adapter's file; None if it has none."""
+    """Return the number of classes of the classifier in an adapter's file; None if the file has no classifier."""
     return next((len(tensor) for key, tensor in _weights(adapter).items() if key.endswith("classifier.bias")), None)
 
 
@@ -113,23 +113,23 @@ def merge(
     """Return `network` with an adapter merged into its weights.
 
     Args:
-        network: what it was trained on, with its weights.
-        adapter: what to merge.
-        rename: from names that older versions of the library gave to layers to today's.
-        state: the `state_dict()` of both in one, if the adapter is not in files of its own.
+        network: the base network, with its weights.
+        adapter: the adapter.
+        rename: maps names of layers in older versions of the library to current names.
+        state: the `state_dict()` of base and adapter, if the adapter has no files of its own.
 
     Raises:
-        SourceError: peft cannot merge it, or it does not fit.
+        SourceError: peft cannot merge the adapter, or the adapter does not fit.
     """
     import peft
 
     try:
         config = peft.PeftConfig.from_pretrained(adapter.place)
-        config.base_model_name_or_path = None  # it is `network`, wherever that lies now
+        config.base_model_name_or_path = None  # the base is `network`; its recorded path is not used
         _rename_targets(config, network)
         weights = _renamed(_weights(adapter), network, rename) if state is None else {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers under an older name
+            warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated name of transformers
             tuned = peft.get_peft_model(network, config)
         if state is None:
             result: Any = peft.set_peft_model_state_dict(tuned, weights)
@@ -147,7 +147,7 @@ def merge(
 
 
 def _rename_targets(config: Any, network: nn.Module) -> None:  # noqa: ANN401 -- peft's
-    """Rename layers that had other names in transformers 4; peft renames the keys of weights itself."""
+    """Rename target layers from transformers 4 to 5; peft renames the keys of weights itself."""
     targets = getattr(config, "target_modules", None)
     if isinstance(targets, str) or not targets:
         return
@@ -158,7 +158,7 @@ def _rename_targets(config: Any, network: nn.Module) -> None:  # noqa: ANN401 --
 
 
 def _renamed(state: Mapping[str, Tensor], network: nn.Module, rename: Callable[[str], str]) -> dict[str, Tensor]:
-    """Return an adapter's weights under the names that the network's layers have today."""
+    """Return an adapter's weights under the current names of the network's layers."""
     layers = {name for name, _ in network.named_modules()}
     renamed = {}
     for key, tensor in state.items():

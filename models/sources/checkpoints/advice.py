@@ -1,6 +1,6 @@
-"""Advice about a checkpoint that does not fit: the cause is read from the keys and shapes that differ.
+"""Advice about a checkpoint that does not fit: the cause is inferred from the keys and shapes that differ.
 
-Each rule looks for one cause and yields a sentence, or nothing; the first that yields one speaks.
+Each rule looks for one cause and returns a sentence or None; the first sentence is used.
 """
 
 import math
@@ -14,14 +14,14 @@ _TABLE = re.compile(r"relative_position_bias_table|rel_pos_h$|rel_pos_w$|attenti
 _EMBEDDING = re.compile(r"pos_?emb|position|absolute_pos")
 _HEAD = re.compile(r"(^|\.)(head|heads|classifier|fc|head_dist|distillation_head|last_linear)(\.|$)")
 _NUMBERED = re.compile(r"(.*?)\.(\d+)\.")
-_MOST = 0.5  # of the keys: with fewer in common it is another architecture
+_MOST = 0.5  # share of the keys in common below which it is another architecture
 _OPTIONS = {
     "timm": " with --model-arg KEY=VALUE, or as a folder that timm saved, timm:local-dir:FOLDER",
     "torchvision": " with --model-arg KEY=VALUE",
     "transformers": " in config.json, or with --model-arg KEY=VALUE",
     "python": " in the function",
 }
-"""Place of constructor options, by the kind of source."""
+"""Phrases that say where constructor options are given, by kind of source."""
 
 _EXTRA_TOKENS = range(9)  # class and distillation tokens, registers
 
@@ -32,22 +32,22 @@ class Advice:
 
     Attributes:
         source: `kind:name`.
-        image_size: (height, width) that the network was built for, in pixels; None if it takes any.
+        image_size: (height, width) that the network was built for, in pixels; None if it accepts any size.
     """
 
     source: str
     image_size: tuple[int, int] | None = None
 
     def __call__(self, misfit: Misfit) -> str:
-        """Return what to do, a sentence without its full stop."""
+        """Return the advice, a sentence without its full stop."""
         for rule in _RULES:
             sentence = rule(self, misfit)
             if sentence is not None:
                 return sentence
-        raise AssertionError("the last rule always yields")
+        raise AssertionError("the last rule always returns a sentence")
 
     def setting(self, option: str, value: str) -> str:
-        """Return how an option of the network's constructor is given for this source."""
+        """Return the phrase that sets an option of the network's constructor for this source."""
         kind = self.source.partition(":")[0]
         if kind == "python":
             return f"build it with {option} {value} in the function"
@@ -60,7 +60,7 @@ class Advice:
 def _no_head(advice: Advice, misfit: Misfit) -> str | None:
     if not misfit.missing or misfit.unexpected or not all(map(_HEAD.search, misfit.missing)):
         return None
-    return f"It has no classification head, and {advice.source} has one: give a checkpoint fine-tuned to classify"
+    return f"It has no classification head, but {advice.source} has one: give a checkpoint fine-tuned to classify"
 
 
 def _absolute_of_swin(advice: Advice, misfit: Misfit) -> str | None:
@@ -90,17 +90,17 @@ def _tokens(advice: Advice, misfit: Misfit) -> str | None:
         both = (
             f"{advice.setting('class_token', str(has).lower())} and --model-arg global_pool={'token' if has else 'avg'}"
         )
-        return f"It was trained {what}: {both if advice.source.startswith('timm:') else 'build the network so'}"
+        return f"It was trained {what}: {both if advice.source.startswith('timm:') else 'build the network that way'}"
     if differ and differ <= {"reg_token", "register_tokens"}:
         registers = misfit.found[misfit.unexpected[0]][1] if misfit.unexpected else 0
         return f"It was trained with {registers} registers: {advice.setting('reg_tokens', str(registers))}"
     if misfit.unexpected and all("dist" in key for key in misfit.unexpected):
-        return "It is a distilled network: give the source of that name, with `distilled` in it"
+        return "It is a distilled network: give the source with `distilled` in its name"
     return None
 
 
 def _layer_options(advice: Advice, misfit: Misfit) -> str | None:
-    """Return advice where one optional part of every block is there on one side alone."""
+    """Return advice if an optional part of every block is present on one side only."""
     parts = {
         "qkv_bias": r"attn\.(qkv|q|k|v)\w*\.bias$|\.[qv]_bias$",
         "init_values": r"\.(ls\d\.gamma|gamma_\d|lambda_\d)$",
@@ -130,9 +130,9 @@ def _depth(advice: Advice, misfit: Misfit) -> str | None:
     if theirs == ours:
         return None
     return (
-        f"It has {len(theirs)} of {name} and the network {len(ours)}: give the source of its architecture"
+        f"It has {len(theirs)} {name} and the network has {len(ours)}: give the source of its architecture"
         if name != "blocks"
-        else f"It has another depth, {len(theirs)} for {len(ours)}: {advice.setting('depth', str(len(theirs)))}"
+        else f"It has another depth, {len(theirs)} instead of {len(ours)}: {advice.setting('depth', str(len(theirs)))}"
     )
 
 
@@ -141,8 +141,8 @@ def _channels(_: Advice, misfit: Misfit) -> str | None:
         theirs, ours = misfit.found[key], misfit.expected[key]
         if len(ours) == 4 and ours[1] == 3 and theirs[:1] + theirs[2:] == ours[:1] + ours[2:]:
             return (
-                f"It was trained on images of {theirs[1]} channel{'s' * (theirs[1] != 1)}, and pictures are RGB here: "
-                "give a module that makes its channels of red, green and blue by python:PATH/FILE.py:FUNCTION"
+                f"It was trained on images of {theirs[1]} channel{'s' * (theirs[1] != 1)}, but images are RGB here; "
+                "give a module that converts RGB to its channels: python:PATH/FILE.py:FUNCTION"
             )
     return None
 
@@ -161,7 +161,7 @@ def _head(advice: Advice, misfit: Misfit) -> str | None:
 
 
 def _sizes(advice: Advice, misfit: Misfit) -> str | None:
-    """Return advice where position tables alone differ, in their number of rows."""
+    """Return advice if only position tables differ, in their number of rows."""
     tables = [key for key in misfit.reshaped if _TABLE.search(key)]
     embeddings = [key for key in misfit.reshaped if key not in tables and _EMBEDDING.search(key)]
     if not tables and not embeddings:
@@ -178,7 +178,7 @@ def _sizes(advice: Advice, misfit: Misfit) -> str | None:
     elif (window := _window(theirs, ours)) is not None:
         if _is_window(ours, advice.image_size):
             flag = advice.setting("window size", str(window))
-            return f"It was trained with windows of {window}×{window} tokens: {flag}, and its image size too"
+            return f"It was trained with windows of {window}×{window} tokens: {flag}, and also its image size"
         which = _scaled(window, _window(ours, ours), advice.image_size) or which
     return (
         f"It was trained at another image size: {advice.setting('image size', which)}; --image-size changes it "
@@ -187,7 +187,7 @@ def _sizes(advice: Advice, misfit: Misfit) -> str | None:
 
 
 def _image_sizes(theirs: Shape, ours: Shape, image: tuple[int, int] | None) -> str | None:
-    """Return image sizes that an absolute embedding may belong to, the squarest first."""
+    """Return possible image sizes of an absolute embedding, closest to square first."""
     if image is None or len(ours) != 3:
         return None
     height, width = image
@@ -208,7 +208,7 @@ def _image_sizes(theirs: Shape, ours: Shape, image: tuple[int, int] | None) -> s
 
 
 def _window(theirs: Shape, ours: Shape) -> int | None:
-    """Return the side of the square window that a table [(2·side − 1)² (+ 3), H] belongs to."""
+    """Return the side of the square window of a table [(2·side − 1)² (+ 3), H]."""
     own = math.isqrt(ours[0])
     offsets = theirs[0] - (0 if own * own == ours[0] else 3)
     side = math.isqrt(max(offsets, 0))
@@ -216,7 +216,7 @@ def _window(theirs: Shape, ours: Shape) -> int | None:
 
 
 def _is_window(table: Shape, image: tuple[int, int] | None) -> bool:
-    """Return whether a network's table belongs to windows, not to the whole image: BEiT's has three rows more."""
+    """Return whether a table belongs to windows instead of the whole image; BEiT's table has three more rows."""
     side = math.isqrt(table[0])
     return side * side == table[0] and (image is None or (side + 1) // 2 <= min(image) // 16 - 1)
 
@@ -228,27 +228,25 @@ def _scaled(side: int, own: int | None, image: tuple[int, int] | None) -> str | 
 def _incomplete(advice: Advice, misfit: Misfit) -> str | None:
     if misfit.unexpected or misfit.reshaped or len(misfit.missing) > _MOST * len(misfit.expected):
         return None
-    return (
-        f"It is incomplete for {advice.source}: save the whole state_dict(), or give the source that it was trained as"
-    )
+    return f"It is incomplete for {advice.source}: save the whole state_dict(), or give the source of its architecture"
 
 
 def _more(advice: Advice, misfit: Misfit) -> str | None:
     if misfit.missing or misfit.reshaped:
         return None
     return (
-        f"It has more than {advice.source}: give the source that it was trained as, or the options that it was trained "
-        f"with{_OPTIONS.get(advice.source.partition(':')[0], ' in its configuration')}"
+        f"It has more tensors than {advice.source}: give the source of its architecture, or the options that it was "
+        f"trained with{_OPTIONS.get(advice.source.partition(':')[0], ' in its configuration')}"
     )
 
 
 def _architecture(advice: Advice, misfit: Misfit) -> str:
     common = [key for key in misfit.expected if misfit.found.get(key) == misfit.expected[key]]
-    count = f"{len(common)} of the network's {len(misfit.expected)} tensors are there with their shapes"
+    count = f"{len(common)} of the network's {len(misfit.expected)} tensors have a match in name and shape"
     if len(common) < _MOST * len(misfit.expected):
-        return f"It is of another architecture than {advice.source}: {count}. Give the source that it was trained as"
+        return f"Its architecture is not {advice.source}: {count}. Give the source of its architecture"
     return (
-        f"It was trained with other options than {advice.source} has by default ({count}): give them"
+        f"It was trained with other options than {advice.source} has by default ({count}): give these options"
         f"{_OPTIONS.get(advice.source.partition(':')[0], ' in its configuration')}"
     )
 

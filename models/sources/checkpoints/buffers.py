@@ -1,6 +1,6 @@
-"""Buffers that a network computes from its sizes, and that checkpoints of the authors hold: what training had.
+"""Buffers that a network computes from its sizes, compared with those in a checkpoint to find its training sizes.
 
-A table or a network over offsets fits other sizes by its shape; an index, coordinates or a mask do not.
+A table or an MLP over offsets may have a shape that fits other sizes; an index, coordinates or a mask do not.
 """
 
 import math
@@ -13,18 +13,18 @@ from models.sources.base import SourceError
 
 INDEX, COORDINATES, MASK = "relative_position_index", "relative_coords_table", "attn_mask"
 COMPUTED = (INDEX, COORDINATES, MASK)
-"""Last parts of the names of buffers that checkpoints may hold, and that every network computes for itself."""
+"""Last name components of buffers that checkpoints may contain and that networks compute themselves."""
 
-_TOLERANCE = 0.01  # coordinates in half precision are off by 0.002; those of windows 12 and 24 by 0.3
+_TOLERANCE = 0.01  # half precision changes coordinates by 0.002; windows 12 and 24 differ by 0.3
 
 
 def is_computed(key: str) -> bool:
-    """Return whether a tensor is one of `COMPUTED`, by its key."""
+    """Return whether a key names one of the `COMPUTED` buffers."""
     return key.rpartition(".")[2] in COMPUTED
 
 
 def without_computed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `state` without the buffers that every network computes for itself."""
+    """Return `state` without the buffers that networks compute themselves."""
     return {key: tensor for key, tensor in state.items() if not is_computed(key)}
 
 
@@ -32,12 +32,12 @@ def check_buffers(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], orig
     """Compare the buffers of a checkpoint with those that the network computes.
 
     Args:
-        theirs: the checkpoint's, under the network's keys.
-        ours: what the network computes for the sizes that it has.
+        theirs: buffers of the checkpoint, under the network's keys.
+        ours: buffers of the network, computed for its sizes.
         origin: the checkpoint, for errors.
 
     Raises:
-        SourceError: they differ, so training had other sizes.
+        SourceError: they differ, so the network was trained at other sizes.
     """
     for key, tensor in theirs.items():
         kind = key.rpartition(".")[2]
@@ -58,7 +58,7 @@ def _advice(kind: str, theirs: Tensor, *, alike: bool) -> str:
         return "Give the image size of training by --trained-image-size N|HxW, its window by --trained-window-size N"
     if kind == COORDINATES and alike:
         return (
-            "Its windows were themselves fine-tuned from others: give these, one for each stage, by "
+            "Its windows were fine-tuned from other windows: give those, one for each stage, by "
             "--model-arg pretrained_window_sizes=[…]"
         )
     return (
@@ -71,13 +71,13 @@ def _alike(kind: str, theirs: Tensor, ours: Tensor) -> bool:
     if theirs.numel() != ours.numel():
         return False
     a, b = theirs.flatten().double(), ours.flatten().double()
-    if kind == MASK:  # −100 here, another number or −inf there
+    if kind == MASK:  # masked entries may be −100, another number or −inf
         a, b = (a != 0).double(), (b != 0).double()
     return float((a - b).abs().max()) <= _TOLERANCE
 
 
 def _side(kind: str, tensor: Tensor) -> int | None:
-    """Return the side of the square window or grid that a buffer belongs to, where its shape shows it."""
+    """Return the side of a buffer's square window or grid, if its shape determines it."""
     if kind == COORDINATES and tensor.ndim == 4 and tensor.shape[1] == tensor.shape[2]:
         return (tensor.shape[1] + 1) // 2
     tokens = tensor.shape[-1] if tensor.ndim > 1 else math.isqrt(tensor.numel())

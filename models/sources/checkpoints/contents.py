@@ -1,7 +1,7 @@
-"""Weights among the entries of a training script's file.
+"""Selection of the weights among the entries of a training script's file.
 
-A state_dict may lie in containers, one in another (`state_dict` > `model`), beside others of the same network: an
-average over training steps (EMA), a teacher, an optimiser's state. As in timm, an average comes before raw weights.
+A state_dict may be nested in containers (`state_dict` > `model`), beside others of the same network: an average over
+training steps (EMA), a teacher, an optimiser's state. As in timm, an average takes precedence over raw weights.
 """
 
 import re
@@ -17,30 +17,30 @@ AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema_m
 """Containers of weights averaged over training steps, in timm's order of preference."""
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights")
-"""Containers of weights as they were trained, in order of preference."""
+"""Containers of raw (not averaged) weights, in order of preference."""
 
 _APART = re.compile("optim|sched|scaler|amp|callbacks|loops|loss|criterion|hyper|config|args|rng")
-"""In the names of what training scripts store beside weights."""
+"""Parts of the names of other data that training scripts store beside weights."""
 
-_SHOWN = 5  # names that a message lists
-_LAST = 99  # the rank of what is no weights of a network
+_SHOWN = 5  # maximum number of names in a message
+_LAST = 99  # rank of entries that are not a network's weights
 
 Way = tuple[str, ...]
-"""The names of containers, from the outermost to the one that holds the tensors."""
+"""Names of nested containers, from the outermost to the one with the tensors."""
 
 Found = Mapping[Way, dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The weights of a checkpoint.
+    """Weights of a checkpoint.
 
     Attributes:
         origin: the checkpoint, for errors.
         state: tensors by key.
-        metadata: texts by key (safetensors only).
-        notes: a sentence for each choice that was made in taking the weights from the file.
-        sized: whether buffers in it were compared with the network's, so that its sizes are those of training.
+        metadata: strings by key (safetensors only).
+        notes: a sentence for each choice made in selecting the weights.
+        sized: whether its buffers matched the network's, which proves that the sizes are those of training.
     """
 
     origin: Path | str
@@ -51,36 +51,36 @@ class Contents:
 
 
 def take_weights(loaded: object, origin: Path | str, key: str | None) -> Contents:
-    """Return the weights in what a file holds.
+    """Return the weights in the contents of a file.
 
     Args:
-        loaded: dicts, lists, tensors and numbers.
+        loaded: the contents: dicts, lists, tensors and numbers.
         origin: the file.
-        key: the container of the weights, a dot between each and the one inside of it, or a prefix of their names;
-            None searches for them.
+        key: the path of containers to the weights, separated by dots, or a prefix of their names; None searches for
+            them.
 
     Raises:
-        SourceError: they are not there, or several may be meant.
+        SourceError: there are none, or there are several candidates.
     """
     found = dict(_state_dicts(loaded))
     if key is not None:
         return _named(found, origin, key)
     if not found:
-        raise SourceError(f"{origin} holds no state_dict, but {_described(loaded)}; save network.state_dict()")
+        raise SourceError(f"{origin} contains no state_dict, but {_described(loaded)}; save network.state_dict()")
     return _preferred(found, origin)
 
 
 def _preferred(found: Found, origin: Path | str) -> Contents:
-    """Return the weights that rank highest."""
+    """Return the weights with the highest preference."""
     beside = {way: state for way, state in found.items() if way and not _is_apart(way)}
     if beside and not any("." in key for key in found.get((), ())):
-        found = beside  # the tensors at the top are figures of the run
+        found = beside  # the top-level tensors are metrics of the training run
     ranks = {way: _rank(way) for way in found}
     first = min(ranks, key=ranks.__getitem__)
     equal = [way for way, rank in ranks.items() if rank == ranks[first]]
     if len(equal) > 1:
         raise SourceError(
-            f"{origin} holds {len(equal)} sets of weights: {_listed(equal)}; choose one with --weights-key NAME"
+            f"{origin} contains {len(equal)} sets of weights: {_listed(equal)}; choose one with --weights-key NAME"
         )
     notes = []
     others = [way for way in beside if way != first]
@@ -92,7 +92,7 @@ def _preferred(found: Found, origin: Path | str) -> Contents:
 
 
 def _named(found: Found, origin: Path | str, key: str) -> Contents:
-    """Return what is called `key`: a container, or a prefix of keys in one."""
+    """Return the weights named by `key`: a container, or a prefix of keys in one."""
     notes = (f"took {key} (--weights-key)",)
     below = {way: state for way, state in found.items() if f"{_name(way)}.".startswith(f"{key}.") and way}
     if below:
@@ -110,17 +110,17 @@ def _named(found: Found, origin: Path | str, key: str) -> Contents:
             name for way, state in found.items() for name in ([_name(way)] if way else _starts(state))
         )
         names |= dict.fromkeys(f"{_name(way)}.{start}" for way in found if way for start in _starts(found[way]))
-        raise SourceError(f"{origin} has no weights called {key} (--weights-key); it has {_shortened(list(names))}")
+        raise SourceError(f"{origin} has no weights named {key} (--weights-key); it has {_shortened(list(names))}")
     return replace(_preferred(inside, origin), notes=notes)
 
 
 def _starts(state: Mapping[str, Tensor]) -> list[str]:
-    """Return the first parts of keys, which may be named too."""
+    """Return the first components of keys; `--weights-key` may name these too."""
     return list(dict.fromkeys(key.partition(".")[0] for key in state if "." in key))
 
 
 def _state_dicts(loaded: object, way: Way = ()) -> Iterator[tuple[Way, dict[str, Tensor]]]:
-    """Yield each mapping from names to tensors, by the way to it; numbers beside the tensors are no part of it."""
+    """Yield each mapping from names to tensors with its path; numbers beside the tensors are left out."""
     if not isinstance(loaded, Mapping) or not all(isinstance(key, str) for key in loaded):
         return
     tensors = {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
@@ -131,7 +131,7 @@ def _state_dicts(loaded: object, way: Way = ()) -> Iterator[tuple[Way, dict[str,
 
 
 def _rank(way: Way) -> int:
-    """Return the preference of a container, the smallest first; the same number where names do not decide."""
+    """Return the preference of a container, smallest first; equal for containers that names do not order."""
     averages = [AVERAGES.index(part) for part in way if part in AVERAGES]
     if _is_apart(way):
         return _LAST
@@ -147,7 +147,7 @@ def _is_apart(way: Way) -> bool:
 
 
 def _name(way: Way) -> str:
-    return ".".join(way) if way else "the tensors at the top"
+    return ".".join(way) if way else "the top-level tensors"
 
 
 def _listed(ways: list[Way]) -> str:

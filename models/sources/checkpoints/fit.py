@@ -1,4 +1,4 @@
-"""Fit of tensors to a network: strict, key by key and shape by shape, with what is wrong where they do not fit."""
+"""Strict comparison of a checkpoint's keys and shapes with a network's, with a description of the differences."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from torch import Tensor
 from artifact.text import shown
 from models.sources.base import SourceError
 
-_NAMED = 3  # how many keys an error names
+_NAMED = 3  # maximum number of keys in an error
 
 Shape = tuple[int, ...]
 
@@ -19,8 +19,8 @@ class Misfit:
     """Differences between a checkpoint and a network.
 
     Attributes:
-        expected: shapes by key, of the network.
-        found: shapes by key, of the checkpoint.
+        expected: shapes of the network, by key.
+        found: shapes of the checkpoint, by key.
     """
 
     expected: Mapping[str, Shape]
@@ -45,29 +45,29 @@ class Misfit:
 
 
 Advise = Callable[[Misfit], str]
-"""Returns what to do about a misfit, a sentence without its full stop."""
+"""Function that returns advice about a misfit, a sentence without its full stop."""
 
 
 def misfit_of(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Misfit:
-    """Return how `state` differs from the tensors that it should have."""
+    """Return the differences between `state` and the expected tensors."""
     return Misfit(*({key: tuple(tensor.shape) for key, tensor in side.items()} for side in (expected, state)))
 
 
 def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], origin: Path | str, advise: Advise) -> None:
-    """Check the tensors of a checkpoint against those that it should have; of these only the shape matters.
+    """Check the tensors of a checkpoint against the expected keys and shapes.
 
     Raises:
-        SourceError: a key is missing or unexpected, a shape differs, a number is not finite; the first few are named.
+        SourceError: a key is missing or unexpected, a shape differs, or a number is not finite.
     """
     misfit = misfit_of(state, expected)
     if misfit:
         raise SourceError(f"{origin} does not fit the network; {misfit}. {advise(misfit)}")
     broken = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
-        raise SourceError(f"{origin} holds NaN or infinity in {first_few(broken)}")
+        raise SourceError(f"{origin} contains NaN or infinity in {first_few(broken)}")
 
 
 def first_few(items: list[str]) -> str:
-    """Return the first of `items`, and how many more there are, for an error."""
+    """Return the first of `items` and the number of the others, for an error."""
     more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
     return ", ".join(map(shown, items[:_NAMED])) + more

@@ -1,4 +1,4 @@
-"""Format of a file, by its bytes: suffixes differ between training scripts (`.pth.tar`, `.ckpt`, `.bin`, none)."""
+"""Format of a checkpoint file, detected from its bytes: suffixes vary (`.pth.tar`, `.ckpt`, `.bin`, none)."""
 
 import re
 import zipfile
@@ -10,12 +10,12 @@ from models.sources.base import SourceError
 Format = Literal["safetensors", "torch", "torch-legacy", "json"]
 
 LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""torch's magic number as a pickled integer; it follows two bytes of protocol in files of torch below 1.6."""
+"""torch's magic number as a pickled integer, after the two-byte protocol header in files of torch before 1.6."""
 
 _HEAD = 1024  # bytes that are read to recognise a file
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of a TensorFlow checkpoint's index
-_PYTORCH = "posbake reads the weights of PyTorch; convert them with the library that published them"
-_UNPACK = "unpack it and give --checkpoint the file that it holds"
+_PYTORCH = "posbake reads PyTorch weights; convert them with the library that published them"
+_UNPACK = "unpack it and give --checkpoint the file inside"
 
 _OTHERS = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the file itself", "run `git lfs pull` in its repository"),
@@ -28,7 +28,7 @@ _OTHERS = (
     (
         rb"\x08[\x02-\x20][\x12\x1a\x22\x2a\x32\x3a\x42]",
         "an ONNX graph",
-        "give the checkpoint that it was exported from",
+        "give the checkpoint it was exported from",
     ),
     (rb"\x08\x01\x12", "a TensorFlow SavedModel", _PYTORCH),
     (rb"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _PYTORCH),
@@ -48,14 +48,14 @@ _OTHERS = (
         "save the state_dict() with torch.save, or best as .safetensors",
     ),
 )
-"""Files that hold no PyTorch weights: how their first bytes match, what they are, and what to do about them."""
+"""Files without PyTorch weights: pattern of the first bytes, description, remedy."""
 
 
 def format_of(path: Path) -> Format:
     """Return the format of a checkpoint file.
 
     Raises:
-        SourceError: it holds no weights that can be read here; the message names it.
+        SourceError: the format is not supported; the message names it.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -78,8 +78,8 @@ def format_of(path: Path) -> Format:
         if re.match(start, head, re.DOTALL):
             raise SourceError(f"{path} is {what}; {remedy}")
     raise SourceError(
-        f"{path} is no checkpoint that can be read here: it starts with the bytes {head[:8].hex(' ')}; expected "
-        "what torch.save or safetensors writes"
+        f"{path} is not a supported checkpoint: it starts with the bytes {head[:8].hex(' ')}; expected "
+        "a file of torch.save or safetensors"
     )
 
 
@@ -93,8 +93,7 @@ def _of_zip(path: Path) -> Format:
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
         raise SourceError(
-            f"{path} is a TorchScript archive; give the weights of the nn.Module that it was made from: "
-            "save its state_dict()"
+            f"{path} is a TorchScript archive; give the weights of the original nn.Module: save its state_dict()"
         )
     if "data.pkl" in inside:
         return "torch"
@@ -102,7 +101,7 @@ def _of_zip(path: Path) -> Format:
         raise SourceError(f"{path} is a program of torch.export; give the weights of its nn.Module: its state_dict()")
     if all(name.endswith(".npy") for name in names):
         raise SourceError(
-            f"{path} is a NumPy archive (.npz), as JAX's vision transformers have; let timm read it "
+            f"{path} is a NumPy archive (.npz), the format of JAX's vision transformers; load it with timm "
             "(timm.create_model(NAME, checkpoint_path=FILE)) and save that network's state_dict()"
         )
     if "model.weights.h5" in names:

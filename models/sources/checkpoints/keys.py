@@ -1,7 +1,7 @@
-"""Keys of a network from those of a checkpoint: a common prefix goes, and what training left beside weights.
+"""Mapping of a checkpoint's keys to a network's: a common prefix and leftovers of training are removed.
 
 Wrappers put one prefix before every key (`module.`, `_orig_mod.`, `model.`, or several); profilers, losses and averages
-add tensors of their own. A prefix is one whose removal makes every key of the network appear; no list of names decides.
+add their own tensors. A prefix is accepted if its removal yields every key of the network; there is no list of names.
 """
 
 import re
@@ -19,22 +19,22 @@ from models.sources.checkpoints.fit import Advise, first_few, misfit_of
 State = Mapping[str, Tensor]
 
 _COUNTERS = {"total_ops", "total_params", "n_averaged", "num_updates", "decay", "ema_decay", "initted", "step"}
-"""Last parts of the keys of single numbers that profilers and averages leave."""
+"""Last key components of scalars that profilers and averages leave in a state_dict."""
 
 _FIGURES = re.compile(
     r"(\w*[_a-z])?[Ll]oss(es)?([_A-Z0-9]\w*)?|(\w*_)?criterion(_\w+)?|(\w*_)?metrics?(_\w+)?|mixup(_\w+)?|cutmix(_\w+)?|"
     r"((train|val|valid|test)_)?(acc\d*|accuracy|auroc|confmat|confusion_matrix)|(class|pos|label)_weights?"
 )
-"""Parts of the keys of what losses, metrics and augmentation leave."""
+"""Key components of tensors that losses, metrics and augmentation leave in a state_dict."""
 
 _EXAMPLES = re.compile(r"(input|image|output|target|label)s?|logits")
-"""Keys of an example that is kept beside weights: an input, and what the network made of it."""
+"""Keys of an example stored beside weights: an input and its output."""
 
 _AVERAGE = re.compile(r"(^|[._])(ema|ema_\w+|\w+_ema|averaged?_model)\.")
 
 
 def candidates(state: Collection[str], expected: Collection[str]) -> list[str]:
-    """Return the prefixes whose removal makes more keys those of the network, the best first; "" comes before all."""
+    """Return the prefixes whose removal matches more of the network's keys, the best first; "" comes first of all."""
     wanted = set(expected)
     overlap: Counter[str] = Counter()
     for key in state:
@@ -45,12 +45,12 @@ def candidates(state: Collection[str], expected: Collection[str]) -> list[str]:
 
 
 def is_counter(key: str) -> bool:
-    """Return whether a tensor counts training steps (batch norms), which a checkpoint need not have."""
+    """Return whether a key is a batch norm's counter of training steps, which is optional in a checkpoint."""
     return key.endswith("num_batches_tracked")
 
 
 def strip(state: State, prefix: str) -> dict[str, Tensor]:
-    """Return the tensors under `prefix`, without it."""
+    """Return the tensors under `prefix`, with the prefix removed."""
     return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
 
 
@@ -63,15 +63,15 @@ def fit_keys(
     buffers: Callable[[], State] = dict,
     heads: Collection[str] = (),
 ) -> Contents:
-    """Return the weights under the network's keys, all of those but counters of training steps, and no others.
+    """Return exactly the network's weights, under the network's keys; counters of training steps are optional.
 
     Args:
         contents: the checkpoint.
         expected: the network's tensors.
-        advise: what to do where they do not fit.
-        adopt: from other published names of the same weights to the network's.
-        buffers: what the network computes by itself; asked for where the checkpoint holds some of it.
-        heads: keys with a row for each class, of which there may be another number.
+        advise: returns advice if they do not fit.
+        adopt: converts other published names of the same weights to the network's.
+        buffers: returns the buffers that the network computes; called if the checkpoint contains some of them.
+        heads: keys with a row for each class; their number of rows may differ.
 
     Raises:
         SourceError: a key is missing or unexpected, or a buffer differs from the network's.
@@ -106,15 +106,15 @@ def fit_keys(
 def choose_prefix(
     contents: Contents, expected: Collection[str], fits: Callable[[str], bool]
 ) -> tuple[str | None, tuple[str, ...]]:
-    """Return the prefix whose removal makes all keys of the network appear, None if there is none, and notes on it.
+    """Return the prefix whose removal yields all keys of the network (None if there is none), and notes on the choice.
 
     Args:
         contents: the checkpoint.
         expected: the network's keys.
-        fits: whether every key of the network is there without a prefix.
+        fits: returns whether the removal of a prefix yields every key of the network.
 
     Raises:
-        SourceError: several prefixes do, or some of what is beside the prefix may be part of a larger network.
+        SourceError: several prefixes fit, or tensors outside the prefix may be part of a larger network.
     """
     fitting = []
     for prefix in candidates(contents.state, expected):
@@ -128,14 +128,14 @@ def choose_prefix(
     if len(fitting) > 1 and len(averages) != 1:
         names = ", ".join(prefix.rstrip(".") for prefix in fitting)
         raise SourceError(
-            f"{contents.origin} holds {len(fitting)} sets of weights: {names}; choose one with --weights-key NAME"
+            f"{contents.origin} contains {len(fitting)} sets of weights: {names}; choose one with --weights-key NAME"
         )
     chosen = averages[0] if len(fitting) > 1 else fitting[0]
     return chosen, _leave_out(contents, chosen, [prefix for prefix in fitting if prefix != chosen])
 
 
 def _leave_out(contents: Contents, prefix: str, copies: list[str]) -> tuple[str, ...]:
-    """Return notes on what is not under the prefix."""
+    """Return notes on the tensors outside the prefix."""
     if copies:
         others = ", ".join(copy.rstrip(".") for copy in copies)
         note = f"took {prefix.rstrip('.')}, averaged over training steps, not {others} (--weights-key chooses)"
@@ -146,15 +146,15 @@ def _leave_out(contents: Contents, prefix: str, copies: list[str]) -> tuple[str,
     unknown = [key for key in outside if key not in ignored]
     if unknown:
         raise SourceError(
-            f"{contents.origin}: the keys under {prefix} are those of the network, but there are others beside it: "
-            f"{first_few(unknown)}. If they are part of what was trained, export the whole with "
+            f"{contents.origin}: the keys under {prefix} are the network's, but there are others beside them: "
+            f"{first_few(unknown)}. If they belong to the trained network, export the whole network with "
             f"python:PATH/FILE.py:FUNCTION; if not, leave them out with --weights-key {prefix.rstrip('.')}"
         )
     return (note, *ignored_note(ignored))
 
 
 def left_behind(state: State) -> list[str]:
-    """Return the keys of what profilers, losses, metrics, averages and recorded examples leave beside weights."""
+    """Return the keys of tensors that profilers, losses, metrics, averages and recorded examples left in `state`."""
     return [
         key
         for key, tensor in state.items()
@@ -165,14 +165,14 @@ def left_behind(state: State) -> list[str]:
 
 
 def with_classes(expected: State, state: State, heads: Collection[str]) -> dict[str, Tensor]:
-    """Return `expected` with the checkpoint's own `heads` where these differ in the number of classes alone."""
+    """Return `expected` with the checkpoint's `heads` if they differ in the number of classes only."""
     own = {key: state[key] for key in heads if key in state and state[key].shape[1:] == expected[key].shape[1:]}
     return dict(expected) | own
 
 
 def ignored_note(keys: list[str]) -> tuple[str, ...]:
     """Return a note on keys that were ignored; none if there are none."""
-    return (f"ignored {first_few(keys)}: no weights of the network",) if keys else ()
+    return (f"ignored {first_few(keys)}: not weights of the network",) if keys else ()
 
 
 def _misfit(contents: Contents, prefix: str, state: State, expected: State, advise: Advise) -> SourceError:

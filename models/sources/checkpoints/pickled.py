@@ -1,8 +1,8 @@
-"""Files of torch.save: tensors and plain data, and nothing in them is ever executed.
+"""Reader for torch.save files: tensors and plain data only; code in a file is never executed.
 
 `torch.load(weights_only=True)` reads them. Training scripts store settings beside the weights (argparse's Namespace,
-OmegaConf, NumPy scalars, paths); for classes on a list of such settings an inert stand-in takes their place: the class
-itself is neither imported nor called. What is not on the list is refused.
+OmegaConf, NumPy scalars, paths); an allow-list of such classes is replaced by an inert stand-in: the class itself is
+neither imported nor called. Any other class is refused.
 """
 
 import pickle
@@ -21,7 +21,7 @@ from models.sources.checkpoints.formats import Format
 _MAPPINGS = re.compile(
     r"collections\.defaultdict|types\.MappingProxyType|.*\.(AttributeDict|EasyDict|ConfigDict|CfgNode|Box|DotMap|Dict)"
 )
-"""Classes that are filled as a dict is."""
+"""Classes that are filled like a dict."""
 
 _SETTINGS = re.compile(
     r"argparse\.Namespace|types\.SimpleNamespace|typing\.\w+|"
@@ -34,14 +34,14 @@ _SETTINGS = re.compile(
     r"transformers\.(training_args|trainer_utils|trainer_pt_utils|utils\.generic|integrations)\.[\w.]+|"
     r"accelerate\.(utils|state)\.[\w.]+"
 )
-"""Names of classes that hold settings and figures of a training run, never weights."""
+"""Names of classes for settings and metrics of a training run, never for weights."""
 
-_PROTOCOL = 2  # of pickle: what torch.save writes and the restricted reader knows
-_LEGACY_PICKLES = 5  # magic number, protocol, system, contents, storage keys
+_PROTOCOL = 2  # pickle protocol that torch.save writes and the restricted reader supports
+_LEGACY_PICKLES = 5  # pickles in a legacy file: magic number, protocol, system, contents, storage keys
 
 
 class _Value:
-    """Stand-in for an object of a class that is not loaded; its state is dropped."""
+    """Stand-in for an object of a class that is not loaded; its state is discarded."""
 
     def __new__(cls, *_: object) -> "_Value":
         return object.__new__(cls)
@@ -51,17 +51,17 @@ class _Value:
 
 
 class _Mapping:
-    """Stand-in for a class of dicts; its objects are plain ones."""
+    """Stand-in for a subclass of dict; it creates plain dicts."""
 
-    def __new__(cls, *_: object) -> Any:  # noqa: ANN401 -- a dict on purpose, which the restricted reader fills
+    def __new__(cls, *_: object) -> Any:  # noqa: ANN401 -- a dict on purpose; the restricted reader fills it
         return OrderedDict()
 
 
 def load_pickled(path: Path, kind: Format) -> object:
-    """Return what a file of torch.save holds, without running anything in it.
+    """Return the contents of a torch.save file, without executing any code in it.
 
     Raises:
-        SourceError: it holds more than tensors and settings, or is damaged.
+        SourceError: it contains more than tensors and settings, or is damaged.
     """
     try:
         named = _globals(path, kind)
@@ -75,7 +75,7 @@ def load_pickled(path: Path, kind: Format) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise SourceError(
-            f"{path} holds more than tensors and plain settings, and loading it could run code; save its "
+            f"{path} contains more than tensors and plain settings, and loading it could run code; save its "
             "state_dict() alone, best as .safetensors"
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OSError) as error:
@@ -83,14 +83,14 @@ def load_pickled(path: Path, kind: Format) -> object:
 
 
 def _known() -> set[str]:
-    """Return the names that torch's restricted reader takes by itself."""
+    """Return the names that torch's restricted reader accepts."""
     from torch._weights_only_unpickler import _get_allowed_globals
 
     return set(_get_allowed_globals())
 
 
 def _globals(path: Path, kind: Format) -> set[str]:
-    """Return the names, with modules, of the classes and functions that a file refers to."""
+    """Return the qualified names of the classes and functions that a file refers to."""
     names: set[str] = set()
     if kind == "torch-legacy":
         with path.open("rb") as file:
@@ -110,7 +110,7 @@ def _globals_of(path: Path, file: IO[bytes]) -> set[str]:
     for opcode, argument, _ in pickletools.genops(file):
         if opcode.name == "PROTO" and argument != _PROTOCOL:
             raise SourceError(
-                f"{path} was saved with pickle protocol {argument}, which cannot be read without running it; save it "
+                f"{path} was saved with pickle protocol {argument}, which cannot be read without executing it; save it "
                 "again with torch.save(state_dict, FILE), best as .safetensors"
             )
         if opcode.name == "GLOBAL":
@@ -124,10 +124,10 @@ def _refusal(path: Path, unknown: list[str]) -> str:
     shown = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
     if any(name.startswith("torch.nn.modules.") for name in unknown):
         return (
-            f"{path} holds more than tensors: a whole module ({shown}), and loading it could run code; load it where "
-            "it was trained and save its state_dict() alone, best as .safetensors"
+            f"{path} contains more than tensors: a whole module ({shown}), and loading it could run code; load it "
+            "where it was trained and save its state_dict() alone, best as .safetensors"
         )
     return (
-        f"{path} holds more than tensors: {shown}, and loading that could run code; load it where it was trained and "
+        f"{path} contains more than tensors: {shown}, and loading it could run code; load it where it was trained and "
         "save its state_dict() alone, best as .safetensors"
     )

@@ -1,4 +1,4 @@
-"""Checkpoints: a file, the index of a file in shards, or a folder that holds one of these."""
+"""Reader for checkpoints: a file, the index of a sharded file, or a folder with one of these."""
 
 import json
 from dataclasses import replace
@@ -23,9 +23,9 @@ IN_FOLDERS = (
 
 
 LARGEST_HEADER = 2**24
-"""Bytes of a safetensors file's header: room for 100,000 tensors with names of 80 characters.
+"""Maximum size of a safetensors header in bytes: room for 100,000 tensors with names of 80 characters.
 
-safetensors takes up to 100 MB, and needs half a minute and a GB of memory for them.
+safetensors accepts up to 100 MB, for which it needs half a minute and 1 GB of memory.
 """
 
 
@@ -33,11 +33,11 @@ def read_checkpoint(checkpoint: Checkpoint) -> Contents:
     """Return the weights of a checkpoint, under its own keys.
 
     Raises:
-        SourceError: see `read_with_adapter`, or the weights are an adapter's or have one in them.
+        SourceError: see `read_with_adapter`, or the weights are or contain an adapter.
     """
     folder = checkpoint.path
     if folder.is_dir() and (folder / CONFIG).is_file():
-        raise refuse_adapter(folder, f"it has {CONFIG}, and only transformers: can tell what network it belongs to")
+        raise refuse_adapter(folder, f"it has {CONFIG}, and only the source transformers: can find its base network")
     contents = read_with_adapter(checkpoint)
     if is_adapted(contents.state):
         raise refuse_adapter(contents.origin, f"its keys are peft's, and there is no {CONFIG} beside it")
@@ -45,18 +45,18 @@ def read_checkpoint(checkpoint: Checkpoint) -> Contents:
 
 
 def read_with_adapter(checkpoint: Checkpoint) -> Contents:
-    """Return the weights of a checkpoint, which may be those of a network with an adapter in it.
+    """Return the weights of a checkpoint, which may contain an adapter.
 
     A file of torch.save is read with `weights_only=True`: nothing in it is executed.
 
     Raises:
-        SourceError: it is missing, damaged, of another kind, or holds more than tensors and settings.
+        SourceError: it is missing, damaged, of another format, or contains more than tensors and settings.
     """
     return _read(file_of(checkpoint.path), checkpoint.key)
 
 
 def file_of(path: Path) -> Path:
-    """Return the file of a checkpoint's path: itself, or the weights in a folder.
+    """Return the file at a checkpoint's path: the path itself, or the weights in a folder.
 
     Raises:
         SourceError: there is no such file.
@@ -75,7 +75,7 @@ def file_of(path: Path) -> Path:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files that a checkpoint's weights are read from, an index first.
+    """Return the files of a checkpoint's weights, an index first.
 
     Raises:
         SourceError: there is no such file, or an index cannot be read.
@@ -86,12 +86,12 @@ def files_of(path: Path) -> list[Path]:
 
 def check_header(path: Path) -> None:
     """Raise SourceError if the header of a safetensors file is larger than any network's."""
-    with path.open("rb") as file:  # 8 bytes, little-endian, hold the length (the format's README)
+    with path.open("rb") as file:  # the first 8 bytes are the length, little-endian (the format's README)
         length = int.from_bytes(file.read(8), "little")
     if length > LARGEST_HEADER:
         raise SourceError(
-            f"{path} states a header of {length} bytes, at most {LARGEST_HEADER} are read (100,000 tensors); it is "
-            "damaged, is not a safetensors file, or holds no network's weights"
+            f"{path} has a header of {length} bytes; the maximum is {LARGEST_HEADER} (100,000 tensors). The file is "
+            "damaged, is not a safetensors file, or does not contain a network's weights"
         )
 
 
@@ -119,13 +119,13 @@ def _read_shards(index: Path, key: str | None) -> Contents:
     metadata: dict[str, str] = {}
     for shard in sorted(set(where.values())):
         if not shard.is_file():
-            raise SourceError(f"{index} names {shard.name}, which is not there; copy all shards beside it")
+            raise SourceError(f"{index} names {shard.name}, which does not exist; copy all shards into its folder")
         contents = _read(shard, None)
         state |= contents.state
         metadata |= contents.metadata
     absent = [name for name in where if name not in state]
     if absent:
-        raise SourceError(f"{where[absent[0]]} has no {absent[0]}, which {index.name} lists; copy it again")
+        raise SourceError(f"{where[absent[0]]} has no {absent[0]}, which {index.name} lists; copy the file again")
     taken = take_weights(state, index, key)
     return replace(taken, metadata=metadata)
 
@@ -137,9 +137,9 @@ def _shards(index: Path) -> dict[str, Path]:
         files = {key: PurePosixPath(name) for key, name in names.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(
-            f"{index} is JSON, but no index of shards (weight_map); give --checkpoint the file with the weights"
+            f"{index} is JSON, but not an index of shards (weight_map); give --checkpoint the file with the weights"
         ) from error
     outside = next((file for file in files.values() if len(file.parts) != 1 or file.name == ".."), None)
     if outside is not None or not files:
-        raise SourceError(f"{index} names {outside or 'no file'}; shards must lie beside their index")
+        raise SourceError(f"{index} names {outside or 'no file'}; shards must be in the folder of their index")
     return {key: index.parent / file for key, file in files.items()}

@@ -1,7 +1,7 @@
-"""Cache of engines that this host built: a directory of files, each an engine and what it is.
+"""Cache of engines built on this host: a directory of files, each an engine with its description.
 
-An engine is executable code. So the directory must belong to this process's user and be writable by no other, and an
-entry is used only if it has the SHA-256 that was written with it. Format of an entry: a line of JSON, then the engine.
+An engine is executable code. Therefore the directory must belong to this process's user and not be writable by others,
+and an entry is used only if its SHA-256 matches. Format of an entry: a line of JSON, then the engine.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = 1
 _HEADER_LIMIT = 65_536
-"""Bytes."""
+"""Maximum size of the line of JSON in bytes."""
 
 
 class _Header(BaseModel):
@@ -45,15 +45,15 @@ def cache_key(
     profile: Profile,
     settings: BuilderSettings,
 ) -> str:
-    """Return what identifies an engine, 64 hexadecimal digits.
+    """Return the key of an engine, 64 hexadecimal digits.
 
     Args:
-        manifest: of the artifact.
-        graph_files: names of the files that the graph is made of; their hashes are in the manifest.
-        library: that builds it.
-        gpu: that it is built on.
+        manifest: manifest of the artifact.
+        graph_files: names of the graph's files; their hashes are in the manifest.
+        library: library that builds it.
+        gpu: GPU that it is built on.
         profile: batch sizes.
-        settings: of the builder.
+        settings: settings of the builder.
     """
     parts = {
         "format": _FORMAT,
@@ -70,10 +70,10 @@ class EngineCache:
     """Engines by key. Several processes may use one directory.
 
     Args:
-        directory: made if it is not there, for this user alone.
+        directory: created if missing, accessible to this user only.
 
     Raises:
-        BackendUnavailableError: it cannot be made or written, or others may write to it.
+        BackendUnavailableError: the directory cannot be created or written, or others may write to it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -89,13 +89,13 @@ class EngineCache:
         if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise BackendUnavailableError(
                 f"the engine cache {self._directory} belongs to another user, or others may write to it, and engines "
-                f"are executable code; take it with chown and chmod 700, or {remedy}"
+                f"are executable code; use chown and chmod 700, or {remedy}"
             )
         if not os.access(self._directory, os.W_OK | os.X_OK):
             raise BackendUnavailableError(f"the engine cache {self._directory} cannot be written; {remedy}")
 
     def find(self, key: str) -> tuple[Engine, bytes] | None:
-        """Return an engine and what it is; None if it is not there. A damaged entry is logged and removed."""
+        """Return an engine and its description; None if missing. A damaged entry is logged and removed."""
         path = self._path(key)
         try:
             with open_regular(path) as file:
@@ -117,10 +117,10 @@ class EngineCache:
         return None
 
     def store(self, key: str, build: Build) -> None:
-        """Keep an engine; it is there whole or not at all.
+        """Store an engine atomically.
 
         Raises:
-            BackendUnavailableError: it cannot be written.
+            BackendUnavailableError: the engine cannot be written.
         """
         header = _Header(key=key, sha256=hashlib.sha256(build.plan).hexdigest(), engine=build.engine)
         fresh = self._directory / f".{key}-{secrets.token_hex(8)}"
@@ -137,7 +137,7 @@ class EngineCache:
                 fresh.unlink(missing_ok=True)
         except OSError as error:
             raise BackendUnavailableError(
-                f"the engine cache {self._directory} cannot be written: {error.strerror or error}; free some room, or "
+                f"the engine cache {self._directory} cannot be written: {error.strerror or error}; free some space, or "
                 "name another directory with --engine-cache"
             ) from error
 

@@ -1,12 +1,12 @@
-"""Runs of an engine on the GPU.
+"""Execution of an engine on the GPU.
 
 There are two slots, each with pinned buffers on the host, buffers on the GPU, and a stream for its copies: while one
-batch is computed, the next one is copied. All computing is on one stream, in turn.
+batch is computed, the next one is copied. All computation is on one stream.
 
-A CUDA graph replays kernels at the addresses and the shape it was captured with, after a run that warmed that shape up.
-It stays valid only while the execution context that it was captured from does not change (TensorRT's developer guide,
-"CUDA Graphs"). So each graph has a context of its own, and all contexts share one block of the GPU's memory, which is
-safe because one of them runs at a time. Batches without a graph run in a context whose shape is set for each run.
+A CUDA graph replays kernels with the addresses and the shape of its capture, which follows a warm-up run of that shape.
+It is valid only while the execution context of the capture does not change (TensorRT's developer guide, "CUDA Graphs").
+Therefore each graph has its own context, and all contexts share one block of GPU memory, which is safe because they run
+one at a time. Batches without a graph run in a context with a shape set for each run.
 
 Shapes: B images of a run, C classes.
 """
@@ -30,18 +30,18 @@ _SLOTS = 2
 
 
 class Execution:
-    """Runs batches of up to `largest` images; two threads at a time.
+    """Executor of batches of up to `largest` images, for two concurrent threads.
 
     Args:
-        library: of the engine.
+        library: library of the engine.
         cuda: the CUDA runtime.
-        engine: TensorRT's, with one input and one output.
-        manifest: of the artifact.
-        largest: images of a batch.
-        log: that the engine's runtime writes to.
+        engine: TensorRT's engine, with one input and one output.
+        manifest: manifest of the artifact.
+        largest: largest batch.
+        log: log of the engine's runtime.
 
     Raises:
-        CudaError: the GPU has no memory for it, or failed.
+        CudaError: the GPU has not enough memory, or failed.
     """
 
     def __init__(self, library: Library, cuda: Cuda, engine: Any, manifest: Manifest, largest: int, log: Log) -> None:  # noqa: ANN401
@@ -67,11 +67,11 @@ class Execution:
 
     @property
     def captured(self) -> Sequence[int]:
-        """Batch sizes that have a CUDA graph."""
+        """Batch sizes with a CUDA graph."""
         return sorted({size for _, size in self._graphs})
 
     def capture(self, size: int) -> None:
-        """Warm a batch size up, and capture a CUDA graph of it for each slot. Before the first run.
+        """Warm up a batch size, and capture a CUDA graph of it for each slot. Called before the first run.
 
         Raises:
             CudaError: the GPU failed, or the engine cannot be captured.
@@ -112,7 +112,7 @@ class Execution:
             return slot.fetch(size)
 
     def close(self) -> None:
-        """Free everything, once no run is under way."""
+        """Free all resources after the current runs."""
         with self._available:
             self._available.wait_for(lambda: len(self._free) == _SLOTS)
             self._free.clear()
@@ -121,7 +121,7 @@ class Execution:
     def _context(self) -> Any:  # noqa: ANN401 -- it ships no types
         context = self._engine.create_execution_context(self._strategy)
         if context is None:
-            raise EngineError(f"TensorRT makes no execution context: {self._log.reason()}")
+            raise EngineError(f"TensorRT cannot create an execution context: {self._log.reason()}")
         context.set_device_memory(self._memory, self._memory_size)
         return context
 
@@ -133,7 +133,7 @@ class Execution:
             context.set_tensor_address(logits, slot.output),
         )
         if not all(bound):
-            raise EngineError(f"TensorRT does not take a batch of {size}: {self._log.reason()}")
+            raise EngineError(f"TensorRT does not accept a batch of {size}: {self._log.reason()}")
 
     def _enqueue(self, context: Any) -> None:  # noqa: ANN401 -- it ships no types
         if not context.execute_async_v3(self._stream):
@@ -175,7 +175,7 @@ class _Slot:
         self.loaded, self.computed = (self._hold(cuda.event(), cuda.destroy_event, stack) for _ in range(2))
 
     def load(self, images: Tensor) -> None:
-        """Begin to copy images to the GPU; `loaded` is when they are there."""
+        """Start copying images to the GPU; the event `loaded` marks the end."""
         if (images.dtype, images.shape[1:]) != (self._images.dtype, self.image):
             raise EngineError(
                 f"images are {images.dtype} of shape {images.shape}, the engine takes {self._images.dtype} of shape "
@@ -186,7 +186,7 @@ class _Slot:
         self._cuda.record(self.loaded, self._stream)
 
     def fetch(self, size: int) -> NDArray[np.float32]:
-        """Return logits of `size` images, once `computed` has happened."""
+        """Return the logits of `size` images after the event `computed`."""
         self._cuda.wait(self._stream, self.computed)
         self._cuda.copy_to_host(self._found, self.output, size * self._classes * 4, self._stream)
         self._cuda.synchronise(self._stream)

@@ -1,4 +1,4 @@
-"""The engine of an artifact: its own, vouched for by the manifest's hash, or one that this host built of its graph."""
+"""Engine of an artifact: its own, verified by the manifest's hash, or one that this host builds from its graph."""
 
 import io
 import logging
@@ -30,15 +30,15 @@ from service.problems.errors import GraphError
 logger = logging.getLogger(__name__)
 
 _OPT = 8
-"""Batch that kernels are chosen for, if the artifact takes as many: the default of MAX_BATCH."""
+"""Batch size to optimise for, if the artifact allows it: the default of MAX_BATCH."""
 
 _EVERY = 10.0
-"""Seconds between two lines of progress in the log."""
+"""Seconds between progress lines in the log."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A trusted engine, not yet read by its library."""
+    """Trusted engine, not yet deserialised."""
 
     library: Library
     engine: Engine
@@ -46,10 +46,10 @@ class Opened:
 
 
 def open_engine(artifact: Artifact, cache_directory: Path) -> Opened:
-    """Return the engine that runs an artifact here; building one takes seconds to minutes, with progress in the log.
+    """Return the engine of an artifact for this host; a build takes seconds to minutes, with progress in the log.
 
     Raises:
-        GraphError: the artifact's engine is for another host, or no engine can be built of its graph.
+        GraphError: the artifact's engine is for another host, or no engine can be built from its graph.
         BackendUnavailableError: the cache cannot be used.
         LibraryMissingError, CudaError: TensorRT, the CUDA runtime or a GPU is missing.
     """
@@ -60,7 +60,7 @@ def open_engine(artifact: Artifact, cache_directory: Path) -> Opened:
     library = load_library(own.flavour)
     check_fits(own, library, gpu)
     plan = read_file(artifact.path / own.file)
-    if describe(io.BytesIO(plan)) != artifact.manifest.files[own.file]:  # it may have been replaced since
+    if describe(io.BytesIO(plan)) != artifact.manifest.files[own.file]:  # may have been replaced since the verification
         raise GraphError(f"{artifact.path}: {own.file} is not the file the manifest describes; copy the artifact again")
     return Opened(library, own, plan)
 
@@ -77,7 +77,7 @@ def _built_here(artifact: Artifact, library: Library, gpu: Gpu, cache: EngineCac
         logger.info("the engine of %s is in the engine cache", manifest.key)
         return Opened(library, *found)
     with tempfile.TemporaryDirectory(prefix="posbake-") as folder:
-        # Copies, because the parser maps the files: what changes under it would end the process.
+        # Copies, because the parser maps the files: changing them meanwhile would crash the process.
         for name, content in {**beside, GRAPH_NAME: graph}.items():
             copy = Path(folder, name)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -94,15 +94,15 @@ def _build(name: str, library: Library, graph: Path, options: BuildOptions, gpu:
         build = build_engine(library, graph, options, gpu, _progress(name, time.monotonic))
     except EngineError as error:
         raise GraphError(
-            f"no engine can be built of its graph: {reason(error)}; choose another --backend, or export it with "
-            "--target tensorrt, which names what TensorRT does not take"
+            f"no engine can be built from its graph: {reason(error)}; choose another --backend, or export it with "
+            "--target tensorrt, which names unsupported operators"
         ) from error
     logger.info("the engine of %s was built in %.1f s, %d bytes", name, build.engine.seconds, len(build.plan))
     return build
 
 
 def _progress(name: str, clock: Callable[[], float]) -> Callable[[str, int, int], None]:
-    """Return a function that logs the builder's progress, at most one line in 10 s."""
+    """Return a function that logs the builder's progress, at most one line every 10 s."""
     last = clock()
 
     def log(phase: str, done: int, of: int) -> None:

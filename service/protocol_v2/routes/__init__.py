@@ -6,5 +6,5 @@ from service.protocol_v2.routes.repository import router as repository
 from service.protocol_v2.routes.server import router as server
 from service.protocol_v2.routes.stats import router as stats
 
-# `/v2/models/stats` comes before the address of a model, which it also looks like.
+# `/v2/models/stats` is registered before the path of a model, which would match it too.
 ROUTERS = (server, stats, models, infer, repository)

@@ -1,4 +1,4 @@
-"""The two addresses of a model, with and without its version."""
+"""Registration of endpoints under a model's two paths, with and without a version."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
@@ -20,20 +20,20 @@ def on_model(
     suffix: str,
     extra: Mapping[str, Any] = MappingProxyType({}),
     parameters: Sequence[dict[str, Any]] = (),
-    **options: Any,  # noqa: ANN401 -- FastAPI's own
+    **options: Any,  # noqa: ANN401 -- FastAPI's
 ) -> Callable[[E], E]:
-    """Return a decorator that registers an endpoint under the addresses of a model and of its versions.
+    """Return a decorator that registers an endpoint under the paths of a model and of its versions.
 
     Args:
-        router: of the endpoint.
-        method: of HTTP.
-        suffix: what follows the name or the version.
-        extra: of the operation in OpenAPI.
-        parameters: of the operation in OpenAPI, besides the address's.
-        options: further ones of FastAPI's `add_api_route`.
+        router: router of the endpoint.
+        method: HTTP method.
+        suffix: path after the name or the version.
+        extra: further members of the operation in OpenAPI.
+        parameters: parameters of the operation in OpenAPI, besides those in the path.
+        options: further options of FastAPI's `add_api_route`.
     """
     name = _parameter("name", "<model>, for its default variant, or <model>@<variant>")
-    version = _parameter("version", "of the variant, an integer")
+    version = _parameter("version", "version of the variant, an integer")
 
     def register(endpoint: E) -> E:
         for path, of_path in (("/models/{name}", [name]), ("/models/{name}/versions/{version}", [name, version])):
@@ -45,7 +45,7 @@ def on_model(
 
 
 def inlined_schema(document: type[BaseModel]) -> dict[str, Any]:
-    """Return a document's JSON Schema without references, which `openapi_extra` has no place for."""
+    """Return a document's JSON Schema without references, which `openapi_extra` does not support."""
     schema = document.model_json_schema()
     definitions = schema.pop("$defs", {})
 

@@ -1,4 +1,4 @@
-"""/v2/models/{name}/infer: the logits, or the best classes, of one request's images."""
+"""/v2/models/{name}/infer: logits or best classes of a request's images."""
 
 from functools import partial
 from typing import Any
@@ -42,7 +42,7 @@ _BODY: dict[str, Any] = {
 _HEADER = {
     "name": HEADER_LENGTH,
     "in": "header",
-    "description": "bytes of JSON before the binary tensors; 0 for a body that is the tensor or an image file itself",
+    "description": "size of the JSON before the binary tensors, in bytes; 0 for a body without JSON",
     "schema": {"type": "integer", "minimum": 0},
 }
 
@@ -60,9 +60,9 @@ _ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
     responses={200: {"content": {"application/octet-stream": _FILE}}, **error_responses(*_ERRORS)},
 )
 async def infer(request: Request) -> Response:
-    """In JSON, or with binary tensors after it; with the parameter `binary_data` the output is binary too."""
+    """The input is JSON, optionally followed by binary tensors; the parameter `binary_data` makes the output binary."""
     serving = serving_of(request.app.state)
-    requested(request, serving)  # before the body is read: a wrong name is answered immediately
+    requested(request, serving)  # before the body is read, so an unknown name is answered immediately
     settings = serving.settings
     expand = expander(request, settings.max_body_bytes)
     body = await read_body(request, settings.max_body_bytes)
@@ -87,7 +87,7 @@ async def infer(request: Request) -> Response:
 async def _parsed(
     request: Request, serving: Serving, body: bytes, expand: Expand | None, watch: Stopwatch
 ) -> ParsedRequest:
-    """Expand and parse the body, on a decoding thread if that takes long."""
+    """Expand and parse the body, on a decoding thread if it is large or compressed."""
     headers = request.headers
     if not is_heavy(body, headers):
         parsed = parse(body, headers)

@@ -1,4 +1,4 @@
-"""/v2/models: the names of all models; and the metadata, readiness and configuration of one."""
+"""/v2/models: names of all models; metadata, readiness and configuration of a model."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix=PREFIX, tags=TAGS)
 
 @router.get("/models", summary="Names of all models", responses=error_responses(503))
 async def models(serving: Ready) -> ModelList:
-    """As KServe's servers list them; Triton has no such address, and its clients ask for the repository's index."""
+    """The list of KServe's servers. Triton has no such endpoint; its clients use the repository index."""
     return ModelList(models=sorted({servable.key.name for servable in serving.catalogue.servables()}))
 
 
@@ -27,7 +27,7 @@ async def model(name: str, serving: Ready, servable: Chosen) -> ModelMetadata:
     return metadata(name, servable, serving.catalogue.versions(servable.key.model, servable.key.variant))
 
 
-@on_model(router, "GET", "/ready", summary="Whether a model may get requests", responses=error_responses(404, 503))
+@on_model(router, "GET", "/ready", summary="Readiness of a model", responses=error_responses(404, 503))
 async def model_ready(name: str, serving: Ready, servable: Chosen) -> ModelReadiness:
     """503 while its backend is being restarted."""
     if servable in serving.engine.restarting():
@@ -37,5 +37,5 @@ async def model_ready(name: str, serving: Ready, servable: Chosen) -> ModelReadi
 
 @on_model(router, "GET", "/config", summary="A model's configuration", responses=error_responses(404, 503))
 async def model_config(name: str, serving: Ready, servable: Chosen) -> dict[str, Any]:
-    """In the JSON form of Triton's ModelConfig."""
+    """Triton's ModelConfig as JSON."""
     return config(name, servable, serving.settings)

@@ -1,4 +1,4 @@
-"""/v2/repository: index, and load and unload for admins."""
+"""/v2/repository: index; load and unload for admins."""
 
 from typing import Any
 
@@ -37,39 +37,39 @@ def _optional(document: type[BaseModel]) -> dict[str, Any]:
     openapi_extra=_optional(IndexRequest),
 )
 async def index(request: Request, serving: Ready) -> list[IndexEntry]:
-    """State of each model in the repository, with the reason where one is not served."""
+    """State of each model in the repository, with the reason if it is not served."""
     document = await _read(request, IndexRequest)
     return index_of(serving.catalogue, serving.engine.restarting(), only_ready=document.ready)
 
 
 @router.post(
     "/repository/models/{name}/load",
-    summary="Serve what the repository has of a model",
+    summary="Load a model from the repository",
     response_class=Response,
     dependencies=[AdminOnly],
     responses=error_responses(400, 403, 404, 413, 415, 422, 503),
     openapi_extra=_optional(LoadRequest),
 )
 async def load(name: str, request: Request) -> None:
-    """Also what was unloaded, refused, or fails. `name` is `<model>` or `<model>@<variant>`."""
+    """Includes versions that were unloaded, refused or are failing. `name` is `<model>` or `<model>@<variant>`."""
     await _reloader(request, await _read(request, LoadRequest)).load(name)
 
 
 @router.post(
     "/repository/models/{name}/unload",
-    summary="Serve a model no more",
+    summary="Unload a model",
     response_class=Response,
     dependencies=[AdminOnly],
     responses=error_responses(400, 403, 404, 413, 415, 503),
     openapi_extra=_optional(LoadRequest),
 )
 async def unload(name: str, request: Request) -> None:
-    """Until it is loaded again; requests in flight are answered. `name` is `<model>` or `<model>@<variant>`."""
+    """Valid until it is loaded again. Requests in flight are answered. `name` is `<model>` or `<model>@<variant>`."""
     await _reloader(request, await _read(request, LoadRequest)).unload(name)
 
 
 async def _read(request: Request, document: type[D]) -> D:
-    """Return the body, which is optional."""
+    """Parse the optional body."""
     expand = expander(request, MAX_BODY_BYTES)
     body = await read_body(request, MAX_BODY_BYTES)
     if expand is not None:
@@ -81,16 +81,16 @@ def _reloader(request: Request, document: LoadRequest) -> Reloader:
     """Return the reloader.
 
     Raises:
-        ProtocolError: another configuration, or other files, are to be loaded, or the service has several processes.
+        ProtocolError: the request has another configuration or other files, or the service has several processes.
         NotReadyError: the server is starting or stopping.
     """
     if serving_of(request.app.state).shared is not None:
         raise ProtocolError(
-            "this service has several processes, of which a request reaches one; change the repository instead: all of "
-            "them follow it within RELOAD_SECONDS"
+            "this service has several processes, and a request reaches only one; change the repository instead: all "
+            "processes scan it within RELOAD_SECONDS"
         )
     overrides = [name for name in document.parameters if name.startswith(_OVERRIDES)]
     if overrides:
-        raise ProtocolError(f"{shown(overrides[0])} cannot be given here; an artifact is served as it was exported")
+        raise ProtocolError(f"{shown(overrides[0])} is not supported; an artifact is served as it was exported")
     reloader: Reloader = request.app.state.reloader
     return reloader

@@ -1,4 +1,4 @@
-"""/v2 and /v2/health: the server itself."""
+"""/v2 and /v2/health: metadata, liveness and readiness of the server."""
 
 from fastapi import APIRouter, Request
 
@@ -14,18 +14,18 @@ router = APIRouter(prefix=PREFIX, tags=TAGS)
 
 @router.get("", summary="The server's name, version and extensions")
 async def server(request: Request) -> ServerMetadata:
-    """Server metadata, as Triton's clients name it."""
+    """Server metadata."""
     return ServerMetadata(name="posbake", version=request.app.version, extensions=EXTENSIONS)
 
 
-@router.get("/health/live", summary="Whether the process answers at all")
+@router.get("/health/live", summary="Liveness of the process")
 async def live() -> Live:
     """Always 200."""
     return Live(live=True)
 
 
-@router.get("/health/ready", summary="Whether every model is loaded, warm and well", responses=error_responses(503))
+@router.get("/health/ready", summary="Readiness of the server", responses=error_responses(503))
 async def ready(serving: Ready) -> Readiness:
-    """200 from when all is warm until the server stops, but 503 while a backend is being restarted."""
+    """200 while every model is loaded and warm; 503 while starting, stopping, or a backend is being restarted."""
     serving.check()
     return Readiness(ready=True)

@@ -1,4 +1,4 @@
-"""/v2/models/stats: counts and times of models, by batch size."""
+"""/v2/models/stats: counts and times of models by batch size."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ router = APIRouter(prefix=PREFIX, tags=TAGS)
 
 @router.get("/models/stats", summary="Statistics of all models", responses=error_responses(503))
 async def all_stats(serving: Ready) -> dict[str, list[dict[str, Any]]]:
-    """Counts and times in ns since the start, of requests under /v1 as well."""
+    """Counts, and times in ns, since the start, including requests under /v1."""
     return await _stats(serving, serving.catalogue.servables())
 
 
 @on_model(router, "GET", "/stats", summary="Statistics of one model", responses=error_responses(404, 503))
 async def model_stats(request: Request, serving: Ready, servable: Chosen) -> dict[str, list[dict[str, Any]]]:
-    """Counts and times in ns since the start, of requests under /v1 as well; of all versions if none is named."""
+    """Counts, and times in ns, since the start, including requests under /v1; of all versions if none is named."""
     key = servable.key
     named = "version" in request.path_params
     return await _stats(serving, [servable] if named else serving.catalogue.versions(key.model, key.variant))

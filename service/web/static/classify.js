@@ -1,9 +1,10 @@
 // Classify: one picture by one variant, its classes and its milliseconds.
 
-import { address, curl, post } from "./api.js";
+import { answerView } from "./answer.js";
+import { address } from "./api.js";
 import { bar, percent, short, stageBar, stageLegend } from "./charts.js";
 import { field, h, select, table } from "./dom.js";
-import { curlLine, facts, problemBox, section } from "./parts.js";
+import { facts, section } from "./parts.js";
 import { chosenModel, onChange, state } from "./state.js";
 import { T } from "./text.js";
 
@@ -13,12 +14,7 @@ const PATH = "v1/classify";
 export function classifyView() {
   const options = { variant: "", top_k: "5", timeout_ms: "", threshold: "" };
   const controls = h("div", { class: "controls" });
-  const result = h("div", { class: "result" });
-  const said = h("p", { class: "unseen", role: "status" });
-  let running = null;
-  let shown = false;
-  let outdated = true;
-  let asked = null; // the address of the last request
+  const request = () => address(PATH, { model: state.model, ...options });
 
   function drawControls() {
     const model = chosenModel();
@@ -26,11 +22,11 @@ export function classifyView() {
     const names = model.variants.map(({ variant, accuracy }) => [variant, accuracy ? `${variant} · ${percent(accuracy.top1)}` : variant]);
     if (!model.variants.some(({ variant }) => variant === options.variant) && options.variant !== "auto") options.variant = "";
     const number = (name, properties) =>
-      h("input", { type: "number", inputmode: "decimal", value: options[name], oninput: (event) => (options[name] = event.target.value), onchange: settle, onkeydown: (event) => event.key === "Enter" && settle(), ...properties });
+      h("input", { type: "number", inputmode: "decimal", value: options[name], oninput: (event) => (options[name] = event.target.value), onchange: () => view.settle(), onkeydown: (event) => event.key === "Enter" && view.settle(), ...properties });
     const made = [
       field(
         T.classify.variant,
-        select([["", T.classify.best(model.default_variant)], ["auto", T.classify.auto], ...names], options.variant, (value) => set("variant", value)),
+        select([["", T.classify.best(model.default_variant)], ["auto", T.classify.auto], ...names], options.variant, choose),
       ),
       field(T.classify.topK, number("top_k", { min: 1, step: 1, required: true })),
       field(T.classify.deadline, number("timeout_ms", { min: 1, step: 1, placeholder: T.classify.noDeadline })),
@@ -39,63 +35,19 @@ export function classifyView() {
     controls.replaceChildren(...made.filter(Boolean));
   }
 
-  function set(name, value) {
-    options[name] = value;
-    refresh();
-  }
-
-  function settle() {
-    if (request() !== asked) refresh();
-  }
-
-  const request = () => address(PATH, { model: state.model, ...options });
-
-  function refresh() {
-    outdated = true;
-    if (shown) run();
-  }
-
-  async function run() {
-    if (!state.picture || !state.model) return;
-    outdated = false;
-    running?.abort();
-    running = new AbortController();
-    const { signal } = running;
-    const path = request();
-    asked = path;
-    said.textContent = T.classify.running;
-    result.setAttribute("aria-busy", "true");
-    try {
-      const answer = await post(path, state.picture, signal);
-      result.replaceChildren(...drawAnswer(answer, path));
-      said.textContent = T.classify.done(answer);
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      result.replaceChildren(problemBox(error, run), curlLine(curl(path, state.picture)));
-      said.textContent = "";
-    }
-    result.removeAttribute("aria-busy");
+  function choose(variant) {
+    options.variant = variant;
+    view.refresh();
   }
 
   onChange((parts) => {
     if ("model" in parts || "list" in parts) drawControls();
-    if ("picture" in parts || "model" in parts) refresh();
   });
-  result.append(h("p", { class: "empty" }, T.classify.empty));
-
-  return {
-    element: h("div", { class: "view" }, h("h1", { class: "unseen" }, T.views.classify), controls, said, result),
-    show() {
-      shown = true;
-      if (outdated) run();
-    },
-    hide() {
-      shown = false;
-    },
-  };
+  const view = answerView({ title: T.views.classify, controls, text: T.classify, request, draw: drawAnswer });
+  return view;
 }
 
-function drawAnswer(answer, path) {
+function drawAnswer(answer) {
   const [best] = answer.predictions;
   const isValue = answer.task === "regression";
   return [
@@ -120,7 +72,6 @@ function drawAnswer(answer, path) {
         [T.fact.id, h("code", {}, answer.id)],
       ]),
     ),
-    curlLine(curl(path, state.picture)),
   ].filter(Boolean);
 }
 

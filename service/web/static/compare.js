@@ -1,9 +1,10 @@
 // Compare: one picture by several variants, where they agree and what each costs.
 
-import { address, curl, post } from "./api.js";
+import { answerView } from "./answer.js";
+import { address } from "./api.js";
 import { bar, percent, short, STAGES, stageBar } from "./charts.js";
 import { button, h, table } from "./dom.js";
-import { behind, curlLine, problemBox, sortable, sorted } from "./parts.js";
+import { behind, sortable, sorted } from "./parts.js";
 import { chosenModel, onChange, state } from "./state.js";
 import { T } from "./text.js";
 
@@ -15,12 +16,6 @@ export function compareView() {
   const chosen = new Set();
   const picker = h("fieldset", { class: "picker" });
   const fold = h("details", { class: "fold" }, h("summary", {}, T.compare.choose), picker);
-  const result = h("div", { class: "result" }, h("p", { class: "empty" }, T.compare.empty));
-  const said = h("p", { class: "unseen", role: "status" });
-  let running = null;
-  let shown = false;
-  let outdated = true;
-  let answer = null;
 
   function drawPicker() {
     const model = chosenModel();
@@ -32,7 +27,7 @@ export function compareView() {
       const toggle = (event) => {
         if (event.target.checked) chosen.add(name);
         else chosen.delete(name);
-        refresh();
+        view.refresh();
       };
       return h("label", {}, h("input", { type: "checkbox", checked: chosen.has(name), onchange: toggle }), name);
     });
@@ -40,7 +35,7 @@ export function compareView() {
       chosen.clear();
       names.forEach((name) => chosen.add(name));
       drawPicker();
-      refresh();
+      view.refresh();
     };
     picker.replaceChildren(
       h("legend", { class: "unseen" }, T.compare.choose),
@@ -50,65 +45,25 @@ export function compareView() {
   }
 
   function request() {
+    if (!chosen.size) return { missing: T.compare.noneChosen };
     const all = chosenModel()?.variants.length === chosen.size;
     return address(PATH, { model: state.model, variants: all ? null : [...chosen].sort().join(","), top_k: 3 });
-  }
-
-  function refresh() {
-    outdated = true;
-    if (shown) run();
-  }
-
-  async function run() {
-    if (!state.picture || !state.model) return;
-    outdated = false;
-    running?.abort();
-    if (!chosen.size) {
-      result.replaceChildren(h("p", { class: "empty" }, T.compare.noneChosen));
-      return;
-    }
-    running = new AbortController();
-    const path = request();
-    said.textContent = T.compare.running;
-    result.setAttribute("aria-busy", "true");
-    try {
-      answer = { ...(await post(path, state.picture, running.signal)), path };
-      draw();
-      said.textContent = T.compare.agreement(answer);
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      result.replaceChildren(problemBox(error, run), curlLine(curl(path, state.picture)));
-      said.textContent = "";
-    }
-    result.removeAttribute("aria-busy");
   }
 
   function sortBy(name) {
     order.descending = order.name === name ? !order.descending : name !== "variant" && name !== "total";
     order.name = name;
-    draw();
-    result.querySelector(`[data-sort="${name}"]`).focus();
-  }
-
-  function draw() {
-    result.replaceChildren(...drawAnswer(answer, order, sortBy));
+    view.redraw();
+    view.element.querySelector(`[data-sort="${name}"]`).focus();
   }
 
   onChange((parts) => {
     if ("model" in parts || "list" in parts) drawPicker();
-    if ("picture" in parts || "model" in parts) refresh();
   });
-
-  return {
-    element: h("div", { class: "view" }, h("h1", { class: "unseen" }, T.views.compare), fold, said, result),
-    show() {
-      shown = true;
-      if (outdated) run();
-    },
-    hide() {
-      shown = false;
-    },
-  };
+  const text = { ...T.compare, done: T.compare.agreement };
+  const draw = (answer) => drawAnswer(answer, order, sortBy);
+  const view = answerView({ title: T.views.compare, controls: fold, text, request, draw });
+  return view;
 }
 
 const KEYS = {
@@ -142,7 +97,6 @@ function drawAnswer(answer, order, sortBy) {
     h("p", { class: "note" }, T.compare.note),
     answer.failed.length > 0 && h("ul", { class: "failed", "aria-label": T.compare.failed }, answer.failed.map(failedRow)),
     behind(table(T.compare.stages, [T.compare.variant, ...STAGES.map((stage) => T.stage[stage]), T.stage.total], rows.map(({ variant, latency_ms: times }) => [variant, ...[...STAGES, "total"].map((stage) => short(times[stage]))]))),
-    curlLine(curl(answer.path, state.picture)),
   ].filter(Boolean);
 }
 
@@ -164,8 +118,8 @@ function cells({ variant, predictions, latency_ms: times, accuracy }, scale, maj
       ? h("span", { class: "number" }, best ? short(best.value) : "–")
       : h("span", { class: "share" }, bar(share), h("span", { class: "number" }, percent(share))),
     stageBar(times, scale),
-    h("span", { class: "number" }, short(times.total)),
-    h("span", { class: "number" }, accuracy === null ? "–" : percent(accuracy)),
+    h("span", { class: "number", "data-name": T.compare.total }, short(times.total)),
+    h("span", { class: "number", "data-name": T.compare.accuracy }, accuracy === null ? "–" : percent(accuracy)),
   ];
 }
 

@@ -41,8 +41,9 @@ export function encodingsView() {
     const lines = version.constants?.lines ?? [];
     if (!lines.some((line) => line.name === name)) name = lines[0]?.name ?? null;
     drawControls();
-    about.replaceChildren(...drawFacts(version), curlLine(curl(path)));
+    const found = version;
     await drawConstant();
+    if (version === found) about.replaceChildren(...drawFacts(version), curlLine(curl(path))); // below, so that nothing moves it
   }
 
   function drawControls() {

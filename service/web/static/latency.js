@@ -31,7 +31,9 @@ export function latencyView() {
   let timer = null;
   let shown = false;
 
-  element.append(controls, trouble, charts, section(T.latency.all, overview), line);
+  const all = section(T.latency.all, overview);
+  all.hidden = true; // until there is something above it
+  element.append(controls, trouble, charts, all, line);
 
   async function poll() {
     clearTimeout(timer);
@@ -83,6 +85,7 @@ export function latencyView() {
     const width = Math.max(320, Math.min(760, Math.round(charts.clientWidth / (charts.clientWidth > 760 ? 2 : 1)) - 24));
     charts.replaceChildren(percentileChart(width), rateChart(width));
     overview.replaceChildren(overviewTable(names));
+    all.hidden = false;
     line.replaceChildren(curlLine(curl(`${PATH}?model=${encodeURIComponent(state.model)}`)));
   }
 

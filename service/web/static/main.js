@@ -32,15 +32,18 @@ document.getElementById("header").append(
 whenKeyNeeded(askForKey);
 const views = Object.fromEntries(Object.entries(VIEWS).map(([name, make]) => [name, make()]));
 const panel = picturePanel();
-const place = h("div", { class: "place" });
-main.append(trouble, h("div", { class: "layout" }, panel, place));
+const layout = h("div", { class: "layout" }, panel);
+main.append(trouble, layout);
 
 let current = null;
 
 function showView() {
   const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : "classify";
   if (name === current) return;
-  if (current) views[current].hide();
+  if (current) {
+    views[current].hide();
+    views[current].element.remove();
+  }
   current = name;
   for (const link of links) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
@@ -49,12 +52,16 @@ function showView() {
   document.title = T.title(T.views[name]);
   panel.hidden = Boolean(views[name].whole);
   main.classList.toggle("whole", panel.hidden);
-  place.replaceChildren(views[name].element);
+  layout.append(views[name].element);
   views[name].show();
 }
 
-addEventListener("hashchange", showView);
-showView();
+/** Show the first view: once all above it is drawn, so that nothing moves it. */
+function begin() {
+  if (current) return;
+  showView();
+  addEventListener("hashchange", showView);
+}
 
 onChange((parts) => {
   if (!("list" in parts) && !("model" in parts)) return;
@@ -87,7 +94,9 @@ async function load() {
     trouble.replaceChildren();
     if (!list.models.length) trouble.replaceChildren(problemBox({ title: T.noModels.title, message: T.noModels.detail }));
     else await chooseModel(list.default_model ?? list.models[0].model);
+    begin();
   } catch (error) {
+    begin();
     if (error.status === 401) {
       trouble.replaceChildren(problemBox(error, load));
       return;

@@ -22,12 +22,13 @@ async function show() {
   const given = original;
   if (!preparing || given.isSample) {
     put(given.blob, given.name);
+    report("");
     return;
   }
-  const prepared = await prepareInk(given.blob).catch(() => null);
+  const prepared = await prepareInk(given.blob).catch(() => undefined); // a format that this browser cannot show
   if (given !== original) return;
-  put(prepared ?? given.blob, prepared ? `prepared-${given.name.replace(/\.\w+$/, "")}.png` : given.name);
-  report(prepared ? "" : T.picture.notPrepared);
+  put(prepared?.blob ?? given.blob, prepared ? `prepared-${given.name.replace(/\.\w+$/, "")}.png` : given.name);
+  report(prepared ? T.picture.signs(prepared.signs) : prepared === null ? T.picture.notPrepared : "");
 }
 
 function put(blob, name) {
@@ -46,8 +47,8 @@ export function picturePanel() {
   const said = h("p", { class: "about", role: "status" });
   const samples = h("div", { class: "samples", role: "group", "aria-label": T.picture.samples });
   const note = h("p", { class: "note" });
-  const option = h("div", {});
-  report = (sentence) => (note.textContent = [sentence, state.facts?.about].filter(Boolean).join(" "));
+  const option = h("div", { class: "option" });
+  report = (sentence) => note.replaceChildren(sentence && h("strong", {}, sentence), " ", state.facts?.about ?? "");
 
   function takeFirst(files) {
     const [file] = files ?? [];
@@ -77,14 +78,16 @@ export function picturePanel() {
 
   function draw() {
     const { blob, name, url } = state.picture;
+    const save = h("a", { href: url, download: name }, T.picture.save);
+    const tell = (pixels) => said.replaceChildren(T.picture.about(name, pixels, size(blob.size)), " ", save);
     const image = h("img", { src: url, alt: T.picture.alt(name) });
     image.addEventListener("load", () => {
       image.classList.toggle("tiny", image.naturalWidth < 100);
-      said.textContent = T.picture.about(name, `${image.naturalWidth} × ${image.naturalHeight}`, size(blob.size));
+      tell(`${image.naturalWidth} × ${image.naturalHeight}`);
     });
     image.addEventListener("error", () => {
       stage.replaceChildren(h("span", { class: "prompt" }, T.picture.noPreview));
-      said.textContent = T.picture.about(name, null, size(blob.size));
+      tell(null);
     });
     stage.replaceChildren(image);
     stage.setAttribute("aria-label", T.picture.replace);
@@ -104,13 +107,15 @@ export function picturePanel() {
     const { facts } = state;
     report("");
     drawOption(facts?.preparation === "ink");
-    samples.replaceChildren();
-    for (const name of facts?.samples ?? []) {
+    const names = facts?.samples ?? [];
+    const places = names.map((name) => button("", null, { "aria-label": T.picture.sample(name), disabled: true }));
+    samples.replaceChildren(...places);
+    for (const [index, name] of names.entries()) {
       const path = `v1/models/${facts.model}/variants/${facts.variant}/samples/${encodeURIComponent(name)}`;
       const blob = await send(path).then((response) => response.blob(), () => null);
       if (blob === null || state.facts !== facts) return;
       const image = h("img", { src: URL.createObjectURL(blob), alt: "" });
-      samples.append(button(image, () => take(blob, name, true), { "aria-label": T.picture.sample(name) }));
+      places[index].replaceWith(button(image, () => take(blob, name, true), { "aria-label": T.picture.sample(name) }));
     }
   }
 
@@ -127,9 +132,9 @@ export function picturePanel() {
       navigator.mediaDevices && button(T.picture.camera, () => openCamera(said), { class: "quiet" }),
     ),
     said,
+    samples,
     option,
     note,
-    samples,
   );
 }
 

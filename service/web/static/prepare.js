@@ -1,25 +1,30 @@
-// Preparation "ink": a photo of one drawn sign becomes dark, thick strokes that fill a white square.
-// The steps are those of examples/digits/prepare.py, which describes them.
+// Preparation "ink": the largest sign of a photo, as the scans that the digits models were trained on.
+// The steps and the numbers are those of examples/digits/prepare.py, which describes them.
 
-const SIDE = 256; // pixels of the longer side that is worked on
+const SIDE = 384;
 const CELLS = 8;
-const FINE = 32;
-const STROKE = 0.13; // width of a stroke over the side of the square
+const FINE = 64;
+const WIDEST = 0.72;
+const INK = 0.29;
 const LEAST_CONTRAST = 0.12;
+const [CERTAIN, POSSIBLE] = [0.5, 0.3];
+const STRONGEST = 60;
+const SPECK = 0.05;
+const GAP = 0.12;
 
-/** Return the prepared picture as a PNG, or null where nothing stands out from the paper, or most of the picture does. */
+/** Return {blob, signs}: the prepared picture as a PNG, and how many signs the photo shows. Null if there is no ink, or too much. */
 export async function prepareInk(blob) {
   const bitmap = await createImageBitmap(blob);
   const factor = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
   const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * factor)));
-  const grey = greyOf(bitmap, width, height);
-  const ink = findInk(grey, width, height);
-  return ink && blobOf(cellsOf(thicken(inASquare(ink, width, height))));
+  const parts = findInk(greyOf(bitmap, width, height), width, height);
+  if (parts === null) return null;
+  const { places, signs } = largestSign(parts, width, height);
+  return { blob: await pngOf(asScan(cropped(places))), signs };
 }
 
 function greyOf(source, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d");
+  const context = new OffscreenCanvas(width, height).getContext("2d");
   context.imageSmoothingQuality = "high";
   context.fillStyle = "#ffffff";
   context.fillRect(0, 0, width, height);
@@ -28,19 +33,29 @@ function greyOf(source, width, height) {
   return Float32Array.from({ length: width * height }, (_, index) => 0.299 * data[4 * index] + 0.587 * data[4 * index + 1] + 0.114 * data[4 * index + 2]);
 }
 
+/** Return the connected parts of ink, each a list of [row, column]; null if nothing stands out, or most of the picture does. */
 function findInk(given, width, height) {
-  const ordered = Float32Array.from(given).sort();
+  const ordered = given.slice().sort();
   const isDark = ordered[ordered.length >> 1] < (ordered[0] + ordered.at(-1)) / 2; // most of it is paper
-  const grey = isDark ? given.map((value) => 255 - value) : given;
-  const reach = Math.floor(Math.max(width, height) / 8) * 2 + 1;
-  const brightest = spread(grey, width, height, Math.min(reach, 65) >> 1, Math.max);
-  let paper = brightest;
-  for (let pass = 0; pass < 3; pass += 1) paper = mean(paper, width, height, reach >> 1); // three boxes are nearly a Gaussian
+  const grey = mean(isDark ? given.map((value) => 255 - value) : given, width, height);
+  const reach = Math.floor(Math.max(width, height) / 8);
+  const paper = spread(spread(grey, width, height, reach, Math.max), width, height, reach, Math.min);
   const contrast = grey.map((value, index) => Math.min(1, Math.max(0, 1 - value / Math.max(paper[index], 1))));
-  const most = Float32Array.from(contrast).sort()[Math.floor(0.995 * (contrast.length - 1))];
-  const ink = Uint8Array.from(contrast, (value) => value > most / 2);
-  const share = ink.reduce((sum, value) => sum + value, 0) / ink.length;
-  return most < LEAST_CONTRAST || share > 0.5 ? null : ink;
+  const most = contrast.slice().sort().at(-Math.min(STRONGEST, 1 + Math.floor(contrast.length / 100)));
+  if (most < LEAST_CONTRAST) return null;
+  const found = partsOf(contrast.map((value) => value > POSSIBLE * most), width, height);
+  const ink = found.filter((part) => part.some(([row, column]) => contrast[row * width + column] > CERTAIN * most));
+  return ink.reduce((sum, part) => sum + part.length, 0) > contrast.length / 2 ? null : ink;
+}
+
+/** Return the means of 3 × 3 values; beyond the edge are the values of the edge. */
+function mean(values, width, height) {
+  const near = (place, count) => [Math.max(0, place - 1), place, Math.min(count - 1, place + 1)];
+  return values.map((_, index) => {
+    let sum = 0;
+    for (const row of near(Math.floor(index / width), height)) for (const column of near(index % width, width)) sum += values[row * width + column];
+    return sum / 9;
+  });
 }
 
 /** Return each value combined with those at most `radius` away in rows and columns. */
@@ -60,83 +75,95 @@ function spread(values, width, height, radius, combine) {
   return along(along(values, 1, width, height, width), width, height, width, 1);
 }
 
-function mean(values, width, height, radius) {
-  const along = (from, step, count, lines, stride) => {
-    const to = from.slice();
-    const at = (line, place) => from[line * stride + Math.min(count - 1, Math.max(0, place)) * step];
-    for (let line = 0; line < lines; line += 1) {
-      let sum = 0;
-      for (let near = -radius; near <= radius; near += 1) sum += at(line, near);
-      for (let place = 0; place < count; place += 1) {
-        to[line * stride + place * step] = sum / (2 * radius + 1);
-        sum += at(line, place + radius + 1) - at(line, place - radius);
+/** Return the connected parts of a mask, neighbours in rows, columns and diagonals, each a list of [row, column]. */
+function partsOf(mask, width, height) {
+  const left = Uint8Array.from(mask);
+  const parts = [];
+  for (let start = 0; start < left.length; start += 1) {
+    if (!left[start]) continue;
+    const part = [[Math.floor(start / width), start % width]];
+    left[start] = 0;
+    for (const [row, column] of part) {
+      for (let down = Math.max(0, row - 1); down <= Math.min(height - 1, row + 1); down += 1) {
+        for (let across = Math.max(0, column - 1); across <= Math.min(width - 1, column + 1); across += 1) {
+          if (!left[down * width + across]) continue;
+          left[down * width + across] = 0;
+          part.push([down, across]);
+        }
       }
     }
-    return to;
-  };
-  return along(along(values, 1, width, height, width), width, height, width, 1);
-}
-
-/** Return the ink in the middle of a square that it fills, its aspect ratio kept. */
-function inASquare(ink, width, height) {
-  const places = [...ink.keys()].filter((index) => ink[index]);
-  const [rows, columns] = [places.map((index) => Math.floor(index / width)), places.map((index) => index % width)];
-  const [top, bottom, left, right] = [rows[0], rows.at(-1), Math.min(...columns), Math.max(...columns)];
-  const [tall, wide] = [bottom - top + 1, right - left + 1];
-  const longer = Math.max(tall, wide);
-  const [down, across] = [tall, wide].map((side) => Math.max(1, Math.round((FINE * side) / longer)));
-  const square = new Uint8Array(FINE * FINE);
-  const [shiftDown, shiftRight] = [(FINE - down) >> 1, (FINE - across) >> 1];
-  for (let row = 0; row < down; row += 1) {
-    for (let column = 0; column < across; column += 1) {
-      const share = shareOf(ink, width, top + (row * tall) / down, top + ((row + 1) * tall) / down, left + (column * wide) / across, left + ((column + 1) * wide) / across);
-      square[(row + shiftDown) * FINE + column + shiftRight] = share > 0.25;
-    }
+    parts.push(part);
   }
-  return square;
+  return parts;
 }
 
-/** Return the share of ink in a box. */
-function shareOf(ink, width, top, bottom, left, right) {
-  let [found, all] = [0, 0];
-  for (let row = Math.floor(top); row < Math.max(bottom, Math.floor(top) + 1); row += 1) {
-    for (let column = Math.floor(left); column < Math.max(right, Math.floor(left) + 1); column += 1) {
-      found += ink[row * width + column];
-      all += 1;
-    }
-  }
-  return found / all;
+/** Return {places, signs}: the largest group of parts that are near each other, and the number of groups. */
+function largestSign(parts, width, height) {
+  const inside = parts.filter((part) => part.every(([row, column]) => row > 0 && column > 0 && row < height - 1 && column < width - 1));
+  const candidates = inside.length ? inside : parts;
+  const largest = Math.max(...candidates.map((part) => part.length));
+  const kept = candidates.filter((part) => part.length >= SPECK * largest);
+  const rowsOf = (part) => part.map(([row]) => row);
+  const tallest = kept.reduce((most, part) => Math.max(most, ends(rowsOf(part))[1] - ends(rowsOf(part))[0] + 1), 0);
+  const places = kept.flat();
+  const ink = new Uint8Array(width * height);
+  for (const [row, column] of places) ink[row * width + column] = 1;
+  const groups = partsOf(spread(ink, width, height, Math.max(1, Math.round((GAP * tallest) / 2)), Math.max), width, height);
+  const signs = groups.map((group) => group.filter(([row, column]) => ink[row * width + column]));
+  return { places: signs.reduce((one, other) => (other.length > one.length ? other : one)), signs: signs.length };
 }
 
-/** Return ink with strokes of about STROKE: a stroke's width is twice its area over its outline. */
-function thicken(ink) {
-  for (let found = ink; ; found = spread(found, FINE, FINE, 1, Math.max)) {
-    const area = found.reduce((sum, value) => sum + value, 0);
-    const inside = spread(found, FINE, FINE, 1, Math.min).reduce((sum, value) => sum + value, 0);
-    if ((2 * area) / Math.max(1, area - inside) >= STROKE * FINE || area > found.length / 2) return found;
-  }
+const ends = (values) => values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
+
+/** Return {ink, width, height}: a sign without what is around it. */
+function cropped(places) {
+  const [[top, bottom], [left, right]] = [0, 1].map((axis) => ends(places.map((place) => place[axis])));
+  const [width, height] = [right - left + 1, bottom - top + 1];
+  const ink = new Uint8Array(width * height);
+  for (const [row, column] of places) ink[(row - top) * width + column - left] = 1;
+  return { ink, width, height };
 }
 
-function cellsOf(ink) {
+/** Return contrast [64] of a sign that fills a square from top to bottom, with as much ink as a scan has. */
+function asScan({ ink, width, height }) {
+  const across = Math.min(Math.max(1, Math.round((FINE * width) / height)), Math.round(WIDEST * FINE));
+  const left = (FINE - across) >> 1;
   const step = FINE / CELLS;
-  const cells = Float32Array.from({ length: CELLS * CELLS }, (_, index) => {
-    let sum = 0;
-    for (let part = 0; part < step * step; part += 1) {
-      sum += ink[(Math.floor(index / CELLS) * step + Math.floor(part / step)) * FINE + (index % CELLS) * step + (part % step)];
+  const cells = new Float64Array(CELLS * CELLS);
+  for (let row = 0; row < FINE; row += 1) {
+    for (let column = 0; column < across; column += 1) {
+      const share = shareOf(ink, width, [row, row + 1].map((at) => (at * height) / FINE), [column, column + 1].map((at) => (at * width) / across));
+      cells[Math.floor(row / step) * CELLS + Math.floor((column + left) / step)] += share / step ** 2;
     }
-    return sum;
-  });
-  const most = Math.max(...cells);
-  return cells.map((value) => Math.round(255 * (1 - value / most)));
+  }
+  let [low, high] = [1, 64];
+  for (let pass = 0; pass < 20; pass += 1) {
+    const factor = (low + high) / 2; // found by bisection
+    if (cells.reduce((sum, cell) => sum + Math.min(1, factor * cell), 0) / cells.length < INK) low = factor;
+    else high = factor;
+  }
+  return cells.map((cell) => Math.min(1, high * cell));
 }
 
-async function blobOf(cells) {
-  const [small, canvas] = [new OffscreenCanvas(CELLS, CELLS), new OffscreenCanvas(FINE, FINE)];
+/** Return the share of ink in a box, whose sides need not be whole pixels. */
+function shareOf(ink, width, [top, bottom], [left, right]) {
+  let sum = 0;
+  for (let row = Math.floor(top); row < bottom; row += 1) {
+    const tall = Math.min(bottom, row + 1) - Math.max(top, row);
+    for (let column = Math.floor(left); column < right; column += 1) {
+      sum += ink[row * width + column] * tall * (Math.min(right, column + 1) - Math.max(left, column));
+    }
+  }
+  return sum / ((bottom - top) * (right - left));
+}
+
+async function pngOf(cells) {
+  const [small, canvas] = [new OffscreenCanvas(CELLS, CELLS), new OffscreenCanvas(4 * CELLS, 4 * CELLS)];
   const image = new ImageData(CELLS, CELLS);
-  cells.forEach((value, index) => image.data.set([value, value, value, 255], 4 * index));
+  cells.forEach((contrast, index) => image.data.set([...Array(3).fill(Math.round(255 * (1 - contrast))), 255], 4 * index));
   small.getContext("2d").putImageData(image, 0, 0);
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(small, 0, 0, FINE, FINE);
+  context.drawImage(small, 0, 0, canvas.width, canvas.height);
   return canvas.convertToBlob({ type: "image/png" });
 }

@@ -205,7 +205,7 @@ def test_the_timing_cache_is_read_and_written(
         assert file.read_bytes() == b"cache" + b" of one more build" * builds
     file.write_bytes(b"another")
     assert run(source, *options) == 1
-    assert "is no timing cache of this library on this GPU" in capsys.readouterr().err
+    assert "is not a timing cache of this library on this GPU" in capsys.readouterr().err
     assert len(fake_gpu.builds) == 2
 
 

@@ -35,9 +35,9 @@ def test_int8_says_what_it_was_calibrated_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("precision", "changes", "reason"),
     [
-        ("fp32", {"cosine": COSINE}, "every precision but fp32"),
-        ("fp16", {}, "every precision but fp32, this is fp16"),
-        ("int8", {"cosine": COSINE}, "int8 needs parity.calibration"),
+        ("fp32", {"cosine": COSINE}, "required except for fp32"),
+        ("fp16", {}, "required except for fp32, this is fp16"),
+        ("int8", {"cosine": COSINE}, "int8 requires parity.calibration"),
         ("fp16", {"cosine": COSINE | {"mean": 1.5}}, "less than or equal to 1"),
         ("fp8", {"cosine": COSINE}, "'fp32', 'fp16', 'bf16' or 'int8'"),
     ],

@@ -90,7 +90,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_repository_as_it_was(tmp_pat
     with exporting(repository, said, LARGEST_FILE) as process:
         process.join()
     assert process.exitcode == 1
-    assert said.read_text().startswith(f"error: no room to write {repository}/digits/sincos/1: File too large; ")
+    assert said.read_text().startswith(f"error: no space to write {repository}/digits/sincos/1: File too large; ")
     assert said.read_text().count("\n") == 1
     assert tree_of(repository) == before
 

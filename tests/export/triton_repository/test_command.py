@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from artifact.manifest import MANIFEST_NAME
-from export.to_triton import DONE, FAILED
+from export.process.command import DONE, FAILED
 from tests.artifact.trees import tree_of
 from tests.export.triton_repository.repositories import image, one_has_other_classes, run, with_engine
 from tests.service.artifacts import add_artifact
@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_nothing_behind(artifacts: Path, tmp_path: Path) -> N
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)),
     )
     assert ended.returncode == FAILED
-    assert "error: no room to write" in ended.stderr
+    assert "error: no space to write" in ended.stderr
     assert tree_of(tmp_path) == before
 
 

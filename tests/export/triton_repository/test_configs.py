@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from export.to_triton import DONE, main
+from export.process.command import DONE
+from export.to_triton import main
 from tests.export.triton_repository.repositories import image
 from tests.export.triton_repository.test_refusals import lower_parity
 from tests.service.artifacts import add_artifact

@@ -17,8 +17,9 @@ from tritonclient.utils import InferenceServerException
 
 from artifact import read_artifact, scan
 from examples.digits.data import load_split
+from export.process.command import DONE
 from export.to_onnx import main as to_onnx
-from export.to_triton import DONE, main
+from export.to_triton import main
 from imaging.preprocess import Reading, preprocess
 from imaging.resizers import find_resizer
 from tests.conftest import DIGITS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from export.to_triton import FAILED
+from export.process.command import FAILED
 from tests.artifact.trees import tree_of
 from tests.export.triton_repository.repositories import image, one_has_other_classes, run, with_engine
 from tests.service.artifacts import add_artifact

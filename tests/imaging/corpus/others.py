@@ -30,7 +30,7 @@ def other_kinds() -> Iterator[Kind]:
         "an SVG drawing after a declaration": (b"\xef\xbb\xbf<?xml version='1.0'?>\n<svg/>", "SVG"),
         "a PDF document": (b"%PDF-1.7\n", "PDF"),
         "an HTML page": (b"\n <!DOCTYPE html><title>Not found</title>", "HTML page"),
-        "a pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         "JSON": (b'{"image": ""}', "application/json"),
         "base64": (b"iVBORw0KGgoAAAANSUhEUgAA", "decode the base64"),
         "a data URI": (b"data:image/png;base64,iVBORw0KGgo", "data URI"),

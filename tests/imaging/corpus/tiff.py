@@ -257,7 +257,7 @@ def _refused() -> Iterator[Kind]:
         "of a raw photo's preview": (Tiff(8, RGB, tags={254: (1,), 330: (8,)})(rgb), "raw photo"),
         "cut off": (whole[: len(whole) // 2], "ends before"),
         "cut in its header": (whole[:6], "ends before"),
-        "without pixels": (_without(whole, 273), "where its pixels are"),
+        "without pixels": (_without(whole, 273), "no positions of its pixels"),
         "of no width": (Tiff(8, RGB, tags={256: (0,)})(rgb), "0×37"),
         "of fewer strips": (Tiff(8, RGB, tags={257: (50,)})(rgb), "ends before"),
         "without a palette": (Tiff(8, PALETTE)(one), "palette"),

@@ -47,7 +47,7 @@ def webp_kinds() -> Iterator[Kind]:
     whole = encode(rgb, "WEBP", lossless=True)
     yield Kind("WebP cut off", lambda: whole[: len(whole) // 2], refused="damaged")
     yield Kind("WebP cut in its header", lambda: whole[:18], refused="ends before|damaged")
-    yield Kind("WebP with another chunk first", lambda: whole[:12] + b"ABCD" + whole[16:], refused="no header")
+    yield Kind("WebP with another chunk first", lambda: whole[:12] + b"ABCD" + whole[16:], refused="not a header")
     yield Kind("WebP with a chunk behind", lambda: _with_chunk(whole), rgb)
 
 

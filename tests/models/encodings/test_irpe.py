@@ -156,5 +156,5 @@ def test_fresh_tables_are_zero_as_the_authors_are() -> None:
 
 @pytest.mark.parametrize(("mode", "on"), [("both", "k"), ("contextual", ""), ("contextual", "kx"), ("bias", "z")])
 def test_a_form_that_does_not_exist_is_refused(mode: str, on: str) -> None:
-    with pytest.raises(ValueError, match="bias or contextual, on some of q, k and v"):
+    with pytest.raises(ValueError, match="bias or contextual, on one or more of q, k and v"):
         IRPE(Place((4, 4), 0, 24, 3), "product", mode, on)

@@ -164,8 +164,8 @@ def test_another_image_size_is_timms_resampling_and_says_so(tmp_path: Path) -> N
 def test_a_size_that_the_library_does_not_have_is_refused(tmp_path: Path) -> None:
     checkpoint = checkpoint_of(timm.create_model("levit_128s"), tmp_path)
     for source, weights, overrides, message in (
-        ("timm:levit_128s", checkpoint, Overrides((256, 256)), r"\[4, 196\], expected \[4, 256\].*does not bring it"),
-        ("timm:levit_128s", RandomWeights(0), Overrides(window_size=7), "has no window_size for it"),
+        ("timm:levit_128s", checkpoint, Overrides((256, 256)), r"\[4, 196\], expected \[4, 256\].*cannot resample it"),
+        ("timm:levit_128s", RandomWeights(0), Overrides(window_size=7), "has no option window_size for it"),
         ("timm:halonet26t", RandomWeights(0), Overrides((320, 320)), "does not run on .* of 320×320: AssertionError$"),
         ("torchvision:maxvit_t", RandomWeights(0), Overrides((230, 230)), "torchvision:maxvit_t: "),
         ("torchvision:maxvit_t", RandomWeights(0), Overrides(window_size=7), "leave out --window-size"),
@@ -211,7 +211,7 @@ class Features(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("map", r"Features returns float32 \[2, 3, 8, 8\] for 2 images, where float logits \[2, classes\]"),
+        ("map", r"Features returns float32 \[2, 3, 8, 8\] for 2 images instead of float logits \[2, classes\]"),
         ("ids", r"returns int64 \[2\]"),
         ("pair", r"returns tuple of float32 \[2, 3\], float32 \[2, 3, 8, 8\]"),
         ("dict", r"returns dict of features float32 \[2, 3\].*give python:PACKAGE\.MODULE:FUNCTION"),

@@ -244,10 +244,10 @@ def test_what_is_no_network_for_images_says_so(source: str, message: str) -> Non
 def test_a_folder_that_does_not_say_how_to_prepare_images_is_refused(tmp_path: Path) -> None:
     swin_folder(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    with pytest.raises(SourceError, match=r"yields \(32, 32\), its network takes \(64, 64\)"):
+    with pytest.raises(SourceError, match=r"returns images of \(32, 32\), its network takes \(64, 64\)"):
         load(f"transformers:{tmp_path}", RandomWeights(0))
     ViTImageProcessor(size={"height": 64, "width": 64}, do_normalize=False).save_pretrained(tmp_path)
-    with pytest.raises(SourceError, match="does not resize, divide by 255 and normalise"):
+    with pytest.raises(SourceError, match="does not just resize, divide by 255 and normalise"):
         load(f"transformers:{tmp_path}", RandomWeights(0))
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(SourceError, match=r"has no preprocessor_config\.json, .*, such as ") as raised:

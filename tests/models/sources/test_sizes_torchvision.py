@@ -174,5 +174,5 @@ def test_random_weights_take_any_size() -> None:
         loaded = load_source(f"torchvision:{name}", RandomWeights(0), overrides)
         images = torch.randn(2, 3, *loaded.image_size)
         assert logits_of(loaded.network, images).isfinite().all()
-    with pytest.raises(SourceError, match="no window size to choose"):
+    with pytest.raises(SourceError, match="no window size"):
         load_source("torchvision:small_vit", RandomWeights(0), Overrides(window_size=5))

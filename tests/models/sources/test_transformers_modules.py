@@ -122,11 +122,11 @@ def test_a_folder_that_is_no_checkpoint_of_it_is_refused(tmp_path: Path) -> None
     folder_of("levit", base)
     folder_of("convnext", other)
     empty.mkdir()
-    with pytest.raises(SourceError, match=r"holds a convnext, and transformers:.* is a levit"):
+    with pytest.raises(SourceError, match=r"is a convnext, but transformers:.* is a levit"):
         load(base, Checkpoint(other))
     with pytest.raises(SourceError, match=r"has no config\.json; give a folder that transformers saved"):
         load(base, Checkpoint(empty))
-    with pytest.raises(SourceError, match=r"does not fit.*of another architecture than timm:resnet18"):
+    with pytest.raises(SourceError, match=r"does not fit.*Its architecture is not timm:resnet18"):
         load_source("timm:resnet18", Checkpoint(base), Overrides())
 
 
@@ -207,16 +207,16 @@ def test_images_are_prepared_as_their_processor_does(name: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("MobileViT", {}, "but turns RGB into BGR"),
-        ("ViT", {"do_normalize": False}, "does not resize, divide by 255 and normalise"),
+        ("MobileViT", {}, "but converts RGB to BGR"),
+        ("ViT", {"do_normalize": False}, "does not just resize, divide by 255 and normalise"),
         ("ViT", {"resample": 4}, "interpolation: Input should be"),
         ("TextNet", {}, "a resize by the shorter side needs a crop"),
         ("Perceiver", {}, "larger than the resized image"),
-        ("Perceiver", {"crop_size": 200}, r"returns \[1, 3, 224, 224\] where its sizes say \[1, 3, 200, 200\]"),
-        ("ViT", {"rescale_factor": 1 / 127.5}, "crops or normalises otherwise than its attributes say"),
-        ("EfficientNet", {"rescale_offset": True}, "crops or normalises otherwise than its attributes say"),
-        ("PPLCNet", {}, "crops or normalises otherwise than its attributes say"),
-        ("Siglip2", {}, "does not resize, divide by 255"),
+        ("Perceiver", {"crop_size": 200}, r"returns \[1, 3, 224, 224\] instead of \[1, 3, 200, 200\]"),
+        ("ViT", {"rescale_factor": 1 / 127.5}, "crops or normalises differently from its attributes"),
+        ("EfficientNet", {"rescale_offset": True}, "crops or normalises differently from its attributes"),
+        ("PPLCNet", {}, "crops or normalises differently from its attributes"),
+        ("Siglip2", {}, "does not just resize, divide by 255"),
         ("ImageGPT", {}, "its image processor fails: ValueError: Clusters"),
     ],
 )

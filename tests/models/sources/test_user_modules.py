@@ -139,7 +139,7 @@ def test_two_files_of_one_name_are_two_modules(repository: Path) -> None:
 
 
 def test_a_name_that_posbake_has_is_refused_and_the_file_form_shown() -> None:
-    with pytest.raises(SourceError, match=r"models is a package of posbake .*: python:models/build\.py:for_export$"):
+    with pytest.raises(SourceError, match=r"models is also a package of posbake.* python:models/build\.py:for_export$"):
         load("models.build:for_export")
     with pytest.raises(SourceError, match=r"imports your export or models or service: .*python:net\.py:for_export$"):
         load("net:for_export")

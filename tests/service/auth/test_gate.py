@@ -220,7 +220,7 @@ def test_the_openapi_document_says_where_a_key_is_needed(guarded: TestClient, cl
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"rate_limit": 1.0}, "RATE_LIMIT is of each API key.*API_KEYS_FILE"),
+        ({"rate_limit": 1.0}, "RATE_LIMIT applies to API keys.*API_KEYS_FILE"),
         ({"api_keys_file": "nowhere"}, "API_KEYS_FILE nowhere cannot be used: No such file"),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_broken_new_file_keeps_the_old_keys_and_is_logged_once(
         clock.now += CHECK_SECONDS
         assert found(keyring, ALICE[0]) == "alice"
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "the old keys stay in force" in record.getMessage()
+    assert "the old keys stay valid" in record.getMessage()
     assert "in_the_clear" not in record.getMessage()
     write(file, BOB)
     clock.now += CHECK_SECONDS

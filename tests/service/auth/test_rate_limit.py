@@ -58,5 +58,5 @@ def test_without_a_limit_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, None), (-1, None), (math.inf, None), (math.nan, None), (1, 0)])
 def test_a_limit_that_lets_nothing_through_is_refused(rate: float, burst: int | None) -> None:
-    with pytest.raises(ValueError, match=r"rate is a number above 0|burst is at least 1"):
+    with pytest.raises(ValueError, match=r"rate must be above 0|burst must be at least 1"):
         RateLimit.of(rate, burst)

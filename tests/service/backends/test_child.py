@@ -64,7 +64,7 @@ def test_an_artifact_that_runs_passes_with_a_golden_file_and_without(tmp_path: P
 
 def test_a_graph_that_crashes_openvino_is_named_with_the_signal_and_the_next_one_passes(tmp_path: Path) -> None:
     path = damaged(tmp_path, absent_row)
-    with pytest.raises(GraphError, match="a child process in which OpenVinoBackend ran it first was ended by SIG"):
+    with pytest.raises(GraphError, match="its test run by OpenVinoBackend in a child process was ended by SIG"):
         check(path)
     put_mean(path)
     check(path)

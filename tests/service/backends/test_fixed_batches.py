@@ -240,5 +240,5 @@ def test_pages_that_cannot_be_locked_are_used_as_they_are_and_the_log_says_so(
     buffer = PinnedBuffer((2, 3), np.float32, cudart)
     buffer.array[:] = 1
     assert not buffer.locked
-    assert "CUDA does not lock 24 bytes (error 2)" in caplog.text
+    assert "CUDA cannot lock 24 bytes (error 2)" in caplog.text
     del buffer  # and nothing is unlocked

@@ -139,7 +139,7 @@ def test_a_runtime_that_computes_in_another_precision_is_refused(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.backends.openvino._hint", lambda compiled: "bf16")  # noqa: ARG005
-    with pytest.raises(BackendUnavailableError, match="OpenVINO computes in bf16, f32 was asked for"):
+    with pytest.raises(BackendUnavailableError, match="OpenVINO computes in bf16, f32 was requested"):
         OpenVinoBackend(artifact, "cpu", 1)
 
 

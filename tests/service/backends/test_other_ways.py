@@ -55,7 +55,7 @@ def test_with_auto_onnx_runtime_takes_what_openvino_does_not_and_the_log_says_wh
         np.testing.assert_allclose(b, PIXELS.mean(axis=(1, 2)) @ np.eye(3, 4) + 3, rtol=1e-5)
     (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     assert line.startswith("artifact colours/b/1: OpenVINO does not run logits here: a Loop cannot be interrupted")
-    assert line.endswith("; it is tried on onnxruntime in fp32")
+    assert line.endswith("; trying onnxruntime in fp32")
     assert "serving artifact colours/b/1 on onnxruntime-cpu in fp32" in caplog.text
 
 
@@ -95,7 +95,7 @@ def test_the_precision_auto_is_bf16_where_the_golden_check_passes_in_it(
     reason = "the limit is 1.0e-05 for bf16" if has_bf16() else "this CPU has no bfloat16 instructions"
     (line,) = (record.getMessage() for record in caplog.records if "colours/narrow/1: " in record.getMessage())
     assert reason in line
-    assert line.endswith("it is tried on openvino in fp32")
+    assert line.endswith("trying openvino in fp32")
 
 
 def test_bf16_that_is_named_is_not_replaced(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_an_engine_of_the_artifact_is_run_without_a_build(tmp_path: Path, cache:
     assert not cache.exists()
     assert backend.name == "tensorrt-cuda"
     assert backend.operators == {"fused attention": {"fp16": 1}, "gemm": {"fp32": 1}}
-    with pytest.raises(GraphError, match="batches of up to 7, 8 were asked for; lower --max-batch"):
+    with pytest.raises(GraphError, match="batches of up to 7, 8 were requested; lower --max-batch"):
         backend.prepare(8)
     with pytest.raises(GraphError, match="batches of 1 to 7, this has 8"):
         backend.run(images(8))
@@ -221,7 +221,7 @@ def test_an_engine_that_was_exchanged_after_it_was_verified_is_not_read(
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        ("Error Code 10: no implementation for node head", "no implementation for node head; look at the named node"),
+        ("Error Code 10: no implementation for node head", "no implementation for node head; examine the named node"),
         ("Error Code 2: OutOfMemory", "OutOfMemory; free memory of the GPU"),
     ],
 )

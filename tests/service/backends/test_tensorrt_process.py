@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from subprocess import PIPE, Popen
+from subprocess import PIPE, Popen, run
 
 import httpx2
 import numpy as np
@@ -69,6 +69,16 @@ def test_it_is_not_ready_while_an_engine_is_built_and_the_next_start_builds_none
         said = "the engine of colours/mean/1 " + ("was built in" if start == "builds" else "is in the engine cache")
         assert said in log.decode()
         assert process.returncode == 0
+
+
+def test_a_cache_that_cannot_be_written_ends_the_start_with_a_sentence(tmp_path: Path) -> None:
+    add_artifact(tmp_path / "artifacts")
+    flags = ["--backend", "tensorrt", "--repository", str(tmp_path / "artifacts"), "--port", "0"]
+    command = [sys.executable, __file__, str(tmp_path / "gate"), *flags, "--engine-cache", "/sys/posbake"]
+    done = run(command, stderr=PIPE, text=True, timeout=PATIENCE, env=environment(PYTHONPATH=str(Path.cwd())))
+    assert done.returncode == 1
+    assert "the engine cache /sys/posbake cannot be used: " in done.stderr
+    assert "name another directory with --engine-cache" in done.stderr.splitlines()[-1]
 
 
 def _wait_for(gate: Path) -> None:

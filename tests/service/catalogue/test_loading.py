@@ -176,7 +176,7 @@ def test_an_artifact_that_takes_no_single_image_is_refused(tmp_path: Path) -> No
     pairs = made.input.model_copy(update={"batch": made.input.batch.model_copy(update={"min": 2})})
     add_artifact(tmp_path, variant="pairs", input=pairs.model_dump())
     (refused,) = load_catalogue(Settings(repository=tmp_path)).refused
-    assert "takes batches from 2" in refused.reason
+    assert "smallest batch is 2" in refused.reason
 
 
 def test_every_version_runs_at_both_ends_of_its_batch_before_the_first_request_and_is_closed_after_the_last(

@@ -136,7 +136,7 @@ def test_a_variant_whose_deadlines_passed_is_not_taken_for_a_fast_one(
 def test_auto_goes_with_the_newest_versions_only(client: TestClient) -> None:
     response = client.post("/v1/classify?variant=auto&version=1", content=picture(1))
     assert response.status_code == 422
-    assert "leave version out" in response.json()["detail"]
+    assert "leave out version" in response.json()["detail"]
 
 
 def test_who_names_a_variant_gets_no_selection(client: TestClient) -> None:

@@ -45,7 +45,7 @@ def test_values_are_bounded() -> None:
 def test_a_number_has_no_more_digits_than_any_float64(form: str, before: int) -> None:
     longest = (" " * before + form % ("9" * MAX_DIGITS)).encode()
     assert parse_json(longest) == json.loads(longest)
-    with pytest.raises(JsonError, match="a number of more than 320 digits; round it to what float64 holds"):
+    with pytest.raises(JsonError, match="a number of more than 320 digits; round it to float64"):
         parse_json((" " * before + form % ("9" * (MAX_DIGITS + 1))).encode())
 
 
@@ -60,14 +60,14 @@ def test_a_string_may_fill_a_body_if_its_characters_are_a_byte_each() -> None:
     assert len(parse_json(b'"%s"' % (b"AAAA\\u002b" * 2**19))) == 5 * 2**19
     for wide in ("é", "\U0001f600", "\\u4e2d"):
         assert len(parse_json(f'"{wide}{"A" * 1000}"'.encode())) == 1001
-        with pytest.raises(JsonError, match="has to be ASCII"):
+        with pytest.raises(JsonError, match="must be ASCII"):
             parse_json(f'"{wide}{"A" * 2**21}"'.encode())
 
 
 def test_a_string_of_escapes_may_not_fill_a_body() -> None:
     for escape, size in ((b"\\/", 2), (b"\\u002b", 6)):
         assert len(parse_json(b'"%s"' % (escape * (2**19 // size)))) == 2**19 // size
-        with pytest.raises(JsonError, match="a byte in 8 of the JSON is a backslash; send base64 without escapes"):
+        with pytest.raises(JsonError, match="one byte in 8 of the JSON is a backslash; send base64 without escapes"):
             parse_json(b'"%s"' % (escape * 2**20))
 
 

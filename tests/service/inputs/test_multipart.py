@@ -89,12 +89,12 @@ def test_lines_may_end_with_line_feeds_alone() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b"", "no line --b, the boundary that Content-Type names"),
+        (b"", "no line --b, the boundary in Content-Type"),
         (b"no parts at all", "no line --b"),
         (b"x--b\r\n", "no line --b"),
         (b"--b\r\n" + HEAD + b"\r\n\r\nabc", "ends before its closing boundary"),
         (b"--b\r\n" + HEAD + b"\r\n\r\nabc\r\n--b", "ends before its closing boundary"),
-        (b"--b\r\n" + HEAD + b"\r\n\r\nabc\r\n--bc\r\n", "begins with the boundary and goes on"),
+        (b"--b\r\n" + HEAD + b"\r\n\r\nabc\r\n--bc\r\n", "begins with the boundary and continues"),
         (b"--b", "ends before its closing boundary"),
         (b"--b\r\n" + HEAD + b"\r\nabc\r\n--b--", "field 0: no empty line ends its headers"),
         (b"--b\r\nA: " + b"x" * MAX_HEADERS + b"\r\n\r\nabc\r\n--b--", "within 8192 bytes"),
@@ -107,8 +107,8 @@ def test_what_is_not_whole_multipart_is_refused_with_the_reason(body: bytes, exp
 
 
 def test_a_type_without_a_boundary_is_refused() -> None:
-    assert "names no boundary" in error(b"--b--", "multipart/form-data")
-    assert "names no boundary" in error(b"--b--", "multipart/form-data; boundary=")
+    assert "has no boundary" in error(b"--b--", "multipart/form-data")
+    assert "has no boundary" in error(b"--b--", "multipart/form-data; boundary=")
 
 
 def test_more_fields_than_anyone_needs_are_refused_before_they_are_read() -> None:
@@ -131,7 +131,7 @@ def test_a_transfer_encoding_that_is_unknown_or_not_true_is_refused_by_name() ->
     ):
         decoded(Field("image", b"", "x-uuencode"))
     with pytest.raises(
-        InvalidBodyError, match="not base64 as its Content-Transfer-Encoding says: character '!' at position 2"
+        InvalidBodyError, match="not base64 contrary to its Content-Transfer-Encoding: character '!' at position 2"
     ):
         decoded(Field("image", b"ab!d", "base64"))
 

@@ -1,11 +1,17 @@
-"""The only artifact of a repository, loaded."""
+"""The only artifact of a repository, loaded or not."""
 
-from artifact import scan
+from pathlib import Path
+
+from artifact import Location, scan
 from service.catalogue.catalogue import Servable
 from service.catalogue.loading import Loader
 from service.settings import Settings
 
 
+def location_of(repository: Path) -> Location:
+    (location,) = scan(repository)
+    return location
+
+
 def servable_of(settings: Settings) -> Servable:
-    (location,) = scan(settings.repository)
-    return Loader(settings).open(location)
+    return Loader(settings).open(location_of(settings.repository))

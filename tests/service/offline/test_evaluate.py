@@ -71,7 +71,10 @@ def test_the_terminal_shows_each_variant_and_the_test(
     out = " ".join(capsys.readouterr().out.split())
     assert "mean/1 │ 30 │ 100.00%" in out
     assert "turned/1 │ 30 │ 33.33%" in out
-    assert f"20 images only the first gets right, 0 only the second; McNemar's p = {2 * 0.5**20:.3g}" in out
+    assert (
+        f"20 images classified correctly only by the first, 0 only by the second; McNemar's p = {2 * 0.5**20:.3g}"
+        in out
+    )
 
 
 def test_a_table_of_labels_or_of_indices_gives_the_same(
@@ -118,7 +121,7 @@ def test_labels_that_are_not_the_networks_are_listed_with_the_networks(
     [
         ("file,label\n", "expected the header path,label or path,index"),
         ("path,label\na.png\n", "line 2: expected a path and a label"),
-        ("path,label\n", "holds no images"),
+        ("path,label\n", "contains no images"),
         ('path,label\n"a.png,red\n', "line 2"),
     ],
 )
@@ -133,7 +136,7 @@ def test_a_table_that_is_none_is_refused(
 def test_a_folder_without_images_is_refused(colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty" / "red").mkdir(parents=True)
     assert evaluate(tmp_path / "empty", "--repository", colours) == 1
-    assert "holds no images" in capsys.readouterr().err
+    assert "contains no images" in capsys.readouterr().err
     assert evaluate(tmp_path / "missing", "--repository", colours) == 1
     assert "No such file" in capsys.readouterr().err
     (tmp_path / "empty" / "red" / "bad.png").write_bytes(b"bad")
@@ -159,7 +162,7 @@ def test_without_the_permission_to_record_nothing_is_run(
     with permissions_count():
         assert evaluate(pictures, "--repository", two, "--record", "--output", tmp_path / "out") == 1
     (two / "colours/turned/1").chmod(0o700)
-    assert "leave --record out" in capsys.readouterr().err
+    assert "leave out --record" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
     assert read_artifact(two / "colours/mean/1").manifest.accuracy is None
 
@@ -180,7 +183,7 @@ def test_after_ctrl_c_what_is_through_is_kept(
     assert evaluate(pictures, "--repository", two, "--record", "--output", tmp_path / "out", "--json") == 130
     found = capsys.readouterr()
     assert [variant["variant"] for variant in json.loads(found.out)["variants"]] == ["mean"]
-    assert "what was done is kept" in found.err
+    assert "results written before are kept" in found.err
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"mean-recall.csv", "mean-confusion.csv", "mean-confusion.png", "report.json"}
     assert read_artifact(two / "colours/mean/1").manifest.accuracy is not None
@@ -192,7 +195,7 @@ def test_a_network_without_one_label_an_image_is_refused(
 ) -> None:
     add_artifact(tmp_path / "many", task="multi-label")
     assert evaluate(pictures, "--repository", tmp_path / "many") == 1
-    assert "task multi-label; accuracy is of one label an image" in capsys.readouterr().err
+    assert "task multi-label; accuracy is defined for task single-label" in capsys.readouterr().err
 
 
 def test_images_that_change_between_two_variants_are_not_compared(

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from fastapi.testclient import TestClient
 
@@ -52,6 +53,9 @@ def predict(*arguments: object) -> int:
 
 
 def without_times(path: Path) -> list[dict[str, str]]:
+    if path.suffix == ".parquet":
+        rows: list[dict[str, str]] = pyarrow.parquet.read_table(path).to_pylist()
+        return [{name: cell for name, cell in row.items() if "_ms" not in name} for row in rows]
     with path.open(newline="") as file:
         return [{name: cell for name, cell in row.items() if "_ms" not in name} for row in csv.DictReader(file)]
 
@@ -103,16 +107,18 @@ def test_what_is_in_the_output_is_not_run_again(
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_run_that_was_ended_in_the_middle_and_resumed_is_like_one_that_was_not(
-    colours: Path, pictures: Path, tmp_path: Path, number: signal.Signals, status: int
+    colours: Path, pictures: Path, tmp_path: Path, number: signal.Signals, status: int, suffix: str
 ) -> None:
     (pictures / "damaged.png").write_bytes(b"\x89PNG")
     arguments = [str(pictures), "--repository", str(colours), "--output"]
-    ended, whole = tmp_path / "ended.csv", tmp_path / "whole.csv"
+    ended, whole = tmp_path / f"ended{suffix}", tmp_path / f"whole{suffix}"
     command = [sys.executable, "-c", ENDING, str(int(number)), "predict", *arguments, str(ended), "--quiet"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == status, run.stderr
-    rows = without_times(ended)
+    killed_parquet = suffix == ".parquet" and number == signal.SIGKILL
+    rows = without_times(tmp_path / "ended.parquet.csv" if killed_parquet else ended)
     assert (len(rows) == 11) if number == signal.SIGKILL else (11 <= len(rows) <= 31)  # the first row is the header
     assert predict(*arguments, ended) == predict(*arguments, whole) == 0
     assert without_times(ended) == without_times(whole)
@@ -162,7 +168,7 @@ def test_a_backend_that_stays_broken_ends_the_run(
 ) -> None:
     monkeypatch.setattr(scripted._workers.restarts, "_first_pause", 0.01)
     ScriptedBackend.broken.add("mean")
-    with pytest.raises(OfflineError, match=r"colours/mean/1 fails again and again.*--backend"):
+    with pytest.raises(OfflineError, match=r"colours/mean/1 fails repeatedly.*--backend"):
         list(scripted.run(write_reds(tmp_path / "reds", [1, 2, 3]), Stopping()))
 
 
@@ -211,7 +217,7 @@ def test_once_stopping_what_has_begun_is_finished_and_nothing_else_begins(script
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["a.png", "--output", "p.parquet"], ".csv or .jsonl"),
+        (["a.png", "--output", "p.tsv"], ".csv, .jsonl or .parquet"),
         (["a.png"], "required: --output"),
         (["a.png", "--output", "p.csv", "--top-k", "0"], "0 is below 1"),
         (["--output", "p.csv"], "required: PATH"),

@@ -95,7 +95,7 @@ def test_any_process_answers_for_all_also_for_one_that_was_killed(service: Runni
     assert eventually(lambda: len(children(service)) == 2 and second not in children(service))
     assert first in children(service)
     assert all(answered(service) == after for _ in range(8))
-    assert "another takes its place" in service.log.read_text()
+    assert "it is replaced in" in service.log.read_text()
     assert set(classify(service, 20)) == {200}
     after = (after[0] + 20, after[1] + 20, after[2] + 20)
     assert eventually(lambda: answered(service) == after)

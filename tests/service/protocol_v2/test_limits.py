@@ -97,5 +97,5 @@ def test_a_timeout_counts_from_when_the_body_is_there_however_long_that_waits_to
         answer = asked.result()
         occupied.result()
     assert answer.status_code == 504
-    assert "no answer within the 200 ms allowed" in answer.json()["error"]
+    assert "no response within the allowed 200 ms" in answer.json()["error"]
     assert ("mean", [7]) not in scripted.batches

@@ -64,7 +64,7 @@ def test_only_an_admin_loads_and_unloads(kept: Kept) -> None:
     with pytest.raises(InferenceServerException, match="has no variant 'mean'; known: other") as unknown:
         client.infer(name, inputs, headers=kept.user)
     assert unknown.value.status() == "404"
-    assert kept.index()[name, "1"] == ("UNAVAILABLE", "it was unloaded on request; load it to have it served again")
+    assert kept.index()[name, "1"] == ("UNAVAILABLE", "it was unloaded on request; load it to serve it again")
     assert kept.index()["colours@other", "1"] == ("READY", None)
 
     client.load_model(name, headers=kept.admin)
@@ -94,6 +94,6 @@ def test_what_cannot_be_loaded_as_asked_is_refused(kept: Kept) -> None:
         with pytest.raises(InferenceServerException, match="'birds'") as unknown:
             act("birds", headers=kept.admin)
         assert unknown.value.status() == "404"
-    with pytest.raises(InferenceServerException, match="'config' cannot be given here") as refused:
+    with pytest.raises(InferenceServerException, match="'config' is not supported") as refused:
         kept.client.load_model("colours", headers=kept.admin, config='{"max_batch_size": 1}')
     assert refused.value.status() == "400"

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from export.to_triton import DONE, main
+from export.process.command import DONE
+from export.to_triton import main
 from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.process import serving
 from tests.service.protocol_v2.conformance.case import OURS, TRITON, Case, Form, document_of, outcome
@@ -88,7 +89,7 @@ def test_every_difference_is_a_row_of_the_page_with_both_statuses() -> None:
     (table,) = re.findall(r"^### Differences from Triton\n.*?(^\|.*?)\n\n", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]]
     stated = {what: (int(theirs[:3]), int(our[:3])) for what, theirs, our, _ in rows}
-    own = {"parameters of an answer": (200, 200)}
+    own = {"parameters of a response": (200, 200)}
     assert stated == {each.row: (each.triton, each.posbake) for each in DIFFERENCES} | own
     assert all(reason for *_, reason in rows)
     assert set(KEPT) <= {case.name for case in CASES}

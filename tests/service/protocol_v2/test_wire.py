@@ -98,10 +98,10 @@ def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"outputs": [{"name": "scores"}]}, "asked for are 'scores'; this model has 'logits'"),
+        ({"outputs": [{"name": "scores"}]}, "requested outputs are 'scores'; this model has 'logits'"),
         (
             {"outputs": [{"name": "logits"}, {"name": "logits", "parameters": {"classification": 2}}]},
-            "the output 'logits' is asked for in several forms",
+            "the output 'logits' is requested in several forms",
         ),
         ({"outputs": [{"name": "logits", "parameters": {"classification": -1}}]}, "classification is -1"),
         ({"outputs": [{"name": "logits", "parameters": {"classification": "2"}}]}, "classification is '2'"),
@@ -111,7 +111,7 @@ def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
         ({"parameters": {"timeout": "1"}}, "timeout is '1'"),
         ({"parameters": {"timeout": 10**15}}, "expected µs from 1 to"),
         ({"parameters": {"variant": 7}}, "variant is 7, expected a name"),
-        ({"parameters": {"variant": "float"}}, "the address names variant 'mean', the parameters 'float'"),
+        ({"parameters": {"variant": "float"}}, "the path names variant 'mean', but the parameters name 'float'"),
     ],
 )
 def test_options_out_of_range_are_400_and_named(client: TestClient, options: dict[str, Any], expected: str) -> None:

@@ -55,7 +55,7 @@ def test_a_variant_of_another_task_than_its_model_is_refused_and_closed(
         add_artifact(tmp_path, variant="b", task="multi-label")
         await state.reloader.reload()
         assert served(state) == ["colours/a/1"]
-        assert "its task is multi-label, that of colours/a/1" in refusals(state)["colours/b/1"]
+        assert "its task is multi-label, but that of the served colours/a/1" in refusals(state)["colours/b/1"]
         assert scripted.closed == ["b"]
         shutil.rmtree(tmp_path / "colours/a")
         await state.reloader.reload()
@@ -78,7 +78,7 @@ def test_a_damaged_version_is_refused_with_the_reason_and_the_old_one_is_served_
             "colours/a/1: model.onnx is not the file the manifest describes"
         )
         assert len(errors(caplog)) == 1
-        assert errors(caplog)[0].endswith("; what was loaded before goes on")
+        assert errors(caplog)[0].endswith("; the version loaded before remains in service")
         assert state.serving.catalogue.find() is before
         assert (await ask(state.serving.engine, before)).logits[0, 0] == 7
         await state.reloader.reload()
@@ -101,9 +101,7 @@ def test_a_version_that_fails_when_it_is_warmed_is_refused_and_closed(
         add_artifact(tmp_path, variant="b")
         scripted.broken.add("b")
         await state.reloader.reload()
-        assert refusals(state) == {
-            "colours/b/1": "loading it failed unexpectedly (RuntimeError); the server's log says why"
-        }
+        assert refusals(state) == {"colours/b/1": "loading it failed unexpectedly (RuntimeError); see the server's log"}
         assert served(state) == ["colours/a/1"]
         assert scripted.closed == ["b"]
         assert any("the script says so" in (record.exc_text or "") for record in caplog.records)
@@ -211,7 +209,7 @@ def test_a_restart_does_not_open_unverified_files(tmp_path: Path, play: Play, sc
     async def scene(state: State) -> None:
         servable = state.serving.catalogue.find()
         replace_artifact(tmp_path, "a")
-        with pytest.raises(ChangedFilesError, match="are not those it was loaded from"):
+        with pytest.raises(ChangedFilesError, match="have changed since it was loaded"):
             servable.restart(8)
         shutil.rmtree(tmp_path / "colours/a/1")
         (tmp_path / ".before-9").rename(tmp_path / "colours/a/1")

@@ -155,7 +155,7 @@ def test_a_directory_copied_file_by_file_is_served_when_it_is_complete_without_a
         await until(lambda: served(state) == ["colours/a/1", "colours/b/1"])
         assert errors(caplog) == []
         assert refusals(state) == {}
-        waits = [record for record in caplog.records if "may be unfinished" in record.getMessage()]
+        waits = [record for record in caplog.records if "may be incomplete" in record.getMessage()]
         assert len(waits) == 1
 
     play(scene, reload_seconds=0.1)

@@ -104,7 +104,7 @@ def test_reloads_under_load_lose_no_request_and_every_answer_is_its_versions_own
             until(lambda new=version: versions(server) == [new])  # type: ignore[misc]
         over.set()
         answers = [answer for client_answers in asking for answer in client_answers.result()]
-        until(lambda: server.log.read_text().count("closed what served artifact") == VERSIONS - 1)
+        until(lambda: server.log.read_text().count("closed the replaced version of artifact") == VERSIONS - 1)
     assert {answer.status_code for answer in answers} == {200}
     assert all(version_of(answer) == answer.json()["version"] for answer in answers)
     assert {answer.json()["version"] for answer in answers} == set(range(1, VERSIONS + 1))
@@ -178,13 +178,13 @@ def test_a_request_whose_body_is_still_coming_is_answered_by_a_version_that_is_g
             assert ask(server, "version=2").status_code == 404
             assert version_of(ask(server)) == 1
             time.sleep(0.3)  # time to close what is not in use
-            assert "closed what served" not in server.log.read_text()
+            assert "closed the replaced version" not in server.log.read_text()
             slow.sendall(BODY[20:])
             parts = iter(lambda: slow.recv(65536), b"")
             answer = b"".join(parts)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b'"version":2' in answer
-        until(lambda: "closed what served artifact colours/mean/2 before" in server.log.read_text())
+        until(lambda: "closed the replaced version of artifact colours/mean/2" in server.log.read_text())
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def test_the_memory_of_what_was_replaced_is_given_back(tmp_path: Path, monkeypat
     heavy.put(1, content=0)
 
     def closed() -> int:
-        return server.log.read_text().count("closed what served artifact")
+        return server.log.read_text().count("closed the replaced version of artifact")
 
     def replace(times: int) -> float:
         for _ in range(times):

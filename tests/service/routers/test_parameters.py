@@ -80,7 +80,7 @@ def test_every_address_checks_its_query(client: TestClient) -> None:
         response = client.request(method, path, params={"varient": "mean"}, content=PNG if method == "post" else None)
         assert "unknown query parameter 'varient'; " in refused(response), path
     assert "did you mean 'variant'? known: model, variant" in refused(client.get("/v1/latency?varient=mean"))
-    assert "this address takes none" in refused(client.get("/v1/models?model=colours"))
+    assert "this endpoint has none" in refused(client.get("/v1/models?model=colours"))
 
 
 @pytest.mark.parametrize("ask", PLACES)
@@ -138,7 +138,7 @@ def test_a_deadline_counts_wherever_it_is(tmp_path: Path) -> None:
     with fresh() as backend, TestClient(app) as client:
         for path in ("/v1/classify", "/v1/compare"):
             for request in requests:
-                assert "no answer within the 120 ms allowed" in refused(client.post(path, **request), 504)
+                assert "no response within the allowed 120 ms" in refused(client.post(path, **request), 504)
         backend.gate.set()
         assert in_json(client, "/v1/classify", timeout_ms=20_000).status_code == 200
 
@@ -220,7 +220,9 @@ def test_json_of_another_kind_is_422(client: TestClient, value: object) -> None:
 
 def test_a_long_value_is_422_and_not_repeated(client: TestClient) -> None:
     for ask in (in_json, in_form):
-        assert "has 500000 characters, 4096 are allowed" in refused(ask(client, "/v1/classify", variant="x" * 500_000))
+        assert "has 500000 characters, at most 4096 are allowed" in refused(
+            ask(client, "/v1/classify", variant="x" * 500_000)
+        )
 
 
 def test_a_large_form_is_read_on_another_thread_with_the_same_result(client: TestClient) -> None:

@@ -163,7 +163,7 @@ def test_the_service_is_not_ready_while_as_many_threads_hang_as_there_are_cores(
                 await task
         shortage = engine.shortage()
         assert shortage is not None
-        assert shortage.startswith(f"{tolerated} threads hang in work that was abandoned")
+        assert shortage.startswith(f"{tolerated} threads hang in abandoned work")
         assert (await ask(engine, a, lambda: pixels(5)[None])).logits[0, 0] == 5  # slow is better than nothing
         hanging.gate.set()
         await until_ended()

@@ -120,7 +120,7 @@ def test_slow_clients_do_not_keep_others_waiting(server: Running) -> None:
     answered = threading.Event()
 
     def attack(_: int) -> list[bytes]:
-        """Connect again and again until the others are answered: whoever waits for this client waits too long."""
+        """Connect again and again until the others are answered, which a server that waits for this client delays."""
         answers: list[bytes] = []
         while not (answers and answered.is_set()):
             with connected(server) as slow:

@@ -121,7 +121,7 @@ def test_thousands_of_requests_in_one_segment_are_all_answered_in_order(connecti
             assert part
             answers += part
         sent.result()
-    asked = [int(number) for number in re.findall(rb"nothing is at /nothing/(\d+);", answers)]
+    asked = [int(number) for number in re.findall(rb"/nothing/(\d+) does not exist;", answers)]
     assert asked == list(range(2000))
 
 

@@ -1,10 +1,13 @@
 """Files of the page: ETags, the security policy, and what they may hold."""
 
 import re
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from service.problems.errors import StartupError
 from service.transport.pages import page_headers
 from service.web.files import STATIC, swagger_files
 
@@ -71,8 +74,13 @@ def test_nothing_else_is_served(client: TestClient, name: str) -> None:
     assert "File" not in answer.text
 
 
-def test_a_missing_package_of_swagger_ui_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_of_swagger_ui_stops_the_start_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert {path.name for path in swagger_files()} == {"swagger-ui-bundle.js", "swagger-ui.css"}
-    monkeypatch.setattr("service.web.files.find_spec", lambda _name: None)
-    with pytest.raises(ModuleNotFoundError, match="pip install fastapi-swagger"):
-        swagger_files()
+    damaged = ModuleSpec("fastapi_swagger", None, is_package=True)
+    damaged.submodule_search_locations = [str(tmp_path)]
+    for found in (None, damaged):
+        monkeypatch.setattr("service.web.files.find_spec", lambda _name, found=found: found)
+        with pytest.raises(StartupError, match="pip install fastapi-swagger, or install posbake's extra service"):
+            swagger_files()

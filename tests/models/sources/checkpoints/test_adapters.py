@@ -55,7 +55,7 @@ class Places:
         if classes != network.config.num_labels:
             network.classifier = nn.Linear(48, classes)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers under an older name
+            warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated name of transformers
             tuned = peft.get_peft_model(network, peft.LoraConfig(r=4, target_modules=["q_proj"], **options))
         with torch.no_grad():
             for key, parameter in tuned.named_parameters():
@@ -130,7 +130,7 @@ def test_an_adapter_that_does_not_fit_is_refused(places: Places, tmp_path: Path)
     with pytest.raises(SourceError, match=r"layers\.1\.attention\.q_proj\.lora_A\S* .*not in both"):
         load(places.source, tmp_path / "adapter")
     (tmp_path / "adapter" / "adapter_config.json").write_text('{"r": 4}')
-    with pytest.raises(SourceError, match="no configuration of an adapter"):
+    with pytest.raises(SourceError, match="not the configuration of an adapter"):
         load(places.source, tmp_path / "adapter")
 
 
@@ -139,7 +139,7 @@ def test_an_adapter_that_nothing_says_the_scale_of_is_refused(places: Places, tm
     torch.save(places.tuned.state_dict(), tmp_path / "whole.pt")
     for source in (places.source, VIT):
         for file in ("alone.safetensors", "whole.pt"):
-            with pytest.raises(SourceError, match=r"peft's, and there is no adapter_config\.json beside"):
+            with pytest.raises(SourceError, match=r"peft's, and there is no adapter_config\.json with the scale"):
                 load(source, tmp_path / file)
     with pytest.raises(SourceError, match=r"holds an adapter that is not merged.*merge_and_unload"):
         load(VIT, places.folder / "adapter")

@@ -42,12 +42,14 @@ def test_a_key_names_a_container_inside_another_or_a_prefix() -> None:
     assert taken(content, "state_dict.student") == ("raw", ("took state_dict.student (--weights-key)",))
     assert taken({"state_dict": {"ema.a.weight": AVERAGE["a.weight"], "net.b": torch.ones(1)}}, "ema")[0] == "average"
     assert taken({"ema.a.weight": AVERAGE["a.weight"]}, "ema")[0] == "average"
-    with pytest.raises(SourceError, match=r"no weights called foo \(--weights-key\); it has state_dict\.teacher"):
+    with pytest.raises(SourceError, match=r"no weights named foo \(--weights-key\); it has state_dict\.teacher"):
         taken(content, "foo")
 
 
 def test_several_sets_of_weights_that_names_do_not_rank_need_a_key() -> None:
-    with pytest.raises(SourceError, match="holds 2 sets of weights: teacher, student; choose one with --weights-key"):
+    with pytest.raises(
+        SourceError, match="contains 2 sets of weights: teacher, student; choose one with --weights-key"
+    ):
         taken({"teacher": AVERAGE, "student": RAW})
     assert taken({"teacher": AVERAGE, "student": RAW}, "student")[0] == "raw"
 

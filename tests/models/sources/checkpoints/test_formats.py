@@ -103,13 +103,13 @@ WRITERS: dict[str, Callable[[Path], object]] = {
         ("keras", "a Keras archive"),
         ("tflite", "TensorFlow Lite"),
         ("index", "TensorFlow checkpoint"),
-        ("npz", r"NumPy archive \(\.npz\).*let timm read it"),
+        ("npz", r"NumPy archive \(\.npz\).*load it with timm"),
         ("npy", "NumPy array"),
         ("flax", "MessagePack file, as Flax writes"),
         ("gzip", "compressed with gzip; unpack it"),
         ("zip", "zip archive that torch.save did not write"),
         ("pickle", "a pickle that torch.save did not write"),
-        ("json", "JSON, but no index of shards"),
+        ("json", "JSON, but not an index of shards"),
         ("empty", "is empty"),
         ("bytes", "starts with the bytes 52 49 46 46"),
     ],
@@ -164,7 +164,7 @@ def test_settings_of_a_training_run_beside_the_weights_are_not_loaded(
 
 def test_what_may_run_code_is_refused_by_name(tmp_path: Path) -> None:
     torch.save({"state_dict": STATE, "fn": print}, tmp_path / "function.pth")
-    with pytest.raises(SourceError, match=r"more than tensors: builtins\.print, and loading that could run code"):
+    with pytest.raises(SourceError, match=r"more than tensors: builtins\.print, and loading it could run code"):
         read(tmp_path / "function.pth")
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
     with pytest.raises(SourceError, match=r"a whole module \(torch\.nn\.modules\.linear\.Linear\)"):
@@ -183,10 +183,10 @@ def test_shards_are_read_by_their_index_and_a_missing_one_is_named(tmp_path: Pat
     assert is_state(read(tmp_path))
     assert [file.name for file in files_of(tmp_path)] == [index.name, "pytorch_model-1.bin", "pytorch_model-2.bin"]
     index.write_text('{"weight_map": {"a.weight": "../other.bin"}}')
-    with pytest.raises(SourceError, match="must lie beside their index"):
+    with pytest.raises(SourceError, match="must be in the folder of their index"):
         read(index)
     index.write_text('{"weight_map": {"a.weight": "pytorch_model-3.bin"}}')
-    with pytest.raises(SourceError, match=r"names pytorch_model-3\.bin, which is not there"):
+    with pytest.raises(SourceError, match=r"names pytorch_model-3\.bin, which does not exist"):
         read(index)
     index.write_text('{"weight_map": {"b": "pytorch_model-1.bin"}}')
     with pytest.raises(SourceError, match=r"pytorch_model-1\.bin has no b"):

@@ -26,7 +26,7 @@ def tensors(count: int) -> dict[str, object]:
     "header", [tensors(300_000), {"k" * 17_000_000: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}]
 )
 def test_a_million_tensors_or_an_endless_key_are_refused(header: dict[str, object], tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"states a header of .* bytes, at most 16777216") as refusal:
+    with pytest.raises(SourceError, match=r"has a header of .* bytes; the maximum is 16777216") as refusal:
         check_header(write(tmp_path / "net.safetensors", header))
     assert len(str(refusal.value)) < 500
 

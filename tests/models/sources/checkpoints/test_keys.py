@@ -44,7 +44,7 @@ def test_a_lightning_checkpoint_goes_in_and_its_criterion_is_named(vit: nn.Modul
     assert is_same(loaded, vit)
     assert loaded.notes == (
         "dropped the prefix model. of every key",
-        "ignored criterion.weight: no weights of the network",
+        "ignored criterion.weight: not weights of the network",
     )
 
 
@@ -52,7 +52,7 @@ def test_what_profilers_and_averages_leave_is_ignored_and_named(vit: nn.Module, 
     left = {"total_ops": ONE, "blocks.0.total_params": ONE, "loss_fn.pos_weight": ONE, "n_averaged": torch.tensor(3)}
     loaded = load(VIT, saved(vit.state_dict() | left, tmp_path / "x"), model_args=VIT_ARGS)
     assert loaded.notes == (
-        "ignored total_ops, blocks.0.total_params, loss_fn.pos_weight and 1 more: no weights of the network",
+        "ignored total_ops, blocks.0.total_params, loss_fn.pos_weight and 1 more: not weights of the network",
     )
     with pytest.raises(SourceError, match="unexpected: total_ops"):  # a single number is a counter, a matrix is none
         load(VIT, saved(vit.state_dict() | {"total_ops": torch.ones(3, 3)}, tmp_path / "x"), model_args=VIT_ARGS)
@@ -79,7 +79,7 @@ def test_two_copies_that_names_do_not_rank_are_not_guessed_between(vit: nn.Modul
 def test_a_network_around_the_named_one_is_not_cut_off(vit: nn.Module, tmp_path: Path) -> None:
     file = saved(prefixed(vit, "backbone.") | {"neck.weight": torch.ones(3, 3)}, tmp_path / "x")
     with pytest.raises(
-        SourceError, match=r"others beside it: neck\.weight.*export the whole with.*--weights-key backbone"
+        SourceError, match=r"others beside them: neck\.weight.*export the whole network with.*--weights-key backbone"
     ):
         load(VIT, file, model_args=VIT_ARGS)
     assert is_same(load(VIT, file, "backbone", model_args=VIT_ARGS), vit)

@@ -170,9 +170,9 @@ def test_the_advice_is_about_this_misfit(tmp_path: Path) -> None:
     state = network(VIT, **VIT_ARGS).state_dict()
     swin = network(SWIN, **SWIN_ARGS).state_dict()
     cases: list[tuple[str, dict[str, Tensor], str]] = [
-        (VIT, network(VIT, **VIT_ARGS, in_chans=1).state_dict(), "images of 1 channel, and pictures are RGB"),
+        (VIT, network(VIT, **VIT_ARGS, in_chans=1).state_dict(), "images of 1 channel, but images are RGB here"),
         (VIT, {key: tensor for key, tensor in state.items() if "head" not in key}, "It has no classification head"),
-        (VIT, swin, "of another architecture than timm:vit_tiny"),
+        (VIT, swin, "Its architecture is not timm:vit_tiny"),
         (VIT, {key: tensor for key, tensor in state.items() if "norm1" not in key}, "It is incomplete"),
         (SWIN, swin | {"absolute_pos_embed": torch.zeros(1, 3136, 24)}, r"\(ape\).*python:PATH"),
     ]
@@ -187,18 +187,18 @@ def test_options_that_are_not_the_networks_are_refused(tmp_path: Path) -> None:
         ({"model_args": {"foo": 1}}, r"timm does not take --model-arg foo for it"),
         (
             {"model_args": {"checkpoint_path": "other.pth"}},
-            "is no option of the network; weights come",
+            "is not an option of the network; weights come",
         ),
         ({"trained_window_size": 7}, "timm does not take --trained-window-size"),
     ):
         with pytest.raises(SourceError, match=message):
             load(VIT, file, **overrides)
     for source, weights, given, message in (
-        (VIT, RandomWeights(0), {"trained_image_size": (64, 64)}, "are those of a --checkpoint"),
-        (VIT, Pretrained(), {"trained_image_size": (64, 64)}, "are those of a --checkpoint"),
-        ("python:a:b", RandomWeights(0), {"model_args": {"a": 1}}, "build it so in the function"),
-        ("posbake:vit_small_patch16_224", RandomWeights(0), {"model_args": {"a": 1}}, "write it in the configuration"),
-        ("torchvision:resnet18", RandomWeights(0), {"model_args": {"weights": "x"}}, "is no option of the network"),
+        (VIT, RandomWeights(0), {"trained_image_size": (64, 64)}, "describe a --checkpoint"),
+        (VIT, Pretrained(), {"trained_image_size": (64, 64)}, "describe a --checkpoint"),
+        ("python:a:b", RandomWeights(0), {"model_args": {"a": 1}}, "set the sizes in the function"),
+        ("posbake:vit_small_patch16_224", RandomWeights(0), {"model_args": {"a": 1}}, "write them in the config"),
+        ("torchvision:resnet18", RandomWeights(0), {"model_args": {"weights": "x"}}, "is not an option of the network"),
         ("torchvision:resnet18", RandomWeights(0), {"model_args": {"foo": 1}}, "does not take --model-arg foo=1"),
     ):
         with pytest.raises(SourceError, match=message):

@@ -41,7 +41,7 @@ DIFFERENCES = (
         ("null id", "null parameters", "null outputs", "null parameter"),
     ),
     Difference(
-        "request that is not valid",
+        "invalid request",
         500,
         400,
         (

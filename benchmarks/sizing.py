@@ -1,0 +1,134 @@
+"""`python -m benchmarks.sizing`: memory and CPU time of the service by network, precision, backend and threads.
+
+Each configuration is a service of its own with one network, except the digits model, which has all its variants. wrk
+sends JPEGs of 500 by 375 pixels, one connection a thread and seven more. Networks have random weights: neither memory
+nor time depends on them.
+"""
+
+import argparse
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from artifact import Precision
+from benchmarks.precision import write_pictures
+from benchmarks.processes import load
+from benchmarks.service_process import served
+from benchmarks.serving_inputs import IMAGES, ROOT, make_images
+from benchmarks.serving_load import wrk_is_installed
+from examples.digits.train import machine
+
+MIB = 2**20
+DIGITS = "digits"
+NETWORKS = (
+    "vit_small_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "swinv2_tiny_window8_256",
+    "vit_base_patch16_224",
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """Precision that an artifact was exported in, and the flags of the service that runs it."""
+
+    artifact: Precision
+    backend: str
+    flags: tuple[str, ...] = ()
+    running: str = "fp32"
+
+
+WAYS = (
+    Way("fp32", "onnxruntime"),
+    Way("int8", "onnxruntime", running="int8"),
+    Way("fp32", "openvino"),
+    Way("fp32", "openvino", ("--cpu-precision", "bf16"), "bf16"),
+    Way("int8", "openvino", running="int8, the rest bf16"),
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Resident memory in bytes, and CPU milliseconds of an image."""
+
+    ready: int
+    loaded: int
+    peak: int
+    cpu: float
+
+
+def main() -> int:
+    """Export what is missing, and print a row for each network and way to run it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sizing", description=__doc__)
+    parser.add_argument("networks", nargs="*", default=(*NETWORKS, DIGITS), help="timm's names, and digits")
+    parser.add_argument("--artifacts", type=Path, help="where exports are kept for the next time; default: nowhere")
+    parser.add_argument("--digits", type=Path, default=ROOT / "artifacts" / "digits", help="default: artifacts/digits")
+    parser.add_argument("--threads", type=int, nargs="+", default=(1, 2), help="default: 1 2")
+    parser.add_argument("--seconds", type=int, default=8, help="of load, after 1 s that is not counted; default: 8")
+    options = parser.parse_args()
+    if not wrk_is_installed():
+        parser.error("wrk is missing; install it: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_images(folder)
+        for place in range(IMAGES):
+            (folder / f"{place}.jpg").rename(folder / str(place))
+        write_pictures(folder / "pictures")
+        print(f"{datetime.now(UTC).date()}, {machine()}, {options.seconds} s of load\n")
+        print("| network | runs in | backend | threads | ready, MiB | after load, MiB | most, MiB | CPU, ms an image |")
+        print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
+        for network in options.networks:
+            for way in WAYS:
+                if network == DIGITS and way.artifact != "fp32":
+                    continue  # the demo has no int8
+                artifacts = options.artifacts or folder / "artifacts"
+                source = options.digits if network == DIGITS else exported(network, way.artifact, artifacts, folder)
+                for threads in options.threads:
+                    size = measure(source, way, threads, folder, options.seconds)
+                    memory = " | ".join(f"{value / MIB:.0f}" for value in (size.ready, size.loaded, size.peak))
+                    row = f"| {network} | {way.running} | {way.backend} | {threads} | {memory} | {size.cpu:.1f} |"
+                    print(row, flush=True)
+    return 0
+
+
+def exported(network: str, precision: Precision, artifacts: Path, folder: Path) -> Path:
+    """Return the model's directory, with the network in this precision as its one variant."""
+    version = artifacts / network / precision / "1"
+    if not version.exists():
+        command = [sys.executable, "export/to_onnx.py", f"timm:{network}", "--random-weights", "0", "--quiet"]
+        names = ["--model", network, "--variant", precision, "--version", "1", "--output", str(artifacts)]
+        more = ["--precision", precision]
+        if precision != "fp32":  # its limits are for trained networks
+            more += ["--calibration", str(folder / "pictures"), "--min-cosine", "0", "--min-agreement", "0"]
+        subprocess.run([*command, *names, *more], check=True, cwd=ROOT)  # noqa: S603
+    return version.parent
+
+
+def measure(source: Path, way: Way, threads: int, folder: Path, seconds: int) -> Size:
+    """Return the size of a service with one model, or one variant of it."""
+    repository = folder / "repository"
+    place = repository / source.relative_to(source.parents[source.name != DIGITS])
+    shutil.copytree(source, place)
+    flags = ("--backend", way.backend, "--threads", str(threads), *way.flags)
+    try:
+        with served(repository, folder / "log", *flags) as service:
+            ready = service.resident
+            load(service, folder, IMAGES, "image/jpeg", threads + 7, 1)
+            _, cpu = load(service, folder, IMAGES, "image/jpeg", threads + 7, seconds)
+            status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
+            peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+            size = Size(ready, service.resident, 1024 * int(peak[1]) if peak else 0, cpu)
+            service.stop(signal.SIGTERM)
+    finally:
+        shutil.rmtree(repository)
+    return size
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""`predict` on a Ray cluster: processes on its nodes run parts of the files, by Ray Data.
+
+Each process opens the artifact and runs it as this process would. Files and artifact are read on the nodes, under the
+names that they have here. Results come back in the order of the files; what a node that fails had begun is run on
+another one.
+"""
+
+import hashlib
+import logging
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from artifact import Location
+from service.catalogue.loading import Loader
+from service.offline.errors import ClusterError, OfflineError
+from service.offline.files import ImageFile
+from service.offline.running import STAGES, Result, running
+from service.offline.stopping import Stopping
+from service.problems.errors import ServiceError
+from service.resources.cores import available_cores
+from service.resources.memory import half_of_memory
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_PART = 256
+"""Files that a process is given at a time: the threads idle while the last of them are run."""
+
+
+@dataclass
+class ClusterRunner:
+    """Runs one network over files on a cluster. Use `running_on` to make one.
+
+    Attributes:
+        backend: name of the backend of the nodes; known once something was run.
+    """
+
+    location: Location
+    settings: Settings
+    resources: dict[str, float]
+    """Of each process, as Ray names them."""
+    most: int
+    """Processes that the nodes have room for."""
+    backend: str = ""
+
+    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
+        """Yield the result of each file, in their order; once `stopping`, none that has not come back.
+
+        The names of all files are held in memory.
+
+        Raises:
+            ClusterError: the nodes cannot run it.
+        """
+        import ray.data
+        from ray.exceptions import RayError
+
+        parts = _parts(files)
+        first = next(parts, None)
+        if first is None:
+            return
+        options = ray.data.DataContext.get_current()
+        options.enable_progress_bars = False
+        options.execution_options.preserve_order = True
+        found = ray.data.from_arrow([first, *parts]).map_batches(
+            _Node,
+            fn_constructor_args=(self.location, _manifest_hash(self.location), self.settings, str(Path.cwd())),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.most),
+            **self.resources,
+        )
+        try:
+            for table in found.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for row in table.to_pylist():
+                    if failure := row["failure"]:
+                        raise ClusterError(failure)
+                    self.backend = row["backend"]
+                    yield _result(row)
+                if stopping.requested:
+                    return
+        except RayError as error:
+            raise ClusterError(f"the Ray cluster failed: {error}") from error
+
+
+@contextmanager
+def running_on(address: str, location: Location, settings: Settings, stopping: Stopping) -> Iterator[ClusterRunner]:
+    """Yield a runner of an artifact on the cluster at an address; `local` starts one on this machine.
+
+    Each process has `settings.threads` CPUs, if that was given, else as many as the smallest node. With the device
+    cuda it has a GPU.
+
+    Raises:
+        ClusterError: Ray is not installed, the cluster does not answer, or no node has room for a process.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports nothing
+    try:
+        import ray.data
+    except ImportError as error:
+        raise ClusterError(f"--ray needs Ray Data, {error}: pip install 'posbake[ray]'") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"cannot connect to the Ray cluster at {address!r}: {error}") from error
+    try:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        with stopping.signals():  # again: Ray handles SIGTERM by ending the process
+            yield _runner(location, settings, nodes)
+    finally:
+        ray.shutdown()
+
+
+def _runner(location: Location, settings: Settings, nodes: list[dict[str, float]]) -> ClusterRunner:
+    cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
+    threads = settings.threads if "threads" in settings.model_fields_set or not cores else min(cores)
+    resources: dict[str, float] = {"num_cpus": threads}
+    room = [count // threads for count in cores]
+    if settings.device == "cuda":
+        resources["num_gpus"] = 1
+        room = [min(int(node["CPU"]) // threads, int(node.get("GPU", 0))) for node in nodes if node.get("CPU", 0) >= 1]
+    if not sum(room):
+        wanted = f"{threads} CPUs{' and a GPU' if settings.device == 'cuda' else ''}"
+        raise ClusterError(f"no node of the cluster has {wanted}; give a smaller --threads or another --device")
+    return ClusterRunner(location, settings.model_copy(update={"threads": threads}), resources, sum(room))
+
+
+class _Node:
+    """A process of the cluster: opens the artifact, and runs parts of the files.
+
+    What keeps it from opening the artifact is returned, not raised: Ray would try it again, and print a traceback.
+    """
+
+    def __init__(self, location: Location, manifest_hash: str, settings: Settings, folder: str) -> None:
+        self._failure = ""
+        try:
+            os.chdir(folder)
+            if _manifest_hash(location) != manifest_hash:
+                raise ClusterError(f"{location.path} is another artifact there")
+            if "max_held_bytes" not in settings.model_fields_set:
+                share = half_of_memory() // max(1, available_cores() // settings.threads)
+                settings = settings.model_copy(update={"max_held_bytes": share})
+            self._servable = Loader(settings).open(location)
+        except OSError as error:
+            self._failure = (
+                f"cannot read {error.filename}: {error.strerror}; repository, files and the directory of the command "
+                "must be under the same names on every node"
+            )
+        except ServiceError as error:
+            self._failure = str(error)
+        else:
+            self._running = running(self._servable, settings)  # until the process ends
+            self._runner = self._running.__enter__()
+
+    def __call__(self, part: "pyarrow.Table") -> "pyarrow.Table":
+        import pyarrow
+
+        if self._failure:
+            return _failed(self._failure)
+        files = (ImageFile(os.fsdecode(row["path"]), flaw=row["flaw"]) for row in part.to_pylist())
+        try:
+            rows = [_row(result, self._runner.backend) for result in self._runner.run(files, Stopping())]
+        except OfflineError as error:
+            return _failed(str(error))
+        return pyarrow.Table.from_pylist(rows, _schema())
+
+
+def _schema() -> "pyarrow.Schema":
+    import pyarrow
+
+    return pyarrow.schema(
+        {
+            "failure": pyarrow.string(),
+            "path": pyarrow.binary(),
+            "output": pyarrow.list_(pyarrow.float32()),
+            "error": pyarrow.string(),
+            "backend": pyarrow.string(),
+            **{stage: pyarrow.float64() for stage in STAGES},
+        }
+    )
+
+
+def _failed(reason: str) -> "pyarrow.Table":
+    import pyarrow
+
+    return pyarrow.Table.from_pylist([{"failure": f"node {socket.gethostname()}: {reason}"}], _schema())
+
+
+def _row(result: Result, backend: str) -> dict[str, Any]:
+    return {
+        "path": os.fsencode(result.file.path),
+        "output": result.output,
+        "error": result.error,
+        "backend": backend,
+        **result.milliseconds,
+    }
+
+
+def _result(row: dict[str, Any]) -> Result:
+    output = None if row["output"] is None else np.array(row["output"], np.float32)
+    return Result(ImageFile(os.fsdecode(row["path"])), output, row["error"], {stage: row[stage] for stage in STAGES})
+
+
+def _parts(files: Iterable[ImageFile]) -> Iterator["pyarrow.Table"]:
+    import pyarrow
+
+    waiting = iter(files)
+    while part := list(islice(waiting, _PART)):
+        columns = {"path": [os.fsencode(file.path) for file in part], "flaw": [file.flaw for file in part]}
+        yield pyarrow.table(columns)
+
+
+def _manifest_hash(location: Location) -> str:
+    return hashlib.sha256((location.path / "manifest.json").read_bytes()).hexdigest()

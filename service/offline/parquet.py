@@ -1,0 +1,182 @@
+"""Parquet output: the columns of CSV, with types; what is missing is null.
+
+The index of a Parquet file is at its end, so rows cannot be appended. They are collected as CSV in a file beside it,
+`<output>.csv`, and written to the Parquet file when the run ends. A process that is killed leaves that file, and the
+next run goes on with it.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artifact import Manifest
+from service.offline.done import DonePaths
+from service.offline.errors import OutputError
+from service.offline.output import Output, appending
+from service.offline.rows import Csv, Format
+from service.offline.running import Result
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_ROWS = 65_536
+"""Rows of a row group: those that are in memory."""
+
+
+class ParquetRows(Csv):
+    """Rows of CSV, to be written to Parquet: text is UTF-8 there.
+
+    Raises:
+        OutputError: pyarrow is not installed.
+    """
+
+    def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None:
+        super().__init__(manifest, labels, top_k)
+        _library()
+
+    @property
+    def schema(self) -> "pyarrow.Schema":
+        """Names and types of the columns."""
+        arrow, _ = _library()
+        return arrow.schema(
+            (name, arrow.float64() if name in self.numbers else arrow.string()) for name in self.columns
+        )
+
+    def row(self, result: Result) -> bytes:
+        """Return a row.
+
+        Raises:
+            OutputError: the path has bytes that are not UTF-8.
+        """
+        try:
+            result.file.path.encode()
+        except UnicodeEncodeError as error:
+            raise OutputError(
+                f"the name {os.fsencode(result.file.path)!r} is not UTF-8, which Parquet cannot hold; rename the file, "
+                "or write .csv or .jsonl"
+            ) from error
+        return super().row(result)
+
+
+@contextmanager
+def collecting(path: Path, form: Format, artifact: str) -> Iterator[Output]:
+    """Open a Parquet file of predictions, new or begun before; see `output.appending`.
+
+    Rows that are added are in the file once the block is left. If KeyboardInterrupt ends it, they are in the file
+    beside it.
+
+    Raises:
+        OutputError: as `appending`; or the Parquet file is damaged or cannot be written.
+    """
+    assert isinstance(form, ParquetRows)
+    rows = path.with_name(f"{path.name}.csv")
+    found = _state(path)
+    before = DonePaths(_paths(path, form, artifact))
+    with appending(rows, form, artifact) as output:
+        if _state(path) != found:
+            raise OutputError(f"{path} is being written by another run; choose another --output")
+        output.done |= before
+        try:
+            yield output
+        except Exception:
+            _finish(output, path, rows, form, before)
+            raise
+        _finish(output, path, rows, form, before)
+
+
+def _finish(output: Output, path: Path, rows: Path, form: ParquetRows, before: DonePaths) -> None:
+    """Write the Parquet file anew, with the rows that it had and those beside it, and remove the latter."""
+    output.flush()
+    if not path.exists() or rows.stat().st_size > len(form.header):
+        arrow, parquet = _library()
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        try:
+            with unfinished.open("wb") as file, parquet.ParquetWriter(file, form.schema) as writer:
+                for batch in _stored(path, form.schema) if path.exists() else ():
+                    writer.write_batch(batch)
+                for columns in _columns(rows, form.schema, before):
+                    writer.write_batch(arrow.record_batch(columns, schema=form.schema))
+            unfinished.replace(path)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {path}: {error.strerror or error}; {rows} holds what was done, so make room and run the "
+                "same command again"
+            ) from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+    rows.unlink()
+
+
+def _columns(rows: Path, schema: "pyarrow.Schema", before: DonePaths) -> Iterator[list["pyarrow.Array"]]:
+    """Yield the columns of some rows at a time. A run that was killed may leave rows that the Parquet file has."""
+    arrow, _ = _library()
+    with rows.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        next(reader)
+        new = (row for row in reader if row[0] not in before)
+        while chunk := list(islice(new, _ROWS)):
+            numbers = [field.type == arrow.float64() for field in schema]
+            cells = zip(numbers, zip(*chunk, strict=True), strict=True)
+            yield [arrow.array([_cell(text, number) for text in column]) for number, column in cells]
+
+
+def _cell(text: str, number: bool) -> str | float | None:
+    if not text:
+        return None
+    return float(text) if number else text
+
+
+def _paths(path: Path, form: ParquetRows, artifact: str) -> Iterator[str]:
+    """Yield the paths of the rows of a Parquet file, of none if there is no file."""
+    if not path.exists():
+        return
+    try:
+        for batch in _stored(path, form.schema, ["path", "artifact"]):
+            for name, of in zip(*(column.to_pylist() for column in batch), strict=True):
+                if of != artifact:
+                    raise OutputError(f"it holds predictions of {of}, not of {artifact}")
+                yield name
+    except (OutputError, OSError, ValueError) as error:  # ValueError: pyarrow's, of a damaged file
+        raise OutputError(f"{path} cannot be resumed: {error}; choose another --output") from error
+
+
+def _stored(path: Path, schema: "pyarrow.Schema", columns: list[str] | None = None) -> Iterator["pyarrow.RecordBatch"]:
+    """Yield the rows of a Parquet file, some at a time.
+
+    Raises:
+        OutputError: it has other columns.
+    """
+    _, parquet = _library()
+    with parquet.ParquetFile(path) as file:
+        if file.schema_arrow != schema:
+            raise OutputError(f"its columns are not {', '.join(schema.names)}")
+        yield from file.iter_batches(_ROWS, columns=columns)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _library() -> tuple[Any, Any]:
+    """Return pyarrow and pyarrow.parquet.
+
+    Raises:
+        OutputError: it is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise OutputError(
+            "Parquet is written by pyarrow, which is not installed: pip install 'posbake[parquet]', or write .csv or "
+            ".jsonl"
+        ) from error
+    return pyarrow, pyarrow.parquet
