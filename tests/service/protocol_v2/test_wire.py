@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from service.protocol_v2.documents import InferRequest
+from service.protocol_v2.request import timeout_ms
 from tests.service.artifacts import LABELS
 from tests.service.protocol_v2.answers import expected_logits, floats, pixels
 from tests.service.protocol_v2.wire import FILE, FLAT, FLOAT, HEADER, IMAGE, MEAN, error_message, logits, send
@@ -130,6 +132,12 @@ def test_an_output_that_is_named_twice_or_without_classes_is_the_logits(
 def test_parameters_of_others_are_ignored(client: TestClient) -> None:
     document = {"inputs": [{**IMAGE, "data": FLAT}], "parameters": {"priority": 1, "timeout": 0, "mine": {"a": [1]}}}
     assert len(logits(client.post(MEAN, json=document))) == 4
+
+
+@pytest.mark.parametrize(("microseconds", "expected"), [(0, None), (1, 1), (1000, 1), (1001, 2)])
+def test_a_timeout_is_rounded_up_to_milliseconds(microseconds: int, expected: int | None) -> None:
+    request = InferRequest.model_validate({"inputs": [], "parameters": {"timeout": microseconds}})
+    assert timeout_ms(request) == expected
 
 
 def test_a_request_s_own_timeout_is_in_microseconds(client: TestClient) -> None:

@@ -1,6 +1,7 @@
 """Images that fail alone, and backends that fail or hang and are replaced."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -12,7 +13,7 @@ from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.scheduling.conftest import Play
 from tests.service.scheduling.requests import Make, Scripted, ask, reds_of, soon, until
-from tests.service.scripted import HANG, NOT_A_NUMBER, POISON
+from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, pixels
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +82,12 @@ def test_logits_that_are_not_numbers_fail_only_their_image(play: Play, servable:
 
 @pytest.mark.usefixtures("caplog")
 def test_a_crashed_backend_answers_503_and_is_replaced(play: Play, servable: Make, scripted: Scripted) -> None:
+    decoded = threading.Event()
+
+    def decode() -> Tensor:
+        decoded.set()
+        return pixels(7)[None]
+
     async def scene(engine: Engine) -> None:
         a, b = servable("a"), servable("b")
         scripted.broken.add("a")
@@ -89,7 +96,8 @@ def test_a_crashed_backend_answers_503_and_is_replaced(play: Play, servable: Mak
         assert int(caught.value.headers["Retry-After"]) >= 1
         assert engine.restarting() == [a]
         with pytest.raises(BackendDownError):
-            await ask(engine, a)
+            await ask(engine, a, decode)
+        assert not decoded.is_set()  # nothing is decoded for a backend that is down
         assert (await ask(engine, b)).logits[0, 0] == 7  # the others are served
         await until(lambda: scripted.opened.count("a") > 2)  # a vain restart, and another attempt
         scripted.broken.clear()

@@ -82,24 +82,28 @@ def test_empty_lines_do_not_keep_a_connection_open(connection: socket.socket) ->
 def send_in_parts(connection: socket.socket, request: bytes, parts: int) -> bool:
     """Send a request over a third of the time allowed, and return whether it took no longer than that time."""
     size, begun = -(-len(request) // parts), time.monotonic()
-    for start in range(0, len(request), size):
-        connection.sendall(request[start : start + size])
-        time.sleep(TIMEOUT / 3 / parts)
+    try:
+        for start in range(0, len(request), size):
+            connection.sendall(request[start : start + size])
+            time.sleep(TIMEOUT / 3 / parts)
+    except (BrokenPipeError, ConnectionResetError):
+        assert time.monotonic() - begun >= SOONEST  # the server ended it, but not too early
+        return False
     return time.monotonic() - begun < SOONEST
 
 
-def test_what_comes_in_time_is_answered_however_it_is_cut(server: Running) -> None:
+@pytest.mark.parametrize("parts", [1, 2, 5, 40])
+def test_what_comes_in_time_is_answered_however_it_is_cut(server: Running, parts: int) -> None:
     request = head("X-Trace: 1", length=len(PNG)) + PNG
     for _ in range(10):
         with connected(server) as connection:
-            for parts in (1, 2, 5, 40):
-                if not send_in_parts(connection, request, parts):
-                    break  # this process was kept from sending: again on another connection
+            connection.sendall(request)
+            assert one_answer(connection).startswith(b"HTTP/1.1 200 ")
+            time.sleep(TIMEOUT / 2)  # the deadline of this request is not that of the next
+            if send_in_parts(connection, request, parts):
                 assert one_answer(connection).startswith(b"HTTP/1.1 200 ")
-                time.sleep(TIMEOUT / 2)  # the deadline of one request is not that of the next
-            else:
                 return
-    raise AssertionError("this machine is too busy to send a request in time")
+    pytest.skip("this machine is too busy to send a request in time")
 
 
 def test_a_keep_alive_connection_may_rest_longer_than_a_request_may_take(connection: socket.socket) -> None:
@@ -116,8 +120,8 @@ def test_slow_clients_do_not_keep_others_waiting(server: Running) -> None:
     answered = threading.Event()
 
     def attack(_: int) -> list[bytes]:
-        """Connect again and again until the others are answered, because a server that waits for this client answers them late."""
-        answers = []
+        """Connect again and again until the others are answered, which a server that waits for this client delays."""
+        answers: list[bytes] = []
         while not (answers and answered.is_set()):
             with connected(server) as slow:
                 drip(slow, head(f"X-Slow: {'x' * 2000}"), pause=0.1)
