@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    # These bring torch and runtimes, which takes seconds: not before the usage is known to be right.
+    # These import torch and runtimes, which takes seconds: only after the usage is validated.
     from rich.console import Console
 
     from artifact import ArtifactError
@@ -61,9 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=("fp32", "bf16", "fp16"),
         default="fp32",
-        help="that OpenVINO computes in where the graph does not say otherwise; default: %(default)s",
+        help="precision in which OpenVINO computes an fp32 graph; default: %(default)s",
     )
-    parser.add_argument("--quiet", action="store_true", help="print errors only; the exit status tells the rest")
+    parser.add_argument("--quiet", action="store_true", help="print errors only; see the exit status")
     parser.add_argument("--json", action="store_true", help="print all runs as JSON")
     return parser
 

@@ -14,13 +14,17 @@ BANNED = re.compile(
     r"\b(stands? under|one a file|for ever|so many|nobody|all the same|would have it|is told|can(?:not)? be had|"
     r"sees? to it|has its own idea|befalls?|mends|mended|in the place of|goes away with|(?:became|becomes?) of|"
     r"(?:rounds?|rounded|named|called) otherwise|bears? the names?|lets? go of|speaks? of|held against|whoever|"
-    r"nohup means|come to nothing)\b",
+    r"nohup means|come to nothing|for ones? (?:that|of) |is had|are had|it is as it was|left as it (?:is|was)|"
+    r"goes on(?! to)|in force|asks? for it|knows? nothing of|not any more|there any more)\b",
     re.IGNORECASE,
 )
 """Phrases that readers of English documentation stumble over; there is a plain word for each."""
 
 OPENING = re.compile(r'^\s*"""(?:What|How|Who|Where|Which|Whether)\b.*', re.MULTILINE)
 """The first line of a docstring, of an attribute too, that a noun phrase would say better."""
+
+ARGUMENT = re.compile(r"^ {8,12}[a-z_]+: (?:of|that|which|in|by) (?:the|a|an|its|this|all|it)\\b.*", re.MULTILINE)
+"""A description of an argument or attribute that begins without its noun."""
 
 QUESTION = re.compile(r"(What|How|Who|Where|Which|Whether|When)\b")
 

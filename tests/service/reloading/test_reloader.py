@@ -201,9 +201,7 @@ def test_a_version_that_fails_when_it_is_warmed_is_refused_and_closed(
         add_artifact(tmp_path, variant="b")
         scripted.broken.add("b")
         await state.reloader.reload()
-        assert refusals(state) == {
-            "colours/b/1": "loading it failed unexpectedly (RuntimeError); see the server's log"
-        }
+        assert refusals(state) == {"colours/b/1": "loading it failed unexpectedly (RuntimeError); see the server's log"}
         assert served(state) == ["colours/a/1"]
         assert scripted.closed == ["b"]
         assert any("the script says so" in (record.exc_text or "") for record in caplog.records)

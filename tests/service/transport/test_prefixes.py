@@ -79,7 +79,9 @@ def test_a_client_cannot_name_itself_a_proxy() -> None:
 
 @pytest.mark.parametrize("wrong", ["proxy.example", "127.0.0.1,", "10.0.0.1/8", "300.0.0.1"])
 def test_what_is_no_address_stops_the_start(wrong: str) -> None:
-    with pytest.raises(AccessSettingError, match=r"FORWARDED_ALLOW_IPS is .* expected comma-separated addresses or networks"):
+    with pytest.raises(
+        AccessSettingError, match=r"FORWARDED_ALLOW_IPS is .* expected comma-separated addresses or networks"
+    ):
         create_app(Settings(forwarded_allow_ips=wrong))
 
 
