@@ -69,7 +69,7 @@ class ExportRequest:
 
     @property
     def takes_pixels(self) -> bool:
-        """Whether the graph takes uint8 pixels, and normalises them."""
+        """True if the graph takes uint8 pixels, and normalises them."""
         return self.takes == "uint8"
 
 

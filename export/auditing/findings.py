@@ -53,7 +53,7 @@ class Audit(BaseModel):
         nodes: nodes of the graph, its subgraphs and its functions.
         tensorrt: version of the support table that the model was checked against.
         checks: names of the executed checks.
-        findings: in the order of the checks.
+        findings: findings, in the order of the checks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
