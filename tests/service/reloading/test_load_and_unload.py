@@ -11,7 +11,7 @@ from service.problems.server_errors import BackendDownError
 from tests.service.artifacts import add_artifact
 from tests.service.reloading.conftest import Play
 from tests.service.reloading.repositories import damage
-from tests.service.reloading.test_reloader import refusals, served
+from tests.service.reloading.states import refusals, served
 from tests.service.scheduling.requests import ask, until
 from tests.service.scripted import HANG, ScriptedBackend
 

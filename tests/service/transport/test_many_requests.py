@@ -25,6 +25,11 @@ from tests.service.transport.sockets import (
 
 pytestmark = pytest.mark.slow
 
+MUCH = 200
+"""Requests that one client sends at once."""
+
+STATUS = b"HTTP/1.1 200 "
+
 
 def test_an_upgrade_request_is_answered_without_upgrading(connection: socket.socket) -> None:
     connection.sendall(head("Connection: Upgrade", "Upgrade: websocket", path="/v1/models", length=0))
@@ -146,7 +151,7 @@ def test_only_a_few_answers_are_rendered_for_a_client_that_does_not_read(server:
 
 
 def asks_for_much(server: Running, room: int) -> socket.socket:
-    """A connection with so much room for answers, on which more was asked for than systems keep until it is read."""
+    """Connect with a receive buffer of `room` bytes, and ask for more than the systems of both sides buffer."""
     url = httpx2.URL(server.url)
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
@@ -154,9 +159,6 @@ def asks_for_much(server: Running, room: int) -> socket.socket:
     connection.connect((url.host, url.port or 0))
     connection.sendall(MUCH * b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
     return connection
-
-
-MUCH = 200
 
 
 def test_a_client_that_reads_nothing_is_disconnected(server: Running) -> None:
@@ -184,9 +186,6 @@ def read_slowly(server: Running) -> tuple[int, float, float]:
             now = time.monotonic()
             longest, last = max(longest, now - last), now
         return answers, last - start, longest
-
-
-STATUS = b"HTTP/1.1 200 "
 
 
 def test_a_client_that_reads_slowly_gets_all(server: Running) -> None:
