@@ -58,8 +58,7 @@ def ask(
 
 
 def test_ray_is_given_the_middleware() -> None:
-    [middleware] = middlewares()
-    assert middleware.cls is RepeatOnce
+    assert [middleware.cls for middleware in middlewares()] == [RepeatOnce]
 
 
 def test_a_request_whose_replica_ended_is_sent_again_whole() -> None:
