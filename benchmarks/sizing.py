@@ -60,9 +60,13 @@ class Size:
     """Resident memory in bytes, and CPU milliseconds of an image."""
 
     ready: int
-    loaded: int
-    peak: int
+    most: int
     cpu: float
+
+    def cells(self) -> str:
+        """Return the last four cells of a row."""
+        memory = f"{self.ready / MIB:.0f} | {self.most / MIB:.0f}"
+        return f"{memory} | {self.cpu:.1f} | {1000 / self.cpu:.1f}"
 
 
 def main() -> int:
@@ -79,7 +83,7 @@ def main() -> int:
         make_images(folder)
         write_pictures(folder / "pictures")
         print(f"{datetime.now(UTC).date()}, {machine()}, {options.images} images\n")
-        print("| network | runs in | backend | threads | ready, MiB | after load, MiB | most, MiB | CPU, ms an image |")
+        print("| network | runs in | backend | threads | ready, MiB | most, MiB | CPU, ms an image | images/s a core |")
         print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for network in options.networks:
             for way in WAYS:
@@ -89,9 +93,7 @@ def main() -> int:
                 source = options.digits if network == DIGITS else exported(network, way.artifact, artifacts, folder)
                 for threads in options.threads:
                     size = measure(source, way, threads, folder, options.images)
-                    memory = " | ".join(f"{value / MIB:.0f}" for value in (size.ready, size.loaded, size.peak))
-                    row = f"| {network} | {way.running} | {way.backend} | {threads} | {memory} | {size.cpu:.1f} |"
-                    print(row, flush=True)
+                    print(f"| {network} | {way.running} | {way.backend} | {threads} | {size.cells()} |", flush=True)
     return 0
 
 
@@ -122,8 +124,8 @@ def measure(source: Path, way: Way, threads: int, folder: Path, images: int) -> 
             send(service.port, folder, threads + 7, images)
             cpu = 1000 * (cpu_seconds(service.process.pid) - before) / images
             status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
-            peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-            size = Size(ready, service.resident, 1024 * int(peak[1]) if peak else 0, cpu)
+            most = re.search(r"VmHWM:\s+(\d+) kB", status)
+            size = Size(ready, 1024 * int(most[1]) if most else service.resident, cpu)
             service.stop(signal.SIGTERM)
     finally:
         shutil.rmtree(repository)

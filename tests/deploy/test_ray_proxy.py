@@ -58,8 +58,8 @@ def ask(
 
 
 def test_ray_is_given_the_middleware() -> None:
-    [middleware] = middlewares()
-    assert middleware.cls is RepeatOnce
+    [(cls, arguments, keywords)] = middlewares()
+    assert isinstance(cls(Proxy(ended=0), *arguments, **keywords), RepeatOnce)
 
 
 def test_a_request_whose_replica_ended_is_sent_again_whole() -> None:
