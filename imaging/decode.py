@@ -28,6 +28,10 @@ Reserve = Callable[[int, int], AbstractContextManager[None]]
 reservation. Entering it may raise."""
 
 
+KEPT_BLOCKS = 4
+"""Blocks of 16 MiB that Pillow keeps: a photograph of 12 megapixels takes three."""
+
+
 def unreserved(_size: int, _own: int) -> AbstractContextManager[None]:
     """Reserve nothing, for use without a memory budget."""
     return nullcontext()
@@ -38,15 +42,19 @@ def pillow_pixel_limit(max_pixels: int) -> Iterator[None]:
     """Replace Pillow's global limits inside the context, and disable libtiff's messages.
 
     `decode` checks headers itself, and Pillow counts the bytes of a TIFF's samples as pixels. AVIF is decoded on one
-    thread, because images are already decoded in parallel.
+    thread, because images are already decoded in parallel. Pillow keeps the memory of pixels for the next image, because
+    mapping it again takes a third of the time of a photograph of 12 megapixels (benchmarks/jpeg_decoders.py).
     """
     silence_libtiff()
     before = Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS
+    blocks = Image.core.get_blocks_max()
     Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS = 16 * max_pixels, 1
+    Image.core.set_blocks_max(KEPT_BLOCKS)
     try:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS = before
+        Image.core.set_blocks_max(blocks)
 
 
 def decode(

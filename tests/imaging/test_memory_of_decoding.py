@@ -42,6 +42,7 @@ def reserve(size, own):
 
 small, *files = (pathlib.Path(path).read_bytes() for path in sys.argv[1:])
 with pillow_pixel_limit(50_000_000):
+    Image.core.set_blocks_max(0)  # else a decode would take what the one before left
     decode(small, 50_000_000)
     for data in files:
         if not os.fork():  # each has its own peak, and nothing that others left
