@@ -1,4 +1,4 @@
-"""What `benchmarks.cpu` compares: artifacts by the project's command, and the stock export, kept in a folder.
+"""Graphs that `benchmarks.cpu` compares: artifacts by the project's command and stock exports, kept in a folder.
 
 Weights are random and pictures synthetic, for time depends on neither. What is in the folder is not made again.
 PyTorch is imported by functions alone, because contenders import this module too.
