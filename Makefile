@@ -2,7 +2,7 @@
 # make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
 # make test-fast   without tests that export large networks or start processes, in about three minutes
 # make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
-# make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
+# make zoo     55 networks beside what torch.onnx makes of them, printed as a table; about an hour; benchmarks.zoo_times times them
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
 # make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
 # make triton  Triton Inference Server in .venv-triton, for the tests marked `triton`; without it they are skipped
