@@ -3,7 +3,7 @@
 # make test-fast   at most four parameters of each test, without those that are slow: under a minute on two idle cores
 # make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
 # make ray     installs Ray Data, about 100 MB, and tests `python -m service.offline predict --ray` on a local cluster
-# make zoo     45 networks beside what torch.onnx makes of them, printed as a table; about an hour
+# make zoo     55 networks beside what torch.onnx makes of them, printed as a table; about an hour; benchmarks.zoo_times times them
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
 # make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
 # make triton  Triton Inference Server in .venv-triton, for the tests marked `triton`; without it they are skipped

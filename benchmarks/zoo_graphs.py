@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,9 @@ MOVEMENT = frozenset(
 )
 """Operators that only move data."""
 
+STOCK, OURS, OTHER = "stock", "posbake", "other"
+"""Exporters, and the names of their folders."""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -33,6 +37,23 @@ class Graph:
     shape_nodes: int
     image_size: Sequence[int]
     error: float = float("nan")
+
+
+def folder_of(source: str, graphs: Path) -> Path:
+    """Return the folder of a network's graphs, one for each exporter."""
+    return graphs / re.sub(r"[^A-Za-z0-9_.]+", "-", source)
+
+
+def shown(source: str) -> str:
+    """Return a source as tables name it."""
+    return source.replace("python:benchmarks.zoo_networks:", "transformers: ")
+
+
+def known_graph(folder: Path) -> Graph | None:
+    """Return what is known of the graph in a folder; None if there is none."""
+    facts = folder / "graph.json"
+    known = json.loads(facts.read_text(encoding="utf-8")) if facts.exists() else ""
+    return None if isinstance(known, str) else Graph(**known)
 
 
 def describe(model: ir.Model, path: str, image_size: Sequence[int]) -> Graph:

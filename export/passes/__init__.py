@@ -22,9 +22,7 @@ from export.passes.lay_out_constants import LayOutConstants
 from export.passes.merged import Merged, merged
 from export.passes.movement import AssignTokenOrders, ComposeMovement, Rewritten
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
-from export.passes.part_joined_products import PartJoinedProducts
 from export.passes.remove_no_ops import RemoveNoOps
-from export.passes.split_packed_qkv import SplitPackedQKV
 from export.passes.sweep import Declined, FoldingPass
 from export.passes.unbroadcast import Unbroadcast
 
@@ -83,8 +81,6 @@ def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
     folded = fold(model, batch)
     ir.passes.Sequential(
         ComputeWhatIsRead(batch),
-        PartJoinedProducts(batch),
-        ComputeWhatIsRead(batch),
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)
@@ -108,7 +104,6 @@ def fold(model: ir.Model, batch: int | None = None) -> Folded:
         shifts,
         rounding,
         common.RemoveUnusedNodesPass(),
-        SplitPackedQKV(),
     )(model)
     sums = tuple(merged(model))
     of_sums = {name for names, _ in sums for name in names}

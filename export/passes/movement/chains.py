@@ -37,6 +37,12 @@ class Chains:
         """Return the origin of a tensor."""
         return self.origins.get(value) or Origin(value, IndexMap.identity(sizes_of(value) or (), batch), ())
 
+    def decline(self, node: ir.Node, reason: str) -> None:
+        """Let chains end before a node."""
+        self.declined[node] = f"{node.op_type} in {scope_of(node) or 'the network'}: {reason}"
+        for output in node.outputs:
+            self.origins.pop(output, None)
+
 
 def find_chains(model: ir.Model, batch: int | None) -> Chains:
     """Follow data from node to node.
@@ -63,7 +69,7 @@ def find_chains(model: ir.Model, batch: int | None) -> Chains:
                 for output, one in zip(node.outputs, maps, strict=True):
                     chains.origins[output] = Origin(inputs[0].source, one, nodes)
         if reason is not None:
-            chains.declined[node] = f"{node.op_type} in {scope_of(node) or 'the network'}: {reason}"
+            chains.decline(node, reason)
     return chains
 
 

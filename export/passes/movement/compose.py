@@ -9,6 +9,8 @@ from export.passes.movement.chains import Chains, Origin, ends_of, find_chains, 
 from export.passes.movement.digits import DeclinedError
 from export.passes.movement.emit import Emitter
 from export.passes.movement.index_map import IndexMap
+from export.passes.movement.operators import sources_of
+from export.passes.movement.plans import plans_of
 from export.passes.movement.sharing import choose, cost_together
 from export.passes.movement.steps import (
     NODE,
@@ -54,9 +56,9 @@ class ComposeMovement(ir.passes.InPlacePass):
     1. A chain is followed from the tensor that it begins at to each tensor that something else reads; what lies between
        and is read there alone is not made.
     2. All chains from one tensor are planned together, so that they share what they have in common.
-    3. They stay as they are if the plans would cost as much (`export.passes.movement.steps`), or if one has no plan.
-    4. A chain ends at a node that joins several tensors, that yields an output of the graph, or that takes images by
-       their number. Sizes must be known, so this runs while the batch is still a number.
+    3. They stay as they are if the plans would cost as much (`export.passes.movement.steps`).
+    4. A chain ends at a node that joins several tensors, that yields an output of the graph, that takes images by their
+       number, or whose result has no plan. Sizes must be known, so this runs while the batch is still a number.
 
     Args:
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
@@ -74,26 +76,37 @@ class ComposeMovement(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite in one sweep."""
         chains = find_chains(model, self.batch)
+        self._end_where_no_plan_is_known(chains)
         self.report = [Rewritten("", "", (node.op_type,), (), reason) for node, reason in chains.declined.items()]
         emitter, modified = Emitter(model), False
         for source, ends in ends_of(chains).items():
             modified |= self._rewrite(emitter, source, ends, chains)
         return ir.passes.PassResult(model, modified)
 
+    def _end_where_no_plan_is_known(self, chains: Chains) -> None:
+        """Take nodes out of chains that make what no plan is known for; what they read is an end then."""
+        waiting = [value for ends in ends_of(chains).values() for value in ends]
+        while waiting:
+            value = waiting.pop()
+            origin, node = chains.origins.get(value), value.producer()
+            if origin is None or node is None:
+                continue
+            try:
+                plans_of(origin.map, shape_of(origin.source))
+            except DeclinedError as error:
+                chains.decline(node, str(error))
+                waiting += [read for read in sources_of(node) if read in chains.origins]
+
     def _rewrite(self, emitter: Emitter, source: ir.Value, ends: list[ir.Value], chains: Chains) -> bool:
         origins = [chains.origins[value] for value in ends]
-        nodes = nodes_before(origins)
+        nodes = [node for node in nodes_before(origins) if node not in chains.declined]
         shape = shape_of(source)
         before = tuple(node.op_type for node in nodes)
         where = name_of(source), scope_of(nodes[0])
-        try:
-            multiplied = [_is_read_transposed(value, chains.origins[value].map) for value in ends]
-            key = (shape, *(origin.map.key for origin in origins), *multiplied)
-            plans = self._chosen.get(key) or choose([origin.map for origin in origins], shape, multiplied)
-            self._chosen[key] = plans
-        except DeclinedError as error:
-            self.report.append(Rewritten(*where, before, (), str(error)))
-            return False
+        multiplied = [_is_read_transposed(value, chains.origins[value].map) for value in ends]
+        key = (shape, *(origin.map.key for origin in origins), *multiplied)
+        plans = self._chosen.get(key) or choose([origin.map for origin in origins], shape, multiplied)
+        self._chosen[key] = plans
         after = tuple(describe(plan) for plan in plans)
         images = self.batch or 1
         now, then = sum(cost_of_node(node, images) for node in nodes), cost_together(plans, shape, images, multiplied)

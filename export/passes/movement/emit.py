@@ -1,12 +1,11 @@
 """Nodes for plans: each step once, Slices that share out an axis as one Split."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.movement.steps import Gather, Plan, Reshape, Slice, Step, Transpose, shape_after
+from export.passes.movement.steps import Gather, Plan, Reshape, Slice, Step, Transpose, shape_after, splits_of
 from export.passes.movement.tables import Integers
 from export.passes.values import add_constant, add_node, name_of, shape_of
 
@@ -26,21 +25,8 @@ class Emitter:
 
     def announce(self, source: ir.Value, plans: Iterable[Plan]) -> None:
         """Note what will be asked for, so that Slices can become a Split."""
-        parts: dict[Plan, list[Slice]] = {}
-        for plan in plans:
-            for length, step in enumerate(plan):
-                if isinstance(step, Slice) and len(step.axes) == 1 and step not in parts.setdefault(plan[:length], []):
-                    parts[plan[:length]].append(step)
-        for prefix, slices in parts.items():
-            before = shape_of(source)
-            for step in prefix:
-                before = shape_after(step, before)
-            ordered = sorted(slices, key=lambda step: step.starts)
-            axis = ordered[0].axes[0]
-            whole = ordered[0].starts == (0,) and ordered[-1].stops == (before[axis],)
-            joined = all(one.stops == other.starts and one.axes == other.axes for one, other in pairwise(ordered))
-            if len(ordered) > 1 and whole and joined:
-                self._splits[source, prefix] = tuple(ordered)
+        for prefix, parts in splits_of(plans, shape_of(source)).items():
+            self._splits[source, prefix] = parts
 
     def emit(self, source: ir.Value, plan: Plan, before: ir.Node) -> ir.Value:
         """Return what a plan makes of a source; nodes that are not there yet are put before `before`."""

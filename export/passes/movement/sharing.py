@@ -1,11 +1,22 @@
 """Plans for several tensors that are made from one source: what they begin with alike is made once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 
 from export.passes.movement.index_map import IndexMap, alike
 from export.passes.movement.plans import plans_of
-from export.passes.movement.steps import NODE, Plan, Slice, Transpose, cost_of, follow, is_swap, shape_after, tidied
+from export.passes.movement.steps import (
+    NODE,
+    Plan,
+    Slice,
+    Transpose,
+    cost_of,
+    follow,
+    is_swap,
+    shape_after,
+    splits_of,
+    tidied,
+)
 
 _KEPT = 16
 """Plans of a tensor that are tried, the cheapest."""
@@ -19,14 +30,14 @@ def choose(maps: Sequence[IndexMap], source: tuple[int, ...], multiplied: Sequen
         source: the shape of the source.
         multiplied: for each, whether only MatMul reads it, which runtimes let read it transposed.
 
-    Tried are for each step that any plan begins with: all that can begin so do. Then plans are changed one by one.
+    Tried are for each step that any plan begins with: all that can begin so do.
 
     Raises:
         DeclinedError: a map has no plan.
     """
     options = [plans_of(one, source)[:_KEPT] for one in maps]
     options = [
-        _and_by_way_of_others(position, maps, options, source) if transposed else options[position]
+        _and_by_way_of_others(position, maps, options, source, transposed=transposed)
         for position, (_, transposed) in enumerate(zip_longest(maps, multiplied, fillvalue=False))
     ]
     images = next((one.batch for one in maps if one.batch), None) or 1
@@ -40,35 +51,42 @@ def choose(maps: Sequence[IndexMap], source: tuple[int, ...], multiplied: Sequen
     def cost(plans: Sequence[Plan]) -> float:
         return cost_together(plans, source, images, multiplied)
 
-    return _improved(min(starts, key=cost), options, cost)
-
-
-def _improved(
-    chosen: list[Plan], options: Sequence[Sequence[Plan]], cost_of_all: Callable[[Sequence[Plan]], float]
-) -> list[Plan]:
-    least, changed = cost_of_all(chosen), True
-    while changed:
-        changed = False
-        for position, plans in enumerate(options):
-            for plan in plans:
-                other = [*chosen[:position], plan, *chosen[position + 1 :]]
-                cost = cost_of_all(other)
-                if cost < least:
-                    chosen, least, changed = other, cost, True
-    return chosen
+    return min(starts, key=cost)
 
 
 def _and_by_way_of_others(
-    position: int, maps: Sequence[IndexMap], options: Sequence[Sequence[Plan]], source: tuple[int, ...]
+    position: int,
+    maps: Sequence[IndexMap],
+    options: Sequence[Sequence[Plan]],
+    source: tuple[int, ...],
+    *,
+    transposed: bool,
 ) -> list[Plan]:
-    """Return the plans of a map, and such as begin like another's that ends in a Slice, as those of keys may."""
-    plans = list(options[position])
-    own = maps[position].normalised()
-    for other in range(len(maps)):
+    """Return the plans of a map, and such as begin like another's: those of which it is a part, or the other part."""
+    plans, own = list(options[position]), maps[position].normalised()
+    for other, one in enumerate(maps):
+        part = None if other == position else _part_of(own, one.normalised())
         for plan in options[other] if other != position else ():
-            if plan and isinstance(plan[-1], Slice):
+            if part is not None:
+                plans.append(tidied([*plan, part], source))
+            if transposed and plan and isinstance(plan[-1], Slice):
                 plans += _continued(own, plan, source)
     return list(dict.fromkeys(plans))
+
+
+def _part_of(own: IndexMap, whole: IndexMap) -> Slice | None:
+    """Return the Slice that makes a map of another, one of several parts of the same size; None if none does."""
+    differing = [axis for axis, sizes in enumerate(zip(own.shape, whole.shape, strict=False)) if len(set(sizes)) > 1]
+    if len(own.axes) != len(whole.axes) or len(differing) != 1:
+        return None
+    (axis,) = differing
+    length, count = own.shape[axis], whole.shape[axis]
+    if count % length or (whole.batch and count % whole.batch == 0):
+        return None
+    for start in range(0, count, length):
+        if whole.slice(axis, start, length).normalised().key == own.key:
+            return Slice((axis,), (start,), (start + length,))
+    return None
 
 
 def _continued(one: IndexMap, plan: Plan, source: tuple[int, ...]) -> list[Plan]:
@@ -104,7 +122,6 @@ def cost_together(
     Slices of one axis that hold all of it, each place once, are one Split.
     """
     made: dict[Plan, float] = {}
-    slices: dict[Plan, list[Slice]] = {}
     fused = {plan for plan, read in zip(plans, multiplied, strict=False) if read and is_swap(plan[-1:])}
     for plan in plans:
         shape = source
@@ -112,8 +129,5 @@ def cost_together(
             prefix = plan[:length]
             if prefix not in made:
                 made[prefix] = NODE if prefix in fused else cost_of(step, shape, images)
-                if isinstance(step, Slice):
-                    slices.setdefault(plan[: length - 1], []).append(step)
             shape = shape_after(step, shape)
-    saved = sum(NODE * (len(parts) - 1) for parts in slices.values())
-    return sum(made.values()) - saved
+    return sum(made.values()) - sum(NODE * (len(parts) - 1) for parts in splits_of(plans, source).values())

@@ -5,6 +5,7 @@ Zen 4, 2026-11-26). What counts is how long the runs are that lie together befor
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
@@ -145,6 +146,25 @@ def tidied(steps: Iterable[Step], shape: tuple[int, ...]) -> Plan:
             kept.append(step)
             shapes.append(after)
     return tuple(kept)
+
+
+def splits_of(plans: Iterable[Plan], source: tuple[int, ...]) -> dict[Plan, tuple[Slice, ...]]:
+    """Return, by what plans do before, Slices that are one Split: together all of an axis, and each place once."""
+    found: dict[Plan, dict[Slice, int]] = {}
+    for plan in plans:
+        shape = source
+        for length, step in enumerate(plan):
+            if isinstance(step, Slice) and len(step.axes) == 1:
+                found.setdefault(plan[:length], {})[step] = shape[step.axes[0]]
+            shape = shape_after(step, shape)
+    splits = {}
+    for prefix, sizes in found.items():
+        ordered = sorted(sizes, key=lambda step: step.starts)
+        whole = ordered[0].starts == (0,) and ordered[-1].stops == (sizes[ordered[-1]],)
+        joined = all(one.stops == other.starts and one.axes == other.axes for one, other in pairwise(ordered))
+        if len(ordered) > 1 and whole and joined:
+            splits[prefix] = tuple(ordered)
+    return splits
 
 
 def _is_a_view(order: Sequence[int], shape: Sequence[int]) -> bool:

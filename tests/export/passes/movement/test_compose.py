@@ -113,6 +113,46 @@ def test_joined_queries_keys_and_values_become_one_split() -> None:
     assert len(operators(model)) <= before - 4
 
 
+def test_what_has_no_plan_does_not_keep_the_rest_of_its_chain_from_one() -> None:
+    """As rotated queries do: their halves are exchanged, which is neither a view nor a Gather of rows."""
+    results = ", ".join(f"float[11,2,9,4] {name}" for name in ("q", "turned", "k", "v"))
+    text = f"""(float[11,9,24] image) => ({results}) {{
+        x = Relu(image)
+        apart = Reshape(x, sizes)
+        laid = Transpose<perm=[2, 0, 3, 1, 4]>(apart)
+        q1, k1, v1 = Split<axis=0, num_outputs=3>(laid)
+        q2 = Squeeze(q1, zero)
+        first, second = Split<axis=3, num_outputs=2>(q2)
+        exchanged = Concat<axis=3>(second, first)
+        k2 = Squeeze(k1, zero)
+        q = Neg(q2)
+        turned = Neg(exchanged)
+        k = Neg(k2)
+        v2 = Squeeze(v1, zero)
+        v = Neg(v2)
+    }}"""
+    model = graph_of(text, sizes=integers(11, 9, 3, 2, 4), zero=integers(0))
+    assert rewritten(lambda: ComposeMovement(BATCH), model)
+    made = operators(model)
+    assert (made.count("Concat"), made.count("Squeeze")) == (1, 0)
+
+
+def test_a_part_of_the_windows_is_not_taken_from_others_by_their_number() -> None:
+    text = """(float[11,8,6] image) => (float[22,4,6] a, float[11,4,6] b) {
+        x = Relu(image)
+        flat = Reshape(x, flat_sizes)
+        windows = Reshape(flat, windows_sizes)
+        apart = Reshape(windows, apart_sizes)
+        one = Gather<axis=1>(apart, first)
+        a = Neg(windows)
+        b = Exp(one)
+    }"""
+    sizes = {"flat_sizes": integers(88, 6), "windows_sizes": integers(22, 4, 6), "apart_sizes": integers(11, 2, 4, 6)}
+    model = graph_of(text, **sizes, first=np.asarray(1))
+    assert rewritten(lambda: ComposeMovement(BATCH), model)
+    assert "Slice" in operators(model) or "Gather" in operators(model)
+
+
 def test_keys_transposed_behind_windows_are_transposed_once() -> None:
     text = """(float[11,6,7,5] image) => (float logits) {
         x = Relu(image)
