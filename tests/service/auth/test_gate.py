@@ -120,7 +120,7 @@ def test_a_key_that_is_not_known_is_told_so_without_being_repeated(
     assert refused.headers["WWW-Authenticate"] == 'Bearer realm="posbake", error="invalid_token"'
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.json()["title"] == "Key required"
-    assert "not known" in refused.json()["detail"]
+    assert "is unknown" in refused.json()["detail"]
     assert not any(value in refused.text for value in headers.values() if value != "Bearer")
 
 
