@@ -115,7 +115,7 @@ def test_decoding_that_hangs_is_504_and_the_others_are_served_on_another_thread(
     with client_of(tmp_path, threads=1, decode_timeout_ms=150) as client:
         hung = client.post(path, content=body(picture(SLOW)))
         assert hung.status_code == 504
-        assert "decoding took longer than the 150 ms allowed" in hung.text
+        assert "decoding took longer than the allowed 150 ms" in hung.text
         assert client.get("/health/ready").status_code == 200  # one of two that are tolerated
         assert client.post(path, content=body(picture(1))).status_code == 200
         metrics = client.get("/metrics").text

@@ -118,7 +118,7 @@ def test_an_unknown_key_gets_an_error_that_does_not_repeat_it(guarded: TestClien
     assert refused.headers["WWW-Authenticate"] == 'Bearer realm="posbake", error="invalid_token"'
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.json()["title"] == "Key required"
-    assert "not known" in refused.json()["detail"]
+    assert "is unknown" in refused.json()["detail"]
     assert not any(value in refused.text for value in headers.values() if value != "Bearer")
 
 

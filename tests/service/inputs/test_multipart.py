@@ -131,7 +131,7 @@ def test_a_transfer_encoding_that_is_unknown_or_not_true_is_refused_by_name() ->
     ):
         decoded(Field("image", b"", "x-uuencode"))
     with pytest.raises(
-        InvalidBodyError, match="not base64 contrary to its Content-Transfer-Encoding: character '!' at position 2"
+        InvalidBodyError, match="not base64, contrary to its Content-Transfer-Encoding: character '!' at position 2"
     ):
         decoded(Field("image", b"ab!d", "base64"))
 

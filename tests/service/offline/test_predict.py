@@ -184,7 +184,7 @@ def test_an_image_whose_decoding_hangs_does_not_hold_up_the_others(tmp_path: Pat
             ScriptedBackend.gate.set()
         servable.backend.close()
     assert [result.output is None for result in results] == [False, True, False, False]
-    assert "decoding took longer than the 200 ms allowed" in results[1].error
+    assert "decoding took longer than the allowed 200 ms" in results[1].error
 
 
 def test_no_more_than_the_window_is_under_way_however_many_files_there_are(scripted: Runner, tmp_path: Path) -> None:
