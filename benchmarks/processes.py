@@ -50,8 +50,8 @@ def main() -> int:
                 flags = ("--processes", str(count))
                 with served(folder / "repository", folder / "log", *flags) as service:
                     for clients in options.clients:
-                        load(service, folder, len(images), "image/png", clients, 1)
-                        rate, cost = load(service, folder, len(images), "image/png", clients, options.seconds)
+                        _load(service, folder, len(images), clients, 1)
+                        rate, cost = _load(service, folder, len(images), clients, options.seconds)
                         rates[count, clients].append(rate)
                         costs[count, clients].append(cost)
                     memory[count].append(sum(map(resident_bytes, family([service.process.pid]))) / MIB)
@@ -66,28 +66,13 @@ def main() -> int:
     return 0
 
 
-def load(
-    service: Service, folder: Path, images: int, content_type: str, clients: int, seconds: int
-) -> tuple[float, float]:
-    """Return answers a second, and the CPU time of one in ms, with wrk sending the files 0, 1, … of a folder.
-
-    Raises:
-        RuntimeError: a request was refused or not answered.
-    """
-    wrk = [
-        "wrk",
-        "-t1",
-        f"-c{clients}",
-        f"-d{seconds}s",
-        "--timeout",
-        "30s",
-        "-s",
-        str(ROOT / "benchmarks" / "load.lua"),
-    ]
+def _load(service: Service, folder: Path, images: int, clients: int, seconds: int) -> tuple[float, float]:
+    """Return answers a second, and the CPU time of one in ms."""
+    wrk = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "-s", str(ROOT / "benchmarks" / "load.lua")]
     url = f"http://127.0.0.1:{service.port}/v1/classify"
     before = cpu_seconds(service.process.pid)
     done = subprocess.run(  # noqa: S603
-        [*wrk, url, "--", str(folder), str(images), content_type], stdout=subprocess.PIPE, text=True, check=True
+        [*wrk, url, "--", str(folder), str(images), "image/png"], stdout=subprocess.PIPE, text=True, check=True
     )
     found = json.loads(done.stdout.splitlines()[-1])
     if found["refused"] or found["broken"]:

@@ -1,27 +1,29 @@
 """`python -m benchmarks.sizing`: memory and CPU time of the service by network, precision, backend and threads.
 
-Each configuration is a service of its own with one network, except the digits model, which has all its variants. wrk
-sends JPEGs of 500 by 375 pixels, one connection a thread and seven more. Networks have random weights: neither memory
-nor time depends on them.
+Each configuration is a service of its own with one network, except the digits model, which has all its variants. The
+images are JPEGs of 500 by 375 pixels, from one client for each thread and seven more. Networks have random weights:
+neither memory nor time depends on them.
 """
 
 import argparse
+import http.client
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from artifact import Precision
 from benchmarks.precision import write_pictures
-from benchmarks.processes import load
 from benchmarks.service_process import served
 from benchmarks.serving_inputs import IMAGES, ROOT, make_images
-from benchmarks.serving_load import wrk_is_installed
+from benchmarks.serving_processes import cpu_seconds
 from examples.digits.train import machine
 
 MIB = 2**20
@@ -58,9 +60,13 @@ class Size:
     """Resident memory in bytes, and CPU milliseconds of an image."""
 
     ready: int
-    loaded: int
-    peak: int
+    most: int
     cpu: float
+
+    def cells(self) -> str:
+        """Return the last four cells of a row."""
+        memory = f"{self.ready / MIB:.0f} | {self.most / MIB:.0f}"
+        return f"{memory} | {self.cpu:.1f} | {1000 / self.cpu:.1f}"
 
 
 def main() -> int:
@@ -70,18 +76,14 @@ def main() -> int:
     parser.add_argument("--artifacts", type=Path, help="where exports are kept for the next time; default: nowhere")
     parser.add_argument("--digits", type=Path, default=ROOT / "artifacts" / "digits", help="default: artifacts/digits")
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2), help="default: 1 2")
-    parser.add_argument("--seconds", type=int, default=8, help="of load, after 1 s that is not counted; default: 8")
+    parser.add_argument("--images", type=int, default=200, help="after 16 that are not counted; default: 200")
     options = parser.parse_args()
-    if not wrk_is_installed():
-        parser.error("wrk is missing; install it: apt-get install wrk")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_images(folder)
-        for place in range(IMAGES):
-            (folder / f"{place}.jpg").rename(folder / str(place))
         write_pictures(folder / "pictures")
-        print(f"{datetime.now(UTC).date()}, {machine()}, {options.seconds} s of load\n")
-        print("| network | runs in | backend | threads | ready, MiB | after load, MiB | most, MiB | CPU, ms an image |")
+        print(f"{datetime.now(UTC).date()}, {machine()}, {options.images} images\n")
+        print("| network | runs in | backend | threads | ready, MiB | most, MiB | CPU, ms an image | images/s a core |")
         print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for network in options.networks:
             for way in WAYS:
@@ -90,10 +92,8 @@ def main() -> int:
                 artifacts = options.artifacts or folder / "artifacts"
                 source = options.digits if network == DIGITS else exported(network, way.artifact, artifacts, folder)
                 for threads in options.threads:
-                    size = measure(source, way, threads, folder, options.seconds)
-                    memory = " | ".join(f"{value / MIB:.0f}" for value in (size.ready, size.loaded, size.peak))
-                    row = f"| {network} | {way.running} | {way.backend} | {threads} | {memory} | {size.cpu:.1f} |"
-                    print(row, flush=True)
+                    size = measure(source, way, threads, folder, options.images)
+                    print(f"| {network} | {way.running} | {way.backend} | {threads} | {size.cells()} |", flush=True)
     return 0
 
 
@@ -110,7 +110,7 @@ def exported(network: str, precision: Precision, artifacts: Path, folder: Path) 
     return version.parent
 
 
-def measure(source: Path, way: Way, threads: int, folder: Path, seconds: int) -> Size:
+def measure(source: Path, way: Way, threads: int, folder: Path, images: int) -> Size:
     """Return the size of a service with one model, or one variant of it."""
     repository = folder / "repository"
     place = repository / source.relative_to(source.parents[source.name != DIGITS])
@@ -119,15 +119,39 @@ def measure(source: Path, way: Way, threads: int, folder: Path, seconds: int) ->
     try:
         with served(repository, folder / "log", *flags) as service:
             ready = service.resident
-            load(service, folder, IMAGES, "image/jpeg", threads + 7, 1)
-            _, cpu = load(service, folder, IMAGES, "image/jpeg", threads + 7, seconds)
+            send(service.port, folder, threads + 7, 16)
+            before = cpu_seconds(service.process.pid)
+            send(service.port, folder, threads + 7, images)
+            cpu = 1000 * (cpu_seconds(service.process.pid) - before) / images
             status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
-            peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-            size = Size(ready, service.resident, 1024 * int(peak[1]) if peak else 0, cpu)
+            most = re.search(r"VmHWM:\s+(\d+) kB", status)
+            size = Size(ready, 1024 * int(most[1]) if most else service.resident, cpu)
             service.stop(signal.SIGTERM)
     finally:
         shutil.rmtree(repository)
     return size
+
+
+def send(port: int, folder: Path, clients: int, images: int) -> None:
+    """Have images classified, `clients` at a time.
+
+    Raises:
+        RuntimeError: one was not.
+    """
+    bodies = [(folder / f"{place}.jpg").read_bytes() for place in range(IMAGES)]
+
+    def post(number: int) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=300)) as connection:
+            connection.request(
+                "POST", "/v1/classify?timeout_ms=120000", bodies[number % IMAGES], {"Content-Type": "image/jpeg"}
+            )
+            answer = connection.getresponse()
+            body = answer.read()
+        if answer.status != http.HTTPStatus.OK:
+            raise RuntimeError(f"an image was answered {answer.status}: {body[:200].decode()}")
+
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(post, range(images)))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ class Alternative:
     """A form of the graph.
 
     Attributes:
-        name: in the table.
-        opset: that it needs.
+        name: name in the table.
+        opset: required opset.
         rewrite: runs before data movement is composed; None changes nothing.
         costs: replace constants of `export.passes.movement.steps`.
         cheaper: replaces `_CHEAPER` of `export.passes.movement.plans`.

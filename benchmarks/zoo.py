@@ -46,7 +46,7 @@ class Row:
     """One network.
 
     Attributes:
-        graphs: by the exporter; a text says why there is none.
+        graphs: graph by exporter, or the reason why there is none.
         times: medians in ms by runtime, batch and exporter.
     """
 

@@ -1,6 +1,6 @@
 """Export of trained networks to artifacts: `from export import ExportRequest, export_onnx`.
 
-The names below are imported when they are first used, because they bring torch, which takes seconds.
+The names below are imported on first use, because they import torch, which takes seconds.
 """
 
 import os
@@ -8,10 +8,10 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# Before ONNX Runtime is loaded: from 1.29 on its wheels send telemetry unless this is set.
+# Set before ONNX Runtime is loaded: its wheels send telemetry from version 1.29 on unless this is set.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# Before OpenVINO is loaded: its Python package reports its import to Google Analytics where this one can be imported.
+# Set before OpenVINO is loaded: its Python package reports imports to Google Analytics if this package is importable.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ def _command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "C
     from export.auditing import audit, load_model, load_support  # brings onnx
     from export.auditing.findings import print_audit
 
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # the audit itself says which types could not be inferred
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # the audit itself reports types that cannot be inferred
     try:
         tensorrt = load_support().check_version(options.tensorrt) if options.tensorrt else None
     except ValueError as error:
@@ -51,17 +51,17 @@ def _command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "C
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="audit.py",
-        description="List what in an ONNX graph is left to compute, stored twice, or not for TensorRT. "
-        "Any file will do, whoever exported it.",
+        description="List constant subgraphs, duplicate tensors and operators that TensorRT does not support in any "
+        "ONNX file.",
         epilog="Exit status: 0 no findings (information does not count); 1 errors or warnings were found, "
         "or the file cannot be read; 2 usage.",
         allow_abbrev=False,
     )
     parser.add_argument("model", metavar="MODEL.onnx", type=path, help="the file; its external data beside it")
     parser.add_argument(
-        "--tensorrt", metavar="MAJOR.MINOR", help="hold it against an older TensorRT than the support table's own"
+        "--tensorrt", metavar="MAJOR.MINOR", help="check against an older TensorRT than that of the support table"
     )
-    parser.add_argument("--quiet", action="store_true", help="print errors only; the exit status tells the rest")
+    parser.add_argument("--quiet", action="store_true", help="print errors only; see the exit status")
     parser.add_argument("--json", action="store_true", help="print all findings as JSON")
     return parser
 

@@ -56,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=("fp32", "bf16", "fp16"),
         default="fp32",
-        help="that OpenVINO computes in where the graph does not say otherwise; default: %(default)s",
+        help="precision in which OpenVINO computes an fp32 graph; default: %(default)s",
     )
-    parser.add_argument("--quiet", action="store_true", help="print errors only; the exit status tells the rest")
+    parser.add_argument("--quiet", action="store_true", help="print errors only; see the exit status")
     parser.add_argument("--json", action="store_true", help="print all runs as JSON")
     return parser
 

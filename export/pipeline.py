@@ -1,7 +1,7 @@
-"""Pipeline of an export, a function for each step: load, reference, trace, rewrite, verify, lower, write.
+"""Pipeline of an export, one function per step: load, reference, trace, rewrite, verify, lower, write.
 
-Large networks: what a step no longer needs must not be in memory beside what the next one makes. So the network and the
-traced graph are handed from step to step by themselves, apart from what is known of them.
+To limit the memory for large networks, a step's network or graph must be released before the next step allocates its
+own. Therefore the network and the traced graph are passed from step to step separately from the facts about them.
 """
 
 import gc
@@ -55,7 +55,7 @@ from models.sources import Loaded, load_source
 from models.sources.library_module import ENCODING
 
 Step = Callable[[str], AbstractContextManager[object]]
-"""Called with the name of each step; what it returns is entered for as long as the step lasts."""
+"""Called with the name of each step; returns a context manager for its duration."""
 
 __all__ = ["ExportRequest", "Exported", "Step", "export_onnx"]
 
@@ -64,11 +64,11 @@ _T = TypeVar("_T")
 
 
 def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) -> Exported:
-    """Export one network to one artifact. Whatever fails, the repository is left as it was.
+    """Export a network to an artifact. After an error the repository is unchanged.
 
     Args:
-        request: what to export, and how.
-        step: called with the name of each step, to show progress.
+        request: the request.
+        step: called with the name of each step, for progress.
 
     Raises:
         SourceError, ExportError, ArtifactError: each names the cause and the remedy.
@@ -99,7 +99,7 @@ def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) ->
 
 
 class _Steps:
-    """Runs steps, shows their names and keeps their seconds; memory that a step frees is returned to the system."""
+    """Runner of steps: shows names, records durations, and returns freed memory to the system."""
 
     def __init__(self, step: Step) -> None:
         self.seconds: dict[str, float] = {}
@@ -133,7 +133,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _References:
-    """The network's logits of synthetic pictures, and of the images that another precision than fp32 is compared on."""
+    """The network's logits of synthetic images, and of the images for the comparison of a lower precision."""
 
     synthetic: Reference
     compared: Reference
@@ -141,7 +141,7 @@ class _References:
 
 @dataclass(frozen=True)
 class _Facts:
-    """Facts about the network that its graph shows; `operators`: how many of each before and after evaluation."""
+    """Facts about the network from its graph; `operators`: counts before and after partial evaluation."""
 
     operators: dict[str, tuple[int, int]]
     baked: tuple[Baked, ...]
@@ -150,7 +150,7 @@ class _Facts:
     task: Task
 
     def with_boundary(self, reference: Reference) -> Reference:
-        """Return a reference that knows from which number on a class of a multi-label network applies."""
+        """Return the reference with the decision boundary of a multi-label network."""
         if self.task != "multi-label":
             return reference
         return replace(reference, boundary=0.0 if self.activation == "none" else 0.5)
@@ -197,7 +197,7 @@ def _rewrite(
 
 
 def _example(source: _Source) -> torch.Tensor:
-    """Return an input to trace with. torch takes a batch of 1 for a constant, so 2 unless the batch is fixed."""
+    """Return an example input. torch treats a batch of 1 as a constant, so the batch is 2 unless fixed."""
     batch, size = source.request.batch, source.loaded.image_size
     images = batch.min if batch.min == batch.max else max(batch.min, 2)
     if source.request.takes_pixels:
@@ -216,7 +216,7 @@ def _save(source: _Source, facts: _Facts, model: ir.Model, staging: Staging) -> 
 
 
 def _verify(source: _Source, references: _References, facts: _Facts, staging: Staging) -> Parity:
-    gc.collect()  # what was traced refers to itself in circles, and holds the weights
+    gc.collect()  # traced programs have reference cycles that keep the weights alive
     give_back()
     check_graph(staging.graph)
     tolerance = TOLERANCE if source.loaded.encoding != ENCODING else UNKNOWN_TOLERANCE

@@ -1,4 +1,4 @@
-"""Request and result of an export; names and labels where a request leaves them open."""
+"""Request and result of an export, and defaults of names and labels."""
 
 import re
 from collections.abc import Sequence
@@ -23,26 +23,26 @@ class ExportRequest:
 
     Attributes:
         source: `kind:name`, see `models.sources`.
-        weights: where the weights come from.
-        output: the repository to write to.
+        weights: source of the weights.
+        output: repository to write to.
         overrides: sizes other than the configuration's.
-        takes: uint8 pixels, or float32 already normalised.
-        batch: the sizes the artifact shall accept.
+        takes: input dtype: uint8 pixels, or float32 already normalised.
+        batch: accepted batch sizes.
         opset: opset of the standard ONNX domain.
         model: name of the task; None takes the source's.
         variant: name of the variant; None takes the source's, or else the encoding's.
         version: None takes the next one.
-        labels: a file with one label a line; None takes the source's, or else the numbers.
-        task: what the outputs are; None decides by the source and the graph, see `export.verify.task`.
-        precision: precision of the graph's numbers; int8 needs `calibration`.
-        calibration: a directory of images, for another precision than fp32.
+        labels: file with one label per line; None takes the source's labels, or the class numbers.
+        task: kind of outputs; None derives it from the source and the graph, see `export.verify.task`.
+        precision: precision of the graph; int8 needs `calibration`.
+        calibration: directory of images, for precisions other than fp32.
         min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.verify.parity`.
         min_agreement: limit on the share of images with the network's top-1; None as above.
-        target: what the graph is written for, see `export.verify.targets`.
-        report: whether to write the bake report as a page beside the graph.
-        samples: a directory of pictures to store in the artifact, for people to try.
-        about: what the network was trained on, and what it is not for; for people.
-        preparation: what the service's page may offer for photos.
+        target: runtime that the graph is optimised for, see `export.verify.targets`.
+        report: whether to write the report as a page beside the graph.
+        samples: directory of sample images to store in the artifact.
+        about: information for users: training data and unsuitable uses.
+        preparation: preparation that the service's page may offer for photos.
     """
 
     source: str
@@ -69,18 +69,18 @@ class ExportRequest:
 
     @property
     def takes_pixels(self) -> bool:
-        """True if the graph takes uint8 pixels, and normalises them itself."""
+        """True if the graph takes uint8 pixels, and normalises them."""
         return self.takes == "uint8"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A finished export.
+    """Finished export.
 
     Attributes:
-        path: the directory of the artifact.
-        manifest: as written.
-        seconds: by step.
+        path: directory of the artifact.
+        manifest: written manifest.
+        seconds: duration of each step.
     """
 
     path: Path
@@ -89,12 +89,12 @@ class Exported:
 
 
 def choose_names(request: ExportRequest, loaded: Loaded) -> tuple[str, str]:
-    """Return the names of model and variant: those of the request, the source's, or else the encoding's.
+    """Return the names of model and variant: from the request, the source, or the encoding.
 
-    A variant of a request without a name whose precision is not fp32 ends in the precision, beside that in fp32.
+    For a precision other than fp32, a variant without a requested name has the precision as a suffix.
 
     Raises:
-        ExportError: a name cannot be that of a directory.
+        ExportError: a name is invalid.
     """
     variant = loaded.variant or _plain(loaded.encoding)
     if request.precision != "fp32":
@@ -108,25 +108,25 @@ def _plain(text: str) -> str:
 
 
 def read_labels(file: Path | None) -> list[str] | None:
-    """Return the lines of `--labels`, None if no file was named. Raises ExportError."""
-    try:  # utf-8-sig: editors put a byte order mark in front
+    """Return the lines of `--labels`, None without a file. Raises ExportError."""
+    try:  # utf-8-sig: some editors write a byte order mark
         return None if file is None else file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"cannot read --labels {file}: {error}") from error
 
 
 def choose_labels(file: Path | None, labels: list[str] | None, loaded: Loaded) -> Sequence[str]:
-    """Return one label a class: those of the file, the source's, or else the numbers.
+    """Return one label per class: from the file, the source, or the class numbers.
 
     Raises:
-        ExportError: labels do not fit the network, or could not be read back as they are.
+        ExportError: the labels do not fit the network, or are not valid in an artifact.
     """
     if labels is None:
         found = loaded.labels or [str(index) for index in range(loaded.num_classes)]
         return _fit_to_be_written(found, f"the labels of {loaded.name}; name others with --labels FILE")
     if len(labels) != loaded.num_classes or not all(label.strip() for label in labels):
         raise ExportError(
-            f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label a line and none "
+            f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label per line and none "
             "empty, without a heading or anything else"
         )
     if len(labels) > 1 and (_are_numbered(labels, 0) or _are_numbered(labels, 1)):
@@ -138,7 +138,7 @@ def choose_labels(file: Path | None, labels: list[str] | None, loaded: Loaded) -
 
 
 def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
-    """Return the labels, or raise ExportError if one could not be read back as it is."""
+    """Return the labels after checking them. Raises ExportError if one is not valid in an artifact."""
     for index, label in enumerate(labels):
         flaw = flaw_of_label(label)
         if flaw is not None:
@@ -147,5 +147,5 @@ def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
 
 
 def _are_numbered(labels: Sequence[str], first: int) -> bool:
-    """Return whether each label is a row of a table that has the class's number in front, as CSV files have."""
+    """Return whether each label starts with the number of its class, as in CSV files."""
     return all(re.match(rf"\s*\"?{first + index}\"?\s*[,;:\t]", label) for index, label in enumerate(labels))

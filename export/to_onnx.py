@@ -1,7 +1,7 @@
 """`python export/to_onnx.py SOURCE --output DIR …`: export a network to an artifact.
 
-Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n, Ctrl-C being 2. Unless it is done, the repository
-is as it was.
+Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n, Ctrl-C being 2. Unless done, the repository
+is unchanged.
 """
 
 import argparse
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from export.request import Exported, ExportRequest
 
 LONGEST_ABOUT = 1000
-"""Characters; see `Text` of `artifact.parts.values`."""
+"""Maximum number of characters; see `Text` of `artifact.parts.values`."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def _command(options: argparse.Namespace) -> "Command[Exported]":
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="to_onnx.py",
-        description="Bake a vision transformer's position work and export it to ONNX.",
+        description="Export a vision transformer to ONNX with its position encodings as constants.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -45,31 +45,33 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         type=text,
         help="posbake:<name or config file>, timm:<name>, torchvision:<name>, transformers:<id or local folder>, "
-        "cream:<published name>, cream:custom; for a network of your own python:<path/file.py>:<function> or "
+        "cream:<published name>, cream:custom; for your own network python:<path/file.py>:<function> or "
         "python:<package.module>:<function>",
     )
     parser.add_argument("--output", metavar="DIR", type=path, required=True, help="repository to write to")
 
     parser.add_argument("--config", metavar="FILE", type=path, help="sizes of cream:custom, as JSON")
 
-    weights = parser.add_argument_group("weights (one is needed)").add_mutually_exclusive_group()
+    weights = parser.add_argument_group("weights (one is required)").add_mutually_exclusive_group()
     weights.add_argument(
         "--checkpoint",
         metavar="FILE",
         type=path,
-        help="a file of safetensors or torch.save with any suffix, an index of shards, or a folder that has one",
+        help="safetensors or torch.save file with any suffix, index of shards, or folder with one of these",
     )
     weights.add_argument(
         "--pretrained",
         action="store_true",
-        help="the weights that the library publishes, or that a function of python: returns",
+        help="weights published by the library, or returned by the function of python:",
     )
-    weights.add_argument("--random-weights", metavar="SEED", type=int, help="for trying out and for measuring")
+    weights.add_argument(
+        "--random-weights", metavar="SEED", type=int, help="seed of random weights, for tests and measurements"
+    )
     parser.add_argument(
         "--weights-key",
         metavar="NAME",
-        help="which weights of --checkpoint: a container (state_dict_ema) or a prefix of keys, parts joined by dots; "
-        "default: averages over training steps before raw weights",
+        help="key of the weights in --checkpoint: a container (state_dict_ema) or a prefix of keys, separated by dots; "
+        "default: averages over training steps, then raw weights",
     )
 
     shape = parser.add_argument_group("shape")
@@ -79,13 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         "--trained-image-size",
         metavar="N|HxW",
         type=size,
-        help="that --checkpoint was trained at, where it is not the name's; --image-size changes it afterwards",
+        help="image size of training for --checkpoint, if not the name's default; --image-size changes it afterwards",
     )
     shape.add_argument(
         "--trained-window-size",
         metavar="N",
         type=positive,
-        help="of --checkpoint; --window-size changes it later",
+        help="window size of training for --checkpoint; --window-size changes it afterwards",
     )
     shape.add_argument(
         "--model-arg",
@@ -93,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
         type=option,
         action="append",
         default=[],
-        help="an option of the library's constructor that the network was trained with, such as global_pool=avg; "
-        "may be given several times; VALUE is JSON or a word",
+        help="option of the library's constructor in training, such as global_pool=avg; can be repeated; VALUE is JSON "
+        "or a word",
     )
     shape.add_argument("--batch", metavar="MIN:MAX", type=batch, default=(1, 32), help="default: 1:32")
 
@@ -112,47 +114,47 @@ def _parser() -> argparse.ArgumentParser:
         "--precision",
         choices=["fp32", "fp16", "bf16", "int8"],
         default="fp32",
-        help="fp32 (default); fp16, bf16: a strongly typed graph; int8: Q/DQ around the products with weights, "
-        "needs --calibration",
+        help="fp32 (default); fp16, bf16: strongly typed graph; int8: Q/DQ around products with weights, needs "
+        "--calibration",
     )
     numbers.add_argument(
         "--calibration",
         metavar="DIR",
         type=path,
-        help="images in and below DIR, in any format that the service reads, 16 at least; of more than 512, 512 at "
-        "even steps. They calibrate int8, and are what fp16, bf16 and int8 are compared on; four of them are stored in "
+        help="directory with at least 16 images, also in subdirectories, in any format of the service; at most 512 are "
+        "used, evenly spaced. They calibrate int8, and fp16, bf16 and int8 are compared on them; four are stored in "
         "the artifact's golden.npz",
     )
     numbers.add_argument(
         "--min-cosine",
         metavar="X",
         type=share,
-        help="fail if the cosine of the logits to the network's, mean of the images, is below; "
+        help="fail if the mean cosine between the logits and the network's is below; "
         "default: 0.9999 for fp16, 0.999 for bf16, 0.99 for int8",
     )
     numbers.add_argument(
         "--min-agreement",
         metavar="X",
         type=share,
-        help="fail if the share of images with the network's top-1 is below; default: 0.97 for int8, else 0",
+        help="fail if the top-1 agreement with the network is below; default: 0.97 for int8, else 0",
     )
 
     identity = parser.add_argument_group("identity")
-    identity.add_argument("--model", metavar="NAME", type=text, help="the task; default: the source's")
+    identity.add_argument("--model", metavar="NAME", type=text, help="name of the task; default: the source's")
     identity.add_argument(
         "--variant",
         metavar="NAME",
         type=text,
-        help="default: the source's, else the encoding's, with -fp16, -bf16 or -int8",
+        help="name of the variant; default: the source's, else the encoding's, with -fp16, -bf16 or -int8",
     )
-    identity.add_argument("--version", metavar="N", type=positive, help="default: the next one")
-    identity.add_argument("--labels", metavar="FILE", type=path, help="one label a line; default: the source's")
+    identity.add_argument("--version", metavar="N", type=positive, help="version; default: the next one")
+    identity.add_argument("--labels", metavar="FILE", type=path, help="one label per line; default: the source's")
 
     identity.add_argument(
         "--task",
         choices=["single-label", "multi-label", "regression"],
-        help="what the outputs are: logits of classes that exclude each other or do not, or values; default: the "
-        "source's problem_type, else multi-label after a final sigmoid, regression for one output, else single-label",
+        help="kind of outputs: logits of exclusive or independent classes, or values; default: the source's "
+        "problem_type, else multi-label after a final sigmoid, regression for one output, else single-label",
     )
 
     output = parser.add_argument_group("output")
@@ -160,23 +162,23 @@ def _parser() -> argparse.ArgumentParser:
         "--target",
         choices=["portable", "onnxruntime", "openvino", "tensorrt"],
         default="portable",
-        help="what the graph is written for; portable (default) is right everywhere, and no other form was measurably "
-        "faster on onnxruntime or openvino; tensorrt fails if TensorRT's support table rules anything out",
+        help="runtime of the graph; portable (default) runs everywhere, and no other form was measurably faster in "
+        "onnxruntime or openvino; tensorrt fails if TensorRT's support table excludes an operator",
     )
-    output.add_argument("--report", action="store_true", help="write report.html beside the graph: a page with plots")
+    output.add_argument("--report", action="store_true", help="write report.html, a page with plots, beside the graph")
     output.add_argument(
         "--samples",
         metavar="DIR",
         type=path,
-        help="pictures (PNG, JPEG, WebP) to store in the artifact, which the service's page offers to try",
+        help="sample images (PNG, JPEG, WebP) to store in the artifact, for the service's page",
     )
     output.add_argument(
-        "--about", metavar="TEXT", type=text, help="what it was trained on and is not for, shown on the service's page"
+        "--about", metavar="TEXT", type=text, help="training data and unsuitable uses, shown on the service's page"
     )
     output.add_argument(
         "--preparation",
         choices=["ink"],
-        help="what the service's page may offer for photos; ink: even out the paper, crop to a sign, darken it",
+        help="preparation of photos on the service's page; ink: even out the paper, crop to a sign, darken it",
     )
     output.add_argument("--quiet", action="store_true", help="print errors only")
     output.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -198,11 +200,11 @@ def _request(options: argparse.Namespace) -> "ExportRequest":
         weights = Pretrained()
     else:
         raise ExportError(
-            "no weights given: name a file with --checkpoint FILE, take the library's with --pretrained, "
-            "or draw some with --random-weights SEED"
+            "no weights given: use a file with --checkpoint FILE, the library's weights with --pretrained, "
+            "or random ones with --random-weights SEED"
         )
     if options.weights_key is not None and options.checkpoint is None:
-        raise ExportError("--weights-key chooses among the weights of --checkpoint FILE; give both or neither")
+        raise ExportError("--weights-key selects weights in --checkpoint FILE; give both or neither")
     if options.about is not None and len(options.about) > LONGEST_ABOUT:
         raise ExportError(f"--about has {len(options.about)} characters, at most {LONGEST_ABOUT} are allowed")
     smallest, largest = options.batch
@@ -247,5 +249,5 @@ def _document(exported: "Exported") -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    gc.set_threshold(100_000, 50, 100)  # else an eighth of the time goes into traversing traced graphs
+    gc.set_threshold(100_000, 50, 100)  # otherwise collections of traced graphs take an eighth of the time
     sys.exit(main())

@@ -1,7 +1,7 @@
 """`python export/to_tensorrt.py ARTIFACT --output DIR …`: build the TensorRT engine of an artifact's graph.
 
-Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n, Ctrl-C being 2. Unless it is done, the repository
-is as it was.
+Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n, Ctrl-C being 2. Unless done, the repository
+is unchanged.
 """
 
 import argparse
@@ -49,40 +49,43 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         choices=["fp32", "fp16", "bf16", "int8"],
-        help="of the graph, which is strongly typed; default: fp16 of an fp32 artifact, else the artifact's own",
+        help="precision of the strongly typed graph; default: fp16 for an fp32 artifact, else the artifact's own",
     )
     parser.add_argument(
         "--batch",
         metavar="MIN:OPT:MAX",
         type=profile,
-        help="batch sizes that the engine accepts, and the one that kernels are chosen for; default: the artifact's, 8",
+        help="batch sizes that the engine accepts, and the one it is optimised for; default: the artifact's, 8",
     )
     parser.add_argument(
         "--min-cosine",
         metavar="X",
         type=share,
-        help="fail if the cosine of the logits to the network's, mean of the golden images, is below; default: "
-        "0.9999 for fp16, 0.999 for bf16; of no meaning if the precision stays",
+        help="fail if the mean cosine between the logits and the network's is below; default: 0.9999 for fp16, 0.999 "
+        "for bf16; ignored if the precision does not change",
     )
     builder = parser.add_argument_group("builder")
-    builder.add_argument("--workspace", metavar="GiB", type=gibibytes, help="memory of the GPU; default: all of it")
+    builder.add_argument("--workspace", metavar="GiB", type=gibibytes, help="GPU memory for the builder; default: all")
     builder.add_argument(
-        "--optimization-level", metavar="N", type=int, choices=range(6), help="0 to 5; default: TensorRT's own, 3"
+        "--optimization-level", metavar="N", type=int, choices=range(6), help="0 to 5; default: TensorRT's, 3"
     )
     builder.add_argument(
-        "--timing-cache", metavar="FILE", type=path, help="measured kernels, read if it is there and written (tensorrt)"
+        "--timing-cache",
+        metavar="FILE",
+        type=path,
+        help="kernel timings, read if the file exists, and written (tensorrt)",
     )
     builder.add_argument(
         "--version-compatible",
         action="store_true",
-        help="an engine for later versions of the same major version too; it holds code of the library (tensorrt)",
+        help="engine that later versions of the same major version can run; contains host code (tensorrt)",
     )
     identity = parser.add_argument_group("identity")
     identity.add_argument(
         "--variant",
         metavar="NAME",
         type=text,
-        help="default: the artifact's, with -fp16 or -bf16 if that is new, and the flavour",
+        help="name of the variant; default: the artifact's, with -fp16 or -bf16 if changed, and the flavour",
     )
     identity.add_argument("--version", metavar="N", type=positive, help="default: the next one")
     output = parser.add_argument_group("output")

@@ -1,6 +1,6 @@
-"""`python export/to_triton.py REPOSITORY --output DIR …`: a model repository of Triton from one of artifacts.
+"""`python export/to_triton.py REPOSITORY --output DIR …`: write a Triton model repository from artifacts.
 
-Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n. Unless it is done, nothing is written.
+Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n. Unless done, nothing is written.
 """
 
 import argparse
@@ -42,13 +42,13 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("repository", metavar="REPOSITORY", type=path, help="<model>/<variant>/<version>/ directories")
-    parser.add_argument("--output", metavar="DIR", type=path, required=True, help="is made; must not exist")
+    parser.add_argument("--output", metavar="DIR", type=path, required=True, help="directory to create; must not exist")
 
     chosen = parser.add_argument_group("artifacts (default: all)")
     chosen.add_argument("--models", metavar="A,B", type=names, default=(), help="names of models")
     chosen.add_argument("--variants", metavar="A,B", type=names, default=(), help="names of variants")
     chosen.add_argument(
-        "--versions", choices=["all", "newest"], default="all", help="of each variant; default: %(default)s"
+        "--versions", choices=["all", "newest"], default="all", help="versions of each variant; default: %(default)s"
     )
 
     runtime = parser.add_argument_group("networks")
@@ -56,20 +56,24 @@ def _parser() -> argparse.ArgumentParser:
         "--backend",
         choices=["onnxruntime", "openvino", "tensorrt"],
         default="onnxruntime",
-        help="default: %(default)s; tensorrt takes artifacts with an engine, which to_tensorrt.py builds",
+        help="default: %(default)s; tensorrt requires artifacts with an engine, built by to_tensorrt.py",
     )
     runtime.add_argument(
         "--accelerator",
         choices=["tensorrt", "openvino"],
-        help="of ONNX Runtime: tensorrt on a GPU, which builds an engine at load; openvino on a CPU",
+        help="accelerator of ONNX Runtime: tensorrt on a GPU, which builds an engine at load; openvino on a CPU",
     )
     runtime.add_argument(
         "--device",
         choices=["auto", "cpu", "gpu"],
-        help="default: that of the accelerator or backend, else auto: a GPU where Triton finds one",
+        help="default: that of the accelerator or backend, else auto: a GPU if Triton finds one",
     )
     runtime.add_argument(
-        "--instances", metavar="N", type=positive, default=1, help="of a network on each device; default: %(default)s"
+        "--instances",
+        metavar="N",
+        type=positive,
+        default=1,
+        help="instances of a network per device; default: %(default)s",
     )
 
     batching = parser.add_argument_group("batching")
@@ -78,17 +82,21 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MS",
         type=at_least_zero,
         default=0.0,
-        help="how long a batch that is not full waits for more images; default: 0, dispatches immediately",
+        help="time that an incomplete batch waits for more images; default: 0, dispatches immediately",
     )
     batching.add_argument(
-        "--max-queue", metavar="N", type=positive, default=256, help="requests of one network; default: %(default)s"
+        "--max-queue",
+        metavar="N",
+        type=positive,
+        default=256,
+        help="maximum number of waiting requests of a network; default: %(default)s",
     )
     batching.add_argument(
         "--timeout-ms",
         metavar="MS",
         type=positive,
         default=30_000,
-        help="how long a request waits for its batch; then it is refused; default: %(default)s",
+        help="maximum time that a request waits for its batch, before it is refused; default: %(default)s",
     )
 
     images = parser.add_argument_group("images")
@@ -99,10 +107,14 @@ def _parser() -> argparse.ArgumentParser:
         help="simd (default) needs cykooz-resizer in Triton's Python; pillow is slower and runs everywhere",
     )
     images.add_argument(
-        "--max-pixels", metavar="N", type=positive, default=50_000_000, help="of an image; default: %(default)s"
+        "--max-pixels",
+        metavar="N",
+        type=positive,
+        default=50_000_000,
+        help="maximum number of pixels of an image; default: %(default)s",
     )
     images.add_argument(
-        "--decoders", metavar="N", type=positive, default=1, help="processes that decode; default: %(default)s"
+        "--decoders", metavar="N", type=positive, default=1, help="number of decoding processes; default: %(default)s"
     )
 
     output = parser.add_argument_group("output")

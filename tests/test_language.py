@@ -14,13 +14,17 @@ BANNED = re.compile(
     r"\b(stands? under|one a file|for ever|so many|nobody|all the same|would have it|is told|can(?:not)? be had|"
     r"sees? to it|has its own idea|befalls?|mends|mended|in the place of|goes away with|(?:became|becomes?) of|"
     r"(?:rounds?|rounded|named|called) otherwise|bears? the names?|lets? go of|speaks? of|held against|whoever|"
-    r"nohup means|come to nothing)\b",
+    r"nohup means|come to nothing|is as it was|(?:is|are|was|were) left as (?:it|they) (?:is|are|was|were)|in force|"
+    r"knows? nothing of|not any more|is no (?:more|longer there))\b",
     re.IGNORECASE,
 )
 """Phrases that readers of English documentation stumble over; there is a plain word for each."""
 
 OPENING = re.compile(r'^\s*"""(?:What|How|Who|Where|Which|Whether)\b.*', re.MULTILINE)
 """The first line of a docstring, of an attribute too, that a noun phrase would say better."""
+
+ARGUMENT = re.compile(r"^ {8,12}[a-z_]+: (?:of|that|which|in|by) (?:the|a|an|its|this|all|it)\b.*", re.MULTILINE)
+"""A description of an argument or attribute that begins without its noun."""
 
 QUESTION = re.compile(r"(What|How|Who|Where|Which|Whether|When)\b")
 
@@ -70,6 +74,12 @@ def test_pages_are_in_plain_words(page: Path) -> None:
     assert not BANNED.findall(page.read_text())
 
 
+@pytest.mark.parametrize("folder", [folder for folder in CODE if folder != "tests"])
+def test_arguments_and_attributes_are_described_by_a_noun(folder: str) -> None:
+    found = {str(file): ARGUMENT.findall(file.read_text()) for file in (ROOT / folder).rglob("*.py")}
+    assert not {file: lines for file, lines in found.items() if lines}
+
+
 def test_the_patterns_find_what_they_are_for() -> None:
     assert BANNED.search(documentation('"""Mends what nobody asked for."""\n'))
     assert BANNED.search(documentation("x = 1  # as many as can be had\n"))
@@ -77,3 +87,5 @@ def test_the_patterns_find_what_they_are_for() -> None:
     assert not BANNED.search(documentation('text = "nobody"\n'))
     assert QUESTION.match("What this is.")
     assert OPENING.findall('x = 1\n"""What x is."""\n')
+    assert ARGUMENT.findall("        settings: of the app.\n")
+    assert not ARGUMENT.findall("        settings: settings of the app.\n")

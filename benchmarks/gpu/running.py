@@ -37,8 +37,8 @@ class Result:
         name: name of the part.
         outcome: `done`, `skipped` or `failed`.
         reason: where it is not done.
-        seconds: that it took.
-        rows: that it emitted.
+        seconds: duration.
+        rows: emitted rows.
     """
 
     name: str

@@ -91,10 +91,11 @@ def find_ink(photo: Image.Image) -> Mask:
     small = ImageOps.exif_transpose(photo.convert("RGB")).convert("L")
     small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     grey = np.asarray(small, np.float64)
-    if np.median(grey) < (grey.min() + grey.max()) / 2:  # most of it is paper
-        grey = 255 - grey
+    size = max(grey.shape) // 8 * 2 + 1
+    if ((grey - ndimage.uniform_filter(grey, size, mode="nearest")) ** 3).sum() > 0:
+        grey = 255 - grey  # what differs most from its surroundings is brighter; both sides of a shadow's edge cancel
     grey = ndimage.uniform_filter(grey, 3, mode="nearest")
-    contrast = np.clip(1 - grey / np.maximum(paper_behind(grey), 1), 0, 1)
+    contrast = np.clip(1 - grey / np.maximum(paper_behind(grey, size), 1), 0, 1)
     strongest = min(STRONGEST, 1 + contrast.size // 100)
     most = float(np.partition(contrast, -strongest, axis=None)[-strongest])
     if most < LEAST_CONTRAST:
@@ -107,9 +108,8 @@ def find_ink(photo: Image.Image) -> Mask:
     return ink
 
 
-def paper_behind(grey: Numbers) -> Numbers:
+def paper_behind(grey: Numbers, size: int) -> Numbers:
     """Return the brightness of the paper at each pixel: a closing, which fills strokes and keeps edges of shadows."""
-    size = max(grey.shape) // 8 * 2 + 1
     closed: Numbers = ndimage.minimum_filter(ndimage.maximum_filter(grey, size, mode="nearest"), size, mode="nearest")
     return closed
 

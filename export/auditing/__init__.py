@@ -1,4 +1,4 @@
-"""Audit of an ONNX graph: constant subgraphs, duplicates, TensorRT support. For files of any exporter."""
+"""Audit of an ONNX graph of any exporter: constant subgraphs, duplicates, TensorRT support."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -24,23 +24,23 @@ CHECKS: dict[str, Callable[[Subject], Iterator[Finding]]] = {
     "float64": general.check_float64,
     "unused": general.check_unused,
 }
-"""In the order in which they are made and their findings listed; a new check is a function and a line here."""
+"""Checks in the order of their execution and findings; a new check is a function and a line here."""
 
 
 def audit(
     model: ir.Model, *, tensorrt: str | None = None, checks: Collection[str] = CHECKS, in_place: bool = False
 ) -> Audit:
-    """Make checks of `CHECKS` on a model, which is left as it is unless `in_place`.
+    """Run checks of `CHECKS` on a model, which is not modified unless `in_place`.
 
     Args:
         model: as read by `load_model`, or as built.
         tensorrt: `major.minor`; None takes the version of the support table.
-        checks: names of those to make; all by default.
-        in_place: write types that can be inferred into the model; of large ones, a copy takes long.
+        checks: names of checks to run; all by default.
+        in_place: write inferred types into the model, because a copy of a large model takes long.
 
     Raises:
-        UnreadableModelError: data that the model keeps in another file cannot be read.
-        ValueError: the support table does not know that TensorRT.
+        UnreadableModelError: external data cannot be read.
+        ValueError: the support table does not cover that TensorRT.
     """
     support = load_support()
     subject = make_subject(model, support.check_version(tensorrt or support.tensorrt), support, in_place=in_place)

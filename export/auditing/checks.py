@@ -1,4 +1,4 @@
-"""Checks of what any runtime has to do with a graph: work, sizes and bytes that deployment does not need."""
+"""Checks for work, dynamic sizes and bytes that deployment does not need, for any runtime."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -13,14 +13,14 @@ from export.passes.origins import SIZES, STANDARD, Origin, is_constant_only, ori
 from export.process.errors import UnreadableModelError
 
 SMALLEST = 256
-"""Bytes. What is smaller is shapes, axes and scalars: listing them as duplicates would hide the rest."""
+"""Minimum size in bytes of listed duplicates; smaller tensors are shapes, axes and scalars."""
 
 _SIZED_BY_VALUES = frozenset({"ConstantOfShape", "NonZero", "Range"})
 _IN_FLOAT32 = "make it float32 in the network; TensorRT narrows it, and values beyond float32 are cut off"
 
 
 def check_constant_only(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each node that always computes the same: all it reads is stored, or computed from that."""
+    """Yield a warning for each node with constant inputs, or inputs computed from constants only."""
     remedy = "fold it: export with posbake, or run a constant folder over the file"
     for node in subject.nodes:
         if is_constant_only(node, subject.origins):
@@ -28,7 +28,7 @@ def check_constant_only(subject: Subject) -> Iterator[Finding]:
 
 
 def check_shape_arithmetic(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each node that is there for sizes only, or whose output's size depends on values."""
+    """Yield a warning for each node that only computes sizes, or has an output size that depends on values."""
     for node in subject.nodes:
         standard = node.domain in STANDARD
         match origin_of(node, subject.origins):
@@ -46,7 +46,7 @@ def check_shape_arithmetic(subject: Subject) -> Iterator[Finding]:
 
 
 def check_dimensions(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each open dimension that is not the batch; say where the batch is fixed."""
+    """Yield a warning for each dynamic dimension other than the batch, and information about fixed batches."""
     inputs = subject.inputs()
     open_batch = any(value.shape is not None and _is_open(value.shape, 0) for value in inputs)
     for kind, values in (("input", inputs), ("output", subject.model.graph.outputs)):
@@ -78,7 +78,7 @@ def _is_open(shape: ir.Shape, axis: int) -> bool:
 
 
 def check_domains(subject: Subject) -> Iterator[Finding]:
-    """Yield an error for each contributed operator, a warning for each function."""
+    """Yield an error for each operator outside the standard domain, a warning for each function."""
     calls = Counter(node.op_identifier() for node in subject.nodes)
     for identifier, function in subject.model.functions.items():
         yield Finding(
@@ -96,8 +96,7 @@ def check_domains(subject: Subject) -> Iterator[Finding]:
 def check_duplicates(subject: Subject) -> Iterator[Finding]:
     """Yield a warning for each set of stored tensors of one type, one shape and the same bytes.
 
-    Only tensors that another one resembles in type and shape are read, one at a time. Strings, which no image network
-    stores, are left out.
+    Only tensors that share type and shape with another one are read, one at a time. Strings are ignored.
 
     Raises:
         UnreadableModelError: a tensor's data cannot be read.
@@ -125,7 +124,7 @@ def _same_bytes(stored: Iterable[tuple[ir.Value, ir.TensorProtocol]]) -> Iterato
 
 
 def check_float64(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each input, stored tensor and node in float64: twice the bytes, which TensorRT narrows."""
+    """Yield a warning for each input, stored tensor and node in float64, which TensorRT narrows to float32."""
     for kind, values in (("input", subject.inputs()), ("stored tensor", subject.initializers())):
         for value in values:
             if dtype_of(value) is ir.DataType.DOUBLE:

@@ -1,4 +1,4 @@
-"""Findings of an audit, the audit that holds them, and both as a table on a terminal."""
+"""Findings of an audit, the audit, and their table on a terminal."""
 
 from collections import Counter
 from typing import Literal
@@ -14,24 +14,24 @@ from export.passes.values import scope_of
 Severity = Literal["error", "warning", "info"]
 
 SHOWN = 8
-"""Findings of one check that a terminal shows; --json has all."""
+"""Maximum number of findings of a check on a terminal; --json lists all."""
 
 _STYLE: dict[Severity, str] = {"error": "red", "warning": "yellow", "info": "dim"}
-_NO_MODULE = "_empty_nn_module_stack"  # what torch.export writes for nodes of its own
+_NO_MODULE = "_empty_nn_module_stack"  # written by torch.export for its own nodes
 
 
 class Finding(BaseModel):
-    """One thing that a check found.
+    """Finding of a check.
 
     Attributes:
         severity: `error`: TensorRT's support table excludes it. `warning`: work or bytes that deployment does not need,
             or a shape it does not know. `info`: needs no change.
-        found: what is there.
-        remedy: what to do about it.
-        name: name of the node, tensor, function or domain it is about; None if it is about the whole model.
-        op: the node's operator.
-        scope: the torch module that the node was made from, where the exporter left it in the node's metadata.
-        check: that found it; `audit` writes it.
+        found: description of the finding.
+        remedy: remedy.
+        name: name of the node, tensor, function or domain; None for the whole model.
+        op: operator of the node.
+        scope: torch module of the node, if the exporter recorded it in the metadata.
+        check: name of the check, set by `audit`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,9 +51,9 @@ class Audit(BaseModel):
     Attributes:
         opsets: version by domain; the standard domain is the empty string.
         nodes: nodes of the graph, its subgraphs and its functions.
-        tensorrt: the version whose support table the model was checked against.
-        checks: that were made.
-        findings: in the order of the checks.
+        tensorrt: version of the support table that the model was checked against.
+        checks: names of the executed checks.
+        findings: findings, in the order of the checks.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,7 +81,7 @@ class Audit(BaseModel):
 
 
 def of_node(node: ir.Node, severity: Severity, found: str, remedy: str) -> Finding:
-    """Return a finding on a node; a node without a name goes by its first output's."""
+    """Return a finding on a node; a node without a name is named after its first output."""
     name = node.name or (node.outputs[0].name if node.outputs else None)
     return Finding(
         severity=severity, found=found, remedy=remedy, name=name or None, op=node.op_type, scope=_scope_of(node)
@@ -100,7 +100,7 @@ def _scope_of(node: ir.Node) -> str | None:
 
 
 def print_audit(audit: Audit, name: str, console: Console) -> None:
-    """Print what was found in a model, what to do, and a line that sums up."""
+    """Print findings, remedies and a summary."""
     if audit.findings:
         console.print(_findings(audit))
         for remedy, checks in _remedies(audit).items():

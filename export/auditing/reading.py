@@ -1,4 +1,4 @@
-"""Reading of an ONNX file, with one sentence where it fails; and the graph as the checks of an audit see it."""
+"""Reading of an ONNX file, with errors of one sentence, and the view of the graph for checks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from export.process.errors import UnreadableModelError, first_line
 
 
 def load_model(path: Path) -> ir.Model:
-    """Read an ONNX file; data kept in other files is looked for, and read when it is needed.
+    """Read an ONNX file; external data are located, and read when needed.
 
     Raises:
         UnreadableModelError: there is no such file, it is not ONNX, it is damaged, or a data file is missing or short.
@@ -40,7 +40,7 @@ def load_model(path: Path) -> ir.Model:
     for node in all_nodes(model):
         _check_node(node, path)
     try:
-        model.graph.sort()  # ONNX asks for it, not every exporter does it
+        model.graph.sort()  # required by ONNX, but not done by every exporter
     except ValueError as error:
         raise UnreadableModelError(f"{path} is damaged: its nodes go round in a circle") from error
     return model
@@ -95,13 +95,13 @@ def _look_for_data(tensor: ir.ExternalTensor) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """One model under audit.
+    """Model under audit.
 
     Attributes:
-        model: with the types and shapes that could be inferred.
+        model: the model, with inferred types and shapes.
         nodes: nodes of the graph, its subgraphs and its functions.
         origins: origins of every value of theirs.
-        tensorrt: the version asked for, `major.minor`.
+        tensorrt: the requested version, `major.minor`.
         support: the support table.
     """
 
@@ -121,13 +121,13 @@ class Subject:
             yield from graph.initializers.values()
 
     def stored(self) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
-        """Yield those of the initializers that hold numbers, with these."""
+        """Yield the initialisers with numbers, and their tensors."""
         for value in self.initializers():
             if value.const_value is not None:
                 yield value, value.const_value
 
     def calls_function(self, node: ir.Node) -> bool:
-        """Return whether a node is a call of a function that the model itself holds."""
+        """Return whether a node calls a function defined in the model."""
         return node.op_identifier() in self.model.functions
 
     def listed_nodes(self) -> Iterator[tuple[ir.Node, Operator]]:
@@ -139,13 +139,13 @@ class Subject:
 
 
 def make_subject(model: ir.Model, tensorrt: str, support: Support, *, in_place: bool = False) -> Subject:
-    """Look at a model once, for all checks; if `in_place`, types that can be inferred are written into the model."""
+    """Collect the facts of a model for all checks; if `in_place`, inferred types are written into the model."""
     typed = _with_types(model, in_place=in_place)
     return Subject(typed, tuple(all_nodes(typed)), trace_origins(typed), tensorrt, support)
 
 
 def _with_types(model: ir.Model, *, in_place: bool) -> ir.Model:
-    """Return the model if the exporter wrote every type into it, else one with ONNX's inferred ones."""
+    """Return the model if it has all types, otherwise one with types inferred by ONNX."""
     if all(output.dtype is not None for node in model.graph.all_nodes() for output in node.outputs):
         return model
     copy = model if in_place else model.clone()

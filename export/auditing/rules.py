@@ -1,7 +1,7 @@
 """Restrictions of operators that a graph can be checked against, in the support table's notation.
 
-A new kind of restriction is a class here and a place in `Rule`. A rule yields what it found; what a model does not say
-(an unknown rank or type) is found as such, never taken to be right.
+A new kind of restriction is a class here and an entry in `Rule`. A rule yields violations; unknown facts of a model (a
+rank or type) are reported as unknown, never assumed to be right.
 """
 
 from abc import ABC, abstractmethod
@@ -23,26 +23,26 @@ _TYPES = {
 
 
 def type_name(dtype: ir.DataType) -> str:
-    """Return a type's name in the support table: FP32, INT64; ONNX's own for types that the table does not know."""
+    """Return a type's name in the support table (FP32, INT64), or ONNX's name for other types."""
     return _TYPES.get(dtype, dtype.name)
 
 
 def dtype_of(value: ir.Value) -> ir.DataType | None:
-    """Return the type of a value's elements, or None if the model does not say."""
+    """Return the type of a value's elements, or None if unknown."""
     if value.dtype is None and value.const_value is not None:
         return value.const_value.dtype
     return value.dtype
 
 
 class TracedNode(NamedTuple):
-    """A node, and what the values around it are computed from."""
+    """Node, with the origins of its values."""
 
     node: ir.Node
     origins: Mapping[ir.Value, Origin]
 
 
 class Broken(NamedTuple):
-    """A restriction that a node does not keep; `certain` is False where the model is not specific enough to decide."""
+    """Violated restriction; `certain` is False if the model is not specific enough to decide."""
 
     found: str
     certain: bool = True
@@ -53,7 +53,7 @@ class _Rule(BaseModel, ABC):
 
     @abstractmethod
     def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield what in a node is against the rule."""
+        """Yield the violations of a node."""
 
 
 class AttributeIn(_Rule):

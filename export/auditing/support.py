@@ -1,6 +1,6 @@
-"""The TensorRT support table: `tensorrt_support.json`, read and checked once.
+"""TensorRT support table (`tensorrt_support.json`), read and validated once.
 
-The facts are those of onnx-tensorrt's `docs/operators.md`; the file names the version, the dates and the addresses.
+The source is onnx-tensorrt's `docs/operators.md`; the file contains the version, the dates and the URLs.
 """
 
 from datetime import date
@@ -16,14 +16,14 @@ Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
 
 
 class Operator(BaseModel):
-    """One row of the table.
+    """Row of the table.
 
     Attributes:
-        supported: whether TensorRT's parser takes it at all.
-        types: types of the data it works on, in the table's names.
-        since: the first TensorRT that takes it, where the changelog says so.
-        rules: restrictions that a graph can be checked against.
-        unchecked: a restriction that cannot be seen in the graph; an audit repeats it.
+        supported: whether TensorRT's parser supports it.
+        types: supported data types, in the table's names.
+        since: first TensorRT that supports it, if given in the changelog.
+        rules: restrictions that can be checked in a graph.
+        unchecked: a restriction that cannot be checked in a graph; an audit repeats it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,14 +42,14 @@ class Operator(BaseModel):
 
 
 class Support(BaseModel):
-    """The whole table.
+    """Support table.
 
     Attributes:
-        source: where the table was published; `also`: where versions and the rules for uint8 stand.
-        tensorrt: the version the table is of.
-        opset_max: the last opset, by the TensorRT that came with it; not every version's is known.
-        uint8_casts_to: the types that a uint8 input may be cast to.
-        operators: by name, of the standard domain.
+        source: URL of the table; `also`: URLs of versions and rules for uint8.
+        tensorrt: version of the table.
+        opset_max: last supported opset by TensorRT version, if known.
+        uint8_casts_to: types that a uint8 input may be cast to.
+        operators: operators of the standard domain, by name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,7 +71,7 @@ class Support(BaseModel):
         return self
 
     def check_version(self, tensorrt: str) -> str:
-        """Return a TensorRT version (`major.minor`), if the table knows it.
+        """Check that the table covers a TensorRT version (`major.minor`), and return it.
 
         Raises:
             ValueError: it is older or newer than the table covers.
@@ -94,7 +94,7 @@ class Support(BaseModel):
 
 
 def version_order(version: str) -> tuple[int, ...]:
-    """Return what sorts versions: 10.9 stands before 10.14.
+    """Return a sort key for versions: 10.9 sorts before 10.14.
 
     Raises:
         ValueError: it is not numbers with dots between.

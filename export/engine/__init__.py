@@ -1,1 +1,1 @@
-"""From an artifact with a portable graph to one with a TensorRT engine beside it."""
+"""Building of a TensorRT engine for an artifact."""

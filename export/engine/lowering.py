@@ -1,6 +1,6 @@
-"""The graph of an artifact in half precision, compared on the artifact's own golden images.
+"""Conversion of an artifact's graph to half precision, compared on the artifact's golden images.
 
-The network is not there any more, but its logits are: those of the golden file take the place of a run in float64.
+The network is not available, but the golden file contains its float64 logits.
 """
 
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class Lowered:
 
 
 def lower(artifact: Artifact, precision: Precision, min_cosine: float | None, staging: Staging) -> Lowered:
-    """Bring the staged float32 graph to half precision, and compare it.
+    """Convert the staged float32 graph to half precision, and compare it.
 
     Raises:
         ExportError: the artifact has no golden file, or a weight does not fit.
-        ParityError: the logits are too far from the network's.
+        ParityError: the logits differ too much from the network's.
     """
     manifest = artifact.manifest
     reference = golden_reference(artifact)
@@ -49,7 +49,7 @@ def lower(artifact: Artifact, precision: Precision, min_cosine: float | None, st
 
 
 def golden_reference(artifact: Artifact) -> Reference:
-    """Return the golden images in batches that the graph takes, with the network's logits.
+    """Return the golden images in batches that the graph accepts, with the network's logits.
 
     Raises:
         ExportError: the artifact has no golden file.
@@ -59,7 +59,7 @@ def golden_reference(artifact: Artifact) -> Reference:
     if golden is None:
         raise ExportError(
             f"{artifact.path} has no golden file, so its graph cannot be compared in another precision; export it "
-            "again, or name its own --precision"
+            "again, or use its own --precision"
         )
     batch = manifest.input.batch
     chunks = golden.batches(min(max(len(golden), batch.min), batch.max))

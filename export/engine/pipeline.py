@@ -1,4 +1,4 @@
-"""Pipeline of building an engine: read, lower, check, build, write."""
+"""Pipeline of an engine build: read, lower, check, build, write."""
 
 import json
 import threading
@@ -37,7 +37,7 @@ from export.process.errors import ExportError
 from export.verify.targets import check_target
 
 Step = Callable[[str], AbstractContextManager[object]]
-"""Called with the name of each step; what it returns is entered for as long as the step lasts."""
+"""Called with the name of each step; returns a context manager for its duration."""
 
 LAYERS_NAME = "engine.json"
 _MADE_ANEW = ("report.html", LAYERS_NAME, ENGINE_NAME)
@@ -50,12 +50,12 @@ def build_artifact(
 ) -> EngineExported:
     """Build the engine of an artifact's graph, and write both as a new artifact.
 
-    Whatever fails, the repository is left as it was.
+    After an error the repository is unchanged.
 
     Args:
-        request: what to build, and how.
+        request: the request.
         step: called with the name of each step.
-        progress: gets the builder's phases, on another thread.
+        progress: called with the builder's phases, on another thread.
 
     Raises:
         EngineError, ExportError, ArtifactError: each names the cause and the remedy.
@@ -99,7 +99,7 @@ def build_artifact(
 
 
 def _gpu(library: Library) -> Gpu | None:
-    """Return the GPU that is built on; None if there is none and the library can do without."""
+    """Return the GPU to build on; None if there is none and the library does not need one."""
     try:
         return current_gpu(load_cuda())
     except (CudaError, LibraryMissingError) as error:
@@ -130,22 +130,22 @@ def _labels(artifact: Artifact) -> list[str]:
 
 
 def _draft_of(artifact: Artifact) -> Draft:
-    """Return what the artifact's manifest says, without what belongs to its own files."""
+    """Return the draft of the artifact's manifest, without its files."""
     kept = {name: getattr(artifact.manifest, name) for name in Draft.model_fields if name != "engine"}
     return Draft.model_validate({**kept, "target": "tensorrt"})
 
 
 def _lower(artifact: Artifact, precision: Precision, min_cosine: float | None, staging: Staging, draft: Draft) -> Draft:
-    from export.engine.lowering import lower  # it brings torch, which an artifact in its own precision can do without
+    from export.engine.lowering import lower  # imports torch, which is needed only to change the precision
 
     lowered = lower(artifact, precision, min_cosine, staging)
     changed = {"graph": lowered.graph, "parity": lowered.parity, "golden": lowered.golden}
-    # accuracy was measured with the float32 graph
+    # the accuracy belongs to the float32 graph
     return draft.model_copy(update={**changed, "precision": precision, "accuracy": None})
 
 
 def _build(library: Library, graph: Path, options: BuildOptions, gpu: Gpu | None, progress: Progress) -> Build:
-    """Build on another thread, so that a signal is handled while the builder is at work; it then ends the build."""
+    """Build on another thread, so that a signal can cancel the build."""
     interrupted = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(build_engine, library, graph, options, gpu, progress, interrupted.is_set)
@@ -163,7 +163,7 @@ def _inspect(library: Library, build: Build) -> tuple[Layer, ...]:
 
 
 def _with_modules(error: ParserRefusalError, graph: Path) -> str:
-    """Return a refusal with the module that each node came from."""
+    """Return the message of a refusal, with the module of each node."""
     modules = {node.name: scope_of(node) for node in ir.load(graph).graph}
     listed = []
     for refusal in error.refusals:

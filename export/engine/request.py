@@ -1,4 +1,4 @@
-"""Request and result of building an engine."""
+"""Request and result of an engine build."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from export.process.names import check_name
 
 _DEFAULTS = BuilderSettings()
 _OPT = 8
-"""Batch that kernels are chosen for where none is named: the service's default MAX_BATCH."""
+"""Default batch size to optimise for: the service's default MAX_BATCH."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class EngineRequest:
     """Request for an engine.
 
     Attributes:
-        artifact: directory of the artifact whose graph is built.
-        output: the repository to write to.
-        flavour: the library that builds it.
+        artifact: directory of the source artifact.
+        output: repository to write to.
+        flavour: library that builds the engine.
         precision: precision of the graph; None takes the artifact's own if that is not fp32, and fp16 if it is.
         profile: batch sizes; None takes the artifact's, and 8 between.
         settings: settings of the builder.
-        timing_cache: file of measured kernels; None for none.
+        timing_cache: file of kernel timings; None for no cache.
         variant: name of the variant; None takes the artifact's, with the precision where it changes, and the flavour.
         version: None takes the next one.
         min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.verify.parity`.
@@ -46,14 +46,14 @@ class EngineRequest:
 
 @dataclass(frozen=True)
 class EngineExported:
-    """A finished engine.
+    """Finished engine.
 
     Attributes:
         path: directory of the artifact.
-        manifest: as written.
+        manifest: written manifest.
         layers: layers of the engine.
         warnings: warnings of the library.
-        seconds: by step.
+        seconds: duration of each step.
     """
 
     path: Path
@@ -67,7 +67,7 @@ def choose_precision(request: EngineRequest, artifact: Artifact) -> Precision:
     """Return the precision of the engine's graph.
 
     Raises:
-        ExportError: the artifact's graph cannot be brought to it.
+        ExportError: the artifact's graph cannot be converted to the precision.
     """
     own = artifact.manifest.precision
     wanted = request.precision or ("fp16" if own == "fp32" else own)
@@ -79,7 +79,7 @@ def choose_precision(request: EngineRequest, artifact: Artifact) -> Precision:
             "--precision int8 --calibration DIR, and build the engine from that artifact"
         )
     raise ExportError(
-        f"{artifact.path} is {own}, which does not become {wanted}; leave out --precision, or build "
+        f"{artifact.path} is {own}, which cannot be converted to {wanted}; leave out --precision, or build "
         "from an fp32 artifact"
     )
 
@@ -88,7 +88,7 @@ def choose_profile(request: EngineRequest, artifact: Artifact) -> Profile:
     """Return the batch sizes of the engine.
 
     Raises:
-        ExportError: the artifact does not take all of them.
+        ExportError: the artifact does not support all of them.
     """
     accepted = artifact.manifest.input.batch
     if request.profile is None:
@@ -102,10 +102,10 @@ def choose_profile(request: EngineRequest, artifact: Artifact) -> Profile:
 
 
 def choose_variant(request: EngineRequest, artifact: Artifact, precision: Precision) -> str:
-    """Return the name of the variant: by default another than the artifact's, so that both fit into one repository.
+    """Return the name of the variant, by default different from the artifact's, so that both fit into one repository.
 
     Raises:
-        ExportError: it cannot be that of a directory.
+        ExportError: the name is invalid.
     """
     changed = "" if precision == artifact.manifest.precision else f"-{precision}"
     return check_name("variant", request.variant or f"{artifact.manifest.variant}{changed}-{request.flavour}")

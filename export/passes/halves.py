@@ -15,7 +15,7 @@ def make_halves_of_neighbours(model: ir.Model, chains: Chains, rotated: Sequence
 
     Args:
         model: the graph.
-        chains: of it.
+        chains: chains of it.
         rotated: queries and keys, [images, heads, tokens, channels]; all that reads them takes them in the new order.
 
     Raises:

@@ -1,1 +1,1 @@
-"""The process of a command: its arguments and names, its errors, the signals that end it, the memory that it holds."""
+"""Process of a command: arguments, names, errors, signals, memory."""

@@ -1,4 +1,4 @@
-"""Types of command line arguments. Text and paths are not empty, as they are where a shell variable is not set."""
+"""Types of command line arguments. Empty text and paths are refused; they usually come from unset shell variables."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 def text(argument: str) -> str:
     """Return an argument that is not blank. Raises ArgumentTypeError."""
     if not argument.strip():
-        raise argparse.ArgumentTypeError("it is empty; leave the option out, or give it a value")
+        raise argparse.ArgumentTypeError("it is empty; leave out the option, or give it a value")
     return argument
 
 
@@ -35,7 +35,7 @@ def at_least_zero(argument: str) -> float:
 
 
 def names(argument: str) -> tuple[str, ...]:
-    """Return names that commas separate. Raises ArgumentTypeError: one is blank."""
+    """Return comma-separated names. Raises ArgumentTypeError if one is blank."""
     return tuple(text(name).strip() for name in argument.split(","))
 
 
@@ -57,7 +57,7 @@ def size(argument: str) -> tuple[int, int]:
 
 
 def option(argument: str) -> tuple[str, object]:
-    """Return an option and its value: JSON, or True, False and None as Python writes them, or else a word.
+    """Return an option and its value: JSON, or Python's True, False and None, or a word.
 
     Raises:
         ArgumentTypeError: the argument is neither.

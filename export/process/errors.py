@@ -1,21 +1,21 @@
 """Errors of an export.
 
 ExportError
-├── ParityError             the graph's logits are not the network's
-└── UnreadableModelError    a file to be audited, or the data beside it, cannot be read
+├── ParityError             the graph's logits differ from the network's
+└── UnreadableModelError    a file to audit, or its external data, cannot be read
 """
 
 
 class ExportError(Exception):
-    """An export cannot go on; the message names the cause and the remedy."""
+    """An export failed; the message names the cause and the remedy."""
 
 
 class ParityError(ExportError):
-    """The exported graph does not compute what the network computes."""
+    """The exported graph does not reproduce the network."""
 
 
 class UnreadableModelError(ExportError):
-    """The file, or the data that it keeps beside itself, cannot be read; the message names the cause and the remedy."""
+    """The file or its external data cannot be read; the message names the cause and the remedy."""
 
 
 def first_line(error: BaseException) -> str:

@@ -1,7 +1,8 @@
-"""Signals that end an export: each raises what Ctrl-C raises, so that what cleans up after Ctrl-C cleans up after all.
+"""Signals that end an export: each raises a KeyboardInterrupt, so the clean-up after Ctrl-C applies to all of them.
 
-A handler runs between any two steps of Python, also inside a destructor or the callback of a weak reference, of which
-torch has many. What is raised there is lost: Python only tells `sys.unraisablehook` of it. So it is raised once more.
+A handler runs between any two bytecodes, even inside a destructor or the callback of a weak reference, of which torch
+has many. An exception raised there is lost: Python only passes it to `sys.unraisablehook`. Therefore it is raised
+again.
 """
 
 import _thread
@@ -13,11 +14,11 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AGAIN_AFTER = 0.01  # seconds: by then the destructor is over, or else it is lost again and raised again
+_AGAIN_AFTER = 0.01  # seconds; if the destructor is still running, the exception is lost and raised again
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the process to end."""
+    """A signal requested the end of the process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -26,9 +27,9 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """Inside the block, SIGINT, SIGTERM and SIGHUP raise Interrupted in the main thread, where this must be entered.
+    """Make SIGINT, SIGTERM and SIGHUP raise Interrupted inside the context, which must be entered in the main thread.
 
-    A signal that is ignored stays ignored, as under nohup.
+    Ignored signals stay ignored, as with nohup.
     """
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     wanted = [number for number in _SIGNALS if handlers[number] is not signal.SIG_IGN]
@@ -58,7 +59,7 @@ def signals_as_interrupts() -> Iterator[None]:
 
 
 def _interrupt_again(number: int) -> None:
-    """Let the handler run once more a little later; nothing is waited for, as threading.Timer waits for its thread."""
+    """Run the handler again a little later, without waiting (threading.Timer would wait for its thread)."""
 
     def wait_and_interrupt() -> None:
         time.sleep(_AGAIN_AFTER)
@@ -74,5 +75,5 @@ def _codes(frame: FrameType | None) -> Iterator[CodeType]:
 
 
 def exit_status(interruption: KeyboardInterrupt) -> int:
-    """Return 128 and the signal's number, as shells count."""
+    """Return 128 plus the signal's number, as in shells."""
     return 128 + (interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT)

@@ -1,7 +1,7 @@
 """Return of freed memory to the system; suspension of useless garbage collections.
 
-glibc keeps freed blocks of up to 32 MB, the size of most weights, for the process to use again. Where the next step
-asks for other sizes they are of no use to it, and a large network's export would take a third more than it needs.
+glibc keeps freed blocks of up to 32 MB, the size of most weights, for reuse by the process. If the next step allocates
+other sizes, they are not reused, and the export of a large network takes a third more memory.
 """
 
 import ctypes
@@ -20,10 +20,10 @@ def give_back() -> None:
 
 @contextmanager
 def without_collections() -> Iterator[None]:
-    """Do not look for cyclic garbage inside the block.
+    """Disable cyclic garbage collection inside the context.
 
-    Every collection visits all objects. A graph of 100,000 nodes is millions of them, none garbage: measured, an
-    audit of it takes 14 s of CPU time with collections and 8 s without.
+    Every collection visits all objects. A graph of 100,000 nodes has millions of them, none of which is garbage:
+    measured, an audit of it takes 14 s of CPU time with collections and 8 s without.
     """
     enabled = gc.isenabled()
     gc.disable()

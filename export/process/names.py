@@ -9,7 +9,7 @@ _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 def check_name(what: str, name: str) -> str:
-    """Return a name that may become a directory, or say why it may not."""
+    """Check that a name may be used as a directory, and return it. Raises ExportError."""
     try:
         return _NAME.validate_python(name)
     except ValidationError as error:

@@ -1,1 +1,1 @@
-"""Report of an export: a short table on a terminal, and one HTML page beside the graph."""
+"""Report of an export: a table on a terminal, and an HTML page beside the graph."""

@@ -1,1 +1,1 @@
-"""Trace: a network as a program of ATen operators, evaluated as far as it needs no image, and as an ONNX graph."""
+"""Tracing of a network to ATen operators, partial evaluation, and conversion to ONNX."""

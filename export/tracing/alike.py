@@ -1,7 +1,7 @@
-"""Comparison of a network traced with two batches: equal except for sizes that are the batch.
+"""Comparison of a network traced with two batches, which must be equal except for sizes that are the batch.
 
-Compared are two evaluated programs: their operators one by one, the sizes they are given, their constants. Constants
-are numbers that were computed in batches: a product of two rows and one of eleven are rounded differently.
+Operators, size arguments and constants of two evaluated programs are compared. Constants were computed in batches, and
+a product of two rows is rounded differently from one of eleven.
 """
 
 from typing import Any
@@ -15,24 +15,24 @@ from export.process.errors import ExportError
 from export.tracing.program.nodes import module_of, operator_of
 
 SMALL = 2
-"""Images to trace with first. torch takes 1 for a size that broadcasts."""
+"""Batch of the first trace. torch treats a size of 1 as broadcast."""
 
 _MAY_GROW = frozenset({"_unsafe_view", "expand", "reshape", "unflatten", "view"})
-"""Operators that are given sizes of what they yield. Slices may grow along the batch alone."""
+"""Operators with sizes of their output as arguments. Slices may grow along the batch only."""
 
 TOLERANCE = 1e-5
-"""Between constants of two batches, relative to each number and to the median. The kernels of BLAS sum in another order
-for another number of rows, which costs the last digits of float32, and more of them in each layer; the parity check
-allows as much. What truly depends on the batch is off by far more."""
+"""Tolerance between constants of two batches, relative to each number and to the median. BLAS kernels sum in another
+order for another number of rows, which changes the last digits of float32, and more of them in each layer; the parity
+check allows as much. Values that depend on the batch differ by far more."""
 
 _PRIMES = (11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113)
 
 
 def distinctive_batch(small: ExportedProgram) -> int:
-    """Return a batch of which no size in a program, traced with `SMALL` images, is a multiple.
+    """Return a batch such that no size in a program, traced with `SMALL` images, is a multiple of it.
 
     Raises:
-        ExportError: the program has multiples of every prime that is tried.
+        ExportError: the program has multiples of every prime that was tried.
     """
     sizes = {abs(size) for node in small.graph.nodes for size in _sizes(node) if size}
     for prime in _PRIMES:
@@ -42,15 +42,15 @@ def distinctive_batch(small: ExportedProgram) -> int:
 
 
 def check_alike(small: ExportedProgram, large: ExportedProgram, images: int) -> dict[str, int]:
-    """Compare programs traced with `SMALL` and with `images` images, and keep one image's part of each constant.
+    """Compare programs traced with `SMALL` and `images` images, and reduce each constant to the part of one image.
 
-    Of a constant that was made for every image, `large` is given that of the first image in `small`, expanded.
+    A constant with a part for every image is replaced in `large` by the expanded part of the first image in `small`.
 
     Returns:
-        The axes along which constants were made for every image, by name.
+        The axis of the images in such constants, by name.
 
     Raises:
-        ExportError: they differ by more than sizes that grow with the batch; the message names the module.
+        ExportError: the programs differ in more than sizes that grow with the batch; the message names the module.
     """
     nodes, others = list(small.graph.nodes), list(large.graph.nodes)
     twins: dict[fx.Node, fx.Node] = {}
@@ -79,7 +79,7 @@ def check_alike(small: ExportedProgram, large: ExportedProgram, images: int) -> 
 
 
 def frozen(module: str, what: str, images: int) -> ExportError:
-    """Return the error that says where the batch is frozen, and what to do."""
+    """Return the error of a batch-specialised computation, with the module and the remedy."""
     where = f" in module {module}" if module else ""
     return ExportError(
         f"the batch is frozen{where}: with {SMALL} and {images} images, {what}; write what it computes without the "

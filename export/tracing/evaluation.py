@@ -1,7 +1,7 @@
-"""Partial evaluation: what a traced program computes without the image is computed here, once.
+"""Partial evaluation of a traced program: everything that does not depend on the image is computed once.
 
-Position tables are gathered, MLPs over offsets run, rotations, masks and resampled embeddings made, and only what meets
-the image is kept, as a constant named after its module.
+This includes gathered position tables, MLPs over offsets, rotations, masks and resampled embeddings. Results that are
+inputs of image-dependent operators become constants, named after their module.
 """
 
 import math
@@ -23,26 +23,26 @@ _READ_SHAPES = frozenset(
     {"empty_like", "fill", "full_like", "new_empty", "new_full", "new_ones", "new_zeros", "ones_like", "zero"}
     | {"zeros_like"}
 )
-"""Operators that take no number from their first tensor, only its shape and type."""
+"""Operators that use only the shape and type of their first tensor."""
 _VIEWS = frozenset(
     {"alias", "clone", "contiguous", "detach", "expand", "permute", "reshape", "slice", "squeeze", "transpose"}
     | {"t", "_to_copy", "to", "unsqueeze", "view", "select", "getitem", "flatten", "lift_fresh_copy", "unbind"}
 )
-"""Operators that give the same numbers in another arrangement: alone they are no work worth reporting."""
+"""Operators that only rearrange numbers; they are not reported as work."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """Constant that meets the image: the result of a computation that does not need it, or a parameter.
+    """Constant input of an image-dependent operator: the result of partial evaluation, or a parameter.
 
     Attributes:
         name: name of the initialiser.
-        module: path of the module that made it.
-        work: the operators that made it, without those that only arrange numbers, each once and in order.
-        sources: paths of the parameters and buffers that it was made from.
-        used_by: the operators that join it with the image.
-        shape: without what only repeats it.
-        bytes: likewise.
+        module: path of the module that computes it.
+        work: distinct operators that compute it, in order, without those that only rearrange numbers.
+        sources: paths of the parameters and buffers that it is computed from.
+        used_by: image-dependent operators that use it.
+        shape: shape without repetition.
+        bytes: size without repetition.
         folded: effect of folding on it; "" for none.
     """
 
@@ -58,7 +58,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class _Value:
-    """A node that needs no image: its value, and where that came from."""
+    """Value of a node that does not depend on the image, and its origin."""
 
     value: Any  # a tensor, or what an operator with several results returns
     work: tuple[str, ...] = ()
@@ -66,10 +66,11 @@ class _Value:
 
 
 def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant, ...]]:
-    """Return a program in which every node depends on the image, and the constants that were made for it.
+    """Return a program in which every node depends on the image, and its constants.
 
     Args:
-        program: changes no constant in place, as `export.tracing.torch_export.tracing` returns it; it is taken over.
+        program: program without in-place changes of constants, as returned by `export.tracing.torch_export.trace`; it
+            is modified.
 
     Raises:
         ExportError: nothing depends on the image, a module draws random numbers or computes in half precision, or the
@@ -78,8 +79,8 @@ def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant,
     changed = program.graph_signature.buffers_to_mutate.values()
     if changed:
         raise ExportError(
-            f"the network changes its buffers {', '.join(map(without_wrappers, changed))} while it runs; a graph keeps "
-            "nothing between runs: let it do so `if self.training` only"
+            f"the network changes its buffers {', '.join(map(without_wrappers, changed))} while it runs; a graph has "
+            "no state between runs: change them `if self.training` only"
         )
     check_random(program.graph)
     known = _evaluate_nodes(program)
@@ -108,7 +109,7 @@ def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant,
 
 
 def _evaluate_nodes(program: ExportedProgram) -> dict[fx.Node, _Value]:
-    """Run every node that needs no image, in the program's order."""
+    """Run every node that does not depend on the image, in order."""
     owners = {
         spec.arg.name: spec.target
         for spec in program.graph_signature.input_specs
@@ -148,7 +149,7 @@ def _run(node: fx.Node, known: dict[fx.Node, _Value]) -> _Value:
 
 
 def _value_of(node: fx.Node, known: dict[fx.Node, _Value]) -> Any:  # noqa: ANN401
-    """Return a node's value, or zeros of its shape where that is all that is read."""
+    """Return a node's value, or zeros of its shape if only the shape is read."""
     if node in known:
         return known[node].value
     shown = node.meta["val"]
@@ -156,7 +157,7 @@ def _value_of(node: fx.Node, known: dict[fx.Node, _Value]) -> Any:  # noqa: ANN4
 
 
 def _names(nodes: list[fx.Node], known: dict[fx.Node, _Value], taken: set[str | None]) -> dict[fx.Node, str]:
-    """Name each constant after the one tensor it came from, or else after its module and its last operator."""
+    """Name each constant after its only source tensor, or after its module and its last operator."""
     names: dict[fx.Node, str] = {}
     used = {without_wrappers(name) for name in taken if name is not None}
     for node in nodes:
@@ -178,7 +179,7 @@ def _numbered(base: str) -> Iterator[str]:
 
 
 def _freeze(program: ExportedProgram, node: fx.Node, image: fx.Node, known: dict[fx.Node, _Value], name: str) -> None:
-    """Let those that need the image read `node` from a new buffer."""
+    """Replace `node` by a new buffer in image-dependent operators."""
     with program.graph.inserting_before(image):
         placeholder = program.graph.placeholder(f"b_{name.replace('.', '_')}")
     placeholder.meta["val"] = image.meta["val"].fake_mode.from_tensor(known[node].value, static_shapes=True)
@@ -190,7 +191,7 @@ def _freeze(program: ExportedProgram, node: fx.Node, image: fx.Node, known: dict
 
 
 def _rebuilt(program: ExportedProgram, tensors: dict[str, Tensor]) -> ExportedProgram:
-    """Return the program without what nothing reads any more, with `tensors` as its new buffers."""
+    """Return the program without dead nodes, with `tensors` as its new buffers."""
     graph = program.graph
     graph.eliminate_dead_code()
     nodes = {node.name: node for node in graph.nodes if node.op == "placeholder"}

@@ -1,4 +1,4 @@
-"""Tracing of a network to an ONNX graph of one batch, in which every node depends on the image."""
+"""Tracing of a network to an ONNX graph of a fixed batch, in which every node depends on the image."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from export.tracing.torch_export import trace
 
 @dataclass(frozen=True)
 class TracedGraph:
-    """A graph whose sizes are all numbers, and how it came about.
+    """Graph with fixed sizes, and facts about its tracing.
 
     Attributes:
-        model: from `image` to `logits`.
-        images: the distinctive batch that it was traced with; None if the graph keeps its batch.
-        constants: what partial evaluation made, and the parameters that meet the image.
-        traced: how often each ATen operator stood in the traced network.
+        model: graph from `image` to `logits`.
+        images: distinctive batch of the trace; None if the graph keeps its batch.
+        constants: constants from partial evaluation, and parameters that are inputs of image-dependent operators.
+        traced: number of ATen operators in the traced network, by name.
         left: the same after partial evaluation.
     """
 
@@ -38,7 +38,7 @@ class TracedGraph:
 
 
 def trace_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -> TracedGraph:
-    """Trace `network` with one batch, or with two if the graph shall accept several, evaluate and convert it.
+    """Trace `network` with one batch, or with two if the batch is dynamic, then evaluate and convert it.
 
     Args:
         network: maps a tensor like `example`, of any batch size, to logits [B, classes].
@@ -47,7 +47,7 @@ def trace_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
         opset: opset of the standard ONNX domain.
 
     Raises:
-        ExportError: tracing failed, the network yields no logits, or it does something else with another batch.
+        ExportError: tracing failed, the network does not return logits, or it is batch-specialised.
     """
     if batch.min == batch.max:
         evaluated = _evaluate(network, example, batch.min)

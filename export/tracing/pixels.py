@@ -1,4 +1,4 @@
-"""The input that an artifact takes: pixels as they are decoded, or floats that are already normalised."""
+"""Input of an artifact: pixels as decoded, or floats already normalised."""
 
 from dataclasses import dataclass
 
@@ -17,12 +17,12 @@ class Normalisation:
 
 
 class ArtifactInput(nn.Module):
-    """A network behind the input that its artifact takes; it shares the network's tensors.
+    """Network with the input of its artifact; it shares the network's tensors.
 
     Args:
-        network: in eval mode; maps float32 [B, 3, height, width] to logits [B, classes].
-        pixels: how pixels are normalised inside the graph, whose input is then uint8 [B, height, width, 3]; None leaves
-            the input as the network's.
+        network: network in eval mode; maps float32 [B, 3, height, width] to logits [B, classes].
+        pixels: normalisation of pixels inside the graph, with input uint8 [B, height, width, 3]; None keeps the
+            network's input.
 
     Raises:
         ExportError: the network is in train mode.
@@ -46,8 +46,10 @@ class ArtifactInput(nn.Module):
         self.eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map uint8 [B, height, width, 3], or what the network takes, to logits [B, classes]."""
+        """Map uint8 [B, height, width, 3], or the network's input, to logits [B, classes]."""
         if self.takes_pixels:
-            image = image.float().permute(0, 3, 1, 2) * self.scale + self.shift  # TensorRT takes uint8 for a Cast alone
+            image = (
+                image.float().permute(0, 3, 1, 2) * self.scale + self.shift
+            )  # TensorRT supports uint8 only as the input of a Cast
         logits: Tensor = self.network(image)
         return logits

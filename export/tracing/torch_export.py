@@ -1,7 +1,7 @@
-"""Tracing of a network by `torch.export`: a program of ATen operators, every size in it a plain number.
+"""Tracing of a network by `torch.export` to a program of ATen operators with fixed sizes.
 
-torch.export is given an example batch and no dynamic dimension. `len(x)`, `int(x.shape[0])` and views of batch times
-heads then stop nothing; `export.passes.dynamic_batch` finds afterwards which numbers were the batch.
+torch.export traces an example batch without dynamic dimensions, so `len(x)`, `int(x.shape[0])` and views of batch times
+heads work; `export.passes.dynamic_batch` determines afterwards which numbers were the batch.
 """
 
 import io
@@ -22,27 +22,27 @@ from models.sources.twin import share_tensors
 
 
 def trace(network: nn.Module, example: Tensor) -> ExportedProgram:
-    """Return what `network` does with a batch like `example`, attention unfused, no constant changed in place.
+    """Return the program of `network` for a batch like `example`, with attention unfused and no in-place constants.
 
-    The network is left as it is: what it caches while it runs (LeViT its biases) is kept from it.
+    The network is not modified: values that it caches while it runs (biases in LeViT) are discarded.
 
     Args:
-        network: in eval mode.
-        example: one batch of images.
+        network: network in eval mode.
+        example: a batch of images.
 
     Raises:
-        ExportError: torch.export cannot follow the network; the message names the module in which it stopped.
+        ExportError: torch.export cannot trace the network; the message names the module in which it stopped.
     """
     try:
         with torch.no_grad(), warnings.catch_warnings(), _quietly():
-            # What modules keep for later is kept in a twin that is thrown away.
+            # Modules store attributes in a temporary copy.
             warnings.filterwarnings("ignore", "The tensor attributes? .* (was|were) assigned during export")
             program = torch.export.export(share_tensors(network), (example,), strict=False)
-    except Exception as error:  # whatever the network's own code or torch.export raises
+    except Exception as error:  # any exception of the network's code or of torch.export
         module = _module_that_stops(network, example)
         raise ExportError(
-            f"torch.export cannot follow the network{f' in {module}' if module else ''}: "
-            f"{type(error).__name__}: {first_line(error)}. What it computes must not steer Python code: replace "
+            f"torch.export cannot trace the network{f' in {module}' if module else ''}: "
+            f"{type(error).__name__}: {first_line(error)}. Python control flow must not depend on tensors: replace "
             "`if tensor`, `.item()`, `.tolist()` and calls into other libraries by tensor operations"
         ) from error
     check_sizes(program.graph)
@@ -63,7 +63,7 @@ def _module_that_stops(network: nn.Module, example: Tensor) -> str:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep torch from printing tracebacks and partial graphs of exceptions that are reported anyway."""
+    """Suppress torch's output of tracebacks and partial graphs, which are reported anyway."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -75,7 +75,7 @@ def _quietly() -> Iterator[None]:
 
 @contextmanager
 def _running_modules(network: nn.Module) -> Iterator[list[str]]:
-    """Keep a list of the modules whose forward has begun and not ended, the innermost last."""
+    """Maintain a list of the modules with a running forward, innermost last."""
     running: list[str] = []
     handles = []
     for path, module in network.named_modules():

@@ -67,7 +67,7 @@ class WrittenRepository:
     Attributes:
         path: path of the repository.
         backend: backend of the networks.
-        networks: in it.
+        networks: written networks.
         requirements: requirements of the Python models, as pip takes them.
     """
 

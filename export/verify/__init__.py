@@ -1,1 +1,1 @@
-"""Verification: the network's logits in float64, the parity of graphs with them, and checks of what was written."""
+"""Verification: float64 reference, parity of graphs, and checks of written files."""

@@ -1,8 +1,8 @@
-"""A network run in float64 throughout, also where its own code asks for float32.
+"""Run of a network in float64 throughout, even where its code requests float32.
 
-Parameters, buffers and torch's default type are turned to float64. That leaves `.float()`, `dtype=torch.float32` and
-tensors kept in plain attributes: there one half of the numbers would be float32 and the other not, which fails, or
-passes and is no float64. They are turned where every operator passes, below Python: in a dispatch mode.
+Parameters, buffers and torch's default type are converted to float64. `.float()`, `dtype=torch.float32` and tensors in
+plain attributes would still mix float32 and float64, which fails or loses precision. A dispatch mode converts them at
+every operator.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
-"""Not the half types: a network that asks for them rounds on purpose, and its graph does as well."""
+"""Converted types. Half types are kept: a network that requests them rounds on purpose, and so does its graph."""
 
 _REINTERPRET = torch.ops.aten.view.dtype
-"""The same bytes as numbers of another type, which must be the type that was asked for."""
+"""Reinterpretation of bytes, which must have the requested type."""
 
 
 @contextmanager
 def in_float64(network: nn.Module) -> Iterator[None]:
-    """Turn a network's numbers to float64, and back to what they were: float64 holds every float32 exactly."""
+    """Convert a network to float64 inside the context, and back afterwards, which is exact."""
     numbers = [
         (tensor, tensor.dtype) for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()
     ]
@@ -40,10 +40,10 @@ def in_float64(network: nn.Module) -> Iterator[None]:
 
 
 class _Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Every operator that is asked for float32 makes float64, and reads what is float32 as float64.
+    """Mode in which operators compute in float64 instead of float32.
 
-    A tensor that the operator writes to, or of which it returns a view, stays what it is: a copy would lose what is
-    written. The operator that reads the view reads it as float64.
+    A tensor that an operator writes to, or returns a view of, keeps its type, because a copy would lose the write. It
+    is converted by the operators that read it.
     """
 
     def __torch_dispatch__(

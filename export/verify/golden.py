@@ -1,7 +1,7 @@
-"""The golden file of an artifact: some images of the parity check, with the network's logits, and limits for backends.
+"""Golden file of an artifact: images of the parity check, the network's logits, and limits for backends.
 
-Both come from the reference that parity is computed with, so the network is not run again: calibration images where
-some were given, else synthetic pictures.
+Images and logits are those of the parity reference, so the network is not run again: calibration images if given,
+otherwise synthetic images.
 """
 
 from pathlib import Path
@@ -14,16 +14,16 @@ from artifact.parts.values import RunPrecision
 from export.verify.reference import GOLDEN_IMAGES, Array, Reference
 
 FP32_LIMIT = 1e-4
-"""Ten times parity's tolerance: another processor or runtime sums in another order."""
+"""Ten times the parity tolerance, because other processors or runtimes sum in another order."""
 
 MARGIN = 3.0
-"""Limit over the parity that was measured: another runtime rounds other intermediate results. Measured (3 digits
-networks, Swin-T, ViT-S, Swin v2-T, in OpenVINO): up to 1.9 times the parity for bf16, 1.1 times for int8."""
+"""Ratio of the limit to the measured parity, because other runtimes round other intermediate results. Measured (3
+digits networks, Swin-T, ViT-S, Swin v2-T, in OpenVINO): up to 1.9 times the parity for bf16, 1.1 times for int8."""
 
 ROUNDING: dict[RunPrecision, float] = {"tf32": 6e-3, "fp16": 6e-3, "bf16": 5e-2}
-"""Added to the limit where a runtime computes in less than the artifact's precision. Measured, fp32 artifacts of
-the same networks in OpenVINO's bf16: 4e-3 to 1.1e-2. tf32 and fp16 keep three more bits. A wrong answer is off by
-1e-1 to 1."""
+"""Addition to the limit if a runtime computes in a lower precision than the artifact's. Measured, fp32 artifacts of
+the same networks in OpenVINO's bf16: 4e-3 to 1.1e-2. tf32 and fp16 have three more bits. Wrong results differ by 1e-1
+to 1."""
 
 OMITTED = (
     f"there is no golden file: {GOLDEN_IMAGES} images and their logits take more than {GOLDEN_LIMIT} bytes; backends "

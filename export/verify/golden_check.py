@@ -29,7 +29,7 @@ class Run(BaseModel):
 
     Attributes:
         backend: runtime and its version.
-        precision: that it computes in, see `artifact.manifest.RunPrecision`.
+        precision: running precision, see `artifact.manifest.RunPrecision`.
         batch: images run together.
         error: largest error of a logit over the largest logit; None if a logit is NaN, infinite or missing.
         limit: on the error.

@@ -1,8 +1,7 @@
-"""Parity: how far the logits of an exported graph are from the reference.
+"""Parity: deviation of an exported graph's logits from the reference.
 
-fp32: the largest error relative to the largest logit has a limit; single logits may be near zero. fp16, bf16 and int8:
-the cosine of the angle between the graph's and the network's logits of an image, as vectors, has one; its mean over the
-images has the limit, its minimum is stated.
+fp32: limit on the largest error relative to the largest logit, because single logits may be near zero. fp16, bf16 and
+int8: limit on the mean cosine similarity between the graph's and the network's logits; the minimum is reported.
 """
 
 import math
@@ -23,18 +22,19 @@ from export.verify.reference import Array, Reference
 Run = Literal["native", "emulated"]
 
 TOLERANCE = 1e-5
-"""float32 keeps 7 digits; a dozen layers lose one or two of them. A wrong bias or order costs all of them."""
+"""float32 has 7 digits; a dozen layers lose one or two of them. A wrong bias or order loses all of them."""
 UNKNOWN_TOLERANCE = 1e-4
-"""Of networks whose position encoding has no name here: deep convolutions and attention between them lose another
-digit, in torch's float32 too."""
+"""Tolerance for networks with an unnamed position encoding: deep convolutions with attention lose another digit, in
+torch's float32 too."""
 
 _ALIKE = 4
-"""Errors of two computations in float32 that round differently; a wrong graph is off by far more."""
+"""Maximum ratio of the errors of two float32 computations with different rounding; a wrong graph differs by far
+more."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a graph: the mean cosine, and the share of images whose top-1 is the network's."""
+    """Limits of a graph: mean cosine, and top-1 agreement with the network."""
 
     cosine: float
     agreement: float
@@ -47,7 +47,7 @@ only where images are always given."""
 
 
 def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, tolerance: float = TOLERANCE) -> Parity:
-    """Run the graph on the reference's images and compare.
+    """Run the graph on the reference's images and compare its logits.
 
     Args:
         reference: reference of the network that the graph was made from.
@@ -73,7 +73,7 @@ def run_graph(graph: Path, reference: Reference, *, takes_pixels: bool) -> Array
         session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     except ort_errors.NotImplemented:
         raise
-    except Exception as error:  # ONNX Runtime's errors have no common base but Exception
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ExportError(f"ONNX Runtime cannot load the exported graph: {error}") from error
     found = []
     for images in reference.inputs(takes_pixels=takes_pixels):
@@ -85,10 +85,10 @@ def run_graph(graph: Path, reference: Reference, *, takes_pixels: bool) -> Array
 
 
 def compare(reference: Reference, found: Array, tolerance: float) -> Parity:
-    """Return how far a float32 graph's logits [images, classes] are from the network's.
+    """Compare a float32 graph's logits [images, classes] with the network's.
 
     Raises:
-        ParityError: too far, not finite, or not of one shape.
+        ParityError: the logits differ too much, are not finite, or have another shape.
     """
     expected, own_error = reference.logits, reference.float32_error
     if expected.shape != found.shape:
@@ -132,15 +132,15 @@ def check_lowered(
     limits: Limits,
     calibration: Calibration | None,
 ) -> Parity:
-    """Compare the logits of a graph in another precision than float32; of several runs, state the worse.
+    """Compare the logits of a graph in a lower precision; report the worst of several runs.
 
     Args:
         precision: fp16, bf16 or int8.
         runs: logits [images, classes] of each run of the graph, see `export.precision.emulate.run_lowered`.
         reference: images, and the network's logits of them.
         single: parity of the float32 graph that this one was made from.
-        limits: what to reach.
-        calibration: what the reference's images are, if they are not random.
+        limits: the limits.
+        calibration: description of the reference's images, if they are not synthetic.
 
     Raises:
         ParityError: a limit is missed, or logits are not finite.
@@ -177,7 +177,7 @@ def cosine(expected: Array, found: Array) -> NDArray[np.float64]:
 
 
 def _worst(parities: list[Parity]) -> Parity:
-    """Return the parity with, of each figure, the worse one."""
+    """Return a parity with the worst of each figure."""
     first = parities[0]
     cosines = [parity.cosine for parity in parities if parity.cosine is not None]
     return first.model_copy(
@@ -194,7 +194,7 @@ def _worst(parities: list[Parity]) -> Parity:
 
 
 def misses(reference: Reference, found: Array, limits: Limits) -> list[str]:
-    """Return which limits logits [images, classes] miss, in words; none if they are finite and near enough."""
+    """Return descriptions of the limits that logits [images, classes] miss."""
     if not np.isfinite(found).all():
         return ["logits that are not finite"]
     return _misses(float(cosine(reference.logits, found).mean()), reference.agreement(found), limits)

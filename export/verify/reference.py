@@ -1,8 +1,8 @@
-"""Reference logits: the original network in float64, on synthetic pictures or on calibration images.
+"""Reference logits of the original network in float64, on synthetic or calibration images.
 
-In float32 only where the network's code cannot do float64, and then the reference says so. It is computed first
-and kept separately, so that the network need not be in memory beside the graph. The network's float32 logits are
-compared with it too: a network that amplifies rounding cannot be computed in float32 by any runtime.
+float32 is used only if the network's code does not support float64, and recorded. The reference is computed first and
+stored separately, so the network is not in memory together with the graph. The network's float32 logits are compared
+with it too: if a network amplifies rounding, no runtime can compute it in float32.
 """
 
 import math
@@ -27,7 +27,7 @@ FLOAT64 = "torch float64"
 """Name of the reference, unless the network fails in float64."""
 
 GOLDEN_IMAGES = 4
-"""Fewest pictures of a reference: as many as the golden file holds."""
+"""Minimum number of images of a reference, the number in the golden file."""
 
 _SEED = 0
 Array = np.ndarray[Any, Any]
@@ -35,16 +35,15 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Reference:
-    """Images, and the network's logits of them.
+    """Images, and the network's logits for them.
 
     Attributes:
         pixels: uint8 [B, height, width, 3], at least one for each batch size.
-        normalisation: how pixels become what the network takes.
-        logits: float64 [images, classes], of all batches one after the other.
-        made_by: what computed them: `FLOAT64`, or float32 and why.
-        boundary: boundary of a multi-label network, from which number on a class applies; None, the largest of an image
-            counts.
-        float32_error: how far the network is off in float32, over the largest logit; None if it was not measured.
+        normalisation: normalisation of the pixels.
+        logits: float64 [images, classes], concatenated over all batches.
+        made_by: computation of the logits: `FLOAT64`, or float32 with the reason.
+        boundary: decision boundary of a multi-label network; None compares the top-1 class.
+        float32_error: error of the network in float32 over the largest logit; None if not measured.
     """
 
     pixels: tuple[Tensor, ...]
@@ -56,7 +55,7 @@ class Reference:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """The batch sizes, each once."""
+        """Distinct batch sizes."""
         return tuple(dict.fromkeys(map(len, self.pixels)))
 
     def inputs(self, *, takes_pixels: bool) -> Iterator[Array]:
@@ -65,7 +64,7 @@ class Reference:
             yield (images if takes_pixels else normalise(images, self.normalisation).float()).numpy()
 
     def errors(self, found: Array) -> dict[str, Any]:
-        """Return how far [images, classes] are from the logits, in the fields of a Parity."""
+        """Compare [images, classes] with the logits; returns fields of a Parity."""
         errors, largest = np.abs(self.logits - found), float(np.abs(self.logits).max())
         ends = np.cumsum([len(images) for images in self.pixels])[:-1]
         by_size = dict.fromkeys(self.batches, 0.0)
@@ -89,20 +88,20 @@ class Reference:
 def compute_reference(
     network: nn.Module, image_size: tuple[int, int], normalisation: Normalisation, batch: Batch
 ) -> Reference:
-    """Run the network in float64 and in float32 on pictures, at batches 1, 2, 3 and 7 as far as `batch` allows.
+    """Run the network in float64 and in float32 on synthetic images, at batches 1, 2, 3 and 7 within `batch`.
 
-    The largest of these is repeated until there are enough pictures for the golden file.
+    The largest batch is repeated until there are enough images for the golden file.
 
-    The network itself is turned to float64 and back, which gives every number back as it was and needs no copy of it.
+    The network is converted to float64 and back in place, which is exact and needs no copy.
 
     Args:
-        network: takes normalised float images [B, 3, height, width].
+        network: network for normalised float images [B, 3, height, width].
         image_size: (height, width) in pixels.
-        normalisation: how pixels become what the network takes.
-        batch: the sizes that the graph shall accept.
+        normalisation: normalisation of the pixels.
+        batch: batch sizes that the graph must accept.
 
     Raises:
-        ExportError: the network does not run on a batch of them, in float32 either.
+        ExportError: the network does not run on a batch, not even in float32.
     """
     sizes = [size for size in BATCHES if batch.min <= size <= batch.max] or [batch.min]
     while sum(sizes) < GOLDEN_IMAGES:
@@ -126,7 +125,7 @@ def _relative_error(expected: Array, found: Array) -> float:
 def reference_on(network: nn.Module, pixels: tuple[Tensor, ...], normalisation: Normalisation) -> Reference:
     """Run the network on batches of pixels; see `compute_reference`."""
     inputs = [normalise(images, normalisation) for images in pixels]
-    # Some modules keep the biases of their first run, so a twin is run; torch cannot make one inside `in_float64`.
+    # A copy is run, because some modules cache the biases of their first run; it cannot be made inside `in_float64`.
     twin = share_tensors(network)
     try:
         with in_float64(twin):

@@ -1,4 +1,4 @@
-"""Targets of `--target`: what each asks of a graph, and what was measured before it was decided.
+"""Targets of `--target`: requirements on a graph, and the measurements behind them.
 
 Equal forms of a graph were compared on 2026-11-26 (ONNX Runtime 1.31, OpenVINO 2026.4 in float32, 2 cores of AMD EPYC
 that did other work besides; Swin-T, ViT-S and GCViT-xxtiny with random weights, batch 1 and 8): median CPU time of the
@@ -13,8 +13,8 @@ with GCViT at batch 1 was too noisy to count; differences below 4 % are taken as
 | costs that favour Gather | 0.99 to 1.01 | 0.98 to 1.01 |
 | costs that favour Transpose | 0.99 to 1.03 | 0.98 to 1.02 |
 
-No form is faster throughout on a target (1.05 is GCViT at batch 8, where ViT-S and Swin-T lose 3 %), so all have
-one graph; targets differ in what is checked. `python -m benchmarks.targets` measures again.
+No form is consistently faster on a target (1.05 is GCViT at batch 8, where ViT-S and Swin-T lose 3 %), so all targets
+have the same graph and differ only in the checks. `python -m benchmarks.targets` repeats the measurement.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _SHOWN = 5
 """Findings that an error lists."""
 
 _EVERYWHERE = frozenset({"domain"})
-"""Checks whose errors no target takes: operators that only some runtimes know."""
+"""Checks with errors for every target: operators that only some runtimes support."""
 _TENSORRT = frozenset({"opset", "operator", "type", "restriction"})
 """Checks against TensorRT's support table."""
 
@@ -40,7 +40,7 @@ class Choices:
 
     Attributes:
         checks: checks of the audit; an error of one of them refuses a graph.
-        basis: what the choices rest on, in a sentence.
+        basis: reason for the choices, in a sentence.
         refusal: message about a refused graph, with places for the findings and TensorRT's version.
     """
 

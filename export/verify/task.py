@@ -1,7 +1,8 @@
-"""Task of a network, by its outputs, and the activation that it applies itself.
+"""Task of a network, and its final activation.
 
-Decided in this order: `--task`, what the source declares (transformers' `problem_type`), a final sigmoid or softmax,
-one output. Contradictions are errors: softmax over classes that do not exclude each other looks like a right answer.
+The task is determined by, in this order: `--task`, the source's declaration (transformers' `problem_type`), a final
+sigmoid or softmax, a single output. Contradictions are errors, because softmax over independent classes looks
+plausible.
 """
 
 from typing import Any
@@ -22,9 +23,9 @@ _SUM_TOLERANCE = 1e-4
 
 
 def final_activation(model: ir.Model, logits: NDArray[Any]) -> Activation:
-    """Return what a network applies last.
+    """Return the final activation of a network.
 
-    A softmax is known by its numbers, however it is written: each image's are not negative, and add up to 1.
+    A softmax is detected by its outputs, which are not negative and add up to 1 for each image.
 
     Args:
         model: the graph, in float32.
@@ -39,13 +40,13 @@ def decide_task(asked: Task | None, declared: Task | None, activation: Activatio
     """Return the task.
 
     Args:
-        asked: by `--task`.
-        declared: by the source.
-        activation: that the network applies last.
-        outputs: how many there are.
+        asked: value of `--task`.
+        declared: task declared by the source.
+        activation: final activation.
+        outputs: number of outputs.
 
     Raises:
-        ExportError: these contradict each other.
+        ExportError: the arguments contradict each other.
     """
     if asked is not None and declared is not None and asked != declared:
         raise ExportError(

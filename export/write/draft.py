@@ -1,4 +1,4 @@
-"""The draft of a manifest: everything except the files."""
+"""Draft of a manifest: everything except the files."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -45,19 +45,19 @@ def make_draft(
     """Return the manifest without its files.
 
     Args:
-        request: what was asked for.
-        loaded: the source; its network is not looked at.
-        task: what the outputs are.
-        activation: that the network applies last.
-        graph: what the written graph consists of.
+        request: the request.
+        loaded: the source; its network is not used.
+        task: kind of outputs.
+        activation: final activation.
+        graph: description of the written graph.
         baked: its position constants.
-        rewrites: rewritten data movement, and what was declined.
+        rewrites: applied and declined rewrites of data movement.
         parity: parity of the written graph with the network.
-        golden: the golden file that was written, if one was.
-        constants: the position constants that were written for people.
-        samples: names of the sample pictures that were written, if some were given.
+        golden: the written golden file, if any.
+        constants: the written position constants.
+        samples: names of the written sample images, if any.
     """
-    # It was measured in float32, with one label an image.
+    # The accuracy is that of the float32 graph, for single-label tasks.
     as_measured = request.precision == "fp32" and task == "single-label"
     return Draft(
         task=task,

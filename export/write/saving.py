@@ -1,8 +1,8 @@
-"""Writing a graph: one file, or a file and its weights beside it where protobuf's limit is in the way.
+"""Writing of a graph: one file, or a file with external weights above protobuf's limit.
 
-A protobuf message ends at 2 GiB. Above that, ONNX keeps the numbers in a data file, which the graph names by a path
-relative to its own (ONNX, "External Data"). Either way they are written tensor by tensor: protobuf's own serialisation
-would hold all of them three times more.
+A protobuf message is limited to 2 GiB. Above that, ONNX stores the numbers in a data file, with a path relative to the
+graph (ONNX, "External Data"). Both are written tensor by tensor, because protobuf's serialisation would need three more
+copies of all numbers in memory.
 """
 
 import errno
@@ -17,10 +17,10 @@ import onnx_ir as ir
 from export.process.errors import ExportError, first_line
 
 ONE_FILE_LIMIT = 2**31 - 2**26
-"""Bytes of initialisers that still go into the graph's own file; what is left below 2 GiB is for nodes and names."""
+"""Maximum size of initialisers in the graph's file in bytes; the rest below 2 GiB is for nodes and names."""
 
 _STAYS = 1024
-"""Bytes. ONNX Runtime wants shapes and other small constants in the graph itself, where it reads them to plan."""
+"""Maximum size in bytes of constants that stay in the graph, where ONNX Runtime reads shapes for planning."""
 
 # Tags of the fields that are written by hand (onnx.proto; number << 3 | 2, of bytes that follow their length).
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = b"\x3a", b"\x2a", b"\x4a"
@@ -30,7 +30,7 @@ def save_graph(model: ir.Model, path: Path, limit: int = ONE_FILE_LIMIT) -> None
     """Write the graph. `check_graph` is separate because it reads the whole file again: release `model` in between.
 
     Args:
-        model: stays as it is.
+        model: the model; not modified.
         path: path of the graph; its weights, if they take a file of their own, go to `<path>.data`.
         limit: bytes of initialisers above which they do.
 
@@ -67,7 +67,7 @@ def check_graph(path: Path) -> None:
 
 
 def initialiser_bytes(model: ir.Model) -> int:
-    """Return what the constants of a graph and its subgraphs take."""
+    """Return the size of the constants of a graph and its subgraphs in bytes."""
     values = (value for graph in model.graphs() for value in graph.initializers.values())
     return sum(int(value.const_value.nbytes) for value in values if value.const_value is not None)
 

@@ -49,7 +49,7 @@ class WorkerState:
     """State of one worker thread, guarded by the lock of Workers."""
 
     busy: bool = False
-    """Whether the thread is working."""
+    """True if the thread is working."""
     watch: Watch | None = None
     """Current work, if it has a time limit."""
     abandoned: bool = False

@@ -51,7 +51,7 @@ class RequestRecord:
 
     request_id: str
     is_inference: bool
-    """Whether the request runs images. Only such requests are counted."""
+    """True if the request runs images. Only such requests are counted."""
     memory: RequestMemory
     """Memory of the request."""
     start: int = field(default_factory=time.perf_counter_ns)
@@ -66,7 +66,7 @@ class RequestRecord:
     api_key: str | None = None
     """Name of the accepted API key; None if there is none."""
     is_admin: bool = False
-    """Whether the key is an admin key."""
+    """True if the key is an admin key."""
 
     def microseconds(self) -> int:
         """Return the time since the start."""

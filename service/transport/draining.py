@@ -17,7 +17,7 @@ class Lifecycle:
 
     @property
     def draining(self) -> bool:
-        """Whether the server is stopping and accepts no more requests."""
+        """True if the server is stopping and accepts no more requests."""
         return self._until is not None
 
     @property

@@ -89,7 +89,7 @@ class GuardedProtocol(CountedRequests):
         self._answering: RequestResponseCycle | None = None
         """Request that is being answered; `cycle` is the last one received."""
         self._follows = False
-        """Whether the request that starts now has waited for an earlier one of this connection."""
+        """True if the request that starts now has waited for an earlier one of this connection."""
         self._postponed: ProblemError | None = None
         """Last response of this connection, sent after earlier ones."""
         self._timer: asyncio.TimerHandle | None = None

@@ -43,9 +43,9 @@ class LingeringTransport(asyncio.Transport):
     ) -> None:
         super().__init__()
         self.lingering = False
-        """Whether the response is sent and bytes are discarded."""
+        """True if the response is sent and bytes are discarded."""
         self.ended = False
-        """Whether the client has closed its direction."""
+        """True if the client has closed its direction."""
         self._transport = transport
         self._loop = loop
         self._seconds = seconds

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from deploy.ray.proxy import MOST_BYTES, middlewares
+from deploy.ray.proxy import MOST_BYTES, RepeatOnce, middlewares
 
 PARTS = (b"first, ", b"second")
 
@@ -52,10 +52,14 @@ def ask(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    [middleware] = middlewares()
     scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"x-request-id", b"client")]}
-    asyncio.run(middleware.cls(inner)(scope, receive, send))  # type: ignore[arg-type]
+    asyncio.run(RepeatOnce(inner)(scope, receive, send))
     return sent
+
+
+def test_ray_is_given_the_middleware() -> None:
+    [(cls, arguments, keywords)] = middlewares()
+    assert isinstance(cls(Proxy(ended=0), *arguments, **keywords), RepeatOnce)
 
 
 def test_a_request_whose_replica_ended_is_sent_again_whole() -> None:

@@ -33,7 +33,7 @@ def photo(digit: str, kind: str, width: int = 8) -> Image.Image:
     if kind == "shadow":
         grey *= np.linspace(1, 0.45, grey.shape[1])
     if kind == "edge":
-        grey *= np.where(np.add.outer(np.arange(800), np.arange(600)) < 600, 0.6, 1.0)
+        grey *= np.where(np.add.outer(np.arange(800), np.arange(600)) < 900, 0.5, 1.0)  # most of the sheet
     if kind == "dark":
         grey = 255 - grey
     grey += np.random.default_rng(0).normal(0, 4, grey.shape)

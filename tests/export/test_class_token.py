@@ -157,7 +157,7 @@ def test_a_fixed_batch_and_other_opsets_are_narrowed_alike(batch: Batch, opset: 
 
 
 @pytest.mark.parametrize("name", ["timm swin", "timm vit with a mean"])
-def test_a_network_that_reads_all_tokens_is_left_as_it_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_reads_all_tokens_does_not_change(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small: dict[str, Any] = {"img_size": 64, "window_size": 4, "embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2)}
     networks: dict[str, Callable[[], nn.Module]] = {
         "timm swin": lambda: timm.create_model("swin_tiny_patch4_window7_224", num_classes=10, **small),

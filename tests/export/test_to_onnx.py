@@ -264,7 +264,7 @@ def test_options_of_the_constructor_are_json_or_a_word() -> None:
 
 def test_a_key_without_a_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([SINCOS, "--random-weights", "0", "--weights-key", "ema", "--output", str(tmp_path)]) == 1
-    assert "--weights-key chooses among the weights of --checkpoint FILE" in capsys.readouterr().err
+    assert "--weights-key selects weights in --checkpoint FILE" in capsys.readouterr().err
 
 
 def test_flags_of_training_reach_the_network(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Traced programs, rewritten so that they can be evaluated and converted: one rewrite a file.
+"""Rewrites of traced programs before evaluation and conversion, one in each file.
 
 A new rewrite is a file and a line here.
 """
@@ -20,10 +20,10 @@ _ATEN = torch.ops.aten
 
 
 def in_plain_operators(program: ExportedProgram) -> ExportedProgram:
-    """Return a program without regions, fused attention, and writing to what something else may read.
+    """Return a program without regions, fused attention, and in-place writes to shared tensors.
 
     Args:
-        program: as torch.export returns it; it is taken over.
+        program: result of torch.export; it is modified.
 
     Raises:
         ExportError: an autocast region is on and changes numbers.
@@ -45,7 +45,7 @@ def in_plain_operators(program: ExportedProgram) -> ExportedProgram:
 
 
 def _reshape_instead_of_view(graph: fx.Graph) -> None:
-    """Let views be copies where they have to: what unfused attention returns may have another memory layout."""
+    """Replace views by reshapes, because the output of unfused attention may have another memory layout."""
     for node in graph.nodes:
         if node.target is _ATEN.view.default:
             node.target = _ATEN.reshape.default

@@ -35,10 +35,10 @@ function greyOf(source, width, height) {
 
 /** Return the connected parts of ink, each a list of [row, column]; null if nothing stands out, or most of the picture does. */
 function findInk(given, width, height) {
-  const ordered = given.slice().sort();
-  const isDark = ordered[ordered.length >> 1] < (ordered[0] + ordered.at(-1)) / 2; // most of it is paper
-  const grey = mean(isDark ? given.map((value) => 255 - value) : given, width, height);
   const reach = Math.floor(Math.max(width, height) / 8);
+  const around = mean(given, width, height, reach);
+  const isDark = given.reduce((sum, value, index) => sum + (value - around[index]) ** 3, 0) > 0;
+  const grey = mean(isDark ? given.map((value) => 255 - value) : given, width, height, 1);
   const paper = spread(spread(grey, width, height, reach, Math.max), width, height, reach, Math.min);
   const contrast = grey.map((value, index) => Math.min(1, Math.max(0, 1 - value / Math.max(paper[index], 1))));
   const most = contrast.slice().sort().at(-Math.min(STRONGEST, 1 + Math.floor(contrast.length / 100)));
@@ -48,14 +48,22 @@ function findInk(given, width, height) {
   return ink.reduce((sum, part) => sum + part.length, 0) > contrast.length / 2 ? null : ink;
 }
 
-/** Return the means of 3 × 3 values; beyond the edge are the values of the edge. */
-function mean(values, width, height) {
-  const near = (place, count) => [Math.max(0, place - 1), place, Math.min(count - 1, place + 1)];
-  return values.map((_, index) => {
-    let sum = 0;
-    for (const row of near(Math.floor(index / width), height)) for (const column of near(index % width, width)) sum += values[row * width + column];
-    return sum / 9;
-  });
+/** Return the means of squares of 2 · radius + 1 values a side; beyond the edge are the values of the edge. */
+function mean(values, width, height, radius) {
+  const along = (from, step, count, lines, stride) => {
+    const to = from.slice();
+    const at = (line, place) => from[line * stride + Math.min(count - 1, Math.max(0, place)) * step];
+    for (let line = 0; line < lines; line += 1) {
+      let sum = 0;
+      for (let near = -radius; near <= radius; near += 1) sum += at(line, near);
+      for (let place = 0; place < count; place += 1) {
+        to[line * stride + place * step] = sum / (2 * radius + 1);
+        sum += at(line, place + radius + 1) - at(line, place - radius);
+      }
+    }
+    return to;
+  };
+  return along(along(values, 1, width, height, width), width, height, width, 1);
 }
 
 /** Return each value combined with those at most `radius` away in rows and columns. */

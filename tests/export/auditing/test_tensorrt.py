@@ -216,7 +216,7 @@ def test_the_standard_domain_has_two_spellings() -> None:
     assert audit(model).findings == ()
 
 
-def test_the_callers_model_is_left_as_it_was() -> None:
+def test_the_callers_model_does_not_change() -> None:
     model = parse("{ a = Relu(x) y = Exp(a) }")
     before = ir.to_proto(model).SerializeToString()
     audit(model)

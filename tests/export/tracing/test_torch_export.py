@@ -191,7 +191,7 @@ STEERED: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("case", STEERED)
 def test_a_network_that_cannot_be_followed_is_refused_with_the_module_that_stops(case: str) -> None:
     with pytest.raises(
-        ExportError, match=r"cannot follow the network in blocks\.1 \(Doing\): .*must not steer"
+        ExportError, match=r"cannot trace the network in blocks\.1 \(Doing\): .*must not depend on tensors"
     ) as told:
         trace(Inside(Doing(STEERED[case])).eval(), torch.randn(2, 3, 4))
     assert "\n" not in str(told.value)
@@ -205,7 +205,7 @@ def test_what_torch_prints_when_it_cannot_follow_is_kept_back(capfd: pytest.Capt
 
 
 def test_the_network_itself_is_named_by_its_class() -> None:
-    with pytest.raises(ExportError, match=r"cannot follow the network in \(?Doing"):
+    with pytest.raises(ExportError, match=r"cannot trace the network in \(?Doing"):
         trace(Doing(STEERED["if tensor"]).eval(), IMAGE)
 
 
@@ -218,7 +218,7 @@ class AfterItsBlocks(Inside):
 
 
 def test_a_module_that_is_through_is_not_the_one_that_stops() -> None:
-    with pytest.raises(ExportError, match=r"cannot follow the network in 1 \(AfterItsBlocks\)"):
+    with pytest.raises(ExportError, match=r"cannot trace the network in 1 \(AfterItsBlocks\)"):
         trace(nn.Sequential(nn.Identity(), AfterItsBlocks(nn.ReLU())).eval(), IMAGE)
 
 

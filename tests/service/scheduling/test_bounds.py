@@ -101,7 +101,7 @@ def test_a_full_decode_queue_refuses(play: Play, servable: Make) -> None:
         await until(lambda: engine.load(a).admitted == 2 and engine.decoding == 0)
         tasks += [asyncio.create_task(ask(engine, a, decode)) for _ in range(2)]
         await until(lambda: engine.decoding == 2)
-        with pytest.raises(QueueFullError, match="2 images wait to be decoded, 2 may"):
+        with pytest.raises(QueueFullError, match="2 images wait to be decoded, the limit is 2"):
             await ask(engine, a, decode)
         assert engine.load(a).admitted == 4
         open_.set()

@@ -40,7 +40,7 @@ def test_the_room_is_that_of_all_owners_together() -> None:
     queue = DecodeQueue(room=2)
     queue.put("a", work())
     queue.put("b", work())
-    with pytest.raises(QueueFullError, match="2 images wait to be decoded, 2 may") as caught:
+    with pytest.raises(QueueFullError, match="2 images wait to be decoded, the limit is 2") as caught:
         queue.put("c", work())
     assert caught.value.headers["Retry-After"] == "1"  # nothing was measured
     queue.take()
