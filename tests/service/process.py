@@ -13,7 +13,7 @@ from pathlib import Path
 
 BACKEND = "POSBAKE_BACKEND"
 MODULE = (sys.executable, "-m", "service")
-SECONDS_TO_START = 60
+SECONDS_TO_START = 180
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from tests.service.process import Running
 from tests.service.protocol_v2.answers import expected_logits, floats, pixels
 from tests.service.protocol_v2.test_triton_client import check, file_input, image_input
 
+pytestmark = pytest.mark.slow
+
 
 def test_tensors_and_files_get_the_logits_in_every_form(server: Running) -> None:
     async def scene() -> None:

@@ -16,6 +16,8 @@ from tests.service.pictures import encode
 from tests.service.process import Running
 from tests.service.protocol_v2.answers import expected_logits, floats, pixels
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5  # relative: float32 sums in the graph, float64 here
 Images = NDArray[np.uint8] | NDArray[np.float32]
 

@@ -19,7 +19,7 @@ from tests.service.protocol_v2.conformance.differences import DIFFERENCES, KEPT
 from tests.service.protocol_v2.conformance.requests import CASES, WARM
 from tests.triton.server import skip_without_triton, triton_server
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 
