@@ -20,10 +20,10 @@ class Turns:
     """The process of a contender: see cpu_contenders.
 
     Args:
-        name: of the contender.
+        name: name of the contender.
         network: timm's name.
         folder: of `prepare`.
-        threads: of a run.
+        threads: number of threads of a run.
 
     Attributes:
         times: seconds of wall and of CPU time of each run, by the number of images.
@@ -82,7 +82,7 @@ def take_turns(
         names: of contenders.
         network: timm's name.
         folder: of `prepare`.
-        threads: of a run.
+        threads: number of threads of a run.
         runs: how many, by the number of images.
 
     Raises:

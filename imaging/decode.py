@@ -42,7 +42,7 @@ def pillow_pixel_limit(max_pixels: int) -> Iterator[None]:
     """Replace Pillow's global limits inside the context, and disable libtiff's messages.
 
     `decode` checks headers itself, and Pillow counts the bytes of a TIFF's samples as pixels. AVIF is decoded on one
-    thread, because images are already decoded in parallel. Pillow keeps the memory of pixels for the next image, because
+    thread, because images are already decoded in parallel. Pillow keeps the memory of pixels for the next image:
     mapping it again takes a third of the time of a photograph of 12 megapixels (benchmarks/jpeg_decoders.py).
     """
     silence_libtiff()
