@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TypeVar
 
-from PIL import AvifImagePlugin, Image
+from PIL import AvifImagePlugin, Image, _imaging
 
 from imaging.errors import DecodeMemoryError, ImageError, TooManyPixelsError, damaged
 from imaging.formats.orientation import upright
@@ -47,14 +47,14 @@ def pillow_pixel_limit(max_pixels: int) -> Iterator[None]:
     """
     silence_libtiff()
     before = Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS
-    blocks = Image.core.get_blocks_max()
+    blocks = _imaging.get_blocks_max()
     Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS = 16 * max_pixels, 1
-    Image.core.set_blocks_max(KEPT_BLOCKS)
+    _imaging.set_blocks_max(KEPT_BLOCKS)
     try:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS, AvifImagePlugin.DEFAULT_MAX_THREADS = before
-        Image.core.set_blocks_max(blocks)
+        _imaging.set_blocks_max(blocks)
 
 
 def decode(

@@ -9,8 +9,9 @@ import hashlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -102,21 +103,23 @@ def running_on(address: str, location: Location, settings: Settings, stopping: S
         ClusterError: Ray is not installed, the cluster does not answer, or no node has room for a process.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports nothing
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of Ray Data's own statistics, when a node is lost
     try:
         import ray.data
     except ImportError as error:
         raise ClusterError(f"--ray needs Ray Data, {error}: pip install 'posbake[ray]'") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"cannot connect to the Ray cluster at {address!r}: {error}") from error
-    try:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        with stopping.signals():  # again: Ray handles SIGTERM by ending the process
-            yield _runner(location, settings, nodes)
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # Ray prints what it notices of its nodes
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ClusterError(f"cannot connect to the Ray cluster at {address!r}: {error}") from error
+        try:
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            with stopping.signals():  # again: Ray handles SIGTERM by ending the process
+                yield _runner(location, settings, nodes)
+        finally:
+            ray.shutdown()
 
 
 def _runner(location: Location, settings: Settings, nodes: list[dict[str, float]]) -> ClusterRunner:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, _imaging
 
 from imaging.decode import KEPT_BLOCKS, decode, pillow_pixel_limit
 from imaging.errors import NotAnImageError, TooManyPixelsError
@@ -218,22 +218,22 @@ def test_a_header_over_the_limit_of_pillow_is_refused_without_a_warning() -> Non
 
 
 def test_memory_of_pixels_is_kept_for_the_next_image() -> None:
-    before = Image.core.get_blocks_max()
+    before = _imaging.get_blocks_max()
     data = encode(RGB)
 
     def reused() -> int:
-        Image.core.reset_stats()
+        _imaging.reset_stats()
         for _ in range(2):
             decode(data, 35)
-        return int(Image.core.get_stats()["reused_blocks"])
+        return int(_imaging.get_stats()["reused_blocks"])
 
-    Image.core.clear_cache()
+    _imaging.clear_cache()
     assert reused() == 0
     with pillow_pixel_limit(1000):
-        assert Image.core.get_blocks_max() == KEPT_BLOCKS
+        assert _imaging.get_blocks_max() == KEPT_BLOCKS
         assert reused() > 0
-    assert Image.core.get_blocks_max() == before
-    assert Image.core.get_stats()["blocks_cached"] == before == 0
+    assert _imaging.get_blocks_max() == before
+    assert _imaging.get_stats()["blocks_cached"] == before == 0
 
 
 def test_an_operator_may_allow_more_pixels_than_pillow_would() -> None:
