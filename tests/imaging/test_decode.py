@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, _imaging
+from PIL import Image, ImageFile
 
-from imaging.decode import KEPT_BLOCKS, decode, pillow_pixel_limit
+from imaging.decode import decode, pillow_pixel_limit
 from imaging.errors import NotAnImageError, TooManyPixelsError
 from imaging.formats import webp
 from imaging.formats.signatures import begins_as_image
@@ -215,25 +215,6 @@ def test_a_header_over_the_limit_of_pillow_is_refused_without_a_warning() -> Non
             with pytest.raises(TooManyPixelsError):
                 decode(png_claiming(side, side), 1000)
     assert before == Image.MAX_IMAGE_PIXELS
-
-
-def test_memory_of_pixels_is_kept_for_the_next_image() -> None:
-    before = _imaging.get_blocks_max()
-    data = encode(RGB)
-
-    def reused() -> int:
-        _imaging.reset_stats()
-        for _ in range(2):
-            decode(data, 35)
-        return int(_imaging.get_stats()["reused_blocks"])
-
-    _imaging.clear_cache()
-    assert reused() == 0
-    with pillow_pixel_limit(1000):
-        assert _imaging.get_blocks_max() == KEPT_BLOCKS
-        assert reused() > 0
-    assert _imaging.get_blocks_max() == before
-    assert _imaging.get_stats()["blocks_cached"] == before == 0
 
 
 def test_an_operator_may_allow_more_pixels_than_pillow_would() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, _imaging
 
-from imaging.decode import decode
+from imaging.decode import KEPT_BLOCKS, decode, pillow_pixel_limit
 from imaging.errors import NotAnImageError, TooManyPixelsError
 from tests.imaging.corpus.png import GREY, GREY_ALPHA, RGB, RGB_ALPHA
 from tests.imaging.corpus.tiff_file import written
@@ -28,7 +28,7 @@ WIDTH, HEIGHT = 2400, 1600
 
 GROWTH = """
 import ctypes, os, pathlib, re, sys
-from PIL import Image
+from PIL import Image, _imaging
 from imaging.decode import decode, pillow_pixel_limit
 from imaging.errors import TooManyPixelsError
 
@@ -211,3 +211,22 @@ def test_too_little_memory_is_not_the_pictures_fault() -> None:
     data = png_claiming(20_000, 20_000)
     ended = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
     assert b"there is not enough memory to decode the image" in ended.stdout
+
+
+def test_memory_of_pixels_is_kept_for_the_next_image() -> None:
+    before = _imaging.get_blocks_max()
+    data = encode(random_pixels(5, 7))
+
+    def reused() -> int:
+        _imaging.reset_stats()
+        for _ in range(2):
+            decode(data, 35)
+        return int(_imaging.get_stats()["reused_blocks"])
+
+    _imaging.clear_cache()
+    assert reused() == 0
+    with pillow_pixel_limit(1000):
+        assert _imaging.get_blocks_max() == KEPT_BLOCKS
+        assert reused() > 0
+    assert _imaging.get_blocks_max() == before
+    assert _imaging.get_stats()["blocks_cached"] == before == 0
