@@ -131,7 +131,8 @@ def products_apart(model: ir.Model) -> None:
     for split in list(model.graph):
         if split.op_type != "Split" or len(split.outputs) != 3:
             continue
-        views, value = [], input_of(split, 0)
+        views: list[ir.Node] = []
+        value = input_of(split, 0)
         while (node := value.producer()) is not None and node.op_type in ("Transpose", "Reshape"):
             views.insert(0, node)
             value = input_of(node, 0)
