@@ -105,7 +105,7 @@ class _DrainingServer(uvicorn.Server):
         if self._lifecycle.draining:
             super().handle_exit(sig, frame)
         else:
-            logger.info("stopping after %d accepted requests", self._lifecycle.accepted)
+            logger.info("stopping: waiting for %d accepted requests", self._lifecycle.accepted)
             self._lifecycle.drain()
 
     async def on_tick(self, counter: int) -> bool:

@@ -169,7 +169,7 @@ def test_the_next_version_is_taken_and_an_old_one_is_never_overwritten(
     first = (tmp_path / "digits" / "sincos" / "1" / "manifest.json").read_text()
     assert main([*arguments, "--random-weights", "1"]) == 0
     assert main([*arguments, "--version", "1"]) == 1
-    assert "already there" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "digits" / "sincos").iterdir()) == ["1", "2"]
     assert (tmp_path / "digits" / "sincos" / "1" / "manifest.json").read_text() == first
 

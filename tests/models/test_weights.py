@@ -175,7 +175,7 @@ def test_a_source_that_cannot_be_loaded_says_what_can(tmp_path: Path) -> None:
         load_source(config_file(tmp_path), Pretrained(), Overrides())
     with pytest.raises(SourceError, match=r"network\.vit\.width"):
         load_source(config_file(tmp_path, width=0), RandomWeights(0), Overrides())
-    with pytest.raises(SourceError, match=r"preprocess yields \(32, 48\), the network takes \(32, 32\)"):
+    with pytest.raises(SourceError, match=r"preprocess yields \(32, 48\), but the network takes \(32, 32\)"):
         load_source(config_file(tmp_path, image_size=[32, 32]), RandomWeights(0), Overrides())
 
 

@@ -48,7 +48,7 @@ def problem(client: TestClient, status: int, query: str = "", **request: Unpack[
         (truncated_jpeg(), "truncated"),
         (PNG[: len(PNG) // 2], "damaged"),
         (with_broken_pixel_checksum(PNG), "IDAT"),
-        (b"%PDF-1.7 \n", "not an image"),
+        (b"%PDF-1.7 \n", "not a supported image"),
     ],
     ids=["empty", "text", "truncated JPEG", "truncated PNG", "broken checksum", "PDF"],
 )

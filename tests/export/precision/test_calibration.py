@@ -164,7 +164,7 @@ def test_too_few_images_are_refused(count: int | None, words: list[str], tmp_pat
         (b"", "is empty"),
         (b"no image", "is not an image"),
         (truncated_jpeg(), "truncated"),
-        (png_claiming(20_000, 20_000), "20000×20000 pixels, 100000000 are allowed"),
+        (png_claiming(20_000, 20_000), "20000×20000 pixels, at most 100000000 are allowed"),
     ],
     ids=["empty", "text", "cut off", "large"],
 )

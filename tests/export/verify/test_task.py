@@ -208,7 +208,7 @@ def save_vit(folder: Path, problem_type: str | None, outputs: int) -> Path:
 
 @pytest.mark.parametrize(
     ("labels", "flaw"),
-    [("a\nb\x1bc\nd\ne\nf", "label 1 .'b.*x1bc'. holds U.001B"), ("a\nb\nc\td\ne\nf", "label 2 .* holds U.0009")],
+    [("a\nb\x1bc\nd\ne\nf", "label 1 .'b.*x1bc'. contains U.001B"), ("a\nb\nc\td\ne\nf", "label 2 .* contains U.0009")],
 )
 def test_a_label_with_a_control_character_fails_before_any_work(labels: str, flaw: str, tmp_path: Path) -> None:
     file = tmp_path / "labels.txt"
@@ -232,5 +232,5 @@ def test_a_configuration_with_a_line_break_in_a_label_fails_naming_the_label(tmp
     folder = save_vit(tmp_path / "net", None, 3)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "id2label": {"0": "a", "1": "b\nc", "2": "d"}}))
-    with pytest.raises(ExportError, match=r"label 1 \('b.nc'\) holds U\+000A, .* in the labels of transformers:net"):
+    with pytest.raises(ExportError, match=r"label 1 \('b.nc'\) contains U\+000A, .* in the labels of transformers:net"):
         export_onnx(ExportRequest(source=f"transformers:{folder}", weights=Pretrained(), output=tmp_path / "out"))

@@ -215,7 +215,7 @@ def test_a_damaged_golden_file_is_refused_by_name(tmp_path: Path) -> None:
     vouch(tmp_path / "colours/shape/1")
     other, shape = load_catalogue(settings(tmp_path)).refused
     assert "golden.npz is not the file the manifest describes" in other.reason
-    assert "golden.npz holds logits.npy of <f8 (4, 2), expected <f8 (4, 4)" in shape.reason
+    assert "golden.npz contains logits.npy of <f8 (4, 2), expected <f8 (4, 4)" in shape.reason
     assert str(tmp_path) not in other.reason + shape.reason
 
 

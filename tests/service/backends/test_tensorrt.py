@@ -177,8 +177,8 @@ def test_an_engine_of_the_artifact_is_run_without_a_build(tmp_path: Path, cache:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"version": "10.15.0"}, "of TensorRT 10.15.0, this is TensorRT 10.16.1"),
-        ({"version": "10.17.0", "settings": {"version_compatible": True}}, "of TensorRT 10.17.0, this is"),
+        ({"version": "10.15.0"}, "for TensorRT 10.15.0, this is TensorRT 10.16.1"),
+        ({"version": "10.17.0", "settings": {"version_compatible": True}}, "for TensorRT 10.17.0, this is"),
         ({"gpu": {"name": "Old GPU", "compute_capability": "8.0"}}, r"built on Old GPU \(compute capability 8.0\)"),
         ({"gpu": None, "targets": ("8.6", "12.0")}, "for compute capability 8.6, 12.0, Fake GPU has 8.9"),
     ],
@@ -222,7 +222,7 @@ def test_an_engine_that_was_exchanged_after_it_was_verified_is_not_read(
     ("failure", "reason"),
     [
         ("Error Code 10: no implementation for node head", "no implementation for node head; examine the named node"),
-        ("Error Code 2: OutOfMemory", "OutOfMemory; free memory of the GPU"),
+        ("Error Code 2: OutOfMemory", "OutOfMemory; free GPU memory"),
     ],
 )
 def test_a_build_that_fails_is_a_refusal_with_the_reason(

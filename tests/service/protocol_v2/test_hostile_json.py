@@ -42,7 +42,7 @@ def test_more_elements_than_the_shape_has_are_400_without_a_look_at_them(client:
     document = {"inputs": [{**FILE, "parameters": {"binary_data_size": len(many)}}]}
     assert "799996 bytes of a BYTES tensor follow the 1 elements" in error_message(send(client, document, many), 400)
     strings = {"inputs": [{**FILE, "data": ["x"] * 1000}]}
-    assert "1000 elements, its shape says 1" in error_message(client.post(MEAN, json=strings), 400)
+    assert "1000 elements, but its shape has 1" in error_message(client.post(MEAN, json=strings), 400)
     many_strings = {"inputs": [{**FILE, "data": ["x"] * 100_000}]}
     assert "more than 2000 values" in error_message(client.post(MEAN, json=many_strings), 400)
 

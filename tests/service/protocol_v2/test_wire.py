@@ -81,12 +81,12 @@ def test_a_header_length_that_is_none_is_400(client: TestClient, length: str) ->
 @pytest.mark.parametrize("tensor", [b"\x01", b"\x05\0\0\0abc", b"\xff\xff\xff\xffabc"])
 def test_bytes_that_end_within_an_element_are_400(client: TestClient, tensor: bytes) -> None:
     document = {"inputs": [{**FILE, "parameters": {"binary_data_size": len(tensor)}}]}
-    assert "goes beyond its" in error_message(send(client, document, tensor), 400)
+    assert "exceeds its" in error_message(send(client, document, tensor), 400)
 
 
 def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
     document = {"inputs": [{**IMAGE, "data": FLAT}]}
-    assert "3 bytes follow the JSON, and no input" in error_message(send(client, document, b"abc"), 400)
+    assert "3 bytes follow the JSON, but no input" in error_message(send(client, document, b"abc"), 400)
     both = {"inputs": [{**IMAGE, "data": FLAT}, {**FILE, "data": ["x"]}]}
     assert "'image', 'image_bytes'; expected either" in error_message(client.post(MEAN, json=both), 400)
     size = {"parameters": {"binary_data_size": 3}}

@@ -26,7 +26,7 @@ def test_a_full_queue_refuses_with_the_measured_time(play: Play, servable: Make,
         await until(scripted.hanging)
         waiting = [soon(engine, a) for _ in range(4)]
         await until(lambda: engine.load(a).admitted == 4)
-        with pytest.raises(QueueFullError, match="4 images wait for colours/a/1, 4 may") as caught:
+        with pytest.raises(QueueFullError, match="4 images wait for colours/a/1, the limit is 4") as caught:
             await ask(engine, a)
         assert int(caught.value.headers["Retry-After"]) >= 1
         other = soon(engine, b)  # its queue is another one

@@ -103,7 +103,7 @@ def test_no_line_holds_a_key_or_a_hash_or_a_byte_of_a_body_or_a_query(logged: Lo
 
 def test_what_the_process_says_belongs_to_no_request(logged: Logged, log_format: str) -> None:
     (line,) = [line for line in logged.lines if "stopping:" in line]
-    assert ("request_id" not in json.loads(line)) if log_format == "json" else line.endswith(" finished first")
+    assert ("request_id" not in json.loads(line)) if log_format == "json" else line.endswith(" accepted requests")
 
 
 def test_an_exception_is_one_line_of_json() -> None:

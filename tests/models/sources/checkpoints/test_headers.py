@@ -34,7 +34,7 @@ def test_a_million_tensors_or_an_endless_key_are_refused(header: dict[str, objec
 def test_a_length_beyond_the_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     path.write_bytes((2**60).to_bytes(8, "little"))
-    with pytest.raises(SourceError, match=f"at most {LARGEST_HEADER}"):
+    with pytest.raises(SourceError, match=f"the maximum is {LARGEST_HEADER}"):
         check_header(path)
 
 
