@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.cpu_artifacts import PRECISIONS, artifact_folder, operations, prepare
-from benchmarks.cpu_contenders import CONTENDERS, GEMM, PEAKS
+from benchmarks.cpu_contenders import CONTENDERS, GEMM, PEAKS, PRODUCTS
 from benchmarks.cpu_profile import print_profile, profile
 from benchmarks.cpu_turns import take_turns
 from examples.digits.train import machine
@@ -62,7 +62,7 @@ def rows(network: str, options: argparse.Namespace) -> list[str]:
     found = take_turns([*names, *PEAKS], network, options.artifacts, options.threads, runs)
     first, lines = found[names[0]], []
     for batch in options.batches:
-        rates = {name: 2 * GEMM**3 / found[name].wall(batch) for name in PEAKS}
+        rates = {name: 2 * GEMM**3 * PRODUCTS / found[name].wall(batch) for name in PEAKS}
         work = batch * operations(options.artifacts, network)
         for name in names:
             wall, cpu = found[name].wall(batch), found[name].cpu(batch)

@@ -26,6 +26,9 @@ Open = Callable[[Path, str, int], Callable[[int], Run]]
 GEMM = 1024
 """Rows, columns and depth of the product that the peak is measured with: 2·1024³ operations."""
 
+PRODUCTS = 16
+"""Products in a row, so that their matrices are in the cache as a network's are in a batch."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -60,21 +63,46 @@ class _Served:
 
 @dataclass(frozen=True)
 class _Product:
-    """A square product in PyTorch, by MKL in float32 and oneDNN in bfloat16 and int8."""
+    """Square products: PyTorch's in float32 (MKL) and bfloat16 (oneDNN), OpenVINO's in int8."""
 
     precision: str
 
     def __call__(self, folder: Path, network: str, threads: int) -> Callable[[int], Run]:
         del folder, network
-        import torch
+        return lambda _: _int8_products(threads) if self.precision == "int8" else _products(self.precision, threads)
 
-        torch.set_num_threads(threads)
-        numbers = torch.randn(GEMM, GEMM)
-        if self.precision == "int8":
-            units = (20 * numbers).clamp(-127, 127).to(torch.int8)
-            return lambda _: partial(torch._int_mm, units, units)
-        factor = numbers if self.precision == "fp32" else numbers.bfloat16()
-        return lambda _: partial(torch.mm, factor, factor)
+
+def _products(precision: str, threads: int) -> Run:
+    import torch
+
+    torch.set_num_threads(threads)
+    numbers = torch.randn(GEMM, GEMM, dtype=torch.float32 if precision == "fp32" else torch.bfloat16)
+    return lambda: [torch.mm(numbers, numbers) for _ in range(PRODUCTS)]
+
+
+def _int8_products(threads: int) -> Run:
+    """Return OpenVINO's runs of a product of uint8 activations, quantised from float32, and int8 weights."""
+    import openvino
+    from onnx import TensorProto, helper, numpy_helper
+
+    numbers = np.random.default_rng(0).integers(-127, 128, (GEMM, GEMM), np.int8)
+    constants = [np.array(1 / 64, np.float32), np.array(128, np.uint8), numbers]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["images", "scale", "zero"], ["units"]),
+        helper.make_node("DequantizeLinear", ["units", "scale", "zero"], ["left"]),
+        helper.make_node("DequantizeLinear", ["weights", "scale"], ["right"]),
+        helper.make_node("MatMul", ["left", "right"], ["product"]),
+    ]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (GEMM, GEMM)) for n in ("images", "product")]
+    names = ("scale", "zero", "weights")
+    initializers = [numpy_helper.from_array(array, name) for name, array in zip(names, constants, strict=True)]
+    graph = helper.make_graph(nodes, "product", values[:1], values[1:], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    core = openvino.Core()
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
+    infer, images = compiled.create_infer_request().infer, (numbers / 64).astype(np.float32)
+    return lambda: [infer({0: images}, share_inputs=True) for _ in range(PRODUCTS)]
 
 
 def _images(folder: Path, network: str, batch: int) -> np.ndarray[Any, np.dtype[np.float32]]:
