@@ -1,4 +1,4 @@
-"""Starts that must fail: the container exits with the service's own sentence, and stays down."""
+"""Invalid configurations: the container must exit with the service's own message and not restart."""
 
 import tempfile
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from deploy.engines import Engine, Wanted
 
 @dataclass(frozen=True)
 class BadStart:
-    """A mistake of the operator.
+    """A configuration error.
 
     Args:
-        what: the mistake.
-        sentence: a part of what the service must say, on the last line of its log.
-        status: exit status.
-        environment: variables that make it.
-        mode: permissions of an empty repository, or None for the good one.
+        what: description of the error.
+        sentence: expected part of the last line of the log.
+        status: expected exit status.
+        environment: environment variables that cause the error.
+        mode: permissions of an empty repository; None uses the valid one.
     """
 
     what: str
@@ -27,7 +27,7 @@ class BadStart:
     mode: int | None = None
 
     def run(self, engine: Engine, image: str, repository: Path) -> str:
-        """Return the service's last line. Raises AssertionError if it or the exit status is another."""
+        """Return the last line of the log. Raises AssertionError if it or the exit status is not as expected."""
         with tempfile.TemporaryDirectory() as directory:
             if self.mode is not None:
                 repository = Path(directory, "repository")

@@ -26,9 +26,9 @@ class Wanted:
     """Container to start.
 
     Args:
-        image: its name.
+        image: name of the image.
         repository: directory that is mounted on /artifacts, read-only.
-        environment: variables beside those of the image.
+        environment: variables in addition to those of the image.
     """
 
     image: str
@@ -41,7 +41,7 @@ class Container(Protocol):
 
     @property
     def url(self) -> str:
-        """Return where it is reached from this host: http://127.0.0.1:PORT."""
+        """Return its address on this host: http://127.0.0.1:PORT."""
 
     def execute(self, *command: str) -> int:
         """Run a command in it, as its user, and return the exit status."""
@@ -215,8 +215,8 @@ class ChrootContainer:
 
     def remove(self) -> None:
         """See Container."""
-        # With its first process all others of the namespace end. unshare's own --kill-child is lost when that process
-        # changes its user.
+        # When its first process ends, all others of the namespace end too. unshare's own --kill-child is lost when that
+        # process changes its user.
         with suppress(FileNotFoundError, ProcessLookupError):
             os.kill(self._first(), signal.SIGKILL)
         self._process.kill()
@@ -225,7 +225,7 @@ class ChrootContainer:
         _output("buildah", "rm", self._working)
 
     def _first(self) -> int:
-        """Return the number of the namespace's first process, outside of it."""
+        """Return the process ID, on the host, of the namespace's first process."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         for _ in range(100):
             if self._process.poll() is not None:
@@ -237,7 +237,7 @@ class ChrootContainer:
 
 
 def _runs(program: str, image: str) -> bool:
-    """Return whether it starts a container of the image; to be installed is not enough."""
+    """Return whether the engine can start a container of the image; being installed is not enough."""
     return _succeeds(program, "run", "--rm", "--pull", "never", "--entrypoint", "true", image)
 
 

@@ -1,7 +1,7 @@
-"""`python -m deploy.image_test`: start a built image as in production, use it, stop it under load, and break its start.
+"""`python -m deploy.image_test`: test a built image as in production: requests, stops under load, failing starts.
 
-Exit status 0 if all checks pass, 1 at the first that fails. The repository needs the digits model (`make demo` exports
-it).
+The exit status is 0 if all checks pass, and 1 after the first failure. The repository needs the digits model, which
+`make demo` exports.
 """
 
 import argparse
@@ -23,7 +23,7 @@ VARIANT = "irpe-product-contextual-k"
 WITH_CONSTANTS = "swin-table"
 CLIENTS = 8
 SECONDS_TO_START = 300
-"""As LOAD_TIMEOUT."""
+"""Same as LOAD_TIMEOUT."""
 BEFORE_SIGTERM = 200
 """Requests answered under load before SIGTERM is sent."""
 STOPPED_AFTER = (0.0, 0.5, 1.0, 2.0)
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def serve_and_stop(engine: Engine, wanted: Wanted) -> None:
-    """Check health, isolation, predictions and pages, and that no answer is lost when it stops under load."""
+    """Check health, isolation, predictions and pages, and that no response is lost when it stops under load."""
     started = time.monotonic()
     container = engine.start(wanted)
     try:
@@ -100,7 +100,7 @@ def check_isolation(container: Container) -> None:
 
 
 def stop_under_load(container: Container) -> None:
-    """Send SIGTERM while clients ask. Each is answered correctly, told to retry (503), or not accepted at all."""
+    """Send SIGTERM during requests. Each gets a correct response or 503 (retry), or its connection is refused."""
     answers: Counter[str] = Counter()
     stopping, ended = threading.Event(), threading.Event()
     sample = SAMPLES / "7.png"
@@ -176,7 +176,7 @@ def check(condition: bool, message: str) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Files that a browser loads from a running service: the pages, all that they name, and the pictures of a variant."""
+"""Files that a browser loads from a running service: the pages, their resources, and the pictures of a variant."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ def load_pages(url: str, model: str, variant: str) -> dict[str, bytes]:
     """Return the content of every file to which the pages and a variant's description lead, by address.
 
     Raises:
-        AssertionError: one is not there, or is empty.
+        AssertionError: a file is missing or empty.
     """
     description = f"/v1/models/{model}/variants/{variant}"
     waiting = [*PAGES, description]

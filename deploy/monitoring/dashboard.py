@@ -1,6 +1,6 @@
 """Grafana dashboard of the service: python -m deploy.monitoring.dashboard writes grafana/posbake.json.
 
-`PANELS` is the one list of what is drawn, in reading order; the layout follows from it.
+`PANELS` lists all charts in reading order; the layout is derived from it.
 """
 
 import json
@@ -33,7 +33,7 @@ class Panel:
 
     Args:
         unit: Grafana's name of the unit of the y axis.
-        stacked: the curves are parts of a whole.
+        stacked: whether the curves are parts of a whole.
         needs_gpu: has data only where a backend runs on a GPU.
     """
 
@@ -278,7 +278,7 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
 
 
 def text() -> str:
-    """Return the dashboard as it is in the file."""
+    """Return the contents of the dashboard file."""
     return json.dumps(dashboard(), indent=1) + "\n"
 
 

@@ -71,7 +71,7 @@ def _plot(axes: Axes, panel: Panel, curves: dict[str, list[Point]]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Draw what the command line names."""
+    """Draw the dashboard of the Prometheus named on the command line."""
     url, picture, *minutes = arguments
     draw(url.rstrip("/"), picture, float(*minutes) if minutes else 15)
 

@@ -1,6 +1,6 @@
 """The service on Ray Serve: serve run deploy/ray/serve.yaml, or serve.run(app({"repository": "artifacts"})).
 
-Each replica is a whole service with its own backends, queues and deadlines. Ray's proxy distributes the requests.
+Each replica is a complete service with its own backends, queues and deadlines. Ray's proxy distributes the requests.
 """
 
 import os
@@ -28,7 +28,7 @@ def app(arguments: dict[str, Any]) -> serve.Application:
     if unknown:
         raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}; see docs/operations.md")
     settings = Settings(**arguments)
-    # More would wait in the proxy, where our deadlines do not hold and 429 is not answered: it must not be reached.
+    # Further requests would wait in the proxy, without deadlines or 429 responses, so this limit must not be reached.
     most = settings.max_decode_queue + settings.max_queue + settings.threads
     built: list[FastAPI] = []
 
@@ -45,7 +45,7 @@ def app(arguments: dict[str, Any]) -> serve.Application:
         async def check_health(self) -> None:
             """Raise if Ray must replace this replica: a device is lost, or too many threads hang.
 
-            A backend that is being restarted is no reason: a new replica would take longer.
+            A backend that is being restarted is not a reason: a new replica would take longer.
             """
             serving = built[-1].state.serving if built else None
             if serving is None:

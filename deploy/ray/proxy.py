@@ -14,7 +14,7 @@ from service.problems.rendering import error_answer, path_of
 from service.problems.server_errors import NotReadyError
 
 MOST_BYTES = 16_777_216
-"""Longest body that is kept to be sent again, as MAX_BODY_BYTES."""
+"""Largest body that is kept for a second attempt, the same as MAX_BODY_BYTES."""
 
 
 def middlewares() -> list[Middleware]:

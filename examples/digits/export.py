@@ -1,6 +1,6 @@
 """`python -m examples.digits.export`: export every variant of the digits model that is missing or out of date.
 
-All are exported in one process, because importing torch takes longer than one of these exports. A variant is out of
+All variants are exported in one process, because importing torch takes longer than one export. A variant is out of
 date if its configuration, its checkpoint, or any module of the exporter is newer than its manifest.
 """
 
@@ -78,7 +78,7 @@ def _inputs(variant: str) -> tuple[Path, Path]:
 
 
 if __name__ == "__main__":
-    # Collections traverse torch's modules and traced graphs in vain: they took a quarter of the time.
+    # Garbage collection of torch's modules and traced graphs frees nothing and took a quarter of the time.
     gc.set_threshold(100_000, 50, 100)
     gc.collect()
     gc.freeze()

@@ -1,6 +1,6 @@
-"""`python -m examples.digits.handwriting --mnist FOLDER --photos FOLDER`: accuracy on handwriting of other people.
+"""`python -m examples.digits.handwriting --mnist FOLDER --photos FOLDER`: accuracy on other handwriting.
 
-The networks were trained on scans of 8×8 pixels (`data.py`). Here they see photos, as they are and after `prepare.py`:
+The networks were trained on scans of 8×8 pixels (`data.py`). Here they see photos, before and after `prepare.py`:
 
 - composed: digits of MNIST (Y. LeCun, C. Cortes, C. Burges), drawn by a pen, pencil or marker somewhere on a sheet of
   600×800 pixels with grain, noise, a shadow and JPEG's losses. FOLDER has `<digit>.json`, `{"data": [...]}` with 784
@@ -77,7 +77,7 @@ def row(kind: str, photos: Photos, sessions: Mapping[str, ort.InferenceSession])
 
 
 def accuracy(session: ort.InferenceSession, images: Pixels, labels: NDArray[np.int64]) -> float:
-    """Return the share of images whose largest logit is the label's."""
+    """Return the top-1 accuracy on the images."""
     return float((session.run(None, {"image": images})[0].argmax(axis=1) == labels).mean())
 
 

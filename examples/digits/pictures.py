@@ -1,8 +1,9 @@
-"""`python -m examples.digits.pictures`: draw what each trained encoding does, for docs/encodings.md.
+"""`python -m examples.digits.pictures`: draw the effect of each trained encoding, for docs/encodings.md.
 
-One panel a head of the first layer: what the token in the middle of the grid adds to its scores with every other. For a
-contextual encoding that is the mean over test images; for a rotary one, how two equal vectors meet after turning; for
-an embedding, the cosine similarity of the middle token's vector with the others'.
+There is one panel per head of the first layer. It shows the term that the encoding adds to the scores between the
+middle token of the grid and every other token. For a contextual encoding this is the mean over test images; for a
+rotary one, the product of two equal vectors after rotation; for an embedding, the cosine similarity of the middle
+token's vector with the others'.
 """
 
 import math

@@ -1,12 +1,12 @@
-"""`python -m examples.digits.prepare PHOTO OUTPUT`: a photo of one handwritten digit as the networks know digits.
+"""`python -m examples.digits.prepare PHOTO OUTPUT`: convert a photo of a digit to the style of the training data.
 
 They were trained on scans of 8×8 pixels: dark, thick strokes that fill a white square from top to bottom. A
 photo has paper that is not white, shadows, thin strokes, margins and other things. Steps: estimate the paper behind the
 ink, invert if the paper is dark, keep the largest sign, scale it to the height of the square, average
 to 8×8, darken to the ink that a scan has, and scale to 32×32 as the data set is.
 
-This changes the picture, and what is not one digit stays none: look at OUTPUT before believing an answer. The page at
-`/` takes the same steps (`service/web/static/prepare.js`).
+This changes the picture, and a photo of anything else does not become a digit: check OUTPUT before trusting a
+prediction. The page at `/` takes the same steps (`service/web/static/prepare.js`).
 
 Shapes: pictures are [rows, columns]; contrast is ink over paper, from 0 (paper) to 1 (black).
 """
@@ -24,7 +24,7 @@ from scipy import ndimage
 from examples.digits.data import Pixels, scale
 
 SIDE = 384
-"""Pixels of the longer side that is worked on."""
+"""Pixels of the longer side during processing."""
 
 CELLS = 8
 FINE = 64
@@ -35,7 +35,7 @@ INK = 0.29
 """Mean ink of a prepared digit, 0.305 in the data set."""
 
 LEAST_CONTRAST = 0.12
-"""Below it there is only noise."""
+"""Contrast below which a photo contains only noise."""
 
 CERTAIN, POSSIBLE = 0.5, 0.3
 """Shares of the highest contrast: ink is what is above POSSIBLE and connected to what is above CERTAIN."""
@@ -64,7 +64,7 @@ class Prepared:
 
     Attributes:
         pixels: uint8 [32, 32, 3], dark ink on white paper.
-        signs: how many separate signs the photo shows; the largest is prepared.
+        signs: number of separate signs in the photo; the largest is prepared.
     """
 
     pixels: Pixels

@@ -1,6 +1,7 @@
-"""Graph rewrites behind onnx_ir's pass interface, each in its own file or folder. A pass returns whether it modified.
+"""Graph rewrites as onnx_ir passes, each in its own file or folder.
 
-A new pass is a file and a line here. Passes that onnx_ir has are used as they are.
+A pass returns whether it modified the graph. A new pass is one file and one line here. Passes of onnx_ir are used
+unchanged.
 """
 
 from typing import NamedTuple
@@ -27,17 +28,17 @@ from export.passes.sweep import Declined, FoldingPass
 from export.passes.unbroadcast import Unbroadcast
 
 _SHAPES = 1024
-"""Elements of the largest constant to fold at first: shapes are smaller. Weights are larger, and two graphs would each
-make a copy of them."""
+"""Elements of the largest constant that is folded in the first step. Shapes are smaller; weights are larger, and two
+graphs would each hold a copy of them."""
 
 
 class Folded(NamedTuple):
-    """Outcome for constants, by name.
+    """Folded constants, by name.
 
     Attributes:
-        merged: those that hold the sum of several.
-        changed: those that something was folded into, these aside.
-        gone: those that were folded into others, these aside.
+        merged: constants that hold the sum of several.
+        changed: other constants that something was folded into.
+        gone: other constants that were folded into another one.
         declined: nodes that were not folded, and why.
     """
 
@@ -51,9 +52,9 @@ class Prepared(NamedTuple):
     """Result of the passes on a graph.
 
     Attributes:
-        folded: outcome for constants.
-        cuts: what is left of constants of which only a part is read.
-        moved: outcome for chains of data movement.
+        folded: result for constants.
+        cuts: remaining slices of constants that are read in part.
+        moved: result for each chain of data movement.
     """
 
     folded: Folded
@@ -62,13 +63,14 @@ class Prepared(NamedTuple):
 
 
 def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
-    """Rewrite a graph whose batch is still a number, so that as little as possible in it depends on that number.
+    """Rewrite a graph whose batch is still a number, so that as few nodes as possible depend on that number.
 
     Args:
-        model: all its sizes are numbers.
-        batch: the one that it was traced with, if that is to be freed; no other size is a multiple of it then.
+        model: the graph; all its sizes are numbers.
+        batch: the distinctive batch that it was traced with, of which no other size is a multiple; None if the graph
+            keeps its batch.
     """
-    FoldConstants({"Transpose"})(model)  # weights as products read them, under the names that they had
+    FoldConstants({"Transpose"})(model)  # weights in the layout that products read, under their own names
     optimizer.fold_constants(model, onnx_shape_inference=True, input_size_limit=_SHAPES, output_size_limit=_SHAPES)
     ir.passes.Sequential(
         common.RemoveUnusedNodesPass(),
@@ -84,14 +86,14 @@ def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)
-    left = tuple(cuts(model))  # before their names go: an index that is composed with others is another constant
+    left = tuple(cuts(model))  # before composed indices replace these constants and their names
     return Prepared(folded, left, move(model, batch))
 
 
 def fold(model: ir.Model, batch: int | None = None) -> Folded:
-    """Fold what is affine into weights, in float64; see `prepare`."""
+    """Fold affine operators into weights, in float64; see `prepare`."""
     before, rounding = _names_read(model), RoundConstants()
-    # Shifts that are declined at first are folded after scales, or declined again.
+    # Shifts that are declined at first are folded after the scales, or declined again.
     rotations, norms, scales, shifts = FoldRotations(batch), FoldNorms(), FoldScales(), FoldShifts(batch)
     constants, batch_norms = FoldConstants({"Reshape", "Transpose"}), FoldBatchNorms()
     ir.passes.Sequential(
@@ -114,10 +116,10 @@ def fold(model: ir.Model, batch: int | None = None) -> Folded:
 
 
 def move(model: ir.Model, batch: int | None = None) -> tuple[Rewritten, ...]:
-    """Compose what only moves data, and choose in which order tokens are stored; see `prepare`.
+    """Compose chains of data movement and choose the order in which tokens are stored; see `prepare`.
 
     Returns:
-        The outcome for each chain. Those that stay as they are count where they are looked at last.
+        The result for each chain; chains that stay unchanged are reported by the last pass that visits them.
     """
     first, second = ComposeMovement(batch), ComposeMovement(batch)
     ir.passes.Sequential(
@@ -136,8 +138,8 @@ def _names_read(model: ir.Model) -> set[str]:
 
 
 def clean_up(model: ir.Model) -> None:
-    """Rewrite a graph so that nothing constant is left to compute, nothing is stored twice, no build paths remain."""
-    rewriter.rewrite(model)  # joins reshapes, and batch norms with the convolutions before them
+    """Fold the remaining constant subgraphs, deduplicate constants and remove build paths from a graph."""
+    rewriter.rewrite(model)  # fuses consecutive reshapes, and batch norms with preceding convolutions
     ir.passes.Sequential(
         FoldConstants(),
         common.IdentityEliminationPass(),
@@ -146,7 +148,7 @@ def clean_up(model: ir.Model) -> None:
         common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
-        common.ClearMetadataAndDocStringPass(),  # torch leaves the source's paths and stack traces in them
+        common.ClearMetadataAndDocStringPass(),  # torch stores source paths and stack traces in them
     )(model)
 
 

@@ -1,7 +1,7 @@
-"""Numbers that belong to a value, seen from the other side of an operator that moves it.
+"""Factors and shifts of a value, carried through operators that move data.
 
-What multiplies or is added to a Transpose's result can as well multiply or be added to its input, in another
-arrangement. Numbers are kept as they broadcast: an axis along which all are the same has size 1.
+A constant that multiplies a Transpose's result, or is added to it, can be applied to its input instead, with its axes
+permuted. Arrays are kept in broadcast form: an axis along which all numbers are equal has size 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,22 +18,22 @@ from export.passes.values import Array, Sizes, array_of, is_constant, sizes_of
 
 
 class Affine(NamedTuple):
-    """x·factor + shift; both float64 with as many axes as x, each of its size or 1."""
+    """x·factor + shift; both float64 with as many axes as x, each of x's size or 1."""
 
     factor: Array
     shift: Array
 
     @property
     def shifts(self) -> bool:
-        """True if anything is added."""
+        """True if the shift is not 0 everywhere."""
         return bool(self.shift.any())
 
 
 def aligned(array: Array, value: ir.Value | None) -> Array:
-    """Return numbers with as many axes as a value, repeated ones left out.
+    """Return an array with as many axes as a value, in broadcast form.
 
     Raises:
-        NotFoldedError: they do not broadcast to the value's shape.
+        NotFoldedError: the array does not broadcast to the value's shape.
     """
     sizes = known_sizes(value)
     if array.ndim > len(sizes):
@@ -45,7 +45,7 @@ def aligned(array: Array, value: ir.Value | None) -> Array:
 
 
 def unrepeated(array: Array) -> Array:
-    """Return numbers without what is the same along an axis."""
+    """Return an array in broadcast form, with size 1 along each uniform axis."""
     for axis, size in enumerate(array.shape):
         if size > 1 and is_uniform(array, axis):
             array = array.take([0], axis=axis)
@@ -53,7 +53,7 @@ def unrepeated(array: Array) -> Array:
 
 
 def of_rank(array: Array, constant: ir.Value) -> Array:
-    """Return numbers with as many axes as a constant, or more where they are not uniform: biases are [C]."""
+    """Return an array with as many axes as a constant, or more if leading axes are not uniform: biases are [C]."""
     while array.ndim > len(known_sizes(constant)) and array.shape[0] == 1:
         array = array[0]
     return array
@@ -63,7 +63,7 @@ def known_sizes(value: ir.Value | None) -> Sizes:
     """Return a value's shape.
 
     Raises:
-        NotFoldedError: not all of it is known, or it is empty.
+        NotFoldedError: a size is unknown or 0.
     """
     sizes = sizes_of(value)
     if sizes is None or 0 in sizes:
@@ -72,20 +72,20 @@ def known_sizes(value: ir.Value | None) -> Sizes:
 
 
 def moves(node: ir.Node) -> bool:
-    """Return whether numbers can be carried through a node that reads them as its first input."""
+    """Return whether factors and shifts of its first input can be carried through a node."""
     return node.domain == "" and node.op_type in _MOVES and all(map(is_constant, node.inputs[1:]))
 
 
 def keeps_all(node: ir.Node) -> bool:
-    """Return whether a node that moves x only rearranges its numbers."""
+    """Return whether a node that moves x only rearranges its elements."""
     return moves(node) and (node.op_type in ("Identity", "Transpose") or _MOVES[node.op_type] is _RESHAPE)
 
 
 def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
-    """Return, for each output of a node that moves x, what x·factor + shift becomes.
+    """Return the factor and shift of each output of a node that moves x, given those of x.
 
     Raises:
-        NotFoldedError: that is not known.
+        NotFoldedError: the result is unknown.
     """
     factors, shifts = (
         _MOVES[node.op_type].forward(node, part, fill) for part, fill in zip(affine, (1, 0), strict=True)
@@ -94,18 +94,18 @@ def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
 
 
 def carry_back(node: ir.Node, output: int, factor: Array) -> Array:
-    """Return what the input of a node that moves it is multiplied by, so that one output is multiplied by `factor`.
+    """Return the factor of a node's input for which one of its outputs is multiplied by `factor`.
 
-    What does not reach that output is multiplied by 1.
+    Elements that do not reach that output get the factor 1.
 
     Raises:
-        NotFoldedError: that is not known.
+        NotFoldedError: the result is unknown.
     """
     return unrepeated(_MOVES[node.op_type].back(node, output, factor))
 
 
 def carry_through_concat(node: ir.Node, parts: Sequence[Affine]) -> Affine:
-    """Return what the inputs' factors and shifts become where the inputs are put together."""
+    """Return the factor and shift of a Concat's output, given those of its inputs."""
     axis = axis_of(node, parts[0].factor.ndim)
     lengths = [known_sizes(value)[axis] for value in node.inputs]
     joined = []
@@ -118,14 +118,14 @@ def carry_through_concat(node: ir.Node, parts: Sequence[Affine]) -> Affine:
 
 
 class _Rule(NamedTuple):
-    """Both directions. `forward` is given what stands where nothing of the input goes: 1 for factors, 0 for shifts."""
+    """Rule for both directions. `forward` also takes the fill value of padding: 1 for factors, 0 for shifts."""
 
     forward: Callable[[ir.Node, Array, int], list[Array]]
     back: Callable[[ir.Node, int, Array], Array]
 
 
 def _expanded(array: Array, sizes: Mapping[int, int]) -> Array:
-    """Return numbers repeated along some axes."""
+    """Return an array repeated along some axes."""
     return np.broadcast_to(array, [sizes.get(axis, size) for axis, size in enumerate(array.shape)])
 
 
@@ -146,7 +146,7 @@ def _reshaped_back(node: ir.Node, _output: int, array: Array) -> Array:
 
 
 def _regrouped(array: Array, source: Sizes, result: Sizes) -> Array:
-    """Reshape numbers that broadcast to `source`: axes are repeated only where the shapes divide them differently."""
+    """Reshape an array that broadcasts to `source`; axes expand only where the two shapes split them differently."""
     wide, shape = list(array.shape), [1] * len(result)
     for before, after in _groups(source, result):
         if any(array.shape[axis] > 1 for axis in before):
@@ -158,7 +158,7 @@ def _regrouped(array: Array, source: Sizes, result: Sizes) -> Array:
 
 
 def _groups(source: Sizes, result: Sizes) -> list[tuple[range, range]]:
-    """Return runs of axes of two shapes that hold as many numbers, as short as can be."""
+    """Return the shortest runs of axes of two shapes that hold equally many elements."""
     groups, i, j = [], 0, 0
     while i < len(source) or j < len(result):
         first, second = i, j
@@ -170,7 +170,7 @@ def _groups(source: Sizes, result: Sizes) -> list[tuple[range, range]]:
 
 
 def _places(node: ir.Node) -> tuple[int, Array]:
-    """Return the axis along which a node reads parts, and the places that it reads of it."""
+    """Return the axis along which a node reads a part, and the positions that it reads."""
     known_sizes(node.inputs[0])
     read = places_read(node)
     if read is None:
@@ -191,7 +191,7 @@ def _taken_back(node: ir.Node, _output: int, array: Array) -> Array:
 
 
 def _put_back(array: Array, size: int, axis: int, places: Array) -> Array:
-    """Return numbers with those of `array` at some places of an axis, and 1 elsewhere."""
+    """Return an array with `array` at some positions of an axis, and 1 elsewhere."""
     if len(np.unique(places)) < places.size:
         raise NotFoldedError("a place is read twice")
     rank = places.ndim
@@ -233,7 +233,7 @@ def _padding(node: ir.Node) -> list[tuple[int, int]]:
 
 
 def _padded(node: ir.Node, array: Array, fill: int) -> list[Array]:
-    """Zeros stay zeros whatever they are multiplied by, and nothing may be added to them."""
+    """Fill the padding: zeros may be multiplied by any factor, but no shift may be added to them."""
     pads, sizes = _padding(node), known_sizes(node.inputs[0])
     grown = {axis: sizes[axis] for axis, pad in enumerate(pads) if any(pad) and (fill == 0 or array.shape[axis] > 1)}
     if fill == 0 and not array.any():
@@ -262,7 +262,7 @@ def _keeps_axes(node: ir.Node) -> bool:
 
 
 def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
-    """A mean can be multiplied afterwards by what is the same for all; to it, the mean is added."""
+    """Carry a factor through a mean if it is the same for all averaged elements; a shift becomes its mean."""
     axes = _mean_axes(node)
     if fill == 1 and any(array.shape[axis] > 1 for axis in axes):
         raise NotFoldedError("the mean is of numbers with factors of their own")
@@ -290,4 +290,4 @@ _MOVES: Mapping[str, _Rule] = {
     "Split": _Rule(_split, _split_back),
     "Transpose": _Rule(_transposed, _transposed_back),
 }
-"""By operator."""
+"""Rules by operator."""

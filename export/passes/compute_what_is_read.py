@@ -1,6 +1,6 @@
-"""Dead rows are not computed: a class token's classifier reads one row of the last block.
+"""Removal of dead rows: a classifier on the class token reads one row of the last block.
 
-Norms, products, activations and sums of the other tokens' rows would be discarded; keys and values are all needed.
+Norms, products, activations and sums of the other rows would be discarded; keys and values are needed for all rows.
 """
 
 import onnx_ir as ir
@@ -12,13 +12,14 @@ from export.passes.values import sizes_of
 
 
 class ComputeWhatIsRead(ir.passes.InPlacePass):
-    """Move a Slice or a Gather by constants, of at most half of an axis, up through what works row by row.
+    """Move a Slice, or a Gather with constant indices, of at most half an axis up through row-wise operators.
 
-    1. A node makes the smallest part that holds all that its readers read. They then read within it.
-    2. A constant that it joins is cut to that part, and keeps its name if nothing reads the rest.
-    3. A node is left whole if one reader needs all of it, if it yields an output of the graph, if `export.passes.parts`
-       has no rule for it, or if a size is not known. So this runs while the batch is still a number.
-    4. No axis gets a size that could be taken for the batch.
+    1. A node computes the smallest part of its result that contains everything its readers read.
+    2. A constant operand of the node is cut to that part, and keeps its name if nothing reads the rest.
+    3. A node is left unchanged if one reader needs its whole result, if it yields an output of the graph, if
+       `export.passes.parts` has no rule for it, or if a size is unknown. The pass therefore runs before the batch
+       becomes dynamic.
+    4. No axis gets a size that could be mistaken for the batch.
 
     Args:
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
@@ -29,7 +30,7 @@ class ComputeWhatIsRead(ir.passes.InPlacePass):
         self.batch = batch
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Narrow in one sweep from the end: when a node's turn comes, what reads a part of it stands behind it."""
+        """Narrow in one sweep from the last node to the first, so that the readers of a node come before the node."""
         modified = False
         for node in reversed(list(model.graph)):
             while node.graph is not None and (want := self._want(node)) is not None:
@@ -39,7 +40,7 @@ class ComputeWhatIsRead(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
     def _want(self, node: ir.Node) -> Needed | None:
-        """Return what a node needs to make the part that is read of it, if there is such a part."""
+        """Return the inputs that a node needs for the part of its result that is read; None if all of it is."""
         by_output = [parts_read(output) for output in node.outputs if output.uses() or output.is_graph_output()]
         for axis in sorted(set.intersection(*map(set, by_output))) if by_output else ():
             start, stop = min(parts[axis].start for parts in by_output), max(parts[axis].stop for parts in by_output)
@@ -49,7 +50,7 @@ class ComputeWhatIsRead(ir.passes.InPlacePass):
         return None
 
     def _may_be(self, node: ir.Node, want: Needed) -> bool:
-        """Return whether less is computed than before, in sizes other than the batch's, and no Slice passes a Slice."""
+        """Return whether less is computed, no size looks like the batch, and no Slice moves past another Slice."""
         sizes = sizes_of(node.outputs[0])
         lengths = [part.length for part in (want.made, *want.inputs.values())]
         if sizes is None or want.made.length == sizes[want.made.axis]:

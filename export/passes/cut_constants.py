@@ -1,4 +1,4 @@
-"""Constants of which a part is left, because nothing reads the rest."""
+"""Constants that are cut to the part that is read."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from export.passes.values import add_constant, array_of, name_of, rename, scope_of
 
 _WHOLE = "posbake.whole"
-"""Under this, a part remembers what it was cut from."""
+"""Metadata key for the constant that a part was cut from."""
 
 
 class Cut(NamedTuple):
@@ -18,10 +18,10 @@ class Cut(NamedTuple):
 
     Attributes:
         name: name of the whole.
-        module: path of the module that reads the part, and nothing else of the whole.
-        whole: the shape of the whole.
-        left: the shape of the part.
-        spared: bytes that the part is smaller by.
+        module: path of the module that reads the part, and no other part of the whole.
+        whole: shape of the whole.
+        left: shape of the part.
+        spared: bytes saved.
         elsewhere: whether another module reads the whole.
     """
 
@@ -34,7 +34,7 @@ class Cut(NamedTuple):
 
 
 def cut(model: ir.Model, value: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
-    """Return a new initialiser that holds places `start` to `stop` of an axis of another."""
+    """Return a new initialiser with positions `start` to `stop` of an axis of another one."""
     places = (slice(None),) * axis + (slice(start, stop),)
     part = add_constant(model, array_of(value)[places].copy(), name_of(value))
     part.meta[_WHOLE] = value.meta.get(_WHOLE, value)
@@ -42,14 +42,14 @@ def cut(model: ir.Model, value: ir.Value, axis: int, start: int, stop: int) -> i
 
 
 def name_as_before(model: ir.Model) -> None:
-    """Call a part by the name of the whole, if nothing reads the whole or another part of it."""
+    """Give a part the name of the whole, if nothing reads the whole or another part of it."""
     for whole, parts in _parts(model).items():
         if len(parts) == 1 and not whole.uses() and model.graph.initializers.get(name_of(whole)) in (None, whole):
             rename(model, parts[0], name_of(whole))
 
 
 def cuts(model: ir.Model) -> Iterator[Cut]:
-    """Yield what was cut, while nodes still have the names of their modules."""
+    """Yield the cut constants; call this while nodes still have the paths of their modules."""
     for whole, parts in _parts(model).items():
         modules = {scope_of(use.node) for use in whole.uses()}
         by_module = defaultdict(list)
@@ -64,7 +64,7 @@ def cuts(model: ir.Model) -> Iterator[Cut]:
 
 
 def _parts(model: ir.Model) -> dict[ir.Value, list[ir.Value]]:
-    """Return the parts that something reads, by what they were cut from."""
+    """Return the parts that are read, by the constant that they were cut from."""
     found = defaultdict(list)
     for value in model.graph.initializers.values():
         if _WHOLE in value.meta and value.uses():

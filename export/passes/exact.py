@@ -1,6 +1,6 @@
-"""Constants in float64 while they are folded, rounded to float32 once.
+"""Constants in float64 during folding, rounded to float32 once.
 
-A large weight is kept as it is, beside the factors that are multiplied into it; no float64 copy of a network is made.
+A large weight is kept as stored, together with the factors that multiply it; no float64 copy of a network is made.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ import onnx_ir as ir
 from export.passes.values import Array, add_constant, array_of, input_of, name_of
 
 _EXACT = "posbake.exact"
-"""Under this, a constant keeps its numbers before they are rounded."""
+"""Metadata key for the numbers of a constant before rounding."""
 
 
 class NotFoldedError(Exception):
-    """A fold was declined; the message has the reason."""
+    """A fold was declined; the message states the reason."""
 
 
 @dataclass(frozen=True)
 class _Exact:
-    """`base`, float32 as stored or float64, times each of the factors."""
+    """`base`, in float32 as stored or in float64, times all factors."""
 
     base: Array
     factors: tuple[Array, ...] = ()
@@ -33,7 +33,7 @@ class _Exact:
 
 
 def exact(value: ir.Value) -> Array:
-    """Return a constant's numbers in float64, with all that was folded into them."""
+    """Return a constant in float64, including everything folded into it."""
     return _kept(value).compute()
 
 
@@ -44,13 +44,13 @@ def multiply(value: ir.Value, factor: Array) -> None:
 
 
 def replace(value: ir.Value, array: Array) -> None:
-    """Give a constant other numbers, in float64, of any shape."""
+    """Replace a constant by a float64 array of any shape."""
     value.shape = ir.Shape(array.shape)
     _keep(value, _Exact(array))
 
 
 def own(model: ir.Model, node: ir.Node, position: int) -> ir.Value:
-    """Return the constant that a node reads, as a copy if anything else reads it."""
+    """Return the constant that a node reads; first replace it by a copy if it has other readers."""
     value = input_of(node, position)
     if len(value.uses()) == 1:
         return value
@@ -63,10 +63,10 @@ def own(model: ir.Model, node: ir.Node, position: int) -> ir.Value:
 
 
 class RoundConstants(ir.passes.InPlacePass):
-    """Store what was folded.
+    """Store the folded constants.
 
-    1. Numbers are rounded from float64 to the type that they had, each once, and lie in memory row by row.
-    2. `folded` keeps the names of the constants that changed.
+    1. Numbers are rounded once, from float64 to the constant's own type, and stored C-contiguous.
+    2. `folded` lists the names of the changed constants.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class RoundConstants(ir.passes.InPlacePass):
         self.folded: list[str] = []
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Round them."""
+        """Round all changed constants."""
         folded = [value for value in model.graph.initializers.values() if _EXACT in value.meta]
         for value in folded:
             value.const_value = ir.tensor(np.ascontiguousarray(array_of(value)), name=value.name)
@@ -89,7 +89,7 @@ def _kept(value: ir.Value) -> _Exact:
 
 
 def _keep(value: ir.Value, numbers: _Exact) -> None:
-    """Note a constant's numbers; what reads it before they are stored gets them rounded."""
+    """Set a constant's exact numbers; until `RoundConstants` stores them, each read rounds them."""
     dtype, shape = value.dtype, value.shape
     assert dtype is not None, "a constant has a type"
     assert isinstance(shape, ir.Shape), "a constant has a shape"

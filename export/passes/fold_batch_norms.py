@@ -1,4 +1,4 @@
-"""Batch normalisation by running statistics, folded into the products around it."""
+"""Folding of batch normalisation with running statistics into the products around it."""
 
 import numpy as np
 import onnx_ir as ir
@@ -13,9 +13,9 @@ from export.passes.walks import fold_above, fold_below
 class FoldBatchNorms(FoldingPass):
     """Replace BatchNormalization, which is x·f + s with f = γ/√(σ² + ε) and s = β − μ·f.
 
-    1. Everything that reads it is a product with a weight, and a bias if s is not 0: these take both.
-    2. Or else the product that makes x takes f, as in `FoldScales`, and an Add of s is left, which `FoldShifts` moves.
-    3. Declined, with the reason logged and kept in `declined`, where there is neither.
+    1. If every reader is a product with a weight, and with a bias if s is not 0, f and s are folded into the readers.
+    2. Otherwise f is folded into the product that yields x, as in `FoldScales`; an Add of s is left for `FoldShifts`.
+    3. Declined, with the reason logged and kept in `declined`, if neither is possible.
     """
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:

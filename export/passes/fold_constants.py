@@ -1,6 +1,6 @@
 """Evaluate every node whose inputs are all constant.
 
-torch's exporter folds too, but only up to 8,192 input and 262,144 output elements, and it forgets the names.
+torch's exporter folds too, but only up to 8,192 input and 262,144 output elements, and it loses the names.
 """
 
 from collections.abc import Container
@@ -25,7 +25,7 @@ class FoldConstants(FoldingPass):
        yield an output of the graph.
 
     Args:
-        operators: evaluate these alone; None evaluates all.
+        operators: operators to evaluate; None evaluates all.
     """
 
     def __init__(self, operators: Container[str] | None = None) -> None:
@@ -33,7 +33,7 @@ class FoldConstants(FoldingPass):
         self.operators = operators
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
-        """Fold a node; nodes stand in topological order, so a result is there before its users are looked at."""
+        """Fold a node; nodes are in topological order, so its inputs have already been folded."""
         if not reads_stored(node) or (self.operators is not None and node.op_type not in self.operators):
             return False
         reason = reason_to_keep(node)
@@ -70,6 +70,6 @@ def fold(model: ir.Model, node: ir.Node) -> None:
 
 
 def _named_source(constants: list[ir.Value]) -> ir.Value | None:
-    """Return the one input that holds data, if nothing else uses it; shapes and indices are made by the exporter."""
+    """Return the only input with data, if it has no other readers; shapes and indices are added by the exporter."""
     data = [value for value in constants if "." in name_of(value)]  # named after the module that owns it
     return data[0] if len(data) == 1 and len(data[0].uses()) == 1 else None

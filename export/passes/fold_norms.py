@@ -1,4 +1,4 @@
-"""LayerNormalization's scale and bias, folded into the products that read it."""
+"""Folding of LayerNormalization's scale and bias into the products that read it."""
 
 import numpy as np
 import onnx_ir as ir
@@ -12,14 +12,13 @@ from export.passes.walks import fold_below
 
 
 class FoldNorms(FoldingPass):
-    """Fold a norm's scale γ and bias β into what reads it: (x̂·γ + β)·W + b = x̂·(γ·W) + (β·W + b).
+    """Fold a norm's scale γ and bias β into the products that read it: (x̂·γ + β)·W + b = x̂·(γ·W) + (β·W + b).
 
-    1. Everything that reads the norm is a product with a weight of its own, behind what only moves numbers or averages
-       them over other axes. A residual connection keeps the norm as it is.
-    2. With a bias other than 0, each product has a bias already, and reads no padding: another addition would cost more
-       than the norm's.
-    3. The norm is over the last axis. It keeps a scale of ones, which all norms of the size share, and no bias.
-    4. Declined, with the reason logged and kept in `declined`, where a size is not known.
+    1. Every reader of the norm is a product with its own weight, directly or behind operators that only move data or
+       average it over other axes. If a residual connection reads the norm, it stays as it is.
+    2. If β is not 0, each product already has a bias and reads no padding: a new Add would cost more than the norm's β.
+    3. The norm is over the last axis. It keeps a scale of ones, shared by all norms of that size, and no bias.
+    4. Declined, with the reason logged and kept in `declined`, if a size is unknown.
     """
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
@@ -54,7 +53,7 @@ def _check(node: ir.Node) -> None:
 
 
 def _make_plain(model: ir.Model, node: ir.Node) -> None:
-    """Let a norm have a scale of ones and no bias."""
+    """Give a norm a scale of ones and no bias."""
     size = known_sizes(node.outputs[0])[-1]
     name = f"ones_{size}"
     ones = model.graph.initializers.get(name) or add_constant(model, np.ones(size, np.float32), name)

@@ -1,7 +1,7 @@
-"""Rotated queries and keys (RoPE): x·cos + rotate(x)·sin with one Split and one Concat, however a library writes it.
+"""Rotary embeddings (RoPE) in one form: x·cos + rotate(x)·sin with one Split and one Concat.
 
-Su et al., RoFormer, equation 34. Libraries pair neighbouring channels or the two halves of a head, cut off tokens that
-have no place in the image and put them back, and scale q behind it.
+Su et al., RoFormer, equation 34. Implementations differ: they pair neighbouring channels or the two halves of a head,
+slice off tokens without a position in the image and concatenate them again, and scale q afterwards.
 """
 
 from typing import NamedTuple
@@ -33,19 +33,19 @@ from export.passes.values import (
 
 _MOVES = frozenset({"Concat", "Gather", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _FEWEST, _LONGEST = 5, 64
-"""Nodes that one rotation is written with."""
+"""Fewest and most nodes of one rotation."""
 
 
 class FoldRotations(FoldingPass):
-    """Write rotated q and k of a product q·kᵀ as x·a + swap(x)·b, where swap exchanges the halves of the channels.
+    """Rewrite rotated q and k of a product q·kᵀ as x·a + swap(x)·b, where swap exchanges the halves of the channels.
 
-    1. What lies between x and q, or k, only moves numbers, multiplies them by constants, and adds them: it is linear.
-       It is run on ones for one half of the channels and zeros for the other, which yields a and b, and on random
-       numbers, for which x·a + partner(x)·b has to be the same.
-    2. Tokens that are not rotated have a = 1 and b = 0, so they are not cut off. A factor of q is in a and b.
-    3. Where neighbouring channels are partners, the columns of the products with weights that yield q and k are put in
-       an order in which the halves are; q·kᵀ is the same if both are, for it sums over them.
-    4. Declined, with the reason logged and kept in `declined`, where anything else reads what would change.
+    1. The nodes between x and q, or k, only move data, multiply it by constants and add it, so they are linear. They
+       are run with ones in one half of the channels and zeros in the other, which yields a and b, and on random
+       numbers, for which x·a + partner(x)·b must give the same result.
+    2. Tokens that are not rotated get a = 1 and b = 0 instead of a Slice. A factor of q is included in a and b.
+    3. If neighbouring channels are partners, the columns of the weights that yield q and k are permuted so that the
+       halves are partners. q·kᵀ sums over the channels, so the same permutation of both does not change it.
+    4. Declined, with the reason logged and kept in `declined`, if another node reads a value that would change.
 
     Args:
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
@@ -57,7 +57,7 @@ class FoldRotations(FoldingPass):
         self._chains: Chains | None = None
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Look at each product of two tensors."""
+        """Rewrite the inputs of each product of two tensors."""
         self._positions = {node: position for position, node in enumerate(model.graph)}
         self._constants = _Constants(model)
         self._chains = None
@@ -66,7 +66,7 @@ class FoldRotations(FoldingPass):
         return result
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
-        """Write what is rotated before a product in the one form."""
+        """Rewrite the rotated q and k of a product."""
         if node.op_type != "MatMul" or node.domain != "" or any(map(is_constant, node.inputs)):
             return False
         keys, queries = (_written(node, side, self._positions) for side in (1, 0))
@@ -89,7 +89,7 @@ class FoldRotations(FoldingPass):
 
 
 class _Written(NamedTuple):
-    """A rotation as it is written: x, what it becomes, and the nodes between in the order of the graph."""
+    """A rotation in the graph: x, the rotated x, and the nodes between them in the order of the graph."""
 
     source: ir.Value
     result: ir.Value
@@ -97,7 +97,7 @@ class _Written(NamedTuple):
 
 
 class _Rotation(NamedTuple):
-    """x·own + partner(x)·partner, both [heads, tokens, channels] or less, in float64."""
+    """Factors of x·own + partner(x)·partner, in float64, [heads, tokens, channels] or fewer axes."""
 
     own: Array
     partner: Array
@@ -105,7 +105,7 @@ class _Rotation(NamedTuple):
 
 
 def _written(product: ir.Node, side: int, positions: dict[ir.Node, int]) -> _Written | None:
-    """Return how the queries or keys of a product are rotated; None if they are not."""
+    """Return the rotation of the queries or keys of a product; None if they are not rotated."""
     result = product.inputs[side]
     transpose = producer_of(result)
     if side == 1 and transpose is not None and transpose.op_type == "Transpose":
@@ -131,7 +131,7 @@ def _written(product: ir.Node, side: int, positions: dict[ir.Node, int]) -> _Wri
 
 
 def _multiplies_channels(product: ir.Node) -> bool:
-    """Return whether a product reads keys with their last two axes exchanged: it sums over the channels of both."""
+    """Return whether a product reads keys with the last two axes swapped, so that it sums over the channels."""
     transpose = producer_of(product.inputs[1])
     if transpose is None or transpose.op_type != "Transpose":
         return False
@@ -181,7 +181,7 @@ def _read_off(model: ir.Model, written: _Written) -> _Rotation:
 
 
 def _without_heads(array: Array) -> Array:
-    """Return numbers of [..., tokens, channels] without leading axes along which all are the same."""
+    """Return an array [..., tokens, channels] without leading axes along which it is constant."""
     few = unrepeated(array)
     few = np.broadcast_to(few, (*few.shape[:-2], *array.shape[-2:]))
     while few.ndim > 2 and few.shape[0] == 1:
@@ -190,7 +190,7 @@ def _without_heads(array: Array) -> Array:
 
 
 def _run(model: ir.Model, written: _Written, inputs: Array) -> Array:
-    """Return what a rotation makes of examples, in float64."""
+    """Run the nodes of a rotation on examples, in float64."""
     sizes = shape_of(written.source)
     evaluators = [ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports)) for node in written.nodes]
     made = []
@@ -218,7 +218,7 @@ def _in_float64(constant: ir.Value) -> Array:
 
 
 class _Constants:
-    """Constants of rotations: blocks that have the same share them, and they have the names of those before."""
+    """Constants of rotations, shared between blocks and named after the constants that they replace."""
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model
@@ -226,7 +226,7 @@ class _Constants:
         self._names: dict[ir.Value, ir.Value] = {}
 
     def of(self, array: Array, written: _Written) -> ir.Value:
-        """Return the constant that holds numbers, rounded to float32."""
+        """Return the constant that holds an array, rounded to float32."""
         rounded = np.ascontiguousarray(array, np.float32)
         key = (rounded.shape, rounded.tobytes())
         if key not in self._made:
@@ -238,7 +238,7 @@ class _Constants:
         return self._made[key]
 
     def take_over_names(self) -> None:
-        """Rename the first rotation made of each constant to its name, if nothing reads that any more."""
+        """Give the first rotation made from a constant the name of that constant, if it is no longer read."""
         taken = self.model.graph.initializers
         for value, before in self._names.items():
             name = name_of(before)
@@ -247,7 +247,7 @@ class _Constants:
 
 
 def _made_from(array: Array, written: _Written) -> ir.Value | None:
-    """Return the constant of which the last token's numbers are multiples of one to another."""
+    """Return the constant proportional to the array in the last token, apart from order and sign."""
     last = np.sort(np.abs(array[..., -1, :]).ravel())
     for node in written.nodes:
         constant = next((value for value in node.inputs if is_constant(value)), None)

@@ -1,4 +1,4 @@
-"""Constant factors, folded into weights: 1/√d of attention, layer scale, the deviation of pixels."""
+"""Folding of constant factors into weights: 1/√d of attention, layer scale, the standard deviation of pixels."""
 
 import numpy as np
 import onnx_ir as ir
@@ -13,17 +13,17 @@ from export.passes.walks import fold_above, fold_below
 class FoldScales(FoldingPass):
     """Remove Mul and Div by a constant.
 
-    1. What makes x makes x·f instead: a product with a weight, a norm, another constant factor; past constants that are
-       added, past what only moves numbers, and past the rest of a packed product, which is multiplied by 1. Scores
-       q·k take a factor of whole matrices into q, or else into k.
-    2. Or else everything that reads x·f is a product with a weight, which reads x instead.
-    3. Or else a factor of scores moves to q, where q has fewer numbers than the scores.
-    4. Declined, with the reason logged and kept in `declined`, where anything else reads what would change, where a
-       weight has several readers, where a constant would grow or not be finite, and where a size is not known.
+    1. The factor f is folded into the producer of x: a product with a weight, a norm, or another constant factor. Added
+       constants and data movement may lie between them; the other outputs of a packed product are multiplied by 1. For
+       scores q·k, a factor that is the same for each whole matrix is folded into q, or else into k.
+    2. Otherwise, if every reader of x·f is a product with a weight, the products read x instead.
+    3. Otherwise a factor of scores moves to q, if q has fewer elements than the scores.
+    4. Declined, with the reason logged and kept in `declined`, if another node reads a value that would change, if a
+       weight has several readers, if a constant would grow or not be finite, or if a size is unknown.
     """
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
-        """Fold a factor, or move it."""
+        """Fold a factor, or move it to q."""
         position = constant_operand(node, ("Div", "Mul"))
         if position is None:
             return False
@@ -36,7 +36,7 @@ class FoldScales(FoldingPass):
 
 
 def _factor(node: ir.Node, position: int) -> tuple[ir.Value, Array]:
-    """Return x, and what it is multiplied by, with as many axes."""
+    """Return x and its factor, with as many axes as x."""
     value = input_of(node, 1 - position)
     factor = aligned(exact(input_of(node, position)), value)
     if node.op_type == "Div":
@@ -65,7 +65,7 @@ def _fold(model: ir.Model, node: ir.Node, position: int) -> None:
 
 
 def _move_to_smaller(node: ir.Node, position: int) -> bool:
-    """Multiply q in place of scores q·k by a factor of whole matrices, if q is smaller; return whether it is."""
+    """Multiply q instead of the scores q·k by a factor per matrix, if q is smaller; return whether it was moved."""
     scores, constant = input_of(node, 1 - position), input_of(node, position)
     product = scores.producer()
     if product is None or product.op_type != "MatMul" or only_use(scores) is None or node.outputs[0].is_graph_output():

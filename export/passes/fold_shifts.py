@@ -1,4 +1,4 @@
-"""Constants that are added, folded into others: the mean of pixels, positions, biases of scores and shift masks."""
+"""Folding of added constants: the pixel mean, position embeddings, attention biases and shift masks."""
 
 import numpy as np
 import onnx_ir as ir
@@ -12,20 +12,21 @@ from export.passes.values import Array, constant_operand, input_of, only_use, re
 from export.passes.walks import fold_below
 
 LARGEST = 2**25
-"""Bytes of the largest constant that two smaller ones may become. Bias and shift mask of the 64 windows of Swin-L at
-384 pixels take 30 MiB in its first stage; one addition of a constant as large as the scores of an image is cheaper than
-two, but the file grows."""
+"""Bytes of the largest constant that two smaller ones may be merged into. The bias and shift mask of the 64 windows of
+Swin-L at 384 pixels take 30 MiB in its first stage. One Add of a constant as large as the scores of an image is cheaper
+than two Adds, but the file grows."""
 
 
 class FoldShifts(FoldingPass):
     """Remove Add and Sub of a constant.
 
-    1. Everything that reads x + c is a product with a weight and a bias, which reads x instead.
-    2. Or else the only reader adds a constant too, behind what only moves numbers: the two become one. It broadcasts
-       as before: a bias of windows and a mask of windows become [1, W, H, N, N], without the batch.
-    3. Or else a Conv or Gemm makes x, before what only moves numbers, and nothing else reads it: its bias grows.
-    4. Declined, with the reason logged and kept in `declined`, where the constant of rule 2 would be larger than both
-       and `LARGEST`, where it would hold the batch, and where a size is not known.
+    1. If every reader of x + c is a product with a weight and a bias, the products read x instead.
+    2. Otherwise, if the only reader adds a constant too, possibly after data movement, the two constants become one. It
+       still broadcasts: a window bias and a window mask become [1, W, H, N, N], without the batch.
+    3. Otherwise, if a Conv or Gemm yields x, possibly before data movement, and x has no other reader, c is added to
+       the bias of the Conv or Gemm.
+    4. Declined, with the reason logged and kept in `declined`, if the constant of rule 2 would be larger than both
+       constants and `LARGEST`, if it would contain the batch, or if a size is unknown.
 
     Args:
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
@@ -36,7 +37,7 @@ class FoldShifts(FoldingPass):
         self.batch = batch
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
-        """Fold a shift by the first rule that can."""
+        """Fold a shift by the first rule that applies."""
         position = _constant_of(node)
         if position is None:
             return False
@@ -68,7 +69,7 @@ class FoldShifts(FoldingPass):
         before = shift = _shift(node, position)
         for move in between:
             ((_, shift),) = carry_forward(move, Affine(np.ones((1,) * shift.ndim), shift))
-        _shift(reader, place)  # it does not give the result its size
+        _shift(reader, place)  # raises if the constant broadcasts the other input
         there = exact(input_of(reader, place))
         total = there + shift if reader.op_type == "Add" else there - shift
         _check_range(total)
@@ -110,7 +111,7 @@ def _constant_of(node: ir.Node) -> int | None:
 
 
 def _shift(node: ir.Node, position: int) -> Array:
-    """Return what is added to x, with as many axes."""
+    """Return the shift added to x, with as many axes as x."""
     known_sizes(node.outputs[0])
     shift = aligned(exact(input_of(node, position)), node.inputs[1 - position])
     return -shift if node.op_type == "Sub" else shift
@@ -129,6 +130,6 @@ def _only_reader(value: ir.Value) -> ir.Node | None:
 
 
 def _says_more(first: Array, second: Array) -> bool:
-    """Return whether the first has fewer zeros: a table rather than a mask, and rather than a token among padding."""
+    """Return whether the first has fewer zeros, as a table has compared with a mask or with a padded token."""
     shares = [(np.count_nonzero(array) / array.size, array.size) for array in (first, second)]
     return shares[0] > shares[1]

@@ -1,4 +1,4 @@
-"""Rewriting of a traced graph of one batch to a graph of any, and the state of its constants afterwards."""
+"""Rewriting of a traced graph to one with a dynamic batch, and a record of its constants."""
 
 import math
 from collections import Counter
@@ -18,13 +18,13 @@ from export.tracing.graph import TracedGraph, trace_graph
 
 @dataclass(frozen=True)
 class Built:
-    """A graph, and how it came about.
+    """A graph, and a record of how it was built.
 
     Attributes:
-        model: from `image` to `logits`.
-        constants: what partial evaluation made, and the parameters that meet the image, as far as they are needed.
-        rewrites: rewritten data movement, and what was declined.
-        traced: how often each ATen operator stood in the traced network.
+        model: the graph from `image` to `logits`.
+        constants: constants made by partial evaluation, and the parameters that are still needed.
+        rewrites: rewritten data movement and declined rewrites.
+        traced: number of occurrences of each ATen operator in the traced network.
         left: the same after partial evaluation.
     """
 
@@ -41,10 +41,10 @@ def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
 
 
 def rewrite_graph(traced: TracedGraph) -> Built:
-    """Rewrite a traced graph, which is taken over, until it holds nothing constant left to compute.
+    """Rewrite a traced graph in place until it has no constant subgraphs.
 
     Raises:
-        ExportError: the batch is hard-coded in a node that cannot do without.
+        ExportError: a node needs the batch as a fixed number.
     """
     model = traced.model
     folded, cuts, moved = prepare(model, traced.images)
@@ -58,7 +58,7 @@ def rewrite_graph(traced: TracedGraph) -> Built:
 def _folded(constants: Iterable[Constant], folded: Folded) -> tuple[Constant, ...]:
     """Return the constants after folding.
 
-    The constants of a sum become one, with the name and module of the first and the sources of all.
+    The constants of a sum become one constant, with the name and module of the first and the sources of all.
     """
     by_name = {constant.name: constant for constant in constants}
     for name in folded.changed & by_name.keys():
@@ -84,7 +84,7 @@ def _folded(constants: Iterable[Constant], folded: Folded) -> tuple[Constant, ..
 
 
 def _as_stored(constant: Constant, cuts: Iterable[Cut]) -> Constant:
-    """Return what the graph holds of a constant: a part, if nothing reads the rest."""
+    """Return a constant as the graph stores it: cut to a part, if nothing reads the rest."""
     for cut in cuts:
         if (cut.name, cut.whole, cut.elsewhere) == (constant.name, constant.shape, False):
             return replace(constant, shape=cut.left, bytes=constant.bytes - cut.spared)

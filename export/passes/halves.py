@@ -1,4 +1,4 @@
-"""The order of a product's columns: what the heads' channels are taken from, so that partners are halves."""
+"""Column order of the products that yield q and k, for which rotated pairs of channels are the halves of a head."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ from export.passes.values import Array, array_of, input_of, is_constant, only_us
 
 
 def make_halves_of_neighbours(model: ir.Model, chains: Chains, rotated: Sequence[ir.Value]) -> None:
-    """Put the columns of products in an order in which channels that were neighbours are the halves of a head.
+    """Permute the columns of products so that neighbouring channels move to opposite halves of a head.
 
     Args:
         model: the graph.
-        chains: chains of it.
-        rotated: queries and keys, [images, heads, tokens, channels]; all that reads them takes them in the new order.
+        chains: the graph's chains of data movement.
+        rotated: queries and keys, [images, heads, tokens, channels]; every reader must accept the new order.
 
     Raises:
-        NotFoldedError: something else would read columns in another order, or they are not those of a weight.
+        NotFoldedError: another reader would get permuted columns, or the columns do not come from a weight.
     """
     orders: dict[ir.Value, Array] = {}
     for value in rotated:
@@ -34,7 +34,7 @@ def make_halves_of_neighbours(model: ir.Model, chains: Chains, rotated: Sequence
 
 
 def _columns(chains: Chains, value: ir.Value) -> tuple[ir.Value, Array]:
-    """Return what q or k, [images, heads, tokens, channels], is taken from, and the column of each channel, by head."""
+    """Return the source of q or k [images, heads, tokens, channels], and the column of each head and channel in it."""
     origin = chains.origins.get(value)
     sizes = None if origin is None else sizes_of(origin.source)
     if origin is None or sizes is None or len(origin.map.axes) != 4 or len(sizes) != 3:
@@ -52,7 +52,7 @@ def _columns(chains: Chains, value: ir.Value) -> tuple[ir.Value, Array]:
 def _weights(
     chains: Chains, product: ir.Value, order: Array, rotated: Sequence[ir.Value]
 ) -> list[tuple[ir.Node, int, Array]]:
-    """Return the constants whose columns are to be put in order: nodes, and as which input they read them."""
+    """Return the constants whose columns must be permuted, as (node, position of the input, order)."""
     moved = set(np.flatnonzero(order != np.arange(len(order))).tolist())
     values = [product]
     for value in values:
@@ -77,7 +77,7 @@ def _weights(
 
 
 def _columns_read(chains: Chains, value: ir.Value, count: int) -> set[int]:
-    """Return which columns of a product a tensor is taken from."""
+    """Return the columns of a product that a tensor is taken from."""
     index = chains.origins[value].map
     found = np.asarray([index.base % count])
     for axis in range(len(index.axes)):

@@ -1,14 +1,14 @@
-"""Constants in the order of their bytes: what folding transposed is often a view of something else."""
+"""C-contiguous constants: a constant that folding transposed is often a view of another array."""
 
 import numpy as np
 import onnx_ir as ir
 
 
 class LayOutConstants(ir.passes.InPlacePass):
-    """Copy every initialiser that does not lie in memory row by row; the hashing pass that follows needs that."""
+    """Copy every initialiser that is not C-contiguous; the hashing pass that follows requires it."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Copy what needs it."""
+        """Copy the initialisers that are not C-contiguous."""
         modified = False
         for graph in model.graphs():
             for value in graph.initializers.values():

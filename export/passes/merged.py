@@ -1,4 +1,4 @@
-"""Constants that became one, for the report."""
+"""Records of constants that were merged into one, for the report."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,15 +8,15 @@ import onnx_ir as ir
 from export.passes.values import name_of, sizes_of
 
 _MERGED = "posbake.merged"
-"""Under this, a constant remembers the names of those that were added to it."""
+"""Metadata key for the names of the constants that were added to a constant."""
 
 
 class Merged(NamedTuple):
     """A constant that holds the sum of several.
 
     Attributes:
-        names: of what it was made from; the first is its own.
-        shape: as the graph holds it.
+        names: names of the constants that it was made from; the first is its own.
+        shape: shape in the graph.
     """
 
     names: tuple[str, ...]
@@ -24,7 +24,7 @@ class Merged(NamedTuple):
 
 
 def note_merged(model: ir.Model, kept: ir.Value, other: ir.Value, *, by_its_name: bool) -> None:
-    """Note that `other` was added to `kept`, which takes its name if asked to and nothing else reads it."""
+    """Record that `other` was added to `kept`; with `by_its_name`, `kept` takes its name if it has no other use."""
     names = (name_of(kept), *_names(kept), name_of(other), *_names(other))
     taken = model.graph.initializers
     if by_its_name and len(other.uses()) == 1:
@@ -37,12 +37,12 @@ def note_merged(model: ir.Model, kept: ir.Value, other: ir.Value, *, by_its_name
 
 
 def note_new_shape(value: ir.Value) -> None:
-    """Note that a constant has another shape than it was made with."""
+    """Record that the shape of a constant has changed."""
     value.meta.setdefault(_MERGED, ())
 
 
 def merged(model: ir.Model) -> Iterator[Merged]:
-    """Yield the constants of a graph that hold several."""
+    """Yield the merged constants of a graph."""
     for value in model.graph.initializers.values():
         if _MERGED in value.meta and value.uses():
             yield Merged((name_of(value), *_names(value)), sizes_of(value) or ())

@@ -1,4 +1,4 @@
-"""Properties of operators that passes share: sets by what they do with elements, and their axes and places."""
+"""Operator properties that passes share: sets by their effect on elements, and accessors of axes and positions."""
 
 import numpy as np
 import onnx_ir as ir
@@ -16,16 +16,16 @@ REDUCTIONS = frozenset(
     {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
     | {"ReduceSumSquare"}
 )
-"""One input, elements along some axes joined into one."""
+"""One input; elements along some axes are reduced to one."""
 
 NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
-"""Elements along an axis and those behind it are normalised, scaled and shifted."""
+"""Elements along an axis and all later ones are normalised, scaled and shifted."""
 
 BROADCAST = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul", "Max", "Min", "Mod"}
     | {"Mul", "Or", "Pow", "Sub", "Where", "Xor"}
 )
-"""Several inputs, which broadcast; MatMul's do, except for their last two axes."""
+"""Several inputs that broadcast; for MatMul, all but the last two axes do."""
 
 
 def axis_of(node: ir.Node, rank: int, default: int = 0) -> int:
@@ -34,18 +34,18 @@ def axis_of(node: ir.Node, rank: int, default: int = 0) -> int:
 
 
 def order_of(node: ir.Node, rank: int) -> list[int]:
-    """Return the axes of its input in the order in which a Transpose yields them."""
+    """Return the permutation of axes of a Transpose."""
     return list(node.attributes.get_ints("perm", range(rank)[::-1]))
 
 
 def reduced_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
-    """Return the axes that a reduction is over; None if it names none, or they are not constant."""
+    """Return the axes of a reduction; None if they are not given or not constant."""
     axes = node.attributes.get_ints("axes", None) or integers_of(node, 1)
     return None if axes is None else tuple(int(axis) % rank for axis in axes)
 
 
 def split_places(node: ir.Node) -> tuple[int, list[range]]:
-    """Return the axis of a Split, and the places that go to each output; all sizes are known."""
+    """Return the axis of a Split and the positions that go to each output; all sizes must be known."""
     axis, start = axis_of(node, len(shape_of(node.inputs[0]))), 0
     places = []
     for output in node.outputs:
@@ -55,9 +55,9 @@ def split_places(node: ir.Node) -> tuple[int, list[range]]:
 
 
 def places_read(node: ir.Node) -> tuple[int, Array] | None:
-    """Return the axis of its first input that a Slice or Gather reads parts of, and the places; None if not constant.
+    """Return the axis along which a Slice or Gather reads its first input, and the positions; None if not constant.
 
-    A Slice is of one axis; a Gather's places have the shape of its indices.
+    A Slice must have exactly one axis. The positions of a Gather have the shape of its indices.
     """
     if node.domain != "" or node.op_type not in ("Gather", "Slice"):
         return None

@@ -1,8 +1,8 @@
-"""Origins of the values of a graph: the inputs, sizes, or stored numbers alone.
+"""Origins of the values of a graph: constants, sizes or data.
 
-A value is constant (computed from stored numbers only), a size (computed from the sizes of tensors, and numbers), or
-data (depends on what is in the graph's inputs). Subgraphs count: what an If, Loop or Scan reads inside its bodies, it
-reads.
+A value is constant (computed from stored numbers only), a size (computed from tensor sizes and stored numbers), or data
+(depends on the contents of the graph's inputs). A node with subgraphs (If, Loop, Scan) also reads the values that its
+bodies read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,13 +15,12 @@ SIZES = frozenset({"Shape", "Size"})
 RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
-# A Constant is a literal. DequantizeLinear of stored integers is how weights are kept small: folded, they would be
-# floats again.
+# A Constant is a literal. DequantizeLinear keeps weights stored as small integers; folding it would store floats.
 _MEANT = frozenset({"Constant", "DequantizeLinear"})
 
 
 class Origin(IntEnum):
-    """Origin of a value; of several inputs the greatest counts."""
+    """Origin of a value; a node takes the greatest origin of its inputs."""
 
     CONSTANT = 0
     SIZE = 1
@@ -36,7 +35,7 @@ def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
 
 
 def trace_origins(model: ir.Model) -> dict[ir.Value, Origin]:
-    """Return the origin of every value; nodes stand in topological order, as ONNX asks."""
+    """Return the origin of every value; nodes must be in topological order, as ONNX requires."""
     origins: dict[ir.Value, Origin] = {}
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
         _trace(graph, Origin.DATA, origins)
@@ -44,23 +43,23 @@ def trace_origins(model: ir.Model) -> dict[ir.Value, Origin]:
 
 
 def origin_of(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> Origin:
-    """Return what a node's outputs are computed from."""
+    """Return the origin of a node's outputs."""
     return max((origins[output] for output in node.outputs), default=Origin.DATA)
 
 
 def is_constant_only(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> bool:
-    """Return whether a node computes the same for every image; a constant and the scaling of one do not count."""
+    """Return whether a node's result is the same for every image; Constant and DequantizeLinear do not count."""
     meant = node.domain in STANDARD and node.op_type in _MEANT
     return not meant and origin_of(node, origins) is Origin.CONSTANT
 
 
 def reads_stored(node: ir.Node) -> bool:
-    """Return whether all that a node reads is stored. Its results are constant then, unless it is random."""
+    """Return whether all inputs of a node are stored; its results are then constant, unless it is random."""
     return all(value is None or value.is_initializer() for value in node.inputs)
 
 
 def count_constant_only(model: ir.Model) -> int:
-    """Return how many nodes of a model could be computed before it runs; see `is_constant_only`."""
+    """Return the number of nodes that could be computed before the model runs; see `is_constant_only`."""
     origins = trace_origins(model)
     return sum(is_constant_only(node, origins) for node in all_nodes(model))
 
@@ -81,7 +80,7 @@ def _origin(node: ir.Node, origins: dict[ir.Value, Origin]) -> Origin:
     for body in subgraphs(node):
         random = random or any(map(is_random, body.all_nodes()))
         inside = [*body.outputs, *(value for inner in body.all_nodes() for value in inner.inputs)]
-        read += [value for value in inside if value in origins]  # captured: those of the body are not there yet
+        read += [value for value in inside if value in origins]  # captured; values of the body are not traced yet
     if random:
         return Origin.DATA
     origin = max((origins.get(value, Origin.DATA) for value in read), default=Origin.CONSTANT)
@@ -91,12 +90,12 @@ def _origin(node: ir.Node, origins: dict[ir.Value, Origin]) -> Origin:
 
 
 def is_random(node: ir.Node) -> bool:
-    """Return whether a node yields different numbers in each run."""
+    """Return whether a node yields different numbers on each run."""
     return node.domain in STANDARD and node.op_type in RANDOM
 
 
 def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    """Yield the bodies that a node holds."""
+    """Yield the subgraphs of a node."""
     for attribute in node.attributes.values():
         if attribute.is_ref():
             continue

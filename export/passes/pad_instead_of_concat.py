@@ -1,7 +1,7 @@
-"""Extra tokens without an expansion to the batch.
+"""Prefix tokens without an expansion to the batch.
 
-A class token that is repeated for every image of the batch and put before the patches would need the batch's size. So
-the patches are padded by zeros, and one constant that holds the token is added.
+A class token that is repeated for every image and concatenated with the patches depends on the batch size. Instead, the
+patches are padded with zeros and one constant that holds the token is added.
 """
 
 import numpy as np
@@ -23,11 +23,11 @@ from export.passes.values import (
 
 
 class PadInsteadOfConcat(Sweep):
-    """Replace Concat with constants by Pad, Concat of the rest, and Add.
+    """Replace a Concat that has constant inputs by Pad, Concat of the other inputs, and Add.
 
-    1. The axis is not the first; every constant says the same for every image, that is along the first axis.
-    2. Declined if all of it depends on the image, the numbers are no floats, or a size is not known.
-    3. Zeros are exact: what is added to them, or they to it, stays as it is.
+    1. The axis is not the first one, and every constant is the same for every image, that is, along the first axis.
+    2. Declined if all inputs depend on the image, the type is not floating point, or a size is unknown.
+    3. The result is exact, since adding zero changes nothing.
     """
 
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
@@ -58,12 +58,12 @@ def _replace(model: ir.Model, node: ir.Node) -> None:
     constant = add_constant(model, np.concatenate(added, axis=axis), name_of(first))
     added_to = add_node(node, "Add", [joined, constant], sizes)
     result.replace_all_uses_with(added_to, replace_graph_outputs=True)
-    result.name, added_to.name = None, result.name  # an output of the graph is called by it
+    result.name, added_to.name = None, result.name  # an output of the graph must keep its name
     model.graph.remove(node, safe=True)
 
 
 def _pieces(model: ir.Model, node: ir.Node, axis: int) -> tuple[list[ir.Value], list[Array]]:
-    """Return what depends on the image, padded to where the constants stood, and what is to be added all along."""
+    """Return the inputs that depend on the image, padded to cover the constants, and the constant to add."""
     values = [value for value in node.inputs if value is not None]
     lengths = [shape_of(value)[axis] for value in values]
     dtype = next(array_of(value).dtype for value in values if is_constant(value))
@@ -83,7 +83,7 @@ def _pieces(model: ir.Model, node: ir.Node, axis: int) -> tuple[list[ir.Value], 
 
 
 def _pad(model: ir.Model, node: ir.Node, value: ir.Value, axis: int, around: tuple[int, int]) -> ir.Value:
-    """Return a value with zeros before and after it along an axis."""
+    """Pad a value with zeros before and after it along an axis."""
     if not any(around):
         return value
     sizes = list(shape_of(value))

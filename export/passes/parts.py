@@ -1,7 +1,7 @@
-"""Inputs that an operator needs to make a part of its result: the rows of one axis, exactly as in the whole.
+"""Inputs that an operator needs to compute a part of its result: some rows of one axis, unchanged in value.
 
-A rule for each operator, by name; what has none is made as a whole. Rules ask for sizes, so they hold while the batch
-is still a number.
+There is one rule for each operator, by name; an operator without a rule is computed as a whole. Rules need known sizes,
+so they apply before the batch becomes dynamic.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -15,7 +15,7 @@ from export.passes.values import Sizes, integers_of, sizes_of
 
 
 class Part(NamedTuple):
-    """Places `start` to `stop`, exclusive, of an axis that is counted from the first."""
+    """Positions `start` to `stop`, exclusive, of an axis with a non-negative number."""
 
     axis: int
     start: int
@@ -23,7 +23,7 @@ class Part(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Number of places."""
+        """Number of positions."""
         return self.stop - self.start
 
 
@@ -31,8 +31,8 @@ class Needed(NamedTuple):
     """Inputs of a part of a result.
 
     Attributes:
-        made: what comes of it: what was asked for, or more where only whole rows can be made.
-        inputs: by position; other inputs are needed as they are.
+        made: the part that is computed: the requested part, or a larger one where only whole rows can be computed.
+        inputs: the part of each input, by position; inputs that are not listed are needed whole.
     """
 
     made: Part
@@ -43,7 +43,7 @@ Rule = Callable[[ir.Node, Part, list[Sizes], Sizes], Needed | None]
 
 
 def needed(node: ir.Node, part: Part) -> Needed | None:
-    """Return what a node needs to make a part of its first result (of all of Split's), or None if that is not known."""
+    """Return the inputs that a node needs for a part of its first output (Split: of each one); None if unknown."""
     rule = RULES.get(node.op_type) if node.domain == "" else None
     sizes = [() if value is None else sizes_of(value) for value in node.inputs]
     result = sizes_of(node.outputs[0])
@@ -60,7 +60,7 @@ def _of_the_first(_node: ir.Node, part: Part, _sizes: list[Sizes], _result: Size
 
 
 def _broadcast(_node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed:
-    """Axes are aligned from the last; what is repeated along the axis, or lacks it, is needed as it is."""
+    """Axes are aligned from the last; an input that lacks the axis, or has size 1 there, is needed whole."""
     behind = len(result) - part.axis
     inputs = {
         position: part._replace(axis=len(size) - behind)
@@ -71,7 +71,7 @@ def _broadcast(_node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) ->
 
 
 def _matmul(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
-    """Rows are those of the left factor, columns those of the right, and stacks are broadcast."""
+    """Rows come from the left factor, columns from the right; leading axes are broadcast."""
     if min(map(len, sizes)) < 2:
         return None
     behind = len(result) - part.axis
@@ -82,9 +82,9 @@ def _matmul(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Nee
 
 
 def _along_others(joined_axes: Callable[[ir.Node, int], Collection[int] | None]) -> Rule:
-    """Return the rule of an operator that joins numbers along some axes, and keeps its first input's others.
+    """Return the rule of an operator that combines elements along some axes of its first input and keeps the others.
 
-    `joined_axes` gets the node and the rank of that input, and returns None if it does not know them.
+    `joined_axes` takes the node and the rank of that input, and returns None if the axes are unknown.
     """
 
     def rule(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
@@ -107,7 +107,7 @@ def _normalised_axes(node: ir.Node, rank: int) -> set[int] | None:
 
 def _padded_axes(node: ir.Node, rank: int) -> set[int] | None:
     pads = integers_of(node, 1)
-    if pads is None or len(pads) != 2 * rank or len(node.inputs) > 3:  # with axes of its own, they may be in any order
+    if pads is None or len(pads) != 2 * rank or len(node.inputs) > 3:  # the input `axes` may list them in any order
         return None
     return {axis for axis in range(rank) if pads[axis] or pads[rank + axis]}
 
@@ -122,7 +122,7 @@ def _transpose(node: ir.Node, part: Part, _sizes: list[Sizes], result: Sizes) ->
 
 
 def _concat(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
-    """Of each input; along the axis on which they are put together, of the one that holds it all, and of no other."""
+    """A part of each input; along the concatenated axis, a part of the one input that contains the whole part."""
     if part.axis != axis_of(node, len(result)):
         return Needed(part, dict.fromkeys(range(len(sizes)), part))
     before = 0
@@ -134,7 +134,7 @@ def _concat(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Nee
 
 
 def _gather(node: ir.Node, part: Part, sizes: list[Sizes], _result: Sizes) -> Needed:
-    """Of the indices, or along another axis of what is gathered from."""
+    """A part of the indices, or a part of the data along another axis."""
     axis, rank = axis_of(node, len(sizes[0])), len(sizes[1])
     if part.axis < axis:
         return Needed(part, {0: part})
@@ -144,10 +144,10 @@ def _gather(node: ir.Node, part: Part, sizes: list[Sizes], _result: Sizes) -> Ne
 
 
 def _reshape(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
-    """Of an axis that stays; of one that this is the first part of; of the first of those that it was made of.
+    """A part of the same axis, of the axis that this one was split from, or of the first axis merged into it.
 
-    All three begin where as many numbers lie before them. In the last case only whole rows of the others can be made.
-    Squeeze that names no axes would drop one that a part has come to.
+    In all three cases the elements before both axes are equal in number. In the last case only whole rows of the other
+    merged axes can be computed. Squeeze without axes is declined: it would drop an axis that the part cuts to size 1.
     """
     if integers_of(node, 1) is None:
         return None
@@ -183,4 +183,4 @@ RULES: Mapping[str, Rule] = {
     "Transpose": _transpose,
     "Unsqueeze": _reshape,
 }
-"""By operator."""
+"""Rules by operator."""

@@ -1,4 +1,4 @@
-"""Products with constant weights, and what can be folded into them: MatMul, Gemm and Conv.
+"""Folding into products with constant weights: MatMul, Gemm and Conv.
 
 (x·f + s)·W + b = x·(f·W) + (s·W + b)        (x·W + b)·f = x·(W·f) + b·f
 """
@@ -14,17 +14,17 @@ from export.passes.exact import NotFoldedError, exact, multiply, own, replace
 from export.passes.values import Array, add_constant, is_constant, name_of, only_use
 
 Step = Callable[[], None]
-"""A change of the graph that was found to be possible, and is made when all of a fold is."""
+"""A change of the graph that was checked to be possible; it is applied when every step of a fold is."""
 
 
 class Product(NamedTuple):
-    """A product of x with a constant.
+    """A product of x with a constant weight.
 
     Attributes:
         model: the graph.
         node: the operator.
-        weight: read by this node alone.
-        axis: of x's channels.
+        weight: the constant, read by this node alone.
+        axis: the axis of x's channels.
     """
 
     model: ir.Model
@@ -34,10 +34,10 @@ class Product(NamedTuple):
 
 
 def product_of(model: ir.Model, node: ir.Node) -> Product | None:
-    """Return the product that a node is of its first input and a weight, if it is one.
+    """Return the product of a node's first input with a weight; None if the node is no such product.
 
     Raises:
-        NotFoldedError: it is one of which nothing can be changed.
+        NotFoldedError: it is one, but its weight cannot be changed.
     """
     weight = node.inputs[1] if node.domain == "" and node.op_type in _AXES and len(node.inputs) > 1 else None
     if weight is None or not is_constant(weight) or is_constant(node.inputs[0]):
@@ -55,7 +55,7 @@ def product_of(model: ir.Model, node: ir.Node) -> Product | None:
 
 
 def read(product: Product, affine: Affine) -> list[Step]:
-    """Return how a product can read x in place of x·factor + shift.
+    """Return the steps that let a product read x instead of x·factor + shift.
 
     Raises:
         NotFoldedError: why it cannot.
@@ -72,7 +72,7 @@ def read(product: Product, affine: Affine) -> list[Step]:
 
 
 def scale_results(product: Product, factor: Array) -> list[Step]:
-    """Return how a product can yield its results times a factor, of every channel at most.
+    """Return the steps that multiply a product's result by a factor, which may differ between channels only.
 
     Raises:
         NotFoldedError: why it cannot.
@@ -86,7 +86,7 @@ def scale_results(product: Product, factor: Array) -> list[Step]:
 
 
 def add_to_results(product: Product, shift: Array) -> list[Step]:
-    """Return how a product can yield its results plus a shift, of every channel at most, without another node.
+    """Return the steps that add a shift, different between channels at most, to a product's result, without a new node.
 
     Raises:
         NotFoldedError: why it cannot.
@@ -102,7 +102,7 @@ _AXES = {"MatMul": -1, "Gemm": -1, "Conv": 1}
 
 
 def _of_channels(array: Array, product: Product, value: ir.Value | None) -> Array:
-    """Return numbers [C] from what broadcasts to a value."""
+    """Return an array that broadcasts to a value as one number per channel, [C]."""
     sizes = known_sizes(value)
     axis = product.axis % len(sizes)
     if any(size > 1 for index, size in enumerate(array.shape) if index != axis):
@@ -115,7 +115,7 @@ def _is_transposed(product: Product) -> bool:
 
 
 def _for_inputs(product: Product, factor: Array) -> Array:
-    """Return factors of input channels as they broadcast to the weight: [in, out], [out, in] or [out, in / G, …]."""
+    """Return factors of input channels, shaped to broadcast to the weight [in, out], [out, in] or [out, in / G, …]."""
     if product.node.op_type != "Conv":
         return factor[None] if _is_transposed(product) else factor[:, None]
     groups, out, *kernel = _convolution(product)
@@ -130,7 +130,7 @@ def _for_results(product: Product, factor: Array) -> Array:
 
 
 def _of_inputs(product: Product, shift: Array) -> Array:
-    """Return the product of numbers [in] that are the same everywhere, [out]."""
+    """Return the product [out] of an input [in] that is the same for every row."""
     weight = exact(product.weight)
     if product.node.op_type != "Conv":
         return np.asarray(weight @ shift if _is_transposed(product) else shift @ weight)
@@ -152,7 +152,7 @@ def _own_bias(node: ir.Node) -> ir.Value | None:
 
 
 def _add_to_bias(product: Product, shift: Callable[[], Array]) -> Step:
-    """Return how the bias that follows a product can grow; a shift is only computed when the fold is made."""
+    """Return the steps that add a shift to a product's bias; the shift is computed only when the fold is applied."""
     node = product.node
     if node.op_type == "Conv" and (
         any(node.attributes.get_ints("pads", ()))

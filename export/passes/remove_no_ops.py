@@ -1,7 +1,7 @@
-"""Operators that return what they were given.
+"""Removal of operators that return their input unchanged.
 
-torch.onnx writes down expansions to the shape that is already there, casts to the type that is already there, and
-slices of the whole. Fresh networks have biases of 0 and scales of 1.
+torch.onnx exports expansions to the current shape, casts to the current type and slices of the whole axis. Newly
+initialised networks have biases of 0 and scales of 1.
 """
 
 from collections.abc import Callable
@@ -13,20 +13,20 @@ from export.passes.values import array_of, is_constant, remove, sizes_of
 
 
 class RemoveNoOps(Sweep):
-    """Take out nodes that change nothing.
+    """Remove nodes that do nothing.
 
     1. Cast, CastLike: the type is the same.
-    2. Expand, Reshape, Tile: the shape is the same, and all of it known. Slice likewise, forwards.
-    3. Pad by nothing, Transpose to the same order, Concat of one.
-    4. Where: the condition is one and the same everywhere, and the shape is that of the branch taken.
-    5. Add and Sub of 0, Mul and Div by 1: a constant with one axis at most that is larger than 1, as biases and scales
-       are, and the shape is that of the other input. A table of position whose rows that are read are 0 stays, for the
+    2. Expand, Reshape, Tile, and Slice with positive steps: the shape is the same and fully known.
+    3. Pad by zero elements, Transpose to the same order, Concat of one input.
+    4. Where: the condition is a constant with one value, and the shape is that of the selected branch.
+    5. Add and Sub of 0, Mul and Div by 1: the constant has at most one axis larger than 1, like biases and scales, and
+       the result has the shape of the other input. A position table whose rows in use are all 0 stays, because the
        report lists it.
-    6. A node whose result leaves the graph stays.
+    6. A node stays if its result is an output of the graph.
     """
 
     def rewrite(self, _model: ir.Model, node: ir.Node) -> bool:
-        """Remove a node that changes nothing."""
+        """Remove a node that does nothing."""
         source = _returned(node)
         if source is None or node.outputs[0].is_graph_output():
             return False
@@ -35,7 +35,7 @@ class RemoveNoOps(Sweep):
 
 
 def _returned(node: ir.Node) -> ir.Value | None:
-    """Return the input that a node hands on as it is, if it does nothing else."""
+    """Return the input that a node returns unchanged; None if it does anything else."""
     if node.op_type == "Where":
         return _branch_taken(node)
     if node.op_type in _NEUTRAL:
@@ -57,7 +57,7 @@ def _branch_taken(node: ir.Node) -> ir.Value | None:
 
 
 def _other_than_neutral(node: ir.Node) -> ir.Value | None:
-    """Return the input of an arithmetic operator whose other input is neutral to it."""
+    """Return the input of an arithmetic operator whose other input is its neutral element; None if there is none."""
     sizes = sizes_of(node.outputs[0])
     pairs = [(node.inputs[0], node.inputs[1])]
     if node.op_type in ("Add", "Mul"):

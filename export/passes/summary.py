@@ -1,4 +1,4 @@
-"""The rewrites that a manifest lists: chains of data movement and declined folds, those that are alike as one line."""
+"""Rewrites that a manifest lists: chains of data movement and declined folds, with one line for equal ones."""
 
 import re
 from collections import Counter
@@ -10,15 +10,15 @@ from export.passes.movement import Rewritten
 from export.passes.sweep import Declined
 
 MOST_LINES = 24
-"""Lines that are listed: with texts of at most `MOST_CHARACTERS`, some kB of a manifest."""
+"""Most lines that are listed: a few kB of a manifest, with texts of at most `MOST_CHARACTERS`."""
 MOST_CHARACTERS = 160
 
 
 def summarise(moved: Iterable[Rewritten], declined: Iterable[Declined]) -> Rewrites:
-    """Return rewritten chains and declined ones, the most frequent first.
+    """Return the rewritten and the declined chains, the most frequent first.
 
-    Numbers in module paths become `*`, so that blocks of a network that are alike share a line. A single operator that
-    stays the same is no chain, and left out.
+    Numbers in module paths become `*`, so that equal blocks of a network share a line. A single operator that stays
+    unchanged is not a chain and is omitted.
     """
     counts: Counter[tuple[str, str, str | None, str | None]] = Counter()
     for chain in moved:
@@ -47,17 +47,17 @@ def _pattern(module: str) -> str:
 
 
 def _reason(text: str) -> str:
-    """Return a reason with * for the numbers in the paths that it names."""
+    """Return a reason with * for the numbers in its module paths."""
     return _shortened(re.sub(r"\b[A-Za-z_]\w*(?:\.\w+)+", lambda path: _pattern(path[0]), text))
 
 
 def _times(items: Sequence[str]) -> list[str]:
-    """Return each text once, in order, with how often it is there."""
+    """Return each text once, in order, with its count."""
     return [item if count == 1 else f"{item} (×{count})" for item, count in Counter(items).items()]
 
 
 def _runs(operators: Sequence[str]) -> str:
-    """Return operators, those that follow each other as one: `Slice ×4, Concat`."""
+    """Return the operators, with consecutive equal ones as one: `Slice ×4, Concat`."""
     runs = ((operator, len(list(run))) for operator, run in groupby(operators))
     return ", ".join(operator if count == 1 else f"{operator} ×{count}" for operator, count in runs)
 

@@ -1,4 +1,4 @@
-"""Common bases of the passes that look at one node after another."""
+"""Base classes of passes that visit one node after another."""
 
 import logging
 from abc import abstractmethod
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class Sweep(ir.passes.InPlacePass):
-    """A pass that rewrites node by node, from the first to the last."""
+    """A pass that rewrites node by node, from first to last."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite in one sweep; nodes that a rewrite adds or removes are not looked at."""
+        """Rewrite in one sweep; nodes that a rewrite adds or removes are not visited."""
         modified = False
         for node in list(model.graph):
             if node.graph is not None and self.rewrite(model, node):
@@ -25,7 +25,7 @@ class Sweep(ir.passes.InPlacePass):
 
     @abstractmethod
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
-        """Rewrite what begins or ends at a node, if the pass applies to it; return whether it did."""
+        """Rewrite the pattern that begins or ends at a node, if the pass applies; return whether it did."""
 
 
 class Declined(NamedTuple):
@@ -33,7 +33,7 @@ class Declined(NamedTuple):
 
     Attributes:
         operator: operator of the node.
-        module: path of the module that the node came from; "" if it is not known.
+        module: path of the module that the node came from; "" if unknown.
         reason: why it was not folded.
     """
 
@@ -43,7 +43,7 @@ class Declined(NamedTuple):
 
 
 class FoldingPass(Sweep):
-    """A pass that folds, or declines with a reason, which is logged and kept.
+    """A pass that folds a node, or declines it with a reason that is logged and kept.
 
     Attributes:
         declined: the nodes that were not folded, in the order of the graph.
@@ -54,7 +54,7 @@ class FoldingPass(Sweep):
         self.declined: list[Declined] = []
 
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
-        """Fold a node, or keep the reason why not."""
+        """Fold a node, or record the reason for declining it."""
         try:
             return self.fold(model, node)
         except NotFoldedError as reason:
@@ -64,8 +64,8 @@ class FoldingPass(Sweep):
 
     @abstractmethod
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
-        """Fold a node; return whether it is one that the pass is for.
+        """Fold a node; return whether the pass applies to it.
 
         Raises:
-            NotFoldedError: it is, but cannot be folded.
+            NotFoldedError: the pass applies, but the node cannot be folded.
         """

@@ -1,4 +1,4 @@
-"""Constants and tensors without the repetition that an operator's broadcasting does by itself."""
+"""Constants and tensors without the repetition that broadcasting provides."""
 
 import numpy as np
 import onnx_ir as ir
@@ -8,22 +8,22 @@ from export.passes.sweep import Sweep
 from export.passes.values import Array, add_constant, array_of, is_constant, name_of, producer_of, sizes_of
 
 _PRODUCTS = {"MatMul": 1, "Gemm": 1, "Conv": 3, "ConvTranspose": 3}
-"""Operators with a bias behind them, and the axis of their channels, counted from the end; images have two more."""
+"""Operators that a bias may follow, and the position of their channel axis from the end (before H and W in images)."""
 
 
 class Unbroadcast(Sweep):
-    """Shrink what operators that broadcast read.
+    """Shrink the inputs of operators that broadcast.
 
-    1. An axis along which all of a constant is the same becomes 1.
-    2. What Expand has repeated is read from before it.
-    3. An axis stays where no other input gives the result its size along it, and so do MatMul's last two.
-    4. The bias of a product keeps its channels, though all of them be alike: TensorRT joins the two, and takes a bias
-       for as many numbers as there are channels (TensorRT-RTX 1.7: "logical memory size … payload size (4)").
-    5. Sizes must be known; so this runs while the batch is still a number.
+    1. An axis along which a constant is uniform gets size 1.
+    2. A tensor repeated by Expand is read before the Expand.
+    3. An axis stays if no other input gives the result its size along it. The last two axes of MatMul stay.
+    4. The bias of a product keeps its channels even if they are all equal: TensorRT fuses the two and expects a bias
+       with one number per channel (TensorRT-RTX 1.7: "logical memory size … payload size (4)").
+    5. Sizes must be known, so the pass runs before the batch becomes dynamic.
     """
 
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
-        """Shrink what a node reads."""
+        """Shrink the inputs of a node."""
         modified = False
         for position, value in enumerate(node.inputs if node.op_type in BROADCAST else ()):
             smaller = None if value is None else _smaller(model, node, position, value)
@@ -37,17 +37,17 @@ def is_uniform(array: Array, axis: int) -> bool:
     """Return whether an array is constant along an axis."""
     if array.strides[axis] == 0:
         return True
-    first, last = (array.take([index], axis=axis) for index in (0, -1))  # most that differ do so here
+    first, last = (array.take([index], axis=axis) for index in (0, -1))  # fast check: most arrays that vary do so here
     return bool(np.array_equal(first, last) and np.array_equal(array, np.broadcast_to(first, array.shape)))
 
 
 def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> ir.Value | None:
-    """Return what the node can read in place of `value`, if that is smaller."""
+    """Return a smaller value that the node can read instead of `value`; None if there is none."""
     free = _free_axes(node, position)
     if is_constant(value):
         array = array_of(value)
         axes = {axis for axis in free if is_uniform(array, axis)}
-        if len(axes) == sum(size > 1 for size in array.shape):  # one number would be left
+        if len(axes) == sum(size > 1 for size in array.shape):  # a single number would remain
             axes -= _channels_of_product(node, position, array.ndim)
         if not axes:
             return None
@@ -64,7 +64,7 @@ def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> 
 
 
 def _channels_of_product(node: ir.Node, position: int, ndim: int) -> set[int]:
-    """Return the axis of a constant that is added to a product's channels; nothing for any other constant."""
+    """Return the channel axis of a constant that is added to a product; nothing for other constants."""
     if node.op_type not in ("Add", "Sub"):
         return set()
     producer = producer_of(node.inputs[1 - position])
@@ -74,7 +74,7 @@ def _channels_of_product(node: ir.Node, position: int, ndim: int) -> set[int]:
 
 
 def _free_axes(node: ir.Node, position: int) -> set[int]:
-    """Return the axes of an input that other inputs give the result's size."""
+    """Return the axes of an input along which another input gives the result its size."""
     value, result = node.inputs[position], sizes_of(node.outputs[0])
     sizes = sizes_of(value)
     others = [sizes_of(other) for index, other in enumerate(node.inputs) if index != position]

@@ -17,7 +17,7 @@ def name_of(value: ir.Value) -> str:
 
 
 def array_of(value: ir.Value) -> Array:
-    """Return the numbers of an initialiser."""
+    """Return the array of an initialiser."""
     assert value.const_value is not None, "an initialiser holds its value"
     return value.const_value.numpy()
 
@@ -28,7 +28,7 @@ def is_constant(value: ir.Value | None) -> bool:
 
 
 def sizes_of(value: ir.Value | None) -> tuple[int, ...] | None:
-    """Return a value's shape if all of it is known."""
+    """Return a value's shape; None if a size is unknown."""
     if value is None or value.shape is None:
         return None
     sizes = tuple(size for size in value.shape if isinstance(size, int))
@@ -36,14 +36,14 @@ def sizes_of(value: ir.Value | None) -> tuple[int, ...] | None:
 
 
 def shape_of(value: ir.Value | None) -> Sizes:
-    """Return a value's shape, which is known."""
+    """Return a value's shape; all sizes must be known."""
     sizes = sizes_of(value)
     assert sizes is not None, "its sizes are known"
     return sizes
 
 
 def input_of(node: ir.Node, position: int) -> ir.Value:
-    """Return an input that a node has."""
+    """Return an input of a node; the node must have it."""
     value = node.inputs[position]
     assert value is not None, "the node has this input"
     return value
@@ -55,7 +55,7 @@ def producer_of(value: ir.Value | None) -> ir.Node | None:
 
 
 def integers_of(node: ir.Node, position: int) -> Array | None:
-    """Return the integers that a node reads, as shapes, axes and indices; None if there are none, or not constant."""
+    """Return an integer input of a node (shape, axes, indices); None if it is missing or not constant."""
     value = node.inputs[position] if len(node.inputs) > position else None
     if value is None or not is_constant(value) or value.dtype not in (ir.DataType.INT32, ir.DataType.INT64):
         return None
@@ -63,9 +63,9 @@ def integers_of(node: ir.Node, position: int) -> Array | None:
 
 
 def constant_operand(node: ir.Node, operators: Container[str]) -> int | None:
-    """Return the position of the one float32 constant that an arithmetic node joins with another value.
+    """Return the position of the float32 constant of an arithmetic node that has exactly one constant input.
 
-    None for x in c - x and c / x, and for other operators.
+    None for c - x and c / x, and for other operators.
     """
     if node.domain != "" or node.op_type not in operators:
         return None
@@ -81,7 +81,7 @@ def readers_of(value: ir.Value) -> list[ir.Node]:
 
 
 def only_use(value: ir.Value) -> tuple[ir.Node, int] | None:
-    """Return the one node that reads a value, and as which input, if it does not leave the graph."""
+    """Return the only reader of a value and the position of that input; None if it has others or is a graph output."""
     uses = list(value.uses())
     return (uses[0].node, uses[0].idx) if len(uses) == 1 and not value.is_graph_output() else None
 
@@ -97,7 +97,7 @@ def add_constant(model: ir.Model, array: Array, name: str) -> ir.Value:
 
 
 def rename(model: ir.Model, value: ir.Value, name: str) -> None:
-    """Give an initialiser the name of another, which nothing reads any more."""
+    """Give an initialiser the name of another one that is no longer read."""
     taken = model.graph.initializers
     taken.pop(name, None)
     taken.pop(name_of(value))
@@ -112,7 +112,7 @@ def add_node(
     shape: Sequence[int],
     attributes: Mapping[str, int | Sequence[int]] | None = None,
 ) -> ir.Value:
-    """Put a node before another of the same module, and return its result, which has the type of its first input."""
+    """Insert a node before another one of the same module; return its output, which has the type of its first input."""
     node = ir.node(operator, inputs, attributes, metadata_props=dict(before.metadata_props))
     assert before.graph is not None, "it is in a graph"
     before.graph.insert_before(before, node)
@@ -121,14 +121,14 @@ def add_node(
 
 
 def remove(node: ir.Node, instead: ir.Value) -> None:
-    """Remove a node; its first result's readers read another value, which is no output of the graph."""
+    """Remove a node whose first output is no graph output; the readers of that output read `instead`."""
     node.outputs[0].replace_all_uses_with(instead)
     assert node.graph is not None, "it is in a graph"
     node.graph.remove(node, safe=True)
 
 
 def scope_of(node: ir.Node) -> str:
-    """Return the path of the module that a node came from, as torch.onnx noted it; "" if it did not."""
+    """Return the path of the module that a node came from, as recorded by torch.onnx; "" if it is missing."""
     noted = node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]").strip("[]").split(",")
     scopes = [scope.strip().strip("'\"") for scope in noted]
     return scopes[-2] if len(scopes) > 1 else ""

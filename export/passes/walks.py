@@ -1,4 +1,4 @@
-"""Walks from a value to the products that read it, and to the product that makes it, past data movement."""
+"""Walks from a value to the products that read it, and to the product that yields it, through data movement."""
 
 from collections import defaultdict
 
@@ -23,7 +23,7 @@ from export.passes.values import Array, input_of, is_constant
 
 
 def fold_below(model: ir.Model, value: ir.Value, affine: Affine) -> list[Step]:
-    """Return how everything that reads x·factor + shift can read x, `value`, instead: all of it products with weights.
+    """Return the steps that let all readers of x·factor + shift, which must be products, read x (`value`) instead.
 
     Raises:
         NotFoldedError: why it cannot.
@@ -37,7 +37,7 @@ def fold_below(model: ir.Model, value: ir.Value, affine: Affine) -> list[Step]:
         if value.is_graph_output():
             raise NotFoldedError("it leaves the graph")
         if not affine.shifts and bool((affine.factor == 1).all()):
-            continue  # another part of what is split
+            continue  # another output of a Split
         for node, position in value.uses():
             product = product_of(model, node) if position == 0 else None
             if product is not None:
@@ -59,7 +59,7 @@ def fold_below(model: ir.Model, value: ir.Value, affine: Affine) -> list[Step]:
 
 
 def _check_readers(model: ir.Model, value: ir.Value) -> None:
-    """Raise NotFoldedError for readers of other kinds before numbers are carried to them: these may be very many."""
+    """Raise NotFoldedError for other kinds of readers before factors, which may be large, are carried to them."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
@@ -71,9 +71,10 @@ def _check_readers(model: ir.Model, value: ir.Value) -> None:
 
 
 def fold_above(model: ir.Model, value: ir.Value, factor: Array, reader: ir.Node) -> list[Step]:
-    """Return how what makes `value` can make `value`·factor instead, which `reader` reads.
+    """Return the steps that let the producer of `value`, which `reader` reads, yield `value`·factor instead.
 
-    Past Adds of constants, which are multiplied too, to a product with a weight, a norm's scale, or a constant factor.
+    The walk goes up through Adds of constants, which are multiplied too, to a product with a weight, a norm's scale, or
+    a constant factor.
 
     Raises:
         NotFoldedError: why it cannot.
@@ -98,7 +99,7 @@ def fold_above(model: ir.Model, value: ir.Value, factor: Array, reader: ir.Node)
 
 
 def _check_other_readers(value: ir.Value, factor: Array, reader: ir.Node) -> None:
-    """Raise NotFoldedError unless all others read only what is multiplied by 1."""
+    """Raise NotFoldedError unless all other readers read only elements that are multiplied by 1."""
     if value.is_graph_output():
         raise NotFoldedError("it leaves the graph")
     multiplied = Affine(factor, np.zeros((1,) * factor.ndim))
@@ -123,7 +124,7 @@ def _through_arithmetic(model: ir.Model, node: ir.Node, factor: Array) -> list[S
     if constant.dtype != ir.DataType.FLOAT:
         raise NotFoldedError("it is not float32")
     array = exact(constant)
-    aligned(array, value)  # it does not give the result its size
+    aligned(array, value)  # raises if the constant broadcasts the other input
     changed = array / factor if node.op_type == "Div" else array * factor
     if changed.size > max(array.size, factor.size) or not np.isfinite(changed).all():
         raise NotFoldedError("the constant would grow")
@@ -132,7 +133,7 @@ def _through_arithmetic(model: ir.Model, node: ir.Node, factor: Array) -> list[S
 
 
 def _into_norm(model: ir.Model, node: ir.Node, factor: Array) -> list[Step]:
-    """A norm over the last axis has a scale and a bias for each channel."""
+    """Multiply the scale and bias of a norm over the last axis, which has one of each per channel."""
     rank = len(known_sizes(node.outputs[0]))
     if axis_of(node, rank, -1) != rank - 1 or any(size > 1 for size in factor.shape[:-1]):
         raise NotFoldedError("it is no factor of the norm's channels")

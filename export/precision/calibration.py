@@ -1,6 +1,6 @@
-"""Calibration images, prepared by `imaging` as the service prepares the files that it is sent.
+"""Calibration images, preprocessed by `imaging` in the same way as the service preprocesses uploaded files.
 
-As in the service by default: the resizer is `auto`, JPEGs are decoded exactly, colour profiles are ignored.
+The service's defaults apply: the resizer is `auto`, JPEGs are decoded exactly, colour profiles are ignored.
 Shapes: n images, H and W of the network's input.
 """
 
@@ -21,9 +21,9 @@ from imaging.preprocess import Reading
 from imaging.resizers import find_resizer
 
 LARGEST, SMALLEST = 512, 16
-"""Images. Ranges of activations hardly change after a few hundred; from fewer than 16 they are chance."""
+"""Most and fewest images. Activation ranges hardly change after a few hundred; fewer than 16 are not reliable."""
 MAX_PIXELS = 100_000_000
-"""Of one image. Decoding holds up to 12 bytes of each."""
+"""Pixels of the largest image. Decoding uses up to 12 bytes per pixel."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class CalibrationImages:
 def load_calibration(directory: Path, steps: Preprocess) -> CalibrationImages:
     """Read the images in a directory and below it, sorted by path; of more than 512, 512 at even steps.
 
-    Even steps, because a directory with one folder for each class would else show the first classes only.
+    Even steps, because a directory with one folder per class would otherwise yield only the first classes.
 
     Raises:
         ExportError: there is no such directory, it holds fewer than 16 images, or one of them cannot be read.

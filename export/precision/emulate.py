@@ -1,8 +1,8 @@
 """Emulation of half precision in float32, for the parity check only.
 
 ONNX Runtime's CPU provider has no bfloat16 kernels, and it runs float16 graphs in float32 without rounding between
-nodes, so that an overflow stays unseen. Here every half-precision node computes in float32 and its result is rounded:
-what a kernel does that accumulates in float32.
+nodes, so that an overflow stays undetected. Here every half-precision node computes in float32 and its result is
+rounded, like a kernel that accumulates in float32.
 """
 
 import tempfile

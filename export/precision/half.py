@@ -1,7 +1,7 @@
-"""From a float32 graph to a strongly typed one in half precision (float16 or bfloat16).
+"""Conversion of a float32 graph to a strongly typed one in half precision (float16 or bfloat16).
 
-Every initialiser and value has the type that its readers demand, with a Cast where the two differ: no runtime has to be
-told a precision, which is the form that TensorRT 11 takes. Input and output keep their types.
+Every initialiser and value has the type that its readers require, with a Cast where the two differ. Runtimes need no
+precision setting; TensorRT 11 takes this form. Input and output keep their types.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
-"""From a float32 graph to one with Q/DQ pairs around its layers, calibrated on images.
+"""Conversion of a float32 graph to one with Q/DQ pairs around its layers, calibrated on images.
 
-Only layers are quantized, that is products with a weight [in, out]. LayerNorm, softmax, GELU, residuals and the
+Only layers are quantized, that is, products with a weight [in, out]. LayerNorm, softmax, GELU, residuals and the
 products of attention stay float32. Measured on the digits networks: the products of attention gain no time; batched
 weights, as iRPE has them, have no integer kernel; the first layer, which reads pixels (of 0 … 255 symmetric int8 keeps
 every second), and the last make half of the error and little of the work; quantizing what a product yields costs both
@@ -24,7 +24,7 @@ from export.verify.parity import Limits
 from export.verify.reference import Reference
 
 _WORTH_A_NODE = 0.7
-"""Smoothing that a norm cannot take over costs a Mul, and has to leave less than this share of the error."""
+"""Smoothing that cannot be folded into a norm costs a Mul, and must leave less than this share of the error."""
 
 
 def quantize(
@@ -33,9 +33,9 @@ def quantize(
     """Return an int8 copy of a float32 graph, and how many layers, by operator, stayed float32 for the limits.
 
     Args:
-        model: stays as it is.
-        reference: its images calibrate.
-        limits: on what the copy loses. Where they cannot be met, no layer stays float32.
+        model: the float32 graph; it is not modified.
+        reference: reference whose images are used for calibration.
+        limits: limits on the copy's accuracy loss. If they cannot be met, no layer stays float32.
         takes_pixels: whether the graph takes uint8.
 
     Raises:

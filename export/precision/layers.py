@@ -19,7 +19,7 @@ _PRODUCTS = ("MatMul", "Gemm", "Conv")
 
 @dataclass(frozen=True)
 class Layers:
-    """One activation, and the layers that read it: they share its scale, and what is moved into their weights."""
+    """One activation, and the layers that read it, which share its scale and its smoothing."""
 
     activation: ir.Value
     products: tuple[ir.Node, ...]

@@ -31,8 +31,8 @@ class Lowering:
 
     Attributes:
         precision: fp16, bf16 or int8.
-        limits: what the result must reach.
-        images: to calibrate with and to compare on; None compares on synthetic pictures.
+        limits: minimum cosine and agreement of the result.
+        images: images for calibration and comparison; None compares on synthetic images.
     """
 
     precision: str

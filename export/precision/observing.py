@@ -24,7 +24,7 @@ ROWS = 1024
 """Of each activation, about. Few activations of a network have more than 4,096 channels: 16 MB."""
 
 _STRIDE = 7919
-"""A prime: from batch to batch the rows are others."""
+"""A prime, so that different rows are taken from each batch."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A Reshape that changes nothing, where ONNX Runtime 1.31 crashes without it.
+"""A no-op Reshape that avoids a crash of ONNX Runtime 1.31.
 
 Its CPU provider has no float16 MatMul, so it puts Casts around one in float32. Where the left factor comes from a
 Transpose that moves the first axis to the last but one place, as iRPE's values have it, opening a session then ends the

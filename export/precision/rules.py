@@ -17,7 +17,7 @@ MOVES = frozenset(
     {"Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape", "Slice"}
     | {"Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )
-"""They move numbers and change none, so what is wide stays wide, and nothing needs to be rounded after them."""
+"""Operators that move elements unchanged: a wide value stays wide, and no rounding is needed after them."""
 
 _WIDENS = frozenset(
     {"Exp", "Log", "Pow", "Reciprocal", "Sqrt", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"}

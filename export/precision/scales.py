@@ -18,7 +18,7 @@ from export.precision.observing import Observed
 Array = NDArray[np.float32]
 
 _LARGEST = 127
-"""Of symmetric int8; −128 is not used."""
+"""Largest value of symmetric int8; −128 is not used."""
 
 _EXPONENTS = (0.5, 0.65, 0.8)
 _TINY = np.float32(1e-5)

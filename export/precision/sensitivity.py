@@ -16,7 +16,7 @@ from export.verify.reference import Array, Reference
 from export.write.saving import save_graph
 
 IMAGES = 32
-"""At least; of whole batches."""
+"""Minimum number of images, in whole batches."""
 
 _MOST = 4
 """A fourth of the layers may stay float32. If that is too few, the network cannot be int8."""
@@ -69,7 +69,7 @@ def keep_worst(
 
 
 def _some(reference: Reference) -> Reference:
-    """Return the first batches, of IMAGES images or more."""
+    """Return the first batches, with IMAGES images or more."""
     count = images = 0
     while images < IMAGES and count < len(reference.pixels):
         images += len(reference.pixels[count])

@@ -1,8 +1,8 @@
-"""Dynamic batch: from a graph of one batch size to a graph of any.
+"""Dynamic batch: conversion of a graph with a fixed batch size to a graph with a symbolic one.
 
-torch.export is given plain numbers. A network is traced with two batches, and `export.tracing.alike` checks that it
-does the same with both. The larger batch is a prime of which no other size is a multiple, so each number that stands
-for it can be told; it is then written so that any batch will do. So no graph is written with a hard-coded batch.
+torch.export gets fixed sizes. A network is traced with two batch sizes, and `export.tracing.alike` checks that both
+graphs do the same. The larger batch is a prime of which no other size is a multiple, so each number that stands for
+the batch can be recognised and replaced. No graph is therefore written with a hard-coded batch.
 """
 
 import onnx_ir as ir
@@ -15,14 +15,14 @@ from export.tracing.alike import frozen
 
 
 def free_batch(model: ir.Model, images: int) -> None:
-    """Rewrite a graph that was traced with a distinctive batch to take any batch.
+    """Rewrite a graph that was traced with a distinctive batch to accept any batch.
 
     Args:
         model: the shapes of its values name the batch afterwards.
         images: the batch it was traced with; no other size in it is a multiple of that.
 
     Raises:
-        ExportError: a node cannot be told the batch's size but as a number; the message names the module.
+        ExportError: a node needs the batch size as a fixed number; the message names the module.
     """
     for node in list(model.graph):
         places = [Place(model, node, index, images) for index, value in enumerate(node.inputs) if is_constant(value)]
@@ -36,7 +36,7 @@ def free_batch(model: ir.Model, images: int) -> None:
                 raise frozen(scope_of(node), f"{node.op_type} is given {shown}", images)
     for value in (*model.graph.inputs, *(output for node in model.graph for output in node.outputs)):
         named = [_named(size, images) for size in sizes_of(value) or ()]
-        # What has no batch was cut out of one, and its size is no constant.
+        # A value without a batch axis was cut out of one with it, so its size is not constant.
         value.shape = ir.Shape(named) if any(isinstance(size, str) for size in named) else None
 
 

@@ -1,6 +1,6 @@
-"""Looking up by an index that is the same for every image: relative positions in scores, sampled tables.
+"""Lookups with an index that is the same for every image: relative positions in scores, sampled tables.
 
-torch.gather and grid_sample want it once for each image; Gather by constants and a single table do not.
+torch.gather and grid_sample need one copy per image; Gather with constant indices and a single table do not.
 """
 
 import math
@@ -14,7 +14,7 @@ from export.passes.values import sizes_of
 
 
 def gather_by_constants(place: Place) -> bool:
-    """Turn GatherElements by an index [B·k, …] into a Gather from rows that hold all that it may read.
+    """Replace GatherElements with an index [B·k, …] by a Gather from rows that contain all elements that it may read.
 
     Axes before the one that is looked up, along which the index is the same (the heads of attention), are rows as well.
     """
@@ -44,7 +44,7 @@ def gather_by_constants(place: Place) -> bool:
 
 
 def sample_one_table(place: Place) -> bool:
-    """Let GridSample read a table [B·k, C, …] once: the points of all images are points of one."""
+    """Store one copy of the table [B·k, C, …] of a GridSample: the points of all images are joined as those of one."""
     node, repeated, grid = place.node, place.repeated(), node_input(place, 1)
     points, result = sizes_of(grid), sizes_of(node.outputs[0])
     if repeated is None or repeated.axis != 0 or points is None or result is None or points[0] != result[0]:
@@ -68,7 +68,7 @@ def sample_one_table(place: Place) -> bool:
 
 
 def node_input(place: Place, position: int) -> ir.Value:
-    """Return what the node reads elsewhere."""
+    """Return another input of the node."""
     value = place.node.inputs[position]
     assert value is not None, "the operator needs it"
     return value

@@ -1,7 +1,7 @@
 """Constants that are the same for every image: a mask of windows that was repeated for the batch.
 
-Such a constant is [B·k, …] and says the same every k. What meets it is taken apart into images and windows, meets the k
-once, and is put together again.
+Such a constant is [B·k, …] and repeats every k. The other operand is reshaped to images and windows, combined with
+the k windows by broadcasting, and reshaped back.
 """
 
 from export.passes.dynamic_batch.place import Place

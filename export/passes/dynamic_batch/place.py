@@ -17,8 +17,8 @@ class Repeated(NamedTuple):
     """A constant that is the same for every image.
 
     Attributes:
-        axis: along which the images follow each other.
-        one: a single image's part.
+        axis: axis along which the images follow each other.
+        one: part of a single image.
     """
 
     axis: int
@@ -58,7 +58,7 @@ class Place:
         return size > 0 and size % self.images == 0
 
     def repeated(self) -> Repeated | None:
-        """Return what the constant is for a single image, if it is the same for all, along one axis."""
+        """Return the constant for a single image; None unless it is the same for all images along one axis."""
         array = self.array
         axes = [axis for axis, size in enumerate(array.shape) if self.is_batch(size)]
         if len(axes) != 1:
@@ -68,11 +68,11 @@ class Place:
         return Repeated(axis, parts.take(0, axis=axis)) if is_uniform(parts, axis) else None
 
     def put(self, numbers: list[int]) -> None:
-        """Let the node read other integers."""
+        """Replace the constant by other integers."""
         self.give(np.asarray(numbers, dtype=np.int64))
 
     def give(self, array: Array) -> None:
-        """Let the node read another constant."""
+        """Replace the constant that the node reads."""
         self.node.replace_input_with(self.position, self.constant(array))
 
     def constant(self, array: Array) -> ir.Value:
@@ -87,7 +87,7 @@ class Place:
         dtype: ir.DataType | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> ir.Value:
-        """Put a node before this one, and return its only output.
+        """Insert a node before this one and return its only output.
 
         Args:
             operator: operator of the standard ONNX domain.
@@ -104,14 +104,14 @@ class Place:
         return node.outputs[0]
 
     def reshape(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
-        """Put a Reshape before this node, to sizes of which exactly one is a multiple of the batch."""
+        """Insert a Reshape before this node, to sizes of which exactly one is a multiple of the batch."""
         assert sum(map(self.is_batch, sizes)) == 1, f"{sizes}: one size is left to Reshape"
         numbers = np.asarray([-1 if self.is_batch(size) else size for size in sizes], dtype=np.int64)
         shape = add_constant(self.model, numbers, f"{name_of(self.node.outputs[0])}.shape")
         return self.insert("Reshape", [value, shape], sizes)
 
     def replace_with(self, value: ir.Value) -> None:
-        """Let everything that reads the node's output read another value, and remove the node."""
+        """Replace the node's output by another value for all readers, and remove the node."""
         value.shape, value.type = self.node.outputs[0].shape, self.node.outputs[0].type
         self.node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
         self.model.graph.remove(self.node, safe=True)

@@ -1,6 +1,6 @@
-"""Constants that are the same for every image, in operators that want them once for each.
+"""Constants that are the same for every image, in operators that need one copy for each image.
 
-The batch's size is not asked for: a zero for every image, added to the constant, repeats it as often as needed.
+The batch size is not needed: adding one zero per image to the constant repeats it by broadcasting.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from export.passes.dynamic_batch.place import Place
 from export.passes.values import add_constant, name_of, sizes_of
 
 _ADDED = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64}
-"""Types of numbers that runtimes add."""
+"""Types that runtimes can add."""
 
 
 def repeat(place: Place) -> bool:

@@ -1,4 +1,4 @@
-"""Rules, by operator, that replace a size that stands for the batch by something that does not name it."""
+"""Rules, by operator, that replace a size that stands for the batch by a form that does not contain it."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ def names_the_batch(place: Place) -> bool:
 
 
 def free(place: Place) -> bool:
-    """Rewrite a node so that it takes any batch, and return whether that was possible."""
+    """Rewrite a node so that it accepts any batch; return whether that was possible."""
     if place.node.op_type in BROADCAST:
         return free_periodic(place) or repeat(place)
     rule = _RULES.get((place.node.op_type, place.position))
@@ -39,7 +39,7 @@ def free(place: Place) -> bool:
 
 
 def _reshape(place: Place) -> bool:
-    """Leave the one size that is a multiple of the batch to Reshape."""
+    """Let Reshape infer the one size that is a multiple of the batch."""
     sizes = sizes_of(place.node.outputs[0])
     if sizes is None or sum(map(place.is_batch, sizes)) != 1:
         return False
@@ -60,7 +60,7 @@ def _expand(place: Place) -> bool:
 
 
 def _slice_end(place: Place) -> bool:
-    """Slice to the end, wherever that is."""
+    """Slice to the end of the axis."""
     ends = place.array.tolist()
     along = _sliced_sizes(place)
     if any(place.is_batch(end) and place.is_batch(size) and end < size for end, size in zip(ends, along, strict=True)):
@@ -91,7 +91,7 @@ def _resize_sizes(place: Place) -> bool:
         return False
     factors = np.asarray(sizes, dtype=np.float32) / np.asarray(before, dtype=np.float32)
     if (np.floor(factors * np.asarray(before, dtype=np.float32)) == sizes).all():
-        # ONNX Runtime's optimiser permutes `sizes` as if there were no `axes`, if a Transpose stands before.
+        # After a Transpose, ONNX Runtime's optimiser permutes `sizes` as if there were no `axes`.
         place.node.replace_input_with(2, place.constant(factors))
         place.node.resize_inputs(3)
     else:
@@ -108,7 +108,7 @@ _RULES: dict[tuple[str, int], Callable[[Place], bool]] = {
     ("Resize", 3): _resize_sizes,
     ("Slice", 2): _slice_end,
 }
-"""By operator and input."""
+"""Rules by operator and position of the input."""
 
 _SIZES = {
     ("ConstantOfShape", 0),

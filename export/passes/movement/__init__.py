@@ -1,4 +1,4 @@
-"""Data movement: chains of operators that only move data, as one map each, and what is cheapest for that map."""
+"""Data movement: each chain of operators that only move data as one index map, and the cheapest plan for that map."""
 
 from export.passes.movement.compose import ComposeMovement, Rewritten
 from export.passes.movement.token_orders import AssignTokenOrders

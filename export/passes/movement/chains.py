@@ -1,4 +1,4 @@
-"""Chains: which tensors are made by moving data alone, from what, and how."""
+"""Chains of data movement: tensors that are made by moving data alone, with their source and index map."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from export.passes.values import scope_of, sizes_of
 
 @dataclass(frozen=True)
 class Origin:
-    """A tensor, and what it is taken from."""
+    """Source of a tensor, and the map from the tensor to it."""
 
     source: ir.Value
     map: IndexMap
@@ -23,11 +23,11 @@ class Origin:
 
 @dataclass
 class Chains:
-    """All that is made by moving data.
+    """All tensors that are made by moving data.
 
     Attributes:
-        origins: by tensor; what is in none is its own source.
-        declined: nodes at which a chain ends, though they move data alone, and why.
+        origins: origins by tensor; a tensor without an entry is its own source.
+        declined: reasons, by node, for nodes that only move data but end a chain.
     """
 
     origins: dict[ir.Value, Origin] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Chains:
         return self.origins.get(value) or Origin(value, IndexMap.identity(sizes_of(value) or (), batch), ())
 
     def decline(self, node: ir.Node, reason: str) -> None:
-        """Let chains end before a node."""
+        """End chains before a node."""
         self.declined[node] = f"{node.op_type} in {scope_of(node) or 'the network'}: {reason}"
         for output in node.outputs:
             self.origins.pop(output, None)
@@ -48,7 +48,7 @@ def find_chains(model: ir.Model, batch: int | None) -> Chains:
     """Follow data from node to node.
 
     Args:
-        model: all its sizes are numbers; nodes are in topological order.
+        model: the graph; all its sizes are numbers, and nodes are in topological order.
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
     """
     chains = Chains()
@@ -78,7 +78,7 @@ def _end(node: ir.Node) -> str | None:
 
 
 def ends_of(chains: Chains) -> dict[ir.Value, list[ir.Value]]:
-    """Return, by source, the tensors that something else reads than what moves data within a chain."""
+    """Return, by source, the tensors of chains that a node outside any chain reads."""
     ends: dict[ir.Value, list[ir.Value]] = {}
     for value, origin in chains.origins.items():
         if any(_leaves(use.node, chains) for use in value.uses()):

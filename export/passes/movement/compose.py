@@ -1,4 +1,4 @@
-"""One step or few in place of a chain of operators that only move data."""
+"""Replacement of chains of operators that only move data by one or a few steps."""
 
 from dataclasses import dataclass
 from math import prod
@@ -28,19 +28,19 @@ from export.passes.operators import axis_of, order_of
 from export.passes.values import name_of, scope_of, shape_of
 
 TO_BE_COMPOSED = "posbake.to_be_composed"
-"""Values with this in `meta` were put there in the expectation of a plan for what they are part of."""
+"""Metadata key of values that were inserted on condition that their chain is rewritten."""
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """Result for the chains that begin at one tensor.
+    """Result for the chains that start at one tensor.
 
     Attributes:
         source: the tensor's name.
-        module: path of the module that the first of their nodes came from.
-        before: their operators, in order.
-        after: the steps, by what is made.
-        reason: why they stay as they are; "" if they were rewritten.
+        module: path of the module of the first node.
+        before: operators of the chains, in order.
+        after: steps of the plan of each tensor.
+        reason: reason for leaving the chains unchanged; "" if they were rewritten.
     """
 
     source: str
@@ -51,20 +51,20 @@ class Rewritten:
 
 
 class ComposeMovement(ir.passes.InPlacePass):
-    """Replace chains of Reshape, Transpose, Slice, Gather and the like by the cheapest plan for what they do together.
+    """Replace chains of Reshape, Transpose, Slice, Gather and similar operators by the cheapest equivalent plan.
 
-    1. A chain is followed from the tensor that it begins at to each tensor that something else reads; what lies between
-       and is read there alone is not made.
-    2. All chains from one tensor are planned together, so that they share what they have in common.
-    3. They stay as they are if the plans would cost as much (`export.passes.movement.steps`).
-    4. A chain ends at a node that joins several tensors, that yields an output of the graph, that takes images by their
-       number, or whose result has no plan. Sizes must be known, so this runs while the batch is still a number.
+    1. A chain is followed from its source to each tensor that another node reads; tensors in between are not computed
+       unless they are read elsewhere.
+    2. All chains from one tensor are planned together, so that they share common steps.
+    3. Chains stay unchanged if the plans would cost as much (`export.passes.movement.steps`).
+    4. A chain ends at a node that joins several tensors, that yields an output of the graph, that selects images by
+       index, or whose result has no plan. Sizes must be known, so the pass runs before the batch becomes dynamic.
 
     Args:
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
 
     Attributes:
-        report: after a call, the outcome for each chain.
+        report: after a call, the result for each chain.
     """
 
     def __init__(self, batch: int | None = None) -> None:
@@ -84,7 +84,7 @@ class ComposeMovement(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
     def _end_where_no_plan_is_known(self, chains: Chains) -> None:
-        """Take nodes out of chains that make what no plan is known for; what they read is an end then."""
+        """Remove nodes from chains if no plan is known for their result; the tensors that they read become ends."""
         waiting = [value for ends in ends_of(chains).values() for value in ends]
         while waiting:
             value = waiting.pop()
@@ -124,13 +124,13 @@ def _is_multiplied(value: ir.Value) -> bool:
 
 
 def _is_read_transposed(value: ir.Value, one: IndexMap) -> bool:
-    """Return whether products read a tensor whose last axis is not that of its source, as they read keys."""
+    """Return whether products read a tensor, like keys, whose last axis is not the last axis of its source."""
     inner = one.normalised().axes[-1:]
     return _is_multiplied(value) and bool(inner and inner[0]) and one.normalised().strides.get(inner[0][-1]) != 1
 
 
 def replace_ends(emitter: Emitter, source: ir.Value, made: list[tuple[ir.Value, Plan]], origins: list[Origin]) -> None:
-    """Let those that read the ends of chains read what plans make of their source, and remove what nothing reads."""
+    """Make the readers of the ends of chains read the results of plans, and remove nodes that are no longer read."""
     emitter.announce(source, (plan for _, plan in made))
     for (value, plan), origin in zip(made, origins, strict=True):
         value.replace_all_uses_with(emitter.emit(source, plan, origin.nodes[-1]))
@@ -140,7 +140,7 @@ def replace_ends(emitter: Emitter, source: ir.Value, made: list[tuple[ir.Value, 
 
 
 def cost_of_node(node: ir.Node, images: int) -> float:
-    """Return the nanoseconds for one image that a node which moves data takes."""
+    """Return the cost of a node that moves data, in nanoseconds for one image."""
     shape, sizes = shape_of(node.inputs[0]), [shape_of(output) for output in node.outputs]
     made = sum(map(prod, sizes)) / images
     match node.op_type:

@@ -1,4 +1,4 @@
-"""Digits of index maps (see `export.passes.movement.index_map`): how they are split, joined and indexed."""
+"""Digits of index maps (see `export.passes.movement.index_map`), and operations that split, join and index them."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ Digit = int
 """Digits are distinguished by number: the same digit may be in a table of several."""
 
 LARGEST_TABLE = 2**20
-"""Integers. Larger tables are a reason to decline: the index of a Gather would be as large."""
+"""Most integers in a table. Larger ones are declined, because the index of a Gather would be as large."""
 
 
 class DeclinedError(Exception):
-    """A map that is not kept, and why. It never leaves `export.passes.movement`."""
+    """A map was declined; the message states the reason. It is never raised outside `export.passes.movement`."""
 
 
 class Table(NamedTuple):
-    """Summands of the offset that several digits have together.
+    """Summand of the offset that depends on several digits together.
 
     Attributes:
         digits: one for each axis of `offsets`.
@@ -38,10 +38,10 @@ _numbers = itertools.count()
 
 @dataclass
 class Digits:
-    """The digits of a map that is being made.
+    """Digits of a map under construction.
 
     Attributes:
-        sizes: how many values each digit has.
+        sizes: number of values of each digit.
         strides: strides of the digits that are in no table.
         tables: tables of all others; each is in one.
         base: offset of the first element.
@@ -73,7 +73,7 @@ class Digits:
         return made
 
     def forget(self, digit: Digit) -> None:
-        """Let a digit add nothing any more; with it go those in its table."""
+        """Remove a digit from the offset, with all digits in its table."""
         self.strides.pop(digit, None)
         self.tables = [table for table in self.tables if digit not in table.digits]
 

@@ -1,4 +1,4 @@
-"""Nodes for plans: each step once, Slices that share out an axis as one Split."""
+"""Nodes for plans: each step once, with Slices that divide an axis completely as one Split."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -24,12 +24,12 @@ class Emitter:
         self._splits: dict[tuple[ir.Value, Plan], tuple[Slice, ...]] = {}
 
     def announce(self, source: ir.Value, plans: Iterable[Plan]) -> None:
-        """Note what will be asked for, so that Slices can become a Split."""
+        """Register the plans to be emitted, so that Slices can become a Split."""
         for prefix, parts in splits_of(plans, shape_of(source)).items():
             self._splits[source, prefix] = parts
 
     def emit(self, source: ir.Value, plan: Plan, before: ir.Node) -> ir.Value:
-        """Return what a plan makes of a source; nodes that are not there yet are put before `before`."""
+        """Return the result of a plan for a source; missing nodes are inserted before `before`."""
         if not plan:
             return source
         if (source, plan) not in self._made:

@@ -1,4 +1,4 @@
-"""Index maps: from which element of one source tensor each element of a tensor is taken.
+"""Index maps: the element of a source tensor from which each element of a tensor is taken.
 
 A tensor's axes are made of *digits*: axis 1 of [B, 56, 56, C], seen as windows, is the digits (8, 7). The offset of an
 element in the flat source is `base` plus one summand for each digit, `stride · digit`, or, where that is not enough (a
@@ -16,7 +16,7 @@ from export.passes.movement.tables import Integers
 
 
 class IndexMap:
-    """From the elements of a tensor to those of its source.
+    """Map from the elements of a tensor to those of its source.
 
     Args:
         axes: the digits of each axis, the slowest first; an axis of size 1 has none.

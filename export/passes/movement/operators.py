@@ -1,6 +1,7 @@
-"""Operators that only move data, and what each does to the map of what it reads.
+"""Operators that only move data, and the effect of each on the index map of its input.
 
-A rule for each operator, by name. It returns a map for each output, or raises `DeclinedError` with the reason.
+There is one rule for each operator, by name. It returns a map for each output, or raises `DeclinedError` with the
+reason.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -114,4 +115,4 @@ RULES: Mapping[str, Rule] = {
     "Split": _split,
     "Transpose": _transpose,
 }
-"""By operator."""
+"""Rules by operator."""

@@ -1,4 +1,4 @@
-"""Token orders: in which order each tensor of a region keeps its rows, so that as little as possible is moved.
+"""Token orders: the order in which each tensor of a region stores its rows, chosen to move as little as possible.
 
 Windows, grids and cyclic shifts are orders of an image's tokens. Where a block works on windows, everything row-wise
 around it may stay in the order of windows: partition and reverse are views then, and only a change of windows moves
@@ -28,7 +28,7 @@ from export.passes.values import Array, sizes_of
 _STATES = 48
 """Number of candidate orders that the search keeps at each step."""
 _ORDERS = 8
-"""Of a region, the most frequent among its tensors first."""
+"""Most orders of a region that are tried, the most frequent among its tensors first."""
 _UNCHANGED = 1.0
 """Nanoseconds by which an order that is not the traced one must be cheaper, for each tensor."""
 

@@ -14,7 +14,7 @@ from export.passes.movement.steps import Plan, cost_of_plan
 from export.passes.movement.views import strided
 
 _CHEAPER = 2
-"""Times that a Gather must be cheaper than a Transpose, where it takes as many nodes."""
+"""Factor by which a Gather must be cheaper than a Transpose if it takes as many nodes."""
 
 
 def plans_of(one: IndexMap, source: tuple[int, ...]) -> list[Plan]:
@@ -25,7 +25,7 @@ def plans_of(one: IndexMap, source: tuple[int, ...]) -> list[Plan]:
         source: the shape of the source.
 
     Raises:
-        DeclinedError: none is known.
+        DeclinedError: no plan is known.
     """
     one = one.normalised()
     images = one.batch or 1

@@ -1,4 +1,4 @@
-"""Plans for several tensors that are made from one source: what they begin with alike is made once."""
+"""Plans for several tensors that are made from one source; common first steps are computed once."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -19,7 +19,7 @@ from export.passes.movement.steps import (
 )
 
 _KEPT = 16
-"""Plans of a tensor that are tried, the cheapest."""
+"""Number of plans of a tensor that are tried, the cheapest first."""
 
 
 def choose(maps: Sequence[IndexMap], source: tuple[int, ...], multiplied: Sequence[bool] = ()) -> list[Plan]:

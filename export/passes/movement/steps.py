@@ -1,7 +1,7 @@
-"""Steps of a plan: operators that move data, with constant arguments, and what each costs.
+"""Steps of a plan: operators that move data, with constant arguments, and the cost of each.
 
 Costs are nanoseconds for one image on one core, measured with ONNX Runtime 1.31 (fp32, 100,000 to 900,000 elements,
-Zen 4, 2026-11-26). What counts is how long the runs are that lie together before and after.
+Zen 4, 2026-11-26). The cost depends on the length of the runs that are contiguous both before and after.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,17 +15,17 @@ from export.passes.movement.index_map import IndexMap
 from export.passes.movement.tables import Integers
 
 COPY = 0.13
-"""Of an element that Slice, Split or Concat copy."""
+"""Cost of an element that Slice, Split or Concat copies."""
 GATHERED, TRANSPOSED = 0.17, 0.24
-"""Of an element in a long run that Gather or Transpose copy."""
+"""Costs of an element in a long run that Gather or Transpose copies."""
 RUN = 10.0
-"""Of a run that Gather or Transpose copy, at least; Slice takes half."""
+"""Minimum cost of a run that Gather or Transpose copies; Slice takes half."""
 MOVED_AXIS = 0.2
-"""Of an element, where Transpose moves one axis and the last is not the same afterwards."""
+"""Cost of an element if Transpose moves one axis and the last axis changes."""
 SCATTERED = 3.8
-"""Of an element, where it moves several axes and the last is not the same afterwards."""
+"""Cost of an element if Transpose moves several axes and the last axis changes."""
 NODE, VIEW = 1000.0, 500.0
-"""Of a node, and of one that copies nothing. More than it takes, for runtimes with a higher price of a node."""
+"""Costs of a node, and of a node that copies nothing; above the measured ones, for runtimes with costlier nodes."""
 
 
 class Reshape(NamedTuple):

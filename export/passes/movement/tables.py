@@ -1,4 +1,4 @@
-"""Tables of integers as sums of smaller ones: what of an index is a stride, what must be looked up."""
+"""Factoring of tables of integers into sums of smaller ones: strides, and tables that must be looked up."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Orders of tokens in the graph: row-wise nodes work on [B, T, C] in the order that was chosen."""
+"""Token orders in the graph: row-wise nodes work on [B, T, C] in the chosen order."""
 
 from itertools import pairwise
 
@@ -13,13 +13,13 @@ from export.passes.values import Array, Sizes, add_constant, add_node, name_of, 
 
 
 class AssignTokenOrders(ir.passes.InPlacePass):
-    """Let tensors whose rows may stand in any order keep them in the one that moves the least.
+    """Store tensors whose rows may be in any order in the order that moves the least data.
 
     1. Row-wise nodes (element-wise operators, norms over the last axis, products with constants) work on [B, T, C], in
        an order of rows that `export.passes.movement.orders` chooses; constants that differ by row are permuted.
     2. Rows are put in order by a Gather where they come in, where they change order, and where something else reads
        them: there the tensor has its traced shape and order again. `ComposeMovement` makes one of what then follows.
-    3. Regions in which no order is cheaper than the traced one stay as they are.
+    3. Regions in which no order is cheaper than the traced one stay unchanged.
 
     Args:
         batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
