@@ -48,7 +48,8 @@ def main() -> int:
                 image = np.random.default_rng(0).integers(0, 256, (batch, size.height, size.width, 3), np.uint8)
                 times.append(_time_row(source, batch, interleaved_medians(sessions, image, options.runs)))
     print(
-        "| network | precision | size, MB | cosine, mean | cosine, min | max rel. error | top-1 unchanged | conversion, s |"
+        "| network | precision | size, MB | cosine, mean | cosine, min | max rel. error | top-1 unchanged | "
+        "conversion, s |"
     )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     print("\n".join(losses))

@@ -134,10 +134,10 @@ def test_where_a_capture_hangs_runs_fail_with_the_reason(
 def test_a_backend_that_does_not_open_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEVICES, "stand-in", Device({"CPUExecutionProvider": {}}, memory="cpu"))
     add_artifact(tmp_path, output="scores")  # not what the manifest says
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(Exception, match="the graph's output is"):
         OnnxRuntimeBackend(read_artifact(tmp_path / "colours/mean/1"), "stand-in", 1)
-    for thread in threading.enumerate():
-        if thread.name == "device":
-            thread.join(10)
-    assert threading.active_count() <= before
+    started = set(threading.enumerate()) - before
+    for thread in started:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in started)

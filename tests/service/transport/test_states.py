@@ -17,6 +17,8 @@ from starlette.types import Receive, Scope, Send
 from service.transport import guard
 from tests.service.transport.apps import MAX_HEADER_BYTES, PATIENCE, after, all_of, answering, nothing, served, until
 
+pytestmark = pytest.mark.slow  # they wait
+
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 CLOSE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 CUT = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf"
