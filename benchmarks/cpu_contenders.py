@@ -86,7 +86,7 @@ def _int8_products(threads: int) -> Run:
     from onnx import TensorProto, helper, numpy_helper
 
     numbers = np.random.default_rng(0).integers(-127, 128, (GEMM, GEMM), np.int8)
-    constants = [np.array(1 / 64, np.float32), np.array(128, np.uint8), numbers]
+    constants: list[np.ndarray[Any, Any]] = [np.array(1 / 64, np.float32), np.array(128, np.uint8), numbers]
     nodes = [
         helper.make_node("QuantizeLinear", ["images", "scale", "zero"], ["units"]),
         helper.make_node("DequantizeLinear", ["units", "scale", "zero"], ["left"]),
