@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 
 def graph_of(text: str, **constants: Array) -> ir.Model:
-    """Return a graph of `(inputs) => (outputs) { nodes }`, its shapes inferred, `constants` its initialisers."""
+    """Return a graph of `(inputs) => (outputs) { nodes }` with inferred shapes and `constants` as initialisers."""
     proto = parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> test {text}')
     proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     return ir.from_proto(shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True))
@@ -26,7 +26,7 @@ def filled(random: np.random.Generator, *shape: int) -> Array:
 
 
 def run(model: ir.Model) -> list[Array]:
-    """Return what a graph yields for random inputs, which are the same every time."""
+    """Return the outputs of a graph for random inputs, which are the same on every call."""
     generator = np.random.default_rng(0)
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
     inputs = {}
@@ -43,7 +43,7 @@ def operators(model: ir.Model) -> list[str]:
 
 
 def shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the initialisers that something reads."""
+    """Return the shapes of the initialisers that are read."""
     return {
         name: tuple(value.shape.numpy())
         for name, value in model.graph.initializers.items()
@@ -52,7 +52,7 @@ def shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
 
 
 def rewritten(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> bool:
-    """Run a pass, check that it computes the same as before, and return whether the pass says that it changed it."""
+    """Run a pass, check that the graph computes the same as before, and return whether the pass reports a change."""
     before, image = run(model), operators(model)
     modified = make_pass()(model).modified
     after = run(model)
@@ -64,9 +64,9 @@ def rewritten(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -
 
 
 def folded(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> bool:
-    """Run a pass that folds, check that it computes the same as before, and return whether the pass changed it.
+    """Run a folding pass, check that the graph computes the same as before, and return whether it was changed.
 
-    Folded weights are rounded to float32, each once: results differ by a few units of the last place.
+    Folded weights are rounded to float32 once each, so results differ by a few units in the last place.
     """
     before, there = run(model), (operators(model), shapes(model))
     modified = make_pass()(model).modified

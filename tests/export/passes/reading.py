@@ -1,4 +1,4 @@
-"""Graphs of which a part is read, and the pass that reads it earlier, checked against the graph as it was."""
+"""Graphs whose results are read in part, and the pass that reads the part earlier, checked against the original."""
 
 import numpy as np
 import onnx_ir as ir
@@ -27,7 +27,7 @@ def model_of(nodes: str, sizes: str, constants: dict[str, Array], read: str = FI
 
 
 def narrowed(model: ir.Model, batch: int | None = None) -> bool:
-    """Run the pass, check that it computes the same as before, and return whether the pass says that it changed it."""
+    """Run the pass, check that the graph computes the same as before, and return whether the pass reports a change."""
     before, image = run(model), operators(model)
     modified = ComputeWhatIsRead(batch)(model).modified
     assert modified or operators(model) == image
@@ -38,7 +38,7 @@ def narrowed(model: ir.Model, batch: int | None = None) -> bool:
 
 
 def made(model: ir.Model) -> list[tuple[int, ...]]:
-    """Return the sizes of what the nodes make, and check them against the sizes that the graph states."""
+    """Return the computed sizes of the nodes' results, and check them against the sizes recorded in the graph."""
     results = [output for node in model.graph for output in node.outputs]
     said = [sizes_of(value) or () for value in results]
     copy = model.clone()

@@ -1,4 +1,4 @@
-"""Factors and shifts on the other side of random chains of movement, beside running the chains on them."""
+"""Factors and shifts carried through random chains of movement, compared with running the chains on them."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from tests.export.passes.graphs import Array, graph_of, ints
 
 
 class Chain(NamedTuple):
-    """Operators one after the other, the constants that they read, and the shape of what they yield."""
+    """Consecutive operators, the constants that they read, and the shape of the result."""
 
     lines: tuple[str, ...]
     constants: dict[str, Array]

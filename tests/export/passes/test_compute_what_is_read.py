@@ -1,4 +1,4 @@
-"""Reading a part moves before row-wise operators; where one row needs others, or all are read, it stays."""
+"""A partial read moves before row-wise operators; it stays where one row needs others, or all rows are read."""
 
 import numpy as np
 import onnx_ir as ir

@@ -1,4 +1,4 @@
-"""Batch normalisation goes into the products around it, beside the graph as it was; or stays, with a reason."""
+"""Batch normalisation is folded into the products around it, compared with the original; or declined with a reason."""
 
 import numpy as np
 import onnx_ir as ir

@@ -1,4 +1,4 @@
-"""The folding pass: what it evaluates, what it names, what it leaves alone."""
+"""Constant folding: nodes that are evaluated, names of the results, and nodes that stay."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -90,7 +90,7 @@ def test_a_folded_transposition_is_laid_out_anew() -> None:
     ]
     model = model_of(nodes, {"attention.table": TABLE}, "logits", ["batch", 3000])
     before = run(model, IMAGE)
-    clean_up(model)  # the passes that follow take the bytes as they lie
+    clean_up(model)  # the following passes read the bytes in memory order
     np.testing.assert_array_equal(run(model, IMAGE), before)
     assert [node.op_type for node in model.graph] == ["MatMul"]
 

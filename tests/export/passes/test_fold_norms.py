@@ -1,4 +1,4 @@
-"""A norm's scale and bias go into the products that read it, beside the graph as it was; or stay, with a reason."""
+"""A norm's scale and bias are folded into its readers, compared with the original; or declined with a reason."""
 
 import numpy as np
 import onnx_ir as ir

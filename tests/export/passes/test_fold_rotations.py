@@ -1,4 +1,4 @@
-"""Rotated queries and keys have one form, beside the graph as it was; or they stay."""
+"""Rotated queries and keys are rewritten to one form, compared with the original; or they stay."""
 
 import numpy as np
 import onnx_ir as ir

@@ -1,4 +1,4 @@
-"""Constant factors go into weights, beside the graph as it was; or stay, with a reason."""
+"""Constant factors are folded into weights, compared with the original; or declined with a reason."""
 
 import numpy as np
 import onnx_ir as ir
@@ -261,7 +261,7 @@ def test_a_uniform_bias_keeps_its_channels() -> None:
     bias.const_value = ir.tensor(np.full_like(bias.const_value.numpy(), 0.5), name="qkv_b")
     channels = shapes(model)["qkv_b"]
     assert folded(FoldScales, model)
-    assert shapes(model)["qkv_b"] == channels  # TensorRT takes no other
+    assert shapes(model)["qkv_b"] == channels  # TensorRT accepts no other shape
 
 
 def test_weights_are_rounded_once() -> None:
@@ -288,7 +288,7 @@ def test_weights_are_rounded_once() -> None:
 
 def test_the_comparison_is_able_to_fail() -> None:
     class Wrong(FoldScales):
-        """Halves what it is given."""
+        """Halves its input."""
 
         def call(self, model: ir.Model) -> ir.passes.PassResult:
             half = model.graph.initializers["half"]

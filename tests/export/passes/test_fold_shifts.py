@@ -1,4 +1,4 @@
-"""Constants that are added go into others, beside the graph as it was; or stay, with a reason."""
+"""Added constants are folded into others, compared with the original; or declined with a reason."""
 
 import numpy as np
 import onnx_ir as ir

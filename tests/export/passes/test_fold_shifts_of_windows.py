@@ -1,4 +1,4 @@
-"""The bias of heads and the mask of windows become one constant, or stay apart, with a reason."""
+"""The bias of heads and the mask of windows are merged into one constant, or declined with a reason."""
 
 import numpy as np
 import onnx_ir as ir

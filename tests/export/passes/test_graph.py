@@ -1,4 +1,4 @@
-"""Traced graphs: dynamic batch or an error, and facts that count what is there."""
+"""Traced graphs: dynamic batch or an error, and counts of operators and constants."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""Axes and places of operators, counted from the first, however the node states them."""
+"""Non-negative axes and positions of operators, for every form in which a node states them."""
 
 import numpy as np
 import onnx_ir as ir

@@ -1,4 +1,4 @@
-"""Tokens put before, between or after what depends on the image, by Pad and Add; what cannot be stays a Concat."""
+"""Tokens before, between or after inputs that depend on the image become Pad and Add; other cases stay a Concat."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Nothing is repeated that an operator repeats by itself, and nothing is shrunk that gives a result its size."""
+"""Inputs that operators broadcast are not repeated, and inputs that give a result its size are not shrunk."""
 
 import numpy as np
 import onnx_ir as ir
@@ -24,7 +24,7 @@ def ints(*values: int) -> Array:
 
 
 def read_by_last(model: ir.Model) -> list[str | None]:
-    """Return the names of what the last node reads."""
+    """Return the names of the last node's inputs."""
     return [value.name for value in list(model.graph)[-1].inputs if value is not None]
 
 

@@ -1,4 +1,4 @@
-"""A network of one block that does what a test is about."""
+"""A network of one block, which each test defines."""
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ OFFSETS = (torch.arange(3)[:, None] - torch.arange(3)).abs()
 
 
 class Network(nn.Module):
-    """A block that does what the test is about, and a head that makes logits of it."""
+    """A block defined by the test, and a head that yields logits."""
 
     def __init__(self, what: Function) -> None:
         super().__init__()

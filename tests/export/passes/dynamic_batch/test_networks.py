@@ -1,4 +1,4 @@
-"""Networks that write down the batch's size: one graph for any batch.
+"""Networks that use the batch size in their code: one graph for any batch.
 
 The reference is torch, on batches that the network was not traced with.
 """
