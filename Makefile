@@ -1,6 +1,6 @@
 # make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
 # make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
-# make test-fast   at most four parameters of each test, without those that are slow: under a minute on two idle cores
+# make test-fast   at most four parameters of each test, without those that are slow: one minute on two idle cores
 # make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
 # make ray     installs Ray Data, about 100 MB, and tests `python -m service.offline predict --ray` on a local cluster
 # make zoo     55 networks beside what torch.onnx makes of them, printed as a table; about an hour; benchmarks.zoo_times times them
