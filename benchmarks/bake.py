@@ -1,6 +1,6 @@
-"""`python -m benchmarks.bake`: baked graphs beside what torch.onnx makes of the same networks, in ONNX Runtime.
+"""`python -m benchmarks.bake`: baked graphs and torch.onnx's graphs of the same networks in ONNX Runtime.
 
-Both take normalised float32 images, so the graphs do the same work. Runs of the two are interleaved, for the machine's
+Both take normalised float32 images, so the graphs do the same work. Their runs are interleaved, because the machine's
 speed drifts; the ratio is that of the medians.
 """
 

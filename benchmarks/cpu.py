@@ -1,12 +1,13 @@
-"""`python -m benchmarks.cpu --artifacts DIR`: networks on the CPU, posbake beside stock exports and torch.compile.
+"""`python -m benchmarks.cpu --artifacts DIR`: networks on the CPU in posbake, stock exports and torch.compile.
 
-The baseline is what `torch.onnx.export` makes, in ONNX Runtime in float32, whose threads spin, as they do by default.
-Each contender has a process; they take turns, and figures are medians of wall and of CPU time. The share of the peak is
-the operations of all products over the wall time, divided by those of a square product of the same precision, which
-takes turns too; of int8, the products of attention and the first and last layer are computed in bf16, but counted.
+The baseline is the graph of `torch.onnx.export` in ONNX Runtime in float32, whose threads spin by default. Each
+contender has its own process; their runs are interleaved, and figures are medians of wall and CPU time. The share of
+the peak is the operations of all products over the wall time, divided by those of a square product of the same
+precision, which is interleaved too. In int8, the products of attention and the first and last layer are computed in
+bf16, but counted.
 
-What `--artifacts` lacks is exported first (`--runs 0` does nothing else), so the timing can be run alone later.
-`--profile NETWORK:PRECISION:BATCH` prints where OpenVINO's time goes in one artifact instead.
+Artifacts missing from `--artifacts` are exported first (`--runs 0` does nothing else), so the timing can be run alone
+later. `--profile NETWORK:PRECISION:BATCH` prints where OpenVINO's time goes in one artifact instead.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """`python -m benchmarks.dali_pixels --artifact DIR`: pixels and classes with NVIDIA DALI in place of `imaging`.
 
 Needs `nvidia-dali-cuda120` beside ONNX Runtime, Pillow, cykooz-resizer, pydantic and scikit-learn; it is 400 MB, so the
-project's environment does not have it. DALI's CPU operators are compared: those of a GPU decode by nvJPEG, not libjpeg.
+project's environment does not have it. DALI's CPU operators are compared: on a GPU, DALI decodes with nvJPEG, not
+libjpeg.
 """
 
 import argparse

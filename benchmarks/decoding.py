@@ -1,9 +1,9 @@
-"""`python -m benchmarks.decoding`: decoding on watched threads beside decoding in processes that can be killed.
+"""`python -m benchmarks.decoding`: decoding on watched threads compared with processes that can be killed.
 
 The choice of threads in service/scheduling rests on this. The first table decodes and resizes real JPEGs as the service
 does. The second simulates more cores than the machine has: its decoders sleep, for the time that a decode is without
 the interpreter lock, and then for the time that it holds it, with a lock of their own that the decoders of one
-process share. What handing over costs is real in both. Ways take turns; figures are medians over the rounds.
+process share. The cost of passing data is real in both. Runs are interleaved; figures are medians over the rounds.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.gpu_check`: check on a GPU host what the documentation states of GPUs, in under 10 minutes.
+"""`python -m benchmarks.gpu_check`: check the documentation's statements about GPUs on a GPU host, in 10 minutes.
 
-Each part runs in a process of its own with a time limit. A part whose packages or hardware are missing is skipped with
+Each part runs in its own process with a time limit. A part whose packages or hardware are missing is skipped with
 the reason, and a crash ends one part. The results are printed and written to the output folder, also after each part.
-The exit status is 1 if a check failed. `--device cpu` tries out the check itself, and proves nothing of GPUs.
+The exit status is 1 if a check failed. `--device cpu` tests the check itself, and proves nothing about GPUs.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.hostile`: hostile requests on every route of a real service, and what it was like for others.
+"""`python -m benchmarks.hostile`: hostile requests on every route of a real service, and their effect on others.
 
 Every request has a connection of its own; the bodies that expand, or take long to decode, are sent at even intervals
 between the others. A prober asks `/health/live` meanwhile: its longest answer bounds how long the event loop was

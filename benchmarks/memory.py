@@ -1,4 +1,4 @@
-"""`python -m benchmarks.memory`: the most memory that an export takes, step by step, beside the size of its weights.
+"""`python -m benchmarks.memory`: peak memory of an export, step by step, relative to the size of its weights.
 
 Each export runs in a child process of its own. Linux counts a process's largest resident size and lets the count begin
 anew, so every step has a peak of its own; pages of files that are only mapped count like any other.

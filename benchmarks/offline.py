@@ -1,4 +1,4 @@
-"""`python -m benchmarks.offline`: throughput of `service.offline predict` over files, beside the in-process limit.
+"""`python -m benchmarks.offline`: throughput of `service.offline predict` over files, and the in-process limit.
 
 The limit is that of benchmarks/serving.py: the bare stages in a loop, a process a core. Both take turns, on the same
 images, with the network `small` of benchmarks/serving.py; predict also reads the files and writes the rows. CPU time

@@ -1,8 +1,8 @@
 """`python -m benchmarks.passes --graphs DIR [SOURCE …]`: each pass and each of its alternatives left out in turn.
 
-Networks are traced once; their traced graphs are kept in DIR. A form of the rewriting leaves one thing out.
+Networks are traced once; their traced graphs are kept in DIR. A form of the rewriting leaves one thing out. Its nodes
 and movement nodes are counted beside those of the whole, and where they differ, it is timed: median CPU time of runs on
-one thread that take turns, in ONNX Runtime and OpenVINO, form / whole, so above 1 is what the thing earns.
+one thread that take turns, in ONNX Runtime and OpenVINO, form / whole, so a ratio above 1 is its gain.
 """
 
 import argparse

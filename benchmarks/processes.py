@@ -1,4 +1,4 @@
-"""`python -m benchmarks.processes`: one process of the service beside several, on the digits variant `none`.
+"""`python -m benchmarks.processes`: one process of the service compared with several, on the digits variant `none`.
 
 The images have 32×32 pixels, so that Python is the limit: the case that `--processes` is for. Each round starts every
 service anew, with the load from wrk on the same machine.

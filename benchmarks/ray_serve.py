@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ray_serve`: two replicas on a local Ray beside the bare service; one is killed under load.
+"""`python -m benchmarks.ray_serve`: two replicas on a local Ray and the bare service; one replica is killed under load.
 
 Needs an environment with `ray[serve]` and the extra `service`. Every answer is compared with that of the bare service,
 for all variants of the digits model and ten pictures. Then wrk measures both, in turns.

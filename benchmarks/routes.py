@@ -2,7 +2,7 @@
 
 The apps run in this process, without a socket, and take turns: as it is (`DirectRoutes`), without that middleware, and
 with FastAPI's own route class for the address. The time is that of the event loop's thread. The network is a digits
-variant and the image is 8 by 8 pixels, so Python is what takes it. `make demo` exports the variant.
+variant and the image is 8 by 8 pixels, so most of it is Python. `make demo` exports the variant.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """`python -m benchmarks.runs`: runs of a network on the CPU, one after the other on all cores or one on each core.
 
-What the service does rests on this (service/scheduling/workers.py, service/backends). Backends and ways take turns, for
-the machine's speed drifts; figures are medians over the rounds, images a second and CPU milliseconds an image.
+The design of the service is based on this (service/scheduling/workers.py, service/backends). Backends and ways take
+turns, for the machine's speed drifts; figures are medians over the rounds, images a second and CPU milliseconds an
+image.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.telemetry`: JSON log lines and server spans, ours beside those of libraries.
+"""`python -m benchmarks.telemetry`: JSON log lines and server spans, ours compared with libraries.
 
 CPU time of one line, and of one request with its server span, in this process; the ways take turns, and figures are
 medians. The libraries are in the extra `benchmarks`.

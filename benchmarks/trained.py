@@ -1,8 +1,8 @@
-"""`python -m benchmarks.trained`: what bf16, fp16 and int8 cost a trained network, on each backend of the CPU.
+"""`python -m benchmarks.trained`: cost of bf16, fp16 and int8 for a trained network, on each CPU backend.
 
 DINOv2 ViT-S/14 with a linear head for Fashion-MNIST, at 112×112 pixels. Random weights have neither outlier channels
-nor classes that lie apart, so int8 is judged here. Everything goes through the project: features for the head are the
-logits of an exported network whose head is the identity; the pictures are read and run as `service.offline` does.
+nor well-separated classes, so int8 is evaluated here. Everything goes through the project: features for the head are
+the logits of an exported network whose head is the identity; the pictures are read and run as `service.offline` does.
 
 Agreement and cosine are those with the fp32 graph in ONNX Runtime. Times of one backend's precisions are taken in
 turns, at batch 8 on one thread; CPU time, for other programs may have the cores.
