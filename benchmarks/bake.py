@@ -37,7 +37,7 @@ def main() -> int:
     """Print one row for each network and batch size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bake", description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES, help=f"default: {' '.join(NAMES)}")
-    parser.add_argument("--runs", type=int, default=30, help="of each graph at each batch size, default: 30")
+    parser.add_argument("--runs", type=int, default=30, help="number for each graph and batch size, default: 30")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(f"{datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}, {options.threads} threads\n")

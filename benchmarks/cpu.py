@@ -30,12 +30,14 @@ BATCHES = (1, 8)
 def main() -> int:
     """Export what is missing; print a table, or a profile."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu", description=__doc__)
-    parser.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="kept, and taken if there")
+    parser.add_argument(
+        "--artifacts", type=Path, required=True, metavar="DIR", help="folder of the artifacts; existing ones are reused"
+    )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help="timm's; default: all 3")
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES), metavar="N")
-    parser.add_argument("--runs", type=int, default=15, help="at batch 1; half of it at others. 0 exports only")
+    parser.add_argument("--runs", type=int, default=15, help="number at batch 1; half of it at others. 0: export only")
     parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--target", default="openvino", help="of to_onnx.py")
+    parser.add_argument("--target", default="openvino", help="target of to_onnx.py")
     parser.add_argument("--without", nargs="+", default=[], metavar="WORD", help="leave out contenders by part of name")
     parser.add_argument("--profile", nargs="+", default=[], metavar="NETWORK:PRECISION:BATCH")
     options = parser.parse_args()

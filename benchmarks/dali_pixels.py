@@ -32,7 +32,7 @@ PHOTOS = Preprocess(resize=256, crop=(224, 224), interpolation="bicubic", mean=(
 def main() -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dali_pixels")
-    parser.add_argument("--artifact", type=Path, required=True, help="of the digits model, whose classes are compared")
+    parser.add_argument("--artifact", type=Path, required=True, help="artifact of the digits model, to compare classes")
     artifact = read_artifact(parser.parse_args().artifact)
     steps = artifact.manifest.preprocess
     _, test = load_split((40, 36))

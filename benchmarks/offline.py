@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--network", choices=NETWORKS, default="small")
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=8, help="of each measurement of the limit")
+    parser.add_argument("--seconds", type=int, default=8, help="length of each measurement of the limit")
     parser.add_argument(
         "--memory",
         type=Path,

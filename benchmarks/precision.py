@@ -31,7 +31,7 @@ def main() -> int:
     """Print a table of what is lost and one of what it takes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
     parser.add_argument("sources", nargs="*", default=SOURCES, help=f"default: {' '.join(SOURCES)}")
-    parser.add_argument("--runs", type=int, default=20, help="of each graph at each batch size, default: 20")
+    parser.add_argument("--runs", type=int, default=20, help="number for each graph and batch size, default: 20")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(f"{datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}, {options.threads} threads\n")

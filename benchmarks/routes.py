@@ -35,7 +35,7 @@ REQUESTS = 100
 def main() -> int:
     """Print one row for each kind of route."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.routes", description=__doc__)
-    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: what `make demo` exports")
+    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: the folder of `make demo`")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     times = asyncio.run(measure(options.repository, options.rounds))

@@ -53,7 +53,7 @@ def main() -> None:
     """Print a row for each network, runtime and batch size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.targets", description=__doc__)
     parser.add_argument("sources", nargs="*", default=NETWORKS)
-    parser.add_argument("--runs", type=int, default=30, help="at batch 1; a third of it at others, default: 30")
+    parser.add_argument("--runs", type=int, default=30, help="number at batch 1; a third of it at others, default: 30")
     options = parser.parse_args()
     torch.set_num_threads(1)
     versions = ", ".join(f"{name} {version}" for name, version in installed().items())

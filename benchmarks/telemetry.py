@@ -67,7 +67,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.telemetry", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--count", type=int, default=2000, help="lines or requests of a round")
+    parser.add_argument("--count", type=int, default=2000, help="number of lines or requests in a round")
     options = parser.parse_args()
     library = OpenTelemetryMiddleware(_answer, tracer_provider=_provider(), exclude_spans=["receive", "send"])
     ways: dict[str, Callable[[int], object]] = {

@@ -68,10 +68,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trained", description=__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder of weights, pictures, head and artifacts")
     parser.add_argument("--data", type=Path, default=DATA, help=f"Fashion-MNIST; default: {DATA}")
-    parser.add_argument("--pictures", type=int, default=HELD_OUT, help=f"held-out ones; default: {HELD_OUT:,}")
-    parser.add_argument("--full", action="store_const", dest="pictures", const=ALL, help=f"all {ALL:,} of them")
+    parser.add_argument(
+        "--pictures", type=int, default=HELD_OUT, help=f"number of held-out ones; default: {HELD_OUT:,}"
+    )
+    parser.add_argument("--full", action="store_const", dest="pictures", const=ALL, help=f"all {ALL:,} pictures")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--runs", type=int, default=9, help="of each graph, to time it")
+    parser.add_argument("--runs", type=int, default=9, help="number of timed runs of each graph")
     options = parser.parse_args()
     if not options.data.is_dir():
         parser.error(f"{options.data} is not there; apt-get install dataset-fashion-mnist, or give --data")

@@ -227,7 +227,7 @@ def outcome(name: str) -> tuple[str, str]:
 def main(arguments: list[str] | None = None) -> int:
     """Print a row for each network and return 0."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all of them")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all networks")
     chosen = parser.parse_args(arguments).names or list(NETWORKS)
     warnings.simplefilter("ignore")
     for name in chosen:
