@@ -1,4 +1,4 @@
-"""Measurements: scripts that print a table; results with date and machine stand in benchmarks/README.md."""
+"""Measurements: scripts that print a table; benchmarks/README.md has the results with date and machine."""
 
 import os
 import sys

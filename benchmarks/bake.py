@@ -1,6 +1,6 @@
-"""`python -m benchmarks.bake`: baked graphs beside what torch.onnx makes of the same networks, in ONNX Runtime.
+"""`python -m benchmarks.bake`: baked graphs and torch.onnx's graphs of the same networks in ONNX Runtime.
 
-Both take normalised float32 images, so the graphs do the same work. Runs of the two are interleaved, for the machine's
+Both take normalised float32 images, so the graphs do the same work. Their runs are interleaved, because the machine's
 speed drifts; the ratio is that of the medians.
 """
 
@@ -37,7 +37,7 @@ def main() -> int:
     """Print one row for each network and batch size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bake", description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES, help=f"default: {' '.join(NAMES)}")
-    parser.add_argument("--runs", type=int, default=30, help="of each graph at each batch size, default: 30")
+    parser.add_argument("--runs", type=int, default=30, help="number for each graph and batch size, default: 30")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(f"{datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}, {options.threads} threads\n")

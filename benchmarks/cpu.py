@@ -1,12 +1,13 @@
-"""`python -m benchmarks.cpu --artifacts DIR`: networks on the CPU, posbake beside stock exports and torch.compile.
+"""`python -m benchmarks.cpu --artifacts DIR`: networks on the CPU in posbake, stock exports and torch.compile.
 
-The baseline is what `torch.onnx.export` makes, in ONNX Runtime in float32, whose threads spin, as they do by default.
-Each contender has a process; they take turns, and figures are medians of wall and of CPU time. The share of the peak is
-the operations of all products over the wall time, divided by those of a square product of the same precision, which
-takes turns too; of int8, the products of attention and the first and last layer are computed in bf16, but counted.
+The baseline is the graph of `torch.onnx.export` in ONNX Runtime in float32, whose threads spin by default. Each
+contender has its own process; their runs are interleaved, and figures are medians of wall and CPU time. The share of
+the peak is the operations of all products over the wall time, divided by those of a square product of the same
+precision, which is interleaved too. In int8, the products of attention and the first and last layer are computed in
+bf16, but counted.
 
-What `--artifacts` lacks is exported first (`--runs 0` does nothing else), so the timing can be run alone later.
-`--profile NETWORK:PRECISION:BATCH` prints where OpenVINO's time goes in one artifact instead.
+Artifacts missing from `--artifacts` are exported first (`--runs 0` does nothing else), so the timing can be run alone
+later. `--profile NETWORK:PRECISION:BATCH` prints where OpenVINO's time goes in one artifact instead.
 """
 
 import argparse
@@ -29,12 +30,14 @@ BATCHES = (1, 8)
 def main() -> int:
     """Export what is missing; print a table, or a profile."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu", description=__doc__)
-    parser.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="kept, and taken if there")
+    parser.add_argument(
+        "--artifacts", type=Path, required=True, metavar="DIR", help="folder of the artifacts; existing ones are reused"
+    )
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help="timm's; default: all 3")
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES), metavar="N")
-    parser.add_argument("--runs", type=int, default=15, help="at batch 1; half of it at others. 0 exports only")
+    parser.add_argument("--runs", type=int, default=15, help="number at batch 1; half of it at others. 0: export only")
     parser.add_argument("--threads", type=int, default=available_cores())
-    parser.add_argument("--target", default="openvino", help="of to_onnx.py")
+    parser.add_argument("--target", default="openvino", help="target of to_onnx.py")
     parser.add_argument("--without", nargs="+", default=[], metavar="WORD", help="leave out contenders by part of name")
     parser.add_argument("--profile", nargs="+", default=[], metavar="NETWORK:PRECISION:BATCH")
     options = parser.parse_args()

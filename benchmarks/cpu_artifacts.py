@@ -1,7 +1,7 @@
 """Graphs that `benchmarks.cpu` compares: artifacts by the project's command and stock exports, kept in a folder.
 
-Weights are random and pictures synthetic, for time depends on neither. What is in the folder is not made again.
-PyTorch is imported by functions alone, because contenders import this module too.
+Weights are random and images synthetic, because time depends on neither. Existing files in the folder are kept.
+PyTorch is imported only inside functions, because contenders import this module too.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Contenders of `benchmarks.cpu`, and the process of one, which runs a batch when it is asked to.
+"""Contenders of `benchmarks.cpu`, and the process of a contender, which runs batches on request.
 
-`python -m benchmarks.cpu_contenders NAME NETWORK DIR THREADS` reads lines with a number of images, runs a batch of as
-many for each, and writes the seconds of wall and of CPU time, of all threads.
+`python -m benchmarks.cpu_contenders NAME NETWORK DIR THREADS` reads lines with a number of images, runs a batch of
+this size for each, and writes the seconds of wall and of CPU time, of all threads.
 
 posbake's artifacts are run by the service's backends; stock exports as their runtimes' documentation does.
 """

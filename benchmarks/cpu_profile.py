@@ -1,4 +1,4 @@
-"""Times of the nodes that OpenVINO runs of an artifact, by kind of node and kernel.
+"""Times of OpenVINO's nodes of an artifact, by kind of node and kernel.
 
 The artifact is compiled as the service does: for one image, batches of more on one thread each. Of the runs each node's
 least time counts: other programs only add to it.

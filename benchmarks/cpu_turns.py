@@ -1,4 +1,4 @@
-"""Processes of `benchmarks.cpu` that take turns.
+"""Processes of `benchmarks.cpu`, run in turns.
 
 In one process, thread pools that spin would take the cores from the contender whose turn it is.
 """

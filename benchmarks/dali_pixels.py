@@ -1,7 +1,8 @@
 """`python -m benchmarks.dali_pixels --artifact DIR`: pixels and classes with NVIDIA DALI in place of `imaging`.
 
 Needs `nvidia-dali-cuda120` beside ONNX Runtime, Pillow, cykooz-resizer, pydantic and scikit-learn; it is 400 MB, so the
-project's environment does not have it. DALI's CPU operators are compared: those of a GPU decode by nvJPEG, not libjpeg.
+project's environment does not have it. DALI's CPU operators are compared: on a GPU, DALI decodes with nvJPEG, not
+libjpeg.
 """
 
 import argparse
@@ -31,7 +32,7 @@ PHOTOS = Preprocess(resize=256, crop=(224, 224), interpolation="bicubic", mean=(
 def main() -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dali_pixels")
-    parser.add_argument("--artifact", type=Path, required=True, help="of the digits model, whose classes are compared")
+    parser.add_argument("--artifact", type=Path, required=True, help="artifact of the digits model, to compare classes")
     artifact = read_artifact(parser.parse_args().artifact)
     steps = artifact.manifest.preprocess
     _, test = load_split((40, 36))

@@ -1,6 +1,6 @@
-"""Decoding in processes that can be killed, the alternative to the service's threads, and what they decode.
+"""Decoding in processes that can be killed, the alternative to the service's threads, and their inputs.
 
-For `benchmarks.decoding`. File and tensor are handed over in shared memory, a block for each process; a pipe carries
+For `benchmarks.decoding`. File and tensor are passed in shared memory, a block for each process; a pipe carries
 their sizes.
 """
 

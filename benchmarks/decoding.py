@@ -1,9 +1,9 @@
-"""`python -m benchmarks.decoding`: decoding on watched threads beside decoding in processes that can be killed.
+"""`python -m benchmarks.decoding`: decoding on watched threads compared with processes that can be killed.
 
 The choice of threads in service/scheduling rests on this. The first table decodes and resizes real JPEGs as the service
 does. The second simulates more cores than the machine has: its decoders sleep, for the time that a decode is without
 the interpreter lock, and then for the time that it holds it, with a lock of their own that the decoders of one
-process share. What handing over costs is real in both. Ways take turns; figures are medians over the rounds.
+process share. The cost of passing data is real in both. Runs are interleaved; figures are medians over the rounds.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decoding", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of each run")
     options = parser.parse_args()
     from examples.digits.train import machine  # here, for the processes import this module, and this imports torch
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.first_paint`: how long the page takes to its first paint on localhost, in Chromium.
+"""`python -m benchmarks.first_paint`: time to the first paint of the page on localhost, in Chromium.
 
 The service serves the exported digits variants of `--repository`. Each first load has a context of its own, so nothing
 is cached; `again` are second loads in the same context, whose files are confirmed by ETag. Times are those of the

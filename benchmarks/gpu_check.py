@@ -1,8 +1,8 @@
-"""`python -m benchmarks.gpu_check`: check on a GPU host what the documentation states of GPUs, in under 10 minutes.
+"""`python -m benchmarks.gpu_check`: check the documentation's statements about GPUs on a GPU host, in 10 minutes.
 
-Each part runs in a process of its own with a time limit. A part whose packages or hardware are missing is skipped with
+Each part runs in its own process with a time limit. A part whose packages or hardware are missing is skipped with
 the reason, and a crash ends one part. The results are printed and written to the output folder, also after each part.
-The exit status is 1 if a check failed. `--device cpu` tries out the check itself, and proves nothing of GPUs.
+The exit status is 1 if a check failed. `--device cpu` tests the check itself, and proves nothing about GPUs.
 """
 
 import argparse
@@ -45,16 +45,16 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Planned] = PART
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--output", type=Path, default=Path("gpu-check"), help="folder of the results")
-    parser.add_argument("--artifacts", type=Path, help="folder of what is exported; default: in the output folder")
+    parser.add_argument("--artifacts", type=Path, help="folder of the exports; default: in the output folder")
     parser.add_argument(
-        "--parts", help=f"those to run, each with the whole time: of {', '.join(part.name for part in parts)}"
+        "--parts", help=f"parts to run, each with the whole time limit; any of {', '.join(part.name for part in parts)}"
     )
     parser.add_argument("--networks", nargs="+", default=NETWORKS, help="sources, as to_onnx.py takes them")
     parser.add_argument("--precisions", nargs="+", default=Settings.precisions, help="the last one is timed")
     parser.add_argument("--batches", nargs="+", type=int, default=Settings.batches)
     parser.add_argument("--clients", nargs="+", type=int, default=Settings.clients)
-    parser.add_argument("--images", type=int, default=Settings.images, help="of the digits' held-out images")
-    parser.add_argument("--seconds", type=float, default=Settings.seconds, help="of one measurement")
+    parser.add_argument("--images", type=int, default=Settings.images, help="number of the digits' held-out images")
+    parser.add_argument("--seconds", type=float, default=Settings.seconds, help="length of one measurement")
     parser.add_argument("--limit", type=float, default=570, help="seconds within which parts begin and end")
     options = parser.parse_args(arguments)
     names = [part.name for part in parts] if options.parts is None else options.parts.split(",")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.hostile`: hostile requests on every route of a real service, and what it was like for others.
+"""`python -m benchmarks.hostile`: hostile requests on every route of a real service, and their effect on others.
 
 Every request has a connection of its own; the bodies that expand, or take long to decode, are sent at even intervals
 between the others. A prober asks `/health/live` meanwhile: its longest answer bounds how long the event loop was
@@ -44,9 +44,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--bombs", type=int, default=5, help="how often each of the expanding bodies is sent")
+    parser.add_argument("--bombs", type=int, default=5, help="number of times that each expanding body is sent")
     parser.add_argument("--first", type=int, default=0, help="number of the first request: others are sent")
-    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: what `make demo` exports")
+    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: the folder of `make demo`")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, served(options.repository, Path(name) / "log") as service:
         os.nice(10)  # what is measured is the server, not what else the cores are given to

@@ -2,7 +2,7 @@
 
 The two checkouts take turns, file by file, each in a process of its own, on one thread; figures are medians of CPU
 time.
-Without another checkout, what converting colour profiles costs and changes is measured alone.
+Without another checkout, only the cost and effect of converting colour profiles are measured.
 """
 
 import io

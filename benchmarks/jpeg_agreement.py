@@ -55,7 +55,7 @@ class Row:
 def main() -> int:
     """Print a row for each set of pictures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jpeg_agreement", description=__doc__)
-    parser.add_argument("--cache", type=Path, required=True, help="that of benchmarks.trained")
+    parser.add_argument("--cache", type=Path, required=True, help="folder given to benchmarks.trained as --cache")
     parser.add_argument("--large", type=int, default=5, help="pictures of 12 megapixels, of each photograph")
     parser.add_argument("--middle", type=int, default=40, help="pictures of 3 megapixels, of each photograph")
     parser.add_argument("--fashion", type=int, default=500, help="pictures of Fashion-MNIST, of 3 megapixels")

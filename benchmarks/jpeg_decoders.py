@@ -1,4 +1,4 @@
-"""`python -m benchmarks.jpeg_decoders`: CPU time of exact JPEG decoders beside the service's; are pixels equal?
+"""`python -m benchmarks.jpeg_decoders`: CPU time and pixels of exact JPEG decoders, and of the service's.
 
     pip install simplejpeg imagecodecs opencv-python-headless pyvips pyvips-binary
 

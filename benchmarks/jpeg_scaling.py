@@ -1,4 +1,4 @@
-"""`python -m benchmarks.jpeg_scaling`: what `JPEG_SCALING=auto` gains on large photographs, and its pixel error.
+"""`python -m benchmarks.jpeg_scaling`: gain of `JPEG_SCALING=auto` on large photographs, and its pixel error.
 
 scikit-learn's two photographs, enlarged and encoded anew, by 248 to 224×224, bicubic. Both ways take turns on one
 thread; figures are medians of CPU time. The difference is that of the uint8 pixels that the network is given.

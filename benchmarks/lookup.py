@@ -115,7 +115,7 @@ TERMS = {
 def main() -> int:
     """Print one row for each form and batch size, relative to the one that is used."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lookup", description=__doc__)
-    parser.add_argument("--runs", type=int, default=50, help="of each form at each batch size, default: 50")
+    parser.add_argument("--runs", type=int, default=50, help="number for each form and batch size, default: 50")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(f"{datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}, {options.threads} threads\n")

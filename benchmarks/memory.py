@@ -1,4 +1,4 @@
-"""`python -m benchmarks.memory`: the most memory that an export takes, step by step, beside the size of its weights.
+"""`python -m benchmarks.memory`: peak memory of an export, step by step, relative to the size of its weights.
 
 Each export runs in a child process of its own. Linux counts a process's largest resident size and lets the count begin
 anew, so every step has a peak of its own; pages of files that are only mapped count like any other.
@@ -31,7 +31,7 @@ def main() -> int:
     """Print one table a source; the status is 1 if one takes more than the limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("sources", nargs="*", default=SOURCES, help=f"default: {' '.join(SOURCES)}")
-    parser.add_argument("--batch", type=int, default=2, help="the largest to accept, default: 2")
+    parser.add_argument("--batch", type=int, default=2, help="largest batch to accept, default: 2")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:

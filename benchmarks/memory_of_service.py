@@ -1,4 +1,4 @@
-"""`python -m benchmarks.memory_of_service`: what the service's process keeps in memory, from 2,000 requests to 20,000.
+"""`python -m benchmarks.memory_of_service`: resident memory of the service after 2,000 and after 20,000 requests.
 
 The network, the images and wrk are those of `benchmarks.serving`. The first thousands of requests fill pools and
 arenas; growth after them does not end.

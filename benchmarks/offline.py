@@ -1,4 +1,4 @@
-"""`python -m benchmarks.offline`: throughput of `service.offline predict` over files, beside the in-process limit.
+"""`python -m benchmarks.offline`: throughput of `service.offline predict` over files, and the in-process limit.
 
 The limit is that of benchmarks/serving.py: the bare stages in a loop, a process a core. Both take turns, on the same
 images, with the network `small` of benchmarks/serving.py; predict also reads the files and writes the rows. CPU time
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--network", choices=NETWORKS, default="small")
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=8, help="of each measurement of the limit")
+    parser.add_argument("--seconds", type=int, default=8, help="length of each measurement of the limit")
     parser.add_argument(
         "--memory",
         type=Path,

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.other_tools [SOURCE …]`: what tools that are used after an export make of the zoo's graphs.
+"""`python -m benchmarks.other_tools [SOURCE …]`: results of post-export tools on the zoo's graphs.
 
 Each network has a process of its own and random weights. The error is of the rewritten graph's logits (with OpenVINO,
 of its own run) to those of ONNX Runtime with the graph as exported, over the largest logit, at batches 1 and 3. int8

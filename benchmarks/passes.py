@@ -1,8 +1,8 @@
 """`python -m benchmarks.passes --graphs DIR [SOURCE …]`: each pass and each of its alternatives left out in turn.
 
-Networks are traced once; their traced graphs are kept in DIR. A form of the rewriting leaves one thing out.
+Networks are traced once; their traced graphs are kept in DIR. A form of the rewriting leaves one thing out. Its nodes
 and movement nodes are counted beside those of the whole, and where they differ, it is timed: median CPU time of runs on
-one thread that take turns, in ONNX Runtime and OpenVINO, form / whole, so above 1 is what the thing earns.
+one thread that take turns, in ONNX Runtime and OpenVINO, form / whole, so a ratio above 1 is its gain.
 """
 
 import argparse
@@ -103,9 +103,9 @@ def main() -> None:
     """Print a row for each network and form whose nodes differ from those of the whole."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.passes", description=__doc__)
     parser.add_argument("sources", nargs="*", default=NETWORKS)
-    parser.add_argument("--graphs", type=Path, required=True, metavar="DIR", help="where traced graphs are kept")
-    parser.add_argument("--forms", nargs="*", default=list(FORMS), metavar="NAME", help=f"of {', '.join(FORMS)}")
-    parser.add_argument("--runs", type=int, default=0, help="of each graph in each runtime, default: 0, no times")
+    parser.add_argument("--graphs", type=Path, required=True, metavar="DIR", help="folder of the traced graphs")
+    parser.add_argument("--forms", nargs="*", default=list(FORMS), metavar="NAME", help=f"any of {', '.join(FORMS)}")
+    parser.add_argument("--runs", type=int, default=0, help="number for each graph and runtime, default: 0, no times")
     parser.add_argument("--batch", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """A FastAPI service with a thread pool and ONNX Runtime, the baseline of `benchmarks.serving`.
 
-Uvicorn, FastAPI and ONNX Runtime as they come, one process, the model loaded and run once at the start; the model and
-what comes before and after it are `benchmarks.plain_model`.
+Uvicorn, FastAPI and ONNX Runtime with their defaults, one process, the model loaded and run once at the start; the
+model and what comes before and after it are `benchmarks.plain_model`.
 
     POSBAKE_PLAIN_ARTIFACT=DIR uvicorn benchmarks.plain_fastapi:app
 """

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.precision`: what float16, bfloat16 and int8 cost and gain, in ONNX Runtime on the CPU.
+"""`python -m benchmarks.precision`: cost and gain of float16, bfloat16 and int8, in ONNX Runtime on the CPU.
 
-Weights are random and pictures synthetic, so cosines tell how numbers are lost, not how a trained network would fare.
+Weights are random and pictures synthetic, so cosines show the numerical error, not the accuracy of a trained network.
 Runs of the precisions take turns, for the machine's speed drifts; bfloat16 has no kernels there and is not timed.
 """
 
@@ -31,7 +31,7 @@ def main() -> int:
     """Print a table of what is lost and one of what it takes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
     parser.add_argument("sources", nargs="*", default=SOURCES, help=f"default: {' '.join(SOURCES)}")
-    parser.add_argument("--runs", type=int, default=20, help="of each graph at each batch size, default: 20")
+    parser.add_argument("--runs", type=int, default=20, help="number for each graph and batch size, default: 20")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(f"{datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}, {options.threads} threads\n")
@@ -48,8 +48,7 @@ def main() -> int:
                 image = np.random.default_rng(0).integers(0, 256, (batch, size.height, size.width, 3), np.uint8)
                 times.append(_time_row(source, batch, interleaved_medians(sessions, image, options.runs)))
     print(
-        "| network | precision | size, MB | cosine, mean | cosine, min | max rel. error | top-1 unchanged | "
-        "conversion, s |"
+        "| network | precision | size, MB | cosine, mean | cosine, min | max rel. error | same top-1 | conversion, s |"
     )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     print("\n".join(losses))

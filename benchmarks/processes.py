@@ -1,4 +1,4 @@
-"""`python -m benchmarks.processes`: one process of the service beside several, on the digits variant `none`.
+"""`python -m benchmarks.processes`: one process of the service compared with several, on the digits variant `none`.
 
 The images have 32×32 pixels, so that Python is the limit: the case that `--processes` is for. Each round starts every
 service anew, with the load from wrk on the same machine.
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, nargs="+", default=(1, 2), help="default: 1 2")
     parser.add_argument("--clients", type=int, nargs="+", default=(1, 32), help="default: 1 32")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=4, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=4, help="length of each measurement")
     options = parser.parse_args()
     if not wrk_is_installed():
         parser.error("wrk is missing; install it: apt-get install wrk")

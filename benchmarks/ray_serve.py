@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ray_serve`: two replicas on a local Ray beside the bare service; one is killed under load.
+"""`python -m benchmarks.ray_serve`: two replicas on a local Ray and the bare service; one replica is killed under load.
 
 Needs an environment with `ray[serve]` and the extra `service`. Every answer is compared with that of the bare service,
 for all variants of the digits model and ten pictures. Then wrk measures both, in turns.
@@ -35,10 +35,12 @@ _TIMEOUT = 60
 def main() -> int:
     """Print what was answered, and a table; the status is 1 if an answer was wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ray_serve", description=__doc__)
-    parser.add_argument("--repository", type=Path, default=ROOT / "artifacts", help="with digits; default: artifacts")
+    parser.add_argument(
+        "--repository", type=Path, default=ROOT / "artifacts", help="repository with digits; default: artifacts"
+    )
     parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--seconds", type=int, default=20, help="of the load in which a replica is killed")
-    parser.add_argument("--rounds", type=int, default=3, help="of wrk; 0 for none")
+    parser.add_argument("--seconds", type=int, default=20, help="length of the load in which a replica is killed")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds of wrk; 0 for none")
     parser.add_argument("--plain-proxy", action="store_true", help="Ray's proxy without deploy/ray/proxy.py")
     options = parser.parse_args()
     repository = options.repository.resolve()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.resizing`: how fast the service's resizers are, and how far from Pillow's pixels.
+"""`python -m benchmarks.resizing`: speed of the service's resizers, and their difference from Pillow's pixels.
 
 Ways take turns; figures are medians of one thread. The images are those of `benchmarks.serving` (blurred noise with
 grain) and others made like them.

@@ -2,7 +2,7 @@
 
 The apps run in this process, without a socket, and take turns: as it is (`DirectRoutes`), without that middleware, and
 with FastAPI's own route class for the address. The time is that of the event loop's thread. The network is a digits
-variant and the image is 8 by 8 pixels, so Python is what takes it. `make demo` exports the variant.
+variant and the image is 8 by 8 pixels, so most of it is Python. `make demo` exports the variant.
 """
 
 import argparse
@@ -35,7 +35,7 @@ REQUESTS = 100
 def main() -> int:
     """Print one row for each kind of route."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.routes", description=__doc__)
-    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: what `make demo` exports")
+    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: the folder of `make demo`")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     times = asyncio.run(measure(options.repository, options.rounds))

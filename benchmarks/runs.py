@@ -1,7 +1,8 @@
 """`python -m benchmarks.runs`: runs of a network on the CPU, one after the other on all cores or one on each core.
 
-What the service does rests on this (service/scheduling/workers.py, service/backends). Backends and ways take turns, for
-the machine's speed drifts; figures are medians over the rounds, images a second and CPU milliseconds an image.
+The design of the service is based on this (service/scheduling/workers.py, service/backends). Backends and ways take
+turns, for the machine's speed drifts; figures are medians over the rounds, images a second and CPU milliseconds an
+image.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def main() -> None:
     """Print a table for each network."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.runs", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each run")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each run")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument(
         "--backends",

@@ -95,12 +95,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--network", choices=NETWORKS, default="small")
     default = "; of swin_tiny: ".join(" ".join(network.contenders) for network in NETWORKS.values())
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help=f"default: {default}")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="posbake of another checkout beside this one")
-    parser.add_argument("--clients", type=int, nargs="+", help="default: 1 8 32 128; of swin_tiny: 8 32")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="also measure posbake of another checkout")
+    parser.add_argument("--clients", type=int, nargs="+", help="default: 1 8 32 128; for swin_tiny: 8 32")
     parser.add_argument("--resizers", nargs="+", choices=(OWN, "simd", "pillow"), default=(OWN,))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, help="of load in each run, default: 5; of swin_tiny: 20")
-    parser.add_argument("--port", type=int, default=8770, help="of the first contender; the others follow")
+    parser.add_argument("--seconds", type=int, help="length of each run, default: 5; for swin_tiny: 20")
+    parser.add_argument("--port", type=int, default=8770, help="port of the first contender; the others follow")
     parser.add_argument(
         "--profile",
         type=Path,

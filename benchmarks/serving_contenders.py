@@ -1,4 +1,4 @@
-"""The contenders of `benchmarks.serving`: where each is installed, how it is started, asked, and read."""
+"""The contenders of `benchmarks.serving`: installation, start, request and response of each."""
 
 import base64
 import json

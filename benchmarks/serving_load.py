@@ -1,4 +1,4 @@
-"""Load on a server, by wrk from another process, and what of the CPU its answers take."""
+"""Load on a server, by wrk from another process, and the CPU time of its answers."""
 
 import json
 import shutil

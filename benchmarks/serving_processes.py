@@ -1,4 +1,4 @@
-"""The processes of a server, as Linux shows them in /proc: what they have used, and their end."""
+"""The processes of a server, as Linux shows them in /proc: their CPU time and memory, and their end."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.shares GRAPH.onnx …`: which share of a graph's time is products, and which is data movement.
+"""`python -m benchmarks.shares GRAPH.onnx …`: shares of products and of data movement in a graph's time.
 
 Times are those of ONNX Runtime's profiler on one thread: of each node the shortest of all runs, which other programs on
 the machine lengthen least. `without movement` is how many times as fast the graph would be if its movement nodes took

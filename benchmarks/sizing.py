@@ -73,10 +73,12 @@ def main() -> int:
     """Export what is missing, and print a row for each network and way to run it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sizing", description=__doc__)
     parser.add_argument("networks", nargs="*", default=(*NETWORKS, DIGITS), help="timm's names, and digits")
-    parser.add_argument("--artifacts", type=Path, help="where exports are kept for the next time; default: nowhere")
+    parser.add_argument("--artifacts", type=Path, help="folder of exports, reused next time; default: not kept")
     parser.add_argument("--digits", type=Path, default=ROOT / "artifacts" / "digits", help="default: artifacts/digits")
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2), help="default: 1 2")
-    parser.add_argument("--images", type=int, default=200, help="after 16 that are not counted; default: 200")
+    parser.add_argument(
+        "--images", type=int, default=200, help="number of images, after 16 uncounted ones; default: 200"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

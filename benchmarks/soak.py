@@ -32,9 +32,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--answers", type=int, default=100_000)
     parser.add_argument("--reloads", type=int, default=300)
-    parser.add_argument("--signals", type=int, default=10, help="of each kind")
+    parser.add_argument("--signals", type=int, default=10, help="number of each kind")
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: what `make demo` exports")
+    parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: the folder of `make demo`")
     options = parser.parse_args()
     print(f"{datetime.now(UTC).date()}, {machine()}, {options.clients} clients\n")
     with tempfile.TemporaryDirectory() as name:

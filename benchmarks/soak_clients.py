@@ -1,4 +1,4 @@
-"""Clients that know what the answer must be."""
+"""Clients that compare each answer with the expected one."""
 
 import base64
 import http.client

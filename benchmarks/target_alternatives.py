@@ -1,4 +1,4 @@
-"""Equal forms of a graph that `benchmarks.targets` compares: rewrites that run before data movement is composed."""
+"""Equivalent forms of a graph that `benchmarks.targets` compares: rewrites before data movement is composed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.targets [SOURCE …]`: equal forms of a graph, timed in each runtime.
+"""`python -m benchmarks.targets [SOURCE …]`: equivalent forms of a graph, timed in each runtime.
 
-What `--target` could choose. Figures are CPU times of the portable graph over those of another form, above 1 where that
-one is faster: medians of runs on one thread, in a new random order each round. `again` is the portable graph a second
-time: its distance from 1 is the error of the figures. Weights are random, and so are biases, which would be zero and
-left out otherwise.
+The forms that `--target` could choose. Figures are CPU times of the portable graph over those of another form, above 1
+where that one is faster: medians of runs on one thread, in a new random order each round. `again` is the portable graph
+a second time: its distance from 1 is the error of the figures. Weights are random, and so are biases, which would be
+zero and left out otherwise.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
     """Print a row for each network, runtime and batch size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.targets", description=__doc__)
     parser.add_argument("sources", nargs="*", default=NETWORKS)
-    parser.add_argument("--runs", type=int, default=30, help="at batch 1; a third of it at others, default: 30")
+    parser.add_argument("--runs", type=int, default=30, help="number at batch 1; a third of it at others, default: 30")
     options = parser.parse_args()
     torch.set_num_threads(1)
     versions = ", ".join(f"{name} {version}" for name, version in installed().items())

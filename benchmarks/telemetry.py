@@ -1,4 +1,4 @@
-"""`python -m benchmarks.telemetry`: JSON log lines and server spans, ours beside those of libraries.
+"""`python -m benchmarks.telemetry`: JSON log lines and server spans, ours compared with libraries.
 
 CPU time of one line, and of one request with its server span, in this process; the ways take turns, and figures are
 medians. The libraries are in the extra `benchmarks`.
@@ -67,7 +67,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.telemetry", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--count", type=int, default=2000, help="lines or requests of a round")
+    parser.add_argument("--count", type=int, default=2000, help="number of lines or requests in a round")
     options = parser.parse_args()
     library = OpenTelemetryMiddleware(_answer, tracer_provider=_provider(), exclude_spans=["receive", "send"])
     ways: dict[str, Callable[[int], object]] = {

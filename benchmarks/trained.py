@@ -1,8 +1,8 @@
-"""`python -m benchmarks.trained`: what bf16, fp16 and int8 cost a trained network, on each backend of the CPU.
+"""`python -m benchmarks.trained`: cost of bf16, fp16 and int8 for a trained network, on each CPU backend.
 
 DINOv2 ViT-S/14 with a linear head for Fashion-MNIST, at 112×112 pixels. Random weights have neither outlier channels
-nor classes that lie apart, so int8 is judged here. Everything goes through the project: features for the head are the
-logits of an exported network whose head is the identity; the pictures are read and run as `service.offline` does.
+nor well-separated classes, so int8 is evaluated here. Everything goes through the project: features for the head are
+the logits of an exported network whose head is the identity; the pictures are read and run as `service.offline` does.
 
 Agreement and cosine are those with the fp32 graph in ONNX Runtime. Times of one backend's precisions are taken in
 turns, at batch 8 on one thread; CPU time, for other programs may have the cores.
@@ -68,10 +68,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trained", description=__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder of weights, pictures, head and artifacts")
     parser.add_argument("--data", type=Path, default=DATA, help=f"Fashion-MNIST; default: {DATA}")
-    parser.add_argument("--pictures", type=int, default=HELD_OUT, help=f"held-out ones; default: {HELD_OUT:,}")
-    parser.add_argument("--full", action="store_const", dest="pictures", const=ALL, help=f"all {ALL:,} of them")
+    parser.add_argument(
+        "--pictures", type=int, default=HELD_OUT, help=f"number of held-out ones; default: {HELD_OUT:,}"
+    )
+    parser.add_argument("--full", action="store_const", dest="pictures", const=ALL, help=f"all {ALL:,} pictures")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--runs", type=int, default=9, help="of each graph, to time it")
+    parser.add_argument("--runs", type=int, default=9, help="number of timed runs of each graph")
     options = parser.parse_args()
     if not options.data.is_dir():
         parser.error(f"{options.data} is not there; apt-get install dataset-fashion-mnist, or give --data")

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.trained_digits`: top-1 of the digits variants in int8, beside float32, on each backend.
+"""`python -m benchmarks.trained_digits`: top-1 of the digits variants in int8 and in float32, on each backend.
 
-The second judgement of int8 beside benchmarks/trained.py: small trained networks of every encoding. They are calibrated
-on 128 training scans and classify the 360 held-out ones.
+The second evaluation of int8, after benchmarks/trained.py: small trained networks of every encoding. They are
+calibrated on 128 training scans and classify the 360 held-out ones.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Parameters are drawn at random, position tables included. A row says `exported` with the largest error of batches 1, 2,
 3 and 7, relative to the largest logit of torch's own float32 forward; or `refused` with the exporter's reason; or
-`broken`, if the network's own forward fails. What draws random numbers or lets the image steer Python code has to be
-refused. Needs `pip install vit-pytorch`, which nothing else here does.
+`broken`, if the network's own forward fails. Networks that draw random numbers, or whose Python control flow depends
+on the image, have to be refused. Needs `pip install vit-pytorch`, which nothing else here needs.
 """
 
 import argparse
@@ -227,7 +227,7 @@ def outcome(name: str) -> tuple[str, str]:
 def main(arguments: list[str] | None = None) -> int:
     """Print a row for each network and return 0."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":", maxsplit=1)[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all of them")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all networks")
     chosen = parser.parse_args(arguments).names or list(NETWORKS)
     warnings.simplefilter("ignore")
     for name in chosen:

@@ -37,7 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
     parser.add_argument("sources", nargs="*", default=NETWORKS, help="default: the whole list of zoo_networks.py")
     parser.add_argument("--against", type=_absolute, metavar="CHECKOUT", help="another checkout of posbake")
-    parser.add_argument("--graphs", type=_absolute, metavar="DIR", help="where graphs are kept, and taken if there")
+    parser.add_argument("--graphs", type=_absolute, metavar="DIR", help="folder of graphs; existing ones are reused")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

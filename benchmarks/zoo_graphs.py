@@ -1,4 +1,4 @@
-"""Graphs of the zoo: made by a checkout's own command, and described by what they consist of."""
+"""Graphs of the zoo: made by a checkout's own command, and described by their nodes."""
 
 import json
 import os

@@ -37,7 +37,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo_times", description=__doc__)
     parser.add_argument("sources", nargs="*", default=NETWORKS, help="default: the whole list of zoo_networks.py")
     parser.add_argument("--graphs", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--minutes", type=float, default=0.0, help="to spend on runs, default: 0: those that are kept")
+    parser.add_argument(
+        "--minutes", type=float, default=0.0, help="time for runs; default: 0, which prints the kept times"
+    )
     options = parser.parse_args()
     there = [source for source in options.sources if known_graph(folder_of(source, options.graphs) / OURS)]
     kept = {source: _read(folder_of(source, options.graphs)) for source in there}

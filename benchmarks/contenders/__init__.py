@@ -1,1 +1,1 @@
-"""Servers with requirements of their own, each in an environment of its own, and how that is made."""
+"""Servers with separate requirements, each in its own environment, and the setup of these environments."""

@@ -1,8 +1,8 @@
 """A BentoML service with one worker per core, for `benchmarks.serving`.
 
-As its documentation advises for work of the CPU: as many workers as cores. A method that is no coroutine runs in a
-thread of the worker, one by default. A root input of bytes makes the image the bare body, without a file or a form.
-What is not said here is as BentoML comes; it batches only where a method asks for it.
+Follows the advice of its documentation for CPU-bound work: as many workers as cores. A method that is not a coroutine
+runs in a thread of the worker, one by default. With a root input of bytes, the image is the bare body, without a file
+or a form. All other settings are BentoML's defaults; it batches only if a method requests it.
 
     POSBAKE_PLAIN_ARTIFACT=DIR python -m bentoml serve benchmarks.contenders.bento_serve:Classifier --port PORT
 """

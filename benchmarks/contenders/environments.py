@@ -1,6 +1,6 @@
 """Environments of the contenders of `benchmarks.serving`: ours, or separate ones with pinned requirements.
 
-An environment apart is `.venv-contenders/NAME`, of the exact versions in `NAME.txt` beside this file.
+A separate environment is `.venv-contenders/NAME`, with the exact versions in `NAME.txt` beside this file.
 """
 
 import importlib.util

@@ -1,9 +1,9 @@
 """An MLServer runtime with one worker per core, for `benchmarks.serving`.
 
-It speaks the Open Inference Protocol, over HTTP in JSON only, where a file is base64 in a BYTES tensor; nothing that it
-reads is shorter. As its documentation advises: one process of `parallel_workers` for each core. `debug` is off, for it
-logs every request; the ports it wants for gRPC and metrics are free ones. What is not said here is as MLServer comes;
-it batches only where a model's settings ask for it.
+It implements the Open Inference Protocol over HTTP in JSON only. The shortest format that it accepts for a file is
+base64 in a BYTES tensor. Following its documentation, it has one process of `parallel_workers` for each core. `debug`
+is off, because it logs every request; free ports are chosen for gRPC and metrics. All other settings are MLServer's
+defaults; it batches only if a model's settings request it.
 
     POSBAKE_PLAIN_ARTIFACT=DIR python -m benchmarks.contenders.ml_server PORT FOLDER
 

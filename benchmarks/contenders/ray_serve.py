@@ -1,8 +1,8 @@
 """A Ray Serve deployment with one replica per core, for `benchmarks.serving`.
 
-As its documentation advises for work of the CPU: more replicas, each with a core, and the work in a thread, so that
-the replica's event loop stays free. What is not said here is as Ray comes: five requests at a time in a replica, no
-batches, a dashboard beside it.
+Follows the advice of its documentation for CPU-bound work: several replicas, each with a core, and the work in a
+thread, so that the replica's event loop is not blocked. All other settings are Ray's defaults: five requests at a time
+in a replica, no batches, a dashboard.
 
     POSBAKE_PLAIN_ARTIFACT=DIR python -m benchmarks.contenders.ray_serve PORT
 """

@@ -1,1 +1,1 @@
-"""Parts of `python -m benchmarks.gpu_check`, each run in a process of its own."""
+"""Parts of `python -m benchmarks.gpu_check`, each run in its own process."""

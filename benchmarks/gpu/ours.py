@@ -1,4 +1,4 @@
-"""Our graphs in ONNX Runtime: as they are, in fixed buffers, as CUDA graphs. Copies to and from the device count."""
+"""Our graphs in ONNX Runtime: plain, with fixed buffers, as CUDA graphs. Times include copies."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The service on the device: what it answers, batches, takes over and finishes, and what it serves under load."""
+"""The service on the device: answers, batching, hot reload and draining, and throughput under load."""
 
 import base64
 import http.client

@@ -1,8 +1,8 @@
 """`python -m benchmarks.gpu.stub_cuda ARTIFACT …`: onnxruntime-gpu without a GPU, on a CUDA that computes nothing.
 
 ONNX Runtime's own CUDA provider opens each artifact, with every node on it and CUDA graphs enabled. That proves that it
-takes the options and has the kernels, and nothing of their results. Then a graph of copies alone runs in the buffers of
-the first artifact. It needs gcc, nm, and a Python with onnxruntime-gpu and its CUDA libraries.
+accepts the options and has the kernels, but not that their results are right. Then a graph of copies alone runs in the
+buffers of the first artifact. It needs gcc, nm, and a Python with onnxruntime-gpu and its CUDA libraries.
 """
 
 import os

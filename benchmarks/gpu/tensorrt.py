@@ -1,4 +1,4 @@
-"""Our graphs in TensorRT: engines by export/to_tensorrt.py, run by the service's backend, where both are there."""
+"""Our graphs in TensorRT: engines by export/to_tensorrt.py, run by the service's backend, if both are available."""
 
 import subprocess
 import sys

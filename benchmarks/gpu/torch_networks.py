@@ -1,4 +1,4 @@
-"""The networks in torch: eager, compiled, and compiled ahead of time; in fp16 on a GPU. Copies count, as for ours."""
+"""The networks in torch: eager, compiled, and compiled ahead of time; in fp16 on a GPU. Times include copies."""
 
 import tempfile
 from collections.abc import Callable
