@@ -1,7 +1,7 @@
 """`python -m examples.digits.prepare PHOTO OUTPUT`: convert a photo of a digit to the style of the training data.
 
-They were trained on scans of 8×8 pixels: dark, thick strokes that fill a white square from top to bottom. A
-photo has paper that is not white, shadows, thin strokes, margins and other things. Steps: estimate the paper behind the
+The digits networks were trained on scans of 8×8 pixels: dark, thick strokes that fill a white square from top to
+bottom. A photo has grey or dark paper, shadows, thin strokes and margins. Steps: estimate the paper behind the
 ink, invert if the paper is dark, keep the largest sign, scale it to the height of the square, average
 to 8×8, darken to the ink that a scan has, and scale to 32×32 as the data set is.
 

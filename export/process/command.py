@@ -54,7 +54,7 @@ class Command(Generic[Result]):
         document: returns the result as what --json prints.
         show: prints the result for people.
         errors: that `work` raises beside those of `artifact`, `export` and the system; their messages are for the user.
-        succeeded: whether the exit status is 0.
+        succeeded: returns whether the exit status is 0; by default it always is.
         interrupted: printed when a signal ends the work.
     """
 
@@ -62,7 +62,7 @@ class Command(Generic[Result]):
     document: Callable[[Result], object]
     show: "Callable[[Result, Console], None]"
     errors: tuple[type[Exception], ...] = ()
-    succeeded: Callable[[Result], bool] = bool
+    succeeded: Callable[[Result], bool] = lambda _: True
     interrupted: str = "interrupted; nothing was written"
 
 
