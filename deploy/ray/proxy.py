@@ -1,7 +1,8 @@
 """Middleware of Ray's HTTP proxy: a request whose replica ended before it answered is sent to another replica, once.
 
 Ray 2.60 answers such a request 500. Its proxies load this from RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, and they need
-the root of the repository on their path. Every request may be repeated, because none of them changes the response to another.
+the root of the repository on their path. Every request may be repeated, because none of them changes the response to
+another.
 """
 
 import uuid
