@@ -1,10 +1,12 @@
 """Fixtures and settings for all tests."""
 
 import fcntl
+import functools
 import gc
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported out of all collections: there are two in each export, of 0.4 s with it."""
+    """Keep what each export would repeat.
+
+    torch.onnx makes its table of operators anew for each, half the time of a small network's export; and each has two
+    garbage collections, of 0.4 s with the imported modules.
+    """
+    if "export.tracing.graph" in sys.modules:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+        ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
     gc.collect()
     gc.freeze()
 
