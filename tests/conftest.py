@@ -75,15 +75,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what each export would repeat.
+    """Keep for the whole run what would be made anew each time.
 
-    torch.onnx makes its table of operators anew for each, half the time of a small network's export; and each has two
-    garbage collections, of 0.4 s with the imported modules.
+    torch.onnx reads its table of operators for each export, half the time of a small one; httpx2 reads the system's
+    certificates for each client, 30 ms; a garbage collection with all that is imported takes 0.4 s, and each export
+    has two.
     """
     if "export.tracing.graph" in sys.modules:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
         ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
+    if "httpx2" in sys.modules:
+        import httpcore2
+
+        httpcore2.default_ssl_context = functools.cache(httpcore2.default_ssl_context)
     gc.collect()
     gc.freeze()
 
