@@ -73,7 +73,7 @@ def test_an_endless_chunked_body_is_refused_at_the_size_limit_and_closed_at_the_
 @pytest.mark.parametrize("request_", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / SPDY/9\r\n\r\n", b"GET\r\n\r\n"])
 def test_bytes_that_are_not_http_get_400(connection: socket.socket, request_: bytes) -> None:
     connection.sendall(request_)
-    assert is_problem(receive_to_end(connection), 400, "Invalid HTTP request receive_to_end. Expected HTTP/1.1")
+    assert is_problem(receive_to_end(connection), 400, "Invalid HTTP request received. Expected HTTP/1.1")
 
 
 def test_a_client_that_sends_the_whole_body_before_it_reads_gets_413(server: Running) -> None:

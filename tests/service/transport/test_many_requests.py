@@ -67,7 +67,7 @@ def test_an_upgrade_request_with_a_bad_url_is_refused_once(connection: socket.so
     connection.sendall(
         b"GET http:// HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET / HTTP/1.1\r\n"
     )
-    assert is_problem(receive_to_end(connection), 400, "Invalid HTTP request receive_to_end.")
+    assert is_problem(receive_to_end(connection), 400, "Invalid HTTP request received.")
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_a_request_is_served_although_a_bad_chunked_body_follows_it(connection: 
     connection.sendall(head(length=len(PNG)) + PNG + head("Transfer-Encoding: chunked") + b"no chunk\r\n")
     answers = receive_to_end(connection)
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"400"]
-    assert is_problem(answers[answers.rindex(b"HTTP/1.1 ") :], 400, "Invalid HTTP request receive_to_end.")
+    assert is_problem(answers[answers.rindex(b"HTTP/1.1 ") :], 400, "Invalid HTTP request received.")
 
 
 def test_a_bad_url_is_refused_on_a_keep_alive_connection(connection: socket.socket) -> None:
     connection.sendall(head(length=len(PNG)) + PNG)
     assert one_response(connection).startswith(b"HTTP/1.1 200 ")
     connection.sendall(b"GET http:// HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert is_problem(receive_to_end(connection), 400, "Invalid HTTP request receive_to_end.")
+    assert is_problem(receive_to_end(connection), 400, "Invalid HTTP request received.")
 
 
 def test_endless_requests_are_not_all_kept_in_memory(connection: socket.socket, server: Running) -> None:
