@@ -1,4 +1,4 @@
-"""`make demo` ends as its server does."""
+"""`make demo` ends with its server."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def test_a_signal_ends_the_demo_and_its_server_with_status_0(tmp_path: Path, who
         assert process.stdout is not None
         assert any(f"Serving on http://127.0.0.1:{port}" in line for line in process.stdout)
         assert httpx2.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200
-        if whole_group:  # as a terminal does
+        if whole_group:  # like a terminal
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.terminate()
@@ -56,6 +56,6 @@ def test_a_signal_ends_the_demo_and_its_server_with_status_0(tmp_path: Path, who
             httpx2.get(f"http://127.0.0.1:{port}/health/live")
 
 
-def test_a_server_that_does_not_start_ends_the_demo_with_its_status(tmp_path: Path) -> None:
+def test_the_demo_ends_with_the_status_of_a_server_that_does_not_start(tmp_path: Path) -> None:
     with demo(tmp_path / "missing", free_port()) as process:
         assert process.wait(SECONDS) == 1
