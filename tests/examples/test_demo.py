@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,19 +11,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from deploy.engines import free_port
 from tests.service.artifacts import add_artifact
 from tests.service.process import environment
 
 pytestmark = pytest.mark.slow
 
 SECONDS = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.pictures import encode, random_pixels
+from tests.service.scripted import ScriptedBackend, fresh
 
 CONSTANT = io.BytesIO()
 np.save(CONSTANT, np.arange(8, dtype="<f2").reshape(2, 2, 2))
@@ -48,3 +49,10 @@ def backend_name(pytestconfig: pytest.Config) -> str:
 def client(repository: Path) -> Iterator[TestClient]:
     with TestClient(create_app(Settings(repository=repository, threads=2, max_body_bytes=1_000_000))) as client:
         yield client
+
+
+@pytest.fixture
+def scripted() -> Iterator[type[ScriptedBackend]]:
+    """Scripted backend with empty records, whose gate is opened at the end."""
+    with fresh() as backend:
+        yield backend

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
 from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, SLOW, ScriptedBackend, fresh, picture
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -36,10 +36,7 @@ def client_of(path: Path, **settings: object) -> TestClient:
 
 
 def wait_until_ready(client: TestClient) -> None:
-    end = time.monotonic() + 10
-    while client.get("/health/ready").status_code != 200:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: client.get("/health/ready").status_code == 200)
 
 
 def check_problem(response: httpx2.Response, status: int, name: str) -> dict[str, Any]:
@@ -123,9 +120,7 @@ def test_a_hanging_decode_is_504_and_others_are_served_on_another_thread(
         if path != "/v1/compare":
             assert 'posbake_decode_failures_total{reason="decode-timeout"} 1.0' in metrics
         scripted.gate.set()
-        end = time.monotonic() + 10
-        while 'posbake_abandoned_threads{work="decode"} 0.0' not in client.get("/metrics").text:
-            assert time.monotonic() < end
+        wait_until(lambda: 'posbake_abandoned_threads{work="decode"} 0.0' in client.get("/metrics").text)
 
 
 def test_the_server_is_not_ready_while_too_many_decodes_hang(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:

@@ -29,6 +29,7 @@ from tests.service.hostile_graphs import UNRUNNABLE, add_hostile, endless_loop, 
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, SECONDS_TO_START, serving
 from tests.service.scripted import ScriptedBackend, fresh
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -49,13 +50,6 @@ def opening(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[OpeningBackend]]:
     with fresh():
         monkeypatch.setitem(backends.BACKENDS, "opening", (__name__, "OpeningBackend"))
         yield OpeningBackend
-
-
-def wait_for_file(file: Path) -> None:
-    end = time.monotonic() + 20
-    while not file.exists():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def load_threads() -> list[threading.Thread]:
@@ -202,7 +196,7 @@ def test_a_server_stops_with_status_0_during_an_endless_load(tmp_path: Path) -> 
     flags = ("--repository", str(repository), "--port", "0", "--reload-seconds", "0.1")
     with serving(tmp_path, *flags, command=command) as server:
         add_artifact(repository, variant="stuck")
-        wait_for_file(gate.with_suffix(".hanging"))
+        wait_until(gate.with_suffix(".hanging").exists)
         (loading,) = httpx2.get(f"{server.url}/v1/models").json()["loading"]
         assert loading["name"] == "colours/stuck/1"
         server.process.send_signal(signal.SIGTERM)

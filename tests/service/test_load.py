@@ -1,7 +1,6 @@
 """Many concurrent clients of a real server process."""
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.service.artifacts import WEIGHTS, add_artifact, expected_probabilities
 from tests.service.pictures import encode, png_claiming, random_pixels, truncated_jpeg
 from tests.service.process import Running, serving
+from tests.service.transport.sockets import connect
 
 pytestmark = pytest.mark.slow
 
@@ -83,10 +83,8 @@ def test_200_concurrent_clients_of_five_variants_get_their_own_responses_and_err
 def test_clients_that_disconnect_during_a_request_do_not_affect_others(server: Running) -> None:
     body = encode(random_pixels(600, 800))
     head = b"POST /v1/classify?variant=v0 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    url = httpx2.URL(server.url)
-    assert url.port is not None
     for sent in (head, head + body[:1000], head + body) * 20:
-        with socket.create_connection((url.host, url.port)) as connection:
+        with connect(server) as connection:
             connection.sendall(sent)
     answer = httpx2.post(f"{server.url}/v1/classify?variant=v0", content=body, timeout=30)
     assert answer.status_code == 200

@@ -201,7 +201,7 @@ def test_parsing_on_the_event_loop_is_fast() -> None:
             assert min(times) <= 0.03, body[:60]
 
 
-def costs_of_a_whole_parse() -> tuple[float, int]:
+def costs_of_json_loads() -> tuple[float, int]:
     """Return the lock time in seconds, and the growth in bodies, of a parser that creates all values first."""
     body = b"[%s[]]" % filled(b"[],", SIZE)
     growth = peak_growth(lambda: json.loads(body))
@@ -209,6 +209,6 @@ def costs_of_a_whole_parse() -> tuple[float, int]:
 
 
 def test_a_parser_over_the_limits_is_detected(process: Executor) -> None:
-    hold, growth = process.submit(costs_of_a_whole_parse).result()
+    hold, growth = process.submit(costs_of_json_loads).result()
     assert hold > HOLD
     assert growth > MEMORY + 1

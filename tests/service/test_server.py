@@ -17,6 +17,7 @@ from service.__main__ import main
 from tests.service.artifacts import add_artifact, expected_probabilities
 from tests.service.pictures import encode, png_claiming, random_pixels
 from tests.service.process import Running, run_to_end, serving
+from tests.service.transport.sockets import connect, receive_to_end
 
 pytestmark = pytest.mark.slow
 
@@ -33,20 +34,11 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert "Traceback" not in running.log.read_text()
 
 
-def address(running: Running) -> tuple[str, int]:
-    url = httpx2.URL(running.url)
-    assert url.port is not None
-    return url.host, url.port
-
-
 def exchange(running: Running, request: bytes) -> bytes:
     """Send `request`, and return everything received until the server closes the connection."""
-    with socket.create_connection(address(running), timeout=20) as connection:
+    with connect(running) as connection:
         connection.sendall(request)
-        answer = b""
-        while received := connection.recv(65536):
-            answer += received
-        return answer
+        return receive_to_end(connection)
 
 
 def test_all_three_forms_of_a_request_are_served(server: Running) -> None:
@@ -90,7 +82,7 @@ def test_a_chunked_body_is_refused_at_the_limit(server: Running) -> None:
 
 
 def test_a_client_that_disconnects_during_a_request_does_not_affect_others(server: Running) -> None:
-    with socket.create_connection(address(server)) as connection:
+    with connect(server) as connection:
         connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
     assert httpx2.post(f"{server.url}/v1/classify", content=PNG).status_code == 200
 

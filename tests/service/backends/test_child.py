@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from service.problems.errors import BackendUnavailableError, GraphError
 from tests.service.artifacts import add_artifact
 from tests.service.backends.test_golden import add
 from tests.service.hostile_graphs import index_out_of_range, large_result, long_range, put_mean
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -141,13 +141,6 @@ check(Path(sys.argv[1]))
 def children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task")
     return [int(one) for task in tasks.iterdir() for one in (task / "children").read_text().split()]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def has_ended(pid: int) -> bool:

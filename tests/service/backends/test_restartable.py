@@ -1,6 +1,6 @@
 """Restart and abandonment of a version's backend."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,13 +9,7 @@ from artifact import read_artifact
 from service.backends.base import Backend
 from service.backends.restartable import Restartable
 from tests.service.artifacts import add_artifact
-from tests.service.scripted import ScriptedBackend, fresh
-
-
-@pytest.fixture
-def scripted() -> Iterator[type[ScriptedBackend]]:
-    with fresh() as backend:
-        yield backend
+from tests.service.scripted import ScriptedBackend
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Responses to requests that cannot run now: the protocol's error format, and Retry-After."""
 
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,16 +14,11 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
 from tests.service.protocol_v2.answers import document_of
-from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, ScriptedBackend, fresh, pixels
+from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, ScriptedBackend, pixels
+from tests.service.waiting import wait_until
 
 PATH = "/v2/models/colours@mean/infer"
 RAW = {"Inference-Header-Content-Length": "0"}
-
-
-@pytest.fixture
-def scripted() -> Iterator[type[ScriptedBackend]]:
-    with fresh() as backend:
-        yield backend
 
 
 @pytest.fixture
@@ -51,13 +45,6 @@ def error(response: httpx2.Response, status: int) -> str:
     assert set(response.json()) == {"error"}
     message: str = response.json()["error"]
     return message
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_a_full_queue_is_429_with_retry_after_and_a_late_response_504(

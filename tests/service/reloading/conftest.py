@@ -1,7 +1,7 @@
 """App with the scripted backend, whose reloader is called on its own event loop."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,9 @@ from starlette.datastructures import State
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.scripted import ScriptedBackend, fresh
+from tests.service.scripted import ScriptedBackend
 
 RunScenario = Callable[..., Any]
-
-
-@pytest.fixture
-def scripted() -> Iterator[type[ScriptedBackend]]:
-    with fresh() as backend:
-        yield backend
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 import itertools
 import re
 import shutil
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from tests.service.catalogue.test_loading import replace_graph
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import Running, serving
 from tests.service.reloading.repositories import damage, exchange, replace_artifact, weights_of
+from tests.service.transport.sockets import connect
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -41,13 +42,6 @@ def server_of(repository: Path, folder: Path, *flags: str) -> Iterator[Running]:
     with serving(folder, *given) as running:
         yield running
     assert "Traceback" not in running.log.read_text()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def infer(server: Running, query: str = "") -> httpx2.Response:
@@ -167,9 +161,7 @@ def test_a_request_whose_body_is_incomplete_is_served_by_a_removed_version(tmp_p
     for version in (1, 2):
         add_artifact(repository, version=version, weights=weights_of(version))
     with server_of(repository, tmp_path / "server") as server:
-        url = httpx2.URL(server.url)
-        assert url.port is not None
-        with socket.create_connection((url.host, url.port), timeout=30) as slow:
+        with connect(server) as slow:
             slow.sendall(b"POST /v1/classify?version=2 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(BODY))
             slow.sendall(b"Connection: close\r\n\r\n" + BODY[:20])
             assert infer(server, "version=2").status_code == 200  # so the server has read the head of the slow request

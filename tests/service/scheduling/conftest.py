@@ -1,7 +1,7 @@
 """Servables of the scripted backend, and an engine for them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,9 @@ from service.catalogue.catalogue import Servable
 from service.scheduling.engine import Engine
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
-from tests.service.scripted import ScriptedBackend, fresh
+from tests.service.scripted import ScriptedBackend
 
 RunScenario = Callable[..., Any]
-
-
-@pytest.fixture
-def scripted() -> Iterator[type[ScriptedBackend]]:
-    with fresh() as backend:
-        yield backend
 
 
 @pytest.fixture

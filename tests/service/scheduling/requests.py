@@ -11,7 +11,7 @@ from service.scheduling.engine import Engine
 from service.scheduling.request_scope import RequestScope
 from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
-from tests.service.scripted import ScriptedBackend, pixels
+from tests.service.scripted import HANG, ScriptedBackend, pixels
 
 MINUTE = 60_000
 
@@ -47,3 +47,10 @@ async def wait_until(condition: threading.Event | Callable[[], bool]) -> None:
     while not check():
         assert time.monotonic() < end
         await asyncio.sleep(0.002)
+
+
+async def start_hanging(engine: Engine, servable: Servable, scripted: Scripted) -> asyncio.Task[Inferred]:
+    """Start a request that waits for the gate, and return its task once it runs."""
+    task = start_request(engine, servable, HANG)
+    await wait_until(scripted.hanging)
+    return task

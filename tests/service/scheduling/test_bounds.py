@@ -13,7 +13,16 @@ from service.scheduling.request_scope import RequestScope
 from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.scheduling.conftest import RunScenario
-from tests.service.scheduling.requests import MINUTE, Make, Scripted, infer, reds_of, start_request, wait_until
+from tests.service.scheduling.requests import (
+    MINUTE,
+    Make,
+    Scripted,
+    infer,
+    reds_of,
+    start_hanging,
+    start_request,
+    wait_until,
+)
 from tests.service.scripted import HANG, pixels
 
 pytestmark = pytest.mark.slow
@@ -22,8 +31,7 @@ pytestmark = pytest.mark.slow
 def test_a_full_queue_refuses_with_retry_after(run_scenario: RunScenario, servable: Make, scripted: Scripted) -> None:
     async def scenario(engine: Engine) -> None:
         a, b = servable("a"), servable("b")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         waiting = [start_request(engine, a) for _ in range(4)]
         await wait_until(lambda: engine.load(a).admitted == 4)
         with pytest.raises(QueueFullError, match="4 images wait for colours/a/1, the limit is 4") as caught:
@@ -43,8 +51,7 @@ def test_an_ended_request_frees_its_place_in_a_full_queue(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         ended = [start_request(engine, a, red, timeout_ms=1) for red in range(4)]
         for one in ended:
             with pytest.raises(DeadlineError):
@@ -63,8 +70,7 @@ def test_a_request_that_ended_before_admission_gets_its_own_error(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         second = start_request(engine, a)
         await wait_until(lambda: engine.load(a).admitted == 1)
         with RequestScope(1) as scope:
@@ -118,8 +124,7 @@ def test_a_request_whose_deadline_passes_in_the_queue_fails_immediately_and_does
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         with pytest.raises(DeadlineError, match="within the allowed 1 ms"):  # while the backend is still busy
             await infer(engine, a, 8, timeout_ms=1)
         scripted.gate.set()
@@ -145,8 +150,7 @@ def test_a_disconnected_request_is_dropped_before_it_runs(
             with RequestScope(MINUTE, receive=receive) as scope:
                 return await engine.infer(a, pixels(8)[None], scope, Stopwatch())
 
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         ended = asyncio.create_task(infer_until_disconnected())
         await wait_until(lambda: engine.load(a).admitted == 1)
         disconnected.set()

@@ -14,7 +14,16 @@ from service.scheduling.request_scope import RequestScope
 from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.scheduling.conftest import RunScenario
-from tests.service.scheduling.requests import MINUTE, Make, Scripted, infer, reds_of, start_request, wait_until
+from tests.service.scheduling.requests import (
+    MINUTE,
+    Make,
+    Scripted,
+    infer,
+    reds_of,
+    start_hanging,
+    start_request,
+    wait_until,
+)
 from tests.service.scripted import HANG, pixels
 
 pytestmark = pytest.mark.slow
@@ -25,8 +34,7 @@ def test_an_idle_backend_runs_an_image_immediately_and_a_busy_one_collects_batch
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         rest = [start_request(engine, a, red) for red in range(6)]
         await wait_until(lambda: engine.load(a).admitted == 6)
         scripted.gate.set()
@@ -44,8 +52,7 @@ def test_with_overlapping_runs_a_full_batch_runs_beside_another_and_a_smaller_on
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         full = await asyncio.gather(*(start_request(engine, a, red) for red in range(4)))
         assert [answer.batch_size for answer in full] == [4, 4, 4, 4]
         rest = [start_request(engine, a, red) for red in range(3)]
@@ -64,8 +71,7 @@ def test_a_batch_is_at_most_the_artifacts_maximum(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")  # the artifact's maximum is 64
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         rest = [start_request(engine, a, 1) for _ in range(70)]
         await wait_until(lambda: engine.load(a).admitted == 70)
         scripted.gate.set()
@@ -99,8 +105,7 @@ def test_a_request_of_several_images_is_not_split(
 
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         rest = [asyncio.create_task(several(engine, a, count)) for count in (2, 3, 1)]
         await wait_until(lambda: engine.load(a).admitted == 6)
         scripted.gate.set()
@@ -121,8 +126,7 @@ def test_a_hot_variant_does_not_starve_the_others(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         hot, cold, cool = servable("hot"), servable("cold"), servable("cool")
-        first = start_request(engine, hot, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, hot, scripted)
         tasks = [start_request(engine, hot) for _ in range(50)]
         await wait_until(lambda: engine.load(hot).admitted == 50)
         tasks += [start_request(engine, cold), start_request(engine, cool), start_request(engine, cold)]
@@ -183,8 +187,7 @@ def test_a_retired_servable_is_closed_after_its_last_request(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         retiring = asyncio.create_task(engine.retire(a))
         await asyncio.sleep(0.1)
         assert scripted.closed == []

@@ -12,8 +12,8 @@ from service.scheduling.engine import Engine
 from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.scheduling.conftest import RunScenario
-from tests.service.scheduling.requests import Make, Scripted, infer, reds_of, start_request, wait_until
-from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, pixels
+from tests.service.scheduling.requests import Make, Scripted, infer, reds_of, start_hanging, start_request, wait_until
+from tests.service.scripted import NOT_A_NUMBER, POISON, pixels
 
 pytestmark = pytest.mark.slow
 
@@ -40,8 +40,7 @@ def test_a_poisoned_image_fails_alone(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         tasks = [start_request(engine, a, red) for red in (1, POISON, 3)]
         await wait_until(lambda: engine.load(a).admitted == 3)
         scripted.gate.set()
@@ -67,8 +66,7 @@ def test_logits_that_are_not_numbers_fail_only_their_image(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         tasks = [start_request(engine, a, red) for red in (1, NOT_A_NUMBER, 3)]
         await wait_until(lambda: engine.load(a).admitted == 3)
         scripted.gate.set()
@@ -120,8 +118,7 @@ def test_a_hanging_backend_is_abandoned_and_restarted(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a, b = servable("a"), servable("b")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         waiting = start_request(engine, a, 1)
         other = start_request(engine, b, 2)
         for task in (first, waiting):

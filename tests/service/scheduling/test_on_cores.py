@@ -16,7 +16,7 @@ from service.scheduling.engine import Engine
 from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.scheduling.conftest import RunScenario
-from tests.service.scheduling.requests import infer, start_request, wait_until
+from tests.service.scheduling.requests import infer, start_hanging, start_request, wait_until
 from tests.service.scripted import HANG, ScriptedBackend, pixels
 
 pytestmark = pytest.mark.slow
@@ -103,8 +103,7 @@ def test_a_thread_runs_a_decoded_image_before_it_decodes_another(
 
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         rest = [asyncio.create_task(infer(engine, a, partial(decode, red))) for red in (1, 2, 3)]
         await wait_until(lambda: engine.decoding == 3)
         scripted.gate.set()
@@ -120,8 +119,7 @@ def test_a_stream_of_tensors_does_not_delay_images_to_be_decoded(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = start_request(engine, a, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, a, scripted)
         flood = [start_request(engine, a, 1) for _ in range(20)]
         await wait_until(lambda: engine.load(a).admitted == 20)
         runs: list[int] = []
@@ -150,8 +148,7 @@ def test_a_hot_variant_does_not_delay_the_decoding_of_others(
 
     async def scenario(engine: Engine) -> None:
         hot, cold = servable("hot"), servable("cold")
-        first = start_request(engine, hot, HANG)
-        await wait_until(scripted.hanging)
+        first = await start_hanging(engine, hot, scripted)
         tasks = [asyncio.create_task(infer(engine, hot, partial(decode, "hot"))) for _ in range(9)]
         await wait_until(lambda: engine.decoding == 9)
         tasks.append(asyncio.create_task(infer(engine, cold, partial(decode, "cold"))))

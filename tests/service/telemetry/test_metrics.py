@@ -22,6 +22,7 @@ from tests.service.artifacts import add_artifact
 from tests.service.pictures import png_claiming
 from tests.service.scripted import HANG, ScriptedBackend, fresh, picture
 from tests.service.telemetry.test_gpu import Nvml
+from tests.service.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 Samples = dict[str, dict[frozenset[tuple[str, str]], float]]
@@ -51,13 +52,6 @@ def scrape(client: TestClient) -> Samples:
 
 def of(variant: str, **labels: str) -> frozenset[tuple[str, str]]:
     return frozenset({"model": "colours", "variant": variant, "version": "1", **labels}.items())
-
-
-def wait_until(condition: Any) -> None:  # noqa: ANN401
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.mark.usefixtures("scripted")

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.transport.connections import Connections
 from service.transport.guard import Guard, guarded
+from tests.service.waiting import wait_until
 
 PATIENCE = 15
 """Seconds until a test fails: test machines are busy."""
@@ -80,13 +81,6 @@ def served(
             server.should_exit = True
             thread.join(PATIENCE)
             assert not thread.is_alive()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def read_to_end(connection: socket.socket) -> bytes:

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.service.process import Running, serving
-from tests.service.transport.sockets import BODY_BYTES, HEAD_BYTES, KEEP_ALIVE, PNG, TIMEOUT, connected
+from tests.service.transport.sockets import BODY_BYTES, HEAD_BYTES, KEEP_ALIVE, PNG, TIMEOUT, connect
 
 
 @pytest.fixture(scope="session")
@@ -24,5 +24,5 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def connection(server: Running) -> Iterator[socket.socket]:
-    with connected(server) as connection:
+    with connect(server) as connection:
         yield connection

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.engines import free_port
 from tests.service.process import Running
 
 PATIENCE = 20
@@ -25,11 +26,6 @@ def require_program(program: str) -> str:
         pytest.skip(f"{program} is not installed (apt-get install nginx apache2-utils netcat-openbsd)")
     assert found is not None
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @dataclass(frozen=True)

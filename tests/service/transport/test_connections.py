@@ -4,7 +4,6 @@ import http.client
 import logging
 import re
 import resource
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +16,8 @@ from service.transport.connections import MOST_REFUSED, RESERVE, Connections, op
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, Running, serving
 from tests.service.transport.proxies import PATIENCE
+from tests.service.transport.sockets import connect
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -33,17 +34,9 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert "Traceback" not in running.log.read_text()
 
 
-def connect(server: Running) -> socket.socket:
-    url = httpx2.URL(server.url)
-    return socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
-
-
 def wait_until_served(server: Running) -> None:
     """Wait until the server has released closed connections."""
-    end = time.monotonic() + PATIENCE
-    while httpx2.get(f"{server.url}/health/live").status_code != 200:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: httpx2.get(f"{server.url}/health/live").status_code == 200)
 
 
 def status_of(connection: http.client.HTTPConnection) -> int:

@@ -3,7 +3,6 @@
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from service.transport.draining import Lifecycle
 from tests.service.artifacts import add_artifact
 from tests.service.process import Running, serving
 from tests.service.scripted import HANG, SLOW, picture
+from tests.service.transport.sockets import connect
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +32,7 @@ class Gated:
     gate: Path
 
     def until_hanging(self) -> None:
-        end = time.monotonic() + 20
-        while not self.gate.with_suffix(".hanging").exists():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(self.gate.with_suffix(".hanging").exists)
 
 
 @contextmanager
@@ -53,9 +51,7 @@ def post(server: Running, red: int) -> httpx2.Response:
 
 def send(server: Running, red: int) -> socket.socket:
     """Send a complete request, and return the connection without waiting for the response."""
-    url, body = httpx2.URL(server.url), picture(red)
-    assert url.port is not None
-    connection = socket.create_connection((url.host, url.port), timeout=30)
+    body, connection = picture(red), connect(server)
     connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     return connection
 
@@ -69,9 +65,7 @@ def test_sigterm_completes_accepted_requests_and_refuses_new_ones_with_retry_aft
         for _ in range(2):  # the server reads connections in turn: by the second response it has read all of the above
             assert httpx2.get(f"{server.url}/health/ready").status_code == 200
         server.process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 10
-        while httpx2.get(f"{server.url}/health/ready").status_code != 503:
-            assert time.monotonic() < end
+        wait_until(lambda: httpx2.get(f"{server.url}/health/ready").status_code == 503)
         assert httpx2.get(f"{server.url}/health/live").status_code == 200
         refused = post(server, 1)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
@@ -101,10 +95,7 @@ def test_sigterm_under_load_completes_all_accepted_requests(tmp_path: Path) -> N
     with gated(tmp_path) as running, ThreadPoolExecutor(16) as pool:
         server = running.server
         clients: list[Future[list[int]]] = [pool.submit(post_until_stopped) for _ in range(16)]
-        end = time.monotonic() + 20
-        while server.log.read_text().count(" 200 ") < 100:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(lambda: server.log.read_text().count(" 200 ") >= 100)
         server.process.send_signal(signal.SIGTERM)
         statuses = [client.result() for client in clients]
         assert server.process.wait(10) == 0

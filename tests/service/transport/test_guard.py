@@ -17,7 +17,7 @@ from tests.service.transport.sockets import (
     PATIENCE,
     PNG,
     TIMEOUT,
-    connected,
+    connect,
     drip,
     head,
     is_problem,
@@ -96,7 +96,7 @@ def send_in_parts(connection: socket.socket, request: bytes, parts: int) -> bool
 def test_a_request_sent_in_time_is_served_in_any_number_of_parts(server: Running, parts: int) -> None:
     request = head("X-Trace: 1", length=len(PNG)) + PNG
     for _ in range(10):
-        with connected(server) as connection:
+        with connect(server) as connection:
             connection.sendall(request)
             assert one_response(connection).startswith(b"HTTP/1.1 200 ")
             time.sleep(TIMEOUT / 2)  # the next request has its own deadline
@@ -123,7 +123,7 @@ def test_slow_clients_do_not_delay_others(server: Running) -> None:
         """Connect repeatedly until the others are served; a server that waits for this client would delay them."""
         answers: list[bytes] = []
         while not (answers and answered.is_set()):
-            with connected(server) as slow:
+            with connect(server) as slow:
                 drip(slow, head(f"X-Slow: {'x' * 2000}"), pause=0.1)
                 answers.append(receive_to_end(slow))
         return answers

@@ -13,7 +13,9 @@ from tests.service.process import Running
 from tests.service.scripted import HANG, picture
 from tests.service.transport.apps import read_to_end, statuses
 from tests.service.transport.proxies import PATIENCE, require_program
+from tests.service.transport.sockets import connect
 from tests.service.transport.test_draining import Gated, gated
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -37,11 +39,6 @@ def server(running: Gated) -> Running:
     running.gate.unlink(missing_ok=True)
     running.gate.with_suffix(".hanging").unlink(missing_ok=True)
     return running.server
-
-
-def connect(server: Running) -> socket.socket:
-    url = httpx2.URL(server.url)
-    return socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -103,10 +100,7 @@ def test_a_disconnect_is_detected_while_the_request_waits(running: Gated, server
         running.until_hanging()
         leaving.sendall(post(7).replace(b"Host: x", b"Host: x\r\nX-Request-Id: leaving", 1))
         leaving.close()
-        end = time.monotonic() + PATIENCE
-        while not re.search(r"POST /v1/classify 499 .* leaving", server.log.read_text()):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_until(lambda: re.search(r"POST /v1/classify 499 .* leaving", server.log.read_text()))
         running.gate.touch()
         hanging.shutdown(socket.SHUT_WR)
         assert statuses(read_to_end(hanging))[-1] == 200

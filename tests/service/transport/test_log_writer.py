@@ -15,7 +15,8 @@ import pytest
 from service.transport import log_writer
 from service.transport.log_writer import LogWriter
 from tests.service.process import MODULE, environment
-from tests.service.transport.apps import PATIENCE, wait_until
+from tests.service.transport.apps import PATIENCE
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

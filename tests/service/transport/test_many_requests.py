@@ -22,6 +22,7 @@ from tests.service.transport.sockets import (
     one_response,
     receive_to_end,
 )
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -138,10 +139,9 @@ def test_only_a_few_responses_are_rendered_for_a_client_that_does_not_read(serve
 
     before = rendered()
     connections = [request_many(server, 4096) for _ in range(10)]
-    end = time.monotonic() + PATIENCE
-    while rendered() < before + len(connections):  # the log is written later, and a busy machine renders slowly
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(
+        lambda: rendered() >= before + len(connections)
+    )  # the log is written later, and a busy machine renders slowly
     time.sleep(TIMEOUT)
     for connection in connections:
         connection.close()
@@ -168,10 +168,7 @@ def test_a_client_that_reads_nothing_is_disconnected(server: Running) -> None:
     time.sleep(2 * TIMEOUT)  # clients of other tests are disconnected by then
     before = disconnects()
     with request_many(server, 4096):
-        end = time.monotonic() + PATIENCE
-        while disconnects() == before:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_until(lambda: disconnects() != before)
 
 
 def read_slowly(server: Running) -> tuple[int, float, float]:

@@ -11,12 +11,9 @@ from service.problems.errors import AccessSettingError
 from service.settings import Settings
 from service.transport.cors import Origins
 from service.transport.pages import page_headers
+from tests.service.web.test_files import policy_of
 
 PAGE, OTHER = "https://page.example", "https://other.example"
-
-
-def policy_of(value: str) -> dict[str, list[str]]:
-    return {words[0]: words[1:] for words in (part.split() for part in value.split(";"))}
 
 
 def test_a_page_loads_nothing_from_other_hosts() -> None:

@@ -7,7 +7,8 @@ import pytest
 from starlette.types import Receive, Scope
 
 from service.transport.guard import GuardedProtocol
-from tests.service.transport.apps import MAX_HEADER_BYTES, answering, read_to_end, served, statuses, wait_until
+from tests.service.transport.apps import MAX_HEADER_BYTES, answering, read_to_end, served, statuses
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -18,6 +18,8 @@ from tests.service.pictures import encode, random_pixels
 from tests.service.process import Running, serving
 from tests.service.transport.apps import read_to_end
 from tests.service.transport.proxies import PATIENCE, Proxy, behind_nginx, require_program
+from tests.service.transport.sockets import connect
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -48,11 +50,6 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     log = running.log.read_text()
     assert "Traceback" not in log
     assert "timeout graceful shutdown exceeded" not in log  # shutdown does not wait for bytes that are discarded
-
-
-def connect(server: Running) -> socket.socket:
-    url = httpx2.URL(server.url)
-    return socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
 
 
 def head(target: str, *headers: str, version: str = "1.1") -> bytes:
@@ -176,10 +173,7 @@ def test_the_bodies_of_all_requests_stay_within_the_memory_budget(server: Runnin
     finally:
         for connection in connections:
             connection.close()
-    end = time.monotonic() + PATIENCE
-    while metric(server, "posbake_held_bytes") > 0:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(lambda: metric(server, "posbake_held_bytes") == 0)
 
 
 def test_a_body_larger_than_the_memory_budget_is_413(server: Running) -> None:
@@ -196,10 +190,7 @@ def test_a_chunked_body_counts_against_the_budget_as_it_arrives(server: Running)
         chunk = b"%x\r\n%s\r\n" % (2_000_000, bytes(2_000_000))
         begin = head(CLASSIFY, f"X-API-Key: {SECRET}", "Connection: close", "Transfer-Encoding: chunked")
         connection.sendall(begin + chunk * 2)
-        end = time.monotonic() + PATIENCE
-        while metric(server, "posbake_held_bytes") < 4_000_000:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        wait_until(lambda: metric(server, "posbake_held_bytes") >= 4_000_000)
         other.sendall(begin + chunk)
         assert read_to_end(other).startswith(b"HTTP/1.1 503 ")  # it would fit later
         connection.sendall(chunk)

@@ -23,8 +23,8 @@ from tests.service.transport.apps import (
     read_to_end,
     served,
     statuses,
-    wait_until,
 )
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,6 @@
 """POST /v1/compare with failing variants: each fails alone."""
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.routers.compare.comparisons import compare, image_with_center, scripted_client
 from tests.service.scripted import HANG, ScriptedBackend, picture
+from tests.service.waiting import wait_until
 
 
 def test_a_failing_variant_is_listed_with_its_error_beside_the_others(client: TestClient) -> None:
@@ -75,12 +75,9 @@ def test_a_variant_with_a_full_queue_alone_is_429(tmp_path: Path, scripted: type
         waiting = pool.submit(client.post, "/v1/classify?variant=corner", content=picture(1))
         serving = client.app.state.serving  # type: ignore[attr-defined]
         corner, middle = (serving.catalogue.newest("colours", name) for name in ("corner", "middle"))
-        end = time.monotonic() + 10
-        while serving.engine.load(corner).admitted < 1:
-            assert time.monotonic() < end
+        wait_until(lambda: serving.engine.load(corner).admitted >= 1)
         response = pool.submit(compare, client, "", picture(2))
-        while serving.engine.load(middle).admitted < 1:
-            assert time.monotonic() < end
+        wait_until(lambda: serving.engine.load(middle).admitted >= 1)
         scripted.gate.set()
         answer = response.result()
         assert [running.result().status_code, waiting.result().status_code] == [200, 200]
