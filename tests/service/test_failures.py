@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
+from tests.service.asgi import post
 from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, SLOW, ScriptedBackend, fresh, picture
 from tests.service.waiting import wait_until
 
@@ -169,32 +170,15 @@ def test_a_request_whose_client_disconnected_is_dropped_before_it_runs(
     settings = Settings(repository=tmp_path, backend="scripted", threads=2)
     app = create_app(settings)
 
-    async def call(red: int, gone: asyncio.Event) -> list[Any]:
-        messages: list[Any] = []
-        body = [{"type": "http.request", "body": picture(red)}]
-
-        async def receive() -> Any:  # noqa: ANN401 -- an ASGI message
-            if body:
-                return body.pop()
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:  # noqa: ANN401
-            messages.append(message)
-
-        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "query_string": b"", "headers": []}
-        await app({**scope, "raw_path": b"/v1/classify"}, receive, send)
-        return messages
-
     async def run() -> None:
         async with app.router.lifespan_context(app):
             engine = app.state.serving.engine
             servable = app.state.serving.catalogue.find()
             stays, leaves = asyncio.Event(), asyncio.Event()
-            first = asyncio.create_task(call(HANG, stays))
+            first = asyncio.create_task(post(app, "/v1/classify", picture(HANG), stays))
             while not scripted.hanging.is_set():
                 await asyncio.sleep(0.002)
-            second = asyncio.create_task(call(1, leaves))
+            second = asyncio.create_task(post(app, "/v1/classify", picture(1), leaves))
             while engine.load(servable).admitted != 1:
                 await asyncio.sleep(0.002)
             leaves.set()

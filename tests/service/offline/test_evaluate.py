@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -167,19 +168,24 @@ def test_without_permission_to_record_nothing_runs(
     assert read_artifact(two / "colours/mean/1").manifest.accuracy is None
 
 
-def test_after_ctrl_c_finished_results_are_kept(
-    two: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def after_images(number: int, action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call a function after this number of images, of all variants together."""
     count, added = 0, Score.add
 
     def add(self: Score, *arguments: object) -> None:
         nonlocal count
         count += 1
         added(self, *arguments)  # type: ignore[arg-type]
-        if count == 35:
-            os.kill(os.getpid(), signal.SIGINT)
+        if count == number:
+            action()
 
     monkeypatch.setattr(Score, "add", add)
+
+
+def test_after_ctrl_c_finished_results_are_kept(
+    two: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    after_images(35, lambda: os.kill(os.getpid(), signal.SIGINT), monkeypatch)
     assert evaluate(pictures, "--repository", two, "--record", "--output", tmp_path / "out", "--json") == 130
     found = capsys.readouterr()
     assert [variant["variant"] for variant in json.loads(found.out)["variants"]] == ["mean"]
@@ -199,16 +205,7 @@ def test_a_multi_label_network_is_refused(tmp_path: Path, pictures: Path, capsys
 def test_variants_are_not_compared_if_the_images_changed_between_them(
     two: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    count, added = 0, Score.add
-
-    def add(self: Score, *arguments: object) -> None:
-        nonlocal count
-        count += 1
-        added(self, *arguments)  # type: ignore[arg-type]
-        if count == 30:
-            shutil.move(pictures / "red" / "00.png", pictures / "red" / "99.png")
-
-    monkeypatch.setattr(Score, "add", add)
+    after_images(30, lambda: shutil.move(pictures / "red" / "00.png", pictures / "red" / "99.png"), monkeypatch)
     assert evaluate(pictures, "--repository", two) == 1
     assert "changed between the runs of mean and turned" in capsys.readouterr().err
 

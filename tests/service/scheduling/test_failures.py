@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from imaging.preprocess import Tensor
+from service.catalogue.catalogue import Servable
 from service.problems.client_errors import InvalidImageError
 from service.problems.server_errors import BackendDownError, InferenceError
 from service.scheduling.engine import Engine
@@ -35,19 +36,27 @@ def test_an_image_that_cannot_be_decoded_never_reaches_a_batch(
     run_scenario(scenario)
 
 
+async def run_one_bad_image(
+    engine: Engine, servable: Servable, scripted: Scripted, red: int
+) -> tuple[Inferred, object, Inferred]:
+    """Run a batch of three images, of which the second fails, and return the results of all."""
+    first = await start_hanging(engine, servable, scripted)
+    tasks = [start_request(engine, servable, each) for each in (1, red, 3)]
+    await wait_until(lambda: engine.load(servable).admitted == 3)
+    scripted.gate.set()
+    await first
+    good, bad, fine = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(good, Inferred)
+    assert isinstance(fine, Inferred)
+    return good, bad, fine
+
+
 def test_a_poisoned_image_fails_alone(
     run_scenario: RunScenario, servable: Make, scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = await start_hanging(engine, a, scripted)
-        tasks = [start_request(engine, a, red) for red in (1, POISON, 3)]
-        await wait_until(lambda: engine.load(a).admitted == 3)
-        scripted.gate.set()
-        await first
-        good, bad, fine = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(good, Inferred)
-        assert isinstance(fine, Inferred)
+        good, bad, fine = await run_one_bad_image(engine, a, scripted, POISON)
         assert (good.logits[0, 0], good.batch_size) == (1, 1)  # the batch size of its last run
         assert (fine.logits[0, 0], fine.batch_size) == (3, 1)
         assert isinstance(bad, InferenceError)
@@ -66,14 +75,7 @@ def test_logits_that_are_not_numbers_fail_only_their_image(
 ) -> None:
     async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = await start_hanging(engine, a, scripted)
-        tasks = [start_request(engine, a, red) for red in (1, NOT_A_NUMBER, 3)]
-        await wait_until(lambda: engine.load(a).admitted == 3)
-        scripted.gate.set()
-        await first
-        good, bad, fine = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(good, Inferred)
-        assert isinstance(fine, Inferred)
+        good, bad, fine = await run_one_bad_image(engine, a, scripted, NOT_A_NUMBER)
         assert good.batch_size == fine.batch_size == 3
         assert isinstance(bad, InferenceError)
         assert "not all finite" in bad.detail

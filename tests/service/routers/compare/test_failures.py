@@ -3,13 +3,13 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
+from tests.service.asgi import post
 from tests.service.routers.compare.comparisons import compare, image_with_center, scripted_client
 from tests.service.scripted import HANG, ScriptedBackend, picture
 from tests.service.waiting import wait_until
@@ -111,27 +111,14 @@ def test_closing_the_connection_cancels_all_variants(tmp_path: Path, scripted: t
 
     async def run() -> int:
         disconnected = asyncio.Event()
-        body = [{"type": "http.request", "body": picture(HANG)}]
-        statuses = []
-
-        async def receive() -> Any:  # noqa: ANN401 -- an ASGI message
-            if body:
-                return body.pop()
-            await disconnected.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:  # noqa: ANN401
-            statuses.append(message.get("status"))
-
         async with app.router.lifespan_context(app):
-            scope = {"type": "http", "method": "POST", "path": "/v1/compare", "query_string": b"", "headers": []}
-            response = asyncio.create_task(app({**scope, "raw_path": b"/v1/compare"}, receive, send))
+            response = asyncio.create_task(post(app, "/v1/compare", picture(HANG), disconnected))
             while not scripted.hanging.is_set():
                 await asyncio.sleep(0.002)
             disconnected.set()
-            await response
+            messages = await response
             scripted.gate.set()
-        return int(statuses[0])
+        return int(messages[0]["status"])
 
     assert asyncio.run(asyncio.wait_for(run(), 20)) == 499
     runs = [variant for variant, reds in scripted.batches if HANG in reds]
