@@ -30,9 +30,8 @@ def test_a_profile_lists_an_artifacts_matrix_products_by_kernel(digits_repositor
     kinds = profile(digits_repository / "digits/none/1", batch, runs=2, threads=1)
     products = [kind for kind in kinds if kind.operator == "FullyConnected"]
     assert sum(kind.nodes for kind in products) > 8
-    assert all(
-        kind.kernel.endswith("_f32") for kind in products
-    )  # the precision in which the service runs this artifact
+    # The precision in which the service runs this artifact.
+    assert all(kind.kernel.endswith("_f32") for kind in products)
     assert [kind.milliseconds for kind in kinds] == sorted((kind.milliseconds for kind in kinds), reverse=True)
     assert all(isinstance(kind, Kind) and kind.milliseconds > 0 for kind in kinds)
 

@@ -96,9 +96,8 @@ def test_every_container_is_hardened(compose: Compose) -> None:
 def test_services_drain_before_they_are_killed_and_restart_three_times_at_most(compose: Compose) -> None:
     services = compose.read(*all_profiles())["services"]
     text = FILE.read_text()
-    assert (
-        re.findall(r"restart: (on\S+)", text) == ["on-failure:3"] * 4
-    )  # the serving profiles' shared settings, gateway, Prometheus and Grafana
+    # The serving profiles' shared settings, gateway, Prometheus and Grafana.
+    assert re.findall(r"restart: (on\S+)", text) == ["on-failure:3"] * 4
     for name in SERVING:
         grace = int(re.fullmatch(r"(\d+)s", services[name]["stop_grace_period"])[1])  # type: ignore[index]
         assert grace > float(services[name]["environment"]["POSBAKE_DRAIN_SECONDS"]) + 5

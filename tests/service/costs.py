@@ -38,9 +38,8 @@ def longest_lock_hold(work: Callable[[], object]) -> float:
 
 def unmap_on_free() -> None:
     """Make glibc return each block of 64 KiB or more to the system when it is freed, so that none is reused."""
-    assert (
-        ctypes.CDLL(None).mallopt(-3, 65_536) == 1
-    )  # M_MMAP_THRESHOLD of malloc.h; setting it also stops its dynamic growth
+    # M_MMAP_THRESHOLD of malloc.h; setting it also stops its dynamic growth
+    assert ctypes.CDLL(None).mallopt(-3, 65_536) == 1
 
 
 def peak_growth(work: Callable[[], object]) -> int:

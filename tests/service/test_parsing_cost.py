@@ -117,9 +117,8 @@ def check(parser: Parser, body: bytes, share: float = 1.0) -> None:
     while len(holds) < TRIES and (not holds or min(holds) > HOLD):
         holds.append(longest_lock_hold(work))
     assert min(holds) <= HOLD, f"{min(holds):.3f} s for {body[:60]!r}"
-    growth = min(
-        peak_growth(work) for _ in range(2)
-    )  # the first run imports modules, and its memory may not be freed yet
+    # The first run imports modules, and its memory may not be freed yet.
+    growth = min(peak_growth(work) for _ in range(2))
     assert growth <= most, f"{growth / len(body):.1f} × of {body[:60]!r}"
 
 

@@ -49,9 +49,8 @@ def test_a_passed_deadline_counts_once_in_the_latencies(tmp_path: Path, scripted
             assert infer(client, 1).status_code == 200
         assert infer(client, HANG, timeout=1_000_000).status_code == 504
         serving = client.app.state.serving  # type: ignore[attr-defined]
-        assert (
-            serving.latency.recent_p95(serving.catalogue.find().key) < 995
-        )  # the p95 of 20 requests, of which one was late
+        # The p95 of 20 requests, of which one was late.
+        assert serving.latency.recent_p95(serving.catalogue.find().key) < 995
         scripted.gate.set()
         assert infer(client, 1).status_code == 200
         assert infer(client, HANG).status_code == 200

@@ -108,9 +108,8 @@ def test_a_refusal_is_traced_with_its_reason(traced: TestClient, exporter: InMem
     traced.post("/v1/classify?variant=nan", content=PNG)
     bad, failed = (span for span in exporter.get_finished_spans() if span.kind is SpanKind.SERVER)
     assert (bad.attributes or {})["error.type"] == "not-an-image"
-    assert (
-        bad.status.status_code is StatusCode.UNSET
-    )  # client errors are not errors of the span, by OpenTelemetry's conventions
+    # Client errors are not errors of the span, by OpenTelemetry's conventions.
+    assert bad.status.status_code is StatusCode.UNSET
     assert (failed.attributes or {})["error.type"] == "inference-failed"
     assert failed.status.status_code is StatusCode.ERROR
 

@@ -139,9 +139,8 @@ def test_only_a_few_responses_are_rendered_for_a_client_that_does_not_read(serve
 
     before = rendered()
     connections = [request_many(server, 4096) for _ in range(10)]
-    wait_until(
-        lambda: rendered() >= before + len(connections)
-    )  # the log is written later, and a busy machine renders slowly
+    # The log is written later, and a busy machine renders slowly.
+    wait_until(lambda: rendered() >= before + len(connections))
     time.sleep(TIMEOUT)
     for connection in connections:
         connection.close()

@@ -36,16 +36,14 @@ def test_an_allowed_origin_may_send_requests_and_another_may_not(repository: Pat
     settings = Settings(repository=repository, threads=1, cors_origins=f"http://x:1, {PAGE}", api_keys_file=file)
     with TestClient(create_app(settings)) as client:
         ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"}
-        allowed = client.options(
-            "/v1/classify", headers={"Origin": PAGE, **ask}
-        )  # a browser sends no key with a preflight request
+        # A browser sends no key with a preflight request.
+        allowed = client.options("/v1/classify", headers={"Origin": PAGE, **ask})
         assert (allowed.status_code, allowed.headers["Access-Control-Allow-Origin"]) == (200, PAGE)
         assert allowed.headers["X-Request-Id"]
         refused = client.options("/v1/classify", headers={"Origin": OTHER, **ask})
         assert (refused.status_code, "Access-Control-Allow-Origin" in refused.headers) == (400, False)
-        unauthorised = client.post(
-            "/v1/classify", headers={"Origin": PAGE}
-        )  # otherwise the page could not read the reason
+        # Otherwise the page could not read the reason.
+        unauthorised = client.post("/v1/classify", headers={"Origin": PAGE})
         assert (unauthorised.status_code, unauthorised.headers["Access-Control-Allow-Origin"]) == (401, PAGE)
         assert "Access-Control-Allow-Credentials" not in unauthorised.headers
 

@@ -38,9 +38,8 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     flags = ["--port", "0", "--repository", str(repository), "--threads", "1", "--max-header-bytes", "4096"]
     flags += ["--api-keys-file", str(directory / "keys"), "--max-held-bytes", str(HELD), "--cors-origins", PAGE]
     with serving(directory, *flags, "--request-timeout", "3") as running:
-        httpx2.get(
-            f"{running.url}/v1/models", headers={"X-API-Key": RARE_SECRET}
-        )  # uses up the key's rate limit for hours
+        # Uses up the key's rate limit for hours.
+        httpx2.get(f"{running.url}/v1/models", headers={"X-API-Key": RARE_SECRET})
         yield running
         assert httpx2.post(f"{running.url}/v1/classify", content=PNG, headers={"X-API-Key": SECRET}).status_code == 200
         lingering = connect(running)
