@@ -108,7 +108,7 @@ def test_a_server_is_asked_in_its_contenders_form_and_its_answers_are_compared(i
     labels = [f"image {place} as text/plain" for place in range(IMAGES)]
     with running(ECHO, port, images / "repository", images) as server:
         check(server, labels)
-        with pytest.raises(RuntimeError, match="echo answers"):
+        with pytest.raises(RuntimeError, match="echo predicts"):
             check(server, [*labels[:-1], "another"])
 
 
