@@ -57,7 +57,7 @@ def test_everything_that_is_named_is_loaded_once(files: dict[str, bytes]) -> Non
 @pytest.mark.parametrize("address", FILES)
 def test_what_is_missing_or_empty_is_named(files: dict[str, bytes], address: str) -> None:
     files[address] = b""
-    with pytest.raises(AssertionError, match=rf"GET {address} was answered 200 with 0 bytes"):
+    with pytest.raises(AssertionError, match=rf"GET {address}: status 200, 0 bytes"):
         load_pages(files["url"].decode(), "digits", "rope")
     del files[address]
     with pytest.raises(AssertionError, match=rf"GET {address} was answered 404"):
