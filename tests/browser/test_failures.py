@@ -53,7 +53,7 @@ def test_a_deadline_that_passes_is_explained_and_can_be_changed(browser: Browser
     with opened(browser, narrow.url, "/", (504,)) as page:
         page.get_by_label("Deadline, ms").fill("50")
         choose(page)
-        see_problem(page, "(504)", "50 ms", "Give it more milliseconds")
+        see_problem(page, "(504)", "50 ms", "Raise the deadline")
         page.get_by_label("Deadline, ms").fill("")
         page.get_by_label("Deadline, ms").press("Enter")
         assert best(page) == "7"
@@ -86,10 +86,10 @@ def test_the_page_goes_on_when_a_server_comes_back(browser: Browser, one_variant
         manager = opened(browser, origin, "/#latency", (503,), gone=True)
         page = manager.__enter__()
         expect(page.locator(".overview")).to_contain_text("rope")
-    see_problem(page, "The server does not answer", f"Nothing answers at 127.0.0.1:{port}")
+    see_problem(page, "The server does not respond", f"No response from 127.0.0.1:{port}")
     page.get_by_role("link", name="Classify").click()
     choose(page)
-    see_problem(page, "The server does not answer")
+    see_problem(page, "The server does not respond")
     with serving(tmp_path, *flags):
         page.get_by_role("button", name="Try again").click()
         assert best(page) == "7"
@@ -116,7 +116,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(browser: Browser, one_varian
         expect(dialog).to_contain_text("this server requires an API key")
         dialog.get_by_label("API key").fill("wrong")
         page.keyboard.press("Enter")
-        expect(dialog).to_contain_text("That key was refused")
+        expect(dialog).to_contain_text("API key rejected")
         expect(dialog).to_contain_text("the API key is unknown")
         dialog.get_by_label("API key").fill(secret)
         page.keyboard.press("Enter")
@@ -144,4 +144,4 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(browser: Browser, one_varian
         page.reload()
         page.get_by_role("dialog").get_by_label("API key").fill(secret)
         page.keyboard.press("Enter")
-        see_problem(page, "Nothing is served", "/v1/models lists what was refused")
+        see_problem(page, "No models", "/v1/models lists the refused artifacts")

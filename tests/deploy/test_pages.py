@@ -60,5 +60,5 @@ def test_what_is_missing_or_empty_is_named(files: dict[str, bytes], address: str
     with pytest.raises(AssertionError, match=rf"GET {address}: status 200, 0 bytes"):
         load_pages(files["url"].decode(), "digits", "rope")
     del files[address]
-    with pytest.raises(AssertionError, match=rf"GET {address} was answered 404"):
+    with pytest.raises(AssertionError, match=rf"GET {address}: status 404"):
         load_pages(files["url"].decode(), "digits", "rope")

@@ -237,7 +237,9 @@ def test_runs_before_the_buffers_are_there_capture_nothing(tmp_path: Path, faili
 def test_without_the_drivers_library_that_is_the_reason() -> None:
     problem = driver_problem("libno_driver_of_that_name.so.1")
     assert problem is not None
-    assert problem.startswith("NVIDIA's driver is not there (libno_driver_of_that_name.so.1: cannot open shared object")
+    assert problem.startswith(
+        "NVIDIA's driver was not found (libno_driver_of_that_name.so.1: cannot open shared object"
+    )
 
 
 def test_without_cudas_runtime_memory_is_not_locked_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:

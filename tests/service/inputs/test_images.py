@@ -64,8 +64,8 @@ def test_a_jpeg_is_scaled_for_the_largest_variant_that_is_asked(
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        (Settings(icc="embed"), "expected ignore or convert: --icc"),
-        (Settings(jpeg_scaling="always"), "expected auto or exact: --jpeg-scaling"),
+        (Settings(icc="embed"), "--icc is 'embed'; expected ignore or convert"),
+        (Settings(jpeg_scaling="always"), "--jpeg-scaling is 'always'; expected auto or exact"),
         (Settings(resizer="gpu"), "resizer 'gpu' is unknown; known: auto, simd, pillow: --resizer"),
     ],
 )
