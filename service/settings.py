@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     decode_timeout_ms: PositiveInt = Field(
         default=10_000,
         description="time limit for decoding the images of one request, in ms; a request that exceeds it is answered "
-        "504",
+        "with 504",
     )
     backend_timeout_ms: PositiveInt = Field(
         default=60_000, description="time limit for one batch, in ms; a backend that exceeds it is replaced"
