@@ -140,7 +140,7 @@ def test_a_key_is_asked_for_and_kept_in_memory_only(browser: Browser, one_varian
         unload = f"{running.url}/v2/repository/models/digits/unload"
         httpx2.post(unload, headers={"X-API-Key": secret}).raise_for_status()
         choose(page)
-        see_problem(page, "Unknown name (404)", "reload the page")
+        see_problem(page, "Unknown name (404)", "Reload the page")
         page.reload()
         page.get_by_role("dialog").get_by_label("API key").fill(secret)
         page.keyboard.press("Enter")
