@@ -1,20 +1,20 @@
-# One image for each way to run: `cpu` (the default), `cuda`, `tensorrt`, and `export` for to_onnx.py and audit.py.
+# Targets: `cpu` (the default), `cuda`, `tensorrt`, and `export` for to_onnx.py and audit.py.
 #
 #     docker build --target cpu --tag posbake:cpu .        or `make images`
 #
-# Every image runs as uid 10001 and works with a read-only root and a tmpfs on /tmp. Artifacts are in /artifacts, engines of
-# TensorRT in /engines.
-# Plain Dockerfile syntax, which docker, podman and buildah build. docs/deployment.md describes how to run them.
+# Images run as uid 10001, and support a read-only root with a tmpfs on /tmp. Artifacts are in /artifacts, TensorRT engines
+# in /engines.
+# The syntax is supported by docker, podman and buildah. docs/deployment.md describes how to run the images.
 ARG BASE=python:3.12-slim-bookworm
 
-# pip in an environment of its own, so that the images have none.
+# pip in a separate environment, so that the images have no pip.
 FROM ${BASE} AS pip
-# Another package index than PyPI. A certificate or a pip.conf can be mounted by the builder.
+# Package index instead of PyPI. The builder can mount a certificate or a pip.conf.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-# Only what decides the packages, so that a change of the code leaves their layer as it is.
+# Only files that determine the packages, so that code changes do not invalidate their layer.
 COPY constraints.txt pyproject.toml LICENSE ./
 RUN touch README.md \
     && python3 -m venv /opt/pip \
@@ -22,7 +22,7 @@ RUN touch README.md \
     && python3 -m venv --without-pip /opt/venv
 
 FROM pip AS packages-cpu
-# 0 leaves OpenVINO out, and the image is 190 MB smaller.
+# 0 omits OpenVINO (190 MB).
 ARG OPENVINO=1
 RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[service,openvino]' \
     && if [ "$OPENVINO" != 1 ]; then \
@@ -33,12 +33,12 @@ FROM pip AS packages-cuda
 RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[gpu]'
 
 FROM packages-cuda AS packages-tensorrt
-# Its installer downloads the libraries from NVIDIA's package index. ONNX Runtime finds them by LD_LIBRARY_PATH.
+# TensorRT's installer downloads its libraries from NVIDIA's package index. ONNX Runtime finds them by LD_LIBRARY_PATH.
 RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[gpu,tensorrt]' \
     && ln -s "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tensorrt_libs" /opt/venv/tensorrt_libs
 
 FROM pip AS packages-export
-# The default torch brings CUDA libraries of 4 GB. PyTorch's index for CPUs has the same release without them.
+# The default torch depends on 4 GB of CUDA libraries. PyTorch's CPU index has the same release without them.
 ARG PIP_EXTRA_INDEX_URL
 RUN /opt/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --constraint constraints.txt '.[export,service]'
 
@@ -48,7 +48,7 @@ COPY engines/ /app/engines/
 COPY imaging/ /app/imaging/
 COPY service/ /app/service/
 COPY deploy/health.py /app/deploy/
-# A read-only root has no room for compiled modules, so they are made here.
+# Compiled at build time, because the root is read-only at run time.
 RUN python3 -m compileall -q /app
 
 FROM code AS code-export
@@ -78,7 +78,7 @@ LABEL org.opencontainers.image.title="posbake" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# Each target takes its packages first, so that a change of the code leaves their layer as it is.
+# Each target copies its packages first, so that code changes do not invalidate their layer.
 FROM runtime AS service
 ENV POSBAKE_HOST=0.0.0.0 \
     POSBAKE_PORT=8000 \
@@ -99,7 +99,7 @@ COPY --from=code /app/ /app/
 ENV POSBAKE_DEVICE=cuda \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-# /engines is for a volume: an engine takes minutes to build.
+# Mount a volume on /engines, because an engine takes minutes to build.
 FROM service AS tensorrt
 COPY --from=packages-tensorrt /opt/venv/ /opt/venv/
 COPY --from=code /app/ /app/

@@ -1,15 +1,15 @@
-# make demo    environment, artifacts of every digits variant, a server on 127.0.0.1:8000 (PORT= changes it)
-# make test    environment, all tests, three files at a time (WORKERS= changes it; each takes 2 GB)
-# make test-fast   at most four parameters of each test, without those that are slow: one minute on two idle cores
-# make rtx     builds engines by TensorRT-RTX, which it installs into .rtx: about 150 MB, under NVIDIA's licence, no GPU
+# make demo    environment, artifacts of every digits variant, and a server on 127.0.0.1:8000 (change it with PORT=)
+# make test    environment, and all tests, in three processes of 2 GB each (change it with WORKERS=)
+# make test-fast   without slow tests, and with at most four parameters of each: one minute on two idle cores
+# make rtx     tests with TensorRT-RTX, installed into .rtx: about 150 MB, under NVIDIA's licence, no GPU
 # make ray     installs Ray Data, about 100 MB, and tests `python -m service.offline predict --ray` on a local cluster
-# make zoo     55 networks beside what torch.onnx makes of them, printed as a table; about an hour; benchmarks.zoo_times times them
+# make zoo     graphs of 55 networks compared with torch.onnx's, as a table; about an hour; benchmarks.zoo_times times them
 # make images        container images (TARGETS="cpu cuda"), by docker, buildah or podman: see deploy/build_images.sh
-# make image-test    starts the image (IMAGE=) as in production, asks it, stops it under load, breaks its start
-# make triton  Triton Inference Server in .venv-triton, for the tests marked `triton`; without it they are skipped
-# make gpu-check     what the documentation states of GPUs, checked and measured on one, in 10 minutes: see docs/gpu.md
+# make image-test    tests an image (IMAGE=) as in production: requests, stops under load, failing starts
+# make triton  Triton Inference Server in .venv-triton, for the tests marked `triton`, which are skipped without it
+# make gpu-check     checks and timings of the documentation's statements about GPUs, on a GPU, in 10 minutes: see docs/gpu.md
 # make setup lint format
-# A second run re-uses whatever is still up to date.
+# Repeated runs reuse everything that is up to date.
 
 PYTHON3 ?= python3
 PORT ?= 8000
@@ -25,12 +25,12 @@ PIP := .venv/.pip
 
 .PHONY: setup demo test test-fast rtx rtx-install ray triton zoo images image-test lint format
 
-# Compiled modules are kept, for tests start a hundred processes: each would compile torch anew.
+# Compiled modules are kept, because tests start a hundred processes that import torch.
 unexport PYTHONDONTWRITEBYTECODE
 
 setup: $(READY)
 
-# A newer pip than Python brings unpacks the 5 GB that torch needs in two thirds of the time.
+# A newer pip than Python's unpacks the 5 GB of torch in two thirds of the time.
 $(PIP): constraints.txt
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, $(PYTHON3) is older; name another with PYTHON3=" >&2; exit 1; }
@@ -52,7 +52,7 @@ test: $(READY)
 test-fast: $(READY)
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest --numprocesses=2 --dist=loadfile -p no:schemathesis -m "not slow"
 
-# In a folder apart, and without what they ask for: nothing of .venv is replaced.
+# In a separate folder and without dependencies, so that nothing in .venv is replaced.
 RTX := .rtx/.ready
 
 rtx-install: $(RTX)
@@ -80,7 +80,7 @@ triton: $(PIP)
 gpu-check: $(if $(filter .venv-gpu/%,$(GPU_PYTHON)),.venv-gpu/.ready)
 	$(GPU_PYTHON) -m benchmarks.gpu_check $(GPU_FLAGS)
 
-# The two ONNX Runtimes have one import name, so the one for the CPU is removed before the other is installed.
+# Both ONNX Runtimes have the same import name, so the CPU's is removed before the GPU's is installed.
 .venv-gpu/.ready: pyproject.toml constraints.txt
 	$(PYTHON3) -m venv .venv-gpu
 	.venv-gpu/bin/python -m pip install --quiet --constraint constraints.txt --upgrade pip

@@ -1,10 +1,10 @@
-"""Measurements: scripts that print a table; benchmarks/README.md has the results with date and machine."""
+"""Measurement scripts that print tables; results with date and machine are in benchmarks/README.md."""
 
 import os
 import sys
 
-# Before ONNX Runtime is loaded: from 1.29 on its wheels send telemetry unless this is set.
+# Set before ONNX Runtime is loaded: its wheels send telemetry by default since 1.29.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# Before OpenVINO is loaded: its Python package reports its import to Google Analytics where this one can be imported.
+# Blocked before OpenVINO is loaded: with this package, `import openvino` reports to Google Analytics.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

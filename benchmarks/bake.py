@@ -1,7 +1,7 @@
-"""`python -m benchmarks.bake`: baked graphs and torch.onnx's graphs of the same networks in ONNX Runtime.
+"""`python -m benchmarks.bake`: posbake's graphs compared with torch.onnx's of the same networks, in ONNX Runtime.
 
-Both take normalised float32 images, so the graphs do the same work. Their runs are interleaved, because the machine's
-speed drifts; the ratio is that of the medians.
+Both take normalised float32 images, so they do the same work. Runs are interleaved, because the machine's
+speed drifts; ratios are of medians.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> int:
     """Print one row for each network and batch size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bake", description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES, help=f"default: {' '.join(NAMES)}")
-    parser.add_argument("--runs", type=int, default=30, help="number for each graph and batch size, default: 30")
+    parser.add_argument("--runs", type=int, default=30, help="runs per graph and batch size; default: 30")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(f"{datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}, {options.threads} threads\n")
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def open_session(graph: ir.Model, threads: int) -> ort.InferenceSession:
-    """Return a session on the CPU."""
+    """Return a CPU session."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def open_session(graph: ir.Model, threads: int) -> ort.InferenceSession:
 
 
 def interleaved_medians(sessions: list[ort.InferenceSession], image: NDArray[np.float32], runs: int) -> list[float]:
-    """Return each session's median, in ms, over `runs` runs that take turns, after two to warm up."""
+    """Return each session's median time in ms over `runs` interleaved runs, after two warm-up runs."""
     times: list[list[float]] = [[] for _ in sessions]
     for run in range(runs + 2):
         for session, taken in zip(sessions, times, strict=True):

@@ -1,13 +1,13 @@
-"""`python -m benchmarks.cpu --artifacts DIR`: networks on the CPU in posbake, stock exports and torch.compile.
+"""`python -m benchmarks.cpu --artifacts DIR`: posbake, stock exports and torch.compile on the CPU.
 
 The baseline is the graph of `torch.onnx.export` in ONNX Runtime in float32, whose threads spin by default. Each
-contender has its own process; their runs are interleaved, and figures are medians of wall and CPU time. The share of
-the peak is the operations of all products over the wall time, divided by those of a square product of the same
-precision, which is interleaved too. In int8, the products of attention and the first and last layer are computed in
-bf16, but counted.
+contender runs in its own process; runs are interleaved, and figures are medians of wall and CPU time. The share of
+the peak is the rate of all matrix products (operations over wall time) relative to that of a square product in the same
+precision, measured in the same rounds. In int8, attention's products and the first and last layer run in bf16, but
+are counted.
 
-Artifacts missing from `--artifacts` are exported first (`--runs 0` does nothing else), so the timing can be run alone
-later. `--profile NETWORK:PRECISION:BATCH` prints where OpenVINO's time goes in one artifact instead.
+Artifacts missing from `--artifacts` are exported first; `--runs 0` exports only, so that timing can run later.
+`--profile NETWORK:PRECISION:BATCH` prints OpenVINO's time per kind of node in one artifact instead.
 """
 
 import argparse
@@ -33,12 +33,16 @@ def main() -> int:
     parser.add_argument(
         "--artifacts", type=Path, required=True, metavar="DIR", help="folder of the artifacts; existing ones are reused"
     )
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help="timm's; default: all 3")
+    parser.add_argument(
+        "--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help="timm names; default: all 3"
+    )
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES), metavar="N")
-    parser.add_argument("--runs", type=int, default=15, help="number at batch 1; half of it at others. 0: export only")
+    parser.add_argument("--runs", type=int, default=15, help="runs at batch 1; half as many at others; 0: export only")
     parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--target", default="openvino", help="target of to_onnx.py")
-    parser.add_argument("--without", nargs="+", default=[], metavar="WORD", help="leave out contenders by part of name")
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="WORD", help="skip contenders with WORD in their name"
+    )
     parser.add_argument("--profile", nargs="+", default=[], metavar="NETWORK:PRECISION:BATCH")
     options = parser.parse_args()
     wanted = [_parsed(parser, text) for text in options.profile]
@@ -59,7 +63,7 @@ def main() -> int:
 
 
 def rows(network: str, options: argparse.Namespace) -> list[str]:
-    """Return a row for each contender: ratios above 1 are those of one that is faster than the baseline."""
+    """Return a row for each contender; ratios above 1 mean faster than the baseline."""
     names = [name for name in CONTENDERS if not any(word in name for word in options.without)]
     runs = {batch: options.runs if batch == 1 else -(-options.runs // 2) for batch in options.batches}
     found = take_turns([*names, *PEAKS], network, options.artifacts, options.threads, runs)

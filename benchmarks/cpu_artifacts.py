@@ -1,7 +1,7 @@
-"""Graphs that `benchmarks.cpu` compares: artifacts by the project's command and stock exports, kept in a folder.
+"""Graphs that `benchmarks.cpu` compares: posbake's artifacts and stock exports, kept in a folder.
 
-Weights are random and images synthetic, because time depends on neither. Existing files in the folder are kept.
-PyTorch is imported only inside functions, because contenders import this module too.
+Weights are random and images synthetic, because time depends on neither. Existing exports are reused.
+PyTorch is imported inside functions, because contenders without it import this module too.
 """
 
 import json
@@ -17,25 +17,25 @@ _OPSET = 20
 
 
 def artifact_folder(folder: Path, network: str, precision: str) -> Path:
-    """Return where the artifact of a network of timm is in a folder."""
+    """Return the path of a timm network's artifact."""
     return folder / network / precision / "1"
 
 
 def stock_graph(folder: Path, network: str) -> Path:
-    """Return where the stock export of a network is in a folder."""
+    """Return the path of a network's stock export."""
     return folder / STOCK / network / "model.onnx"
 
 
 def prepare(folder: Path, network: str, target: str) -> None:
-    """Export a network of timm in each precision and by `torch.onnx.export`, unless the folder has it.
+    """Export a timm network in each precision and by `torch.onnx.export`, unless the folder has the export.
 
     Args:
-        folder: of artifacts, stock exports and calibration pictures.
-        network: timm's name.
-        target: of `to_onnx.py`.
+        folder: folder of artifacts, stock exports and calibration images.
+        network: timm name.
+        target: target of `to_onnx.py`.
 
     Raises:
-        subprocess.CalledProcessError: an export failed; it printed why.
+        subprocess.CalledProcessError: an export failed, and printed why.
     """
     from benchmarks.precision import write_pictures
 
@@ -57,7 +57,7 @@ def image_size(folder: Path, network: str) -> tuple[int, int]:
 
 
 def operations(folder: Path, network: str) -> int:
-    """Return the operations of all products of one image, an addition and a multiplication each."""
+    """Return the operations of all matrix products for one image; a multiply-add counts as two."""
     return int(_facts(folder, network)["operations"])
 
 
@@ -70,7 +70,7 @@ def _export(folder: Path, network: str, precision: str, target: str, pictures: P
     command = [sys.executable, str(ROOT / "export/to_onnx.py"), f"timm:{network}", "--random-weights", "0", "--quiet"]
     command += ["--output", str(folder), "--precision", precision, "--target", target]
     command += ["--model", network, "--variant", precision, "--version", "1"]
-    if precision != "fp32":  # the limits are for trained networks
+    if precision != "fp32":  # the limits are for trained weights
         command += ["--calibration", str(pictures), "--min-cosine", "0", "--min-agreement", "0"]
     subprocess.run(command, check=True)  # noqa: S603 -- this project's command
 

@@ -1,9 +1,9 @@
-"""Contenders of `benchmarks.cpu`, and the process of a contender, which runs batches on request.
+"""Contenders of `benchmarks.cpu`, and the process that runs one.
 
-`python -m benchmarks.cpu_contenders NAME NETWORK DIR THREADS` reads lines with a number of images, runs a batch of
-this size for each, and writes the seconds of wall and of CPU time, of all threads.
+`python -m benchmarks.cpu_contenders NAME NETWORK DIR THREADS` reads batch sizes, one per line, runs a batch for each,
+and prints its wall time and the CPU time of all threads, in seconds.
 
-posbake's artifacts are run by the service's backends; stock exports as their runtimes' documentation does.
+The service's backends run posbake's artifacts; stock exports run as their runtimes' documentation shows.
 """
 
 import os
@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-import service  # noqa: F401 -- keeps OpenVINO's telemetry out
+import service  # noqa: F401 -- disables OpenVINO's telemetry
 from benchmarks.cpu_artifacts import artifact_folder, image_size, stock_graph
 
 Run = Callable[[], object]
 Open = Callable[[Path, str, int], Callable[[int], Run]]
 
 GEMM = 1024
-"""Rows, columns and depth of the product that the peak is measured with: 2·1024³ operations."""
+"""Rows, columns and depth of the matrix product that measures the peak: 2·1024³ operations."""
 
 PRODUCTS = 16
-"""Products in a row, so that their matrices are in the cache as a network's are in a batch."""
+"""Consecutive products, so that their matrices stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Contender:
     """A way to run a network.
 
     Attributes:
-        open: gets `prepare`'s folder, a network and a number of threads, and imports its runtime; what it returns gets
-            a number of images, and returns what runs a batch of them.
-        precision: of most of its products, whose peak it is compared with.
+        open: maps (`prepare`'s folder, network, number of threads) to a function that maps a batch size to a run of
+            one batch; imports its runtime.
+        precision: precision of most of its products, and of the peak that it is compared with.
     """
 
     open: Open
@@ -46,7 +46,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class _Served:
-    """An artifact of a precision in one of the service's backends."""
+    """posbake's artifact of a precision in one of the service's backends."""
 
     backend: str
     precision: str
@@ -63,7 +63,7 @@ class _Served:
 
 @dataclass(frozen=True)
 class _Product:
-    """Square products: PyTorch's in float32 (MKL) and bfloat16 (oneDNN), OpenVINO's in int8."""
+    """Square matrix products: PyTorch in float32 (MKL) and bfloat16 (oneDNN), OpenVINO in int8."""
 
     precision: str
 
@@ -81,7 +81,7 @@ def _products(precision: str, threads: int) -> Run:
 
 
 def _int8_products(threads: int) -> Run:
-    """Return OpenVINO's runs of a product of uint8 activations, quantised from float32, and int8 weights."""
+    """Return OpenVINO's runs of a product of uint8 activations (quantised from float32) and int8 weights."""
     import openvino
     from onnx import TensorProto, helper, numpy_helper
 
@@ -161,17 +161,17 @@ CONTENDERS: Mapping[str, Contender] = {
     "posbake, OpenVINO bf16": Contender(_Served("openvino", "bf16"), "bf16"),
     "posbake, OpenVINO int8": Contender(_Served("openvino", "int8"), "int8"),
 }
-"""By name, the baseline first. ONNX Runtime has no bfloat16 kernels on the CPU."""
+"""Contenders by name, the baseline first; ONNX Runtime has no bfloat16 CPU kernels."""
 
 PEAKS: Mapping[str, Contender] = {name: Contender(_Product(name), name) for name in ("fp32", "bf16", "int8")}
-"""Products that the machine's peak is measured with, by precision."""
+"""Products that measure the machine's peak, by precision."""
 
 
 def main() -> None:
-    """Run batches as long as there are lines on standard input; the first of each size is run twice."""
+    """Run a batch for each line of stdin; the first of each size has a warm-up run."""
     name, network, folder, threads = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a runtime prints is no answer
+    os.dup2(2, 1)  # runtimes may print to stdout
     open_batch = {**CONTENDERS, **PEAKS}[name].open(Path(folder), network, int(threads))
     opened: dict[int, Run] = {}
     for line in sys.stdin:

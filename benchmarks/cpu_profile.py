@@ -1,7 +1,7 @@
-"""Times of OpenVINO's nodes of an artifact, by kind of node and kernel.
+"""OpenVINO's time per operator and kernel in an artifact.
 
-The artifact is compiled as the service does: for one image, batches of more on one thread each. Of the runs each node's
-least time counts: other programs only add to it.
+The artifact is compiled as in the service: one image at a time, on one thread unless the batch is 1. Each node's time
+is the minimum over the runs, because other programs only add to it.
 """
 
 from collections import defaultdict
@@ -17,12 +17,12 @@ from service.backends.openvino_reading import read_graph
 from service.backends.warming import blank
 
 _SHARE = 0.002
-"""Of the time; rows of less are left out."""
+"""Minimum share of the total time of a printed row."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Nodes of one kind that one kernel runs, and their milliseconds of an image."""
+    """Nodes with the same operator and kernel, and their time per image in ms."""
 
     operator: str
     kernel: str
@@ -31,13 +31,13 @@ class Kind:
 
 
 def profile(artifact_path: Path, batch: int, runs: int, threads: int) -> list[Kind]:
-    """Return the kinds of nodes of an artifact, most time first.
+    """Return the kinds of nodes of an artifact, in descending order of time.
 
     Args:
         artifact_path: folder of the artifact.
-        batch: 1 is run on all threads, more on one, as the service does.
-        runs: each node's least time of these counts.
-        threads: for batch 1.
+        batch: batch size; 1 uses all threads, others one, as in the service.
+        runs: number of runs.
+        threads: number of threads at batch 1.
     """
     artifact = read_artifact(artifact_path)
     core = openvino.Core()
@@ -67,7 +67,7 @@ def _by_kind(nodes: list[tuple[str, str, float]]) -> list[Kind]:
 def print_profile(title: str, kinds: list[Kind]) -> None:
     """Print a row for each kind."""
     whole = sum(kind.milliseconds for kind in kinds)
-    print(f"{title}: {whole:.2f} ms an image in all nodes\n")
+    print(f"{title}: {whole:.2f} ms per image in all nodes\n")
     print("| operator | kernel | nodes | ms | share |")
     print("| --- | --- | ---: | ---: | ---: |")
     for kind in kinds:

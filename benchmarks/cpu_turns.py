@@ -1,6 +1,6 @@
-"""Processes of `benchmarks.cpu`, run in turns.
+"""Interleaved runs of the contenders of `benchmarks.cpu`, each in its own process.
 
-In one process, thread pools that spin would take the cores from the contender whose turn it is.
+In a shared process, spinning thread pools would take cores from the measured contender.
 """
 
 import os
@@ -13,21 +13,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _PAUSE = 0.02
-"""Seconds between two turns, until the threads of the one before sleep."""
+"""Seconds between two runs, until the previous contender's threads sleep."""
 
 
 class Turns:
-    """The process of a contender: see cpu_contenders.
+    """A contender's process, see cpu_contenders.
 
     Args:
         name: name of the contender.
-        network: timm's name.
-        folder: of `prepare`.
+        network: timm name.
+        folder: folder of `prepare`.
         threads: number of threads of a run.
 
     Attributes:
-        times: seconds of wall and of CPU time of each run, by the number of images.
-        process: that of the contender.
+        times: wall and CPU time of each run in seconds, by batch size.
+        process: the running process.
     """
 
     def __init__(self, name: str, network: str, folder: Path, threads: int) -> None:
@@ -43,15 +43,15 @@ class Turns:
         )
 
     def wall(self, batch: int) -> float:
-        """Return the median wall time of a run, seconds."""
+        """Return the median wall time of a run in seconds."""
         return statistics.median(wall for wall, _ in self.times[batch])
 
     def cpu(self, batch: int) -> float:
-        """Return the median CPU time of a run, of all threads, seconds."""
+        """Return the median CPU time of a run over all threads, in seconds."""
         return statistics.median(cpu for _, cpu in self.times[batch])
 
     def run(self, batch: int, *, keep: bool) -> None:
-        """Run one batch. Raises RuntimeError if the process ended."""
+        """Run one batch. Raises RuntimeError if the process has ended."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{batch}\n")
         self.process.stdin.flush()
@@ -68,7 +68,7 @@ class Turns:
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(
-                f"{self._name} ended with status {self.process.wait()}; it printed why; --without leaves it out"
+                f"{self._name} ended with status {self.process.wait()}; see its output above; --without skips it"
             )
         return line
 
@@ -76,14 +76,14 @@ class Turns:
 def take_turns(
     names: Sequence[str], network: str, folder: Path, threads: int, runs: Mapping[int, int]
 ) -> dict[str, Turns]:
-    """Return the contenders with the times of their runs.
+    """Run the contenders, interleaved, and return them with their times.
 
     Args:
-        names: of contenders.
-        network: timm's name.
-        folder: of `prepare`.
+        names: names of the contenders.
+        network: timm name.
+        folder: folder of `prepare`.
         threads: number of threads of a run.
-        runs: how many, by the number of images.
+        runs: number of runs by batch size.
 
     Raises:
         RuntimeError: a contender failed.
@@ -93,7 +93,7 @@ def take_turns(
         for name in names:
             opened[name] = Turns(name, network, folder, threads)
             for batch in runs:
-                opened[name].run(batch, keep=False)  # one after the other: a compilation takes all cores
+                opened[name].run(batch, keep=False)  # not interleaved: compilation uses all cores
         for batch, count in runs.items():
             for _ in range(count):
                 for turns in opened.values():

@@ -1,8 +1,7 @@
-"""`python -m benchmarks.dali_pixels --artifact DIR`: pixels and classes with NVIDIA DALI in place of `imaging`.
+"""`python -m benchmarks.dali_pixels --artifact DIR`: pixels and predictions of NVIDIA DALI compared with `imaging`.
 
-Needs `nvidia-dali-cuda120` beside ONNX Runtime, Pillow, cykooz-resizer, pydantic and scikit-learn; it is 400 MB, so the
-project's environment does not have it. DALI's CPU operators are compared: on a GPU, DALI decodes with nvJPEG, not
-libjpeg.
+Requires `nvidia-dali-cuda120` (400 MB, so not in the project's environment), ONNX Runtime, Pillow, cykooz-resizer,
+pydantic and scikit-learn. DALI's CPU operators are compared; on a GPU, DALI decodes with nvJPEG instead of libjpeg.
 """
 
 import argparse
@@ -32,7 +31,9 @@ PHOTOS = Preprocess(resize=256, crop=(224, 224), interpolation="bicubic", mean=(
 def main() -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dali_pixels")
-    parser.add_argument("--artifact", type=Path, required=True, help="artifact of the digits model, to compare classes")
+    parser.add_argument(
+        "--artifact", type=Path, required=True, help="artifact of the digits model whose predictions are compared"
+    )
     artifact = read_artifact(parser.parse_args().artifact)
     steps = artifact.manifest.preprocess
     _, test = load_split((40, 36))
@@ -66,13 +67,13 @@ def jpeg(image: Pixels) -> bytes:
 
 
 def by_imaging(files: Sequence[bytes], steps: Preprocess, resizer: str) -> Pixels:
-    """Return [n, H, W, 3] as the service and the Python model of a Triton repository prepare them."""
+    """Return [n, H, W, 3], preprocessed as in the service and in the Python model of a Triton repository."""
     reading = Reading(10**7, find_resizer(resizer))
     return np.stack([reading.pixels(reading.decode(file, [steps]), steps) for file in files])
 
 
 def by_dali(files: Sequence[bytes], steps: Preprocess, *, shorter: bool = False) -> Pixels:
-    """Return [n, H, W, 3] by the pipeline that docs/triton.md shows, or with `resize_shorter`; one image at a time."""
+    """Return [n, H, W, 3] by the pipeline in docs/triton.md, or with `resize_shorter`; one image at a time."""
     height, width = steps.size
     by_side = isinstance(steps.resize, int)
 
@@ -96,7 +97,7 @@ def by_dali(files: Sequence[bytes], steps: Preprocess, *, shorter: bool = False)
 
 
 def row(name: str, dali: Pixels, ours: Pixels) -> str:
-    """Return a row of the first table; differences are of 255."""
+    """Return a row of the first table; differences are on a scale of 0 to 255."""
     off = np.abs(dali.astype(int) - ours)
     return f"| {name} | {(off > 0).mean():.1%} | {(off > 1).mean():.2%} | {off.mean():.3f} | {off.max()} |"
 

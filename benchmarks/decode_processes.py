@@ -1,7 +1,6 @@
-"""Decoding in processes that can be killed, the alternative to the service's threads, and their inputs.
+"""Decoding in processes that can be killed, which `benchmarks.decoding` compares with the service's threads.
 
-For `benchmarks.decoding`. File and tensor are passed in shared memory, a block for each process; a pipe carries
-their sizes.
+Files and tensors are passed in one block of shared memory per process; a pipe carries their sizes.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from imaging.preprocess import Reading
 from imaging.resizers import Resize
 
 Decode = Callable[[bytes], NDArray[np.uint8]]
-"""From a file to uint8 [height, width, 3]."""
+"""Decode a file to uint8 [height, width, 3]."""
 
 SIDE = 224
 STEPS = Preprocess(resize=248, crop=(SIDE, SIDE), interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1))
 MAX_PIXELS = 50_000_000
 _LOCK = threading.Lock()
-"""Stands for the interpreter lock of the process that sleeping decoders are in."""
+"""Simulated interpreter lock, shared by the sleeping decoders of a process."""
 _TENSOR = np.zeros((SIDE, SIDE, 3), np.uint8)
 
 _SIZE = struct.Struct("<Q")
 _SHAPE = struct.Struct("<3Q")
 _SPAWN = multiprocessing.get_context("spawn")
-"""A fork would copy the service's threads' locks as they happen to be."""
+"""Fork would copy locks that the service's threads hold."""
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """Decodes and resizes as the service does."""
+    """Decode and resize as in the service."""
 
     resize: Resize
 
@@ -52,7 +51,7 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Sleeping:
-    """Stands for a decode on a core of its own: seconds outside of the interpreter lock, and seconds with it."""
+    """Simulated decode: seconds without the interpreter lock, then seconds with it."""
 
     free: float
     held: float
@@ -67,7 +66,7 @@ class Sleeping:
 
 @dataclass(frozen=True)
 class Nothing:
-    """Costs nothing, so that handing over is all there is to measure."""
+    """Empty decode, to measure the transfer alone."""
 
     def __call__(self, file: bytes) -> NDArray[np.uint8]:  # noqa: ARG002 -- Decode's
         """See Decode."""
@@ -75,10 +74,10 @@ class Nothing:
 
 
 class DecodeProcess:
-    """One process; one thread at a time may use it.
+    """A decoding process, for one thread at a time.
 
     Args:
-        decoder: what it does; must be picklable.
+        decoder: function to call; must be picklable.
         room: bytes of the largest file or tensor.
     """
 
@@ -88,23 +87,23 @@ class DecodeProcess:
         self._process = _SPAWN.Process(target=_serve, args=(decoder, self._memory.name, theirs), daemon=True)
         self._process.start()
         theirs.close()
-        self._pipe.recv_bytes()  # it has imported what it needs
+        self._pipe.recv_bytes()  # its imports are done
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         assert self._process.pid is not None
         return self._process.pid
 
     def __call__(self, file: bytes) -> NDArray[np.uint8]:
-        """Return the tensor, copied out of the shared memory. Raises EOFError if the process was killed."""
+        """Return a copy of the tensor. Raises EOFError if the process was killed."""
         _bytes_of(self._memory)[: len(file)] = file
         self._pipe.send_bytes(_SIZE.pack(len(file)))
         shape = _SHAPE.unpack(self._pipe.recv_bytes())
         return np.ndarray(shape, np.uint8, _bytes_of(self._memory)).copy()
 
     def kill(self) -> None:
-        """End the process whatever it does, and free the shared memory."""
+        """Kill the process and free the shared memory."""
         self._process.kill()
         self._process.join()
         self._pipe.close()
@@ -123,5 +122,5 @@ def _serve(decoder: Decode, name: str, pipe: Connection) -> None:
 
 
 def _bytes_of(memory: SharedMemory) -> memoryview:
-    assert memory.buf is not None  # it is not closed
+    assert memory.buf is not None
     return memory.buf

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.decoding`: decoding on watched threads compared with processes that can be killed.
+"""`python -m benchmarks.decoding`: decoding on threads with time limits compared with processes that can be killed.
 
-The choice of threads in service/scheduling rests on this. The first table decodes and resizes real JPEGs as the service
-does. The second simulates more cores than the machine has: its decoders sleep, for the time that a decode is without
-the interpreter lock, and then for the time that it holds it, with a lock of their own that the decoders of one
-process share. The cost of passing data is real in both. Runs are interleaved; figures are medians over the rounds.
+Basis of the choice of threads in service/scheduling. The first table decodes and resizes real JPEGs as in the service.
+The second simulates more cores than the machine has: decoders sleep for the time that a decode runs without the
+interpreter lock, then for the time that it holds the lock, under a lock shared by the decoders of a process. The
+cost of data transfer is real in both. Runs are interleaved; figures are medians over the rounds.
 """
 
 import argparse
@@ -32,19 +32,19 @@ ROOM = 16 * 2**20
 SIMULATED = ((4.8, 0.2), (4.5, 0.5), (4.0, 1.0))
 FILES = {"500×375": SIZE, "4000×3000": (4000, 3000)}
 RELEASING = ("decode", "resize_pil")
-"""Functions that run without the interpreter lock: of Pillow's decoder, and of the resizer."""
+"""Functions of Pillow's decoder and of the resizer that release the interpreter lock."""
 
 
 @dataclass
 class Found:
-    """Results of the rounds of one way."""
+    """Results of one method, over all rounds."""
 
     rates: list[float] = field(default_factory=list)
     medians: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     def cells(self) -> str:
-        """Return throughput (images a second), p50 (ms) and CPU (ms an image) as cells of a table."""
+        """Return throughput (images/s), p50 (ms) and CPU time (ms per image) as table cells."""
         rate, median, cpu = map(statistics.median, (self.rates, self.medians, self.cpu))
         return f"{rate:.0f} | {median:.2f} | {cpu:.2f}"
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of each run")
     options = parser.parse_args()
-    from examples.digits.train import machine  # here, for the processes import this module, and this imports torch
+    from examples.digits.train import machine  # imports torch, which child processes do not need
 
     print(f"{datetime.now(UTC).date()}, {machine()}, medians of {options.rounds} rounds of {options.seconds:g} s\n")
     files = {name: jpeg(size) for name, size in FILES.items()}
@@ -74,15 +74,15 @@ def main() -> None:
             print(f"| {free:g} + {locked:g} | {workers} | {cells} |", flush=True)
     print("\n| | " + " | ".join(files) + " |\n| --- | ---: | ---: |")
     row(
-        "CPU of a decode that holds the interpreter lock, at most, ms",
+        "CPU time of a decode with the interpreter lock held, at most, ms",
         [lock_held(photograph, file) for file in files.values()],
     )
     handed = [handing_over(file) for file in files.values()]
-    row("handing file and tensor over, ms", [wall for wall, _ in handed])
-    row("of them CPU of the process that hands over, ms", [cpu for _, cpu in handed])
+    row("transfer of file and tensor, ms", [wall for wall, _ in handed])
+    row("CPU time of it in the calling process, ms", [cpu for _, cpu in handed])
     kept = [replacing(photograph, file) for file in files.values()]
-    row("killing a process and starting another, ms", [wall for wall, _ in kept])
-    row("memory of a process that has decoded it, MiB", [memory / 2**20 for _, memory in kept])
+    row("kill and restart of a process, ms", [wall for wall, _ in kept])
+    row("private memory of a process after a decode, MiB", [memory / 2**20 for _, memory in kept])
 
 
 def row(name: str, values: Sequence[float]) -> None:
@@ -91,7 +91,7 @@ def row(name: str, values: Sequence[float]) -> None:
 
 
 def jpeg(size: tuple[int, int]) -> bytes:
-    """Return the file of an image of this (width, height)."""
+    """Return a JPEG file of this (width, height)."""
     buffer = io.BytesIO()
     Image.fromarray(blurred_noise(np.random.default_rng(0), size)).save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
@@ -111,7 +111,7 @@ def compare(decoder: Decode, file: bytes, workers: int, rounds: int, seconds: fl
 
 
 def measure(found: Found, decoders: Sequence[Decode], file: bytes, seconds: float) -> None:
-    """Add a round in which each decoder is called by a thread of its own, again and again."""
+    """Add a round in which one thread per decoder calls it repeatedly."""
     times: list[float] = []
     before, start = cpu_seconds(os.getpid()), time.perf_counter()
 
@@ -132,7 +132,7 @@ def measure(found: Found, decoders: Sequence[Decode], file: bytes, seconds: floa
 
 
 def lock_held(decoder: Decode, file: bytes, times: int = 30) -> float:
-    """Return ms of CPU of a decode outside of the functions that release the interpreter lock; profiling adds to it."""
+    """Return a decode's CPU time in ms outside the functions that release the interpreter lock, profiling included."""
     held = []
     for _ in range(times):
         released, began = 0.0, 0.0
@@ -157,7 +157,7 @@ def lock_held(decoder: Decode, file: bytes, times: int = 30) -> float:
 
 
 def handing_over(file: bytes, times: int = 500) -> tuple[float, float]:
-    """Return ms that a process adds to a decode, and ms of CPU of them in the process that asks."""
+    """Return the ms that transfer to a process adds to a decode, and its CPU time in the calling process in ms."""
     process = DecodeProcess(Nothing(), ROOM)
     try:
         walls, cpu = [], time.thread_time()
@@ -171,7 +171,7 @@ def handing_over(file: bytes, times: int = 500) -> tuple[float, float]:
 
 
 def replacing(decoder: Decode, file: bytes, times: int = 5) -> tuple[float, int]:
-    """Return ms from killing a process to when another can decode, and bytes that one holds which has decoded."""
+    """Return the ms to kill and replace a process, and its private bytes after a decode."""
     walls = []
     process = DecodeProcess(decoder, ROOM)
     for _ in range(times):
@@ -186,7 +186,7 @@ def replacing(decoder: Decode, file: bytes, times: int = 5) -> tuple[float, int]
 
 
 def private_bytes(pid: int) -> int:
-    """Return how much memory a process holds that no other shares (smaps_rollup in proc(5))."""
+    """Return the private memory of a process in bytes (smaps_rollup in proc(5))."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Private_"))
 

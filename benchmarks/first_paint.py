@@ -1,9 +1,9 @@
 """`python -m benchmarks.first_paint`: time to the first paint of the page on localhost, in Chromium.
 
-The service serves the exported digits variants of `--repository`. Each first load has a context of its own, so nothing
-is cached; `again` are second loads in the same context, whose files are confirmed by ETag. Times are those of the
-browser's Performance API, in ms since the navigation began: first paint, first contentful paint (the header), the end
-of the `load` event, and the view (its controls can be used, all samples are drawn).
+The service serves the digits variants in `--repository`. Each first load has a new browser context, so that nothing
+is cached; `again` is a second load in the same context, with files revalidated by ETag. Times are those of the
+browser's Performance API, in ms since the start of navigation: first paint, first contentful paint (the header), end
+of the `load` event, and complete view (controls usable, all samples drawn).
 """
 
 import argparse
@@ -29,11 +29,11 @@ PAINTS = """
   return [at("first-paint"), at("first-contentful-paint"), navigation.loadEventEnd, performance.now()];
 }
 """
-"""The four times of COLUMNS; called when the view is there."""
+"""The four times of COLUMNS; evaluated once the view is complete."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print medians and the slowest of each time, and return 0; 1 without chromium."""
+    """Print median and maximum of each time and return 0; return 1 if chromium is missing."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.first_paint")
     parser.add_argument("--repository", type=Path, default=Path("artifacts"))
     repository = parser.parse_args(arguments).repository
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             page = context.new_page()
             for found in rows.values():
                 times = load(page, address)
-                if number:  # the first load of a browser starts its processes
+                if number:  # the first load includes the start of the browser's processes
                     found.append(times)
             context.close()
         print(f"{datetime.now(UTC).date()}, {machine()}, Chromium {browser.version}, {ROUNDS} loads each\n")

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.fuzz_images [N] [SEED]`: mutated image files of every format, decoded one after the other.
+"""`python -m benchmarks.fuzz_images [N] [SEED]`: decode mutated image files of every format.
 
-Every file is decoded or refused as the picture's fault; anything else is printed with the number of its mutation, which
-`mutated` makes again. Half of the PNGs have their checksums corrected, for else few would get past these.
+Each file must be decoded or rejected as invalid; any other exception is printed with the number of its mutation, from
+which `mutated` reproduces the file. Half of the PNGs get correct checksums, since few would pass otherwise.
 """
 
 import random
@@ -29,7 +29,7 @@ from tests.imaging.corpus.webp_avif import avif_kinds, webp_kinds
 
 MAX_PIXELS = 1_000_000
 MAX_BYTES = 20_000
-"""Of a file that is mutated: larger ones are mostly metadata."""
+"""Size limit of the files to mutate; larger ones are mostly metadata."""
 INTERESTING = (0, 1, 2, 7, 8, 16, 127, 128, 254, 255)
 WRITERS = (jpeg_kinds, png_kinds, tiff_kinds, bmp_kinds, gif_kinds, webp_kinds, avif_kinds)
 
@@ -39,9 +39,9 @@ class Outcome:
     """Results of the files.
 
     Attributes:
-        counts: decoded, refused, and too large.
-        others: what else was raised, by the number of the mutation.
-        slowest: CPU seconds of the slowest, and its number.
+        counts: files decoded, refused, and too large.
+        others: tracebacks of other exceptions, by number of the mutation.
+        slowest: CPU seconds and number of the slowest mutation.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -50,13 +50,13 @@ class Outcome:
 
 
 def seeds() -> list[list[bytes]]:
-    """Return files by format."""
+    """Return valid files, one list per format."""
     made = [[kind.make() for kind in writer()] for writer in WRITERS]
     return [[data for data in files if 0 < len(data) <= MAX_BYTES] for files in made]
 
 
 def mutated(files: Sequence[Sequence[bytes]], seed: int, number: int) -> bytes:
-    """Return the file of this number: formats take turns."""
+    """Return mutation `number`; formats alternate."""
     chance = random.Random(f"{seed} {number}")  # noqa: S311
     data = bytearray(chance.choice(files[number % len(files)]))
     for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
@@ -138,7 +138,7 @@ def fuzz(count: int, seed: int) -> Outcome:
             outcome.counts["refused"] += 1
         except TooManyPixelsError:
             outcome.counts["too large"] += 1
-        except Exception:  # noqa: BLE001  # what is looked for
+        except Exception:  # noqa: BLE001  # the purpose of the search
             outcome.others[number] = traceback.format_exc()
         else:
             outcome.counts["decoded"] += 1
@@ -147,13 +147,13 @@ def fuzz(count: int, seed: int) -> Outcome:
 
 
 def resident() -> float:
-    """Return the MB that this process has in memory."""
+    """Return the resident memory of this process in MB."""
     return int(re.findall(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[0]) / 1000
 
 
 def main() -> None:
     """Print a table."""
-    from examples.digits.train import machine  # it brings torch, which tests of `fuzz` do without
+    from examples.digits.train import machine  # imports torch, which `fuzz` does not need
 
     count, seed = (
         int(sys.argv[place]) if len(sys.argv) > place else default for place, default in ((1, 500_000), (2, 0))

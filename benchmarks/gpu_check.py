@@ -1,8 +1,8 @@
 """`python -m benchmarks.gpu_check`: check the documentation's statements about GPUs on a GPU host, in 10 minutes.
 
-Each part runs in its own process with a time limit. A part whose packages or hardware are missing is skipped with
-the reason, and a crash ends one part. The results are printed and written to the output folder, also after each part.
-The exit status is 1 if a check failed. `--device cpu` tests the check itself, and proves nothing about GPUs.
+Each part runs in its own process with a time limit, so a crash ends one part. Parts whose packages or hardware are
+missing are skipped, with the reason. Results are printed, and written to the output folder after each part.
+The exit status is 1 if a check failed. `--device cpu` tests the check itself, not a GPU.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PARTS = (
     Planned("torch-compile", "benchmarks.gpu.torch_networks:compiled", 150),
     Planned("torch-aoti", "benchmarks.gpu.torch_networks:ahead_of_time", 150),
 )
-"""In the order they run; those that may take longest come last."""
+"""Parts in order of execution; the slowest are last."""
 
 
 def main(arguments: Sequence[str] | None = None, parts: Sequence[Planned] = PARTS) -> int:
@@ -45,21 +45,21 @@ def main(arguments: Sequence[str] | None = None, parts: Sequence[Planned] = PART
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_check", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--output", type=Path, default=Path("gpu-check"), help="folder of the results")
-    parser.add_argument("--artifacts", type=Path, help="folder of the exports; default: in the output folder")
+    parser.add_argument("--artifacts", type=Path, help="folder of the exports; default: inside the output folder")
     parser.add_argument(
-        "--parts", help=f"parts to run, each with the whole time limit; any of {', '.join(part.name for part in parts)}"
+        "--parts", help=f"parts to run, each with the full time limit; any of {', '.join(part.name for part in parts)}"
     )
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="sources, as to_onnx.py takes them")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="sources, as for to_onnx.py")
     parser.add_argument("--precisions", nargs="+", default=Settings.precisions, help="the last one is timed")
     parser.add_argument("--batches", nargs="+", type=int, default=Settings.batches)
     parser.add_argument("--clients", nargs="+", type=int, default=Settings.clients)
-    parser.add_argument("--images", type=int, default=Settings.images, help="number of the digits' held-out images")
+    parser.add_argument("--images", type=int, default=Settings.images, help="number of held-out digits")
     parser.add_argument("--seconds", type=float, default=Settings.seconds, help="length of one measurement")
-    parser.add_argument("--limit", type=float, default=570, help="seconds within which parts begin and end")
+    parser.add_argument("--limit", type=float, default=570, help="time limit of all parts in seconds")
     options = parser.parse_args(arguments)
     names = [part.name for part in parts] if options.parts is None else options.parts.split(",")
     if unknown := set(names) - {part.name for part in parts}:
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; see --help for their names")
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}; --help lists the parts")
     output: Path = options.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
     settings = Settings(

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.hostile`: hostile requests on every route of a real service, and their effect on others.
+"""`python -m benchmarks.hostile`: hostile requests to every route of a running service, and their effect on it.
 
-Every request has a connection of its own; the bodies that expand, or take long to decode, are sent at even intervals
-between the others. A prober asks `/health/live` meanwhile: its longest answer bounds how long the event loop was
-blocked. Memory at the end is compared with memory after the first fifth of the requests, which has each such body.
+Each request uses a new connection; expanding or slow bodies ("bombs") are sent at even intervals between the others.
+A probe requests `/health/live` meanwhile; its slowest response bounds the time that the event loop was blocked.
+Memory at the end is compared with memory after the first fifth of the requests, which includes each bomb.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from benchmarks.service_process import Service, served
 from examples.digits.train import machine
 
 PATIENCE = 60.0
-"""Seconds without an answer or the end of the connection that count as a hang."""
+"""Seconds without a response or close of the connection that count as a hang."""
 MIB = 2**20
 
 
 @dataclass
 class Outcome:
-    """Results of the requests of one kind."""
+    """Results for the requests of one kind."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
@@ -40,16 +40,18 @@ class Outcome:
 
 
 def main() -> int:
-    """Print the tables; the status is 1 if the server failed, hung or did not survive."""
+    """Print the tables; return 1 if the server failed, hung or ended."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--bombs", type=int, default=5, help="number of times that each expanding body is sent")
-    parser.add_argument("--first", type=int, default=0, help="number of the first request: others are sent")
+    parser.add_argument("--bombs", type=int, default=5, help="number of times each expanding body is sent")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first request; other numbers give other requests"
+    )
     parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: the folder of `make demo`")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, served(options.repository, Path(name) / "log") as service:
-        os.nice(10)  # what is measured is the server, not what else the cores are given to
+        os.nice(10)  # priority to the server, which is measured
         prober = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "benchmarks.probe", str(service.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -65,11 +67,11 @@ def main() -> int:
 
 
 class Load:
-    """Sends requests, and counts what comes of them.
+    """Client that sends requests and counts outcomes.
 
     Args:
-        service: what they are sent to.
-        clients: how many connections there are at a time.
+        service: the service under test.
+        clients: number of concurrent connections.
     """
 
     def __init__(self, service: Service, clients: int) -> None:
@@ -79,7 +81,7 @@ class Load:
         self._clients = clients
 
     async def run(self, first: int, count: int, repeats: int) -> tuple[int, int, int]:
-        """Send `count` requests; return memory in bytes, descriptors and threads after a fifth of them."""
+        """Send `count` requests; return resident bytes, descriptors and threads after a fifth of them."""
         heavy = bombs() * repeats
         every = max(1, count // max(1, len(heavy)))
         room = asyncio.Semaphore(self._clients)
@@ -123,7 +125,7 @@ class Load:
         outcome.faults += status >= 500 and not expected
 
     async def _answer(self, request: Hostile) -> int | None:
-        """Return the status of the first answer, or None if the connection ended without one."""
+        """Return the status of the first response, or None if the connection ended without one."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._service.port)
         head = bytearray()
         try:
@@ -133,7 +135,7 @@ class Load:
             while chunk := await reader.read(65536):
                 head += chunk[: 12 - len(head)]
         except OSError:
-            self.resets += 1  # what was answered before the reset counts
+            self.resets += 1  # a response before the reset counts
         finally:
             writer.close()
         return int(head[9:12]) if head.startswith(b"HTTP/1.1 ") and head[9:12].isdigit() else None
@@ -142,8 +144,8 @@ class Load:
 def report(
     outcomes: dict[str, Outcome], warm: tuple[int, int, int], service: Service, probed: dict[str, float]
 ) -> bool:
-    """Print what came of each kind and what the process holds; return whether anything failed."""
-    print("| kind | requests | answers by status | no answer | faults (5xx) | hangs | slowest, s |")
+    """Print outcomes by kind and the process's resources; return whether anything failed."""
+    print("| kind | requests | responses by status | no response | faults (5xx) | hangs | slowest, s |")
     print("| --- | ---: | --- | ---: | ---: | ---: | ---: |")
     for kind, outcome in outcomes.items():
         count = sum(outcome.statuses.values()) + outcome.unanswered + outcome.hangs

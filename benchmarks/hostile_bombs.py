@@ -1,4 +1,4 @@
-"""Requests that expand: bodies of a few kilobytes or megabytes that once took gigabytes, minutes or all threads."""
+"""Small request bodies that used to cost gigabytes of memory, minutes of CPU time, or all threads."""
 
 import base64
 import gzip
@@ -10,7 +10,7 @@ from benchmarks.hostile_requests import INFER, Hostile, request
 
 
 def bombs() -> list[Hostile]:
-    """Return the bodies that once took gigabytes, minutes or all threads; each is a few kilobytes or megabytes."""
+    """Return a request for each of these bodies, of kilobytes to a few megabytes."""
     zeros = b'{"inputs":[' + b"0," * 8_000_000 + b"0]}"
     strings = ["x" * 100_000, *["a"] * 5000]
     document = {"inputs": [{"name": "image", "shape": [1, 32, 32, 3], "datatype": "UINT8", "data": strings}]}
@@ -54,7 +54,7 @@ def _chunky_png(chunks: int) -> bytes:
 
 
 def _scans(side: int, scans: int) -> bytes:
-    """Return a progressive JPEG whose scans are one run of end-of-band codes each."""
+    """Return a progressive JPEG whose scans each consist of one run of end-of-band codes."""
     blocks = ((side + 7) // 8) ** 2
     bits = "011111111111111" * -(-blocks // 32767)
     bits += "1" * (-len(bits) % 8)

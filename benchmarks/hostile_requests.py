@@ -1,6 +1,6 @@
-"""Hostile requests as bytes on a connection: seeded, so that the n-th is always the same.
+"""Hostile requests as bytes; the n-th request is always the same.
 
-Kinds after Triton's L0_http_fuzz and the reports it answers: mutated pictures, mutated JSON, every method on every
+Kinds, after Triton's L0_http_fuzz and the issues it covers: mutated images, mutated JSON, every method on every
 route, forms, request smuggling, malformed heads, binary tensors of the wrong size.
 """
 
@@ -45,10 +45,10 @@ class Hostile:
     """Bytes sent on one connection.
 
     Attributes:
-        kind: kind of the table's row.
-        data: the bytes.
-        half_close: whether the client shuts its sending side afterwards.
-        may_be_late: whether 504 is what was asked for, by a deadline of 1 ms.
+        kind: kind of request, a row of the table.
+        data: bytes of the request.
+        half_close: whether the client then shuts down its sending side.
+        may_be_late: whether 504 is expected, because of a deadline of 1 ms.
     """
 
     kind: str
@@ -66,7 +66,7 @@ def hostile(number: int) -> Hostile:
 
 
 def request(method: str, target: str, body: bytes, *headers: str, length: bool = True) -> bytes:
-    """Return a request that asks the server to close the connection."""
+    """Return a request with `Connection: close`."""
     head = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *headers]
     if length and (body or method not in {"GET", "HEAD"}):
         head.append(f"Content-Length: {len(body)}")
@@ -96,7 +96,7 @@ _PICTURES = _pictures()
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
-    """Return a file with a few bytes changed, cut, doubled or inserted."""
+    """Return a file with a few bytes changed, removed, repeated or inserted."""
     found = bytearray(data)
     for _ in range(rng.choice((1, 1, 2, 4, 16))):
         place = rng.randrange(len(found)) if found else 0
@@ -174,7 +174,7 @@ def _document(rng: random.Random) -> object:
 
 
 def _disturb(document: object, rng: random.Random) -> None:
-    """Replace, add or remove a member somewhere."""
+    """Replace, add or remove a random member."""
     if isinstance(document, dict) and document:
         key = rng.choice(list(document))
         if isinstance(document[key], dict | list) and document[key] and rng.random() < 0.6:
@@ -183,7 +183,7 @@ def _disturb(document: object, rng: random.Random) -> None:
             del document[key]
         else:
             name = key if rng.random() < 0.7 else rng.choice(("parameters", "x", "shape", "variant"))
-            document[name] = copy.deepcopy(rng.choice(_ODD))  # what is disturbed next must not be shared
+            document[name] = copy.deepcopy(rng.choice(_ODD))  # a copy: later changes must not modify _ODD
     elif isinstance(document, list) and document:
         place = rng.randrange(len(document))
         if isinstance(document[place], dict | list) and rng.random() < 0.7:
@@ -193,7 +193,7 @@ def _disturb(document: object, rng: random.Random) -> None:
 
 
 def _gzip(body: bytes) -> bytes:
-    return gzip.compress(body, mtime=0)  # else the time is in it
+    return gzip.compress(body, mtime=0)  # without the time, to be reproducible
 
 
 def _json(kind: str, rng: random.Random) -> Hostile:
@@ -293,4 +293,4 @@ KINDS: dict[str, tuple[float, Callable[[str, random.Random], Hostile]]] = {
     "malformed heads": (5.5, _malformed),
     "binary tensors": (6, _tensor),
 }
-"""Share of the requests in per cent, and what makes one."""
+"""Share in percent, and generator, of each kind."""

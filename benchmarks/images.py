@@ -1,8 +1,7 @@
-"""`python -m benchmarks.images [CHECKOUT]`: ms to decode and resize an image, here and in another checkout.
+"""`python -m benchmarks.images [CHECKOUT]`: time to decode and resize an image, compared with another checkout.
 
-The two checkouts take turns, file by file, each in a process of its own, on one thread; figures are medians of CPU
-time.
-Without another checkout, only the cost and effect of converting colour profiles are measured.
+The checkouts run in separate processes on one thread, interleaved by file; figures are medians of CPU time. Without
+another checkout, only the cost and effect of colour profile conversion are measured.
 """
 
 import io
@@ -41,11 +40,11 @@ for line in sys.stdin:
         reading.pixels(reading.decode(data, [steps]), steps)
     print(1000 * (time.thread_time() - start) / int(count), flush=True)
 """
-"""Decodes each file of its input `count` times, and prints the ms of one. It runs in either checkout."""
+"""Decode each file on stdin `count` times and print the mean in ms; runs in either checkout."""
 
 
 class Worker:
-    """A process in a checkout."""
+    """Worker process that runs in a checkout."""
 
     def __init__(self, checkout: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
@@ -59,7 +58,7 @@ class Worker:
         )
 
     def ask(self, path: Path, count: int) -> float:
-        """Return the ms of one image."""
+        """Return the CPU time of one image in ms."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{path} {count}\n")
@@ -74,7 +73,7 @@ class Worker:
 
 
 def files() -> dict[str, bytes]:
-    """Return ordinary images by name."""
+    """Return typical image files by name."""
     chance = np.random.default_rng(0)
     small, large = (Image.fromarray(blurred_noise(chance, size)) for size in ((500, 375), (4000, 3000)))
     opaque = small.copy()
@@ -101,7 +100,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def compare(other: Path) -> None:
-    """Print a row for each file: ms in the other checkout, here, and their ratio."""
+    """Print a row for each file: ms in both checkouts, and the ratio."""
     workers = [Worker(other), Worker(ROOT)]
     print(f"| image | {other.name}, ms | here, ms | here / {other.name} |")
     print("| --- | ---: | ---: | ---: |")
@@ -118,7 +117,7 @@ def compare(other: Path) -> None:
 
 
 def profiles() -> None:
-    """Print what converting a profile to sRGB costs, and how far it moves colours."""
+    """Print cost and effect of converting a colour profile to sRGB."""
 
     def median(step: Callable[[], object]) -> float:
         times = []
@@ -128,7 +127,7 @@ def profiles() -> None:
             times.append(1000 * (time.thread_time() - start))
         return statistics.median(times)
 
-    print("\n| image | ignored, ms | converted, ms | values change by, of 255, mean |")
+    print("\n| image | ignored, ms | converted, ms | mean difference (0 to 255) |")
     print("| --- | ---: | ---: | ---: |")
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     for size in ((500, 375), (4000, 3000)):
@@ -142,7 +141,7 @@ def profiles() -> None:
 
 
 def wide_gamut() -> bytes:
-    """Return sRGB's profile with the red of Adobe RGB."""
+    """Return an sRGB profile with the red primary of Adobe RGB."""
     made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     for index in range(int.from_bytes(made[128:132], "big")):
         entry = 132 + 12 * index

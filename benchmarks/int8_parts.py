@@ -1,9 +1,9 @@
-"""`python -m benchmarks.int8_parts --artifacts DIR`: costs of parts of an int8 graph in OpenVINO, and its other forms.
+"""`python -m benchmarks.int8_parts --artifacts DIR`: ablation of an int8 graph in OpenVINO, and equivalent forms.
 
-The artifacts are those of `benchmarks.cpu`. A part's cost is what is gained without it (logits are wrong then); another
-form yields the same but for rounding. Figures are CPU times on one thread, one image at a time as the service runs it,
-of the graph over those of the changed one: above 1 the changed one is faster. `again` is the graph a second time: its
-distance from 1 is the error of the figures.
+The artifacts are those of `benchmarks.cpu`. Ablations remove a part to measure its cost, and yield wrong logits;
+equivalent forms differ in rounding only. Figures are ratios of CPU time, original over changed graph (above 1, the
+changed graph is faster), on one thread, one image at a time as in the service. `again` is the original graph measured
+twice: its distance from 1 is the measurement error.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import onnx_ir as ir
 import openvino
 from onnx_ir.passes import common
 
-import service  # noqa: F401 -- keeps OpenVINO's telemetry out
+import service  # noqa: F401 -- disables OpenVINO's telemetry
 from artifact import read_artifact
 from benchmarks.cpu import NETWORKS
 from benchmarks.cpu_artifacts import artifact_folder, prepare
@@ -32,7 +32,7 @@ from imaging.preprocess import Tensor
 from service.backends.warming import blank
 
 _STEP = np.float32(0.03)
-"""Of pairs that are added: time does not depend on it."""
+"""Scale of added Q/DQ pairs; time does not depend on it."""
 
 
 def _remove(node: ir.Node) -> None:
@@ -40,7 +40,7 @@ def _remove(node: ir.Node) -> None:
 
 
 def without(operator: str) -> Callable[[ir.Model], None]:
-    """Return what removes all nodes of an operator, which hand their first input on."""
+    """Return a change that replaces all nodes of an operator by their first input."""
 
     def remove(model: ir.Model) -> None:
         for node in list(model.graph):
@@ -51,21 +51,21 @@ def without(operator: str) -> Callable[[ir.Model], None]:
 
 
 def without_smoothing(model: ir.Model) -> None:
-    """Remove the Muls that divide channels where no norm does."""
+    """Remove the Muls of smoothing that no norm absorbs."""
     for node in list(model.graph):
         if node.op_type == "Mul" and (name_of(input_of(node, 1))).endswith("_smoothing"):
             _remove(node)
 
 
 def without_token_orders(model: ir.Model) -> None:
-    """Remove the Gathers that put tokens in another order."""
+    """Remove the Gathers that permute tokens."""
     for node in list(model.graph):
         if node.op_type == "Gather" and input_of(node, 0).shape == node.outputs[0].shape:
             _remove(node)
 
 
 def without_attention(model: ir.Model) -> None:
-    """Let values pass as if each token attended to itself alone."""
+    """Replace attention by its values, as if each token attended to itself only."""
     for node in list(model.graph):
         use = only_use(node.outputs[0]) if node.op_type == "Softmax" else None
         if use is not None and input_of(use[0], 1).shape == use[0].outputs[0].shape:
@@ -73,7 +73,7 @@ def without_attention(model: ir.Model) -> None:
 
 
 def rectified(model: ir.Model) -> None:
-    """Replace GELU by the cheapest function that may stand there."""
+    """Replace GELU by ReLU, the cheapest activation."""
     for node in list(model.graph):
         if node.op_type == "Gelu":
             made = ir.node("Relu", [input_of(node, 0)])
@@ -82,7 +82,7 @@ def rectified(model: ir.Model) -> None:
 
 
 def quantised_heads(model: ir.Model) -> None:
-    """Quantise what the packed product of q, k and v yields, so that products of attention are int8 but for softmax."""
+    """Quantise the output of packed QKV, so that attention's products run in int8, except for softmax's output."""
     for split in list(model.graph):
         value = split.inputs[0] if split.op_type == "Split" else None
         while value is not None and (node := value.producer()) is not None and node.op_type in ("Transpose", "Reshape"):
@@ -99,7 +99,7 @@ def quantised_heads(model: ir.Model) -> None:
 
 
 def quantised_before_joining(model: ir.Model) -> None:
-    """Quantise attention's result before its heads are joined, undivided: v's weights could be divided, at no cost."""
+    """Quantise attention's output before its heads are joined, without smoothing, which v's weights could absorb."""
     for softmax in list(model.graph):
         use = only_use(softmax.outputs[0]) if softmax.op_type == "Softmax" else None
         if use is None:
@@ -127,7 +127,7 @@ def quantised_before_joining(model: ir.Model) -> None:
 
 
 def products_apart(model: ir.Model) -> None:
-    """Make q, k and v by a product each: no Split, and transpositions that OpenVINO joins with attention."""
+    """Compute q, k and v by one product each: no Split, and transpositions that OpenVINO fuses into attention."""
     for split in list(model.graph):
         if split.op_type != "Split" or len(split.outputs) != 3:
             continue
@@ -155,7 +155,7 @@ def products_apart(model: ir.Model) -> None:
 
 
 def _third(model: ir.Model, view: ir.Node, value: ir.Value) -> ir.Node:
-    """Return a view of a third of what `view` reads: of [..., 3·H, d] and [..., 3·H·d] the heads become a third."""
+    """Return `view` applied to a third of its input: in its shape, 3·H heads become H."""
     if view.op_type == "Transpose":
         return ir.node("Transpose", [value], {"perm": list(view.attributes.get_ints("perm"))})
     sizes = array_of(input_of(view, 1)).copy()
@@ -181,7 +181,9 @@ def main() -> int:
     """Print a row for each network."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.int8_parts", description=__doc__)
     parser.add_argument("--artifacts", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help="timm's; default: all 3")
+    parser.add_argument(
+        "--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help="timm names; default: all 3"
+    )
     parser.add_argument("--runs", type=int, default=15)
     options = parser.parse_args()
     print(f"{datetime.now(UTC).date()}, {machine()}, OpenVINO {version('openvino')}, one thread\n")
@@ -195,7 +197,7 @@ def main() -> int:
 
 
 def measure(place: Path, runs: int) -> list[float]:
-    """Return the median CPU time in ms of an artifact's graph, and of it with each change."""
+    """Return the median CPU times in ms of an artifact's graph and of each changed graph."""
     artifact = read_artifact(place)
     image = blank(artifact.manifest, 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -221,9 +223,9 @@ def _request(graph: Path, image: Tensor) -> openvino.InferRequest:
 
 
 def medians(requests: Sequence[openvino.InferRequest], image: Tensor, runs: int) -> list[float]:
-    """Return each request's median CPU time in ms; they run in a new random order each round."""
+    """Return each request's median CPU time in ms; the order is random in each round."""
     times: list[list[float]] = [[] for _ in requests]
-    order, shuffle = list(range(len(requests))), random.Random(0)  # noqa: S311 -- an order, no secret
+    order, shuffle = list(range(len(requests))), random.Random(0)  # noqa: S311
     for _ in range(runs):
         shuffle.shuffle(order)
         for place in order:

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.jpeg_agreement`: how often `JPEG_SCALING=auto` changes the class, and pixels, of photographs.
+"""`python -m benchmarks.jpeg_agreement`: effect of `JPEG_SCALING=auto` on predictions and pixels of photographs.
 
-The network is that of benchmarks/trained.py, in fp32, with its cache. Its pictures, at 112×112: scikit-image's and
-scikit-learn's photographs, whole and cut, and Fashion-MNIST's held-out pictures, enlarged to what cameras make, every
-other one with noise as of a sensor, and encoded anew. Fewer of 12 megapixels, which take longest, more of 3.
+The network is that of benchmarks/trained.py in fp32, from its cache, at 112×112. The images are the photographs of
+scikit-image and scikit-learn (whole and random crops) and held-out Fashion-MNIST images, enlarged to 3 or 12
+megapixels, every other one with sensor noise, and re-encoded.
 """
 
 import argparse
@@ -34,9 +34,9 @@ PHOTOGRAPHS = (
     *("astronaut", "brick", "camera", "cell", "chelsea", "clock_motion", "coffee", "coins", "grass", "gravel"),
     *("hubble_deep_field", "ihc", "microaneurysms", "moon", "motorcycle_left", "motorcycle_right", "retina", "rocket"),
 )
-"""Of scikit-image; what it has besides are drawings and text."""
+"""scikit-image's photographs; its other images are drawings and text."""
 _NOISE = 6.0
-"""Standard deviation, of 255."""
+"""Standard deviation on a scale of 0 to 255."""
 _BATCH = 8
 
 Pixels = NDArray[np.uint8]
@@ -44,7 +44,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass
 class Row:
-    """Results of one set of pictures, decoded exactly and by auto."""
+    """Results of one set of images, decoded at full size and with `auto`."""
 
     logits: tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]] = field(default_factory=lambda: ([], []))
     off: list[float] = field(default_factory=list)
@@ -53,12 +53,12 @@ class Row:
 
 
 def main() -> int:
-    """Print a row for each set of pictures."""
+    """Print a row for each set of images."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jpeg_agreement", description=__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="folder given to benchmarks.trained as --cache")
-    parser.add_argument("--large", type=int, default=5, help="pictures of 12 megapixels, of each photograph")
-    parser.add_argument("--middle", type=int, default=40, help="pictures of 3 megapixels, of each photograph")
-    parser.add_argument("--fashion", type=int, default=500, help="pictures of Fashion-MNIST, of 3 megapixels")
+    parser.add_argument("--large", type=int, default=5, help="12-megapixel images per photograph")
+    parser.add_argument("--middle", type=int, default=40, help="3-megapixel images per photograph")
+    parser.add_argument("--fashion", type=int, default=500, help="3-megapixel images of Fashion-MNIST")
     options = parser.parse_args()
     cache: Path = options.cache
     artifact = read_artifact(export_network(cache / f"{NETWORK}-fashion.safetensors", cache, "fp32").path)
@@ -74,8 +74,8 @@ def main() -> int:
     }
     print(f"{datetime.now(UTC).date()}, {machine()}, one thread, medians of CPU time\n")
     print(
-        "| pictures | number | same class | 95 % interval | cosine of logits, mean | least | values differ by, mean "
-        "| at most | exact, ms | auto, ms |"
+        "| images | number | same class | 95 % interval | cosine of logits, mean | min | pixel difference, mean "
+        "| max | exact, ms | auto, ms |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, (pictures, size) in sets.items():
@@ -111,7 +111,7 @@ def _cells(row: Row) -> str:
 
 
 def _photographs() -> Iterator[Pixels]:
-    """Yield the photographs [H, W, 3], and grey ones [H, W]."""
+    """Yield the photographs: [H, W, 3], or [H, W] if grey."""
     folder = Path(skimage.__file__).parent / "data"
     for name in PHOTOGRAPHS:
         (file,) = [file for file in folder.glob(f"{name}.*") if file.suffix in {".png", ".jpg"}]
@@ -122,7 +122,7 @@ def _photographs() -> Iterator[Pixels]:
 
 
 def _files(pictures: list[Pixels], size: tuple[int, int]) -> Iterator[bytes]:
-    """Yield a JPEG file of each picture: the first of each whole, others cut at random, every other one with noise."""
+    """Yield JPEG files of the images: the first of each whole, others cropped at random, every other one with noise."""
     random = np.random.default_rng(0)
     width, height = size
     noise = random.normal(0, _NOISE, (height, width, 3)).astype(np.int8)

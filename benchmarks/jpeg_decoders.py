@@ -1,9 +1,9 @@
-"""`python -m benchmarks.jpeg_decoders`: CPU time and pixels of exact JPEG decoders, and of the service's.
+"""`python -m benchmarks.jpeg_decoders`: CPU time and pixels of full-size JPEG decoders compared with the service's.
 
     pip install simplejpeg imagecodecs opencv-python-headless pyvips pyvips-binary
 
-A photograph of scikit-learn's, enlarged and encoded anew with 4:2:0. All are built on libjpeg-turbo and set to one
-thread. The service's decoding is timed with Pillow's memory mapped anew for each image, and kept, as the service does.
+The image is a photograph of scikit-learn, enlarged and re-encoded with 4:2:0. All decoders use libjpeg-turbo on one
+thread. The service's is timed with Pillow's image memory kept between images, as in the service, and without.
 """
 
 import io
@@ -29,7 +29,7 @@ from imaging.preprocess import Reading
 from imaging.resizers import find_resizer
 
 SIZES = {(500, 375): 41, (1920, 1280): 21, (4032, 3024): 11}
-"""Sizes, and how often each is decoded."""
+"""Number of decodes by image size."""
 STEPS = Preprocess(resize=248, crop=(224, 224), interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1))
 
 Pixels = NDArray[np.uint8]
@@ -72,7 +72,7 @@ def main() -> int:
         for _ in range(runs):
             for name, (way, blocks) in ways.items():
                 _imaging.set_blocks_max(blocks)
-                found = way(file)  # the first after a change fills, or empties, what is kept
+                found = way(file)  # warm-up: the first decode fills or empties Pillow's kept blocks
                 start = time.process_time()
                 found = way(file)
                 times[name].append(1000 * (time.process_time() - start))

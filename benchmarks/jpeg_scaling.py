@@ -1,7 +1,8 @@
-"""`python -m benchmarks.jpeg_scaling`: gain of `JPEG_SCALING=auto` on large photographs, and its pixel error.
+"""`python -m benchmarks.jpeg_scaling`: speed-up of `JPEG_SCALING=auto` on large photographs, and its pixel error.
 
-scikit-learn's two photographs, enlarged and encoded anew, by 248 to 224×224, bicubic. Both ways take turns on one
-thread; figures are medians of CPU time. The difference is that of the uint8 pixels that the network is given.
+The images are scikit-learn's two photographs, enlarged and re-encoded; preprocessing resizes to 248 and crops to
+224×224, bicubic. Both settings are interleaved on one thread; figures are medians of CPU time. Differences are those
+of the network's uint8 input.
 """
 
 import io
@@ -24,11 +25,11 @@ RUNS = 21
 
 
 def main() -> None:
-    """Print a row for each photograph, size and subsampling of colours."""
+    """Print a row for each photograph, size and chroma subsampling."""
     resize = find_resizer("auto")
     ways = [Reading(50_000_000, resize), Reading(50_000_000, resize, jpeg_scaling=True)]
     print(f"{datetime.now(UTC).date()}, {machine()}, one thread, medians of CPU time of {RUNS}\n")
-    print("| photograph | decoded to | exact, ms | auto, ms | × | values differ by, mean | 99th percentile | at most |")
+    print("| photograph | decoded to | exact, ms | auto, ms | × | pixel difference, mean | 99th percentile | max |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     photographs = dict(zip(("temple", "flower"), load_sample_images().images, strict=True))
     for name, size, subsampling in ((n, s, k) for n in photographs for s in SIZES for k in ("4:4:4", "4:2:0")):

@@ -1,9 +1,9 @@
 """A LitServe server with ONNX Runtime and one worker per core, for `benchmarks.serving`.
 
-As its documentation advises for a CPU: as many worker processes as cores. A worker's session has one thread, for the
-others have the other cores. Its `fast_queue` (ZeroMQ) is off, as it comes: on, it answered fewer requests here. It
-reads JSON and forms by itself; an annotation of FastAPI's makes the image the bare body. The model and what comes
-before and after it are `benchmarks.plain_model`.
+As many worker processes as cores, as LitServe's documentation recommends for CPUs, each with a session of one thread.
+`fast_queue` (ZeroMQ) has its default, off; throughput was lower with it. LitServe parses JSON and forms by default; a
+FastAPI annotation makes the request body the image itself. `benchmarks.plain_model` has the model and its pre- and
+postprocessing.
 
     POSBAKE_PLAIN_ARTIFACT=DIR python -m benchmarks.lit_serve PORT
 """
@@ -22,9 +22,9 @@ from benchmarks.plain_stages import as_json, preprocess, rank
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe ships no types
-    """The stages of one request; all run in a worker."""
+    """A classifier; a worker runs all stages of a request."""
 
-    def setup(self, device: str) -> None:  # noqa: ARG002 -- LitServe's; the only device here is the CPU
+    def setup(self, device: str) -> None:  # noqa: ARG002 -- LitServe's signature
         """Load the model and run it once."""
         self.model = PlainModel(threads=1)
 

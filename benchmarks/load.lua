@@ -1,4 +1,4 @@
--- What wrk sends and how it reports: the files 0, 1, … of a folder in turn, and one line of JSON in the end.
+-- Script for wrk: posts the files 0, 1, … of a folder in turn, and prints one line of JSON at the end.
 -- wrk … -s load.lua URL -- FOLDER COUNT CONTENT-TYPE
 
 local requests = {}

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.loading ARTIFACT`: CPU time to load an artifact, the golden check's share, and memory after it.
+"""`python -m benchmarks.loading ARTIFACT`: CPU time to load an artifact, share of the golden check, and memory.
 
-Each load is a process of its own with two threads, as the service's; the child process that opens an artifact first for
-OpenVINO is counted apart. Loads with and without golden file take turns, on both backends.
+Each load runs in a new process with two threads, as in the service; the child process that first opens an artifact
+for OpenVINO is listed separately. Loads with and without a golden file are interleaved, on both backends.
 """
 
 import argparse
@@ -36,7 +36,7 @@ print(json.dumps({
 }))
 servable.backend.close()
 """
-"""Prints seconds of CPU time and MiB that are resident."""
+"""Load an artifact, and print CPU time in seconds and resident memory in MiB."""
 
 
 def main() -> int:
@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def without_golden_file(path: Path, folder: Path) -> Path:
-    """Return a copy of an artifact as an earlier exporter wrote it: it is run on images of zeros."""
+    """Return a copy of an artifact without golden file; the service then runs it on zero images at load."""
     copy = folder.joinpath(*path.parts[-3:])
     shutil.copytree(path, copy)
     manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
@@ -86,7 +86,7 @@ def without_golden_file(path: Path, folder: Path) -> Path:
 
 
 def load(backend: str, path: Path) -> dict[str, float]:
-    """Return the figures of one load."""
+    """Load in a new process and return its figures."""
     command = [sys.executable, "-c", _LOAD, backend, str(path)]
     found: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)  # noqa: S603
     return found

@@ -1,7 +1,7 @@
 """`python -m benchmarks.memory`: peak memory of an export, step by step, relative to the size of its weights.
 
-Each export runs in a child process of its own. Linux counts a process's largest resident size and lets the count begin
-anew, so every step has a peak of its own; pages of files that are only mapped count like any other.
+Each export runs in a child process. Linux records a process's peak resident size and allows resetting it, so the peak
+of each step is measured; pages of mapped files are included.
 """
 
 import argparse
@@ -28,10 +28,10 @@ LIMIT = "3 × weights + 2 GiB"
 
 
 def main() -> int:
-    """Print one table a source; the status is 1 if one takes more than the limit."""
+    """Print a table for each source; return 1 if a step exceeds the limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument("sources", nargs="*", default=SOURCES, help=f"default: {' '.join(SOURCES)}")
-    parser.add_argument("--batch", type=int, default=2, help="largest batch to accept, default: 2")
+    parser.add_argument("--batch", type=int, default=2, help="largest batch; default: 2")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure is not None:
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def report(source: str, found: dict[str, dict[str, float]]) -> bool:
-    """Print the rows of a source, and return whether one of its steps took more than the limit."""
+    """Print the rows of a source, and return whether a step exceeds the limit."""
     weights, peaks = found["weights"]["bytes"], found["peaks"]
     for step, peak in peaks.items():
         times = (peak - peaks["imports"]) / weights
@@ -62,7 +62,7 @@ def report(source: str, found: dict[str, dict[str, float]]) -> bool:
 
 
 def measure(source: str, batch: int) -> dict[str, dict[str, float]]:
-    """Export `source` with random weights to a directory that is removed; return bytes of weights, peaks, seconds."""
+    """Export `source` with random weights to a temporary directory; return bytes of weights, peaks, seconds."""
     from artifact import Batch
     from export.pipeline import ExportRequest, export_onnx
     from models.sources import RandomWeights
@@ -71,7 +71,7 @@ def measure(source: str, batch: int) -> dict[str, dict[str, float]]:
 
     @contextmanager
     def step(name: str) -> Iterator[None]:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the largest resident size
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak resident size
         yield
         peaks[name] = max(peaks.get(name, 0), peak_bytes())
 
@@ -84,7 +84,7 @@ def measure(source: str, batch: int) -> dict[str, dict[str, float]]:
 
 
 def peak_bytes() -> int:
-    """Return the largest resident size of this process since it was last forgotten."""
+    """Return the peak resident size of this process since its last reset."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

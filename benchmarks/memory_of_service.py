@@ -1,7 +1,7 @@
 """`python -m benchmarks.memory_of_service`: resident memory of the service after 2,000 and after 20,000 requests.
 
-The network, the images and wrk are those of `benchmarks.serving`. The first thousands of requests fill pools and
-arenas; growth after them does not end.
+Network, images and load are those of `benchmarks.serving`. Pools and arenas fill during the first thousands of
+requests; growth after that indicates a leak.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from examples.digits.train import machine
 
 LIMIT = 1.05
 MIB = 2**20
-SLICE = 1  # seconds of load between two counts: wrk stops after a time, not after a number of requests
+SLICE = 1  # seconds of load between two counts: wrk runs for a time, not for a number of requests
 
 
 def main() -> int:
-    """Print a row for each number of requests; the status is 1 if the last is over the limit."""
+    """Print a row for each number of requests; return 1 if the last exceeds the limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory_of_service", description=__doc__)
     parser.add_argument("--requests", type=int, nargs="+", default=(2_000, 20_000), help="default: 2000 20000")
     parser.add_argument("--clients", type=int, default=32)
@@ -36,7 +36,7 @@ def main() -> int:
         make_images(folder)
         repository = export(NETWORKS["small"], folder, ("uint8",))
         print(f"{datetime.now(UTC).date()}, {machine()}, {options.clients} clients\n")
-        print("| requests | resident, MiB | to the first |\n| ---: | ---: | ---: |")
+        print("| requests | resident, MiB | relative to the first |\n| ---: | ---: | ---: |")
         with running(CONTENDERS["posbake"], options.port, repository, folder) as server:
             answered, first, last = 0, 0, 0
             for wanted in sorted(options.requests):

@@ -1,8 +1,7 @@
 """`python -m benchmarks.offline`: throughput of `service.offline predict` over files, and the in-process limit.
 
-The limit is that of benchmarks/serving.py: the bare stages in a loop, a process a core. Both take turns, on the same
-images, with the network `small` of benchmarks/serving.py; predict also reads the files and writes the rows. CPU time
-tells both apart where other programs have the cores.
+The limit is that of benchmarks/serving.py: the same stages in a loop, in one process per core. Runs are interleaved, on
+the same images; predict also reads files and writes rows. CPU time is comparable even if other programs use the cores.
 """
 
 import argparse
@@ -33,7 +32,7 @@ def main() -> int:
         "--memory",
         type=Path,
         metavar="REPOSITORY",
-        help="peak memory with 1,000 and 100,000 files, by digits/none of it",
+        help="instead: peak memory with 1,000 and 100,000 files, with digits/none of this repository",
     )
     options = parser.parse_args()
     if options.memory is not None:
@@ -64,9 +63,9 @@ def main() -> int:
 
 
 def measure_memory(repository: Path) -> int:
-    """Print the peak memory of runs over tiny images, and of one that finds all of them done."""
+    """Print the peak memory of runs over tiny images, and of runs that only skip them."""
     print(f"{datetime.now(UTC).date()}, {machine()}\n")
-    print("| files | peak, MiB | peak of a run that finds all done, MiB |")
+    print("| files | peak, MiB | peak of a second run, which skips all, MiB |")
     print("| ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "files"
@@ -89,7 +88,7 @@ def measure_memory(repository: Path) -> int:
 
 
 def peak(arguments: list[str]) -> int:
-    """Return the largest resident set of a run, in MiB; ru_maxrss would count this process too, before exec."""
+    """Return the peak resident size of a run in MiB; ru_maxrss would include this process, before exec."""
     command = [sys.executable, "-c", _PEAK, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT, env=environment)  # noqa: S603
@@ -106,7 +105,7 @@ print(next(line.split()[1] for line in Path("/proc/self/status").read_text().spl
 
 
 def in_process(artifact: Path, folder: Path, seconds: int) -> tuple[float, float]:
-    """Return the limit, in images a second, and its milliseconds of CPU time an image, without start and loading."""
+    """Return the limit in images/s and its CPU time in ms per image, without start and loading."""
     start = cpu_seconds()
     limit(artifact, folder, 0)
     loaded = cpu_seconds()
@@ -115,7 +114,7 @@ def in_process(artifact: Path, folder: Path, seconds: int) -> tuple[float, float
 
 
 def predict(repository: Path, files: Path, output: Path) -> tuple[float, float]:
-    """Return images a second of a run, and its milliseconds of CPU time an image, without start and loading."""
+    """Return a run's throughput in images/s and its CPU time in ms per image, without start and loading."""
     command = [sys.executable, "-m", "service.offline", "predict", str(files), "--repository", str(repository)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -129,13 +128,13 @@ def predict(repository: Path, files: Path, output: Path) -> tuple[float, float]:
     start = cpu_seconds()
     found = run()
     middle = cpu_seconds()
-    run()  # finds nothing left to do
+    run()  # skips all images
     loading = cpu_seconds() - middle
     return found["images_per_second"], 1000 * (middle - start - loading) / found["written"]
 
 
 def cpu_seconds() -> float:
-    """Return the CPU seconds of all processes that were started and have ended."""
+    """Return the CPU seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

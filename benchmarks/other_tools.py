@@ -1,11 +1,11 @@
 """`python -m benchmarks.other_tools [SOURCE …]`: results of post-export tools on the zoo's graphs.
 
-Each network has a process of its own and random weights. The error is of the rewritten graph's logits (with OpenVINO,
-of its own run) to those of ONNX Runtime with the graph as exported, over the largest logit, at batches 1 and 3. int8
-rounds, so its error is large for random weights: that the tool takes the graph, and its result runs, is what is asked.
+Each network has random weights and runs in its own process. The error is the largest difference between the logits of
+the rewritten graph (or of OpenVINO) and of the exported graph in ONNX Runtime, relative to the largest logit, at
+batches 1 and 3. With random weights int8 has a large error; its columns show whether the tool accepts the graph and
+the result runs.
 
-onnxsim and OpenVINO are no dependencies of this project: `pip install onnxsim openvino`. OpenVINO is set to compute in
-float32.
+Requires `pip install onnxsim openvino`. OpenVINO computes in float32.
 """
 
 import argparse
@@ -43,30 +43,30 @@ BATCHES = (1, 3)
 Pixels = NDArray[np.uint8]
 
 
-class Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]  # it has no types
-    """Pictures, one at a time, for a graph's input `image`."""
+class Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
+    """Calibration images, one at a time, for the input `image`."""
 
     def __init__(self, pixels: Pixels) -> None:
         self._left: Iterator[Pixels] = iter(pixels[:, None])
 
     def get_next(self) -> dict[str, Pixels] | None:
-        """Return what the graph takes next."""
+        """Return the next input."""
         picture = next(self._left, None)
         return None if picture is None else {"image": picture}
 
 
 def dynamic_int8(graph: Path, rewritten: Path, _: Pixels) -> None:
-    """Store weights in int8, as ONNX Runtime's quantize_dynamic does."""
+    """Quantise weights to int8 with ONNX Runtime's quantize_dynamic."""
     quantization.quantize_dynamic(graph, rewritten)
 
 
 def static_int8(graph: Path, rewritten: Path, pixels: Pixels) -> None:
-    """Write Q/DQ with ranges from pictures, as ONNX Runtime's quantize_static does."""
+    """Insert Q/DQ with ONNX Runtime's quantize_static, calibrated on images."""
     quantization.quantize_static(graph, rewritten, Pictures(pixels))
 
 
 def pre_process(graph: Path, rewritten: Path, _: Pixels) -> None:
-    """Prepare for quantisation as ONNX Runtime advises, with its symbolic shape inference."""
+    """Preprocess for quantisation with ONNX Runtime's quant_pre_process and its symbolic shape inference."""
     quant_pre_process(str(graph), str(rewritten))
 
 
@@ -94,7 +94,7 @@ OPENVINO = "OpenVINO"
 
 
 def in_openvino(graph: Path, batches: list[Pixels]) -> NDArray[Any]:
-    """Return OpenVINO's logits on the CPU, of all batches one after the other."""
+    """Return OpenVINO's CPU logits of all batches, concatenated."""
     import openvino
 
     compiled = openvino.Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -102,18 +102,18 @@ def in_openvino(graph: Path, batches: list[Pixels]) -> NDArray[Any]:
 
 
 def in_onnx_runtime(graph: Path, batches: list[Pixels]) -> NDArray[Any]:
-    """Return ONNX Runtime's logits on the CPU, of all batches one after the other."""
+    """Return ONNX Runtime's CPU logits of all batches, concatenated."""
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return np.concatenate([session.run(["logits"], {"image": batch})[0] for batch in batches])
 
 
 def try_tools(graph: Path, size: tuple[int, int]) -> dict[str, float | str]:
-    """Return, for each tool, the error of what it made of a graph that takes uint8, or in one line why it failed."""
+    """Return each tool's error for a graph with uint8 input, or one line with the reason of its failure."""
     pixels = photographs(8, size, 0).numpy()
     batches = [pixels[:batch] for batch in BATCHES]
     expected = in_onnx_runtime(graph, batches)
     found: dict[str, float | str] = {}
-    logging.disable(logging.WARNING)  # what quantisers advise
+    logging.disable(logging.WARNING)  # advice of the quantisers
     with tempfile.TemporaryDirectory() as folder:
         for name in (*REWRITES, OPENVINO):
             try:
@@ -125,7 +125,7 @@ def try_tools(graph: Path, size: tuple[int, int]) -> dict[str, float | str]:
                     logits = in_onnx_runtime(rewritten, batches)
             except ModuleNotFoundError as error:
                 found[name] = f"no {error.name}"
-            except Exception as error:  # noqa: BLE001 -- whatever it is, that is the row
+            except Exception as error:  # noqa: BLE001 -- any exception becomes the row
                 found[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             else:
                 assert logits.shape == expected.shape
@@ -135,7 +135,7 @@ def try_tools(graph: Path, size: tuple[int, int]) -> dict[str, float | str]:
 
 
 def export(source: str, folder: Path) -> tuple[Path, tuple[int, int]]:
-    """Write the graph of a network with random weights, and return it and its (height, width)."""
+    """Export a network with random weights; return the graph's path and (height, width)."""
     loaded = load_source(source, RandomWeights(0), Overrides(num_classes=CLASSES))
     network = ArtifactInput(loaded.network, Normalisation(loaded.preprocess.mean, loaded.preprocess.std))
     example = torch.zeros(2, *loaded.image_size, 3, dtype=torch.uint8)
@@ -145,9 +145,9 @@ def export(source: str, folder: Path) -> tuple[Path, tuple[int, int]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print one row for each network; the exit status says whether every installed tool took every graph."""
+    """Print a row for each network; return 1 if an installed tool failed on a graph."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.other_tools", description=__doc__)
-    parser.add_argument("sources", nargs="*", default=NETWORKS, help="default: the whole list of zoo_networks.py")
+    parser.add_argument("sources", nargs="*", default=NETWORKS, help="default: all of zoo_networks.py")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _row(source: str) -> int:
-    """Print the row of a network, and return whether something in it failed."""
+    """Print the row of a network, and return whether a tool failed."""
     command = [sys.executable, "-m", "benchmarks.other_tools", "--one", source]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- this script
     if done.returncode:

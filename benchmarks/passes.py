@@ -1,8 +1,8 @@
-"""`python -m benchmarks.passes --graphs DIR [SOURCE …]`: each pass and each of its alternatives left out in turn.
+"""`python -m benchmarks.passes --graphs DIR [SOURCE …]`: ablation of the graph rewrites, one pass or rule at a time.
 
-Networks are traced once; their traced graphs are kept in DIR. A form of the rewriting leaves one thing out. Its nodes
-and movement nodes are counted beside those of the whole, and where they differ, it is timed: median CPU time of runs on
-one thread that take turns, in ONNX Runtime and OpenVINO, form / whole, so a ratio above 1 is its gain.
+Networks are traced once; DIR keeps their traced graphs. For each omission, nodes and movement nodes are counted, and
+where they differ from those of the full rewrite, both graphs are timed: median CPU time of interleaved runs on one
+thread, in ONNX Runtime and OpenVINO, without / with the rule, so a ratio above 1 is its gain.
 """
 
 import argparse
@@ -53,7 +53,7 @@ NETWORKS = (
 
 
 class _NoPass(ir.passes.InPlacePass):
-    """Stands for any pass, and changes nothing."""
+    """No-op in place of a pass."""
 
     declined: Sequence[Any] = ()
     report: Sequence[Any] = ()
@@ -65,12 +65,12 @@ class _NoPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=False)
 
 
-def _declines(*_: object) -> Any:  # noqa: ANN401 -- in place of a rule of any kind
+def _declines(*_: object) -> Any:  # noqa: ANN401 -- replaces any rule
     raise NotFoldedError("left out")
 
 
 Change = tuple[object, str, object]
-"""An attribute of a module or class, and what it is replaced by."""
+"""Module or class, attribute, and its replacement."""
 PASSES = (
     *("RemoveNoOps", "Unbroadcast", "PadInsteadOfConcat", "FoldRotations", "FoldBatchNorms", "FoldNorms", "FoldShifts"),
     *("FoldScales", "ComputeWhatIsRead", "ComposeMovement", "AssignTokenOrders"),
@@ -100,19 +100,19 @@ FORMS: dict[str, tuple[Change, ...]] = {
 
 
 def main() -> None:
-    """Print a row for each network and form whose nodes differ from those of the whole."""
+    """Print a row for each network and omission whose nodes differ from the full rewrite's."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.passes", description=__doc__)
     parser.add_argument("sources", nargs="*", default=NETWORKS)
     parser.add_argument("--graphs", type=Path, required=True, metavar="DIR", help="folder of the traced graphs")
     parser.add_argument("--forms", nargs="*", default=list(FORMS), metavar="NAME", help=f"any of {', '.join(FORMS)}")
-    parser.add_argument("--runs", type=int, default=0, help="number for each graph and runtime, default: 0, no times")
+    parser.add_argument("--runs", type=int, default=0, help="timed runs per graph and runtime; default: 0, counts only")
     parser.add_argument("--batch", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
     versions = ", ".join(f"{name} {version}" for name, version in installed().items())
     print(f"{datetime.now(UTC).date()}, {machine()}, {versions}, one thread, batch {options.batch}\n")
     timed = list(installed()) if options.runs else []
-    columns = ["network", "left out", "nodes", "movement nodes", *(f"{name}, form / whole" for name in timed)]
+    columns = ["network", "left out", "nodes", "movement nodes", *(f"{name}, without / with" for name in timed)]
     print(f"| {' | '.join(columns)} |\n| --- | --- |{' ---: |' * (len(columns) - 2)}")
     for source in options.sources:
         with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +127,7 @@ def _compare(source: str, options: argparse.Namespace, timed: Sequence[str], fol
         with _left_out(FORMS[name]):
             try:
                 model = rewrite_graph(kept_or_traced(source, options.graphs)).model
-            except Exception as error:  # noqa: BLE001 -- what a graph cannot do without is a row as well
+            except Exception as error:  # noqa: BLE001 -- a failure becomes the row
                 print(f"| `{_shown(source)}` | {name} | fails: {error} |{' |' * (1 + len(timed))}", flush=True)
                 continue
         counts[name] = Counter(node.op_type for node in model.graph.all_nodes())
@@ -165,7 +165,7 @@ def _left_out(changes: Sequence[Change]) -> Iterator[None]:
 
 
 def _medians(runners: Sequence[Run], model: ir.Model, options: argparse.Namespace) -> list[float]:
-    """Return each runner's median CPU time, after two runs to warm up, over runs that take turns."""
+    """Return each runner's median CPU time over interleaved runs, after two warm-up runs."""
     sizes = [size for size in model.graph.inputs[0].shape or () if isinstance(size, int)]  # all but the batch
     images: Any = np.random.default_rng(0).integers(0, 256, (options.batch, *sizes)).astype(np.uint8)
     times: list[list[float]] = [[] for _ in runners]

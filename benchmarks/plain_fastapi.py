@@ -1,7 +1,7 @@
 """A FastAPI service with a thread pool and ONNX Runtime, the baseline of `benchmarks.serving`.
 
-Uvicorn, FastAPI and ONNX Runtime with their defaults, one process, the model loaded and run once at the start; the
-model and what comes before and after it are `benchmarks.plain_model`.
+Uvicorn, FastAPI and ONNX Runtime have their defaults; one process; the model is loaded and run once at startup.
+`benchmarks.plain_model` has the model and its pre- and postprocessing.
 
     POSBAKE_PLAIN_ARTIFACT=DIR uvicorn benchmarks.plain_fastapi:app
 """
@@ -38,5 +38,5 @@ def predict(data: bytes) -> Answer:
 
 @app.post("/classify")
 async def classify(request: Request) -> Answer:
-    """The image is the body."""
+    """Classify the image in the request body."""
     return await run_in_threadpool(predict, await request.body())

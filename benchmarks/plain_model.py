@@ -1,4 +1,4 @@
-"""An ONNX Runtime session with preprocessing and postprocessing, as written without posbake."""
+"""ONNX Runtime session with pre- and postprocessing, written without posbake."""
 
 import os
 from pathlib import Path
@@ -11,10 +11,10 @@ from benchmarks.plain_stages import SIDE, preprocess, rank
 
 
 class PlainModel:
-    """The artifact in POSBAKE_PLAIN_ARTIFACT, of float32 input, run once.
+    """Session of the artifact in POSBAKE_PLAIN_ARTIFACT, which has float32 input; runs once to warm up.
 
     Args:
-        threads: threads of one run; 0: as many as ONNX Runtime takes by itself.
+        threads: threads of one run; 0 means ONNX Runtime's default.
     """
 
     def __init__(self, threads: int = 0) -> None:

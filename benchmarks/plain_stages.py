@@ -1,7 +1,7 @@
-"""Preprocessing and postprocessing with Pillow and NumPy, as tutorials do it.
+"""Preprocessing and postprocessing with Pillow and NumPy, as in tutorials.
 
-Pixels are normalised in NumPy, so the graph takes float32. With POSBAKE_PLAIN_RESIZER=simd images are resized by the
-library that the service resizes with.
+Pixels are normalised in NumPy, so the graph takes float32. With POSBAKE_PLAIN_RESIZER=simd, images are resized with the
+service's library.
 """
 
 import io
@@ -42,12 +42,12 @@ def preprocess(data: bytes) -> NDArray[np.float32]:
 
 
 def rank(logits: NDArray[np.float32], labels: list[str]) -> list[tuple[str, float]]:
-    """Return the label and the probability of the most probable classes, of logits [classes]."""
+    """Return label and probability of the most probable classes, given logits [classes]."""
     powers = np.exp(logits - logits.max())
     probabilities = powers / powers.sum()
     return [(labels[index], float(probabilities[index])) for index in np.argsort(-probabilities)[:TOP]]
 
 
 def as_json(ranked: Iterable[tuple[str, float]]) -> dict[str, list[dict[str, str | float]]]:
-    """Return what the answer is in JSON."""
+    """Return the response body."""
     return {"predictions": [{"label": label, "probability": probability} for label, probability in ranked]}

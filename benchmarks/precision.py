@@ -1,7 +1,7 @@
-"""`python -m benchmarks.precision`: cost and gain of float16, bfloat16 and int8, in ONNX Runtime on the CPU.
+"""`python -m benchmarks.precision`: error and speed of float16, bfloat16 and int8 in ONNX Runtime on the CPU.
 
-Weights are random and pictures synthetic, so cosines show the numerical error, not the accuracy of a trained network.
-Runs of the precisions take turns, for the machine's speed drifts; bfloat16 has no kernels there and is not timed.
+Weights are random and images synthetic, so cosines show the numerical error, not the accuracy of a trained network.
+Runs are interleaved, because the machine's speed drifts; bfloat16 has no CPU kernels and is not timed.
 """
 
 import argparse
@@ -28,10 +28,10 @@ PICTURES = 32
 
 
 def main() -> int:
-    """Print a table of what is lost and one of what it takes."""
+    """Print a table of errors and a table of times."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
     parser.add_argument("sources", nargs="*", default=SOURCES, help=f"default: {' '.join(SOURCES)}")
-    parser.add_argument("--runs", type=int, default=20, help="number for each graph and batch size, default: 20")
+    parser.add_argument("--runs", type=int, default=20, help="runs per graph and batch size; default: 20")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     print(f"{datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}, {options.threads} threads\n")
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def export(source: str, precision: Precision, repository: Path, pictures: Path) -> Exported:
-    """Export whatever the loss: the limits are for trained networks."""
+    """Export without limits of the error, which are for trained weights."""
     request = ExportRequest(source, RandomWeights(0), repository, precision=precision)
     if precision != "fp32":
         request = replace(request, calibration=pictures, min_cosine=0.0, min_agreement=0.0)
@@ -67,14 +67,14 @@ def export(source: str, precision: Precision, repository: Path, pictures: Path) 
 
 
 def open_session(graph: Path, threads: int) -> ort.InferenceSession:
-    """Return a session on the CPU."""
+    """Return a CPU session."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def write_pictures(folder: Path) -> None:
-    """Write pictures of soft blobs of colour with some noise."""
+    """Write images of smooth colour gradients with noise."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     for number in range(PICTURES):

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.probe PORT`: how long `/health/live` takes, asked again and again until stdin is closed.
+"""`python -m benchmarks.probe PORT`: latency of `/health/live`, requested repeatedly until stdin is closed.
 
-A process of its own with a high priority, so that what it measures is the event loop of the server and not the load
-generator beside it. Prints one JSON object: count, failed, and p50, p99, p999 and max in ms.
+Runs as a separate process with high priority, to measure the server's event loop and not the load generator. Prints
+one JSON object: count, failed, and p50, p99, p999 and max in ms.
 """
 
 import http.client
@@ -16,7 +16,7 @@ PATIENCE = 30.0  # seconds
 
 
 def main() -> int:
-    """Probe until stdin ends."""
+    """Probe until end of stdin, and print the figures."""
     port = int(sys.argv[1])
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         os.nice(-10)
@@ -37,7 +37,7 @@ def main() -> int:
             answer = connection.getresponse()
             answer.read()
             failed += answer.status != 200
-        except http.client.RemoteDisconnected:  # between two requests, as a server may
+        except http.client.RemoteDisconnected:  # the server may close an idle connection
             connection.close()
             continue
         except OSError:

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.processes`: one process of the service compared with several, on the digits variant `none`.
+"""`python -m benchmarks.processes`: throughput of the service with one and with several processes.
 
-The images have 32×32 pixels, so that Python is the limit: the case that `--processes` is for. Each round starts every
-service anew, with the load from wrk on the same machine.
+The network is the digits variant `none` and the images have 32×32 pixels, so that Python is the bottleneck, as in the
+use of `--processes`. Each round restarts every service; wrk runs on the same machine.
 """
 
 import argparse
@@ -26,7 +26,7 @@ MIB = 2**20
 
 
 def main() -> int:
-    """Print a table of answers a second, and of memory."""
+    """Print a table of throughput and memory."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__)
     parser.add_argument("--repository", type=Path, default=ROOT / "artifacts", help="default: artifacts")
     parser.add_argument("--processes", type=int, nargs="+", default=(1, 2), help="default: 1 2")
@@ -57,7 +57,7 @@ def main() -> int:
                     memory[count].append(sum(map(resident_bytes, family([service.process.pid]))) / MIB)
                     service.stop(signal.SIGTERM)
     print(f"{datetime.now(UTC).date()}, {machine()}, {options.rounds} rounds of {options.seconds} s, medians\n")
-    print("| processes | clients | answers/s | to one process | CPU ms/answer | resident MiB |")
+    print("| processes | clients | requests/s | relative to one process | CPU ms/request | resident MiB |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
     for (count, clients), found in sorted(rates.items()):
         ratio = median(found) / median(rates[min(options.processes), clients])
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def _load(service: Service, folder: Path, images: int, clients: int, seconds: int) -> tuple[float, float]:
-    """Return answers a second, and the CPU time of one in ms."""
+    """Return requests/s and the CPU time per request in ms."""
     wrk = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "-s", str(ROOT / "benchmarks" / "load.lua")]
     url = f"http://127.0.0.1:{service.port}/v1/classify"
     before = cpu_seconds(service.process.pid)

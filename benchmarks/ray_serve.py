@@ -1,7 +1,7 @@
-"""`python -m benchmarks.ray_serve`: two replicas on a local Ray and the bare service; one replica is killed under load.
+"""`python -m benchmarks.ray_serve`: two replicas on a local Ray cluster compared with the service without Ray.
 
-Needs an environment with `ray[serve]` and the extra `service`. Every answer is compared with that of the bare service,
-for all variants of the digits model and ten pictures. Then wrk measures both, in turns.
+Requires `ray[serve]` and the extra `service`. One replica is killed under load; every response is compared with the
+service's, for all digits variants and ten images. Then wrk measures both, interleaved.
 """
 
 import argparse
@@ -33,14 +33,17 @@ _TIMEOUT = 60
 
 
 def main() -> int:
-    """Print what was answered, and a table; the status is 1 if an answer was wrong."""
+    """Print the counts of responses and a table; return 1 if a response was wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ray_serve", description=__doc__)
     parser.add_argument(
-        "--repository", type=Path, default=ROOT / "artifacts", help="repository with digits; default: artifacts"
+        "--repository",
+        type=Path,
+        default=ROOT / "artifacts",
+        help="repository with the digits model; default: artifacts",
     )
     parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--seconds", type=int, default=20, help="length of the load in which a replica is killed")
-    parser.add_argument("--rounds", type=int, default=3, help="number of rounds of wrk; 0 for none")
+    parser.add_argument("--seconds", type=int, default=20, help="length of the load during which a replica is killed")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of wrk; 0 for none")
     parser.add_argument("--plain-proxy", action="store_true", help="Ray's proxy without deploy/ray/proxy.py")
     options = parser.parse_args()
     repository = options.repository.resolve()
@@ -60,9 +63,9 @@ def main() -> int:
                 rows = _compared(bare.port, Path(name), images, options.rounds)
     print(f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, Ray {ray.__version__}, 2 replicas of 1 thread\n")
     print(f"{options.clients} clients, {len(variants)} variants, one replica killed: " + _listed(counts))
-    print("deadline of 1 ms, a body that is no image: " + _listed(rejected) + "\n")
+    print("deadline of 1 ms, body that is not an image: " + _listed(rejected) + "\n")
     if rows:
-        print("| clients | bare, answers/s | Ray, answers/s | ratio | bare p50, ms | Ray p50, ms |")
+        print("| clients | service, requests/s | Ray, requests/s | ratio | service p50, ms | Ray p50, ms |")
         print("| ---: | ---: | ---: | ---: | ---: | ---: |")
         print("\n".join(rows))
     return int(counts["wrong"] > 0)
@@ -89,22 +92,22 @@ def _ray(repository: Path, plain_proxy: bool) -> Iterator[None]:
 
 
 def _replicas() -> list[int]:
-    """Return the process ids of the replicas, which Ray names so."""
+    """Return the replicas' process ids, found by the process title that Ray sets."""
     found = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended since
+        with suppress(OSError):  # the process has ended
             if cmdline.read_text().startswith("ray::ServeReplica:"):
                 found.append(int(cmdline.parent.name))
     return found
 
 
 def _under_load(expected: dict[tuple[str, int], str], images: list[bytes], clients: int, seconds: int) -> Counter[str]:
-    """Return how many answers were right, wrong, refused by status, or missing."""
+    """Return the number of responses that were right, wrong, refused (by status) or missing."""
     counts: Counter[str] = Counter()
     lock, stop = threading.Lock(), threading.Event()
 
     def send(seed: int) -> None:
-        chosen = random.Random(seed)  # noqa: S311 -- which picture is next
+        chosen = random.Random(seed)  # noqa: S311
         while not stop.is_set():
             variant, place = chosen.choice(list(expected))
             try:
@@ -170,7 +173,7 @@ def _wrk(port: int, folder: Path, images: int, clients: int) -> dict[str, float]
 
 
 def _ask(port: int, variant: str, image: bytes, more: str = "") -> tuple[int, str]:
-    """Return the status and the first label, empty where there is none."""
+    """Return the status and the first label, or an empty label if there is none."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)) as connection:
         connection.request("POST", f"/v1/classify?variant={variant}{more}", image, {"Content-Type": "image/png"})
         answer = connection.getresponse()

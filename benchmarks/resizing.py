@@ -1,7 +1,7 @@
-"""`python -m benchmarks.resizing`: speed of the service's resizers, and their difference from Pillow's pixels.
+"""`python -m benchmarks.resizing`: speed of the SIMD resizer, and its pixel difference from Pillow.
 
-Ways take turns; figures are medians of one thread. The images are those of `benchmarks.serving` (blurred noise with
-grain) and others made like them.
+Runs are interleaved; figures are medians on one thread. The images are blurred noise with grain, as in
+`benchmarks.serving`.
 """
 
 import statistics
@@ -25,7 +25,7 @@ def main() -> None:
     """Print a row for each size and filter."""
     pillow, simd = find_resizer("pillow"), find_resizer("simd")
     print(f"{datetime.now(UTC).date()}, {machine()}, one thread, medians of {RUNS}\n")
-    print("| image | filter | Pillow, ms | SIMD, ms | × | values that differ, % | by at most |")
+    print("| image | filter | Pillow, ms | SIMD, ms | × | values that differ, % | max difference |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for (size, short, side), filter_ in ((case, kind) for case in CASES for kind in ("BILINEAR", "BICUBIC")):
         image, kind = Image.fromarray(blurred_noise(np.random.default_rng(0), size)), Image.Resampling[filter_]
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def interleaved(ways: Sequence[Callable[[], np.ndarray]]) -> list[float]:
-    """Return the median ms of each way."""
+    """Return the median time of each function in ms, interleaved."""
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(RUNS):
         for way, found in zip(ways, times, strict=True):

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.routes`: CPU time of a request that is called directly, and through FastAPI's routing.
+"""`python -m benchmarks.routes`: CPU time of a request through `DirectRoutes` and through FastAPI's routing.
 
-The apps run in this process, without a socket, and take turns: as it is (`DirectRoutes`), without that middleware, and
-with FastAPI's own route class for the address. The time is that of the event loop's thread. The network is a digits
-variant and the image is 8 by 8 pixels, so most of it is Python. `make demo` exports the variant.
+Three apps run in this process without a socket, interleaved: the service's, one without the `DirectRoutes` middleware,
+and one with FastAPI's route class for this path. Times are those of the event loop's thread. The network is a digits
+variant, exported by `make demo`, and the image has 8×8 pixels, so that most of the time is Python.
 """
 
 import argparse
@@ -33,14 +33,14 @@ REQUESTS = 100
 
 
 def main() -> int:
-    """Print one row for each kind of route."""
+    """Print a row for each app."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.routes", description=__doc__)
     parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: the folder of `make demo`")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     times = asyncio.run(measure(options.repository, options.rounds))
     print(f"{datetime.now(UTC).date()}, {machine()}, {options.rounds} rounds of {REQUESTS} requests\n")
-    print("| route | CPU, µs a request | × |\n| --- | ---: | ---: |")
+    print("| route | CPU, µs per request | × |\n| --- | ---: | ---: |")
     base = statistics.median(times["DirectRoutes"])
     for name, found in times.items():
         print(f"| {name} | {statistics.median(found):.0f} | {statistics.median(found) / base:.2f} |")
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 async def measure(repository: Path, rounds: int) -> dict[str, list[float]]:
-    """Return the CPU time of a request on the loop's thread in µs, one for each round."""
+    """Return the CPU time per request on the event loop's thread in µs, for each round."""
     apps = {
         name: create_app(Settings(repository=repository, log_format="text"))
         for name in ("DirectRoutes", "FastAPI's routing", "FastAPI's route class")
@@ -109,7 +109,7 @@ async def post(app: FastAPI, body: bytes) -> None:
     await app(scope, receive, send)
     answered.set()
     if statuses != [200]:
-        raise RuntimeError(f"the service answers {statuses}, expected 200")
+        raise RuntimeError(f"the service responded with status {statuses}, expected 200")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.runs`: runs of a network on the CPU, one after the other on all cores or one on each core.
+"""`python -m benchmarks.runs`: throughput of a network on the CPU by batch size and threads per run.
 
-The design of the service is based on this (service/scheduling/workers.py, service/backends). Backends and ways take
-turns, for the machine's speed drifts; figures are medians over the rounds, images a second and CPU milliseconds an
-image.
+Basis of the service's scheduling (service/scheduling/workers.py, service/backends): sequential runs on all cores
+compared with one concurrent run per core. Runs are interleaved, because the machine's speed drifts; figures are medians
+over the rounds.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from service.resources.cores import available_cores
 
 @dataclass(frozen=True)
 class Way:
-    """A number of threads, each of which runs batches of one size on all cores (`spread`) or on one core."""
+    """Number of concurrent runs, their batch size, and whether each uses all cores (`spread`) or one."""
 
     name: str
     callers: int
@@ -44,16 +44,16 @@ def main() -> None:
         "--backends",
         nargs="+",
         default=["onnxruntime", "openvino", "openvino:bf16"],
-        help="name, or name:precision on the CPU",
+        help="NAME or NAME:PRECISION, on the CPU",
     )
     options = parser.parse_args()
     cores = available_cores()
     ways = [
-        Way("one at a time, on all cores", 1, 1, True),
-        Way("the same, 8 images at once", 1, 8, True),
-        Way("one a core, on all cores", cores, 1, True),
-        Way("one a core, each on its core", cores, 1, False),
-        Way("the same, 4 images at once", cores, 4, False),
+        Way("sequential, batch 1, all cores", 1, 1, True),
+        Way("sequential, batch 8, all cores", 1, 8, True),
+        Way("one run per core, batch 1, all cores", cores, 1, True),
+        Way("one run per core, batch 1, one core each", cores, 1, False),
+        Way("one run per core, batch 4, one core each", cores, 4, False),
     ]
     print(f"{datetime.now(UTC).date()}, {machine()}, {options.rounds} rounds of {options.seconds:g} s\n")
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def main() -> None:
 def measure(
     network: str, folder: Path, names: list[str], ways: list[Way], rounds: int, seconds: float
 ) -> dict[tuple[str, Way], tuple[float, float]]:
-    """Return images a second and CPU milliseconds an image of each backend and way."""
+    """Return throughput in images/s and CPU ms per image for each backend and way."""
     folder.mkdir()
     artifact = read_artifact(export(NETWORKS[network], folder, ["uint8"]) / "benchmark/uint8/1")
     backends = {name: open_backend(artifact, name) for name in names}
@@ -90,14 +90,14 @@ def measure(
 
 
 def open_backend(artifact: Artifact, name: str) -> Backend:
-    """Return a backend on the CPU by its name, or name:precision."""
+    """Open a CPU backend given as NAME or NAME:PRECISION."""
     backend, _, precision = name.partition(":")
     way = choose_ways(backend, "cpu", precision or "fp32").of(artifact.manifest)[0]
     return way.open(artifact, available_cores())
 
 
 def rate(backend: Backend, images: Tensor, way: Way, seconds: float) -> tuple[float, float]:
-    """Return images a second, of all threads, and CPU milliseconds an image."""
+    """Return the throughput of all threads in images/s, and CPU ms per image."""
     counts = [0] * way.callers
     start, cpu = time.perf_counter(), time.process_time()
 

@@ -1,4 +1,4 @@
-"""Runtimes that graphs are timed in: ONNX Runtime, and OpenVINO where it is installed."""
+"""Runtimes for timing graphs: ONNX Runtime, and OpenVINO if installed."""
 
 import statistics
 import time
@@ -15,7 +15,7 @@ Run = Callable[[Images], object]
 
 
 def installed() -> dict[str, str]:
-    """Return the versions of the runtimes that are there, by name."""
+    """Return the versions of the installed runtimes by name."""
     found = {"ONNX Runtime": ort.__version__}
     try:
         found["OpenVINO"] = version("openvino")
@@ -25,12 +25,12 @@ def installed() -> dict[str, str]:
 
 
 def open_runners(runtime: str, graphs: Sequence[Path], threads: int) -> list[Run]:
-    """Return what runs each graph on the CPU, in float32."""
+    """Return a float32 CPU run function for each graph."""
     return [(_openvino if runtime == "OpenVINO" else _onnx_runtime)(graph, threads) for graph in graphs]
 
 
 def interleaved_medians(runners: Sequence[Run], batch: int, image_size: Sequence[int], runs: int) -> list[float]:
-    """Return each runner's median, in ms, over `runs` runs that take turns, after two to warm up."""
+    """Return each runner's median time in ms over `runs` interleaved runs, after two warm-up runs."""
     images = np.random.default_rng(0).normal(size=(batch, 3, *image_size)).astype(np.float32)
     times: list[list[float]] = [[] for _ in runners]
     for number in range(runs + 2):
@@ -50,7 +50,7 @@ def _onnx_runtime(graph: Path, threads: int) -> Run:
 
 
 def _openvino(graph: Path, threads: int) -> Run:
-    import openvino  # no dependency of this project
+    import openvino  # optional
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     request = openvino.Core().compile_model(graph, "CPU", settings).create_infer_request()

@@ -1,4 +1,4 @@
-"""`python -m service` as a process of its own, as the benchmarks of robustness load, stop and kill it."""
+"""`python -m service` as a child process, for the robustness benchmarks."""
 
 import re
 import signal
@@ -19,13 +19,13 @@ SECONDS_TO_STOP = 60
 
 @dataclass(frozen=True)
 class Service:
-    """A service that answers.
+    """A running service.
 
     Attributes:
-        port: on 127.0.0.1.
-        process: the server; it leads no session of its own.
-        log: the file that its stderr goes to.
-        started_in: seconds from the start of the process to the line that says where it listens.
+        port: port on 127.0.0.1.
+        process: the server's process, in this process's session.
+        log: file of its output.
+        started_in: seconds from the start of the process to the log line with its address.
     """
 
     port: int
@@ -35,17 +35,17 @@ class Service:
 
     @property
     def resident(self) -> int:
-        """Bytes of the process that are in memory."""
+        """Resident memory of the process in bytes."""
         return resident_bytes(self.process.pid)
 
     @property
     def descriptors(self) -> int:
-        """Open file descriptors."""
+        """Number of open file descriptors."""
         return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
 
     @property
     def threads(self) -> int:
-        """Threads of the process."""
+        """Number of threads."""
         return sum(1 for _ in Path(f"/proc/{self.process.pid}/task").iterdir())
 
     def tracebacks(self) -> int:
@@ -53,10 +53,10 @@ class Service:
         return self.log.read_text(errors="replace").count("Traceback (most recent call last)")
 
     def stop(self, number: signal.Signals) -> int:
-        """Send a signal and return the exit status (negative: the signal that ended the process).
+        """Send a signal and return the exit status, or the negative number of the signal that ended the process.
 
         Raises:
-            subprocess.TimeoutExpired: it did not end within SECONDS_TO_STOP.
+            subprocess.TimeoutExpired: the process did not end within SECONDS_TO_STOP.
         """
         self.process.send_signal(number)
         return self.process.wait(SECONDS_TO_STOP)
@@ -64,10 +64,10 @@ class Service:
 
 @contextmanager
 def served(repository: Path, log: Path, *flags: str) -> Iterator[Service]:
-    """Run the service on a free port until the block ends; it is killed there if it still runs.
+    """Run the service on a free port until the block ends, then kill it if it still runs.
 
     Raises:
-        RuntimeError: it does not start; the message has the end of its log.
+        RuntimeError: the service does not start; the message has the end of its log.
     """
     command = [sys.executable, "-m", "service", "--repository", str(repository), "--port", "0", *flags]
     begun = time.monotonic()

@@ -1,12 +1,12 @@
-"""`python -m benchmarks.serving`: this service compared with alternatives, on the same network, images and cores.
+"""`python -m benchmarks.serving`: the service compared with other servers, on the same network, images and cores.
 
-Every contender is a server process, loaded by wrk (Debian's package) from another process on the same machine. Runs
-take turns, because the machine's speed drifts, and every round starts the servers anew, because processes of the same
-code differ by up to 10 % for as long as they live. Figures are medians over the rounds, ratios are of medians. CPU
-time is the server's and an answer's: it says what a request costs also where other programs have the cores. The limit
-is the same stages in a loop, in as many processes as there are cores, without any HTTP. With `--resizers` all servers
-and the limit resize images with the same library, a table for each; without, each server with its own. `small` is a ViT
-of DeiT-Ti's width with one block; weights are random; the images are JPEGs of 500 by 375 pixels.
+wrk (from Debian's package) loads every server from another process on the same machine. Runs are interleaved, because
+the machine's speed drifts, and every round restarts the servers, because processes of the same code differ in speed by
+up to 10 % over their lifetime. Figures are medians over the rounds; ratios are of medians. CPU time is the server's per
+response, and comparable even if other programs use the cores. The limit is the same stages in a loop without HTTP, in
+one process per core. With `--resizers`, all servers and the limit resize with the same library, in a table for each;
+without, each server uses its own. `small` is a ViT of DeiT-Ti's width with one block; weights are random; the images
+are JPEGs of 500×375 pixels.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from benchmarks.serving_servers import Server, check, running
 from examples.digits.train import machine
 
 OWN = "own"
-"""Every server's own resizer: SIMD instructions here, Pillow in the others."""
+"""Each server's own resizer: SIMD in posbake, Pillow in the others."""
 
 Runs = dict[tuple[int, str], list[Measured]]
-"""By the number of clients and the contender, one for each round."""
+"""Measurements by number of clients and contender, one per round."""
 
 MEDIANS = ("good_per_second", "p50", "p99", "cpu")
 
@@ -65,7 +65,7 @@ def main() -> int:
             clients = max(options.clients)
             with servers() as started:
                 measured = profile(started["posbake"], clients, options.seconds, options.profile)
-            print(f"{clients} clients for {options.seconds} s, {measured.good_per_second:.0f} answers/s\n")
+            print(f"{clients} clients for {options.seconds} s, {measured.good_per_second:.0f} requests/s\n")
             print("\n".join(table(options.profile.read_text(encoding="utf-8"))))
             return 0
         print(f"{options.rounds} rounds of {options.seconds} s\n")
@@ -76,7 +76,7 @@ def main() -> int:
                 limits.append(limit(repository / "benchmark/uint8/1", folder, options.seconds, named))
                 with servers(resizer) as started:
                     for clients in options.clients:
-                        for key, server in list(started.items())[:: -1 if number % 2 else 1]:  # each is first as often
+                        for key, server in list(started.items())[:: -1 if number % 2 else 1]:  # alternating order
                             runs.setdefault((clients, key), []).append(load(server, clients, options.seconds))
         for resizer, (runs, limits) in every.items():
             print(f"Resizer: {resizer}")
@@ -86,7 +86,7 @@ def main() -> int:
 
 
 def _resizing(resizer: str) -> dict[str, str]:
-    """Return the environment in which every server has this resizer."""
+    """Return the environment variables that give every server this resizer."""
     return {} if resizer == OWN else {"POSBAKE_RESIZER": resizer, "POSBAKE_PLAIN_RESIZER": resizer}
 
 
@@ -95,7 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--network", choices=NETWORKS, default="small")
     default = "; of swin_tiny: ".join(" ".join(network.contenders) for network in NETWORKS.values())
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help=f"default: {default}")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="also measure posbake of another checkout")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="also measure another checkout of posbake")
     parser.add_argument("--clients", type=int, nargs="+", help="default: 1 8 32 128; for swin_tiny: 8 32")
     parser.add_argument("--resizers", nargs="+", choices=(OWN, "simd", "pillow"), default=(OWN,))
     parser.add_argument("--rounds", type=int, default=3)
@@ -105,7 +105,7 @@ def _options() -> argparse.Namespace:
         "--profile",
         type=Path,
         metavar="FILE",
-        help="write py-spy's stacks of posbake under the most clients, and print where the time goes; nothing else",
+        help="instead: write py-spy's stacks of posbake under the most clients, and print time per function",
     )
     options = parser.parse_args()
     if not wrk_is_installed():
@@ -128,7 +128,7 @@ def _options() -> argparse.Namespace:
 def report(runs: Runs, limit_: float, every_clients: tuple[int, ...], contenders: tuple[str, ...]) -> None:
     """Print medians, and the ratios of the first contender to each other one."""
     print(f"In-process limit: {limit_:.0f} images/s\n")
-    print("| clients | server | answers/s | of the limit | p50, ms | p99, ms | CPU, ms | refused | broken |")
+    print("| clients | server | requests/s | of the limit | p50, ms | p99, ms | CPU, ms | refused | broken |")
     print(f"| ---: | --- |{' ---: |' * 7}")
     for clients in every_clients:
         for key in contenders:
@@ -136,7 +136,7 @@ def report(runs: Runs, limit_: float, every_clients: tuple[int, ...], contenders
     measured = [key for key in contenders if (every_clients[0], key) in runs]
     if len(measured) < 2:
         return
-    print(f"\n| clients | {CONTENDERS[measured[0]].name} to | answers/s, × | p50, × | p99, × | CPU, × |")
+    print(f"\n| clients | {CONTENDERS[measured[0]].name} relative to | requests/s, × | p50, × | p99, × | CPU, × |")
     print(f"| ---: | --- |{' ---: |' * 4}")
     for clients in every_clients:
         ours = _medians(runs[clients, measured[0]])

@@ -18,13 +18,13 @@ def first_prediction(answer: Any) -> str:  # noqa: ANN401 -- JSON
 
 
 def first_of_tensor(answer: Any) -> str:  # noqa: ANN401 -- JSON
-    """Return the label of the most probable class: the first of the first tensor of the Open Inference Protocol."""
+    """Return the label of the most probable class: the first value of the first v2 output tensor."""
     label: str = answer["outputs"][0]["data"][0]
     return label
 
 
 def base64_tensor(image: bytes) -> bytes:
-    """Return a request of the Open Inference Protocol whose only tensor is the file, in base64."""
+    """Return an Open Inference Protocol request whose only tensor is the file in base64."""
     data = [base64.b64encode(image).decode()]
     tensor = {"name": "image", "shape": [1, 1], "datatype": "BYTES", "parameters": {"content_type": "base64"}}
     return json.dumps({"inputs": [tensor | {"data": data}]}).encode()
@@ -32,20 +32,20 @@ def base64_tensor(image: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Contender:
-    """A server."""
+    """A server to compare."""
 
     name: str
     environment: Environment
     kind: str
     """The artifact's input: uint8 or float32."""
     command: Callable[[int, Path], tuple[str, ...]]
-    """The arguments of Python, from the port and the repository."""
+    """Arguments of Python, from the port and the repository."""
     path: str
     body: Callable[[bytes], bytes] = bytes
     """Request body, from the file of an image."""
     content_type: str = "image/jpeg"
     top: Callable[[Any], str] = first_prediction
-    """The label of the most probable class, from the answer's JSON."""
+    """Label of the most probable class, from the response's JSON."""
 
 
 RUN_MODULE = (
@@ -55,7 +55,7 @@ RUN_MODULE = (
 
 
 def of_another_checkout(checkout: Path) -> Contender:
-    """Return the service of another checkout, such as the one before a change, in this environment."""
+    """Return the service of another checkout, in this environment."""
     ours = CONTENDERS["posbake"]
     return replace(
         ours,
@@ -73,7 +73,7 @@ CONTENDERS = {
         "/v1/classify?variant=uint8",
     ),
     "processes": Contender(
-        "posbake, a process a core",
+        "posbake, one process per core",
         Beside("service"),
         "uint8",
         lambda port, repository: (

@@ -1,4 +1,4 @@
-"""The networks and images of `benchmarks.serving`: small and Swin-T, random weights, and JPEGs of 500 by 375 pixels."""
+"""Networks and images of `benchmarks.serving`: small and Swin-T with random weights, and JPEGs of 500×375 pixels."""
 
 import json
 import os
@@ -23,7 +23,7 @@ PREPROCESS = {
     "mean": [0.485, 0.456, 0.406],
     "std": [0.229, 0.224, 0.225],
 }
-"""The same for every network, for the other contenders have it in their code."""
+"""Preprocessing of every network; the other contenders have it in their code."""
 
 SMALL = {
     "architecture": "vit",
@@ -40,7 +40,7 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Network:
-    """Network to serve, and the default clients and contenders."""
+    """Network to serve, and its default numbers of clients and contenders."""
 
     config: dict[str, Any]
     clients: tuple[int, ...]
@@ -53,34 +53,34 @@ NETWORKS = {
     "swin_tiny": Network(
         json.loads((ROOT / "models/configs/swin_tiny_patch4_window7_224.json").read_text(encoding="utf-8"))["network"],
         (8, 32),
-        20,  # 32 clients wait seconds for an answer
+        20,  # 32 clients wait seconds for a response
         ("posbake",),
     ),
 }
 
 
 def make_images(folder: Path) -> None:
-    """Write 0.jpg, 1.jpg, …: blurred noise with some grain, which compresses about as photographs do."""
+    """Write 0.jpg, 1.jpg, …: blurred noise with grain, about as compressible as photographs."""
     rng = np.random.default_rng(0)
     for place in range(IMAGES):
         Image.fromarray(blurred_noise(rng, SIZE)).save(folder / f"{place}.jpg", quality=80)
 
 
 def blurred_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return an image of this (width, height), uint8 [height, width, 3]."""
+    """Return uint8 [height, width, 3] for this (width, height)."""
     blobs = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
     grain = rng.integers(-12, 13, (size[1], size[0], 1))
     return (np.asarray(blobs).astype(np.int64) + grain).clip(0, 255).astype(np.uint8)
 
 
 def export(network: Network, folder: Path, kinds: Sequence[str], checkout: Path = ROOT) -> Path:
-    """Return a repository with the network as model `benchmark`, a variant for each kind of input: uint8 or float32.
+    """Return a repository with the network as model `benchmark`, with one variant per kind of input.
 
     Args:
-        network: what is exported.
-        folder: where to.
-        kinds: of input.
-        checkout: whose exporter is used: a service reads what older checkouts write, not what newer ones do.
+        network: network to export.
+        folder: parent folder of the repository.
+        kinds: kinds of input, uint8 or float32.
+        checkout: checkout whose exporter is used; services read artifacts of older checkouts, not of newer ones.
     """
     config = folder / "network.json"
     config.write_text(json.dumps({"preprocess": PREPROCESS, "network": network.config}), encoding="utf-8")

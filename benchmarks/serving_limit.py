@@ -1,4 +1,4 @@
-"""The in-process limit of `benchmarks.serving`: the service's stages in a loop, a process a core, without any HTTP."""
+"""In-process limit of `benchmarks.serving`: the service's stages in a loop without HTTP, one process per core."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ MAX_PIXELS = 50_000_000
 
 
 def limit(artifact: Path, images: Path, seconds: int, resizer: str = "auto") -> float:
-    """Return images a second of the bare stages over all cores."""
+    """Return the throughput of the stages over all cores in images/s."""
     command = [sys.executable, "-m", "benchmarks.serving_limit", str(artifact), str(images), str(seconds), resizer]
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)  # noqa: S603
@@ -30,7 +30,7 @@ def limit(artifact: Path, images: Path, seconds: int, resizer: str = "auto") -> 
 
 
 def classifier(path: Path, resizer: str = "auto") -> Callable[[bytes], list[Prediction]]:
-    """Return the service's stages with an artifact, one after the other on one thread: decode, resize, run and rank."""
+    """Return a function that runs the service's stages on one thread: decode, resize, run and rank."""
     artifact = read_artifact(path)
     backend = OnnxRuntimeBackend(artifact, "cpu", 1)
     reading = Reading(MAX_PIXELS, find_resizer(resizer))
@@ -49,7 +49,7 @@ def top_labels(artifact: Path, images: Path) -> list[str]:
 
 
 def loop(artifact: Path, folder: Path, seconds: int, resizer: str) -> float:
-    """Classify for so long, one image after the other; return images a second."""
+    """Classify images sequentially for `seconds`; return images/s."""
     classify = classifier(artifact, resizer)
     images = [(folder / f"{place}.jpg").read_bytes() for place in range(IMAGES)]
     count = 0

@@ -1,4 +1,4 @@
-"""Load on a server, by wrk from another process, and the CPU time of its answers."""
+"""Load on a server by wrk in another process, and the server's CPU time per response."""
 
 import json
 import shutil
@@ -12,27 +12,27 @@ from benchmarks.serving_servers import Server
 
 @dataclass(frozen=True)
 class Measured:
-    """One run of wrk: times in ms; refused is what had a status of 400 or above, broken what had no answer."""
+    """One run of wrk, times in ms; refused: status of 400 or above; broken: no response."""
 
     good: int
     good_per_second: float
     p50: float
     p99: float
     cpu: float
-    """The server's, in ms, for each good answer."""
+    """CPU time of the server in ms per successful response."""
     refused: int
     broken: int
 
 
 def wrk_is_installed() -> bool:
-    """Return whether `load` can run."""
+    """Return whether wrk is on PATH."""
     return shutil.which("wrk") is not None
 
 
 def load(server: Server, clients: int, seconds: int) -> Measured:
-    """Return the measurement of wrk with `clients` connections, one request at a time on each.
+    """Run wrk with `clients` connections, one request at a time on each.
 
-    Most servers go on with requests that wrk leaves unanswered at its end: a further request waits for them.
+    Most servers continue with requests that are unanswered when wrk ends; a further request waits for them.
     """
     script = str(ROOT / "benchmarks" / "load.lua")
     wrk = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "-s", script, server.url]

@@ -1,4 +1,4 @@
-"""The processes of a server, as Linux shows them in /proc: their CPU time and memory, and their end."""
+"""A server's processes in /proc: CPU time, memory, termination."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ SECONDS_TO_FOLLOW = 10
 
 @dataclass(frozen=True)
 class Seen:
-    """A line of proc_pid_stat(5), fields 3, 4, 6, 14 with 15, and 22; times in ticks."""
+    """Fields 3, 4, 6, 14 + 15 and 22 of proc_pid_stat(5); times in ticks."""
 
     state: str
     parent: int
@@ -25,9 +25,9 @@ class Seen:
 
 
 def family(processes: Iterable[int]) -> dict[int, Seen]:
-    """Return processes, all they started, and all in sessions they lead; also those of them that have ended unwaited.
+    """Return processes, their descendants, and the members of the sessions that they lead, zombies included.
 
-    A process whose parent has ended is still found by its session, or if it is among those given.
+    A process whose parent has ended is found by its session, or if it is given.
     """
     given = set(processes)
     seen = dict(_every())
@@ -41,30 +41,30 @@ def _every() -> Iterable[tuple[int, Seen]]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):  # it has ended since
+        except (FileNotFoundError, ProcessLookupError):  # the process has ended
             continue
         used = int(fields[11]) + int(fields[12])
         yield int(stat.parent.name), Seen(fields[0], int(fields[1]), int(fields[3]), used, int(fields[19]))
 
 
 def cpu_seconds(process: int) -> float:
-    """Return what a process and those it started have used of the CPU."""
+    """Return the CPU seconds of a process and its descendants."""
     return sum(seen.used for seen in family([process]).values()) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(process: int) -> int:
-    """Return how much of a process is in memory (proc_pid_statm(5), field 2), pages of mapped files included."""
+    """Return the resident bytes of a process (proc_pid_statm(5), field 2), mapped files included."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def end(process: subprocess.Popen[bytes], follow: float = SECONDS_TO_FOLLOW) -> None:
-    """Terminate a process that leads a session, and wait until nothing of its family runs.
+    """Terminate a process that leads a session, and wait until its whole family has ended.
 
-    What is left `follow` seconds later is killed: Ray's daemons are in groups and sessions of their own, and
-    some stay when what started them is gone.
+    Processes that remain `follow` seconds later are killed: Ray's daemons have their own groups and sessions, and some
+    outlive their parent.
 
     Raises:
-        subprocess.TimeoutExpired: the process itself ended only when it was killed.
+        subprocess.TimeoutExpired: the process itself had to be killed.
     """
     before = family([process.pid])
     process.terminate()
@@ -78,13 +78,13 @@ def end(process: subprocess.Popen[bytes], follow: float = SECONDS_TO_FOLLOW) -> 
         while left := _left(process.pid, before):
             if time.monotonic() >= last:
                 for one in left:
-                    with suppress(ProcessLookupError):  # it has ended since
+                    with suppress(ProcessLookupError):  # it has ended
                         os.kill(one, signal.SIGKILL)
             time.sleep(0.05)
 
 
 def _left(leader: int, before: dict[int, Seen]) -> list[int]:
-    """Return those that run of a family seen before and of what it has become; a number may have gone to a stranger."""
+    """Return the running members of a family, old and new; start times guard against reused process ids."""
     now = dict(_every())
     still = [one for one, seen in before.items() if one in now and now[one].started == seen.started]
     return [one for one, seen in family([leader, *still]).items() if seen.state not in "ZX"]

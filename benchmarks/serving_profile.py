@@ -1,7 +1,7 @@
-"""Profile of the service under load by py-spy: stacks in a file, and a table of functions.
+"""Profile of the service under load by py-spy: a file of stacks, and a table of functions.
 
-A sample is of a thread that the kernel would run. One that waits for a core counts too, in whatever woke it, so on a
-busy machine `Condition.wait` is large. What C code does counts for the Python function that called it.
+Samples are of runnable threads. A thread that waits for a core is counted in the function that it wakes up in, so on a
+busy machine `Condition.wait` is large. C code counts as the Python function that called it.
 """
 
 import shutil
@@ -18,15 +18,15 @@ ROWS = 15
 
 
 def py_spy() -> str | None:
-    """Return the path of py-spy, beside this Python or on PATH; None: it is not installed."""
+    """Return the path of py-spy, beside this Python or on PATH, or None."""
     return shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
 
 
 def profile(server: Server, clients: int, seconds: int, output: Path) -> Measured:
-    """Write the stacks of every thread that is not idle, a line each with its count, while wrk loads the server.
+    """Write the stacks of all running threads while wrk loads the server, one line with a count for each.
 
     Raises:
-        RuntimeError: py-spy failed; it may need the right to trace processes.
+        RuntimeError: py-spy failed; it may need permission to trace processes.
     """
     command = [str(py_spy()), "record", "--pid", str(server.process), "--duration", str(seconds), "--rate", str(RATE)]
     with subprocess.Popen(  # noqa: S603
@@ -38,12 +38,12 @@ def profile(server: Server, clients: int, seconds: int, output: Path) -> Measure
         measured = load(server, clients, seconds)
         said, _ = recording.communicate()
     if recording.returncode or not output.is_file():
-        raise RuntimeError(f"py-spy wrote no {output} (it needs CAP_SYS_PTRACE or root); it said:\n{said}")
+        raise RuntimeError(f"py-spy wrote no {output} (it needs CAP_SYS_PTRACE or root); its output:\n{said}")
     return measured
 
 
 def table(stacks: str) -> list[str]:
-    """Return rows of a Markdown table: the functions with the most samples of their own, with what they call too."""
+    """Return rows of a Markdown table: functions by samples of their own, also with callees."""
     own: Counter[str] = Counter()
     within: Counter[str] = Counter()
     for line in stacks.splitlines():
@@ -56,4 +56,4 @@ def table(stacks: str) -> list[str]:
         f"| `{name}` | {100 * count / everything:.1f} | {100 * within[name] / everything:.1f} |"
         for name, count in own.most_common(ROWS)
     ]
-    return ["| function | own, % | with what it calls, % |", "| --- | ---: | ---: |", *rows]
+    return ["| function | self, % | with callees, % |", "| --- | ---: | ---: |", *rows]

@@ -1,4 +1,4 @@
-"""The servers of `benchmarks.serving` while they run: started, asked for the first time, checked, and stopped."""
+"""Servers of `benchmarks.serving`: start, first request, check and stop."""
 
 import json
 import os
@@ -24,19 +24,19 @@ TELL_NOBODY = {"BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0"}
 
 @dataclass(frozen=True)
 class Server:
-    """A contender that runs."""
+    """A running contender."""
 
     contender: Contender
     url: str
     process: int
     bodies: Path
-    """The folder of what is posted, files 0, 1, …"""
+    """Folder of the request bodies: files 0, 1, …"""
 
     def ask(self, place: int) -> str:
         """Post a body and return the label of the most probable class.
 
         Raises:
-            OSError: there is no answer, or not one of status 200.
+            OSError: there is no response, or its status is not 200.
         """
         headers = {"Content-Type": self.contender.content_type}
         request = urllib.request.Request(self.url, (self.bodies / str(place)).read_bytes(), headers)  # noqa: S310
@@ -52,10 +52,10 @@ def running(
     images: Path,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Server]:
-    """Run a server until the block ends; it has answered once when the block begins, and nothing of it runs after.
+    """Run a server, which has answered one request, until the block ends; then stop all its processes.
 
     Raises:
-        RuntimeError: it does not answer in time; the message has the end of its log.
+        RuntimeError: there is no response in time; the message has the end of the log.
     """
     _check_free(port)
     work = repository.parent / str(port)
@@ -85,20 +85,20 @@ def running(
         server = Server(contender, f"http://127.0.0.1:{port}{contender.path}", process.pid, bodies)
         if not _answers(server, process):
             said = log.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"{contender.name} does not answer on {server.url}; its log ends:\n{said}")
+            raise RuntimeError(f"{contender.name} does not respond on {server.url}; its log ends:\n{said}")
         yield server
     finally:
         end(process)
 
 
 def _check_free(port: int) -> None:
-    """Raise RuntimeError if something else has the port: it would be measured instead."""
+    """Raise RuntimeError if the port is in use, since that server would be measured instead."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: what has ended is not in the way
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, to ignore closed connections
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise RuntimeError(f"port {port} is taken, perhaps by a server of an earlier run; end it") from error
+            raise RuntimeError(f"port {port} is in use, perhaps by a server of an earlier run; stop it") from error
 
 
 def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
@@ -106,7 +106,7 @@ def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
     while time.monotonic() < last and process.poll() is None:
         try:
             server.ask(0)
-        except OSError:  # of which urllib's errors are
+        except OSError:  # includes urllib's errors
             time.sleep(0.1)
         else:
             return True
@@ -114,11 +114,11 @@ def _answers(server: Server, process: subprocess.Popen[bytes]) -> bool:
 
 
 def check(server: Server, labels: list[str]) -> None:
-    """See that a server finds these most probable classes, one for each image.
+    """Check that a server predicts these labels, one for each image.
 
     Raises:
-        RuntimeError: it finds others.
+        RuntimeError: the server predicts others.
     """
     found = [server.ask(place) for place in range(len(labels))]
     if found != labels:
-        raise RuntimeError(f"{server.contender.name} answers {found}, the service's stages {labels}")
+        raise RuntimeError(f"{server.contender.name} predicts {found}, the service's stages predict {labels}")

@@ -1,8 +1,8 @@
 """`python -m benchmarks.shares GRAPH.onnx …`: shares of products and of data movement in a graph's time.
 
-Times are those of ONNX Runtime's profiler on one thread: of each node the shortest of all runs, which other programs on
-the machine lengthen least. `without movement` is how many times as fast the graph would be if its movement nodes took
-no time, `products alone` if nothing but its matrix products and convolutions did: bounds of what rewriting can gain.
+Times are by ONNX Runtime's profiler on one thread, for each node the minimum over the runs, because other programs only
+add to it. `without movement` is the speed-up if movement nodes took no time, `products alone` if only matrix products
+and convolutions did: upper bounds of the gain by rewriting.
 """
 
 import argparse

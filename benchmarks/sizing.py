@@ -1,8 +1,8 @@
 """`python -m benchmarks.sizing`: memory and CPU time of the service by network, precision, backend and threads.
 
-Each configuration is a service of its own with one network, except the digits model, which has all its variants. The
-images are JPEGs of 500 by 375 pixels, from one client for each thread and seven more. Networks have random weights:
-neither memory nor time depends on them.
+Each configuration is a separate service with one network; that of the digits model has all its variants. The images are
+JPEGs of 500×375 pixels, from seven more clients than threads. Weights are random, because neither memory nor time
+depends on them.
 """
 
 import argparse
@@ -38,7 +38,7 @@ NETWORKS = (
 
 @dataclass(frozen=True)
 class Way:
-    """Precision that an artifact was exported in, and the flags of the service that runs it."""
+    """Precision and backend of a configuration, and the flags of its service."""
 
     artifact: Precision
     backend: str
@@ -57,7 +57,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Size:
-    """Resident memory in bytes, and CPU milliseconds of an image."""
+    """Resident memory in bytes, and CPU ms per image."""
 
     ready: int
     most: int
@@ -70,14 +70,14 @@ class Size:
 
 
 def main() -> int:
-    """Export what is missing, and print a row for each network and way to run it."""
+    """Export missing artifacts, and print a row for each network and configuration."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sizing", description=__doc__)
-    parser.add_argument("networks", nargs="*", default=(*NETWORKS, DIGITS), help="timm's names, and digits")
-    parser.add_argument("--artifacts", type=Path, help="folder of exports, reused next time; default: not kept")
+    parser.add_argument("networks", nargs="*", default=(*NETWORKS, DIGITS), help="timm names, or digits")
+    parser.add_argument("--artifacts", type=Path, help="folder of exports, reused by later runs; default: not kept")
     parser.add_argument("--digits", type=Path, default=ROOT / "artifacts" / "digits", help="default: artifacts/digits")
     parser.add_argument("--threads", type=int, nargs="+", default=(1, 2), help="default: 1 2")
     parser.add_argument(
-        "--images", type=int, default=200, help="number of images, after 16 uncounted ones; default: 200"
+        "--images", type=int, default=200, help="number of images, after 16 warm-up images; default: 200"
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -85,7 +85,9 @@ def main() -> int:
         make_images(folder)
         write_pictures(folder / "pictures")
         print(f"{datetime.now(UTC).date()}, {machine()}, {options.images} images\n")
-        print("| network | runs in | backend | threads | ready, MiB | most, MiB | CPU, ms an image | images/s a core |")
+        print(
+            "| network | runs in | backend | threads | ready, MiB | peak, MiB | CPU ms per image | images/s per core |"
+        )
         print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for network in options.networks:
             for way in WAYS:
@@ -100,20 +102,20 @@ def main() -> int:
 
 
 def exported(network: str, precision: Precision, artifacts: Path, folder: Path) -> Path:
-    """Return the model's directory, with the network in this precision as its one variant."""
+    """Return the directory of a model whose only variant is the network in this precision."""
     version = artifacts / network / precision / "1"
     if not version.exists():
         command = [sys.executable, "export/to_onnx.py", f"timm:{network}", "--random-weights", "0", "--quiet"]
         names = ["--model", network, "--variant", precision, "--version", "1", "--output", str(artifacts)]
         more = ["--precision", precision]
-        if precision != "fp32":  # its limits are for trained networks
+        if precision != "fp32":  # the limits are for trained weights
             more += ["--calibration", str(folder / "pictures"), "--min-cosine", "0", "--min-agreement", "0"]
         subprocess.run([*command, *names, *more], check=True, cwd=ROOT)  # noqa: S603
     return version.parent
 
 
 def measure(source: Path, way: Way, threads: int, folder: Path, images: int) -> Size:
-    """Return the size of a service with one model, or one variant of it."""
+    """Return the size of a service with one model or one variant."""
     repository = folder / "repository"
     place = repository / source.relative_to(source.parents[source.name != DIGITS])
     shutil.copytree(source, place)
@@ -135,10 +137,10 @@ def measure(source: Path, way: Way, threads: int, folder: Path, images: int) -> 
 
 
 def send(port: int, folder: Path, clients: int, images: int) -> None:
-    """Have images classified, `clients` at a time.
+    """Classify images, `clients` at a time.
 
     Raises:
-        RuntimeError: one was not.
+        RuntimeError: a response has another status than 200.
     """
     bodies = [(folder / f"{place}.jpg").read_bytes() for place in range(IMAGES)]
 
@@ -150,7 +152,7 @@ def send(port: int, folder: Path, clients: int, images: int) -> None:
             answer = connection.getresponse()
             body = answer.read()
         if answer.status != http.HTTPStatus.OK:
-            raise RuntimeError(f"an image was answered {answer.status}: {body[:200].decode()}")
+            raise RuntimeError(f"response with status {answer.status}: {body[:200].decode()}")
 
     with ThreadPoolExecutor(clients) as pool:
         list(pool.map(post, range(images)))

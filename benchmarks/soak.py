@@ -1,12 +1,12 @@
-"""`python -m benchmarks.soak`: checked answers of a real service under load, while it reloads, and when it is stopped.
+"""`python -m benchmarks.soak`: verified responses of a running service under load, hot reload and signals.
 
-Expected probabilities are computed without the service: the pictures have the network's input size, so an answer
-depends on nothing but the graph. Three parts, each a row of its own table:
+Expected probabilities are computed without the service: the images have the network's input size, so a response
+depends on the graph alone. Three parts, with a table each:
 
-- answers: every variant, three forms of the body, keep-alive connections; class, probability (to 1e-4) and id are
-  compared, and the process' memory before and after.
+- answers: every variant, three formats of the body, keep-alive connections; class, probability (to 1e-4) and id are
+  compared, and the process's memory before and after.
 - reloads: versions are added, removed, overwritten, damaged and repaired, and swapped by rename under load. The labels
-  of each version end with its number and content, so that an answer of mixed parts shows.
+  of each version end with its number and content, which reveals a response that mixes two versions.
 - signals: SIGTERM, SIGINT and SIGKILL under load, and the next start.
 """
 
@@ -28,11 +28,11 @@ MIB = 2**20
 
 
 def main() -> int:
-    """Print the tables; the status is 1 if an answer was wrong or lost, or the process failed."""
+    """Print the tables; return 1 if a response was wrong or lost, or the process failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--answers", type=int, default=100_000)
     parser.add_argument("--reloads", type=int, default=300)
-    parser.add_argument("--signals", type=int, default=10, help="number of each kind")
+    parser.add_argument("--signals", type=int, default=10, help="number of signals of each kind")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: the folder of `make demo`")
     options = parser.parse_args()
@@ -60,7 +60,7 @@ def _answers(repository: Path, expected: Expected, log: Path, count: int, client
         tracebacks = service.tracebacks()
     wrong, lost = len(load.wrong), load.lost
     columns = "p50, ms", "p99, ms", "longest, ms", "resident, MiB", "descriptors", "threads"
-    print(f"| checked answers | refused | wrong | lost | {' | '.join(columns)} |")
+    print(f"| verified responses | refused | wrong | lost | {' | '.join(columns)} |")
     print(f"|{' ---: |' * (4 + len(columns))}")
     held = " | ".join(f"{one} → {other}" for one, other in zip(before, after, strict=True))
     print(f"| {load.good} | {load.refused} | {wrong} | {lost} | {load.percentiles()} | {held} |\n")
@@ -86,7 +86,7 @@ def _reloads(repository: Path, expected: Expected, log: Path, count: int, client
         tracebacks = service.tracebacks()
     wrong, lost = len(load.wrong), load.lost
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(changes.made.items()))
-    print("| reloads | not seen in 30 s | checked answers | refused | wrong | lost | tracebacks | resident, MiB |")
+    print("| reloads | not seen in 30 s | verified responses | refused | wrong | lost | tracebacks | resident, MiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     counts = f"{changes.unseen} | {load.good} | {load.refused} | {wrong} | {lost} | {tracebacks}"
     print(f"| {count}: {kinds} | {counts} | {before[0]} → {after[0]} |\n")
@@ -97,7 +97,7 @@ def _reloads(repository: Path, expected: Expected, log: Path, count: int, client
 def _signals(repository: Path, expected: Expected, log: Path, count: int) -> bool:
     if not count:
         return False
-    print("| signal | exit status | start, s | checked answers | refused | wrong | clients cut off |")
+    print("| signal | exit status | start, s | verified responses | refused | wrong | clients cut off |")
     print("| --- | --- | --- | ---: | ---: | ---: | ---: |")
     failed = False
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):

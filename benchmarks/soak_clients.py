@@ -1,4 +1,4 @@
-"""Clients that compare each answer with the expected one."""
+"""Clients that compare each response with the expected one."""
 
 import base64
 import http.client
@@ -12,25 +12,25 @@ from contextlib import contextmanager
 from benchmarks.soak_repository import MODEL, Contents, Expected
 
 TOLERANCE = 1e-4
-"""On a probability: another batch size changes the rounding by about 1e-6."""
+"""Tolerance of a probability; rounding differs by about 1e-6 between batch sizes."""
 
 GIVE_UP = 3
-"""Requests in a row without an answer after which a client stops: the service is gone."""
+"""Consecutive requests without a response after which a client stops."""
 
 
 class Clients:
-    """Threads with a keep-alive connection each, which post pictures to variants in turn and check what comes back.
+    """Threads with one keep-alive connection each, which post images to all variants in turn and check the responses.
 
     Args:
         port: port of the service.
-        expected: what it must answer.
-        count: of threads.
+        expected: expected responses.
+        count: number of threads.
 
     Attributes:
-        good: answers that were right.
-        refused: 404 (a version that is gone), 429 and 503, which say when to come back.
-        lost: requests whose connection ended without an answer, after one new connection was tried.
-        wrong: what was wrong with the others.
+        good: number of correct responses.
+        refused: number of responses 404 (removed version), 429 and 503.
+        lost: requests without a response, after a retry on a new connection.
+        wrong: descriptions of the incorrect responses.
     """
 
     def __init__(self, port: int, expected: Expected, count: int) -> None:
@@ -46,13 +46,13 @@ class Clients:
         self._seconds: list[float] = []
 
     def run(self, requests: int) -> None:
-        """Send `requests` requests and wait for their answers."""
+        """Send `requests` requests and wait for the responses."""
         last = next(self._numbers) + requests + 1
         self._join(self._start(last))
 
     @contextmanager
     def running(self, seconds: float = 0.0) -> Iterator[None]:
-        """Send requests while the block runs, which begins after `seconds`."""
+        """Send requests; run the block after `seconds`, and stop at its end."""
         self._stop.clear()
         threads = self._start(None)
         time.sleep(seconds)
@@ -63,7 +63,7 @@ class Clients:
             self._join(threads)
 
     def percentiles(self) -> str:
-        """Return p50, p99 and the longest in ms, as cells of a table."""
+        """Return p50, p99 and maximum in ms as table cells."""
         ordered = sorted(self._seconds)
         found = (ordered[min(len(ordered) - 1, int(part * len(ordered)))] for part in (0.5, 0.99, 1.0))
         return " | ".join(f"{1000 * value:.0f}" for value in found)
@@ -89,7 +89,7 @@ class Clients:
         connection.close()
 
     def _ask(self, connection: http.client.HTTPConnection, number: int) -> bool:
-        """Send one request and check its answer; return whether there was one."""
+        """Send one request and check the response; return whether there was one."""
         picture = number % len(self._expected.pictures)
         variant = self._variants[number // len(self._expected.pictures) % len(self._variants)]
         body, kind = self._body(number, picture)
@@ -104,7 +104,7 @@ class Clients:
                 answer = response.read()
                 break
             except (OSError, http.client.HTTPException):
-                connection.close()  # idle connections may be closed by the server: the second attempt is on a new one
+                connection.close()  # the server may close idle connections: retry on a new one
                 if attempt:
                     with self._lock:
                         self.lost += 1
@@ -133,7 +133,7 @@ class Clients:
     def _problem(
         self, status: int, answer: bytes, picture: int, variant: str, before: Contents, request_id: str
     ) -> str | None:
-        """Return what is wrong with an answer. It may be of what was served when it was asked for, or since."""
+        """Return what is wrong with a response, if anything; any content served since the request was sent is right."""
         if status != 200:
             return f"{status} for {variant}: {answer[:200]!r}"
         found = json.loads(answer)
@@ -148,7 +148,7 @@ class Clients:
         if content not in contents and contents:
             return f"labels {content!r} of {variant} version {version}, expected one of {sorted(contents)}"
         if int(index) != best["index"] or abs(probabilities[best["index"]] - best["probability"]) > TOLERANCE:
-            return f"{best} for {variant}, expected probabilities {probabilities.round(4).tolist()}"
+            return f"{best} of {variant}, expected probabilities {probabilities.round(4).tolist()}"
         if probabilities.max() - probabilities[best["index"]] > TOLERANCE:
-            return f"{best} for {variant} is not the most probable class"
+            return f"{best} of {variant} is not the most probable class"
         return None

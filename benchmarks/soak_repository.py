@@ -26,15 +26,17 @@ CHANGES = ("added", "overwritten", "damaged and repaired", "removed", "swapped b
 
 
 Contents = dict[int, set[str]]
-"""By version, the marks that the labels of a variant may have."""
+"""Valid marks of a variant's labels, by version."""
 
 
 @dataclass
 class Expected:
-    """Attributes:
-    pictures: PNG files.
-    probabilities: [pictures, classes] of each variant.
-    contents: of each (variant, version), the marks that its labels may have; more than one while it is overwritten.
+    """Images and the expected responses to them.
+
+    Attributes:
+        pictures: PNG files.
+        probabilities: [pictures, classes] by variant.
+        contents: valid marks of the labels by (variant, version); several while a version is being overwritten.
     """
 
     pictures: list[bytes]
@@ -42,13 +44,13 @@ class Expected:
     contents: dict[tuple[str, int], set[str]] = field(default_factory=dict)
 
     def contents_of(self, variant: str) -> Contents:
-        """Return a copy of the marks of one variant's versions, from any thread."""
+        """Return a copy of the valid marks of one variant's versions; thread-safe."""
         found = list(self.contents.items())
         return {version: set(marks) for (name, version), marks in found if name == variant}
 
 
 def expected_answers(repository: Path) -> Expected:
-    """Run every variant's graph in ONNX Runtime on one thread, and mark the labels of version 1 with `0`."""
+    """Run every variant's graph in ONNX Runtime on one thread, and mark the labels of version 1 with content `0`."""
     files: list[bytes] = []
     found: dict[str, NDArray[np.float64]] = {}
     for artifact in sorted((repository / MODEL).glob("*/1")):
@@ -84,7 +86,7 @@ def _manifest(artifact: Path) -> dict[str, Any]:
 
 
 def mark(artifact: Path, version: int, content: str) -> None:
-    """Give an artifact a version and labels that name it, as an export of other labels would: `7 v2 c0`."""
+    """Set an artifact's version, and append version and content to its labels: `7 v2 c0`."""
     manifest = _manifest(artifact)
     labels = "".join(f"{index} v{version} c{content}\n" for index in range(manifest["output"]["classes"])).encode()
     manifest["version"] = version
@@ -96,11 +98,11 @@ def mark(artifact: Path, version: int, content: str) -> None:
 
 
 class Changes:
-    """Changes the repository, and waits until the service has taken each change up.
+    """Changes to the served repository, each followed by a wait until the service has reloaded it.
 
     Args:
-        repository: that is served.
-        expected: learns which contents may be answered.
+        repository: the served repository.
+        expected: expected responses, updated by each change.
         port: port of the service.
     """
 
@@ -114,7 +116,7 @@ class Changes:
         self._content = 0
 
     def make(self, number: int) -> None:
-        """Make the n-th change: kinds take turns over the variants."""
+        """Make the n-th change; kinds and variants alternate."""
         variant = self._variants[number // len(CHANGES) % len(self._variants)]
         kind = CHANGES[number % len(CHANGES)]
         getattr(self, "_" + kind.split()[0])(variant)
@@ -132,7 +134,7 @@ class Changes:
         self._expected.contents[variant, 2] = {str(self._content)}
 
     def _damaged(self, variant: str) -> None:
-        """Flip a byte of a third version, which is refused by name, and put it right, when it is served."""
+        """Add a version with a flipped byte, which must be refused, then repair it, after which it must be served."""
         graph = self._write(variant, 3, damaged=True)
         self._wait(lambda: f"{MODEL}/{variant}/3" in self._refused())
         _flip(graph)
@@ -145,7 +147,7 @@ class Changes:
         self._wait(lambda: (variant, 2) not in self._served())
 
     def _swapped(self, variant: str) -> None:
-        """Put another directory in place of version 1, by two renames."""
+        """Replace the directory of version 1 by two renames."""
         self._content += 1
         self._expected.contents[variant, 1].add(str(self._content))
         old, new = self._root / variant / "1", self._root / variant / ".new"
@@ -158,7 +160,7 @@ class Changes:
         self._expected.contents[variant, 1] = {str(self._content)}
 
     def _write(self, variant: str, version: int, *, damaged: bool = False) -> Path:
-        """Copy version 1 to another, renamed into its place when it is whole; return its graph."""
+        """Add a version as a copy of version 1, by rename; return the path of its graph."""
         self._content += 1
         self._expected.contents[variant, version] = {str(self._content)}
         temporary, place = self._root / variant / ".new", self._root / variant / str(version)

@@ -1,4 +1,4 @@
-"""Stock export by `torch.onnx.export`, the baseline of every comparison."""
+"""Stock export by `torch.onnx.export`, the baseline of the comparisons."""
 
 import onnx_ir as ir
 import torch
@@ -8,10 +8,10 @@ from artifact import Batch
 
 
 def export_stock(network: nn.Module, example: torch.Tensor, batch: Batch, opset: int) -> ir.Model:
-    """Return the graph that `torch.onnx.export` makes, the batch dynamic, its input named `image`.
+    """Return the graph of `torch.onnx.export` with a dynamic batch and the input `image`.
 
     Raises:
-        torch.onnx.OnnxExporterError: it cannot.
+        torch.onnx.OnnxExporterError: the export failed.
     """
     program = torch.onnx.export(
         network,

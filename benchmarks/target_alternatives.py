@@ -1,4 +1,4 @@
-"""Equivalent forms of a graph that `benchmarks.targets` compares: rewrites before data movement is composed."""
+"""Equivalent forms of a graph for `benchmarks.targets`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,19 +16,19 @@ from export.passes.movement import Rewritten, plans, steps
 from export.passes.values import add_constant, array_of, input_of, is_constant, name_of, only_use, shape_of
 
 _HEADS_FIRST = (0, 2, 1, 3)
-"""The order of axes from [B, N, H, d] to [B, H, N, d], and back."""
+"""Permutation of axes between [B, N, H, d] and [B, H, N, d], in both directions."""
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """A form of the graph.
+    """An equivalent form of a graph.
 
     Attributes:
         name: name in the table.
-        opset: required opset.
-        rewrite: runs before data movement is composed; None changes nothing.
-        costs: replace constants of `export.passes.movement.steps`.
-        cheaper: replaces `_CHEAPER` of `export.passes.movement.plans`.
+        opset: opset of the graph.
+        rewrite: rewrite before data movement is composed; None for none.
+        costs: replacements of constants in `export.passes.movement.steps`.
+        cheaper: replacement of `_CHEAPER` in `export.passes.movement.plans`.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Alternative:
 
     @contextmanager
     def chosen(self) -> Iterator[None]:
-        """Let graphs that are built meanwhile take this form."""
+        """Build graphs in this form until the block ends."""
         move = export.passes.move
 
         def rewritten(model: ir.Model, batch: int | None = None) -> tuple[Rewritten, ...]:
@@ -57,7 +57,7 @@ class Alternative:
 
 
 def separate(model: ir.Model) -> None:
-    """Replace a product with constants of which only a Split reads the columns by one product for each part."""
+    """Replace a product with constant weights that only a Split reads by one product per part."""
     for split in list(model.graph):
         source = split.inputs[0] if split.op_type == "Split" else None
         if source is None or only_use(source) is None:
@@ -83,7 +83,7 @@ def separate(model: ir.Model) -> None:
 
 
 class _Attention(NamedTuple):
-    """Nodes of softmax(q·kᵀ + bias)·v: [B, H, N, d], [B, H, d, N], what is added, and the last product."""
+    """Parts of softmax(q·kᵀ + bias)·v: q [B, H, N, d], kᵀ [B, H, d, N], the bias, and the last product."""
 
     query: ir.Value
     turned: ir.Value
@@ -92,7 +92,7 @@ class _Attention(NamedTuple):
 
 
 def attention(model: ir.Model) -> None:
-    """Replace softmax(q·kᵀ + bias)·v by Attention of [B, H, N, d]; shifted windows become heads: [B, W·H, N, d]."""
+    """Replace softmax(q·kᵀ + bias)·v by Attention of [B, H, N, d]; windows with masks become heads: [B, W·H, N, d]."""
     for softmax in list(model.graph):
         found = _attention(softmax) if softmax.op_type == "Softmax" else None
         if found is None or len(shape_of(found.turned)) != 4:
@@ -134,7 +134,7 @@ def _attention(softmax: ir.Node) -> _Attention | None:
 
 
 def attention_of_rows(model: ir.Model) -> None:
-    """Replace softmax(q·kᵀ + bias)·v by Attention of [B, N, H·d] where it alone reads the heads, else as above."""
+    """Replace softmax(q·kᵀ + bias)·v by Attention of [B, N, H·d] if it alone reads the heads, else as `attention`."""
     attention(model)
     for node in list(model.graph):
         after = only_use(node.outputs[0]) if node.op_type == "Attention" else None
@@ -153,7 +153,7 @@ def attention_of_rows(model: ir.Model) -> None:
 
 
 def _before_heads(value: ir.Value) -> ir.Value | None:
-    """Return the [B, N, H, d] that one or two Transposes make [B, H, N, d] of."""
+    """Return the [B, N, H, d] value before one or two Transposes to [B, H, N, d]."""
     order: Sequence[int] = range(4)
     while (node := value.producer()) is not None and node.op_type == "Transpose":
         perm = node.attributes.get_ints("perm")

@@ -1,9 +1,9 @@
 """`python -m benchmarks.targets [SOURCE …]`: equivalent forms of a graph, timed in each runtime.
 
-The forms that `--target` could choose. Figures are CPU times of the portable graph over those of another form, above 1
-where that one is faster: medians of runs on one thread, in a new random order each round. `again` is the portable graph
-a second time: its distance from 1 is the error of the figures. Weights are random, and so are biases, which would be
-zero and left out otherwise.
+These are the forms that `--target` could choose. Figures are ratios of CPU time, portable graph over the other form
+(above 1, the other is faster): medians of runs on one thread, in random order in each round. `again` is the portable
+graph measured twice: its distance from 1 is the measurement error. Weights are random, and so are biases, since zero
+biases would be removed.
 """
 
 import argparse
@@ -46,14 +46,14 @@ ALTERNATIVES = (
 )
 BATCHES = (1, 8)
 _CLOSE = 1e-4
-"""Of the largest logit: forms may round differently."""
+"""Tolerance relative to the largest logit, for rounding."""
 
 
 def main() -> None:
     """Print a row for each network, runtime and batch size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.targets", description=__doc__)
     parser.add_argument("sources", nargs="*", default=NETWORKS)
-    parser.add_argument("--runs", type=int, default=30, help="number at batch 1; a third of it at others, default: 30")
+    parser.add_argument("--runs", type=int, default=30, help="runs at batch 1; a third as many at others; default: 30")
     options = parser.parse_args()
     torch.set_num_threads(1)
     versions = ", ".join(f"{name} {version}" for name, version in installed().items())
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def make_graphs(source: str, folder: Path) -> tuple[Sequence[int], list[Path]]:
-    """Return the image size of a network, and a graph in each form."""
+    """Return the image size of a network, and its graph in each form."""
     torch.manual_seed(0)
     network = library_module(source).eval()
     _draw_biases(network)
@@ -106,7 +106,7 @@ def check(runners: Sequence[Run], size: Sequence[int]) -> None:
     for form, other in zip(ALTERNATIVES[1:], others, strict=True):
         error = np.abs(other - first).max() / np.abs(first).max()
         if not error < _CLOSE:
-            raise ValueError(f"{form.name} is no equal form: its logits differ by {error:.1e}, expected {_CLOSE}")
+            raise ValueError(f"{form.name} is not equivalent: logits differ by {error:.1e}, expected at most {_CLOSE}")
 
 
 def _logits(outputs: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -114,8 +114,8 @@ def _logits(outputs: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]
 
 
 def medians(runners: Sequence[Run], batch: int, size: Sequence[int], runs: int) -> list[float]:
-    """Return each runner's median CPU time in ms, after one run to warm up."""
-    images, shuffle = _images(batch, size), random.Random(0)  # noqa: S311 -- an order, no secret
+    """Return each runner's median CPU time in ms, after one warm-up run."""
+    images, shuffle = _images(batch, size), random.Random(0)  # noqa: S311
     times: list[list[float]] = [[] for _ in runners]
     order = list(range(len(runners)))
     for number in range(runs + 1):

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.telemetry`: JSON log lines and server spans, ours compared with libraries.
+"""`python -m benchmarks.telemetry`: CPU time of the service's JSON log lines and server spans compared with libraries.
 
-CPU time of one line, and of one request with its server span, in this process; the ways take turns, and figures are
-medians. The libraries are in the extra `benchmarks`.
+Measured per line, and per request with its server span, in this process; runs are interleaved, and figures are medians.
+The libraries are in the extra `benchmarks`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http"  # the stable names, which ours are
+os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http"  # the stable names, as in the service
 
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -40,18 +40,18 @@ HEADERS = {
 
 
 class _Dropping(SpanExporter):
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 -- the base class'
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 -- SpanExporter's signature
         return SpanExportResult.SUCCESS
 
 
 class WithTraces:
-    """An app whose requests get a record and the server span of service.telemetry.tracing."""
+    """Middleware with a request record and the server span of service.telemetry.tracing."""
 
     def __init__(self, app: ASGIApp, traces: Traces) -> None:
         self.app, self.traces, self.memory = app, traces, MemoryBudget(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         record = RequestRecord("7c1f8fe8605ee008", is_inference=True, memory=RequestMemory(self.memory))
 
         async def send_and_note(message: Message) -> None:
@@ -67,7 +67,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.telemetry", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--count", type=int, default=2000, help="number of lines or requests in a round")
+    parser.add_argument("--count", type=int, default=2000, help="lines or requests per round")
     options = parser.parse_args()
     library = OpenTelemetryMiddleware(_answer, tracer_provider=_provider(), exclude_spans=["receive", "send"])
     ways: dict[str, Callable[[int], object]] = {
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def _configured() -> logging.Formatter:
-    """Return python-json-logger's formatter with our fields; a filter would add the request's to the record."""
+    """Return python-json-logger's formatter with the service's fields; a filter would add those of the request."""
     renamed = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "exception"}
     formatter: logging.Formatter = LibraryFormatter(
         ["asctime", "levelname", "name", "message"], rename_fields=renamed, json_ensure_ascii=False

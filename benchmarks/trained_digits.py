@@ -1,7 +1,7 @@
 """`python -m benchmarks.trained_digits`: top-1 of the digits variants in int8 and in float32, on each backend.
 
-The second evaluation of int8, after benchmarks/trained.py: small trained networks of every encoding. They are
-calibrated on 128 training scans and classify the 360 held-out ones.
+The second evaluation of int8 beside benchmarks/trained.py: small trained networks with every encoding, calibrated on
+128 training images and evaluated on the 360 held-out images.
 """
 
 import argparse
@@ -27,13 +27,13 @@ CALIBRATION = 128
 
 
 def main() -> int:
-    """Export each variant twice, run, print."""
+    """Export each variant in both precisions, run them, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trained_digits", description=__doc__)
     parser.add_argument("variants", nargs="*", default=VARIANTS, help="default: all")
     options = parser.parse_args()
     training, test = load_split()
     print(f"{datetime.now(UTC).date()}, {machine()}, {', '.join(f'{b} {version(b)}' for b in BACKENDS)}\n")
-    print("| variant | fp32, right of 360 | int8, ONNX Runtime | int8, OpenVINO | cosine, mean | float32 layers |")
+    print("| variant | fp32, correct of 360 | int8, ONNX Runtime | int8, OpenVINO | cosine, mean | float32 layers |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -64,7 +64,7 @@ def _export(variant: str, folder: Path, more: Sequence[str]) -> Path:
 
 
 def _right(artifact: Path, name: str, test: Split) -> int:
-    """Return how many of the test's images a graph classifies rightly."""
+    """Return the number of test images that a graph classifies correctly."""
     backend = open_backend(read_artifact(artifact), name)
     logits = [backend.run(test.images[start : start + 30]) for start in range(0, len(test.images), 30)]
     return int((np.concatenate(logits).argmax(axis=1) == test.labels).sum())

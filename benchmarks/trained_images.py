@@ -1,6 +1,6 @@
-"""Fashion-MNIST (Xiao et al. 2017, MIT) as PNG files: 28×28 grey pictures of clothes in ten classes.
+"""Fashion-MNIST (Xiao et al. 2017, MIT) as PNG files: 28×28 grey images of clothes in ten classes.
 
-Debian's `dataset-fashion-mnist` has it in the format of MNIST: a header, then a byte a pixel.
+Debian's `dataset-fashion-mnist` has it in MNIST's format: a header, then one byte per pixel.
 """
 
 import gzip
@@ -18,9 +18,9 @@ _SIDE = 28
 
 
 def write_images(data: Path, part: str, first: int, count: int, folder: Path) -> NDArray[np.int64]:
-    """Write `count` pictures of `part` (train, t10k) from number `first` on as 00000.png, …, and return their classes.
+    """Write `count` images of `part` (train, t10k) from number `first` on as 00000.png, …, and return their classes.
 
-    Files that are there already are kept.
+    Existing files are kept.
     """
     pixels = _read(data, part, "images").reshape(-1, _SIDE, _SIDE)[first : first + count]
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Every image classifier of vit-pytorch, small, through the exporter: `python -m benchmarks.vit_pytorch [NAME …]`.
+"""`python -m benchmarks.vit_pytorch [NAME …]`: export of every image classifier of vit-pytorch, at small sizes.
 
-Parameters are drawn at random, position tables included. A row says `exported` with the largest error of batches 1, 2,
-3 and 7, relative to the largest logit of torch's own float32 forward; or `refused` with the exporter's reason; or
-`broken`, if the network's own forward fails. Networks that draw random numbers, or whose Python control flow depends
-on the image, have to be refused. Needs `pip install vit-pytorch`, which nothing else here needs.
+Parameters are random, position tables included. Outcomes are `exported` with the largest error at batches 1, 2, 3 and
+7, relative to the largest logit of torch's float32 forward; `refused` with the exporter's reason; or `broken` if the
+network's own forward fails. Networks that draw random numbers, or whose Python control flow depends on the image, must
+be refused. Requires `pip install vit-pytorch`.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from export.tracing.pixels import ArtifactInput
 
 SIZE = 64
 SIZES = {"levit": 128, "sep_vit": 112}
-"""Of networks that take no image as small as `SIZE`."""
+"""Image sizes of networks that do not accept `SIZE`."""
 BATCHES = (1, 2, 3, 7)
 OPSET = 20
 
@@ -173,11 +173,11 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "wwt": ("WWT", _PLAIN | {"num_slots": 4}),
     "xcit": ("XCiT", _PLAIN | {"cls_depth": 2}),
 }
-"""By name, whose first word is the module of vit_pytorch: the class and its arguments."""
+"""Class and arguments by name; the first word of the name is the module in vit_pytorch."""
 
 
 def build(name: str, seed: int = 0) -> nn.Module:
-    """Return one of `NETWORKS` in eval mode, its parameters of at most one dimension and its tables drawn at random."""
+    """Return one of `NETWORKS` in eval mode, with random tables and parameters of at most one dimension."""
     kind, options = NETWORKS[name]
     module = importlib.import_module(f"vit_pytorch.{name.partition(' ')[0]}")
     torch.manual_seed(seed)
@@ -210,7 +210,7 @@ def largest_error(network: nn.Module, session: ort.InferenceSession, size: int) 
 
 
 def outcome(name: str) -> tuple[str, str]:
-    """Return `exported`, `refused` or `broken`, and the error's size or text."""
+    """Return `exported`, `refused` or `broken`, and the size or text of the error."""
     size = SIZES.get(name, SIZE)
     network = build(name)
     try:

@@ -1,10 +1,10 @@
-"""`python -m benchmarks.zoo [SOURCE …]`: each network as torch.onnx exports it (stock), and as posbake does.
+"""`python -m benchmarks.zoo [SOURCE …]`: graphs of torch.onnx (stock) and of posbake for each network.
 
-Each network has a process of its own. posbake's graphs are made by its command, with random weights and float32 input;
-the error is the manifest's: the worst of batches 1, 2, 3 and 7, relative to the largest logit. `--against CHECKOUT`
-adds the graph that another checkout of posbake makes. `--graphs DIR` keeps the graphs and takes those that are there;
-`benchmarks.zoo_times` times them, on an idle machine. Movement nodes are those that only move data: Reshape, Transpose,
-Slice, Concat, Gather, Split and their like.
+Each network runs in its own process. posbake's graphs are exported by its command, with random weights and float32
+input; the error is the manifest's: the maximum over batches 1, 2, 3 and 7, relative to the largest logit.
+`--against CHECKOUT` adds the graphs of another checkout of posbake. `--graphs DIR` keeps graphs and reuses existing
+ones; `benchmarks.zoo_times` times them, on an idle machine. Movement nodes only move data: Reshape, Transpose, Slice,
+Concat, Gather, Split and similar operators.
 """
 
 import argparse
@@ -35,7 +35,7 @@ OPSET = 20
 def main() -> int:
     """Print one row for each network."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
-    parser.add_argument("sources", nargs="*", default=NETWORKS, help="default: the whole list of zoo_networks.py")
+    parser.add_argument("sources", nargs="*", default=NETWORKS, help="default: all of zoo_networks.py")
     parser.add_argument("--against", type=_absolute, metavar="CHECKOUT", help="another checkout of posbake")
     parser.add_argument("--graphs", type=_absolute, metavar="DIR", help="folder of graphs; existing ones are reused")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def make(source: str, other: Path | None, graphs: Path) -> dict[str, Graph | str]:
-    """Return a network's graph by each exporter; a text says why there is none."""
+    """Return a network's graph, or the reason why there is none, by exporter."""
     torch.set_num_threads(1)
     folder = folder_of(source, graphs)
     made = {OURS: kept_or_made(folder / OURS, lambda output: export_with(ROOT, source, output))}
@@ -77,7 +77,7 @@ def _export_stock(source: str, ours: Graph | str, output: Path) -> Graph | str:
         return "not tried"
     try:
         stock = export_stock(library_module(source), torch.zeros(2, 3, *ours.image_size), MANY, OPSET)
-    except Exception as error:  # noqa: BLE001 -- whatever it is, that is the row
+    except Exception as error:  # noqa: BLE001 -- any exception becomes the row
         return type(error.__cause__ or error).__name__
     save_graph(stock, output / "model.onnx")
     return describe(stock, "model.onnx", ours.image_size)
@@ -94,7 +94,7 @@ def _in_a_process(source: str, other: Path | None, graphs: Path) -> dict[str, Gr
 
 
 def _cells(made: dict[str, Graph | str], exporters: Sequence[str]) -> list[str]:
-    """Return the row of a network as it stands in the table, without its name."""
+    """Return the cells of a network's row, without its name."""
     graphs, ours = [made[name] for name in exporters], made[OURS]
     counts = [
         ", ".join(graph if isinstance(graph, str) else str(getattr(graph, what)) for graph in graphs)

@@ -1,4 +1,4 @@
-"""Graphs of the zoo: made by a checkout's own command, and described by their nodes."""
+"""Graphs of the zoo: export by a checkout's command, and counts of their nodes."""
 
 import json
 import os
@@ -23,12 +23,12 @@ MOVEMENT = frozenset(
 """Operators that only move data."""
 
 STOCK, OURS, OTHER = "stock", "posbake", "other"
-"""Exporters, and the names of their folders."""
+"""Exporters, and names of their folders."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Operators of a graph, and its error; NaN where it was not compared. Its path is that below its folder."""
+    """Operators of a graph, its path relative to its folder, and its error; NaN if it was not compared."""
 
     path: str
     nodes: int
@@ -40,24 +40,24 @@ class Graph:
 
 
 def folder_of(source: str, graphs: Path) -> Path:
-    """Return the folder of a network's graphs, one for each exporter."""
+    """Return the folder of a network's graphs, which has one folder per exporter."""
     return graphs / re.sub(r"[^A-Za-z0-9_.]+", "-", source)
 
 
 def shown(source: str) -> str:
-    """Return a source as tables name it."""
+    """Return the name of a source in tables."""
     return source.replace("python:benchmarks.zoo_networks:", "transformers: ")
 
 
 def known_graph(folder: Path) -> Graph | None:
-    """Return what is known of the graph in a folder; None if there is none."""
+    """Return the description of the graph in a folder, or None if there is none."""
     facts = folder / "graph.json"
     known = json.loads(facts.read_text(encoding="utf-8")) if facts.exists() else ""
     return None if isinstance(known, str) else Graph(**known)
 
 
 def describe(model: ir.Model, path: str, image_size: Sequence[int]) -> Graph:
-    """Return what a graph of this image size consists of."""
+    """Describe a graph with this image size."""
     operators = Counter(node.op_type for node in all_nodes(model))
     return _described(path, operators, count_constant_only(model), image_size)
 
@@ -74,15 +74,15 @@ def _described(
 
 
 def kept_or_made(folder: Path, make: Callable[[Path], Graph | str]) -> Graph | str:
-    """Return what is known of the graph in a folder, after making it if it is not there; a text says why there is none.
+    """Return the description of the graph in a folder, exporting it first if it is missing, or the reason of a failure.
 
     Args:
-        folder: folder of one graph; it is made.
-        make: puts a graph below the folder that it is given.
+        folder: folder of one graph, created if necessary.
+        make: function that writes a graph below the given folder.
     """
     facts = folder / "graph.json"
     if not facts.exists():
-        shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
+        shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted run
         folder.mkdir(parents=True)
         made = make(folder)
         facts.write_text(json.dumps(made if isinstance(made, str) else asdict(made)), encoding="utf-8")
@@ -91,7 +91,7 @@ def kept_or_made(folder: Path, make: Callable[[Path], Graph | str]) -> Graph | s
 
 
 def export_with(checkout: Path, source: str, output: Path) -> Graph | str:
-    """Return what a checkout's command makes of a source, below `output`, or the last line of why it does not."""
+    """Export a source with a checkout's command below `output`; return the graph, or the last line of the error."""
     command = [sys.executable, "export/to_onnx.py", source, "--random-weights", "0", "--input", "float32"]
     if has_no_classes(source):
         labels = output / "labels.txt"

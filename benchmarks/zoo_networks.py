@@ -1,7 +1,7 @@
-"""The networks of the zoo: one or more of each family whose attention knows about position.
+"""Networks of the zoo: one or more of each family with position-dependent attention.
 
-Those of transformers are built from a configuration, for nothing can be downloaded; each function here is what
-`python:benchmarks.zoo_networks:<name>` takes.
+Networks of transformers are built from a configuration, without downloads, by the functions of this module, as sources
+`python:benchmarks.zoo_networks:<name>`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from artifact import Preprocess
 
-hf: Any = transformers  # its types know fewer arguments than it takes
+hf: Any = transformers  # its type hints lack arguments
 
 TIMM = (
     "swin_tiny_patch4_window7_224",
@@ -61,7 +61,7 @@ OTHERS = (
     "twins_svt_small",
     "volo_d1_224",
 )
-"""Chosen from timm after the passes were written."""
+"""Networks of timm that were chosen after the passes were written."""
 TORCHVISION = ("swin_t", "swin_v2_t", "maxvit_t", "vit_b_16")
 TRANSFORMERS = ("swin", "swinv2", "beit", "beit_shared", "data2vec", "levit", "vit", "dinov3", "sam")
 NETWORKS = (
@@ -76,14 +76,14 @@ Prepared = tuple[nn.Module, Preprocess]
 
 
 class Logits(nn.Module):
-    """Output that `read` takes from a transformers network."""
+    """Module that returns one output of a transformers network, selected by `read`."""
 
     def __init__(self, network: nn.Module, read: Callable[..., Tensor]) -> None:
         super().__init__()
         self.network, self.read = network, read
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map [B, 3, height, width] to [B, numbers]."""
+        """Map [B, 3, height, width] to [B, outputs]."""
         return self.read(self.network(images))
 
 
@@ -99,13 +99,13 @@ def swinv2() -> Prepared:
 
 
 def beit() -> Prepared:
-    """BEiT-B, a table in each block."""
+    """BEiT-B with a table in each block."""
     config = hf.BeitConfig(use_relative_position_bias=True, num_labels=CLASSES)
     return _classifier(hf.BeitForImageClassification(config))
 
 
 def beit_shared() -> Prepared:
-    """BEiT-B, one table for all blocks."""
+    """BEiT-B with one table for all blocks."""
     config = hf.BeitConfig(use_shared_relative_position_bias=True, num_labels=CLASSES)
     return _classifier(hf.BeitForImageClassification(config))
 
@@ -127,13 +127,13 @@ def vit() -> Prepared:
 
 
 def dinov3() -> Prepared:
-    """DINOv3 ViT-S/16; it has no classes, so its pooled features are what leaves the graph."""
+    """DINOv3 ViT-S/16 without classifier; the output is its pooled features."""
     config = hf.DINOv3ViTConfig(hidden_size=384, intermediate_size=1536, num_attention_heads=6)
     return Logits(hf.DINOv3ViTModel(config), lambda output: output.pooler_output).eval(), _preprocess(224)
 
 
 def sam() -> Prepared:
-    """SAM's vision encoder at 224 with four layers; the mean of its feature map leaves the graph."""
+    """SAM's vision encoder at 224 with four layers; the output is the mean of its feature map."""
     config = hf.SamVisionConfig(image_size=224, num_hidden_layers=4, global_attn_indexes=(1, 3))
     encoder = hf.SamVisionModel(config)
     return Logits(encoder, lambda output: output.last_hidden_state.mean((2, 3))).eval(), _preprocess(224)
@@ -149,7 +149,7 @@ def _preprocess(size: int) -> Preprocess:
 
 
 def has_no_classes(source: str) -> bool:
-    """Return whether a network yields features until it is given a head."""
+    """Return whether a network has no classifier by default."""
     import timm
 
     kind, _, name = source.partition(":")

@@ -1,11 +1,11 @@
-"""`python -m benchmarks.zoo_times --graphs DIR --minutes M [SOURCE …]`: graphs that `benchmarks.zoo` keeps, timed.
+"""`python -m benchmarks.zoo_times --graphs DIR --minutes M [SOURCE …]`: times of the graphs of `benchmarks.zoo`.
 
-Rounds of one run of each graph, in ONNX Runtime and, where it is installed, in OpenVINO, told to compute in float32,
-on one thread. Every network gets the same share of the minutes, at least two rounds of each kind. Times are kept beside
-the graphs until a graph is made anew: another call adds rounds, to networks with the fewest first.
+A round runs each graph once, in ONNX Runtime and, if installed, in OpenVINO, in float32 on one thread. Networks share
+the time equally, with at least two rounds of each kind. Times are kept beside the graphs until a graph is exported
+again; further calls add rounds, to the networks with the fewest first.
 
-A ratio is the median over the rounds of a graph's CPU time over that of posbake's in the same round, so above 1 posbake
-is faster; ± is half the distance between the quartiles of these.
+A ratio is the median over the rounds of a graph's CPU time over that of posbake's in the same round (above 1, posbake
+is faster); ± is half the interquartile range.
 """
 
 import argparse
@@ -26,16 +26,16 @@ from examples.digits.train import machine
 
 BATCHES = (1, 8)
 _LEAST = 2
-"""Rounds of a network, runtime and batch size in one call."""
+"""Minimum number of rounds for each network, runtime and batch size in one call."""
 
 Rounds = dict[str, list[dict[str, float]]]
-"""By runtime and batch size: the ms of each graph in each round."""
+"""Times in ms of each graph in each round, by runtime and batch size."""
 
 
 def main() -> int:
-    """Print one row for each network, and the medians."""
+    """Time the graphs, and print a row for each network, and medians."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo_times", description=__doc__)
-    parser.add_argument("sources", nargs="*", default=NETWORKS, help="default: the whole list of zoo_networks.py")
+    parser.add_argument("sources", nargs="*", default=NETWORKS, help="default: all of zoo_networks.py")
     parser.add_argument("--graphs", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--minutes", type=float, default=0.0, help="time for runs; default: 0, which prints the kept times"
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _read(folder: Path) -> Rounds:
-    """Return the rounds that are kept; none if a graph was made since."""
+    """Return the kept rounds, or none if a graph is newer."""
     times = folder / "times.json"
     made = [file.stat().st_mtime for file in folder.glob("*/graph.json")]
     if not times.exists() or times.stat().st_mtime < max(made):
@@ -64,7 +64,7 @@ def _read(folder: Path) -> Rounds:
 
 
 def _add_rounds(folder: Path, rounds: Rounds, seconds: float) -> None:
-    """Time the graphs of a network for some seconds, and keep the rounds."""
+    """Time the graphs of a network for `seconds`, and keep the rounds."""
     graphs = {name: graph for name in (STOCK, OURS, OTHER) if (graph := known_graph(folder / name)) is not None}
     end = time.monotonic() + seconds
     for number, runtime in enumerate(runtimes := list(installed())):
@@ -76,11 +76,11 @@ def _add_rounds(folder: Path, rounds: Rounds, seconds: float) -> None:
 
 
 def _rounds(runners: Mapping[str, Run], graph: Graph, seconds: float) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield batch sizes, and the CPU time in ms of each runner, until the seconds are over; each has half of them."""
+    """Yield batch sizes and each runner's CPU time in ms; batch sizes share `seconds` equally."""
     spent, rounds = dict.fromkeys(BATCHES, 0.0), dict.fromkeys(BATCHES, 0)
     generator = np.random.default_rng(0)
     images = {batch: generator.normal(size=(batch, 3, *graph.image_size)).astype(np.float32) for batch in BATCHES}
-    for batch in BATCHES:  # to warm up
+    for batch in BATCHES:  # warm-up
         start = time.monotonic()
         for run in runners.values():
             run(images[batch])

@@ -1,4 +1,4 @@
-"""Invalid configurations: the container must exit with the service's own message and not restart."""
+"""Invalid configurations, with which the container must exit with the service's message and not restart."""
 
 import tempfile
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from deploy.engines import Engine, Wanted
 
 @dataclass(frozen=True)
 class BadStart:
-    """A configuration error.
+    """An invalid configuration.
 
     Args:
         what: description of the error.

@@ -1,7 +1,7 @@
 """Container engines of the image test: docker, podman, or a plain chroot over an image of buildah.
 
-All three give it a read-only root, a tmpfs on /tmp, the image's own user, no capabilities, and no way to gain any. The
-chroot is for hosts that may build images but not run containers: it needs root, and shares the host's network.
+All three provide a read-only root, a tmpfs on /tmp, the image's user, no capabilities, and no way to gain any. The
+chroot is for hosts that can build images but not run containers; it requires root and shares the host's network.
 """
 
 import json
@@ -27,7 +27,7 @@ class Wanted:
 
     Args:
         image: name of the image.
-        repository: directory that is mounted on /artifacts, read-only.
+        repository: directory to mount on /artifacts, read-only.
         environment: variables in addition to those of the image.
     """
 
@@ -41,22 +41,22 @@ class Container(Protocol):
 
     @property
     def url(self) -> str:
-        """Return its address on this host: http://127.0.0.1:PORT."""
+        """Return the service's address on this host: http://127.0.0.1:PORT."""
 
     def execute(self, *command: str) -> int:
-        """Run a command in it, as its user, and return the exit status."""
+        """Run a command in the container, as its user, and return the exit status."""
 
     def terminate(self) -> None:
-        """Send SIGTERM to its first process."""
+        """Send SIGTERM to the container's first process."""
 
     def wait(self) -> int:
-        """Return its exit status. Raises TimeoutError if it has not ended after SECONDS_TO_END."""
+        """Return the exit status. Raises TimeoutError if the container runs longer than SECONDS_TO_END."""
 
     def log(self) -> str:
-        """Return what it wrote to stdout and stderr."""
+        """Return its output on stdout and stderr."""
 
     def remove(self) -> None:
-        """End and remove it."""
+        """Kill and remove the container."""
 
 
 class Engine(Protocol):
@@ -69,21 +69,21 @@ class Engine(Protocol):
 
 
 def find_engine(image: str) -> Engine:
-    """Return the first engine that has the image and runs it here.
+    """Return the first engine that has the image and can run it on this host.
 
     Raises:
-        RuntimeError: there is none.
+        RuntimeError: there is no such engine.
     """
     for program in ("docker", "podman"):
         if shutil.which(program) and _runs(program, image):
             return CommandLine(program)
     if shutil.which("buildah") and os.geteuid() == 0 and _succeeds("buildah", "inspect", "--type", "image", image):
         return Chroot()
-    raise RuntimeError(f"neither docker nor podman, nor buildah as root, runs {image} here; `make images` builds it")
+    raise RuntimeError(f"{image} runs in neither docker, podman nor buildah (as root); build it with `make images`")
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free now."""
+    """Return a free port on 127.0.0.1."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -91,7 +91,7 @@ def free_port() -> int:
 
 
 class CommandLine:
-    """docker, or podman, which takes the same arguments."""
+    """docker, or podman with the same arguments."""
 
     def __init__(self, program: str) -> None:
         self.name = program
@@ -128,7 +128,7 @@ class CommandLineContainer:
         try:
             return int(_output(self.program, "wait", self.identity, timeout=SECONDS_TO_END))
         except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"{self.identity} runs after {SECONDS_TO_END} s") from error
+            raise TimeoutError(f"{self.identity} still runs after {SECONDS_TO_END} s") from error
 
     def log(self) -> str:
         """See Container."""
@@ -141,12 +141,12 @@ class CommandLineContainer:
 
 
 class Chroot:
-    """An image of buildah in mount and process namespaces of its own."""
+    """A buildah image in a chroot with new mount and process namespaces."""
 
     name = "buildah"
 
     def start(self, wanted: Wanted) -> "ChrootContainer":
-        """Start the image's entrypoint, as process 1 of its namespace."""
+        """Start the image's entrypoint as process 1 of the namespace."""
         config = json.loads(_output("buildah", "inspect", "--type", "image", wanted.image))["Docker"]["config"]
         port = free_port()
         variables = dict(pair.partition("=")[::2] for pair in config["Env"])
@@ -173,7 +173,7 @@ mount -o remount,bind,ro "$root"
 
 
 def _as_user(root: Path, user: str, directory: str, variables: Mapping[str, str]) -> list[str]:
-    """Return the command that enters the root, drops every privilege, and runs what follows it."""
+    """Return a command prefix that enters the root and drops all privileges."""
     uid, _, gid = user.partition(":")
     drop = ["--reuid", uid, "--regid", gid or uid, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
     environment = [f"{name}={value}" for name, value in variables.items()]
@@ -207,7 +207,7 @@ class ChrootContainer:
         try:
             return self._process.wait(SECONDS_TO_END)
         except subprocess.TimeoutExpired as error:
-            raise TimeoutError(f"{self._working} runs after {SECONDS_TO_END} s") from error
+            raise TimeoutError(f"{self._working} still runs after {SECONDS_TO_END} s") from error
 
     def log(self) -> str:
         """See Container."""
@@ -215,8 +215,8 @@ class ChrootContainer:
 
     def remove(self) -> None:
         """See Container."""
-        # When its first process ends, all others of the namespace end too. unshare's own --kill-child is lost when that
-        # process changes its user.
+        # Killing the first process ends the whole namespace. unshare's --kill-child has no effect after the process
+        # changes its user.
         with suppress(FileNotFoundError, ProcessLookupError):
             os.kill(self._first(), signal.SIGKILL)
         self._process.kill()
@@ -225,7 +225,7 @@ class ChrootContainer:
         _output("buildah", "rm", self._working)
 
     def _first(self) -> int:
-        """Return the process ID, on the host, of the namespace's first process."""
+        """Return the host's process id of the namespace's first process."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         for _ in range(100):
             if self._process.poll() is not None:
@@ -237,7 +237,7 @@ class ChrootContainer:
 
 
 def _runs(program: str, image: str) -> bool:
-    """Return whether the engine can start a container of the image; being installed is not enough."""
+    """Return whether the engine can start a container of the image, which an installed program may not."""
     return _succeeds(program, "run", "--rm", "--pull", "never", "--entrypoint", "true", image)
 
 

@@ -1,6 +1,6 @@
-"""`python health.py`: the health check of the image. Exit status 0 if the service is ready, else 1 and the reason.
+"""`python health.py`: health check of the image; exit status 0 if the service is ready, else 1 with the reason.
 
-It runs every few seconds, so it imports little: 0.1 s of CPU time. http.client uses no proxy from the environment.
+The check runs every few seconds, so imports are few: 0.1 s of CPU time. http.client ignores proxy variables.
 """
 
 import http.client
@@ -11,7 +11,7 @@ SECONDS = 4
 
 
 def main() -> int:
-    """Ask /health/ready on the port of POSBAKE_PORT, and return the exit status."""
+    """Request /health/ready on POSBAKE_PORT, and return the exit status."""
     port = int(os.environ.get("POSBAKE_PORT") or 8000)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     try:
@@ -19,7 +19,7 @@ def main() -> int:
         response = connection.getresponse()
         body = response.read(1000).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
-        print(f"port {port}: {error!r}")  # noqa: T201 -- `docker inspect` shows it
+        print(f"port {port}: {error!r}")  # noqa: T201 -- shown by `docker inspect`
         return 1
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""`python -m deploy.image_test`: test a built image as in production: requests, stops under load, failing starts.
+"""`python -m deploy.image_test`: test of a built image as in production: requests, stops under load, failing starts.
 
 The exit status is 0 if all checks pass, and 1 after the first failure. The repository needs the digits model, which
 `make demo` exports.
@@ -25,9 +25,9 @@ CLIENTS = 8
 SECONDS_TO_START = 300
 """Same as LOAD_TIMEOUT."""
 BEFORE_SIGTERM = 200
-"""Requests answered under load before SIGTERM is sent."""
+"""Number of responses under load before SIGTERM is sent."""
 STOPPED_AFTER = (0.0, 0.5, 1.0, 2.0)
-"""Seconds from when process 1 catches SIGTERM. Before, in the first 0.1 s of Python, the kernel drops the signal."""
+"""Seconds after process 1 installs its SIGTERM handler; before (0.1 s), the kernel ignores the signal."""
 CATCHES_SIGTERM = """
 import signal, sys
 status = dict(line.split(":", 1) for line in open("/proc/1/status"))
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def serve_and_stop(engine: Engine, wanted: Wanted) -> None:
-    """Check health, isolation, predictions and pages, and that no response is lost when it stops under load."""
+    """Check health, isolation, predictions and pages, and that a stop under load loses no response."""
     started = time.monotonic()
     container = engine.start(wanted)
     try:
@@ -70,18 +70,18 @@ def serve_and_stop(engine: Engine, wanted: Wanted) -> None:
             check((status, label) == (200, sample.stem), f"{sample.name} was answered {status} {label}")
         say("all ten samples are classified as their digit")
         files = load_pages(container.url, "digits", WITH_CONSTANTS)
-        say(f"{len(files)} files of /, /docs and {WITH_CONSTANTS} are there")
+        say(f"{len(files)} files of /, /docs and {WITH_CONSTANTS} are served")
         stop_under_load(container)
     finally:
         container.remove()
 
 
 def check_isolation(container: Container) -> None:
-    """Check the user, the read-only root, the tmpfs, and that no privilege can be gained."""
+    """Check the user, the read-only root, the tmpfs, and the absence of privileges."""
     proofs = {
         "it runs as uid and gid 10001": "import os; assert os.getuid() == os.getgid() == 10001",
-        "a file can be made in /tmp": "open('/tmp/file', 'w').close()",
-        "it has no capabilities and gains none": (
+        "a file can be created in /tmp": "open('/tmp/file', 'w').close()",
+        "it has no capabilities and cannot gain any": (
             "status = dict(line.split(':', 1) for line in open('/proc/self/status'));"
             "assert int(status['CapEff'], 16) == int(status['CapBnd'], 16) == 0 and int(status['NoNewPrivs']) == 1"
         ),
@@ -100,7 +100,7 @@ def check_isolation(container: Container) -> None:
 
 
 def stop_under_load(container: Container) -> None:
-    """Send SIGTERM during requests. Each gets a correct response or 503 (retry), or its connection is refused."""
+    """Send SIGTERM under load: each request must get a correct response or 503, or its connection is refused."""
     answers: Counter[str] = Counter()
     stopping, ended = threading.Event(), threading.Event()
     sample = SAMPLES / "7.png"
@@ -124,7 +124,7 @@ def stop_under_load(container: Container) -> None:
     try:
         end = time.monotonic() + SECONDS_TO_START
         while answers.total() < BEFORE_SIGTERM:
-            check(time.monotonic() < end, f"only {answers.total()} requests were answered")
+            check(time.monotonic() < end, f"only {answers.total()} responses")
             time.sleep(0.01)
         stopping.set()
         before, started = answers.total(), time.monotonic()
@@ -140,7 +140,7 @@ def stop_under_load(container: Container) -> None:
 
 
 def stop_while_starting(engine: Engine, wanted: Wanted) -> None:
-    """Send SIGTERM while modules are imported and while artifacts are loaded."""
+    """Send SIGTERM during imports and while artifacts are loaded."""
     for delay in STOPPED_AFTER:
         container = engine.start(wanted)
         try:
@@ -150,10 +150,10 @@ def stop_while_starting(engine: Engine, wanted: Wanted) -> None:
             time.sleep(delay)
             container.terminate()
             status = container.wait()
-            check(status == 0, f"exit status {status} after SIGTERM in the start:\n{container.log()}")
+            check(status == 0, f"exit status {status} after SIGTERM during startup:\n{container.log()}")
         finally:
             container.remove()
-    say(f"SIGTERM {', '.join(map(str, STOPPED_AFTER))} s after it is first caught: exit status 0")
+    say(f"SIGTERM {', '.join(map(str, STOPPED_AFTER))} s after its handler is installed: exit status 0")
 
 
 def classify(url: str, sample: Path) -> tuple[int, str | None]:

@@ -1,4 +1,4 @@
-"""Files that a browser loads from a running service: the pages, their resources, and the pictures of a variant."""
+"""Files that a browser loads from a running service: pages, their resources, and images of a variant."""
 
 import http.client
 import json
@@ -9,7 +9,7 @@ PAGES = ("/", "/docs")
 
 
 def load_pages(url: str, model: str, variant: str) -> dict[str, bytes]:
-    """Return the content of every file to which the pages and a variant's description lead, by address.
+    """Return the content of every file linked from the pages and a variant's description, by URL.
 
     Raises:
         AssertionError: a file is missing or empty.
@@ -39,5 +39,5 @@ def _get(url: str, address: str) -> bytes:
     finally:
         connection.close()
     if answer.status != http.HTTPStatus.OK or not body:
-        raise AssertionError(f"GET {address} was answered {answer.status} with {len(body)} bytes")
+        raise AssertionError(f"GET {address}: status {answer.status}, {len(body)} bytes")
     return body

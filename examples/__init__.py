@@ -1,6 +1,6 @@
-"""Worked examples: run their modules with `python -m` from the root of the repository."""
+"""Examples; run their modules with `python -m` in the root of the repository."""
 
 import os
 
-# Before ONNX Runtime is loaded: from 1.29 on its wheels send telemetry unless this is set.
+# Set before ONNX Runtime is loaded: its wheels send telemetry by default since 1.29.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,6 +1,6 @@
-"""Vision transformers whose attention knows about position, written as in a textbook.
+"""Vision transformers with position-dependent attention, as textbook code.
 
-B images, N tokens, C width, H heads, d = C / H head width. Nothing here depends on export.
+B images, N tokens, C width, H heads, d = C / H head width. This package does not depend on export.
 """
 
 from models.build import build_network

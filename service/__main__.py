@@ -15,25 +15,29 @@ if __name__ == "__main__":
     for stopping in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stopping, lambda _number, _frame: os._exit(0))
 
-import uvicorn
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
+from service.resources.packages import packages_required
 
-from service.app import create_app
-from service.backends import BUILD_ENGINES
-from service.catalogue.loading import load_catalogue
-from service.problems.errors import StartupError
-from service.processes.shared import Place, Shared
-from service.processes.supervisor import Supervisor, end_with_supervisor
-from service.resources.exit import STOPPING, end_process, until_stopped
-from service.settings import Settings
-from service.transport.connections import Connections, open_descriptors
-from service.transport.cors import Origins
-from service.transport.draining import Lifecycle
-from service.transport.guard import Guard, guarded
-from service.transport.listening import bind
-from service.transport.logs import configure_logging
-from service.transport.starting import answering
+with packages_required("python -m service"):
+    import uvicorn
+    import uvloop  # noqa: F401 -- uvicorn imports it once it runs
+    from pydantic import ValidationError
+    from pydantic_settings import CliApp, SettingsError
+
+    from service.app import create_app
+    from service.backends import BUILD_ENGINES
+    from service.catalogue.loading import load_catalogue
+    from service.problems.errors import StartupError
+    from service.processes.shared import Place, Shared
+    from service.processes.supervisor import Supervisor, end_with_supervisor
+    from service.resources.exit import STOPPING, end_process, until_stopped
+    from service.settings import Settings
+    from service.transport.connections import Connections, open_descriptors
+    from service.transport.cors import Origins
+    from service.transport.draining import Lifecycle
+    from service.transport.guard import Guard, guarded
+    from service.transport.listening import bind
+    from service.transport.logs import configure_logging
+    from service.transport.starting import answering
 
 logger = logging.getLogger("service")
 
@@ -86,8 +90,8 @@ def main(arguments: Sequence[str]) -> int:
 class _DrainingServer(uvicorn.Server):
     """A uvicorn server that drains before it stops, and logs its address once it is ready.
 
-    uvicorn itself closes the port first: connections would be refused instead of answered 503, and probes would fail
-    instead of reporting that the server is not ready. With --port 0 the log line contains the port.
+    uvicorn itself closes the port first: connections would be refused instead of answered with 503, and probes would
+    fail instead of reporting that the server is not ready. With --port 0 the log line contains the port.
 
     Args:
         config: configuration of uvicorn.

@@ -97,4 +97,4 @@ async def _serving(request: Request) -> Serving:  # async, because FastAPI would
 
 
 Ready = Annotated[Serving, Depends(_serving)]
-"""Type of a route's parameter for the serving state; answers 503 until the server is ready, and while it drains."""
+"""Type of a route's parameter for the serving state; 503 until the server is ready, and while it drains."""

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     max_held_bytes: PositiveInt = Field(
         default_factory=half_of_memory,
         description="maximum memory for bodies and decoded pixels of all requests, in bytes; requests beyond it are "
-        "answered 503; by default half of the memory of the machine or container",
+        "answered with 503; by default half of the memory of the machine or container",
     )
     max_pixels: PositiveInt = Field(
         default=50_000_000, description="maximum number of pixels of an image, as sent and after resizing"
@@ -93,20 +93,22 @@ class Settings(BaseSettings):
         description="time that an incomplete batch waits for more images, in ms; 0 dispatches immediately",
     )
     max_queue: PositiveInt = Field(
-        default=256, description="maximum number of images that wait for one variant; further ones are answered 429"
+        default=256,
+        description="maximum number of images that wait for one variant; further ones are answered with 429",
     )
     max_decode_queue: PositiveInt = Field(
         default=512,
-        description="maximum number of images of all variants that wait to be decoded; further ones are answered 429",
+        description="maximum number of images of all variants that wait to be decoded; further ones are answered with "
+        "429",
     )
     timeout_ms: PositiveInt = Field(
         default=30_000,
-        description="deadline of requests without timeout_ms, in ms; a request that exceeds it is answered 504",
+        description="deadline of requests without timeout_ms, in ms; a request that exceeds it is answered with 504",
     )
     decode_timeout_ms: PositiveInt = Field(
         default=10_000,
         description="time limit for decoding the images of one request, in ms; a request that exceeds it is answered "
-        "504",
+        "with 504",
     )
     backend_timeout_ms: PositiveInt = Field(
         default=60_000, description="time limit for one batch, in ms; a backend that exceeds it is replaced"
@@ -136,17 +138,17 @@ class Settings(BaseSettings):
     request_timeout: PositiveFloat = Field(
         default=30.0,
         description="time limit for a request's head, and then for its body, in seconds; a request that exceeds it is "
-        "answered 408",
+        "answered with 408",
     )
     keep_alive_seconds: PositiveInt = Field(
         default=5, description="time that an idle connection stays open, in seconds; set it above a load balancer's"
     )
     max_header_bytes: PositiveInt = Field(
         default=32768,
-        description="maximum size of request line and headers together, in bytes; larger ones are answered 431",
+        description="maximum size of request line and headers together, in bytes; larger ones are answered with 431",
     )
     max_connections: PositiveInt = Field(
-        default=4096, description="maximum number of open connections; further ones are answered 503 and closed"
+        default=4096, description="maximum number of open connections; further ones are answered with 503 and closed"
     )
     cors_origins: str | None = Field(
         default=None, description="origins of pages that may send requests, separated by commas; * for any"

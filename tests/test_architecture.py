@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIRST_PARTY = {"artifact", "engines", "imaging", "service", "models", "export", "examples", "benchmarks", "tests"}
 MAKING = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "models", "export", "examples", "tests"}
 SERVING = {
-    *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_core", "pydantic_settings"),
+    *("fastapi", "starlette", "httptools", "uvicorn", "uvloop", "pydantic", "pydantic_core", "pydantic_settings"),
     *("numpy", "PIL", "onnxruntime", "prometheus_client", "rich"),
 }
 OPTIONAL = {"opentelemetry", "openvino", "pyarrow", "ray"}  # imported where they are asked for, and only then

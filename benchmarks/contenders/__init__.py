@@ -1,1 +1,1 @@
-"""Servers with separate requirements, each in its own environment, and the setup of these environments."""
+"""Compared servers that need an environment of their own, and the setup of these environments."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.contenders NAME…`: make the environments of contenders of `benchmarks.serving`."""
+"""`python -m benchmarks.contenders NAME…`: create the environments of servers that `benchmarks.serving` compares."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from benchmarks.contenders.environments import NAMES, Apart
 
 
 def main() -> None:
-    """Make them one after the other; what is there already stays."""
+    """Create the environments one after the other; existing ones are kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.contenders", description=__doc__)
     parser.add_argument("names", nargs="+", choices=NAMES, metavar="NAME", help=f"one of: {', '.join(NAMES)}")
     for name in dict.fromkeys(parser.parse_args().names):

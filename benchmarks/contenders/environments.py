@@ -1,4 +1,4 @@
-"""Environments of the contenders of `benchmarks.serving`: ours, or separate ones with pinned requirements.
+"""Environments of the servers that `benchmarks.serving` compares: this one, or separate ones with pinned requirements.
 
 A separate environment is `.venv-contenders/NAME`, with the exact versions in `NAME.txt` beside this file.
 """
@@ -15,24 +15,24 @@ FOLDER = REQUIREMENTS.parents[1] / ".venv-contenders"
 
 
 class Environment(Protocol):
-    """Environment in which a contender is installed."""
+    """Environment in which a server is installed."""
 
     @property
     def python(self) -> str:
-        """The Python it runs in."""
+        """Path of its Python interpreter."""
 
     @property
     def available(self) -> bool:
-        """True if it is installed."""
+        """True if the server is installed."""
 
     @property
     def install(self) -> str:
-        """The command that brings it."""
+        """Command that installs the server."""
 
 
 @dataclass(frozen=True)
 class Beside:
-    """This environment; without the module, the contender is missing."""
+    """The current environment; the server is available if a module is importable."""
 
     module: str
     python = sys.executable
@@ -40,17 +40,17 @@ class Beside:
 
     @property
     def available(self) -> bool:
-        """True if the module is found."""
+        """True if the module is importable."""
         return importlib.util.find_spec(self.module) is not None
 
 
 @dataclass(frozen=True)
 class Apart:
-    """An environment of its own.
+    """A separate virtual environment.
 
     Args:
-        name: name of the contender's requirements, without `.txt`.
-        folder: that holds such environments.
+        name: name of the requirements file, without `.txt`.
+        folder: parent folder of the environments.
     """
 
     name: str
@@ -58,24 +58,24 @@ class Apart:
 
     @property
     def python(self) -> str:
-        """Its Python, also while there is none yet."""
+        """Path of its Python interpreter, whether it exists or not."""
         return str(self.folder / self.name / "bin" / "python")
 
     @property
     def available(self) -> bool:
-        """True if `make` has ended, with the requirements as they are now."""
+        """True if `make` completed with the current requirements."""
         return self._made.is_file() and self._made.read_text(encoding="utf-8") == self._wanted
 
     @property
     def install(self) -> str:
-        """The command that makes it."""
+        """Command that creates the environment."""
         return f"python -m benchmarks.contenders {self.name}"
 
     def make(self) -> None:
-        """Make it anew and install into it, unless it is there.
+        """Create the environment and install the requirements, unless it is available.
 
         Raises:
-            subprocess.CalledProcessError: venv or pip failed and has said why; what is there is made anew next time.
+            subprocess.CalledProcessError: venv or pip failed, and printed why; the next call starts over.
         """
         if self.available:
             return

@@ -1,9 +1,9 @@
 """An MLServer runtime with one worker per core, for `benchmarks.serving`.
 
-It implements the Open Inference Protocol over HTTP in JSON only. The shortest format that it accepts for a file is
-base64 in a BYTES tensor. Following its documentation, it has one process of `parallel_workers` for each core. `debug`
-is off, because it logs every request; free ports are chosen for gRPC and metrics. All other settings are MLServer's
-defaults; it batches only if a model's settings request it.
+MLServer implements the Open Inference Protocol over HTTP in JSON only; the shortest format it accepts for a file is
+base64 in a BYTES tensor. `parallel_workers` is the number of cores, as its documentation recommends. `debug` is off,
+because it logs every request; gRPC and metrics use free ports. All other settings are MLServer's defaults, which do
+not batch.
 
     POSBAKE_PLAIN_ARTIFACT=DIR python -m benchmarks.contenders.ml_server PORT FOLDER
 
@@ -25,7 +25,7 @@ from benchmarks.plain_model import PlainModel
 
 
 class Classifier(MLModel):  # type: ignore[misc]  # mypy runs where MLServer is not
-    """The stages of one request; all run in a worker."""
+    """A classifier; a worker runs all stages of a request."""
 
     async def load(self) -> bool:
         """Load the model and run it once."""
@@ -33,7 +33,7 @@ class Classifier(MLModel):  # type: ignore[misc]  # mypy runs where MLServer is 
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """The image is the only tensor."""
+        """Classify the image in the only input tensor."""
         labels, probabilities = zip(*self.model.classify(Base64Codec.decode_input(payload.inputs[0])[0]), strict=True)
         outputs = [
             StringCodec.encode_output("labels", list(labels)),
@@ -43,7 +43,7 @@ class Classifier(MLModel):  # type: ignore[misc]  # mypy runs where MLServer is 
 
 
 def settings(port: int, folder: Path) -> dict[str, dict[str, object]]:
-    """Return the files of a folder that `mlserver start` serves."""
+    """Return the contents of the settings files that `mlserver start` reads, by file name."""
     server: dict[str, object] = {
         "debug": False,
         "host": "127.0.0.1",

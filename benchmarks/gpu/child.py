@@ -1,6 +1,6 @@
-"""`python -m benchmarks.gpu.child MODULE:FUNCTION SETTINGS FILE`: run a part, and write its rows and outcome to a file.
+"""`python -m benchmarks.gpu.child MODULE:FUNCTION SETTINGS FILE`: run a part; write its rows and outcome to FILE.
 
-Each line of the file is a JSON object: a row, or at the end the outcome, `done`, `skipped` or `failed`, and the reason.
+Each line of the file is a JSON object: a row, or finally the outcome (`done`, `skipped` or `failed`) and its reason.
 """
 
 import json
@@ -13,14 +13,14 @@ from importlib import import_module
 from benchmarks.gpu.part import FailedError, Part, Row, Settings, SkippedError
 
 OURS = ("artifact", "benchmarks", "examples", "export", "imaging", "models", "service")
-"""Packages of this repository: one that is not found is an error of the part."""
+"""Packages of this repository; if one is missing, the part fails instead of being skipped."""
 
 
 def main(entry: str, settings: str, path: str) -> None:
     """Run a part."""
-    logging.basicConfig(level=logging.INFO)  # a backend says which batches it pads
+    logging.basicConfig(level=logging.INFO)  # backends log which batches they pad
     module, _, function = entry.partition(":")
-    with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 -- lines are flushed one by one
+    with open(path, "a", encoding="utf-8") as file:  # noqa: PTH123 -- kept open, each line flushed
 
         def write(line: dict[str, object]) -> None:
             print(json.dumps(line), file=file, flush=True)
@@ -35,10 +35,10 @@ def main(entry: str, settings: str, path: str) -> None:
             write({"outcome": "skipped", "reason": str(error)})
         except ModuleNotFoundError as error:
             ours = str(error.name).partition(".")[0] in OURS
-            write({"outcome": "failed" if ours else "skipped", "reason": f"{error}; install what this part needs"})
+            write({"outcome": "failed" if ours else "skipped", "reason": f"{error}; install the packages of this part"})
         except FailedError as error:
             write({"outcome": "failed", "reason": str(error)})
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is this part's outcome
+        except Exception as error:  # noqa: BLE001 -- any exception fails the part
             traceback.print_exc()
             write({"outcome": "failed", "reason": f"{type(error).__name__}: {error}"})
         else:

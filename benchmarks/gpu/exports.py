@@ -1,4 +1,4 @@
-"""Artifacts that the other parts run: the digits model, and the networks with random weights, several at a time."""
+"""Exports for the other parts, several at a time: the digits model, and networks with random weights."""
 
 import os
 import subprocess
@@ -10,13 +10,13 @@ from pathlib import Path
 from benchmarks.gpu.part import ROOT, Emit, Row, Settings, name_of, needed
 
 LOWER = ("swin-table", "rope", "irpe-product-contextual-k")
-"""Variants of the digits that are also exported in each lower precision."""
+"""Digits variants that are also exported in each lower precision."""
 
 
 def run(settings: Settings, emit: Emit) -> None:
-    """Export what is missing, and emit a row for each command."""
+    """Export missing artifacts, and emit a row for each command."""
     waiting = [(name, command) for name, path, command in _commands(settings) if not path.exists()]
-    emit(Row("exports that are missing", {"seconds": 0.0, "found": len(waiting)}))
+    emit(Row("missing exports", {"seconds": 0.0, "found": len(waiting)}))
     if not waiting:
         return
     needed("torch", "install torch, or name the folder of a finished export with --artifacts")
@@ -26,7 +26,7 @@ def run(settings: Settings, emit: Emit) -> None:
 
 
 def _commands(settings: Settings) -> list[tuple[str, Path, list[str]]]:
-    """Return name, what is there afterwards, and the command of each export."""
+    """Return name, path of the artifact, and command of each export."""
     digits = ROOT / "examples/digits"
     to_onnx = str(ROOT / "export/to_onnx.py")
     fixed = ["--version", "1", "--quiet", "--output"]

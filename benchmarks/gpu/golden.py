@@ -1,4 +1,4 @@
-"""The golden check of every artifact on the device, in each precision, at batch 1 and 8."""
+"""Golden check of every artifact on the device, in each precision, at batches 1 and 8."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def run(settings: Settings, emit: Emit) -> None:
     found_at = [path for path in (settings.digits, Path(settings.artifacts, "networks")) if path.is_dir()]
     locations = [location for path in found_at for location in scan(path)]
     if not locations:
-        raise FailedError(f"there are no artifacts in {settings.artifacts}; the part export has the reason")
+        raise FailedError(f"no artifacts in {settings.artifacts}; see the result of the part export")
     for location in locations:
         try:
             artifact = read_artifact(location.path)
@@ -33,8 +33,8 @@ def run(settings: Settings, emit: Emit) -> None:
             emit(Row(str(location), {**figures, "limit": f"{found.limit:.1e}"}))
 
 
-def open_runtime(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN201 -- its module is imported here
-    """Return the class of ONNX Runtime's backend, once it has the device. Raises SkippedError where it does not."""
+def open_runtime(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN201 -- the class's module is imported below
+    """Return the ONNX Runtime backend's class. Raises SkippedError if the device is not available."""
     remedy = "install posbake's extra gpu in place of service" if settings.device == "cuda" else "install it"
     needed("onnxruntime", remedy)
     from service.backends.onnx_runtime import OnnxRuntimeBackend
@@ -47,9 +47,9 @@ def open_runtime(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: A
 
 
 def artifact_of(settings: Settings, source: str) -> Artifact:
-    """Return a network's artifact in the precision that is timed. Raises FailedError where it was not exported."""
+    """Return a network's artifact in the timed precision. Raises FailedError if it was not exported."""
     path = settings.network(source, settings.precisions[-1])
     try:
         return read_artifact(path)
     except ArtifactError as error:
-        raise FailedError(f"{error}; the part export has the reason") from error
+        raise FailedError(f"{error}; see the result of the part export") from error

@@ -1,4 +1,4 @@
-"""The host: its GPUs, driver and packages, and whether they can be used together."""
+"""GPUs, driver and packages of the host, and their compatibility."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +10,7 @@ PACKAGES = ("torch", "timm", "transformers", "onnx", "onnxruntime-gpu", "onnxrun
 
 
 def run(settings: Settings, emit: Emit) -> None:
-    """Emit versions, and fail where a GPU was asked for and the driver has none."""
+    """Emit versions; fail if `--device` requires a GPU and the driver finds none."""
     emit(Row("Python", {"found": f"{platform.python_version()}, {platform.machine()}"}))
     for name in PACKAGES:
         try:
@@ -23,7 +23,7 @@ def run(settings: Settings, emit: Emit) -> None:
         raise FailedError(problem)
     library = nvml()
     if library is None:
-        emit(Row("GPU", {"found": "found; nvidia-ml-py is not installed, so neither its name nor its load is known"}))
+        emit(Row("GPU", {"found": "present; install nvidia-ml-py for its name and utilisation"}))
         return
     emit(Row("driver", {"found": str(library.nvmlSystemGetDriverVersion())}))
     for number in range(library.nvmlDeviceGetCount()):

@@ -1,4 +1,4 @@
-"""Load on the service by threads, each with one connection and one request at a time."""
+"""HTTP load from threads, each with one connection and one request at a time."""
 
 import http.client
 import json
@@ -16,13 +16,13 @@ TIMEOUT = 30
 
 @dataclass
 class Load:
-    """Requests of all clients so far.
+    """Responses to all clients so far.
 
     Attributes:
-        statuses: statuses of the answers.
-        broken: connections that ended within an answer.
-        milliseconds: milliseconds of the good answers.
-        answers: bodies of the good ones; only their last thousand are kept.
+        statuses: number of responses by status.
+        broken: connections that ended during a response.
+        milliseconds: times of the responses with status 200.
+        answers: bodies of the last thousand of these.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -33,24 +33,24 @@ class Load:
 
     @property
     def median(self) -> float:
-        """Median time of a good answer, in ms."""
+        """Median time of a successful response, in ms."""
         return statistics.median(self.milliseconds) if self.milliseconds else float("nan")
 
     @property
     def p99(self) -> float:
-        """99th percentile of the good answers, in ms."""
+        """99th percentile of the successful responses' times, in ms."""
         ranked = sorted(self.milliseconds)
         return ranked[int(0.99 * (len(ranked) - 1))] if ranked else float("nan")
 
     @property
     def failed(self) -> int:
-        """Requests without a good answer."""
+        """Requests without a successful response."""
         return self.broken + sum(count for status, count in self.statuses.items() if status != 200)
 
 
 @contextmanager
 def loaded(port: int, path: str, bodies: Sequence[bytes], clients: int) -> Iterator[Load]:
-    """Send images to `path` from each client until the block ends, or the server does not accept connections."""
+    """Send images to `path` from each client until the block ends or the server refuses connections."""
     load = Load()
     threads = [
         threading.Thread(target=_client, args=(load, port, path, bodies, number), daemon=True)
@@ -67,7 +67,7 @@ def loaded(port: int, path: str, bodies: Sequence[bytes], clients: int) -> Itera
 
 
 def post(connection: http.client.HTTPConnection, path: str, body: bytes, kind: str) -> tuple[int, Any]:
-    """Return status and body of an answer."""
+    """Return status and JSON body of the response."""
     connection.request("POST", path, body, {"Content-Type": kind})
     answer = connection.getresponse()
     return answer.status, json.loads(answer.read())
@@ -85,7 +85,7 @@ def _client(load: Load, port: int, path: str, bodies: Sequence[bytes], number: i
             try:
                 status, answer = post(connection, path, bodies[number % len(bodies)], "image/png")
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
-                break  # between two requests a server may close a connection
+                break  # the server may close an idle connection
             except (OSError, http.client.HTTPException):
                 load.broken += 1
                 break

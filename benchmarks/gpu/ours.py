@@ -1,4 +1,4 @@
-"""Our graphs in ONNX Runtime: plain, with fixed buffers, as CUDA graphs. Times include copies."""
+"""posbake's graphs in ONNX Runtime: plain, with fixed buffers, and as CUDA graphs; times include copies."""
 
 from dataclasses import replace
 
@@ -9,21 +9,21 @@ from benchmarks.gpu.part import Emit, Settings, SkippedError, each_network
 from service.backends.running import check_batch
 
 MEASURED = "measured"
-"""The device whose path is chosen here."""
+"""Name under which a device is registered with the measured settings."""
 
 
 def plain(settings: Settings, emit: Emit) -> None:
-    """Time runs for which ONNX Runtime allocates and copies."""
+    """Time runs in which ONNX Runtime allocates and copies."""
     _time(settings, emit, memory=None, graphs=False)
 
 
 def buffers(settings: Settings, emit: Emit) -> None:
-    """Time runs in fixed buffers, launched kernel by kernel."""
+    """Time runs in fixed buffers, without CUDA graphs."""
     _time(settings, emit, memory=settings.device, graphs=False)
 
 
 def graphs(settings: Settings, emit: Emit) -> None:
-    """Time what the service runs: fixed buffers and CUDA graphs."""
+    """Time fixed buffers with CUDA graphs, as in the service."""
     if settings.device == "cpu":
         raise SkippedError("CUDA graphs need --device cuda")
     _time(settings, emit, memory=settings.device, graphs=True)

@@ -1,8 +1,8 @@
-"""Settings that a part of the GPU check gets, and rows that it emits.
+"""Settings and result rows of the parts of the GPU check.
 
-A part is a function `(settings, emit) -> None` of a module here, named `module:function`. It emits rows as soon as it
-has them, so that a crash later loses none. It raises SkippedError where the host lacks something, and FailedError, or
-anything else, where a check fails.
+A part is a function `(settings, emit) -> None`, named `module:function`. It emits each row as soon as it is measured,
+so that a later crash loses none. SkippedError means that the host lacks something; FailedError and any other
+exception mean that a check failed.
 """
 
 import json
@@ -22,7 +22,7 @@ Figures = Mapping[str, float | int | str]
 
 
 class SkippedError(Exception):
-    """The part cannot run here; the message says what is missing."""
+    """The part cannot run on this host; the message names what is missing."""
 
 
 class FailedError(Exception):
@@ -34,15 +34,15 @@ class Settings:
     """Settings of a run.
 
     Attributes:
-        device: `cuda`, or `cpu` to try out the check itself.
-        artifacts: folder of the repositories `digits` and `networks`, which are exported where they are missing.
+        device: `cuda`, or `cpu` to test the check itself.
+        artifacts: folder of the repositories `digits` and `networks`; missing artifacts are exported.
         output: folder of results and logs.
-        networks: sources of the networks that are timed.
-        precisions: that they are exported in; the last one is timed and served.
-        batches: that they are timed at.
-        clients: numbers of clients that the service is loaded by.
-        seconds: seconds of one measurement.
-        images: held-out images of the digits that each variant classifies.
+        networks: sources of the timed networks.
+        precisions: exported precisions; the last one is timed and served.
+        batches: timed batch sizes.
+        clients: numbers of concurrent clients.
+        seconds: length of one measurement.
+        images: number of held-out digits that each variant classifies.
     """
 
     device: str
@@ -56,23 +56,23 @@ class Settings:
     images: int = 360
 
     def to_json(self) -> str:
-        """Return the settings for another process."""
+        """Return the settings as JSON, for another process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Return the settings of `to_json`."""
+        """Return settings from the text of `to_json`."""
         found: dict[str, Any] = json.loads(text)
         made: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in found.items()}
         return cls(**made)
 
     @property
     def digits(self) -> Path:
-        """The repository of the digits model."""
+        """Repository of the digits model."""
         return Path(self.artifacts, "digits")
 
     def network(self, source: str, precision: str) -> Path:
-        """Return the artifact of a network."""
+        """Return the path of a network's artifact."""
         return Path(self.artifacts, "networks", name_of(source), precision, "1")
 
 
@@ -81,8 +81,8 @@ class Row:
     """One line of a part's table.
 
     Attributes:
-        what: was measured or checked.
-        figures: by name, with the unit in it.
+        what: name of the measurement or check.
+        figures: values by name; names include the unit.
         ok: whether the check passed.
     """
 
@@ -96,20 +96,20 @@ Part = Callable[[Settings, Emit], None]
 
 
 def name_of(source: str) -> str:
-    """Return the model's name of a network: `swin_tiny_patch4_window7_224`."""
+    """Return the model name of a source, such as `swin_tiny_patch4_window7_224`."""
     return Path(source.partition(":")[2]).stem
 
 
 def needed(name: str, remedy: str) -> ModuleType:
-    """Return a module. Raises SkippedError with the remedy where it is not installed."""
+    """Import a module. Raises SkippedError with the remedy if it is not installed."""
     try:
         return import_module(name)
     except ImportError as error:
         raise SkippedError(f"{error}; {remedy}") from error
 
 
-def nvml() -> Any | None:  # noqa: ANN401 -- it ships no types
-    """Return the module `pynvml`, initialised; None where nvidia-ml-py is not installed."""
+def nvml() -> Any | None:  # noqa: ANN401 -- pynvml has no types
+    """Return the initialised module `pynvml`, or None if nvidia-ml-py is not installed."""
     try:
         found = import_module("pynvml")
     except ImportError:
@@ -118,9 +118,9 @@ def nvml() -> Any | None:  # noqa: ANN401 -- it ships no types
     return found
 
 
-def torch_device(settings: Settings) -> Any:  # noqa: ANN401 -- torch may not be there
-    """Return torch, once it has the device. Raises SkippedError where it does not."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(settings.output, "inductor")))  # for a second run
+def torch_device(settings: Settings) -> Any:  # noqa: ANN401 -- torch may be missing
+    """Import torch. Raises SkippedError if it is missing or does not find the device."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(settings.output, "inductor")))  # reused by a second run
     torch = needed("torch", "install torch")
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise SkippedError(f"torch {torch.__version__} sees no GPU; install a build for CUDA")
@@ -128,7 +128,7 @@ def torch_device(settings: Settings) -> Any:  # noqa: ANN401 -- torch may not be
 
 
 def milliseconds(run: Callable[[], object], seconds: float) -> list[float]:
-    """Return the time of each run, in ms, over `seconds` and at least five runs, after three to warm up."""
+    """Return the time of each run in ms, over `seconds` and at least five runs, after three warm-up runs."""
     for _ in range(3):
         run()
     taken: list[float] = []
@@ -152,8 +152,8 @@ def speed(batch: int, taken: list[float]) -> Figures:
 
 
 def each_network(settings: Settings, emit: Emit) -> Iterator[tuple[str, int, Callable[[Callable[[], object]], None]]]:
-    """Yield a network, a batch size, and what times a run of both and emits the row."""
-    for batch in settings.batches:  # a part that ends early has a row of each network
+    """Yield each network and batch size with a function that times a run and emits its row."""
+    for batch in settings.batches:  # batches outermost: if the part is cut short, each network has a row
         for source in settings.networks:
 
             def measure(run: Callable[[], object], source: str = source, batch: int = batch) -> None:

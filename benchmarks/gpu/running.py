@@ -1,4 +1,4 @@
-"""Parts in processes of their own, each with a time limit: a crash or a hang ends one part, and keeps its rows."""
+"""Execution of parts in separate processes with time limits: a crash or hang ends one part and keeps its rows."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from benchmarks.gpu.part import ROOT, Row, Settings
 
 @dataclass(frozen=True)
 class Planned:
-    """A part to be run.
+    """A part to run.
 
     Attributes:
-        name: for `--parts`, and in the results.
+        name: name for `--parts` and in the results.
         entry: `module:function`.
-        limit: seconds that it may take.
+        limit: time limit in seconds.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Result:
     Attributes:
         name: name of the part.
         outcome: `done`, `skipped` or `failed`.
-        reason: where it is not done.
-        seconds: duration.
+        reason: reason for any outcome but `done`.
+        seconds: duration in seconds.
         rows: emitted rows.
     """
 
@@ -49,20 +49,20 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """True if no check failed; one that was skipped did not."""
+        """True if no check failed; skipped parts are not failures."""
         return self.outcome != "failed" and all(row.ok for row in self.rows)
 
 
 def run_parts(
     parts: Iterable[Planned], settings: Settings, seconds: float, show: Callable[[Result], None]
 ) -> list[Result]:
-    """Run parts one after the other; those that do not begin within the limit, in seconds, are skipped."""
+    """Run parts one after the other, skipping those not started within `seconds`."""
     end = time.monotonic() + seconds
     results = []
     for part in parts:
         left = end - time.monotonic()
         if left <= 0:
-            result = Result(part.name, "skipped", f"the time limit of {seconds:g} s was reached before it began", 0.0)
+            result = Result(part.name, "skipped", f"not started within the time limit of {seconds:g} s", 0.0)
         else:
             result = run_part(part, settings, min(part.limit, left))
         show(result)
@@ -71,7 +71,7 @@ def run_parts(
 
 
 def run_part(part: Planned, settings: Settings, limit: float) -> Result:
-    """Run one part, whose output goes to `<output>/<name>.log`; what it started ends with it."""
+    """Run one part, with its output in `<output>/<name>.log`; its child processes are killed at the end."""
     output = Path(settings.output)
     lines, log = output / f"{part.name}.jsonl", output / f"{part.name}.log"
     lines.unlink(missing_ok=True)
@@ -81,12 +81,12 @@ def run_part(part: Planned, settings: Settings, limit: float) -> Result:
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT, start_new_session=True)  # noqa: S603
         try:
             status = process.wait(limit)
-            ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-            outcome, reason = "failed", f"its process {ended}; {log.name} has its output"
+            ended = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            outcome, reason = "failed", f"its process {ended}; its output is in {log.name}"
         except subprocess.TimeoutExpired:
             outcome, reason = "failed", f"it took longer than {limit:.0f} s"
         finally:
-            with suppress(ProcessLookupError):  # nothing of its session is left
+            with suppress(ProcessLookupError):  # no process of its session is left
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     result = Result(part.name, outcome, reason, round(time.monotonic() - start, 1))

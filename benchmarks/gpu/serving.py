@@ -1,4 +1,4 @@
-"""The service on the device: answers, batching, hot reload and draining, and throughput under load."""
+"""The service on the device: predictions, batching, hot reload, draining, and throughput."""
 
 import base64
 import http.client
@@ -24,19 +24,19 @@ from benchmarks.gpu.part import Emit, FailedError, Row, Settings, name_of, neede
 from benchmarks.service_process import Service, served
 
 VARIANT = "swin-table"
-"""The variant that is loaded, replaced and drained."""
+"""Variant for the load test, hot reload and draining."""
 
 CHUNK = 8
 LEAST_TOP1 = 0.9
-"""Of a variant whose manifest states no accuracy."""
+"""Minimum top-1 of a variant without accuracy in its manifest."""
 
 _PATIENCE = 30.0
 
 
 def check(settings: Settings, emit: Emit) -> None:
-    """Classify with every variant, then load the service, replace a version under load, and stop it under load."""
+    """Classify with every variant, then apply load, and hot-reload and stop the service under it."""
     open_runtime(settings)
-    needed("sklearn", "install scikit-learn, which has the digits")
+    needed("sklearn", "install scikit-learn, which includes the digits")
     from examples.digits.data import load_split
 
     _, test = load_split()
@@ -56,7 +56,7 @@ def check(settings: Settings, emit: Emit) -> None:
         sizes = [int(answer["batch_size"]) for answer in load.answers]
         figures = {"clients": clients, "answers": load.statuses[200], "failed": load.failed}
         mean, largest = round(float(np.mean(sizes or [0])), 2), max(sizes, default=0)
-        together = largest > 1 or clients == 1 or settings.device == "cpu"  # on cores each image runs alone
+        together = largest > 1 or clients == 1 or settings.device == "cpu"  # on a CPU each image may run alone
         emit(Row("batching", {**figures, "mean batch": mean, "largest": largest}, ok=not load.failed and together))
         with loaded(service.port, path, images, clients) as load:
             _add_version(repository, Path(settings.output, "new"))
@@ -74,7 +74,7 @@ def check(settings: Settings, emit: Emit) -> None:
 
 
 def clients(settings: Settings, emit: Emit) -> None:
-    """Load the service with each number of clients, one network after the other."""
+    """Measure throughput for each network and number of clients."""
     open_runtime(settings)
     pictures = [_photograph(seed) for seed in range(8)]
     for source in settings.networks:
@@ -111,7 +111,7 @@ def _service(settings: Settings, repository: Path) -> Iterator[Service]:
 def _classify(
     service: Service, variant: str, images: Sequence[bytes], labels: NDArray[np.int64], repository: Path, device: str
 ) -> Row:
-    """Return a row with the top-1 of a variant over HTTP, beside what its manifest states."""
+    """Return a row with a variant's top-1 over HTTP and in its manifest."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=_PATIENCE)
     found: list[int] = []
     for start in range(0, len(images), CHUNK):
@@ -141,7 +141,7 @@ def _classify(
 
 
 def _add_version(repository: Path, staging: Path) -> None:
-    """Publish version 2 of the loaded variant in one step."""
+    """Publish version 2 of the loaded variant by one rename."""
     shutil.rmtree(staging, ignore_errors=True)
     versions = repository / "digits" / VARIANT
     shutil.copytree(versions / "1", staging)
@@ -151,18 +151,18 @@ def _add_version(repository: Path, staging: Path) -> None:
 
 
 def _until(holds: Callable[[], object]) -> float:
-    """Return the seconds until a condition holds. Raises FailedError if it never does."""
+    """Wait for a condition and return the seconds it took. Raises FailedError after a time limit."""
     start = time.monotonic()
     while not holds():
         if time.monotonic() > start + _PATIENCE:
-            raise FailedError(f"nothing changed within {_PATIENCE:g} s; service.log may say why")
+            raise FailedError(f"no change within {_PATIENCE:g} s; see service.log")
         time.sleep(0.02)
     return time.monotonic() - start
 
 
 @contextmanager
 def _utilisation(settings: Settings) -> Iterator[list[int]]:
-    """Sample, until the block ends, the share of time that the first GPU is busy, in percent; none without NVML."""
+    """Sample the first GPU's utilisation in percent until the block ends; no samples without NVML."""
     samples: list[int] = []
     library = nvml() if settings.device == "cuda" else None
     if library is None:
@@ -191,7 +191,7 @@ def _png(pixels: object) -> bytes:
 
 
 def _photograph(seed: int) -> bytes:
-    """Return a JPEG of 500 by 375 pixels, as smooth as a photograph."""
+    """Return a smooth JPEG of 500×375 pixels, about as compressible as a photograph."""
     small = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(small).resize((500, 375), Image.Resampling.BICUBIC).save(file, format="JPEG", quality=90)

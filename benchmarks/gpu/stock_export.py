@@ -1,4 +1,4 @@
-"""Graphs of torch.onnx.export in ONNX Runtime, in the precision that the network is exported in."""
+"""Graphs of torch.onnx.export in ONNX Runtime, in the timed precision."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from benchmarks.gpu.torch_networks import load
 
 
 def run(settings: Settings, emit: Emit) -> None:
-    """Time each network; one that torch.onnx.export cannot export is a row with the reason."""
+    """Time each network; if torch.onnx.export fails, its row has the reason."""
     open_runtime(settings)
     torch = torch_device(settings)
     half = settings.device == "cuda"
@@ -25,7 +25,7 @@ def run(settings: Settings, emit: Emit) -> None:
             dtype = torch.float16 if half else torch.float32
             try:
                 opened[source] = _open(settings, network.to(dtype), torch.zeros(2, 3, *size, dtype=dtype))
-            except Exception as error:  # noqa: BLE001 -- the exporter raises all kinds
+            except Exception as error:  # noqa: BLE001 -- the exporter raises many types
                 opened[source] = None
                 emit(Row(name_of(source), {"found": f"not exported: {str(error).splitlines()[0][:200]}"}))
         session = opened[source]

@@ -1,4 +1,4 @@
-/* CUDA as far as ONNX Runtime's provider needs it to open sessions: memory is the host's, and kernels do nothing. */
+/* Stub of the CUDA functions that ONNX Runtime's provider needs to open sessions: host memory, no kernels. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

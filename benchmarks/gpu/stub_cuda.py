@@ -1,8 +1,8 @@
-"""`python -m benchmarks.gpu.stub_cuda ARTIFACT …`: onnxruntime-gpu without a GPU, on a CUDA that computes nothing.
+"""`python -m benchmarks.gpu.stub_cuda ARTIFACT …`: onnxruntime-gpu without a GPU, on a stub of CUDA without kernels.
 
-ONNX Runtime's own CUDA provider opens each artifact, with every node on it and CUDA graphs enabled. That proves that it
-accepts the options and has the kernels, but not that their results are right. Then a graph of copies alone runs in the
-buffers of the first artifact. It needs gcc, nm, and a Python with onnxruntime-gpu and its CUDA libraries.
+ONNX Runtime's CUDA provider opens each artifact, with all nodes on it and CUDA graphs enabled. This verifies that it
+accepts the options and has the kernels, not their results. Then a graph of copies alone runs in the buffers of the
+first artifact. Requires gcc, nm, and onnxruntime-gpu with its CUDA libraries.
 """
 
 import os
@@ -18,7 +18,7 @@ LARGEST = 8
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Build the libraries, run this module on them, and return its exit status."""
+    """Build the stub libraries, run this module with them, and return its exit status."""
     if arguments[0] == "--inside":
         return _inside(arguments[1:])
     spec = find_spec("nvidia")
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def build(folder: Path, cudnn: Path) -> None:
-    """Compile the driver and runtime, and a cuDNN whose functions all succeed."""
+    """Compile stubs of driver and runtime, and of cuDNN, whose functions all return success."""
     listed = subprocess.run(["nm", "-D", "--defined-only", cudnn], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607
     names = {line.split()[2].partition("@")[0] for line in listed.splitlines() if line.split()[1] == "T"}
     special = {"cudnnCreate", "cudnnGetVersion", "cudnnGetErrorString", "_init", "_fini"}
@@ -56,7 +56,7 @@ def build(folder: Path, cudnn: Path) -> None:
 
 
 def _inside(paths: Sequence[str]) -> int:
-    """Open each artifact, run the copies, and return whether one failed."""
+    """Open each artifact, run the copies, and return 1 if any failed."""
     import numpy as np
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper

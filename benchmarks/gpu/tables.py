@@ -9,7 +9,7 @@ from benchmarks.gpu.running import Result
 
 
 def markdown(results: Sequence[Result], heading: str) -> str:
-    """Return a summary of all parts, and a table of the rows of each."""
+    """Return a summary of all parts and a table for each."""
     lines = [f"# GPU check: {heading}", "", "| part | outcome | seconds | |", "| --- | --- | ---: | --- |"]
     for result in results:
         failed = [row.what for row in result.rows if not row.ok]

@@ -1,4 +1,4 @@
-"""Our graphs in TensorRT: engines by export/to_tensorrt.py, run by the service's backend, if both are available."""
+"""posbake's graphs in TensorRT: engines by export/to_tensorrt.py, run by the service's backend."""
 
 import subprocess
 import sys
@@ -19,18 +19,18 @@ from service.settings import Settings as ServiceSettings
 
 COMMAND = ROOT / "export/to_tensorrt.py"
 FLAVOURS = {"tensorrt": "tensorrt", "tensorrt_rtx": "rtx"}
-"""Of `--flavour`, by the module; the first that is installed is taken."""
+"""Values of `--flavour` by module; the first installed one is used."""
 
 
 def run(settings: Settings, emit: Emit) -> None:
-    """Build an engine of each network, load it as the service does, with its golden check, and time it."""
+    """Build an engine for each network, load it with the golden check as in the service, and time it."""
     if settings.device == "cpu":
         raise SkippedError("TensorRT needs --device cuda")
     if not COMMAND.exists() or "tensorrt" not in BACKENDS:
-        raise SkippedError(f"this posbake has no {COMMAND.relative_to(ROOT)}")
+        raise SkippedError(f"{COMMAND.relative_to(ROOT)} is missing in this checkout")
     flavour = next((name for module, name in FLAVOURS.items() if find_spec(module) is not None), None)
     if flavour is None:
-        raise SkippedError("neither TensorRT nor TensorRT-RTX is installed; install one as NVIDIA's instructions say")
+        raise SkippedError("neither TensorRT nor TensorRT-RTX is installed; install one by NVIDIA's instructions")
     for source in settings.networks:
         location = _build(settings, source, flavour, emit)
         repository = location.path.parents[2]
@@ -46,7 +46,7 @@ def run(settings: Settings, emit: Emit) -> None:
 
 
 def _build(settings: Settings, source: str, flavour: str, emit: Emit) -> Location:
-    """Return the artifact with the engine of a network. Raises FailedError where it is not built."""
+    """Build a network's engine and return its artifact. Raises FailedError if the build fails."""
     engines = Path(settings.output, "engines", name_of(source))
     ranked = sorted(settings.batches)
     batches = f"{ranked[0]}:{ranked[len(ranked) // 2]}:{ranked[-1]}"

@@ -1,4 +1,4 @@
-"""The networks in torch: eager, compiled, and compiled ahead of time; in fp16 on a GPU. Times include copies."""
+"""The networks in torch: eager, compiled, and compiled ahead of time; fp16 on a GPU; times include copies."""
 
 import tempfile
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from typing import Any
 from benchmarks.gpu.part import Emit, Settings, each_network, torch_device
 
 Prepare = Callable[[Any, Any], Callable[[Any], Any]]
-"""From a network and images on the device to what runs it."""
+"""Map a network and example images on the device to a function of images."""
 
 
 def eager(settings: Settings, emit: Emit) -> None:
-    """Time the network as it is."""
+    """Time the eager network."""
     _time(settings, emit, lambda network, _: network)
 
 
@@ -28,7 +28,7 @@ def compiled(settings: Settings, emit: Emit) -> None:
 
 
 def ahead_of_time(settings: Settings, emit: Emit) -> None:
-    """Time a package of AOTInductor, for one batch size."""
+    """Time an AOTInductor package, compiled for each batch size."""
     torch = torch_device(settings)
     with tempfile.TemporaryDirectory() as folder:
 
@@ -43,7 +43,7 @@ def ahead_of_time(settings: Settings, emit: Emit) -> None:
 
 
 def load(source: str) -> tuple[Any, list[int]]:
-    """Return a network with the random weights of its artifact, and its image size."""
+    """Return a network with the same random weights as its artifact, and its image size."""
     from models.sources import Overrides, RandomWeights, load_source
 
     loaded = load_source(source, RandomWeights(0), Overrides())

@@ -1,4 +1,4 @@
-"""Grafana dashboard of the service: python -m deploy.monitoring.dashboard writes grafana/posbake.json.
+"""Grafana dashboard of the service; `python -m deploy.monitoring.dashboard` writes grafana/posbake.json.
 
 `PANELS` lists all charts in reading order; the layout is derived from it.
 """
@@ -17,7 +17,7 @@ _SELECTED = 'model=~"$model",variant=~"$variant"'
 
 @dataclass(frozen=True)
 class Query:
-    """A PromQL expression, and the name of its curves in Grafana's `{{label}}` form."""
+    """A PromQL expression, and the legend of its curves in Grafana's `{{label}}` syntax."""
 
     expression: str
     legend: str
@@ -32,9 +32,9 @@ class Panel:
     """One chart.
 
     Args:
-        unit: Grafana's name of the unit of the y axis.
-        stacked: whether the curves are parts of a whole.
-        needs_gpu: has data only where a backend runs on a GPU.
+        unit: Grafana's name of the y axis's unit.
+        stacked: whether the curves are stacked.
+        needs_gpu: whether the panel has data only with a backend on a GPU.
     """
 
     title: str
@@ -56,21 +56,21 @@ def _quantile(share: float, stage: str) -> str:
 
 
 _ANY_NAME = 'model=~"$model|",variant=~"$variant|"'
-"""Also requests that were refused before a version was found, whose names are empty."""
+"""Includes requests refused before a version was found, whose labels are empty."""
 _FAILED = _ANY_NAME + ',status=~"5.."'
 _STAGES = _SELECTED + ',stage!="total"'
 
 PANELS = (
     Panel(
         "Requests",
-        "Classification and inference requests, by status. 429 and 503: the service refuses, see Rejections.",
+        "Classification and inference requests, by status. 429 and 503 are refused requests, see Rejections.",
         "reqps",
         (Query(f"sum by (status) ({_rate('posbake_requests_total', _ANY_NAME)})", "{{status}}"),),
         stacked=True,
     ),
     Panel(
         "Server errors",
-        "Share of requests answered with 5xx. The alert PosbakeErrors fires above 1 %.",
+        "Share of responses with 5xx. The alert PosbakeErrors fires above 1 %.",
         "percentunit",
         (
             Query(
@@ -82,28 +82,28 @@ PANELS = (
     ),
     Panel(
         "Rejections",
-        "Requests without an answer, by reason: queue-full and deadline-passed ask for more replicas, the others are "
-        "clients' errors or failures.",
+        "Rejected requests, by reason: queue-full and deadline-passed call for more replicas, the others are client "
+        "errors or failures.",
         "reqps",
         (Query(f"sum by (reason) ({_rate('posbake_rejections_total', _ANY_NAME)})", "{{reason}}"),),
         stacked=True,
     ),
     Panel(
         "Latency, 95th percentile",
-        "From the complete request to its answer, by variant. The alert PosbakeSlow compares it with the target.",
+        "From the complete request to the response, by variant. The alert PosbakeSlow compares it with the target.",
         "s",
         (Query(_quantile(0.95, "total"), "{{model}} {{variant}}"),),
     ),
     Panel(
         "Latency, median",
-        "From the complete request to its answer, by variant.",
+        "From the complete request to the response, by variant.",
         "s",
         (Query(_quantile(0.5, "total"), "{{model}} {{variant}}"),),
     ),
     Panel(
         "Mean time of each stage",
-        "Over all selected variants. A large queue stage: more replicas. A large decode stage: more cores, or smaller "
-        "images.",
+        "Over all selected variants. A long queue stage calls for more replicas, a long decode stage for more cores or "
+        "smaller images.",
         "s",
         (
             Query(
@@ -116,14 +116,14 @@ PANELS = (
     ),
     Panel(
         "Images run",
-        "Images a second, by variant.",
+        "Images per second, by variant.",
         "ops",
         (Query(f"sum by (model, variant) ({_rate('posbake_batch_images_sum')})", "{{model}} {{variant}}"),),
         stacked=True,
     ),
     Panel(
         "Mean batch size",
-        "Images that run together. 1 at low load is right; at high load MAX_BATCH is the limit.",
+        "Images per run. 1 is normal at low load; at high load MAX_BATCH is the limit.",
         "short",
         (
             Query(
@@ -135,7 +135,7 @@ PANELS = (
     ),
     Panel(
         "Queues",
-        "Images that wait to be decoded, and to be run. MAX_DECODE_QUEUE and MAX_QUEUE are their limits.",
+        "Images waiting to be decoded and to be run, limited by MAX_DECODE_QUEUE and MAX_QUEUE.",
         "short",
         (
             Query("sum(posbake_decode_queue_images)", "decode"),
@@ -153,7 +153,7 @@ PANELS = (
     ),
     Panel(
         "Memory of requests",
-        "Bytes of bodies and decoded pixels that are held, and the limit, MAX_HELD_BYTES.",
+        "Bytes of bodies and decoded pixels in memory, and the limit MAX_HELD_BYTES.",
         "bytes",
         (
             Query("sum by (instance) (posbake_held_bytes)", "{{instance}}"),
@@ -162,7 +162,7 @@ PANELS = (
     ),
     Panel(
         "Abandoned work, lost log lines, refused connections",
-        "In the last hour. Each increase deserves a look into the log.",
+        "In the last hour. After an increase, check the log.",
         "short",
         (
             Query("sum by (work) (increase(posbake_abandoned_total[1h]))", "abandoned {{work}}"),
@@ -214,7 +214,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def _placed() -> list[tuple[Panel, tuple[int, int]]]:
-    """Return the panels with their columns and rows, filled like lines of text."""
+    """Return the panels with their columns and rows, placed from left to right."""
     placed, x, y = [], 0, 0
     for panel in PANELS:
         if x + panel.width > _COLUMNS:

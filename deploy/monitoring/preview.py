@@ -1,6 +1,6 @@
-"""Picture of the dashboard's panels without Grafana: python -m deploy.monitoring.preview URL PICTURE [MINUTES].
+"""`python -m deploy.monitoring.preview URL FILE.png [MINUTES]`: plot of the dashboard's panels without Grafana.
 
-Runs the queries of `PANELS` on a Prometheus and draws them with matplotlib, in the dashboard's order.
+Runs the queries of `PANELS` on Prometheus and plots them with matplotlib, in the dashboard's order.
 """
 
 import json
@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 from deploy.monitoring.dashboard import PANELS, Panel
 
 Point = tuple[float, float]
-"""Minutes before the end, negative, and the value."""
+"""Minutes relative to the end (negative), and the value."""
 
 _COLUMNS = 3
 _STEPS = 120
@@ -71,7 +71,7 @@ def _plot(axes: Axes, panel: Panel, curves: dict[str, list[Point]]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Draw the dashboard of the Prometheus named on the command line."""
+    """Plot the dashboard from the Prometheus in the arguments."""
     url, picture, *minutes = arguments
     draw(url.rstrip("/"), picture, float(*minutes) if minutes else 15)
 

@@ -1,7 +1,4 @@
-"""Alerts as a resource of the Prometheus operator.
-
-python -m deploy.monitoring.prometheus_rule writes prometheus-rule.yaml.
-"""
+"""Alerts as a PrometheusRule; `python -m deploy.monitoring.prometheus_rule` writes prometheus-rule.yaml."""
 
 from pathlib import Path
 from textwrap import indent

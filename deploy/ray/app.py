@@ -1,6 +1,6 @@
-"""The service on Ray Serve: serve run deploy/ray/serve.yaml, or serve.run(app({"repository": "artifacts"})).
+"""The service on Ray Serve: `serve run deploy/ray/serve.yaml`, or `serve.run(app({"repository": "artifacts"}))`.
 
-Each replica is a complete service with its own backends, queues and deadlines. Ray's proxy distributes the requests.
+Each replica is a complete service with its own backends, queues and deadlines; Ray's proxy distributes requests.
 """
 
 import os
@@ -18,8 +18,8 @@ def app(arguments: dict[str, Any]) -> serve.Application:
     """Return the application.
 
     Args:
-        arguments: settings by name (`repository`, `threads`, …), as `args` of a serve config file gives them. The
-            others are those of the environment.
+        arguments: settings by name (`repository`, `threads`, …), from `args` of a serve config file; other settings
+            come from the environment.
 
     Raises:
         pydantic.ValidationError: a setting is unknown or invalid.
@@ -28,7 +28,7 @@ def app(arguments: dict[str, Any]) -> serve.Application:
     if unknown:
         raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}; see docs/operations.md")
     settings = Settings(**arguments)
-    # Further requests would wait in the proxy, without deadlines or 429 responses, so this limit must not be reached.
+    # Above this limit, requests would wait in the proxy without deadlines or 429 responses.
     most = settings.max_decode_queue + settings.max_queue + settings.threads
     built: list[FastAPI] = []
 
@@ -40,12 +40,12 @@ def app(arguments: dict[str, Any]) -> serve.Application:
     @serve.deployment(name="posbake", num_replicas=2, max_ongoing_requests=most)
     @serve.ingress(build)
     class Posbake:
-        """A replica."""
+        """Replica of the service."""
 
         async def check_health(self) -> None:
-            """Raise if Ray must replace this replica: a device is lost, or too many threads hang.
+            """Raise if Ray must replace this replica, because a device is lost or too many threads hang.
 
-            A backend that is being restarted is not a reason: a new replica would take longer.
+            The check passes while a backend restarts, because a new replica would take longer.
             """
             serving = built[-1].state.serving if built else None
             if serving is None:
@@ -54,4 +54,4 @@ def app(arguments: dict[str, Any]) -> serve.Application:
             if any(reasons):
                 raise ServiceError("; ".join(filter(None, reasons)))
 
-    return Posbake.bind()  # type: ignore[attr-defined]  # what serve.deployment returns has it
+    return Posbake.bind()  # type: ignore[attr-defined]  # added by serve.deployment

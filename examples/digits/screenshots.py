@@ -1,6 +1,6 @@
-"""`python -m examples.digits.screenshots ADDRESS`: take docs/pictures/page-*.png of a running `make demo`.
+"""`python -m examples.digits.screenshots ADDRESS`: write docs/pictures/page-*.png from a running `make demo`.
 
-Needs chromium and the extra `dev`. The palette is reduced to 256 colours, for small files.
+Requires chromium and the extra `dev`. Files have a palette of 256 colours, to be small.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def under_load(page: Page, address: str) -> None:
-    """Send requests to several variants while the page looks on."""
+    """Send requests to several variants while the page is open."""
     done = threading.Event()
     image = (SAMPLES / "7.png").read_bytes()
 

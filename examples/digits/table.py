@@ -1,7 +1,7 @@
 """`python -m examples.digits.table`: measure every shipped variant, and write the table into README.md.
 
-Accuracy is on the test split as it is, and moved by 1 and 2 source pixels (4 and 8 of 32) up, down, left and right, the
-mean of the four. Milliseconds are medians in ONNX Runtime at batch 1 on two threads, the variants taking turns.
+Accuracy is measured on the test split, unchanged and shifted by 1 and 2 source pixels (4 and 8 of 32), as the mean over
+shifts up, down, left and right. Times are medians in ONNX Runtime at batch 1 on two threads, interleaved.
 """
 
 import json
@@ -26,13 +26,13 @@ from models.sources import Checkpoint, Loaded, Overrides, load_source
 README = HERE / "README.md"
 BEGIN, END = "<!-- table: written by examples/digits/table.py -->", "<!-- end of table -->"
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))
-SOURCE_PIXEL = 4  # of the 32 that 8 were scaled to
+SOURCE_PIXEL = 4  # 8 pixels are scaled to 32
 PAPER = 255
 ROUNDS = 300
 
 
 def main() -> int:
-    """Measure and write."""
+    """Measure all variants and write the table."""
     variants = sorted(file.stem for file in CHECKPOINTS.glob("*.safetensors"))
     milliseconds = measure_onnx(variants)
     _, test = load_split()
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def load(variant: str) -> Loaded:
-    """Return a shipped variant, trained."""
+    """Load a shipped variant with its trained weights."""
     checkpoint = Checkpoint(CHECKPOINTS / f"{variant}.safetensors")
     return load_source(f"posbake:{CONFIGS / variant}.json", checkpoint, Overrides())
 
@@ -60,7 +60,7 @@ def row(variant: str, loaded: Loaded, test: Split, milliseconds: float) -> str:
 
 
 def shifted_accuracy(network: nn.Module, test: Split, preprocess: Preprocess, distance: int) -> float:
-    """Return the mean top-1 over four directions, the images moved by `distance` source pixels over white paper."""
+    """Return the mean top-1 over images shifted in four directions by `distance` source pixels."""
     right = [
         predict(network, Split(shift(test.images, dy * distance, dx * distance), test.labels), preprocess).numpy()
         == test.labels
@@ -70,7 +70,7 @@ def shifted_accuracy(network: nn.Module, test: Split, preprocess: Preprocess, di
 
 
 def shift(images: Pixels, down: int, across: int) -> Pixels:
-    """Return images [count, height, width, 3] moved by source pixels; what comes into the picture is paper."""
+    """Shift images [count, height, width, 3] by source pixels, filling with white paper."""
     moved = np.roll(images, (down * SOURCE_PIXEL, across * SOURCE_PIXEL), axis=(1, 2))
     for axis, by in ((1, down * SOURCE_PIXEL), (2, across * SOURCE_PIXEL)):
         edge = slice(0, by) if by > 0 else slice(images.shape[axis] + by, None) if by < 0 else slice(0, 0)
@@ -79,7 +79,7 @@ def shift(images: Pixels, down: int, across: int) -> Pixels:
 
 
 def measure_onnx(variants: list[str]) -> dict[str, float]:
-    """Return the median milliseconds of each exported variant."""
+    """Return each exported variant's median time in ms."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 2
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +102,7 @@ def measure_onnx(variants: list[str]) -> dict[str, float]:
 def write_table(rows: list[str]) -> None:
     """Write the rows between the marks of README.md."""
     header = [
-        "| variant | accuracy | moved by 1 | moved by 2 | parameters | ONNX, ms | training, s |",
+        "| variant | accuracy | shifted by 1 | shifted by 2 | parameters | ONNX, ms | training, s |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     measured = f"\nMeasured {datetime.now(UTC).date()}, {machine()}, ONNX Runtime {ort.__version__}."

@@ -1,7 +1,7 @@
 """`python -m examples.digits.train VARIANT …`: train variants of the digits model.
 
-A checkpoint holds the weights, and in its metadata what they reach on the test split: the exporter passes it on to the
-manifest. Seeds are fixed; two cores train a variant in one to three minutes.
+The metadata of a checkpoint has the accuracy on the test split, which the exporter copies to the manifest. Seeds are
+fixed; training takes one to three minutes on two cores.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class Recipe:
 
 
 class Training(TypedDict):
-    """Training facts in a checkpoint's metadata."""
+    """Training statistics in a checkpoint's metadata."""
 
     parameters: int
     seconds: float
@@ -93,7 +93,7 @@ def train_variant(variant: str, recipe: Recipe) -> None:
     metadata = {"accuracy": json.dumps(accuracy), "training": json.dumps(training)}
     CHECKPOINTS.mkdir(exist_ok=True)
     save_file(network.state_dict(), CHECKPOINTS / f"{variant}.safetensors", metadata)
-    print(f"{variant}: {right} of {len(test.labels)} right, {seconds:.0f} s")
+    print(f"{variant}: {right} of {len(test.labels)} correct, {seconds:.0f} s")
 
 
 def fit(network: nn.Module, split: Split, preprocess: Preprocess, recipe: Recipe, title: str) -> None:
@@ -120,7 +120,7 @@ def fit(network: nn.Module, split: Split, preprocess: Preprocess, recipe: Recipe
                 logits = network(normalise(augment(images[chosen], generator), preprocess))
                 loss = F.cross_entropy(logits, labels[chosen], label_smoothing=recipe.label_smoothing)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), recipe.gradient_norm)
                 optimizer.step()
                 schedule.step()
@@ -129,7 +129,7 @@ def fit(network: nn.Module, split: Split, preprocess: Preprocess, recipe: Recipe
 
 
 def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices; leave biases, norms and encodings alone, where a zero means something."""
+    """Apply weight decay to matrices only, not to biases, norms and encodings."""
     encodings = (module for module in network.modules() if isinstance(module, Encoding))
     positions = {id(parameter) for encoding in encodings for parameter in encoding.parameters()}
     decayed: list[nn.Parameter] = []
@@ -152,13 +152,13 @@ def as_tensor(split: Split) -> Tensor:
 
 
 def normalise(images: Tensor, preprocess: Preprocess) -> Tensor:
-    """Map images [B, 3, height, width] from 0 … 1 to what the network takes."""
+    """Normalise images [B, 3, height, width] from 0 … 1 to the network's input."""
     mean, std = torch.tensor(preprocess.mean), torch.tensor(preprocess.std)
     return (images - mean[:, None, None]) / std[:, None, None]
 
 
 def machine() -> str:
-    """Return the processor's name and how many of its cores may be used."""
+    """Return the processor's name and the number of usable cores."""
     name = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():

@@ -67,7 +67,7 @@ def read_bmp(data: bytes) -> Picture:
 def _header(data: bytes) -> _Bmp:
     offset, size = struct.unpack_from("<II", data, 10)
     if size not in _HEADERS:
-        raise NotAnImageError(f"the BMP has a header of {size} bytes, which no version has; save it again")
+        raise NotAnImageError(f"the BMP's header has an invalid size of {size} bytes; save it again")
     compression = colours = 0
     if size == 12:
         width, height, _, depth = struct.unpack_from("<HHHH", data, 18)
@@ -75,7 +75,7 @@ def _header(data: bytes) -> _Bmp:
         width, height, _, depth, compression, _, _, _, colours = struct.unpack_from("<iiHHIIiiI", data, 18)
     if (size == 64 and compression > _RLE4) or depth not in _DEPTHS.get(compression, ()):
         raise NotAnImageError(
-            f"the BMP has {depth} bits a pixel in compression {compression}, which is not decoded; save it as PNG"
+            f"the BMP has {depth} bits per pixel and compression {compression}, which is not supported; save it as PNG"
         )
     if width <= 0 or height == 0:
         raise NotAnImageError(f"the BMP claims {width}×{height} pixels; send the file unchanged")

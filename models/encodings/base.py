@@ -17,7 +17,7 @@ class Place:
     """Grid, extra tokens, width and heads that an encoding is built for.
 
     Attributes:
-        grid: (rows, columns) of tokens that see each other: the whole image in a ViT, a window in Swin.
+        grid: (rows, columns) of tokens that attend to each other: the whole image in a ViT, a window in Swin.
         extra_tokens: tokens without a position on the grid (CLS, registers); they come first.
         width: C.
         num_heads: H.

@@ -6,7 +6,7 @@ from models.encodings.base import ActsOn, Encoding, Place
 
 
 class NoEncoding(Encoding):
-    """Adds nothing anywhere."""
+    """Encoding without effect."""
 
     acts_on: ClassVar[ActsOn] = "nothing"
 

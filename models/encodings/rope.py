@@ -25,7 +25,7 @@ class RoPE(Encoding):
         place: the grid, extra tokens, width and heads; the head width must be a multiple of 4.
         temperature: T, which sets the lowest frequency.
         reference_grid: (rows, columns) to which positions are scaled (EVA-02), so the range of angles is the same at
-            every resolution; None counts tokens.
+            every resolution; None keeps positions in tokens.
 
     Raises:
         ValueError: the head width is not a multiple of 4, or the temperature is not positive.

@@ -22,7 +22,7 @@ class SwinLogCPB(Encoding):
     Args:
         place: the grid, extra tokens, width and heads.
         hidden: width of the hidden layer.
-        pretrained_window: (rows, columns) of the window of training; None takes the grid.
+        pretrained_window: (rows, columns) of the training window; None is the grid.
 
     Raises:
         ValueError: `hidden` or a side of the window is below 1.

@@ -43,7 +43,7 @@ Arm = Callable[[Callable[[], object]], object]
 
 
 class _Child:
-    """Child process. Its methods are not thread-safe, except `kill`."""
+    """Child process. Not thread-safe, except `kill`."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603 -- this Python, posbake's program

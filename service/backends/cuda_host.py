@@ -60,11 +60,11 @@ def driver_problem(library: str = "libcuda.so.1") -> str | None:
     try:
         driver = ctypes.CDLL(library)
     except OSError as error:
-        return f"NVIDIA's driver is not there ({error})"
+        return f"NVIDIA's driver was not found ({error})"
     count = ctypes.c_int(0)
     status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if status:
         text = ctypes.c_char_p()
         driver.cuGetErrorString(status, ctypes.byref(text))
-        return f"NVIDIA's driver answers error {status}: {(text.value or b'unknown').decode(errors='replace')}"
+        return f"NVIDIA's driver reports error {status}: {(text.value or b'unknown').decode(errors='replace')}"
     return None if count.value else "NVIDIA's driver finds no GPU"

@@ -31,9 +31,9 @@ def reading_of(settings: Settings, reserve: Reserve) -> Reading:
         raise ImageSettingError(f"{error}: --resizer") from error
     if settings.icc not in _PROFILES:
         known = " or ".join(_PROFILES)
-        raise ImageSettingError(f"colour profiles cannot be treated by {settings.icc!r}; expected {known}: --icc")
+        raise ImageSettingError(f"--icc is {settings.icc!r}; expected {known}")
     if settings.jpeg_scaling not in {"auto", "exact"}:
-        raise ImageSettingError(f"scaling of JPEGs {settings.jpeg_scaling!r}; expected auto or exact: --jpeg-scaling")
+        raise ImageSettingError(f"--jpeg-scaling is {settings.jpeg_scaling!r}; expected auto or exact")
     return Reading(
         settings.max_pixels, resize, reserve, _PROFILES[settings.icc], jpeg_scaling=settings.jpeg_scaling == "auto"
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from service.offline.arguments import parser
 from service.offline.stopping import StoppedError, Stopping
 from service.resources.exit import end_process
+from service.resources.packages import packages_required
 
 if TYPE_CHECKING:
     from service.offline.predicting import PredictionSummary, Runs
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     stopping = Stopping()
     try:
-        with stopping.signals():
+        with stopping.signals(), packages_required("python -m service.offline"):
             return _run(options, stopping)
     except StoppedError as stopped:
         return _fail(stopped.status, f"stopped by {stopped}; results written before are kept")

@@ -1,8 +1,7 @@
-"""`predict` on a Ray cluster: processes on its nodes run parts of the files, by Ray Data.
+"""`predict` on a Ray cluster: Ray Data distributes parts of the files to processes on its nodes.
 
-Each process opens the artifact and runs it as this process would. Files and artifact are read on the nodes, under the
-names that they have here. Results come back in the order of the files; what a node that fails had begun is run on
-another one.
+Each process opens and runs the artifact as in a local run. Nodes read files and artifact under the same paths as this
+process. Results are returned in the order of the files; parts of a failed node are run again on another node.
 """
 
 import hashlib
@@ -34,32 +33,32 @@ if TYPE_CHECKING:
     import pyarrow
 
 _PART = 256
-"""Files that a process is given at a time: the threads idle while the last of them are run."""
+"""Number of files per part; threads are idle while the last files of a part run."""
 
 
 @dataclass
 class ClusterRunner:
-    """Runs one network over files on a cluster. Use `running_on` to make one.
+    """Runner of a network over files on a cluster; created by `running_on`.
 
     Attributes:
-        backend: name of the backend of the nodes; known once something was run.
+        backend: name of the nodes' backend, known after the first result.
     """
 
     location: Location
     settings: Settings
     resources: dict[str, float]
-    """Of each process, as Ray names them."""
+    """Resources of each process, by Ray's names."""
     most: int
-    """Processes that the nodes have room for."""
+    """Maximum number of processes on the nodes."""
     backend: str = ""
 
     def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
         """Yield the result of each file, in their order; once `stopping`, none that has not come back.
 
-        The names of all files are held in memory.
+        The names of all files are kept in memory.
 
         Raises:
-            ClusterError: the nodes cannot run it.
+            ClusterError: the nodes cannot run the network.
         """
         import ray.data
         from ray.exceptions import RayError
@@ -96,27 +95,27 @@ class ClusterRunner:
 def running_on(address: str, location: Location, settings: Settings, stopping: Stopping) -> Iterator[ClusterRunner]:
     """Yield a runner of an artifact on the cluster at an address; `local` starts one on this machine.
 
-    Each process has `settings.threads` CPUs, if that was given, else as many as the smallest node. With the device
-    cuda it has a GPU.
+    Each process has `settings.threads` CPUs if set, otherwise as many as the smallest node. With device cuda it also
+    has a GPU.
 
     Raises:
-        ClusterError: Ray is not installed, the cluster does not answer, or no node has room for a process.
+        ClusterError: Ray is not installed, the cluster does not respond, or no node has room for a process.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports nothing
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of Ray Data's own statistics, when a node is lost
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # for `local`: Ray sends no usage statistics
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # errors of Ray Data's own statistics when a node is lost
     try:
         import ray.data
     except ImportError as error:
         raise ClusterError(f"--ray needs Ray Data, {error}: pip install 'posbake[ray]'") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    with redirect_stdout(sys.stderr):  # Ray prints what it notices of its nodes
+    with redirect_stdout(sys.stderr):  # Ray prints the state of nodes
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ClusterError(f"cannot connect to the Ray cluster at {address!r}: {error}") from error
         try:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            with stopping.signals():  # again: Ray handles SIGTERM by ending the process
+            with stopping.signals():  # again, because Ray replaces the handler of SIGTERM
                 yield _runner(location, settings, nodes)
         finally:
             ray.shutdown()
@@ -137,9 +136,9 @@ def _runner(location: Location, settings: Settings, nodes: list[dict[str, float]
 
 
 class _Node:
-    """A process of the cluster: opens the artifact, and runs parts of the files.
+    """Process on the cluster that opens the artifact and runs parts of the files.
 
-    What keeps it from opening the artifact is returned, not raised: Ray would try it again, and print a traceback.
+    Errors of opening the artifact are returned, not raised, because Ray would retry, and print a traceback.
     """
 
     def __init__(self, location: Location, manifest_hash: str, settings: Settings, folder: str) -> None:

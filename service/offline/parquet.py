@@ -1,8 +1,8 @@
-"""Parquet output: the columns of CSV, with types; what is missing is null.
+"""Parquet output: the columns of CSV, with types; missing values are null.
 
 The index of a Parquet file is at its end, so rows cannot be appended. They are collected as CSV in a file beside it,
-`<output>.csv`, and written to the Parquet file when the run ends. A process that is killed leaves that file, and the
-next run goes on with it.
+`<output>.csv`, and written to the Parquet file when the run ends. If the process is killed, that file remains, and the
+next run resumes from it.
 """
 
 import csv
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     import pyarrow
 
 _ROWS = 65_536
-"""Rows of a row group: those that are in memory."""
+"""Number of rows of a row group, which are in memory together."""
 
 
 class ParquetRows(Csv):
-    """Rows of CSV, to be written to Parquet: text is UTF-8 there.
+    """CSV rows that are later written to Parquet; text must be UTF-8.
 
     Raises:
         OutputError: pyarrow is not installed.
@@ -40,7 +40,7 @@ class ParquetRows(Csv):
 
     @property
     def schema(self) -> "pyarrow.Schema":
-        """Names and types of the columns."""
+        """Names and types of the Parquet columns."""
         arrow, _ = _library()
         return arrow.schema(
             (name, arrow.float64() if name in self.numbers else arrow.string()) for name in self.columns
@@ -64,10 +64,9 @@ class ParquetRows(Csv):
 
 @contextmanager
 def collecting(path: Path, form: Format, artifact: str) -> Iterator[Output]:
-    """Open a Parquet file of predictions, new or begun before; see `output.appending`.
+    """Open a new or existing Parquet file of predictions; see `output.appending`.
 
-    Rows that are added are in the file once the block is left. If KeyboardInterrupt ends it, they are in the file
-    beside it.
+    Added rows are in the file when the block ends; if KeyboardInterrupt ends it, they are in the CSV file beside it.
 
     Raises:
         OutputError: as `appending`; or the Parquet file is damaged or cannot be written.
@@ -89,7 +88,7 @@ def collecting(path: Path, form: Format, artifact: str) -> Iterator[Output]:
 
 
 def _finish(output: Output, path: Path, rows: Path, form: ParquetRows, before: DonePaths) -> None:
-    """Write the Parquet file anew, with the rows that it had and those beside it, and remove the latter."""
+    """Rewrite the Parquet file with its own rows and the collected ones, and remove the CSV file."""
     output.flush()
     if not path.exists() or rows.stat().st_size > len(form.header):
         arrow, parquet = _library()
@@ -103,8 +102,8 @@ def _finish(output: Output, path: Path, rows: Path, form: ParquetRows, before: D
             unfinished.replace(path)
         except OSError as error:
             raise OutputError(
-                f"cannot write {path}: {error.strerror or error}; {rows} holds what was done, so make room and run the "
-                "same command again"
+                f"cannot write {path}: {error.strerror or error}; finished rows are kept in {rows}, so free disk "
+                "space and run the same command again"
             ) from error
         finally:
             unfinished.unlink(missing_ok=True)
@@ -112,7 +111,7 @@ def _finish(output: Output, path: Path, rows: Path, form: ParquetRows, before: D
 
 
 def _columns(rows: Path, schema: "pyarrow.Schema", before: DonePaths) -> Iterator[list["pyarrow.Array"]]:
-    """Yield the columns of some rows at a time. A run that was killed may leave rows that the Parquet file has."""
+    """Yield columns of row groups; skip rows that are already in the Parquet file, which a killed run may leave."""
     arrow, _ = _library()
     with rows.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -131,24 +130,24 @@ def _cell(text: str, number: bool) -> str | float | None:
 
 
 def _paths(path: Path, form: ParquetRows, artifact: str) -> Iterator[str]:
-    """Yield the paths of the rows of a Parquet file, of none if there is no file."""
+    """Yield the paths in a Parquet file, none if it does not exist."""
     if not path.exists():
         return
     try:
         for batch in _stored(path, form.schema, ["path", "artifact"]):
             for name, of in zip(*(column.to_pylist() for column in batch), strict=True):
                 if of != artifact:
-                    raise OutputError(f"it holds predictions of {of}, not of {artifact}")
+                    raise OutputError(f"it contains predictions of {of}, not of {artifact}")
                 yield name
-    except (OutputError, OSError, ValueError) as error:  # ValueError: pyarrow's, of a damaged file
+    except (OutputError, OSError, ValueError) as error:  # ValueError: pyarrow, for a damaged file
         raise OutputError(f"{path} cannot be resumed: {error}; choose another --output") from error
 
 
 def _stored(path: Path, schema: "pyarrow.Schema", columns: list[str] | None = None) -> Iterator["pyarrow.RecordBatch"]:
-    """Yield the rows of a Parquet file, some at a time.
+    """Yield the rows of a Parquet file in batches.
 
     Raises:
-        OutputError: it has other columns.
+        OutputError: the file has other columns.
     """
     _, parquet = _library()
     with parquet.ParquetFile(path) as file:
@@ -169,7 +168,7 @@ def _library() -> tuple[Any, Any]:
     """Return pyarrow and pyarrow.parquet.
 
     Raises:
-        OutputError: it is not installed.
+        OutputError: pyarrow is not installed.
     """
     try:
         import pyarrow

@@ -81,7 +81,7 @@ class RoutingError(ProblemError):
     Args:
         status: HTTP status.
         detail: as for every problem.
-        headers: headers of the answer.
+        headers: headers of the response.
     """
 
     def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[str, str]) -> None:

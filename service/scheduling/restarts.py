@@ -16,7 +16,7 @@ LONGEST_PAUSE = 60.0
 
 
 class Restarts:
-    """Restarter of failed backends, one thread for each. While a backend is down, its queue answers 503.
+    """Restarter of failed backends, one thread for each. While a backend is down, its queue answers with 503.
 
     Args:
         lock: lock of Workers, which guards the queues.

@@ -53,21 +53,21 @@ def request_families(
     """Yield the counts of requests by status, of refusals by reason, and of images that could not be decoded."""
     by_status = CounterMetricFamily(
         "posbake_requests",
-        "Classification requests by the status of their answer; "
-        "the names are empty if it was refused before a version was found.",
+        "Classification requests by status of the response; labels are empty for requests refused before a version "
+        "was found.",
         labels=(*_NAMES, "status"),
     )
     for (key, status), count in requests.items():
         by_status.add_metric((*_labels(key), str(status)), count)
     yield by_status
     by_reason = CounterMetricFamily(
-        "posbake_rejections", "Classification requests without an answer, by the reason.", labels=(*_NAMES, "reason")
+        "posbake_rejections", "Rejected classification requests, by reason.", labels=(*_NAMES, "reason")
     )
     for (key, reason), count in refusals.items():
         by_reason.add_metric((*_labels(key), reason), count)
     yield by_reason
     failures = CounterMetricFamily(
-        "posbake_decode_failures", "Images that could not be decoded, by the reason.", labels=("reason",)
+        "posbake_decode_failures", "Images that could not be decoded, by reason.", labels=("reason",)
     )
     for reason in _DECODE_FAILURES:
         failures.add_metric((reason,), sum(count for (_, why), count in refusals.items() if why == reason))
@@ -76,19 +76,15 @@ def request_families(
 
 def version_families(states: Iterable[VersionState]) -> Iterator[Metric]:
     """Yield the state of each version: its queue, its batches, its backend."""
-    queued = GaugeMetricFamily("posbake_queue_images", "Images that wait for a version.", labels=_NAMES)
-    running = GaugeMetricFamily("posbake_running_images", "Images that are being run.", labels=_NAMES)
-    batches = HistogramMetricFamily("posbake_batch_images", "Images of one batch that was run.", labels=_NAMES)
+    queued = GaugeMetricFamily("posbake_queue_images", "Images waiting for a version.", labels=_NAMES)
+    running = GaugeMetricFamily("posbake_running_images", "Images being run.", labels=_NAMES)
+    batches = HistogramMetricFamily("posbake_batch_images", "Images per executed batch.", labels=_NAMES)
     up = GaugeMetricFamily("posbake_backend_up", "0 while the backend is being restarted, else 1.", labels=_NAMES)
-    restarts = CounterMetricFamily(
-        "posbake_backend_restarts", "Backends that replaced one that had failed.", labels=_NAMES
-    )
-    loading = GaugeMetricFamily(
-        "posbake_model_load_seconds", "Time it took to verify, open and warm a version.", labels=_NAMES
-    )
+    restarts = CounterMetricFamily("posbake_backend_restarts", "Restarts of failed backends.", labels=_NAMES)
+    loading = GaugeMetricFamily("posbake_model_load_seconds", "Time to verify, open and warm a version.", labels=_NAMES)
     about = GaugeMetricFamily(
         "posbake_backend_info",
-        "Always 1: what runs a version, and in which precision.",
+        "Always 1; the labels are backend and precision of a version.",
         labels=(*_NAMES, "backend", "precision"),
     )
     for state in states:
@@ -105,14 +101,14 @@ def version_families(states: Iterable[VersionState]) -> Iterator[Metric]:
 
 def decoding_family(images: int) -> Metric:
     """Return the length of the decode queue."""
-    return GaugeMetricFamily("posbake_decode_queue_images", "Images that wait to be decoded.", images)
+    return GaugeMetricFamily("posbake_decode_queue_images", "Images waiting to be decoded.", images)
 
 
 def abandoned_families(alive: Mapping[Kind, int], recorded: Mapping[Kind, int]) -> Iterator[Metric]:
     """Yield the number of threads that hang in abandoned work, and the count of abandoned work."""
     threads = GaugeMetricFamily(
         "posbake_abandoned_threads",
-        "Threads in work that exceeded its time limit and has not returned.",
+        "Threads with work that exceeded its time limit and has not returned.",
         labels=["work"],
     )
     total = CounterMetricFamily(

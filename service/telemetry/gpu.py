@@ -46,10 +46,12 @@ class GpuReader:
             return 0
 
     def families(self) -> Iterator[Metric]:
-        """Yield utilisation and memory of each GPU by UUID, as Triton does; missing values are left out."""
+        """Yield utilisation and memory of each GPU by UUID, as in Triton; missing values are left out."""
         nvml = self._nvml
         busy = GaugeMetricFamily("posbake_gpu_utilization", "Share of time a GPU was busy, 0 to 1.", labels=("gpu",))
-        used = GaugeMetricFamily("posbake_gpu_memory_used_bytes", "Memory of a GPU in use, by anyone.", labels=("gpu",))
+        used = GaugeMetricFamily(
+            "posbake_gpu_memory_used_bytes", "Memory in use on a GPU, by any process.", labels=("gpu",)
+        )
         total = GaugeMetricFamily("posbake_gpu_memory_total_bytes", "Memory of a GPU.", labels=("gpu",))
         for index in range(self._count()):
             try:

@@ -19,13 +19,11 @@ def process_families(
         dropped_lines: returns the number of dropped log lines.
     """
     yield GaugeMetricFamily("posbake_held_bytes", "Bytes of bodies and decoded pixels in memory.", memory.held)
-    yield GaugeMetricFamily("posbake_held_bytes_limit", "Most bytes that may be held: MAX_HELD_BYTES.", memory.limit)
+    yield GaugeMetricFamily("posbake_held_bytes_limit", "Limit of posbake_held_bytes: MAX_HELD_BYTES.", memory.limit)
+    yield CounterMetricFamily("posbake_held_refusals", "Refused memory reservations.", memory.refused)
     yield CounterMetricFamily(
-        "posbake_held_refusals", "Requests for memory that there was no room for.", memory.refused
+        "posbake_connections_refused", "Connections refused because of a limit.", refused_connections()
     )
     yield CounterMetricFamily(
-        "posbake_connections_refused", "Connections that were one too many.", refused_connections()
-    )
-    yield CounterMetricFamily(
-        "posbake_log_lines_dropped", "Lines of the log that were dropped because it is not read.", dropped_lines()
+        "posbake_log_lines_dropped", "Log lines dropped because the log is not read.", dropped_lines()
     )

@@ -145,7 +145,7 @@ class Statistics:
         return {key: total([self.counts(key)]) for key in self._counts}
 
     def keep_only(self, keys: Collection[VersionKey]) -> None:
-        """Drop every other version: it is not served any more."""
+        """Drop all other versions, which are no longer served."""
         self._counts = {key: counts for key, counts in self._counts.items() if key in keys}
 
     def _counts_of(self, key: VersionKey) -> Counts:

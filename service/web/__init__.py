@@ -1,1 +1,1 @@
-"""The page at `/` and the API page at `/docs`: files that are served as they are, and their routes."""
+"""The page at `/` and the API page at `/docs`: static files, and their routes."""

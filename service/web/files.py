@@ -1,6 +1,6 @@
-"""Routes of the page's files. They are read once and served from memory, with a strong ETag and a security policy.
+"""Routes of the pages' files, served from memory with a strong ETag and a content security policy.
 
-Addresses inside the files are relative, as in `web/page.css`, so they work under any path prefix.
+URLs inside the files are relative, as in `web/page.css`, so they work under any path prefix.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from service.transport.pages import DOCS_PATH, page_headers
 
 STATIC = Path(__file__).parent / "static"
 SWAGGER_PACKAGE = "fastapi_swagger"
-"""The distribution that has Swagger UI's files (Apache 2.0, SmartBear Software)."""
+"""Package with Swagger UI's files (Apache 2.0, SmartBear Software)."""
 
 FOLDER = "/web/"
 _SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css")
@@ -32,12 +32,12 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class File:
-    """A file as it is served.
+    """A served file.
 
     Attributes:
-        content: its bytes.
-        media_type: with the character set.
-        tag: a hash of the content.
+        content: contents of the file.
+        media_type: media type with character set.
+        tag: hash of the contents.
     """
 
     content: bytes
@@ -51,16 +51,16 @@ class File:
 
     @classmethod
     def read(cls, path: Path) -> "File":
-        """Return a file of a known type.
+        """Read a file of a known type.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         content = path.read_bytes()
         return cls(content, _TYPES[path.suffix], hashlib.sha256(content).hexdigest()[:32])
 
     def answer(self, request: Request) -> Response:
-        """Return the file, or 304 if the client has it already."""
+        """Return the file, or 304 if the client already has it."""
         return tagged(request, self.content, self.tag, self.media_type, page_headers())
 
 
@@ -68,7 +68,7 @@ def add_page(app: FastAPI) -> None:
     """Serve the page at `/`, the API page at `/docs`, and the files of both under `/web/`.
 
     Raises:
-        PageUnavailableError: the package of Swagger UI is not installed, or has not its files.
+        PageUnavailableError: the package of Swagger UI is not installed, or lacks files.
         OSError: a file cannot be read.
     """
     paths = [path for path in sorted(STATIC.iterdir()) if path.suffix in _TYPES] + swagger_files()
@@ -82,7 +82,7 @@ def add_page(app: FastAPI) -> None:
 
     async def file(request: Request) -> Response:
         found = files.get(request.path_params["name"])
-        if found is None or found.is_page:  # the addresses in a page are relative to its own
+        if found is None or found.is_page:  # URLs in a page are relative to its own URL
             raise HTTPException(404)
         return found.answer(request)
 
@@ -95,7 +95,7 @@ def swagger_files() -> list[Path]:
     """Return the paths of Swagger UI's files.
 
     Raises:
-        PageUnavailableError: the package is not installed, or has not these files.
+        PageUnavailableError: the package is not installed, or lacks files.
     """
     found = find_spec(SWAGGER_PACKAGE)  # does not import it
     folders = [Path(folder) / "resources" for folder in (found and found.submodule_search_locations) or ()]

@@ -108,7 +108,7 @@ def test_a_server_gets_requests_in_its_contenders_form_and_its_responses_are_com
     labels = [f"image {place} as text/plain" for place in range(IMAGES)]
     with running(ECHO, port, images / "repository", images) as server:
         check(server, labels)
-        with pytest.raises(RuntimeError, match="echo answers"):
+        with pytest.raises(RuntimeError, match="echo predicts"):
             check(server, [*labels[:-1], "another"])
 
 

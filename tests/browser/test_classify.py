@@ -148,7 +148,7 @@ def test_everything_works_by_keyboard(browser: Browser, server: Running) -> None
         assert best_class(page) == "7"
         page.get_by_role("link", name="Compare").focus()
         page.keyboard.press("Enter")
-        expect(page.locator(".agreement")).to_contain_text("variants find 7")
+        expect(page.locator(".agreement")).to_contain_text("variants predict 7")
 
 
 def test_a_photo_of_a_digit_can_be_prepared_and_the_prepared_image_is_shown(
@@ -167,7 +167,7 @@ def test_a_photo_of_a_digit_can_be_prepared_and_the_prepared_image_is_shown(
         assert download.value.suggested_filename == "prepared-photo.png"
         with Image.open(download.value.path()) as saved:
             assert saved.size == (32, 32)
-        expect(page.locator(".note")).to_contain_text("The photo shows 2 signs; the largest is sent.")
+        expect(page.locator(".note")).to_contain_text("The photo shows 2 symbols; the largest is sent.")
         assert best_class(page) == "3"
         shown = np.reshape(page.evaluate(PICTURE), (8, 4, 8, 4)).mean(axis=(1, 3))  # browsers upscale differently
         expected = prepare(sheet).pixels[:, :, 0].reshape(8, 4, 8, 4).mean(axis=(1, 3))
@@ -177,5 +177,5 @@ def test_a_photo_of_a_digit_can_be_prepared_and_the_prepared_image_is_shown(
         Image.new("L", (50, 50), 200).save(tmp_path / "blank.png")
         box.check()
         choose(page, tmp_path / "blank.png")
-        expect(page.locator(".note")).to_contain_text("Nothing stands out from the paper")
+        expect(page.locator(".note")).to_contain_text("No ink found, or too much")
         expect(page.locator(".note")).to_contain_text("Trained on 1,437 scans")

@@ -38,13 +38,13 @@ def test_differences_from_the_majority_are_marked(browser: Browser, server: Runn
         marked = page.locator(".compared tbody tr", has=page.locator(".differs")).locator("th").all_inner_texts()
         majority = votes[0]["variants"] if len(votes[0]["variants"]) > len(votes[1]["variants"]) else VARIANTS
         assert set(marked) == set(VARIANTS) - set(majority)
-        assert f"{len(votes[0]['variants'])} of {len(VARIANTS)} variants find {votes[0]['label']}." in page.content()
+        assert f"{len(votes[0]['variants'])} of {len(VARIANTS)} variants predict {votes[0]['label']}." in page.content()
 
 
 def test_rows_are_sorted_by_latency_probability_and_accuracy(browser: Browser, server: Running) -> None:
     with opened(browser, server.url, "/#compare") as page:
         choose(page)
-        expect(page.locator(".agreement")).to_have_text(f"All {len(VARIANTS)} variants find 7.")
+        expect(page.locator(".agreement")).to_have_text(f"All {len(VARIANTS)} variants predict 7.")
         for name, number, descending in (("Total, ms", 5, False), ("Accuracy", 6, True), ("Probability", 3, True)):
             head = page.get_by_role("columnheader", name=name)
             if head.get_attribute("aria-sort") is None:

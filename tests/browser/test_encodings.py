@@ -79,7 +79,7 @@ def test_the_overlay_follows_the_query_within_its_window(
         show(page, "swin-table")
         overlay = page.locator("canvas.overlay")
         expect(page.get_by_role("heading", name="over the picture")).to_be_visible()
-        expect(page.get_by_text("Attention stays inside one of 16 windows.")).to_be_visible()
+        expect(page.get_by_text("Attention is limited to one of 16 windows.")).to_be_visible()
         overlay.focus()
         page.keyboard.press("ArrowRight")  # from (8, 8) to (8, 9): in its window of 4 × 4 the token (0, 1)
         best = int(bias[0, 1].argmax())

@@ -37,7 +37,7 @@ def test_a_damaged_file_is_explained(browser: Browser, server: Running, tmp_path
         choose(page, damaged)
         expect_problem(page, "Not an image (400)", sentence, "Choose a JPEG, PNG")
         choose(page)
-        expect(page.locator(".best, .agreement")).to_contain_text("7")
+        expect(page.locator(".best_class, .agreement")).to_contain_text("7")
         expect(page.get_by_role("alert")).to_have_count(0)
 
 
@@ -53,7 +53,7 @@ def test_a_passed_deadline_is_explained_and_can_be_changed(browser: Browser, lim
     with opened(browser, limited.url, "/", (504,)) as page:
         page.get_by_label("Deadline, ms").fill("50")
         choose(page)
-        expect_problem(page, "(504)", "50 ms", "Give it more milliseconds")
+        expect_problem(page, "(504)", "50 ms", "Raise the deadline")
         page.get_by_label("Deadline, ms").fill("")
         page.get_by_label("Deadline, ms").press("Enter")
         assert best_class(page) == "7"
@@ -86,10 +86,10 @@ def test_the_page_works_again_after_a_server_restart(browser: Browser, one_varia
         manager = opened(browser, origin, "/#latency", (503,), server_stops=True)
         page = manager.__enter__()
         expect(page.locator(".overview")).to_contain_text("rope")
-    expect_problem(page, "The server does not answer", f"Nothing answers at 127.0.0.1:{port}")
+    expect_problem(page, "The server does not respond", f"No response from 127.0.0.1:{port}")
     page.get_by_role("link", name="Classify").click()
     choose(page)
-    expect_problem(page, "The server does not answer")
+    expect_problem(page, "The server does not respond")
     with serving(tmp_path, *flags):
         page.get_by_role("button", name="Try again").click()
         assert best_class(page) == "7"
@@ -116,7 +116,7 @@ def test_an_api_key_is_requested_and_kept_in_memory_only(browser: Browser, one_v
         expect(dialog).to_contain_text("this server requires an API key")
         dialog.get_by_label("API key").fill("wrong")
         page.keyboard.press("Enter")
-        expect(dialog).to_contain_text("That key was refused")
+        expect(dialog).to_contain_text("API key rejected")
         expect(dialog).to_contain_text("the API key is unknown")
         dialog.get_by_label("API key").fill(secret)
         page.keyboard.press("Enter")
@@ -140,8 +140,8 @@ def test_an_api_key_is_requested_and_kept_in_memory_only(browser: Browser, one_v
         unload = f"{running.url}/v2/repository/models/digits/unload"
         httpx2.post(unload, headers={"X-API-Key": secret}).raise_for_status()
         choose(page)
-        expect_problem(page, "Unknown name (404)", "reload the page")
+        expect_problem(page, "Unknown name (404)", "Reload the page")
         page.reload()
         page.get_by_role("dialog").get_by_label("API key").fill(secret)
         page.keyboard.press("Enter")
-        expect_problem(page, "Nothing is served", "/v1/models lists what was refused")
+        expect_problem(page, "No models", "/v1/models lists the refused artifacts")

@@ -28,7 +28,7 @@ def test_every_view_uses_the_selected_model(browser: Browser, one_variant: Path,
         expect(page.locator(".curl code")).to_contain_text("model=numbers")
         with page.expect_request("**/v1/compare?model=numbers*"):
             page.get_by_role("link", name="Compare").click()
-        expect(page.locator(".agreement")).to_have_text("The variant finds 7.")
+        expect(page.locator(".agreement")).to_have_text("The variant predicts 7.")
         with page.expect_request("**/v1/models/numbers/variants/rope/baked/*"):
             page.get_by_role("link", name="Encodings").click()
         with page.expect_request("**/v1/latency?model=numbers"):

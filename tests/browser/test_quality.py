@@ -49,6 +49,16 @@ def findings(page: Page, rules: Mapping[str, object] = RULES) -> list[str]:
     return [f"{found['id']}: {found['help']}: {node['html'][:200]}" for found in violations for node in found["nodes"]]
 
 
+def test_the_api_page_follows_the_colour_scheme(browser: Browser, server: Running) -> None:
+    with opened(browser, server.url, "/docs") as page:
+        page.get_by_text("/v1/compare").first.wait_for()
+        colour = "getComputedStyle(document.querySelector('.swagger-ui')).backgroundColor"
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate(colour) == "rgb(28, 32, 34)"  # Swagger UI's own
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate(colour) == "rgba(0, 0, 0, 0)"
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_has_no_findings_and_the_page_does_not_scroll_sideways(
     browser: Browser, server: Running, view: str

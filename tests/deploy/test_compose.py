@@ -152,7 +152,7 @@ def test_keys_are_a_secret_whose_file_must_be_named(compose: Compose) -> None:
         assert document["services"][name]["secrets"] == ["api_keys"]
         assert document["services"][name]["environment"]["POSBAKE_API_KEYS_FILE"] == "/run/secrets/api_keys"
         assert document["services"][name]["read_only"] is True
-    with pytest.raises(AssertionError, match="name the file of API keys"):
+    with pytest.raises(AssertionError, match="set KEYS to the file of API keys"):
         compose.read(*options)
 
 

@@ -57,8 +57,8 @@ def test_every_referenced_file_is_loaded_once(files: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("address", FILES)
 def test_a_missing_or_empty_file_is_named(files: dict[str, bytes], address: str) -> None:
     files[address] = b""
-    with pytest.raises(AssertionError, match=rf"GET {address} was answered 200 with 0 bytes"):
+    with pytest.raises(AssertionError, match=rf"GET {address}: status 200, 0 bytes"):
         load_pages(files["url"].decode(), "digits", "rope")
     del files[address]
-    with pytest.raises(AssertionError, match=rf"GET {address} was answered 404"):
+    with pytest.raises(AssertionError, match=rf"GET {address}: status 404"):
         load_pages(files["url"].decode(), "digits", "rope")

@@ -60,7 +60,7 @@ def test_base_targets_and_options_are_passed_to_the_builder(programs: Path) -> N
 def test_without_a_builder_the_script_fails_with_the_reason(tmp_path: Path) -> None:
     done = run("/bin/bash", BUILD, PATH=str(_bare(tmp_path)), BUILDER="")
     assert done.returncode == 1
-    assert "neither docker nor buildah nor podman works here" in done.stderr
+    assert "docker, buildah and podman are not usable" in done.stderr
 
 
 def _build(programs: Path, *targets: str, **variables: str) -> str:

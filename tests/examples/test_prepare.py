@@ -77,7 +77,7 @@ def test_a_prepared_digit_has_the_data_sets_mean_ink_and_full_height(width: int)
 
 
 def test_an_image_without_a_digit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(NoDigitError, match="nothing stands out from the paper"):
+    with pytest.raises(NoDigitError, match="no ink found"):
         prepare(Image.new("L", (100, 100), 200))
     empty = tmp_path / "empty.png"
     Image.new("L", (100, 100), 200).save(empty)
@@ -93,4 +93,4 @@ def test_the_command_writes_an_image_for_the_service(tmp_path: Path, capsys: pyt
     assert main([str(tmp_path / "photo.jpg"), str(tmp_path / "out.png")]) == 0
     with Image.open(tmp_path / "out.png") as written:
         assert written.size == (32, 32)
-    assert "2 signs; the largest is prepared" in capsys.readouterr().err
+    assert "2 symbols; the largest is used" in capsys.readouterr().err

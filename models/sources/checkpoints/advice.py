@@ -228,7 +228,7 @@ def _scaled(side: int, own: int | None, image: tuple[int, int] | None) -> str | 
 def _incomplete(advice: Advice, misfit: Misfit) -> str | None:
     if misfit.unexpected or misfit.reshaped or len(misfit.missing) > _MOST * len(misfit.expected):
         return None
-    return f"It is incomplete for {advice.source}: save the whole state_dict(), or give the source of its architecture"
+    return f"It is incomplete for {advice.source}: save the whole state_dict(), or name the source of its architecture"
 
 
 def _more(advice: Advice, misfit: Misfit) -> str | None:

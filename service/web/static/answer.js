@@ -1,4 +1,4 @@
-// What Classify and Compare share: they post the picture, and show the answer or the error.
+// Common part of Classify and Compare: posts the picture, and shows the response or the error.
 
 import { curl, post } from "./api.js";
 import { h } from "./dom.js";
@@ -6,13 +6,13 @@ import { curlLine, problemBox } from "./parts.js";
 import { onChange, state } from "./state.js";
 
 /**
- * Return a view with an answer to the picture, which is asked for anew when the picture or the model changes.
+ * Return a view of the response for the picture; a new picture or model sends a new request.
  *
- * @param title    of the view
- * @param controls element above the answer
- * @param text     {empty, running, done}: sentences; `done` is called with the answer
- * @param request  returns the address, or {missing}: a sentence why there is none
- * @param draw     returns the elements of an answer, whose `path` is the address
+ * @param title    title of the view
+ * @param controls element above the response
+ * @param text     {empty, running, done}: sentences; `done` is called with the response
+ * @param request  returns the URL, or {missing: reason}
+ * @param draw     returns the elements of a response, whose `path` is the URL
  */
 export function answerView({ title, controls, text, request, draw }) {
   const result = h("div", { class: "result" }, h("p", { class: "empty" }, text.empty));
@@ -20,7 +20,7 @@ export function answerView({ title, controls, text, request, draw }) {
   let running = null;
   let isShown = false;
   let isOutdated = true;
-  let asked = null; // the address of the last request
+  let asked = null; // URL of the last request
   let answer = null;
 
   function refresh() {
@@ -62,11 +62,11 @@ export function answerView({ title, controls, text, request, draw }) {
 
   return {
     element: h("div", { class: "view" }, h("h1", { class: "unseen" }, title), controls, said, result),
-    /** Ask again, at once or when the view is shown. */
+    /** Repeat the request, now or when the view is shown. */
     refresh,
-    /** Ask again if the address is another one than last time. */
+    /** Send a request if the URL has changed. */
     settle: () => request() !== asked && refresh(),
-    /** Draw the last answer again, in another order. */
+    /** Draw the last response again, in another order. */
     redraw,
     show() {
       isShown = true;

@@ -2,7 +2,7 @@
 
 import { T } from "./text.js";
 
-/** An error of the API (RFC 9457), or a server that does not answer. */
+/** Error of the API (RFC 9457), or no response. */
 export class Problem extends Error {
   constructor({ title, detail, status = 0, type = "", retryAfter = null, members = {} }) {
     super(detail);
@@ -18,7 +18,7 @@ let key = null; // in memory only
 let askForKey = async () => null;
 let asked = null;
 
-/** Set the function that asks for an API key: called with the refusal's sentence, it returns a key or null. */
+/** Set the function that asks for an API key: maps the refusal's message to a key or null. */
 export function whenKeyNeeded(ask) {
   askForKey = ask;
 }
@@ -30,7 +30,7 @@ export function forgetKey() {
 
 export const hasKey = () => key !== null;
 
-/** Return the response to a request. Throws Problem for every other status than 2xx. */
+/** Return the response to a request. Throws Problem unless the status is 2xx. */
 export async function send(path, options = {}) {
   for (;;) {
     const used = key;
@@ -56,7 +56,7 @@ export async function get(path, options = {}) {
   return (await send(path, options)).json();
 }
 
-/** Post a picture and return the answer. */
+/** Post a picture and return the JSON document. */
 export async function post(path, picture, signal) {
   const type = picture.blob.type || "application/octet-stream";
   return get(path, { method: "POST", body: picture.blob, headers: { "Content-Type": type }, signal });
@@ -76,7 +76,7 @@ async function problemOf(response) {
   });
 }
 
-/** Return an address with the parameters that have a value. */
+/** Return a URL with the parameters that have a value. */
 export function address(path, parameters = {}) {
   const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const query = new URLSearchParams(given).toString().replaceAll("%2C", ",");
@@ -85,7 +85,7 @@ export function address(path, parameters = {}) {
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** Return the line of curl that sends the same request. A key is named by a variable of the shell, never shown. */
+/** Return the curl command of the same request; a key is a shell variable, never shown. */
 export function curl(path, picture = null) {
   const parts = ["curl"];
   if (key !== null) parts.push('-H "X-API-Key: $POSBAKE_KEY"');

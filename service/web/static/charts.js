@@ -1,4 +1,4 @@
-// Charts in SVG. Each has a text alternative; the caller puts a table of the same numbers beside it.
+// Charts in SVG, with a text alternative; the caller adds a table of the same numbers.
 
 import { h, s } from "./dom.js";
 import { T } from "./text.js";
@@ -6,7 +6,7 @@ import { T } from "./text.js";
 /** Stages of a request, in order. */
 export const STAGES = ["decode", "preprocess", "queue", "inference", "postprocess"];
 
-/** Return a number with three significant digits, and no exponent. */
+/** Return a number with three significant digits, without exponent. */
 export function short(value) {
   const size = Math.abs(value);
   if (size >= 1000) return Math.round(value).toLocaleString("en");
@@ -18,7 +18,7 @@ export function short(value) {
 
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-/** Return a bar of a share between 0 and 1. It is decoration: the number stands beside it. */
+/** Return a bar for a share between 0 and 1. Decoration: the number is shown beside it. */
 export function bar(share) {
   return s(
     "svg",
@@ -28,7 +28,7 @@ export function bar(share) {
   );
 }
 
-/** Return the stages of a request as one stacked bar; `scale` is the ms that the whole width stands for. */
+/** Return the stages of a request as one stacked bar; `scale` is the ms of the full width. */
 export function stageBar(times, scale = times.total) {
   let start = 0;
   const parts = STAGES.map((stage) => {
@@ -41,7 +41,7 @@ export function stageBar(times, scale = times.total) {
   return s("svg", { class: "stages", role: "img", "aria-label": text }, parts);
 }
 
-/** Return the legend of a stage bar, with its numbers. */
+/** Return the legend of a stage bar, with numbers. */
 export function stageLegend(times) {
   const items = STAGES.map((stage) =>
     h("div", {}, h("dt", {}, h("i", { class: `swatch ${stage}`, "aria-hidden": "true" }), T.stage[stage]), h("dd", {}, short(times[stage]))),
@@ -65,7 +65,7 @@ const BOTTOM = 26;
 /**
  * Return lines over the last minutes.
  *
- * @param series  [{name, dash, points: [[seconds ago, value or null]]}]; null interrupts a line
+ * @param series  [{name, dash, points: [[seconds ago, value or null]]}]; null is a gap
  * @param options {label, unit, minutes, width, height}
  */
 export function lines(series, { label, unit, minutes, width, height }) {
@@ -102,14 +102,14 @@ function pathOf(points, x, y) {
       return "";
     }
     const place = `${x(ago).toFixed(1)} ${y(value).toFixed(1)}`;
-    const step = drawing ? `L${place}` : `M${place}h.01`; // a point alone is a dot
+    const step = drawing ? `L${place}` : `M${place}h.01`; // a single point is a dot
     drawing = true;
     return step;
   });
   return steps.join("");
 }
 
-/** Return the names of lines at their ends, moved apart where they would overlap. */
+/** Return the names of lines at their ends, moved apart if they would overlap. */
 function endLabels(series, left, y) {
   const ends = series
     .map(({ name, points }) => ({ name, last: points.findLast(([, value]) => value !== null) }))
@@ -123,7 +123,7 @@ function endLabels(series, left, y) {
   });
 }
 
-/** Return a small line without axes. It is decoration: the numbers stand beside it. */
+/** Return a sparkline. Decoration: the numbers are shown beside it. */
 export function sparkline(points, minutes) {
   const values = points.map(([, value]) => value).filter((value) => value !== null);
   const top = Math.max(...values, 1e-9);

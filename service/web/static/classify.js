@@ -1,4 +1,4 @@
-// Classify: one picture by one variant, its classes and its milliseconds.
+// Classify: classes of one picture by one variant, with stage times.
 
 import { answerView } from "./answer.js";
 import { address } from "./api.js";

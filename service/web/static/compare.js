@@ -1,4 +1,4 @@
-// Compare: one picture by several variants, where they agree and what each costs.
+// Compare: one picture by several variants, with agreement and stage times.
 
 import { answerView } from "./answer.js";
 import { address } from "./api.js";
@@ -100,7 +100,7 @@ function drawAnswer(answer, order, sortBy) {
   ].filter(Boolean);
 }
 
-/** Return the variants that more of the others agree with than with any other answer; null without such. */
+/** Return the variants of the majority; null if there is none. */
 function majorityOf({ agreement }) {
   const [first, second] = agreement.votes ?? [];
   return first && first.variants.length > (second?.variants.length ?? 0) ? new Set(first.variants) : null;

@@ -1,4 +1,4 @@
-// Elements of HTML and SVG, made in one expression. Children are nodes or text; text is never parsed as HTML.
+// Creation of HTML and SVG elements in one expression. Children are nodes or text, which is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -12,17 +12,17 @@ function fill(element, properties, children) {
   return element;
 }
 
-/** Return an element of HTML. Properties are attributes; those that begin with `on` are listeners. */
+/** Return an HTML element. Properties are attributes, or listeners if they begin with `on`. */
 export function h(tag, properties = {}, ...children) {
   return fill(document.createElement(tag), properties, children);
 }
 
-/** Return an element of SVG. */
+/** Return an SVG element. */
 export function s(tag, properties = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), properties, children);
 }
 
-/** Return a table with a caption for screen readers. A cell is text or a node; the first of a row is its header. */
+/** Return a table with a caption for screen readers. Cells are text or nodes; the first of a row is its header. */
 export function table(caption, heads, rows, properties = {}) {
   const cell = (content, column) => h(column === 0 ? "th" : "td", column === 0 ? { scope: "row" } : {}, content);
   return h(
@@ -55,5 +55,5 @@ export function select(options, chosen, onchange, properties = {}) {
 
 let numbers = 0;
 
-/** Return an id that no other element has. */
+/** Return a new unique id. */
 export const newId = () => `n${(numbers += 1)}`;

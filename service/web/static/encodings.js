@@ -1,4 +1,4 @@
-// Encodings: what was baked into a variant, layer by layer and head by head, and what the export measured.
+// Encodings: baked constants of a variant by layer and head, and facts from the export.
 
 import { curl, get, send } from "./api.js";
 import { percent, short } from "./charts.js";
@@ -10,14 +10,14 @@ import { chosenModel, onChange, state } from "./state.js";
 import { T } from "./text.js";
 
 const MOST_MAPS = 32;
-const MOST_TOKENS = 600; // compared with each other, of an embedding
+const MOST_TOKENS = 600; // largest embedding with pairwise similarities
 
 /** Return the view. */
 export function encodingsView() {
   const controls = h("div", { class: "controls" });
   const drawing = h("div", { class: "result" });
   const about = h("div", { class: "result" });
-  const kept = new Map(); // numbers of constants, by address and hash
+  const kept = new Map(); // values of constants by URL and hash
   let variant = "";
   let version = null; // facts of the variant's newest version
   let name = null;
@@ -43,7 +43,7 @@ export function encodingsView() {
     drawControls();
     const found = version;
     await drawConstant();
-    if (version === found) about.replaceChildren(...drawFacts(version), curlLine(curl(path))); // below, so that nothing moves it
+    if (version === found) about.replaceChildren(...drawFacts(version), curlLine(curl(path))); // below, to avoid layout shifts
   }
 
   function drawControls() {
@@ -67,7 +67,7 @@ export function encodingsView() {
     try {
       const address = `${path} ${version.created}`;
       if (!kept.has(address)) {
-        kept.clear(); // a layer at a time: those of large networks take megabytes
+        kept.clear(); // one layer at a time, because large networks' layers take megabytes
         kept.set(address, halves(await (await send(path)).arrayBuffer()));
       }
       if (line.name === name) drawing.replaceChildren(...drawLine(line, kept.get(address), version), curlLine(`${curl(path)} --output ${line.name}.npy`));
@@ -98,7 +98,7 @@ export function encodingsView() {
   };
 }
 
-/** Return the drawing of a constant: its heads as heat maps, the numbers under the pointer, and for a bias the overlay. */
+/** Return a constant's section: heat maps of its heads, the value at the pointer, and for a bias the overlay. */
 function drawLine(line, values, version) {
   const [heads, rows, columns] = line.shape;
   const size = rows * columns;
@@ -136,7 +136,7 @@ function drawSimilarity(values, tokens, width) {
   return section(T.encodings.similarity, h("div", { class: "maps" }, figure), h("div", { class: "under" }, scale(1), readout));
 }
 
-/** Return rows and columns from the query to the key, or null where they are not on the grid. */
+/** Return the (row, column) offset from query to key, or null if either is not on the grid. */
 function offsetOf({ grid, shape: [, rows] }, query, key) {
   if (!grid) return null;
   const extra = rows - grid[0] * grid[1];

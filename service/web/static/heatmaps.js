@@ -1,4 +1,4 @@
-// Heat maps of baked constants: arrays of float16, colours around zero, and the part of a picture that a network sees.
+// Heat maps of baked constants: float16 arrays, diverging colours, and the crop of a picture that a network gets.
 
 import { h } from "./dom.js";
 import { T } from "./text.js";
@@ -7,11 +7,11 @@ const LOW = [36, 98, 178];
 const HIGH = [184, 44, 40];
 const ZERO = { light: [246, 246, 243], dark: [33, 35, 41] };
 const MASKED = [122, 122, 122];
-const MASKED_BELOW = -50; // no softmax leaves anything of a score that is lower by 50
+const MASKED_BELOW = -50; // after softmax, a score lower by 50 is zero
 
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 
-/** Return the numbers of a .npy file of little-endian float16. */
+/** Return the values of a .npy file with little-endian float16. */
 export function halves(buffer) {
   const view = new DataView(buffer);
   const start = 10 + view.getUint16(8, true); // NumPy's format 1.0
@@ -27,12 +27,12 @@ function half(bits) {
 
 export const isMasked = (value) => value <= MASKED_BELOW;
 
-/** Return the largest magnitude of what is not masked. */
+/** Return the largest magnitude of unmasked values. */
 export function largest(values) {
   return values.reduce((most, value) => (isMasked(value) ? most : Math.max(most, Math.abs(value))), 0);
 }
 
-/** Return red, green and blue of a value: blue below zero, red above, grey where it is masked. */
+/** Return [red, green, blue] of a value: blue below zero, red above, grey if masked. */
 export function colour(value, limit) {
   if (isMasked(value)) return MASKED;
   const zero = ZERO[scheme.matches ? "dark" : "light"];
@@ -41,7 +41,7 @@ export function colour(value, limit) {
 }
 
 /**
- * Return a matrix as a heat map that can be pointed at, or walked over with the arrow keys.
+ * Return a matrix as a heat map with pointer and arrow key navigation.
  *
  * @param matrix  {values, rows, columns, limit, label}
  * @param onplace called with the row and column
@@ -74,7 +74,7 @@ export function heatMap({ values, rows, columns, limit, label }, onplace) {
   return canvas;
 }
 
-/** Call `move` with (rows, columns) if an arrow key was pressed. */
+/** Call `move` with (rows, columns) for an arrow key. */
 export function step(event, move) {
   const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   if (!(event.key in moves)) return;
@@ -82,7 +82,7 @@ export function step(event, move) {
   move(...moves[event.key]);
 }
 
-/** Return the cosines between tokens [N, C] less their mean, [N, N]: what all share says nothing of positions. */
+/** Return the cosines [N, N] between tokens [N, C] after subtracting their mean, which does not depend on position. */
 export function similarity(values, tokens, width) {
   const mean = Array.from({ length: width }, (_, channel) => {
     let sum = 0;
@@ -100,7 +100,7 @@ export function similarity(values, tokens, width) {
   });
 }
 
-/** Return the part of a picture that the network sees: what is left of it after resizing and the central crop. */
+/** Return the part of a picture that the network gets after resizing and centre crop. */
 export function seenPart(width, height, { resize, crop, keep_aspect: keep }) {
   if (!crop) return { x: 0, y: 0, width, height };
   const [down, right] = Array.isArray(resize) ? resize : [resize, resize];
@@ -110,7 +110,7 @@ export function seenPart(width, height, { resize, crop, keep_aspect: keep }) {
   return { ...part, x: (width - part.width) / 2, y: (height - part.height) / 2 };
 }
 
-/** Return the scale of colours, with its ends. */
+/** Return the colour scale with its end values. */
 export function scale(limit) {
   const swatches = Array.from({ length: 41 }, (_, index) => (limit * (index - 20)) / 20);
   const canvas = h("canvas", { width: swatches.length, height: 1, class: "scale", role: "img", "aria-label": T.encodings.scale });

@@ -1,4 +1,4 @@
-// Latency: what /v1/latency reports, every 2 s while the view is visible, over the last ten minutes.
+// Latency: /v1/latency over the last ten minutes, polled every 2 s while the view is visible.
 
 import { curl, get } from "./api.js";
 import { lines, short, sparkline, STAGES } from "./charts.js";
@@ -18,7 +18,7 @@ const PERCENTILES = [
 
 /** Return the view. */
 export function latencyView() {
-  const history = new Map(); // by variant and version, a list of what each poll found
+  const history = new Map(); // results of polls by variant and version
   const order = { name: "rate", descending: true };
   const element = h("div", { class: "view latency" }, h("h1", { class: "unseen" }, T.views.latency));
   const controls = h("div", { class: "controls" });
@@ -32,7 +32,7 @@ export function latencyView() {
   let shown = false;
 
   const all = section(T.latency.all, overview);
-  all.hidden = true; // until there is something above it
+  all.hidden = true; // shown together with the chart above it
   element.append(controls, trouble, charts, all, line);
 
   async function poll() {
@@ -43,7 +43,7 @@ export function latencyView() {
       remember(report.versions);
       trouble.replaceChildren();
     } catch (error) {
-      // The box is kept while the sentence is the same, so that it is announced once.
+      // The element is kept while the message is the same, so that screen readers announce it once.
       if (trouble.textContent.indexOf(error.message) === -1) trouble.replaceChildren(problemBox(error));
     }
     draw();
@@ -183,7 +183,7 @@ export function latencyView() {
   };
 }
 
-/** Return the version with most answers of the last minute, or null if there are none. */
+/** Return the version with the most responses in the last minute, or null if there are none. */
 function busiest(versions) {
   const [first] = [...versions].sort((one, other) => other.recent.count - one.recent.count);
   return first?.recent.count ? `${first.variant}/${first.version}` : null;

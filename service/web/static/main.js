@@ -1,4 +1,4 @@
-// The page: its header, its views by the address' fragment, the models, and the API key.
+// The page: header, views by URL fragment, models, and API key.
 
 import { forgetKey, get, hasKey, whenKeyNeeded } from "./api.js";
 import { classifyView } from "./classify.js";
@@ -56,7 +56,7 @@ function showView() {
   views[name].show();
 }
 
-/** Show the first view: once all above it is drawn, so that nothing moves it. */
+/** Show the first view after everything above it is drawn, to avoid layout shifts. */
 function begin() {
   if (current) return;
   showView();

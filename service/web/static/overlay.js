@@ -1,4 +1,4 @@
-// The bias of one query token over the picture, as the network sees it.
+// Bias of one query token, drawn over the picture as the network gets it.
 
 import { h, select, field, table } from "./dom.js";
 import { colour, isMasked, seenPart, step } from "./heatmaps.js";
@@ -10,9 +10,9 @@ const SIDE = 480; // pixels of the longer side
 const OPACITY = 0.72;
 
 /**
- * Return the section. The query token is chosen by pointing at it, or with the arrow keys.
+ * Return the section. The query token is chosen with the pointer or the arrow keys.
  *
- * @param line    of the constant: a bias with a grid and the windows that an image is divided into
+ * @param line    entry of the constant: a bias with a grid, and the windows of an image
  * @param values  [heads, N, N]
  * @param version facts: input and preprocessing
  * @param limit   magnitude of the full colour
@@ -31,7 +31,7 @@ export function overlay(line, values, version, limit) {
   let head = 0;
   let [row, column] = [Math.floor(rows / 2), Math.floor(columns / 2)];
 
-  /** Return the bias between the query and the token at a place of the image; null outside the query's window. */
+  /** Return the bias between the query and the token at a position of the image; null outside the query's window. */
   function biasAt(otherRow, otherColumn) {
     if (Math.floor(otherRow / height) !== Math.floor(row / height) || Math.floor(otherColumn / width) !== Math.floor(column / width)) return null;
     const token = (line_, place) => extra + (line_ % height) * width + (place % width);

@@ -1,9 +1,9 @@
-// Parts that several views use: errors, the line of curl, facts, sortable columns.
+// Parts of several views: errors, curl command, facts, sortable columns.
 
 import { button, h, newId } from "./dom.js";
 import { T } from "./text.js";
 
-/** Return an error of the API as its own sentences, with what to do; `again` repeats the request. */
+/** Return an API error's message and advice; `again` repeats the request. */
 export function problemBox(problem, again = null) {
   const advice = T.advice[problem.name] ?? T.advice[problem.status] ?? null;
   const wait = problem.retryAfter === null || problem.retryAfter === undefined ? null : T.wait(problem.retryAfter);
@@ -17,7 +17,7 @@ export function problemBox(problem, again = null) {
   );
 }
 
-/** Return the line of curl that does the same, with a button that copies it. */
+/** Return the curl command of the same request, with a copy button. */
 export function curlLine(line) {
   const said = h("span", { role: "status", class: "said" });
   const code = h("code", {}, line);
@@ -26,7 +26,7 @@ export function curlLine(line) {
       await navigator.clipboard.writeText(line);
       said.textContent = T.copied;
     } catch {
-      // Without https there is no clipboard: the line is selected, to be copied by hand.
+      // Without https there is no clipboard API: the command is selected for manual copying.
       getSelection().selectAllChildren(code);
       said.textContent = T.copyByHand;
     }
@@ -46,7 +46,7 @@ export function facts(pairs) {
   return h("dl", { class: "facts" }, shown.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))));
 }
 
-/** Return a table of numbers that is folded away. */
+/** Return a collapsed table of numbers. */
 export function behind(content) {
   return h("details", { class: "behind" }, h("summary", {}, T.numbers), h("div", { class: "wide", tabindex: "0", role: "group", "aria-label": T.numbers }, content));
 }
@@ -63,7 +63,7 @@ export function sortable(label, name, order, onsort, properties = {}) {
   );
 }
 
-/** Return rows by one of their values; rows without it come last. */
+/** Return rows sorted by one of their values; rows without it come last. */
 export function sorted(rows, value, descending) {
   const sign = descending ? -1 : 1;
   return [...rows].sort((one, other) => {
@@ -73,7 +73,7 @@ export function sorted(rows, value, descending) {
   });
 }
 
-/** Return a heading and its section, named by it. */
+/** Return a section with a heading that labels it. */
 export function section(title, ...children) {
   const id = newId();
   return h("section", { "aria-labelledby": id }, h("h2", { id }, title), children);

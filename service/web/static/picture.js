@@ -1,4 +1,4 @@
-// The picture that the views share: dropped, pasted, chosen, taken by a camera, or a sample of the model.
+// Picture shared by the views: dropped, pasted, chosen, taken by a camera, or a sample of the model.
 
 import { send } from "./api.js";
 import { button, h } from "./dom.js";
@@ -6,17 +6,17 @@ import { prepareInk } from "./prepare.js";
 import { change, onChange, state } from "./state.js";
 import { T } from "./text.js";
 
-let original = null; // the picture as it was given: {blob, name, isSample}
+let original = null; // unprepared picture: {blob, name, isSample}
 let preparing = false;
 let report = () => {};
 
-/** Take a file or blob as the picture. A sample is not prepared: it is as the network knows pictures. */
+/** Set the picture from a file or blob. Samples are never prepared, because they are training-like already. */
 export function take(blob, name, isSample = false) {
   original = { blob, name: name || T.picture.unnamed, isSample };
   return show();
 }
 
-/** Show the picture as it was given, or prepared where that is asked for. */
+/** Show the picture, prepared if the option is on. */
 async function show() {
   if (!original) return;
   const given = original;
@@ -25,7 +25,7 @@ async function show() {
     report("");
     return;
   }
-  const prepared = await prepareInk(given.blob).catch(() => undefined); // a format that this browser cannot show
+  const prepared = await prepareInk(given.blob).catch(() => undefined); // a format that this browser cannot display
   if (given !== original) return;
   put(prepared?.blob ?? given.blob, prepared ? `prepared-${given.name.replace(/\.\w+$/, "")}.png` : given.name);
   report(prepared ? T.picture.signs(prepared.signs) : prepared === null ? T.picture.notPrepared : "");
@@ -38,7 +38,7 @@ function put(blob, name) {
 
 const size = (bytes) => (bytes < 1000 ? `${bytes} B` : `${(bytes / 1000).toFixed(bytes < 10_000 ? 1 : 0)} kB`);
 
-/** Return the panel. It takes drops and pastes anywhere on the page. */
+/** Return the panel, which accepts drops and pastes anywhere on the page. */
 export function picturePanel() {
   const input = h("input", { type: "file", accept: "image/*", hidden: true, onchange: () => takeFirst(input.files) });
   const stage = button(h("span", { class: "prompt" }, h("strong", {}, T.picture.drop), T.picture.formats), () => input.click(), {

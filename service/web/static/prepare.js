@@ -1,5 +1,5 @@
-// Preparation "ink": the largest sign of a photo, as the scans that the digits models were trained on.
-// The steps and the numbers are those of examples/digits/prepare.py, which describes them.
+// Preparation "ink": the largest symbol of a photo in the style of the digits models' training data.
+// Same steps and constants as examples/digits/prepare.py, which describes them.
 
 const SIDE = 384;
 const CELLS = 8;
@@ -12,7 +12,7 @@ const STRONGEST = 60;
 const SPECK = 0.05;
 const GAP = 0.12;
 
-/** Return {blob, signs}: the prepared picture as a PNG, and how many signs the photo shows. Null if there is no ink, or too much. */
+/** Return {blob, signs}: the prepared picture as PNG, and the number of symbols in the photo. Null if there is no ink, or too much. */
 export async function prepareInk(blob) {
   const bitmap = await createImageBitmap(blob);
   const factor = Math.min(1, SIDE / Math.max(bitmap.width, bitmap.height));
@@ -33,7 +33,7 @@ function greyOf(source, width, height) {
   return Float32Array.from({ length: width * height }, (_, index) => 0.299 * data[4 * index] + 0.587 * data[4 * index + 1] + 0.114 * data[4 * index + 2]);
 }
 
-/** Return the connected parts of ink, each a list of [row, column]; null if nothing stands out, or most of the picture does. */
+/** Return the connected parts of ink, each a list of [row, column]; null if there is no ink, or too much. */
 function findInk(given, width, height) {
   const reach = Math.floor(Math.max(width, height) / 8);
   const around = mean(given, width, height, reach);
@@ -48,7 +48,7 @@ function findInk(given, width, height) {
   return ink.reduce((sum, part) => sum + part.length, 0) > contrast.length / 2 ? null : ink;
 }
 
-/** Return the means of squares of 2 · radius + 1 values a side; beyond the edge are the values of the edge. */
+/** Return a box filter of side 2 · radius + 1, with edge values repeated. */
 function mean(values, width, height, radius) {
   const along = (from, step, count, lines, stride) => {
     const to = from.slice();
@@ -66,7 +66,7 @@ function mean(values, width, height, radius) {
   return along(along(values, 1, width, height, width), width, height, width, 1);
 }
 
-/** Return each value combined with those at most `radius` away in rows and columns. */
+/** Return a filter that combines each value with those up to `radius` rows and columns away. */
 function spread(values, width, height, radius, combine) {
   const along = (from, step, count, lines, stride) => {
     const to = from.slice();
@@ -83,7 +83,7 @@ function spread(values, width, height, radius, combine) {
   return along(along(values, 1, width, height, width), width, height, width, 1);
 }
 
-/** Return the connected parts of a mask, neighbours in rows, columns and diagonals, each a list of [row, column]. */
+/** Return the connected parts of a mask (8-connectivity), each a list of [row, column]. */
 function partsOf(mask, width, height) {
   const left = Uint8Array.from(mask);
   const parts = [];
@@ -105,7 +105,7 @@ function partsOf(mask, width, height) {
   return parts;
 }
 
-/** Return {places, signs}: the largest group of parts that are near each other, and the number of groups. */
+/** Return {places, signs}: the largest group of nearby parts, and the number of groups. */
 function largestSign(parts, width, height) {
   const inside = parts.filter((part) => part.every(([row, column]) => row > 0 && column > 0 && row < height - 1 && column < width - 1));
   const candidates = inside.length ? inside : parts;
@@ -123,7 +123,7 @@ function largestSign(parts, width, height) {
 
 const ends = (values) => values.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [Infinity, -Infinity]);
 
-/** Return {ink, width, height}: a sign without what is around it. */
+/** Return {ink, width, height}: a symbol, cropped. */
 function cropped(places) {
   const [[top, bottom], [left, right]] = [0, 1].map((axis) => ends(places.map((place) => place[axis])));
   const [width, height] = [right - left + 1, bottom - top + 1];
@@ -132,7 +132,7 @@ function cropped(places) {
   return { ink, width, height };
 }
 
-/** Return contrast [64] of a sign that fills a square from top to bottom, with as much ink as a scan has. */
+/** Return a symbol as contrast [64], filling the square from top to bottom, with a scan's mean ink. */
 function asScan({ ink, width, height }) {
   const across = Math.min(Math.max(1, Math.round((FINE * width) / height)), Math.round(WIDEST * FINE));
   const left = (FINE - across) >> 1;
@@ -146,14 +146,14 @@ function asScan({ ink, width, height }) {
   }
   let [low, high] = [1, 64];
   for (let pass = 0; pass < 20; pass += 1) {
-    const factor = (low + high) / 2; // found by bisection
+    const factor = (low + high) / 2; // bisection
     if (cells.reduce((sum, cell) => sum + Math.min(1, factor * cell), 0) / cells.length < INK) low = factor;
     else high = factor;
   }
   return cells.map((cell) => Math.min(1, high * cell));
 }
 
-/** Return the share of ink in a box, whose sides need not be whole pixels. */
+/** Return the share of ink in a box with fractional sides. */
 function shareOf(ink, width, [top, bottom], [left, right]) {
   let sum = 0;
   for (let row = Math.floor(top); row < bottom; row += 1) {

@@ -1,25 +1,25 @@
-// State that the views share. It is in memory only: nothing is stored in the browser.
+// State shared by the views, in memory only.
 
 export const state = {
-  /** The answer of /v1/models; null until it is there. */
+  /** Document of /v1/models; null until loaded. */
   list: null,
   /** Name of the chosen model. */
   model: null,
-  /** Facts of the chosen model's default variant; null until they are there. */
+  /** Facts of the chosen model's default variant; null until loaded. */
   facts: null,
-  /** The picture: {blob, name, url}, or null. */
+  /** Picture: {blob, name, url}, or null. */
   picture: null,
 };
 
 const listeners = new Set();
 
-/** Change parts of the state and call each listener with them. */
+/** Change parts of the state, and call the listeners with them. */
 export function change(parts) {
   Object.assign(state, parts);
   for (const listener of [...listeners]) listener(parts);
 }
 
-/** Call a listener at each change; returns a function that ends this. */
+/** Call a listener at each change; return a function that removes it. */
 export function onChange(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);

@@ -237,7 +237,9 @@ def test_runs_before_the_buffers_exist_are_not_captured(tmp_path: Path, failing:
 def test_a_missing_driver_library_is_reported() -> None:
     problem = driver_problem("libno_driver_of_that_name.so.1")
     assert problem is not None
-    assert problem.startswith("NVIDIA's driver is not there (libno_driver_of_that_name.so.1: cannot open shared object")
+    assert problem.startswith(
+        "NVIDIA's driver was not found (libno_driver_of_that_name.so.1: cannot open shared object"
+    )
 
 
 def test_without_cudas_runtime_memory_is_not_locked_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

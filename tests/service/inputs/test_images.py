@@ -64,8 +64,8 @@ def test_a_jpeg_is_scaled_for_the_largest_requested_variant(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings(icc="embed"), "expected ignore or convert: --icc"),
-        (Settings(jpeg_scaling="always"), "expected auto or exact: --jpeg-scaling"),
+        (Settings(icc="embed"), "--icc is 'embed'; expected ignore or convert"),
+        (Settings(jpeg_scaling="always"), "--jpeg-scaling is 'always'; expected auto or exact"),
         (Settings(resizer="gpu"), "resizer 'gpu' is unknown; known: auto, simd, pillow: --resizer"),
     ],
 )
