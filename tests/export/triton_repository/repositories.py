@@ -1,4 +1,4 @@
-"""Artifacts that the tests export for Triton."""
+"""Artifacts for tests of the export to Triton."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ def run(repository: Path, output: Path, *flags: str) -> int:
     return main([str(repository), "--output", str(output), *flags])
 
 
-def one_has_other_classes(path: Path) -> None:
+def add_version_with_other_classes(path: Path) -> None:
     add_artifact(path, variant="mean", version=11, weights=np.ascontiguousarray(WEIGHTS[:, :3]))
 
 
 def with_engine(path: Path, **changes: object) -> None:
-    """Write an artifact `built` with an engine of any bytes, for batches 1 to 16."""
+    """Write an artifact `built` with an arbitrary engine file for batches 1 to 16."""
     engine = {
         "file": "model.engine",
         "library": "TensorRT",
