@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 import timm
 import torch
-from models.sources.own_vit import randomise
+from models.sources.own import randomise
 from onnx import shape_inference
 from torch import Tensor, nn
 
