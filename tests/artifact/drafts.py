@@ -1,4 +1,4 @@
-"""A small valid artifact for the tests to damage."""
+"""Small valid artifacts for tests."""
 
 from datetime import UTC, datetime
 from pathlib import Path

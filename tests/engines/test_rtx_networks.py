@@ -1,4 +1,4 @@
-"""Engines of networks of full width in fp16, by TensorRT-RTX's own parser and builder, batches 1 to 8."""
+"""Engines of networks of full width in fp16, built by TensorRT-RTX for batches 1 to 8."""
 
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ FUSED = {
     "cream:deit_small_patch16_224_ctx_product_50_shared_k": 12,
     "timm:maxvit_pico_rw_256": 18,
 }
-"""Fused attention kernels: one for each attention, but 18 for the 22 of MaxViT."""
+"""Number of fused attention kernels: one per attention, except 18 for the 22 of MaxViT."""
 
 DEPTH: dict[str, Any] = {"timm:vit_small_patch16_224": {"depth": 3}, "timm:beit_base_patch16_224": {"depth": 3}}
-"""Fewer blocks where all are alike: each would be one more of the same."""
+"""Reduced number of blocks for networks whose blocks are all alike."""
 
 
 @pytest.mark.parametrize("source", FUSED)

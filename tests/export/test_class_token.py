@@ -12,7 +12,6 @@ import onnx_ir as ir
 import pytest
 import timm
 import torch
-from models.sources.own import randomise
 from onnx import shape_inference
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from export.report.baked import report_constants
 from export.to_onnx import main
 from export.tracing.pixels import ArtifactInput
 from models import build_network
+from models.sources.own import randomise
 from tests.export.graphs import OPSET, open_graph, run_graph
 from tests.models.networks import VIT_CLS
 
