@@ -30,7 +30,7 @@ def test_the_gpu_extra_installs_the_libraries_of_cuda_and_another_onnx_runtime()
     assert "nvidia-ml-py" in found
     others = {extra for extra in EXTRAS if "onnxruntime" in packages_of(extra)}
     assert {"export", "service"} <= others
-    assert not others & {"gpu", "tensorrt", "openvino", "otel"}  # which are installed beside gpu
+    assert not others & {"gpu", "tensorrt", "openvino", "otel"}  # which are installed together with gpu
 
 
 def test_tensorrt_is_not_part_of_any_other_extra() -> None:

@@ -128,7 +128,7 @@ def test_no_file_is_long(package: str) -> None:
     assert {file: count for file, count in lines.items() if count > LONGEST} == {}
 
 
-def test_the_longest_files_are_there() -> None:
+def test_the_longest_files_exist() -> None:
     assert [name for name in conftest.LONGEST if not (conftest.TESTS / name).is_file()] == []
 
 

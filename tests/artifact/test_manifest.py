@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from artifact import Batch, Engine, Manifest, Preprocess, Rewrite, Rewrites, Source, VersionKey, read_artifact
-from tests.artifact.drafts import write
+from tests.artifact.drafts import ENGINE, write
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
 
@@ -71,21 +71,9 @@ def test_the_origin_of_weights_is_required() -> None:
         Source(name="x", weights="random")
 
 
-def test_a_batch_is_ordered() -> None:
+def test_a_batch_whose_minimum_exceeds_its_maximum_is_refused() -> None:
     with pytest.raises(ValidationError, match="above"):
         Batch(min=3, max=2)
-
-
-ENGINE = {
-    "file": "model.engine",
-    "library": "TensorRT",
-    "version": "10.16.1",
-    "flavour": "tensorrt",
-    "gpu": {"name": "NVIDIA L4", "compute_capability": "8.9"},
-    "profile": {"min": 1, "opt": 8, "max": 32},
-    "settings": {},
-    "seconds": 12.5,
-}
 
 
 def test_an_engine_is_for_one_gpu_or_for_targets_and_its_profile_is_in_order() -> None:

@@ -38,7 +38,7 @@ def _nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget()
 
 
-def test_a_missing_library_is_named_with_what_installs_it() -> None:
+def test_a_missing_library_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(
         LibraryMissingError, match=r"^TensorRT is not available: .*; install it with pip install tensor"
     ):

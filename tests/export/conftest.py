@@ -6,7 +6,7 @@ An export of a small network takes 1.7 s of CPU time instead of 2.8; see also `g
 import functools
 
 import torch
-import torch._dynamo  # else the first export imports it, after what is there was frozen
+import torch._dynamo  # otherwise the first export imports it, after `gc.freeze`
 from torch._export import utils
 from torch.onnx._internal.exporter._constants import TORCHLIB_OPSET
 from torch.onnx._internal.exporter._registration import ONNXRegistry

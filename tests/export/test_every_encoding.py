@@ -18,6 +18,7 @@ from models.encodings import ENCODINGS
 from models.sources.own import randomise
 from tests.export.graphs import baked_graph, built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN
+from tests.models.sources.libraries import relative_error
 
 pytestmark = pytest.mark.slow
 
@@ -100,10 +101,6 @@ def reference(network: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         logits: Tensor = network(images.double())
     return logits
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize("where", NETWORKS)

@@ -79,7 +79,7 @@ class Padded(nn.Conv2d):
 
 
 class Computed(nn.Module):
-    """A rotation and a mask computed by the constructor, beside the filter of a convolution."""
+    """A rotation and a mask computed by the constructor, with the filter of a convolution."""
 
     cos: Tensor
     mask: Tensor

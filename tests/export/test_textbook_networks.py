@@ -6,7 +6,7 @@ from typing import Any
 import onnx_ir as ir
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from artifact import Baked
 from export.passes.graph import Built
@@ -18,6 +18,7 @@ from models import SwinConfig, ViTConfig, build_network
 from models.sources.own import randomise
 from tests.export.graphs import built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS
+from tests.models.sources.libraries import relative_error
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +47,6 @@ def network_of(config: ViTConfig | SwinConfig) -> nn.Module:
     network = build_network(config).eval()
     randomise(network, seed=3)
     return network
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected).abs().max() / expected.abs().max())
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -69,7 +69,7 @@ def test_the_required_size_is_that_of_the_upright_image() -> None:
         ((127, 96), [steps(6)], (127, 96)),
     ],
 )
-def test_sides_are_at_least_twice_what_they_are_resized_to(
+def test_scaled_sides_are_at_least_twice_the_resized_ones(
     size: tuple[int, int], ways: list[Preprocess], expected: tuple[int, int]
 ) -> None:
     data = encode(PHOTO.resize(size), "JPEG")

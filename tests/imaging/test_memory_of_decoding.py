@@ -45,7 +45,7 @@ with pillow_pixel_limit(50_000_000):
     Image.core.set_blocks_max(0)  # otherwise a decode would reuse memory of the previous one
     decode(small, 50_000_000)
     for data in files:
-        if not os.fork():  # each file has a process and a peak of its own
+        if not os.fork():  # each file has its own process and peak
             for _ in range(2):  # the first run also counts pages of libraries, which a fork does not inherit
                 trim(0)
                 pathlib.Path("/proc/self/clear_refs").write_text("5")

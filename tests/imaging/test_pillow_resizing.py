@@ -46,7 +46,7 @@ def test_pixels_equal_those_of_the_two_steps(resampling: Image.Resampling) -> No
             np.testing.assert_array_equal(found, step_by_step(image, size, crop, resampling))
 
 
-def test_a_box_that_starts_anywhere_would_give_other_pixels() -> None:
+def test_a_resize_with_an_arbitrary_box_gives_other_pixels() -> None:
     """The first pass needs its own start, and the comparison above is able to fail."""
     image = Image.fromarray(random_pixels(375, 500))
     left, scale = 53, 500 / 330

@@ -74,7 +74,7 @@ def rewritten(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -
     for found, expected in zip(after, before, strict=True):
         np.testing.assert_array_equal(found, expected)
     assert modified or operators(model) == nodes
-    assert not make_pass()(model).modified, "a second run finds nothing left to do"
+    assert not make_pass()(model).modified, "a second run must not change the graph"
     return modified
 
 
@@ -89,7 +89,7 @@ def folded(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> b
     for found, expected in zip(run(model), before, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
     assert modified == (structure != (operators(model), shapes(model)))
-    assert not make_pass()(model).modified, "a second run finds nothing left to do"
+    assert not make_pass()(model).modified, "a second run must not change the graph"
     return modified
 
 

@@ -71,7 +71,7 @@ def test_a_signal_interrupts_the_work(number: signal.Signals, capsys: pytest.Cap
     assert capsys.readouterr() == ("", "interrupted; nothing was written\n")
 
 
-def test_steps_are_not_shown_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_are_not_shown_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     def work(progress: Progress) -> int:
         with progress.step("trace"):
             progress.phase("kernels", 1, 2)

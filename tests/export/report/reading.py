@@ -27,7 +27,7 @@ class Page(HTMLParser):
         self.words: list[str] = []
         self.feed(source)
         self.close()
-        assert self.open == [], f"left open: {self.open}"
+        assert self.open == [], f"unclosed tags: {self.open}"
         assert "script" not in self.tags
         assert {"html", "title", "h1", "h2", "main"} <= set(self.tags)
 
@@ -45,7 +45,7 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
+        assert self.open, f"</{tag}> has no opening tag"
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:

@@ -190,7 +190,7 @@ def test_errors_are_drawn_on_a_logarithmic_axis_with_the_limit(repository: Path)
     assert chart.bars[2].text == "exact"
 
 
-def test_operators_that_shrank_most_come_first(repository: Path) -> None:
+def test_operators_with_the_largest_reduction_come_first(repository: Path) -> None:
     graph = opened(repository, "swin-table")[0].manifest.graph
     counted = {"grew": (1, 9), "same": (5, 5), "shrank": (7, 3), "gone": (4, 0), "fewer": (6, 5)}
     bars = operator_bars(graph.model_copy(update={"operators": counted}))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from export.to_triton import main
+from tests.artifact.drafts import ENGINE
 from tests.service.artifacts import WEIGHTS, add_artifact
 
 
@@ -18,17 +19,8 @@ def add_version_with_other_classes(path: Path) -> None:
 
 def with_engine(path: Path, **changes: object) -> None:
     """Write an artifact `built` with an arbitrary engine file for batches 1 to 16."""
-    engine = {
-        "file": "model.engine",
-        "library": "TensorRT",
-        "version": "11.0.1",
-        "flavour": "tensorrt",
-        "gpu": {"name": "NVIDIA L4", "compute_capability": "8.9"},
-        "profile": {"min": 1, "opt": 8, "max": 16},
-        "settings": {},
-        "seconds": 1.0,
-    }
-    found = {"engine": {**engine, **changes}, "input": image(1, 16), "target": "tensorrt"}
+    engine = {**ENGINE, "version": "11.0.1", "profile": {"min": 1, "opt": 8, "max": 16}, **changes}
+    found = {"engine": engine, "input": image(1, 16), "target": "tensorrt"}
     add_artifact(path, variant="built", files={"model.engine": b"engine"}, **found)  # type: ignore[arg-type]
 
 

@@ -101,9 +101,9 @@ def assert_returns(encoding: Encoding, given: Image, expected: Expected) -> None
     for method, wanted in vars(expected).items():
         returned = getattr(found, method)
         if wanted is None:
-            assert returned is None, f"{method} acts where it should not"
+            assert returned is None, f"{method} returns a value, expected None"
         else:
-            assert returned is not None, f"{method} does not act"
+            assert returned is not None, f"{method} returns None, expected a value"
             torch.testing.assert_close(returned, wanted, rtol=0, atol=TOLERANCE, msg=(method + ": {}").format)
 
 

@@ -1,4 +1,4 @@
-"""Random weights for networks of other libraries, such that every parameter affects the logits."""
+"""Random weights of library networks, such that every parameter affects the logits, and comparisons of logits."""
 
 import math
 
@@ -47,13 +47,13 @@ def randomise_library(model: nn.Module, seed: int = 5) -> None:
 
 
 def logits_of(network: nn.Module, images: Tensor) -> Tensor:
-    """Return the logits of a network, also of one of transformers."""
+    """Return the logits of a network, including those of transformers."""
     with torch.no_grad():
         out = network(images)
     logits: Tensor = getattr(out, "logits", out)
     return logits
 
 
-def relative_error(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference, relative to the largest logit."""
-    return float((ours - theirs).abs().max() / theirs.abs().max())
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference, relative to the largest expected logit, in float64."""
+    return float((found.double() - expected.double()).abs().max() / expected.abs().max())

@@ -17,6 +17,7 @@ from models.encodings.irpe import IRPE
 from models.sources import Checkpoint, Overrides, RandomWeights, SourceError, load_source
 from models.sources.cream import PUBLISHED
 from tests.models.goldens import irpe_goldens
+from tests.models.sources.libraries import relative_error
 
 pytestmark = pytest.mark.slow
 
@@ -41,10 +42,6 @@ def config_file(entry: dict[str, Any], folder: Path) -> Path:
     file = folder / "irpe.json"
     file.write_text(json.dumps(entry))
     return file
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected.double()).abs().max() / expected.abs().max())
 
 
 def test_every_reference_network_is_tested() -> None:

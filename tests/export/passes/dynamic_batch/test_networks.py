@@ -246,7 +246,7 @@ ACCEPTED: list[Function] = [
 
 
 @pytest.mark.parametrize("what", ACCEPTED, ids=lambda what: what.__name__)
-def test_one_graph_takes_any_batch_and_holds_no_shape_arithmetic(what: Function) -> None:
+def test_one_graph_accepts_any_batch_without_shape_arithmetic(what: Function) -> None:
     network = Network(what).eval()
     graph = baked_graph(network, SIZE)
     session = open_graph(graph)

@@ -48,10 +48,6 @@ def scaled_by_the_batch(x: Tensor) -> Tensor:
     return x.flatten(1) * len(x)
 
 
-def looked_up_by_the_batch(x: Tensor) -> Tensor:
-    return x.flatten(1) * {2: 1.0, 3: 4.0}[len(x)]
-
-
 def all_but_the_last(x: Tensor) -> Tensor:
     return x.flatten(1) - x[: len(x) - 1].flatten(1).mean(0)
 
@@ -158,7 +154,7 @@ def test_the_same_is_exported_for_a_single_batch(what: Function) -> None:
 
 
 @pytest.mark.parametrize("block", [ConstantOfExampleBatch(), LookupByBatch()], ids=lambda block: type(block).__name__)
-def test_a_network_that_takes_no_other_batch_is_refused_with_the_module(block: nn.Module) -> None:
+def test_a_network_that_accepts_no_other_batch_is_refused_with_the_module(block: nn.Module) -> None:
     network = nn.Sequential(nn.Identity(), block).eval()
     named = rf"^the batch is frozen: with 2 and 11 images, only the former .* in 1 \({type(block).__name__}\)"
     with pytest.raises(ExportError, match=named):

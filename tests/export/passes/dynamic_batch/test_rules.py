@@ -139,7 +139,7 @@ FREED: dict[str, Case] = {
 
 @pytest.mark.parametrize("case", FREED)
 @pytest.mark.parametrize("images", [1, 2, 11, 30])
-def test_a_node_takes_any_batch(case: str, images: int) -> None:
+def test_a_node_accepts_any_batch(case: str, images: int) -> None:
     text, constants, oracle = FREED[case]
     model = graph_of(text, **constants)
     first, *rest = (model.graph.inputs[0].shape or ir.Shape([])).numpy()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +10,9 @@ from hypothesis import strategies as st
 
 from export.passes.movement.digits import LARGEST_TABLE, DeclinedError
 from export.passes.movement.index_map import IndexMap
+from tests.export.passes.graphs import Array
 from tests.export.passes.movement.chains import SHAPES, chains
 
-Array = np.ndarray[Any, Any]
 many = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

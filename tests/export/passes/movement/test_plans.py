@@ -1,7 +1,6 @@
 """Plans, compared with the index maps they implement, and the cheapest plans for movements of real networks."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,9 @@ from export.passes.movement.index_map import IndexMap
 from export.passes.movement.plans import plans_of
 from export.passes.movement.sharing import choose, cost_together
 from export.passes.movement.steps import cost_of_plan, describe, follow, gather
+from tests.export.passes.graphs import Array
 from tests.export.passes.movement.chains import SHAPES, chains
 
-Array = np.ndarray[Any, Any]
 many = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

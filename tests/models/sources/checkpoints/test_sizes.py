@@ -96,7 +96,7 @@ def test_tables_are_resampled_only_from_a_known_size(source: str, size: tuple[in
     assert load(source, file, model_args=args, image_size=size, trained_image_size=(side, side)).resampled
 
 
-def test_buffers_in_the_file_make_the_size_certain(tmp_path: Path) -> None:
+def test_the_size_is_known_from_buffers_in_the_file(tmp_path: Path) -> None:
     theirs = network(BEIT, **VIT_ARGS)
     file = saved(with_buffers(theirs), tmp_path / "x")
     assert load(BEIT, file, model_args=VIT_ARGS, image_size=(64, 64)).resampled
@@ -203,7 +203,7 @@ def test_unknown_options_are_refused(tmp_path: Path) -> None:
             load_source(source, weights, Overrides(**given))
 
 
-def test_random_weights_take_options_too() -> None:
+def test_random_weights_accept_options_too() -> None:
     loaded = load_source(VIT, RandomWeights(0), Overrides(model_args=VIT_ARGS | {"num_classes": 3}))
     assert (loaded.num_classes, loaded.labels) == (3, None)
 
