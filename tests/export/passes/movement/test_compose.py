@@ -187,14 +187,14 @@ def test_what_two_read_is_made_once() -> None:
 @pytest.mark.parametrize(
     ("nodes", "reason"),
     [
-        pytest.param("y = Transpose<perm=[0, 2, 1]>(x)", "it costs as much", id="one Transpose"),
-        pytest.param("y = Reshape(x, wide)", "it costs as much", id="one view"),
+        pytest.param("y = Transpose<perm=[0, 2, 1]>(x)", "no cheaper plan", id="one Transpose"),
+        pytest.param("y = Reshape(x, wide)", "no cheaper plan", id="one view"),
         pytest.param(
             "z = Gather<axis=0>(x, images) \n y = Transpose<perm=[0, 2, 1]>(z)", "images", id="images by number"
         ),
         pytest.param("z = Gather<axis=2>(x, twice) \n y = Reshape(z, wide)", "", id="repeated rows"),
         pytest.param("n = Neg(x) \n y = Concat<axis=1>(x, n)", "several tensors", id="several sources"),
-        pytest.param("z = Slice(x, m1, m9, i1, m1) \n y = Transpose<perm=[0, 2, 1]>(z)", "backwards", id="backwards"),
+        pytest.param("z = Slice(x, m1, m9, i1, m1) \n y = Transpose<perm=[0, 2, 1]>(z)", "negative step", id="backwards"),
     ],
 )
 def test_keep_as_it_is(nodes: str, reason: str) -> None:
@@ -227,4 +227,4 @@ def test_the_report_lists_each_chain_and_its_replacement() -> None:
     (first, second) = composed.report
     assert (first.source, first.after, first.reason) == ("x", ("Reshape, Gather, Reshape",), "")
     assert first.before.count("Concat") == 2
-    assert second.reason == "it costs as much"
+    assert second.reason == "no cheaper plan"
