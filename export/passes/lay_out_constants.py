@@ -1,4 +1,4 @@
-"""C-contiguous constants: a constant that folding transposed is often a view of another array."""
+"""C-contiguous constants: folding often leaves a transposed view of another array."""
 
 import numpy as np
 import onnx_ir as ir

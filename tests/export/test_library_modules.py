@@ -275,7 +275,7 @@ def test_a_users_network_that_freezes_the_batch_leaves_no_artifact(
     asked = [source, "--random-weights", "0", "--output", str(tmp_path / "here")]
     assert main(asked) == 1
     message = capsys.readouterr().err
-    assert message.startswith("error: the batch is frozen")
+    assert message.startswith("error: the network is batch-specialised")
     assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
     assert main([*asked, "--batch", "2:2", "--quiet"]) == 0

@@ -128,7 +128,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no such directory": (["--precision", "int8", "--calibration", "nowhere"], ["nowhere is not a directory"]),
     "a directory without images": (
         ["--precision", "int8", "--calibration", str(DIGITS / "configs")],
-        ["holds 0 images", "at least 16"],
+        ["contains 0 images", "at least 16"],
     ),
     "the impossible": (
         ["--precision", "bf16", "--min-cosine", "1"],

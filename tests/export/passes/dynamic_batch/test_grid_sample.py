@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from export.passes.dynamic_batch import free_batch
+from export.passes.dynamic_batch import make_batch_dynamic
 from tests.export.passes.dynamic_batch.traced import IMAGES, run
 from tests.export.passes.graphs import Array, graph_of
 
@@ -30,7 +30,7 @@ def test_a_table_is_sampled_where_each_image_says(tables: int, images: int) -> N
         }}""",
         c=np.tile(table, (IMAGES, 1, 1, 1)),
     )
-    free_batch(model, IMAGES)
+    make_batch_dynamic(model, IMAGES)
     where = np.random.default_rng(5).uniform(-1, 1, size=(images * tables, 3, 6, 2)).astype(np.float32)
     expected = np.stack([sampled(table[index % tables], points) for index, points in enumerate(where)])
     np.testing.assert_allclose(run(model, where), expected, rtol=1e-4, atol=1e-5)

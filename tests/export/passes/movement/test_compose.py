@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx_ir.passes import common
 
-from export.passes.dynamic_batch import free_batch
+from export.passes.dynamic_batch import make_batch_dynamic
 from export.passes.movement import ComposeMovement
 from tests.export.passes.graphs import Array, graph_of, operators, rewritten, run
 from tests.export.passes.movement.chains import SHAPES, GraphOfChains, chains
@@ -77,7 +77,7 @@ def test_shifted_windows_are_one_gather_of_rows() -> None:
 def test_any_batch_passes_through_composed_movement(images: int) -> None:
     fixed, model = graph_of(SHIFTED_WINDOWS, **CONSTANTS), graph_of(SHIFTED_WINDOWS, **CONSTANTS)
     ComposeMovement(BATCH)(model)
-    free_batch(model, BATCH)
+    make_batch_dynamic(model, BATCH)
     image = np.random.default_rng(1).normal(size=(BATCH, 8, 8, 5)).astype(np.float32)
     (expected,) = run_on(fixed, image)
     (found,) = run_on(model, image[:images])
@@ -194,7 +194,9 @@ def test_what_two_read_is_made_once() -> None:
         ),
         pytest.param("z = Gather<axis=2>(x, twice) \n y = Reshape(z, wide)", "", id="repeated rows"),
         pytest.param("n = Neg(x) \n y = Concat<axis=1>(x, n)", "several tensors", id="several sources"),
-        pytest.param("z = Slice(x, m1, m9, i1, m1) \n y = Transpose<perm=[0, 2, 1]>(z)", "negative step", id="backwards"),
+        pytest.param(
+            "z = Slice(x, m1, m9, i1, m1) \n y = Transpose<perm=[0, 2, 1]>(z)", "negative step", id="backwards"
+        ),
     ],
 )
 def test_keep_as_it_is(nodes: str, reason: str) -> None:

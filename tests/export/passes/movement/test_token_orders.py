@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx_ir.passes import common
 
-from export.passes.dynamic_batch import free_batch
+from export.passes.dynamic_batch import make_batch_dynamic
 from export.passes.movement import AssignTokenOrders, ComposeMovement
 from tests.export.passes.graphs import Array, graph_of
 
@@ -165,7 +165,7 @@ def test_any_batch_passes(images: int) -> None:
     image = image_for(model)
     expected = run_on(model, image)
     laid_out(model)
-    free_batch(model, BATCH)
+    make_batch_dynamic(model, BATCH)
     np.testing.assert_array_equal(run_on(model, image[:images]), expected[:images])
 
 

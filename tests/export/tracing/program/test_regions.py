@@ -105,7 +105,7 @@ def in_autocast(what: Function, dtype: torch.dtype) -> Function:
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 @pytest.mark.parametrize(("dtype", "precision"), [(torch.bfloat16, "bf16"), (torch.float16, "fp16")])
 def test_a_region_that_is_on_and_changes_numbers_is_refused_with_the_module(dtype: torch.dtype, precision: str) -> None:
-    said = rf"^1 computes linear in {str(dtype)[6:]}; .* leave autocast .*--precision {precision} "
+    said = rf"^1 computes linear in {str(dtype)[6:]}; .* remove autocast .*--precision {precision} "
     with pytest.raises(ExportError, match=said):
         evaluate(trace(inside(in_autocast(product, dtype)), IMAGE))
 
