@@ -119,7 +119,7 @@ def test_a_gathered_bias_is_static_and_says_what_it_was_made_of() -> None:
 def test_a_table_that_the_query_multiplies_depends_on_it_and_says_why() -> None:
     (line,) = report_of(nn.Sequential(nn.Identity(), QueryDependent()))
     assert (line.module, line.kind, line.shape) == ("1", "query-dependent", (5, 4))
-    assert line.what == "index of table, index; matmul multiplies it with what depends on the image"
+    assert line.what == "index of table, index; multiplied by image-dependent values (matmul)"
 
 
 def test_embeddings_are_reported_as_they_are_or_in_another_arrangement() -> None:

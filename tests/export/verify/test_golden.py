@@ -149,7 +149,7 @@ def test_the_command_says_that_an_artifact_has_no_golden_file(
     (exported / "golden.npz").unlink()
     edit(exported, lambda manifest: (manifest.pop("golden"), manifest["files"].pop("golden.npz")))
     assert main([str(exported)]) == 1
-    assert "has no golden file, earlier exporters wrote none; export it again" in capsys.readouterr().err
+    assert "has no golden file; export it again" in capsys.readouterr().err
 
 
 def test_the_command_says_what_it_cannot_read_or_run(
