@@ -17,7 +17,7 @@ from export.passes.values import array_of, is_constant
 from export.report.constants import PositionConstant, find_constants
 
 MOST_BYTES = 2**26
-"""Maximum size of all files in bytes. The biases of a ViT-B with 577 tokens take 96 MB, of most networks less than 10."""
+"""Maximum size of all files in bytes: a ViT-B with 577 tokens has 96 MB of biases, most networks less than 10 MB."""
 
 _MOST_EXTRA_TOKENS = 5
 

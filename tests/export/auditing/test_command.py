@@ -66,7 +66,7 @@ def test_a_terminal_shows_a_few_of_each_check_what_to_do_and_a_sum(
     monkeypatch.setenv("COLUMNS", "200")
     assert main([write(stock_export(), tmp_path / "stock.onnx")]) == 1
     shown = capsys.readouterr().out
-    for words in ("Split", "GatherND", "positions", "more, all of them with --json", "fold it", "opset 20", "warning"):
+    for words in ("Split", "GatherND", "positions", "more; list all with --json", "fold it", "opset 20", "warning"):
         assert words in shown
 
 
@@ -210,8 +210,8 @@ def test_data_outside_the_models_directory_is_refused_as_such(
     path.write_bytes(model.SerializeToString())
     assert main([str(path)]) == 1
     said = capsys.readouterr().err
-    assert "leaves the model's directory" in said
-    assert "which is not there" not in said
+    assert "outside the model's directory" in said
+    assert "is missing" not in said
 
 
 def test_the_time_of_an_audit_is_proportional_to_the_nodes(tmp_path: Path) -> None:
