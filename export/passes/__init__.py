@@ -9,7 +9,6 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer, rewriter
 
-from export.passes.compute_what_is_read import ComputeWhatIsRead
 from export.passes.cut_constants import Cut, cuts
 from export.passes.exact import RoundConstants
 from export.passes.fold_batch_norms import FoldBatchNorms
@@ -22,6 +21,7 @@ from export.passes.lay_out_constants import LayOutConstants
 from export.passes.merged import Merged, merged
 from export.passes.movement import AssignTokenOrders, ComposeMovement, Rewritten
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
+from export.passes.propagate_slices import PropagateSlices
 from export.passes.remove_no_ops import RemoveNoOps
 from export.passes.sweep import Declined, FoldingPass
 from export.passes.unbroadcast import Unbroadcast
@@ -80,7 +80,7 @@ def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
     )(model)
     folded = fold(model, batch)
     ir.passes.Sequential(
-        ComputeWhatIsRead(batch),
+        PropagateSlices(batch),
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)

@@ -19,8 +19,8 @@ class FoldConstants(FoldingPass):
     """Replace constant-only nodes by initialisers.
 
     1. A node whose inputs are all initialisers is evaluated with ONNX's reference implementation.
-    2. If the node alone reads its only input that is not a shape or an index, the result gets the name of that input.
-       Otherwise it has the name of the node's output.
+    2. If exactly one input is neither a shape nor an index, and no other node reads it, the result gets its name,
+       otherwise that of the node's output.
     3. Declined, with the reason logged and kept in `declined`: random nodes, nodes with a subgraph, and nodes that
        produce a graph output.
 
@@ -46,13 +46,13 @@ class FoldConstants(FoldingPass):
 def reason_to_keep(node: ir.Node) -> str | None:
     """Return the reason why a node cannot be replaced by initialisers; None if it can."""
     if not reads_stored(node):
-        return "it depends on a graph input"
+        return "depends on a graph input"
     if is_random(node):
-        return "it is a random operator"
+        return "random operator"
     if any(subgraphs(node)):
-        return "it contains a subgraph"
+        return "contains a subgraph"
     if any(output.is_graph_output() for output in node.outputs):
-        return "it produces a graph output, which does not depend on the image"
+        return "a graph output that does not depend on the image"
     return None
 
 

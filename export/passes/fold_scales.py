@@ -51,7 +51,7 @@ def _factor(node: ir.Node, position: int) -> tuple[ir.Value, Array]:
 def _fold(model: ir.Model, node: ir.Node, position: int) -> None:
     value, factor = _factor(node, position)
     if node.outputs[0].is_graph_output():
-        raise NotFoldedError("it produces a graph output")
+        raise NotFoldedError("the result is a graph output")
     try:
         steps = fold_above(model, value, factor, node)
     except NotFoldedError as above:

@@ -12,7 +12,7 @@ class LayOutConstants(ir.passes.InPlacePass):
         modified = False
         for graph in model.graphs():
             for value in graph.initializers.values():
-                assert value.const_value is not None, "an initialiser holds its value"
+                assert value.const_value is not None, "an initialiser has a value"
                 array = value.const_value.numpy()
                 if not array.flags.c_contiguous:
                     value.const_value = ir.tensor(np.asarray(array, order="C"), name=value.name)

@@ -34,7 +34,7 @@ class Product(NamedTuple):
 
 
 def product_of(model: ir.Model, node: ir.Node) -> Product | None:
-    """Return a node as the product of its first input with a weight; None if it is none.
+    """Return a MatMul, Gemm or Conv of the node's first input and a constant weight as a Product; None for other nodes.
 
     Raises:
         NotFoldedError: the weight cannot be changed.

@@ -9,7 +9,7 @@ from pathlib import Path
 def text(argument: str) -> str:
     """Return an argument that is not blank. Raises ArgumentTypeError."""
     if not argument.strip():
-        raise argparse.ArgumentTypeError("it is empty; omit the option, or give it a value")
+        raise argparse.ArgumentTypeError("empty; omit the option, or give it a value")
     return argument
 
 

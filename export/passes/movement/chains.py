@@ -58,7 +58,7 @@ def find_chains(model: ir.Model, batch: int | None) -> Chains:
         reason = _reason_to_end(node)
         inputs = [chains.of(value, batch) for value in sources_of(node)]
         if len({origin.source for origin in inputs}) > 1:
-            reason = reason or "its inputs come from several tensors"
+            reason = reason or "the inputs come from several tensors"
         if reason is None:
             try:
                 maps = map_through(node, [origin.map for origin in inputs])
@@ -74,7 +74,7 @@ def find_chains(model: ir.Model, batch: int | None) -> Chains:
 
 
 def _reason_to_end(node: ir.Node) -> str | None:
-    return "it produces a graph output" if any(output.is_graph_output() for output in node.outputs) else None
+    return "a graph output" if any(output.is_graph_output() for output in node.outputs) else None
 
 
 def ends_of(chains: Chains) -> dict[ir.Value, list[ir.Value]]:

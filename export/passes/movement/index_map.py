@@ -118,7 +118,7 @@ class IndexMap:
         work = self._work()
         digits = self.axes[axis]
         if self.batch is not None and self.shape[axis] % self.batch == 0:
-            raise DeclinedError("it selects images by index")
+            raise DeclinedError("images are selected by index")
         if not digits:
             assert not index.any(), "an axis of size 1 has index 0"
             made: tuple[Digit, ...] = tuple(work.add(size, 0) for size in index.shape if size > 1)

@@ -15,7 +15,7 @@ def add_outer(first: Integers, second: Integers) -> Integers:
 
 
 def progression_step(numbers: Integers) -> int | None:
-    """Return the step of an arithmetic progression; None if the numbers are no arithmetic progression."""
+    """Return the step of an arithmetic progression; None for other sequences."""
     if len(numbers) == 1:
         return 0
     step = int(numbers[1] - numbers[0])

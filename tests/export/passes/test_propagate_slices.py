@@ -4,8 +4,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from export.passes.compute_what_is_read import ComputeWhatIsRead
 from export.passes.cut_constants import Cut, cuts
+from export.passes.propagate_slices import PropagateSlices
 from export.passes.values import array_of, is_constant, sizes_of
 from tests.export.passes.graphs import Array, graph_of, ints, operators, run, shapes
 from tests.export.passes.reading import FIRST_ROW, PLACES, RANDOM, ROWS, made, model_of, narrowed, numbers
@@ -160,14 +160,14 @@ def test_keep_all_rows_when_a_branch_reads_them() -> None:
         >
     }"""
     model = graph_of(text, **PLACES)
-    assert not ComputeWhatIsRead()(model).modified
+    assert not PropagateSlices()(model).modified
     assert sizes_of(model.graph[0].outputs[0]) == (2, 6, 8)
 
 
 def test_keep_all_rows_when_a_size_is_not_known() -> None:
     text = "(float[b,6,8] image) => (float[b,1,8] logits) { a = Gelu(image) \n logits = Slice(a, zero, one, one) }"
     model = graph_of(text, **PLACES)
-    assert not ComputeWhatIsRead()(model).modified
+    assert not PropagateSlices()(model).modified
     assert operators(model) == ["Gelu", "Slice"]
 
 
@@ -230,7 +230,7 @@ def test_rows_that_lie_one_after_the_other_are_found_in_what_they_become() -> No
         assert array_of(gather.inputs[1]).tolist() == (index.reshape(6, 6)[start] - 5 * start).tolist()
 
 
-def test_one_of_those_put_together_is_read_as_it_is() -> None:
+def test_a_part_of_one_input_of_a_concat_is_read_without_the_concat() -> None:
     nodes = "b = Slice(x, zero, one, one) \n d = Neg(b) \n a0 = Concat<axis=1>(d, x) \n a = LayerNormalization(a0, c)"
     model = model_of(nodes, "[2,1,8]", {"c": numbers(8)})
     assert narrowed(model)
@@ -259,7 +259,7 @@ def test_a_constant_that_something_else_reads_is_not_called_cut() -> None:
 def test_the_comparison_is_able_to_fail() -> None:
     model = model_of("a = Add(x, c)", "[2,1,8]", {"c": numbers(ROWS, 8)})
     before = run(model)
-    ComputeWhatIsRead()(model)
+    PropagateSlices()(model)
     model.graph.initializers["c"].const_value = ir.tensor(numbers(1, 8))
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(run(model), before, rtol=2e-6, atol=2e-6)

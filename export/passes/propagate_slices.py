@@ -11,7 +11,7 @@ from export.passes.parts import Needed, Part, needed
 from export.passes.values import sizes_of
 
 
-class ComputeWhatIsRead(ir.passes.InPlacePass):
+class PropagateSlices(ir.passes.InPlacePass):
     """Move a Slice, or a Gather with constant indices, of at most half an axis up through row-wise operators.
 
     1. A node computes the smallest part of its result that contains everything that is read.
