@@ -230,7 +230,7 @@ def test_rows_that_lie_one_after_the_other_are_found_in_what_they_become() -> No
         assert array_of(gather.inputs[1]).tolist() == (index.reshape(6, 6)[start] - 5 * start).tolist()
 
 
-def test_a_part_of_one_input_of_a_concat_is_read_without_the_concat() -> None:
+def test_a_part_of_one_input_of_a_concat_drops_the_other_inputs() -> None:
     nodes = "b = Slice(x, zero, one, one) \n d = Neg(b) \n a0 = Concat<axis=1>(d, x) \n a = LayerNormalization(a0, c)"
     model = model_of(nodes, "[2,1,8]", {"c": numbers(8)})
     assert narrowed(model)
