@@ -73,7 +73,7 @@ Change = tuple[object, str, object]
 """An attribute of a module or class, and what it is replaced by."""
 PASSES = (
     *("RemoveNoOps", "Unbroadcast", "PadInsteadOfConcat", "FoldRotations", "FoldBatchNorms", "FoldNorms", "FoldShifts"),
-    *("FoldScales", "ComputeWhatIsRead", "ComposeMovement", "AssignTokenOrders"),
+    *("FoldScales", "PropagateSlices", "ComposeMovement", "AssignTokenOrders"),
 )
 FORMS: dict[str, tuple[Change, ...]] = {
     "whole": (),

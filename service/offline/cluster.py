@@ -48,7 +48,7 @@ class ClusterRunner:
     location: Location
     settings: Settings
     resources: dict[str, float]
-    """Of each process, as Ray names them."""
+    """Resources of each process, by Ray's names."""
     most: int
     """Processes that the nodes have room for."""
     backend: str = ""

@@ -45,7 +45,7 @@ def test_a_missing_permission_is_detected_before_measuring_and_when_writing(tmp_
     closed.chmod(0o500)
     try:
         with permissions_count():
-            with pytest.raises(RecordingError, match="leave out --record"):
+            with pytest.raises(RecordingError, match="omit --record"):
                 check_recordable(path)
             with pytest.raises(RecordingError, match="cannot be replaced: Permission denied"):
                 record_accuracy(path, MEASURED, before)

@@ -135,7 +135,7 @@ def test_the_last_norm_reads_only_the_class_token() -> None:
 
 @pytest.mark.parametrize("name", ["beit-table, depth 2", "timm deit"])
 def test_all_rows_are_computed_without_the_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes, "ComputeWhatIsRead", NoPass)
+    monkeypatch.setattr(passes, "PropagateSlices", NoPass)
     built = built_of(network_of(name), images_for(name))
     assert set(rows_of_products(built.model)) <= {PATCHES, PATCHES + 1, 17}
 
@@ -166,7 +166,7 @@ def test_a_network_that_reads_all_tokens_does_not_change(name: str, monkeypatch:
     randomise(network, seed=3)
     images = torch.zeros(2, 3, 64, 64)
     after = ir.to_proto(built_of(network, images).model)
-    monkeypatch.setattr(passes, "ComputeWhatIsRead", NoPass)
+    monkeypatch.setattr(passes, "PropagateSlices", NoPass)
     before = ir.to_proto(built_of(network, images).model)
     assert after.SerializeToString(deterministic=True) == before.SerializeToString(deterministic=True)
 

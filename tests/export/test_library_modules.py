@@ -119,7 +119,7 @@ def test_a_gathered_bias_is_static_and_reported_with_its_sources() -> None:
 def test_a_table_multiplied_with_the_query_is_query_dependent_with_a_reason() -> None:
     (line,) = report_of(nn.Sequential(nn.Identity(), QueryDependent()))
     assert (line.module, line.kind, line.shape) == ("1", "query-dependent", (5, 4))
-    assert line.what == "index of table, index; matmul multiplies it with what depends on the image"
+    assert line.what == "index of table, index; multiplied by image-dependent values (matmul)"
 
 
 def test_embeddings_are_reported_as_stored_or_reshaped() -> None:
@@ -275,7 +275,7 @@ def test_a_users_network_that_hard_codes_the_batch_leaves_no_artifact(
     arguments = [source, "--random-weights", "0", "--output", str(tmp_path / "here")]
     assert main(arguments) == 1
     message = capsys.readouterr().err
-    assert message.startswith("error: the batch is frozen")
+    assert message.startswith("error: the network is batch-specialised")
     assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
     assert main([*arguments, "--batch", "2:2", "--quiet"]) == 0

@@ -117,7 +117,7 @@ FAILURES = {
     "an unknown name": (["posbake:swin_huge", "--random-weights", "0"], ["swin_tiny_patch4_window7_224"]),
     "a name that cannot be a directory": (
         [LEARNED, "--random-weights", "0", "--variant", "../learned"],
-        ["'../learned' cannot be a variant's name"],
+        ["'../learned' is not a valid variant name"],
     ),
     "a wrong number of labels": (
         [LEARNED, "--random-weights", "0", "--labels", str(DIGITS / "README.md")],

@@ -18,10 +18,10 @@ def test_a_dynamic_batch_is_no_finding() -> None:
 
 def test_every_other_dynamic_dimension_is_a_warning() -> None:
     assert dimensions_of("float[N,3,H,W] x", "float[N,3,H,?] y") == [
-        ("warning", "x", "input [N, 3, H, W]: axis 2 is open"),
-        ("warning", "x", "input [N, 3, H, W]: axis 3 is open"),
-        ("warning", "y", "output [N, 3, H, ?]: axis 2 is open"),
-        ("warning", "y", "output [N, 3, H, ?]: axis 3 is open"),
+        ("warning", "x", "input [N, 3, H, W]: axis 2 is dynamic"),
+        ("warning", "x", "input [N, 3, H, W]: axis 3 is dynamic"),
+        ("warning", "y", "output [N, 3, H, ?]: axis 2 is dynamic"),
+        ("warning", "y", "output [N, 3, H, ?]: axis 3 is dynamic"),
     ]
 
 
@@ -34,7 +34,7 @@ def test_a_fixed_batch_is_information() -> None:
 
 def test_an_output_that_fixes_a_dynamic_batch_is_a_warning() -> None:
     assert dimensions_of("float[N,3] x", "float[2,3] y") == [
-        ("warning", "y", "output [2, 3]: the batch is fixed, that of the input is open")
+        ("warning", "y", "output [2, 3]: the batch is fixed, that of the input is dynamic")
     ]
 
 

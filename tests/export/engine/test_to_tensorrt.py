@@ -108,9 +108,12 @@ def test_the_artifacts_own_precision_is_kept_without_a_comparison(tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--precision", "int8"], "int8 needs images to calibrate with: export the network with python export/to_onnx"),
-        (["--batch", "1:8:100"], "is beyond what .* was exported for, 1 to 64; choose sizes within"),
-        (["--variant", "No Name"], "'No Name' cannot be a variant's name"),
+        (
+            ["--precision", "int8"],
+            "int8 requires images for calibration: export the network with python export/to_onnx",
+        ),
+        (["--batch", "1:8:100"], "is outside the batch sizes of .*, 1 to 64; choose sizes in this range"),
+        (["--variant", "No Name"], "'No Name' is not a valid variant name"),
         (["--min-cosine", "1"], "the fp16 graph is too far from the network"),
         (["--flavour", "rtx"], "TensorRT-RTX is not available: .*; install it with pip install"),
     ],
@@ -168,9 +171,7 @@ def test_a_refused_node_is_named_with_its_module_and_the_parsers_reason(
     fake_gpu.refused = {"MatMul"}
     assert run(source, "--output", tmp_path / "to", "--precision", "fp32") == 1
     message = capsys.readouterr().err
-    assert (
-        "MatMul node_matmul of module head: Assertion failed: it is not supported; change the network there" in message
-    )
+    assert "MatMul node_matmul of module head: Assertion failed: it is not supported; change these modules" in message
 
 
 def test_an_interrupted_build_stops_and_leaves_no_artifact(

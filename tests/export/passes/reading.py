@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.compute_what_is_read import ComputeWhatIsRead
+from export.passes.propagate_slices import PropagateSlices
 from export.passes.values import sizes_of
 from tests.export.passes.graphs import Array, graph_of, ints, operators, run
 
@@ -29,11 +29,11 @@ def model_of(nodes: str, sizes: str, constants: dict[str, Array], read: str = FI
 def narrowed(model: ir.Model, batch: int | None = None) -> bool:
     """Run the pass, check that the graph computes the same as before, and return whether the pass reports a change."""
     before, nodes = run(model), operators(model)
-    modified = ComputeWhatIsRead(batch)(model).modified
+    modified = PropagateSlices(batch)(model).modified
     assert modified or operators(model) == nodes
     for found, expected in zip(run(model), before, strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)  # products of fewer rows round differently
-    assert not ComputeWhatIsRead(batch)(model).modified, "a second run must not change the graph"
+    assert not PropagateSlices(batch)(model).modified, "a second run must not change the graph"
     return modified
 
 

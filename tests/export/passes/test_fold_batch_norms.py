@@ -96,17 +96,17 @@ KEPT: dict[str, tuple[str, str, str]] = {
     "nothing around it has a weight": (
         f"r = Relu(image) \n n = {NORM.format('r')} \n logits = Relu(n)",
         "[B,C,R,R]",
-        "Relu makes it",
+        "produced by Relu",
     ),
     "a convolution pads it": (
         f"r = Relu(image) \n n = {NORM.format('r')} \n logits = Conv<pads=[1,1,1,1]>(n, wide, out_bias)",
         "[B,D,R,R]",
-        "zeros that the convolution pads",
+        "zero padding must not be shifted",
     ),
     "something else reads the convolution before it": (
         f"c = Conv<pads=[1,1,1,1]>(image, before, bias) \n n = {NORM.format('c')} \n logits = Add(n, c)",
         "[B,C,R,R]",
-        "Add reads it as well",
+        "also read by Add",
     ),
 }
 

@@ -171,47 +171,47 @@ KEPT: dict[str, tuple[str, str, str]] = {
     "an activation lies between it and the products": (
         f"{PRODUCT} \n r = Relu(y) \n x = Mul(r, of_outputs) \n logits = Relu(x)",
         "[B,N,D]",
-        "Relu makes it",
+        "produced by Relu",
     ),
     "another node reads the value that would be scaled": (
         f"{PRODUCT} \n x = Mul(y, of_outputs) \n logits = Add(x, y)",
         "[B,N,D]",
-        "Add reads it as well",
+        "also read by Add",
     ),
     "a residual connection lies between": (
         "p = MatMul(image, square) \n y = Add(p, image) \n x = Mul(y, gamma) \n logits = Relu(x)",
         "[B,N,C]",
-        "Add of two values",
+        "Add of two tensors",
     ),
     "two products share the weight": (
         "p = MatMul(image, square) \n x = Mul(p, gamma) \n r = Relu(x) \n logits = MatMul(r, square)",
         "[B,N,C]",
-        "reads the weight as well",
+        "also reads the weight",
     ),
     "it differs from token to token": (
         "p = MatMul(image, w) \n x = Mul(p, of_rows) \n logits = Relu(x)",
         "[B,N,D]",
-        "not the same",
+        "varies along other axes",
     ),
     "a bias would be needed for each token": (
         f"{PRODUCT} \n x = Mul(y, of_rows) \n logits = Relu(x)",
         "[B,N,D]",
         "the constant would grow",
     ),
-    "it is divided by zero": (f"{PRODUCT} \n x = Div(y, none) \n logits = Relu(x)", "[B,N,D]", "divided by zero"),
+    "it is divided by zero": (f"{PRODUCT} \n x = Div(y, none) \n logits = Relu(x)", "[B,N,D]", "divisor contains 0"),
     "the keys are read elsewhere": (
         f"{PACKED} \n {GATHERED} \n {KEYS} \n ks = Mul(kt, half) \n e = Relu(q) \n scores = MatMul(e, ks) \n "
         f"a = Softmax(scores)"
         "\n o = MatMul(a, v) \n logits = Add(o, k)",
         OF_HEADS,
-        "Add reads it as well",
+        "also read by Add",
     ),
     "an addition reads the product without its bias": (
         f"{PRODUCT} \n x = Mul(y, half) \n z = Add(p, x) \n logits = Relu(z)",
         "[B,N,D]",
-        "Add reads it as well",
+        "also read by Add",
     ),
-    "it is a graph output": (f"{PRODUCT} \n logits = Mul(y, half)", "[B,N,D]", "an output of the graph"),
+    "it is a graph output": (f"{PRODUCT} \n logits = Mul(y, half)", "[B,N,D]", "a graph output"),
 }
 
 

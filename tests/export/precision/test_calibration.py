@@ -151,7 +151,7 @@ def test_of_too_many_images_an_evenly_spaced_subset_is_used(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("count", "words"),
-    [(None, ["not a directory"]), (0, ["holds 0 images"]), (SMALLEST - 1, ["holds 15", "at least 16"])],
+    [(None, ["not a directory"]), (0, ["contains 0 images"]), (SMALLEST - 1, ["contains 15", "at least 16"])],
 )
 def test_too_few_images_are_refused(count: int | None, words: list[str], tmp_path: Path) -> None:
     directory = tmp_path / "none" if count is None else folder_of(tmp_path / "few", count)

@@ -82,7 +82,7 @@ def test_the_page_holds_every_count_of_operators_and_nodes(variant: str, reposit
         assert f" {name} {before} → {after} " in page.text
     for name, count in graph.ops.items():
         assert f" {name} {count} " in page.text
-    assert f"Constant-only nodes left {graph.constant_only_nodes}" in page.text
+    assert f"Remaining constant-only nodes {graph.constant_only_nodes}" in page.text
 
 
 def test_the_page_holds_the_parity_of_every_batch(repository: Path) -> None:
@@ -101,9 +101,9 @@ def test_the_page_of_half_precision_holds_cosine_and_runs(repository: Path) -> N
     parity = artifact.manifest.parity
     assert parity.cosine is not None
     assert f"float32 graph {parity.float32_error:.1e}" in page.text
-    assert f"{parity.cosine.mean:.6f} in the mean, {parity.cosine.min:.6f} at least" in page.text
+    assert f"mean {parity.cosine.mean:.6f}, minimum {parity.cosine.min:.6f}" in page.text
     assert parity.runs is not None
-    assert f"Ran {', '.join(parity.runs)}" in page.text
+    assert f"Runs {', '.join(parity.runs)}" in page.text
 
 
 def test_every_layer_of_the_network_has_a_heat_map_for_each_head(repository: Path) -> None:
@@ -173,8 +173,8 @@ def test_the_parser_refuses_markup_that_a_page_must_not_hold(wrong: str, reposit
 def test_the_page_of_a_network_without_position_work_states_that(repository: Path) -> None:
     manifest = opened(repository, "swin-table")[0].manifest
     page = Page(render_page(facts_of(manifest, baked=(), accuracy=None)))
-    assert "This network holds no position work." in page.text
-    assert "The graph holds no constant of positions that could be drawn." in page.text
+    assert "This network has no position constants." in page.text
+    assert "The graph has no position constants that can be shown." in page.text
     assert "not measured with this graph" in page.text
 
 

@@ -71,9 +71,7 @@ def test_an_engine_becomes_the_plan_and_its_best_batch_is_preferred(
     for line in ('backend: "tensorrt"', "max_batch_size: 16", "preferred_batch_size: [8]", "kind: KIND_GPU"):
         assert line in config
     (written,) = json.loads(capsys.readouterr().out)["networks"]
-    assert written["notes"] == [
-        "the engine is for TensorRT 11.0.1 and NVIDIA L4: Triton's image and GPU must be the same"
-    ]
+    assert written["notes"] == ["the engine requires TensorRT 11.0.1 and NVIDIA L4 in Triton"]
 
 
 def test_names_and_newest_select_artifacts(artifacts: Path, tmp_path: Path) -> None:
@@ -134,7 +132,7 @@ def test_an_existing_output_is_not_changed(
     make[kind]()
     before = output.lstat()
     assert run(artifacts, output) == FAILED
-    assert "is already there; name another --output, or remove it first" in capsys.readouterr().err
+    assert "already exists; give another --output, or remove it first" in capsys.readouterr().err
     assert output.lstat().st_ino == before.st_ino
     assert {path.name for path in tmp_path.iterdir()} == {"artifacts", "triton"}
 
@@ -154,5 +152,5 @@ def test_an_artifact_for_one_image_and_multi_label_models_get_a_note(
     written = json.loads(capsys.readouterr().out)["networks"]
     notes = {network["name"]: network["notes"] for network in written}
     assert len({network["pixels"] for network in written}) == 2  # one takes a batch, the other has none
-    assert notes["colours.single"] == ["the graph takes one image at a time, so requests are not batched"]
+    assert notes["colours.single"] == ["the graph has batch size 1, so requests are not batched"]
     assert notes["colours.many"][0].startswith("multi-label: Triton's classification has no threshold")

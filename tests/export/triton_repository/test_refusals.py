@@ -45,17 +45,17 @@ def lower_parity() -> dict[str, object]:
 
 REFUSED: list[tuple[Callable[[Path], object], tuple[str, ...], str]] = [
     (damage, (), "is not the file the manifest describes"),
-    (misplace, (), "its manifest says colours/float/1; move the directory there"),
+    (misplace, (), "its manifest is for colours/float/1; move the directory to that path"),
     (add_version_with_other_classes, (), "differ in the outputs (4; 3)"),
     (add_version_with_another_size, (), "differ in the input"),
-    (lambda path: add_artifact(path, "colours", "mean.image"), (), "would both be called colours.mean.image"),
+    (lambda path: add_artifact(path, "colours", "mean.image"), (), "would both be named colours.mean.image"),
     (
         lambda path: (add_artifact(path, "a", "b.c"), add_artifact(path, "a.b", "c")),
         (),
-        "the network of a/b.c and the network of a.b/c would both be called a.b.c",
+        "the network of a/b.c and the network of a.b/c would both be named a.b.c",
     ),
     (lambda path: add_artifact(path, "m" * 128, "v" * 127), (), "has 256 characters"),
-    (lambda path: add_artifact(path, version=2**63), (), "Triton's versions end at 9223372036854775807"),
+    (lambda path: add_artifact(path, version=2**63), (), "the largest version in Triton is 9223372036854775807"),
     (lambda path: add_artifact(path, variant="many", input=image(2, 8)), (), "export it again with --batch 1:8"),
     (bf16, (), "choose --device gpu or --backend openvino"),
     (bf16, ("--accelerator", "tensorrt"), "export it with --precision fp32 or fp16 or int8"),
@@ -63,7 +63,7 @@ REFUSED: list[tuple[Callable[[Path], object], tuple[str, ...], str]] = [
     (
         lambda path: with_engine(path, flavour="rtx", library="TensorRT-RTX", gpu=None, targets=("8.6",)),
         ("--backend", "tensorrt", "--variants", "built"),
-        "has an engine of TensorRT-RTX, which Triton's backend does not read",
+        "has an engine of TensorRT-RTX, which Triton's backend cannot read",
     ),
     (lambda _: None, ("--models", "birds"), "model 'birds' is not in the repository; it has colours"),
     (lambda _: None, ("--variants", "mean,man"), "variant 'man' is not in the repository; it has float, mean"),
@@ -73,7 +73,7 @@ REFUSED: list[tuple[Callable[[Path], object], tuple[str, ...], str]] = [
         ("--accelerator", "tensorrt", "--device", "cpu"),
         "--accelerator tensorrt runs on gpu, not on cpu",
     ),
-    (lambda _: None, ("--accelerator", "tensorrt", "--backend", "openvino"), "is one of ONNX Runtime's"),
+    (lambda _: None, ("--accelerator", "tensorrt", "--backend", "openvino"), "requires --backend onnxruntime"),
 ]
 
 

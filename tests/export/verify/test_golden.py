@@ -147,7 +147,7 @@ def test_the_command_reports_a_missing_golden_file(exported: Path, capsys: pytes
     (exported / "golden.npz").unlink()
     edit(exported, lambda manifest: (manifest.pop("golden"), manifest["files"].pop("golden.npz")))
     assert main([str(exported)]) == 1
-    assert "has no golden file, earlier exporters wrote none; export it again" in capsys.readouterr().err
+    assert "has no golden file; export it again" in capsys.readouterr().err
 
 
 def test_the_command_reports_unreadable_files_and_missing_backends(

@@ -70,7 +70,7 @@ def test_an_operator_that_tensorrt_refuses_fails_for_that_target_only(tmp_path: 
     others: tuple[Target, ...] = ("portable", "onnxruntime", "openvino")
     for target in others:
         check_target(path, target)
-    with pytest.raises(ExportError, match=r"TensorRT \d+\.\d+ would not take this graph: Det.*without --target"):
+    with pytest.raises(ExportError, match=r"TensorRT \d+\.\d+ does not support this graph: Det.*without --target"):
         check_target(path, "tensorrt")
 
 

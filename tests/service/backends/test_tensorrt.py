@@ -236,7 +236,7 @@ def test_a_build_that_fails_is_a_refusal_with_the_reason(
 
 def test_what_the_parser_refuses_is_named(artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt) -> None:
     fake_gpu.refused = {"MatMul"}
-    with pytest.raises(GraphError, match=r"the parser of TensorRT 10.16.1 refuses the graph: MatMul.*not supported"):
+    with pytest.raises(GraphError, match=r"the parser of TensorRT 10.16.1 rejects the graph: MatMul.*not supported"):
         TensorRtBackend(artifact, "cuda", 1, engine_cache=cache)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from export.passes.dynamic_batch import free_batch
+from export.passes.dynamic_batch import make_batch_dynamic
 from tests.export.passes.graphs import BATCH, Array, graph_of, run_on
 
 
@@ -29,7 +29,7 @@ def test_a_table_is_sampled_at_the_positions_of_each_image(tables: int, images: 
         }}""",
         c=np.tile(table, (BATCH, 1, 1, 1)),
     )
-    free_batch(model, BATCH)
+    make_batch_dynamic(model, BATCH)
     where = np.random.default_rng(5).uniform(-1, 1, size=(images * tables, 3, 6, 2)).astype(np.float32)
     expected = np.stack([sampled(table[index % tables], points) for index, points in enumerate(where)])
     np.testing.assert_allclose(run_on(model, where), expected, rtol=1e-4, atol=1e-5)

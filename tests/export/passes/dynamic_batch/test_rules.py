@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from export.passes.dynamic_batch import free_batch
+from export.passes.dynamic_batch import make_batch_dynamic
 from export.process.errors import ExportError
 from tests.export.passes.graphs import BATCH, Array, graph_of, ints, run_on
 
@@ -144,7 +144,7 @@ def test_a_node_accepts_any_batch(case: str, images: int) -> None:
     model = graph_of(text, **constants)
     first, *rest = (model.graph.inputs[0].shape or ir.Shape([])).numpy()
     image = np.random.default_rng(0).normal(size=(first // BATCH * images, *rest)).astype(np.float32)
-    free_batch(model, BATCH)
+    make_batch_dynamic(model, BATCH)
     expected = oracle(image)
     np.testing.assert_allclose(run_on(model, image), expected, rtol=1e-5, atol=1e-6)  # sums of four products in float32
     with pytest.raises(AssertionError):  # the comparison above is able to fail
@@ -156,7 +156,7 @@ def test_a_node_accepts_any_batch(case: str, images: int) -> None:
 def test_a_lookup_with_constant_indices_becomes_one_gather(case: str) -> None:
     text, constants, _ = FREED[case]
     model = graph_of(text, **constants)
-    free_batch(model, BATCH)
+    make_batch_dynamic(model, BATCH)
     assert [node.op_type for node in model.graph] == ["Reshape", "Gather", "Reshape"]
     stored = [
         np.prod((value.shape or ir.Shape([])).numpy()) for value in model.graph.initializers.values() if value.uses()
@@ -167,7 +167,7 @@ def test_a_lookup_with_constant_indices_becomes_one_gather(case: str) -> None:
 def test_sizes_of_a_resize_become_scales_where_they_give_the_same_sizes() -> None:
     text, constants, _ = FREED["Resize"]
     model = graph_of(text, **constants)
-    free_batch(model, BATCH)
+    make_batch_dynamic(model, BATCH)
     resize = model.graph[0]
     factors = resize.inputs[2]
     assert factors is not None
@@ -183,14 +183,14 @@ def test_keep_sizes_of_a_resize_where_no_scale_gives_them() -> None:
         c=ints(11, 1, 2, 63),
     )
     assert np.floor(np.float32(15) * (np.float32(63) / np.float32(15))) == 62
-    free_batch(model, BATCH)
+    make_batch_dynamic(model, BATCH)
     assert run_on(model, np.zeros((3, 1, 2, 15), np.float32)).shape == (3, 1, 2, 63)
 
 
 def test_shapes_name_the_batch_and_its_multiples() -> None:
     text, constants, _ = FREED["Reshape"]
     model = graph_of(text, **constants)
-    free_batch(model, BATCH)
+    make_batch_dynamic(model, BATCH)
     shapes = [str(value.shape) for value in (*model.graph.inputs, *model.graph.outputs)]
     assert shapes == ["[batch,3,4]", "[3*batch,4]"]
 
@@ -205,52 +205,52 @@ REFUSED = {
     "two sizes are multiples": (
         "(float[11,22] image) => (float[22,11] logits) { logits = Reshape(image, c) }",
         {"c": ints(22, 11)},
-        r"Reshape is given \[22, 11\]",
+        r"Reshape reads the constant \[22, 11\]",
     ),
     "an axis of size 1 is expanded to the batch": (
         "(float[1,4] image) => (float[11,4] logits) { logits = Expand(image, c) }",
         {"c": ints(11, 4)},
-        r"Expand is given \[11, 4\]",
+        r"Expand reads the constant \[11, 4\]",
     ),
     "a part of the batch is cut off": (
         "(float[22,4] image) => (float[11,4] logits) { logits = Slice(image, b, c, b) }",
         {"b": ints(0), "c": ints(11)},
-        r"Slice is given \[11\]",
+        r"Slice reads the constant \[11\]",
     ),
     "channels are resized to the batch": (
         '(float[1,1,2,2] image) => (float[1,11,2,2] logits) { logits = Resize<mode="nearest">(image, , , c) }',
         {"c": ints(1, 11, 2, 2)},
-        r"Resize is given \[1, 11, 2, 2\]",
+        r"Resize reads the constant \[1, 11, 2, 2\]",
     ),
     "tokens are repeated for the batch": (
         "(float[1,4] image) => (float[11,4] logits) { logits = Tile(image, c) }",
         {"c": ints(11, 1)},
-        r"Tile is given \[11, 1\]",
+        r"Tile reads the constant \[11, 1\]",
     ),
     "something is padded by the batch": (
         "(float[2,4] image) => (float[13,4] logits) { logits = Pad(image, c) }",
         {"c": ints(0, 0, 11, 0)},
-        r"Pad is given \[0, 0, 11, 0\]",
+        r"Pad reads the constant \[0, 0, 11, 0\]",
     ),
     "a constant differs by image": (
         "(float[33,4] image) => (float[33,4] logits) { logits = Add(image, c) }",
         {"c": differing_by_image()},
-        r"Add is given float32 \[33, 4\]",
+        r"Add reads the constant float32 \[33, 4\]",
     ),
     "lookup indices differ by image": (
         "(float[11,7] image) => (float[11,4] logits) { logits = GatherElements<axis=1>(image, c) }",
         {"c": np.arange(44).reshape(11, 4) % 7},
-        r"GatherElements is given int64 \[11, 4\]",
+        r"GatherElements reads the constant int64 \[11, 4\]",
     ),
     "a constant has the batch on another axis": (
         "(float[3,11] image) => (float[3,11] logits) { logits = Add(image, c) }",
         {"c": np.ones((1, 11), np.float32)},
-        r"Add is given float32 \[1, 11\]",
+        r"Add reads the constant float32 \[1, 11\]",
     ),
     "a constant alone gives the result its size": (
         "(float[1,4] image) => (float[11,4] logits) { logits = Add(image, c) }",
         {"c": np.ones((11, 4), np.float32)},
-        r"Add is given float32 \[11, 4\]",
+        r"Add reads the constant float32 \[11, 4\]",
     ),
 }
 
@@ -260,5 +260,8 @@ def test_a_graph_is_refused_when(case: str) -> None:
     text, constants, shown = REFUSED[case]
     model = graph_of(text, **constants)
     next(iter(model.graph)).metadata_props["pkg.torch.onnx.name_scopes"] = "['', 'blocks.3', 'add']"
-    with pytest.raises(ExportError, match=f"^the batch is frozen in module blocks.3: with 2 and 11 images, {shown}; "):
-        free_batch(model, BATCH)
+    with pytest.raises(
+        ExportError,
+        match=f"^the network is batch-specialised in module blocks.3: traced with 2 and 11 images, {shown}; ",
+    ):
+        make_batch_dynamic(model, BATCH)

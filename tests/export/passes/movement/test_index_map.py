@@ -91,11 +91,11 @@ def test_the_batch_axis_stays_separate_through_windows() -> None:
 def test_decline_a_table_that_is_too_large() -> None:
     one, places = IndexMap.identity((LARGEST_TABLE * 2, 3)), np.arange(LARGEST_TABLE * 2)
     places[5] = 0
-    with pytest.raises(DeclinedError, match="table"):
+    with pytest.raises(DeclinedError, match="the index would have"):
         one.take(0, places)
 
 
 def test_decline_parts_that_are_arranged_differently() -> None:
     square = IndexMap.identity((4, 4))
-    with pytest.raises(DeclinedError, match="arranged differently"):
+    with pytest.raises(DeclinedError, match="different layouts"):
         IndexMap.concat([square, square.transpose([1, 0])], 0)

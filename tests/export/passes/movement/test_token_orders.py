@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx_ir.passes import common
 
-from export.passes.dynamic_batch import free_batch
+from export.passes.dynamic_batch import make_batch_dynamic
 from export.passes.movement import AssignTokenOrders, ComposeMovement
 from tests.export.passes.graphs import BATCH, Array, graph_of, ints, run_on
 
@@ -156,7 +156,7 @@ def test_a_reordered_graph_accepts_any_batch(images: int) -> None:
     image = image_for(model)
     expected = run_unfused(model, image)
     laid_out(model)
-    free_batch(model, BATCH)
+    make_batch_dynamic(model, BATCH)
     np.testing.assert_array_equal(run_unfused(model, image[:images]), expected[:images])
 
 

@@ -66,7 +66,7 @@ SIZED: dict[str, Function] = {
 
 @pytest.mark.parametrize("operator", SIZED)
 def test_a_size_that_depends_on_the_image_is_refused_with_the_module(operator: str) -> None:
-    message = rf"^1 computes a tensor whose size depends on what is computed \({operator} yields \[\?, .*mask those"
+    message = rf"^1 computes a tensor with a data-dependent shape \({operator} returns \[\?, .*mask those"
     with pytest.raises(ExportError, match=message):
         trace(inside(SIZED[operator]), IMAGE)
 
@@ -81,7 +81,7 @@ UNKNOWN: dict[str, Function] = {
 @pytest.mark.parametrize("operator", UNKNOWN)
 def test_an_operator_without_an_onnx_form_is_named_with_its_module(operator: str) -> None:
     with pytest.raises(
-        ExportError, match=rf"^torch.onnx cannot convert {re.escape(operator)} in 1: ONNX has no form of it; "
+        ExportError, match=rf"^torch.onnx cannot convert {re.escape(operator)} in 1: it has no ONNX equivalent; "
     ):
         build(inside(UNKNOWN[operator]))
 

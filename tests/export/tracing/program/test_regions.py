@@ -105,7 +105,7 @@ def in_autocast(what: Function, dtype: torch.dtype) -> Function:
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 @pytest.mark.parametrize(("dtype", "precision"), [(torch.bfloat16, "bf16"), (torch.float16, "fp16")])
 def test_an_active_region_that_changes_results_is_refused_with_the_module(dtype: torch.dtype, precision: str) -> None:
-    message = rf"^1 computes linear in {str(dtype)[6:]}; .* leave autocast .*--precision {precision} "
+    message = rf"^1 computes linear in {str(dtype)[6:]}; .* remove autocast .*--precision {precision} "
     with pytest.raises(ExportError, match=message):
         evaluate(trace(inside(in_autocast(product, dtype)), IMAGE))
 

@@ -4,8 +4,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from export.passes.compute_what_is_read import ComputeWhatIsRead
 from export.passes.cut_constants import Cut, cuts
+from export.passes.propagate_slices import PropagateSlices
 from export.passes.values import array_of, is_constant, sizes_of
 from tests.export.passes.graphs import Array, graph_of, ints, operators, run, shapes
 from tests.export.passes.reading import FIRST_ROW, PLACES, RANDOM, ROWS, model_of, narrowed, numbers, output_sizes
@@ -167,14 +167,14 @@ def test_keep_all_rows_when_a_branch_reads_them() -> None:
         >
     }"""
     model = graph_of(text, **PLACES)
-    assert not ComputeWhatIsRead()(model).modified
+    assert not PropagateSlices()(model).modified
     assert sizes_of(model.graph[0].outputs[0]) == (2, 6, 8)
 
 
 def test_keep_all_rows_when_a_size_is_not_known() -> None:
     text = "(float[b,6,8] image) => (float[b,1,8] logits) { a = Gelu(image) \n logits = Slice(a, zero, one, one) }"
     model = graph_of(text, **PLACES)
-    assert not ComputeWhatIsRead()(model).modified
+    assert not PropagateSlices()(model).modified
     assert operators(model) == ["Gelu", "Slice"]
 
 
@@ -266,7 +266,7 @@ def test_a_constant_with_another_reader_is_not_reported_as_cut() -> None:
 def test_the_comparison_is_able_to_fail() -> None:
     model = model_of("a = Add(x, c)", "[2,1,8]", {"c": numbers(ROWS, 8)})
     before = run(model)
-    ComputeWhatIsRead()(model)
+    PropagateSlices()(model)
     model.graph.initializers["c"].const_value = ir.tensor(numbers(1, 8))
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(run(model), before, rtol=2e-6, atol=2e-6)
