@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.test_demo import free_port
+from deploy.engines import free_port
 from tests.service.process import environment
 
 pytestmark = pytest.mark.slow

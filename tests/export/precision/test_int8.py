@@ -141,6 +141,21 @@ MOVES = {
 }
 
 
+@pytest.mark.parametrize(("axis", "found"), [(-1, True), (2, True), (1, False), (-2, False)])
+def test_outliers_are_folded_into_a_norm_of_the_last_axis_only(axis: int, found: bool) -> None:
+    """ONNX counts a positive axis from the first, of [batch, TOKENS, WIDTH] here."""
+    shape = (WIDTH,) if found else (TOKENS, WIDTH)
+    weights = {"loud": np.broadcast_to(loud(60), shape).copy(), "shift": random(*shape, seed=2)}
+    wide = random(WIDTH, WIDTH, seed=3) / loud(60)[:, None]
+    normalise = node("LayerNormalization", ["x", "loud", "shift"], ["n"], axis=axis)
+    model = network([normalise, node("MatMul", ["n", "wide"], ["y"])], **weights, wide=wide)
+    (layers,) = find_layers(model)
+    assert (norm_before(layers) is not None) == found
+    made, _ = lowered(model)
+    assert operators(made).count("Mul") == (not found)
+    assert loss(model, made) < 0.02
+
+
 @pytest.mark.parametrize("what", MOVES)
 def test_a_norm_is_found_through_movements_of_tokens_but_not_of_channels(what: str) -> None:
     body, found = MOVES[what]
