@@ -145,9 +145,9 @@ MOVES = {
 def test_outliers_are_folded_into_a_norm_of_the_last_axis_only(axis: int, found: bool) -> None:
     """ONNX counts a positive axis from the first, of [batch, TOKENS, WIDTH] here."""
     shape = (WIDTH,) if found else (TOKENS, WIDTH)
-    weights = {"loud": np.broadcast_to(loud(60), shape).copy(), "shift": random(*shape, seed=2)}
-    wide = random(WIDTH, WIDTH, seed=3) / loud(60)[:, None]
-    normalise = node("LayerNormalization", ["x", "loud", "shift"], ["n"], axis=axis)
+    weights = {"outlier_factors": np.broadcast_to(outlier_factors(60), shape).copy(), "shift": random(*shape, seed=2)}
+    wide = random(WIDTH, WIDTH, seed=3) / outlier_factors(60)[:, None]
+    normalise = node("LayerNormalization", ["x", "outlier_factors", "shift"], ["n"], axis=axis)
     model = network([normalise, node("MatMul", ["n", "wide"], ["y"])], **weights, wide=wide)
     (layers,) = find_layers(model)
     assert (norm_before(layers) is not None) == found
