@@ -3,7 +3,7 @@
 ArtifactError
 ├── ManifestError          manifest.json is missing, too large, is not JSON, or breaks the schema
 │   └── UnknownFormatError     this version does not support its format
-├── UnsafePathError        a listed file is outside the artifact's directory, or behind a link
+├── UnsafePathError        a listed file is outside the artifact's directory, or behind a symbolic link
 ├── FileMismatchError      a listed file is missing, its size or SHA-256 differs, or a file is not listed
 ├── LabelsError            labels.txt does not have one label for each class
 ├── GoldenFileError        the golden file does not match the manifest

@@ -1,8 +1,8 @@
 """Golden file: images with the original network's logits, which a backend must reproduce before it serves.
 
 Format: a ZIP archive of `numpy.savez` with two stored (not compressed) members: `pixels.npy`, uint8 [n, H, W, 3];
-`logits.npy`, little-endian float64 [n, C]. H, W, C and n are the manifest's. Anything else is refused, so the cost of
-reading is bounded by the file's size, and the file's size by the manifest.
+`logits.npy`, little-endian float64 [n, C]. H, W, C and n are in the manifest. All other forms are rejected, so the cost
+of reading is bounded by the size of the file, which the manifest determines.
 """
 
 import io
@@ -28,7 +28,7 @@ GOLDEN_LIMIT = 2**28
 """Maximum size of the golden file in bytes: 4 images of 4,700 x 4,700 pixels."""
 
 _OVERHEAD = 4096
-"""Bytes allowed for the archive's headers and directory, which take fewer than 1,000."""
+"""Maximum size of the archive's headers and directory in bytes; they take fewer than 1,000."""
 
 _PIXELS, _LOGITS = "pixels.npy", "logits.npy"
 _DIRECTORY = 1024
@@ -48,7 +48,7 @@ class GoldenInputs:
     """Verified contents of a golden file.
 
     Attributes:
-        pixels: uint8, in the order of `shape`.
+        pixels: uint8 pixels in C order.
         shape: (n, H, W, 3).
         logits: logits of the original network, one row of C for each image.
     """
@@ -150,7 +150,7 @@ def _parse(content: bytes, manifest: Manifest, golden: Golden) -> GoldenInputs:
     if not all(map(isfinite, numbers)):
         raise _UnfitError("contains logits that are NaN or infinite")
     if not any(numbers):
-        raise _UnfitError("contains only zero logits, with which a comparison proves nothing")
+        raise _UnfitError("contains only zero logits, so a comparison is meaningless")
     classes = manifest.output.classes
     rows = tuple(tuple(numbers[start : start + classes]) for start in range(0, len(numbers), classes))
     return GoldenInputs(pixels, shape, rows)
@@ -160,7 +160,7 @@ def _members(content: bytes) -> dict[str, bytes]:
     """Return the two members of the archive. The directory is checked first, because `zipfile` reads any length."""
     end = content[-_END.size :]
     if len(end) < _END.size or content[-_END.size - 20 :][:4] == _ZIP64:
-        raise _UnfitError("is not a ZIP archive as numpy.savez writes it")
+        raise _UnfitError("is not a ZIP archive of numpy.savez")
     signature, _, _, _, members, directory, _, comment = _END.unpack(end)
     if signature != b"PK\x05\x06" or members != 2 or directory > _DIRECTORY or comment:
         raise _UnfitError(f"is not a ZIP archive of two arrays, {_PIXELS} and {_LOGITS}")
@@ -173,16 +173,16 @@ def _members(content: bytes) -> dict[str, bytes]:
                 if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & _ENCRYPTED:
                     raise _UnfitError("is compressed or encrypted; its members must be stored")
                 if entry.file_size > len(content):
-                    raise _UnfitError(f"claims {entry.file_size} bytes in {shown(entry.filename)}, but is smaller")
+                    raise _UnfitError(f"lists {entry.file_size} bytes for {shown(entry.filename)}, but is smaller")
             return {entry.filename: archive.read(entry) for entry in entries}
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError, EOFError, OSError) as error:
         raise _UnfitError(f"is a damaged ZIP archive: {shown(error)}") from error
 
 
 def _array(members: dict[str, bytes], name: str, dtype: str, shape: tuple[int, ...]) -> memoryview:
-    """Return the numbers of a member in NumPy's format 1.0, C order, after a check of its header.
+    """Return the data of a member in NumPy's format 1.0, C order, after a check of its header.
 
-    Pickled arrays have another dtype, so nothing is ever unpickled.
+    Pickled arrays have another dtype, so they are rejected.
     """
     member = members[name]
     start = len(_MAGIC) + 2

@@ -1,11 +1,11 @@
 """Temporary directory that is removed when its process ends, even if the process is killed.
 
-After Ctrl-C and errors, `finally` cleans up. After SIGKILL, which the kernel also sends when memory runs out, it does
-not run. Therefore a second, small process reads a pipe that only the first one has open for writing: if the pipe
-closes without an end mark, the second process removes the directories that it was sent. It runs in its own session,
-so signals to the terminal or process group of the first do not reach it.
+After Ctrl-C and errors, `finally` cleans up. It does not run after SIGKILL, which the kernel also sends when memory
+runs out. Therefore a second, small process reads a pipe that only the first one has open for writing: if the pipe is
+closed without an end mark, the second process removes the directories whose paths it has received. It runs in a
+separate session, so that signals to the terminal or process group of the first do not reach it.
 
-This file contains both sides: the first process imports it, the second runs it. It uses the standard library only.
+The first process imports this file, the second runs it. It uses the standard library only.
 """
 
 import os
@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_FAREWELL = b""
-_END = b"\0"  # not valid in a path
+_END_MARK = b""
+_SEPARATOR = b"\0"  # not valid in a path
 _ATTEMPTS = 100
 
 
@@ -41,20 +41,20 @@ def guarded_directory(parent: Path, prefix: str) -> Iterator[Path]:
         start_new_session=True,
     ) as watcher:
         try:
-            _tell(watcher, directory)  # sent before it exists; its name is unique
+            _send(watcher, directory)  # before it exists; its name is unique
             for path in _make(directory):
                 made.append(path)
-                _tell(watcher, path)
+                _send(watcher, path)
             yield directory
         finally:
             remove(directory, made)
-            _tell(watcher, _FAREWELL)
+            _send(watcher, _END_MARK)
 
 
 def remove(directory: Path, parents: Iterable[Path]) -> None:
-    """Remove `directory` with its contents, if it exists, and then the empty ones of `parents`.
+    """Remove `directory` with its contents, if it exists, and then those of `parents` that are empty.
 
-    `parents` are in order of creation.
+    `parents` must be in order of creation.
     """
     if directory.exists():
         shutil.rmtree(directory)
@@ -69,29 +69,29 @@ def _make(directory: Path) -> Iterator[Path]:
         try:
             for path in reversed(directory.parents):
                 if not path.exists():
-                    with suppress(FileExistsError):  # another process created it in the meantime, and owns it
+                    with suppress(FileExistsError):  # another process has created it, and will remove it
                         path.mkdir()
                         yield path
             directory.mkdir()
         except FileNotFoundError:
-            # Another export, which had created a parent, removed it after this process found it.
+            # Another export removed a parent that it had created, after this process had found it.
             if attempt == _ATTEMPTS - 1:
                 raise
         else:
             return
 
 
-def _tell(watcher: subprocess.Popen[bytes], what: Path | bytes) -> None:
+def _send(watcher: subprocess.Popen[bytes], message: Path | bytes) -> None:
     assert watcher.stdin is not None
-    with suppress(BrokenPipeError):  # the watcher was killed: `finally` cleans up without it
-        watcher.stdin.write(os.fsencode(what) + _END)
+    with suppress(BrokenPipeError):  # the watcher was killed; `finally` still cleans up
+        watcher.stdin.write(os.fsencode(message) + _SEPARATOR)
 
 
 def _watch() -> None:
-    """Wait until the other end of the pipe closes, then remove the remaining directories."""
-    *told, _ = sys.stdin.buffer.read().split(_END)
-    if told and told[-1] != _FAREWELL:
-        directory, *parents = (Path(os.fsdecode(path)) for path in told)
+    """Wait until the pipe is closed, then remove the directories unless the end mark was received."""
+    *received, _ = sys.stdin.buffer.read().split(_SEPARATOR)
+    if received and received[-1] != _END_MARK:
+        directory, *parents = (Path(os.fsdecode(path)) for path in received)
         remove(directory, parents)
 
 

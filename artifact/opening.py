@@ -21,7 +21,7 @@ class UnreadableFileError(Exception):
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading. The last component of the path is not followed if it is a link.
+    """Open a regular file for reading. A symbolic link as the last component of the path is not followed.
 
     Raises:
         UnreadableFileError: the file is missing, cannot be read, or is not a regular file.
@@ -46,7 +46,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     """Return the contents of a regular file of at most `limit` bytes.
 
     Raises:
-        UnreadableFileError: as `open_regular`; or the file is larger, or cannot be read.
+        UnreadableFileError: see `open_regular`; or the file is larger, or cannot be read.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -64,8 +64,8 @@ def read_regular(path: Path, limit: int) -> bytes:
 def entries_below(directory: Path) -> Iterator[tuple[str, bool]]:
     """Yield the path of every entry below a directory, and whether the entry is a directory.
 
-    Links are not followed. A directory that cannot be listed counts as empty. Depth and number are not limited: the
-    caller decides when to stop.
+    Symbolic links are not followed. A directory that cannot be listed counts as empty. Depth and number of the entries
+    are not limited.
     """
     waiting = [str(directory)]
     while waiting:

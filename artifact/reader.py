@@ -30,10 +30,10 @@ LABELS_LIMIT = 2**24
 """Maximum size of the labels file in bytes: 160,000 classes with names of 100 bytes."""
 
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
-"""Unlike `json`, pydantic's parser limits the nesting depth and refuses lone surrogates."""
+"""Parser that limits the nesting depth and rejects lone surrogates, unlike `json`."""
 
 _DIGITS = 20
-"""Maximum number of characters of a manifest's number in messages."""
+"""Maximum number of characters of a number from the manifest in messages."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def read_artifact(path: Path, until: float = inf) -> Artifact:
         UnknownFormatError: this version does not support its format.
         UnsafePathError: a listed file is outside `path` (`..` or an absolute path) or behind a link.
         FileMismatchError: a listed file is missing, is not a regular file, its size or SHA-256 differs, or there is a
-            file that is not listed. (The graph may refer to any file beside it.)
+            file that is not listed, to which the graph might refer.
         LabelsError: the number of labels is not the number of classes, or a label is empty or too long.
         VerificationTimeoutError: `until` has passed.
     """
@@ -80,7 +80,7 @@ def read_member(artifact: Artifact, name: str) -> bytes:
     """Return the contents of a listed file of a verified artifact, after verifying its hash again.
 
     Raises:
-        FileMismatchError: the file has changed since.
+        FileMismatchError: the file has changed.
         UnsafePathError: the file is now behind a link.
     """
     expected = artifact.manifest.files[name]
@@ -123,7 +123,7 @@ def _verify(path: Path, name: str, expected: FileEntry, until: float) -> None:
     try:
         with open_regular(_inside(path, name)) as file:
             size = os.fstat(file.fileno()).st_size
-            if size != expected.size:  # a huge sparse file is cheap to create, but takes hours to read
+            if size != expected.size:  # checked first: a sparse file can be huge, and takes hours to read
                 raise _mismatch(path, name, f"{size} bytes", shown(expected.size, _DIGITS))
             found = describe(file, lambda: _check_time(path, until))
     except UnreadableFileError as error:
@@ -173,7 +173,7 @@ def _refuse_unlisted(path: Path, manifest: Manifest, until: float) -> None:
 def _read_labels(path: Path, manifest: Manifest) -> tuple[str, ...]:
     name = shown(manifest.labels)
     try:
-        text = read_regular(_inside(path, manifest.labels), LABELS_LIMIT).decode("utf-8-sig")  # drops a byte order mark
+        text = read_regular(_inside(path, manifest.labels), LABELS_LIMIT).decode("utf-8-sig")  # skips a byte order mark
     except UnreadableFileError as error:
         raise LabelsError(f"{path}: {name} {error}") from error
     except UnicodeDecodeError as error:
@@ -194,5 +194,5 @@ def _read_labels(path: Path, manifest: Manifest) -> tuple[str, ...]:
 def _check_time(path: Path, until: float) -> None:
     if time.monotonic() >= until:
         raise VerificationTimeoutError(
-            f"{path}: verifying its files took too long; its storage is slow, or it is very large"
+            f"{path}: verification of the files took too long; the storage is slow, or the artifact very large"
         )

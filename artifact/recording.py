@@ -1,7 +1,6 @@
-"""Recording of a measured accuracy in the manifest of an existing artifact, which may be served meanwhile.
+"""Recording of a measured accuracy in the manifest of an existing artifact, which may be in use.
 
-The new manifest is written to a hidden directory beside the artifact's, which readers ignore, and then renamed over the
-old one, so a reader finds one or the other.
+The new manifest is written to a hidden directory, which readers ignore, and then atomically replaces the old one.
 """
 
 import os
@@ -38,8 +37,8 @@ def record_accuracy(path: Path, accuracy: Accuracy, measured: Manifest) -> Manif
 
     Args:
         path: directory of the artifact.
-        accuracy: accuracy of its graph.
-        measured: manifest of the measured artifact; only its accuracy may have changed since.
+        accuracy: measured accuracy.
+        measured: manifest at the measurement; the current one may differ only in its accuracy.
 
     Raises:
         RecordingError: the artifact was replaced, or the manifest cannot be written.
@@ -65,7 +64,7 @@ def record_accuracy(path: Path, accuracy: Accuracy, measured: Manifest) -> Manif
     return changed
 
 
-_REMEDY = "give write permission, or leave out --record"
+_REMEDY = "grant write permission, or omit --record"
 
 
 def _prefix(path: Path) -> str:

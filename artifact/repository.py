@@ -10,9 +10,9 @@ from artifact.text import escaped
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """Path of an artifact, and its names from the directories; `version` is not yet checked to be a number.
+    """Path of an artifact, and its names from the path; `version` may not be a number.
 
-    Its string is `<model>/<variant>/<version>`, escaped for logs and responses.
+    The string of a location is `<model>/<variant>/<version>`, escaped for logs and responses.
     """
 
     model: str
@@ -30,10 +30,10 @@ HIDDEN = "?"
 
 
 def scan(repository: Path) -> list[Location]:
-    """Return every directory at artifact depth and every directory that cannot be listed, sorted by name.
+    """Return the directories at the depth of artifacts, and those that cannot be listed, sorted by name.
 
-    Hidden directories are ignored, because exports in progress use them. An export that fails also removes the
-    directories it created for a new model or variant; if that happens during the scan, these are ignored too.
+    Hidden directories are ignored, because exports in progress use them. Directories that are removed during the scan,
+    as after a failed export of a new model, are ignored too.
 
     Raises:
         OSError: the repository is missing or cannot be listed.

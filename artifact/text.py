@@ -1,7 +1,7 @@
 """Escaping of an artifact's text for log lines, error messages and JSON documents.
 
-This text is untrusted: names, manifest values, labels, and quotes of them in parser errors. Escaped, it cannot forge a
-log line, control a terminal or reverse the text direction; truncated, it cannot fill a log or a response.
+Names, manifest values, labels, and quotes of them in parser errors are untrusted. Escaped text cannot forge a log line,
+control a terminal or reverse the text direction; truncated text cannot fill a log or a response.
 """
 
 import unicodedata

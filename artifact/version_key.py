@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class VersionKey:
-    """Version of a variant of a model; its string is `<model>/<variant>/<version>`, its path in a repository."""
+    """Identity of a version; its string is `<model>/<variant>/<version>`, its path in a repository."""
 
     model: str
     variant: str

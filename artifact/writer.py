@@ -22,7 +22,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @dataclass
 class Staging:
-    """Unfinished artifact: write `graph`, then call `commit`."""
+    """Unfinished artifact. Write `graph` and other files, then call `commit`."""
 
     directory: Path
     target: Path
@@ -71,9 +71,9 @@ class Staging:
 
 @contextmanager
 def stage(repository: Path, model: str, variant: str, version: int) -> Iterator[Staging]:
-    """Create a staging directory for a new artifact; without a `commit`, the repository remains unchanged.
+    """Create a staging directory for a new artifact.
 
-    This also holds if the process is killed: see `artifact.guard`.
+    Without a `commit` the repository remains unchanged, even if the process is killed (`artifact.guard`).
 
     Raises:
         VersionExistsError: the version already exists.

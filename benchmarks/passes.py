@@ -73,7 +73,7 @@ Change = tuple[object, str, object]
 """Module or class, attribute, and its replacement."""
 PASSES = (
     *("RemoveNoOps", "Unbroadcast", "PadInsteadOfConcat", "FoldRotations", "FoldBatchNorms", "FoldNorms", "FoldShifts"),
-    *("FoldScales", "ComputeWhatIsRead", "ComposeMovement", "AssignTokenOrders"),
+    *("FoldScales", "PropagateSlices", "ComposeMovement", "AssignTokenOrders"),
 )
 FORMS: dict[str, tuple[Change, ...]] = {
     "whole": (),

@@ -1,7 +1,7 @@
 """Parsing and building: from an ONNX file to a serialised engine.
 
-Networks are strongly typed: every tensor keeps its type in the graph, and the builder lowers no precision. TF32 is
-disabled, so float32 products are not rounded.
+Networks are strongly typed: every tensor keeps its dtype in the graph, and the builder does not lower the precision.
+TF32 is disabled, so the inputs of float32 products are not rounded.
 """
 
 import time
@@ -18,7 +18,7 @@ from engines.inspecting import Layer
 from engines.library import Library
 
 _TARGETS = ("8.0", "8.6", "8.9", "12.0", "12.1")
-"""Compute capabilities that TensorRT-RTX can build for without a GPU. 7.5 is left out: it lacks float32 products."""
+"""Compute capabilities for which TensorRT-RTX can build without a GPU, except 7.5, which lacks float32 products."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Build:
     Attributes:
         plan: the serialised engine.
         engine: facts for the manifest.
-        layers: layers listed by the builder; empty if it lists none.
+        layers: layers that the builder lists; may be empty.
         warnings: warnings of the library.
     """
 
@@ -65,14 +65,14 @@ def build_engine(
 
     Args:
         library: the TensorRT library.
-        graph: ONNX file with one input, its data files beside it.
+        graph: ONNX file with one input, with its data files in the same directory.
         options: options of the build.
         gpu: GPU to build on; None builds ahead of time, which TensorRT-RTX supports.
-        progress: called with the builder's phases; must not raise.
-        cancelled: called at each step; the build ends soon after it returns True.
+        progress: callback for the builder's phases; it must not raise.
+        cancelled: callback at each step; the build stops soon after it returns True.
 
     Raises:
-        ParserRefusalError: the parser refuses the graph.
+        ParserRefusalError: the parser rejects the graph.
         BuildError: the options do not fit the library or the graph, or the build failed or was cancelled.
         OSError: the timing cache cannot be read or written.
     """
@@ -100,7 +100,8 @@ def build_engine(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise BuildError(
-            f"{library} built no engine: " + ("it was cancelled" if cancelled() else f"{log.reason()}; {_remedy(log)}")
+            f"{library} built no engine: "
+            + ("the build was cancelled" if cancelled() else f"{log.reason()}; {_remedy(log)}")
         )
     _write_timing_cache(config, options.timing_cache)
     engine = Engine(
@@ -131,9 +132,9 @@ def _check(library: Library, options: BuildOptions, gpu: Gpu | None) -> None:
             "--flavour rtx, which builds without a GPU"
         )
     if options.settings.version_compatible and library.flavour == "rtx":
-        raise BuildError("TensorRT-RTX has no version-compatible engines; leave out --version-compatible")
+        raise BuildError("TensorRT-RTX has no version-compatible engines; omit --version-compatible")
     if options.timing_cache is not None and library.flavour == "rtx":
-        raise BuildError("TensorRT-RTX does not time kernels and has no timing cache; leave out --timing-cache")
+        raise BuildError("TensorRT-RTX does not time kernels and has no timing cache; omit --timing-cache")
 
 
 def _parse(library: Library, builder: Any, graph: Path, log: Log) -> Any:  # noqa: ANN401 -- it ships no types
@@ -148,7 +149,7 @@ def _parse(library: Library, builder: Any, graph: Path, log: Log) -> Any:  # noq
 
 
 def _profile(builder: Any, network: Any, profile: Profile) -> Any:  # noqa: ANN401 -- it ships no types
-    """Return an optimisation profile: the batch is the first dimension of each input, all others are fixed."""
+    """Return an optimisation profile; the batch is the first dimension of each input, and all others are fixed."""
     made = builder.create_optimization_profile()
     sizes = profile.min, profile.opt, profile.max
     for index in range(network.num_inputs):
@@ -157,7 +158,9 @@ def _profile(builder: Any, network: Any, profile: Profile) -> Any:  # noqa: ANN4
         if batch is None:
             raise BuildError(f"input {tensor.name} is a scalar, without a batch; export the network with posbake")
         if batch != -1 and {batch} != set(sizes):
-            raise BuildError(f"the graph has a fixed batch of {batch}; give --batch {batch}, or export it with another")
+            raise BuildError(
+                f"the graph has a fixed batch size {batch}; use --batch {batch}, or export it with another"
+            )
         if -1 in image:
             raise BuildError(f"input {tensor.name} has dynamic dimensions other than the batch: {[batch, *image]}")
         made.set_shape(tensor.name, *((size, *image) for size in sizes))

@@ -9,13 +9,13 @@ from engines.inspecting import Layer, read_layers
 from engines.library import Library
 
 Progress = Callable[[str, int, int], None]
-"""Called with a phase of the builder, its finished steps and its total steps, on the builder's thread."""
+"""Callback for a phase of the builder, its finished steps and its total steps, called on the builder's thread."""
 
 _KEPT = 20
 """Maximum number of errors and warnings that are kept."""
 
 _PLACES = re.compile(r"^\[\S+::\d+\]\s*|\s*\(?In \S+ at /\S+:\d+\)?")
-"""References to functions and files of TensorRT's source."""
+"""References to functions and files in TensorRT's source."""
 
 
 class Log:
@@ -39,7 +39,7 @@ class Log:
 
     def reason(self) -> str:
         """Return the distinct errors in one line."""
-        return "; ".join(dict.fromkeys(self.errors)) or "it gave no reason"
+        return "; ".join(dict.fromkeys(self.errors)) or "no reason was reported"
 
 
 def make_logger(library: Library, log: Log) -> Any:  # noqa: ANN401 -- TensorRT ships no types
@@ -57,7 +57,7 @@ def make_logger(library: Library, log: Log) -> Any:  # noqa: ANN401 -- TensorRT 
 
 
 def make_monitor(library: Library, progress: Progress, cancelled: Callable[[], bool]) -> Any:  # noqa: ANN401
-    """Return a TensorRT progress monitor. `progress` must not raise, because an exception would end the process."""
+    """Return a TensorRT progress monitor; an exception in `progress` would terminate the process."""
     trt = library.module
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]  # it ships no types

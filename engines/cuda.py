@@ -27,7 +27,7 @@ class Cuda:
     def device(self) -> tuple[str, int, int]:
         """Return the GPU's name, and the major and minor number of its compute capability."""
         if not self._call("cudaGetDeviceCount"):
-            raise CudaError("there is no GPU, or CUDA_VISIBLE_DEVICES hides it; run nvidia-smi, or choose --device cpu")
+            raise CudaError("no GPU is visible; check nvidia-smi and CUDA_VISIBLE_DEVICES, or choose --device cpu")
         found = self._call("cudaGetDeviceProperties", 0)
         name = found.name.decode() if isinstance(found.name, bytes) else str(found.name)
         return name.rstrip("\0"), found.major, found.minor
@@ -37,7 +37,7 @@ class Cuda:
         return int(self._call("cudaMalloc", size))
 
     def free(self, address: int) -> None:
-        """Free what `allocate` returned."""
+        """Free memory of `allocate`."""
         self._call("cudaFree", address)
 
     def allocate_pinned(self, size: int) -> int:
@@ -45,7 +45,7 @@ class Cuda:
         return int(self._call("cudaHostAlloc", size, _PINNED))
 
     def free_pinned(self, address: int) -> None:
-        """Free what `allocate_pinned` returned."""
+        """Free memory of `allocate_pinned`."""
         self._call("cudaFreeHost", address)
 
     def copy_to_device(self, target: int, source: int, size: int, stream: int) -> None:
@@ -65,7 +65,7 @@ class Cuda:
         self._call("cudaStreamSynchronize", stream)
 
     def destroy_stream(self, stream: int) -> None:
-        """Destroy what `stream` returned."""
+        """Destroy a stream."""
         self._call("cudaStreamDestroy", stream)
 
     def event(self) -> int:
@@ -81,7 +81,7 @@ class Cuda:
         self._call("cudaStreamWaitEvent", stream, event, 0)
 
     def destroy_event(self, event: int) -> None:
-        """Destroy what `event` returned."""
+        """Destroy an event."""
         self._call("cudaEventDestroy", event)
 
     def begin_capture(self, stream: int) -> None:
@@ -108,7 +108,7 @@ class Cuda:
         self._call("cudaGraphLaunch", graph, stream)
 
     def destroy_graph(self, graph: Any) -> None:  # noqa: ANN401 -- see end_capture
-        """Destroy what `end_capture` returned."""
+        """Destroy an executable graph."""
         self._call("cudaGraphExecDestroy", graph)
 
     def _call(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401 -- passed on

@@ -2,7 +2,7 @@
 
 EngineError
 ├── LibraryMissingError         TensorRT or the CUDA runtime is not installed, or too old
-├── ParserRefusalError          TensorRT's parser refuses the graph
+├── ParserRefusalError          TensorRT's parser rejects the graph
 ├── BuildError                  no engine could be built
 ├── UnfitEngineError            an engine for another library, version or GPU
 └── CudaError                   a call of the CUDA runtime failed
@@ -22,7 +22,7 @@ class LibraryMissingError(EngineError):
 
 @dataclass(frozen=True)
 class Refusal:
-    """Reason why the parser refused a graph.
+    """Reason why the parser rejected a graph.
 
     Attributes:
         node: name of the node; empty for the whole graph.
@@ -41,14 +41,14 @@ class Refusal:
 
 
 class ParserRefusalError(EngineError):
-    """The parser refuses the graph.
+    """The parser rejects the graph.
 
     Attributes:
-        refusals: at least one.
+        refusals: reasons, at least one.
     """
 
     def __init__(self, library: str, refusals: tuple[Refusal, ...]) -> None:
-        super().__init__(f"the parser of {library} refuses the graph: {'; '.join(map(str, refusals))}")
+        super().__init__(f"the parser of {library} rejects the graph: {'; '.join(map(str, refusals))}")
         self.refusals = refusals
 
 
@@ -65,4 +65,4 @@ class CudaError(EngineError):
 
 
 class OutOfDeviceMemoryError(CudaError):
-    """The GPU has no memory left."""
+    """The GPU is out of memory."""

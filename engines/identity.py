@@ -1,4 +1,4 @@
-"""Check that an engine fits a host: flavour and version of the library, and the GPU."""
+"""Compatibility of an engine with a host: flavour and version of the library, and the GPU."""
 
 from artifact import Engine, Gpu
 from engines.cuda import Cuda
@@ -12,7 +12,7 @@ def current_gpu(cuda: Cuda) -> Gpu:
     """Return the GPU that this process uses.
 
     Raises:
-        CudaError: there is no GPU, or its driver does not fit.
+        CudaError: there is no GPU, or the driver is not compatible.
     """
     name, major, minor = cuda.device()
     return Gpu(name=name, compute_capability=f"{major}.{minor}")

@@ -1,6 +1,6 @@
 """Parser for TensorRT's textual descriptions of the layers of an engine.
 
-TensorRT's engine inspector writes a line for each layer; so does the builder, in its log, even without a GPU:
+TensorRT's engine inspector and the log of the builder have a line for each layer:
 
     Name: _gemm_mha_v2_myl0_8, LayerType: kgen, Inputs: [ { Name: …, Dimensions: [-1,16,16], …, Datatype: Half, … } ],
     Constants: [ … ], Outputs: [ … ], TacticName: …
@@ -30,9 +30,9 @@ class Layer(BaseModel):
     Attributes:
         name: TensorRT's name.
         kind: TensorRT's layer type.
-        precision: precision of the first output, or TensorRT's name of another type; empty if not given.
-        attention: whether it is a fused attention kernel.
-        constant_bytes: total size of its constants.
+        precision: precision of the first output, or TensorRT's name of another type; empty if unknown.
+        attention: True for a fused attention kernel.
+        constant_bytes: total size of the layer's constants in bytes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,10 +48,10 @@ class Summary(BaseModel):
     """Counts of an engine's layers.
 
     Attributes:
-        layers: number of all layers.
+        layers: number of layers.
         attention: number of fused attention kernels.
         precisions: number of layers by precision.
-        constant_bytes: total size of all constants; a constant of two layers counts twice.
+        constant_bytes: total size of the constants in bytes; a constant of two layers counts twice.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,7 +68,7 @@ def read_layers(text: str) -> tuple[Layer, ...]:
 
 
 def summarise(layers: Sequence[Layer]) -> Summary:
-    """Return counts of layers."""
+    """Return the counts of layers."""
     return Summary(
         layers=len(layers),
         attention=sum(layer.attention for layer in layers),

@@ -1,7 +1,7 @@
 """TensorRT libraries, as Python modules with a common interface: TensorRT (10 and 11) and TensorRT-RTX.
 
-TensorRT-RTX has two distributions. NVIDIA's own is the module `tensorrt_rtx`. On PyPI its libraries are part of ONNX
-Runtime's plugin, and the module is `tensorrt_rtx_bindings`, which requires that they are loaded before.
+TensorRT-RTX has two distributions. NVIDIA's own has the module `tensorrt_rtx`. On PyPI the shared libraries are part of
+ONNX Runtime's plugin and must be loaded before the module `tensorrt_rtx_bindings` is imported.
 """
 
 import ctypes
@@ -27,8 +27,8 @@ class Library:
 
     Attributes:
         flavour: tensorrt or rtx.
-        name: NVIDIA's name.
-        version: version such as 10.16.1.11.
+        name: product name.
+        version: version, such as 10.16.1.11.
         module: Python module with TensorRT's interface.
     """
 
@@ -86,7 +86,7 @@ def load_library(flavour: Flavour) -> Library:
     """Return the library of a flavour.
 
     Raises:
-        LibraryMissingError: it is not installed, cannot be loaded, or is too old.
+        LibraryMissingError: the library is not installed, cannot be loaded, or is too old.
     """
     about = _FLAVOURS[flavour]
     try:
@@ -96,7 +96,7 @@ def load_library(flavour: Flavour) -> Library:
     library = Library(flavour, about.name, str(module.__version__), module)
     if library.major < about.oldest:
         raise LibraryMissingError(
-            f"{library} is too old, {about.oldest} or later is needed; install it with {about.install}"
+            f"{library} is too old, {about.oldest} or later is required; install it with {about.install}"
         )
     return library
 

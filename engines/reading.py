@@ -14,8 +14,8 @@ def read_engine(library: Library, plan: bytes, log: Log, *, version_compatible: 
     Args:
         library: library that built it.
         plan: the serialised engine.
-        log: receives the library's messages, now and when the engine runs.
-        version_compatible: whether the plan contains host code of the library, which must be allowed to run.
+        log: log for the library's messages, also while the engine runs.
+        version_compatible: True if the plan contains host code, whose execution must be allowed.
 
     Raises:
         UnfitEngineError: this host cannot read the engine.

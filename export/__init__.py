@@ -1,6 +1,6 @@
 """Export of trained networks to artifacts: `from export import ExportRequest, export_onnx`.
 
-The names below are imported on first use, because they import torch, which takes seconds.
+The public names are imported on first use, because they import torch, which takes seconds.
 """
 
 import os
@@ -8,10 +8,10 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-# Set before ONNX Runtime is loaded: its wheels send telemetry from version 1.29 on unless this is set.
+# Set before ONNX Runtime is imported: its wheels send telemetry from version 1.29 on unless this is set.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# Set before OpenVINO is loaded: its Python package reports imports to Google Analytics if this package is importable.
+# Set before OpenVINO is imported: it reports imports to Google Analytics if this package is importable.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:

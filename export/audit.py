@@ -1,7 +1,7 @@
-"""`python export/audit.py MODEL.onnx`: list constant subgraphs, duplicates, and what TensorRT does not support.
+"""`python export/audit.py MODEL.onnx`: list constant subgraphs, duplicates, and unsupported operators in TensorRT.
 
-From Python: `export.auditing.audit(model)`. Exit status 0: no findings; 1: findings, or the file cannot be read;
-2: usage; 128 + n: ended by signal n.
+From Python: `export.auditing.audit(model)`. Exit status 0: no errors or warnings; 1: errors or warnings, or the file
+cannot be read; 2: usage; 128 + n: terminated by signal n.
 """
 
 import argparse
@@ -25,10 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> "Command[Audit]":
-    from export.auditing import audit, load_model, load_support  # brings onnx
+    from export.auditing import audit, load_model, load_support  # imports onnx
     from export.auditing.findings import print_audit
 
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # the audit itself reports types that cannot be inferred
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # types that cannot be inferred are findings
     try:
         tensorrt = load_support().check_version(options.tensorrt) if options.tensorrt else None
     except ValueError as error:
@@ -53,15 +53,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="audit.py",
         description="List constant subgraphs, duplicate tensors and operators that TensorRT does not support in any "
         "ONNX file.",
-        epilog="Exit status: 0 no findings (information does not count); 1 errors or warnings were found, "
-        "or the file cannot be read; 2 usage.",
+        epilog="Exit status: 0 no errors or warnings; 1 errors or warnings, or the file cannot be read; 2 usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="MODEL.onnx", type=path, help="the file; its external data beside it")
     parser.add_argument(
-        "--tensorrt", metavar="MAJOR.MINOR", help="check against an older TensorRT than that of the support table"
+        "model", metavar="MODEL.onnx", type=path, help="ONNX file, with its external data in the same directory"
     )
-    parser.add_argument("--quiet", action="store_true", help="print errors only; see the exit status")
+    parser.add_argument(
+        "--tensorrt", metavar="MAJOR.MINOR", help="TensorRT version; default: that of the support table"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print all findings as JSON")
     return parser
 

@@ -1,6 +1,7 @@
-"""`python export/check.py ARTIFACT`: run the artifact's golden images and compare, as the service does at load.
+"""`python export/check.py ARTIFACT`: run the artifact's golden check, as the service does at load.
 
-Exit status 0: within the limit; 1: not, or it cannot be checked; 2: usage; 128 + n: ended by signal n.
+Exit status 0: within the limit; 1: above it, or the artifact cannot be checked; 2: usage; 128 + n: terminated by
+signal n.
 """
 
 import argparse
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> "Command[list[Run]]":
-    from export.verify.golden_check import check_artifact, print_runs  # brings runtimes
+    from export.verify.golden_check import check_artifact, print_runs  # imports the runtimes
 
     name = str(options.artifact)
 
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         default="fp32",
         help="precision in which OpenVINO computes an fp32 graph; default: %(default)s",
     )
-    parser.add_argument("--quiet", action="store_true", help="print errors only; see the exit status")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print all runs as JSON")
     return parser
 

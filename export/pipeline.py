@@ -1,7 +1,7 @@
 """Pipeline of an export, one function per step: load, reference, trace, rewrite, verify, lower, write.
 
-To limit the memory for large networks, a step's network or graph must be released before the next step allocates its
-own. Therefore the network and the traced graph are passed from step to step separately from the facts about them.
+To limit peak memory, the network or graph of a step is released before the next step allocates another. Therefore they
+are passed from step to step separately from the facts about them.
 """
 
 import gc
@@ -68,7 +68,7 @@ def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) ->
 
     Args:
         request: the request.
-        step: called with the name of each step, for progress.
+        step: callback for the name of each step, for progress.
 
     Raises:
         SourceError, ExportError, ArtifactError: each names the cause and the remedy.
@@ -99,7 +99,7 @@ def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) ->
 
 
 class _Steps:
-    """Runner of steps: shows names, records durations, and returns freed memory to the system."""
+    """Runner of steps that shows their names, records their durations, and returns freed memory to the system."""
 
     def __init__(self, step: Step) -> None:
         self.seconds: dict[str, float] = {}
@@ -116,7 +116,7 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Source:
-    """Source of an export and its names; `loaded` is without its network, `lowering` None for float32."""
+    """Source of an export and its names. `loaded` has no network; `lowering` is None for float32."""
 
     request: ExportRequest
     loaded: Loaded
@@ -133,7 +133,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _References:
-    """The network's logits of synthetic images, and of the images for the comparison of a lower precision."""
+    """References on synthetic images, and on the images for a lower precision."""
 
     synthetic: Reference
     compared: Reference
@@ -141,7 +141,7 @@ class _References:
 
 @dataclass(frozen=True)
 class _Facts:
-    """Facts about the network from its graph; `operators`: counts before and after partial evaluation."""
+    """Facts about the network and its graph; `operators` has the counts before and after partial evaluation."""
 
     operators: dict[str, tuple[int, int]]
     baked: tuple[Baked, ...]
@@ -197,7 +197,7 @@ def _rewrite(
 
 
 def _example(source: _Source) -> torch.Tensor:
-    """Return an example input. torch treats a batch of 1 as a constant, so the batch is 2 unless fixed."""
+    """Return an example input. torch treats a batch size of 1 as a constant, so it is 2 unless fixed."""
     batch, size = source.request.batch, source.loaded.image_size
     images = batch.min if batch.min == batch.max else max(batch.min, 2)
     if source.request.takes_pixels:
@@ -211,7 +211,7 @@ def _save(source: _Source, facts: _Facts, model: ir.Model, staging: Staging) -> 
     gallery = draw_constants(model) if source.request.report else Gallery()
     constants = store_constants(model, staging.directory / CONSTANTS_FOLDER, source.loaded.image_size)
     for value in model.graph.initializers.values():
-        value.const_value = None  # the rules of onnxscript's rewriter keep the last graph that they saw
+        value.const_value = None  # frees the weights: onnxscript's rewrite rules keep a reference to the last graph
     return graph, gallery, constants
 
 

@@ -25,24 +25,24 @@ class ExportRequest:
         source: `kind:name`, see `models.sources`.
         weights: source of the weights.
         output: repository to write to.
-        overrides: sizes other than the configuration's.
-        takes: input dtype: uint8 pixels, or float32 already normalised.
+        overrides: sizes that replace those of the configuration.
+        takes: dtype of the input: uint8 pixels, or normalised float32.
         batch: accepted batch sizes.
         opset: opset of the standard ONNX domain.
-        model: name of the task; None takes the source's.
-        variant: name of the variant; None takes the source's, or else the encoding's.
-        version: None takes the next one.
-        labels: file with one label per line; None takes the source's labels, or the class numbers.
-        task: kind of outputs; None derives it from the source and the graph, see `export.verify.task`.
-        precision: precision of the graph; int8 needs `calibration`.
+        model: name of the model; None means the source's.
+        variant: name of the variant; None means the source's, or else the encoding's.
+        version: version; None means the next one.
+        labels: file with one label per line; None means the source's labels, or the class numbers.
+        task: task of the network; None derives it from the source and the graph, see `export.verify.task`.
+        precision: precision of the graph; int8 requires `calibration`.
         calibration: directory of images, for precisions other than fp32.
-        min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.verify.parity`.
-        min_agreement: limit on the share of images with the network's top-1; None as above.
-        target: runtime that the graph is optimised for, see `export.verify.targets`.
-        report: whether to write the report as a page beside the graph.
+        min_cosine: limit on the mean cosine of logits; None means `LIMITS` of `export.verify.parity`.
+        min_agreement: limit on the top-1 agreement with the network; None means `LIMITS`, too.
+        target: target runtime, see `export.verify.targets`.
+        report: True writes the report as an HTML page.
         samples: directory of sample images to store in the artifact.
         about: information for users: training data and unsuitable uses.
-        preparation: preparation that the service's page may offer for photos.
+        preparation: preparation of photos that the service's page offers.
     """
 
     source: str
@@ -69,7 +69,7 @@ class ExportRequest:
 
     @property
     def takes_pixels(self) -> bool:
-        """True if the graph takes uint8 pixels, and normalises them."""
+        """True if the graph's input is uint8 pixels, which it normalises."""
         return self.takes == "uint8"
 
 
@@ -91,7 +91,7 @@ class Exported:
 def choose_names(request: ExportRequest, loaded: Loaded) -> tuple[str, str]:
     """Return the names of model and variant: from the request, the source, or the encoding.
 
-    For a precision other than fp32, a variant without a requested name has the precision as a suffix.
+    For a precision other than fp32, the default name of the variant has the precision as a suffix.
 
     Raises:
         ExportError: a name is invalid.
@@ -108,8 +108,8 @@ def _plain(text: str) -> str:
 
 
 def read_labels(file: Path | None) -> list[str] | None:
-    """Return the lines of `--labels`, None without a file. Raises ExportError."""
-    try:  # utf-8-sig: some editors write a byte order mark
+    """Return the lines of the file of `--labels`; None without a file. Raises ExportError."""
+    try:  # utf-8-sig, because some editors write a byte order mark
         return None if file is None else file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"cannot read --labels {file}: {error}") from error
@@ -123,22 +123,22 @@ def choose_labels(file: Path | None, labels: list[str] | None, loaded: Loaded) -
     """
     if labels is None:
         found = loaded.labels or [str(index) for index in range(loaded.num_classes)]
-        return _fit_to_be_written(found, f"the labels of {loaded.name}; name others with --labels FILE")
+        return _check_labels(found, f"the labels of {loaded.name}; give others with --labels FILE")
     if len(labels) != loaded.num_classes or not all(label.strip() for label in labels):
         raise ExportError(
-            f"--labels {file} holds {len(labels)} lines; expected {loaded.num_classes}, one label per line and none "
-            "empty, without a heading or anything else"
+            f"--labels {file} has {len(labels)} lines; expected {loaded.num_classes}, one non-empty label per line, "
+            "without a header"
         )
     if len(labels) > 1 and (_are_numbered(labels, 0) or _are_numbered(labels, 1)):
         raise ExportError(
-            f"--labels {file} numbers its labels, as in {labels[0]!r}; expected the label alone on each line, in the "
+            f"--labels {file} numbers its labels, as in {labels[0]!r}; expected only the label on each line, in the "
             "order of the classes"
         )
-    return _fit_to_be_written(labels, f"--labels {file}; correct the file")
+    return _check_labels(labels, f"--labels {file}; correct the file")
 
 
-def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
-    """Return the labels after checking them. Raises ExportError if one is not valid in an artifact."""
+def _check_labels(labels: Sequence[str], source: str) -> Sequence[str]:
+    """Check labels, and return them. Raises ExportError if a label is not valid in an artifact."""
     for index, label in enumerate(labels):
         flaw = flaw_of_label(label)
         if flaw is not None:
@@ -147,5 +147,5 @@ def _fit_to_be_written(labels: Sequence[str], source: str) -> Sequence[str]:
 
 
 def _are_numbered(labels: Sequence[str], first: int) -> bool:
-    """Return whether each label starts with the number of its class, as in CSV files."""
+    """Return whether each label begins with the number of its class, as in CSV files."""
     return all(re.match(rf"\s*\"?{first + index}\"?\s*[,;:\t]", label) for index, label in enumerate(labels))

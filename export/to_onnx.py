@@ -1,7 +1,7 @@
 """`python export/to_onnx.py SOURCE --output DIR …`: export a network to an artifact.
 
-Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n, Ctrl-C being 2. Unless done, the repository
-is unchanged.
+Exit status 0: success; 1: failure; 2: usage; 128 + n: terminated by signal n (Ctrl-C: 2). After a failure or signal the
+repository is unchanged.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> "Command[Exported]":
-    from export.pipeline import export_onnx  # brings torch
+    from export.pipeline import export_onnx  # imports torch
     from export.report.terminal import print_report
     from models.sources import SourceError
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", metavar="DIR", type=path, required=True, help="repository to write to")
 
-    parser.add_argument("--config", metavar="FILE", type=path, help="sizes of cream:custom, as JSON")
+    parser.add_argument("--config", metavar="FILE", type=path, help="configuration of cream:custom, as JSON")
 
     weights = parser.add_argument_group("weights (one is required)").add_mutually_exclusive_group()
     weights.add_argument(
@@ -249,5 +249,5 @@ def _document(exported: "Exported") -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    gc.set_threshold(100_000, 50, 100)  # otherwise collections of traced graphs take an eighth of the time
+    gc.set_threshold(100_000, 50, 100)  # with the defaults, garbage collection takes an eighth of the time
     sys.exit(main())

@@ -1,7 +1,7 @@
 """`python export/to_tensorrt.py ARTIFACT --output DIR …`: build the TensorRT engine of an artifact's graph.
 
-Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n, Ctrl-C being 2. Unless done, the repository
-is unchanged.
+Exit status 0: success; 1: failure; 2: usage; 128 + n: terminated by signal n (Ctrl-C: 2). After a failure or signal the
+repository is unchanged.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _command(options: argparse.Namespace) -> "Command[EngineExported]":
     from engines import EngineError
-    from export.engine.pipeline import build_artifact  # brings onnx
+    from export.engine.pipeline import build_artifact  # imports onnx
     from export.report.engine import print_engine
 
     def work(progress: Progress) -> "EngineExported":

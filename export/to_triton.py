@@ -1,6 +1,7 @@
 """`python export/to_triton.py REPOSITORY --output DIR …`: write a Triton model repository from artifacts.
 
-Exit status 0: done; 1: failed; 2: usage; 128 + n: ended by signal n. Unless done, nothing is written.
+Exit status 0: success; 1: failure; 2: usage; 128 + n: terminated by signal n. After a failure or signal nothing is
+written.
 """
 
 import argparse
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _command(options: argparse.Namespace) -> "Command[WrittenRepository]":
-    from export.triton_repository.exporting import export_triton  # brings Pillow and pydantic
+    from export.triton_repository.exporting import export_triton  # imports Pillow and pydantic
     from export.triton_repository.request import TritonRequest
     from export.triton_repository.terminal import print_written
 
@@ -38,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="to_triton.py",
         description="Write a model repository for NVIDIA Triton Inference Server: a network <model>.<variant> for each "
         "variant, and an ensemble <model>.<variant>.image that takes encoded images.",
-        epilog="Exit status: 0 done; 1 failed, and nothing was written; 2 usage.",
+        epilog="Exit status: 0 success; 1 failure, and nothing was written; 2 usage.",
         allow_abbrev=False,
     )
     parser.add_argument("repository", metavar="REPOSITORY", type=path, help="<model>/<variant>/<version>/ directories")
@@ -96,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MS",
         type=positive,
         default=30_000,
-        help="maximum time that a request waits for its batch, before it is refused; default: %(default)s",
+        help="maximum time that a request waits for its batch before it is rejected; default: %(default)s",
     )
 
     images = parser.add_argument_group("images")
@@ -104,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         "--resizer",
         choices=["simd", "pillow"],
         default="simd",
-        help="simd (default) needs cykooz-resizer in Triton's Python; pillow is slower and runs everywhere",
+        help="simd (default) requires cykooz-resizer in Triton's Python; pillow is slower",
     )
     images.add_argument(
         "--max-pixels",

@@ -15,28 +15,44 @@ BANNED = re.compile(
     r"sees? to it|has its own idea|befalls?|mends|mended|in the place of|goes away with|(?:became|becomes?) of|"
     r"(?:rounds?|rounded|named|called) otherwise|bears? the names?|lets? go of|speaks? of|held against|whoever|"
     r"nohup means|come to nothing|is as it was|(?:is|are|was|were) left as (?:it|they) (?:is|are|was|were)|in force|"
-    r"knows? nothing of|not any more|is no (?:more|longer there))\b",
+    r"knows? nothing of|not any more|is no (?:more|longer there)|(?:put|looked up) together|goes? round in|"
+    r"in one piece|asked (?:before|above)|reads? it as well|makes it, no)\b",
     re.IGNORECASE,
 )
 """Phrases that readers of English documentation stumble over; there is a plain word for each."""
 
 OPENING = re.compile(r'^\s*"""(?:What|How|Who|Where|Which|Whether)\b.*', re.MULTILINE)
-"""The first line of a docstring, of an attribute too, that a noun phrase would say better."""
+"""First line of a docstring that opens with a question word."""
+
+PRONOUN = re.compile(r'^\s*"""(?:It|They|That|Those|Its|Of|By|As|Such|From)\b.*', re.MULTILINE)
+"""The first line of a docstring that begins with a pronoun or preposition instead of its noun."""
 
 ARGUMENT = re.compile(r"^ {8,12}[a-z_]+: (?:of|that|which|in|by) (?:the|a|an|its|this|all|it)\b.*", re.MULTILINE)
-"""A description of an argument or attribute that begins without its noun."""
+"""Description of an argument or attribute that lacks its noun."""
 
 QUESTION = re.compile(r"(What|How|Who|Where|Which|Whether|When)\b")
 
 
 def documentation(source: str) -> str:
-    """Return the docstrings, those of attributes too, and comments of a module."""
+    """Return the docstrings, including those of attributes, and the comments of a module."""
     docstrings = [
         node.value.value
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     ]
     return "\n".join([*docstrings, *re.findall(r"#.*", source)])
+
+
+def messages(source: str, error: str = "") -> list[str]:
+    """Return the first literal text of each raised error, of one class if it is named."""
+    calls = [node.exc for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Raise)]
+    texts = [
+        argument.values[0] if isinstance(argument, ast.JoinedStr) else argument
+        for call in calls
+        if isinstance(call, ast.Call) and error in ("", ast.unparse(call.func))
+        for argument in call.args
+    ]
+    return [str(text.value) for text in texts if isinstance(text, ast.Constant)]
 
 
 def names(source: str) -> list[str]:
@@ -58,7 +74,7 @@ def test_names_of_tests_are_in_plain_words() -> None:
 
 
 @pytest.mark.parametrize("folder", CODE)
-def test_a_module_opens_with_what_it_owns_and_not_with_a_question(folder: str) -> None:
+def test_a_module_does_not_open_with_a_question_word(folder: str) -> None:
     files = (ROOT / folder).rglob("*.py")
     assert not [file for file in files if QUESTION.match(ast.get_docstring(ast.parse(file.read_text())) or "")]
 
@@ -67,6 +83,25 @@ def test_a_module_opens_with_what_it_owns_and_not_with_a_question(folder: str) -
 def test_docstrings_open_with_a_noun_phrase_or_an_imperative(folder: str) -> None:
     found = {str(file): OPENING.findall(file.read_text()) for file in (ROOT / folder).rglob("*.py")}
     assert not {file: lines for file, lines in found.items() if lines}
+
+
+@pytest.mark.parametrize("folder", [folder for folder in CODE if folder not in ("benchmarks", "tests")])
+def test_docstrings_do_not_open_with_a_pronoun_or_preposition(folder: str) -> None:
+    found = {str(file): PRONOUN.findall(file.read_text()) for file in (ROOT / folder).rglob("*.py")}
+    assert not {file: lines for file, lines in found.items() if lines}
+
+
+@pytest.mark.parametrize("folder", [folder for folder in CODE if folder != "tests"])
+def test_messages_of_errors_are_in_plain_words(folder: str) -> None:
+    found = {str(file): BANNED.findall("\n".join(messages(file.read_text()))) for file in (ROOT / folder).rglob("*.py")}
+    assert not {file: words for file, words in found.items() if words}
+
+
+@pytest.mark.parametrize("error", ["DeclinedError", "NotFoldedError"])
+def test_reasons_for_declining_a_rewrite_begin_with_their_subject(error: str) -> None:
+    reasons = [text for file in (ROOT / "export").rglob("*.py") for text in messages(file.read_text(), error)]
+    assert len(reasons) > 3
+    assert not [text for text in reasons if re.match(r"(?:it|its|they|that|what|such|there)\b", text)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -80,12 +115,15 @@ def test_arguments_and_attributes_are_described_by_a_noun(folder: str) -> None:
     assert not {file: lines for file, lines in found.items() if lines}
 
 
-def test_the_patterns_find_what_they_are_for() -> None:
+def test_the_patterns_match_what_they_forbid() -> None:
     assert BANNED.search(documentation('"""Mends what nobody asked for."""\n'))
     assert BANNED.search(documentation("x = 1  # as many as can be had\n"))
     assert BANNED.search(documentation('x = 1\n"""What became of it."""\n'))
     assert not BANNED.search(documentation('text = "nobody"\n'))
     assert QUESTION.match("What this is.")
     assert OPENING.findall('x = 1\n"""What x is."""\n')
+    assert PRONOUN.findall('def f():\n    """Of the first product."""\n')
+    assert not PRONOUN.findall('def f():\n    """Return the name of the first product."""\n')
+    assert messages('raise NotFoldedError(f"it is {x}")\nraise OSError("no")', "NotFoldedError") == ["it is "]
     assert ARGUMENT.findall("        settings: of the app.\n")
     assert not ARGUMENT.findall("        settings: settings of the app.\n")

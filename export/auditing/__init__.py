@@ -1,4 +1,4 @@
-"""Audit of an ONNX graph of any exporter: constant subgraphs, duplicates, TensorRT support."""
+"""Audit of ONNX graphs from any exporter: constant subgraphs, duplicates, TensorRT support."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -24,7 +24,7 @@ CHECKS: dict[str, Callable[[Subject], Iterator[Finding]]] = {
     "float64": general.check_float64,
     "unused": general.check_unused,
 }
-"""Checks in the order of their execution and findings; a new check is a function and a line here."""
+"""Checks in the order of execution and of the findings. To add a check, add a function and a line here."""
 
 
 def audit(
@@ -33,14 +33,14 @@ def audit(
     """Run checks of `CHECKS` on a model, which is not modified unless `in_place`.
 
     Args:
-        model: as read by `load_model`, or as built.
-        tensorrt: `major.minor`; None takes the version of the support table.
-        checks: names of checks to run; all by default.
-        in_place: write inferred types into the model, because a copy of a large model takes long.
+        model: the model, as returned by `load_model` or from memory.
+        tensorrt: TensorRT version as `major.minor`; None means that of the support table.
+        checks: names of the checks to run; default: all.
+        in_place: True writes inferred types into the model instead of a copy.
 
     Raises:
         UnreadableModelError: external data cannot be read.
-        ValueError: the support table does not cover that TensorRT.
+        ValueError: the support table does not cover the TensorRT version.
     """
     support = load_support()
     subject = make_subject(model, support.check_version(tensorrt or support.tensorrt), support, in_place=in_place)

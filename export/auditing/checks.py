@@ -1,4 +1,4 @@
-"""Checks for work, dynamic sizes and bytes that deployment does not need, for any runtime."""
+"""Checks that do not depend on the runtime: unnecessary work, dynamic sizes, and unnecessary bytes."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -13,67 +13,65 @@ from export.passes.origins import SIZES, STANDARD, Origin, is_constant_only, ori
 from export.process.errors import UnreadableModelError
 
 SMALLEST = 256
-"""Minimum size in bytes of listed duplicates; smaller tensors are shapes, axes and scalars."""
+"""Minimum size in bytes of reported duplicates; smaller tensors are shapes, axes and scalars."""
 
-_SIZED_BY_VALUES = frozenset({"ConstantOfShape", "NonZero", "Range"})
-_IN_FLOAT32 = "make it float32 in the network; TensorRT narrows it, and values beyond float32 are cut off"
+_DATA_DEPENDENT_SHAPE = frozenset({"ConstantOfShape", "NonZero", "Range"})
+_IN_FLOAT32 = "use float32 in the network; TensorRT converts to float32, and larger values are clamped"
 
 
 def check_constant_only(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each node with constant inputs, or inputs computed from constants only."""
-    remedy = "fold it: export with posbake, or run a constant folder over the file"
+    """Yield a warning for each node that depends on constants only."""
+    remedy = "fold it: export with posbake, or apply constant folding to the file"
     for node in subject.nodes:
         if is_constant_only(node, subject.origins):
-            yield of_node(node, "warning", "computes the same for every image", remedy)
+            yield of_node(node, "warning", "result does not depend on the image", remedy)
 
 
 def check_shape_arithmetic(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each node that only computes sizes, or has an output size that depends on values."""
+    """Yield a warning for each node that only computes sizes, or has a data-dependent output shape."""
     for node in subject.nodes:
         standard = node.domain in STANDARD
         match origin_of(node, subject.origins):
             case Origin.SIZE if standard and node.op_type in SIZES:
-                remedy = (
-                    "write sizes into the graph: Reshape takes 0 and −1 in place of the batch, and the rest is static"
-                )
-                yield of_node(node, "warning", "reads a size while the graph runs", remedy)
+                remedy = "use constant sizes: Reshape accepts 0 and −1 for the batch, and other sizes are static"
+                yield of_node(node, "warning", "reads a shape at run time", remedy)
             case Origin.SIZE:
-                remedy = "it goes with the Shape or Size that it is computed from"
-                yield of_node(node, "warning", "computed from sizes only", remedy)
-            case Origin.DATA if standard and node.op_type in _SIZED_BY_VALUES:
-                remedy = "make the size static: such a tensor cannot be planned for"
-                yield of_node(node, "warning", "its output's size depends on values", remedy)
+                remedy = "remove the Shape or Size that it depends on"
+                yield of_node(node, "warning", "computed from shapes only", remedy)
+            case Origin.DATA if standard and node.op_type in _DATA_DEPENDENT_SHAPE:
+                remedy = "make the shape static: runtimes cannot plan memory for a data-dependent shape"
+                yield of_node(node, "warning", "data-dependent output shape", remedy)
 
 
 def check_dimensions(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each dynamic dimension other than the batch, and information about fixed batches."""
+    """Yield a warning for each dynamic dimension other than the batch, and information about fixed batch sizes."""
     inputs = subject.inputs()
-    open_batch = any(value.shape is not None and _is_open(value.shape, 0) for value in inputs)
+    dynamic_batch = any(value.shape is not None and _is_dynamic(value.shape, 0) for value in inputs)
     for kind, values in (("input", inputs), ("output", subject.model.graph.outputs)):
         for value in values:
-            yield from _dimensions_of(kind, value, open_batch=open_batch)
+            yield from _dimensions_of(kind, value, dynamic_batch=dynamic_batch)
 
 
-def _dimensions_of(kind: str, value: ir.Value, *, open_batch: bool) -> Iterator[Finding]:
+def _dimensions_of(kind: str, value: ir.Value, *, dynamic_batch: bool) -> Iterator[Finding]:
     if value.shape is None:
-        remedy = "export it with static sizes, only the batch left open"
+        remedy = "export it with static sizes and a dynamic batch"
         yield of_tensor(value, "warning", f"{kind} without a shape", remedy)
         return
     sizes = ", ".join(str(size) if isinstance(size, int) else str(size.value or "?") for size in value.shape)
     for axis in range(1, len(value.shape)):
-        if _is_open(value.shape, axis):
-            remedy = "fix it at export: position tables are made for one size"
-            yield of_tensor(value, "warning", f"{kind} [{sizes}]: axis {axis} is open", remedy)
-    if len(value.shape) and not _is_open(value.shape, 0):
-        if kind == "output" and open_batch:
-            found = f"output [{sizes}]: the batch is fixed, that of the input is open"
+        if _is_dynamic(value.shape, axis):
+            remedy = "export with a fixed size: position tables have one size"
+            yield of_tensor(value, "warning", f"{kind} [{sizes}]: axis {axis} is dynamic", remedy)
+    if len(value.shape) and not _is_dynamic(value.shape, 0):
+        if kind == "output" and dynamic_batch:
+            found = f"output [{sizes}]: the batch is fixed, that of the input is dynamic"
             yield of_tensor(value, "warning", found, "look for len(x) or int(x.shape[0]) in the network")
         else:
-            remedy = "export with a dynamic batch if requests shall share a run"
+            remedy = "export with a dynamic batch to serve several requests in one run"
             yield of_tensor(value, "info", f"{kind} [{sizes}]: the batch is fixed", remedy)
 
 
-def _is_open(shape: ir.Shape, axis: int) -> bool:
+def _is_dynamic(shape: ir.Shape, axis: int) -> bool:
     return axis < len(shape) and not isinstance(shape[axis], int)
 
 
@@ -84,19 +82,19 @@ def check_domains(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             found=f"function of domain {function.domain or 'ai.onnx'}, called {calls[identifier]} times",
-            remedy="inline it with onnx.inliner.inline_local_functions: not every runtime takes functions",
+            remedy="inline it with onnx.inliner.inline_local_functions: not every runtime supports functions",
             name=function.name,
         )
     for node in subject.nodes:
         if node.domain not in STANDARD and not subject.calls_function(node):
-            remedy = "export without it, or give TensorRT a plugin of that name"
-            yield of_node(node, "error", f"of domain {node.domain}, which only some runtimes know", remedy)
+            remedy = "export without it, or provide a TensorRT plugin of that name"
+            yield of_node(node, "error", f"domain {node.domain} is supported by some runtimes only", remedy)
 
 
 def check_duplicates(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each set of stored tensors of one type, one shape and the same bytes.
+    """Yield a warning for each set of initialisers with the same dtype, shape and bytes.
 
-    Only tensors that share type and shape with another one are read, one at a time. Strings are ignored.
+    Only tensors that share dtype and shape with another one are read, one at a time. Strings are ignored.
 
     Raises:
         UnreadableModelError: a tensor's data cannot be read.
@@ -110,7 +108,7 @@ def check_duplicates(subject: Subject) -> Iterator[Finding]:
             wasted = (len(same) - 1) * stored[0][1].nbytes
             others = ", ".join(str(value.name) for value in same[1:4]) + (", …" if len(same) > 4 else "")
             found = f"{type_name(dtype)} {list(shape)} stored {len(same)} times, {wasted} bytes wasted; also {others}"
-            yield of_tensor(same[0], "warning", found, "let them share one initialiser")
+            yield of_tensor(same[0], "warning", found, "use one initialiser for all")
 
 
 def _same_bytes(stored: Iterable[tuple[ir.Value, ir.TensorProtocol]]) -> Iterator[list[ir.Value]]:
@@ -124,8 +122,8 @@ def _same_bytes(stored: Iterable[tuple[ir.Value, ir.TensorProtocol]]) -> Iterato
 
 
 def check_float64(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each input, stored tensor and node in float64, which TensorRT narrows to float32."""
-    for kind, values in (("input", subject.inputs()), ("stored tensor", subject.initializers())):
+    """Yield a warning for each input, initialiser and node in float64, which TensorRT converts to float32."""
+    for kind, values in (("input", subject.inputs()), ("initialiser", subject.initializers())):
         for value in values:
             if dtype_of(value) is ir.DataType.DOUBLE:
                 yield of_tensor(value, "warning", f"{kind} in float64", _IN_FLOAT32)
@@ -135,7 +133,7 @@ def check_float64(subject: Subject) -> Iterator[Finding]:
 
 
 def check_unused(subject: Subject) -> Iterator[Finding]:
-    """Yield a warning for each stored tensor that no node reads and that is no output."""
+    """Yield a warning for each initialiser that no node reads and that is not an output."""
     for value, tensor in subject.stored():
         if not value.uses() and not value.is_graph_output():
             yield of_tensor(

@@ -1,4 +1,4 @@
-"""Findings of an audit, the audit, and their table on a terminal."""
+"""Findings of an audit, and their table on the terminal."""
 
 from collections import Counter
 from typing import Literal
@@ -14,7 +14,7 @@ from export.passes.values import scope_of
 Severity = Literal["error", "warning", "info"]
 
 SHOWN = 8
-"""Maximum number of findings of a check on a terminal; --json lists all."""
+"""Maximum number of findings per check on the terminal; --json lists all."""
 
 _STYLE: dict[Severity, str] = {"error": "red", "warning": "yellow", "info": "dim"}
 _NO_MODULE = "_empty_nn_module_stack"  # written by torch.export for its own nodes
@@ -24,13 +24,13 @@ class Finding(BaseModel):
     """Finding of a check.
 
     Attributes:
-        severity: `error`: TensorRT's support table excludes it. `warning`: work or bytes that deployment does not need,
-            or a shape it does not know. `info`: needs no change.
+        severity: `error`: not supported according to TensorRT's support table. `warning`: unnecessary work or bytes, or
+            an unknown shape. `info`: no change is needed.
         found: description of the finding.
         remedy: remedy.
         name: name of the node, tensor, function or domain; None for the whole model.
         op: operator of the node.
-        scope: torch module of the node, if the exporter recorded it in the metadata.
+        scope: torch module of the node, if the exporter recorded it.
         check: name of the check, set by `audit`.
     """
 
@@ -49,9 +49,9 @@ class Audit(BaseModel):
     """Findings of all checks in one model.
 
     Attributes:
-        opsets: version by domain; the standard domain is the empty string.
-        nodes: nodes of the graph, its subgraphs and its functions.
-        tensorrt: version of the support table that the model was checked against.
+        opsets: opset by domain; the standard domain is the empty string.
+        nodes: number of nodes in the graph, its subgraphs and its functions.
+        tensorrt: TensorRT version that the model was checked for.
         checks: names of the executed checks.
         findings: findings, in the order of the checks.
     """
@@ -73,15 +73,15 @@ class Audit(BaseModel):
         """Return the findings of one check.
 
         Raises:
-            KeyError: no check of that name was made.
+            KeyError: the check was not executed.
         """
         if check not in self.checks:
-            raise KeyError(f"no check {check!r}; there are {', '.join(self.checks)}")
+            raise KeyError(f"check {check!r} was not executed; the executed checks are {', '.join(self.checks)}")
         return tuple(finding for finding in self.findings if finding.check == check)
 
 
 def of_node(node: ir.Node, severity: Severity, found: str, remedy: str) -> Finding:
-    """Return a finding on a node; a node without a name is named after its first output."""
+    """Return a finding on a node; a node without a name gets the name of its first output."""
     name = node.name or (node.outputs[0].name if node.outputs else None)
     return Finding(
         severity=severity, found=found, remedy=remedy, name=name or None, op=node.op_type, scope=_scope_of(node)
@@ -89,12 +89,12 @@ def of_node(node: ir.Node, severity: Severity, found: str, remedy: str) -> Findi
 
 
 def of_tensor(value: ir.Value, severity: Severity, found: str, remedy: str) -> Finding:
-    """Return a finding on a stored tensor, or on an input or output of the graph."""
+    """Return a finding on an initialiser, or on an input or output of the graph."""
     return Finding(severity=severity, found=found, remedy=remedy, name=value.name)
 
 
 def _scope_of(node: ir.Node) -> str | None:
-    """Return the torch module that a node was made from, or None if its metadata does not say."""
+    """Return the torch module of a node; None if it is not recorded."""
     scope = scope_of(node)
     return scope if scope and not scope.startswith(_NO_MODULE) else None
 
@@ -109,7 +109,7 @@ def print_audit(audit: Audit, name: str, console: Console) -> None:
     said = ", ".join(f"{severity} {counts[severity]}" for severity in _STYLE if counts[severity]) or "no findings"
     opset = audit.opsets.get("", audit.opsets.get("ai.onnx", "none"))
     console.print(
-        f"[bold]{escape(name)}[/] opset {opset}, {audit.nodes} nodes, held against TensorRT {audit.tensorrt}: {said}",
+        f"[bold]{escape(name)}[/] opset {opset}, {audit.nodes} nodes, checked for TensorRT {audit.tensorrt}: {said}",
         soft_wrap=True,
         highlight=False,
     )
@@ -125,7 +125,7 @@ def _findings(audit: Audit) -> Table:
             style = _STYLE[finding.severity]
             table.add_row(check, f"[{style}]{finding.severity}[/]", escape(_where(finding)), escape(finding.found))
         if len(findings) > SHOWN:
-            table.add_row(check, "", "", f"… and {len(findings) - SHOWN} more, all of them with --json")
+            table.add_row(check, "", "", f"… and {len(findings) - SHOWN} more; list all with --json")
     return table
 
 
@@ -135,7 +135,7 @@ def _where(finding: Finding) -> str:
 
 
 def _remedies(audit: Audit) -> dict[str, list[str]]:
-    """Return each remedy once, with the checks that ask for it."""
+    """Return the distinct remedies, with their checks."""
     remedies: dict[str, list[str]] = {}
     for finding in audit.findings:
         checks = remedies.setdefault(finding.remedy, [])

@@ -1,7 +1,7 @@
-"""Restrictions of operators that a graph can be checked against, in the support table's notation.
+"""Restrictions of operators in the support table's notation, and their checks.
 
-A new kind of restriction is a class here and an entry in `Rule`. A rule yields violations; unknown facts of a model (a
-rank or type) are reported as unknown, never assumed to be right.
+To add a kind of restriction, add a class here and an entry in `Rule`. A rule yields violations; unknown ranks and types
+are reported as unknown.
 """
 
 from abc import ABC, abstractmethod
@@ -23,26 +23,26 @@ _TYPES = {
 
 
 def type_name(dtype: ir.DataType) -> str:
-    """Return a type's name in the support table (FP32, INT64), or ONNX's name for other types."""
+    """Return the name of a dtype in the support table (FP32, INT64), or ONNX's name for other dtypes."""
     return _TYPES.get(dtype, dtype.name)
 
 
 def dtype_of(value: ir.Value) -> ir.DataType | None:
-    """Return the type of a value's elements, or None if unknown."""
+    """Return the dtype of a value; None if unknown."""
     if value.dtype is None and value.const_value is not None:
         return value.const_value.dtype
     return value.dtype
 
 
 class TracedNode(NamedTuple):
-    """Node, with the origins of its values."""
+    """Node, and the origins of all values."""
 
     node: ir.Node
     origins: Mapping[ir.Value, Origin]
 
 
-class Broken(NamedTuple):
-    """Violated restriction; `certain` is False if the model is not specific enough to decide."""
+class Violation(NamedTuple):
+    """Violated restriction; `certain` is False if the model does not contain the facts to decide."""
 
     found: str
     certain: bool = True
@@ -52,47 +52,47 @@ class _Rule(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @abstractmethod
-    def check(self, place: TracedNode) -> Iterator[Broken]:
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
         """Yield the violations of a node."""
 
 
 class AttributeIn(_Rule):
-    """An attribute, where given, has one of some values; if it is a list, each of its elements."""
+    """An attribute, or each element of a list, must have one of the allowed values if it is present."""
 
     rule: Literal["attribute-in"]
     attribute: str
     allowed: tuple[int | str, ...]
 
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield the value, if it is another."""
-        given = place.node.attributes.get(self.attribute)
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
+        """Yield a violation if the attribute has another value."""
+        given = traced.node.attributes.get(self.attribute)
         if given is None:
             return
         if given.is_ref():
-            yield Broken(f"{self.attribute} is an argument of the function, its value is not known here", certain=False)
+            yield Violation(f"{self.attribute} is an argument of the function; its value is unknown", certain=False)
             return
         values = given.value if isinstance(given.value, (list, tuple)) else [given.value]
         if not set(values) <= set(self.allowed):
-            yield Broken(f"{self.attribute} is {given.value}, supported: {', '.join(map(str, self.allowed))}")
+            yield Violation(f"{self.attribute} is {given.value}, supported: {', '.join(map(str, self.allowed))}")
 
 
 class AttributeAbsent(_Rule):
-    """An attribute is not given."""
+    """An attribute must be absent."""
 
     rule: Literal["attribute-absent"]
     attribute: str
 
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield the attribute, if it is given."""
-        if self.attribute in place.node.attributes:
-            yield Broken(f"attribute {self.attribute} is not supported")
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
+        """Yield a violation if the attribute is present."""
+        if self.attribute in traced.node.attributes:
+            yield Violation(f"attribute {self.attribute} is not supported")
 
 
 class _OfInputs(_Rule):
     inputs: tuple[int, ...]
 
     def given(self, node: ir.Node) -> Iterator[tuple[int, ir.Value]]:
-        """Yield those of the inputs that the node has, with their place."""
+        """Yield the position and value of each of the inputs that the node has."""
         for index in self.inputs:
             value = node.inputs[index] if index < len(node.inputs) else None
             if value is not None:
@@ -100,110 +100,110 @@ class _OfInputs(_Rule):
 
 
 class InputAbsent(_OfInputs):
-    """Optional inputs are not given."""
+    """Optional inputs must be absent."""
 
     rule: Literal["input-absent"]
 
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input that is given."""
-        for index, value in self.given(place.node):
-            yield Broken(f"input {index} ({value.name}) is not supported")
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
+        """Yield a violation for each input that is present."""
+        for index, value in self.given(traced.node):
+            yield Violation(f"input {index} ({value.name}) is not supported")
 
 
 class InputConstant(_OfInputs):
-    """Inputs, where given, are constant."""
+    """Inputs must be constant if they are present."""
 
     rule: Literal["input-constant"]
 
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input that is computed while the graph runs."""
-        for index, value in self.given(place.node):
-            if place.origins.get(value, Origin.DATA) is not Origin.CONSTANT:
-                yield Broken(f"input {index} ({value.name}) is not constant")
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
+        """Yield a violation for each input that is not constant."""
+        for index, value in self.given(traced.node):
+            if traced.origins.get(value, Origin.DATA) is not Origin.CONSTANT:
+                yield Violation(f"input {index} ({value.name}) is not constant")
 
 
 class InputZero(_OfInputs):
-    """Inputs, where given, are constant and zero: zero points, a training mode that is off."""
+    """Inputs must be constant and zero if they are present: zero points, training mode."""
 
     rule: Literal["input-zero"]
 
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input that is something else, or may be."""
-        for index, value in self.given(place.node):
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
+        """Yield a violation for each input that is not, or may not be, zero."""
+        for index, value in self.given(traced.node):
             tensor = ir.convenience.get_const_tensor(value)
             if tensor is not None:
                 if tensor.numpy().any():
-                    yield Broken(f"input {index} ({value.name}) is not zero")
-            elif place.origins.get(value) is Origin.CONSTANT:
-                yield Broken(f"input {index} ({value.name}) must be zero and is still to be computed", certain=False)
+                    yield Violation(f"input {index} ({value.name}) is not zero")
+            elif traced.origins.get(value) is Origin.CONSTANT:
+                yield Violation(f"input {index} ({value.name}) must be zero; its value is unknown", certain=False)
             else:
-                yield Broken(f"input {index} ({value.name}) is not constant, and must be zero")
+                yield Violation(f"input {index} ({value.name}) must be constant and zero")
 
 
 class InputRank(_OfInputs):
-    """Inputs, where given, have one of some numbers of dimensions."""
+    """Inputs must have one of the allowed ranks if they are present."""
 
     rule: Literal["input-rank"]
     ranks: tuple[int, ...]
 
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input of another rank, or of one that is not known."""
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
+        """Yield a violation for each input of another or unknown rank."""
         wanted = " or ".join(map(str, self.ranks))
-        for index, value in self.given(place.node):
+        for index, value in self.given(traced.node):
             if value.shape is None:
-                yield Broken(
-                    f"input {index} ({value.name}) must have {wanted} dimensions, not known here", certain=False
+                yield Violation(
+                    f"input {index} ({value.name}) must have {wanted} dimensions; its rank is unknown", certain=False
                 )
             elif len(value.shape) not in self.ranks:
-                yield Broken(f"input {index} ({value.name}) has {len(value.shape)} dimensions, supported: {wanted}")
+                yield Violation(f"input {index} ({value.name}) has {len(value.shape)} dimensions, supported: {wanted}")
 
 
 class InputType(_OfInputs):
-    """Inputs, where given, are of one of some types."""
+    """Inputs must have one of the allowed types if they are present."""
 
     rule: Literal["input-type"]
     types: tuple[str, ...]
 
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input of another type, or of one that is not known."""
-        for index, value in self.given(place.node):
-            yield from _type_broken(f"input {index}", value, self.types)
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
+        """Yield a violation for each input of another or unknown type."""
+        for index, value in self.given(traced.node):
+            yield from _type_violations(f"input {index}", value, self.types)
 
 
 class OutputAbsent(_Rule):
-    """Optional outputs are not read; a node may name one."""
+    """Optional outputs must not be read."""
 
     rule: Literal["output-absent"]
     outputs: tuple[int, ...]
 
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each output that a node reads, or the graph yields."""
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
+        """Yield a violation for each output that is read or is a graph output."""
         for index in self.outputs:
-            output = place.node.outputs[index] if index < len(place.node.outputs) else None
+            output = traced.node.outputs[index] if index < len(traced.node.outputs) else None
             if output is not None and (output.uses() or output.is_graph_output()):
-                yield Broken(f"output {index} ({output.name}) is not supported")
+                yield Violation(f"output {index} ({output.name}) is not supported")
 
 
 class OutputType(_Rule):
-    """Outputs are of one of some types."""
+    """Outputs must have one of the allowed types."""
 
     rule: Literal["output-type"]
     outputs: tuple[int, ...]
     types: tuple[str, ...]
 
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each output of another type, or of one that is not known."""
+    def check(self, traced: TracedNode) -> Iterator[Violation]:
+        """Yield a violation for each output of another or unknown type."""
         for index in self.outputs:
-            if index < len(place.node.outputs):
-                yield from _type_broken(f"output {index}", place.node.outputs[index], self.types)
+            if index < len(traced.node.outputs):
+                yield from _type_violations(f"output {index}", traced.node.outputs[index], self.types)
 
 
-def _type_broken(which: str, value: ir.Value, types: tuple[str, ...]) -> Iterator[Broken]:
+def _type_violations(which: str, value: ir.Value, types: tuple[str, ...]) -> Iterator[Violation]:
     dtype = dtype_of(value)
     if dtype is None:
-        yield Broken(f"{which} ({value.name}) must be {' or '.join(types)}, its type is not known here", certain=False)
+        yield Violation(f"{which} ({value.name}) must be {' or '.join(types)}; its type is unknown", certain=False)
     elif type_name(dtype) not in types:
-        yield Broken(f"{which} ({value.name}) is {type_name(dtype)}, supported: {', '.join(types)}")
+        yield Violation(f"{which} ({value.name}) is {type_name(dtype)}, supported: {', '.join(types)}")
 
 
 Rule = Annotated[

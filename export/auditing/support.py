@@ -19,11 +19,11 @@ class Operator(BaseModel):
     """Row of the table.
 
     Attributes:
-        supported: whether TensorRT's parser supports it.
-        types: supported data types, in the table's names.
-        since: first TensorRT that supports it, if given in the changelog.
+        supported: True if TensorRT's parser supports the operator.
+        types: supported types, by their names in the table.
+        since: first TensorRT version with support, if the changelog contains it.
         rules: restrictions that can be checked in a graph.
-        unchecked: a restriction that cannot be checked in a graph; an audit repeats it.
+        unchecked: restriction that cannot be checked in a graph; an audit reports it as information.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,7 +37,7 @@ class Operator(BaseModel):
     @model_validator(mode="after")
     def _types_belong_to_what_is_supported(self) -> "Operator":
         if self.supported != bool(self.types):
-            raise ValueError("a supported operator has types, and no other has")
+            raise ValueError("supported operators, and no others, must have types")
         return self
 
 
@@ -45,10 +45,10 @@ class Support(BaseModel):
     """Support table.
 
     Attributes:
-        source: URL of the table; `also`: URLs of versions and rules for uint8.
-        tensorrt: version of the table.
-        opset_max: last supported opset by TensorRT version, if known.
-        uint8_casts_to: types that a uint8 input may be cast to.
+        source: URL of the table; `also`: URLs of the versions and of the rules for uint8.
+        tensorrt: TensorRT version of the table.
+        opset_max: last supported opset, by TensorRT version.
+        uint8_casts_to: types to which a uint8 input may be cast.
         operators: operators of the standard domain, by name.
     """
 
@@ -74,18 +74,18 @@ class Support(BaseModel):
         """Check that the table covers a TensorRT version (`major.minor`), and return it.
 
         Raises:
-            ValueError: it is older or newer than the table covers.
+            ValueError: the version is older or newer than those of the table.
         """
         oldest = min(self.opset_max, key=version_order)
         if not version_order(oldest) <= version_order(tensorrt) <= version_order(self.tensorrt):
             raise ValueError(
-                f"the support table knows TensorRT {oldest} to {self.tensorrt}, not {tensorrt}; "
-                "docs/audit.md says how to update it"
+                f"the support table covers TensorRT {oldest} to {self.tensorrt}, not {tensorrt}; "
+                "docs/audit.md describes how to update it"
             )
         return tensorrt
 
     def last_opset(self, tensorrt: str) -> tuple[str, int]:
-        """Return the newest version up to `tensorrt` whose last opset is known, and that opset."""
+        """Return the newest TensorRT version up to `tensorrt` in `opset_max`, and its last opset."""
         known = max(
             (version for version in self.opset_max if version_order(version) <= version_order(tensorrt)),
             key=version_order,
@@ -97,12 +97,12 @@ def version_order(version: str) -> tuple[int, ...]:
     """Return a sort key for versions: 10.9 sorts before 10.14.
 
     Raises:
-        ValueError: it is not numbers with dots between.
+        ValueError: the version does not consist of numbers separated by dots.
     """
     return tuple(map(int, version.split(".")))
 
 
 @cache
 def load_support() -> Support:
-    """Return the table that is shipped with the package."""
+    """Return the support table of this package."""
     return Support.model_validate_json(files("export.auditing").joinpath("tensorrt_support.json").read_bytes())

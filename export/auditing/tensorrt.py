@@ -12,7 +12,7 @@ from export.passes.origins import STANDARD
 
 _CASTS = frozenset({"Cast", "CastLike"})
 _QUANTIZERS = frozenset({"DequantizeLinear", "QuantizeLinear"})
-# Where the data is, if it is not the first input.
+# Position of the data, if it is not the first input.
 _DATA_INPUT = {"OneHot": 2, "Where": 1}
 _DATA_IS_OUTPUT = frozenset(
     {
@@ -20,11 +20,11 @@ _DATA_IS_OUTPUT = frozenset(
         *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Scan"),
     }
 )
-_WITHIN_ITS_ROW = "see the operator's row in the support table; write the node within it"
+_SEE_TABLE = "change the node to meet the restrictions in the operator's row of the support table"
 
 
 def check_opsets(subject: Subject) -> Iterator[Finding]:
-    """Yield an error for an opset that the table rules out, a warning for one it does not cover."""
+    """Yield an error for an unsupported opset, a warning for one that the table does not cover."""
     model = subject.model
     users = [("the model", model.opset_imports)]
     users += [(f"function {body.name}", body.opset_imports) for body in model.functions.values()]
@@ -40,28 +40,28 @@ def _opset_of(subject: Subject, user: str, opset: int) -> Iterator[Finding]:
     if opset < support.opset_min:
         yield Finding(
             severity="error",
-            found=f"{user} is of opset {opset}, TensorRT takes {support.opset_min} and later",
+            found=f"{user} has opset {opset}, TensorRT supports {support.opset_min} and later",
             remedy="export again, or convert with onnx.version_converter",
         )
     elif opset > newest or (opset > last and known == subject.tensorrt):
         version, limit = (support.tensorrt, newest) if opset > newest else (known, last)
         yield Finding(
             severity="error",
-            found=f"{user} is of opset {opset}, TensorRT {version} takes up to {limit}",
+            found=f"{user} has opset {opset}, TensorRT {version} supports up to {limit}",
             remedy=f"export with opset {last} or earlier, or use a newer TensorRT",
         )
     elif opset > last:
         yield Finding(
             severity="warning",
-            found=f"{user} is of opset {opset}; the table knows that TensorRT {known} takes up to {last}, and "
-            f"{support.tensorrt} up to {newest}, but not what {subject.tensorrt} takes",
-            remedy=f"export with opset {last} or earlier, or try it",
+            found=f"{user} has opset {opset}; TensorRT {known} supports up to {last}, and {support.tensorrt} up to "
+            f"{newest}; the table does not contain {subject.tensorrt}",
+            remedy=f"export with opset {last} or earlier, or test it",
         )
 
 
 def check_operators(subject: Subject) -> Iterator[Finding]:
     """Yield an error for each node of the standard domain that the table excludes or does not list."""
-    remedy = "write it with other operators, or give TensorRT a plugin"
+    remedy = "express it by other operators, or provide a TensorRT plugin"
     for node in subject.nodes:
         if node.domain not in STANDARD or subject.calls_function(node):
             continue
@@ -72,40 +72,40 @@ def check_operators(subject: Subject) -> Iterator[Finding]:
             yield of_node(node, "error", f"TensorRT does not support {node.op_type}", remedy)
         elif row.since is not None and version_order(row.since) > version_order(subject.tensorrt):
             found = f"TensorRT supports {node.op_type} since {row.since}, not in {subject.tensorrt}"
-            newer = f"use TensorRT {row.since} or later, or an opset that writes it with other operators"
+            newer = f"use TensorRT {row.since} or later, or an opset that expresses it by other operators"
             yield of_node(node, "error", found, newer)
 
 
 def check_types(subject: Subject) -> Iterator[Finding]:
-    """Yield an error for each node that works on a type which the table does not give for it.
+    """Yield an error for each node with a type that the table does not list for its operator.
 
-    float64 has a check of its own. uint8 is for inputs and outputs of the graph alone, and only a Cast from or to a
-    float may touch it. What has no type in the model, and none that ONNX can infer, is counted and said.
+    float64 has a separate check. uint8 is allowed only for inputs and outputs of the graph, cast to or from floats.
+    Nodes whose types are neither in the model nor inferred by ONNX are counted and reported.
     """
     untyped = 0
     for node, row in subject.listed_nodes():
         if not row.supported or (node.op_type == "Constant" and _feeds_quantizers(node)):
-            continue  # zero points: the table has them under QuantizeLinear and DequantizeLinear
+            continue  # zero points, which the rows of QuantizeLinear and DequantizeLinear cover
         data = _data(node)
         dtypes = [dtype_of(value) for value in data]
         untyped += None in dtypes
         known = [dtype for dtype in dtypes if dtype is not None and dtype is not ir.DataType.DOUBLE]
         for name in dict.fromkeys(map(type_name, known)):
             if name not in row.types:
-                found = f"works on {name}, TensorRT's table gives {', '.join(row.types)}"
+                found = f"type {name} is not supported, TensorRT's table lists {', '.join(row.types)}"
                 yield of_node(node, "error", found, _other_type(name))
         if node.op_type in _CASTS and len(data) == 2:
             yield from _uint8_cast(subject, node, *data)
     if untyped:
         yield Finding(
             severity="info",
-            found=f"{untyped} nodes work on tensors of unknown type, which were not compared with the table",
-            remedy="inline functions and run ONNX's shape inference over the file, then audit it again",
+            found=f"{untyped} nodes have tensors of unknown type, which were not compared with the table",
+            remedy="inline functions and apply ONNX's shape inference to the file, then audit it again",
         )
 
 
 def _data(node: ir.Node) -> Sequence[ir.Value]:
-    """Return the values that a node's row of types covers."""
+    """Return the values to which the types of a node's row apply."""
     if node.op_type in _DATA_IS_OUTPUT or not node.inputs:
         return [output for output in node.outputs if output.name]
     place = _DATA_INPUT.get(node.op_type, 0)
@@ -120,11 +120,11 @@ def _uint8_cast(subject: Subject, cast: ir.Node, source: ir.Value, target: ir.Va
         return
     other = given[1] if given[0] is ir.DataType.UINT8 else given[0]
     if other is not None and type_name(other) not in subject.support.uint8_casts_to:
-        promised = " and ".join(subject.support.uint8_casts_to)
-        found = f"casts between UINT8 and {type_name(other)}; TensorRT's documentation promises {promised}"
-        yield of_node(cast, "warning", found, "cast to FP32 first, from there to any type")
+        documented = " and ".join(subject.support.uint8_casts_to)
+        found = f"casts between UINT8 and {type_name(other)}; TensorRT documents {documented}"
+        yield of_node(cast, "warning", found, "cast to FP32 first, and then to the other type")
     if given[1] is ir.DataType.UINT8 and not (target.is_graph_output() and not target.uses()):
-        yield of_node(cast, "error", "makes UINT8 inside the graph", _other_type("UINT8"))
+        yield of_node(cast, "error", "casts to UINT8 inside the graph", _other_type("UINT8"))
 
 
 def _feeds_quantizers(node: ir.Node) -> bool:
@@ -133,19 +133,19 @@ def _feeds_quantizers(node: ir.Node) -> bool:
 
 
 def _other_type(name: str) -> str:
-    """Return what to do about a type that the table does not give."""
+    """Return the remedy for a type that the table does not list."""
     if name == "UINT8":
-        return "cast it to FP32 or FP16 first: UINT8 is for inputs and outputs of the graph only"
+        return "cast it to FP32 or FP16 first: UINT8 is allowed only for inputs and outputs of the graph"
     if name in {"INT8", "INT4", "FP8", "FP4"}:
-        return "put it between QuantizeLinear and DequantizeLinear: TensorRT takes the type as quantised floats only"
-    return "cast to a type that the table gives"
+        return "use it between QuantizeLinear and DequantizeLinear: TensorRT supports it for quantised floats only"
+    return "cast to a type that the table lists"
 
 
 def check_restrictions(subject: Subject) -> Iterator[Finding]:
-    """Yield an error for each broken restriction; repeat, as information, those that a graph does not show."""
+    """Yield an error for each violated restriction, and information about those that cannot be checked."""
     for node, row in subject.listed_nodes():
         for rule in row.rules:
             for broken in rule.check(TracedNode(node, subject.origins)):
-                yield of_node(node, "error" if broken.certain else "info", broken.found, _WITHIN_ITS_ROW)
+                yield of_node(node, "error" if broken.certain else "info", broken.found, _SEE_TABLE)
         if row.unchecked is not None:
-            yield of_node(node, "info", f"not checked: {row.unchecked}", _WITHIN_ITS_ROW)
+            yield of_node(node, "info", f"not checked: {row.unchecked}", _SEE_TABLE)

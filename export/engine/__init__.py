@@ -1,1 +1,1 @@
-"""Building of a TensorRT engine for an artifact."""
+"""Building of TensorRT engines for artifacts."""

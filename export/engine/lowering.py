@@ -1,6 +1,6 @@
-"""Conversion of an artifact's graph to half precision, compared on the artifact's golden images.
+"""Conversion of an artifact's graph to half precision, checked on the artifact's golden images.
 
-The network is not available, but the golden file contains its float64 logits.
+The original network is not available, but the golden file contains its float64 logits.
 """
 
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ class Lowered:
 
 
 def lower(artifact: Artifact, precision: Precision, min_cosine: float | None, staging: Staging) -> Lowered:
-    """Convert the staged float32 graph to half precision, and compare it.
+    """Convert the staged float32 graph to half precision, and check its parity.
 
     Raises:
-        ExportError: the artifact has no golden file, or a weight does not fit.
+        ExportError: the artifact has no golden file, or a weight overflows.
         ParityError: the logits differ too much from the network's.
     """
     manifest = artifact.manifest
     reference = golden_reference(artifact)
     lowering = prepare_lowering(precision, None, manifest.preprocess, min_cosine, None)
-    assert lowering is not None, "float32 is not lowered to itself"
+    assert lowering is not None, "the precision is not float32"
     lowering.check_task(manifest.task)
     takes_pixels = manifest.input.dtype == "uint8"
     graph = lowering.rewrite(staging.graph, reference, takes_pixels=takes_pixels)
     parity = lowering.check(staging.graph, reference, manifest.parity, takes_pixels=takes_pixels)
-    assert manifest.golden is not None, "it was read"
+    assert manifest.golden is not None, "`golden_reference` has read it"
     return Lowered(
         graph.model_copy(update={"operators": manifest.graph.operators}),
         parity,
@@ -58,8 +58,8 @@ def golden_reference(artifact: Artifact) -> Reference:
     golden = read_golden(artifact)
     if golden is None:
         raise ExportError(
-            f"{artifact.path} has no golden file, so its graph cannot be compared in another precision; export it "
-            "again, or use its own --precision"
+            f"{artifact.path} has no golden file, so its graph cannot be checked in another precision; export it "
+            f"again, or use --precision {manifest.precision}"
         )
     batch = manifest.input.batch
     chunks = golden.batches(min(max(len(golden), batch.min), batch.max))

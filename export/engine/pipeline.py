@@ -40,7 +40,7 @@ Step = Callable[[str], AbstractContextManager[object]]
 """Called with the name of each step; returns a context manager for its duration."""
 
 LAYERS_NAME = "engine.json"
-_MADE_ANEW = ("report.html", LAYERS_NAME, ENGINE_NAME)
+_NOT_COPIED = ("report.html", LAYERS_NAME, ENGINE_NAME)
 
 
 def build_artifact(
@@ -54,8 +54,8 @@ def build_artifact(
 
     Args:
         request: the request.
-        step: called with the name of each step.
-        progress: called with the builder's phases, on another thread.
+        step: callback for the name of each step.
+        progress: callback for the builder's phases, called on another thread.
 
     Raises:
         EngineError, ExportError, ArtifactError: each names the cause and the remedy.
@@ -106,15 +106,15 @@ def _gpu(library: Library) -> Gpu | None:
         if library.flavour == "rtx":
             return None
         raise ExportError(
-            f"TensorRT builds an engine on the GPU that runs it, and none was found: {error}; build on that host, or "
-            "choose --flavour rtx, which builds without a GPU"
+            f"TensorRT must build an engine on the GPU that runs it, and no GPU was found: {error}; build on that "
+            "host, or choose --flavour rtx, which builds without a GPU"
         ) from error
 
 
 def _copy_files(artifact: Artifact, staging: Staging) -> None:
     manifest = artifact.manifest
     for name in manifest.files:
-        if name not in _MADE_ANEW and name != manifest.labels:
+        if name not in _NOT_COPIED and name != manifest.labels:
             target = staging.directory / name
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -130,22 +130,22 @@ def _labels(artifact: Artifact) -> list[str]:
 
 
 def _draft_of(artifact: Artifact) -> Draft:
-    """Return the draft of the artifact's manifest, without its files."""
+    """Return the artifact's manifest as a draft for the target tensorrt, without an engine."""
     kept = {name: getattr(artifact.manifest, name) for name in Draft.model_fields if name != "engine"}
     return Draft.model_validate({**kept, "target": "tensorrt"})
 
 
 def _lower(artifact: Artifact, precision: Precision, min_cosine: float | None, staging: Staging, draft: Draft) -> Draft:
-    from export.engine.lowering import lower  # imports torch, which is needed only to change the precision
+    from export.engine.lowering import lower  # imports torch
 
     lowered = lower(artifact, precision, min_cosine, staging)
     changed = {"graph": lowered.graph, "parity": lowered.parity, "golden": lowered.golden}
-    # the accuracy belongs to the float32 graph
+    # The accuracy was measured with the float32 graph.
     return draft.model_copy(update={**changed, "precision": precision, "accuracy": None})
 
 
 def _build(library: Library, graph: Path, options: BuildOptions, gpu: Gpu | None, progress: Progress) -> Build:
-    """Build on another thread, so that a signal can cancel the build."""
+    """Build the engine on another thread, so that a signal can cancel the build."""
     interrupted = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(build_engine, library, graph, options, gpu, progress, interrupted.is_set)
@@ -163,14 +163,14 @@ def _inspect(library: Library, build: Build) -> tuple[Layer, ...]:
 
 
 def _with_modules(error: ParserRefusalError, graph: Path) -> str:
-    """Return the message of a refusal, with the module of each node."""
+    """Return the message for the nodes that the parser rejects, with their modules."""
     modules = {node.name: scope_of(node) for node in ir.load(graph).graph}
     listed = []
     for refusal in error.refusals:
         module = modules.get(refusal.node, "")
         where = " ".join(part for part in (refusal.operator, refusal.node) if part) or "the graph"
         listed.append(f"{where}{f' of module {module}' if module else ''}: {refusal.reason}")
-    return f"TensorRT's parser refuses the graph: {'; '.join(listed)}; change the network there"
+    return f"TensorRT's parser rejects the graph: {'; '.join(listed)}; change these modules of the network"
 
 
 def _finish(draft: Draft, library: Library, build: Build) -> Draft:

@@ -10,7 +10,7 @@ from export.process.names import check_name
 
 _DEFAULTS = BuilderSettings()
 _OPT = 8
-"""Default batch size to optimise for: the service's default MAX_BATCH."""
+"""Default batch size for which kernels are optimised: the service's default MAX_BATCH."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class EngineRequest:
         artifact: directory of the source artifact.
         output: repository to write to.
         flavour: library that builds the engine.
-        precision: precision of the graph; None takes the artifact's own if that is not fp32, and fp16 if it is.
-        profile: batch sizes; None takes the artifact's, and 8 between.
+        precision: precision of the graph; None means fp16 for an fp32 artifact, otherwise the artifact's.
+        profile: batch sizes; None means those of the artifact, optimised for 8.
         settings: settings of the builder.
         timing_cache: file of kernel timings; None for no cache.
-        variant: name of the variant; None takes the artifact's, with the precision where it changes, and the flavour.
-        version: None takes the next one.
-        min_cosine: limit on the mean cosine of logits; None takes `LIMITS` of `export.verify.parity`.
-        report: whether to write every layer of the engine beside it.
+        variant: name of the variant; None means the artifact's with the precision, if it changes, and the flavour.
+        version: version; None means the next one.
+        min_cosine: limit on the mean cosine of logits; None means `LIMITS` of `export.verify.parity`.
+        report: True writes the layers of the engine to a file.
     """
 
     artifact: Path
@@ -75,11 +75,11 @@ def choose_precision(request: EngineRequest, artifact: Artifact) -> Precision:
         return wanted
     if wanted == "int8":
         raise ExportError(
-            "int8 needs images to calibrate with: export the network with python export/to_onnx.py SOURCE "
+            "int8 requires images for calibration: export the network with python export/to_onnx.py SOURCE "
             "--precision int8 --calibration DIR, and build the engine from that artifact"
         )
     raise ExportError(
-        f"{artifact.path} is {own}, which cannot be converted to {wanted}; leave out --precision, or build "
+        f"the precision of {artifact.path} is {own}, which cannot be converted to {wanted}; omit --precision, or build "
         "from an fp32 artifact"
     )
 
@@ -95,14 +95,14 @@ def choose_profile(request: EngineRequest, artifact: Artifact) -> Profile:
         return Profile(min=accepted.min, opt=max(accepted.min, min(_OPT, accepted.max)), max=accepted.max)
     if request.profile.min < accepted.min or request.profile.max > accepted.max:
         raise ExportError(
-            f"--batch {request.profile} is beyond what {artifact.path} was exported for, {accepted.min} to "
-            f"{accepted.max}; choose sizes within, or export it with another --batch"
+            f"--batch {request.profile} is outside the batch sizes of {artifact.path}, {accepted.min} to "
+            f"{accepted.max}; choose sizes in this range, or export the network with another --batch"
         )
     return request.profile
 
 
 def choose_variant(request: EngineRequest, artifact: Artifact, precision: Precision) -> str:
-    """Return the name of the variant, by default different from the artifact's, so that both fit into one repository.
+    """Return the name of the variant; the default differs from the artifact's, so one repository may contain both.
 
     Raises:
         ExportError: the name is invalid.

@@ -1,7 +1,6 @@
 """Graph rewrites as onnx_ir passes, each in its own file or folder.
 
-A pass returns whether it modified the graph. A new pass is one file and one line here. Passes of onnx_ir are used
-unchanged.
+A pass returns whether it modified the graph. To add a pass, add a file and a line here.
 """
 
 from typing import NamedTuple
@@ -10,7 +9,6 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer, rewriter
 
-from export.passes.compute_what_is_read import ComputeWhatIsRead
 from export.passes.cut_constants import Cut, cuts
 from export.passes.exact import RoundConstants
 from export.passes.fold_batch_norms import FoldBatchNorms
@@ -23,23 +21,23 @@ from export.passes.lay_out_constants import LayOutConstants
 from export.passes.merged import Merged, merged
 from export.passes.movement import AssignTokenOrders, ComposeMovement, Rewritten
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
+from export.passes.propagate_slices import PropagateSlices
 from export.passes.remove_no_ops import RemoveNoOps
 from export.passes.sweep import Declined, FoldingPass
 from export.passes.unbroadcast import Unbroadcast
 
 _SHAPES = 1024
-"""Elements of the largest constant that is folded in the first step. Shapes are smaller; weights are larger, and two
-graphs would each hold a copy of them."""
+"""Elements of the largest constant that onnxscript folds. Shapes are smaller; larger weights would be copied."""
 
 
 class Folded(NamedTuple):
     """Folded constants, by name.
 
     Attributes:
-        merged: constants that hold the sum of several.
-        changed: other constants that something was folded into.
+        merged: constants that are the sum of several.
+        changed: other constants into which scales or shifts were folded.
         gone: other constants that were folded into another one.
-        declined: nodes that were not folded, and why.
+        declined: nodes that were not folded, with the reason.
     """
 
     merged: tuple[Merged, ...]
@@ -52,8 +50,8 @@ class Prepared(NamedTuple):
     """Result of the passes on a graph.
 
     Attributes:
-        folded: result for constants.
-        cuts: remaining slices of constants that are read in part.
+        folded: folded constants.
+        cuts: constants that are cut to the part that is read.
         moved: result for each chain of data movement.
     """
 
@@ -63,14 +61,14 @@ class Prepared(NamedTuple):
 
 
 def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
-    """Rewrite a graph whose batch is still a number, so that as few nodes as possible depend on that number.
+    """Rewrite a graph with static shapes, so that as few nodes as possible contain the batch size.
 
     Args:
-        model: the graph; all its sizes are numbers.
-        batch: the distinctive batch that it was traced with, of which no other size is a multiple; None if the graph
-            keeps its batch.
+        model: the graph; its shapes are static.
+        batch: the distinctive batch size that it was traced with, of which no other size is a multiple; None if the
+            graph keeps its batch size.
     """
-    FoldConstants({"Transpose"})(model)  # weights in the layout that products read, under their own names
+    FoldConstants({"Transpose"})(model)  # transposed weights keep their names
     optimizer.fold_constants(model, onnx_shape_inference=True, input_size_limit=_SHAPES, output_size_limit=_SHAPES)
     ir.passes.Sequential(
         common.RemoveUnusedNodesPass(),
@@ -82,7 +80,7 @@ def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
     )(model)
     folded = fold(model, batch)
     ir.passes.Sequential(
-        ComputeWhatIsRead(batch),
+        PropagateSlices(batch),
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)
@@ -93,7 +91,7 @@ def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
 def fold(model: ir.Model, batch: int | None = None) -> Folded:
     """Fold affine operators into weights, in float64; see `prepare`."""
     before, rounding = _names_read(model), RoundConstants()
-    # Shifts that are declined at first are folded after the scales, or declined again.
+    # Folding scales makes more shifts foldable, so shifts are folded before and after them.
     rotations, norms, scales, shifts = FoldRotations(batch), FoldNorms(), FoldScales(), FoldShifts(batch)
     constants, batch_norms = FoldConstants({"Reshape", "Transpose"}), FoldBatchNorms()
     ir.passes.Sequential(
@@ -119,7 +117,7 @@ def move(model: ir.Model, batch: int | None = None) -> tuple[Rewritten, ...]:
     """Compose chains of data movement and choose the order in which tokens are stored; see `prepare`.
 
     Returns:
-        The result for each chain; chains that stay unchanged are reported by the last pass that visits them.
+        The result for each chain; unchanged chains are reported by the second pass only.
     """
     first, second = ComposeMovement(batch), ComposeMovement(batch)
     ir.passes.Sequential(

@@ -1,7 +1,7 @@
-"""Factors and shifts of a value, carried through operators that move data.
+"""Propagation of factors and shifts through data-movement operators.
 
-A constant that multiplies a Transpose's result, or is added to it, can be applied to its input instead, with its axes
-permuted. Arrays are kept in broadcast form: an axis along which all numbers are equal has size 1.
+A constant that multiplies a Transpose's output, or is added to it, can be applied to its input instead, with its axes
+permuted. Arrays are kept in broadcast form: an axis along which all elements are equal has size 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,29 +18,29 @@ from export.passes.values import Array, Sizes, array_of, is_constant, sizes_of
 
 
 class Affine(NamedTuple):
-    """x·factor + shift; both float64 with as many axes as x, each of x's size or 1."""
+    """x·factor + shift; both are float64 arrays of x's rank that broadcast to its shape."""
 
     factor: Array
     shift: Array
 
     @property
     def shifts(self) -> bool:
-        """True if the shift is not 0 everywhere."""
+        """True if the shift is not zero."""
         return bool(self.shift.any())
 
 
 def aligned(array: Array, value: ir.Value | None) -> Array:
-    """Return an array with as many axes as a value, in broadcast form.
+    """Return an array with the rank of a value, in broadcast form.
 
     Raises:
         NotFoldedError: the array does not broadcast to the value's shape.
     """
     sizes = known_sizes(value)
     if array.ndim > len(sizes):
-        raise NotFoldedError("the constant has more axes than what it meets")
+        raise NotFoldedError("the constant has a higher rank than the other operand")
     array = array.reshape((1,) * (len(sizes) - array.ndim) + array.shape)
     if any(there not in (1, size) for there, size in zip(array.shape, sizes, strict=True)):
-        raise NotFoldedError("the constant gives the result its size")
+        raise NotFoldedError("the other operand is broadcast to the constant's shape")
     return unrepeated(array)
 
 
@@ -53,7 +53,7 @@ def unrepeated(array: Array) -> Array:
 
 
 def of_rank(array: Array, constant: ir.Value) -> Array:
-    """Return an array with as many axes as a constant, or more if leading axes are not uniform: biases are [C]."""
+    """Return an array without leading axes of size 1, down to the rank of a constant."""
     while array.ndim > len(known_sizes(constant)) and array.shape[0] == 1:
         array = array[0]
     return array
@@ -67,25 +67,25 @@ def known_sizes(value: ir.Value | None) -> Sizes:
     """
     sizes = sizes_of(value)
     if sizes is None or 0 in sizes:
-        raise NotFoldedError("a size is not known")
+        raise NotFoldedError("the shape is not static")
     return sizes
 
 
 def moves(node: ir.Node) -> bool:
-    """Return whether factors and shifts of its first input can be carried through a node."""
+    """Return whether factors and shifts of a node's first input can be carried through the node."""
     return node.domain == "" and node.op_type in _MOVES and all(map(is_constant, node.inputs[1:]))
 
 
 def keeps_all(node: ir.Node) -> bool:
-    """Return whether a node that moves x only rearranges its elements."""
+    """Return whether a node only rearranges all elements of x."""
     return moves(node) and (node.op_type in ("Identity", "Transpose") or _MOVES[node.op_type] is _RESHAPE)
 
 
 def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
-    """Return the factor and shift of each output of a node that moves x, given those of x.
+    """Return the factor and shift of each output of a data-movement node, given those of its input.
 
     Raises:
-        NotFoldedError: the result is unknown.
+        NotFoldedError: the factor or shift cannot be carried through the node.
     """
     factors, shifts = (
         _MOVES[node.op_type].forward(node, part, fill) for part, fill in zip(affine, (1, 0), strict=True)
@@ -94,12 +94,12 @@ def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
 
 
 def carry_back(node: ir.Node, output: int, factor: Array) -> Array:
-    """Return the factor of a node's input for which one of its outputs is multiplied by `factor`.
+    """Return the factor of a node's input that multiplies one of its outputs by `factor`.
 
-    Elements that do not reach that output get the factor 1.
+    Elements that are not in that output get the factor 1.
 
     Raises:
-        NotFoldedError: the result is unknown.
+        NotFoldedError: the factor cannot be carried through the node.
     """
     return unrepeated(_MOVES[node.op_type].back(node, output, factor))
 
@@ -118,7 +118,7 @@ def carry_through_concat(node: ir.Node, parts: Sequence[Affine]) -> Affine:
 
 
 class _Rule(NamedTuple):
-    """Rule for both directions. `forward` also takes the fill value of padding: 1 for factors, 0 for shifts."""
+    """Rule of an operator for both directions. `forward` takes the padding value: 1 for factors, 0 for shifts."""
 
     forward: Callable[[ir.Node, Array, int], list[Array]]
     back: Callable[[ir.Node, int, Array], Array]
@@ -146,7 +146,7 @@ def _reshaped_back(node: ir.Node, _output: int, array: Array) -> Array:
 
 
 def _regrouped(array: Array, source: Sizes, result: Sizes) -> Array:
-    """Reshape an array that broadcasts to `source`; axes expand only where the two shapes split them differently."""
+    """Reshape an array that broadcasts to `source`; axes expand only where the two shapes group them differently."""
     wide, shape = list(array.shape), [1] * len(result)
     for before, after in _groups(source, result):
         if any(array.shape[axis] > 1 for axis in before):
@@ -158,7 +158,7 @@ def _regrouped(array: Array, source: Sizes, result: Sizes) -> Array:
 
 
 def _groups(source: Sizes, result: Sizes) -> list[tuple[range, range]]:
-    """Return the shortest runs of axes of two shapes that hold equally many elements."""
+    """Return the shortest groups of consecutive axes of two shapes with equal numbers of elements."""
     groups, i, j = [], 0, 0
     while i < len(source) or j < len(result):
         first, second = i, j
@@ -174,7 +174,7 @@ def _places(node: ir.Node) -> tuple[int, Array]:
     known_sizes(node.inputs[0])
     read = places_read(node)
     if read is None:
-        raise NotFoldedError("a Slice of several axes at once")
+        raise NotFoldedError("Slice of several axes")
     return read
 
 
@@ -193,7 +193,7 @@ def _taken_back(node: ir.Node, _output: int, array: Array) -> Array:
 def _put_back(array: Array, size: int, axis: int, places: Array) -> Array:
     """Return an array with `array` at some positions of an axis, and 1 elsewhere."""
     if len(np.unique(places)) < places.size:
-        raise NotFoldedError("a place is read twice")
+        raise NotFoldedError("Gather with repeated indices")
     rank = places.ndim
     wide = _expanded(array, {axis + index: length for index, length in enumerate(places.shape)})
     part = np.moveaxis(wide, range(axis, axis + rank), range(rank)).reshape(
@@ -225,15 +225,15 @@ def _padding(node: ir.Node) -> list[tuple[int, int]]:
     numbers = [array_of(value) for value in node.inputs[1:] if value is not None]
     zeros = all(not array.any() for array in numbers[1:])
     if node.attributes.get_string("mode", "constant") != "constant" or len(node.inputs) > 3 or not zeros:
-        raise NotFoldedError("it is padded by something other than zeros")
+        raise NotFoldedError("Pad with values other than 0")
     pads = numbers[0].tolist()
     if min(pads) < 0:
-        raise NotFoldedError("a Pad that cuts")
+        raise NotFoldedError("Pad with negative sizes")
     return list(zip(pads[:rank], pads[rank:], strict=True))
 
 
 def _padded(node: ir.Node, array: Array, fill: int) -> list[Array]:
-    """Fill the padding: zeros may be multiplied by any factor, but no shift may be added to them."""
+    """Pad a factor by 1, or a shift by 0: padded zeros may be multiplied by any factor, but must not be shifted."""
     pads, sizes = _padding(node), known_sizes(node.inputs[0])
     grown = {axis: sizes[axis] for axis, pad in enumerate(pads) if any(pad) and (fill == 0 or array.shape[axis] > 1)}
     if fill == 0 and not array.any():
@@ -262,10 +262,10 @@ def _keeps_axes(node: ir.Node) -> bool:
 
 
 def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
-    """Carry a factor through a mean if it is the same for all averaged elements; a shift becomes its mean."""
+    """Carry a factor through a mean if it is uniform along the averaged axes; a shift is averaged."""
     axes = _mean_axes(node)
     if fill == 1 and any(array.shape[axis] > 1 for axis in axes):
-        raise NotFoldedError("the mean is of numbers with factors of their own")
+        raise NotFoldedError("the factor varies along the averaged axes")
     mean = array.mean(axis=axes, keepdims=True)
     return [mean if _keeps_axes(node) else mean.squeeze(axes)]
 

@@ -14,15 +14,15 @@ _WHOLE = "posbake.whole"
 
 
 class Cut(NamedTuple):
-    """Remaining slice of a constant in one module.
+    """A constant of which one module reads only a part.
 
     Attributes:
-        name: name of the whole.
-        module: path of the module that reads the part, and no other part of the whole.
-        whole: shape of the whole.
+        name: name of the whole constant.
+        module: path of the module that reads the part.
+        whole: shape of the whole constant.
         left: shape of the part.
         spared: bytes saved.
-        elsewhere: whether another module reads the whole.
+        elsewhere: True if another module reads the whole constant.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Cut(NamedTuple):
 
 
 def cut(model: ir.Model, value: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
-    """Return a new initialiser with positions `start` to `stop` of an axis of another one."""
+    """Return a new initialiser with positions `start` to `stop` of an axis of `value`."""
     places = (slice(None),) * axis + (slice(start, stop),)
     part = add_constant(model, array_of(value)[places].copy(), name_of(value))
     part.meta[_WHOLE] = value.meta.get(_WHOLE, value)
@@ -42,14 +42,14 @@ def cut(model: ir.Model, value: ir.Value, axis: int, start: int, stop: int) -> i
 
 
 def name_as_before(model: ir.Model) -> None:
-    """Give a part the name of the whole, if nothing reads the whole or another part of it."""
+    """Give a part the name of its whole constant, if nothing reads the whole constant or another part."""
     for whole, parts in _parts(model).items():
         if len(parts) == 1 and not whole.uses() and model.graph.initializers.get(name_of(whole)) in (None, whole):
             rename(model, parts[0], name_of(whole))
 
 
 def cuts(model: ir.Model) -> Iterator[Cut]:
-    """Yield the cut constants; call this while nodes still have the paths of their modules."""
+    """Yield the cut constants; nodes must still have their module paths."""
     for whole, parts in _parts(model).items():
         modules = {scope_of(use.node) for use in whole.uses()}
         by_module = defaultdict(list)
@@ -64,7 +64,7 @@ def cuts(model: ir.Model) -> Iterator[Cut]:
 
 
 def _parts(model: ir.Model) -> dict[ir.Value, list[ir.Value]]:
-    """Return the parts that are read, by the constant that they were cut from."""
+    """Return the parts that are read, by whole constant."""
     found = defaultdict(list)
     for value in model.graph.initializers.values():
         if _WHOLE in value.meta and value.uses():

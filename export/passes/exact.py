@@ -1,6 +1,6 @@
 """Constants in float64 during folding, rounded to float32 once.
 
-A large weight is kept as stored, together with the factors that multiply it; no float64 copy of a network is made.
+A folded weight is kept as the stored float32 array and its float64 factors, so no float64 copy of a network is made.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import onnx_ir as ir
 from export.passes.values import Array, add_constant, array_of, input_of, name_of
 
 _EXACT = "posbake.exact"
-"""Metadata key for the numbers of a constant before rounding."""
+"""Metadata key for the unrounded value of a constant."""
 
 
 class NotFoldedError(Exception):
@@ -20,7 +20,7 @@ class NotFoldedError(Exception):
 
 @dataclass(frozen=True)
 class _Exact:
-    """`base`, in float32 as stored or in float64, times all factors."""
+    """Product of `base`, in float32 as stored or in float64, and all factors."""
 
     base: Array
     factors: tuple[Array, ...] = ()
@@ -50,7 +50,7 @@ def replace(value: ir.Value, array: Array) -> None:
 
 
 def own(model: ir.Model, node: ir.Node, position: int) -> ir.Value:
-    """Return the constant that a node reads; first replace it by a copy if it has other readers."""
+    """Return the constant at an input of a node, replaced by a copy if it has other readers."""
     value = input_of(node, position)
     if len(value.uses()) == 1:
         return value
@@ -65,7 +65,7 @@ def own(model: ir.Model, node: ir.Node, position: int) -> ir.Value:
 class RoundConstants(ir.passes.InPlacePass):
     """Store the folded constants.
 
-    1. Numbers are rounded once, from float64 to the constant's own type, and stored C-contiguous.
+    1. Values are rounded once, from float64 to the constant's dtype, and stored C-contiguous.
     2. `folded` lists the names of the changed constants.
     """
 
@@ -89,7 +89,7 @@ def _kept(value: ir.Value) -> _Exact:
 
 
 def _keep(value: ir.Value, numbers: _Exact) -> None:
-    """Set a constant's exact numbers; until `RoundConstants` stores them, each read rounds them."""
+    """Set a constant's unrounded value; until `RoundConstants` stores it, each read rounds it."""
     dtype, shape = value.dtype, value.shape
     assert dtype is not None, "a constant has a type"
     assert isinstance(shape, ir.Shape), "a constant has a shape"

@@ -1,6 +1,6 @@
-"""Evaluate every node whose inputs are all constant.
+"""Evaluation of nodes whose inputs are all constant.
 
-torch's exporter folds too, but only up to 8,192 input and 262,144 output elements, and it loses the names.
+torch's exporter folds constants too, but only up to 8,192 input and 262,144 output elements, and without their names.
 """
 
 from collections.abc import Container
@@ -19,10 +19,10 @@ class FoldConstants(FoldingPass):
     """Replace constant-only nodes by initialisers.
 
     1. A node whose inputs are all initialisers is evaluated with ONNX's reference implementation.
-    2. The result has the name of the constant it was made from, if it was made from a single one that nothing else
-       uses (other inputs being shapes and indices); otherwise the name the node's output had.
-    3. Declined, with the reason logged and kept in `declined`: random nodes, nodes that hold a subgraph, nodes that
-       yield an output of the graph.
+    2. If exactly one input is neither a shape nor an index, and no other node reads it, the result gets its name,
+       otherwise that of the node's output.
+    3. Declined, with the reason logged and kept in `declined`: random nodes, nodes with a subgraph, and nodes that
+       produce a graph output.
 
     Args:
         operators: operators to evaluate; None evaluates all.
@@ -33,7 +33,7 @@ class FoldConstants(FoldingPass):
         self.operators = operators
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
-        """Fold a node; nodes are in topological order, so its inputs have already been folded."""
+        """Fold a node; its inputs are already folded, because nodes are visited in topological order."""
         if not reads_stored(node) or (self.operators is not None and node.op_type not in self.operators):
             return False
         reason = reason_to_keep(node)
@@ -44,15 +44,15 @@ class FoldConstants(FoldingPass):
 
 
 def reason_to_keep(node: ir.Node) -> str | None:
-    """Return why a node cannot be replaced by initialisers, or None if it can."""
+    """Return the reason why a node cannot be replaced by initialisers; None if it can."""
     if not reads_stored(node):
-        return "it depends on the graph's inputs"
+        return "depends on a graph input"
     if is_random(node):
-        return "it is random"
+        return "random operator"
     if any(subgraphs(node)):
-        return "it holds a subgraph"
+        return "contains a subgraph"
     if any(output.is_graph_output() for output in node.outputs):
-        return "it yields an output of the graph, which then does not depend on the image"
+        return "a graph output that does not depend on the image"
     return None
 
 
@@ -70,6 +70,6 @@ def fold(model: ir.Model, node: ir.Node) -> None:
 
 
 def _named_source(constants: list[ir.Value]) -> ir.Value | None:
-    """Return the only input with data, if it has no other readers; shapes and indices are added by the exporter."""
-    data = [value for value in constants if "." in name_of(value)]  # named after the module that owns it
+    """Return the only input that is not a shape or an index, if it has no other readers."""
+    data = [value for value in constants if "." in name_of(value)]  # constants of a module are named after its path
     return data[0] if len(data) == 1 and len(data[0].uses()) == 1 else None

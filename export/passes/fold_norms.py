@@ -14,11 +14,11 @@ from export.passes.walks import fold_below
 class FoldNorms(FoldingPass):
     """Fold a norm's scale γ and bias β into the products that read it: (x̂·γ + β)·W + b = x̂·(γ·W) + (β·W + b).
 
-    1. Every reader of the norm is a product with its own weight, directly or behind operators that only move data or
-       average it over other axes. If a residual connection reads the norm, it stays as it is.
-    2. If β is not 0, each product already has a bias and reads no padding: a new Add would cost more than the norm's β.
-    3. The norm is over the last axis. It keeps a scale of ones, shared by all norms of that size, and no bias.
-    4. Declined, with the reason logged and kept in `declined`, if a size is unknown.
+    1. Every reader of the norm must be a product with a weight that no other node reads, directly or after data
+       movement or a mean over other axes. A norm that a residual connection reads stays unchanged.
+    2. If β is not 0, each product must have a bias and no padding: a new Add would cost more than β in the norm.
+    3. The norm must cover only the last axis. It keeps a scale of ones, shared by all norms of that size, and no bias.
+    4. Declined, with the reason logged and kept in `declined`, if a condition is not met or shapes are not static.
     """
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
@@ -45,11 +45,11 @@ def _scale_and_bias(node: ir.Node) -> tuple[Array, Array]:
 def _check(node: ir.Node) -> None:
     rank = len(known_sizes(node.outputs[0]))
     if axis_of(node, rank, -1) != rank - 1:
-        raise NotFoldedError("it is over several axes")
+        raise NotFoldedError("the norm covers other axes than the last")
     if input_of(node, 1).dtype != ir.DataType.FLOAT:
-        raise NotFoldedError("it is not float32")
+        raise NotFoldedError("the norm is not float32")
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
-        raise NotFoldedError("its mean or deviation is read")
+        raise NotFoldedError("the norm's mean or deviation is read")
 
 
 def _make_plain(model: ir.Model, node: ir.Node) -> None:

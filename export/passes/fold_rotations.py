@@ -1,7 +1,7 @@
-"""Rotary embeddings (RoPE) in one form: x·cos + rotate(x)·sin with one Split and one Concat.
+"""Canonical form of rotary embeddings (RoPE): x·cos + rotate(x)·sin with one Split and one Concat.
 
 Su et al., RoFormer, equation 34. Implementations differ: they pair neighbouring channels or the two halves of a head,
-slice off tokens without a position in the image and concatenate them again, and scale q afterwards.
+rotate only the patch tokens between a Slice and a Concat, and scale q afterwards.
 """
 
 from typing import NamedTuple
@@ -39,16 +39,16 @@ _FEWEST, _LONGEST = 5, 64
 class FoldRotations(FoldingPass):
     """Rewrite rotated q and k of a product q·kᵀ as x·a + swap(x)·b, where swap exchanges the halves of the channels.
 
-    1. The nodes between x and q, or k, only move data, multiply it by constants and add it, so they are linear. They
-       are run with ones in one half of the channels and zeros in the other, which yields a and b, and on random
-       numbers, for which x·a + partner(x)·b must give the same result.
+    1. The nodes between x and q, or k, are linear: data movement, products with constants, and sums. Run on inputs with
+       ones in one half of the channels and zeros in the other, they return a and b. x·a + partner(x)·b must equal
+       their result on random inputs.
     2. Tokens that are not rotated get a = 1 and b = 0 instead of a Slice. A factor of q is included in a and b.
-    3. If neighbouring channels are partners, the columns of the weights that yield q and k are permuted so that the
-       halves are partners. q·kᵀ sums over the channels, so the same permutation of both does not change it.
+    3. If neighbouring channels are paired, the columns of the weights of q and k are permuted so that the halves are
+       paired. q·kᵀ sums over the channels, so it does not change if both are permuted equally.
     4. Declined, with the reason logged and kept in `declined`, if another node reads a value that would change.
 
     Args:
-        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
 
     def __init__(self, batch: int | None = None) -> None:
@@ -74,14 +74,14 @@ class FoldRotations(FoldingPass):
             return False
         found = [_read_off(model, written) for written in (keys, queries)]
         if len({rotation.neighbours for rotation in found}) > 1:
-            raise NotFoldedError("q and k have other partners")
+            raise NotFoldedError("q and k pair channels differently")
         if found[0].neighbours:
             if not _multiplies_channels(node):
-                raise NotFoldedError("channels are not what q and k are multiplied along")
+                raise NotFoldedError("q·k does not sum over the channels")
             self._chains = self._chains or find_chains(model, self.batch)
             for written in (keys, queries):
                 if any(reader not in written.nodes for reader in readers_of(written.source)):
-                    raise NotFoldedError("another node reads what is not rotated yet")
+                    raise NotFoldedError("another node reads q or k before the rotation")
             make_halves_of_neighbours(model, self._chains, (keys.source, queries.source))
         for written, rotation in zip((keys, queries), found, strict=True):
             _rewrite(model, written, rotation, self._constants)
@@ -89,7 +89,7 @@ class FoldRotations(FoldingPass):
 
 
 class _Written(NamedTuple):
-    """A rotation in the graph: x, the rotated x, and the nodes between them in the order of the graph."""
+    """A rotation in the graph: x, the rotated x, and the nodes between them in graph order."""
 
     source: ir.Value
     result: ir.Value
@@ -97,7 +97,10 @@ class _Written(NamedTuple):
 
 
 class _Rotation(NamedTuple):
-    """Factors of x·own + partner(x)·partner, in float64, [heads, tokens, channels] or fewer axes."""
+    """Factors of x·own + partner(x)·partner, in float64: [heads, tokens, channels], or without the first axis.
+
+    `neighbours` is True if neighbouring channels are paired, False if the halves are.
+    """
 
     own: Array
     partner: Array
@@ -131,7 +134,7 @@ def _written(product: ir.Node, side: int, positions: dict[ir.Node, int]) -> _Wri
 
 
 def _multiplies_channels(product: ir.Node) -> bool:
-    """Return whether a product reads keys with the last two axes swapped, so that it sums over the channels."""
+    """Return whether a product reads k with the last two axes transposed, so that it sums over the channels."""
     transpose = producer_of(product.inputs[1])
     if transpose is None or transpose.op_type != "Transpose":
         return False
@@ -161,9 +164,9 @@ def _read_off(model: ir.Model, written: _Written) -> _Rotation:
             if output.is_graph_output() or (
                 output is not written.result and any(u.node not in inside for u in output.uses())
             ):
-                raise NotFoldedError("another node reads a part of the rotation")
+                raise NotFoldedError("another node reads an intermediate value of the rotation")
     if only_use(written.result) is None:
-        raise NotFoldedError("another node reads what is rotated")
+        raise NotFoldedError("another node reads the rotated q or k")
     sizes = shape_of(written.source)
     channels = np.arange(sizes[-1])
     firsts = [(channels < len(channels) // 2), channels % 2 == 0]
@@ -177,11 +180,11 @@ def _read_off(model: ir.Model, written: _Written) -> _Rotation:
         own, others = np.where(first, of_first, of_second), np.where(first, of_second, of_first)
         if np.allclose(own * random[0] + others * random[0][..., partner], found[-1], rtol=1e-9, atol=1e-12):
             return _Rotation(_without_heads(own), _without_heads(others), neighbours=number == 1)
-    raise NotFoldedError("what is rotated is no sum of two channels of a token")
+    raise NotFoldedError("the result does not combine two channels of a token")
 
 
 def _without_heads(array: Array) -> Array:
-    """Return an array [..., tokens, channels] without leading axes along which it is constant."""
+    """Return an array [..., tokens, channels] without leading uniform axes."""
     few = unrepeated(array)
     few = np.broadcast_to(few, (*few.shape[:-2], *array.shape[-2:]))
     while few.ndim > 2 and few.shape[0] == 1:
@@ -190,7 +193,7 @@ def _without_heads(array: Array) -> Array:
 
 
 def _run(model: ir.Model, written: _Written, inputs: Array) -> Array:
-    """Run the nodes of a rotation on examples, in float64."""
+    """Run the nodes of a rotation on inputs [n, heads, tokens, channels], in float64."""
     sizes = shape_of(written.source)
     evaluators = [ReferenceEvaluator(ir.to_proto(node), opsets=dict(model.opset_imports)) for node in written.nodes]
     made = []
@@ -218,7 +221,7 @@ def _in_float64(constant: ir.Value) -> Array:
 
 
 class _Constants:
-    """Constants of rotations, shared between blocks and named after the constants that they replace."""
+    """Constants of rotations; blocks share them, and they keep the names of the constants that they replace."""
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model
@@ -238,7 +241,7 @@ class _Constants:
         return self._made[key]
 
     def take_over_names(self) -> None:
-        """Give the first rotation made from a constant the name of that constant, if it is no longer read."""
+        """Give each new constant the name of the constant that it replaces, if that is no longer read."""
         taken = self.model.graph.initializers
         for value, before in self._names.items():
             name = name_of(before)
@@ -247,7 +250,7 @@ class _Constants:
 
 
 def _made_from(array: Array, written: _Written) -> ir.Value | None:
-    """Return the constant proportional to the array in the last token, apart from order and sign."""
+    """Return the constant whose last token is proportional to that of the array, except for order and signs."""
     last = np.sort(np.abs(array[..., -1, :]).ravel())
     for node in written.nodes:
         constant = next((value for value in node.inputs if is_constant(value)), None)

@@ -13,13 +13,13 @@ from export.passes.walks import fold_above, fold_below
 class FoldScales(FoldingPass):
     """Remove Mul and Div by a constant.
 
-    1. The factor f is folded into the producer of x: a product with a weight, a norm, or another constant factor. Added
-       constants and data movement may lie between them; the other outputs of a packed product are multiplied by 1. For
-       scores q·k, a factor that is the same for each whole matrix is folded into q, or else into k.
-    2. Otherwise, if every reader of x·f is a product with a weight, the products read x instead.
-    3. Otherwise a factor of scores moves to q, if q has fewer elements than the scores.
+    1. The factor f is folded into the producer of x: a product with a weight, a norm, or another constant factor, also
+       through added constants and data movement. The other columns of a packed product are multiplied by 1. For scores
+       q·k, a factor that is uniform within each matrix is folded into q, or else into k.
+    2. Otherwise, if every reader of x·f is a product with a weight, f is folded into these weights.
+    3. Otherwise a factor of scores is moved to q, if q has fewer elements than the scores.
     4. Declined, with the reason logged and kept in `declined`, if another node reads a value that would change, if a
-       weight has several readers, if a constant would grow or not be finite, or if a size is unknown.
+       weight has several readers, if a constant would grow or overflow, or if shapes are not static.
     """
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
@@ -36,12 +36,12 @@ class FoldScales(FoldingPass):
 
 
 def _factor(node: ir.Node, position: int) -> tuple[ir.Value, Array]:
-    """Return x and its factor, with as many axes as x."""
+    """Return x and its factor, with the rank of x."""
     value = input_of(node, 1 - position)
     factor = aligned(exact(input_of(node, position)), value)
     if node.op_type == "Div":
         if not factor.all():
-            raise NotFoldedError("it is divided by zero")
+            raise NotFoldedError("the divisor contains 0")
         factor = 1 / factor
     if not np.isfinite(factor).all():
         raise NotFoldedError("the factor is not finite")
@@ -51,21 +51,21 @@ def _factor(node: ir.Node, position: int) -> tuple[ir.Value, Array]:
 def _fold(model: ir.Model, node: ir.Node, position: int) -> None:
     value, factor = _factor(node, position)
     if node.outputs[0].is_graph_output():
-        raise NotFoldedError("it yields an output of the graph")
+        raise NotFoldedError("the result is a graph output")
     try:
         steps = fold_above(model, value, factor, node)
     except NotFoldedError as above:
         try:
             steps = fold_below(model, node.outputs[0], Affine(factor, np.zeros((1,) * factor.ndim)))
         except NotFoldedError as below:
-            raise NotFoldedError(f"above, {above}; below, {below}") from below
+            raise NotFoldedError(f"upstream: {above}; downstream: {below}") from below
     for step in steps:
         step()
     remove(node, value)
 
 
 def _move_to_smaller(node: ir.Node, position: int) -> bool:
-    """Multiply q instead of the scores q·k by a factor per matrix, if q is smaller; return whether it was moved."""
+    """Move a factor per matrix from the scores q·k to q, if q is smaller; return whether it was moved."""
     scores, constant = input_of(node, 1 - position), input_of(node, position)
     product = scores.producer()
     if product is None or product.op_type != "MatMul" or only_use(scores) is None or node.outputs[0].is_graph_output():

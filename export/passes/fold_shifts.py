@@ -12,24 +12,23 @@ from export.passes.values import Array, constant_operand, input_of, only_use, re
 from export.passes.walks import fold_below
 
 LARGEST = 2**25
-"""Bytes of the largest constant that two smaller ones may be merged into. The bias and shift mask of the 64 windows of
-Swin-L at 384 pixels take 30 MiB in its first stage. One Add of a constant as large as the scores of an image is cheaper
-than two Adds, but the file grows."""
+"""Size in bytes of the largest constant that may replace two smaller ones: one Add is faster than two, but the file
+grows. The merged bias and shift mask of the first stage of Swin-L at 384 pixels take 30 MiB."""
 
 
 class FoldShifts(FoldingPass):
     """Remove Add and Sub of a constant.
 
-    1. If every reader of x + c is a product with a weight and a bias, the products read x instead.
-    2. Otherwise, if the only reader adds a constant too, possibly after data movement, the two constants become one. It
-       still broadcasts: a window bias and a window mask become [1, W, H, N, N], without the batch.
-    3. Otherwise, if a Conv or Gemm yields x, possibly before data movement, and x has no other reader, c is added to
+    1. If every reader of x + c is a product with a weight and a bias, c is folded into the biases.
+    2. Otherwise, if the only reader also adds a constant, possibly after data movement, the two constants are merged in
+       broadcast form: a window bias and a shift mask become [1, W, H, N, N], without the batch.
+    3. Otherwise, if a Conv or Gemm produces x, possibly before data movement, and x has no other reader, c is added to
        the bias of the Conv or Gemm.
     4. Declined, with the reason logged and kept in `declined`, if the constant of rule 2 would be larger than both
-       constants and `LARGEST`, if it would contain the batch, or if a size is unknown.
+       constants and `LARGEST`, if it would depend on the batch size, or if shapes are not static.
 
     Args:
-        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
 
     def __init__(self, batch: int | None = None) -> None:
@@ -65,18 +64,18 @@ class FoldShifts(FoldingPass):
             value = reader.outputs[0]
         place = None if reader is None else _constant_of(reader)
         if reader is None or place is None:
-            raise NotFoldedError("no constant is added to it afterwards")
+            raise NotFoldedError("the only reader does not add a constant")
         before = shift = _shift(node, position)
         for move in between:
             ((_, shift),) = carry_forward(move, Affine(np.ones((1,) * shift.ndim), shift))
-        _shift(reader, place)  # raises if the constant broadcasts the other input
+        _shift(reader, place)  # raises if x is broadcast to the shape of the constant
         there = exact(input_of(reader, place))
         total = there + shift if reader.op_type == "Add" else there - shift
         _check_range(total)
         if total.size > max(there.size, before.size) and total.size * 4 > LARGEST:
-            raise NotFoldedError(f"both constants together take {total.size * 4 / 2**20:.0f} MiB")
+            raise NotFoldedError(f"the merged constant would take {total.size * 4 / 2**20:.0f} MiB")
         if self.batch is not None and any(size % self.batch == 0 for size in total.shape):
-            raise NotFoldedError("both constants together hold the batch")
+            raise NotFoldedError("the merged constant would depend on the batch size")
         follower = reader
 
         def merge() -> None:
@@ -103,7 +102,7 @@ class FoldShifts(FoldingPass):
             for move in between:
                 shift = carry_back(move, 0, shift)
             return add_to_results(product, shift)
-        raise NotFoldedError("no product with a bias of its own makes it")
+        raise NotFoldedError("no Conv or Gemm without other readers produces it")
 
 
 def _constant_of(node: ir.Node) -> int | None:
@@ -111,7 +110,7 @@ def _constant_of(node: ir.Node) -> int | None:
 
 
 def _shift(node: ir.Node, position: int) -> Array:
-    """Return the shift added to x, with as many axes as x."""
+    """Return the shift added to x, with the rank of x."""
     known_sizes(node.outputs[0])
     shift = aligned(exact(input_of(node, position)), node.inputs[1 - position])
     return -shift if node.op_type == "Sub" else shift
@@ -121,7 +120,7 @@ def _check_range(array: Array) -> None:
     with np.errstate(over="ignore"):
         rounded = array.astype(np.float32)
     if (np.isinf(rounded) & np.isfinite(array)).any():
-        raise NotFoldedError("both constants together leave the range of float32")
+        raise NotFoldedError("the merged constant would overflow float32")
 
 
 def _only_reader(value: ir.Value) -> ir.Node | None:
@@ -130,6 +129,6 @@ def _only_reader(value: ir.Value) -> ir.Node | None:
 
 
 def _says_more(first: Array, second: Array) -> bool:
-    """Return whether the first has fewer zeros, as a table has compared with a mask or with a padded token."""
+    """Return whether the first array has a smaller share of zeros: a table is more informative than a mask."""
     shares = [(np.count_nonzero(array) / array.size, array.size) for array in (first, second)]
     return shares[0] > shares[1]

@@ -1,4 +1,4 @@
-"""Rewriting of a traced graph to one with a dynamic batch, and a record of its constants."""
+"""Rewriting of a traced graph to a graph with a dynamic batch, and a record of its constants."""
 
 import math
 from collections import Counter
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from artifact import Batch, Rewrites
 from export.passes import Cut, Folded, clean_up, prepare
-from export.passes.dynamic_batch import free_batch
+from export.passes.dynamic_batch import make_batch_dynamic
 from export.passes.summary import summarise
 from export.tracing.evaluation import Constant
 from export.tracing.graph import TracedGraph, trace_graph
@@ -22,10 +22,10 @@ class Built:
 
     Attributes:
         model: the graph from `image` to `logits`.
-        constants: constants made by partial evaluation, and the parameters that are still needed.
+        constants: results of partial evaluation, and the parameters that are still needed.
         rewrites: rewritten data movement and declined rewrites.
-        traced: number of occurrences of each ATen operator in the traced network.
-        left: the same after partial evaluation.
+        traced: count of each ATen operator in the traced network.
+        left: count of each ATen operator after partial evaluation.
     """
 
     model: ir.Model
@@ -44,21 +44,21 @@ def rewrite_graph(traced: TracedGraph) -> Built:
     """Rewrite a traced graph in place until it has no constant subgraphs.
 
     Raises:
-        ExportError: a node needs the batch as a fixed number.
+        ExportError: a node is batch-specialised.
     """
     model = traced.model
     folded, cuts, moved = prepare(model, traced.images)
     if traced.images is not None:
-        free_batch(model, traced.images)
+        make_batch_dynamic(model, traced.images)
     clean_up(model)
     constants = tuple(_as_stored(constant, cuts) for constant in _folded(traced.constants, folded))
     return Built(model, constants, summarise(moved, folded.declined), traced.traced, traced.left)
 
 
 def _folded(constants: Iterable[Constant], folded: Folded) -> tuple[Constant, ...]:
-    """Return the constants after folding.
+    """Return the records of the constants after folding.
 
-    The constants of a sum become one constant, with the name and module of the first and the sources of all.
+    Merged constants have one record, with the name and module of the first and the sources of all.
     """
     by_name = {constant.name: constant for constant in constants}
     for name in folded.changed & by_name.keys():
@@ -84,7 +84,7 @@ def _folded(constants: Iterable[Constant], folded: Folded) -> tuple[Constant, ..
 
 
 def _as_stored(constant: Constant, cuts: Iterable[Cut]) -> Constant:
-    """Return a constant as the graph stores it: cut to a part, if nothing reads the rest."""
+    """Return the record of a constant with its stored shape, which is smaller if the constant was cut."""
     for cut in cuts:
         if (cut.name, cut.whole, cut.elsewhere) == (constant.name, constant.shape, False):
             return replace(constant, shape=cut.left, bytes=constant.bytes - cut.spared)

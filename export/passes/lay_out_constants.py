@@ -1,4 +1,4 @@
-"""C-contiguous constants: a constant that folding transposed is often a view of another array."""
+"""C-contiguous constants: folding often leaves a transposed view of another array."""
 
 import numpy as np
 import onnx_ir as ir
@@ -12,7 +12,7 @@ class LayOutConstants(ir.passes.InPlacePass):
         modified = False
         for graph in model.graphs():
             for value in graph.initializers.values():
-                assert value.const_value is not None, "an initialiser holds its value"
+                assert value.const_value is not None, "an initialiser has a value"
                 array = value.const_value.numpy()
                 if not array.flags.c_contiguous:
                     value.const_value = ir.tensor(np.asarray(array, order="C"), name=value.name)

@@ -8,14 +8,14 @@ import onnx_ir as ir
 from export.passes.values import name_of, sizes_of
 
 _MERGED = "posbake.merged"
-"""Metadata key for the names of the constants that were added to a constant."""
+"""Metadata key for the names of the constants that were merged into a constant."""
 
 
 class Merged(NamedTuple):
-    """A constant that holds the sum of several.
+    """A constant that is the sum of several.
 
     Attributes:
-        names: names of the constants that it was made from; the first is its own.
+        names: names of the original constants; the first is its own.
         shape: shape in the graph.
     """
 
@@ -24,7 +24,10 @@ class Merged(NamedTuple):
 
 
 def note_merged(model: ir.Model, kept: ir.Value, other: ir.Value, *, by_its_name: bool) -> None:
-    """Record that `other` was added to `kept`; with `by_its_name`, `kept` takes its name if it has no other use."""
+    """Record that `other` was merged into `kept`.
+
+    With `by_its_name`, `kept` gets the name of `other` if `other` has no other reader.
+    """
     names = (name_of(kept), *_names(kept), name_of(other), *_names(other))
     taken = model.graph.initializers
     if by_its_name and len(other.uses()) == 1:
@@ -42,7 +45,7 @@ def note_new_shape(value: ir.Value) -> None:
 
 
 def merged(model: ir.Model) -> Iterator[Merged]:
-    """Yield the merged constants of a graph."""
+    """Yield the merged constants that a graph reads."""
     for value in model.graph.initializers.values():
         if _MERGED in value.meta and value.uses():
             yield Merged((name_of(value), *_names(value)), sizes_of(value) or ())

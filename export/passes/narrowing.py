@@ -31,9 +31,9 @@ def part_read(node: ir.Node, value: ir.Value) -> Part | None:
 
 
 def parts_read(value: ir.Value) -> dict[int, Part]:
-    """Return, by axis, the smallest part that contains everything read of a value, if that is at most half of it.
+    """Return, by axis, the smallest part of a value that contains everything that is read, if that is at most half.
 
-    An axis is included if every reader reads a part of it, directly or behind a Slice or Gather of another axis.
+    An axis is included if every reader reads a part of it, directly or after a Slice or Gather of another axis.
     """
     sizes, readers = sizes_of(value), readers_of(value)
     if sizes is None or not readers or value.is_graph_output():
@@ -55,13 +55,13 @@ def _parts_read_by(reader: ir.Node, value: ir.Value) -> dict[int, Part]:
 
 
 def wants_behind(reader: ir.Node) -> dict[int, Needed]:
-    """Return, by axis of its input, the part that a Slice or Gather needs, if only parts of its result are read."""
+    """Return, by input axis, the part that a Slice or Gather needs if only parts of its result are read."""
     wants = [needed(reader, part) for part in parts_read(reader.outputs[0]).values()]
     return {want.inputs[0].axis: want for want in wants if want is not None and list(want.inputs) == [0]}
 
 
 def narrow(model: ir.Model, node: ir.Node, want: Needed) -> None:
-    """Restrict a node to a part of its results. All readers read within that part, and their positions are adjusted."""
+    """Restrict a node to a part of its outputs, which contains all that is read, and adjust the readers' indices."""
     for output in node.outputs:
         for reader in readers_of(output):
             part = part_read(reader, output)
@@ -80,7 +80,7 @@ def narrow(model: ir.Model, node: ir.Node, want: Needed) -> None:
 
 
 def take(model: ir.Model, value: ir.Value, part: Part) -> ir.Value:
-    """Return a part of a value: a cut constant, or else a Slice that all readers of the same part share."""
+    """Return a part of a value: a cut constant, or the output of a Slice, shared by all readers of the same part."""
     sizes = shape_of(value)
     if part.length == sizes[part.axis]:
         return value
@@ -102,7 +102,7 @@ def take(model: ir.Model, value: ir.Value, part: Part) -> ir.Value:
 
 
 def _shorten(model: ir.Model, value: ir.Value, made: Part) -> None:
-    """Set the new shape of a value that was cut to a part, and adjust the positions that its readers read."""
+    """Set the shape of a value that was cut to a part, and adjust the indices of its readers."""
     sizes = shape_of(value)
     read = [(reader, part_read(reader, value)) for reader in readers_of(value)]
     value.shape = ir.Shape([*sizes[: made.axis], made.length, *sizes[made.axis + 1 :]])
@@ -120,5 +120,5 @@ def _shorten(model: ir.Model, value: ir.Value, made: Part) -> None:
 def _give(model: ir.Model, node: ir.Node, position: int, integers: Array) -> None:
     value = input_of(node, position)
     given = add_constant(model, integers.astype(array_of(value).dtype), name_of(value))
-    given.meta.update(value.meta)  # it may be a part cut from a constant
+    given.meta.update(value.meta)  # the value may be a part of a cut constant
     node.replace_input_with(position, given)

@@ -1,4 +1,4 @@
-"""Operator properties that passes share: sets by their effect on elements, and accessors of axes and positions."""
+"""Operator properties that passes share: sets of operators by effect, and accessors of axes and positions."""
 
 import numpy as np
 import onnx_ir as ir
@@ -10,26 +10,26 @@ ELEMENTWISE = frozenset(
     | {"HardSwish", "Identity", "LeakyRelu", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid"}
     | {"Sign", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"}
 )
-"""One input, element by element."""
+"""Element-wise operators of one input."""
 
 REDUCTIONS = frozenset(
     {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"}
     | {"ReduceSumSquare"}
 )
-"""One input; elements along some axes are reduced to one."""
+"""Reductions of one input along some axes."""
 
 NORMS = frozenset({"LayerNormalization", "RMSNormalization"})
-"""Elements along an axis and all later ones are normalised, scaled and shifted."""
+"""Normalisations over an axis and all later ones, with scale and bias."""
 
 BROADCAST = frozenset(
     {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul", "Max", "Min", "Mod"}
     | {"Mul", "Or", "Pow", "Sub", "Where", "Xor"}
 )
-"""Several inputs that broadcast; for MatMul, all but the last two axes do."""
+"""Operators with several inputs that are broadcast; for MatMul, all but the last two axes are."""
 
 
 def axis_of(node: ir.Node, rank: int, default: int = 0) -> int:
-    """Return the attribute `axis`, counted from the first of `rank` axes."""
+    """Return the attribute `axis` as a non-negative number, for a tensor of `rank` axes."""
     return node.attributes.get_int("axis", default) % rank
 
 
@@ -39,13 +39,13 @@ def order_of(node: ir.Node, rank: int) -> list[int]:
 
 
 def reduced_axes(node: ir.Node, rank: int) -> tuple[int, ...] | None:
-    """Return the axes of a reduction; None if they are not given or not constant."""
+    """Return the axes of a reduction; None if they are missing or not constant."""
     axes = node.attributes.get_ints("axes", None) or integers_of(node, 1)
     return None if axes is None else tuple(int(axis) % rank for axis in axes)
 
 
 def split_places(node: ir.Node) -> tuple[int, list[range]]:
-    """Return the axis of a Split and the positions that go to each output; all sizes must be known."""
+    """Return the axis of a Split and the positions of each output; shapes must be static."""
     axis, start = axis_of(node, len(shape_of(node.inputs[0]))), 0
     places = []
     for output in node.outputs:

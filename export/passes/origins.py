@@ -1,8 +1,8 @@
 """Origins of the values of a graph: constants, sizes or data.
 
-A value is constant (computed from stored numbers only), a size (computed from tensor sizes and stored numbers), or data
-(depends on the contents of the graph's inputs). A node with subgraphs (If, Loop, Scan) also reads the values that its
-bodies read.
+A value is a constant (computed from initialisers only), a size (computed from shapes and initialisers), or data
+(depends on the elements of the graph's inputs). A node with subgraphs (If, Loop, Scan) also reads the values that its
+subgraphs read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,12 @@ SIZES = frozenset({"Shape", "Size"})
 RANDOM = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
-# A Constant is a literal. DequantizeLinear keeps weights stored as small integers; folding it would store floats.
-_MEANT = frozenset({"Constant", "DequantizeLinear"})
+# Folding a DequantizeLinear would store float weights instead of integers.
+_NOT_FOLDED = frozenset({"Constant", "DequantizeLinear"})
 
 
 class Origin(IntEnum):
-    """Origin of a value; a node takes the greatest origin of its inputs."""
+    """Origin of a value; the outputs of a node have the greatest origin of its inputs."""
 
     CONSTANT = 0
     SIZE = 1
@@ -28,7 +28,7 @@ class Origin(IntEnum):
 
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """Yield the nodes of a model's graph, its subgraphs and its functions."""
+    """Yield the nodes of a model's graph, subgraphs and functions."""
     yield from model.graph.all_nodes()
     for function in model.functions.values():
         yield from function.all_nodes()
@@ -48,13 +48,13 @@ def origin_of(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> Origin:
 
 
 def is_constant_only(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> bool:
-    """Return whether a node's result is the same for every image; Constant and DequantizeLinear do not count."""
-    meant = node.domain in STANDARD and node.op_type in _MEANT
-    return not meant and origin_of(node, origins) is Origin.CONSTANT
+    """Return whether a node other than Constant and DequantizeLinear has the same result for every image."""
+    excluded = node.domain in STANDARD and node.op_type in _NOT_FOLDED
+    return not excluded and origin_of(node, origins) is Origin.CONSTANT
 
 
 def reads_stored(node: ir.Node) -> bool:
-    """Return whether all inputs of a node are stored; its results are then constant, unless it is random."""
+    """Return whether all inputs of a node are initialisers; its outputs are then constant unless it is random."""
     return all(value is None or value.is_initializer() for value in node.inputs)
 
 
@@ -80,7 +80,7 @@ def _origin(node: ir.Node, origins: dict[ir.Value, Origin]) -> Origin:
     for body in subgraphs(node):
         random = random or any(map(is_random, body.all_nodes()))
         inside = [*body.outputs, *(value for inner in body.all_nodes() for value in inner.inputs)]
-        read += [value for value in inside if value in origins]  # captured; values of the body are not traced yet
+        read += [value for value in inside if value in origins]  # captured values; those of the body are not traced yet
     if random:
         return Origin.DATA
     origin = max((origins.get(value, Origin.DATA) for value in read), default=Origin.CONSTANT)
@@ -90,7 +90,7 @@ def _origin(node: ir.Node, origins: dict[ir.Value, Origin]) -> Origin:
 
 
 def is_random(node: ir.Node) -> bool:
-    """Return whether a node yields different numbers on each run."""
+    """Return whether a node is a random operator."""
     return node.domain in STANDARD and node.op_type in RANDOM
 
 

@@ -1,7 +1,7 @@
-"""Prefix tokens without an expansion to the batch.
+"""Prefix tokens without expansion to the batch size.
 
-A class token that is repeated for every image and concatenated with the patches depends on the batch size. Instead, the
-patches are padded with zeros and one constant that holds the token is added.
+A class token that is expanded to the batch size and concatenated with the patch tokens makes the graph depend on the
+batch size. Instead, the patch tokens are padded with zeros, and one constant with the class token is added.
 """
 
 import numpy as np
@@ -25,9 +25,9 @@ from export.passes.values import (
 class PadInsteadOfConcat(Sweep):
     """Replace a Concat that has constant inputs by Pad, Concat of the other inputs, and Add.
 
-    1. The axis is not the first one, and every constant is the same for every image, that is, along the first axis.
-    2. Declined if all inputs depend on the image, the type is not floating point, or a size is unknown.
-    3. The result is exact, since adding zero changes nothing.
+    1. The axis is not the first, and every constant is uniform along the first axis, that is, equal for all images.
+    2. The node stays if all inputs depend on the image, the dtype is not floating point, or shapes are not static.
+    3. The result is exact, because adding zero does not change a value.
     """
 
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
@@ -58,7 +58,7 @@ def _replace(model: ir.Model, node: ir.Node) -> None:
     constant = add_constant(model, np.concatenate(added, axis=axis), name_of(first))
     added_to = add_node(node, "Add", [joined, constant], sizes)
     result.replace_all_uses_with(added_to, replace_graph_outputs=True)
-    result.name, added_to.name = None, result.name  # an output of the graph must keep its name
+    result.name, added_to.name = None, result.name  # a graph output must keep its name
     model.graph.remove(node, safe=True)
 
 
@@ -83,7 +83,7 @@ def _pieces(model: ir.Model, node: ir.Node, axis: int) -> tuple[list[ir.Value], 
 
 
 def _pad(model: ir.Model, node: ir.Node, value: ir.Value, axis: int, around: tuple[int, int]) -> ir.Value:
-    """Pad a value with zeros before and after it along an axis."""
+    """Pad a value with zeros along an axis, before and after its elements."""
     if not any(around):
         return value
     sizes = list(shape_of(value))

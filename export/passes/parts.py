@@ -1,7 +1,7 @@
-"""Inputs that an operator needs to compute a part of its result: some rows of one axis, unchanged in value.
+"""Parts of the inputs that an operator needs for a part of its result, which is a range of one axis.
 
-There is one rule for each operator, by name; an operator without a rule is computed as a whole. Rules need known sizes,
-so they apply before the batch becomes dynamic.
+Each operator has one rule; an operator without a rule is computed completely. Rules require static shapes, so they
+apply before the batch becomes dynamic.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -15,7 +15,7 @@ from export.passes.values import Sizes, integers_of, sizes_of
 
 
 class Part(NamedTuple):
-    """Positions `start` to `stop`, exclusive, of an axis with a non-negative number."""
+    """Positions `start` to `stop`, exclusive, of an axis, which is not negative."""
 
     axis: int
     start: int
@@ -28,11 +28,11 @@ class Part(NamedTuple):
 
 
 class Needed(NamedTuple):
-    """Inputs of a part of a result.
+    """Parts of the inputs that are needed for a part of a result.
 
     Attributes:
-        made: the part that is computed: the requested part, or a larger one where only whole rows can be computed.
-        inputs: the part of each input, by position; inputs that are not listed are needed whole.
+        made: the part that is computed: the requested part, or a larger one if only whole rows can be computed.
+        inputs: part of each input, by position; the other inputs are needed completely.
     """
 
     made: Part
@@ -43,7 +43,7 @@ Rule = Callable[[ir.Node, Part, list[Sizes], Sizes], Needed | None]
 
 
 def needed(node: ir.Node, part: Part) -> Needed | None:
-    """Return the inputs that a node needs for a part of its first output (Split: of each one); None if unknown."""
+    """Return what a node needs for a part of its first output (Split: of each output); None if there is no rule."""
     rule = RULES.get(node.op_type) if node.domain == "" else None
     sizes = [() if value is None else sizes_of(value) for value in node.inputs]
     result = sizes_of(node.outputs[0])
@@ -55,12 +55,12 @@ def needed(node: ir.Node, part: Part) -> Needed | None:
 
 
 def _of_the_first(_node: ir.Node, part: Part, _sizes: list[Sizes], _result: Sizes) -> Needed:
-    """Element by element."""
+    """Rule of element-wise operators."""
     return Needed(part, {0: part})
 
 
 def _broadcast(_node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed:
-    """Axes are aligned from the last; an input that lacks the axis, or has size 1 there, is needed whole."""
+    """Align axes from the last; an input without the axis, or with size 1 there, is needed completely."""
     behind = len(result) - part.axis
     inputs = {
         position: part._replace(axis=len(size) - behind)
@@ -71,20 +71,20 @@ def _broadcast(_node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) ->
 
 
 def _matmul(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
-    """Rows come from the left factor, columns from the right; leading axes are broadcast."""
+    """Map rows to the left operand, columns to the right one, and broadcast leading axes."""
     if min(map(len, sizes)) < 2:
         return None
     behind = len(result) - part.axis
     if behind > 2:
         return _broadcast(node, part, sizes, result)
-    factor = 2 - behind  # the left for rows, the right for columns
+    factor = 2 - behind  # 0, the left operand, for rows; 1, the right operand, for columns
     return Needed(part, {factor: part._replace(axis=len(sizes[factor]) - behind)})
 
 
 def _along_others(joined_axes: Callable[[ir.Node, int], Collection[int] | None]) -> Rule:
-    """Return the rule of an operator that combines elements along some axes of its first input and keeps the others.
+    """Return the rule of an operator that combines elements along some axes of its first input.
 
-    `joined_axes` takes the node and the rank of that input, and returns None if the axes are unknown.
+    `joined_axes` is called with the node and the rank of the input; it returns None if the axes are unknown.
     """
 
     def rule(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
@@ -122,7 +122,7 @@ def _transpose(node: ir.Node, part: Part, _sizes: list[Sizes], result: Sizes) ->
 
 
 def _concat(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
-    """A part of each input; along the concatenated axis, a part of the one input that contains the whole part."""
+    """Need a part of each input; along the concatenated axis, a part of the input that contains the whole part."""
     if part.axis != axis_of(node, len(result)):
         return Needed(part, dict.fromkeys(range(len(sizes)), part))
     before = 0
@@ -134,7 +134,7 @@ def _concat(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Nee
 
 
 def _gather(node: ir.Node, part: Part, sizes: list[Sizes], _result: Sizes) -> Needed:
-    """A part of the indices, or a part of the data along another axis."""
+    """Need a part of the indices, or a part of the data along another axis."""
     axis, rank = axis_of(node, len(sizes[0])), len(sizes[1])
     if part.axis < axis:
         return Needed(part, {0: part})
@@ -144,10 +144,10 @@ def _gather(node: ir.Node, part: Part, sizes: list[Sizes], _result: Sizes) -> Ne
 
 
 def _reshape(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
-    """A part of the same axis, of the axis that this one was split from, or of the first axis merged into it.
+    """Need a part of the same axis, of the axis from which it was split, or of the first axis merged into it.
 
-    In all three cases the elements before both axes are equal in number. In the last case only whole rows of the other
-    merged axes can be computed. Squeeze without axes is declined: it would drop an axis that the part cuts to size 1.
+    In all three cases the axes before both axes have equally many elements. In the last case only whole rows of the
+    other merged axes can be computed. Squeeze without axes is declined, as it would drop an axis that is cut to size 1.
     """
     if integers_of(node, 1) is None:
         return None

@@ -14,7 +14,7 @@ from export.passes.exact import NotFoldedError, exact, multiply, own, replace
 from export.passes.values import Array, add_constant, is_constant, name_of, only_use
 
 Step = Callable[[], None]
-"""A change of the graph that was checked to be possible; it is applied when every step of a fold is."""
+"""Validated change of the graph. The steps of a fold are applied only if all of them are possible."""
 
 
 class Product(NamedTuple):
@@ -23,8 +23,8 @@ class Product(NamedTuple):
     Attributes:
         model: the graph.
         node: the operator.
-        weight: the constant, read by this node alone.
-        axis: the axis of x's channels.
+        weight: the constant; no other node reads it.
+        axis: channel axis of x.
     """
 
     model: ir.Model
@@ -34,10 +34,10 @@ class Product(NamedTuple):
 
 
 def product_of(model: ir.Model, node: ir.Node) -> Product | None:
-    """Return the product of a node's first input with a weight; None if the node is no such product.
+    """Return a MatMul, Gemm or Conv of the node's first input and a constant weight as a Product; None for other nodes.
 
     Raises:
-        NotFoldedError: it is one, but its weight cannot be changed.
+        NotFoldedError: the weight cannot be changed.
     """
     weight = node.inputs[1] if node.domain == "" and node.op_type in _AXES and len(node.inputs) > 1 else None
     if weight is None or not is_constant(weight) or is_constant(node.inputs[0]):
@@ -45,25 +45,25 @@ def product_of(model: ir.Model, node: ir.Node) -> Product | None:
     if node.op_type != "Conv" and len(known_sizes(weight)) != 2:
         return None
     if len(weight.uses()) > 1:
-        raise NotFoldedError("another node reads the weight as well")
+        raise NotFoldedError("another node also reads the weight")
     if weight.dtype != ir.DataType.FLOAT:
         raise NotFoldedError("the weight is not float32")
     factors = {node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")}
     if node.attributes.get_int("transA", 0) or factors != {1.0}:
-        raise NotFoldedError("a Gemm with factors of its own")
+        raise NotFoldedError("Gemm with transA, alpha or beta")
     return Product(model, node, weight, _AXES[node.op_type])
 
 
 def read(product: Product, affine: Affine) -> list[Step]:
-    """Return the steps that let a product read x instead of x·factor + shift.
+    """Return the steps that fold a factor and shift of a product's input x into its weight and bias.
 
     Raises:
-        NotFoldedError: why it cannot.
+        NotFoldedError: the fold is impossible.
     """
     factor, shift = (_of_channels(part, product, product.node.inputs[0]) for part in affine)
     steps: list[Step] = []
     if not np.isfinite(factor).all() or not np.isfinite(shift).all():
-        raise NotFoldedError("it is not finite")
+        raise NotFoldedError("the constant is not finite")
     if shift.any():
         steps.append(_add_to_bias(product, lambda: _of_inputs(product, shift)))
     if (factor != 1).any():
@@ -72,10 +72,10 @@ def read(product: Product, affine: Affine) -> list[Step]:
 
 
 def scale_results(product: Product, factor: Array) -> list[Step]:
-    """Return the steps that multiply a product's result by a factor, which may differ between channels only.
+    """Return the steps that multiply a product's result by a factor per channel.
 
     Raises:
-        NotFoldedError: why it cannot.
+        NotFoldedError: the fold is impossible, for instance because the factor varies along another axis.
     """
     channels = _of_channels(factor, product, product.node.outputs[0])
     bias = _own_bias(product.node)
@@ -86,27 +86,27 @@ def scale_results(product: Product, factor: Array) -> list[Step]:
 
 
 def add_to_results(product: Product, shift: Array) -> list[Step]:
-    """Return the steps that add a shift, different between channels at most, to a product's result, without a new node.
+    """Return the steps that add a shift per channel to the bias input of a product.
 
     Raises:
-        NotFoldedError: why it cannot.
+        NotFoldedError: the fold is impossible, for instance because the shift varies along another axis.
     """
     channels = _of_channels(shift, product, product.node.outputs[0])
     if product.node.op_type == "MatMul":
-        raise NotFoldedError("MatMul has no bias of its own")
+        raise NotFoldedError("MatMul has no bias input")
     return [_add_to_own_bias(product, lambda: channels)]
 
 
 _AXES = {"MatMul": -1, "Gemm": -1, "Conv": 1}
-"""Products, and the axis of their channels."""
+"""Channel axis, by operator."""
 
 
 def _of_channels(array: Array, product: Product, value: ir.Value | None) -> Array:
-    """Return an array that broadcasts to a value as one number per channel, [C]."""
+    """Return an array that broadcasts to a value as [C]."""
     sizes = known_sizes(value)
     axis = product.axis % len(sizes)
     if any(size > 1 for index, size in enumerate(array.shape) if index != axis):
-        raise NotFoldedError("it is not the same for all that the weight is multiplied with")
+        raise NotFoldedError("the constant varies along other axes than the channels of the product")
     return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), sizes[axis]))
 
 
@@ -115,7 +115,7 @@ def _is_transposed(product: Product) -> bool:
 
 
 def _for_inputs(product: Product, factor: Array) -> Array:
-    """Return factors of input channels, shaped to broadcast to the weight [in, out], [out, in] or [out, in / G, …]."""
+    """Return factors of the input channels, broadcastable to the weight [in, out], [out, in] or [out, in / G, …]."""
     if product.node.op_type != "Conv":
         return factor[None] if _is_transposed(product) else factor[:, None]
     groups, out, *kernel = _convolution(product)
@@ -130,7 +130,7 @@ def _for_results(product: Product, factor: Array) -> Array:
 
 
 def _of_inputs(product: Product, shift: Array) -> Array:
-    """Return the product [out] of an input [in] that is the same for every row."""
+    """Return the product [out] of a shift [in] and the weight."""
     weight = exact(product.weight)
     if product.node.op_type != "Conv":
         return np.asarray(weight @ shift if _is_transposed(product) else shift @ weight)
@@ -139,7 +139,7 @@ def _of_inputs(product: Product, shift: Array) -> Array:
 
 
 def _convolution(product: Product) -> tuple[int, ...]:
-    """Return a convolution's groups, output channels and kernel."""
+    """Return the groups, output channels and kernel size of a convolution."""
     out, _, *kernel = known_sizes(product.weight)
     return product.node.attributes.get_int("group", 1), out, *kernel
 
@@ -152,13 +152,13 @@ def _own_bias(node: ir.Node) -> ir.Value | None:
 
 
 def _add_to_bias(product: Product, shift: Callable[[], Array]) -> Step:
-    """Return the steps that add a shift to a product's bias; the shift is computed only when the fold is applied."""
+    """Return the step that adds a shift to a product's bias; the shift is computed when the step is applied."""
     node = product.node
     if node.op_type == "Conv" and (
         any(node.attributes.get_ints("pads", ()))
         or node.attributes.get_string("auto_pad", "NOTSET") not in ("NOTSET", "VALID")
     ):
-        raise NotFoldedError("zeros that the convolution pads are not shifted")
+        raise NotFoldedError("the convolution's zero padding must not be shifted")
     if node.op_type != "MatMul":
         return _add_to_own_bias(product, shift)
     add, position = bias_of(node)
@@ -189,17 +189,17 @@ def _grow(model: ir.Model, node: ir.Node, position: int, shift: Array) -> None:
 
 
 def bias_of(node: ir.Node) -> tuple[ir.Node, int]:
-    """Return the Add that alone reads a MatMul's result, and the position of the constant in it.
+    """Return the Add that is the only reader of a MatMul, and the position of its constant.
 
     Raises:
-        NotFoldedError: there is none.
+        NotFoldedError: the MatMul has no bias.
     """
     add, read_as = only_use(node.outputs[0]) or (None, 0)
     if add is None or add.op_type != "Add":
-        raise NotFoldedError("the product has no bias, and an addition would cost more")
+        raise NotFoldedError("the product has no bias, and a new Add would cost more")
     position = 1 - read_as
     bias = add.inputs[position]
     if bias is None or not is_constant(bias) or bias.dtype != ir.DataType.FLOAT:
-        raise NotFoldedError("the product has no bias, and an addition would cost more")
+        raise NotFoldedError("the product has no bias, and a new Add would cost more")
     aligned(exact(bias), node.outputs[0])
     return add, position

@@ -1,6 +1,6 @@
-"""Removal of operators that return their input unchanged.
+"""Removal of no-ops: operators that return their input unchanged.
 
-torch.onnx exports expansions to the current shape, casts to the current type and slices of the whole axis. Newly
+torch.onnx exports expansions to the current shape, casts to the current dtype and slices of a whole axis. Newly
 initialised networks have biases of 0 and scales of 1.
 """
 
@@ -13,20 +13,19 @@ from export.passes.values import array_of, is_constant, remove, sizes_of
 
 
 class RemoveNoOps(Sweep):
-    """Remove nodes that do nothing.
+    """Remove no-ops.
 
-    1. Cast, CastLike: the type is the same.
-    2. Expand, Reshape, Tile, and Slice with positive steps: the shape is the same and fully known.
+    1. Cast, CastLike: the dtype stays the same.
+    2. Expand, Reshape, Tile, and Slice with positive steps: the shape stays the same and is static.
     3. Pad by zero elements, Transpose to the same order, Concat of one input.
-    4. Where: the condition is a constant with one value, and the shape is that of the selected branch.
+    4. Where: the condition is a uniform constant, and the selected branch has the shape of the result.
     5. Add and Sub of 0, Mul and Div by 1: the constant has at most one axis larger than 1, like biases and scales, and
-       the result has the shape of the other input. A position table whose rows in use are all 0 stays, because the
-       report lists it.
-    6. A node stays if its result is an output of the graph.
+       the other input has the shape of the result. A position table that is all 0 stays, because the report lists it.
+    6. A node that produces a graph output stays.
     """
 
     def rewrite(self, _model: ir.Model, node: ir.Node) -> bool:
-        """Remove a node that does nothing."""
+        """Remove a no-op."""
         source = _returned(node)
         if source is None or node.outputs[0].is_graph_output():
             return False
@@ -35,7 +34,7 @@ class RemoveNoOps(Sweep):
 
 
 def _returned(node: ir.Node) -> ir.Value | None:
-    """Return the input that a node returns unchanged; None if it does anything else."""
+    """Return the input that a node returns unchanged; None if the node is not a no-op."""
     if node.op_type == "Where":
         return _branch_taken(node)
     if node.op_type in _NEUTRAL:
@@ -57,7 +56,7 @@ def _branch_taken(node: ir.Node) -> ir.Value | None:
 
 
 def _other_than_neutral(node: ir.Node) -> ir.Value | None:
-    """Return the input of an arithmetic operator whose other input is its neutral element; None if there is none."""
+    """Return the operand of an arithmetic operator whose other operand is the neutral element; None otherwise."""
     sizes = sizes_of(node.outputs[0])
     pairs = [(node.inputs[0], node.inputs[1])]
     if node.op_type in ("Add", "Mul"):

@@ -1,4 +1,4 @@
-"""Rewrites that a manifest lists: chains of data movement and declined folds, with one line for equal ones."""
+"""Summary of rewrites for the manifest: chains of data movement and declined folds, grouped into lines."""
 
 import re
 from collections import Counter
@@ -10,15 +10,16 @@ from export.passes.movement import Rewritten
 from export.passes.sweep import Declined
 
 MOST_LINES = 24
-"""Most lines that are listed: a few kB of a manifest, with texts of at most `MOST_CHARACTERS`."""
+"""Maximum number of lines."""
 MOST_CHARACTERS = 160
+"""Maximum length of each text of a line; with `MOST_LINES`, the summary takes a few kB of the manifest."""
 
 
 def summarise(moved: Iterable[Rewritten], declined: Iterable[Declined]) -> Rewrites:
-    """Return the rewritten and the declined chains, the most frequent first.
+    """Return the rewritten chains and the declined chains and folds, the most frequent first.
 
-    Numbers in module paths become `*`, so that equal blocks of a network share a line. A single operator that stays
-    unchanged is not a chain and is omitted.
+    Numbers in module paths become `*`, so that the blocks of a network share a line. Single operators that stay
+    unchanged are omitted.
     """
     counts: Counter[tuple[str, str, str | None, str | None]] = Counter()
     for chain in moved:
@@ -42,22 +43,22 @@ def summarise(moved: Iterable[Rewritten], declined: Iterable[Declined]) -> Rewri
 
 
 def _pattern(module: str) -> str:
-    """Return a module's path with * for its numbers: layers.0.blocks.1 is layers.*.blocks.*."""
+    """Return a module path with * for numbers: layers.*.blocks.* for layers.0.blocks.1."""
     return ".".join("*" if part.isdigit() else part for part in module.split("."))
 
 
 def _reason(text: str) -> str:
-    """Return a reason with * for the numbers in its module paths."""
+    """Return a reason with * for numbers in module paths."""
     return _shortened(re.sub(r"\b[A-Za-z_]\w*(?:\.\w+)+", lambda path: _pattern(path[0]), text))
 
 
 def _times(items: Sequence[str]) -> list[str]:
-    """Return each text once, in order, with its count."""
+    """Return the distinct texts, in order, with their counts."""
     return [item if count == 1 else f"{item} (×{count})" for item, count in Counter(items).items()]
 
 
 def _runs(operators: Sequence[str]) -> str:
-    """Return the operators, with consecutive equal ones as one: `Slice ×4, Concat`."""
+    """Return the operators as text, with consecutive equal ones counted: `Slice ×4, Concat`."""
     runs = ((operator, len(list(run))) for operator, run in groupby(operators))
     return ", ".join(operator if count == 1 else f"{operator} ×{count}" for operator, count in runs)
 

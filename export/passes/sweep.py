@@ -1,4 +1,4 @@
-"""Base classes of passes that visit one node after another."""
+"""Base classes of passes that visit the nodes of a graph in order."""
 
 import logging
 from abc import abstractmethod
@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class Sweep(ir.passes.InPlacePass):
-    """A pass that rewrites node by node, from first to last."""
+    """A pass that rewrites node by node, in graph order."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite in one sweep; nodes that a rewrite adds or removes are not visited."""
+        """Visit each node once; nodes that a rewrite adds or removes are not visited."""
         modified = False
         for node in list(model.graph):
             if node.graph is not None and self.rewrite(model, node):
@@ -33,8 +33,8 @@ class Declined(NamedTuple):
 
     Attributes:
         operator: operator of the node.
-        module: path of the module that the node came from; "" if unknown.
-        reason: why it was not folded.
+        module: path of the node's module; "" if unknown.
+        reason: reason why the node was not folded.
     """
 
     operator: str
@@ -43,10 +43,10 @@ class Declined(NamedTuple):
 
 
 class FoldingPass(Sweep):
-    """A pass that folds a node, or declines it with a reason that is logged and kept.
+    """A pass that folds nodes, or declines them with a reason that is logged and kept.
 
     Attributes:
-        declined: the nodes that were not folded, in the order of the graph.
+        declined: nodes that were not folded, in graph order.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class FoldingPass(Sweep):
         self.declined: list[Declined] = []
 
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
-        """Fold a node, or record the reason for declining it."""
+        """Fold a node, or record why it was declined."""
         try:
             return self.fold(model, node)
         except NotFoldedError as reason:

@@ -1,4 +1,4 @@
-"""Constants and tensors without the repetition that broadcasting provides."""
+"""Removal of repetition along axes that operators broadcast."""
 
 import numpy as np
 import onnx_ir as ir
@@ -8,18 +8,18 @@ from export.passes.sweep import Sweep
 from export.passes.values import Array, add_constant, array_of, is_constant, name_of, producer_of, sizes_of
 
 _PRODUCTS = {"MatMul": 1, "Gemm": 1, "Conv": 3, "ConvTranspose": 3}
-"""Operators that a bias may follow, and the position of their channel axis from the end (before H and W in images)."""
+"""Operators that a bias may follow, and their channel axis, counted from the last."""
 
 
 class Unbroadcast(Sweep):
     """Shrink the inputs of operators that broadcast.
 
     1. An axis along which a constant is uniform gets size 1.
-    2. A tensor repeated by Expand is read before the Expand.
-    3. An axis stays if no other input gives the result its size along it. The last two axes of MatMul stay.
-    4. The bias of a product keeps its channels even if they are all equal: TensorRT fuses the two and expects a bias
-       with one number per channel (TensorRT-RTX 1.7: "logical memory size … payload size (4)").
-    5. Sizes must be known, so the pass runs before the batch becomes dynamic.
+    2. The input of an Expand is read instead of its output.
+    3. An axis stays if no other input has the size of the result along it. The last two axes of MatMul stay.
+    4. The bias of a product keeps its channels even if they are all equal: TensorRT fuses the two and requires one
+       number per channel (TensorRT-RTX 1.7: "logical memory size … payload size (4)").
+    5. Shapes must be static, so the pass runs before the batch becomes dynamic.
     """
 
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:
@@ -37,12 +37,12 @@ def is_uniform(array: Array, axis: int) -> bool:
     """Return whether an array is constant along an axis."""
     if array.strides[axis] == 0:
         return True
-    first, last = (array.take([index], axis=axis) for index in (0, -1))  # fast check: most arrays that vary do so here
+    first, last = (array.take([index], axis=axis) for index in (0, -1))  # fast check, which most arrays fail
     return bool(np.array_equal(first, last) and np.array_equal(array, np.broadcast_to(first, array.shape)))
 
 
 def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> ir.Value | None:
-    """Return a smaller value that the node can read instead of `value`; None if there is none."""
+    """Return a smaller value that can replace `value` as an input of the node; None if there is none."""
     free = _free_axes(node, position)
     if is_constant(value):
         array = array_of(value)
@@ -64,7 +64,7 @@ def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> 
 
 
 def _channels_of_product(node: ir.Node, position: int, ndim: int) -> set[int]:
-    """Return the channel axis of a constant that is added to a product; nothing for other constants."""
+    """Return the channel axis of a bias that is added to a product; an empty set for other constants."""
     if node.op_type not in ("Add", "Sub"):
         return set()
     producer = producer_of(node.inputs[1 - position])
@@ -74,7 +74,7 @@ def _channels_of_product(node: ir.Node, position: int, ndim: int) -> set[int]:
 
 
 def _free_axes(node: ir.Node, position: int) -> set[int]:
-    """Return the axes of an input along which another input gives the result its size."""
+    """Return the axes of an input along which another input has the size of the result."""
     value, result = node.inputs[position], sizes_of(node.outputs[0])
     sizes = sizes_of(value)
     others = [sizes_of(other) for index, other in enumerate(node.inputs) if index != position]

@@ -1,4 +1,4 @@
-"""Accessors of values and nodes of a graph, and new constants and nodes."""
+"""Accessors of values and nodes of a graph, and functions that add constants and nodes."""
 
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
@@ -11,14 +11,14 @@ Sizes = tuple[int, ...]
 
 
 def name_of(value: ir.Value) -> str:
-    """Return a value's name; every value of a traced graph has one."""
+    """Return the name of a value, which must have one."""
     assert value.name is not None, "every value of a traced graph has a name"
     return value.name
 
 
 def array_of(value: ir.Value) -> Array:
     """Return the array of an initialiser."""
-    assert value.const_value is not None, "an initialiser holds its value"
+    assert value.const_value is not None, "an initialiser has a value"
     return value.const_value.numpy()
 
 
@@ -28,7 +28,7 @@ def is_constant(value: ir.Value | None) -> bool:
 
 
 def sizes_of(value: ir.Value | None) -> tuple[int, ...] | None:
-    """Return a value's shape; None if a size is unknown."""
+    """Return the shape of a value; None if it is not static."""
     if value is None or value.shape is None:
         return None
     sizes = tuple(size for size in value.shape if isinstance(size, int))
@@ -36,26 +36,26 @@ def sizes_of(value: ir.Value | None) -> tuple[int, ...] | None:
 
 
 def shape_of(value: ir.Value | None) -> Sizes:
-    """Return a value's shape; all sizes must be known."""
+    """Return the shape of a value, which must be static."""
     sizes = sizes_of(value)
-    assert sizes is not None, "its sizes are known"
+    assert sizes is not None, "the shape is static"
     return sizes
 
 
 def input_of(node: ir.Node, position: int) -> ir.Value:
-    """Return an input of a node; the node must have it."""
+    """Return an input of a node, which must exist."""
     value = node.inputs[position]
     assert value is not None, "the node has this input"
     return value
 
 
 def producer_of(value: ir.Value | None) -> ir.Node | None:
-    """Return the node that yields a value."""
+    """Return the node that produces a value; None for inputs and initialisers."""
     return None if value is None else value.producer()
 
 
 def integers_of(node: ir.Node, position: int) -> Array | None:
-    """Return an integer input of a node (shape, axes, indices); None if it is missing or not constant."""
+    """Return a constant integer input of a node (shape, axes, indices); None if it is missing or not constant."""
     value = node.inputs[position] if len(node.inputs) > position else None
     if value is None or not is_constant(value) or value.dtype not in (ir.DataType.INT32, ir.DataType.INT64):
         return None
@@ -63,9 +63,9 @@ def integers_of(node: ir.Node, position: int) -> Array | None:
 
 
 def constant_operand(node: ir.Node, operators: Container[str]) -> int | None:
-    """Return the position of the float32 constant of an arithmetic node that has exactly one constant input.
+    """Return the position of the only constant input of an arithmetic node, in float32.
 
-    None for c - x and c / x, and for other operators.
+    The result is None for c - x, c / x, and other operators.
     """
     if node.domain != "" or node.op_type not in operators:
         return None
@@ -76,18 +76,18 @@ def constant_operand(node: ir.Node, operators: Container[str]) -> int | None:
 
 
 def readers_of(value: ir.Value) -> list[ir.Node]:
-    """Return the nodes that read a value, each once."""
+    """Return the nodes that read a value, without duplicates."""
     return list(dict.fromkeys(use.node for use in value.uses()))
 
 
 def only_use(value: ir.Value) -> tuple[ir.Node, int] | None:
-    """Return the only reader of a value and the position of that input; None if it has others or is a graph output."""
+    """Return the only reader of a value and its input position; None for several readers and for graph outputs."""
     uses = list(value.uses())
     return (uses[0].node, uses[0].idx) if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def add_constant(model: ir.Model, array: Array, name: str) -> ir.Value:
-    """Register a new initialiser, under `name` or the first free name made from it, and return it."""
+    """Register and return a new initialiser named `name`, with a number appended if the name is taken."""
     taken = model.graph.initializers
     free = name if name not in taken else next(n for i in range(1, len(taken) + 2) if (n := f"{name}_{i}") not in taken)
     tensor = ir.tensor(array, name=free)
@@ -97,7 +97,7 @@ def add_constant(model: ir.Model, array: Array, name: str) -> ir.Value:
 
 
 def rename(model: ir.Model, value: ir.Value, name: str) -> None:
-    """Give an initialiser the name of another one that is no longer read."""
+    """Rename an initialiser; another one that has the name is removed and must not be read."""
     taken = model.graph.initializers
     taken.pop(name, None)
     taken.pop(name_of(value))
@@ -112,23 +112,23 @@ def add_node(
     shape: Sequence[int],
     attributes: Mapping[str, int | Sequence[int]] | None = None,
 ) -> ir.Value:
-    """Insert a node before another one of the same module; return its output, which has the type of its first input."""
+    """Insert a node of the same module before `before`; return its output, which has the dtype of the first input."""
     node = ir.node(operator, inputs, attributes, metadata_props=dict(before.metadata_props))
-    assert before.graph is not None, "it is in a graph"
+    assert before.graph is not None, "the node is in a graph"
     before.graph.insert_before(before, node)
     node.outputs[0].shape, node.outputs[0].type = ir.Shape(shape), inputs[0].type
     return node.outputs[0]
 
 
 def remove(node: ir.Node, instead: ir.Value) -> None:
-    """Remove a node whose first output is no graph output; the readers of that output read `instead`."""
+    """Remove a node and replace its first output, which must not be a graph output, by `instead`."""
     node.outputs[0].replace_all_uses_with(instead)
-    assert node.graph is not None, "it is in a graph"
+    assert node.graph is not None, "the node is in a graph"
     node.graph.remove(node, safe=True)
 
 
 def scope_of(node: ir.Node) -> str:
-    """Return the path of the module that a node came from, as recorded by torch.onnx; "" if it is missing."""
+    """Return the path of a node's module, as recorded by torch.onnx; "" if it is missing."""
     noted = node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]").strip("[]").split(",")
     scopes = [scope.strip().strip("'\"") for scope in noted]
     return scopes[-2] if len(scopes) > 1 else ""

@@ -1,4 +1,4 @@
-"""Calibration images, preprocessed by `imaging` in the same way as the service preprocesses uploaded files.
+"""Calibration images, preprocessed by `imaging` as in the service.
 
 The service's defaults apply: the resizer is `auto`, JPEGs are decoded exactly, colour profiles are ignored.
 Shapes: n images, H and W of the network's input.
@@ -21,34 +21,34 @@ from imaging.preprocess import Reading
 from imaging.resizers import find_resizer
 
 LARGEST, SMALLEST = 512, 16
-"""Most and fewest images. Activation ranges hardly change after a few hundred; fewer than 16 are not reliable."""
+"""Maximum and minimum number of images. Activation ranges hardly change after a few hundred images."""
 MAX_PIXELS = 100_000_000
-"""Pixels of the largest image. Decoding uses up to 12 bytes per pixel."""
+"""Maximum number of pixels per image. Decoding uses up to 12 bytes per pixel."""
 
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """uint8 pixels [n, H, W, 3], and the last part of the name of the directory they came from."""
+    """Pixels as uint8 [n, H, W, 3], and the name of the directory without its parents."""
 
     directory: str
     pixels: NDArray[np.uint8]
 
 
 def load_calibration(directory: Path, steps: Preprocess) -> CalibrationImages:
-    """Read the images in a directory and below it, sorted by path; of more than 512, 512 at even steps.
+    """Read at most 512 images of a directory and its subdirectories, at even steps of the sorted paths.
 
-    Even steps, because a directory with one folder per class would otherwise yield only the first classes.
+    With even steps, all classes of a directory with one folder per class are covered.
 
     Raises:
-        ExportError: there is no such directory, it holds fewer than 16 images, or one of them cannot be read.
+        ExportError: the directory does not exist or has fewer than 16 images, or an image cannot be read.
     """
     if not directory.is_dir():
-        raise ExportError(f"--calibration {directory} is not a directory; name one with at least {SMALLEST} images")
+        raise ExportError(f"--calibration {directory} is not a directory; give one with at least {SMALLEST} images")
     files = sorted(file for file in _below(directory) if file.suffix.lower() in SUFFIXES and file.is_file())
     if len(files) < SMALLEST:
         raise ExportError(
-            f"--calibration {directory} holds {len(files)} images ({FORMATS}), at least {SMALLEST} are needed "
-            f"and at most {LARGEST} are used; take them from what the network was trained on"
+            f"--calibration {directory} contains {len(files)} images ({FORMATS}); at least {SMALLEST} are required and "
+            f"at most {LARGEST} are used; use training images"
         )
     if len(files) > LARGEST:
         files = [files[index * len(files) // LARGEST] for index in range(LARGEST)]
@@ -58,7 +58,7 @@ def load_calibration(directory: Path, steps: Preprocess) -> CalibrationImages:
 
 
 def _below(directory: Path) -> Iterator[Path]:
-    """Yield the files in a directory and below it; links to folders are followed, each folder once."""
+    """Yield the files of a directory and its subdirectories; symbolic links are followed, each directory once."""
     seen: set[Path] = set()
     for folder, folders, files in os.walk(directory, followlinks=True):
         place = Path(folder)

@@ -1,8 +1,8 @@
 """Emulation of half precision in float32, for the parity check only.
 
-ONNX Runtime's CPU provider has no bfloat16 kernels, and it runs float16 graphs in float32 without rounding between
-nodes, so that an overflow stays undetected. Here every half-precision node computes in float32 and its result is
-rounded, like a kernel that accumulates in float32.
+ONNX Runtime's CPU provider has no bfloat16 kernels, and it computes float16 graphs in float32 without rounding between
+nodes, which hides overflows. The emulation computes each node in float32 and rounds its result, as a kernel with
+float32 accumulation does.
 """
 
 import tempfile
@@ -22,10 +22,10 @@ _SINGLE = ir.DataType.FLOAT
 
 
 def run_lowered(precision: str, graph: Path, reference: Reference, *, takes_pixels: bool) -> dict[Run, Array]:
-    """Return the logits [images, classes] of each run of a graph.
+    """Return the logits [images, classes] of each run of a graph in ONNX Runtime's CPU provider.
 
-    `native` is ONNX Runtime's CPU provider with the graph itself, `emulated` with a float32 copy that rounds: a
-    half-precision graph is always emulated, and run natively too if the provider has the kernels.
+    `native` runs the graph itself, if the provider has the kernels; `emulated` runs the copy of `emulate`, for half
+    precision only.
 
     Raises:
         ExportError: ONNX Runtime cannot load or run the graph.
@@ -45,11 +45,11 @@ def run_lowered(precision: str, graph: Path, reference: Reference, *, takes_pixe
 
 
 def emulate(model: ir.Model) -> ir.Model:
-    """Return a float32 copy of a half-precision graph; a pair of Casts rounds the result of each node to half."""
+    """Return a float32 copy of a half-precision graph, with a pair of Casts after each node that rounds its result."""
     copy = ir.from_proto(ir.to_proto(model))
     for value in copy.graph.initializers.values():
         if value.dtype in HALVES.values():
-            assert value.const_value is not None, "an initialiser holds its value"
+            assert value.const_value is not None, "an initialiser has a value"
             value.const_value = ir.tensor(value.const_value.numpy().astype("float32"), name=value.name)
             value.dtype = _SINGLE
     for node in list(copy.graph):
@@ -60,7 +60,7 @@ def emulate(model: ir.Model) -> ir.Model:
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    """Make a half value float32, rounded; what only moves numbers has them rounded already."""
+    """Convert a half-precision value to a rounded float32 value; data movement needs no rounding."""
     half = value.dtype
     assert half is not None
     if node.op_type in MOVES:
@@ -69,7 +69,7 @@ def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     uses = list(value.uses())
     rounded = value
     last = node
-    if node.op_type != "Cast":  # a Cast to half rounds by itself
+    if node.op_type != "Cast":  # a Cast to half precision already rounds
         value.dtype = _SINGLE
         last = cast_to(value, half, "rounded")
         graph.insert_after(node, last)

@@ -1,7 +1,7 @@
-"""Conversion of a float32 graph to a strongly typed one in half precision (float16 or bfloat16).
+"""Conversion of a float32 graph to a strongly typed graph in half precision (float16 or bfloat16).
 
-Every initialiser and value has the type that its readers require, with a Cast where the two differ. Runtimes need no
-precision setting; TensorRT 11 takes this form. Input and output keep their types.
+All dtypes are explicit, with Casts between float32 and half precision, so runtimes need no precision setting. TensorRT
+11 supports strongly typed graphs only. The dtypes of the graph's input and output do not change.
 """
 
 from collections import Counter
@@ -17,19 +17,19 @@ _SINGLE = ir.DataType.FLOAT
 
 
 class ToHalf(ir.passes.InPlacePass):
-    """Make float32 values half precision, except for the nodes that `export.precision.rules` keeps.
+    """Convert float32 values to half precision, except at the nodes that `export.precision.rules` keeps in float32.
 
-    1. A float32 image is cast once, before anything reads it.
-    2. A value read in another type than it has gets one Cast for all who read it so. No value is cast twice.
-    3. A constant becomes half; one that is read in float32 too stays beside it.
-    4. Logits become float32 by one Cast, unless the node that yields them stayed float32.
-    5. A Cast to float32 becomes one to half, unless its result must stay float32.
+    1. A float32 image is cast once, before its first reader.
+    2. A value has at most one Cast, which all readers in the other dtype share.
+    3. Constants are converted; a constant that is also read in float32 is stored in both dtypes.
+    4. Logits in half precision are cast to float32.
+    5. A Cast to float32 becomes a Cast to half precision, unless its result must stay float32.
 
     Args:
         half: FLOAT16 or BFLOAT16.
 
     Attributes:
-        kept: after a call, how many nodes of each operator are computed in float32.
+        kept: number of nodes that are computed in float32, by operator, after a call.
     """
 
     def __init__(self, half: ir.DataType) -> None:
@@ -39,12 +39,12 @@ class ToHalf(ir.passes.InPlacePass):
         self._other: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite `model` itself.
+        """Convert the graph in place.
 
         Raises:
-            ExportError: a node holds a subgraph or is not of the standard domain, or a weight does not fit.
+            ExportError: a node has a subgraph or a non-standard domain, or a weight overflows.
         """
-        _refuse_what_is_not_plain(model)
+        _check_operators(model)
         stays = plan(model, self.half)
         self.kept = dict(sorted(Counter(n.op_type for n in stays.nodes if n.op_type not in MOVES).items()))
         self._other = {}
@@ -69,7 +69,7 @@ class ToHalf(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=True)
 
     def _in_type(self, value: ir.Value, dtype: ir.DataType, reader: ir.Node) -> ir.Value:
-        """Return `value` in `dtype`: itself, what an earlier reader got, or a Cast that is put before `reader`."""
+        """Return `value` in `dtype`; a new Cast is inserted before `reader` if there is none yet."""
         if (value, dtype) in self._other:
             return self._other[value, dtype]
         if value.dtype == dtype:
@@ -100,7 +100,7 @@ class ToHalf(ir.passes.InPlacePass):
                 graph.outputs[index] = cast.outputs[0]
 
     def _store(self, graph: ir.Graph) -> None:
-        """Register the rounded constants under the names of those that nothing reads any more."""
+        """Register the rounded constants; they replace float32 constants that are no longer read."""
         for (value, _), rounded in self._other.items():
             if value.is_initializer():
                 assert value.name is not None, "an initialiser has a name"
@@ -113,23 +113,23 @@ class ToHalf(ir.passes.InPlacePass):
                 graph.register_initializer(rounded)
 
 
-def _refuse_what_is_not_plain(model: ir.Model) -> None:
+def _check_operators(model: ir.Model) -> None:
     subgraphs = {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS}
     for node in model.graph:
         if node.domain not in {"", "ai.onnx"} or any(a.type in subgraphs for a in node.attributes.values()):
             raise ExportError(
-                f"{node.op_type} {node.name!r} is not a plain node of the standard ONNX domain, so its types cannot be "
-                "set; use --precision fp32"
+                f"{node.op_type} {node.name!r} has a subgraph or is not in the standard ONNX domain, so its precision "
+                "cannot be changed; use --precision fp32"
             )
 
 
 def _rounded(value: ir.Value, dtype: ir.DataType) -> ir.Value:
-    assert value.const_value is not None, "an initialiser holds its value"
+    assert value.const_value is not None, "an initialiser has a value"
     tensor = ir.tensor(value.const_value.numpy().astype(dtype.numpy()), dtype=dtype, name=value.name)
     return ir.Value(name=value.name, shape=value.shape, type=ir.TensorType(dtype), const_value=tensor)
 
 
 def cast_to(value: ir.Value, dtype: ir.DataType, suffix: str) -> ir.Node:
-    """Return a Cast of a value that is in no graph yet; its output has the value's name and a suffix."""
+    """Return a Cast of a value, not yet inserted into a graph; its output has the value's name and a suffix."""
     out = ir.Value(name=f"{value.name}_{suffix}", shape=value.shape, type=ir.TensorType(dtype))
     return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype)], outputs=[out], name=f"cast_{out.name}")

@@ -1,10 +1,14 @@
-"""Conversion of a float32 graph to one with Q/DQ pairs around its layers, calibrated on images.
+"""Quantization of a float32 graph to int8 with Q/DQ pairs, calibrated on images.
 
-Only layers are quantized, that is, products with a weight [in, out]. LayerNorm, softmax, GELU, residuals and the
-products of attention stay float32. Measured on the digits networks: the products of attention gain no time; batched
-weights, as iRPE has them, have no integer kernel; the first layer, which reads pixels (of 0 … 255 symmetric int8 keeps
-every second), and the last make half of the error and little of the work; quantizing what a product yields costs both
-time and accuracy. Where limits are still missed, `export.precision.sensitivity` leaves layers in float32.
+Only linear layers and convolutions are quantized. LayerNorm, softmax, GELU, residual connections and the products of
+attention stay float32. Measured on the digits networks:
+
+- Quantized products of attention are not faster, and batched weights (iRPE) have no integer kernel.
+- The first layer, where symmetric int8 drops every second of 256 pixel values, and the last cause half of the error and
+  take little of the time. They are not quantized.
+- Quantizing the output of layers costs both time and accuracy.
+
+If the limits are not met, `export.precision.sensitivity` keeps some layers in float32.
 """
 
 from collections import Counter
@@ -23,27 +27,27 @@ from export.process.errors import ExportError
 from export.verify.parity import Limits
 from export.verify.reference import Reference
 
-_WORTH_A_NODE = 0.7
-"""Smoothing that cannot be folded into a norm costs a Mul, and must leave less than this share of the error."""
+_MAX_ERROR_WITH_MUL = 0.7
+"""Maximum error with smoothing, relative to that without, if smoothing cannot be folded into a norm and costs a Mul."""
 
 
 def quantize(
     model: ir.Model, reference: Reference, limits: Limits, *, takes_pixels: bool
 ) -> tuple[ir.Model, dict[str, int]]:
-    """Return an int8 copy of a float32 graph, and how many layers, by operator, stayed float32 for the limits.
+    """Return an int8 copy of a float32 graph, and the number of layers that stayed float32, by operator.
 
     Args:
         model: the float32 graph; it is not modified.
         reference: reference whose images are used for calibration.
-        limits: limits on the copy's accuracy loss. If they cannot be met, no layer stays float32.
-        takes_pixels: whether the graph takes uint8.
+        limits: limits on the accuracy of the copy. If they cannot be met, all layers are quantized.
+        takes_pixels: True if the graph takes uint8 pixels.
 
     Raises:
         ExportError: the graph has no layers to quantize.
     """
     groups = {layers.name: layers for layers in find_layers(model)}
     if not groups:
-        raise ExportError("the graph has no layers with weights between its first and last; use --precision fp32")
+        raise ExportError("the graph has no layers with weights between the first and the last; use --precision fp32")
     batches = reference.inputs(takes_pixels=takes_pixels)
     observed = observe(model, list(groups.values()), batches, len(reference.pixels))
     scales = {name: _scales(layers, seen) for (name, layers), seen in zip(groups.items(), observed, strict=True)}
@@ -55,7 +59,7 @@ def quantize(
 def _scales(layers: Layers, observed: Observed) -> Scales:
     if layers.convolve:
         return plain_scales(observed)
-    return choose_scales(observed, layers.weight(), 1.0 if norm_before(layers) is not None else _WORTH_A_NODE)
+    return choose_scales(observed, layers.weight(), 1.0 if norm_before(layers) is not None else _MAX_ERROR_WITH_MUL)
 
 
 def _lower(model: ir.Model, scales: Mapping[str, Scales], kept: Collection[str]) -> ir.Model:

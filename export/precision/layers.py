@@ -1,7 +1,7 @@
-"""Layers of a graph that become int8: products with a weight, grouped by their input.
+"""Quantizable layers of a graph: MatMul, Gemm and Conv with a constant weight, grouped by their input.
 
-Depth-wise convolutions are none: in int8 they take 2.2 times as long in ONNX Runtime, and as long in OpenVINO.
-Shapes: C channels of the activation, the last axis of a MatMul's and a Gemm's, the second of a Conv's.
+Depth-wise convolutions are excluded: in int8 they take 2.2 times as long in ONNX Runtime, and as long in OpenVINO.
+Shapes: C channels of the activation, its last axis for MatMul and Gemm, its second axis for Conv.
 """
 
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ _PRODUCTS = ("MatMul", "Gemm", "Conv")
 
 @dataclass(frozen=True)
 class Layers:
-    """One activation, and the layers that read it, which share its scale and its smoothing."""
+    """An activation, and the layers that read it and share its scale and smoothing."""
 
     activation: ir.Value
     products: tuple[ir.Node, ...]
 
     @property
     def name(self) -> str:
-        """That of the first product."""
+        """Name of the first layer."""
         return str(self.products[0].name)
 
     @property
     def convolve(self) -> bool:
-        """True if the layers are convolutions: their channels are the second axis."""
+        """True if the layers are convolutions."""
         return self.products[0].op_type == "Conv"
 
     def weight(self) -> Array:
-        """Return the weights of all products as [C, outputs]; not of convolutions."""
+        """Return the concatenated weights of all layers, [C, outputs]; not for convolutions."""
         return np.concatenate(
             [
                 array_of(input_of(each, 1)).T if output_axis(each) == 0 else array_of(input_of(each, 1))
@@ -46,7 +46,7 @@ class Layers:
 
 
 def find_layers(model: ir.Model) -> list[Layers]:
-    """Return all layers but the first and the last, in the order of the graph."""
+    """Return all quantizable layers except the first and the last, in graph order."""
     nodes = [node for node in model.graph if node.op_type in _PRODUCTS and _has_weight(node)][1:-1]
     groups: dict[tuple[ir.Value, bool], list[ir.Node]] = {}
     for node in nodes:
@@ -55,7 +55,7 @@ def find_layers(model: ir.Model) -> list[Layers]:
 
 
 def output_axis(product: ir.Node) -> int:
-    """Return the axis of a product's weight that counts its outputs."""
+    """Return the output axis of a layer's weight."""
     if product.op_type == "Conv":
         return 0
     return 0 if product.op_type == "Gemm" and _flag(product, "transB") else 1

@@ -1,4 +1,4 @@
-"""The steps of an export in another precision than float32, each after that of the float32 export it builds on."""
+"""Steps of an export in fp16, bf16 or int8, which follow the steps of the float32 export."""
 
 import tempfile
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from export.write.describe import describe_graph
 from export.write.saving import save_graph
 
 _CHUNK = 8
-"""Images run at once."""
+"""Batch size of the runs."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Lowering:
 
     Attributes:
         precision: fp16, bf16 or int8.
-        limits: minimum cosine and agreement of the result.
-        images: images for calibration and comparison; None compares on synthetic images.
+        limits: minimum cosine and top-1 agreement of the logits.
+        images: images for calibration and comparison; None means synthetic images.
     """
 
     precision: str
@@ -40,12 +40,12 @@ class Lowering:
     images: CalibrationImages | None
 
     def reference(self, network: nn.Module, random: Reference, batch: Batch) -> Reference:
-        """Return the network's logits of the images; `random`, which is there already, if none were given.
+        """Return the network's logits of the calibration images, or `random` if there are none.
 
-        What does not fill the smallest batch that the graph accepts is left out.
+        A last batch below the minimum batch size of the graph is omitted.
 
         Raises:
-            ExportError: there are fewer images than the smallest batch.
+            ExportError: there are fewer images than the minimum batch size.
         """
         if self.images is None:
             return random
@@ -55,8 +55,8 @@ class Lowering:
         pixels = tuple(chunk for chunk in chunks if len(chunk) >= batch.min)
         if not pixels:
             raise ExportError(
-                f"{len(self.images.pixels)} calibration images do not fill a batch of {batch.min}; "
-                "give more, or a smaller --batch"
+                f"{len(self.images.pixels)} calibration images are fewer than the minimum batch size {batch.min}; "
+                "give more images, or a smaller --batch"
             )
         return reference_on(network, pixels, random.normalisation)
 
@@ -64,14 +64,14 @@ class Lowering:
         """Replace the float32 graph by one in this precision, and return its description for the manifest.
 
         Raises:
-            ExportError: a weight does not fit, the graph cannot be quantized, or the result is not valid ONNX.
+            ExportError: a weight overflows, the graph cannot be quantized, or the result is not valid ONNX.
         """
         model = ir.load(graph)
         if self.precision in HALVES:
             to_half = ToHalf(HALVES[self.precision])
             to_half(model)
             PartTransposes()(model)
-            common.DeduplicateHashedInitializersPass(size_limit=2**40)(model)  # equal when rounded
+            common.DeduplicateHashedInitializersPass(size_limit=2**40)(model)  # constants that are equal after rounding
             facts = describe_graph(model).model_copy(update={"float32_nodes": to_half.kept})
         else:
             model, kept = quantize(model, reference, self.limits, takes_pixels=takes_pixels)
@@ -80,15 +80,15 @@ class Lowering:
         return facts
 
     def check_task(self, task: Task) -> None:
-        """Raise ExportError for what cosine and top-1 agreement cannot compare."""
+        """Raise ExportError for regression, which has no top-1 class."""
         if task == "regression":
             raise ExportError(
-                f"--precision {self.precision} is compared by the cosine and the top-1 agreement of logits, which say "
-                "nothing of a regression's values; use fp32"
+                f"--precision {self.precision} is checked by the cosine and top-1 agreement of logits, which do not "
+                "apply to regression; use fp32"
             )
 
     def check(self, graph: Path, reference: Reference, single: Parity, *, takes_pixels: bool) -> Parity:
-        """Compare; see `check_lowered`. `single` is the parity of the float32 graph."""
+        """Return the parity of the graph (`check_lowered`); `single` is the parity of the float32 graph."""
         count = sum(map(len, reference.pixels))
         used = None if self.images is None else Calibration(directory=self.images.directory, images=count)
         runs = run_lowered(self.precision, graph, reference, takes_pixels=takes_pixels)
@@ -102,21 +102,21 @@ def prepare_lowering(
     min_cosine: float | None,
     min_agreement: float | None,
 ) -> Lowering | None:
-    """Return what to do beyond float32; None if nothing is. Images are read here, before anything slow is begun.
+    """Return the requested lowering, with its images loaded; None for float32.
 
     Raises:
-        ExportError: int8 without images, images that cannot be used, or options that float32 has no use for.
+        ExportError: int8 without images, unusable images, or options that do not apply to float32.
     """
     if precision == "fp32":
         if calibration is not None or min_cosine is not None or min_agreement is not None:
             raise ExportError(
-                "--calibration, --min-cosine and --min-agreement are for a --precision of fp16, bf16 or int8; "
-                "fp32 is compared by its largest error"
+                "--calibration, --min-cosine and --min-agreement require --precision fp16, bf16 or int8; "
+                "fp32 is checked by its largest error"
             )
         return None
     if precision == "int8" and calibration is None:
         raise ExportError(
-            "int8 needs images from which the ranges of activations are taken: name a directory of them with "
+            "--precision int8 requires images for the calibration of activation ranges; give their directory with "
             "--calibration DIR"
         )
     defaults = LIMITS[precision]
@@ -128,7 +128,7 @@ def prepare_lowering(
 
 
 def _replace(graph: Path, model: ir.Model) -> None:
-    """Write `model` in place of a graph, whose data file, if it has one, the model may still be read from."""
+    """Replace a graph by `model`; its data file is replaced last, because `model` may still read from it."""
     with tempfile.TemporaryDirectory(dir=graph.parent) as folder:
         save_graph(model, Path(folder) / graph.name)
         for old in graph.parent.glob(f"{graph.name}*"):

@@ -1,6 +1,6 @@
-"""Activations of a float32 graph on calibration images: some rows of each, and each channel's range.
+"""Activations of a float32 graph on calibration images: sampled rows and the range of each channel.
 
-Shapes: C channels, n rows; a row is the channels of one token, or of one pixel of a convolution's input.
+Shapes: C channels, n rows; a row is one token, or one pixel of a convolution's input.
 """
 
 import tempfile
@@ -21,22 +21,22 @@ from export.write.saving import save_graph
 Array = NDArray[np.float32]
 
 ROWS = 1024
-"""Of each activation, about. Few activations of a network have more than 4,096 channels: 16 MB."""
+"""Approximate number of sampled rows per activation. With 4,096 channels they take 16 MB."""
 
 _STRIDE = 7919
-"""A prime, so that different rows are taken from each batch."""
+"""A prime, so that different rows are sampled from each batch."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """Rows [n, C] of an activation at even steps, and the largest magnitude [C] of each channel in all rows."""
+    """Sampled rows [n, C] of an activation, and the largest magnitude [C] of each channel over all rows."""
 
     rows: Array
     largest: Array
 
 
 def observe(model: ir.Model, groups: Sequence[Layers], batches: Iterable[NDArray[Any]], count: int) -> list[Observed]:
-    """Return what each group's activation is; the graph runs once on each of `count` batches of its input."""
+    """Return the observed activation of each group, for `count` batches of the graph's input."""
     copy = model.clone()
     values = {value.name: value for node in copy.graph for value in node.outputs}
     offset = ir.Value(name="offset", shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.INT64))
@@ -58,28 +58,28 @@ def observe(model: ir.Model, groups: Sequence[Layers], batches: Iterable[NDArray
 
 
 def _add_outputs(model: ir.Model, value: ir.Value, offset: ir.Value, rows: int, *, convolve: bool) -> None:
-    """Let the graph yield `rows` rows of an activation, and the largest magnitude of each of its channels."""
+    """Add graph outputs with `rows` rows of an activation and the largest magnitude of each channel."""
     graph, name, shape = model.graph, name_of(value), value.shape
     assert shape is not None, "values of a traced graph have shapes"
 
     def integer(what: str, *numbers: int) -> ir.Value:
         return add_constant(model, np.array(numbers, np.int64), f"{name}_{what}")
 
-    def put(operator: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:  # noqa: ANN401 -- as ONNX has them
+    def insert(operator: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:  # noqa: ANN401 -- any ONNX attribute
         node = ir.node(operator, inputs, attributes)
         graph.append(node)
         return node.outputs[0]
 
     axes, channels = len(shape), shape[1 if convolve else -1]
-    assert isinstance(channels, int), "layers have as many channels as their weights"
-    last = put("Transpose", value, perm=[0, *range(2, axes), 1]) if convolve else value
-    flat = put("Reshape", last, integer("flat", -1, channels))
-    step = put("Max", put("Div", put("Shape", flat, end=1), integer("wanted", rows)), integer("one", 1))
-    first = put("Mod", offset, step)
+    assert isinstance(channels, int), "the weight determines the number of channels"
+    last = insert("Transpose", value, perm=[0, *range(2, axes), 1]) if convolve else value
+    flat = insert("Reshape", last, integer("flat", -1, channels))
+    step = insert("Max", insert("Div", insert("Shape", flat, end=1), integer("wanted", rows)), integer("one", 1))
+    first = insert("Mod", offset, step)
     axis, end = integer("axis", 0), integer("end", np.iinfo(np.int64).max)
     for kind, out in (
-        ("rows", put("Slice", flat, first, end, axis, step)),
-        ("largest", put("ReduceMax", put("Abs", flat), axis, keepdims=0)),
+        ("rows", insert("Slice", flat, first, end, axis, step)),
+        ("largest", insert("ReduceMax", insert("Abs", flat), axis, keepdims=0)),
     ):
         out.name, out.dtype = f"{name}_{kind}", ir.DataType.FLOAT
         graph.outputs.append(out)

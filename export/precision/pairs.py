@@ -1,8 +1,7 @@
-"""QuantizeLinear and DequantizeLinear around layers, the form in which runtimes find integer products.
+"""Q/DQ pairs (QuantizeLinear and DequantizeLinear) around layers, which runtimes fuse into integer kernels.
 
-Activations are symmetric int8 per tensor, weights symmetric int8 per output: the form that TensorRT takes too. What is
-moved from an activation's channels into the weights is divided out by the norm that makes the activation, at no cost,
-or else by a Mul.
+Activations are symmetric int8 per tensor, weights symmetric int8 per output channel, as TensorRT requires. Smoothing
+factors are divided out in the preceding norm, at no cost, or else by a Mul.
 """
 
 import numpy as np
@@ -16,26 +15,26 @@ _INT8, _SINGLE = ir.DataType.INT8, ir.DataType.FLOAT
 
 
 def make_int8(model: ir.Model, layers: Layers, scales: Scales) -> None:
-    """Put a pair after the activation of some layers, and int8 in place of their weights."""
+    """Insert a Q/DQ pair after the activation of some layers, and replace their weights by int8."""
     activation, first, name = layers.activation, layers.products[0], name_of(layers.activation)
     if scales.smoothing is not None:
         norm = norm_before(layers)
         if norm is None:
             inverse = add_constant(model, 1 / scales.smoothing, f"{name}_smoothing")
-            activation = _put(first, "Mul", [activation, inverse], activation.shape, _SINGLE)
+            activation = _insert(first, "Mul", [activation, inverse], activation.shape, _SINGLE)
         else:
             _scale_norm(model, norm, scales.smoothing)
     scale = add_constant(model, np.array(scales.activation, np.float32), f"{name}_scale")
     zero = add_constant(model, np.array(0, np.int8), f"{name}_zero_point")
-    quantized = _put(first, "QuantizeLinear", [activation, scale, zero], activation.shape, _INT8)
-    pair = _put(first, "DequantizeLinear", [quantized, scale, zero], activation.shape, _SINGLE)
+    quantized = _insert(first, "QuantizeLinear", [activation, scale, zero], activation.shape, _INT8)
+    pair = _insert(first, "DequantizeLinear", [quantized, scale, zero], activation.shape, _SINGLE)
     for product in layers.products:
         product.replace_input_with(0, pair)
         product.replace_input_with(1, _int8_weight(model, product, scales.smoothing))
 
 
 def norm_before(layers: Layers) -> ir.Node | None:
-    """Return the LayerNormalization that makes the activation, if nothing else reads it and channels stay in place."""
+    """Return the LayerNormalization whose output, or a permutation of its tokens, is read only by the layers."""
     value, readers = layers.activation, set(layers.products)
     while {use.node for use in value.uses()} == readers and not value.is_graph_output():
         node = value.producer()
@@ -50,7 +49,7 @@ def norm_before(layers: Layers) -> ir.Node | None:
 
 
 def _keeps_channels(node: ir.Node) -> bool:
-    """Return whether a node moves tokens only: the last axis is what it was."""
+    """Return whether a node moves only tokens, so that the last axis does not change."""
     before, after = node.inputs[0], node.outputs[0]
     if before is None or before.shape is None or after.shape is None:
         return False
@@ -80,10 +79,10 @@ def _int8_weight(model: ir.Model, product: ir.Node, smoothing: Array | None) -> 
     stored = add_constant(model, to_int8(numbers, scales.reshape(along)), f"{name}_int8")
     scale = add_constant(model, scales, f"{name}_scale")
     zero = add_constant(model, np.zeros(len(scales), np.int8), f"{name}_zero_point")
-    return _put(product, "DequantizeLinear", [stored, scale, zero], weight.shape, _SINGLE, axis=axis)
+    return _insert(product, "DequantizeLinear", [stored, scale, zero], weight.shape, _SINGLE, axis=axis)
 
 
-def _put(
+def _insert(
     before: ir.Node,
     operator: str,
     inputs: list[ir.Value],
@@ -92,7 +91,7 @@ def _put(
     **attributes: int,
 ) -> ir.Value:
     node = ir.node(operator, inputs, attributes)
-    assert before.graph is not None, "it is in a graph"
+    assert before.graph is not None, "the node is in a graph"
     before.graph.insert_before(before, node)
     node.outputs[0].shape, node.outputs[0].dtype = shape, dtype
     return node.outputs[0]

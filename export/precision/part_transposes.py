@@ -1,8 +1,8 @@
-"""A no-op Reshape that avoids a crash of ONNX Runtime 1.31.
+"""Workaround for a segmentation fault of ONNX Runtime 1.31: a no-op Reshape before some MatMuls.
 
-Its CPU provider has no float16 MatMul, so it puts Casts around one in float32. Where the left factor comes from a
-Transpose that moves the first axis to the last but one place, as iRPE's values have it, opening a session then ends the
-process by a segmentation fault (in NchwcTransformer, after MatmulTransposeFusion). In float32 nothing crashes.
+The CPU provider has no float16 MatMul and inserts Casts around a float32 one. If the left operand is produced by a
+Transpose that moves the first axis to the second-to-last position (iRPE on values), creating a session crashes in
+NchwcTransformer, after MatmulTransposeFusion. Float32 graphs are not affected.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ from export.passes.values import add_constant
 
 
 class PartTransposes(ir.passes.InPlacePass):
-    """Put a Reshape to the same shape between such a Transpose and each MatMul that reads it as its left factor.
+    """Insert a Reshape to the same shape between such a Transpose and each MatMul that reads it as its left operand.
 
     An Identity would be removed before the fusion; a Reshape is a view and costs nothing.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Insert what is needed, and return whether anything was inserted."""
+        """Insert the Reshapes."""
         modified = False
         for node in list(model.graph):
             left = node.inputs[0] if node.op_type == "MatMul" else None
@@ -38,7 +38,7 @@ def _moves_first_axis(node: ir.Node) -> bool:
 
 
 def _reshaped(model: ir.Model, reader: ir.Node, value: ir.Value) -> ir.Value:
-    """Return `value` through a Reshape before `reader`, its shape given as "as it is" for each axis."""
+    """Return the output of a Reshape of `value` to its own shape, inserted before `reader`."""
     assert value.shape is not None, "values of a traced graph have shapes"
     sizes = add_constant(model, np.array([0] * (len(value.shape) - 1) + [-1], np.int64), f"{value.name}_sizes")
     out = ir.Value(name=f"{value.name}_apart", shape=value.shape, type=value.type)

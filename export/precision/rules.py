@@ -1,7 +1,8 @@
-"""Nodes that stay float32 when the rest of a graph becomes half precision (float16 or bfloat16).
+"""Nodes that stay float32 when a graph is converted to half precision (float16 or bfloat16).
 
-A value is *wide* if half precision may not hold it: a square, a sum of squares, an epsilon of 1e-12, a mask of −3.4e38.
-What reads a wide value is computed in float32, until a node (a division, a softmax) brings it back into range.
+A value is *wide* if it may exceed the range of half precision: a square, a sum of squares, an epsilon of 1e-12, a mask
+of −3.4e38. Nodes that read a wide value are computed in float32, up to a node whose result is in range again, such as a
+division or a softmax.
 """
 
 from dataclasses import dataclass, field
@@ -17,16 +18,17 @@ MOVES = frozenset(
     {"Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape", "Slice"}
     | {"Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )
-"""Operators that move elements unchanged: a wide value stays wide, and no rounding is needed after them."""
+"""Data movement: the result is wide if the data are, and needs no rounding."""
 
 _WIDENS = frozenset(
     {"Exp", "Log", "Pow", "Reciprocal", "Sqrt", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"}
     | {"ReduceProd", "ReduceSum", "ReduceSumSquare", "CumSum"}
 )
-"""Squares, roots and sums: |x| > 255 or < 0.008 leaves float16 when squared, and zero divides what follows."""
+"""Operators with a wide result: powers, roots and sums. In float16, x² overflows above 255, is subnormal below 0.008,
+and may become a divisor that is rounded to 0."""
 
 _CARRIES = frozenset({"Abs", "Add", "Clip", "Max", "Min", "Neg", "ReduceMax", "ReduceMean", "Sub", "Sum", "Where"})
-"""Operators whose result is wide if their input is."""
+"""Operators whose result is wide if an input is."""
 
 _ELEMENTWISE = _CARRIES | {"Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Mul", "Pow"}
 
@@ -39,8 +41,8 @@ class Plan:
     """Nodes that stay float32.
 
     Attributes:
-        nodes: computed in float32. MOVES among them only carry such values.
-        values: float32 values that these nodes yield.
+        nodes: nodes that are computed in float32, and data movement of float32 values.
+        values: float32 outputs of these nodes.
     """
 
     nodes: set[ir.Node] = field(default_factory=set)
@@ -48,17 +50,17 @@ class Plan:
 
 
 def plan(model: ir.Model, half: ir.DataType) -> Plan:
-    """Decide for every node, in topological order, by these rules. A node stays float32 if
+    """Return the nodes that stay float32, by the following rules.
 
-    1. it is a square, a root or a sum (`_WIDENS`): the result is wide;
-    2. it reads a constant that `half` cannot hold: the result is wide if the node works number by number;
-    3. it reads a wide value: the result is wide if the node is in `_CARRIES`;
-    4. it is in MOVES and its data are wide: the result is wide;
-    5. ONNX does not define it for `half`, or it is a norm told to compute in half precision, or it turns integers
-       above 8 bits into floats.
+    1. Operators in `_WIDENS` stay; their result is wide.
+    2. A node that reads a constant outside the range of `half` stays; its result is wide if it is element-wise.
+    3. A node that reads a wide value stays; its result is wide if it is in `_CARRIES`.
+    4. Data movement of wide values stays; its result is wide.
+    5. A node stays if ONNX does not define it for `half`, if it is a norm with `stash_type` half, or if it casts from
+       integers of more than 8 bits.
 
     Raises:
-        ExportError: a weight is not a number, or too large for `half`.
+        ExportError: a weight is NaN, or too large for `half`.
     """
     made, wide = Plan(), set[ir.Value]()
     for node in model.graph:
@@ -84,7 +86,7 @@ def plan(model: ir.Model, half: ir.DataType) -> Plan:
 
 
 def takes(node: ir.Node, index: int, opset: int, half: ir.DataType) -> bool:
-    """Return whether ONNX lets a node read its `index`-th input in `half`; `scales` of Resize are float32 always."""
+    """Return whether ONNX allows `half` for an input of a node; `scales` of Resize are always float32."""
     schema = onnx.defs.get_schema(node.op_type, opset)
     return _type_name(half) in schema.inputs[min(index, len(schema.inputs) - 1)].types
 
@@ -101,25 +103,25 @@ def _must_stay(node: ir.Node, model: ir.Model, half: ir.DataType) -> bool:
 
 
 def _fits(node: ir.Node, constant: ir.Value, half: ir.DataType) -> bool:
-    """Return whether `half` can hold a constant, apart from rounding: no overflow, and not all of it subnormal."""
+    """Return whether a constant is in the range of `half`: no element overflows, and not all are subnormal."""
     numbers = _finite(constant)
     largest = float(np.abs(numbers).max(initial=0))
     if largest > LARGEST[half]:
         if node.op_type in _ELEMENTWISE:
             return False
         raise ExportError(
-            f"initialiser {constant.name!r} of {node.op_type} holds {largest:.3g}, {half.name} ends at "
+            f"initialiser {constant.name!r} of {node.op_type} contains {largest:.3g}; the maximum of {half.name} is "
             f"{LARGEST[half]:g}; use --precision {'bf16' if half == ir.DataType.FLOAT16 else 'fp32'}"
         )
     return largest == 0 or largest >= _SMALLEST_NORMAL[half]
 
 
 def _finite(constant: ir.Value) -> NDArray[np.float32]:
-    """Return the numbers of a constant that are not infinite: infinities are the same in every type."""
-    assert constant.const_value is not None, "an initialiser holds its value"
+    """Return the finite elements of a constant; infinities exist in every dtype."""
+    assert constant.const_value is not None, "an initialiser has a value"
     numbers = constant.const_value.numpy()
     if np.isnan(numbers).any():
-        raise ExportError(f"initialiser {constant.name!r} holds what is not a number; check the weights")
+        raise ExportError(f"initialiser {constant.name!r} contains NaN; check the weights")
     finite: NDArray[np.float32] = numbers[np.isfinite(numbers)]
     return finite
 

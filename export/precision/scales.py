@@ -1,10 +1,9 @@
-"""The scale of an activation, and the outliers that are moved from its channels into the weights.
+"""Quantization scales of an activation, with smoothing (SmoothQuant, Xiao et al. 2023, eq. 4).
 
-Channels of transformers have very different ranges, and one scale has to hold all of them. So each is divided by s,
-and the weights that read it are multiplied: s = max|X|^a / max|W|^(1−a) (SmoothQuant, Xiao et al. 2023, eq. 4). Of
-several a, that with the least error of the products is taken: ‖Q(X/s)·Q(sW) − XW‖² over ‖XW‖², on observed rows.
-Scales are of the largest magnitude. Clipping by error was measured and left out (benchmarks/README.md, trained.py):
-by the error of a product it pays to clip the few large numbers, by that of the logits it does not.
+The channels of an activation have very different ranges but share one scale. So each channel is divided by s and the
+weights are multiplied by it, with s = max|X|^a / max|W|^(1−a). The exponent a with the least error of the products on
+observed rows, ‖Q(X/s)·Q(sW) − XW‖², is chosen. Scales cover the largest magnitude: clipping outliers reduces the error
+of the products, but not that of the logits (benchmarks/README.md, trained.py).
 Shapes: C channels, n rows, O outputs.
 """
 
@@ -26,11 +25,11 @@ _TINY = np.float32(1e-5)
 
 @dataclass(frozen=True)
 class Scales:
-    """Scales that make an activation int8.
+    """Scales of an int8 activation.
 
     Attributes:
-        activation: one unit of int8.
-        smoothing: [C], what the activation is divided by and the weights' rows are multiplied by; None for nothing.
+        activation: scale of the activation.
+        smoothing: divisors of the channels and factors of the weights, [C]; None without smoothing.
     """
 
     activation: float
@@ -38,33 +37,33 @@ class Scales:
 
 
 def plain_scales(observed: Observed) -> Scales:
-    """Return the scale of the largest magnitude."""
+    """Return the scale for the largest magnitude, without smoothing."""
     return Scales(_unit(observed.largest), None)
 
 
-def choose_scales(observed: Observed, weight: Array, worth: float) -> Scales:
+def choose_scales(observed: Observed, weight: Array, max_error_ratio: float) -> Scales:
     """Return the scales with the least error of the products.
 
     Args:
-        observed: observed of the activation.
-        weight: [C, O], of all products that read it.
-        worth: smoothing is taken if it leaves less than this share of the error without it.
+        observed: observed activation.
+        weight: weights of all layers that read it, [C, O].
+        max_error_ratio: maximum error with smoothing, relative to the error without, for smoothing to be used.
     """
     expected, plain = observed.rows @ weight, plain_scales(observed)
     found = [_smoothed(observed, weight, exponent) for exponent in _EXPONENTS]
     errors = [_error(observed, weight, scales, expected) for scales in found]
     smooth = int(np.argmin(errors))
-    return found[smooth] if errors[smooth] < worth * _error(observed, weight, plain, expected) else plain
+    return found[smooth] if errors[smooth] < max_error_ratio * _error(observed, weight, plain, expected) else plain
 
 
 def weight_scale(weight: Array, axis: int) -> Array:
-    """Return the scale [O] of each output of a weight whose `axis` counts them; 1 where all numbers are zero."""
+    """Return the scale of each output of a weight, [O], with the output axis `axis`; 1 for outputs of zeros."""
     largest = np.abs(weight).max(axis=tuple(other for other in range(weight.ndim) if other != axis))
     return np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
 
 
 def to_int8(numbers: Array, scale: Array | np.float32) -> NDArray[np.int8]:
-    """Return numbers in units of a scale, rounded half to even and clipped."""
+    """Return numbers quantized by a scale, rounded half to even and clipped."""
     units: NDArray[np.int8] = np.clip(np.rint(numbers / scale), -_LARGEST, _LARGEST).astype(np.int8)
     return units
 

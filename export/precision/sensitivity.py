@@ -1,7 +1,8 @@
-"""Layers that stay float32 where int8 misses its limits: those with the largest measured error.
+"""Layers that stay float32 if an int8 graph does not meet its limits: those with the largest error.
 
-A layer's cost is what the logits lose when it alone is int8, on some of the images; layers that read the same
-activation are one. Then the most costly ones stay float32, twice as many with each try.
+The error of a layer is that of the logits if only this layer is int8, on some of the images; layers that read the same
+activation count as one. The layers with the largest errors stay float32, and their number is doubled until the limits
+are met.
 """
 
 from collections.abc import Callable, Collection
@@ -18,16 +19,16 @@ from export.write.saving import save_graph
 IMAGES = 32
 """Minimum number of images, in whole batches."""
 
-_MOST = 4
-"""A fourth of the layers may stay float32. If that is too few, the network cannot be int8."""
+_KEPT_DIVISOR = 4
+"""At most one in `_KEPT_DIVISOR` layers stays float32."""
 
 Lower = Callable[[Collection[str]], ir.Model]
-"""Returns the graph with the named layers in float32, all others in int8."""
+"""Function that returns the graph with the named layers in float32 and all others in int8."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A graph, and the layers in it that stayed float32."""
+    """A graph, and the names of its layers that stayed float32."""
 
     model: ir.Model
     kept: tuple[str, ...]
@@ -36,14 +37,14 @@ class Chosen:
 def keep_worst(
     lower: Lower, names: Collection[str], reference: Reference, limits: Limits, *, takes_pixels: bool
 ) -> Chosen:
-    """Return the graph with as few layers in float32 as were tried and meet the limits; with all int8 if none does.
+    """Return the first graph that meets the limits, with an increasing number of float32 layers; else all in int8.
 
     Args:
-        lower: makes a graph.
+        lower: function that returns the graph with the named layers in float32.
         names: names of the layers.
-        reference: what the logits are compared with.
-        limits: on mean cosine and agreement.
-        takes_pixels: whether the graph takes uint8.
+        reference: reference logits.
+        limits: limits on mean cosine and agreement.
+        takes_pixels: True if the graph takes uint8 pixels.
     """
 
     def meets(model: ir.Model) -> bool:
@@ -52,14 +53,14 @@ def keep_worst(
     whole = lower(())
     if meets(whole):
         return Chosen(whole, ())
-    some = _some(reference)
+    some = _first_batches(reference)
     costs = {}
     for name in names:
         alone = lower([other for other in names if other != name])
         costs[name] = 1 - float(cosine(some.logits, _run(alone, some, takes_pixels=takes_pixels)).mean())
     worst = sorted(names, key=lambda name: costs[name], reverse=True)
     count = 1
-    while count <= len(worst) // _MOST:
+    while count <= len(worst) // _KEPT_DIVISOR:
         kept = tuple(worst[:count])
         model = lower(kept)
         if meets(model):
@@ -68,8 +69,8 @@ def keep_worst(
     return Chosen(whole, ())
 
 
-def _some(reference: Reference) -> Reference:
-    """Return the first batches, with IMAGES images or more."""
+def _first_batches(reference: Reference) -> Reference:
+    """Return the reference of the first batches, with at least `IMAGES` images."""
     count = images = 0
     while images < IMAGES and count < len(reference.pixels):
         images += len(reference.pixels[count])

@@ -1,1 +1,1 @@
-"""Process of a command: arguments, names, errors, signals, memory."""
+"""Infrastructure of the commands: arguments, names, errors, signals, memory."""

@@ -1,4 +1,4 @@
-"""Types of command line arguments. Empty text and paths are refused; they usually come from unset shell variables."""
+"""Types of command line arguments. Empty text and paths are errors: they usually come from unset shell variables."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 def text(argument: str) -> str:
     """Return an argument that is not blank. Raises ArgumentTypeError."""
     if not argument.strip():
-        raise argparse.ArgumentTypeError("it is empty; leave out the option, or give it a value")
+        raise argparse.ArgumentTypeError("empty; omit the option, or give it a value")
     return argument
 
 
@@ -30,7 +30,7 @@ def at_least_zero(argument: str) -> float:
     """Return a finite number of at least 0. Raises ArgumentTypeError."""
     number = float(argument)
     if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{argument} is not a number from 0")
+        raise argparse.ArgumentTypeError(f"{argument} is below 0 or not finite")
     return number
 
 
@@ -48,7 +48,7 @@ def share(argument: str) -> float:
 
 
 def size(argument: str) -> tuple[int, int]:
-    """Return (height, width) of `N` or `HxW`, in pixels. Raises ArgumentTypeError."""
+    """Return (height, width) in pixels from `N` or `HxW`. Raises ArgumentTypeError."""
     height, _, width = argument.partition("x")
     try:
         return positive(height), positive(width or height)
@@ -57,10 +57,10 @@ def size(argument: str) -> tuple[int, int]:
 
 
 def option(argument: str) -> tuple[str, object]:
-    """Return an option and its value: JSON, or Python's True, False and None, or a word.
+    """Return key and value of `KEY=VALUE`; the value is JSON, or Python's True, False or None, or a word.
 
     Raises:
-        ArgumentTypeError: the argument is neither.
+        ArgumentTypeError: the argument has another form.
     """
     key, equals, value = argument.partition("=")
     if not key.isidentifier() or not equals:
@@ -71,9 +71,7 @@ def option(argument: str) -> tuple[str, object]:
     except json.JSONDecodeError:
         if value.isidentifier():
             return key, value
-    raise argparse.ArgumentTypeError(
-        f"{argument!r}: {value!r} is neither JSON nor one word; write a text in double quotes"
-    )
+    raise argparse.ArgumentTypeError(f"{argument!r}: {value!r} is neither JSON nor one word; put text in double quotes")
 
 
 def batch(argument: str) -> tuple[int, int]:
@@ -97,12 +95,12 @@ def profile(argument: str) -> tuple[int, int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{argument!r} is neither N nor MIN:OPT:MAX") from None
     if not smallest <= best <= largest:
-        raise argparse.ArgumentTypeError(f"{argument!r} is not in order: MIN, OPT, MAX")
+        raise argparse.ArgumentTypeError(f"{argument!r}: MIN, OPT and MAX are not in ascending order")
     return smallest, best, largest
 
 
 def gibibytes(argument: str) -> int:
-    """Return the bytes of a number of GiB above 0. Raises ArgumentTypeError."""
+    """Return the number of bytes in a number of GiB above 0. Raises ArgumentTypeError."""
     number = float(argument)
     if not 0 < number < 2**20:
         raise argparse.ArgumentTypeError(f"{argument} is not a number of GiB above 0")

@@ -1,4 +1,4 @@
-"""Run of a command of `export`: its progress, its errors as one sentence, its output and exit status."""
+"""Execution of a command of `export`: progress, errors in one sentence, output, exit status."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DONE, FAILED = 0, 1
-"""Exit statuses; argparse ends with 2, a signal n with 128 + n."""
+"""Exit statuses. argparse exits with 2; after signal n, the status is 128 + n."""
 
 _OURS = ("artifact", "engines", "export", "imaging", "models")
 
@@ -22,10 +22,10 @@ Result = TypeVar("Result")
 
 
 class Progress:
-    """One line on standard error, where that is a terminal.
+    """Progress line on standard error, if that is a terminal.
 
     Args:
-        is_quiet: True shows nothing.
+        is_quiet: True disables it.
     """
 
     def __init__(self, *, is_quiet: bool) -> None:
@@ -36,7 +36,7 @@ class Progress:
         self._is_visible = console.is_terminal and not is_quiet
 
     def step(self, name: str) -> AbstractContextManager[object]:
-        """Show a step inside the block."""
+        """Show a step inside the context."""
         self._status.update(f"{name} …")
         return self._status if self._is_visible else nullcontext()
 
@@ -50,12 +50,12 @@ class Command(Generic[Result]):
     """Work and output of a command.
 
     Attributes:
-        work: returns the result.
-        document: returns the result as what --json prints.
-        show: prints the result for people.
-        errors: that `work` raises beside those of `artifact`, `export` and the system; their messages are for the user.
-        succeeded: returns whether the exit status is 0; by default it always is.
-        interrupted: printed when a signal ends the work.
+        work: function that returns the result.
+        document: function from the result to the JSON document of --json.
+        show: function that prints the result on the terminal.
+        errors: errors of `work` whose messages are printed, beside those of `artifact`, `export` and the system.
+        succeeded: function that returns whether the exit status is 0; default: always.
+        interrupted: message after a signal.
     """
 
     work: Callable[[Progress], Result]
@@ -70,9 +70,9 @@ def run(options: argparse.Namespace, prepare: Callable[[argparse.Namespace], Com
     """Run a command and return its exit status.
 
     Args:
-        options: have `quiet` and `json`.
-        prepare: returns the command. It imports what the work needs, which takes seconds: not before the usage is known
-            to be right.
+        options: parsed arguments, with `quiet` and `json`.
+        prepare: function that returns the command. It also does the imports, which take seconds, so that usage errors
+            are reported before.
     """
     interrupted = "interrupted"
     expected: tuple[type[Exception], ...] = (OSError,)

@@ -2,7 +2,7 @@
 
 ExportError
 ├── ParityError             the graph's logits differ from the network's
-└── UnreadableModelError    a file to audit, or its external data, cannot be read
+└── UnreadableModelError    an ONNX file or its external data cannot be read
 """
 
 
@@ -11,13 +11,13 @@ class ExportError(Exception):
 
 
 class ParityError(ExportError):
-    """The exported graph does not reproduce the network."""
+    """The exported graph does not reproduce the network's logits."""
 
 
 class UnreadableModelError(ExportError):
-    """The file or its external data cannot be read; the message names the cause and the remedy."""
+    """An ONNX file or its external data cannot be read; the message names the cause and the remedy."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first sentence of an error."""
+    """Return the first line of an error's message."""
     return str(error).strip().split("\n", 1)[0]

@@ -1,8 +1,7 @@
-"""Signals that end an export: each raises a KeyboardInterrupt, so the clean-up after Ctrl-C applies to all of them.
+"""Signals that terminate an export. Each raises a KeyboardInterrupt, so the clean-up after Ctrl-C applies to all.
 
-A handler runs between any two bytecodes, even inside a destructor or the callback of a weak reference, of which torch
-has many. An exception raised there is lost: Python only passes it to `sys.unraisablehook`. Therefore it is raised
-again.
+A handler can run inside a destructor or the callback of a weak reference, of which torch has many. An exception raised
+there is only passed to `sys.unraisablehook`, so it must be raised again.
 """
 
 import _thread
@@ -14,11 +13,11 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AGAIN_AFTER = 0.01  # seconds; if the destructor is still running, the exception is lost and raised again
+_RETRY_DELAY = 0.01  # seconds; the exception may be lost, and raised, several times
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal requested the end of the process."""
+    """A signal requested the termination of the process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -43,7 +42,7 @@ def signals_as_interrupts() -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if any(running is note_lost.__code__ for running in _codes(frame)):
-            _interrupt_again(number)  # it would be lost here as well
+            _interrupt_again(number)  # an exception would also be lost here
         else:
             raise Interrupted(number)
 
@@ -59,10 +58,10 @@ def signals_as_interrupts() -> Iterator[None]:
 
 
 def _interrupt_again(number: int) -> None:
-    """Run the handler again a little later, without waiting (threading.Timer would wait for its thread)."""
+    """Run the handler again after a delay, on a thread that is not joined at exit, unlike threading.Timer's."""
 
     def wait_and_interrupt() -> None:
-        time.sleep(_AGAIN_AFTER)
+        time.sleep(_RETRY_DELAY)
         _thread.interrupt_main(signal.Signals(number))
 
     _thread.start_new_thread(wait_and_interrupt, ())
@@ -75,5 +74,5 @@ def _codes(frame: FrameType | None) -> Iterator[CodeType]:
 
 
 def exit_status(interruption: KeyboardInterrupt) -> int:
-    """Return 128 plus the signal's number, as in shells."""
+    """Return 128 plus the number of the signal, as shells do."""
     return 128 + (interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT)

@@ -1,7 +1,7 @@
-"""Return of freed memory to the system; suspension of useless garbage collections.
+"""Return of freed memory to the system, and suspension of garbage collection.
 
-glibc keeps freed blocks of up to 32 MB, the size of most weights, for reuse by the process. If the next step allocates
-other sizes, they are not reused, and the export of a large network takes a third more memory.
+glibc keeps freed blocks of up to 32 MB, the size of most weights, for reuse. If the next step allocates other sizes,
+they are not reused, and the export of a large network takes a third more memory.
 """
 
 import ctypes
@@ -22,8 +22,8 @@ def give_back() -> None:
 def without_collections() -> Iterator[None]:
     """Disable cyclic garbage collection inside the context.
 
-    Every collection visits all objects. A graph of 100,000 nodes has millions of them, none of which is garbage:
-    measured, an audit of it takes 14 s of CPU time with collections and 8 s without.
+    Every collection visits all objects. A graph of 100,000 nodes has millions, none of which is garbage: its audit
+    takes 14 s of CPU time with collections and 8 s without.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Names of models and variants, which become directories."""
+"""Names of models and variants, which are names of directories."""
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -9,10 +9,10 @@ _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 def check_name(what: str, name: str) -> str:
-    """Check that a name may be used as a directory, and return it. Raises ExportError."""
+    """Check that a name is valid for a directory, and return it. Raises ExportError."""
     try:
         return _NAME.validate_python(name)
     except ValidationError as error:
         raise ExportError(
-            f"{name!r} cannot be a {what}'s name: use a-z, 0-9, '.', '_' and '-', a letter or digit first (--{what})"
+            f"{name!r} is not a valid {what} name: use a-z, 0-9, '.', '_' and '-', a letter or digit first (--{what})"
         ) from error

@@ -1,1 +1,1 @@
-"""Report of an export: a table on a terminal, and an HTML page beside the graph."""
+"""Report of an export: a table on the terminal, and an HTML page in the artifact."""

@@ -1,4 +1,4 @@
-"""The lines of the bake report: position constants of the evaluation, and tables of the network."""
+"""Lines of the bake report: constants from partial evaluation, and position tables of the network."""
 
 from collections.abc import Iterable
 
@@ -13,9 +13,9 @@ _ELEMENTWISE = frozenset({"add", "mul"})
 
 
 def report_constants(network: nn.Module, constants: Iterable[Constant]) -> tuple[Baked, ...]:
-    """Return a line for each constant that was computed, and for each table that the network itself holds.
+    """Return a line for each computed constant and each position table of the network.
 
-    Weights of layers are no position work; a table that a module owns which is no layer of torch is taken for some.
+    Parameters of torch layers are weights; tables of other modules are assumed to encode positions.
     """
     network = without_adapters(network)
     lines = []
@@ -28,9 +28,7 @@ def report_constants(network: nn.Module, constants: Iterable[Constant]) -> tuple
                 Baked(
                     module=module,
                     kind="query-dependent" if multiplied else "static",
-                    what=f"{origin}; {multiplied[0]} multiplies it with what depends on the image"
-                    if multiplied
-                    else origin,
+                    what=f"{origin}; multiplied by image-dependent values ({multiplied[0]})" if multiplied else origin,
                     shape=constant.shape,
                     bytes=constant.bytes,
                 )
@@ -46,10 +44,10 @@ def _origin(constant: Constant, module: str) -> str:
 
 
 def _is_a_table(network: nn.Module, constant: Constant) -> bool:
-    """Return whether a constant is one tensor of the network, in any arrangement, with several axes, and not a layer's.
+    """Return whether a constant is a table: one rearranged parameter with several axes that belongs to no layer.
 
-    Tensors that are not learned count where they are added or multiplied element by element: embeddings, rotations and
-    masks that were computed when the network was built.
+    Buffers count if they are added or multiplied element-wise: embeddings, rotations and masks that the network's
+    constructor computed.
     """
     if len(constant.sources) != 1 or sum(size > 1 for size in constant.shape) < 2:
         return False
@@ -57,12 +55,12 @@ def _is_a_table(network: nn.Module, constant: Constant) -> bool:
     try:
         module = network.get_submodule(owner)
     except AttributeError:
-        return False  # a constant of the trace
+        return False  # a constant that was created in forward
     computed = name in module._buffers and not _ELEMENTWISE.isdisjoint(constant.used_by)
     return (name in module._parameters or computed) and not _is_a_layer(module)
 
 
 def _is_a_layer(module: nn.Module) -> bool:
-    """Return whether a module is a layer of torch or a library's subclass of one: timm has convolutions that pad."""
+    """Return whether a module is a layer of torch or a subclass of one, such as timm's padded convolutions."""
     bases = {base.__module__ for base in type(module).__mro__} - {nn.Module.__module__, nn.Sequential.__module__}
     return any(base.startswith("torch.nn.modules.") for base in bases)

@@ -1,4 +1,4 @@
-"""Numbers as lengths: what the page draws of operators, nodes, seconds and parity."""
+"""Bar charts of the page: operators, nodes, seconds and parity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from math import ceil, floor, log10
 from artifact import Graph, Parity
 
 _LOWEST = -12
-"""Power of ten below which an error is drawn as none: float64 has 16 digits, and the graph 7."""
+"""Power of ten at which the error axis begins at the latest."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One line of a chart.
+    """One bar of a chart.
 
     Attributes:
-        name: what is counted.
-        text: the number as it is read.
+        name: label.
+        text: formatted value.
         share: length, 0 to 1.
-        part: part of that, what is left, 0 to 1; None draws one length only.
+        part: length of a second bar inside the first, 0 to 1; None for one bar.
     """
 
     name: str
@@ -32,10 +32,10 @@ class ErrorChart:
     """Errors on a logarithmic axis.
 
     Attributes:
-        bars: one a batch.
-        limit: of them all, on the axis, 0 to 1.
-        ticks: powers of ten, and where they are, 0 to 1.
-        tolerance: the limit.
+        bars: error of each batch size.
+        limit: position of the limit on the axis, 0 to 1.
+        ticks: powers of ten and their positions on the axis, 0 to 1.
+        tolerance: limit on the error.
     """
 
     bars: tuple[Bar, ...]
@@ -45,7 +45,7 @@ class ErrorChart:
 
 
 def operator_bars(graph: Graph) -> tuple[Bar, ...]:
-    """Return ATen operators before and after, those that shrank most first; none where they were not counted."""
+    """Return the counts of ATen operators before and after, the largest reduction first; none if not counted."""
     counted = graph.operators or {}
     longest = max((max(pair) for pair in counted.values()), default=1)
     ordered = sorted(counted.items(), key=lambda item: (item[1][1] - item[1][0], -item[1][0], item[0]))
@@ -55,7 +55,7 @@ def operator_bars(graph: Graph) -> tuple[Bar, ...]:
 
 
 def count_bars(counts: Mapping[str, int]) -> tuple[Bar, ...]:
-    """Return a bar for each kind, the most frequent first."""
+    """Return a bar for each operator, the most frequent first."""
     longest = max(counts.values(), default=1)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Bar(name, str(count), count / longest) for name, count in ordered)
@@ -68,7 +68,7 @@ def second_bars(seconds: Mapping[str, float]) -> tuple[Bar, ...]:
 
 
 def error_chart(parity: Parity) -> ErrorChart:
-    """Return the largest error of each batch, or of the float32 graph that another precision was made from."""
+    """Return the largest error of each batch size; for other precisions than fp32, that of the float32 graph."""
     if parity.float32_error is not None:
         errors = [("float32 graph", parity.float32_error)]
     elif parity.batch_errors is not None:
@@ -91,7 +91,7 @@ def _power(error: float) -> float:
 
 
 def _along(error: float, steps: Sequence[int]) -> float:
-    """Return where an error is on the axis; none at all is at its beginning."""
+    """Return the position of an error on the axis, 0 to 1."""
     return (_power(error) - steps[0]) / (steps[-1] - steps[0]) if error > 0 else 0.0
 
 

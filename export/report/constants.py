@@ -1,4 +1,4 @@
-"""Constants of a finished graph that hold positions, found by what the graph does with them.
+"""Position constants of an exported graph, identified by the nodes that read them.
 
 Shapes: H heads, W windows, N tokens (Nq queries, Nk keys), d head width, C model width, R buckets.
 """
@@ -16,25 +16,26 @@ from export.passes.values import array_of, is_constant, name_of
 
 Role = Literal["bias", "table", "rotation", "embedding"]
 
-GOLDEN_IMAGES = 4
-"""Rows and columns of the smallest constant that is taken for positions: scales of a channel are thinner. A bias may
-have a single row: where nothing but the class token is read of a block, the graph holds no other."""
+MIN_SIDE = 4
+"""Minimum number of rows and columns of a position constant, which excludes scales of channels. A bias may have one
+row, in a block of which only the class token is read."""
 
-_ON_THE_WAY_TO_SOFTMAX = frozenset({"Add", "Cast", "Clip", "Div", "Expand", "Mul", "Reshape", "Transpose", "Where"})
+_BEFORE_SOFTMAX = frozenset({"Add", "Cast", "Clip", "Div", "Expand", "Mul", "Reshape", "Transpose", "Where"})
+"""Operators between scores and softmax."""
 
 
 @dataclass(frozen=True)
 class PositionConstant:
-    """A constant that says something of positions.
+    """A position constant.
 
     Attributes:
         name: name of the initialiser.
-        role: `bias` is added to scores [.., Nq, Nk]; `table` is multiplied with what depends on the image; `rotation`
-            holds the cosines that turn queries and keys [N, d]; `embedding` is added to tokens [N, C].
-        shape: as the graph holds it.
-        windows: its numbers, [W or 1, H or 1, rows, columns].
-        readers: how many nodes read it; layers with the same numbers share one constant.
-        spans: windows that the tokens of an image are divided into, where the scores say so; of a bias.
+        role: `bias` is added to scores [.., Nq, Nk]; `table` is multiplied by image-dependent values; `rotation` has
+            the cosines of rotary embeddings [N, d]; `embedding` is added to tokens [N, C].
+        shape: shape in the graph.
+        windows: values, [W or 1, H or 1, rows, columns].
+        readers: number of nodes that read it; layers with equal values share one constant.
+        spans: number of windows per image, for a bias, if the shape of the scores shows it.
     """
 
     name: str
@@ -46,22 +47,22 @@ class PositionConstant:
 
     @property
     def shown(self) -> int:
-        """The first window that is not zero, by its number; they differ by their masks."""
+        """Index of the first window that is not zero; windows differ in their masks."""
         return next((number for number, heads in enumerate(self.windows) if heads.any()), 0)
 
     @property
     def window(self) -> np.ndarray[Any, Any]:
-        """The numbers of that window, [H or 1, rows, columns]."""
+        """Values of the window `shown`, [H or 1, rows, columns]."""
         found: np.ndarray[Any, Any] = self.windows[self.shown]
         return found
 
     def renamed(self, name: str) -> "PositionConstant":
-        """Return the same under another name."""
+        """Return a copy with another name."""
         return replace(self, name=name)
 
 
 def find_constants(model: ir.Model) -> list[PositionConstant]:
-    """Return the position constants of a float32 graph, each once, in the order in which the graph reads them."""
+    """Return the position constants of a float32 graph without duplicates, in the order in which they are read."""
     biases = dict(_biases(model))
     found: dict[str, PositionConstant] = {}
     for node in model.graph:
@@ -75,7 +76,7 @@ def find_constants(model: ir.Model) -> list[PositionConstant]:
 
 
 def _biases(model: ir.Model) -> Iterator[tuple[ir.Value, int | None]]:
-    """Yield what is added to scores, and the number of windows that these have for an image."""
+    """Yield the constants that are added to scores, and the number of windows per image."""
     for softmax in model.graph:
         if softmax.op_type != "Softmax":
             continue
@@ -84,7 +85,7 @@ def _biases(model: ir.Model) -> Iterator[tuple[ir.Value, int | None]]:
         while waiting:
             value = waiting.pop()
             node = None if value is None else value.producer()
-            if node is None or node in seen or node.op_type not in _ON_THE_WAY_TO_SOFTMAX:
+            if node is None or node in seen or node.op_type not in _BEFORE_SOFTMAX:
                 continue
             seen.add(node)
             waiting.extend(node.inputs)
@@ -94,32 +95,32 @@ def _biases(model: ir.Model) -> Iterator[tuple[ir.Value, int | None]]:
 
 
 def _role(node: ir.Node, value: ir.Value) -> Role | None:
-    """Return what a constant that is added to no scores is to the node that reads it."""
+    """Return the role of a constant, other than a bias, for a node that reads it; None if it has none."""
     if not _is_wide(value):
         return None
     array = array_of(value)
     if node.op_type == "Mul" and name_of(value).rpartition(".")[2] == "cos":
         return "rotation"
-    if node.op_type == "MatMul" and array.ndim > 2:  # a layer's weight has two axes
-        is_membership = bool(np.isin(array, (0, 1)).all())
-        return None if is_membership else "table"
+    if node.op_type == "MatMul" and array.ndim > 2:  # weights of layers have two axes
+        is_one_hot = bool(np.isin(array, (0, 1)).all())
+        return None if is_one_hot else "table"
     if node.op_type == "Add" and prod(array.shape[:-2]) == 1:
         tokens = array.reshape(array.shape[-2:])
-        # An embedding differs from token to token; extra tokens over one bias for all patches do not.
+        # Rows of an embedding are distinct; those of prefix tokens and one bias for all patches are mostly equal.
         return "embedding" if 2 * len(np.unique(tokens, axis=0)) >= len(tokens) else None
     return None
 
 
-def _is_wide(value: ir.Value, fewest_rows: int = GOLDEN_IMAGES) -> bool:
+def _is_wide(value: ir.Value, fewest_rows: int = MIN_SIDE) -> bool:
     tensor = value.const_value
     if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) < 2:
         return False
     rows, columns = tensor.shape.numpy()[-2:]
-    return rows >= fewest_rows and columns >= GOLDEN_IMAGES
+    return rows >= fewest_rows and columns >= MIN_SIDE
 
 
 def _windows_of(scores: ir.Value | None) -> int | None:
-    """Return W of scores [batch·W, H, Nq, Nk] or [batch, W, H, Nq, Nk]; None if the shape does not tell."""
+    """Return W of scores [batch·W, H, Nq, Nk] or [batch, W, H, Nq, Nk]; None for other shapes."""
     if scores is None or scores.shape is None or len(scores.shape) < 4:
         return None
     batch, *others = (str(getattr(size, "value", size)) for size in scores.shape[:-3])

@@ -1,4 +1,4 @@
-"""The finished engine, as a short table on a terminal."""
+"""Report of a TensorRT engine: a table on the terminal."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,7 +9,7 @@ from export.engine.request import EngineExported
 
 
 def print_engine(built: EngineExported, console: Console) -> None:
-    """Print the engine, its layers and the times."""
+    """Print the engine, its layers and the seconds of each step."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -17,7 +17,7 @@ def print_engine(built: EngineExported, console: Console) -> None:
         table.add_row(name, escape(text))
     table.add_row("seconds", "  ".join(f"{step} {value:.1f}" for step, value in built.seconds.items()))
     console.print(table)
-    # In one piece, to be copied.
+    # Not wrapped, so that it can be copied.
     console.print(f"[bold]artifact[/] {escape(str(built.path))}", soft_wrap=True, highlight=False)
 
 
@@ -35,7 +35,7 @@ def _rows(built: EngineExported) -> list[tuple[str, str]]:
     rows = [
         ("engine", f"{engine.library} {engine.version}, {size / 2**20:.1f} MiB"),
         ("runs on", place),
-        ("batch", f"{engine.profile.min} to {engine.profile.max}, kernels chosen for {engine.profile.opt}"),
+        ("batch", f"{engine.profile.min} to {engine.profile.max}, kernels optimised for {engine.profile.opt}"),
         ("precision", f"{manifest.precision}, strongly typed, TF32 off"),
     ]
     chosen = {

@@ -1,4 +1,4 @@
-"""A matrix as a small picture: blue below zero, near white at zero, red above it, grey where scores are masked."""
+"""Heat maps of matrices: blue below zero, near white at zero, red above, grey for masked scores."""
 
 import base64
 import io
@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image
 
 SIDE = 64
-"""Pixels; a longer side is averaged down to it."""
+"""Maximum width and height in pixels; larger matrices are averaged."""
 
 MASKED_BELOW = -50.0
-"""Masks are −100, the lowest float or −∞; a score lower by 50 adds nothing to a softmax."""
+"""Bias below which a score is masked: masks are −100, the lowest float or −∞, and exp(−50) is negligible."""
 
 STEPS = 127
-"""Colours on either side of zero."""
+"""Number of colours on each side of zero."""
 
 LOW, ZERO, HIGH, MASKED = (29, 84, 158), (247, 247, 244), (176, 36, 44), (122, 122, 122)
 
@@ -22,7 +22,7 @@ _Array = np.ndarray[Any, Any]
 
 
 def colours() -> list[tuple[int, int, int]]:
-    """Return the palette: 2·127 + 1 colours from `LOW` over `ZERO` to `HIGH`, then `MASKED`."""
+    """Return the palette: 2 · 127 + 1 colours from `LOW` through `ZERO` to `HIGH`, and `MASKED`."""
     shares = np.linspace(0, 1, STEPS + 1)[:, None]
     below = np.array(ZERO) + shares * (np.array(LOW) - np.array(ZERO))
     above = np.array(ZERO) + shares * (np.array(HIGH) - np.array(ZERO))
@@ -31,18 +31,18 @@ def colours() -> list[tuple[int, int, int]]:
 
 
 def is_masked(values: _Array) -> _Array:
-    """Return where a bias holds a mask."""
+    """Return the elements of a bias that are masked, as booleans."""
     return values <= MASKED_BELOW
 
 
 def largest(values: _Array) -> float:
-    """Return the largest magnitude of what is not masked, 0 if there is nothing."""
+    """Return the largest magnitude of the elements that are not masked; 0 if all are."""
     seen = np.abs(values[~is_masked(values)])
     return float(seen.max()) if seen.size else 0.0
 
 
 def shrink(values: _Array, side: int = SIDE) -> _Array:
-    """Average a matrix down to at most side × side; a block is masked, −∞, where all of it is."""
+    """Average a matrix down to at most side × side; a block is −∞ if all its elements are masked."""
     rows, columns = (np.arange(min(size, side)) * size // min(size, side) for size in values.shape)
     seen = ~is_masked(values)
     sums, counts = (
@@ -53,11 +53,11 @@ def shrink(values: _Array, side: int = SIDE) -> _Array:
 
 
 def encode(values: _Array, limit: float) -> str:
-    """Return a matrix as PNG in a `data:` URI, one pixel a number, first row on top.
+    """Return a matrix as a PNG in a `data:` URI, with one pixel per element and the first row at the top.
 
     Args:
-        values: at most `SIDE` × `SIDE`; see `shrink`.
-        limit: the magnitude that gets the full colour.
+        values: matrix of at most `SIDE` × `SIDE`; see `shrink`.
+        limit: magnitude at both ends of the colour scale.
     """
     masked = is_masked(values)
     scaled = np.where(masked, 0.0, values) / (limit or 1.0)

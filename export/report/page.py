@@ -1,4 +1,4 @@
-"""The bake report as one self-contained HTML page."""
+"""Bake report as one self-contained HTML page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from export.report.pictures import Gallery
 REPORT_NAME = "report.html"
 
 _LABELS = 6
-"""Shown of a label set."""
+"""Maximum number of labels on the page."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Facts:
     """Contents of a page.
 
     Attributes:
-        model, variant, version: of the artifact.
-        draft: its manifest without files and labels.
-        labels: in class order.
-        graph_bytes: size of the graph, its data file included.
-        seconds: by step, of the steps before this page is written.
-        gallery: the constants, drawn.
+        model, variant, version: identity of the artifact.
+        draft: manifest without files and labels.
+        labels: labels in class order.
+        graph_bytes: size of the graph in bytes, including its data file.
+        seconds: duration of each step before this page, in seconds.
+        gallery: heat maps of the position constants.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Facts:
 
 
 def render_page(facts: Facts) -> str:
-    """Return the page. Whatever a name or label holds, it is shown as text."""
+    """Return the page as HTML; names and labels are escaped."""
     draft = facts.draft
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["bytes"] = bytes_text
@@ -67,7 +67,7 @@ def render_page(facts: Facts) -> str:
 
 
 def bytes_text(count: int) -> str:
-    """Return a number of bytes as it is read: 614656 is 600.2 KiB."""
+    """Return a formatted number of bytes, such as 600.2 KiB for 614656."""
     if count < 1024:
         return f"{count} B"
     units = ("KiB", "MiB", "GiB")

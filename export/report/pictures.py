@@ -1,4 +1,4 @@
-"""Pictures of the position constants of a graph: for each, a row of heat maps, one a head."""
+"""Heat maps of the position constants of a graph, one for each head."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,39 +10,39 @@ from export.report.constants import PositionConstant, Role, find_constants
 from export.report.heat_maps import SIDE, encode, is_masked, largest, shrink
 
 HEADS = 16
-"""Shown of one constant."""
+"""Maximum number of heads shown for one constant."""
 
 MAPS = 240
-"""Shown on a page: of 64 × 64 pixels each, with a byte a pixel, less than 2 MB in base64."""
+"""Maximum number of maps on a page; they take less than 2 MB in base64."""
 
 TOKENS = 1024
-"""Compared with each other, of an embedding: the table of all pairs would need memory for the square of them."""
+"""Maximum number of tokens of an embedding whose cosines are computed; memory grows with its square."""
 
 _SHOWN_SIDE = 96
-"""CSS pixels that the longer side of a map has at least."""
+"""Minimum length of the longer side of a map in CSS pixels."""
 
 _WHAT: dict[Role, str] = {
     "bias": "added to the scores; rows are queries, columns keys",
-    "table": "multiplied with what depends on the image",
-    "rotation": "cosines that turn queries and keys; rows are tokens, columns channels",
-    "embedding": "added to the tokens; shown is the cosine between any two of them, their mean taken off",
+    "table": "multiplied by image-dependent values",
+    "rotation": "cosines that rotate queries and keys; rows are tokens, columns channels",
+    "embedding": "added to the tokens; the map shows the cosines between tokens after subtraction of their mean",
 }
 
 _HALF_A_PAGE = 500
-"""CSS pixels that a row of maps may have beside another."""
+"""Maximum width, in CSS pixels, of a row of maps that fits beside another."""
 
 _Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """One picture.
+    """One heat map.
 
     Attributes:
-        source: a `data:` URI.
-        title: what stands below it.
+        source: image as a `data:` URI.
+        title: caption.
         text: description for screen readers.
-        width, height: in CSS pixels, a multiple of its own.
+        width, height: size in CSS pixels, a multiple of the image's size.
     """
 
     source: str
@@ -54,16 +54,16 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Picture:
-    """A constant, drawn.
+    """Heat maps of one constant.
 
     Attributes:
         name: name of the initialiser.
-        what: what the graph does with it.
+        what: description of its use in the graph.
         shape: shape of the constant.
-        notes: what was left out or averaged.
-        limit: the magnitude at both ends of the scale.
-        has_mask: whether something in it is masked.
-        maps: one a head.
+        notes: omissions and averaging.
+        limit: magnitude at both ends of the colour scale.
+        has_mask: True if an element is masked.
+        maps: heat map of each head.
     """
 
     name: str
@@ -76,20 +76,20 @@ class Picture:
 
     @property
     def is_wide(self) -> bool:
-        """True if its maps need the whole width of a page."""
+        """True if the maps need the whole width of the page."""
         return sum(drawn.width for drawn in self.maps) > _HALF_A_PAGE
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Drawings of a graph, and the number of constants that there was no room for."""
+    """Heat maps of a graph, and the number of constants that are not shown."""
 
     pictures: tuple[Picture, ...] = ()
     left_out: int = 0
 
 
 def draw_constants(model: ir.Model) -> Gallery:
-    """Draw the position constants of a float32 graph, at most `MAPS` maps in all and `HEADS` of one constant."""
+    """Return heat maps of the position constants of a float32 graph, at most `MAPS` in total and `HEADS` of each."""
     constants = find_constants(model)
     drawn = constants[:MAPS]
     heads = min(HEADS, MAPS // max(len(drawn), 1))
@@ -117,7 +117,7 @@ def _draw(constant: PositionConstant, most: int) -> Picture:
 
 
 def _similarity(tokens: _Array) -> _Array:
-    """Return the cosines [N, N] between tokens [N, C] less their mean: a bias that all share carries no information."""
+    """Return the cosines [N, N] between tokens [N, C] after subtraction of their mean."""
     centred = tokens.astype(np.float64) - tokens.mean(axis=0, dtype=np.float64)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     unit = centred / np.where(lengths > 0, lengths, 1.0)
@@ -126,7 +126,7 @@ def _similarity(tokens: _Array) -> _Array:
 
 
 def _step(constant: PositionConstant) -> int:
-    """Return k where every k-th token is compared with every other."""
+    """Return k if every k-th token is compared."""
     return -(-constant.windows.shape[2] // TOKENS) if constant.role == "embedding" else 1
 
 

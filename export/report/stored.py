@@ -1,4 +1,4 @@
-"""Position constants as files of the artifact: float16, one window each, for people to look at.
+"""Position constants as float16 files of the artifact, one window each, for display on the page.
 
 Shapes: H heads, N tokens of a window, h × w its grid, W windows of an image.
 """
@@ -17,7 +17,7 @@ from export.passes.values import array_of, is_constant
 from export.report.constants import PositionConstant, find_constants
 
 MOST_BYTES = 2**26
-"""All files together: the biases of a ViT-B of 577 tokens take 96 MB, those of most networks less than 10."""
+"""Maximum size of all files in bytes: a ViT-B with 577 tokens has 96 MB of biases, most networks less than 10 MB."""
 
 _MOST_EXTRA_TOKENS = 5
 
@@ -25,13 +25,13 @@ _Array = np.ndarray[Any, Any]
 
 
 def store_constants(model: ir.Model, directory: Path, size: tuple[int, int], most: int = MOST_BYTES) -> Constants:
-    """Write the position constants of a float32 graph, as many as there is room for, in the order of the graph.
+    """Write the position constants of a float32 graph in graph order; constants beyond the limit are omitted.
 
     Args:
-        model: after its passes.
-        directory: made if there is something to write.
-        size: (height, width) of the input, in pixels: the grid of an image has about its aspect ratio.
-        most: bytes of all files.
+        model: the graph, after its passes.
+        directory: directory of the files; it is created if there are any.
+        size: (height, width) of the input in pixels: the grid of an image has about its aspect ratio.
+        most: maximum size of all files in bytes.
 
     Raises:
         OSError: a file cannot be written.
@@ -63,17 +63,17 @@ def store_constants(model: ir.Model, directory: Path, size: tuple[int, int], mos
 
 
 def grid_of(bias: _Array) -> tuple[int, int] | None:
-    """Return (h, w) if a bias [H, N, N] is a function of two tokens' offset on such a grid, in row order; else None.
+    """Return the grid (h, w) on which a bias [H, N, N] depends only on the offset of two tokens; None if there is none.
 
-    Up to five extra tokens may come first. Of several grids the one nearest to a square is returned; None for a bias
-    that is constant or depends on the distance in row order alone: it is such a function on every grid.
+    Up to five prefix tokens may precede the grid. Of several grids, the one nearest to a square is returned. A bias
+    that is constant or depends only on the distance in row-major order has no grid, because every grid would fit.
     """
     _, rows, columns = bias.shape
     if rows != columns:
         return None
     for extra in range(min(rows - 3, _MOST_EXTRA_TOKENS + 1)):
         patches = bias[:, extra:, extra:]
-        if _is_function_of(patches, _offsets(1, rows - extra)):  # in one dimension, as a constant is too: on any grid
+        if _is_function_of(patches, _offsets(1, rows - extra)):  # one-dimensional or constant
             continue
         for grid in _grids(rows - extra):
             if _is_function_of(patches, _offsets(*grid)):
@@ -82,7 +82,7 @@ def grid_of(bias: _Array) -> tuple[int, int] | None:
 
 
 def _is_function_of(bias: _Array, offsets: _Array) -> bool:
-    """Return whether a bias [H, N, N] has one number in each head for each of `offsets` [N, N]."""
+    """Return whether a bias [H, N, N] has, in each head, one number for each value of `offsets` [N, N]."""
     index, flat = offsets.ravel(), bias.reshape(len(bias), -1)
     table = np.zeros((len(bias), index.max() + 1), bias.dtype)
     table[:, index] = flat
@@ -90,7 +90,7 @@ def _is_function_of(bias: _Array, offsets: _Array) -> bool:
 
 
 def spans_of(grid: tuple[int, int], windows: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Return (rows, columns) of windows whose tokens together have the aspect ratio of the image; None if none have."""
+    """Return the (rows, columns) of windows whose tokens have the aspect ratio of the image; None if none fit."""
     for rows in range(1, windows + 1):
         columns = windows // rows
         if rows * columns == windows and rows * grid[0] * size[1] == columns * grid[1] * size[0]:
@@ -99,7 +99,7 @@ def spans_of(grid: tuple[int, int], windows: int, size: tuple[int, int]) -> tupl
 
 
 def _grids(tokens: int) -> Iterator[tuple[int, int]]:
-    """Yield (height, width) with as many tokens, the squarest first."""
+    """Yield the grids (height, width) of a number of tokens, the most square first."""
     for side in range(math.isqrt(tokens), 0, -1):
         if tokens % side == 0:
             yield side, tokens // side
@@ -108,7 +108,7 @@ def _grids(tokens: int) -> Iterator[tuple[int, int]]:
 
 
 def _offsets(height: int, width: int) -> _Array:
-    """Return [N, N], a number for each (row, column) offset between two tokens."""
+    """Return the index of the (row, column) offset between two tokens, [N, N]."""
     rows, columns = np.divmod(np.arange(height * width), width)
     down, right = rows[:, None] - rows + height - 1, columns[:, None] - columns + width - 1
     index: _Array = down * (2 * width - 1) + right
@@ -116,7 +116,7 @@ def _offsets(height: int, width: int) -> _Array:
 
 
 def _with_sines(model: ir.Model) -> Iterator[tuple[PositionConstant, _Array]]:
-    """Yield each position constant with its values, and the sines after the cosines of a rotation."""
+    """Yield each position constant with its values; the cosines of a rotation are followed by its sines."""
     for found in find_constants(model):
         yield found, found.window
         sine = model.graph.initializers.get(re.sub(r"\.cos$", ".sin", found.name))
@@ -127,7 +127,7 @@ def _with_sines(model: ir.Model) -> Iterator[tuple[PositionConstant, _Array]]:
 
 
 def _name(name: str, taken: set[str]) -> str:
-    """Return a name of the graph as a file's, and none that is taken."""
+    """Return an unused file name, without suffix, for a name of the graph."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".-")[:180] or "constant"
     return next(
         found for number in range(len(taken) + 1) if (found := f"{plain}_{number}" if number else plain) not in taken

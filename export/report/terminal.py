@@ -1,4 +1,4 @@
-"""The bake report as a short table on a terminal; the manifest and the page have it in full."""
+"""Bake report as a short table on the terminal; the manifest and the page are complete."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ _SHOWN_SENTENCES = 2
 
 
 def print_report(exported: Exported, console: Console) -> None:
-    """Print what was baked, what is left to compute, parity and times."""
+    """Print the baked constants, remaining operators, parity, and the seconds of each step."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -25,7 +25,7 @@ def print_report(exported: Exported, console: Console) -> None:
         table.add_row(name, escape(text))
     table.add_row("seconds", "  ".join(f"{step} {value:.1f}" for step, value in exported.seconds.items()))
     console.print(table)
-    # In one piece, to be copied.
+    # Not wrapped, so that it can be copied.
     console.print(f"[bold]artifact[/] {escape(str(exported.path))}", soft_wrap=True, highlight=False)
 
 
@@ -39,12 +39,12 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
         ("target", f"{manifest.target}: {CHOICES[manifest.target].basis}"),
         ("task", _task(manifest)),
         ("graph", f"opset {graph.opset}, {graph.nodes} nodes: {_some(ops, _SHOWN_OPS, 'kinds')}"),
-        ("left over", f"{graph.constant_only_nodes} constant-only nodes, {graph.table_gathers} gathers from a table"),
+        ("remaining", f"{graph.constant_only_nodes} constant-only nodes, {graph.table_gathers} gathers from a table"),
     ]
     if graph.operators:
         fewer = {name for name, (before, after) in graph.operators.items() if after < before}
         shrunk = [f"{bar.name} {bar.text}" for bar in operator_bars(graph) if bar.name in fewer]
-        rows.append(("operators", _some(shrunk, _SHOWN_OPS, "kinds") if shrunk else "as many as before"))
+        rows.append(("operators", _some(shrunk, _SHOWN_OPS, "kinds") if shrunk else "unchanged"))
     if manifest.rewrites is not None:
         rewrites = manifest.rewrites
         what = f"{rewrites.rewritten} chains of data movement rewritten, {rewrites.declined} rewrites declined"
@@ -68,19 +68,19 @@ def _rows(manifest: Manifest) -> list[tuple[str, str]]:
 
 def _task(manifest: Manifest) -> str:
     activation = manifest.output.activation
-    own = "" if activation == "none" else f"; the network ends in a {activation}, and its output is used as it is"
+    own = "" if activation == "none" else f"; the network ends in a {activation}, so none is added"
     return f"{manifest.task}, {manifest.output.classes} outputs{own}"
 
 
 def _some(items: Iterable[str], most: int, what: str) -> str:
-    """Return the first items, and how many there are more."""
+    """Return the first items, and the number of the others."""
     every = list(items)
     rest = len(every) - most
     return ", ".join(every[:most]) + (f", {' '.join(filter(None, (str(rest), what)))} more" if rest > 0 else "")
 
 
 def _parity_rows(manifest: Manifest) -> list[tuple[str, str]]:
-    """Error against the network: of the float32 graph the largest error, of another precision the angle as well."""
+    """Return the largest error of the float32 graph and, for other precisions, the cosine and agreement."""
     parity = manifest.parity
     error, limit = f"{parity.max_rel_error:.1e} of the largest logit", f"(limit {parity.tolerance:.0e})"
     cosine, seen = parity.cosine, parity.calibration
@@ -90,7 +90,7 @@ def _parity_rows(manifest: Manifest) -> list[tuple[str, str]]:
         by_batch = zip(parity.batches, parity.batch_errors, strict=True)
         each = ", ".join(f"{worst:.1e} at {size}" for size, worst in by_batch)
         return [("parity", f"{error} {limit}; by batch: {each}")]
-    images = "synthetic pictures" if seen is None else f"{seen.images} images of {seen.directory}"
+    images = "synthetic images" if seen is None else f"{seen.images} images of {seen.directory}"
     rows = [
         ("float32 parity", f"{parity.float32_error:.1e} of the largest logit {limit}"),
         (
@@ -102,12 +102,15 @@ def _parity_rows(manifest: Manifest) -> list[tuple[str, str]]:
     ]
     if parity.runs == ("emulated",):
         rows.append(
-            ("emulated", f"ONNX Runtime's CPU provider has no {manifest.precision} kernels: this graph never ran")
+            (
+                "emulated",
+                f"ONNX Runtime's CPU provider has no {manifest.precision} kernels: the graph itself was not run",
+            )
         )
     if manifest.graph.float32_nodes:
         kept = ", ".join(f"{count} {op}" for op, count in manifest.graph.float32_nodes.items())
-        why = f"{manifest.precision} cannot hold what they read or yield, or the opset has them not in it"
+        why = f"values may exceed the range of {manifest.precision}, or the opset does not support it"
         if manifest.precision == "int8":
-            why = "layers that cost the most; with all of them in int8 a limit was missed"
+            why = "layers with the largest errors, kept to meet the limits"
         rows.append(("float32 nodes", f"{kept}: {why}"))
     return rows

@@ -1,4 +1,4 @@
-"""Partial evaluation of a traced program: everything that does not depend on the image is computed once.
+"""Partial evaluation of a traced program: nodes that do not depend on the image are computed once.
 
 This includes gathered position tables, MLPs over offsets, rotations, masks and resampled embeddings. Results that are
 inputs of image-dependent operators become constants, named after their module.
@@ -16,19 +16,19 @@ from torch.export.graph_signature import ExportGraphSignature, InputKind, InputS
 
 from export.process.errors import ExportError
 from export.tracing.program.attention import settle_masked_rows
-from export.tracing.program.nodes import module_of, note_outputs, operator_of, without_wrappers
+from export.tracing.program.nodes import module_of, operator_of, update_outputs, without_wrappers
 from export.tracing.program.refusals import check_precision, check_random
 
 _READ_SHAPES = frozenset(
     {"empty_like", "fill", "full_like", "new_empty", "new_full", "new_ones", "new_zeros", "ones_like", "zero"}
     | {"zeros_like"}
 )
-"""Operators that use only the shape and type of their first tensor."""
+"""Operators that read only the shape and dtype of their first tensor."""
 _VIEWS = frozenset(
     {"alias", "clone", "contiguous", "detach", "expand", "permute", "reshape", "slice", "squeeze", "transpose"}
     | {"t", "_to_copy", "to", "unsqueeze", "view", "select", "getitem", "flatten", "lift_fresh_copy", "unbind"}
 )
-"""Operators that only rearrange numbers; they are not reported as work."""
+"""Operators that only rearrange elements; they are not listed in `Constant.work`."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Constant:
     Attributes:
         name: name of the initialiser.
         module: path of the module that computes it.
-        work: distinct operators that compute it, in order, without those that only rearrange numbers.
-        sources: paths of the parameters and buffers that it is computed from.
-        used_by: image-dependent operators that use it.
-        shape: shape without repetition.
-        bytes: size without repetition.
+        work: distinct operators that compute it, in order, without those that only rearrange elements.
+        sources: paths of the parameters and buffers from which it is computed.
+        used_by: image-dependent operators that read it.
+        shape: shape, with expanded axes as 1.
+        bytes: size in bytes, with expanded axes as 1.
         folded: effect of folding on it; "" for none.
     """
 
@@ -60,7 +60,7 @@ class Constant:
 class _Value:
     """Value of a node that does not depend on the image, and its origin."""
 
-    value: Any  # a tensor, or what an operator with several results returns
+    value: Any  # a tensor, or several for an operator with several outputs
     work: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
@@ -69,25 +69,25 @@ def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant,
     """Return a program in which every node depends on the image, and its constants.
 
     Args:
-        program: program without in-place changes of constants, as returned by `export.tracing.torch_export.trace`; it
-            is modified.
+        program: program without in-place writes to constants, as returned by `export.tracing.torch_export.trace`; it is
+            modified.
 
     Raises:
-        ExportError: nothing depends on the image, a module draws random numbers or computes in half precision, or the
+        ExportError: the output does not depend on the image, a module uses random numbers or half precision, or the
             network changes its buffers.
     """
     changed = program.graph_signature.buffers_to_mutate.values()
     if changed:
         raise ExportError(
-            f"the network changes its buffers {', '.join(map(without_wrappers, changed))} while it runs; a graph has "
-            "no state between runs: change them `if self.training` only"
+            f"the network changes its buffers {', '.join(map(without_wrappers, changed))} in forward; a graph has no "
+            "state between runs: change them only `if self.training`"
         )
     check_random(program.graph)
     known = _evaluate_nodes(program)
     check_precision({node: None for node in program.graph.nodes if node not in known})
     for node in settle_masked_rows(program.graph, {node: value.value for node, value in known.items()}):
         known[node] = _run(node, known)
-    note_outputs(program)
+    update_outputs(program)
     if all(node in known for node in program.graph.output_node().all_input_nodes):
         raise ExportError("the network's output does not depend on the image")
     frontier = [
@@ -102,14 +102,14 @@ def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant,
     for node in computed:
         _freeze(program, node, image, known, names[node])
     tensors = {names[node]: known[node].value for node in computed}
-    for node in reversed(list(known)):  # torch keeps what works in place, read or not
+    for node in reversed(list(known)):  # torch's dead code elimination keeps in-place operators
         if node.op == "call_function":
             program.graph.erase_node(node)
     return _rebuilt(program, tensors), constants
 
 
 def _evaluate_nodes(program: ExportedProgram) -> dict[fx.Node, _Value]:
-    """Run every node that does not depend on the image, in order."""
+    """Run the nodes that do not depend on the image, in graph order."""
     owners = {
         spec.arg.name: spec.target
         for spec in program.graph_signature.input_specs
@@ -120,15 +120,15 @@ def _evaluate_nodes(program: ExportedProgram) -> dict[fx.Node, _Value]:
         if node.op == "placeholder" and node.name in owners:
             target = owners[node.name]
             tensor = program.state_dict.get(target, program.constants.get(target))
-            assert isinstance(tensor, Tensor), f"{target} is neither in the state nor among the constants"
+            assert isinstance(tensor, Tensor), f"{target} is neither a state_dict entry nor a constant"
             known[node] = _Value(tensor.detach(), sources=(without_wrappers(target),))
-        elif node.op == "call_function" and all(argument in known for argument in _numbers_of(node)):
+        elif node.op == "call_function" and all(argument in known for argument in _inputs_read(node)):
             known[node] = _run(node, known)
     return known
 
 
-def _numbers_of(node: fx.Node) -> list[fx.Node]:
-    """Return the nodes whose numbers an operator reads."""
+def _inputs_read(node: fx.Node) -> list[fx.Node]:
+    """Return the inputs of a node of which it reads more than the shape and dtype."""
     shaped = operator_of(node) in _READ_SHAPES
     return [argument for argument in node.all_input_nodes if not shaped or argument is not node.args[0]]
 
@@ -139,7 +139,7 @@ def _run(node: fx.Node, known: dict[fx.Node, _Value]) -> _Value:
     arguments = fx.node.map_arg((node.args, node.kwargs), lambda argument: _value_of(argument, known))
     with torch.no_grad():
         value = operator(*arguments[0], **arguments[1])
-    parts = [known[argument] for argument in _numbers_of(node)]
+    parts = [known[argument] for argument in _inputs_read(node)]
     name = operator_of(node).rstrip("_")
     return _Value(
         value,
@@ -149,7 +149,7 @@ def _run(node: fx.Node, known: dict[fx.Node, _Value]) -> _Value:
 
 
 def _value_of(node: fx.Node, known: dict[fx.Node, _Value]) -> Any:  # noqa: ANN401
-    """Return a node's value, or zeros of its shape if only the shape is read."""
+    """Return the value of a node, or zeros of its shape if it depends on the image."""
     if node in known:
         return known[node].value
     shown = node.meta["val"]
@@ -157,13 +157,13 @@ def _value_of(node: fx.Node, known: dict[fx.Node, _Value]) -> Any:  # noqa: ANN4
 
 
 def _names(nodes: list[fx.Node], known: dict[fx.Node, _Value], taken: set[str | None]) -> dict[fx.Node, str]:
-    """Name each constant after its only source tensor, or after its module and its last operator."""
+    """Return a name for each constant: that of its only source tensor, or its module and last operator."""
     names: dict[fx.Node, str] = {}
     used = {without_wrappers(name) for name in taken if name is not None}
     for node in nodes:
         tables = [source for source in known[node].sources if "index" not in source.rpartition(".")[2]]
         made = ".".join(filter(None, (module_of(node), operator_of(node).strip("_"))))
-        base = f"{tables[0]}_baked" if len(tables) == 1 else f"{made}_baked"  # no ".": the table may stay as well
+        base = f"{tables[0]}_baked" if len(tables) == 1 else f"{made}_baked"  # the graph may also contain the source
         name = next(name for name in _numbered(base) if name not in used)
         used.add(name)
         names[node] = name
@@ -179,7 +179,7 @@ def _numbered(base: str) -> Iterator[str]:
 
 
 def _freeze(program: ExportedProgram, node: fx.Node, image: fx.Node, known: dict[fx.Node, _Value], name: str) -> None:
-    """Replace `node` by a new buffer in image-dependent operators."""
+    """Replace `node` by a new buffer for its image-dependent readers."""
     with program.graph.inserting_before(image):
         placeholder = program.graph.placeholder(f"b_{name.replace('.', '_')}")
     placeholder.meta["val"] = image.meta["val"].fake_mode.from_tensor(known[node].value, static_shapes=True)

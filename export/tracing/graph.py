@@ -1,4 +1,4 @@
-"""Tracing of a network to an ONNX graph of a fixed batch, in which every node depends on the image."""
+"""Tracing of a network to an ONNX graph with static shapes, in which every node depends on the image."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,23 +11,23 @@ from torch.export import ExportedProgram
 
 from artifact import Batch
 from export.process.errors import ExportError
-from export.tracing.alike import SMALL, check_alike, distinctive_batch, frozen
+from export.tracing.alike import SMALL, batch_specialised, check_alike, distinctive_batch
 from export.tracing.evaluation import Constant, evaluate
 from export.tracing.program.nodes import count_operators, without_wrappers
-from export.tracing.program.refusals import not_converted, plain_type
+from export.tracing.program.refusals import dtype_name, not_converted
 from export.tracing.torch_export import trace
 
 
 @dataclass(frozen=True)
 class TracedGraph:
-    """Graph with fixed sizes, and facts about its tracing.
+    """Graph with static shapes, and the facts of its trace.
 
     Attributes:
         model: graph from `image` to `logits`.
-        images: distinctive batch of the trace; None if the graph keeps its batch.
-        constants: constants from partial evaluation, and parameters that are inputs of image-dependent operators.
-        traced: number of ATen operators in the traced network, by name.
-        left: the same after partial evaluation.
+        images: distinctive batch size of the trace; None if the graph keeps its batch size.
+        constants: results of partial evaluation, and parameters that are inputs of image-dependent operators.
+        traced: count of each ATen operator in the traced network.
+        left: count of each ATen operator after partial evaluation.
     """
 
     model: ir.Model
@@ -38,12 +38,12 @@ class TracedGraph:
 
 
 def trace_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -> TracedGraph:
-    """Trace `network` with one batch, or with two if the batch is dynamic, then evaluate and convert it.
+    """Trace `network` with one batch size, or with two if the batch is dynamic, then evaluate and convert it.
 
     Args:
-        network: maps a tensor like `example`, of any batch size, to logits [B, classes].
+        network: network that maps a tensor like `example`, of any batch size, to logits [B, classes].
         example: a batch of any size.
-        batch: the sizes the graph must accept; a single size makes a graph of that size only.
+        batch: batch sizes that the graph must accept; a single size results in a batch-specialised graph.
         opset: opset of the standard ONNX domain.
 
     Raises:
@@ -58,7 +58,7 @@ def trace_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
         try:
             other = _evaluate(network, example, images)
         except ExportError as error:
-            raise frozen("", f"only the former is understood: {error}", images) from error
+            raise batch_specialised("", f"only the first trace succeeds: {error}", images) from error
         repeated = check_alike(evaluated.program, other.program, images)
         model = _convert(other.program, opset)
         constants = tuple(_of_one_image(constant, repeated) for constant in evaluated.constants)
@@ -66,9 +66,9 @@ def trace_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -
 
 
 def _of_one_image(constant: Constant, repeated: Mapping[str, int]) -> Constant:
-    """Return what the graph holds of a constant that was made for each of `SMALL` images along an axis."""
+    """Return the record of a constant for one image, if it is repeated for each of `SMALL` images."""
     axis = repeated.get(constant.name)
-    if axis is None or constant.shape[axis] < SMALL:  # a repeated axis counts as 1 already
+    if axis is None or constant.shape[axis] < SMALL:  # an expanded axis already counts as 1
         return constant
     shape = (*constant.shape[:axis], constant.shape[axis] // SMALL, *constant.shape[axis + 1 :])
     return replace(constant, shape=shape, bytes=constant.bytes // SMALL)
@@ -82,7 +82,7 @@ class _Evaluated:
 
 
 def _evaluate(network: nn.Module, example: Tensor, images: int) -> _Evaluated:
-    """Return the evaluated program for a batch of `images`."""
+    """Return the evaluated program for batch size `images`."""
     program = trace(network, example.new_zeros(images, *example.shape[1:]))
     traced = count_operators(program)
     program, constants = evaluate(program)
@@ -104,7 +104,7 @@ def _convert(program: ExportedProgram, opset: int) -> ir.Model:
             name=without_wrappers(name), shape=value.shape, type=value.type, const_value=value.const_value
         )
         value.replace_all_uses_with(stored)
-        value.const_value = None  # the graph's list of inputs keeps what it once held
+        value.const_value = None  # frees the tensor: onnx_ir keeps the former input
         model.graph.register_initializer(stored)
     return model
 
@@ -116,8 +116,8 @@ def _check_logits(program: ExportedProgram, images: int) -> None:
         returned = ", ".join(map(str, shapes)) or "no tensor"
         raise ExportError(
             f"with {images} images the network returns {returned}; expected logits ({images}, classes): wrap it in a "
-            "module that returns these alone"
+            "module that returns only these"
         )
     dtype = outputs[0].meta["val"].dtype
     if dtype != torch.float32:
-        raise ExportError(f"the network's logits are {plain_type(dtype)}; expected float32: return .float() of them")
+        raise ExportError(f"the network's logits are {dtype_name(dtype)}; expected float32: return logits.float()")

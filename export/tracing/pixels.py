@@ -1,4 +1,4 @@
-"""Input of an artifact: pixels as decoded, or floats already normalised."""
+"""Input of an artifact: decoded pixels, or normalised floats."""
 
 from dataclasses import dataclass
 
@@ -17,12 +17,11 @@ class Normalisation:
 
 
 class ArtifactInput(nn.Module):
-    """Network with the input of its artifact; it shares the network's tensors.
+    """Network with the input of its artifact. It shares the network's tensors.
 
     Args:
-        network: network in eval mode; maps float32 [B, 3, height, width] to logits [B, classes].
-        pixels: normalisation of pixels inside the graph, with input uint8 [B, height, width, 3]; None keeps the
-            network's input.
+        network: network in eval mode that maps float32 [B, 3, height, width] to logits [B, classes].
+        pixels: normalisation of uint8 pixels [B, height, width, 3] inside the graph; None keeps the network's input.
 
     Raises:
         ExportError: the network is in train mode.
@@ -35,8 +34,8 @@ class ArtifactInput(nn.Module):
         super().__init__()
         training = next((name for name, module in network.named_modules() if module.training), None)
         if training is not None:
-            whole = f"its module {training}" if training else "the network"
-            raise ExportError(f"{whole} is in train mode; call .eval() on the network before exporting it")
+            which = f"module {training} of the network" if training else "the network"
+            raise ExportError(f"{which} is in train mode; call .eval() on the network before exporting it")
         self.network = network
         self.takes_pixels = pixels is not None
         if pixels is not None:

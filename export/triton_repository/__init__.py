@@ -1,5 +1,5 @@
-"""A model repository for NVIDIA Triton Inference Server from a repository of artifacts.
+"""Model repositories for NVIDIA Triton Inference Server, written from a repository of artifacts.
 
-The name is not `triton`: `python export/to_onnx.py` puts this folder's parent first on the path, and torch imports a
-package of that name.
+The package is not named `triton`, because `python export/to_onnx.py` puts its parent folder first on the path, and
+torch imports a package `triton`.
 """

@@ -1,4 +1,4 @@
-"""Backends of Triton that run a network, by name. A new one is a class and a line in BACKENDS.
+"""Triton's backends for networks. To add a backend, add a class and a line in BACKENDS.
 
 Sources: the READMEs of triton-inference-server/onnxruntime_backend, /openvino_backend and /tensorrt_backend.
 """
@@ -15,103 +15,103 @@ from export.triton_repository.request import Device
 
 
 class Backend(Protocol):
-    """A backend: which networks it runs, on which devices, and its part of their configuration."""
+    """Triton backend: supported artifacts and devices, files, and configuration fields."""
 
     devices: ClassVar[tuple[Device, ...]]
-    """That it runs on; the first is the default."""
+    """Supported devices; the first is the default."""
 
     def check(self, manifest: Manifest, device: Device) -> None:
-        """Raise ExportError if it cannot run an artifact on a device."""
+        """Raise ExportError if the backend cannot run an artifact on a device."""
 
     def fields(self, network: Network) -> Fields:
-        """Return its fields of the network's configuration."""
+        """Return the backend's fields of the network's configuration."""
 
     def files(self, artifact: Artifact) -> dict[str, Path]:
-        """Return the files of a version that it reads, by their names in Triton."""
+        """Return the files of a version, by file name in Triton."""
 
     def preferred_batches(self, network: Network) -> list[int]:
-        """Return the batch sizes that are worth waiting for."""
+        """Return the preferred batch sizes of Triton's dynamic batcher."""
 
     def notes(self, manifest: Manifest) -> tuple[str, ...]:
-        """Return sentences on what differs from the artifact as posbake serves it."""
+        """Return notes on differences from posbake's own service, a sentence each."""
 
 
-class _ReadsOnnx:
-    """A backend that reads ONNX files, by path: weights may be beside the graph."""
+class _OnnxBackend:
+    """Base class of backends that read ONNX files."""
 
     def files(self, artifact: Artifact) -> dict[str, Path]:
-        """Return the graph and its weights."""
+        """Return the graph and its external data."""
         graph = artifact.graph.name
         beside = [name for name in artifact.manifest.files if name == graph or name.startswith(f"{graph}.")]
         return {name: artifact.path / name for name in beside}
 
     def preferred_batches(self, network: Network) -> list[int]:  # noqa: ARG002
-        """Return none: every size runs equally well."""
+        """Return an empty list: no batch size is preferred."""
         return []
 
 
-class OnnxRuntime(_ReadsOnnx):
+class OnnxRuntime(_OnnxBackend):
     """ONNX Runtime on the CPU or on CUDA."""
 
     devices: ClassVar[tuple[Device, ...]] = ("auto", "cpu", "gpu")
 
     def check(self, manifest: Manifest, device: Device) -> None:
-        """bf16 has kernels on a GPU alone."""
+        """Raise ExportError for bf16 without a GPU."""
         if manifest.precision == "bf16" and device != "gpu":
             raise ExportError(
-                f"{manifest.key} is bf16, which ONNX Runtime has no CPU kernels for; choose --device gpu or "
+                f"{manifest.key} is bf16, for which ONNX Runtime has no CPU kernels; choose --device gpu or "
                 "--backend openvino, or export it with --precision fp16"
             )
 
     def fields(self, network: Network) -> Fields:  # noqa: ARG002
-        """Return the backend's name; its graph is `model.onnx` by default."""
+        """Return the name of the backend; the default name of the graph is `model.onnx`."""
         return {"backend": "onnxruntime"}
 
     def notes(self, manifest: Manifest) -> tuple[str, ...]:
-        """fp16 on a CPU is converted node by node."""
+        """Return a note on fp16 on a CPU."""
         if manifest.precision == "fp16":
             return ("on a CPU, ONNX Runtime computes this fp16 graph in fp32",)
         return ()
 
 
-class OpenVino(_ReadsOnnx):
-    """OpenVINO on the CPU; it reads ONNX files."""
+class OpenVino(_OnnxBackend):
+    """OpenVINO on the CPU."""
 
     devices: ClassVar[tuple[Device, ...]] = ("cpu",)
 
     def check(self, manifest: Manifest, device: Device) -> None:
-        """Every precision runs."""
+        """Accept all artifacts: every precision is supported."""
 
     def fields(self, network: Network) -> Fields:  # noqa: ARG002
-        """Return the backend's name, and that of the graph, which is `model.xml` by default."""
+        """Return the names of the backend and of the graph, whose default is `model.xml`."""
         return {"backend": "openvino", "default_model_filename": "model.onnx"}
 
     def notes(self, manifest: Manifest) -> tuple[str, ...]:
-        """Triton's backend has no parameter for float32."""
+        """Return a note on bf16, which Triton's backend cannot disable."""
         if manifest.precision == "bf16":
             return ()
-        return ("where the CPU has bf16, OpenVINO computes in it, and Triton's backend has no parameter against that",)
+        return ("on CPUs with bf16, OpenVINO computes in bf16; Triton's backend has no parameter to disable that",)
 
 
 class TensorRt:
-    """TensorRT on a GPU: the engine that `export/to_tensorrt.py` built."""
+    """TensorRT on a GPU, with an engine built by `export/to_tensorrt.py`."""
 
     devices: ClassVar[tuple[Device, ...]] = ("gpu",)
 
     def check(self, manifest: Manifest, device: Device) -> None:  # noqa: ARG002
-        """It needs an engine of TensorRT itself."""
+        """Raise ExportError unless the artifact has a TensorRT engine."""
         engine = manifest.engine
         build = "build one with python export/to_tensorrt.py ARTIFACT --output DIR"
         if engine is None:
             raise ExportError(f"{manifest.key} has no engine; {build}, or choose --accelerator tensorrt")
         if engine.flavour != "tensorrt":
             raise ExportError(
-                f"{manifest.key} has an engine of {engine.library}, which Triton's backend does not read; {build} "
+                f"{manifest.key} has an engine of {engine.library}, which Triton's backend cannot read; {build} "
                 "--flavour tensorrt"
             )
 
     def fields(self, network: Network) -> Fields:  # noqa: ARG002
-        """Return the backend's name; its engine is `model.plan` by default."""
+        """Return the name of the backend; the default name of the engine is `model.plan`."""
         return {"backend": "tensorrt"}
 
     def files(self, artifact: Artifact) -> dict[str, Path]:
@@ -120,52 +120,52 @@ class TensorRt:
         return {"model.plan": artifact.path / artifact.manifest.engine.file}
 
     def preferred_batches(self, network: Network) -> list[int]:
-        """Return the size that the engine's kernels were chosen for."""
+        """Return the batch size for which the engine is optimised."""
         assert network.manifest.engine is not None
         return [network.manifest.engine.profile.opt]
 
     def notes(self, manifest: Manifest) -> tuple[str, ...]:
-        """An engine fits one version and one kind of GPU."""
+        """Return a note on the required TensorRT version and GPU."""
         engine = manifest.engine
         assert engine is not None
         gpu = "" if engine.gpu is None else f" and {engine.gpu.name}"
-        return (f"the engine is for {engine.library} {engine.version}{gpu}: Triton's image and GPU must be the same",)
+        return (f"the engine requires {engine.library} {engine.version}{gpu} in Triton",)
 
 
 BACKENDS: Mapping[str, Backend] = {"onnxruntime": OnnxRuntime(), "openvino": OpenVino(), "tensorrt": TensorRt()}
 
 _PRECISION_MODES: Mapping[Precision, str] = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
-"""`precision_mode` of ONNX Runtime's TensorRT provider; it has none for bf16."""
+"""Values of `precision_mode` of ONNX Runtime's TensorRT provider; there is none for bf16."""
 
 
 class Accelerator(Protocol):
-    """An execution provider that ONNX Runtime's backend puts before its own."""
+    """Execution provider that ONNX Runtime's backend prefers to its own."""
 
     device: ClassVar[Device]
-    """That it runs on."""
+    """Supported device."""
 
     def check(self, manifest: Manifest) -> None:
-        """Raise ExportError if it cannot run an artifact."""
+        """Raise ExportError if the accelerator cannot run an artifact."""
 
     def fields(self, network: Network) -> Fields:
-        """Return its `execution_accelerators`."""
+        """Return the field `execution_accelerators` of the network's configuration."""
 
 
 class TensorRtAccelerator:
-    """TensorRT on a GPU: an engine is built at load, for one profile from 1 to the largest batch."""
+    """TensorRT on a GPU. The engine is built at load, with one profile from 1 to the maximum batch size."""
 
     device: ClassVar[Device] = "gpu"
 
     def check(self, manifest: Manifest) -> None:
-        """bf16 has no precision mode."""
+        """Raise ExportError for bf16."""
         if manifest.precision not in _PRECISION_MODES:
             raise ExportError(
-                f"{manifest.key} is {manifest.precision}, which ONNX Runtime's TensorRT accelerator has no mode for; "
-                f"leave --accelerator out, or export it with --precision {' or '.join(_PRECISION_MODES)}"
+                f"{manifest.key} is {manifest.precision}, which ONNX Runtime's TensorRT accelerator does not support; "
+                f"omit --accelerator, or export it with --precision {' or '.join(_PRECISION_MODES)}"
             )
 
     def fields(self, network: Network) -> Fields:
-        """Return the precision of the graph, and the profile: without one, every new batch size builds an engine."""
+        """Return the precision and the profile; without a profile, each new batch size triggers a build."""
         row = "x".join(map(str, row_shape(network.manifest)))
         sizes = {"min": 1, "opt": network.max_batch, "max": network.max_batch}
         profile = {f"trt_profile_{which}_shapes": f"image:{size}x{row}" for which, size in sizes.items()}
@@ -179,10 +179,10 @@ class OpenVinoAccelerator:
     device: ClassVar[Device] = "cpu"
 
     def check(self, manifest: Manifest) -> None:
-        """Every precision that ONNX Runtime's own providers run."""
+        """Accept all artifacts that the backend accepts."""
 
     def fields(self, network: Network) -> Fields:  # noqa: ARG002
-        """Return its name; it takes no parameters."""
+        """Return the name of the accelerator; there are no parameters."""
         return {"cpu_execution_accelerator": [{"name": "openvino"}]}
 
 

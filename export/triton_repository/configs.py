@@ -1,6 +1,6 @@
-"""Configurations of the three models of each variant: network, preparation of images, ensemble of both.
+"""Configurations of the three models of each variant: network, preprocessing of images, and ensemble of both.
 
-Source: Triton's model_config.proto. Dims are without the batch where it is dynamic.
+Source: Triton's model_config.proto. `dims` omits the batch if it is dynamic.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from export.triton_repository.request import TritonRequest
 IMAGE, IMAGE_BYTES, LOGITS = "image", "image_bytes", "logits"
 LABELS_FILE = "labels.txt"
 WARMUP_FILE = "image_bytes"
-"""In the folder `warmup` of the model that prepares images, in the form of binary tensors."""
+"""File with a binary tensor, in the folder `warmup` of the preprocessing model."""
 
 _TYPES = {"uint8": Symbol("TYPE_UINT8"), "float32": Symbol("TYPE_FP32")}
 _STRING = Symbol("TYPE_STRING")
 _IMAGE_BYTES: Fields = {"name": IMAGE_BYTES, "data_type": _STRING, "dims": [1]}
-"""One file: with a batch [n, 1], without one [1]."""
+"""Encoded image files: [n, 1] with a batch axis, [1] without."""
 
 
 def network_config(network: Network, plan: Plan, request: TritonRequest) -> Fields:
-    """Return the configuration of a network: every version is loaded, requests are batched, all sizes are warm."""
+    """Return the configuration of a network: all versions are loaded, requests batched, and batch sizes warmed up."""
     accelerators = {} if plan.accelerator is None else {"execution_accelerators": plan.accelerator.fields(network)}
     return {
         "name": network.name,
@@ -46,10 +46,7 @@ def network_config(network: Network, plan: Plan, request: TritonRequest) -> Fiel
 
 
 def pixels_config(networks: Sequence[Network], request: TritonRequest) -> Fields:
-    """Return the configuration of the Python model that prepares the images of networks.
-
-    It has no dynamic batching: an image would wait for others and gain nothing.
-    """
+    """Return the configuration of the Python model that preprocesses images, without dynamic batching."""
     first = networks[0]
     return {
         "name": first.pixels_name,
@@ -75,7 +72,7 @@ def pixels_config(networks: Sequence[Network], request: TritonRequest) -> Fields
 
 
 def ensemble_config(network: Network) -> Fields:
-    """Return the configuration of the ensemble: encoded images to logits, by the newest version."""
+    """Return the configuration of the ensemble, from encoded images to logits of the newest version."""
     prepare: Fields = {
         "model_name": network.pixels_name,
         "model_version": 1,
@@ -99,7 +96,7 @@ def ensemble_config(network: Network) -> Fields:
 
 
 def _max_batch(network: Network) -> int:
-    """Return `max_batch_size`, which is 0 where the graph's first axis is not dynamic."""
+    """Return `max_batch_size`, which is 0 if the graph's batch is not dynamic."""
     return network.max_batch if network.dynamic else 0
 
 
@@ -109,7 +106,7 @@ def _dims(network: Network, *row: int) -> list[int]:
 
 def _image(network: Network, *, as_output: bool = False) -> Fields:
     image = network.manifest.input
-    # Triton checks the layout of an input without a batch against three axes, and outputs have none.
+    # Triton requires three axes for the `format` of an input without a batch; outputs have no `format`.
     layout = {"format": Symbol(f"FORMAT_{image.layout}")} if network.dynamic and not as_output else {}
     return {
         "name": IMAGE,
@@ -121,7 +118,7 @@ def _image(network: Network, *, as_output: bool = False) -> Fields:
 
 def _logits(network: Network) -> Fields:
     output = network.manifest.output
-    # Values of a regression have no classes to choose from.
+    # The outputs of a regression are not classes.
     labels = {} if network.manifest.task == "regression" else {"label_filename": LABELS_FILE}
     return {"name": LOGITS, "data_type": _TYPES[output.dtype], "dims": _dims(network, output.classes), **labels}
 
@@ -142,7 +139,7 @@ def _batching(request: TritonRequest, preferred: list[int]) -> Fields:
 
 
 def _warmups(network: Network) -> list[Fields]:
-    """Return warm-ups at batch 1 and the largest."""
+    """Return warm-ups at batch 1 and at the largest batch size."""
     dims = _dims(network, *row_shape(network.manifest))
     zeros: Fields = {"data_type": _TYPES[network.manifest.input.dtype], "dims": dims, "zero_data": True}
     sizes = sorted({1, network.max_batch}) if network.dynamic else [0]

@@ -1,4 +1,4 @@
-"""Steps of an export from a repository of artifacts to one of Triton, a call each."""
+"""Export from a repository of artifacts to a Triton repository, with one call per step."""
 
 import errno
 import os
@@ -12,13 +12,13 @@ from export.triton_repository.request import TritonRequest, WrittenNetwork, Writ
 from export.triton_repository.writing import requirements, staged, write_network, write_pixels
 
 Show = Callable[[str], AbstractContextManager[object]]
-"""Shows a step while it lasts."""
+"""Callback that returns a context manager, which shows a step for its duration."""
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def export_triton(request: TritonRequest, show: Show) -> WrittenRepository:
-    """Write the Triton repository that a request describes.
+    """Write a Triton repository.
 
     Raises:
         ArtifactError: an artifact is damaged.
@@ -64,7 +64,7 @@ def _written(network: Network, planned: Plan) -> WrittenNetwork:
 def _notes(network: Network) -> tuple[str, ...]:
     notes = []
     if network.manifest.task == "multi-label":
-        notes.append("multi-label: Triton's classification has no threshold; apply a sigmoid and one to the logits")
+        notes.append("multi-label: Triton's classification has no threshold; apply a sigmoid and a threshold to logits")
     if not network.dynamic:
-        notes.append("the graph takes one image at a time, so requests are not batched")
+        notes.append("the graph has batch size 1, so requests are not batched")
     return tuple(notes)

@@ -1,7 +1,6 @@
-"""Networks of a Triton repository: each variant of the artifacts' repository, with its versions.
+"""Networks of a Triton repository: the variants of the artifacts, with their versions.
 
-Triton has one configuration for all versions of a model, so versions that are exported together must agree in what it
-holds: tensors, batch, labels and task.
+Triton has one configuration for all versions of a model, so these must have the same tensors, batch, labels and task.
 """
 
 from collections import defaultdict
@@ -15,21 +14,21 @@ from export.triton_repository.request import TritonRequest
 from imaging.preprocess import preprocessing_of
 
 LARGEST_VERSION = 2**63 - 1
-"""Triton reads the names of version directories as signed 64-bit integers."""
+"""Largest version: Triton reads the names of version directories as signed 64-bit integers."""
 
 LONGEST_NAME = 255
-"""Bytes of a file name on the usual file systems, and so of a model's name."""
+"""Maximum length of a model's name in bytes: that of a file name on common file systems."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A variant, and its versions that are exported, oldest first."""
+    """A variant and its exported versions, oldest first."""
 
     versions: tuple[Artifact, ...]
 
     @property
     def newest(self) -> Artifact:
-        """The version that runs where a request names none, and that the ensemble runs."""
+        """Newest version: the default of requests, and the version of the ensemble."""
         return self.versions[-1]
 
     @property
@@ -39,12 +38,12 @@ class Network:
 
     @property
     def max_batch(self) -> int:
-        """Images that every version takes in one batch."""
+        """Largest batch size that all versions support."""
         return min(version.manifest.input.batch.max for version in self.versions)
 
     @property
     def dynamic(self) -> bool:
-        """True if the graphs have a dynamic batch, else they take exactly one image."""
+        """True if the graphs have a dynamic batch; otherwise the batch size is 1."""
         return self.manifest.input.batch.max > 1
 
     @property
@@ -54,23 +53,23 @@ class Network:
 
     @property
     def image_name(self) -> str:
-        """Name of the ensemble, which takes encoded images."""
+        """Name of the ensemble, whose input is encoded images."""
         return f"{self.name}.image"
 
     @property
     def pixels_name(self) -> str:
-        """Name of the Python model that prepares images; networks that see the same pixels share it."""
+        """Name of the Python model that preprocesses images; networks with equal preprocessing share it."""
         without_batch = "" if self.dynamic else "-1"
         return f"{self.manifest.model}.pixels-{preprocessing_of(self.manifest)[:8]}{without_batch}"
 
 
 def read_networks(request: TritonRequest) -> list[Network]:
-    """Return the networks that a request names, by name, every file of them verified.
+    """Return the requested networks, sorted by name, after verification of all files.
 
     Raises:
         ArtifactError: an artifact is damaged.
-        ExportError: the repository is missing or empty; a name is unknown; an artifact does not suit Triton; versions
-            of one variant differ in what Triton has one configuration for; two models would have the same name.
+        ExportError: the repository is missing or empty; a name is unknown; an artifact is not supported by Triton;
+            versions of one variant need different configurations; two models would have the same name.
     """
     by_variant: dict[tuple[str, str], list[Location]] = defaultdict(list)
     for location in _locations(request):
@@ -86,37 +85,37 @@ def read_networks(request: TritonRequest) -> list[Network]:
 
 
 def check_names(networks: Iterable[Network]) -> None:
-    """Raise ExportError if Triton cannot take a name, or two models would have the same."""
+    """Raise ExportError if a name is too long, or two models would have the same name."""
     owners: dict[str, str] = {}
     for network in networks:
         key = f"{network.manifest.model}/{network.manifest.variant}"
         own = {network.name: f"the network of {key}", network.image_name: f"the ensemble of {key}"}
-        shared = {network.pixels_name: f"what prepares the images of {network.manifest.model}"}
+        shared = {network.pixels_name: f"the preprocessing of {network.manifest.model}"}
         for name, owner in {**own, **shared}.items():
             if len(name) > LONGEST_NAME:
                 raise ExportError(
-                    f"{key}: the name {name} has {len(name)} characters, a directory's has {LONGEST_NAME} at most; "
+                    f"{key}: the name {name} has {len(name)} characters, at most {LONGEST_NAME} are allowed; "
                     "export the artifact with a shorter --model or --variant"
                 )
             if owners.setdefault(name, owner) != owner:
                 raise ExportError(
-                    f"{owners[name]} and {owner} would both be called {name}; choose one of them with --model and "
-                    "--variants, or export one again under another name"
+                    f"{owners[name]} and {owner} would both be named {name}; select one of them with --models and "
+                    "--variants, or export one with another name"
                 )
 
 
 def _locations(request: TritonRequest) -> list[Location]:
-    """Return the locations of a repository that a request names."""
-    remedy = f"export into it with python export/to_onnx.py SOURCE --output {request.repository}"
+    """Return the requested locations of a repository."""
+    remedy = f"export to it with python export/to_onnx.py SOURCE --output {request.repository}"
     try:
         found = scan(request.repository)
     except OSError as error:
         raise ExportError(
-            f"cannot read repository {request.repository}: {error.strerror or error}; name another, or {remedy}"
+            f"cannot read repository {request.repository}: {error.strerror or error}; give another, or {remedy}"
         ) from error
     if not found:
         raise ExportError(
-            f"repository {request.repository} has no <model>/<variant>/<version>/ directories; name another, "
+            f"repository {request.repository} has no <model>/<variant>/<version>/ directories; give another, "
             f"or {remedy}"
         )
     _check_known("model", request.models, {location.model for location in found})
@@ -138,14 +137,14 @@ def _read(location: Location) -> Artifact:
     artifact = read_artifact(location.path)
     manifest = artifact.manifest
     if str(manifest.key) != str(location):
-        raise ExportError(f"{location}: its manifest says {manifest.key}; move the directory there")
+        raise ExportError(f"{location}: its manifest is for {manifest.key}; move the directory to that path")
     if manifest.version > LARGEST_VERSION:
         raise ExportError(
-            f"{location}: Triton's versions end at {LARGEST_VERSION}; export the artifact again with a lower --version"
+            f"{location}: the largest version in Triton is {LARGEST_VERSION}; export it again with a lower --version"
         )
     if manifest.input.batch.min > 1:
         raise ExportError(
-            f"{location}: it takes {manifest.input.batch.min} images or more in a batch, and Triton has no such limit; "
+            f"{location}: its minimum batch size is {manifest.input.batch.min}, which Triton cannot enforce; "
             f"export it again with --batch 1:{manifest.input.batch.max}"
         )
     return artifact
@@ -159,13 +158,13 @@ def _check_alike(network: Network) -> None:
             if value != expected[what]:
                 raise ExportError(
                     f"{version.manifest.key} and {newest.manifest.key} differ in {what} ({shown(str(value))}; "
-                    f"{shown(str(expected[what]))}), and Triton has one configuration for all versions; export the "
-                    "newest alone with --versions newest"
+                    f"{shown(str(expected[what]))}), but Triton has one configuration for all versions; export only "
+                    "the newest with --versions newest"
                 )
 
 
 def _shared(artifact: Artifact) -> dict[str, object]:
-    """Return what one configuration holds for all versions."""
+    """Return the properties that all versions must share."""
     manifest = artifact.manifest
     image = manifest.input
     return {

@@ -1,4 +1,4 @@
-"""Protocol buffers' text format, the format of Triton's config.pbtxt (protobuf.dev, "Text Format Language")."""
+"""Text format of protocol buffers, for Triton's config.pbtxt (protobuf.dev, "Text Format Language")."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
@@ -13,7 +13,7 @@ class Symbol(str):
 Value: TypeAlias = "Symbol | str | bool | int | float | Mapping[str, Value] | Sequence[Value]"
 
 Fields = Mapping[str, Value]
-"""Fields of a message, in the order in which they are written; a sequence is a repeated field."""
+"""Fields of a message, in order; a sequence is a repeated field."""
 
 
 def entries(pairs: Mapping[str, Value]) -> list[Fields]:
@@ -53,7 +53,7 @@ def _scalar(value: Value) -> str:
 
 
 def _character(character: str) -> str:
-    """Return a character of a quoted string; what is not printable ASCII as octal bytes of UTF-8."""
+    """Return a character of a quoted string; characters other than printable ASCII become octal bytes of UTF-8."""
     if character in '"\\':
         return f"\\{character}"
     if " " <= character <= "~":

@@ -1,7 +1,7 @@
-"""Model of Triton's Python backend: encoded image files to a network's input, by posbake's own `imaging`.
+"""Model of Triton's Python backend that converts encoded image files to a network's input, with `imaging`.
 
-`writing.py` copies this file as `model.py`, with `imaging` and `artifact` beside it. It runs in Triton, whose Python
-needs what the repository's requirements.txt lists. The interface is that of triton-inference-server/python_backend.
+`writing.py` copies this file as `model.py`, together with `imaging` and `artifact`. It runs in Triton's Python, which
+requires the packages of the repository's requirements.txt. Interface: triton-inference-server/python_backend.
 """
 
 import json
@@ -23,13 +23,13 @@ from imaging.resizers import find_resizer
 
 
 class TritonPythonModel:
-    """One instance, in a process of its own."""
+    """Instance of the model, in a separate process."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open the resizer and read the preprocessing.
+        """Create the resizer and read the preprocessing.
 
         Args:
-            args: args of the Python backend.
+            args: arguments of the Python backend.
 
         Raises:
             ResizerError: the resizer is not installed.
@@ -42,14 +42,14 @@ class TritonPythonModel:
         self._limits.enter_context(pillow_pixel_limit(max_pixels))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Return a response to each request: the input tensor of its images, or the error of the first bad one."""
+        """Return a response to each request: the input tensor of its images, or the error of the first invalid one."""
         return [self._answer(request) for request in requests]
 
     def finalize(self) -> None:
         """Restore Pillow's limits."""
         self._limits.close()
 
-    def _answer(self, request: Any) -> Any:  # noqa: ANN401 -- the backend's own types exist in Triton alone
+    def _answer(self, request: Any) -> Any:  # noqa: ANN401 -- the types of the backend exist only in Triton
         files = pb_utils.get_input_tensor_by_name(request, "image_bytes").as_numpy().ravel()
         rows: list[Tensor] = []
         for index, file in enumerate(files):

@@ -1,4 +1,4 @@
-"""Plan of an export: the backend, accelerator and device that a request comes to."""
+"""Plan of an export: validated backend, accelerator and device of a request."""
 
 from dataclasses import dataclass
 
@@ -17,25 +17,25 @@ class Plan:
     device: Device
 
     def check(self, manifest: Manifest) -> None:
-        """Raise ExportError if an artifact cannot be run so."""
+        """Raise ExportError if the plan does not support an artifact."""
         self.backend.check(manifest, self.device)
         if self.accelerator is not None:
             self.accelerator.check(manifest)
 
 
 def plan(request: TritonRequest) -> Plan:
-    """Return how a request's networks are run.
+    """Return the plan of a request.
 
     Raises:
-        ExportError: the accelerator or the device does not go with the backend, or with each other.
+        ExportError: the backend, accelerator and device cannot be combined.
     """
     backend = BACKENDS[request.backend]
     if request.accelerator is None:
         return Plan(backend, None, _device(request, backend.devices, f"--backend {request.backend}"))
     if request.backend != "onnxruntime":
         raise ExportError(
-            f"--accelerator {request.accelerator} is one of ONNX Runtime's, the backend is {request.backend}; leave it "
-            "out, or choose --backend onnxruntime"
+            f"--accelerator {request.accelerator} requires --backend onnxruntime, the backend is {request.backend}; "
+            "omit --accelerator, or choose --backend onnxruntime"
         )
     accelerator = ACCELERATORS[request.accelerator]
     what = f"--accelerator {request.accelerator}"

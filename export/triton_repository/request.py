@@ -10,23 +10,23 @@ Versions = Literal["all", "newest"]
 
 @dataclass(frozen=True)
 class TritonRequest:
-    """Artifacts to export, and how Triton is to run them.
+    """Artifacts to export, and their configuration in Triton.
 
     Attributes:
-        repository: of artifacts.
+        repository: repository of artifacts.
         output: directory of the Triton repository, which must not exist.
         models, variants: names to export; empty for all.
-        versions: all versions of a variant, or its newest alone.
-        backend: of Triton, a key of `backends.BACKENDS`.
-        accelerator: of ONNX Runtime, a key of `backends.ACCELERATORS`; None for none.
-        device: device of the networks; None for the accelerator's, else `auto`: a GPU where Triton finds one.
-        instances: instances of each network, on each device.
-        decoders: processes that decode images, for each way to prepare them.
-        batch_delay_ms: how long a batch that is not full waits for more images.
-        max_queue: requests that wait for one network; one more is refused.
-        timeout_ms: how long a request waits at most for its batch, then it is refused.
-        resizer: a key of `imaging.resizers.RESIZERS`.
-        max_pixels: most pixels an image may have.
+        versions: all versions of a variant, or only the newest.
+        backend: Triton backend, a key of `backends.BACKENDS`.
+        accelerator: accelerator of ONNX Runtime, a key of `backends.ACCELERATORS`; None for none.
+        device: device of the networks; None means that of the accelerator or the default of the backend.
+        instances: number of instances of each network per device.
+        decoders: number of decoding processes for each preprocessing.
+        batch_delay_ms: time that an incomplete batch waits for more images, in ms.
+        max_queue: maximum number of waiting requests of a network.
+        timeout_ms: maximum time that a request waits for its batch, in ms.
+        resizer: resizer, a key of `imaging.resizers.RESIZERS`.
+        max_pixels: maximum number of pixels of an image.
     """
 
     repository: Path
@@ -48,7 +48,7 @@ class TritonRequest:
 
 @dataclass(frozen=True)
 class WrittenNetwork:
-    """One network of the repository: its names, versions, and what its user should know."""
+    """Network of a written repository: names, versions, and notes for users."""
 
     name: str
     image: str
@@ -62,13 +62,13 @@ class WrittenNetwork:
 
 @dataclass(frozen=True)
 class WrittenRepository:
-    """A Triton repository that was written.
+    """Written Triton repository.
 
     Attributes:
         path: path of the repository.
         backend: backend of the networks.
         networks: written networks.
-        requirements: requirements of the Python models, as pip takes them.
+        requirements: requirements of the Python models, in pip's format.
     """
 
     path: Path

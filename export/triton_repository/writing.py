@@ -1,4 +1,4 @@
-"""Files of a Triton repository: all of them appear at once, or none does."""
+"""Atomic writing of a Triton repository."""
 
 import io
 import shutil
@@ -35,33 +35,33 @@ REQUIREMENTS_FILE = "requirements.txt"
 
 _PYTHON_MODEL = Path(__file__).with_name("pixels.py")
 _DISTRIBUTIONS = {"simd": ("pillow", "pydantic", "cykooz-resizer"), "pillow": ("pillow", "pydantic")}
-"""Packages that `imaging` and `artifact` import, by resizer; Triton's images bring NumPy."""
+"""Packages that `imaging` and `artifact` import, by resizer, except NumPy, which Triton's images include."""
 
 
 @contextmanager
 def staged(output: Path) -> Iterator[Path]:
-    """Make an empty directory, and rename it to `output` after the block; an error leaves nothing of it.
+    """Create an empty directory, and rename it to `output` after the context; after an error it is removed.
 
     Raises:
         ExportError: `output` exists.
-        OSError: it cannot be written.
+        OSError: the directory cannot be written.
     """
-    _refuse_existing(output)
+    _check_new(output)
     with guarded_directory(output.absolute().parent, f".{output.name}-") as directory:
         yield directory
         for path in directory.rglob("*"):
             flush(path)
-        _refuse_existing(output)
+        _check_new(output)
         directory.rename(output.absolute())
         flush(output.absolute().parent)
 
 
 def write_network(directory: Path, network: Network, plan: Plan, request: TritonRequest) -> None:
-    """Write a network with its versions, and the ensemble that takes encoded images.
+    """Write a network with its versions, and its ensemble.
 
     Raises:
-        ExportError: a file changed since it was verified.
-        OSError: it cannot be written.
+        ExportError: a file changed after it was verified.
+        OSError: a file cannot be written.
     """
     target = directory / network.name
     _write_config(target, network_config(network, plan, request))
@@ -71,16 +71,16 @@ def write_network(directory: Path, network: Network, plan: Plan, request: Triton
     ensemble = directory / network.image_name
     _write_config(ensemble, ensemble_config(network))
     _write_labels(ensemble, network)
-    # Triton wants a directory for each version, and stores such as S3 drop empty ones.
+    # Triton requires a directory for each version, and object stores have no empty directories.
     (ensemble / str(network.manifest.version)).mkdir()
     shutil.copyfile(network.newest.path / MANIFEST_NAME, ensemble / str(network.manifest.version) / MANIFEST_NAME)
 
 
 def write_pixels(directory: Path, networks: Sequence[Network], request: TritonRequest) -> None:
-    """Write the Python models that prepare images, one for each way to prepare them, and what pip installs for them.
+    """Write a Python model for each distinct preprocessing, and requirements.txt.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: a file cannot be written.
     """
     alike: dict[str, list[Network]] = defaultdict(list)
     for network in networks:
@@ -100,13 +100,13 @@ def write_pixels(directory: Path, networks: Sequence[Network], request: TritonRe
 
 
 def requirements(request: TritonRequest) -> tuple[str, ...]:
-    """Return what the Python models need, in the versions installed here: others may decode to other pixels."""
+    """Return the requirements of the Python models, in the installed versions: others may decode to other pixels."""
     return tuple(f"{name}=={version(name)}" for name in _DISTRIBUTIONS[request.resizer])
 
 
-def _refuse_existing(output: Path) -> None:
+def _check_new(output: Path) -> None:
     if output.exists() or output.is_symlink():
-        raise ExportError(f"{output} is already there; name another --output, or remove it first")
+        raise ExportError(f"{output} already exists; give another --output, or remove it first")
 
 
 def _write_config(model: Path, config: Fields) -> None:
@@ -124,12 +124,12 @@ def _copy_version(version: Artifact, target: Path, plan: Plan) -> None:
     for name, file in plan.backend.files(version).items():
         shutil.copyfile(file, target / name)
         if describe_file(target / name) != version.manifest.files[file.name]:
-            raise ExportError(f"{file} changed while it was copied; try again when it rests")
+            raise ExportError(f"{file} changed while it was copied; try again")
     shutil.copyfile(version.path / MANIFEST_NAME, target / MANIFEST_NAME)
 
 
 def _copy_code(package: Path, target: Path) -> None:
-    """Copy a package's modules; shutil.copytree would hide which error stopped it."""
+    """Copy a package's modules; shutil.copytree would replace the original OSError."""
     for file in package.rglob("*.py"):
         copied = target / file.relative_to(package.parent)
         copied.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ def _copy_code(package: Path, target: Path) -> None:
 
 
 def _one_image(network: Network) -> bytes:
-    """Return a grey image of the input's size as a binary tensor: the length of its file, and the file."""
+    """Return a grey image of the input's size as a binary tensor: length of the file, and the file."""
     image = network.manifest.input
     file = io.BytesIO()
     Image.new("RGB", (image.width, image.height), "grey").save(file, "JPEG")

@@ -1,1 +1,1 @@
-"""Verification: float64 reference, parity of graphs, and checks of written files."""
+"""Verification: float64 reference, parity of graphs, golden file, and checks of written graphs."""

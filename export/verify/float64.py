@@ -1,8 +1,7 @@
-"""Run of a network in float64 throughout, even where its code requests float32.
+"""Execution of a network in float64, even where its code requests float32.
 
-Parameters, buffers and torch's default type are converted to float64. `.float()`, `dtype=torch.float32` and tensors in
-plain attributes would still mix float32 and float64, which fails or loses precision. A dispatch mode converts them at
-every operator.
+Parameters, buffers and torch's default dtype are converted to float64. `.float()`, `dtype=torch.float32` and tensors in
+plain attributes would still mix float32 and float64, so a dispatch mode converts the arguments of every operator.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
-"""Converted types. Half types are kept: a network that requests them rounds on purpose, and so does its graph."""
+"""Converted dtypes. Half precision is kept: if a network requests it, its graph rounds in the same way."""
 
 _REINTERPRET = torch.ops.aten.view.dtype
-"""Reinterpretation of bytes, which must have the requested type."""
+"""Reinterpretation of bytes, which requires the original dtypes."""
 
 
 @contextmanager
@@ -30,8 +29,8 @@ def in_float64(network: nn.Module) -> Iterator[None]:
     try:
         for tensor, _ in numbers:
             tensor.data = tensor.data.double()
-        torch.set_default_dtype(torch.float64)  # of what the network makes while it runs
-        with _Widened():  # type: ignore[no-untyped-call]  # torch annotates it in part
+        torch.set_default_dtype(torch.float64)  # for tensors that the network creates in forward
+        with _Widened():  # type: ignore[no-untyped-call]  # partly annotated by torch
             yield
     finally:
         torch.set_default_dtype(default)
@@ -42,8 +41,8 @@ def in_float64(network: nn.Module) -> Iterator[None]:
 class _Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Mode in which operators compute in float64 instead of float32.
 
-    A tensor that an operator writes to, or returns a view of, keeps its type, because a copy would lose the write. It
-    is converted by the operators that read it.
+    A tensor that an operator writes to, or returns a view of, keeps its dtype, because a write to a copy would be lost.
+    It is converted where other operators read it.
     """
 
     def __torch_dispatch__(
@@ -62,7 +61,7 @@ class _Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _widen(value: object, argument: torch.Argument) -> object:
-    """Return what an operator is given for an argument, in float64 where it was float32."""
+    """Return the value of an argument, in float64 instead of float32."""
     if argument.alias_info is not None:
         return value
     if isinstance(value, Tensor):

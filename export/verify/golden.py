@@ -1,7 +1,6 @@
-"""Golden file of an artifact: images of the parity check, the network's logits, and limits for backends.
+"""Golden file of an artifact: images and logits of the parity reference, and error limits for backends.
 
-Images and logits are those of the parity reference, so the network is not run again: calibration images if given,
-otherwise synthetic images.
+The images are calibration images if there are any, otherwise synthetic images.
 """
 
 from pathlib import Path
@@ -14,20 +13,20 @@ from artifact.parts.values import RunPrecision
 from export.verify.reference import GOLDEN_IMAGES, Array, Reference
 
 FP32_LIMIT = 1e-4
-"""Ten times the parity tolerance, because other processors or runtimes sum in another order."""
+"""Limit for fp32: ten times the parity tolerance, because other processors and runtimes sum in another order."""
 
 MARGIN = 3.0
-"""Ratio of the limit to the measured parity, because other runtimes round other intermediate results. Measured (3
-digits networks, Swin-T, ViT-S, Swin v2-T, in OpenVINO): up to 1.9 times the parity for bf16, 1.1 times for int8."""
+"""Ratio of the limit to the measured parity, because runtimes round different intermediate results. Measured (3 digits
+networks, Swin-T, ViT-S, Swin v2-T, in OpenVINO): up to 1.9 times the parity for bf16, 1.1 times for int8."""
 
 ROUNDING: dict[RunPrecision, float] = {"tf32": 6e-3, "fp16": 6e-3, "bf16": 5e-2}
-"""Addition to the limit if a runtime computes in a lower precision than the artifact's. Measured, fp32 artifacts of
-the same networks in OpenVINO's bf16: 4e-3 to 1.1e-2. tf32 and fp16 have three more bits. Wrong results differ by 1e-1
-to 1."""
+"""Addition to the limit if a runtime computes in a lower precision than the artifact's. Measured for fp32 artifacts of
+the same networks in OpenVINO's bf16: 4e-3 to 1.1e-2. tf32 and fp16 have three more bits. Errors of a wrong graph are
+0.1 to 1."""
 
 OMITTED = (
-    f"there is no golden file: {GOLDEN_IMAGES} images and their logits take more than {GOLDEN_LIMIT} bytes; backends "
-    "are not checked at load"
+    f"no golden file was written: {GOLDEN_IMAGES} images and their logits take more than {GOLDEN_LIMIT} bytes; "
+    "backends are not checked at load"
 )
 
 
@@ -35,13 +34,13 @@ def write_golden(reference: Reference, parity: Parity, precision: str, file: Pat
     """Write the golden file, and return its description for the manifest; None if it would be too large.
 
     Args:
-        reference: images and the network's logits, at least `GOLDEN_IMAGES` of them.
+        reference: at least `GOLDEN_IMAGES` images, and the network's logits.
         parity: parity of the artifact's graph with this reference.
-        precision: the artifact's.
-        file: to write.
+        precision: precision of the artifact.
+        file: path of the golden file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     chosen = choose_images(reference.logits)
     every = [image.numpy() for images in reference.pixels for image in images]
@@ -53,9 +52,9 @@ def write_golden(reference: Reference, parity: Parity, precision: str, file: Pat
 
 
 def choose_images(logits: Array) -> list[int]:
-    """Return the indices of `GOLDEN_IMAGES` images of [images, classes], evenly spread, with that of the largest logit.
+    """Return the indices of `GOLDEN_IMAGES` evenly spaced rows of logits [images, classes].
 
-    With it, errors of the golden file are relative to the same number as those of the parity.
+    They include the row with the largest logit, so that errors are relative to the same number as in the parity check.
     """
     last = len(logits) - 1
     chosen = [round(number * last / (GOLDEN_IMAGES - 1)) for number in range(GOLDEN_IMAGES)]
@@ -66,11 +65,11 @@ def choose_images(logits: Array) -> list[int]:
 
 
 def limits(parity: Parity, precision: str) -> dict[RunPrecision, float]:
-    """Return the limit on the relative error for each precision that a runtime may compute an artifact in, 3 digits.
+    """Return the limit on the relative error, rounded to 3 digits, for each precision in which a runtime may compute.
 
     Args:
         parity: parity of the artifact's graph.
-        precision: the artifact's: fp32, fp16, bf16 or int8.
+        precision: precision of the artifact: fp32, fp16, bf16 or int8.
     """
     own = max(FP32_LIMIT, parity.tolerance, MARGIN * parity.max_rel_error)
     found: dict[RunPrecision, float] = {"fp32": own}

@@ -1,4 +1,4 @@
-"""The golden check by hand: an artifact's golden images through a runtime on the CPU, and the errors as a table."""
+"""Golden check of an artifact in a CPU runtime, without the service, and the errors as a table."""
 
 import math
 from collections.abc import Callable
@@ -18,22 +18,22 @@ from export.tracing.pixels import Normalisation
 from export.verify.reference import Array, normalise
 
 Runner = Callable[[Array], Array]
-"""Maps images, as the graph takes them, to logits [B, C]."""
+"""Function from the graph's input to logits [B, C]."""
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-"""OpenVINO's names of precisions."""
+"""Names of precisions in OpenVINO."""
 
 
 class Run(BaseModel):
-    """All golden images at one batch size.
+    """Result of the golden images at one batch size.
 
     Attributes:
         backend: runtime and its version.
         precision: running precision, see `artifact.manifest.RunPrecision`.
-        batch: images run together.
-        error: largest error of a logit over the largest logit; None if a logit is NaN, infinite or missing.
-        limit: on the error.
-        passed: whether it is within the limit.
+        batch: batch size.
+        error: largest error of a logit, relative to the largest logit; None if a logit is NaN, infinite or missing.
+        limit: limit on the error.
+        passed: True if the error is within the limit.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,21 +47,21 @@ class Run(BaseModel):
 
 
 def check_artifact(directory: Path, backend: str, precision: str) -> list[Run]:
-    """Run an artifact's golden images at the smallest batch it takes, and together.
+    """Run an artifact's golden images at its smallest batch size, and in one batch.
 
     Args:
         directory: directory of the artifact.
         backend: `onnxruntime` or `openvino`.
-        precision: that OpenVINO is to compute in where the graph is float32; ONNX Runtime computes in the graph's.
+        precision: OpenVINO's precision for float32 nodes; ONNX Runtime computes in the graph's precision.
 
     Raises:
         ArtifactError: the artifact or its golden file is damaged.
-        ExportError: it has no golden file, or the runtime is missing or cannot run the graph.
+        ExportError: the artifact has no golden file, or the runtime is missing or cannot run the graph.
     """
     artifact = read_artifact(directory)
     golden = read_golden(artifact)
     if golden is None:
-        raise ExportError(f"{directory} has no golden file, earlier exporters wrote none; export it again")
+        raise ExportError(f"{directory} has no golden file; export it again with this version")
     try:
         name, computed_in, run = RUNTIMES[backend](artifact, precision)
     except ImportError as error:
@@ -94,7 +94,7 @@ def _largest_error(manifest: Manifest, golden: GoldenInputs, run: Runner, size: 
     return max(errors)
 
 
-def _onnxruntime(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:  # noqa: ARG001 -- it has the graph's
+def _onnxruntime(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:  # noqa: ARG001 -- signature of RUNTIMES
     session = ort.InferenceSession(artifact.graph, providers=["CPUExecutionProvider"])
     return (
         f"onnxruntime {ort.__version__}",
@@ -104,10 +104,10 @@ def _onnxruntime(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:
 
 
 def _openvino(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:
-    import openvino  # an extra
+    import openvino  # optional dependency
 
     compiled = openvino.compile_model(artifact.graph, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision]})
-    hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()  # the CPU may not have what is asked
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()  # the CPU may not support the request
     found = next(name for name, of_openvino in _HINTS.items() if of_openvino == hint)
     computed_in = artifact.manifest.precision if found == "fp32" else found
     version = openvino.__version__.partition("-")[0]
@@ -118,11 +118,11 @@ RUNTIMES: dict[str, Callable[[Artifact, str], tuple[str, str, Runner]]] = {
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
 }
-"""By name: what opens an artifact, and returns the runtime's name, the precision it computes in, and what runs it."""
+"""Runtimes by name: functions that load an artifact and return the version, the running precision, and a runner."""
 
 
 def print_runs(runs: list[Run], name: str, console: Console) -> None:
-    """Print the errors and limits, and a line that sums up."""
+    """Print the errors and limits as a table, and a summary line."""
     table = Table(box=None, pad_edge=False)
     for column in ("backend", "precision", "batch", "error", "limit", ""):
         table.add_column(column, overflow="fold")

@@ -1,7 +1,7 @@
 """Parity: deviation of an exported graph's logits from the reference.
 
-fp32: limit on the largest error relative to the largest logit, because single logits may be near zero. fp16, bf16 and
-int8: limit on the mean cosine similarity between the graph's and the network's logits; the minimum is reported.
+In fp32, the largest error relative to the largest logit is limited, because single logits may be near zero. In fp16,
+bf16 and int8, the mean cosine similarity of the graph's and the network's logits is limited, and the minimum reported.
 """
 
 import math
@@ -22,38 +22,37 @@ from export.verify.reference import Array, Reference
 Run = Literal["native", "emulated"]
 
 TOLERANCE = 1e-5
-"""float32 has 7 digits; a dozen layers lose one or two of them. A wrong bias or order loses all of them."""
+"""Tolerance for fp32, which has 7 digits: a dozen layers lose one or two, a wrong bias or token order all of them."""
 UNKNOWN_TOLERANCE = 1e-4
-"""Tolerance for networks with an unnamed position encoding: deep convolutions with attention lose another digit, in
-torch's float32 too."""
+"""Tolerance for networks with an unnamed position encoding: deep convolutions with attention lose another digit, also
+in torch's float32."""
 
-_ALIKE = 4
-"""Maximum ratio of the errors of two float32 computations with different rounding; a wrong graph differs by far
-more."""
+_MAX_ROUNDING_RATIO = 4
+"""Maximum ratio of the errors of two float32 computations that round differently; a wrong graph exceeds it."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a graph: mean cosine, and top-1 agreement with the network."""
+    """Lower limits on the mean cosine and on the top-1 agreement with the network."""
 
     cosine: float
     agreement: float
 
 
 LIMITS = {"fp16": Limits(0.9999, 0.0), "bf16": Limits(0.999, 0.0), "int8": Limits(0.99, 0.97)}
-"""Measured (benchmarks/README.md), 1 − cosine is 2e-6, 1e-4 and 5e-4 at most: the limits leave ten times that and more,
-and a wrong bias or an overflow costs all of it. Top-1 of synthetic pictures is meaningless, so it has a default limit
-only where images are always given."""
+"""Default limits. The measured 1 − cosine is at most 2e-6, 1e-4 and 5e-4 (benchmarks/README.md), a tenth of the limits
+or less; a wrong bias or an overflow exceeds them. Top-1 agreement is limited only for int8, which requires calibration
+images: it is meaningless on synthetic images."""
 
 
 def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, tolerance: float = TOLERANCE) -> Parity:
     """Run the graph on the reference's images and compare its logits.
 
     Args:
-        reference: reference of the network that the graph was made from.
-        graph: the ONNX file; takes uint8 [B, height, width, 3] if `takes_pixels`, else what the network takes.
-        takes_pixels: see `graph`.
-        tolerance: limit on max abs error over max abs logit.
+        reference: reference of the exported network.
+        graph: path of the ONNX file.
+        takes_pixels: True if the graph's input is uint8 [B, height, width, 3], False if it is the network's.
+        tolerance: limit on the largest absolute error over the largest absolute logit.
 
     Raises:
         ParityError: the error is above the tolerance, or a logit is not finite.
@@ -63,10 +62,10 @@ def check_parity(reference: Reference, graph: Path, *, takes_pixels: bool, toler
 
 
 def run_graph(graph: Path, reference: Reference, *, takes_pixels: bool) -> Array:
-    """Return the logits [images, classes] that a graph yields for a reference's images, by ONNX Runtime on the CPU.
+    """Return a graph's logits [images, classes] for a reference's images, computed by ONNX Runtime on the CPU.
 
     Raises:
-        NotImplemented: of `onnxruntime`; it has no kernel for a node.
+        NotImplemented: ONNX Runtime has no kernel for a node (`onnxruntime`'s exception).
         ExportError: ONNX Runtime cannot load or run the graph.
     """
     try:
@@ -92,17 +91,17 @@ def compare(reference: Reference, found: Array, tolerance: float) -> Parity:
     """
     expected, own_error = reference.logits, reference.float32_error
     if expected.shape != found.shape:
-        raise ParityError(f"the graph yields logits {found.shape}, the network {expected.shape}")
+        raise ParityError(f"the graph's logits have shape {found.shape}, the network's {expected.shape}")
     if not np.isfinite(expected).all():
         raise ParityError("logits are not finite; check the weights")
     if not np.isfinite(found).all():
-        own = "the network's own are neither" if own_error == math.inf else "the network's own are"
+        own = "nor are the network's" if own_error == math.inf else "but the network's are"
         raise ParityError(
-            f"the graph's logits are not finite in float32, {own}; in float64 they are: a number leaves the range of "
-            "float32. Check the weights"
+            f"the graph's logits are not finite in float32, {own}; in float64 the network's are finite, so a value "
+            "overflows float32. Check the weights"
         )
     if not expected.any():
-        raise ParityError("all logits of the network are zero, so nothing can be compared; check the weights")
+        raise ParityError("all logits of the network are zero, so they cannot be compared; check the weights")
     errors = reference.errors(found)
     if errors["max_rel_error"] > tolerance:
         raise ParityError(_refusal(errors["max_rel_error"], tolerance, own_error))
@@ -110,17 +109,17 @@ def compare(reference: Reference, found: Array, tolerance: float) -> Parity:
 
 
 def _refusal(relative: float, tolerance: float, float32_error: float | None) -> str:
-    if float32_error is not None and (float32_error > tolerance or relative <= _ALIKE * float32_error):
+    if float32_error is not None and (float32_error > tolerance or relative <= _MAX_ROUNDING_RATIO * float32_error):
         return (
-            f"float32 cannot compute this network: on the pictures of the check its own float32 logits are off by "
+            f"float32 is not sufficient for this network: on the images of the check its own float32 logits are off by "
             f"{float32_error:.1e} of the largest logit from its float64 logits, the graph's by {relative:.1e}, "
-            f"tolerance {tolerance:.0e}. It amplifies rounding, and so any change of a picture: check that its weights "
-            "were trained and belong to this network; of --random-weights take another seed"
+            f"tolerance {tolerance:.0e}. It amplifies rounding errors, and so any change of an image: check that the "
+            "weights are trained and belong to this network; with --random-weights, use another seed"
         )
-    own = "" if float32_error is None else f", where the network's own float32 logits are off by {float32_error:.1e}"
+    own = "" if float32_error is None else f"; the network's own float32 logits are off by {float32_error:.1e}"
     return (
         f"the graph's logits are off by {relative:.1e} of the largest logit, tolerance {tolerance:.0e}{own}; "
-        "please report this with the command you ran"
+        "please report this with the command"
     )
 
 
@@ -137,13 +136,13 @@ def check_lowered(
     Args:
         precision: fp16, bf16 or int8.
         runs: logits [images, classes] of each run of the graph, see `export.precision.emulate.run_lowered`.
-        reference: images, and the network's logits of them.
-        single: parity of the float32 graph that this one was made from.
-        limits: the limits.
+        reference: images, and the network's logits.
+        single: parity of the original float32 graph.
+        limits: limits on the cosine and the agreement.
         calibration: description of the reference's images, if they are not synthetic.
 
     Raises:
-        ParityError: a limit is missed, or logits are not finite.
+        ParityError: a limit is not met, or logits are not finite.
     """
     worst = _worst([_measure(reference, logits, single, limits, precision) for logits in runs.values()])
     _refuse_below(worst, limits, precision)
@@ -154,8 +153,8 @@ def check_lowered(
 def _measure(reference: Reference, found: Array, single: Parity, limits: Limits, precision: str) -> Parity:
     if not np.isfinite(found).all():
         raise ParityError(
-            f"the {precision} graph yields logits that are not finite, the float32 graph does not: a value leaves the "
-            "range of the type; use --precision bf16, whose range is float32's, or fp32"
+            f"the {precision} graph's logits are not finite, but the float32 graph's are: a value overflows "
+            f"{precision}; use --precision bf16, which has the range of float32, or fp32"
         )
     cosines = cosine(reference.logits, found)
     return Parity(
@@ -169,15 +168,15 @@ def _measure(reference: Reference, found: Array, single: Parity, limits: Limits,
 
 
 def cosine(expected: Array, found: Array) -> NDArray[np.float64]:
-    """Return, for each row of two [images, classes], the cosine of the angle between them."""
+    """Return the cosine similarity of each pair of rows of two arrays [images, classes]."""
     a, b = expected.astype(np.float64), found.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     products: NDArray[np.float64] = np.divide((a * b).sum(axis=1), lengths, out=np.zeros(len(a)), where=lengths > 0)
-    return np.clip(products, -1, 1)  # rounding may carry it beyond
+    return np.clip(products, -1, 1)  # rounding may exceed 1
 
 
 def _worst(parities: list[Parity]) -> Parity:
-    """Return a parity with the worst of each figure."""
+    """Return a parity with the worst value of each field."""
     first = parities[0]
     cosines = [parity.cosine for parity in parities if parity.cosine is not None]
     return first.model_copy(
@@ -194,7 +193,7 @@ def _worst(parities: list[Parity]) -> Parity:
 
 
 def misses(reference: Reference, found: Array, limits: Limits) -> list[str]:
-    """Return descriptions of the limits that logits [images, classes] miss."""
+    """Return descriptions of the limits that logits [images, classes] do not meet."""
     if not np.isfinite(found).all():
         return ["logits that are not finite"]
     return _misses(float(cosine(reference.logits, found).mean()), reference.agreement(found), limits)

@@ -1,8 +1,8 @@
 """Reference logits of the original network in float64, on synthetic or calibration images.
 
-float32 is used only if the network's code does not support float64, and recorded. The reference is computed first and
-stored separately, so the network is not in memory together with the graph. The network's float32 logits are compared
-with it too: if a network amplifies rounding, no runtime can compute it in float32.
+float32 is used, and reported, only if the network's code does not support float64. The reference is computed before the
+graph, so that both need not be in memory at once. The network's float32 logits are compared with it too: if a network
+amplifies rounding errors, no runtime can compute it in float32.
 """
 
 import math
@@ -24,10 +24,10 @@ from models.sources.twin import share_tensors
 BATCHES = (1, 2, 3, 7)
 
 FLOAT64 = "torch float64"
-"""Name of the reference, unless the network fails in float64."""
+"""Value of `Reference.made_by`, unless the network fails in float64."""
 
 GOLDEN_IMAGES = 4
-"""Minimum number of images of a reference, the number in the golden file."""
+"""Minimum number of images of a reference: the number of images of a golden file."""
 
 _SEED = 0
 Array = np.ndarray[Any, Any]
@@ -38,12 +38,12 @@ class Reference:
     """Images, and the network's logits for them.
 
     Attributes:
-        pixels: uint8 [B, height, width, 3], at least one for each batch size.
+        pixels: batches of pixels, uint8 [B, height, width, 3] each.
         normalisation: normalisation of the pixels.
         logits: float64 [images, classes], concatenated over all batches.
-        made_by: computation of the logits: `FLOAT64`, or float32 with the reason.
-        boundary: decision boundary of a multi-label network; None compares the top-1 class.
-        float32_error: error of the network in float32 over the largest logit; None if not measured.
+        made_by: precision of the computation: `FLOAT64`, or float32 with the reason.
+        boundary: decision boundary of a multi-label network; None for the top-1 class.
+        float32_error: error of the network in float32, relative to the largest logit; None if not measured.
     """
 
     pixels: tuple[Tensor, ...]
@@ -59,12 +59,12 @@ class Reference:
         return tuple(dict.fromkeys(map(len, self.pixels)))
 
     def inputs(self, *, takes_pixels: bool) -> Iterator[Array]:
-        """Yield the batches as a graph takes them: uint8 [B, height, width, 3], or normalised as the network does."""
+        """Yield the batches as a graph's input: uint8 [B, height, width, 3], or float32 [B, 3, height, width]."""
         for images in self.pixels:
             yield (images if takes_pixels else normalise(images, self.normalisation).float()).numpy()
 
     def errors(self, found: Array) -> dict[str, Any]:
-        """Compare [images, classes] with the logits; returns fields of a Parity."""
+        """Compare logits [images, classes] with the reference; return fields of a Parity."""
         errors, largest = np.abs(self.logits - found), float(np.abs(self.logits).max())
         ends = np.cumsum([len(images) for images in self.pixels])[:-1]
         by_size = dict.fromkeys(self.batches, 0.0)
@@ -79,7 +79,7 @@ class Reference:
         }
 
     def agreement(self, found: Array) -> float:
-        """Return the share of images of which [images, classes] name the same class, or the same set of classes."""
+        """Return the share of images for which logits [images, classes] predict the same class or set of classes."""
         if self.boundary is None:
             return float((self.logits.argmax(axis=1) == found.argmax(axis=1)).mean())
         return float(((self.logits >= self.boundary) == (found >= self.boundary)).all(axis=1).mean())
@@ -90,9 +90,8 @@ def compute_reference(
 ) -> Reference:
     """Run the network in float64 and in float32 on synthetic images, at batches 1, 2, 3 and 7 within `batch`.
 
-    The largest batch is repeated until there are enough images for the golden file.
-
-    The network is converted to float64 and back in place, which is exact and needs no copy.
+    The largest batch size is repeated until there are enough images for the golden file. The network is converted to
+    float64 and back in place, which is exact and needs no copy.
 
     Args:
         network: network for normalised float images [B, 3, height, width].
@@ -101,7 +100,7 @@ def compute_reference(
         batch: batch sizes that the graph must accept.
 
     Raises:
-        ExportError: the network does not run on a batch, not even in float32.
+        ExportError: the network fails on a batch in float32.
     """
     sizes = [size for size in BATCHES if batch.min <= size <= batch.max] or [batch.min]
     while sum(sizes) < GOLDEN_IMAGES:
@@ -115,7 +114,7 @@ def compute_reference(
 
 
 def _relative_error(expected: Array, found: Array) -> float:
-    """Return the largest error over the largest logit; infinity where what is found is not finite."""
+    """Return the largest error over the largest logit; infinity if logits are not finite."""
     largest = float(np.abs(expected).max())
     if expected.shape != found.shape or not np.isfinite(found).all() or not largest > 0:
         return math.inf
@@ -125,15 +124,14 @@ def _relative_error(expected: Array, found: Array) -> float:
 def reference_on(network: nn.Module, pixels: tuple[Tensor, ...], normalisation: Normalisation) -> Reference:
     """Run the network on batches of pixels; see `compute_reference`."""
     inputs = [normalise(images, normalisation) for images in pixels]
-    # A copy is run, because some modules cache the biases of their first run; it cannot be made inside `in_float64`.
+    # Some modules cache biases in their first run, so a copy is run. It cannot be made inside `in_float64`.
     twin = share_tensors(network)
     try:
         with in_float64(twin):
             return Reference(pixels, normalisation, _logits(twin, inputs), FLOAT64)
     except ExportError as error:
         why = str(error)
-    # Float32 is what the graph computes in, and may be all that the network's code does. If it fails here as well, it
-    # was not for float64.
+    # The network's code may support float32 only. If it fails in float32 too, that error is raised.
     logits = _logits(share_tensors(network), [images.float() for images in inputs])
     return Reference(pixels, normalisation, logits, f"torch float32; in float64 {why}")
 

@@ -1,8 +1,7 @@
 """Task of a network, and its final activation.
 
 The task is determined by, in this order: `--task`, the source's declaration (transformers' `problem_type`), a final
-sigmoid or softmax, a single output. Contradictions are errors, because softmax over independent classes looks
-plausible.
+sigmoid or softmax, a single output. Contradictions are errors, because the results of a wrong task look plausible.
 """
 
 from typing import Any
@@ -15,17 +14,17 @@ from artifact import Activation, Task
 from export.process.errors import ExportError
 
 _SIGMOIDS = frozenset({"Sigmoid", "HardSigmoid"})
-_CHOOSING = frozenset({"Identity", "Cast", "Clip", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather"})
-"""Operators whose result has only numbers of their first input, or such as are nearer to 0.5."""
+_TRANSPARENT = frozenset({"Identity", "Cast", "Clip", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather"})
+"""Operators whose output contains only elements of the first input, possibly clipped."""
 
 _SUM_TOLERANCE = 1e-4
-"""Of rows that a softmax made: float32 keeps 7 digits, and thousands of classes are added."""
+"""Tolerance of the sum of a softmax over thousands of classes in float32."""
 
 
 def final_activation(model: ir.Model, logits: NDArray[Any]) -> Activation:
     """Return the final activation of a network.
 
-    A softmax is detected by its outputs, which are not negative and add up to 1 for each image.
+    A softmax is detected by its outputs, which are non-negative and sum to 1 for each image.
 
     Args:
         model: the graph, in float32.
@@ -50,25 +49,25 @@ def decide_task(asked: Task | None, declared: Task | None, activation: Activatio
     """
     if asked is not None and declared is not None and asked != declared:
         raise ExportError(
-            f"--task is {asked}, the network's configuration says {declared} (problem_type); leave out --task, or "
+            f"--task is {asked}, but problem_type in the network's configuration is {declared}; omit --task, or "
             "correct the configuration"
         )
     task = asked or declared or _implied(activation, outputs)
-    source = "--task is" if asked is not None else "the network's configuration (problem_type) says"
+    source = "--task is" if asked is not None else "problem_type in the network's configuration is"
     if activation == "sigmoid" and task == "single-label":
         raise ExportError(
-            f"{source} {task}, but the network ends in a sigmoid, whose probabilities do not exclude each other; use "
+            f"{source} {task}, but the network ends in a sigmoid, whose classes are not mutually exclusive; use "
             "--task multi-label, or remove the sigmoid from the network"
         )
     if activation == "softmax" and task != "single-label":
         raise ExportError(
-            f"{source} {task}, but the network ends in a softmax, whose probabilities exclude each other; use "
+            f"{source} {task}, but the network ends in a softmax, whose classes are mutually exclusive; use "
             "--task single-label, or remove the softmax from the network"
         )
     if task == "single-label" and outputs == 1:
         raise ExportError(
-            f"{source} {task}, but the network has one output, whose probability would be 1 for every image; use "
-            "--task regression, or --task multi-label where it is the logit of one class"
+            f"{source} {task}, but the network has one output, whose probability would always be 1; use "
+            "--task regression, or --task multi-label if it is the logit of one class"
         )
     return task
 
@@ -80,7 +79,7 @@ def _implied(activation: Activation, outputs: int) -> Task:
 
 
 def _is_sigmoid(value: ir.Value) -> bool:
-    """Return whether all numbers of a value come from a sigmoid."""
+    """Return whether all elements of a value are outputs of a sigmoid."""
     node = value.producer()
     if node is None:
         return False
@@ -89,4 +88,4 @@ def _is_sigmoid(value: ir.Value) -> bool:
     if node.op_type == "Concat":
         return all(part is not None and _is_sigmoid(part) for part in node.inputs)
     first = node.inputs[0] if node.inputs else None
-    return node.op_type in _CHOOSING and first is not None and _is_sigmoid(first)
+    return node.op_type in _TRANSPARENT and first is not None and _is_sigmoid(first)

@@ -1,1 +1,1 @@
-"""Writing: graphs as files, and their description for the manifest."""
+"""Writing of graph files, sample images, and the draft of the manifest."""

@@ -1,4 +1,4 @@
-"""Description of a graph, as a manifest holds it."""
+"""Description of a graph in the manifest."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ _GATHERS = frozenset({"Gather", "GatherElements", "GatherND"})
 
 
 def describe_graph(model: ir.Model) -> Graph:
-    """Return the manifest's description of a graph; the caller adds what it was traced from."""
+    """Return the manifest's description of a graph, without the counts of ATen operators."""
     nodes = list(all_nodes(model))
     return Graph(
         opset=model.opset_imports[""],

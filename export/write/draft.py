@@ -1,4 +1,4 @@
-"""Draft of a manifest: everything except the files."""
+"""Draft of a manifest: all fields except the files."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -46,18 +46,18 @@ def make_draft(
 
     Args:
         request: the request.
-        loaded: the source; its network is not used.
-        task: kind of outputs.
+        loaded: the loaded source; its network is not used.
+        task: task of the network.
         activation: final activation.
         graph: description of the written graph.
-        baked: its position constants.
-        rewrites: applied and declined rewrites of data movement.
+        baked: lines of the bake report.
+        rewrites: applied and declined rewrites.
         parity: parity of the written graph with the network.
-        golden: the written golden file, if any.
+        golden: the written golden file; None if there is none.
         constants: the written position constants.
-        samples: names of the written sample images, if any.
+        samples: names of the written sample images; None if there are none.
     """
-    # The accuracy is that of the float32 graph, for single-label tasks.
+    # The source's accuracy applies to the float32 graph and single-label tasks.
     as_measured = request.precision == "fp32" and task == "single-label"
     return Draft(
         task=task,
@@ -104,7 +104,7 @@ def _source(loaded: Loaded, weights: Weights) -> Source:
 
 
 def digest(checkpoint: Path) -> str:
-    """Return the SHA-256 of a file; of a folder or of shards, that of their files' names and SHA-256s, a line each."""
+    """Return the SHA-256 of a file; for a folder or shards, that of the lines `<SHA-256>  <name>` of the files."""
     if checkpoint.is_dir():
         files = sorted(file for file in checkpoint.iterdir() if file.is_file())
     else:
@@ -116,6 +116,6 @@ def digest(checkpoint: Path) -> str:
 
 
 def _tools(source: str) -> dict[str, str]:
-    """Return the versions of what makes an artifact, the library that the network came from included."""
+    """Return the versions of the packages used for an artifact, including the network's library."""
     library = source.partition(":")[0]
     return {tool: version_of(tool) for tool in (*_TOOLS, *({library} & _LIBRARIES))}

@@ -1,4 +1,4 @@
-"""Sample pictures of an artifact: copies of the files in a directory, for people to try."""
+"""Sample images of an artifact: copies of the files in a directory, which the page offers for a try."""
 
 import shutil
 from pathlib import Path
@@ -13,25 +13,25 @@ from imaging.errors import ImageError
 
 MOST_SAMPLES = 32
 MOST_BYTES = 2**20
-"""Of one picture: pages load all of them."""
+"""Maximum size of an image in bytes: the page loads all of them."""
 
 _MOST_PIXELS = 50_000_000
 _NAME: TypeAdapter[str] = TypeAdapter(SampleName)
 
 
 def store_samples(source: Path | None, directory: Path) -> tuple[str, ...] | None:
-    """Copy the pictures of a directory and return their names in order; None if no directory is given.
+    """Copy the images of a directory and return their sorted names; None if no directory is given.
 
     Raises:
-        ExportError: there are none or too many, or one is too large, damaged, or has a name or format that cannot be
-            served.
+        ExportError: the directory has no or too many files, or an image is too large, damaged, or has an unsupported
+            name or format.
         OSError: a file cannot be read or written.
     """
     if source is None:
         return None
     files = sorted(file for file in source.iterdir() if file.is_file() and not file.name.startswith("."))
     if not 0 < len(files) <= MOST_SAMPLES:
-        raise ExportError(f"--samples {source} has {len(files)} files, expected 1 to {MOST_SAMPLES} pictures")
+        raise ExportError(f"--samples {source} has {len(files)} files, expected 1 to {MOST_SAMPLES} images")
     directory.mkdir()
     for file in files:
         _check(file)
@@ -44,8 +44,8 @@ def _check(file: Path) -> None:
         _NAME.validate_python(file.name)
     except ValidationError as error:
         raise ExportError(
-            f"--samples: {shown(repr(file.name))} is no name of a sample: use letters, digits, '.', '_' and '-', and "
-            "the suffix .png, .jpg, .jpeg or .webp"
+            f"--samples: {shown(repr(file.name))} is not a valid name: use letters, digits, '.', '_' and '-', and the "
+            "suffix .png, .jpg, .jpeg or .webp"
         ) from error
     if (size := file.stat().st_size) > MOST_BYTES:
         raise ExportError(f"--samples: {file} has {size} bytes, at most {MOST_BYTES} are allowed; scale it down")

@@ -1,8 +1,8 @@
-"""Writing of a graph: one file, or a file with external weights above protobuf's limit.
+"""Writing of a graph to one file, or to a graph file and a data file above protobuf's limit.
 
-A protobuf message is limited to 2 GiB. Above that, ONNX stores the numbers in a data file, with a path relative to the
-graph (ONNX, "External Data"). Both are written tensor by tensor, because protobuf's serialisation would need three more
-copies of all numbers in memory.
+A protobuf message is limited to 2 GiB. Above that, ONNX stores the weights in a data file, with a path relative to the
+graph (ONNX, "External Data"). Both forms are written tensor by tensor, because protobuf's serialisation would need
+three more copies of all weights in memory.
 """
 
 import errno
@@ -17,25 +17,25 @@ import onnx_ir as ir
 from export.process.errors import ExportError, first_line
 
 ONE_FILE_LIMIT = 2**31 - 2**26
-"""Maximum size of initialisers in the graph's file in bytes; the rest below 2 GiB is for nodes and names."""
+"""Maximum size in bytes of the initialisers in the graph file; the rest of 2 GiB is for nodes and names."""
 
 _STAYS = 1024
-"""Maximum size in bytes of constants that stay in the graph, where ONNX Runtime reads shapes for planning."""
+"""Maximum size in bytes of constants that stay in the graph file: ONNX Runtime requires shapes there."""
 
-# Tags of the fields that are written by hand (onnx.proto; number << 3 | 2, of bytes that follow their length).
+# Tags of length-delimited fields (onnx.proto): field number << 3 | 2.
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = b"\x3a", b"\x2a", b"\x4a"
 
 
 def save_graph(model: ir.Model, path: Path, limit: int = ONE_FILE_LIMIT) -> None:
-    """Write the graph. `check_graph` is separate because it reads the whole file again: release `model` in between.
+    """Write a graph. Release `model` before `check_graph`, which reads the whole file again.
 
     Args:
-        model: the model; not modified.
-        path: path of the graph; its weights, if they take a file of their own, go to `<path>.data`.
-        limit: bytes of initialisers above which they do.
+        model: the model; it is not modified.
+        path: path of the graph file; external weights are written to `<path>.data`.
+        limit: size of the initialisers in bytes above which the weights are external.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     with _without_value_info(model):
         if initialiser_bytes(model) <= limit:
@@ -50,15 +50,15 @@ def _save_in_two(model: ir.Model, path: Path) -> None:
     except OSError as error:
         if error.errno is not None:
             raise
-        # NumPy's tofile says how much it wrote, not why it wrote no more: there was no room for it.
+        # NumPy's tofile raises an OSError without errno if the disk is full.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def check_graph(path: Path) -> None:
-    """Check a written graph as ONNX does.
+    """Check a written graph with ONNX's checker.
 
     Raises:
-        ExportError: it is not valid ONNX.
+        ExportError: the graph is not valid ONNX.
     """
     try:
         onnx.checker.check_model(path, full_check=True)
@@ -73,7 +73,7 @@ def initialiser_bytes(model: ir.Model) -> int:
 
 
 def _save_in_one(model: ir.Model, path: Path) -> None:
-    """Write the model as protobuf would, except for the order of the graph's fields, which has no meaning."""
+    """Write the model as protobuf does, except for the order of the graph's fields, which is irrelevant."""
     large = {
         name: value.const_value
         for name, value in model.graph.initializers.items()
@@ -99,7 +99,7 @@ def _save_in_one(model: ir.Model, path: Path) -> None:
 
 
 def _head(tensor: onnx.TensorProto, data: ir.TensorProtocol) -> bytes:
-    """Return what stands before the numbers of an initialiser: its length, name, type and shape, and theirs."""
+    """Return the serialised initialiser up to its raw data: tag, length, name, dtype, shape, and length of the data."""
     named: bytes = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims).SerializeToString()
     inner = named + _TENSOR_RAW_DATA + _varint(data.nbytes)
     return _GRAPH_INITIALIZER + _varint(len(inner) + data.nbytes) + inner
@@ -107,10 +107,10 @@ def _head(tensor: onnx.TensorProto, data: ir.TensorProtocol) -> bytes:
 
 @contextmanager
 def _without_value_info(model: ir.Model) -> Iterator[None]:
-    """Let the graph list the types and shapes of initialisers with their numbers only, not once more as `value_info`.
+    """Remove initialisers from `value_info` inside the context.
 
-    A tool that replaces a weight by another of the same name (ONNX Runtime's quantisers transpose a Gemm's) leaves that
-    list as it is, and then finds that the two differ.
+    ONNX Runtime's quantisers replace weights by transposed ones of the same name without updating `value_info`, and
+    then fail because the shapes differ.
     """
     values = [
         (value, value.type, value.shape, dict(value.metadata_props))
@@ -121,7 +121,7 @@ def _without_value_info(model: ir.Model) -> Iterator[None]:
     try:
         for value, *_ in values:
             value.type = value.shape = None
-            value.metadata_props.clear()  # onnxscript's notes would make entries without a type
+            value.metadata_props.clear()  # metadata of onnxscript would create entries without a type
         yield
     finally:
         for value, kind, shape, noted in values:
@@ -131,7 +131,7 @@ def _without_value_info(model: ir.Model) -> Iterator[None]:
 
 @contextmanager
 def _without_data(model: ir.Model, large: dict[str, ir.TensorProtocol]) -> Iterator[None]:
-    """Let initialisers stand without their numbers, as a reference to a file that is not read."""
+    """Replace the data of initialisers by references to a file, which is not read, inside the context."""
     values = {name: model.graph.initializers[name] for name in large}
     try:
         for name, value in values.items():
@@ -145,6 +145,6 @@ def _without_data(model: ir.Model, large: dict[str, ir.TensorProtocol]) -> Itera
 
 
 def _varint(number: int) -> bytes:
-    """Return a number as protobuf writes it: seven bits a byte, lowest first, the highest bit set but in the last."""
+    """Return a protobuf varint: seven bits per byte, lowest first; the highest bit is set in all bytes but the last."""
     groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
     return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])

@@ -1,4 +1,4 @@
-"""Engines of networks of full width in fp16, by TensorRT-RTX's own parser and builder, batches 1 to 8."""
+"""Engines of networks of full width in fp16, built by TensorRT-RTX for batches 1 to 8."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], int]] = {
     "cream:deit_small_patch16_224_ctx_product_50_shared_k": ({}, 12),
     "timm:maxvit_pico_rw_256": ({"depths": (1, 1, 2, 1)}, 8),
 }
-"""Options of the network, with fewer blocks where all are alike, and the number of fused attention kernels."""
+"""Options of each network, with fewer blocks if all are alike, and its number of fused attention kernels."""
 
 
 @pytest.mark.parametrize("source", NETWORKS)

@@ -1,46 +1,48 @@
 """Dynamic batch: conversion of a graph with a fixed batch size to a graph with a symbolic one.
 
-torch.export gets fixed sizes. A network is traced with two batch sizes, and `export.tracing.alike` checks that both
-graphs do the same. The larger batch is a prime of which no other size is a multiple, so each number that stands for
-the batch can be recognised and replaced. No graph is therefore written with a hard-coded batch.
+Networks are traced with static shapes and two batch sizes, and `export.tracing.alike` checks that the traces are
+equivalent. The larger batch size is a prime of which no other size is a multiple, so every occurrence in the graph is
+recognised and replaced.
 """
 
 import onnx_ir as ir
 
-from export.passes.dynamic_batch.place import Place
-from export.passes.dynamic_batch.rules import free, names_the_batch
+from export.passes.dynamic_batch.constant_input import ConstantInput
+from export.passes.dynamic_batch.rules import contains_batch, make_dynamic
 from export.passes.fold_constants import fold, reason_to_keep
 from export.passes.values import array_of, is_constant, scope_of, sizes_of
-from export.tracing.alike import frozen
+from export.tracing.alike import batch_specialised
 
 
-def free_batch(model: ir.Model, images: int) -> None:
-    """Rewrite a graph that was traced with a distinctive batch to accept any batch.
+def make_batch_dynamic(model: ir.Model, images: int) -> None:
+    """Rewrite a graph that was traced with a distinctive batch size to accept any batch size.
 
     Args:
-        model: the shapes of its values name the batch afterwards.
-        images: the batch it was traced with; no other size in it is a multiple of that.
+        model: the graph; afterwards its shapes contain the symbolic dimension `batch`.
+        images: the batch size of the trace; no other size in the graph is a multiple of it.
 
     Raises:
-        ExportError: a node needs the batch size as a fixed number; the message names the module.
+        ExportError: a node is batch-specialised; the message names its module.
     """
     for node in list(model.graph):
-        places = [Place(model, node, index, images) for index, value in enumerate(node.inputs) if is_constant(value)]
-        found = [place for place in places if names_the_batch(place)]
-        if found and reason_to_keep(node) is None:  # constants of every image, joined or arranged
+        operands = [
+            ConstantInput(model, node, index, images) for index, value in enumerate(node.inputs) if is_constant(value)
+        ]
+        found = [operand for operand in operands if contains_batch(operand)]
+        if found and reason_to_keep(node) is None:  # constant-only node, for instance a Concat of expanded tokens
             fold(model, node)
             continue
-        for place in found:
-            shown = _shown(place.value)
-            if node.graph is not None and not free(place):
-                raise frozen(scope_of(node), f"{node.op_type} is given {shown}", images)
+        for operand in found:
+            shown = _shown(operand.value)
+            if node.graph is not None and not make_dynamic(operand):
+                raise batch_specialised(scope_of(node), f"{node.op_type} reads the constant {shown}", images)
     for value in (*model.graph.inputs, *(output for node in model.graph for output in node.outputs)):
-        named = [_named(size, images) for size in sizes_of(value) or ()]
-        # A value without a batch axis was cut out of one with it, so its size is not constant.
+        named = [_symbolic(size, images) for size in sizes_of(value) or ()]
+        # The shape of a value without a batch axis may still depend on the batch size, so it is dropped.
         value.shape = ir.Shape(named) if any(isinstance(size, str) for size in named) else None
 
 
-def _named(size: int, images: int) -> int | str:
+def _symbolic(size: int, images: int) -> int | str:
     times, rest = divmod(size, images)
     if rest or not times:
         return size

@@ -1,47 +1,49 @@
-"""Constants that are the same for every image, in operators that need one copy for each image.
+"""Repetition of a constant for each image, for operators that do not broadcast.
 
-The batch size is not needed: adding one zero per image to the constant repeats it by broadcasting.
+The batch size is not computed: adding one zero per image repeats the constant by broadcasting.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.dynamic_batch.place import Place
+from export.passes.dynamic_batch.constant_input import ConstantInput
 from export.passes.values import add_constant, name_of, sizes_of
 
 _ADDED = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64}
-"""Types that runtimes can add."""
+"""Dtypes for which runtimes implement Add."""
 
 
-def repeat(place: Place) -> bool:
-    """Let the node read the constant as often as there are images, and return whether it is the same for all."""
-    repeated, dtype = place.repeated(), place.value.dtype
-    image = place.model.graph.inputs[0]
+def repeat(operand: ConstantInput) -> bool:
+    """Repeat the constant for each image of the batch; return whether it is equal for all images."""
+    repeated, dtype = operand.repeated(), operand.value.dtype
+    image = operand.model.graph.inputs[0]
     if repeated is None or (dtype not in _ADDED and dtype != ir.DataType.BOOL):
         return False
-    if (sizes_of(image) or (0,))[0] != place.images:
+    if (sizes_of(image) or (0,))[0] != operand.images:
         return False
     axis, one = repeated
-    parts = [*one.shape[:axis], place.images, *one.shape[axis:]]  # […, B, k, …]
-    never = _never(place, image, [place.images if index == axis else 1 for index in range(len(parts))])
-    constant = place.constant(np.expand_dims(one, axis))
+    parts = [*one.shape[:axis], operand.images, *one.shape[axis:]]  # […, B, k, …]
+    false_per_image = _false_per_image(
+        operand, image, [operand.images if index == axis else 1 for index in range(len(parts))]
+    )
+    constant = operand.constant(np.expand_dims(one, axis))
     if dtype == ir.DataType.BOOL:
-        whole = place.insert("Or", [constant, never], parts)
+        whole = operand.insert("Or", [constant, false_per_image], parts)
     else:
-        zeros = place.insert("Cast", [never], sizes_of(never) or (), dtype, {"to": dtype})
-        whole = place.insert("Add", [constant, zeros], parts)
-    place.node.replace_input_with(place.position, place.reshape(whole, place.array.shape))
+        zeros = operand.insert("Cast", [false_per_image], sizes_of(false_per_image) or (), dtype, {"to": dtype})
+        whole = operand.insert("Add", [constant, zeros], parts)
+    operand.node.replace_input_with(operand.position, operand.reshape(whole, operand.array.shape))
     return True
 
 
-def _never(place: Place, image: ir.Value, sizes: list[int]) -> ir.Value:
-    """Return False for each image: whatever its first number is, it does not differ from itself."""
+def _false_per_image(operand: ConstantInput, image: ir.Value, sizes: list[int]) -> ir.Value:
+    """Return False for each image: the exclusive or of its first number with itself."""
     rank = len(sizes_of(image) or ())
     starts, ends, axes = (
-        add_constant(place.model, np.asarray(numbers, dtype=np.int64), f"{name_of(image)}.{what}")
+        add_constant(operand.model, np.asarray(numbers, dtype=np.int64), f"{name_of(image)}.{what}")
         for what, numbers in (("starts", [0] * (rank - 1)), ("ends", [1] * (rank - 1)), ("axes", range(1, rank)))
     )
-    first = place.insert("Slice", [image, starts, ends, axes], [place.images, *[1] * (rank - 1)])
-    as_bool = place.insert("Cast", [first], sizes_of(first) or (), ir.DataType.BOOL, {"to": ir.DataType.BOOL})
-    differs = place.insert("Xor", [as_bool, as_bool], sizes_of(first) or ())
-    return place.reshape(differs, sizes)
+    first = operand.insert("Slice", [image, starts, ends, axes], [operand.images, *[1] * (rank - 1)])
+    as_bool = operand.insert("Cast", [first], sizes_of(first) or (), ir.DataType.BOOL, {"to": ir.DataType.BOOL})
+    differs = operand.insert("Xor", [as_bool, as_bool], sizes_of(first) or ())
+    return operand.reshape(differs, sizes)

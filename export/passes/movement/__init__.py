@@ -1,4 +1,4 @@
-"""Data movement: each chain of operators that only move data as one index map, and the cheapest plan for that map."""
+"""Data movement: each chain of data-movement operators becomes one index map, then the cheapest plan for that map."""
 
 from export.passes.movement.compose import ComposeMovement, Rewritten
 from export.passes.movement.token_orders import AssignTokenOrders

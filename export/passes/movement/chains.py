@@ -1,4 +1,4 @@
-"""Chains of data movement: tensors that are made by moving data alone, with their source and index map."""
+"""Chains of data-movement operators: the source of each tensor and the index map to that source."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,21 +13,21 @@ from export.passes.values import scope_of, sizes_of
 
 @dataclass(frozen=True)
 class Origin:
-    """Source of a tensor, and the map from the tensor to it."""
+    """Source of a tensor, and the index map from the tensor to the source."""
 
     source: ir.Value
     map: IndexMap
     nodes: tuple[ir.Node, ...]
-    """The nodes between, in the order of the graph."""
+    """Nodes between the source and the tensor, in graph order."""
 
 
 @dataclass
 class Chains:
-    """All tensors that are made by moving data.
+    """Results of all data-movement operators of a graph.
 
     Attributes:
         origins: origins by tensor; a tensor without an entry is its own source.
-        declined: reasons, by node, for nodes that only move data but end a chain.
+        declined: data-movement nodes that end a chain, and the reason.
     """
 
     origins: dict[ir.Value, Origin] = field(default_factory=dict)
@@ -38,27 +38,27 @@ class Chains:
         return self.origins.get(value) or Origin(value, IndexMap.identity(sizes_of(value) or (), batch), ())
 
     def decline(self, node: ir.Node, reason: str) -> None:
-        """End chains before a node."""
+        """End chains before a node, for a reason."""
         self.declined[node] = f"{node.op_type} in {scope_of(node) or 'the network'}: {reason}"
         for output in node.outputs:
             self.origins.pop(output, None)
 
 
 def find_chains(model: ir.Model, batch: int | None) -> Chains:
-    """Follow data from node to node.
+    """Return the chains of a graph.
 
     Args:
-        model: the graph; all its sizes are numbers, and nodes are in topological order.
-        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+        model: the graph; its shapes are static and its nodes in topological order.
+        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
     chains = Chains()
     for node in model.graph:
         if not moves(node):
             continue
-        reason = _end(node)
+        reason = _reason_to_end(node)
         inputs = [chains.of(value, batch) for value in sources_of(node)]
         if len({origin.source for origin in inputs}) > 1:
-            reason = reason or "its inputs come from several tensors"
+            reason = reason or "the inputs come from several tensors"
         if reason is None:
             try:
                 maps = map_through(node, [origin.map for origin in inputs])
@@ -73,23 +73,23 @@ def find_chains(model: ir.Model, batch: int | None) -> Chains:
     return chains
 
 
-def _end(node: ir.Node) -> str | None:
-    return "it yields an output of the graph" if any(output.is_graph_output() for output in node.outputs) else None
+def _reason_to_end(node: ir.Node) -> str | None:
+    return "a graph output" if any(output.is_graph_output() for output in node.outputs) else None
 
 
 def ends_of(chains: Chains) -> dict[ir.Value, list[ir.Value]]:
-    """Return, by source, the tensors of chains that a node outside any chain reads."""
+    """Return, by source, the last tensors of chains: those that a node outside any chain reads."""
     ends: dict[ir.Value, list[ir.Value]] = {}
     for value, origin in chains.origins.items():
-        if any(_leaves(use.node, chains) for use in value.uses()):
+        if any(_ends_chains(use.node, chains) for use in value.uses()):
             ends.setdefault(origin.source, []).append(value)
     return ends
 
 
-def _leaves(node: ir.Node, chains: Chains) -> bool:
+def _ends_chains(node: ir.Node, chains: Chains) -> bool:
     return not any(output in chains.origins for output in node.outputs)
 
 
-def nodes_before(origins: Iterable[Origin]) -> list[ir.Node]:
-    """Return the nodes of several chains, each once."""
+def nodes_of(origins: Iterable[Origin]) -> list[ir.Node]:
+    """Return the nodes of several chains without duplicates."""
     return list(dict.fromkeys(node for origin in origins for node in origin.nodes))

@@ -1,11 +1,11 @@
-"""Replacement of chains of operators that only move data by one or a few steps."""
+"""Replacement of chains of data-movement operators by one or a few operators."""
 
 from dataclasses import dataclass
 from math import prod
 
 import onnx_ir as ir
 
-from export.passes.movement.chains import Chains, Origin, ends_of, find_chains, nodes_before
+from export.passes.movement.chains import Chains, Origin, ends_of, find_chains, nodes_of
 from export.passes.movement.digits import DeclinedError
 from export.passes.movement.emit import Emitter
 from export.passes.movement.index_map import IndexMap
@@ -28,7 +28,7 @@ from export.passes.operators import axis_of, order_of
 from export.passes.values import name_of, scope_of, shape_of
 
 TO_BE_COMPOSED = "posbake.to_be_composed"
-"""Metadata key of values that were inserted on condition that their chain is rewritten."""
+"""Metadata key of values inserted by `AssignTokenOrders`; their chains are always rewritten."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Rewritten:
     """Result for the chains that start at one tensor.
 
     Attributes:
-        source: the tensor's name.
+        source: name of the tensor.
         module: path of the module of the first node.
         before: operators of the chains, in order.
-        after: steps of the plan of each tensor.
-        reason: reason for leaving the chains unchanged; "" if they were rewritten.
+        after: operators of the plan for the end of each chain.
+        reason: why the chains were not rewritten; "" if they were.
     """
 
     source: str
@@ -53,38 +53,39 @@ class Rewritten:
 class ComposeMovement(ir.passes.InPlacePass):
     """Replace chains of Reshape, Transpose, Slice, Gather and similar operators by the cheapest equivalent plan.
 
-    1. A chain is followed from its source to each tensor that another node reads; tensors in between are not computed
+    1. A chain leads from its source to each tensor that another node reads. Intermediate tensors are not computed
        unless they are read elsewhere.
-    2. All chains from one tensor are planned together, so that they share common steps.
-    3. Chains stay unchanged if the plans would cost as much (`export.passes.movement.steps`).
-    4. A chain ends at a node that joins several tensors, that yields an output of the graph, that selects images by
-       index, or whose result has no plan. Sizes must be known, so the pass runs before the batch becomes dynamic.
+    2. Plans for all chains from one tensor are chosen together, so that common steps are shared.
+    3. Chains stay unchanged if no plan is cheaper (costs: `export.passes.movement.steps`).
+    4. A chain ends before a node that joins several tensors, produces a graph output, selects images by index, or has
+       a result for which no plan is known.
+    5. Shapes must be static, so the pass runs before the batch becomes dynamic.
 
     Args:
-        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
 
     Attributes:
-        report: after a call, the result for each chain.
+        report: the result for each chain, after a call.
     """
 
     def __init__(self, batch: int | None = None) -> None:
         super().__init__()
         self.batch = batch
         self.report: list[Rewritten] = []
-        self._chosen: dict[tuple[object, ...], list[Plan]] = {}  # blocks of a network are alike
+        self._chosen: dict[tuple[object, ...], list[Plan]] = {}  # the blocks of a network have equal chains
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Rewrite in one sweep."""
+        """Rewrite the chains of a graph."""
         chains = find_chains(model, self.batch)
-        self._end_where_no_plan_is_known(chains)
+        self._decline_nodes_without_plan(chains)
         self.report = [Rewritten("", "", (node.op_type,), (), reason) for node, reason in chains.declined.items()]
         emitter, modified = Emitter(model), False
         for source, ends in ends_of(chains).items():
             modified |= self._rewrite(emitter, source, ends, chains)
         return ir.passes.PassResult(model, modified)
 
-    def _end_where_no_plan_is_known(self, chains: Chains) -> None:
-        """Remove nodes from chains if no plan is known for their result; the tensors that they read become ends."""
+    def _decline_nodes_without_plan(self, chains: Chains) -> None:
+        """Decline nodes for whose result no plan is known; chains then end at the inputs of such a node."""
         waiting = [value for ends in ends_of(chains).values() for value in ends]
         while waiting:
             value = waiting.pop()
@@ -99,7 +100,7 @@ class ComposeMovement(ir.passes.InPlacePass):
 
     def _rewrite(self, emitter: Emitter, source: ir.Value, ends: list[ir.Value], chains: Chains) -> bool:
         origins = [chains.origins[value] for value in ends]
-        nodes = [node for node in nodes_before(origins) if node not in chains.declined]
+        nodes = [node for node in nodes_of(origins) if node not in chains.declined]
         shape = shape_of(source)
         before = tuple(node.op_type for node in nodes)
         where = name_of(source), scope_of(nodes[0])
@@ -109,10 +110,11 @@ class ComposeMovement(ir.passes.InPlacePass):
         self._chosen[key] = plans
         after = tuple(describe(plan) for plan in plans)
         images = self.batch or 1
-        now, then = sum(cost_of_node(node, images) for node in nodes), cost_together(plans, shape, images, multiplied)
-        expected = any(TO_BE_COMPOSED in node.outputs[0].meta for node in nodes)
-        if not expected and then > now - VIEW / 2:  # less is rounding
-            self.report.append(Rewritten(*where, before, after, "it costs as much"))
+        old_cost = sum(cost_of_node(node, images) for node in nodes)
+        new_cost = cost_together(plans, shape, images, multiplied)
+        required = any(TO_BE_COMPOSED in node.outputs[0].meta for node in nodes)
+        if not required and new_cost > old_cost - VIEW / 2:  # smaller differences are rounding
+            self.report.append(Rewritten(*where, before, after, "no cheaper plan"))
             return False
         self.report.append(Rewritten(*where, before, after))
         replace_ends(emitter, source, list(zip(ends, plans, strict=True)), origins)
@@ -124,23 +126,23 @@ def _is_multiplied(value: ir.Value) -> bool:
 
 
 def _is_read_transposed(value: ir.Value, one: IndexMap) -> bool:
-    """Return whether products read a tensor, like keys, whose last axis is not the last axis of its source."""
+    """Return whether only MatMul reads a tensor whose last axis is not that of its source, as in transposed keys."""
     inner = one.normalised().axes[-1:]
     return _is_multiplied(value) and bool(inner and inner[0]) and one.normalised().strides.get(inner[0][-1]) != 1
 
 
 def replace_ends(emitter: Emitter, source: ir.Value, made: list[tuple[ir.Value, Plan]], origins: list[Origin]) -> None:
-    """Make the readers of the ends of chains read the results of plans, and remove nodes that are no longer read."""
+    """Replace the ends of chains by the results of plans, and remove nodes that are no longer read."""
     emitter.announce(source, (plan for _, plan in made))
     for (value, plan), origin in zip(made, origins, strict=True):
         value.replace_all_uses_with(emitter.emit(source, plan, origin.nodes[-1]))
-    for node in reversed(nodes_before(origins)):
+    for node in reversed(nodes_of(origins)):
         if node.graph is not None and not any(output.uses() for output in node.outputs):
             node.graph.remove(node, safe=True)
 
 
 def cost_of_node(node: ir.Node, images: int) -> float:
-    """Return the cost of a node that moves data, in nanoseconds for one image."""
+    """Return the cost of a data-movement node, in nanoseconds per image."""
     shape, sizes = shape_of(node.inputs[0]), [shape_of(output) for output in node.outputs]
     made = sum(map(prod, sizes)) / images
     match node.op_type:

@@ -1,4 +1,4 @@
-"""Digits of index maps (see `export.passes.movement.index_map`), and operations that split, join and index them."""
+"""Digits of index maps (`export.passes.movement.index_map`), and operations that split, join and index them."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,32 +8,32 @@ from typing import NamedTuple
 
 import numpy as np
 
-from export.passes.movement.tables import Integers, add_outer, factors_of, line_through
+from export.passes.movement.tables import Integers, add_outer, factors_of, progression_step
 
 Digit = int
-"""Digits are distinguished by number: the same digit may be in a table of several."""
+"""Identifier of a digit. Sizes, strides and tables refer to a digit by its identifier."""
 
 LARGEST_TABLE = 2**20
-"""Most integers in a table. Larger ones are declined, because the index of a Gather would be as large."""
+"""Largest number of integers in a table. A Gather would store indices of the same size."""
 
 
 class DeclinedError(Exception):
-    """A map was declined; the message states the reason. It is never raised outside `export.passes.movement`."""
+    """A map was declined; the message states the reason. It is caught inside `export.passes.movement`."""
 
 
 class Table(NamedTuple):
-    """Summand of the offset that depends on several digits together.
+    """Lookup table of offsets for several digits that do not contribute independently.
 
     Attributes:
-        digits: one for each axis of `offsets`.
-        offsets: integers, as many along each axis as the digit has values.
+        digits: the digit of each axis of `offsets`.
+        offsets: integers; each axis has the size of its digit.
     """
 
     digits: tuple[Digit, ...]
     offsets: Integers
 
 
-_numbers = itertools.count()
+_ids = itertools.count()
 
 
 @dataclass
@@ -43,9 +43,9 @@ class Digits:
     Attributes:
         sizes: number of values of each digit.
         strides: strides of the digits that are in no table.
-        tables: tables of all others; each is in one.
+        tables: tables of all other digits; each digit is in one of them.
         base: offset of the first element.
-        batch: as in `IndexMap`.
+        batch: see `IndexMap`.
     """
 
     sizes: dict[Digit, int]
@@ -56,44 +56,44 @@ class Digits:
 
     def add(self, size: int, stride: int) -> Digit:
         """Add a digit with a stride."""
-        digit = next(_numbers)
+        digit = next(_ids)
         self.sizes[digit], self.strides[digit] = size, stride
         return digit
 
     def add_table(self, sizes: Sequence[int], offsets: Integers, beside: tuple[Digit, ...] = ()) -> tuple[Digit, ...]:
-        """Add digits that are looked up together, before the axes of `offsets` that belong to digits already there."""
-        made = tuple(next(_numbers) for _ in sizes)
+        """Add a table of new digits, the first axes of `offsets`, and existing digits, `beside`, its last axes."""
+        made = tuple(next(_ids) for _ in sizes)
         self.sizes.update(zip(made, sizes, strict=True))
         table = Table((*made, *beside), offsets)
         if offsets.size > LARGEST_TABLE:
-            raise DeclinedError(f"a table of {offsets.size} integers")
+            raise DeclinedError(f"the index would have {offsets.size} integers")
         if self.batch is not None and any(self.sizes[digit] % self.batch == 0 for digit in table.digits):
-            raise DeclinedError("images would be looked up one by one")
+            raise DeclinedError("the index would depend on the batch size")
         self.tables.append(table)
         return made
 
-    def forget(self, digit: Digit) -> None:
-        """Remove a digit from the offset, with all digits in its table."""
+    def remove(self, digit: Digit) -> None:
+        """Remove a digit's stride or table; other digits in the table lose their offsets too."""
         self.strides.pop(digit, None)
         self.tables = [table for table in self.tables if digit not in table.digits]
 
     def table_of(self, digits: Sequence[Digit]) -> Table:
-        """Take the digits out, and return one table of them and all that they were looked up together with."""
+        """Remove digits, and return one table for them and all digits that share a table with them."""
         known = [table for table in self.tables if set(table.digits) & set(digits)]
         inside = {digit for table in known for digit in table.digits}
-        lone = [digit for digit in digits if digit not in inside]
-        known += [Table((digit,), self.strides[digit] * np.arange(self.sizes[digit])) for digit in lone]
+        single = [digit for digit in digits if digit not in inside]
+        known += [Table((digit,), self.strides[digit] * np.arange(self.sizes[digit])) for digit in single]
         whole = known[0]
         for table in known[1:]:
             if whole.offsets.size * table.offsets.size > LARGEST_TABLE:
-                raise DeclinedError(f"a table of {whole.offsets.size * table.offsets.size} integers")
+                raise DeclinedError(f"the index would have {whole.offsets.size * table.offsets.size} integers")
             whole = Table((*whole.digits, *table.digits), add_outer(whole.offsets, table.offsets))
         for digit in whole.digits:
-            self.forget(digit)
+            self.remove(digit)
         return whole
 
     def join(self, digits: Sequence[Digit]) -> Digit:
-        """Return one digit in place of several that follow each other."""
+        """Replace consecutive digits by one."""
         if len(digits) == 1:
             return digits[0]
         steps = [self.strides.get(digit) for digit in digits]
@@ -104,7 +104,7 @@ class Digits:
             if outer is not None and inner is not None
         ):
             last = steps[-1]
-            assert last is not None, "asked above"
+            assert last is not None, "checked above"
             return self.add(size, last)
         table = self.table_of(digits)
         others = tuple(digit for digit in table.digits if digit not in digits)
@@ -113,7 +113,7 @@ class Digits:
         return self.add_table((size,), offsets, others)[0]
 
     def split(self, digit: Digit, sizes: tuple[int, int]) -> tuple[Digit, Digit]:
-        """Return two digits in place of one."""
+        """Replace a digit by two."""
         if digit in self.strides:
             stride = self.strides[digit]
             return self.add(sizes[0], stride * sizes[1]), self.add(sizes[1], stride)
@@ -126,7 +126,7 @@ class Digits:
         return outer, inner
 
     def index(self, digit: Digit, index: Integers) -> tuple[Digit, ...]:
-        """Return digits in place of one, of which `index` chooses values; none where it chooses one."""
+        """Replace a digit by those of Gather's result: one for each axis of `index` with a size above 1."""
         table = self.table_of((digit,))
         others = tuple(other for other in table.digits if other != digit)
         offsets = np.moveaxis(table.offsets, table.digits.index(digit), 0)[index.reshape(-1)]
@@ -135,21 +135,21 @@ class Digits:
         if offsets.ndim == 0:
             self.base += int(offsets)
             return ()
-        if len(sizes) == 1 and not others and (stride := line_through(offsets)) is not None:
+        if len(sizes) == 1 and not others and (stride := progression_step(offsets)) is not None:
             self.base += int(offsets[0])
             return (self.add(sizes[0], stride),)
         return self.add_table(sizes, offsets, others)
 
     def factor(self, table: Table) -> dict[Digit, tuple[Digit, ...]]:
-        """Put what a table is the sum of in its place, and return the digits that each of its digits became."""
+        """Replace a table by its summands, and return the digits that replace each of its digits."""
         self.tables = [one for one in self.tables if one is not table]
         base, parts, summands = factors_of(table.offsets)
         self.base += base
-        names = [[next(_numbers) for _ in sizes] for sizes in parts]
+        names = [[next(_ids) for _ in sizes] for sizes in parts]
         flat = [name for axis in names for name in axis]
         self.sizes.update(zip(flat, (size for sizes in parts for size in sizes), strict=True))
         for where, offsets in summands:
-            stride = line_through(offsets) if len(where) == 1 else None
+            stride = progression_step(offsets) if len(where) == 1 else None
             if stride is not None:
                 self.strides[flat[where[0]]] = stride
             else:

@@ -1,4 +1,4 @@
-"""Nodes for plans: each step once, with Slices that divide an axis completely as one Split."""
+"""Conversion of plans to nodes: common steps become one node, and Slices that partition an axis one Split."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,10 +11,10 @@ from export.passes.values import add_constant, add_node, name_of, shape_of
 
 
 class Emitter:
-    """Nodes of a graph that follow plans.
+    """Writer of the nodes of plans into a graph.
 
     Args:
-        model: the graph; its sizes are numbers.
+        model: the graph; its shapes are static.
     """
 
     def __init__(self, model: ir.Model) -> None:
@@ -24,12 +24,12 @@ class Emitter:
         self._splits: dict[tuple[ir.Value, Plan], tuple[Slice, ...]] = {}
 
     def announce(self, source: ir.Value, plans: Iterable[Plan]) -> None:
-        """Register the plans to be emitted, so that Slices can become a Split."""
+        """Register all plans for a source before the first is emitted, so that Slices can become a Split."""
         for prefix, parts in splits_of(plans, shape_of(source)).items():
             self._splits[source, prefix] = parts
 
     def emit(self, source: ir.Value, plan: Plan, before: ir.Node) -> ir.Value:
-        """Return the result of a plan for a source; missing nodes are inserted before `before`."""
+        """Return the result of a plan; nodes that do not exist yet are inserted before `before`."""
         if not plan:
             return source
         if (source, plan) not in self._made:
@@ -61,13 +61,13 @@ class Emitter:
                 bounds = (("starts", step.starts), ("ends", step.stops), ("axes", step.axes))
                 operator, inputs = "Slice", [read, *(self._constant(read, *bound) for bound in bounds)]
             case Gather():
-                index = self._constant(read, "order", step.taken)
+                index = self._constant(read, "order", step.indices)
                 operator, inputs, attributes = "Gather", [read, index], {"axis": step.axis}
         return add_node(before, operator, inputs, shape_after(step, shape_of(read)), attributes)
 
     def _constant(self, read: ir.Value, what: str, numbers: Sequence[int] | Integers) -> ir.Value:
         array = np.asarray(numbers, np.int64)
         key = (what, array.tobytes(), array.shape)
-        if what != "order" or key not in self._constants:  # sizes are rewritten where the batch becomes dynamic
+        if what != "order" or key not in self._constants:  # shapes are not shared: dynamic_batch rewrites them
             self._constants[key] = add_constant(self.model, array, f"{name_of(read)}.{what}")
         return self._constants[key]

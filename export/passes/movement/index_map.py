@@ -1,9 +1,10 @@
-"""Index maps: the element of a source tensor from which each element of a tensor is taken.
+"""Index maps: the position of each element of a tensor in its source tensor.
 
-A tensor's axes are made of *digits*: axis 1 of [B, 56, 56, C], seen as windows, is the digits (8, 7). The offset of an
-element in the flat source is `base` plus one summand for each digit, `stride · digit`, or, where that is not enough (a
-cyclic shift), one for several digits together, looked up in a *table* of integers. So a map holds at most as many
-integers as an image has tokens, never batch · tokens · channels, and is exact for every operator that only moves data.
+The index along an axis is a mixed-radix number with one or more *digits*: axis 1 of [B, 56, 56, C], split into windows
+of 7, has the digits (8, 7). The offset of an element in the flattened source is `base` plus `stride · digit` for each
+digit. Where strides cannot express it (cyclic shifts), a *table* of integers gives the offset for one or several
+digits. A map holds at most as many integers as an image has tokens, never batch · tokens · channels, and is exact for
+every data-movement operator.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,12 +21,12 @@ class IndexMap:
 
     Args:
         axes: the digits of each axis, the slowest first; an axis of size 1 has none.
-        sizes: how many values each digit has, at least 2.
+        sizes: number of values of each digit, at least 2.
         strides: strides of the digits that are in no table.
-        tables: tables of all others; each is in one.
+        tables: tables of all other digits; each digit is in one of them.
         base: offset of the first element.
-        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch. No digit of a
-            table may be a multiple of it, for the table would hold the images one by one.
+        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size. No
+            digit of a table may have a multiple of it as its size: the table would depend on the batch size.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class IndexMap:
 
     @staticmethod
     def identity(shape: Sequence[int], batch: int | None = None) -> "IndexMap":
-        """Return the map of a tensor that is its own source."""
+        """Return the map from a tensor to itself."""
         work = Digits({}, {}, [], 0, batch)
         strides = [prod(shape[position + 1 :]) for position in range(len(shape))]
         axes = [(work.add(size, stride),) if size > 1 else () for size, stride in zip(shape, strides, strict=True)]
@@ -55,7 +56,7 @@ class IndexMap:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the tensor that is taken."""
+        """Shape of the tensor."""
         return tuple(prod(self.sizes[digit] for digit in axis) for axis in self.axes)
 
     @property
@@ -64,13 +65,13 @@ class IndexMap:
         return tuple(digit for axis in self.axes for digit in axis)
 
     def offsets(self) -> Integers:
-        """Return the offset of every element, in the tensor's shape. It is as large as the tensor."""
+        """Return the offset of every element, in the tensor's shape."""
         whole = IndexMap([self.digits], self.sizes, self.strides, self.tables).along(0)
-        assert whole is not None, "all digits are in one axis"
+        assert whole is not None, "one axis has all digits"
         return (whole + self.base).reshape(self.shape)
 
     def along(self, axis: int) -> Integers | None:
-        """Return what the places of an axis add to the offset; None if they are looked up together with another's."""
+        """Return the offsets along an axis, without `base`; None if a table depends on another axis too."""
         digits = self.axes[axis]
         total = np.zeros([self.sizes[digit] for digit in digits], np.int64)
         for table in self._all_tables():
@@ -84,7 +85,7 @@ class IndexMap:
         return total.reshape(-1)
 
     def reshape(self, shape: Sequence[int]) -> "IndexMap":
-        """Return the map of Reshape: digits are split where an axis ends inside, or joined where that is no divisor."""
+        """Return the map after Reshape: a digit across the end of an axis is split, or joined with the next one."""
         work = self._work()
         left = list(self.digits)
         axes: list[tuple[Digit, ...]] = []
@@ -105,19 +106,19 @@ class IndexMap:
                 else:
                     left.append(work.join((left.pop(), last)))
             axes.insert(0, tuple(axis))
-        assert not left, f"{self.shape} has other elements than {tuple(shape)}"
+        assert not left, f"cannot reshape {self.shape} to {tuple(shape)}"
         return _map(work, axes)
 
     def transpose(self, order: Sequence[int]) -> "IndexMap":
-        """Return the map of Transpose."""
+        """Return the map after Transpose."""
         return _map(self._work(), [self.axes[axis] for axis in order])
 
     def take(self, axis: int, index: Integers) -> "IndexMap":
-        """Return the map of Gather by constant indices of any rank, none of them negative."""
+        """Return the map after Gather with constant, non-negative indices of any rank."""
         work = self._work()
         digits = self.axes[axis]
         if self.batch is not None and self.shape[axis] % self.batch == 0:
-            raise DeclinedError("images are taken by their number")
+            raise DeclinedError("images are selected by index")
         if not digits:
             assert not index.any(), "an axis of size 1 has index 0"
             made: tuple[Digit, ...] = tuple(work.add(size, 0) for size in index.shape if size > 1)
@@ -128,7 +129,7 @@ class IndexMap:
         return _map(work, [*self.axes[:axis], *new, *self.axes[axis + 1 :]])
 
     def slice(self, axis: int, start: int, count: int, step: int = 1) -> "IndexMap":
-        """Return the map of Slice: `count` places of an axis from `start` on."""
+        """Return the map after Slice: `count` positions of an axis, the first at `start`."""
         if (start, count, step) == (0, self.shape[axis], 1):
             return self
         digits = self.axes[axis]
@@ -143,25 +144,25 @@ class IndexMap:
 
     @staticmethod
     def concat(maps: Sequence["IndexMap"], axis: int) -> "IndexMap":
-        """Return the map of Concat of tensors taken from one source, if they differ along `axis` alone."""
+        """Return the map after Concat of tensors from one source, whose maps may differ only along `axis`."""
         first = maps[0]
         others = [[one.along(p) for p in range(len(one.axes)) if p != axis] for one in maps]
         columns = [one.along(axis) for one in maps]
         known = [column + one.base for column, one in zip(columns, maps, strict=True) if column is not None]
         if len(known) < len(maps):
-            raise DeclinedError("Concat along an axis that is looked up together with another")
+            raise DeclinedError("the positions along the concatenated axis depend on another axis")
         if not all(alike(*pair) for parts in others for pair in zip(parts, others[0], strict=True)):
-            raise DeclinedError("Concat of parts that are arranged differently")
+            raise DeclinedError("the concatenated tensors have different layouts")
         column, work = np.concatenate(known), first._work()
         for digit in first.axes[axis]:
-            work.forget(digit)
+            work.remove(digit)
         work.base = int(column[0])
         axes = list(first.axes)
         axes[axis] = (work.add_table((len(column),), column - column[0])) if len(column) > 1 else ()
         return _map(work, axes)
 
     def normalised(self) -> "IndexMap":
-        """Return the same map with tables factored as far as possible: into digits with strides, or smaller tables."""
+        """Return an equal map with tables factored as far as possible, into strides or smaller tables."""
         work = self._work()
         axes = list(self.axes)
         for table in self.tables:
@@ -171,7 +172,7 @@ class IndexMap:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Hashable key that is equal for equal maps."""
+        """Hashable key; equal maps have equal keys."""
         digits = self.digits
         axes = tuple(tuple((self.sizes[digit], self.strides.get(digit)) for digit in axis) for axis in self.axes)
         tables = tuple((tuple(map(digits.index, table.digits)), table.offsets.tobytes()) for table in self.tables)
@@ -191,5 +192,5 @@ def _map(work: Digits, axes: Sequence[tuple[Digit, ...]]) -> IndexMap:
 
 
 def alike(first: Integers | None, second: Integers | None) -> bool:
-    """Return whether two axes, as `IndexMap.along` returns them, are known and add the same to the offset."""
+    """Return whether two results of `IndexMap.along` are known and equal."""
     return first is not None and second is not None and np.array_equal(first, second)

@@ -1,7 +1,6 @@
-"""Operators that only move data, and the effect of each on the index map of its input.
+"""Data-movement operators, and the effect of each on the index map of its input.
 
-There is one rule for each operator, by name. It returns a map for each output, or raises `DeclinedError` with the
-reason.
+Each operator has one rule, which returns a map for each output or raises `DeclinedError` with the reason.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ Rule = Callable[[ir.Node, Sequence[IndexMap]], list[IndexMap]]
 
 
 def moves(node: ir.Node) -> bool:
-    """Return whether a node only moves what its first input holds (Concat: all its inputs), and all sizes are known."""
+    """Return whether a node only moves elements of its first input (Concat: all inputs) and its shapes are static."""
     if node.domain != "" or node.op_type not in RULES or any(sizes_of(output) is None for output in node.outputs):
         return False
     data = node.inputs if node.op_type == "Concat" else node.inputs[:1]
@@ -35,10 +34,10 @@ def sources_of(node: ir.Node) -> list[ir.Value]:
 
 
 def map_through(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    """Return the map of each output of a node, given those of what it moves.
+    """Return the map of each output of a node, given the maps of the inputs whose elements it moves.
 
     Raises:
-        DeclinedError: the node does what no rule covers, or its map does not factor.
+        DeclinedError: the rule of the operator does not cover the node, or a table would be too large.
     """
     made = RULES[node.op_type](node, maps)
     for output, one in zip(node.outputs, made, strict=True):
@@ -46,7 +45,7 @@ def map_through(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     return made
 
 
-def _to_its_shape(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+def _reshape(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     return [maps[0].reshape(sizes_of(node.outputs[0]) or ())]
 
 
@@ -72,7 +71,7 @@ def _slice(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
         axis = (number if axes is None else int(axes[number])) % len(one.axes)
         step = 1 if steps is None else int(steps[number])
         if step < 1:
-            raise DeclinedError("Slice backwards")
+            raise DeclinedError("Slice with a negative step")
         places = range(one.shape[axis])[slice(start, end, step)]
         one = one.slice(axis, places.start, len(places), step)
     return [one]
@@ -106,7 +105,7 @@ def _space_to_depth(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
 
 
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _to_its_shape),
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshape),
     "Concat": _concat,
     "DepthToSpace": _depth_to_space,
     "Gather": _gather,

@@ -1,11 +1,10 @@
-"""Token orders: the order in which each tensor of a region stores its rows, chosen to move as little as possible.
+"""Choice of token orders: the order in which each tensor of a region stores its rows, with the least data movement.
 
-Windows, grids and cyclic shifts are orders of an image's tokens. Where a block works on windows, everything row-wise
-around it may stay in the order of windows: partition and reverse are views then, and only a change of windows moves
-rows.
+Windows, grids and cyclic shifts permute an image's tokens. If row-wise nodes around a window block work in window
+order, window partition and reverse are views, and rows are moved only where the windows change.
 
-The orders are chosen for all tensors together, from the first node to the last: a state holds which orders the tensors
-that are still needed are there in, and the cheapest states are followed on.
+The orders are chosen by beam search over the nodes in topological order. A state records the orders in which each
+tensor that is still needed is available; after each node the cheapest states are kept.
 """
 
 from collections import Counter
@@ -25,20 +24,20 @@ from export.passes.movement.row_wise import rows_of
 from export.passes.movement.steps import VIEW, Plan, Reshape, Step, cost_of, cost_of_plan, follow, gather
 from export.passes.values import Array, sizes_of
 
-_STATES = 48
-"""Number of candidate orders that the search keeps at each step."""
+_BEAM_WIDTH = 48
+"""Number of states that the search keeps after each node."""
 _ORDERS = 8
-"""Most orders of a region that are tried, the most frequent among its tensors first."""
-_UNCHANGED = 1.0
-"""Nanoseconds by which an order that is not the traced one must be cheaper, for each tensor."""
+"""Largest number of candidate orders of a region: the most frequent among its tensors."""
+_REORDERING_COST = 1.0
+"""Cost in nanoseconds, per tensor, of an order other than the traced one, so that ties keep the traced order."""
 
 State = tuple[tuple[int, int], ...]
-"""For each tensor that is still needed, its number, and the orders that it is there in, as bits."""
+"""Number of each tensor that is still needed, and a bit mask of the orders in which it is available."""
 
 
 @dataclass(frozen=True)
 class _Path:
-    """Choice for a tensor, and for those before it."""
+    """Order chosen for a member, and the choices before it as a linked list."""
 
     member: Member
     order: int
@@ -46,10 +45,10 @@ class _Path:
 
 
 def choose_orders(regions: Regions) -> dict[Member, Array]:
-    """Return for each tensor of a region which row of the frame stands where.
+    """Return the order of each tensor that is changed, as row numbers of its region's frame.
 
-    Tensors of regions in which all keep theirs are left out, unless they have different shapes [..., C] and one shape
-    for all, [B, T, C], takes fewer views.
+    A region in which every tensor keeps the traced order is omitted, unless its tensors have different shapes [..., C]
+    and the common shape [B, T, C] takes fewer views.
     """
     costs = _Costs(regions)
     orders = costs.orders()
@@ -81,13 +80,13 @@ def _search(regions: Regions, orders: dict[Region, list[Array]], costs: "_Costs"
         found: dict[State, tuple[float, _Path | None]] = {}
         ended = {number for member, number in numbers.items() if last[member] == position}
         for state, (cost, path) in states.items():
-            there = dict(state)
-            for more, after, order in _choices(event, there, orders, numbers, costs):
-                key = tuple(sorted((number, bits) for number, bits in after.items() if number not in ended))
+            available = dict(state)
+            for more, after, order in _choices(event, available, orders, numbers, costs):
+                key = tuple(sorted((number, mask) for number, mask in after.items() if number not in ended))
                 if key not in found or cost + more < found[key][0]:
                     chosen = path if isinstance(event, Exit) else _Path(event, order, path)
                     found[key] = (cost + more, chosen)
-        states = dict(sorted(found.items(), key=lambda item: item[1][0])[:_STATES])
+        states = dict(sorted(found.items(), key=lambda item: item[1][0])[:_BEAM_WIDTH])
     return min(states.values(), key=lambda state: state[0])[1]
 
 
@@ -96,25 +95,25 @@ Choice = tuple[float, dict[int, int], int]
 
 def _choices(
     event: Member | Exit,
-    there: dict[int, int],
+    available: dict[int, int],
     orders: dict[Region, list[Array]],
     numbers: dict[Member, int],
     costs: "_Costs",
 ) -> Iterable[Choice]:
-    """Yield what an event may be done in: the cost, the state after it, and the order of what it makes."""
+    """Yield the choices at an event: the cost, the state after it, and the index of the order of its result."""
     if isinstance(event, Exit):
-        bits = there[numbers[event.member]]
-        leaving = [costs.exit(event, rows) for i, rows in enumerate(orders[event.member.region]) if bits >> i & 1]
-        yield min(leaving), there, 0
+        mask = available[numbers[event.member]]
+        leaving = [costs.exit(event, rows) for i, rows in enumerate(orders[event.member.region]) if mask >> i & 1]
+        yield min(leaving), available, 0
         return
     for order, rows in enumerate(orders[event.region]):
-        cost = 0.0 if np.array_equal(rows, event.order) else _UNCHANGED
-        after = dict(there)
+        cost = 0.0 if np.array_equal(rows, event.order) else _REORDERING_COST
+        after = dict(available)
         if event.node is None:
             source = costs.source_of(event)
             if source is not None:
-                bits, known = there[numbers[source]], orders[source.region]
-                cost += min(costs.entry(event, rows, known[i]) for i in range(len(known)) if bits >> i & 1)
+                mask, known = available[numbers[source]], orders[source.region]
+                cost += min(costs.entry(event, rows, known[i]) for i in range(len(known)) if mask >> i & 1)
             else:
                 cost += costs.entry(event, rows, None)
         for link in dict.fromkeys(event.links.values()):
@@ -126,7 +125,7 @@ def _choices(
 
 
 class _Costs:
-    """Cost of bringing rows in, of reordering them, and of taking them out."""
+    """Costs of entries, reorderings and exits, in nanoseconds per image."""
 
     def __init__(self, regions: Regions) -> None:
         self.regions, self.batch = regions, regions.batch
@@ -143,38 +142,38 @@ class _Costs:
         return [*dict.fromkeys(event.links.values()), *([source] if source is not None else [])]
 
     def source_of(self, entry: Member) -> Member | None:
-        """Return the member of another region, or of the same, that an entry is taken from."""
+        """Return the member that is the source of an entry, in any region; None if the source is in no region."""
         return self.regions.members.get(self.regions.origin(entry.value).source)
 
-    def conversion(self, member: Member, orders: list[Array], there: int, order: int) -> float:
-        """Return the cost of a tensor in another order than those in which it is there already.
+    def conversion(self, member: Member, orders: list[Array], available: int, order: int) -> float:
+        """Return the cost of a member in an order in which it is not yet available.
 
-        What comes in is taken from its source again, with what a Gather behind it would become there.
+        The Gather that reorders an entry is composed with the entry's chain, so only the difference counts.
         """
         if member.node is not None:
             shape = (1, member.region.rows, member.channels)
             return cost_of(gather(1, np.arange(member.region.rows)), shape)
         source = self.source_of(member)
         traced = None if source is None else source.order
-        known = [self.entry(member, rows, traced) for i, rows in enumerate(orders) if there >> i & 1]
+        known = [self.entry(member, rows, traced) for i, rows in enumerate(orders) if available >> i & 1]
         return max(self.entry(member, orders[order], traced) - max(known), VIEW)
 
     def entry(self, entry: Member, rows: Array, source: Array | None) -> float:
-        """Return the cost of an entry in an order, from its source in another order, if that is a member too."""
+        """Return the cost of an entry in order `rows`; `source` is the order of its source, if that is a member."""
         shape = (self.regions.images, entry.region.rows, entry.channels)
-        moved = _taken(np.argsort(entry.order)[rows])
+        moved = _reordering(np.argsort(entry.order)[rows])
         after: list[Step] = [Reshape(shape), *moved] if moved else []
         return self._cost(entry.value, self._before(self.source_of(entry), source), after)
 
     def exit(self, leaving: Exit, rows: Array) -> float:
-        """Return the cost of what leaves a region, from a tensor in an order."""
+        """Return the cost of an exit whose member is stored in order `rows`."""
         return self._cost(leaving.value, self._before(leaving.member, rows), [])
 
     def _before(self, member: Member | None, rows: Array | None) -> list[Step]:
-        """Return the steps from what is stored of a member to the shape and order that it was traced with."""
+        """Return the steps from a member as stored to its traced shape and order."""
         if member is None or rows is None:
             return []
-        moved = _taken(np.argsort(rows)[member.order])
+        moved = _reordering(np.argsort(rows)[member.order])
         return [*moved, Reshape(sizes_of(member.value) or ())] if moved else []
 
     def _cost(self, value: ir.Value, before: list[Step], after: list[Step], *, shared: bool = True) -> float:
@@ -183,7 +182,7 @@ class _Costs:
         between = self._plan(origin.map, shape)
         if before:
             shape = (self.regions.images, rows_of(origin.source, self.regions.images) or 0, shape[-1])
-        if shared and not before and not after:  # as it was traced, where others may read what lies between
+        if shared and not before and not after:  # unchanged; other chains may share its nodes
             return sum(cost_of_node(node, self.regions.images) / self._ends_of[node] for node in origin.nodes)
         key = (shape, tuple(before), between or origin.map.key, tuple(after))
         if key not in self._costs:
@@ -213,7 +212,7 @@ class _Costs:
         return self._plans[key]
 
     def orders(self) -> dict[Region, list[Array]]:
-        """Return the orders that each region may keep its rows in, the most frequent first."""
+        """Return the candidate orders of each region, the most frequent first."""
         found: dict[Region, Counter[bytes]] = {}
         for event in self.regions.events:
             counts = found.setdefault(event.member.region if isinstance(event, Exit) else event.region, Counter())
@@ -224,18 +223,18 @@ class _Costs:
         }
 
     def _orders_at(self, event: Member | Exit) -> list[Array]:
-        """Return the order that a tensor was traced with, and the one in which it would come in or leave unmoved."""
+        """Return the candidate orders at an event: the traced one, and the one in which no rows are moved."""
         if isinstance(event, Exit):
-            order = _read_in(self.regions, event)
+            order = _order_at_exit(self.regions, event)
             return [] if order is None else [event.member.order[order]]
         orders = [event.order]
         if event.node is None:
-            order = _stands_in(self.regions, event)
+            order = _order_in_source(self.regions, event)
             orders += [] if order is None else [event.order[order]]
         return orders
 
     def has_fewer_views(self, region: Region) -> bool:
-        """Return whether a region in its traced order would take fewer views if all its tensors were [B, T, C]."""
+        """Return whether a region in its traced order takes fewer views if all its tensors are [B, T, C]."""
         if len({(sizes_of(member.value) or ())[:-1] for member in region.members}) == 1:
             return False
         inside = {
@@ -256,19 +255,19 @@ class _Costs:
         return more < len(inside) * VIEW
 
 
-def _taken(order: Array) -> list[Step]:
+def _reordering(order: Array) -> list[Step]:
     return [] if np.array_equal(order, np.arange(len(order))) else [gather(1, order)]
 
 
-def _read_in(regions: Regions, leaving: Exit) -> Array | None:
-    """Return the order in which the rows of a member are read, whatever is done with the parts of each row."""
+def _order_at_exit(regions: Regions, leaving: Exit) -> Array | None:
+    """Return the order in which an exit reads the rows of its member, ignoring how it arranges the channels."""
     member = leaving.member
     one, shape = regions.origin(leaving.value).map.normalised(), (member.region.rows, member.channels)
     digits = [digit for digit in one.digits if digit in one.strides]
-    lying = {d: (one.strides[d], one.strides[d] * one.sizes[d]) for d in digits}
+    ranges = {d: (one.strides[d], one.strides[d] * one.sizes[d]) for d in digits}
     count = shape[0] * shape[1]
-    inner = {d for d, (low, high) in lying.items() if low > 0 and high <= shape[1]}
-    outer = {d for d, (low, _) in lying.items() if low >= count}
+    inner = {d for d, (low, high) in ranges.items() if low > 0 and high <= shape[1]}
+    outer = {d for d, (low, _) in ranges.items() if low >= count}
     chosen = tuple(digit for digit in one.digits if digit not in inner and digit not in outer)
     rows = IndexMap([chosen], one.sizes, one.strides, one.tables)
     if {digit for table in one.tables for digit in table.digits} - set(chosen):
@@ -280,8 +279,8 @@ def _read_in(regions: Regions, leaving: Exit) -> Array | None:
     return order if np.array_equal(np.sort(order), np.arange(shape[0])) else None
 
 
-def _stands_in(regions: Regions, entry: Member) -> Array | None:
-    """Return the order in which the rows of an entry stand in its source."""
+def _order_in_source(regions: Regions, entry: Member) -> Array | None:
+    """Return the order of an entry's rows in its source."""
     shape = (regions.images, entry.region.rows, entry.channels)
     try:
         offsets = regions.origin(entry.value).map.reshape(shape).along(1)

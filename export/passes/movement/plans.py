@@ -1,10 +1,10 @@
-"""Plans: how the tensor that a map describes is made from its source, in as few and as cheap steps as possible.
+"""Plans: short and cheap sequences of operators that compute a tensor from its source, given its index map.
 
-1. What strides alone describe is a view, a Transpose or a Slice, between Reshapes where the axes differ.
-2. What needs a table is one Gather of rows by constant indices, before or after a Transpose.
-3. What strides describe is made with a Gather of all rows too if that takes fewer nodes, as for windows of tokens, or
-   half the time: windows of an image whose channels come first are a Transpose of one axis and a Gather. Otherwise a
-   Transpose stays one, by which runtimes know attention. Parts, as heads of joined queries are, are never gathered.
+1. A map with strides only becomes views, a Transpose or a Slice, with Reshapes where the axes differ.
+2. A map with a table becomes one Gather of rows with constant indices, before or after a Transpose.
+3. A map with strides only becomes a Gather of all rows if that takes fewer nodes (windows of tokens) or less than half
+   the time (windows of an image [B, C, H, W]). Otherwise the Transpose stays, because runtimes recognise attention by
+   it. A part of the source, such as the heads of packed queries, is never gathered.
 """
 
 from export.passes.movement.digits import DeclinedError
@@ -14,15 +14,15 @@ from export.passes.movement.steps import Plan, cost_of_plan
 from export.passes.movement.views import strided
 
 _CHEAPER = 2
-"""Factor by which a Gather must be cheaper than a Transpose if it takes as many nodes."""
+"""Factor by which a Gather must be cheaper than a Transpose if it does not take fewer nodes."""
 
 
 def plans_of(one: IndexMap, source: tuple[int, ...]) -> list[Plan]:
-    """Return different plans for a map, the cheapest first.
+    """Return the known plans for a map, the cheapest first.
 
     Args:
         one: the map.
-        source: the shape of the source.
+        source: shape of the source.
 
     Raises:
         DeclinedError: no plan is known.
@@ -35,5 +35,5 @@ def plans_of(one: IndexMap, source: tuple[int, ...]) -> list[Plan]:
         if least is None or len(plan) < least[1] or cost_of_plan(plan, source, images) < least[0] / _CHEAPER:
             found[plan] = None
     if not found:
-        raise DeclinedError("it is neither a Gather of rows nor a view of one")
+        raise DeclinedError("neither views nor one Gather of rows can express the chain")
     return sorted(found, key=lambda plan: (cost_of_plan(plan, source, images), len(plan)))

@@ -1,8 +1,8 @@
-"""Regions: tensors whose rows may stand in any order, as long as all of them agree.
+"""Regions: tensors whose rows may be stored in any common order.
 
-A region is what nodes that work row by row connect, and movement between them that only puts whole rows in another
-order. Its *frame* numbers the rows of an image, 0 to T - 1; a tensor of the region has them in an order of its own,
-that of the traced graph. Rows come in at entries and leave at exits.
+A region consists of tensors connected by row-wise nodes and by permutations of whole rows. Its *frame* numbers the rows
+of an image from 0 to T - 1; the order of a tensor is the list of these numbers in the traced graph. Rows enter a region
+at entries and leave it at exits.
 """
 
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ class Region:
     """Tensors with a common token order.
 
     Attributes:
-        rows: T, of an image.
-        members: tensors, in topological order.
+        rows: T, the number of rows per image.
+        members: the tensors.
     """
 
     rows: int
@@ -32,15 +32,15 @@ class Region:
 
 @dataclass(eq=False)
 class Member:
-    """A tensor of a region: what a row-wise node yields, or what comes in at an entry.
+    """A tensor of a region: the output of a row-wise node, or an entry.
 
     Attributes:
         value: the tensor.
         region: its region.
-        order: its rows, by their numbers in the frame.
-        node: what yields it; None at an entry.
-        form: how that node works.
-        links: by input of the node, the member that it reads and in which order it reads it.
+        order: row numbers of the frame, in the traced order of the tensor.
+        node: node that produces the tensor; None for an entry.
+        form: inputs that the node reads row by row; None for an entry.
+        links: member that the node reads, by input position.
     """
 
     value: ir.Value
@@ -52,13 +52,13 @@ class Member:
 
     @property
     def channels(self) -> int:
-        """C, of its shape [..., C]."""
+        """C of the shape [..., C]."""
         return (sizes_of(self.value) or (0,))[-1]
 
 
 @dataclass(frozen=True)
 class Exit:
-    """A tensor that something else than its region reads, and the member that it is taken from."""
+    """A tensor that a node outside the region reads, and the member that is its source."""
 
     value: ir.Value
     member: Member
@@ -69,12 +69,12 @@ class Regions:
     """The regions of a graph.
 
     Attributes:
-        images: B.
-        batch: the same where it will be made dynamic; None otherwise.
-        chains: what is made by moving data.
-        events: entries, members and exits, in topological order.
-        members: of nodes, by tensor.
-        entries: by tensor.
+        images: B, the batch size of the traced graph.
+        batch: B if the batch becomes dynamic; None otherwise.
+        chains: chains of data-movement operators.
+        events: entries, outputs of row-wise nodes, and exits, in topological order.
+        members: outputs of row-wise nodes, by tensor.
+        entries: entries, by tensor.
     """
 
     images: int
@@ -85,7 +85,7 @@ class Regions:
     entries: dict[ir.Value, Member] = field(default_factory=dict)
 
     def origin(self, value: ir.Value) -> Origin:
-        """Return what a tensor is taken from."""
+        """Return the origin of a tensor."""
         return self.chains.of(value, self.batch)
 
 
@@ -93,8 +93,8 @@ def find_regions(model: ir.Model, batch: int | None) -> Regions:
     """Return the regions of a graph.
 
     Args:
-        model: all its sizes are numbers; nodes are in topological order.
-        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+        model: the graph; its shapes are static and its nodes in topological order.
+        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
     image = sizes_of(model.graph.inputs[0])
     regions = Regions(batch or (image[0] if image else 1), batch, find_chains(model, batch))
@@ -113,7 +113,7 @@ def find_regions(model: ir.Model, batch: int | None) -> Regions:
 
 
 def _add(regions: Regions, node: ir.Node, form: RowWise) -> None:
-    """Add a node's result to the region of what it reads; regions that meet become one."""
+    """Add a node's output to the region of its inputs; different regions are merged."""
     rows = rows_of(node.outputs[0], regions.images)
     assert rows is not None, "row-wise nodes have rows"
     member: Member | None = None
@@ -137,7 +137,7 @@ def _add(regions: Regions, node: ir.Node, form: RowWise) -> None:
 
 
 def _read(regions: Regions, value: ir.Value, rows: int) -> tuple[Member, Array]:
-    """Return the member that a tensor is taken from row by row, or a new entry; and in which order, by its frame."""
+    """Return the member whose rows a tensor consists of, or a new entry, and the order of the tensor's rows."""
     origin = regions.origin(value)
     member = regions.members.get(origin.source)
     if member is not None and member.region.rows == rows and member.channels == (sizes_of(value) or (0,))[-1]:
@@ -157,14 +157,14 @@ def _entry(regions: Regions, value: ir.Value, rows: int) -> Member:
 
 
 def _merge(kept: Region, other: Region, places: Array) -> None:
-    """Let one region take over the members of another, whose row i is its row `places[i]`."""
+    """Move the members of `other` to `kept`; row i of the frame of `other` is row `places[i]` of that of `kept`."""
     for member in other.members:
         member.region, member.order = kept, places[member.order]
     kept.members += other.members
 
 
 def rows_taken(one: IndexMap, images: int, rows: int, channels: int) -> Array | None:
-    """Return which row of [B, T, C] each row of a tensor is, if it is all of them; None if it is not."""
+    """Return the permutation of the rows of [B, T, C] that a map describes; None if it describes anything else."""
     try:
         tokens = one.reshape([images, rows, channels])
     except DeclinedError:

@@ -1,7 +1,7 @@
-"""Nodes that work row by row: each row of the result is made of the same row of what they read.
+"""Row-wise nodes: each row of the output depends only on the same row of the inputs.
 
-A tensor [..., C] holds rows of C numbers. Element-wise operators, norms over C and products with a constant [C, D] give
-the same rows in another order if they are given their rows in another order.
+A tensor [..., C] has rows of C elements. Element-wise operators, norms over C and products with a constant [C, D] are
+equivariant to permutations of the rows.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from export.passes.values import (
 )
 
 _REPEATED = 4
-"""Largest growth factor of a constant that differs from row to row, when it is stored for every row of an image."""
+"""Largest growth factor of a constant that is expanded to all rows of an image."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class RowWise:
     """Inputs that a node reads row by row.
 
     Attributes:
-        data: positions of the inputs that have its rows.
-        constants: positions of those that differ from row to row, as [T, 1 or C] each.
+        data: positions of the inputs that depend on the image.
+        constants: constants that differ between rows, as [T, 1 or C], by input position.
     """
 
     data: tuple[int, ...]
@@ -40,7 +40,7 @@ class RowWise:
 
 
 def rows_of(value: ir.Value | None, images: int) -> int | None:
-    """Return how many rows each image has in [images · …, …, C]; None if that is not its shape."""
+    """Return the number of rows per image of a tensor [images · …, …, C]; None if it has another shape."""
     sizes = sizes_of(value)
     if sizes is None or len(sizes) < 2 or 0 in sizes or sizes[0] % images:
         return None
@@ -48,7 +48,7 @@ def rows_of(value: ir.Value | None, images: int) -> int | None:
 
 
 def row_wise(node: ir.Node, images: int) -> RowWise | None:
-    """Return what a node reads row by row; None if it does not work so, or yields an output of the graph."""
+    """Return what a node reads row by row; None if it is not row-wise or produces a graph output."""
     output = node.outputs[0]
     rows = rows_of(output, images)
     if rows is None or rows == 1 or node.domain != "" or any(value.is_graph_output() for value in node.outputs):
@@ -111,13 +111,13 @@ def _by_row(array: Array, lead: tuple[int, ...], images: int) -> Array | None:
 
 
 def lay_out(model: ir.Model, node: ir.Node, form: RowWise, order: Array) -> None:
-    """Let a node work on [B, T, C], its rows in another order: fit its constants, axes and shapes.
+    """Adapt the constants and axes of a node to inputs [B, T, C] with permuted rows.
 
     Args:
         model: the graph.
-        node: one of its nodes, whose data it is given so already.
-        form: what it reads.
-        order: order of its rows as they were, which it has where.
+        node: a row-wise node; its data inputs are already permuted.
+        form: inputs that the node reads row by row.
+        order: position of each new row among the former rows, [T].
     """
     for position, value in enumerate(node.inputs):
         if value is None or position in form.data:
@@ -136,7 +136,7 @@ def lay_out(model: ir.Model, node: ir.Node, form: RowWise, order: Array) -> None
 
 
 def _give(model: ir.Model, node: ir.Node, position: int, array: Array) -> None:
-    """Let a node read another constant, which takes over the name of the one before if nothing else reads that."""
+    """Replace a constant input; the new constant gets the name of the old one if nothing else reads that."""
     before = input_of(node, position)
     given = add_constant(model, array, name_of(before))
     node.replace_input_with(position, given)

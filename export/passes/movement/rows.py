@@ -1,7 +1,7 @@
 """Plans with one Gather of rows, before or after a Transpose.
 
-A row is a whole last axis of the source, or of the result, or several of them: what cuts through the channels, as the
-split into heads does, is left to Transpose, by which runtimes know attention.
+A row consists of one or more whole last axes of the source or of the result. Movement inside the channels, such as head
+splitting, stays a Transpose, because runtimes recognise attention by it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,20 +18,20 @@ from export.passes.movement.views import Term, strided, terms_of
 
 
 class _Rows(NamedTuple):
-    """A range of the source of which rows are gathered: the source is seen as [before, rows, length].
+    """Rows that are gathered from the source, viewed as [before, rows, length].
 
     Attributes:
-        before, rows, length: how often there is such a range, its rows, and the elements of a row.
-        places: places of the rows that are taken, in the order of the result.
-        terms: positions of those that choose among the rows.
-        above: positions of those that choose among the ranges, the slowest in the source first.
-        below: positions of those that choose inside a row, likewise.
+        before, rows, length: sizes of the three axes.
+        indices: int64 indices of the gathered rows, in the order of the result, as bytes.
+        terms: positions of the terms that index the axis `rows`.
+        above: positions of the terms that index the axis `before`, the slowest in the source first.
+        below: positions of the terms that index the axis `length`, the slowest in the source first.
     """
 
     before: int
     rows: int
     length: int
-    places: bytes
+    indices: bytes
     terms: tuple[int, ...]
     above: tuple[int, ...]
     below: tuple[int, ...]
@@ -46,13 +46,13 @@ def gathered(one: IndexMap, source: tuple[int, ...]) -> Iterator[Plan]:
     else:
         starts = [range(i, j) for i in range(len(terms)) for j in range(i + 2, len(terms) + 1)]
     for rows in dict.fromkeys(_rows(one, terms, set(start), prod(source)) for start in starts):
-        if rows is not None and (tabled or len(rows.places) == 8 * rows.rows):
+        if rows is not None and (tabled or len(rows.indices) == 8 * rows.rows):
             yield from _gather_first(one, terms, rows, source)
             yield from _gather_last(one, terms, rows, source)
 
 
 def _rows(one: IndexMap, terms: Sequence[Term], chosen: set[int], count: int) -> _Rows | None:
-    """Return the rows that the chosen terms take, together with those whose strides lie between; None if that fails."""
+    """Return the rows that the chosen terms index, with the terms whose strides lie between; None if there are none."""
     while True:
         order = sorted(chosen)
         if one.batch and any(terms[position].size % one.batch == 0 for position in order):
@@ -69,14 +69,14 @@ def _rows(one: IndexMap, terms: Sequence[Term], chosen: set[int], count: int) ->
         chosen = chosen.union(others).difference(below, above)
     length = prod(terms[position].size for position in below)
     end = count // prod(terms[position].size for position in above)
-    if not _fill(terms, above, count, end) or not _fill(terms, below, length, 1) or step % length or end % length:
+    if not _cover(terms, above, count, end) or not _cover(terms, below, length, 1) or step % length or end % length:
         return None
-    places = np.ascontiguousarray(offsets // length)
-    return _Rows(count // end, end // length, length, places.tobytes(), tuple(order), tuple(above), tuple(below))
+    indices = np.ascontiguousarray(offsets // length)
+    return _Rows(count // end, end // length, length, indices.tobytes(), tuple(order), tuple(above), tuple(below))
 
 
-def _fill(terms: Sequence[Term], positions: Sequence[int], above: int, last: int) -> bool:
-    """Return whether terms, the largest stride first, choose among all places that there are between two strides."""
+def _cover(terms: Sequence[Term], positions: Sequence[int], above: int, last: int) -> bool:
+    """Return whether terms, the largest stride first, cover all positions from stride `last` to stride `above`."""
     for position in positions:
         size, stride, _ = terms[position]
         if stride is None or size * stride != above:
@@ -86,7 +86,7 @@ def _fill(terms: Sequence[Term], positions: Sequence[int], above: int, last: int
 
 
 def _offsets(one: IndexMap, terms: Sequence[Term]) -> Integers | None:
-    """Return the offsets that some terms make, with the map's base, in their order; None if there are too many."""
+    """Return the offsets of some terms, in order, including the map's base; None if there are too many."""
     if prod(term.size for term in terms) > LARGEST_TABLE:
         return None
     digits = tuple(digit for term in terms for digit in term.digits)
@@ -95,23 +95,23 @@ def _offsets(one: IndexMap, terms: Sequence[Term]) -> Integers | None:
 
 
 def _gather_first(one: IndexMap, terms: Sequence[Term], rows: _Rows, source: tuple[int, ...]) -> Iterator[Plan]:
-    """Gather from the source as it is; what is left is a Transpose at most."""
+    """Yield plans that gather from the source first; the remaining movement is at most a Transpose."""
     if rows.length % source[-1]:
         return
-    index = np.frombuffer(rows.places, np.int64)
+    index = np.frombuffer(rows.indices, np.int64)
     for view in _views(rows, source):
         axis = next(a for a, size in enumerate(view) if prod(view[:a]) == rows.before and size == rows.rows)
         taken: list[Step] = [Reshape(view), gather(axis, index)]
         shape = (*view[:axis], len(index), *view[axis + 1 :])
-        stands = [*rows.above, *rows.terms, *rows.below]
-        left = IndexMap.identity(shape, one.batch).reshape([terms[position].size for position in stands])
-        left = left.transpose([stands.index(position) for position in range(len(terms))]).reshape(one.shape)
+        order = [*rows.above, *rows.terms, *rows.below]
+        left = IndexMap.identity(shape, one.batch).reshape([terms[position].size for position in order])
+        left = left.transpose([order.index(position) for position in range(len(terms))]).reshape(one.shape)
         for rest in strided(left, shape):
             yield tidied([*taken, *rest], source)
 
 
 def _views(rows: _Rows, source: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the shapes that the source may be gathered from: its own, if one axis holds the rows, or another."""
+    """Return the shape to gather from: the source's own if one of its axes is `rows`, else [before, rows, length]."""
     for axis, size in enumerate(source):
         if size == rows.rows and prod(source[:axis]) == rows.before:
             return [source]
@@ -119,19 +119,19 @@ def _views(rows: _Rows, source: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def _gather_last(one: IndexMap, terms: Sequence[Term], rows: _Rows, source: tuple[int, ...]) -> Iterator[Plan]:
-    """Arrange the ranges first, if the terms that choose among their rows follow each other in the result."""
+    """Yield plans that gather last, if the terms that index the rows are consecutive in the result."""
     first, last = rows.terms[0], rows.terms[-1]
     cuts = rows.length > 1 and rows.length % source[-1]
     if last - first + 1 != len(rows.terms) or cuts:
         return
-    stands = [*rows.above, first, *rows.below]
-    sizes = {position: terms[position].size for position in stands} | {first: rows.rows}
+    order = [*rows.above, first, *rows.below]
+    sizes = {position: terms[position].size for position in order} | {first: rows.rows}
     ordered = [*range(first), first, *range(last + 1, len(terms))]
-    left = IndexMap.identity(source, one.batch).reshape([sizes[position] for position in stands])
-    left = left.transpose([stands.index(position) for position in ordered])
+    left = IndexMap.identity(source, one.batch).reshape([sizes[position] for position in order])
+    left = left.transpose([order.index(position) for position in ordered])
     shape = (prod(left.shape[:first]), rows.rows, prod(left.shape[first + 1 :]))
     if shape[-1] % one.shape[-1]:
         return
-    index = np.frombuffer(rows.places, np.int64)
+    index = np.frombuffer(rows.indices, np.int64)
     for rest in strided(left.reshape(shape), source):
         yield tidied([*rest, gather(1, index), Reshape(one.shape)], source)

@@ -1,4 +1,4 @@
-"""Plans for several tensors that are made from one source; common first steps are computed once."""
+"""Plans for several tensors with one source; common first steps are computed once."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -19,25 +19,26 @@ from export.passes.movement.steps import (
 )
 
 _KEPT = 16
-"""Number of plans of a tensor that are tried, the cheapest first."""
+"""Largest number of plans of a tensor that are tried, the cheapest first."""
 
 
 def choose(maps: Sequence[IndexMap], source: tuple[int, ...], multiplied: Sequence[bool] = ()) -> list[Plan]:
-    """Return a plan for each map, so that all together cost as little as can be found.
+    """Return a plan for each map, with a low total cost.
+
+    For each prefix of one or two steps, the plans that have it are chosen where there are any, and the cheapest others
+    elsewhere; the cheapest of these combinations is returned.
 
     Args:
-        maps: of what is made.
-        source: the shape of the source.
-        multiplied: for each, whether only MatMul reads it, which runtimes let read it transposed.
-
-    Tried are for each step that any plan begins with: all that can begin so do.
+        maps: index maps of the tensors.
+        source: shape of the source.
+        multiplied: True for tensors that only MatMul reads: runtimes fuse a Transpose of the last two axes into it.
 
     Raises:
         DeclinedError: a map has no plan.
     """
     options = [plans_of(one, source)[:_KEPT] for one in maps]
     options = [
-        _and_by_way_of_others(position, maps, options, source, transposed=transposed)
+        _with_plans_of_others(position, maps, options, source, transposed=transposed)
         for position, (_, transposed) in enumerate(zip_longest(maps, multiplied, fillvalue=False))
     ]
     images = next((one.batch for one in maps if one.batch), None) or 1
@@ -54,7 +55,7 @@ def choose(maps: Sequence[IndexMap], source: tuple[int, ...], multiplied: Sequen
     return min(starts, key=cost)
 
 
-def _and_by_way_of_others(
+def _with_plans_of_others(
     position: int,
     maps: Sequence[IndexMap],
     options: Sequence[Sequence[Plan]],
@@ -62,7 +63,10 @@ def _and_by_way_of_others(
     *,
     transposed: bool,
 ) -> list[Plan]:
-    """Return the plans of a map, and such as begin like another's: those of which it is a part, or the other part."""
+    """Return the plans of a map, and plans that begin like those of another map.
+
+    These are plans of a map of which this one is a part, and, with `transposed`, plans that end with another part.
+    """
     plans, own = list(options[position]), maps[position].normalised()
     for other, one in enumerate(maps):
         part = None if other == position else _part_of(own, one.normalised())
@@ -70,12 +74,12 @@ def _and_by_way_of_others(
             if part is not None:
                 plans.append(tidied([*plan, part], source))
             if transposed and plan and isinstance(plan[-1], Slice):
-                plans += _continued(own, plan, source)
+                plans += _other_part(own, plan, source)
     return list(dict.fromkeys(plans))
 
 
 def _part_of(own: IndexMap, whole: IndexMap) -> Slice | None:
-    """Return the Slice that makes a map of another, one of several parts of the same size; None if none does."""
+    """Return the Slice of `whole`, one of several of equal size, that results in `own`; None if there is none."""
     differing = [axis for axis, sizes in enumerate(zip(own.shape, whole.shape, strict=False)) if len(set(sizes)) > 1]
     if len(own.axes) != len(whole.axes) or len(differing) != 1:
         return None
@@ -89,10 +93,10 @@ def _part_of(own: IndexMap, whole: IndexMap) -> Slice | None:
     return None
 
 
-def _continued(one: IndexMap, plan: Plan, source: tuple[int, ...]) -> list[Plan]:
-    """Return a plan for a map that ends like another's, but with another part of the same size, and a Transpose."""
+def _other_part(one: IndexMap, plan: Plan, source: tuple[int, ...]) -> list[Plan]:
+    """Return the plan with its last Slice moved to another part of equal size, and a Transpose; [] if there is none."""
     *before, last = plan
-    assert isinstance(last, Slice), "asked before"
+    assert isinstance(last, Slice), "checked by the caller"
     if len(last.axes) != 1 or one.tables:
         return []
     whole = follow(before, IndexMap.identity(source, one.batch))
@@ -104,7 +108,7 @@ def _continued(one: IndexMap, plan: Plan, source: tuple[int, ...]) -> list[Plan]
         left = {position: part.along(position) for position in range(len(part.axes))}
         order = []
         for wanted in map(one.along, range(len(one.axes))):
-            found = next((position for position, there in left.items() if alike(there, wanted)), None)
+            found = next((position for position, offsets in left.items() if alike(offsets, wanted)), None)
             if found is None:
                 return []
             order.append(found)
@@ -117,9 +121,9 @@ def _continued(one: IndexMap, plan: Plan, source: tuple[int, ...]) -> list[Plan]
 def cost_together(
     plans: Sequence[Plan], source: tuple[int, ...], images: int, multiplied: Sequence[bool] = ()
 ) -> float:
-    """Return the nanoseconds for one image that all plans take, where equal beginnings are made once.
+    """Return the cost of all plans in nanoseconds per image; common prefixes count once.
 
-    Slices of one axis that hold all of it, each place once, are one Split.
+    Slices that partition an axis count as one Split.
     """
     made: dict[Plan, float] = {}
     fused = {plan for plan, read in zip(plans, multiplied, strict=False) if read and is_swap(plan[-1:])}

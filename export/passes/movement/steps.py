@@ -1,7 +1,7 @@
-"""Steps of a plan: operators that move data, with constant arguments, and the cost of each.
+"""Steps of a plan: data-movement operators with constant arguments, and their costs.
 
-Costs are nanoseconds for one image on one core, measured with ONNX Runtime 1.31 (fp32, 100,000 to 900,000 elements,
-Zen 4, 2026-11-26). The cost depends on the length of the runs that are contiguous both before and after.
+Costs are nanoseconds per image on one core, measured with ONNX Runtime 1.31 (fp32, 100,000 to 900,000 elements, Zen 4,
+2026-11-26). They depend on the length of runs: elements that are contiguous in both the input and the output.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,33 +15,33 @@ from export.passes.movement.index_map import IndexMap
 from export.passes.movement.tables import Integers
 
 COPY = 0.13
-"""Cost of an element that Slice, Split or Concat copies."""
+"""Cost per element of Slice, Split and Concat."""
 GATHERED, TRANSPOSED = 0.17, 0.24
-"""Costs of an element in a long run that Gather or Transpose copies."""
+"""Costs per element of Gather and Transpose for long runs."""
 RUN = 10.0
-"""Minimum cost of a run that Gather or Transpose copies; Slice takes half."""
+"""Minimum cost per run of Gather and Transpose; Slice costs half."""
 MOVED_AXIS = 0.2
-"""Cost of an element if Transpose moves one axis and the last axis changes."""
+"""Cost per element of a Transpose that moves one axis and changes the last one."""
 SCATTERED = 3.8
-"""Cost of an element if Transpose moves several axes and the last axis changes."""
+"""Cost per element of a Transpose that moves several axes and changes the last one."""
 NODE, VIEW = 1000.0, 500.0
-"""Costs of a node, and of a node that copies nothing; above the measured ones, for runtimes with costlier nodes."""
+"""Costs per node, and per node that copies nothing; above the measured ones, as other runtimes have more overhead."""
 
 
 class Reshape(NamedTuple):
-    """To a shape."""
+    """Reshape to a shape."""
 
     shape: tuple[int, ...]
 
 
 class Transpose(NamedTuple):
-    """To another order of axes."""
+    """Permutation of the axes."""
 
     order: tuple[int, ...]
 
 
 class Slice(NamedTuple):
-    """To places `starts` to `stops`, exclusive, of some axes."""
+    """Positions `starts` to `stops`, exclusive, of some axes."""
 
     axes: tuple[int, ...]
     starts: tuple[int, ...]
@@ -49,16 +49,16 @@ class Slice(NamedTuple):
 
 
 class Gather(NamedTuple):
-    """To places of an axis: int64 of a shape, as bytes, so that steps can be compared."""
+    """Positions of an axis by constant indices: their shape, and their int64 values as bytes, which are hashable."""
 
     axis: int
     shape: tuple[int, ...]
-    places: bytes
+    data: bytes
 
     @property
-    def taken(self) -> Integers:
-        """The places."""
-        return np.frombuffer(self.places, np.int64).reshape(self.shape)
+    def indices(self) -> Integers:
+        """The indices."""
+        return np.frombuffer(self.data, np.int64).reshape(self.shape)
 
 
 Step = Reshape | Transpose | Slice | Gather
@@ -66,12 +66,12 @@ Plan = tuple[Step, ...]
 
 
 def gather(axis: int, index: Integers) -> Gather:
-    """Return a Gather."""
+    """Return the Gather with an array of indices."""
     return Gather(axis, index.shape, np.ascontiguousarray(index, np.int64).tobytes())
 
 
 def shape_after(step: Step, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape that a step leaves."""
+    """Return the shape after a step."""
     match step:
         case Reshape():
             return step.shape
@@ -87,7 +87,7 @@ def shape_after(step: Step, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def map_after(step: Step, before: IndexMap) -> IndexMap:
-    """Return the map of a step's result, given that of what it reads."""
+    """Return the index map after a step."""
     match step:
         case Reshape():
             return before.reshape(step.shape)
@@ -98,18 +98,18 @@ def map_after(step: Step, before: IndexMap) -> IndexMap:
                 before = before.slice(axis, start, stop - start)
             return before
         case Gather():
-            return before.take(step.axis, step.taken)
+            return before.take(step.axis, step.indices)
 
 
 def follow(plan: Iterable[Step], before: IndexMap) -> IndexMap:
-    """Return the map after all steps of a plan."""
+    """Return the index map after all steps of a plan."""
     for step in plan:
         before = map_after(step, before)
     return before
 
 
 def cost_of(step: Step, shape: tuple[int, ...], images: int = 1) -> float:
-    """Return the nanoseconds that a step takes for one of `images` images."""
+    """Return the cost of a step in nanoseconds per image, for a shape with `images` images."""
     made = prod(shape_after(step, shape)) / images
     match step:
         case Reshape():
@@ -123,7 +123,7 @@ def cost_of(step: Step, shape: tuple[int, ...], images: int = 1) -> float:
 
 
 def cost_of_plan(plan: Iterable[Step], shape: tuple[int, ...], images: int = 1) -> float:
-    """Return the nanoseconds that all steps of a plan take for one image."""
+    """Return the cost of all steps of a plan in nanoseconds per image."""
     total = 0.0
     for step in plan:
         total += cost_of(step, shape, images)
@@ -132,7 +132,7 @@ def cost_of_plan(plan: Iterable[Step], shape: tuple[int, ...], images: int = 1) 
 
 
 def tidied(steps: Iterable[Step], shape: tuple[int, ...]) -> Plan:
-    """Return the steps without those that change nothing; Reshapes that follow each other are one."""
+    """Return the steps without no-ops, with consecutive Reshapes merged and Transposes of unit axes as Reshapes."""
     kept: list[Step] = []
     shapes = [shape]
     for step in steps:
@@ -149,7 +149,7 @@ def tidied(steps: Iterable[Step], shape: tuple[int, ...]) -> Plan:
 
 
 def splits_of(plans: Iterable[Plan], source: tuple[int, ...]) -> dict[Plan, tuple[Slice, ...]]:
-    """Return, by what plans do before, Slices that are one Split: together all of an axis, and each place once."""
+    """Return, by plan prefix, the Slices after it that partition an axis and can become one Split."""
     found: dict[Plan, dict[Slice, int]] = {}
     for plan in plans:
         shape = source
@@ -173,12 +173,12 @@ def _is_a_view(order: Sequence[int], shape: Sequence[int]) -> bool:
 
 
 def copy_of_part(run: int) -> float:
-    """Return the nanoseconds of an element for Slice, Split and Concat, which copy runs of a length."""
+    """Return the cost per element of Slice, Split and Concat, for runs of `run` elements."""
     return COPY + RUN / 2 / run
 
 
 def transposition(order: Sequence[int], shape: Sequence[int]) -> float:
-    """Return the nanoseconds of an element for a Transpose."""
+    """Return the cost per element of a Transpose."""
     kept = [axis for axis in order if shape[axis] > 1]
     runs: list[list[int]] = []
     for axis in kept:
@@ -196,7 +196,7 @@ def transposition(order: Sequence[int], shape: Sequence[int]) -> float:
 
 
 def _moves_one(places: list[int]) -> bool:
-    """Return whether an order is ascending except for one element."""
+    """Return whether a permutation moves only one axis."""
     without = ([other for other in places if other != place] for place in places)
     return any(left == sorted(left) for left in without)
 
@@ -208,7 +208,7 @@ def _run(step: Slice, shape: Sequence[int]) -> int:
 
 
 def is_swap(plan: Plan) -> bool:
-    """Return whether a plan is one Transpose of the last two axes, which runtimes fuse into the product behind it."""
+    """Return whether a plan is one Transpose of the last two axes, which runtimes fuse into a following MatMul."""
     if len(plan) != 1 or not isinstance(plan[0], Transpose) or len(plan[0].order) < 2:
         return False
     rank = len(plan[0].order)

@@ -1,4 +1,4 @@
-"""Factoring of tables of integers into sums of smaller ones: strides, and tables that must be looked up."""
+"""Factoring of tables of integers into sums of strides and smaller tables."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ import numpy as np
 
 Integers = np.ndarray[Any, Any]
 Summand = tuple[tuple[int, ...], Integers]
-"""The axes of a factored table that a summand has, and the summand, 0 at the first place."""
+"""Axes of a factored table that a summand depends on, and its values; the first value is 0."""
 
 
 def add_outer(first: Integers, second: Integers) -> Integers:
-    """Return the sums of each number of one array with each of another, the axes of the first before the others."""
+    """Return the outer sum of two arrays, with the axes of the first before those of the second."""
     return np.asarray(first.reshape(*first.shape, *[1] * second.ndim) + second)
 
 
-def line_through(numbers: Integers) -> int | None:
-    """Return the one difference between all numbers that follow each other; None if there are several."""
+def progression_step(numbers: Integers) -> int | None:
+    """Return the step of an arithmetic progression; None for other sequences."""
     if len(numbers) == 1:
         return 0
     step = int(numbers[1] - numbers[0])
@@ -23,11 +23,11 @@ def line_through(numbers: Integers) -> int | None:
 
 
 def factors_of(table: Integers) -> tuple[int, list[list[int]], list[Summand]]:
-    """Return a table as a number plus summands of as few axes as possible, after its axes are split where that helps.
+    """Factor a table into a sum of a number and arrays of as few axes as possible; axes are split where that helps.
 
     Returns:
-        The first number; the sizes that each axis is split into; the summands, by position among all those sizes. The
-        table is the sum of all of it, broadcast.
+        The first number of the table, the sizes into which each axis is split, and the summands, which refer to axes by
+        position among all these sizes. The table is the broadcast sum of the number and the summands.
     """
     base = int(table.reshape(-1)[0])
     left = table - base
@@ -43,7 +43,7 @@ def factors_of(table: Integers) -> tuple[int, list[list[int]], list[Summand]]:
     together: list[int] = []
     position = 0
     for axis in range(table.ndim):
-        parts = _digits_of(single[axis]) if axis in single else [(table.shape[axis], None)]
+        parts = _split_line(single[axis]) if axis in single else [(table.shape[axis], None)]
         sizes.append([size for size, _ in parts])
         for offset, (_, numbers) in enumerate(parts):
             if numbers is None:
@@ -57,14 +57,14 @@ def factors_of(table: Integers) -> tuple[int, list[list[int]], list[Summand]]:
     return base, sizes, summands
 
 
-def _digits_of(line: Integers) -> list[tuple[int, Integers]]:
-    """Return a row of numbers, 0 first, as a sum over as many digits as possible, the slowest first."""
-    if line_through(line) is not None:
+def _split_line(line: Integers) -> list[tuple[int, Integers]]:
+    """Split a list of numbers that begins with 0 into summands for as many digits as possible, the slowest first."""
+    if progression_step(line) is not None:
         return [(len(line), line)]
     for inner in range(2, len(line) // 2 + 1):
         if len(line) % inner:
             continue
         rows = line.reshape(-1, inner)
         if bool((rows - rows[:, :1] == rows[0]).all()):
-            return [*_digits_of(rows[:, 0].copy()), *_digits_of(rows[0].copy())]
+            return [*_split_line(rows[:, 0].copy()), *_split_line(rows[0].copy())]
     return [(len(line), line)]

@@ -1,4 +1,4 @@
-"""Token orders in the graph: row-wise nodes work on [B, T, C] in the chosen order."""
+"""Assignment of token orders: row-wise nodes process [B, T, C] in the chosen order."""
 
 from itertools import pairwise
 
@@ -13,16 +13,16 @@ from export.passes.values import Array, Sizes, add_constant, add_node, name_of, 
 
 
 class AssignTokenOrders(ir.passes.InPlacePass):
-    """Store tensors whose rows may be in any order in the order that moves the least data.
+    """Store the rows of tensors in the order that moves the least data.
 
-    1. Row-wise nodes (element-wise operators, norms over the last axis, products with constants) work on [B, T, C], in
-       an order of rows that `export.passes.movement.orders` chooses; constants that differ by row are permuted.
-    2. Rows are put in order by a Gather where they come in, where they change order, and where something else reads
-       them: there the tensor has its traced shape and order again. `ComposeMovement` makes one of what then follows.
+    1. Row-wise nodes (element-wise operators, norms over the last axis, products with constants) process [B, T, C] in
+       the row order that `export.passes.movement.orders` chooses; constants that differ by row are permuted.
+    2. A Gather permutes the rows where they enter a region or change order. Other readers get the traced shape and
+       order back. `ComposeMovement` then merges these nodes with the adjacent chains.
     3. Regions in which no order is cheaper than the traced one stay unchanged.
 
     Args:
-        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
 
     def __init__(self, batch: int | None = None) -> None:
@@ -30,7 +30,7 @@ class AssignTokenOrders(ir.passes.InPlacePass):
         self.batch = batch
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Choose, then rewrite from the first node to the last."""
+        """Choose the orders, then rewrite the nodes in graph order."""
         regions = find_regions(model, self.batch)
         orders = choose_orders(regions)
         writer = _Writer(model, regions, orders)
@@ -41,7 +41,7 @@ class AssignTokenOrders(ir.passes.InPlacePass):
 
 
 class _Writer:
-    """Nodes that put rows in order."""
+    """Rewriting of row-wise nodes to the chosen orders."""
 
     def __init__(self, model: ir.Model, regions: Regions, orders: dict[Member, Array]) -> None:
         self.model, self.regions, self.orders = model, regions, orders
@@ -50,7 +50,7 @@ class _Writer:
         self._next = dict(pairwise(model.graph))
 
     def rewrite(self, member: Member, node: ir.Node) -> None:
-        """Let a node work in the order of its result, and restore the traced order for readers in another order."""
+        """Permute a node's inputs to the order of its output, and restore the traced order for its other readers."""
         order, form, value = self.orders[member], member.form, member.value
         assert form is not None, "nodes have a form"
         for position, link in member.links.items():
@@ -66,7 +66,7 @@ class _Writer:
             use.node.replace_input_with(use.idx, traced)
 
     def _in_order(self, member: Member, order: Array, before: ir.Node) -> ir.Value:
-        """Return a member [B, T, C] in an order."""
+        """Return a member as [B, T, C] in an order."""
         key = (member, order.tobytes())
         if key not in self._stored:
             own = self.orders[member]
@@ -97,7 +97,7 @@ class _Writer:
 
     @staticmethod
     def _insert(operator: str, inputs: list[ir.Value], sizes: Sizes, before: ir.Node | None) -> ir.Value:
-        assert before is not None, "a row-wise node yields no output of the graph, so something follows"
+        assert before is not None, "a row-wise node does not produce a graph output, so another node follows"
         made = add_node(before, operator, inputs, sizes, {"axis": 1} if operator == "Gather" else {})
         made.meta[TO_BE_COMPOSED] = True
         return made

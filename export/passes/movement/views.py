@@ -1,4 +1,4 @@
-"""Plans of views: Reshape, Slice and Transpose."""
+"""Plans that consist of Reshape, Slice and Transpose."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -14,9 +14,9 @@ from export.passes.movement.steps import Plan, Reshape, Slice, Transpose, gather
 
 
 class Term(NamedTuple):
-    """A digit, or several that are one in the source as well.
+    """One digit, or consecutive digits that are contiguous in the source.
 
-    Its stride is None if it is in a table, or if it repeats elements or runs backwards: then it must be looked up.
+    The stride is None if the digit is in a table, repeats elements or has a negative stride: it then needs a Gather.
     """
 
     size: int
@@ -25,13 +25,13 @@ class Term(NamedTuple):
 
 
 class _Dimension(NamedTuple):
-    """An axis that the source is seen with.
+    """An axis of the reshaped source.
 
     Attributes:
-        size: its places.
-        start: the first that is taken.
-        taken: how many are.
-        term: what chooses among them; None if one is taken.
+        size: number of positions.
+        start: first position that is read.
+        taken: number of positions that are read.
+        term: term that indexes the axis; None if a single position is read.
     """
 
     size: int
@@ -41,7 +41,7 @@ class _Dimension(NamedTuple):
 
 
 def terms_of(one: IndexMap) -> list[Term]:
-    """Return the digits, the slowest first; what follows each other in the source too is one."""
+    """Return the digits, the slowest first, with contiguous ones merged."""
     terms: list[Term] = []
     for digit in one.digits:
         size, stride = one.sizes[digit], one.strides.get(digit)
@@ -55,29 +55,34 @@ def terms_of(one: IndexMap) -> list[Term]:
 
 
 def strided(one: IndexMap, source: tuple[int, ...]) -> Iterator[Plan]:
-    """Yield plans without a Gather of several places."""
+    """Yield plans without a Gather of several positions."""
     terms = terms_of(one)
     if any(term.stride is None for term in terms):
         return
     starts_of_axes = set(accumulate(reversed(source), mul))
     ends_of_axes = set(accumulate(reversed(one.shape), mul))
     by_source = _split(terms, starts_of_axes, lambda term, _: term.stride or 1)
-    variants = [terms, by_source, _split(terms, ends_of_axes, _behind), _split(by_source, ends_of_axes, _behind)]
+    variants = [
+        terms,
+        by_source,
+        _split(terms, ends_of_axes, _result_stride),
+        _split(by_source, ends_of_axes, _result_stride),
+    ]
     for refined in dict.fromkeys(map(tuple, variants)):
         yield from _strided_by(refined, one, source)
 
 
-def _behind(_term: Term, behind: int) -> int:
+def _result_stride(_term: Term, behind: int) -> int:
     return behind
 
 
 def _split(terms: Iterable[Term], ends: set[int], start: Callable[[Term, int], int]) -> list[Term]:
-    """Return the terms, split where one reaches over an end.
+    """Return the terms, split at boundaries between axes.
 
     Args:
-        terms: with strides.
-        ends: in elements, of the source or of the result.
-        start: given a term and how many elements its places hold in the result, where it begins, counted likewise.
+        terms: terms with strides.
+        ends: boundaries in elements, of the source or of the result.
+        start: function of a term and its stride in the result that returns its stride in the tensor of the boundaries.
     """
     done: list[Term] = []
     behind = 1
@@ -107,11 +112,11 @@ def _strided_by(terms: Sequence[Term], one: IndexMap, source: tuple[int, ...]) -
         dimensions, places = _with_ones(dimensions, places, one.shape)
     places += [position for position in range(len(dimensions)) if position not in places]
     result = Reshape(one.shape)
-    turned = Transpose(tuple(places))
+    transposed = Transpose(tuple(places))
     whole, taken = Reshape(tuple(d.size for d in dimensions)), Reshape(tuple(d.taken for d in dimensions))
     sliced = [position for position, dimension in enumerate(dimensions) if dimension.taken != dimension.size]
     if not sliced:
-        yield tidied([whole, turned, result], source)
+        yield tidied([whole, transposed, result], source)
         return
     bounds = tuple((dimensions[p].start, dimensions[p].start + dimensions[p].taken) for p in sliced)
     starts, stops = (tuple(numbers) for numbers in zip(*bounds, strict=True))
@@ -124,41 +129,41 @@ def _strided_by(terms: Sequence[Term], one: IndexMap, source: tuple[int, ...]) -
             tuple(start * times for start, times in zip(starts, inner, strict=True)),
             tuple(stop * times for stop, times in zip(stops, inner, strict=True)),
         )
-        yield tidied([Reshape(view), cut, taken, turned, result], source)
+        yield tidied([Reshape(view), cut, taken, transposed, result], source)
         if len(axes) == 1 and cut.stops[0] - cut.starts[0] == 1:
-            yield tidied([Reshape(view), gather(axes[0], np.asarray(cut.starts[0])), taken, turned, result], source)
+            yield tidied([Reshape(view), gather(axes[0], np.asarray(cut.starts[0])), taken, transposed, result], source)
     cut = Slice(tuple(places.index(position) for position in sliced), starts, stops)
-    yield tidied([whole, turned, cut, result], source)
+    yield tidied([whole, transposed, cut, result], source)
 
 
 def _with_ones(
     dimensions: Sequence[_Dimension], places: Sequence[int], shape: tuple[int, ...]
 ) -> tuple[list[_Dimension], list[int]]:
-    """Return dimensions, and which of them is where in the result, with those of size 1 that the result has."""
+    """Return dimensions with an axis of size 1 for each that the result has, and their order in the result."""
     made, left = list(dimensions), iter(places)
     wanted = [dimensions[next(left)] if size > 1 else None for size in shape]
-    stands: list[_Dimension] = []
+    ordered: list[_Dimension] = []
     for position in reversed(range(len(shape))):
         dimension = wanted[position]
         if dimension is None:
             dimension = _Dimension(1, 0, 1, Term(1, None, (-1 - position,)))
-            before = made.index(stands[0]) if stands else len(made)
+            before = made.index(ordered[0]) if ordered else len(made)
             made.insert(before, dimension)
-        stands.insert(0, dimension)
-    return made, [made.index(dimension) for dimension in stands]
+        ordered.insert(0, dimension)
+    return made, [made.index(dimension) for dimension in ordered]
 
 
 def _dimensions(terms: Sequence[Term], base: int, source: tuple[int, ...]) -> list[_Dimension] | None:
-    """Return the axes that a source must be seen with for each term to choose along one; None if there are none.
+    """Return the axes to which a source is reshaped so that each term indexes one axis; None if there are none.
 
-    Where all that a term chooses lies in one place of an axis of the source, that place is an axis of its own.
+    If all elements that a term reads lie at one position of an axis of the source, that axis stays a separate axis.
     """
     dimensions = []
     above = prod(source)
     ends = sorted(set(accumulate(reversed(source), mul)), reverse=True)
     for term in sorted(terms, key=lambda term: -(term.stride or 0)):
         stride = term.stride
-        assert stride is not None, "asked before"
+        assert stride is not None, "checked by `strided`"
         for end in ends:
             inside = base % end // stride + term.size <= end // stride
             if stride * term.size <= end < above and above % end == 0 and end % stride == 0 and inside:
@@ -176,7 +181,7 @@ def _dimensions(terms: Sequence[Term], base: int, source: tuple[int, ...]) -> li
 
 
 def _axes_of(dimensions: Sequence[_Dimension], sliced: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return the axes of a shape that begin with the dimensions that are sliced; None if one has none of its own."""
+    """Return the axes of a shape that begin with the sliced dimensions; None if a dimension has no separate axis."""
     axes = []
     for position in sliced:
         above = prod(dimension.size for dimension in dimensions[:position])

@@ -1,6 +1,6 @@
-"""Rewrites of traced programs before evaluation and conversion, one in each file.
+"""Rewrites of traced programs before partial evaluation, one in each file.
 
-A new rewrite is a file and a line here.
+To add a rewrite, add a file and a line here.
 """
 
 import torch
@@ -11,36 +11,36 @@ from export.tracing.program.assignment import assigns, join_assignments
 from export.tracing.program.attention import unfuse_attention
 from export.tracing.program.dropout import remove_dropout
 from export.tracing.program.flexible import unfuse_flexible_attention
-from export.tracing.program.indexing import index_without_batch
-from export.tracing.program.nodes import note_outputs
-from export.tracing.program.pooling import plain_pools
+from export.tracing.program.indexing import rewrite_indexing
+from export.tracing.program.nodes import update_outputs
+from export.tracing.program.pooling import decompose_pools
 from export.tracing.program.regions import inline_regions
 
 _ATEN = torch.ops.aten
 
 
-def in_plain_operators(program: ExportedProgram) -> ExportedProgram:
+def rewrite_program(program: ExportedProgram) -> ExportedProgram:
     """Return a program without regions, fused attention, and in-place writes to shared tensors.
 
     Args:
         program: result of torch.export; it is modified.
 
     Raises:
-        ExportError: an autocast region is on and changes numbers.
+        ExportError: an enabled autocast region computes in half precision.
     """
     inline_regions(program.graph_module)
     remove_dropout(program.graph)
-    index_without_batch(program.graph)
-    plain_pools(program.graph)
+    rewrite_indexing(program.graph)
+    decompose_pools(program.graph)
     unfuse_attention(program.graph)
     unfuse_flexible_attention(program.graph_module)
     _reshape_instead_of_view(program.graph)
-    note_outputs(program)
+    update_outputs(program)
     if assigns(program):
         program = program.run_decompositions({})
         join_assignments(program.graph)
         _reshape_instead_of_view(program.graph)
-        note_outputs(program)
+        update_outputs(program)
     return program
 
 

@@ -1,8 +1,8 @@
-"""Assignments to parts of a tensor (`y[:, 1:] = x`) as concatenations of what was kept and what was assigned.
+"""Conversion of assignments to parts of a tensor (`y[:, 1:] = x`) to concatenations of kept and assigned parts.
 
-A program without in-place operators has `slice_scatter` and `select_scatter` for them, which torch.onnx turns into
-ScatterND with indices for every image. A concatenation needs no index and no batch size, and where nothing is left of
-the tensor that was assigned to (`zeros_like`, filled part by part) that tensor goes.
+Without in-place operators, such assignments are `slice_scatter` and `select_scatter`, which torch.onnx converts to
+ScatterND with indices for every image. A concatenation has no indices and no batch size. A tensor that is overwritten
+completely (`zeros_like`, filled part by part) is removed.
 """
 
 from typing import NamedTuple
@@ -16,27 +16,24 @@ from export.tracing.program.nodes import arguments_of, insert_call
 
 _ATEN = torch.ops.aten
 _PARTS = {_ATEN.diagonal.default, _ATEN.narrow.default, _ATEN.select.int, _ATEN.slice.Tensor}
-"""Operators that return a part of a tensor to write to."""
+"""Operators that return a view of a part of a tensor."""
 _MANY_PIECES = 8
-"""From here on one Gather is less work than the slices it stands for, as in `y[..., ::2] = x`."""
+"""Number of slices from which one Gather is cheaper, as in `y[..., ::2] = x`."""
 
 
 class _Row(NamedTuple):
-    """Origin of one row of a tensor, along the dimension that was assigned to."""
+    """Origin of one row of a tensor along the assigned dimension."""
 
     source: fx.Node
-    place: int
+    index: int
 
 
-_Made = tuple[int, list[_Row]]
-"""The dimension that was assigned to, and the rows along it."""
+_Assigned = tuple[int, list[_Row]]
+"""The assigned dimension, and the rows along it."""
 
 
 def assigns(program: ExportedProgram) -> bool:
-    """Return whether an in-place operator writes to what something else may read: then order matters.
-
-    That is a part of a tensor (`y[:, 1:] = x`), or a constant.
-    """
+    """Return whether an in-place operator writes to a part of a tensor (`y[:, 1:] = x`) or to a constant."""
     image = {spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT}
     dependent: set[fx.Node] = set()
     for node in program.graph.nodes:
@@ -54,7 +51,7 @@ def assigns(program: ExportedProgram) -> bool:
 
 
 def _makes_its_result(node: fx.Node) -> bool:
-    """Return whether a node returns new memory, not a view of what it was given."""
+    """Return whether a node returns new memory, not a view of an argument."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
     schema = node.target._schema
@@ -62,8 +59,8 @@ def _makes_its_result(node: fx.Node) -> bool:
 
 
 def join_assignments(graph: fx.Graph) -> None:
-    """Replace the assignments of a graph without in-place operators, and read through them what they assigned."""
-    assigned: dict[fx.Node, _Made] = {}
+    """Replace the assignments of a graph without in-place operators, and slices that read one assigned part."""
+    assigned: dict[fx.Node, _Assigned] = {}
     for node in list(graph.nodes):
         made: fx.Node | None = None
         if node.target is _ATEN.copy.default:
@@ -78,9 +75,9 @@ def join_assignments(graph: fx.Graph) -> None:
 
 
 def _copied(node: fx.Node) -> fx.Node:
-    """Return what is assigned, in the shape and type of where it goes."""
+    """Return the source of a copy, with the shape and dtype of its target."""
     source, wanted = node.args[1], node.meta["val"]
-    assert isinstance(source, fx.Node), "a tensor is copied"
+    assert isinstance(source, fx.Node), "the source of a copy is a tensor"
     if source.meta["val"].dtype != wanted.dtype:
         source = insert_call(node, _ATEN._to_copy.default, source, dtype=wanted.dtype)
     if source.meta["val"].shape != wanted.shape:
@@ -88,8 +85,8 @@ def _copied(node: fx.Node) -> fx.Node:
     return source
 
 
-def _assigned(node: fx.Node, assigned: dict[fx.Node, _Made]) -> fx.Node:
-    """Return the tensor after an assignment, and note what it was put together from."""
+def _assigned(node: fx.Node, assigned: dict[fx.Node, _Assigned]) -> fx.Node:
+    """Return the tensor after an assignment, and record its rows in `assigned`."""
     given = arguments_of(node)
     base, source = given["input" if "input" in given else "self"], given["src"]
     sizes = base.meta["val"].shape
@@ -104,30 +101,30 @@ def _assigned(node: fx.Node, assigned: dict[fx.Node, _Made]) -> fx.Node:
         rows = list(assigned[base][1])
     for index, place in enumerate(places):
         rows[place] = _Row(source, index)
-    made = _put_together(node, dim, rows) if places else base
+    made = _concatenated(node, dim, rows) if places else base
     assigned[made] = dim, rows
     return made
 
 
-def _read(node: fx.Node, assigned: dict[fx.Node, _Made]) -> fx.Node | None:
-    """Return what a slice reads of a tensor after assignments, if it is all of one source."""
+def _read(node: fx.Node, assigned: dict[fx.Node, _Assigned]) -> fx.Node | None:
+    """Return the result of a slice of an assigned tensor, if all its rows have one source."""
     given = arguments_of(node)
     dim, rows = assigned.get(given["self"], (-1, []))
     if dim != given["dim"] % len(given["self"].meta["val"].shape):
         return None
     if node.target is _ATEN.select.int:
         row = rows[given["index"]]
-        return insert_call(node, _ATEN.select.int, row.source, dim, row.place)
+        return insert_call(node, _ATEN.select.int, row.source, dim, row.index)
     read = rows[given["start"] : given["end"] : given["step"]]
-    return _put_together(node, dim, read) if len({row.source for row in read}) == 1 else None
+    return _concatenated(node, dim, read) if len({row.source for row in read}) == 1 else None
 
 
-def _put_together(node: fx.Node, dim: int, rows: list[_Row]) -> fx.Node:
-    """Return rows one after the other: slices of their sources, joined."""
+def _concatenated(node: fx.Node, dim: int, rows: list[_Row]) -> fx.Node:
+    """Return the concatenated rows, as slices of their sources or as one Gather."""
     pieces = [[rows[0]]]
     for row in rows[1:]:
         last = pieces[-1][-1]
-        if row == (last.source, last.place + 1):
+        if row == (last.source, last.index + 1):
             pieces[-1].append(row)
         else:
             pieces.append([row])
@@ -138,8 +135,8 @@ def _put_together(node: fx.Node, dim: int, rows: list[_Row]) -> fx.Node:
     for source in dict.fromkeys(row.source for row in rows):
         starts[source] = length
         length += source.meta["val"].shape[dim]
-    places = insert_call(node, torch.tensor, [starts[row.source] + row.place for row in rows])
-    return insert_call(node, _ATEN.index_select.default, _joined(node, dim, list(starts)), dim, places)
+    indices = insert_call(node, torch.tensor, [starts[row.source] + row.index for row in rows])
+    return insert_call(node, _ATEN.index_select.default, _joined(node, dim, list(starts)), dim, indices)
 
 
 def _piece(node: fx.Node, dim: int, rows: list[_Row]) -> fx.Node:

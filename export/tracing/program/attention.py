@@ -1,8 +1,8 @@
-"""Fused attention in plain operators, in a traced program.
+"""Decomposition of fused attention in a traced program.
 
-torch.onnx would scale queries and keys both, and the layout that the fused CPU kernel returns breaks its views. Here
-the queries alone are scaled, before the product, as TensorRT fuses it. A query that a mask allows no key at all gets
-zeros, as in torch: a softmax would give NaN.
+torch.onnx would scale both queries and keys, and its views fail on the memory layout of the fused CPU kernel. Here only
+the queries are scaled, before the product, a pattern that TensorRT fuses. A query whose keys are all masked results in
+zeros, as in torch, where a plain softmax would return NaN.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ from export.tracing.program.nodes import arguments_of, insert_call, operator_of
 _ATEN = torch.ops.aten
 FUSED = _ATEN.scaled_dot_product_attention.default
 _MASKED = _ATEN._safe_softmax.default
-"""The softmax of scores with a mask, until the mask is known: zeros where all scores are −∞."""
+"""Softmax of masked scores, which returns zeros for rows of −∞; `settle_masked_rows` replaces it by a plain softmax."""
 
 _MAKE_FINITE = frozenset({"bmm", "conv2d", "layer_norm", "linear", "matmul", "scaled_dot_product_attention", "softmax"})
-"""Operators behind which nothing is −∞ in a network whose logits are finite."""
+"""Operators whose results are finite in a network with finite logits."""
 
 
 def unfuse_attention(graph: fx.Graph) -> None:
-    """Replace every `scaled_dot_product_attention` of a graph by softmax(q·s·kᵀ + mask)·v; not those with dropout."""
+    """Replace each `scaled_dot_product_attention` without dropout by softmax(q·s·kᵀ + mask)·v."""
     for node in list(graph.nodes):
         if node.target is FUSED and not arguments_of(node)["dropout_p"]:
             _replace(graph, node)
@@ -43,20 +43,20 @@ def _replace(graph: fx.Graph, node: fx.Node) -> None:
 
 
 def repeat_heads(place: fx.Node, query: fx.Node, *shared: fx.Node) -> Sequence[fx.Node]:
-    """Insert, before a node, keys and values [.., H, N, d] as often as several heads of queries share them."""
+    """Insert the repetition of keys or values [.., H, N, d] that several query heads share, before a node."""
     groups = query.meta["val"].shape[-3] // shared[0].meta["val"].shape[-3]
     return [insert_call(place, _ATEN.repeat_interleave.self_int, part, groups, -3) for part in shared]
 
 
 def score(place: fx.Node, query: fx.Node, key: fx.Node, scale: float | None) -> fx.Node:
-    """Insert q·s·kᵀ before a node; without a scale it is that of the queries' width."""
+    """Insert q·s·kᵀ before a node; s is 1/√d if `scale` is None."""
     width = query.meta["val"].shape[-1]
     scaled = insert_call(place, _ATEN.mul.Tensor, query, width**-0.5 if scale is None else scale)
     return insert_call(place, _ATEN.matmul.default, scaled, insert_call(place, _ATEN.transpose.int, key, -2, -1))
 
 
 def attend(place: fx.Node, scores: fx.Node, mask: fx.Node | None, value: fx.Node) -> fx.Node:
-    """Insert softmax(scores + mask)·v before a node; a mask is True where a key is seen, or added to the scores."""
+    """Insert softmax(scores + mask)·v before a node; a boolean mask is True for keys that are attended to."""
     if mask is None:
         weights = insert_call(place, _ATEN.softmax.int, scores, -1)
     elif mask.meta["val"].dtype == torch.bool:
@@ -69,14 +69,14 @@ def attend(place: fx.Node, scores: fx.Node, mask: fx.Node | None, value: fx.Node
 
 
 def settle_masked_rows(graph: fx.Graph, known: Mapping[fx.Node, Any]) -> list[fx.Node]:
-    """Turn every softmax of masked scores into a plain one, with zeros only where a row may be masked altogether.
+    """Replace each softmax of masked scores by a plain one; rows that may be masked completely get zeros.
 
     Args:
         graph: graph of a traced program.
-        known: the values of what needs no image.
+        known: values of the nodes that do not depend on the image.
 
     Returns:
-        New nodes that need no image either, in the graph's order.
+        New nodes that do not depend on the image, in graph order.
     """
     made: list[fx.Node] = []
     for node in list(graph.nodes):
@@ -98,7 +98,7 @@ def settle_masked_rows(graph: fx.Graph, known: Mapping[fx.Node, Any]) -> list[fx
 
 
 def _zero_masked_rows(weights: fx.Node, scores: fx.Node, mask: fx.Node, *, is_fill: bool) -> list[fx.Node]:
-    """Leave rows that are masked altogether unmasked, and make what attention gathers for them zero."""
+    """Unmask rows that are masked completely, and set the result of attention to zero for them."""
     hidden = mask if is_fill else insert_call(scores, _ATEN.eq.Scalar, mask, float("-inf"))
     whole = insert_call(scores, _ATEN.all.dim, hidden, -1, True)
     if is_fill:
@@ -117,7 +117,7 @@ def _zero_masked_rows(weights: fx.Node, scores: fx.Node, mask: fx.Node, *, is_fi
 
 
 def _may_be_infinite(mask: fx.Node, known: Mapping[fx.Node, Any]) -> bool:
-    """Return whether a mask that depends on the image may hold −∞: its computation has that constant or a log."""
+    """Return whether an image-dependent mask may contain −∞: it is computed from that constant or by a logarithm."""
     waiting, seen = [mask], {mask}
     while waiting:
         node = waiting.pop()

@@ -1,7 +1,7 @@
-"""`flex_attention` in plain operators, in a traced program.
+"""Decomposition of `flex_attention` in a traced program.
 
-Its scores are changed and masked by functions of (score, image, head, query, key), traced for one of each. They work
-number by number, so that given all positions, shaped to broadcast, they return all of [B, H, Nq, Nk].
+Its score and mask functions are traced for scalars (score, batch, head, query, key). They are element-wise, so on index
+tensors that broadcast against each other they return [B, H, Nq, Nk].
 """
 
 from typing import Any
@@ -14,11 +14,11 @@ from export.tracing.program.nodes import insert_call
 
 _ATEN = torch.ops.aten
 _FLEXIBLE: Any = torch.ops.higher_order.flex_attention
-"""(q, k, v, score function, block mask, scale, options, what the score function reads, what the mask reads)."""
+"""Arguments: q, k, v, score function, block mask, scale, options, tensors of the score function and of the mask."""
 
 
 def unfuse_flexible_attention(root: fx.GraphModule) -> None:
-    """Replace every `flex_attention` whose functions are of ATen operators, and whose normalisers nothing reads."""
+    """Replace each `flex_attention` whose functions consist of ATen operators and whose log-sum-exp is not read."""
     for node in list(root.graph.nodes):
         if node.target is not _FLEXIBLE or any(user.args[1] != 0 and user.users for user in node.users):
             continue
@@ -46,13 +46,13 @@ def _positions(node: fx.Node, size: int, axes_behind: int) -> fx.Node:
 
 
 def _is_plain(function: fx.GraphModule) -> bool:
-    """Return whether a function has ATen operators only: torch hides other reads of tensors in its own operator."""
+    """Return whether a function consists of ATen operators; torch uses its own operator for some tensor reads."""
     called = [node for node in function.graph.nodes if node.op not in {"placeholder", "output"}]
     return all(isinstance(node.target, torch._ops.OpOverload) for node in called)
 
 
 def _called(node: fx.Node, function: fx.GraphModule, arguments: list[fx.Node]) -> fx.Node:
-    """Insert what a function does with all positions, and return its result."""
+    """Insert the operators of a function, applied to `arguments`, and return their result."""
     inputs = [inner for inner in function.graph.nodes if inner.op == "placeholder"]
     made: dict[fx.Node, fx.Node] = dict(zip(inputs, arguments, strict=True))
     for inner in function.graph.nodes:

@@ -1,7 +1,7 @@
-"""Operators that name every image of the batch, in forms that do not, in a traced program.
+"""Rewrites of indexing so that it does not depend on the batch size, in a traced program.
 
-`x[torch.arange(len(x))[:, None], index]` takes rows of each image by its number; torch.gather does so without numbers.
-affine_grid is given the batch's size, which its angles have anyway.
+`x[torch.arange(len(x))[:, None], index]` becomes torch.gather, which needs no image index. `affine_grid`, which takes
+the batch size as an argument, becomes a product of its transformations with the points of one grid.
 """
 
 import math
@@ -23,15 +23,15 @@ _SAME_ORDER = {
 }
 
 
-def index_without_batch(graph: fx.Graph) -> None:
-    """Replace indexing by the number of the image, affine grids, and scattering of a part of what is given."""
+def rewrite_indexing(graph: fx.Graph) -> None:
+    """Replace indexing by image index and affine grids, and cut the sources of scatters to the shape of the index."""
     for node in list(graph.nodes):
         made: fx.Node | None = None
         if node.target is _ATEN.index.Tensor:
             made = _indexed(node)
         elif node.target is _ATEN.affine_grid_generator.default and len(node.args[1]) == 4:
             made = _affine_grid(node)
-        elif node.target is _ATEN.scatter.src:  # ONNX wants as many numbers as indices
+        elif node.target is _ATEN.scatter.src:  # ONNX requires the same shape for both
             _cut_source(node)
         if made is not None:
             node.replace_all_uses_with(made)
@@ -39,7 +39,7 @@ def index_without_batch(graph: fx.Graph) -> None:
 
 
 def _indexed(node: fx.Node) -> fx.Node | None:
-    """Return the rows that an index takes from the second axis of each image, if the images are counted."""
+    """Return the rows that are indexed along the second axis, if the first index enumerates the images."""
     arguments: Any = node.args
     source, given = arguments
     sizes = source.meta["val"].shape
@@ -50,7 +50,7 @@ def _indexed(node: fx.Node) -> fx.Node | None:
         return None
     if len(rows) < len(counted) or rows[0] == 1:  # the same rows of each image
         flat = insert_call(node, _ATEN.reshape.default, given[1], [-1])
-        flat = insert_call(node, _ATEN.remainder.Scalar, flat, sizes[1])  # an index may count from the end
+        flat = insert_call(node, _ATEN.remainder.Scalar, flat, sizes[1])  # indices may be negative
         found = insert_call(node, _ATEN.index_select.default, source, 1, flat)
         return insert_call(node, _ATEN.reshape.default, found, [*node.meta["val"].shape])
     rest, count = sizes[2:], math.prod(rows[1:])
@@ -60,8 +60,8 @@ def _indexed(node: fx.Node) -> fx.Node | None:
     return insert_call(node, _ATEN.reshape.default, found, [*rows, *rest])
 
 
-def _counts_images(node: Any, images: int) -> bool:  # noqa: ANN401 -- what a node is given as an index
-    """Return whether an index [B, 1, …, 1] is 0, 1, …: a range, seen as another shape."""
+def _counts_images(node: Any, images: int) -> bool:  # noqa: ANN401 -- an argument of an fx node
+    """Return whether an index [B, 1, …, 1] is a reshaped range 0, 1, …, B - 1."""
     if not isinstance(node, fx.Node) or node.meta["val"].shape != (images, *[1] * (node.meta["val"].ndim - 1)):
         return False
     while node.target in _SAME_ORDER:
@@ -71,7 +71,7 @@ def _counts_images(node: Any, images: int) -> bool:  # noqa: ANN401 -- what a no
 
 
 def _affine_grid(node: fx.Node) -> fx.Node:
-    """Return what the transformations [B, 2, 3] make of the points of one grid."""
+    """Return the points of one grid, transformed by [B, 2, 3]."""
     given: Any = node.args
     transformations, (_, channels, height, width), *align = given
     identity = insert_call(node, torch.tensor, [[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])

@@ -1,6 +1,6 @@
-"""Adaptive pooling in operators that torch.onnx converts, in a traced program.
+"""Decomposition of adaptive pooling in a traced program to operators that torch.onnx converts.
 
-Window i of n along an axis of s numbers is [⌊i·s/n⌋, ⌈(i+1)·s/n⌉), as in torch.
+Window i of n along an axis of size s is [⌊i·s/n⌋, ⌈(i+1)·s/n⌉), as in torch.
 """
 
 import torch
@@ -15,13 +15,13 @@ _MAXIMA = {
     _ATEN.adaptive_max_pool2d.default: 2,
     _ATEN.adaptive_max_pool3d.default: 3,
 }
-"""By operator, the axes that are pooled, counted from the last."""
+"""Number of pooled axes, the last ones, by operator."""
 
 
-def plain_pools(graph: fx.Graph) -> None:
-    """Replace means over all of an image, and maxima whose places nothing reads."""
+def decompose_pools(graph: fx.Graph) -> None:
+    """Replace global average pooling, and adaptive max pooling whose indices are not read."""
     for node in list(graph.nodes):
-        if node.target in _MEANS and set(node.args[1]) == {1}:  # torch.onnx would make as_strided of it
+        if node.target in _MEANS and set(node.args[1]) == {1}:  # torch.onnx would convert it to as_strided
             node.target, node.args = _ATEN.mean.dim, (node.args[0], list(range(-_MEANS[node.target], 0)), True)
         elif node.target in _MAXIMA and all(user.args[1] == 0 or not user.users for user in node.users):
             pooled = node.args[0]
@@ -34,7 +34,7 @@ def plain_pools(graph: fx.Graph) -> None:
 
 
 def _maxima(node: fx.Node, source: fx.Node, axis: int, windows: int) -> fx.Node:
-    """Return the maxima of the windows along one axis."""
+    """Return the maximum of each window along one axis."""
     size = source.meta["val"].shape[axis]
     if windows == size:
         return source

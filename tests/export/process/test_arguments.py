@@ -1,4 +1,4 @@
-"""An option that is empty is a usage error: it is no option that was left out."""
+"""Empty options are usage errors, not omitted options."""
 
 from pathlib import Path
 
@@ -19,11 +19,11 @@ def test_an_empty_option_of_an_export_is_a_usage_error(
     with pytest.raises(SystemExit) as ended:
         to_onnx.main(arguments)
     assert ended.value.code == 2
-    assert f"argument {option}: it is empty" in capsys.readouterr().err
+    assert f"argument {option}: empty; omit the option" in capsys.readouterr().err
 
 
 def test_an_empty_file_of_an_audit_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         audit.main([""])
     assert ended.value.code == 2
-    assert "it is empty" in capsys.readouterr().err
+    assert "empty; omit the option" in capsys.readouterr().err

@@ -234,7 +234,7 @@ def test_a_failed_build_is_refused_with_the_reason(
 
 def test_an_operator_refused_by_the_parser_is_named(artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt) -> None:
     fake_gpu.refused = {"MatMul"}
-    with pytest.raises(GraphError, match=r"the parser of TensorRT 10.16.1 refuses the graph: MatMul.*not supported"):
+    with pytest.raises(GraphError, match=r"the parser of TensorRT 10.16.1 rejects the graph: MatMul.*not supported"):
         TensorRtBackend(artifact, "cuda", 1, engine_cache=cache)
 
 

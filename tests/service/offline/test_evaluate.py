@@ -163,7 +163,7 @@ def test_without_permission_to_record_nothing_runs(
     with permissions_count():
         assert evaluate(pictures, "--repository", two, "--record", "--output", tmp_path / "out") == 1
     (two / "colours/turned/1").chmod(0o700)
-    assert "leave out --record" in capsys.readouterr().err
+    assert "omit --record" in capsys.readouterr().err
     assert list((tmp_path / "out").iterdir()) == []
     assert read_artifact(two / "colours/mean/1").manifest.accuracy is None
 

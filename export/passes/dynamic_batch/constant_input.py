@@ -1,4 +1,4 @@
-"""A number in a graph that stands for the batch, and the node that reads it."""
+"""Constant inputs of nodes that may depend on the batch size."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Array = np.ndarray[Any, Any]
 
 
 class Repeated(NamedTuple):
-    """A constant that is the same for every image.
+    """A constant that is equal for all images.
 
     Attributes:
-        axis: axis along which the images follow each other.
-        one: part of a single image.
+        axis: axis along which it is repeated for each image.
+        one: the constant for one image.
     """
 
     axis: int
@@ -26,14 +26,14 @@ class Repeated(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
-    """An input of a node, in a graph that was traced with a distinctive batch.
+class ConstantInput:
+    """A constant input of a node, in a graph that was traced with a distinctive batch size.
 
     Attributes:
         model: the graph.
-        node: one of its nodes.
-        position: position of a constant among the node's inputs.
-        images: the batch it was traced with; no other size in it is a multiple of that.
+        node: the node.
+        position: position of the constant among the node's inputs.
+        images: the batch size of the trace; no other size in the graph is a multiple of it.
     """
 
     model: ir.Model
@@ -50,7 +50,7 @@ class Place:
 
     @property
     def array(self) -> Array:
-        """The constant's numbers."""
+        """The constant as an array."""
         return array_of(self.value)
 
     def is_batch(self, size: int) -> bool:
@@ -58,7 +58,7 @@ class Place:
         return size > 0 and size % self.images == 0
 
     def repeated(self) -> Repeated | None:
-        """Return the constant for a single image; None unless it is the same for all images along one axis."""
+        """Return the constant for one image; None unless it is repeated for each image along one axis."""
         array = self.array
         axes = [axis for axis, size in enumerate(array.shape) if self.is_batch(size)]
         if len(axes) != 1:
@@ -68,15 +68,15 @@ class Place:
         return Repeated(axis, parts.take(0, axis=axis)) if is_uniform(parts, axis) else None
 
     def put(self, numbers: list[int]) -> None:
-        """Replace the constant by other integers."""
+        """Replace the constant by integers."""
         self.give(np.asarray(numbers, dtype=np.int64))
 
     def give(self, array: Array) -> None:
-        """Replace the constant that the node reads."""
+        """Replace the constant by an array."""
         self.node.replace_input_with(self.position, self.constant(array))
 
     def constant(self, array: Array) -> ir.Value:
-        """Return a new constant, named after the old one."""
+        """Return a new constant that is named after this one."""
         return add_constant(self.model, array, name_of(self.value))
 
     def insert(
@@ -91,10 +91,10 @@ class Place:
 
         Args:
             operator: operator of the standard ONNX domain.
-            inputs: its inputs.
-            sizes: sizes of the output.
-            dtype: dtype of the output; None takes that of the first input.
-            attributes: its attributes.
+            inputs: inputs of the node.
+            sizes: shape of the output.
+            dtype: dtype of the output; None means that of the first input.
+            attributes: attributes of the node.
         """
         node = ir.node(operator, inputs, attributes, metadata_props=dict(self.node.metadata_props))
         self.model.graph.insert_before(self.node, node)
@@ -104,14 +104,14 @@ class Place:
         return node.outputs[0]
 
     def reshape(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
-        """Insert a Reshape before this node, to sizes of which exactly one is a multiple of the batch."""
-        assert sum(map(self.is_batch, sizes)) == 1, f"{sizes}: one size is left to Reshape"
+        """Insert a Reshape before this node; exactly one of the sizes is a multiple of the batch size and inferred."""
+        assert sum(map(self.is_batch, sizes)) == 1, f"{sizes}: Reshape can infer only one size"
         numbers = np.asarray([-1 if self.is_batch(size) else size for size in sizes], dtype=np.int64)
         shape = add_constant(self.model, numbers, f"{name_of(self.node.outputs[0])}.shape")
         return self.insert("Reshape", [value, shape], sizes)
 
     def replace_with(self, value: ir.Value) -> None:
-        """Replace the node's output by another value for all readers, and remove the node."""
+        """Replace the node's output by another value, and remove the node."""
         value.shape, value.type = self.node.outputs[0].shape, self.node.outputs[0].type
         self.node.outputs[0].replace_all_uses_with(value, replace_graph_outputs=True)
         self.model.graph.remove(self.node, safe=True)

@@ -1,6 +1,6 @@
 """Removal of dead rows: a classifier on the class token reads one row of the last block.
 
-Norms, products, activations and sums of the other rows would be discarded; keys and values are needed for all rows.
+Norms, products, activations and sums of the other rows are dead; keys and values are needed for all rows.
 """
 
 import onnx_ir as ir
@@ -11,18 +11,18 @@ from export.passes.parts import Needed, Part, needed
 from export.passes.values import sizes_of
 
 
-class ComputeWhatIsRead(ir.passes.InPlacePass):
+class PropagateSlices(ir.passes.InPlacePass):
     """Move a Slice, or a Gather with constant indices, of at most half an axis up through row-wise operators.
 
-    1. A node computes the smallest part of its result that contains everything its readers read.
+    1. A node computes the smallest part of its result that contains everything that is read.
     2. A constant operand of the node is cut to that part, and keeps its name if nothing reads the rest.
-    3. A node is left unchanged if one reader needs its whole result, if it yields an output of the graph, if
-       `export.passes.parts` has no rule for it, or if a size is unknown. The pass therefore runs before the batch
-       becomes dynamic.
-    4. No axis gets a size that could be mistaken for the batch.
+    3. A node stays unchanged if one reader needs its whole result, if it produces a graph output, if
+       `export.passes.parts` has no rule for it, or if its shapes are not static. The pass therefore runs before the
+       batch becomes dynamic.
+    4. No axis gets a multiple of the batch size as its size.
 
     Args:
-        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
 
     def __init__(self, batch: int | None = None) -> None:
@@ -30,7 +30,7 @@ class ComputeWhatIsRead(ir.passes.InPlacePass):
         self.batch = batch
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Narrow in one sweep from the last node to the first, so that the readers of a node come before the node."""
+        """Narrow the nodes in reverse graph order, so that the readers of a node are narrowed before the node."""
         modified = False
         for node in reversed(list(model.graph)):
             while node.graph is not None and (want := self._want(node)) is not None:
@@ -50,7 +50,7 @@ class ComputeWhatIsRead(ir.passes.InPlacePass):
         return None
 
     def _may_be(self, node: ir.Node, want: Needed) -> bool:
-        """Return whether less is computed, no size looks like the batch, and no Slice moves past another Slice."""
+        """Return whether less is computed, no size is a multiple of the batch size, and no Slice moves past another."""
         sizes = sizes_of(node.outputs[0])
         lengths = [part.length for part in (want.made, *want.inputs.values())]
         if sizes is None or want.made.length == sizes[want.made.axis]:
