@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from export.process.arguments import path
+from export.process.arguments import Options, path
 from export.process.command import Command, Progress, run
 from export.process.memory import without_collections
 
@@ -57,12 +57,10 @@ def _parser() -> argparse.ArgumentParser:
         "or the file cannot be read; 2 usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("model", metavar="MODEL.onnx", type=path, help="the file; its external data beside it")
-    parser.add_argument(
-        "--tensorrt", metavar="MAJOR.MINOR", help="check against an older TensorRT than that of the support table"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print errors only; see the exit status")
-    parser.add_argument("--json", action="store_true", help="print all findings as JSON")
+    whole = Options(parser)
+    whole.add("model", path, "the file; its external data beside it", "MODEL.onnx")
+    whole.add("--tensorrt", str, "check against an older TensorRT than that of the support table", "MAJOR.MINOR")
+    whole.add_output("print errors only; see the exit status", "print all findings as JSON")
     return parser
 
 
