@@ -1,15 +1,14 @@
 """Restrictions of operators that a graph can be checked against, in the support table's notation.
 
-A new kind of restriction is a class here and an entry in `Rule`. A rule yields violations; unknown facts of a model (a
-rank or type) are reported as unknown, never assumed to be right.
+A new kind of restriction is a function here and an entry in `KINDS`. A rule yields violations; unknown facts of a model
+(a rank or type) are reported as unknown, never assumed to be right.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import onnx_ir as ir
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from export.passes.origins import Origin
 
@@ -48,173 +47,129 @@ class Broken(NamedTuple):
     certain: bool = True
 
 
-class _Rule(BaseModel, ABC):
+class Rule(BaseModel):
+    """Restriction of an operator.
+
+    Attributes:
+        rule: its kind, a key of `KINDS`.
+        attribute: name of the attribute.
+        inputs, outputs: their positions; optional ones may be absent from a node.
+        allowed: values of the attribute; if it is a list, of each of its elements.
+        ranks: numbers of dimensions.
+        types: types, in the table's names.
+    """
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @abstractmethod
+    rule: str
+    attribute: str = ""
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    allowed: tuple[int | str, ...] = ()
+    ranks: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_what_its_kind_needs(self) -> "Rule":
+        kind = KINDS.get(self.rule)
+        if kind is None:
+            raise ValueError(f"unknown rule {self.rule!r}; known: {', '.join(KINDS)}")
+        if self.model_fields_set != {"rule", *kind.fields}:
+            raise ValueError(f"{self.rule} has {', '.join(kind.fields)}")
+        return self
+
     def check(self, place: TracedNode) -> Iterator[Broken]:
         """Yield the violations of a node."""
-
-
-class AttributeIn(_Rule):
-    """An attribute, where given, has one of some values; if it is a list, each of its elements."""
-
-    rule: Literal["attribute-in"]
-    attribute: str
-    allowed: tuple[int | str, ...]
-
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield the value, if it is another."""
-        given = place.node.attributes.get(self.attribute)
-        if given is None:
+        kind, node = KINDS[self.rule], place.node
+        if kind.fields[0] == "attribute":
+            given = node.attributes.get(self.attribute)
+            if given is not None:
+                yield from kind.broken(self, self.attribute, given, place.origins)
             return
-        if given.is_ref():
-            yield Broken(f"{self.attribute} is an argument of the function, its value is not known here", certain=False)
-            return
-        values = given.value if isinstance(given.value, (list, tuple)) else [given.value]
-        if not set(values) <= set(self.allowed):
-            yield Broken(f"{self.attribute} is {given.value}, supported: {', '.join(map(str, self.allowed))}")
-
-
-class AttributeAbsent(_Rule):
-    """An attribute is not given."""
-
-    rule: Literal["attribute-absent"]
-    attribute: str
-
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield the attribute, if it is given."""
-        if self.attribute in place.node.attributes:
-            yield Broken(f"attribute {self.attribute} is not supported")
-
-
-class _OfInputs(_Rule):
-    inputs: tuple[int, ...]
-
-    def given(self, node: ir.Node) -> Iterator[tuple[int, ir.Value]]:
-        """Yield those of the inputs that the node has, with their place."""
-        for index in self.inputs:
-            value = node.inputs[index] if index < len(node.inputs) else None
+        side, values, chosen = kind.fields[0].removesuffix("s"), node.inputs, self.inputs
+        if side == "output":
+            values, chosen = node.outputs, self.outputs
+        for index in chosen:
+            value = values[index] if index < len(values) else None
             if value is not None:
-                yield index, value
+                yield from kind.broken(self, f"{side} {index} ({value.name})", value, place.origins)
 
 
-class InputAbsent(_OfInputs):
-    """Optional inputs are not given."""
-
-    rule: Literal["input-absent"]
-
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input that is given."""
-        for index, value in self.given(place.node):
-            yield Broken(f"input {index} ({value.name}) is not supported")
+Origins = Mapping[ir.Value, Origin]
 
 
-class InputConstant(_OfInputs):
-    """Inputs, where given, are constant."""
-
-    rule: Literal["input-constant"]
-
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input that is computed while the graph runs."""
-        for index, value in self.given(place.node):
-            if place.origins.get(value, Origin.DATA) is not Origin.CONSTANT:
-                yield Broken(f"input {index} ({value.name}) is not constant")
+def _attribute_in(rule: Rule, what: str, given: Any, _: Origins) -> Iterator[Broken]:  # noqa: ANN401 -- an attribute
+    if given.is_ref():
+        yield Broken(f"{what} is an argument of the function, its value is not known here", certain=False)
+        return
+    values = given.value if isinstance(given.value, (list, tuple)) else [given.value]
+    if not set(values) <= set(rule.allowed):
+        yield Broken(f"{what} is {given.value}, supported: {', '.join(map(str, rule.allowed))}")
 
 
-class InputZero(_OfInputs):
-    """Inputs, where given, are constant and zero: zero points, a training mode that is off."""
-
-    rule: Literal["input-zero"]
-
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input that is something else, or may be."""
-        for index, value in self.given(place.node):
-            tensor = ir.convenience.get_const_tensor(value)
-            if tensor is not None:
-                if tensor.numpy().any():
-                    yield Broken(f"input {index} ({value.name}) is not zero")
-            elif place.origins.get(value) is Origin.CONSTANT:
-                yield Broken(f"input {index} ({value.name}) must be zero and is still to be computed", certain=False)
-            else:
-                yield Broken(f"input {index} ({value.name}) is not constant, and must be zero")
+def _attribute_absent(_: Rule, what: str, _given: object, _origins: Origins) -> Iterator[Broken]:
+    yield Broken(f"attribute {what} is not supported")
 
 
-class InputRank(_OfInputs):
-    """Inputs, where given, have one of some numbers of dimensions."""
-
-    rule: Literal["input-rank"]
-    ranks: tuple[int, ...]
-
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input of another rank, or of one that is not known."""
-        wanted = " or ".join(map(str, self.ranks))
-        for index, value in self.given(place.node):
-            if value.shape is None:
-                yield Broken(
-                    f"input {index} ({value.name}) must have {wanted} dimensions, not known here", certain=False
-                )
-            elif len(value.shape) not in self.ranks:
-                yield Broken(f"input {index} ({value.name}) has {len(value.shape)} dimensions, supported: {wanted}")
+def _input_absent(_: Rule, what: str, _value: ir.Value, _origins: Origins) -> Iterator[Broken]:
+    yield Broken(f"{what} is not supported")
 
 
-class InputType(_OfInputs):
-    """Inputs, where given, are of one of some types."""
-
-    rule: Literal["input-type"]
-    types: tuple[str, ...]
-
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each input of another type, or of one that is not known."""
-        for index, value in self.given(place.node):
-            yield from _type_broken(f"input {index}", value, self.types)
+def _input_constant(_: Rule, what: str, value: ir.Value, origins: Origins) -> Iterator[Broken]:
+    if origins.get(value, Origin.DATA) is not Origin.CONSTANT:
+        yield Broken(f"{what} is not constant")
 
 
-class OutputAbsent(_Rule):
-    """Optional outputs are not read; a node may name one."""
-
-    rule: Literal["output-absent"]
-    outputs: tuple[int, ...]
-
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each output that a node reads, or the graph yields."""
-        for index in self.outputs:
-            output = place.node.outputs[index] if index < len(place.node.outputs) else None
-            if output is not None and (output.uses() or output.is_graph_output()):
-                yield Broken(f"output {index} ({output.name}) is not supported")
+def _input_zero(_: Rule, what: str, value: ir.Value, origins: Origins) -> Iterator[Broken]:
+    """Zero points, a training mode that is off."""
+    tensor = ir.convenience.get_const_tensor(value)
+    if tensor is not None:
+        if tensor.numpy().any():
+            yield Broken(f"{what} is not zero")
+    elif origins.get(value) is Origin.CONSTANT:
+        yield Broken(f"{what} must be zero and is still to be computed", certain=False)
+    else:
+        yield Broken(f"{what} is not constant, and must be zero")
 
 
-class OutputType(_Rule):
-    """Outputs are of one of some types."""
-
-    rule: Literal["output-type"]
-    outputs: tuple[int, ...]
-    types: tuple[str, ...]
-
-    def check(self, place: TracedNode) -> Iterator[Broken]:
-        """Yield each output of another type, or of one that is not known."""
-        for index in self.outputs:
-            if index < len(place.node.outputs):
-                yield from _type_broken(f"output {index}", place.node.outputs[index], self.types)
+def _input_rank(rule: Rule, what: str, value: ir.Value, _: Origins) -> Iterator[Broken]:
+    wanted = " or ".join(map(str, rule.ranks))
+    if value.shape is None:
+        yield Broken(f"{what} must have {wanted} dimensions, not known here", certain=False)
+    elif len(value.shape) not in rule.ranks:
+        yield Broken(f"{what} has {len(value.shape)} dimensions, supported: {wanted}")
 
 
-def _type_broken(which: str, value: ir.Value, types: tuple[str, ...]) -> Iterator[Broken]:
+def _output_absent(_: Rule, what: str, output: ir.Value, _origins: Origins) -> Iterator[Broken]:
+    """A node may name an output that nothing reads."""
+    if output.uses() or output.is_graph_output():
+        yield Broken(f"{what} is not supported")
+
+
+def _of_type(rule: Rule, what: str, value: ir.Value, _: Origins) -> Iterator[Broken]:
     dtype = dtype_of(value)
     if dtype is None:
-        yield Broken(f"{which} ({value.name}) must be {' or '.join(types)}, its type is not known here", certain=False)
-    elif type_name(dtype) not in types:
-        yield Broken(f"{which} ({value.name}) is {type_name(dtype)}, supported: {', '.join(types)}")
+        yield Broken(f"{what} must be {' or '.join(rule.types)}, its type is not known here", certain=False)
+    elif type_name(dtype) not in rule.types:
+        yield Broken(f"{what} is {type_name(dtype)}, supported: {', '.join(rule.types)}")
 
 
-Rule = Annotated[
-    AttributeIn
-    | AttributeAbsent
-    | InputAbsent
-    | InputConstant
-    | InputZero
-    | InputRank
-    | InputType
-    | OutputAbsent
-    | OutputType,
-    Field(discriminator="rule"),
-]
+class _Kind(NamedTuple):
+    """Fields of a kind of rule, the first naming what is checked, and the function that yields its violations."""
+
+    fields: tuple[str, ...]
+    broken: Callable[[Rule, str, Any, Origins], Iterator[Broken]]
+
+
+KINDS: Mapping[str, _Kind] = {
+    "attribute-in": _Kind(("attribute", "allowed"), _attribute_in),
+    "attribute-absent": _Kind(("attribute",), _attribute_absent),
+    "input-absent": _Kind(("inputs",), _input_absent),
+    "input-constant": _Kind(("inputs",), _input_constant),
+    "input-zero": _Kind(("inputs",), _input_zero),
+    "input-rank": _Kind(("inputs", "ranks"), _input_rank),
+    "input-type": _Kind(("inputs", "types"), _of_type),
+    "output-absent": _Kind(("outputs",), _output_absent),
+    "output-type": _Kind(("outputs", "types"), _of_type),
+}
+"""Kinds of rules by their names in the table."""
