@@ -13,7 +13,7 @@ from export.passes.walks import fold_above, fold_below
 class FoldScales(FoldingPass):
     """Remove Mul and Div by a constant.
 
-    1. The factor f is folded into the producer of x: a product with a weight, a norm, or another constant factor. Added
+    1. The factor f is folded into the producer of x: a product with a weight, or another constant factor. Added
        constants and data movement may lie between them; the other outputs of a packed product are multiplied by 1. For
        scores q·k, a factor that is the same for each whole matrix is folded into q, or else into k.
     2. Otherwise, if every reader of x·f is a product with a weight, the products read x instead.

@@ -5,10 +5,9 @@ import onnx_ir as ir
 
 from export.passes.carry import Affine, aligned, carry_back, carry_forward, known_sizes, moves, of_rank
 from export.passes.exact import NotFoldedError, exact, own, replace
-from export.passes.merged import note_merged
 from export.passes.products import Step, add_to_results, product_of
 from export.passes.sweep import FoldingPass
-from export.passes.values import Array, constant_operand, input_of, only_use, remove
+from export.passes.values import Array, constant_operand, input_of, note_sources, only_use, remove
 from export.passes.walks import fold_below
 
 LARGEST = 2**25
@@ -27,14 +26,7 @@ class FoldShifts(FoldingPass):
        the bias of the Conv or Gemm.
     4. Declined, with the reason logged and kept in `declined`, if the constant of rule 2 would be larger than both
        constants and `LARGEST`, if it would contain the batch, or if a size is unknown.
-
-    Args:
-        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
     """
-
-    def __init__(self, batch: int | None = None) -> None:
-        super().__init__()
-        self.batch = batch
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
         """Fold a shift by the first rule that applies."""
@@ -82,7 +74,7 @@ class FoldShifts(FoldingPass):
         def merge() -> None:
             kept = own(model, follower, place)
             replace(kept, of_rank(total, kept))
-            note_merged(model, kept, constant, by_its_name=_says_more(before, there))
+            note_sources(kept, *((constant, kept) if _says_more(before, there) else (kept, constant)))
 
         return [merge]
 

@@ -12,7 +12,19 @@ from export.passes.values import scope_of
 logger = logging.getLogger(__name__)
 
 
-class Sweep(ir.passes.InPlacePass):
+class GraphPass(ir.passes.InPlacePass):
+    """A pass on a graph whose sizes are all numbers.
+
+    Args:
+        batch: the distinctive batch that the graph was traced with; None if the graph keeps its batch.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__()
+        self.batch = batch
+
+
+class Sweep(GraphPass):
     """A pass that rewrites node by node, from first to last."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -49,8 +61,8 @@ class FoldingPass(Sweep):
         declined: the nodes that were not folded, in the order of the graph.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__(batch)
         self.declined: list[Declined] = []
 
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:

@@ -16,8 +16,7 @@ from export.passes.carry import (
     moves,
     of_rank,
 )
-from export.passes.exact import NotFoldedError, exact, multiply, own, replace
-from export.passes.operators import axis_of
+from export.passes.exact import NotFoldedError, exact, own, replace
 from export.passes.products import Step, product_of, read, scale_results
 from export.passes.values import Array, input_of, is_constant
 
@@ -73,8 +72,8 @@ def _check_readers(model: ir.Model, value: ir.Value) -> None:
 def fold_above(model: ir.Model, value: ir.Value, factor: Array, reader: ir.Node) -> list[Step]:
     """Return the steps that let the producer of `value`, which `reader` reads, yield `value`·factor instead.
 
-    The walk goes up through Adds of constants, which are multiplied too, to a product with a weight, a norm's scale, or
-    a constant factor.
+    The walk goes up through Adds of constants, which are multiplied too, to a product with a weight or a constant
+    factor.
 
     Raises:
         NotFoldedError: why it cannot.
@@ -91,8 +90,6 @@ def fold_above(model: ir.Model, value: ir.Value, factor: Array, reader: ir.Node)
         return scale_results(product, factor)
     if node.op_type in ("Add", "Sub", "Mul") or (node.op_type == "Div" and is_constant(node.inputs[1])):
         return _through_arithmetic(model, node, factor)
-    if node.op_type == "LayerNormalization":
-        return _into_norm(model, node, factor)
     if node.op_type == "MatMul":
         return _into_a_factor(model, node, factor)
     raise NotFoldedError(f"{node.op_type} makes it, no product with a weight")
@@ -130,23 +127,6 @@ def _through_arithmetic(model: ir.Model, node: ir.Node, factor: Array) -> list[S
         raise NotFoldedError("the constant would grow")
     above = [] if node.op_type in ("Mul", "Div") else fold_above(model, value, factor, node)
     return [lambda: replace(own(model, node, position), of_rank(changed, constant)), *above]
-
-
-def _into_norm(model: ir.Model, node: ir.Node, factor: Array) -> list[Step]:
-    """Multiply the scale and bias of a norm over the last axis, which has one of each per channel."""
-    rank = len(known_sizes(node.outputs[0]))
-    if axis_of(node, rank, -1) != rank - 1 or any(size > 1 for size in factor.shape[:-1]):
-        raise NotFoldedError("it is no factor of the norm's channels")
-    constants = [position for position, value in enumerate(node.inputs) if position and value is not None]
-    if not all(is_constant(node.inputs[position]) for position in constants):
-        raise NotFoldedError("the norm's scale depends on the image")
-    channels = factor.reshape(-1)
-
-    def step() -> None:
-        for position in constants:
-            multiply(own(model, node, position), channels)
-
-    return [step]
 
 
 def _into_a_factor(model: ir.Model, node: ir.Node, factor: Array) -> list[Step]:

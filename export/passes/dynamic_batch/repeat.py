@@ -1,6 +1,8 @@
-"""Constants that are the same for every image, in operators that need one copy for each image.
+"""Constants that are the same for every image.
 
-The batch size is not needed: adding one zero per image to the constant repeats it by broadcasting.
+A constant [B·k, …] that repeats every k, such as a mask of windows, meets the other operand reshaped to images and
+windows, by broadcasting. Operators that need one copy for each image get the constant plus one zero per image: the
+batch size is not needed.
 """
 
 import numpy as np
@@ -11,6 +13,24 @@ from export.passes.values import add_constant, name_of, sizes_of
 
 _ADDED = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64}
 """Types that runtimes can add."""
+
+
+def free_periodic(place: Place) -> bool:
+    """Rewrite a node that joins such a constant with something [B·k, …], and return whether it is one."""
+    node, result, repeated = place.node, sizes_of(place.node.outputs[0]), place.repeated()
+    if len(node.inputs) != 2 or repeated is None or repeated.axis != 0 or result is None:
+        return False
+    other, one = node.inputs[1 - place.position], repeated.one
+    sizes = sizes_of(other)
+    if other is None or sizes is None or sizes[:1] != result[:1] or not one.ndim == len(sizes) == len(result):
+        return False
+    parts = [place.images, len(one)]
+    inputs = [place.constant(one[None]), place.reshape(other, [*parts, *sizes[1:]])]
+    if place.position == 1:
+        inputs.reverse()
+    meeting = place.insert(node.op_type, inputs, [*parts, *result[1:]], node.outputs[0].dtype)
+    place.replace_with(place.reshape(meeting, result))
+    return True
 
 
 def repeat(place: Place) -> bool:

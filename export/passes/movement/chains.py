@@ -55,7 +55,8 @@ def find_chains(model: ir.Model, batch: int | None) -> Chains:
     for node in model.graph:
         if not moves(node):
             continue
-        reason = _end(node)
+        leaves = any(output.is_graph_output() for output in node.outputs)
+        reason = "it yields an output of the graph" if leaves else None
         inputs = [chains.of(value, batch) for value in sources_of(node)]
         if len({origin.source for origin in inputs}) > 1:
             reason = reason or "its inputs come from several tensors"
@@ -71,10 +72,6 @@ def find_chains(model: ir.Model, batch: int | None) -> Chains:
         if reason is not None:
             chains.decline(node, reason)
     return chains
-
-
-def _end(node: ir.Node) -> str | None:
-    return "it yields an output of the graph" if any(output.is_graph_output() for output in node.outputs) else None
 
 
 def ends_of(chains: Chains) -> dict[ir.Value, list[ir.Value]]:

@@ -63,12 +63,6 @@ class IndexMap:
         """All digits, the slowest first."""
         return tuple(digit for axis in self.axes for digit in axis)
 
-    def offsets(self) -> Integers:
-        """Return the offset of every element, in the tensor's shape. It is as large as the tensor."""
-        whole = IndexMap([self.digits], self.sizes, self.strides, self.tables).along(0)
-        assert whole is not None, "all digits are in one axis"
-        return (whole + self.base).reshape(self.shape)
-
     def along(self, axis: int) -> Integers | None:
         """Return what the places of an axis add to the offset; None if they are looked up together with another's."""
         digits = self.axes[axis]
@@ -131,15 +125,7 @@ class IndexMap:
         """Return the map of Slice: `count` places of an axis from `start` on."""
         if (start, count, step) == (0, self.shape[axis], 1):
             return self
-        digits = self.axes[axis]
-        if len(digits) != 1 or digits[0] not in self.strides or (self.batch and self.shape[axis] % self.batch == 0):
-            return self.take(axis, start + step * np.arange(count))
-        work = self._work()
-        stride = self.strides[digits[0]]
-        work.base += start * stride
-        axes = list(self.axes)
-        axes[axis] = (work.add(count, stride * step),) if count > 1 else ()
-        return _map(work, axes)
+        return self.take(axis, start + step * np.arange(count))
 
     @staticmethod
     def concat(maps: Sequence["IndexMap"], axis: int) -> "IndexMap":

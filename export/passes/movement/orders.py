@@ -162,7 +162,7 @@ class _Costs:
     def entry(self, entry: Member, rows: Array, source: Array | None) -> float:
         """Return the cost of an entry in an order, from its source in another order, if that is a member too."""
         shape = (self.regions.images, entry.region.rows, entry.channels)
-        moved = _taken(np.argsort(entry.order)[rows])
+        moved = taken(np.argsort(entry.order)[rows])
         after: list[Step] = [Reshape(shape), *moved] if moved else []
         return self._cost(entry.value, self._before(self.source_of(entry), source), after)
 
@@ -174,7 +174,7 @@ class _Costs:
         """Return the steps from what is stored of a member to the shape and order that it was traced with."""
         if member is None or rows is None:
             return []
-        moved = _taken(np.argsort(rows)[member.order])
+        moved = taken(np.argsort(rows)[member.order])
         return [*moved, Reshape(sizes_of(member.value) or ())] if moved else []
 
     def _cost(self, value: ir.Value, before: list[Step], after: list[Step], *, shared: bool = True) -> float:
@@ -256,7 +256,8 @@ class _Costs:
         return more < len(inside) * VIEW
 
 
-def _taken(order: Array) -> list[Step]:
+def taken(order: Array) -> list[Step]:
+    """Return the steps that put rows [B, T, C] in an order: a Gather, or none."""
     return [] if np.array_equal(order, np.arange(len(order))) else [gather(1, order)]
 
 

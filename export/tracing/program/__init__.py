@@ -9,11 +9,11 @@ from torch.export import ExportedProgram
 
 from export.tracing.program.assignment import assigns, join_assignments
 from export.tracing.program.attention import unfuse_attention
-from export.tracing.program.dropout import remove_dropout
 from export.tracing.program.flexible import unfuse_flexible_attention
 from export.tracing.program.indexing import index_without_batch
-from export.tracing.program.nodes import note_outputs
+from export.tracing.program.nodes import note_outputs, operator_of
 from export.tracing.program.pooling import plain_pools
+from export.tracing.program.refusals import draws
 from export.tracing.program.regions import inline_regions
 
 _ATEN = torch.ops.aten
@@ -29,7 +29,7 @@ def in_plain_operators(program: ExportedProgram) -> ExportedProgram:
         ExportError: an autocast region is on and changes numbers.
     """
     inline_regions(program.graph_module)
-    remove_dropout(program.graph)
+    _remove_dropout(program.graph)
     index_without_batch(program.graph)
     plain_pools(program.graph)
     unfuse_attention(program.graph)
@@ -42,6 +42,14 @@ def in_plain_operators(program: ExportedProgram) -> ExportedProgram:
         _reshape_instead_of_view(program.graph)
         note_outputs(program)
     return program
+
+
+def _remove_dropout(graph: fx.Graph) -> None:
+    """Remove dropouts of every kind that are off, or drop nothing."""
+    for node in list(graph.nodes):
+        if operator_of(node).rstrip("_").endswith("dropout") and not draws(node):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 def _reshape_instead_of_view(graph: fx.Graph) -> None:
