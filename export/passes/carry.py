@@ -78,7 +78,7 @@ def moves(node: ir.Node) -> bool:
 
 def keeps_all(node: ir.Node) -> bool:
     """Return whether a node only rearranges all elements of x."""
-    return moves(node) and (node.op_type in ("Identity", "Transpose") or _MOVES[node.op_type] is _RESHAPE)
+    return moves(node) and (node.op_type == "Transpose" or _MOVES[node.op_type] is _RESHAPE)
 
 
 def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
@@ -249,8 +249,6 @@ def _padded_back(node: ir.Node, _output: int, array: Array) -> Array:
 
 def _mean_axes(node: ir.Node) -> tuple[int, ...]:
     rank = len(known_sizes(node.inputs[0]))
-    if node.op_type == "GlobalAveragePool":
-        return tuple(range(2, rank))
     axes = reduced_axes(node, rank)
     if axes is None:
         return () if node.attributes.get_int("noop_with_empty_axes", 0) else tuple(range(rank))
@@ -258,7 +256,7 @@ def _mean_axes(node: ir.Node) -> tuple[int, ...]:
 
 
 def _keeps_axes(node: ir.Node) -> bool:
-    return node.op_type == "GlobalAveragePool" or bool(node.attributes.get_int("keepdims", 1))
+    return bool(node.attributes.get_int("keepdims", 1))
 
 
 def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
@@ -274,18 +272,12 @@ def _averaged_back(node: ir.Node, _output: int, array: Array) -> Array:
     return array if _keeps_axes(node) else np.expand_dims(array, sorted(_mean_axes(node)))
 
 
-def _same(_node: ir.Node, array: Array, _fill: int) -> list[Array]:
-    return [array]
-
-
 _RESHAPE = _Rule(_reshaped, _reshaped_back)
 _TAKE = _Rule(_taken, _taken_back)
-_MEAN = _Rule(_averaged, _averaged_back)
 _MOVES: Mapping[str, _Rule] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _RESHAPE),
     **dict.fromkeys(("Gather", "Slice"), _TAKE),
-    **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), _MEAN),
-    "Identity": _Rule(_same, lambda _node, _output, array: array),
+    "ReduceMean": _Rule(_averaged, _averaged_back),
     "Pad": _Rule(_padded, _padded_back),
     "Split": _Rule(_split, _split_back),
     "Transpose": _Rule(_transposed, _transposed_back),

@@ -14,7 +14,6 @@ from export.passes.movement.plans import plans_of
 from export.passes.movement.sharing import choose, cost_together
 from export.passes.movement.steps import (
     NODE,
-    SCATTERED,
     VIEW,
     Plan,
     Transpose,
@@ -25,6 +24,7 @@ from export.passes.movement.steps import (
 )
 from export.passes.movement.steps import Gather as GatherStep
 from export.passes.operators import axis_of, order_of
+from export.passes.sweep import GraphPass
 from export.passes.values import name_of, scope_of, shape_of
 
 TO_BE_COMPOSED = "posbake.to_be_composed"
@@ -50,7 +50,7 @@ class Rewritten:
     reason: str = ""
 
 
-class ComposeMovement(ir.passes.InPlacePass):
+class ComposeMovement(GraphPass):
     """Replace chains of Reshape, Transpose, Slice, Gather and similar operators by the cheapest equivalent plan.
 
     1. A chain leads from its source to each tensor that another node reads. Intermediate tensors are not computed
@@ -61,16 +61,12 @@ class ComposeMovement(ir.passes.InPlacePass):
        a result for which no plan is known.
     5. Shapes must be static, so the pass runs before the batch becomes dynamic.
 
-    Args:
-        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
-
     Attributes:
         report: the result for each chain, after a call.
     """
 
     def __init__(self, batch: int | None = None) -> None:
-        super().__init__()
-        self.batch = batch
+        super().__init__(batch)
         self.report: list[Rewritten] = []
         self._chosen: dict[tuple[object, ...], list[Plan]] = {}  # the blocks of a network have equal chains
 
@@ -157,7 +153,5 @@ def cost_of_node(node: ir.Node, images: int) -> float:
             changed = [a for a in range(len(shape)) if shape[a] != sizes[0][a]] or [0]
             run = min(prod(size[changed[-1] :]) for size in (sizes if node.op_type != "Concat" else [shape]))
             return NODE + made * copy_of_part(run)
-        case "DepthToSpace" | "SpaceToDepth":
-            return NODE + made * SCATTERED
         case _:
             return VIEW

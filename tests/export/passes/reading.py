@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.passes.propagate_slices import PropagateSlices
-from export.passes.values import sizes_of
+from export.passes.values import name_after_sources, sizes_of
 from tests.export.passes.graphs import Array, graph_of, ints, operators, run
 
 RANDOM = np.random.default_rng(1)
@@ -34,6 +34,7 @@ def narrowed(model: ir.Model, batch: int | None = None) -> bool:
     for found, expected in zip(run(model), before, strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)  # products of fewer rows round differently
     assert not PropagateSlices(batch)(model).modified, "a second run finds nothing left to do"
+    name_after_sources(model)
     return modified
 
 

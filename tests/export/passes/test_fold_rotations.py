@@ -6,6 +6,7 @@ import pytest
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from export.passes.fold_rotations import FoldRotations
+from export.passes.values import name_after_sources
 from tests.export.passes.graphs import Array, folded, graph_of, ints, operators
 
 IMAGES, TOKENS, HEADS, WIDTH = 3, 5, 2, 8
@@ -87,6 +88,7 @@ def test_the_constants_of_keys_have_the_names_and_tokens_that_are_not_rotated_ar
     assert cos is not None
     before = cos.numpy().copy()
     assert folded(FoldRotations, model)
+    name_after_sources(model)
     RemoveUnusedNodesPass()(model)
     made = model.graph.initializers["cos"].const_value
     assert made is not None
