@@ -26,30 +26,30 @@ LONGEST = (
     *("service/backends/test_openvino.py", "export/process/test_interrupted.py", "service/test_parsing_cost.py"),
     *("models/sources/test_cream.py", "export/report/test_page.py", "export/test_library_modules.py", "test_readme.py"),
 )
-"""Files that take 10 s or more, the longest first: at the end of a run no process works on a long one alone."""
+"""Files that take 10 s or more, longest first, so that no long file is left for the end of a run."""
 
 EXAMPLES = 4
-"""Parameters of a test that `make test-fast` runs, taken evenly from all."""
+"""Number of parameter sets of a test that `make test-fast` runs, spread evenly over all."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let all tests that name no backend run on another one."""
-    parser.addoption("--backend", default="onnxruntime", help="what runs artifacts in tests that name no backend")
+    """Add an option for the backend of tests that name none."""
+    parser.addoption("--backend", default="onnxruntime", help="backend of tests that name none")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the backend for this process and the servers it starts: `auto` would depend on what is installed."""
+    """Set the backend of this process and the servers it starts; `auto` depends on what is installed."""
     os.environ[BACKEND] = config.getoption("--backend")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell's `&` ignores it, for children too; tests interrupt what they start.
+        # A shell's `&` disables SIGINT, also for children; tests interrupt processes that they start.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-gc.set_threshold(100_000, 50, 100)  # else a tenth of the time goes into traversing traced graphs
+gc.set_threshold(100_000, 50, 100)  # otherwise traversing traced graphs takes a tenth of the time
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out files whose tests are all slow without importing them: their libraries take seconds."""
+    """Skip files whose tests are all slow without importing them, because their libraries take seconds."""
     if config.getoption("markexpr") != "not slow":
         return None
     if collection_path.suffix != ".py":
@@ -58,7 +58,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests slow that need all digits variants or are beyond `EXAMPLES`, and put the longest files first."""
+    """Mark tests slow that need all digits variants or exceed `EXAMPLES`, and sort the longest files first."""
     examples: dict[str, list[pytest.Item]] = {}
     for item in items:
         examples.setdefault(item.nodeid.partition("[")[0], []).append(item)
@@ -73,34 +73,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was imported out of all collections: there are two in each export, of 0.4 s with it."""
+    """Exclude imported objects from garbage collection, which otherwise takes 0.4 s twice in each export."""
     gc.collect()
     gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
-    """Let the end of the process collect what was imported: some bindings count what is left then."""
+    """Return imported objects to garbage collection, because some bindings report leaks at exit."""
     gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
 def digits_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with every shipped variant of the digits model, exported as `make demo` does.
+    """Return a repository with every variant of the digits model, exported as by `make demo`.
 
-    Processes of one run share it, and each begins with another variant; a lock keeps two from exporting the same one.
+    The processes of a run share it. Each begins with another variant, and locks prevent exporting one twice.
     """
-    from examples.digits.export import export_variant  # takes torch's import with it, which most tests do without
+    from examples.digits.export import export_variant  # imports torch, which most tests do not need
 
     shared = tmp_path_factory.getbasetemp()
     first = 0
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent  # of one run, with a directory for each process in it
+        shared = shared.parent  # directory of the run, with one for each process in it
         first = int(worker.removeprefix("gw")) * len(VARIANTS) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     repository = shared / "digits"
     for variant in (*VARIANTS[first:], *VARIANTS[:first]):
         with (shared / f"digits-{variant}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if (repository / "digits" / variant).exists():
-                continue  # an export is there whole or not at all
+                continue  # exports are atomic
             assert export_variant(variant, repository) == 0
     return repository

@@ -1,8 +1,8 @@
 """Resolution of posbake's extras against constraints.txt, from metadata alone: nothing is installed or downloaded.
 
-Metadata of what is installed here is its own. That of the rest (CUDA, TensorRT, LitServe) is recorded in
-`uninstalled.json`, by name, with the version that it is of: a changed pin needs a new record, from the `Requires-Dist`
-lines of that release. TensorRT's libraries are not on the package index, so what they require is not known.
+Metadata of installed packages are read from them. Those of others (CUDA, TensorRT, LitServe) are recorded by name and
+version in `uninstalled.json`; a changed pin needs a new record, from the `Requires-Dist` lines of that release. The
+requirements of TensorRT's libraries are not known, because these are not on the package index.
 """
 
 import json
@@ -28,12 +28,12 @@ _EXTRA = re.compile(r"""extra *== *["']([^"']+)""")
 
 @dataclass(frozen=True)
 class Index:
-    """What a resolver knows.
+    """Data of the resolver.
 
     Attributes:
         extras: requirements of posbake's extras, and of posbake itself under the name "".
         pins: versions by name.
-        recorded: of what is not installed: version, and the requirements of that version.
+        recorded: version and requirements of packages that are not installed.
     """
 
     extras: Mapping[str, list[str]]
@@ -41,10 +41,10 @@ class Index:
     recorded: Mapping[str, tuple[str, list[str]]]
 
     def requirements(self, name: str, extra: str) -> list[Requirement]:
-        """Return what an extra of the pinned version of a package requires; "" is for what it always does.
+        """Return the requirements of an extra of a package's pinned version; "" stands for those without an extra.
 
         Raises:
-            LookupError: its metadata is not known, or of another version.
+            LookupError: the metadata are missing or of another version.
         """
         pin = self.pins[name]
         if name in self.recorded:
@@ -62,7 +62,7 @@ class Index:
 
 @cache
 def _installed(name: str) -> tuple[str, list[str]] | None:
-    """Return version and requirements of a package that is installed."""
+    """Return version and requirements of an installed package."""
     try:
         found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -75,7 +75,7 @@ _parsed = cache(Requirement)
 
 @cache
 def _belongs_to(line: str, extra: str) -> bool:
-    """Return whether a requirement may be one of an extra: evaluating all markers takes most of the time."""
+    """Return whether a requirement may belong to an extra; evaluating all markers would take most of the time."""
     if " or " in line:
         return True
     extras = _EXTRA.findall(line)
@@ -83,7 +83,7 @@ def _belongs_to(line: str, extra: str) -> bool:
 
 
 def read_index() -> Index:
-    """Return what pyproject.toml, constraints.txt and uninstalled.json say."""
+    """Return the index of pyproject.toml, constraints.txt and uninstalled.json."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
     pins: dict[str, Version] = {}
@@ -100,7 +100,7 @@ def read_index() -> Index:
 
 
 def environments() -> Iterator[dict[str, str]]:
-    """Yield markers of the systems and Pythons that posbake is for."""
+    """Yield the markers of all supported systems and Python versions."""
     for platform, system, machine in SYSTEMS:
         for python in PYTHONS:
             yield {
@@ -119,13 +119,13 @@ def environments() -> Iterator[dict[str, str]]:
 
 
 def resolve(index: Index, extra: str, environment: Mapping[str, str]) -> tuple[set[str], set[str]]:
-    """Return the packages that an extra brings, and what is wrong with their requirements."""
+    """Return the packages that an extra installs, and the problems of their requirements."""
     names, problems = set[str](), set[str]()
     seen = set[tuple[str, str]]()
     waiting = [("posbake", Requirement(line), "") for line in (*index.extras[""], *index.extras[extra])]
     while waiting:
-        parent, requirement, asked = waiting.pop()
-        if requirement.marker and not requirement.marker.evaluate({**environment, "extra": asked}):
+        parent, requirement, requested = waiting.pop()
+        if requirement.marker and not requirement.marker.evaluate({**environment, "extra": requested}):
             continue
         name = canonicalize_name(requirement.name)
         pin = index.pins.get(name)

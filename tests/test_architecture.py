@@ -1,4 +1,4 @@
-"""Allowed imports: the service and the contract stay free of torch and of how an artifact is made."""
+"""Allowed imports: the service and the artifact contract import neither torch nor the exporter."""
 
 import ast
 import subprocess
@@ -15,12 +15,12 @@ from tests.service.pictures import encode, random_pixels
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST_PARTY = {"artifact", "engines", "imaging", "service", "models", "export", "examples", "benchmarks", "tests"}
-MAKING = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "models", "export", "examples", "tests"}
+EXPORTING = {"torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxscript", "models", "export", "examples", "tests"}
 SERVING = {
     *("fastapi", "starlette", "httptools", "uvicorn", "pydantic", "pydantic_core", "pydantic_settings"),
     *("numpy", "PIL", "onnxruntime", "prometheus_client", "rich"),
 }
-OPTIONAL = {"opentelemetry", "openvino", "pyarrow", "ray"}  # imported where they are asked for, and only then
+OPTIONAL = {"opentelemetry", "openvino", "pyarrow", "ray"}  # imported on demand only
 
 
 def imports(source: str) -> Iterator[str]:
@@ -35,10 +35,20 @@ def imports(source: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def reached(package: str) -> dict[str, Path]:
-    """Return the top-level packages that a package's files import, each with a file that does.
+def packages_importing(library: str) -> set[str]:
+    """Return the packages of this repository of which a file imports a library."""
+    files = [file for package in sorted(ROOT.glob("*/__init__.py")) for file in package.parent.rglob("*.py")]
+    return {
+        file.relative_to(ROOT).parts[0]
+        for file in files
+        if any(name.partition(".")[0] == library for name in imports(file.read_text(encoding="utf-8")))
+    }
 
-    What is imported from first-party packages is followed, file by file.
+
+def reached(package: str) -> dict[str, Path]:
+    """Return the top-level packages that a package imports, each with a file that imports it.
+
+    Imports of first-party packages are followed file by file.
     """
     found: dict[str, Path] = {}
     waiting = sorted((ROOT / package).rglob("*.py"))
@@ -58,15 +68,15 @@ def reached(package: str) -> dict[str, Path]:
 
 
 def files_of(name: str) -> list[Path]:
-    """Return the files that run when a first-party module is imported: it, and the packages it lies in."""
+    """Return the files that run when a first-party module is imported: its own and those of its parent packages."""
     parts = name.split(".")
     paths = [ROOT.joinpath(*parts[: count + 1]) for count in range(len(parts))]
     return [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
 
 
 @pytest.mark.parametrize("package", ["service", "engines", "imaging", "artifact"])
-def test_neither_torch_nor_what_makes_artifacts_is_imported(package: str) -> None:
-    wrong = {name: str(file) for name, file in reached(package).items() if name in MAKING}
+def test_neither_torch_nor_the_exporter_is_imported(package: str) -> None:
+    wrong = {name: str(file) for name, file in reached(package).items() if name in EXPORTING}
     assert wrong == {}
 
 
@@ -80,7 +90,7 @@ def test_the_service_needs_nothing_but_its_own_extra() -> None:
     assert set(reached("service")) - sys.stdlib_module_names == {*ours, *SERVING, *OPTIONAL}
 
 
-def test_engines_need_pydantic_beside_the_contract_and_import_tensorrt_only_when_asked_for() -> None:
+def test_engines_need_pydantic_beside_the_contract_and_import_tensorrt_on_demand() -> None:
     assert set(reached("engines")) - sys.stdlib_module_names == {"engines", "artifact", "pydantic"}
 
 
@@ -103,8 +113,8 @@ def test_dependencies_run_one_way(package: str, above: set[str]) -> None:
     assert above.isdisjoint(reached(package))
 
 
-def brought_by(extra: str) -> set[str]:
-    """Return every distribution that `pip install posbake[extra]` brings, as the installed metadata say."""
+def installed_by(extra: str) -> set[str]:
+    """Return every distribution that `pip install posbake[extra]` installs, by the installed metadata."""
     found: set[str] = set()
     waiting = [("posbake", frozenset({extra}))]
     while waiting:
@@ -118,18 +128,18 @@ def brought_by(extra: str) -> set[str]:
     return found
 
 
-def test_the_service_extra_alone_does_not_bring_torch() -> None:
-    assert {"fastapi", "onnxruntime", "numpy"} <= brought_by("service")
-    assert {"torch", "timm", "onnx", "onnxscript"}.isdisjoint(brought_by("service"))
-    assert "torch" in brought_by("export")  # the walk does find it where it is
+def test_the_service_extra_alone_does_not_install_torch() -> None:
+    assert {"fastapi", "onnxruntime", "numpy"} <= installed_by("service")
+    assert {"torch", "timm", "onnx", "onnxscript"}.isdisjoint(installed_by("service"))
+    assert "torch" in installed_by("export")  # the walk is able to find torch
 
 
-def test_the_walk_finds_imports_however_they_are_written() -> None:
+def test_the_walk_finds_imports_in_every_form() -> None:
     source = (
         "import a.b, c as d\nfrom e import f\ndef g():\n    if 1:\n        from h.i import j\n        import torch\n"
     )
     assert set(imports(source)) == {"a.b", "c", "e", "e.f", "h.i", "h.i.j", "torch"}
-    assert "onnx" in reached("tests")  # the walk is able to find what must not be there
+    assert "onnx" in reached("tests")  # the walk is able to find forbidden packages
 
 
 BLOCKED = """
@@ -164,6 +174,6 @@ def test_the_service_serves_where_torch_cannot_be_imported(tmp_path: Path) -> No
     picture = tmp_path / "picture.png"
     picture.write_bytes(encode(random_pixels()))
     add_artifact(tmp_path / "artifacts")
-    script = BLOCKED.format(blocked=MAKING, repository=str(tmp_path / "artifacts"), picture=str(picture))
+    script = BLOCKED.format(blocked=EXPORTING, repository=str(tmp_path / "artifacts"), picture=str(picture))
     ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr

@@ -19,7 +19,7 @@ CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> type[Encoding]:
-    """The class in the first Python block, with the one line in the registry."""
+    """Return the class of the first Python block, registered as an encoding."""
     code = re.search(r"```python\n(.*?)```", CONTRIBUTING.read_text(), re.DOTALL)
     assert code is not None
     module: dict[str, object] = {}
@@ -45,11 +45,11 @@ def test_the_example_exports_to_a_constant_and_keeps_its_logits(tmp_path: Path) 
     assert manifest.encoding == "distance"
     assert [(line.module, line.kind, line.shape) for line in manifest.baked] == [
         ("blocks.0.attention", "static", (3, 25, 25)),
-        ("blocks.1.attention", "static", (3, 1, 25)),  # of the last block, the class token alone is read
+        ("blocks.1.attention", "static", (3, 1, 25)),  # only the class token of the last block is read
     ]
 
 
-def test_the_example_is_what_it_says(example: type[Encoding]) -> None:
+def test_the_example_computes_the_documented_bias(example: type[Encoding]) -> None:
     encoding = example(Place((2, 3), 1, width=24, num_heads=3))
     with torch.no_grad():
         encoding.get_parameter("slope").copy_(torch.tensor([1.0, 2.0, 3.0]))
@@ -59,7 +59,7 @@ def test_the_example_is_what_it_says(example: type[Encoding]) -> None:
     assert not bool(bias[:, 0].any() or bias[:, :, 0].any())
 
 
-def test_the_table_of_methods_is_the_protocol() -> None:
+def test_the_table_lists_all_methods_of_an_encoding() -> None:
     table = re.findall(r"^\| `(\w+)\(", CONTRIBUTING.read_text(), re.MULTILINE)
     overridable = [name for name in vars(Encoding) if not name.startswith("_") and callable(vars(Encoding)[name])]
     assert table == overridable == ["embedding", "rotation", "bias", "scores", "values"]

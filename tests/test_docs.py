@@ -17,13 +17,13 @@ PAGES = [
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_linked_files_exist(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_to_headings_name_one(page: Path) -> None:
+def test_linked_headings_exist(page: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
         headings = re.findall(r"^#+ (.*)$", (page.parent / target if target else page).read_text(), re.MULTILINE)
         assert anchor in {_anchor(heading) for heading in headings}, f"{target}#{anchor}"
@@ -41,7 +41,7 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def test_every_folder_of_code_is_on_the_map() -> None:
+def test_every_folder_of_code_is_in_the_code_map() -> None:
     readme = (ROOT / "README.md").read_text()
     packages = {path.parent.relative_to(ROOT) for path in ROOT.glob("*/__init__.py")}
     packages |= {
@@ -52,13 +52,13 @@ def test_every_folder_of_code_is_on_the_map() -> None:
         assert f"| `{package}/` |" in readme
 
 
-def test_every_folder_on_the_map_is_there() -> None:
+def test_every_folder_of_the_code_map_exists() -> None:
     for folder in re.findall(r"^\| `([a-z/]+)/` \|", (ROOT / "README.md").read_text(), re.MULTILINE):
         assert (ROOT / folder).is_dir(), folder
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_every_setting_is_documented_with_its_default_and_what_it_is(name: str) -> None:
+def test_every_setting_is_documented_with_default_and_description(name: str) -> None:
     field = Settings.model_fields[name]
     made = {"threads": "the cores available", "max_held_bytes": "half of the memory"}
     default = made[name] if field.default_factory else "–" if field.default is None else f"`{field.default}`"
@@ -66,13 +66,13 @@ def test_every_setting_is_documented_with_its_default_and_what_it_is(name: str) 
     assert row in (ROOT / "docs" / "operations.md").read_text()
 
 
-def test_constraints_pin_everything_the_project_asks_for() -> None:
+def test_constraints_pin_every_requirement() -> None:
     pinned = {
         line.partition("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
     }
-    asked = set(
+    required = set(
         re.findall(r'^    "([a-z0-9-]+)(?:\[[a-z,]+\])?>=', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     )
-    assert {"torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "fastapi", "pytest"} <= asked
-    assert asked <= pinned
+    assert {"torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "fastapi", "pytest"} <= required
+    assert required <= pinned

@@ -1,4 +1,4 @@
-"""Every extra can be installed with constraints.txt: what it brings is pinned, to versions that all of it allows."""
+"""Every extra can be installed with constraints.txt: all its packages are pinned to compatible versions."""
 
 import re
 from dataclasses import replace
@@ -14,30 +14,30 @@ EXTRAS = sorted(INDEX.extras.keys() - {""})
 LINUX = next(environments())
 
 
-def brought(extra: str) -> set[str]:
-    """Return what an extra brings on Linux."""
+def packages_of(extra: str) -> set[str]:
+    """Return the packages that an extra installs on Linux."""
     return resolve(INDEX, extra, LINUX)[0]
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_all_that_an_extra_brings_is_pinned_to_a_version_that_every_requirement_allows(extra: str) -> None:
+def test_every_package_of_an_extra_is_pinned_to_an_allowed_version(extra: str) -> None:
     assert not {problem for environment in environments() for problem in resolve(INDEX, extra, environment)[1]}
 
 
-def test_the_gpu_extra_brings_the_libraries_of_cuda_and_another_onnx_runtime() -> None:
-    found = brought("gpu")
+def test_the_gpu_extra_installs_the_libraries_of_cuda_and_another_onnx_runtime() -> None:
+    found = packages_of("gpu")
     assert {"onnxruntime-gpu", "nvidia-cuda-runtime", "nvidia-cudnn-cu13", "nvidia-cublas", "nvidia-curand"} <= found
     assert "nvidia-ml-py" in found
-    others = {extra for extra in EXTRAS if "onnxruntime" in brought(extra)}
+    others = {extra for extra in EXTRAS if "onnxruntime" in packages_of(extra)}
     assert {"export", "service"} <= others
-    assert not others & {"gpu", "tensorrt", "openvino", "otel"}  # which are installed beside gpu
+    assert not others & {"gpu", "tensorrt", "openvino", "otel"}  # which are installed together with gpu
 
 
-def test_tensorrt_is_no_part_of_any_other_extra() -> None:
-    assert [extra for extra in EXTRAS if "tensorrt" in brought(extra)] == ["tensorrt"]
+def test_tensorrt_is_not_part_of_any_other_extra() -> None:
+    assert [extra for extra in EXTRAS if "tensorrt" in packages_of(extra)] == ["tensorrt"]
 
 
-def test_every_pin_is_of_something_that_an_extra_or_the_makefile_brings() -> None:
+def test_every_pin_is_used_by_an_extra_or_the_makefile() -> None:
     used = set(chain.from_iterable(resolve(INDEX, extra, each)[0] for extra in EXTRAS for each in environments()))
     installed = (ROOT / "Makefile").read_text().replace("_", "-")
     others = {name for name in INDEX.pins.keys() - used if not re.search(rf"(?<![\w-]){name}(?![\w-])", installed)}

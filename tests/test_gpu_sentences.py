@@ -1,4 +1,4 @@
-"""docs/gpu.md quotes the documentation's statements about GPUs, and names for each what checks it."""
+"""docs/gpu.md quotes the documentation's statements about GPUs and names the check of each."""
 
 import re
 
@@ -18,7 +18,7 @@ MENTIONS = re.compile(r"\bGPUs?\b")
 
 
 @pytest.mark.parametrize(("page", "quote", "checks"), ROWS, ids=[quote for _, quote, _ in ROWS])
-def test_each_sentence_is_in_its_page_and_names_what_checks_it(page: str, quote: str, checks: list[str]) -> None:
+def test_each_sentence_is_in_its_page_and_names_its_check(page: str, quote: str, checks: list[str]) -> None:
     assert quote in " ".join((ROOT / page).read_text().split())
     for check in checks:
         assert check == "by hand" or check in {part.name for part in PARTS} or (ROOT / check).is_file(), check

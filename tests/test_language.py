@@ -22,19 +22,19 @@ BANNED = re.compile(
 """Phrases that readers of English documentation stumble over; there is a plain word for each."""
 
 OPENING = re.compile(r'^\s*"""(?:What|How|Who|Where|Which|Whether)\b.*', re.MULTILINE)
-"""The first line of a docstring, of an attribute too, that a noun phrase would say better."""
+"""First line of a docstring that opens with a question word."""
 
 PRONOUN = re.compile(r'^\s*"""(?:It|They|That|Those|Its|Of|By|As|Such|From)\b.*', re.MULTILINE)
 """The first line of a docstring that begins with a pronoun or preposition instead of its noun."""
 
 ARGUMENT = re.compile(r"^ {8,12}[a-z_]+: (?:of|that|which|in|by) (?:the|a|an|its|this|all|it)\b.*", re.MULTILINE)
-"""A description of an argument or attribute that begins without its noun."""
+"""Description of an argument or attribute that lacks its noun."""
 
 QUESTION = re.compile(r"(What|How|Who|Where|Which|Whether|When)\b")
 
 
 def documentation(source: str) -> str:
-    """Return the docstrings, those of attributes too, and comments of a module."""
+    """Return the docstrings, including those of attributes, and the comments of a module."""
     docstrings = [
         node.value.value
         for node in ast.walk(ast.parse(source))
@@ -74,7 +74,7 @@ def test_names_of_tests_are_in_plain_words() -> None:
 
 
 @pytest.mark.parametrize("folder", CODE)
-def test_a_module_opens_with_what_it_owns_and_not_with_a_question(folder: str) -> None:
+def test_a_module_does_not_open_with_a_question_word(folder: str) -> None:
     files = (ROOT / folder).rglob("*.py")
     assert not [file for file in files if QUESTION.match(ast.get_docstring(ast.parse(file.read_text())) or "")]
 
@@ -115,7 +115,7 @@ def test_arguments_and_attributes_are_described_by_a_noun(folder: str) -> None:
     assert not {file: lines for file, lines in found.items() if lines}
 
 
-def test_the_patterns_find_what_they_are_for() -> None:
+def test_the_patterns_match_what_they_forbid() -> None:
     assert BANNED.search(documentation('"""Mends what nobody asked for."""\n'))
     assert BANNED.search(documentation("x = 1  # as many as can be had\n"))
     assert BANNED.search(documentation('x = 1\n"""What became of it."""\n'))

@@ -1,4 +1,4 @@
-"""ONNX Runtime's telemetry is off before it is loaded, whatever is started, unless the user decided."""
+"""ONNX Runtime's telemetry is disabled before any command loads it, unless the user set the variable."""
 
 import os
 import re
@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_architecture import ROOT, imports
+from tests.test_architecture import ROOT, packages_importing
 
 pytestmark = pytest.mark.slow
 
 VARIABLE = "ORT_DISABLE_TELEMETRY"
 
-# Python imports this module when it starts. It writes the variable down and ends the process when ONNX Runtime is about
-# to be loaded: what was imported before is what counts.
+# Module `sitecustomize`, which Python imports when it starts; it records the variable and ends the process when ONNX
+# Runtime is about to be loaded.
 WATCH = f"""
 import os, sys
 class Watch:
@@ -37,7 +37,7 @@ STARTS = {
 
 
 def seen(start: list[str], directory: Path, **variables: str) -> str:
-    """Return the variable's value when the process was about to load ONNX Runtime."""
+    """Return the variable's value at the moment when a process is about to load ONNX Runtime."""
     (directory / "sitecustomize.py").write_text(WATCH)
     (directory / "empty" / "a" / "b" / "1").mkdir(parents=True)
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
@@ -54,7 +54,7 @@ def seen(start: list[str], directory: Path, **variables: str) -> str:
 
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
-def test_telemetry_is_off_before_onnx_runtime_is_loaded(start: list[str], tmp_path: Path) -> None:
+def test_telemetry_is_disabled_before_onnx_runtime_is_loaded(start: list[str], tmp_path: Path) -> None:
     assert seen(start, tmp_path) == "1"
 
 
@@ -62,7 +62,7 @@ def test_a_value_that_the_user_set_is_kept(tmp_path: Path) -> None:
     assert seen(STARTS["the service"], tmp_path, **{VARIABLE: "0"}) == "0"
 
 
-def test_images_turn_it_off_for_whatever_runs_in_them() -> None:
+def test_images_disable_telemetry_for_all_their_commands() -> None:
     stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
     bases = {stage.split()[2]: stage.split()[0] for stage in stages if stage.split()[1] == "AS"}
     (runtime,) = (stage for stage in stages if f"{VARIABLE}=1" in stage)
@@ -70,16 +70,11 @@ def test_images_turn_it_off_for_whatever_runs_in_them() -> None:
     for image in ("cpu", "cuda", "tensorrt", "export"):
         base = image
         while base != name:
-            base = bases[base]  # KeyError: the image is made from another one
+            base = bases[base]  # KeyError: the image has another base
 
 
-def test_every_package_that_loads_onnx_runtime_turns_it_off_when_it_is_imported() -> None:
-    files = [file for package in sorted(ROOT.glob("*/__init__.py")) for file in package.parent.rglob("*.py")]
-    loading = {
-        file.relative_to(ROOT).parts[0]
-        for file in files
-        if any(name.partition(".")[0] == "onnxruntime" for name in imports(file.read_text(encoding="utf-8")))
-    }
+def test_every_package_that_loads_onnx_runtime_disables_its_telemetry_on_import() -> None:
+    loading = packages_importing("onnxruntime")
     assert {"service", "export", "benchmarks", "examples", "tests"} <= loading
     for package in loading:
         assert f'os.environ.setdefault("{VARIABLE}", "1")' in (ROOT / package / "__init__.py").read_text()

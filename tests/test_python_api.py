@@ -1,4 +1,4 @@
-"""The Python API: `docs/python.md` works as it stands, and does what the commands do."""
+"""The Python API: the code of `docs/python.md` runs and gives the results of the commands."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ from tests.test_architecture import ROOT, reached
 pytestmark = pytest.mark.slow
 
 PAGE = ROOT / "docs" / "python.md"
-EXTRAS_OF_THEIR_OWN = {"openvino", "peft", "triton_python_backend_utils"}  # imported where they are asked for
+SEPARATE_EXTRAS = {"openvino", "peft", "triton_python_backend_utils"}  # imported on demand
 
 
 def blocks() -> list[str]:
@@ -25,13 +25,13 @@ def blocks() -> list[str]:
 
 
 def compared(manifest: Manifest) -> dict[str, object]:
-    """Return what two exports of one network have in common; the digits' own has files for the page besides."""
+    """Return the fields of a manifest that two exports of a network share, without sample images of the digits."""
     found = manifest.model_dump(exclude={"created", "variant", "about", "preparation", "samples"})
     found["files"] = {name: file for name, file in found["files"].items() if not name.startswith("samples/")}
     return found
 
 
-def test_the_page_works_as_it_stands_and_does_what_the_commands_do(
+def test_the_code_of_the_page_runs_and_gives_the_results_of_the_commands(
     digits_repository: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -61,18 +61,18 @@ def test_importing_a_package_is_cheap_until_a_name_is_used(package: str, slow: s
 
 
 @pytest.mark.parametrize("package", ["export", "service"])
-def test_other_names_are_refused_and_those_listed_are_there(package: str) -> None:
+def test_listed_names_exist_and_other_names_are_refused(package: str) -> None:
     module = sys.modules[package]
     assert all(getattr(module, name) for name in module.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = module.nothing
 
 
-def test_the_export_extra_brings_what_export_imports() -> None:
+def test_the_export_extra_installs_what_export_imports() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["export"]]
-    brought = {Requirement(text).name.lower() for text in asked}
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["export"]]
+    provided = {Requirement(text).name.lower() for text in requirements}
     owners = packages_distributions()
-    imported = set(reached("export")) - sys.stdlib_module_names - EXTRAS_OF_THEIR_OWN
-    missing = {name for name in imported if brought.isdisjoint(owner.lower() for owner in owners[name])}
+    imported = set(reached("export")) - sys.stdlib_module_names - SEPARATE_EXTRAS
+    missing = {name for name in imported if provided.isdisjoint(owner.lower() for owner in owners[name])}
     assert missing == {"artifact", "engines", "export", "imaging", "models"}  # posbake's own

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.test_demo import free_port
+from deploy.engines import free_port
 from tests.service.process import environment
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ def test_the_first_block_exports_serves_and_classifies(tmp_path: Path) -> None:
     block = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block is not None
     setup, *lines = block[1].splitlines()
-    assert setup == "make setup && . .venv/bin/activate"  # done: these tests run in it
+    assert setup == "make setup && . .venv/bin/activate"  # already done for these tests
     port = free_port()
     commands = "\n".join(lines).replace("swin_tiny_patch4_window7_224", "test_vit").replace(":8000/", f":{port}/")
     for folder in ("export", "examples"):

@@ -1,4 +1,4 @@
-"""A small valid artifact for the tests to damage."""
+"""Small valid artifacts for tests."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,6 +7,17 @@ from typing import Any
 from artifact import Draft, Manifest, stage
 
 LABELS = ("cat", "dog", "crow")
+ENGINE: dict[str, Any] = {
+    "file": "model.engine",
+    "library": "TensorRT",
+    "version": "10.16.1",
+    "flavour": "tensorrt",
+    "gpu": {"name": "NVIDIA L4", "compute_capability": "8.9"},
+    "profile": {"min": 1, "opt": 8, "max": 32},
+    "settings": {},
+    "seconds": 12.5,
+}
+"""Fields of a manifest's engine."""
 
 
 def draft(**changes: Any) -> Draft:  # noqa: ANN401 -- any field of a manifest

@@ -13,7 +13,7 @@ LIMITS = {"fp32": 1e-4, "bf16": 5e-2}
 
 
 def add_golden(path: Path, pixels: NDArray[np.uint8], logits: NDArray[Any], limits: dict[str, float] = LIMITS) -> None:
-    """Write golden.npz into an artifact, and put it into its manifest."""
+    """Write golden.npz into an artifact and list it in the manifest."""
     np.savez(path / "golden.npz", pixels=pixels, logits=logits)
     vouch(path)
     golden = {"file": "golden.npz", "images": len(pixels), "limits": limits}
@@ -21,5 +21,5 @@ def add_golden(path: Path, pixels: NDArray[np.uint8], logits: NDArray[Any], limi
 
 
 def vouch(path: Path, name: str = "golden.npz") -> None:
-    """List a file in the manifest as it is now."""
+    """List a file in the manifest with its current size and hash."""
     list_file(path, name, describe_file(path / name))

@@ -1,4 +1,4 @@
-"""Ways to damage an artifact on purpose. Each gets the directory of a valid one, at which its files may be anything."""
+"""Ways to damage an artifact, each a function of the directory of a valid one."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from artifact.manifest import FileEntry
 Damage = Callable[[Path], None]
 
 HUGE = 2**40
-"""Bytes of a sparse file, which takes hours to read and no space on the disk."""
+"""Size of a sparse file in bytes, which takes hours to read but no space on the disk."""
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -23,13 +23,13 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def list_file(path: Path, name: str, entry: FileEntry | None = None) -> None:
-    """Put a file into the manifest, by default as one of a byte."""
+    """List a file in the manifest, by default with a size of one byte."""
     found = entry or FileEntry(sha256="0" * 64, size=1)
     edit(path, lambda manifest: manifest["files"].update({name: found.model_dump()}))
 
 
 def relabel(path: Path, content: bytes) -> None:
-    """Give an artifact other labels, and vouch for them."""
+    """Replace the labels of an artifact and update its manifest."""
     (path / "labels.txt").write_bytes(content)
     list_file(path, "labels.txt", describe_file(path / "labels.txt"))
 
@@ -40,7 +40,7 @@ def sparse(file: Path) -> None:
 
 
 def replace(name: str, make: Callable[[Path], object]) -> Damage:
-    """Put what `make` makes in place of a file."""
+    """Return a damage that replaces a file with what `make` creates."""
 
     def damage(path: Path) -> None:
         (path / name).unlink()
@@ -69,7 +69,7 @@ def field(name: str, value: object) -> Damage:
 
 
 def bind(file: Path) -> None:
-    """Make a socket; its path is relative, for those of sockets end after 107 bytes."""
+    """Create a socket by a relative path, because paths of sockets are limited to 107 bytes."""
     before = Path.cwd()
     os.chdir(file.parent)
     try:
@@ -88,7 +88,7 @@ def list_sparse(path: Path) -> None:
     list_file(path, "model.data", FileEntry(sha256="0" * 64, size=HUGE))
 
 
-def link_in_a_circle(file: Path) -> None:
+def cyclic_link(file: Path) -> None:
     file.symlink_to(file.name)
 
 
@@ -102,7 +102,7 @@ NOT_FILES: dict[str, Callable[[Path], object]] = {
     "a socket": bind,
     "a link to /dev/zero": lambda file: file.symlink_to("/dev/zero"),
     "a link to a FIFO": link_to_a_fifo,
-    "a link in a circle": link_in_a_circle,
+    "a cyclic link": cyclic_link,
     "a directory": Path.mkdir,
     "a sparse file": sparse,
 }
@@ -122,14 +122,14 @@ UNREADABLE: dict[str, Damage] = {
         json.dumps({"format": 1, **{str(number): 0 for number in range(80_000)}}).encode()
     ),
     "manifest.json holds a number of 100,000 digits": write_manifest(b'{"format": ' + b"9" * 100_000 + b"}"),
-    "the format is a string of 900,000": field("format", "f" * 900_000),
+    "the format is a string of 900,000 characters": field("format", "f" * 900_000),
     "the format nests 150 deep": write_manifest(b'{"format":' + nested(150) + b"}"),
-    "a field's name has 900,000": field("f" * 900_000, 0),
+    "a field's name has 900,000 characters": field("f" * 900_000, 0),
     "a field's name has an escape sequence": field("\x1b[31m\n2026-11-26 INFO forged", 0),
-    "the labels are a name of 900,000": field("labels", "l" * 900_000),
+    "the labels are a name of 900,000 characters": field("labels", "l" * 900_000),
     "a file's name has a NUL": lambda path: list_file(path, "a\0b"),
     "a file's name has a lone surrogate": lambda path: list_file(path, "\ud800"),
-    "a file's name has 5,000": lambda path: list_file(path, "f" * 5_000),
+    "a file's name has 5,000 characters": lambda path: list_file(path, "f" * 5_000),
     "a file's name has 5,000 parts": lambda path: list_file(path, "/".join("f" * 5_000)),
     "the labels' name has a lone surrogate": field("labels", "\ud800"),
     "the labels' name has a NUL": field("labels", "\0"),

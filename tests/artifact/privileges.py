@@ -1,4 +1,4 @@
-"""Permissions that count, also where the tests run as root, which may read everything."""
+"""File permissions that are enforced even if the tests run as root."""
 
 import ctypes
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _OVERRIDE = 1 << 1 | 1 << 2
 
 @contextmanager
 def permissions_count() -> Iterator[None]:
-    """Let this thread, and those it starts, go without the capabilities that override permissions; Linux only."""
+    """Drop the capabilities that override permissions, for this thread and those it starts; Linux only."""
     libc = ctypes.CDLL(None, use_errno=True)
     header, data = (ctypes.c_uint32 * 2)(_VERSION, 0), (ctypes.c_uint32 * 6)()
     assert libc.capget(header, data) == 0

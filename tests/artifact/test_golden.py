@@ -1,4 +1,4 @@
-"""The golden file: what export writes is read, and whatever else is there is refused within bounds."""
+"""Golden files: those that export writes are read, all others are refused with bounded memory."""
 
 import io
 import struct
@@ -20,7 +20,7 @@ from tests.artifact.hostile import edit
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
 LOGITS = np.random.default_rng(1).normal(size=(4, len(LABELS)))
 SMALL = 2**20
-"""Bytes of memory that are enough to refuse any of the files below."""
+"""Limit of memory in bytes for the refusal of any file below."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_pixels_and_logits_are_read_as_numpy_wrote_them(path: Path) -> None:
     assert np.array_equal(golden.logits, LOGITS)
 
 
-def test_an_artifact_of_an_earlier_exporter_has_none_and_is_valid(tmp_path: Path) -> None:
+def test_an_artifact_of_an_earlier_exporter_is_valid_without_one(tmp_path: Path) -> None:
     directory, manifest = write(tmp_path)
     assert manifest.golden is None
     assert "golden" not in (directory / "manifest.json").read_text()
@@ -77,7 +77,7 @@ def test_limits_are_by_the_precision_that_runs(path: Path) -> None:
         limit_for(manifest, "fp16")
 
 
-def save(**arrays: Any) -> Callable[[Path], None]:  # noqa: ANN401 -- as numpy takes them
+def save(**arrays: Any) -> Callable[[Path], None]:  # noqa: ANN401 -- arguments of numpy.savez
     return lambda file: np.savez(file, **arrays)
 
 
@@ -106,7 +106,7 @@ def cut(file: Path) -> None:
 
 
 def flip(file: Path) -> None:
-    """Change a byte of the pixels, which the archive's own checksum notices."""
+    """Change a byte of the pixels, which the archive's checksum detects."""
     save(pixels=PIXELS, logits=LOGITS)(file)
     content = bytearray(file.read_bytes())
     content[400] ^= 1
@@ -145,16 +145,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a terabyte": (pack(pixels=header(TERABYTE), logits=GOOD), "1099511627776"),
     "less data": (pack(pixels=npy(PIXELS)[:-1], logits=GOOD), "contains 767 bytes of pixels.npy, expected 768"),
     "more data": (pack(pixels=npy(PIXELS) + b"\0", logits=GOOD), "contains 769 bytes of pixels.npy, expected 768"),
-    "not listed as it is": (save(pixels=PIXELS ^ 1, logits=LOGITS), "is not the file the manifest describes"),
+    "other than listed": (save(pixels=PIXELS ^ 1, logits=LOGITS), "is not the file the manifest describes"),
 }
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_another_file_is_refused_with_the_reason_and_little_memory(name: str, path: Path) -> None:
+def test_an_invalid_file_is_refused_with_the_reason_and_little_memory(name: str, path: Path) -> None:
     make, reason = DAMAGES[name]
     artifact = read_artifact(path)
     make(path / "golden.npz")
-    if name != "not listed as it is":
+    if name != "other than listed":
         vouch(path)
         artifact = read_artifact(path)
     tracemalloc.start()
@@ -167,7 +167,7 @@ def test_another_file_is_refused_with_the_reason_and_little_memory(name: str, pa
 
 
 def test_a_directory_of_many_members_is_not_read(path: Path) -> None:
-    """As `zipfile` would: it believes the directory's length, whatever the number of members is said to be."""
+    """`zipfile` would read it, because it uses the directory's length and ignores the stated number of members."""
     edit(path, lambda manifest: manifest["input"].update(height=256, width=256))
     edit(path, lambda manifest: manifest["preprocess"].update(resize=[256, 256]))
     with zipfile.ZipFile(path / "golden.npz", "w") as archive:
@@ -186,7 +186,7 @@ def test_a_directory_of_many_members_is_not_read(path: Path) -> None:
         read_golden(read_artifact(path))
 
 
-def test_images_that_would_take_too_much_are_refused_before_they_are_read(path: Path) -> None:
+def test_images_above_the_limit_are_refused_before_they_are_read(path: Path) -> None:
     edit(path, lambda manifest: manifest["input"].update(height=65_535, width=65_535))
     edit(path, lambda manifest: manifest["preprocess"].update(resize=[65_535, 65_535]))
     artifact = read_artifact(path)
@@ -195,14 +195,14 @@ def test_images_that_would_take_too_much_are_refused_before_they_are_read(path: 
         read_golden(artifact)
 
 
-def test_a_file_that_vanished_since_is_a_refusal(path: Path) -> None:
+def test_a_file_removed_after_the_artifact_was_read_is_refused(path: Path) -> None:
     artifact = read_artifact(path)
     (path / "golden.npz").unlink()
     with pytest.raises(GoldenFileError, match=r"golden\.npz is missing"):
         read_golden(artifact)
 
 
-def test_what_does_not_read_back_is_not_committed(tmp_path: Path) -> None:
+def test_an_invalid_golden_file_is_not_committed(tmp_path: Path) -> None:
     golden = {"file": "golden.npz", "images": 4, "limits": {"fp32": 1e-4}}
     with pytest.raises(GoldenFileError, match="only zero logits"), stage(tmp_path, "pets", "learned", 1) as staging:
         staging.graph.write_bytes(b"graph")

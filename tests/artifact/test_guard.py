@@ -1,4 +1,4 @@
-"""Whatever ends a process, what it was making goes with it, and nothing else does."""
+"""Cleanup after killed processes: unfinished artifacts are removed, and nothing else."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ print("none" if children() == [] else "some", flush=True)
 
 @contextmanager
 def running(script: str, repository: Path, version: int = 1) -> Iterator[subprocess.Popen[str]]:
-    """Run a script up to where it is ready, in a process group of its own."""
+    """Run a script in its own process group until it is ready."""
     with subprocess.Popen(
         [sys.executable, "-c", BEGINNING + script, str(repository), str(version)],
         cwd=ROOT,
@@ -71,7 +71,7 @@ def kill_its_group(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("how", [kill, kill_its_group])
-def test_a_killed_process_leaves_the_repository_as_it_was(
+def test_a_killed_process_leaves_the_repository_unchanged(
     tmp_path: Path, how: Callable[[subprocess.Popen[str]], None]
 ) -> None:
     write(tmp_path)
@@ -82,7 +82,7 @@ def test_a_killed_process_leaves_the_repository_as_it_was(
     wait_for(tmp_path, before)
 
 
-def test_without_the_watcher_something_would_be_left(tmp_path: Path) -> None:
+def test_without_the_watcher_files_are_left_behind(tmp_path: Path) -> None:
     before = tree_of(tmp_path)
     with running(KILL_THE_WATCHER + READY, tmp_path) as process:
         process.kill()
@@ -90,16 +90,16 @@ def test_without_the_watcher_something_would_be_left(tmp_path: Path) -> None:
     assert tree_of(tmp_path) != before
 
 
-def test_a_repository_that_was_not_there_is_not_there_afterwards(tmp_path: Path) -> None:
+def test_a_repository_created_by_a_killed_process_is_removed(tmp_path: Path) -> None:
     with running(READY, tmp_path / "not" / "yet") as process:
         process.kill()
     wait_for(tmp_path, {})
 
 
-def test_of_two_at_once_the_killed_one_takes_nothing_of_the_others(tmp_path: Path) -> None:
+def test_a_killed_process_does_not_remove_files_of_another(tmp_path: Path) -> None:
     with running(READY, tmp_path, 1) as first, running(READY + COMMIT, tmp_path, 2) as second:
         both = tree_of(tmp_path)
-        first.kill()  # it had made pets/other, where the second one is at work
+        first.kill()  # it created pets/other, which the second one uses
         wait_for(tmp_path, {name: content for name, content in both.items() if not _is_of(name, 1)})
         second.communicate("go on\n")
     assert read_artifact(tmp_path / "pets" / "other" / "2").manifest.version == 2
@@ -110,14 +110,14 @@ def _is_of(name: str, version: int) -> bool:
     return name.startswith(f"pets/other/.{version}-")
 
 
-def test_what_another_process_put_beside_it_stays(tmp_path: Path) -> None:
+def test_files_of_other_processes_are_kept(tmp_path: Path) -> None:
     with running(READY, tmp_path) as process:
         (tmp_path / "pets" / "other" / "notes").mkdir()
         process.kill()
     wait_for(tmp_path, {"pets": None, "pets/other": None, "pets/other/notes": None})
 
 
-def test_a_version_that_was_committed_survives_its_process(tmp_path: Path) -> None:
+def test_a_committed_version_survives_its_process(tmp_path: Path) -> None:
     with running(COMMIT + READY, tmp_path) as process:
         committed = tree_of(tmp_path)
         process.kill()
@@ -139,7 +139,7 @@ def test_a_killed_watcher_does_not_stop_the_export(tmp_path: Path) -> None:
     assert read_artifact(tmp_path / "pets" / "other" / "1").manifest.version == 1
 
 
-def test_a_parent_that_another_export_takes_away_is_made_again(tmp_path: Path) -> None:
+def test_a_parent_removed_by_another_export_is_created_again(tmp_path: Path) -> None:
     directory = tmp_path / "pets" / "learned" / ".1-name"
     making = _make(directory)
     assert next(making) == tmp_path / "pets"

@@ -1,4 +1,4 @@
-"""An artifact that is not what an exporter writes is refused soon, and its text is escaped and cut."""
+"""Damaged and malicious artifacts are refused quickly, with short and escaped messages."""
 
 import os
 import time
@@ -16,11 +16,11 @@ from tests.artifact.hostile import HUGE, UNREADABLE, Damage, list_file, list_spa
 pytestmark = pytest.mark.slow
 
 MESSAGE = 1000
-"""Characters that a message may have besides the artifact's path."""
+"""Limit of characters of a message without the artifact's path."""
 
 
 @pytest.mark.parametrize("damage", UNREADABLE.values(), ids=UNREADABLE)
-def test_what_cannot_be_read_is_refused_soon_in_a_short_message(tmp_path: Path, damage: Damage) -> None:
+def test_an_unreadable_artifact_is_refused_quickly_with_a_short_message(tmp_path: Path, damage: Damage) -> None:
     path, _ = write(tmp_path)
     damage(path)
     start = time.monotonic()
@@ -47,7 +47,7 @@ def test_a_size_that_differs_is_found_before_the_file_is_read(tmp_path: Path) ->
         read_artifact(path)
 
 
-def test_verification_ends_when_its_time_is_over(tmp_path: Path) -> None:
+def test_verification_stops_at_its_deadline(tmp_path: Path) -> None:
     path, _ = write(tmp_path)
     with pytest.raises(VerificationTimeoutError, match="took too long"):
         read_artifact(path, until=time.monotonic())
@@ -102,7 +102,7 @@ def test_a_label_may_hold_any_text_but_no_controls(label: str, flaw: str | None)
         assert found.startswith(flaw)
 
 
-def test_what_is_shown_is_cut_and_escaped() -> None:
+def test_shown_text_is_shortened_and_escaped() -> None:
     assert shown("plain") == "plain"
     assert shown("x" * 300) == "x" * 199 + "…"
     assert len(shown("\0" * 10**6)) == 200
@@ -126,7 +126,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
         open_regular(path)
 
 
-def test_what_grows_while_it_is_read_is_read_to_the_limit_only(tmp_path: Path) -> None:
+def test_a_file_that_grows_while_it_is_read_is_read_only_up_to_the_limit(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match="has 11 bytes, at most 10"):
         read_regular(Path("/proc/self/maps"), 10)  # a regular file that states a size of 0
     file = tmp_path / "ten"

@@ -1,4 +1,4 @@
-"""The schema itself, and its public form in docs/."""
+"""Schema of the manifest, and its JSON Schema in docs/."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,12 @@ import pytest
 from pydantic import ValidationError
 
 from artifact import Batch, Engine, Manifest, Preprocess, Rewrite, Rewrites, Source, VersionKey, read_artifact
-from tests.artifact.drafts import write
+from tests.artifact.drafts import ENGINE, write
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "manifest.schema.json"
 
 
-def test_the_json_schema_in_docs_is_the_manifests() -> None:
+def test_the_json_schema_in_docs_is_up_to_date() -> None:
     remedy = "write it again: python -m artifact.schema > docs/manifest.schema.json"
     assert json.loads(SCHEMA.read_text()) == Manifest.model_json_schema(), remedy
 
@@ -22,19 +22,19 @@ def test_a_manifest_written_as_json_is_the_same_manifest(tmp_path: Path) -> None
     assert Manifest.model_validate_json((path / "manifest.json").read_text()) == manifest
 
 
-def test_the_key_is_the_place_in_the_repository(tmp_path: Path) -> None:
+def test_the_key_is_the_path_in_the_repository(tmp_path: Path) -> None:
     path, manifest = write(tmp_path, version=12)
     assert str(manifest.key) == str(path.relative_to(tmp_path)) == "pets/learned/12"
     assert manifest.key.name == "pets@learned"
     assert VersionKey("pets", "learned", 2) < manifest.key < VersionKey("pets", "shaw-k", 1)
 
 
-def test_an_accuracy_that_was_never_measured_is_absent(tmp_path: Path) -> None:
+def test_an_unmeasured_accuracy_is_absent(tmp_path: Path) -> None:
     path, _ = write(tmp_path)
     assert "accuracy" not in json.loads((path / "manifest.json").read_text())
 
 
-def test_rewrites_are_read_as_they_were_written_and_may_be_absent(tmp_path: Path) -> None:
+def test_rewrites_are_read_unchanged_and_may_be_absent(tmp_path: Path) -> None:
     lines = (Rewrite(module="blocks.*", before="Slice, Concat", after="Gather", count=12),)
     rewrites = Rewrites(rewritten=12, declined=0, lines=lines)
     path, _ = write(tmp_path, rewrites=rewrites)
@@ -53,39 +53,27 @@ def preprocess(**changes: object) -> Preprocess:
     return Preprocess.model_validate(fields | changes)
 
 
-def test_the_size_that_reaches_the_network_is_the_crops_else_the_resizes() -> None:
+def test_the_input_size_is_that_of_the_crop_or_else_of_the_resize() -> None:
     assert preprocess().size == (224, 224)
     assert preprocess(resize=(32, 48), crop=None).size == (32, 48)
 
 
 @pytest.mark.parametrize("changes", [{"crop": None}, {"resize": 200}, {"resize": (256, 200)}, {"std": (1, 0, 1)}])
-def test_a_preparation_that_cannot_work_is_refused(changes: dict[str, object]) -> None:
+def test_invalid_preprocessing_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         preprocess(**changes)
 
 
-def test_weights_say_where_they_come_from() -> None:
+def test_the_origin_of_weights_is_required() -> None:
     with pytest.raises(ValidationError, match="sha256"):
         Source(name="x", weights="checkpoint")
     with pytest.raises(ValidationError, match="seed"):
         Source(name="x", weights="random")
 
 
-def test_a_batch_is_ordered() -> None:
+def test_a_batch_whose_minimum_exceeds_its_maximum_is_refused() -> None:
     with pytest.raises(ValidationError, match="above"):
         Batch(min=3, max=2)
-
-
-ENGINE = {
-    "file": "model.engine",
-    "library": "TensorRT",
-    "version": "10.16.1",
-    "flavour": "tensorrt",
-    "gpu": {"name": "NVIDIA L4", "compute_capability": "8.9"},
-    "profile": {"min": 1, "opt": 8, "max": 32},
-    "settings": {},
-    "seconds": 12.5,
-}
 
 
 def test_an_engine_is_for_one_gpu_or_for_targets_and_its_profile_is_in_order() -> None:

@@ -1,9 +1,7 @@
-"""Reading refuses whatever is not exactly what the writer wrote, and says which artifact and why."""
+"""Reading of artifacts: any difference from what was written is refused with the artifact and the reason."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,15 +17,10 @@ from artifact import (
 from artifact.hashing import describe_file
 from artifact.text import escaped
 from tests.artifact.drafts import LABELS, write
+from tests.artifact.hostile import edit
 
 
-def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    manifest = json.loads((path / "manifest.json").read_text())
-    change(manifest)
-    (path / "manifest.json").write_text(json.dumps(manifest))
-
-
-def test_what_was_written_reads_back(tmp_path: Path) -> None:
+def test_a_written_artifact_is_read_back(tmp_path: Path) -> None:
     path, manifest = write(tmp_path)
     artifact = read_artifact(path)
     assert artifact.manifest == manifest
@@ -81,7 +74,7 @@ def test_a_manifest_that_is_not_a_json_object_is_refused(tmp_path: Path, text: s
 
 
 @pytest.mark.parametrize("unknown", [2, 0, "1", None, [1]])
-def test_an_unknown_format_is_refused_before_anything_else_is_looked_at(tmp_path: Path, unknown: object) -> None:
+def test_an_unknown_format_is_refused_before_any_other_field(tmp_path: Path, unknown: object) -> None:
     path, _ = write(tmp_path)
     (path / "manifest.json").write_text(json.dumps({"format": unknown, "anything": "else"}))
     with pytest.raises(UnknownFormatError, match="this version supports format 1"):
@@ -130,7 +123,7 @@ def test_a_link_that_leaves_the_directory_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", ["cat\ndog\n", "cat\ndog\ncrow\nowl\n", "cat\n\ncrow\n", "\xff"])
-def test_labels_must_be_one_for_each_class(tmp_path: Path, labels: str) -> None:
+def test_every_class_needs_one_label(tmp_path: Path, labels: str) -> None:
     path, _ = write(tmp_path)
     file = path / "labels.txt"
     file.write_bytes(labels.encode("latin-1"))
@@ -144,7 +137,7 @@ def test_every_error_is_an_artifact_error() -> None:
         assert issubclass(error, ArtifactError)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_label(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_label(tmp_path: Path) -> None:
     path, _ = write(tmp_path)
     (path / "labels.txt").write_bytes("".join(f"{label}\r\n" for label in LABELS).encode("utf-8-sig"))
     found = describe_file(path / "labels.txt").model_dump()

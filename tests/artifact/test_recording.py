@@ -1,4 +1,4 @@
-"""An accuracy is written into a manifest in one step, and into that of the measured artifact only."""
+"""Recording of an accuracy: atomic, and only in the manifest of the measured artifact."""
 
 import stat
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_only_the_accuracy_of_the_manifest_changes(tmp_path: Path) -> None:
     assert [child.name for child in path.parent.iterdir()] == ["1"]
 
 
-def test_it_can_be_measured_and_recorded_again(tmp_path: Path) -> None:
+def test_an_accuracy_can_be_recorded_again(tmp_path: Path) -> None:
     path, before = write(tmp_path)
     record_accuracy(path, MEASURED, before)
     again = MEASURED.model_copy(update={"top1": 0.5})
@@ -30,16 +30,16 @@ def test_it_can_be_measured_and_recorded_again(tmp_path: Path) -> None:
     assert read_artifact(path).manifest.accuracy == again
 
 
-def test_another_artifact_in_its_place_does_not_get_it(tmp_path: Path) -> None:
+def test_an_artifact_that_replaced_the_measured_one_is_refused(tmp_path: Path) -> None:
     _, measured = write(tmp_path / "measured")
-    path, there = write(tmp_path / "other", architecture="swin")
+    path, other = write(tmp_path / "other", architecture="swin")
     with pytest.raises(RecordingError, match="the artifact was replaced after the measurement"):
         record_accuracy(path, MEASURED, measured)
-    assert read_artifact(path).manifest == there
+    assert read_artifact(path).manifest == other
 
 
 @pytest.mark.parametrize("directory", ["", ".."])
-def test_a_missing_permission_is_noticed_beforehand_and_when_writing(tmp_path: Path, directory: str) -> None:
+def test_a_missing_permission_is_detected_before_measuring_and_when_writing(tmp_path: Path, directory: str) -> None:
     path, before = write(tmp_path)
     closed = (path / directory).resolve()
     closed.chmod(0o500)
@@ -54,7 +54,7 @@ def test_a_missing_permission_is_noticed_beforehand_and_when_writing(tmp_path: P
     assert read_artifact(path).manifest == before
 
 
-def test_a_task_without_accuracy_is_refused_beforehand(tmp_path: Path) -> None:
+def test_a_task_without_accuracy_is_refused_before_measuring(tmp_path: Path) -> None:
     path, before = write(tmp_path, task="regression", accuracy=None)
     with pytest.raises(RecordingError, match="its task is regression"):
         check_recordable(path)

@@ -18,14 +18,14 @@ def test_a_repository_is_scanned_three_directories_deep_and_sorted(tmp_path: Pat
     assert [str(location) for location in scan(tmp_path)] == ["a/y/10", "a/y/2", "a/y/notes", "b/x/1"]
 
 
-def test_an_export_in_progress_is_not_seen(tmp_path: Path) -> None:
+def test_an_export_in_progress_is_ignored(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "pets" / "learned" / ".2-abc").mkdir()
     (tmp_path / ".git" / "objects" / "00").mkdir(parents=True)
     assert [str(location) for location in scan(tmp_path)] == ["pets/learned/1"]
 
 
-def test_a_directory_that_goes_away_during_the_scan_is_not_seen(tmp_path: Path) -> None:
+def test_a_directory_removed_during_the_scan_is_ignored(tmp_path: Path) -> None:
     write(tmp_path)
     path = tmp_path / "pets" / "gone"
     path.mkdir()
@@ -43,7 +43,7 @@ def test_a_missing_repository_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o100])
-def test_a_directory_that_cannot_be_listed_hides_what_is_in_it_and_nothing_else(tmp_path: Path, mode: int) -> None:
+def test_an_unreadable_directory_hides_only_its_own_content(tmp_path: Path, mode: int) -> None:
     for name in ("a/x/1", "b/x/1", "b/y/1", "lost+found/x/1"):
         (tmp_path / name).mkdir(parents=True)
     closed = [tmp_path / "b/x", tmp_path / "lost+found"]
@@ -59,7 +59,7 @@ def test_a_directory_that_cannot_be_listed_hides_what_is_in_it_and_nothing_else(
     assert [location.unreadable for location in found] == ["", "Permission denied", "", "Permission denied"]
 
 
-def test_the_next_version_follows_the_newest_in_number_not_in_text(tmp_path: Path) -> None:
+def test_the_next_version_follows_the_largest_number(tmp_path: Path) -> None:
     assert next_version(tmp_path, "pets", "learned") == 1
     for version in (2, 10):
         write(tmp_path, version)
@@ -68,6 +68,6 @@ def test_the_next_version_follows_the_newest_in_number_not_in_text(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["0", "01", "-1", "1.0", "v1", "", "٣"])
-def test_what_is_not_a_version(name: str) -> None:
+def test_other_names_are_not_versions(name: str) -> None:
     assert not is_version(name)
     assert is_version("12")

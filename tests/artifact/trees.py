@@ -1,4 +1,4 @@
-"""Everything in a directory, to be compared with what is in it later."""
+"""Contents of directories, for comparisons before and after."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[2]
 Tree = dict[str, bytes | None]
 """Contents of files by path, and None for directories."""
 
-_PATIENCE = 10.0  # seconds
+_TIMEOUT = 10.0  # seconds
 
 
 def tree_of(directory: Path) -> Tree:
@@ -18,12 +18,12 @@ def tree_of(directory: Path) -> Tree:
                 for path in directory.rglob("*")
             }
         except FileNotFoundError:
-            continue  # something is being removed while we look: look again
+            continue  # a file was removed during the walk
 
 
 def wait_for(directory: Path, expected: Tree) -> None:
-    """Wait until the directory is as expected: what cleans up after a killed process takes a moment."""
-    end = time.monotonic() + _PATIENCE
+    """Wait until the directory has the expected content; cleanup after a killed process takes a moment."""
+    end = time.monotonic() + _TIMEOUT
     while tree_of(directory) != expected and time.monotonic() < end:
         time.sleep(0.01)
     assert tree_of(directory) == expected

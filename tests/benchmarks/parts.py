@@ -1,4 +1,4 @@
-"""Parts of a GPU check that end in every way."""
+"""Parts of a GPU check with every kind of outcome."""
 
 import os
 import subprocess
@@ -18,11 +18,11 @@ def skipped(_: Settings, __: Emit) -> None:
     raise SkippedError("there is no such | package")
 
 
-def lacking(_: Settings, __: Emit) -> None:
+def missing_package(_: Settings, __: Emit) -> None:
     import no_package_of_that_name  # type: ignore[import-not-found]  # noqa: F401
 
 
-def misspelt(_: Settings, __: Emit) -> None:
+def missing_module(_: Settings, __: Emit) -> None:
     import benchmarks.no_module_of_that_name  # type: ignore[import-not-found]  # noqa: F401
 
 

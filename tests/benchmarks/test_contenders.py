@@ -1,4 +1,4 @@
-"""Contenders of the serving benchmark: what they are installed from, asked with, and refused for."""
+"""Contenders of the serving benchmark: environments, requests, and checks of their responses."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ ECHO = Contender(
 
 
 def pins(file: Path) -> dict[str, str]:
-    """Return name and version of every line, which says nothing else."""
+    """Return name and version of every line; fail if a line has another form."""
     lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
     found = [re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", line) for line in lines]
     assert all(found), lines
@@ -68,7 +68,7 @@ def port() -> int:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_contender_apart_has_exact_versions_and_our_model_libraries(name: str) -> None:
+def test_a_separate_environment_has_pinned_versions_and_our_numpy_onnxruntime_and_pillow(name: str) -> None:
     theirs, ours = pins(REQUIREMENTS / f"{name}.txt"), pins(CONSTRAINTS)
     assert name in theirs
     assert [theirs[library] for library in ("numpy", "onnxruntime", "pillow")] == [
@@ -76,12 +76,12 @@ def test_a_contender_apart_has_exact_versions_and_our_model_libraries(name: str)
     ]
 
 
-def test_every_environment_apart_is_of_a_contender() -> None:
+def test_every_separate_environment_belongs_to_a_contender() -> None:
     apart = [one.environment.name for one in CONTENDERS.values() if isinstance(one.environment, Apart)]
     assert sorted(apart) == list(NAMES) == ["bentoml", "mlserver", "ray"]
 
 
-def test_an_environment_is_available_when_it_was_made_from_the_requirements_of_now(tmp_path: Path) -> None:
+def test_an_environment_is_available_if_made_from_the_current_requirements(tmp_path: Path) -> None:
     environment = Apart("ray", tmp_path)
     assert not environment.available
     (tmp_path / "ray").mkdir()
@@ -92,19 +92,19 @@ def test_an_environment_is_available_when_it_was_made_from_the_requirements_of_n
     assert not environment.available
 
 
-def test_a_missing_contender_is_a_row_with_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_contender_is_a_row_with_the_install_command(capsys: pytest.CaptureFixture[str]) -> None:
     report({}, 100.0, (8,), ("ray", "litserve"))
     rows = capsys.readouterr().out
     assert "| 8 | Ray Serve | missing: python -m benchmarks.contenders ray |" in rows
     assert "| 8 | LitServe | missing: pip install -c constraints.txt -e '.[benchmarks]' |" in rows
 
 
-def test_a_tensor_in_base64_is_the_file() -> None:
+def test_a_base64_tensor_contains_the_file() -> None:
     (tensor,) = json.loads(base64_tensor(b"\xff\xd8 a file"))["inputs"]
     assert base64.b64decode(tensor["data"][0]) == b"\xff\xd8 a file"
 
 
-def test_a_server_is_asked_in_its_contenders_form_and_its_answers_are_compared(images: Path, port: int) -> None:
+def test_a_server_gets_requests_in_its_contenders_form_and_its_responses_are_compared(images: Path, port: int) -> None:
     labels = [f"image {place} as text/plain" for place in range(IMAGES)]
     with running(ECHO, port, images / "repository", images) as server:
         check(server, labels)
@@ -112,7 +112,7 @@ def test_a_server_is_asked_in_its_contenders_form_and_its_answers_are_compared(i
             check(server, [*labels[:-1], "another"])
 
 
-def test_a_server_that_ends_at_once_is_reported_with_its_log(images: Path, port: int) -> None:
+def test_a_server_that_exits_immediately_is_reported_with_its_log(images: Path, port: int) -> None:
     ending = replace(ECHO, command=lambda *_: ("-c", "raise SystemExit('no such model')"))
     with (
         pytest.raises(RuntimeError, match="no such model"),
@@ -122,7 +122,7 @@ def test_a_server_that_ends_at_once_is_reported_with_its_log(images: Path, port:
 
 
 @pytest.mark.skipif(not wrk_is_installed(), reason="wrk is not installed")
-def test_the_load_is_of_the_contenders_bodies(images: Path, port: int) -> None:
+def test_the_load_sends_the_contenders_bodies(images: Path, port: int) -> None:
     with running(ECHO, port, images / "repository", images) as server:
         measured = load(server, 2, 1)
     assert measured.good > IMAGES

@@ -1,4 +1,4 @@
-"""The GPU check, with the CPU standing in for the GPU: it proves nothing of GPUs, but that its parts run."""
+"""GPU check on the CPU: verifies that its parts run, not their results on a GPU."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def planned(*names: str, limit: float = 60) -> list[Planned]:
 
 
 def results(output: Path) -> dict[str, Any]:
-    """Return what was written, by the name of the part."""
+    """Return the written results by the name of the part."""
     found = json.loads((output / "gpu_check.json").read_text())
     return {part["name"]: part for part in found["parts"]}
 
@@ -35,24 +35,26 @@ def check(output: Path, parts: Sequence[Planned], *options: str) -> tuple[int, d
     return status, results(output)
 
 
-def test_whatever_a_part_does_the_others_run_and_its_rows_are_kept(
+def test_a_failing_part_does_not_stop_the_others_and_its_rows_are_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parts = planned("done", "skipped", "lacking", "misspelt", "failed", "raising", "failing_row", "crashing")
+    parts = planned(
+        "done", "skipped", "missing_package", "missing_module", "failed", "raising", "failing_row", "crashing"
+    )
     status, found = check(tmp_path, [*parts, *planned("hanging", limit=4), *parts[:1]])
     assert status == 1
     assert {name: (part["outcome"], len(part["rows"])) for name, part in found.items()} == {
         "done": ("done", 2),
         "skipped": ("skipped", 0),
-        "lacking": ("skipped", 0),
-        "misspelt": ("failed", 0),
+        "missing_package": ("skipped", 0),
+        "missing_module": ("failed", 0),
         "failed": ("failed", 1),
         "raising": ("failed", 0),
         "failing_row": ("done", 1),
         "crashing": ("failed", 1),
         "hanging": ("failed", 1),
     }
-    assert found["lacking"]["reason"].startswith("No module named 'no_package_of_that_name'")
+    assert found["missing_package"]["reason"].startswith("No module named 'no_package_of_that_name'")
     assert found["raising"]["reason"] == "ZeroDivisionError: by zero"
     assert found["crashing"]["reason"] == "its process was ended by SIGABRT; crashing.log has its output"
     assert found["hanging"]["reason"] == "it took longer than 4 s"
@@ -76,27 +78,27 @@ def has_ended(process: int) -> bool:
     return True
 
 
-def test_what_does_not_begin_within_the_limit_is_skipped(tmp_path: Path) -> None:
+def test_a_part_that_cannot_start_within_the_time_limit_is_skipped(tmp_path: Path) -> None:
     status, found = check(tmp_path, planned("done"), "--limit", "0")
     assert status == 0
     assert (found["done"]["outcome"], found["done"]["rows"]) == ("skipped", [])
     assert "the time limit of 0 s was reached" in found["done"]["reason"]
 
 
-def test_a_part_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         check(tmp_path, PARTS, "--parts", "host,gost")
     assert "no such part: gost" in capsys.readouterr().err
 
 
-def test_settings_reach_the_parts_as_they_are() -> None:
+def test_settings_are_passed_to_the_parts_unchanged() -> None:
     settings = Settings("cpu", "a", "b", networks=NETWORKS, batches=(1, 2), seconds=0.5)
     assert Settings.from_json(settings.to_json()) == settings
 
 
 @pytest.fixture
 def artifacts(tmp_path: Path, digits_repository: Path) -> Path:
-    """Artifacts of two variants of the digits and of a tiny network, as the part `export` would write them."""
+    """Artifacts of two digits variants and of a tiny network, in the layout of the part `export`."""
     for variant in ("swin-table", "none"):
         shutil.copytree(digits_repository / "digits" / variant, tmp_path / "artifacts/digits/digits" / variant)
     path = tmp_path / "artifacts/networks" / name_of(NETWORK) / "fp32/1"
@@ -105,7 +107,7 @@ def artifacts(tmp_path: Path, digits_repository: Path) -> Path:
     return tmp_path / "artifacts"
 
 
-def test_the_parts_run_with_the_cpu_standing_in_for_the_gpu(tmp_path: Path, artifacts: Path) -> None:
+def test_the_parts_run_on_the_cpu(tmp_path: Path, artifacts: Path) -> None:
     chosen = (
         "host",
         "export",

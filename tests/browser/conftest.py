@@ -1,4 +1,4 @@
-"""A real browser, and the service as a process: pages are watched, and nothing on them may go wrong unseen."""
+"""Chromium, and the service as a process; errors in a page's console and requests to other hosts fail a test."""
 
 import os
 import shutil
@@ -18,11 +18,11 @@ FLAGS = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-fo
 PATIENCE_MS = 20_000
 
 _STATUS = "Failed to load resource: the server responded with a status of "
-_GONE = "Failed to load resource: net::ERR_CONNECTION_REFUSED"
+_REFUSED = "Failed to load resource: net::ERR_CONNECTION_REFUSED"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder, and skip them where there is no browser; where CI runs it has to be there."""
+    """Mark the tests of this folder, and skip them without a browser, which CI requires."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="chromium is not installed (apt-get install chromium)"))
 
 
-@pytest.fixture(scope="package")  # Playwright's event loop runs until then, and tests of others start their own
+@pytest.fixture(scope="package")  # Playwright's event loop runs until then; other packages start their own
 def browser() -> Iterator[Browser]:
     assert CHROMIUM is not None
     with sync_playwright() as playwright:
@@ -42,7 +42,7 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Watch:
-    """What a page did: requests, and messages that nothing on a working page writes."""
+    """Requests of a page, and its console messages, of which a working page has none."""
 
     requests: list[str] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
@@ -53,15 +53,17 @@ class Watch:
     def on_message(self, message: ConsoleMessage) -> None:
         self.messages.append(f"{message.type}: {message.text}")
 
-    def check(self, origin: str, statuses: tuple[int, ...], *, gone: bool) -> None:
-        """Assert that no other origin was asked, and that errors are those of refused requests alone.
+    def check(self, origin: str, statuses: tuple[int, ...], *, server_stops: bool) -> None:
+        """Assert that no other origin got a request, and that all messages are of expected statuses.
 
-        Chromium reports every status from 400 in its console, however well the page deals with it; a violation of the
-        content security policy is a message too.
+        Chromium logs every status from 400 in its console, even if the page handles it, and every violation of the
+        content security policy.
         """
         foreign = [url for url in self.requests if not url.startswith((origin, "blob:" + origin, "data:"))]
         assert foreign == []
-        allowed = tuple(f"error: {_STATUS}{status}" for status in statuses) + ((f"error: {_GONE}",) if gone else ())
+        allowed = tuple(f"error: {_STATUS}{status}" for status in statuses) + (
+            (f"error: {_REFUSED}",) if server_stops else ()
+        )
         assert [message for message in self.messages if not message.startswith(allowed or "\0")] == []
 
 
@@ -80,18 +82,18 @@ def opened(
     path: str = "/",
     statuses: tuple[int, ...] = (),
     *,
-    gone: bool = False,
+    server_stops: bool = False,
     **options: Unpack[ContextOptions],
 ) -> Iterator[Page]:
-    """Open a page of its own, and check at the end that nothing went wrong on it.
+    """Open a page in a new context, and check its requests and messages at the end.
 
     Args:
-        browser: shared.
+        browser: the shared browser.
         origin: `http://host:port` of the server.
-        path: of the page, with its fragment.
-        statuses: that the test provokes.
-        gone: whether the test stops the server.
-        options: of the browser's context.
+        path: path of the page, with its fragment.
+        statuses: error statuses that the test causes.
+        server_stops: whether the test stops the server.
+        options: options of the browser's context.
     """
     watch = Watch()
     context = browser.new_context(base_url=origin, **options)
@@ -103,14 +105,14 @@ def opened(
         page.on("pageerror", lambda error: watch.messages.append(f"error: {error}"))
         page.goto(path)
         yield page
-        watch.check(origin, statuses, gone=gone)
+        watch.check(origin, statuses, server_stops=server_stops)
     finally:
         context.close()
 
 
 @pytest.fixture(scope="session")
 def server(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The service on every variant of the digits, as `make demo` starts it."""
+    """Service with every digits variant, as started by `make demo`."""
     flags = ("--port", "0", "--repository", str(digits_repository), "--threads", "2", "--reload-seconds", "0")
     with serving(tmp_path_factory.mktemp("server"), *flags) as running:
         yield running
@@ -119,7 +121,7 @@ def server(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def one_variant(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one variant, which starts at once."""
+    """Repository with one variant, with which a server starts quickly."""
     repository = tmp_path_factory.mktemp("one")
     shutil.copytree(digits_repository / "digits" / "rope", repository / "digits" / "rope")
     return repository

@@ -1,4 +1,4 @@
-"""Classify in a browser: every way to give a picture, every option, and curl for the same."""
+"""The view Classify in a browser: selection of an image, options, and the equivalent curl command."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
 from examples.digits.prepare import prepare
-from tests.browser.acts import SEVEN, best, choose, give
+from tests.browser.actions import SEVEN, best_class, choose, drop_or_paste
 from tests.browser.conftest import opened
 from tests.examples.test_prepare import photo
 from tests.service.process import Running
@@ -27,10 +27,10 @@ PICTURE = """
   return [...data].filter((_, index) => index % 4 === 0);
 }
 """
-"""The red channel of the picture that the page shows."""
+"""Script that returns the red channel of the displayed image."""
 
 
-def asked(server: Running, query: str = "") -> dict[str, object]:
+def classify(server: Running, query: str = "") -> dict[str, object]:
     response = httpx2.post(f"{server.url}/v1/classify?{query}", content=SEVEN.read_bytes())
     assert response.status_code == 200
     answer: dict[str, object] = response.json()
@@ -51,21 +51,21 @@ def expected_classes(answer: dict[str, object]) -> list[tuple[str, str]]:
     return [(found["label"], f"{100 * found['probability']:.1f} %") for found in predictions]
 
 
-@pytest.mark.parametrize("way", ["choose", "drop", "paste"])
-def test_a_picture_is_classified_as_the_api_does(browser: Browser, server: Running, way: str) -> None:
+@pytest.mark.parametrize("action", ["choose", "drop", "paste"])
+def test_an_image_is_classified_as_by_the_api(browser: Browser, server: Running, action: str) -> None:
     with opened(browser, server.url) as page:
-        choose(page) if way == "choose" else give(page, way)
-        assert best(page) == "7"
-        assert shown_classes(page) == expected_classes(asked(server))
+        choose(page) if action == "choose" else drop_or_paste(page, action)
+        assert best_class(page) == "7"
+        assert shown_classes(page) == expected_classes(classify(server))
         assert f" · 32 × 32 · {SEVEN.stat().st_size / 1000:.1f} kB" in page.locator(".about").inner_text()
 
 
-def test_the_camera_gives_a_picture(browser: Browser, server: Running) -> None:
+def test_a_picture_can_be_taken_with_the_camera(browser: Browser, server: Running) -> None:
     with opened(browser, server.url) as page:
         page.get_by_role("button", name="Camera").click()
         page.get_by_role("button", name="Take picture").click()
         expect(page.locator("dialog")).to_have_count(0)
-        assert best(page)
+        assert best_class(page)
         expect(page.locator(".about")).to_contain_text("camera.png · ")
 
 
@@ -77,7 +77,7 @@ def test_options_are_parameters_of_the_request(browser: Browser, server: Running
         page.get_by_label("Classes", exact=True).press("Enter")
         expect(page.locator(".classes li")).to_have_count(2)
         expect(page.locator(".by")).to_have_text("by rope, version 1")
-        assert shown_classes(page) == expected_classes(asked(server, "variant=rope&top_k=2"))
+        assert shown_classes(page) == expected_classes(classify(server, "variant=rope&top_k=2"))
         page.get_by_label("Variant").select_option("auto")
         page.get_by_label("Deadline, ms").fill("20000")
         page.get_by_label("Deadline, ms").press("Enter")
@@ -85,7 +85,7 @@ def test_options_are_parameters_of_the_request(browser: Browser, server: Running
         expect(selection.get_by_role("row").nth(1)).to_contain_text(re.compile("swin-log-cpb.*98.6 %.*chosen"))
 
 
-def test_stages_and_facts_are_those_of_the_answer(browser: Browser, server: Running) -> None:
+def test_stages_and_details_are_those_of_the_response(browser: Browser, server: Running) -> None:
     with opened(browser, server.url) as page:
         seen: list[str] = []
 
@@ -96,7 +96,7 @@ def test_stages_and_facts_are_those_of_the_answer(browser: Browser, server: Runn
 
         page.route("**/v1/classify*", keep)
         choose(page)
-        assert best(page) == "7"
+        assert best_class(page) == "7"
         answer = json.loads(seen[0])
         names, numbers = (page.locator(f".legend {part}").all_inner_texts() for part in ("dt", "dd"))
         shown = dict(zip(names, numbers, strict=True))
@@ -111,10 +111,10 @@ def test_stages_and_facts_are_those_of_the_answer(browser: Browser, server: Runn
             assert answer[name] in facts
 
 
-def test_the_line_of_curl_does_the_same(browser: Browser, server: Running) -> None:
+def test_the_curl_command_gives_the_same_result(browser: Browser, server: Running) -> None:
     with opened(browser, server.url, permissions=["clipboard-read", "clipboard-write"]) as page:
         choose(page)
-        best(page)
+        best_class(page)
         page.get_by_role("button", name="Copy").click()
         expect(page.locator(".said")).to_have_text("Copied.")
         line = page.evaluate("navigator.clipboard.readText()")
@@ -124,11 +124,11 @@ def test_the_line_of_curl_does_the_same(browser: Browser, server: Running) -> No
     assert '"label":"7"' in done.stdout
 
 
-def test_without_leave_to_copy_the_line_is_selected(browser: Browser, server: Running) -> None:
+def test_without_clipboard_permission_the_command_is_selected(browser: Browser, server: Running) -> None:
     with opened(browser, server.url) as page:
         page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
         choose(page)
-        best(page)
+        best_class(page)
         page.get_by_role("button", name="Copy").click()
         expect(page.locator(".said")).to_contain_text("Selected")
         assert page.evaluate("getSelection().toString()") == page.locator(".curl code").inner_text()
@@ -144,14 +144,14 @@ def test_everything_works_by_keyboard(browser: Browser, server: Running) -> None
         assert page.evaluate("document.activeElement.id") == "main"
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "drop"
-        page.keyboard.press("Enter")  # the place to drop a picture is a button too
-        assert best(page) == "7"
+        page.keyboard.press("Enter")  # the drop area is also a button
+        assert best_class(page) == "7"
         page.get_by_role("link", name="Compare").focus()
         page.keyboard.press("Enter")
         expect(page.locator(".agreement")).to_contain_text("variants find 7")
 
 
-def test_a_photo_of_a_digit_can_be_prepared_and_the_page_shows_what_it_sends(
+def test_a_photo_of_a_digit_can_be_prepared_and_the_prepared_image_is_shown(
     browser: Browser, server: Running, tmp_path: Path
 ) -> None:
     sheet = photo("3", "dark")
@@ -162,14 +162,14 @@ def test_a_photo_of_a_digit_can_be_prepared_and_the_page_shows_what_it_sends(
         box.check()
         choose(page, tmp_path / "photo.png")
         expect(page.locator(".about")).to_contain_text("prepared-photo.png · 32 × 32")
-        with page.expect_download() as download:  # the file that the line of curl names
+        with page.expect_download() as download:  # the file named in the curl command
             page.get_by_role("link", name="Save").click()
         assert download.value.suggested_filename == "prepared-photo.png"
         with Image.open(download.value.path()) as saved:
             assert saved.size == (32, 32)
         expect(page.locator(".note")).to_contain_text("The photo shows 2 signs; the largest is sent.")
-        assert best(page) == "3"
-        shown = np.reshape(page.evaluate(PICTURE), (8, 4, 8, 4)).mean(axis=(1, 3))  # browsers scale up in their own way
+        assert best_class(page) == "3"
+        shown = np.reshape(page.evaluate(PICTURE), (8, 4, 8, 4)).mean(axis=(1, 3))  # browsers upscale differently
         expected = prepare(sheet).pixels[:, :, 0].reshape(8, 4, 8, 4).mean(axis=(1, 3))
         assert np.abs(shown - expected).mean() < 8
         box.uncheck()

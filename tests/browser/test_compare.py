@@ -1,4 +1,4 @@
-"""Compare in a browser: votes, differences, order and choice of variants."""
+"""The view Compare in a browser: votes, differences, sorting and selection of variants."""
 
 import io
 
@@ -8,16 +8,16 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from examples.digits.export import VARIANTS
-from tests.browser.acts import choose
+from tests.browser.actions import choose
 from tests.browser.conftest import opened
 from tests.service.process import Running
 
 END = "({ x, width }) => x.baseVal.valueInSpecifiedUnits + width.baseVal.valueInSpecifiedUnits"
-"""End of a part of a stage bar, in percent."""
+"""Script that returns the end of a segment of a stage bar, in percent."""
 
 
 def ambiguous() -> bytes:
-    """Return noise, which the variants take for different digits."""
+    """Return a noise image, which the variants classify as different digits."""
     pixels = np.random.default_rng(3).integers(0, 256, (32, 32, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -28,7 +28,7 @@ def column(page: Page, number: int) -> list[str]:
     return page.locator(f".compared tbody tr > *:nth-child({number})").all_inner_texts()
 
 
-def test_differences_from_the_majority_have_a_sign(browser: Browser, server: Running) -> None:
+def test_differences_from_the_majority_are_marked(browser: Browser, server: Running) -> None:
     noise = ambiguous()
     votes = httpx2.post(f"{server.url}/v1/compare", content=noise).json()["agreement"]["votes"]
     assert len(votes) > 1

@@ -1,4 +1,4 @@
-"""Encodings in a browser: heat maps of what is in the artifact, offsets, the overlay, and the facts of the export."""
+"""The view Encodings in a browser: heat maps of the artifact's constants, offsets, overlay, and export details."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.acts import choose
+from tests.browser.actions import choose
 from tests.browser.conftest import opened
 from tests.service.process import Running
 
@@ -26,8 +26,8 @@ def show(page: Page, variant: str) -> None:
     expect(page.locator("[aria-busy]")).to_have_count(0)
 
 
-def written(value: float) -> str:
-    """Three significant digits, as JavaScript's toPrecision writes numbers of this size."""
+def formatted(value: float) -> str:
+    """Format a value with three significant digits, like JavaScript's toPrecision for numbers of this size."""
     return f"{float(value):#.3g}".replace("-", "−")
 
 
@@ -44,7 +44,7 @@ def test_a_bias_has_values_offsets_and_colours(browser: Browser, server: Running
         for _ in range(key):
             page.keyboard.press("ArrowRight")
         expect(page.locator(".readout").first).to_have_text(
-            f"head 2, query {query}, key {key}, offset +1 rows, +3 columns: {written(bias[1, query, key])}"
+            f"head 2, query {query}, key {key}, offset +1 rows, +3 columns: {formatted(bias[1, query, key])}"
         )
         pixels = np.reshape(maps.nth(1).evaluate(PIXELS), (*bias.shape[1:], 4))
         red = pixels[np.unravel_index(bias[1].argmax(), bias[1].shape)]
@@ -55,11 +55,11 @@ def test_a_bias_has_values_offsets_and_colours(browser: Browser, server: Running
         assert box is not None
         page.mouse.move(box["x"] + box["width"] / 128, box["y"] + box["height"] / 128)  # the first cell
         expect(page.locator(".readout").first).to_contain_text(
-            f"head 1, query 0, key 0, offset +0 rows, +0 columns: {written(bias[0, 0, 0])}"
+            f"head 1, query 0, key 0, offset +0 rows, +0 columns: {formatted(bias[0, 0, 0])}"
         )
 
 
-def test_layers_are_fetched_one_at_a_time(browser: Browser, server: Running) -> None:
+def test_layers_are_fetched_when_selected(browser: Browser, server: Running) -> None:
     with opened(browser, server.url, "/#encodings") as page:
         seen: list[str] = []
         page.on("request", lambda request: seen.append(request.url) if "/baked/" in request.url else None)
@@ -70,7 +70,7 @@ def test_layers_are_fetched_one_at_a_time(browser: Browser, server: Running) -> 
         expect(page.get_by_role("heading", name="blocks.2")).to_be_visible()
 
 
-def test_the_overlay_follows_the_query_inside_its_window(
+def test_the_overlay_follows_the_query_within_its_window(
     browser: Browser, server: Running, digits_repository: Path
 ) -> None:
     bias = stored(digits_repository, "swin-table", "stages.0.blocks.0.attention.encoding.table_baked")
@@ -87,7 +87,7 @@ def test_the_overlay_follows_the_query_inside_its_window(
         page.wait_for_timeout(50)
         text = overlay.get_attribute("aria-label") or ""
         assert text.startswith(
-            f"Head 1, query at row 8, column 9: highest bias {written(bias[0, 1, best])}, {abs(down)} rows "
+            f"Head 1, query at row 8, column 9: highest bias {formatted(bias[0, 1, best])}, {abs(down)} rows "
         )
         assert f"{abs(right)} columns {'left' if right < 0 else 'right'}" in text
         page.get_by_text("Numbers").last.click()
@@ -96,7 +96,7 @@ def test_the_overlay_follows_the_query_inside_its_window(
 
 
 @pytest.mark.parametrize(
-    ("variant", "said", "maps"),
+    ("variant", "description", "maps"),
     [
         ("rope", "rotate queries and keys", 1),
         ("irpe-product-contextual-k", "Query-dependent", 4),
@@ -104,13 +104,13 @@ def test_the_overlay_follows_the_query_inside_its_window(
         ("sincos", "added to the tokens", 2),
     ],
 )
-def test_other_encodings_are_drawn_as_what_they_are(
-    browser: Browser, server: Running, variant: str, said: str, maps: int
+def test_other_encodings_have_their_own_plots(
+    browser: Browser, server: Running, variant: str, description: str, maps: int
 ) -> None:
     with opened(browser, server.url, "/#encodings") as page:
         show(page, variant)
         expect(page.locator("canvas.map")).to_have_count(maps)
-        expect(page.locator(".view")).to_contain_text(said)
+        expect(page.locator(".view")).to_contain_text(description)
         expect(page.locator("canvas.overlay")).to_have_count(0)
 
 
@@ -125,10 +125,10 @@ def test_a_similarity_is_the_cosine_of_centred_tokens(
         page.locator("figure.large canvas").focus()
         for press in ("ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight"):
             page.keyboard.press(press)
-        expect(page.locator(".readout").last).to_have_text(f"token 2, token 3: {written(cosine)}")
+        expect(page.locator(".readout").last).to_have_text(f"token 2, token 3: {formatted(cosine)}")
 
 
-def test_facts_of_the_export_are_shown(browser: Browser, server: Running) -> None:
+def test_details_of_the_export_are_shown(browser: Browser, server: Running) -> None:
     with opened(browser, server.url, "/#encodings") as page:
         show(page, "none")
         expect(page.locator(".result").first).to_contain_text("This variant has no position constants")

@@ -1,20 +1,20 @@
-"""Latency in a browser: what /v1/latency reports, every two seconds while it is visible."""
+"""The view Latency in a browser: data of /v1/latency, fetched every two seconds while visible."""
 
 import httpx2
 from playwright.sync_api import Browser, expect
 
-from tests.browser.acts import SEVEN
+from tests.browser.actions import SEVEN
 from tests.browser.conftest import opened
 from tests.service.process import Running
 
 
-def ask(server: Running, times: int = 1) -> None:
+def classify(server: Running, times: int = 1) -> None:
     for _ in range(times):
         assert httpx2.post(f"{server.url}/v1/classify?variant=rope", content=SEVEN.read_bytes()).status_code == 200
 
 
-def test_numbers_are_those_of_the_api(browser: Browser, server: Running) -> None:
-    ask(server, 5)
+def test_numbers_equal_those_of_the_api(browser: Browser, server: Running) -> None:
+    classify(server, 5)
     refused = httpx2.post(f"{server.url}/v1/classify?variant=rope", content=b"no")
     assert refused.status_code == 400
     with opened(browser, server.url, "/#latency") as page:
@@ -31,12 +31,12 @@ def test_numbers_are_those_of_the_api(browser: Browser, server: Running) -> None
         expect(page.locator(".figures strong").first).to_have_text(f"{p50:.2f}" if p50 < 10 else f"{p50:.1f}")
 
 
-def test_requests_a_second_follow_the_load_and_lines_are_drawn(browser: Browser, server: Running) -> None:
-    ask(server)
+def test_the_request_rate_follows_the_load_and_charts_are_drawn(browser: Browser, server: Running) -> None:
+    classify(server)
     with opened(browser, server.url, "/#latency") as page:
         with page.expect_response("**/v1/latency*"):
             page.get_by_role("combobox", name="Variant").select_option("rope/1")
-        ask(server, 20)
+        classify(server, 20)
         rate = page.locator(".charts section").nth(1).locator("strong").first
         expect(rate).not_to_have_text("–")
         page.wait_for_timeout(2500)
@@ -48,7 +48,7 @@ def test_requests_a_second_follow_the_load_and_lines_are_drawn(browser: Browser,
         assert any(text != "–" and float(text) > 1 for text in rows)
 
 
-def test_nothing_is_asked_while_another_view_is_shown(browser: Browser, server: Running) -> None:
+def test_no_requests_are_sent_while_another_view_is_shown(browser: Browser, server: Running) -> None:
     with opened(browser, server.url, "/#latency") as page:
         seen: list[str] = []
         expect(page.locator(".overview")).to_be_visible()
@@ -56,7 +56,7 @@ def test_nothing_is_asked_while_another_view_is_shown(browser: Browser, server: 
         with page.expect_request("**/v1/latency*"):
             pass
         page.get_by_role("link", name="Compare").click()
-        page.wait_for_timeout(300)  # a request on its way
+        page.wait_for_timeout(300)  # a request in progress
         seen.clear()
         page.wait_for_timeout(2500)
         assert seen == []

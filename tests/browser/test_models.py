@@ -1,16 +1,16 @@
-"""Several models in a browser: one is chosen, and every view asks for it."""
+"""Selection of one of several models, which applies to every view."""
 
 import shutil
 from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from tests.browser.acts import best, choose
+from tests.browser.actions import best_class, choose
 from tests.browser.conftest import opened
 from tests.service.process import serving
 
 
-def test_each_view_shows_the_chosen_one_of_several_models(browser: Browser, one_variant: Path, tmp_path: Path) -> None:
+def test_every_view_uses_the_selected_model(browser: Browser, one_variant: Path, tmp_path: Path) -> None:
     repository = tmp_path / "two"
     shutil.copytree(one_variant, repository)
     shutil.copytree(one_variant / "digits", repository / "numbers")
@@ -21,10 +21,10 @@ def test_each_view_shows_the_chosen_one_of_several_models(browser: Browser, one_
         chosen = page.get_by_role("combobox", name="Model")
         expect(chosen).to_have_value("digits")
         choose(page)
-        assert best(page) == "7"
+        assert best_class(page) == "7"
         with page.expect_request("**/v1/classify?model=numbers*"):
             chosen.select_option("numbers")
-        assert best(page) == "7"
+        assert best_class(page) == "7"
         expect(page.locator(".curl code")).to_contain_text("model=numbers")
         with page.expect_request("**/v1/compare?model=numbers*"):
             page.get_by_role("link", name="Compare").click()

@@ -1,4 +1,4 @@
-"""Quality in a browser: accessibility in both colour schemes and three widths, prefixes, stability, the API page."""
+"""Accessibility in both colour schemes and three widths, path prefixes, layout stability, and the API page."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.acts import best, choose
+from tests.browser.actions import best_class, choose
 from tests.browser.conftest import opened
 from tests.service.process import Running
 from tests.service.transport.proxies import behind_nginx
@@ -35,10 +35,10 @@ new PerformanceObserver((list) => {
 
 def go(page: Page, view: str) -> None:
     page.get_by_role("navigation").get_by_role("link", name=view.capitalize()).click()
-    ready(page, view)
+    wait_until_shown(page, view)
 
 
-def ready(page: Page, view: str) -> None:
+def wait_until_shown(page: Page, view: str) -> None:
     shown = {"classify": ".best", "compare": ".compared", "encodings": ".facts-table", "latency": ".overview"}
     expect(page.locator(shown[view])).to_be_visible()
     expect(page.locator("[aria-busy]")).to_have_count(0)
@@ -50,7 +50,9 @@ def findings(page: Page, rules: Mapping[str, object] = RULES) -> list[str]:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_axe_finds_nothing_and_nothing_is_wider_than_the_page(browser: Browser, server: Running, view: str) -> None:
+def test_axe_has_no_findings_and_the_page_does_not_scroll_sideways(
+    browser: Browser, server: Running, view: str
+) -> None:
     with opened(browser, server.url, bypass_csp=True) as page:
         choose(page)
         go(page, view)
@@ -63,15 +65,15 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_page(browser: Browser, 
             assert findings(page, CONTRAST) == [], width
 
 
-def test_axe_finds_what_is_wrong(browser: Browser, server: Running) -> None:
+def test_axe_finds_low_contrast(browser: Browser, server: Running) -> None:
     with opened(browser, server.url, bypass_csp=True) as page:
         choose(page)
-        best(page)
+        best_class(page)
         page.evaluate("() => { document.querySelector('.by').style.color = '#ddd'; }")
         assert any("color-contrast" in found for found in findings(page))
 
 
-def test_errors_and_dialogs_are_accessible_too(browser: Browser, server: Running, tmp_path: Path) -> None:
+def test_errors_and_dialogs_are_accessible(browser: Browser, server: Running, tmp_path: Path) -> None:
     (tmp_path / "damaged.png").write_bytes(b"no")
     with opened(browser, server.url, "/", (400,), bypass_csp=True) as page:
         choose(page, tmp_path / "damaged.png")
@@ -83,7 +85,9 @@ def test_errors_and_dialogs_are_accessible_too(browser: Browser, server: Running
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_nothing_moves_while_the_page_loads_or_shows_an_answer(browser: Browser, server: Running, width: int) -> None:
+def test_the_layout_does_not_shift_while_the_page_loads_or_shows_a_result(
+    browser: Browser, server: Running, width: int
+) -> None:
     with opened(browser, server.url, "about:blank") as page:
         page.set_viewport_size({"width": width, "height": 800})
         page.add_init_script(SHIFTS)
@@ -93,21 +97,21 @@ def test_nothing_moves_while_the_page_loads_or_shows_an_answer(browser: Browser,
             page.evaluate("view => { location.hash = view; }", view)
             if view == VIEWS[0]:
                 choose(page)
-            ready(page, view)
+            wait_until_shown(page, view)
         if width == WIDTHS[0]:
-            page.wait_for_timeout(2500)  # /v1/latency is asked again
+            page.wait_for_timeout(2500)  # /v1/latency is fetched again
         assert page.evaluate("window.shifts") == []
         page.evaluate("document.querySelector('.layout').style.marginTop = '99px'")
         page.wait_for_timeout(500)
-        assert page.evaluate("window.shifts") != []  # what moves is seen
+        assert page.evaluate("window.shifts") != []  # shifts are detected
 
 
-def test_everything_is_asked_under_the_prefix_of_a_proxy(browser: Browser, server: Running, tmp_path: Path) -> None:
+def test_all_requests_have_the_prefix_of_a_proxy(browser: Browser, server: Running, tmp_path: Path) -> None:
     with behind_nginx(server, tmp_path) as proxy, opened(browser, proxy.plain, "/ml/") as page:
         seen: list[str] = []
         page.on("request", lambda request: seen.append(request.url))
         choose(page)
-        assert best(page) == "7"
+        assert best_class(page) == "7"
         for view in VIEWS:
             go(page, view)
             if view in {"classify", "compare"}:
@@ -117,7 +121,7 @@ def test_everything_is_asked_under_the_prefix_of_a_proxy(browser: Browser, serve
         assert [url for url in seen if not url.startswith((f"{proxy.plain}/ml/", "blob:", "data:"))] == []
 
 
-def test_the_api_page_needs_no_other_host_and_tries_requests(browser: Browser, server: Running) -> None:
+def test_the_api_page_sends_requests_and_loads_nothing_from_other_hosts(browser: Browser, server: Running) -> None:
     with opened(browser, server.url, "/docs") as page:
         page.get_by_role("button", name="get /health/live").first.click()
         page.get_by_role("button", name="Try it out").click()

@@ -1,4 +1,4 @@
-"""Programs that the development environment or Debian installs, and the root of this repository."""
+"""Programs of the development environment and of Debian, run in this repository's root."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-"""This environment's programs before those of the system."""
+"""Search path with this environment's programs before those of the system."""
 
 
 def run(*command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""docker-compose.yml: accepted with every profile, and what each service promises."""
+"""docker-compose.yml: valid with every profile, with hardened services."""
 
 import re
 from functools import cache
@@ -25,7 +25,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> "Compose":
 
 
 class Compose:
-    """podman-compose, which interpolates and merges as docker compose does. It asks podman for its version."""
+    """podman-compose, which interpolates and merges like docker compose, with a fake podman that prints a version."""
 
     def __init__(self, directory: Path) -> None:
         podman = directory / "podman"
@@ -46,9 +46,9 @@ class Compose:
 
 
 def validated(text: str) -> dict[str, Any]:
-    """Return a document that agrees with the Compose specification. Raises ValueError if it does not.
+    """Return a document validated against the Compose specification; raise ValueError if it is invalid.
 
-    The library has no count of restarts, and passes keys that the specification has not.
+    The library does not support restart counts, and accepts unknown keys, which are checked here.
     """
     document = PyCompose.from_yaml(re.sub(r"restart: on-failure:\d+", "restart: on-failure", text)).to_dict()
     known = {field.alias or name for name, field in Service.model_fields.items()}
@@ -68,7 +68,7 @@ def validated(text: str) -> dict[str, Any]:
         (("monitoring",), ALWAYS | {"prometheus", "grafana"}),
     ],
 )
-def test_every_profile_is_accepted(compose: Compose, profiles: tuple[str, ...], services: set[str]) -> None:
+def test_every_profile_is_valid(compose: Compose, profiles: tuple[str, ...], services: set[str]) -> None:
     options = [option for profile in profiles for option in ("--profile", profile)]
     found = compose.read(*options)["services"]
     active = {name for name, service in found.items() if set(service.get("profiles", profiles)) <= set(profiles)}
@@ -76,15 +76,15 @@ def test_every_profile_is_accepted(compose: Compose, profiles: tuple[str, ...], 
 
 
 def test_the_validation_finds_a_missing_capability_and_a_misspelt_key(compose: Compose) -> None:
-    text = compose.text(*everything())
+    text = compose.text(*all_profiles())
     with pytest.raises(ValueError, match="capabilities"):
         validated(re.sub(r"capabilities:\n\s*- gpu\n\s*", "", text))
     with pytest.raises(ValueError, match="stop_grace_perod"):
         validated(text.replace("stop_grace_period", "stop_grace_perod"))
 
 
-def test_every_container_is_confined(compose: Compose) -> None:
-    services = compose.read(*everything())["services"]
+def test_every_container_is_hardened(compose: Compose) -> None:
+    services = compose.read(*all_profiles())["services"]
     assert services.keys() == {"cpu", "cuda", "tensorrt", "digits", "gateway", "prometheus", "grafana"}
     for service in services.values():
         assert service["read_only"] is True
@@ -93,19 +93,18 @@ def test_every_container_is_confined(compose: Compose) -> None:
         assert service["tmpfs"]
 
 
-def test_services_drain_before_they_are_killed_and_do_not_restart_without_end(compose: Compose) -> None:
-    services = compose.read(*everything())["services"]
+def test_services_drain_before_they_are_killed_and_restart_three_times_at_most(compose: Compose) -> None:
+    services = compose.read(*all_profiles())["services"]
     text = FILE.read_text()
-    assert (
-        re.findall(r"restart: (on\S+)", text) == ["on-failure:3"] * 4
-    )  # of the serving ones, the gateway, Prometheus and Grafana
+    # The serving profiles' shared settings, gateway, Prometheus and Grafana.
+    assert re.findall(r"restart: (on\S+)", text) == ["on-failure:3"] * 4
     for name in SERVING:
         grace = int(re.fullmatch(r"(\d+)s", services[name]["stop_grace_period"])[1])  # type: ignore[index]
         assert grace > float(services[name]["environment"]["POSBAKE_DRAIN_SECONDS"]) + 5
 
 
-def test_artifacts_are_read_only_but_for_the_export_of_the_demo(compose: Compose) -> None:
-    services = compose.read(*everything(), ARTIFACTS="/srv/artifacts")["services"]
+def test_artifacts_are_read_only_except_for_the_export_of_the_demo(compose: Compose) -> None:
+    services = compose.read(*all_profiles(), ARTIFACTS="/srv/artifacts")["services"]
     for name in SERVING:
         engines = ["engines:/engines"] if name == "tensorrt" else []
         assert services[name]["volumes"] == ["/srv/artifacts:/artifacts:ro", *engines]
@@ -117,8 +116,8 @@ def test_the_base_is_pinned_by_digest_to_the_tag_of_the_dockerfile(compose: Comp
     tag = re.search(r"^ARG BASE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert tag is not None
     for services, expected in (
-        (compose.read(*everything())["services"], re.escape(tag[1]) + r"@sha256:[0-9a-f]{64}"),
-        (compose.read(*everything(), BASE="local/python")["services"], "local/python"),
+        (compose.read(*all_profiles())["services"], re.escape(tag[1]) + r"@sha256:[0-9a-f]{64}"),
+        (compose.read(*all_profiles(), BASE="local/python")["services"], "local/python"),
     ):
         built = {name: service["build"]["args"] for name, service in services.items() if "build" in service}
         assert built.keys() == {*SERVING, "digits"}
@@ -127,7 +126,7 @@ def test_the_base_is_pinned_by_digest_to_the_tag_of_the_dockerfile(compose: Comp
 
 
 def test_gpus_are_reserved_for_the_images_that_use_them(compose: Compose) -> None:
-    services = compose.read(*everything())["services"]
+    services = compose.read(*all_profiles())["services"]
     for name, profile in SERVING.items():
         reserved = services[name].get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices")
         if profile is None:
@@ -137,16 +136,16 @@ def test_gpus_are_reserved_for_the_images_that_use_them(compose: Compose) -> Non
         assert services[name]["build"]["target"] == name
 
 
-def test_ports_are_published_on_the_loopback_interface_but_for_the_gateway(compose: Compose) -> None:
-    services = compose.read(*everything(), PORT="80")["services"]
+def test_ports_are_published_on_the_loopback_interface_except_for_the_gateway(compose: Compose) -> None:
+    services = compose.read(*all_profiles(), PORT="80")["services"]
     assert services["cpu"]["ports"] == ["127.0.0.1:80:8000"]
     for name in (*SERVING, "prometheus", "grafana"):
         assert all(port.startswith("127.0.0.1:") for port in services[name]["ports"])
     assert services["gateway"]["ports"] == ["8443:8443"]
 
 
-def test_keys_are_a_secret_that_has_to_be_named(compose: Compose) -> None:
-    options = (*everything(), "-f", "docker-compose.yml", "-f", "deploy/compose.keys.yml")
+def test_keys_are_a_secret_whose_file_must_be_named(compose: Compose) -> None:
+    options = (*all_profiles(), "-f", "docker-compose.yml", "-f", "deploy/compose.keys.yml")
     document = compose.read(*options, KEYS="/etc/posbake/api_keys")
     assert document["secrets"]["api_keys"] == {"file": "/etc/posbake/api_keys"}
     for name in SERVING:
@@ -165,12 +164,12 @@ def test_variables_that_start_with_posbake_are_settings() -> None:
     assert named <= Settings.model_fields.keys()
 
 
-def everything() -> list[str]:
+def all_profiles() -> list[str]:
     return [option for profile in ("gpu", "tensorrt", "gateway", "monitoring") for option in ("--profile", profile)]
 
 
-def test_prometheus_scrapes_the_service_by_its_name_and_grafana_finds_both(compose: Compose) -> None:
-    services = compose.read(*everything())["services"]
+def test_prometheus_scrapes_the_service_and_grafana_is_configured_for_both(compose: Compose) -> None:
+    services = compose.read(*all_profiles())["services"]
     monitoring = ROOT / "deploy" / "monitoring"
     target = re.search(r'targets: \["(\w+):(\d+)"\]', (monitoring / "prometheus.yml").read_text())
     assert target is not None

@@ -1,4 +1,4 @@
-"""The Dockerfile: linted, in plain syntax, and with what its targets promise."""
+"""Dockerfile: linted, in plain syntax, with hardened targets."""
 
 import re
 from pathlib import Path
@@ -18,16 +18,16 @@ def test_hadolint_has_no_findings(tmp_path: Path) -> None:
     assert "DL3025" in run("hadolint", bad).stdout
 
 
-def test_the_targets_are_there_and_the_cpu_is_the_default() -> None:
+def test_all_targets_exist_and_cpu_is_the_default() -> None:
     assert {"cpu", "cuda", "tensorrt", "export"} <= BASES.keys()
     assert list(BASES)[-1] == "cpu"
 
 
-def test_the_syntax_is_plain() -> None:
+def test_no_buildkit_syntax_is_used() -> None:
     assert not re.search(r"<<|--mount|--link|--chmod|^#\s*syntax", TEXT, re.MULTILINE)
 
 
-def test_final_stages_take_packages_by_copy_and_run_no_pip() -> None:
+def test_final_stages_copy_packages_and_do_not_run_pip() -> None:
     for target in ("cpu", "cuda", "tensorrt", "export"):
         lines = [line for stage in _ancestry(target) for line in _stage(stage)]
         assert f"COPY --from=packages-{target} /opt/venv/ /opt/venv/" in lines
@@ -37,18 +37,18 @@ def test_final_stages_take_packages_by_copy_and_run_no_pip() -> None:
         assert any("ORT_DISABLE_TELEMETRY=1" in line for line in lines)
 
 
-def test_every_copy_from_the_context_is_let_through_by_dockerignore() -> None:
-    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+def test_dockerignore_allows_exactly_the_copied_files() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {
         source.rstrip("/")
         for line in LINES
         if line.startswith("COPY ") and "--from" not in line
         for source in line.split()[1:-1]
     }
-    assert copied == let_through
+    assert copied == allowed
 
 
-def test_no_service_image_has_code_of_the_exporter() -> None:
+def test_service_images_do_not_contain_the_exporter() -> None:
     for target in ("cpu", "cuda", "tensorrt"):
         lines = [line for stage in _ancestry(target) for line in _stage(stage)]
         assert "COPY --from=code /app/ /app/" in lines
@@ -57,7 +57,7 @@ def test_no_service_image_has_code_of_the_exporter() -> None:
 
 
 def _ancestry(stage: str) -> list[str]:
-    """Return the stage and those it is based on."""
+    """Return the stage and its base stages."""
     return [stage, *_ancestry(BASES[stage])] if stage in BASES else []
 
 

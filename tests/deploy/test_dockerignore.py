@@ -1,4 +1,4 @@
-"""The build's context: nothing but what the images need."""
+"""Build context: only files that the images need."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ PATTERNS = [line for line in (ROOT / ".dockerignore").read_text().splitlines() i
 
 
 def is_sent(path: str) -> bool:
-    """Return whether a file is part of the context: the last pattern that matches it or a parent decides."""
+    """Return whether a file is in the build context: the last pattern that matches it or a parent applies."""
     sent = True
     parents = [path[: match.start()] for match in re.finditer("/", path)] + [path]
     for pattern in PATTERNS:
@@ -21,7 +21,7 @@ def is_sent(path: str) -> bool:
     return sent
 
 
-def test_of_the_tracked_files_only_those_of_the_images_are_sent() -> None:
+def test_only_the_tracked_files_of_the_images_are_sent() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     sent = [path for path in tracked if is_sent(path)]
     folders = {path.partition("/")[0] for path in sent if "/" in path}
@@ -49,5 +49,5 @@ def test_of_the_tracked_files_only_those_of_the_images_are_sent() -> None:
         "certificate.key",
     ],
 )
-def test_what_lies_around_a_work_tree_is_not_sent(path: str) -> None:
+def test_other_files_of_a_work_tree_are_not_sent(path: str) -> None:
     assert not is_sent(path)

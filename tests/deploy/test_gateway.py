@@ -1,4 +1,4 @@
-"""nginx before the service: TLS, open connections, a limit of bodies, and no addresses for operators."""
+"""nginx in front of the service: TLS, keep-alive connections, a body limit, and blocked operator routes."""
 
 import getpass
 import http.client
@@ -24,7 +24,7 @@ CONFIG = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
 
 
 class Upstream(http.server.ThreadingHTTPServer):
-    """What stands for the service: it notes requests and counts connections."""
+    """Fake service that records requests and counts connections."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -55,15 +55,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Gateway:
-    """A running nginx with the shipped configuration, except for names, ports and paths of the container."""
+    """Running nginx with the shipped configuration, except for host names, ports and paths of the container."""
 
     def __init__(self, port: int, upstream: Upstream, certificate: Path) -> None:
         self.upstream = upstream
         self._port = port
         self._context = ssl.create_default_context(cafile=str(certificate))
 
-    def ask(self, path: str, body: bytes = b"") -> int:
-        """Return the status of a request over TLS, on a connection of its own."""
+    def post(self, path: str, body: bytes = b"") -> int:
+        """Send a request over TLS on a new connection, and return its status."""
         connection = http.client.HTTPSConnection("localhost", self._port, timeout=20, context=self._context)
         try:
             connection.request("POST", path, body, {"X-Forwarded-Prefix": "/elsewhere"})
@@ -105,14 +105,14 @@ def test_requests_reach_the_service_over_few_connections(gateway: Gateway) -> No
     gateway.upstream.seen.clear()
     gateway.upstream.connections = 0
     for _ in range(20):
-        assert gateway.ask("/v1/classify?model=digits", b"image") == 200
+        assert gateway.post("/v1/classify?model=digits", b"image") == 200
     assert [path for path, _ in gateway.upstream.seen] == ["/v1/classify?model=digits"] * 20
-    assert gateway.upstream.connections <= 4  # one for each of nginx's processes that was asked
+    assert gateway.upstream.connections <= 4  # one for each nginx process
 
 
-def test_the_prefix_that_a_client_sends_is_removed_and_the_host_is_kept(gateway: Gateway) -> None:
+def test_a_clients_prefix_header_is_removed_and_the_host_is_kept(gateway: Gateway) -> None:
     gateway.upstream.seen.clear()
-    gateway.ask("/docs")
+    gateway.post("/docs")
     (_, headers) = gateway.upstream.seen[0]
     assert "X-Forwarded-Prefix" not in headers
     assert headers["Host"].startswith("localhost:")
@@ -131,21 +131,21 @@ def test_the_prefix_that_a_client_sends_is_removed_and_the_host_is_kept(gateway:
         "/v2/%72epository/models/digits/unload",
     ],
 )
-def test_addresses_for_operators_are_closed(gateway: Gateway, path: str) -> None:
+def test_operator_routes_are_blocked(gateway: Gateway, path: str) -> None:
     gateway.upstream.seen.clear()
-    assert gateway.ask(path) == 404
+    assert gateway.post(path) == 404
     assert gateway.upstream.seen == []
 
 
-def test_bodies_up_to_the_limit_of_the_service_are_passed_on_and_larger_ones_refused(gateway: Gateway) -> None:
+def test_bodies_up_to_the_services_limit_are_forwarded_and_larger_ones_refused(gateway: Gateway) -> None:
     limit: int = Settings.model_fields["max_body_bytes"].default
-    assert gateway.ask("/v1/classify", bytes(limit)) == 200
+    assert gateway.post("/v1/classify", bytes(limit)) == 200
     gateway.upstream.seen.clear()
-    assert gateway.ask("/v1/classify", bytes(limit + 1)) == 413
+    assert gateway.post("/v1/classify", bytes(limit + 1)) == 413
     assert gateway.upstream.seen == []
 
 
-def test_connections_to_the_service_are_closed_by_nginx_first() -> None:
+def test_nginx_closes_idle_connections_before_the_service_does() -> None:
     seconds = re.search(r"keepalive_timeout (\d+)s;", CONFIG)
     assert seconds is not None
     assert int(seconds[1]) < Settings.model_fields["keep_alive_seconds"].default

@@ -1,4 +1,4 @@
-"""The health check of the image."""
+"""Health check of the image."""
 
 import http.server
 import threading
@@ -13,7 +13,7 @@ from deploy.health import main
 
 @contextmanager
 def answering(status: int) -> Iterator[int]:
-    """A server that gives every request this status; its port."""
+    """Run a server that responds to every request with this status, and yield its port."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -42,7 +42,7 @@ def test_only_a_ready_service_is_healthy(
 ) -> None:
     with answering(status) as port:
         monkeypatch.setenv("POSBAKE_PORT", str(port))
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")  # must not be asked
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")  # must not be used
         assert main() == expected
     assert capsys.readouterr().out == "/health/ready\n"
 

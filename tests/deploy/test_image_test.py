@@ -1,4 +1,4 @@
-"""The test of images finds what it looks for, shown on servers that stop well and badly."""
+"""The image test detects failures, shown with servers that stop correctly and incorrectly."""
 
 import http.server
 import json
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 class Served:
-    """A container whose service is a thread of this process: it stops accepting at SIGTERM, and ends with a status."""
+    """Fake container whose service is a thread of this process; `terminate` stops it, and `wait` gives a status."""
 
     def __init__(self, label: str = "7", status: int = 0, length: int = 0, log: str = "") -> None:
         answer = json.dumps({"predictions": [{"label": label}]}).encode()
@@ -42,7 +42,7 @@ class Served:
 
     def terminate(self) -> None:
         self.server.shutdown()
-        self.server.server_close()  # after the answers of its threads
+        self.server.server_close()  # waits for the responses of its threads
 
     def wait(self) -> int:
         return self._status
@@ -51,7 +51,7 @@ class Served:
         return self._log
 
     def remove(self) -> None:
-        """Nothing is left."""
+        """Do nothing: there is no container."""
 
 
 class Engine:
@@ -76,7 +76,7 @@ def running(container: Served) -> Iterator[Served]:
         thread.join()
 
 
-def test_a_service_that_answers_all_it_accepted_and_ends_with_0_passes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_that_completes_accepted_requests_and_exits_with_0_passes(capsys: pytest.CaptureFixture[str]) -> None:
     with running(Served()) as container:
         image_test.stop_under_load(container)
     assert "exit status 0" in capsys.readouterr().out
@@ -89,9 +89,9 @@ def test_a_service_that_answers_all_it_accepted_and_ends_with_0_passes(capsys: p
         (Served(label="1"), "200 1"),
         (Served(length=1), "broken off"),
     ],
-    ids=["killed", "wrong label", "half an answer"],
+    ids=["killed", "wrong label", "truncated response"],
 )
-def test_other_ends_fail(container: Served, message: str) -> None:
+def test_other_outcomes_fail(container: Served, message: str) -> None:
     with running(container), pytest.raises(AssertionError, match=message):
         image_test.stop_under_load(container)
 
@@ -104,7 +104,7 @@ def test_other_ends_fail(container: Served, message: str) -> None:
         (1, "python -m service: no GPU\nTraceback\n", False),
     ],
 )
-def test_a_bad_start_has_its_status_and_its_sentence_on_the_last_line(status: int, log: str, passes: bool) -> None:
+def test_a_bad_start_must_have_its_status_and_its_message_on_the_last_line(status: int, log: str, passes: bool) -> None:
     container = Served(status=status, log=log)
     container.server.server_close()
     bad = BadStart("GPU", "no GPU")

@@ -1,4 +1,4 @@
-"""Manifests for Kubernetes and KServe: built by kustomize, valid, and in agreement with the service's settings."""
+"""Manifests for Kubernetes and KServe: built by kustomize, valid, and consistent with the service's settings."""
 
 import json
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ Resource = dict[str, Any]
 
 
 def built(folder: Path) -> dict[str, Resource]:
-    """Return what kustomize makes of a folder, by kind."""
+    """Return the resources that kustomize builds from a folder, by kind."""
     done = run("kubectl", "kustomize", folder)
     assert done.returncode == 0, done.stderr
     return by_kind(yaml.safe_load_all(done.stdout))
@@ -36,7 +36,7 @@ def by_kind(resources: Iterable[Resource]) -> dict[str, Resource]:
 
 
 def validate(resource: Resource) -> None:
-    """Raise if a resource does not agree with its schema, or has a member that the schema does not know."""
+    """Raise if a resource violates its schema or has an unknown member."""
     schema = SCHEMAS / f"{resource['kind']}.json"
     if schema.exists():
         jsonschema.validate(resource, json.loads(schema.read_text()))
@@ -45,7 +45,7 @@ def validate(resource: Resource) -> None:
 
 
 def overlay(directory: Path, base: str, *components: str) -> Path:
-    """Return a user's overlay over one of ours, with components."""
+    """Write a user's overlay on one of ours, with components, and return it."""
     directory.mkdir()
     for name in ("base", "overlays", "components"):
         (directory.parent / name).symlink_to(KUBERNETES / name)
@@ -97,7 +97,7 @@ def test_validation_finds_misspelt_members_and_wrong_values(
             validate(json.loads(text.replace(correct, broken)))
 
 
-def test_components_fit_the_overlays(tmp_path: Path) -> None:
+def test_components_can_be_combined_with_overlays(tmp_path: Path) -> None:
     resources = built(overlay(tmp_path / "mine", "cpu", "keda", "digits", "api-keys"))
     for resource in resources.values():
         validate(resource)
@@ -116,7 +116,7 @@ def test_components_fit_the_overlays(tmp_path: Path) -> None:
     assert {entry["name"] for entry in container["env"]} >= {"POSBAKE_DRAIN_SECONDS"}, "the patch replaced the list"
 
 
-def test_selectors_find_the_pods(cpu: dict[str, Resource], monitoring: dict[str, Resource]) -> None:
+def test_selectors_match_the_pods(cpu: dict[str, Resource], monitoring: dict[str, Resource]) -> None:
     labels = cpu["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
     assert labels
     for kind, selector in (
@@ -133,7 +133,7 @@ def test_selectors_find_the_pods(cpu: dict[str, Resource], monitoring: dict[str,
     assert {endpoint["port"] for endpoint in monitoring["ServiceMonitor"]["spec"]["endpoints"]} <= ports
 
 
-def test_pods_are_confined(cpu: dict[str, Resource], kserve: dict[str, Resource]) -> None:
+def test_pods_are_hardened(cpu: dict[str, Resource], kserve: dict[str, Resource]) -> None:
     pod = cpu["Deployment"]["spec"]["template"]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -161,7 +161,7 @@ def test_a_pod_has_time_to_drain_and_to_load(cpu: dict[str, Resource]) -> None:
     start = container["startupProbe"]
     assert start["periodSeconds"] * start["failureThreshold"] >= Settings.model_fields["load_timeout"].default
     ready = container["readinessProbe"]
-    assert ready["periodSeconds"] <= before, "a pod that ends is noticed late by those that ask it"
+    assert ready["periodSeconds"] <= before, "a pod that ends would still get requests"
 
 
 def test_variables_are_settings(cpu: dict[str, Resource], kserve: dict[str, Resource]) -> None:
@@ -176,7 +176,7 @@ def test_variables_are_settings(cpu: dict[str, Resource], kserve: dict[str, Reso
         assert [port["containerPort"] for port in container["ports"]] == [port]
 
 
-def test_gpus_are_limited_and_the_image_is_that_of_gpus(gpu: dict[str, Resource], cpu: dict[str, Resource]) -> None:
+def test_a_gpu_is_requested_and_the_image_is_cuda(gpu: dict[str, Resource], cpu: dict[str, Resource]) -> None:
     container = gpu["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "posbake:cuda"
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
@@ -193,7 +193,7 @@ def test_the_autoscaler_scales_on_the_metric_of_the_adapter(cpu: dict[str, Resou
     assert [metric["pods"]["metric"]["name"] for metric in spec["metrics"]] == names == ["posbake_queue_images"]
 
 
-def test_monitoring_has_the_alerts_and_the_dashboard(monitoring: dict[str, Resource]) -> None:
+def test_the_monitoring_overlay_has_the_alerts_and_the_dashboard(monitoring: dict[str, Resource]) -> None:
     assert prometheus_rule.FILE.read_text() == prometheus_rule.text(), "run python -m deploy.monitoring.prometheus_rule"
     alerts = yaml.safe_load((ROOT / "deploy" / "monitoring" / "alerts.yml").read_text())
     assert monitoring["PrometheusRule"]["spec"] == alerts

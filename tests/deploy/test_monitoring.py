@@ -1,4 +1,4 @@
-"""Monitoring: Prometheus accepts the configuration, alerts fire when they must, and every query has data."""
+"""Monitoring: valid configuration, alerts that fire when they should, and data for every query."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from tests.service.process import serving
 MONITORING = ROOT / "deploy" / "monitoring"
 ALERTS = (MONITORING / "alerts.yml").read_text()
 SECONDS = 30
-"""Within which Prometheus must have scraped twice."""
+"""Seconds within which Prometheus must have scraped twice."""
 
 
 def test_prometheus_accepts_its_configuration_and_the_alerts() -> None:
@@ -33,7 +33,7 @@ def test_prometheus_accepts_its_configuration_and_the_alerts() -> None:
 
 
 @pytest.mark.slow
-def test_alerts_fire_when_they_must_and_only_then() -> None:
+def test_alerts_fire_exactly_when_they_should() -> None:
     done = run("promtool", "test", "rules", MONITORING / "alerts_test.yml")
     assert done.returncode == 0, done.stdout
 
@@ -55,14 +55,14 @@ def test_alerts_fire_when_they_must_and_only_then() -> None:
         ("unless sum by (job) (increase(posbake_requests_total[15m])) > 0", "unless vector(0) == 1"),
     ],
 )
-def test_a_broken_alert_is_noticed(tmp_path: Path, correct: str, broken: str) -> None:
+def test_a_broken_alert_is_detected(tmp_path: Path, correct: str, broken: str) -> None:
     assert ALERTS.count(correct) == 1, correct
     (tmp_path / "alerts.yml").write_text(ALERTS.replace(correct, broken))
     (tmp_path / "alerts_test.yml").write_text((MONITORING / "alerts_test.yml").read_text())
     assert run("promtool", "test", "rules", tmp_path / "alerts_test.yml").returncode != 0
 
 
-def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+def test_every_alert_has_a_test_case_that_fires_and_one_that_does_not() -> None:
     names = re.findall(r"- alert: (\w+)", ALERTS)
     cases = (MONITORING / "alerts_test.yml").read_text()
     assert len(names) == len(set(names)) >= 8
@@ -71,7 +71,7 @@ def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not()
         assert f"{{alertname: {name}, eval_time" in cases, name
 
 
-def test_the_dashboard_file_is_what_the_list_of_panels_makes() -> None:
+def test_the_dashboard_file_is_up_to_date_with_its_panels() -> None:
     assert dashboard.FILE.read_text() == dashboard.text(), "run python -m deploy.monitoring.dashboard"
 
 
@@ -92,7 +92,7 @@ def test_the_dashboard_shows_every_metric_that_the_alerts_use() -> None:
 
 
 @pytest.mark.slow
-def test_every_query_has_data_of_a_service_that_answers(tmp_path: Path, digits_repository: Path) -> None:
+def test_every_query_has_data_of_a_running_service(tmp_path: Path, digits_repository: Path) -> None:
     repository = tmp_path / "artifacts"
     shutil.copytree(digits_repository / "digits" / "none", repository / "digits" / "none")
     queries = {
@@ -119,7 +119,7 @@ def test_every_query_has_data_of_a_service_that_answers(tmp_path: Path, digits_r
 
 @contextmanager
 def prometheus(directory: Path, target: str) -> Iterator[int]:
-    """Run Prometheus, scraping once a second, and yield its port."""
+    """Run Prometheus, scraping once per second, and yield its port."""
     config = directory / "prometheus.yml"
     config.write_text(
         (MONITORING / "prometheus.yml")
@@ -145,13 +145,13 @@ def prometheus(directory: Path, target: str) -> Iterator[int]:
 
 
 def values(port: int, query: str) -> dict[str, float]:
-    """Return the values of a query by the first label's value; empty also while Prometheus starts."""
+    """Return the values of a query by the first label's value; also empty while Prometheus starts."""
     found = get(port, "query?" + urllib.parse.urlencode({"query": query})).get("result", [])
     return {next(iter(series["metric"].values()), ""): float(series["value"][1]) for series in found}
 
 
 def get(port: int, path: str) -> dict[str, Any]:
-    """Return the data of an answer of Prometheus; empty while it starts."""
+    """Return the data of a response of Prometheus, empty while it starts."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=5) as answer:
             data: dict[str, Any] = json.load(answer)["data"]

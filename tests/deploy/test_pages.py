@@ -1,4 +1,4 @@
-"""The pages of an image: a file that is missing or empty is found, wherever it is named."""
+"""Pages of an image: a missing or empty file is found wherever it is referenced."""
 
 import http.server
 import json
@@ -25,7 +25,7 @@ FILES = {
 
 @pytest.fixture
 def files() -> Iterator[dict[str, bytes]]:
-    """What a server at `url` has."""
+    """Files of a server, with its address as `url`."""
     files = dict(FILES)
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -50,12 +50,12 @@ def files() -> Iterator[dict[str, bytes]]:
             thread.join()
 
 
-def test_everything_that_is_named_is_loaded_once(files: dict[str, bytes]) -> None:
+def test_every_referenced_file_is_loaded_once(files: dict[str, bytes]) -> None:
     assert load_pages(files["url"].decode(), "digits", "rope") == FILES
 
 
 @pytest.mark.parametrize("address", FILES)
-def test_what_is_missing_or_empty_is_named(files: dict[str, bytes], address: str) -> None:
+def test_a_missing_or_empty_file_is_named(files: dict[str, bytes], address: str) -> None:
     files[address] = b""
     with pytest.raises(AssertionError, match=rf"GET {address} was answered 200 with 0 bytes"):
         load_pages(files["url"].decode(), "digits", "rope")

@@ -1,6 +1,6 @@
-"""Ray Serve: the config files agree with each other, with KubeRay's schema and with the service's settings.
+"""Ray Serve: config files are consistent with each other, KubeRay's schema and the service's settings.
 
-Ray itself is no dependency of the tests: `python -m benchmarks.ray_serve` runs two replicas.
+These tests do not need Ray: `python -m benchmarks.ray_serve` runs two replicas.
 """
 
 import ast
@@ -31,7 +31,7 @@ def resource() -> dict[str, Any]:
     return document
 
 
-def test_the_resource_agrees_with_the_schema(resource: dict[str, Any]) -> None:
+def test_the_resource_is_valid(resource: dict[str, Any]) -> None:
     schema = json.loads((SCHEMAS / "RayService.json").read_text())
     jsonschema.validate(resource, schema)
     with pytest.raises(jsonschema.ValidationError, match="workerGroupSpec"):
@@ -57,7 +57,7 @@ def test_arguments_are_settings_and_cores_are_threads(local: dict[str, Any], res
     assert wait > longest
 
 
-def test_the_application_is_where_the_config_says(local: dict[str, Any]) -> None:
+def test_the_application_exists_at_the_configured_path(local: dict[str, Any]) -> None:
     module, _, function = local["applications"][0]["import_path"].partition(":")
     tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}

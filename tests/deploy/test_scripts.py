@@ -1,4 +1,4 @@
-"""Shell scripts: linted, and the choice of a builder."""
+"""Shell scripts: linting, and selection of the image builder."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_shellcheck_has_no_findings(tmp_path: Path) -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A directory of builders that print what they were called with; docker has no daemon unless `daemon` exists."""
+    """Directory of fake builders that print their arguments; docker has a daemon only if the file `daemon` exists."""
     for name in ("docker", "podman", "buildah"):
         program = tmp_path / name
         daemon = f'[ "$1" != info ] || exec test -e {tmp_path}/daemon\n' if name == "docker" else ""
@@ -28,23 +28,23 @@ def programs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_docker_builds_where_its_daemon_answers(programs: Path) -> None:
+def test_docker_is_used_if_its_daemon_responds(programs: Path) -> None:
     (programs / "daemon").touch()
     assert _build(programs, "cuda").startswith("docker build --build-arg REVISION=")
 
 
-def test_without_a_daemon_buildah_builds_in_a_chroot(programs: Path) -> None:
+def test_without_a_daemon_buildah_is_used_with_chroot_isolation(programs: Path) -> None:
     assert _build(programs, "cuda").startswith(
         "buildah bud --isolation chroot --network host --layers --format docker "
     )
 
 
-def test_podman_builds_where_it_is_alone(programs: Path) -> None:
+def test_podman_is_used_if_it_is_the_only_builder(programs: Path) -> None:
     (programs / "buildah").unlink()
     assert _build(programs, "cuda", PATH=f"{programs}:{_bare(programs)}").startswith("podman build ")
 
 
-def test_base_targets_and_further_options_reach_the_builder(programs: Path) -> None:
+def test_base_targets_and_options_are_passed_to_the_builder(programs: Path) -> None:
     lines = _build(
         programs, "cpu", "export", BASE="python@sha256:1", BUILD_OPTIONS="--volume /a:/b:ro --quiet"
     ).splitlines()
@@ -57,14 +57,14 @@ def test_base_targets_and_further_options_reach_the_builder(programs: Path) -> N
     )
 
 
-def test_without_a_builder_the_script_says_so(tmp_path: Path) -> None:
+def test_without_a_builder_the_script_fails_with_the_reason(tmp_path: Path) -> None:
     done = run("/bin/bash", BUILD, PATH=str(_bare(tmp_path)), BUILDER="")
     assert done.returncode == 1
     assert "neither docker nor buildah nor podman works here" in done.stderr
 
 
 def _build(programs: Path, *targets: str, **variables: str) -> str:
-    """Return what the builders printed."""
+    """Return the output of the builders."""
     unset = {"BUILDER": "", "BASE": "", "BUILD_OPTIONS": ""}
     done = run("/bin/bash", BUILD, *targets, **{**unset, "PATH": f"{programs}:{PATH}", **variables})
     assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def _build(programs: Path, *targets: str, **variables: str) -> str:
 
 
 def _bare(directory: Path) -> Path:
-    """Return a directory with the few programs that the script itself needs."""
+    """Return a directory with only the programs that the script itself needs."""
     bare = directory / "bare"
     bare.mkdir()
     for name in ("dirname", "git", "sh", "test"):

@@ -1,4 +1,4 @@
-"""The systemd unit: accepted by systemd, and confined."""
+"""systemd unit: valid and hardened."""
 
 import re
 from pathlib import Path
@@ -8,27 +8,27 @@ from tests.deploy.programs import ROOT, run
 
 UNIT = (ROOT / "deploy" / "systemd" / "posbake.service").read_text()
 EXPOSURE = 20
-"""Highest exposure, in tenths; `systemd-analyze security` calls less than 30 OK."""
+"""Maximum exposure level, in tenths; `systemd-analyze security` rates less than 30 as OK."""
 
 
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+def test_the_unit_is_valid(tmp_path: Path) -> None:
     assert _verify(tmp_path, UNIT) == ""
     assert "'ProtectSytem'" in _verify(tmp_path, UNIT.replace("ProtectSystem", "ProtectSytem"))
 
 
-def test_the_unit_is_confined(tmp_path: Path) -> None:
+def test_the_unit_is_hardened(tmp_path: Path) -> None:
     assert _exposure(tmp_path, UNIT) == 0
     assert _exposure(tmp_path, UNIT.replace("CapabilityBoundingSet=\n", "").replace("DynamicUser=yes\n", "")) != 0
 
 
-def test_it_drains_before_it_is_killed() -> None:
+def test_the_service_drains_before_it_is_killed() -> None:
     grace = re.search(r"^TimeoutStopSec=(\d+)$", UNIT, re.MULTILINE)
     assert grace is not None
     assert int(grace[1]) > Settings.model_fields["drain_seconds"].default + 5
 
 
 def _verify(directory: Path, text: str) -> str:
-    """Return what systemd has to say about a unit whose program exists."""
+    """Return the messages of `systemd-analyze verify` about the unit, with an existing program."""
     program = directory / "python"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)

@@ -1,3 +1,3 @@
-"""Fixtures of fake libraries are those of `tests.engines.fakes`."""
+"""Fixtures of the engines' tests, from `tests.engines.fakes`."""
 
 from tests.engines.fakes import fake_gpu as fake_gpu

@@ -1,8 +1,8 @@
 # ruff: noqa: N801, N802, N815 -- the names are CUDA's
-"""The CUDA runtime's interface, as `cuda.bindings.runtime` has it, over memory of this process.
+"""Fake of the CUDA runtime's interface `cuda.bindings.runtime`, on memory of this process.
 
-Streams are lazy: nothing runs before it is waited for, and then in the order of the stream. So a missing wait between
-two streams, or a missing synchronisation, shows as a wrong answer.
+Streams are lazy: work runs only when it is waited for, in the order of its stream, so that a missing wait between two
+streams or a missing synchronisation gives wrong results.
 """
 
 import ctypes
@@ -46,15 +46,15 @@ class _Stream:
 
 
 class FakeCuda:
-    """One GPU.
+    """A fake GPU and its CUDA runtime.
 
     Attributes:
-        name, major, minor: of the GPU.
-        memory: bytes that it has.
-        lost: whether each call fails from now on, as after an error of the hardware.
-        live: what was made and is not destroyed yet.
+        name, major, minor: name and compute capability of the GPU.
+        memory: bytes of device memory.
+        lost: whether every call fails, as after a hardware error.
+        live: kinds of the handles that are not destroyed yet.
         launched: graphs that were launched.
-        eager: streams that run their work when an event is recorded, before anything waits for it.
+        eager: streams that run their work when an event is recorded, not when it is waited for.
     """
 
     cudaError_t = Status
@@ -182,7 +182,7 @@ class FakeCuda:
         return (OK,)
 
     def enqueue(self, stream: int, work: Work) -> tuple[Status]:
-        """Give work to a stream, or to the graph that is being captured of it."""
+        """Add work to a stream, or to the graph that is being captured from it."""
         if self.lost:
             return (Status.cudaErrorLaunchFailure,)
         found = self.streams[stream]
@@ -205,7 +205,7 @@ class FakeCuda:
                 found.done += 1
 
     def _allocate(self, size: int, what: str) -> int:
-        buffer = (ctypes.c_uint8 * size)(*b"\xa5" * min(size, 64))  # not zeros: what is not written is wrong
+        buffer = (ctypes.c_uint8 * size)(*b"\xa5" * min(size, 64))  # not zeros: unwritten memory gives wrong results
         address = ctypes.addressof(buffer)
         self._buffers[address] = buffer
         self.live[address] = what

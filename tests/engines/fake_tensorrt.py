@@ -1,4 +1,4 @@
-"""TensorRT's Python interface, as far as it is used here, over ONNX Runtime and a fake CUDA runtime.
+"""Fake of the part of TensorRT's Python interface that posbake uses, on ONNX Runtime and a fake CUDA runtime.
 
 An engine is the ONNX file itself.
 """
@@ -18,20 +18,20 @@ from tests.engines.fake_tensorrt_runtime import MAGIC, FakeRuntime, Severity
 
 
 class _Base:
-    """A base class that Python code inherits from, as pybind11's."""
+    """A base class for subclasses in Python, as in pybind11."""
 
     def __init__(self) -> None:
         pass
 
 
 class FakeTensorRt:
-    """The module.
+    """A fake of the module `tensorrt`.
 
     Attributes:
         refused: operators that the parser refuses.
-        failure: error that each build ends with; None builds.
-        builds: ONNX files that were built, by their bytes.
-        configs: of all builds.
+        failure: error of every build; None if builds succeed.
+        builds: bytes of the ONNX files that were built.
+        configs: builder configurations of all builds.
         before_build: called when a build begins.
     """
 
@@ -106,7 +106,7 @@ class _Parser:
         self._errors: list[_Error] = []
 
     def parse_from_file(self, path: str) -> bool:
-        model = onnx.load(Path(path))  # with its data files
+        model = onnx.load(Path(path))  # with external data
         self._errors = [_Error(node) for node in model.graph.node if node.op_type in self._trt.refused]
         self._network.model = model
         self._network.inputs = [

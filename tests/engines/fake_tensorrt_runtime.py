@@ -1,7 +1,6 @@
-"""The half of the fake TensorRT that runs engines: ONNX Runtime at the addresses of a fake CUDA runtime.
+"""Fake of TensorRT's runtime: ONNX Runtime on buffers of a fake CUDA runtime.
 
-As with TensorRT, a context must have run a shape before it is captured, and a graph is of no use once its context
-changed.
+As in TensorRT, a context must have run a shape before it is captured, and a graph is invalid once its context changes.
 """
 
 import ctypes

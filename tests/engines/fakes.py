@@ -1,4 +1,4 @@
-"""A host with a GPU, TensorRT and cuda-python, none of which are there."""
+"""A fake host with a GPU, TensorRT and cuda-python."""
 
 import sys
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.engines.fake_tensorrt import FakeTensorRt
 
 @pytest.fixture
 def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRt]:
-    """TensorRT 10.16 and a GPU of compute capability 8.9, that compute on the CPU."""
+    """Install a fake TensorRT 10.16 and a fake GPU of compute capability 8.9, which compute on the CPU."""
     cuda = FakeCuda()
     trt = FakeTensorRt(cuda)
     install(monkeypatch, trt)
@@ -24,13 +24,13 @@ def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRt]:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, trt: FakeTensorRt) -> None:
-    """Let both modules be imported under their own names."""
+    """Install both fakes in sys.modules under the names of the libraries."""
     monkeypatch.setitem(sys.modules, "tensorrt", cast(ModuleType, trt))
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cast(ModuleType, trt.cuda))
     forget()
 
 
 def forget() -> None:
-    """Let the libraries be looked for again."""
+    """Clear the caches of loaded libraries."""
     load_library.cache_clear()
     load_cuda.cache_clear()

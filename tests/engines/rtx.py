@@ -1,6 +1,6 @@
-"""TensorRT-RTX, which builds without a GPU; tests are skipped with the reason where it is not installed.
+"""TensorRT-RTX, which builds engines without a GPU; tests are skipped where it is not installed.
 
-`make rtx` installs it into a folder of its own, .rtx: its licence is between NVIDIA and the user who installs it.
+`make rtx` installs it into the separate folder .rtx, because each user must accept NVIDIA's licence.
 """
 
 import sys
@@ -16,9 +16,9 @@ PROFILE = Profile(min=1, opt=4, max=8)
 
 
 def rtx_or_skip() -> Library:
-    """Return TensorRT-RTX."""
+    """Return TensorRT-RTX, or skip the test."""
     if str(INSTALLED) not in sys.path:
-        sys.path.append(str(INSTALLED))  # last: nothing there takes the place of what .venv has
+        sys.path.append(str(INSTALLED))  # last, so that packages of .venv take precedence
     try:
         return load_library("rtx")
     except LibraryMissingError as error:

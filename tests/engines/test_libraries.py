@@ -1,4 +1,4 @@
-"""Libraries that are missing, too old, or found in this order; and the layers of engines."""
+"""Search order and errors of TensorRT's libraries, and the layers of engines."""
 
 import sys
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def _nothing_installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget()
 
 
-def test_a_missing_library_is_named_with_what_installs_it() -> None:
+def test_a_missing_library_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(
         LibraryMissingError, match=r"^TensorRT is not available: .*; install it with pip install tensor"
     ):
@@ -63,7 +63,7 @@ def test_tensorrt_is_preferred_and_must_be_10_or_later(monkeypatch: pytest.Monke
     assert str(find_library()) == "TensorRT-RTX 1.7.1.116"
 
 
-def test_layers_are_read_with_their_precision_their_bytes_and_whether_they_are_attention() -> None:
+def test_layers_are_read_with_precision_bytes_and_attention() -> None:
     attention, head, moved = read_layers(LAYERS)
     assert (attention.name, attention.kind, attention.precision) == ("_gemm_mha_v2_myl0_8", "kgen", "fp16")
     assert (attention.attention, attention.constant_bytes) == (True, 32 * 16 * 16 * 2)

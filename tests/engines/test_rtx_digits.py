@@ -1,4 +1,4 @@
-"""Engines of the digits' variants in every precision, by TensorRT-RTX's own parser and builder."""
+"""Engines of the digits variants in every precision, built by TensorRT-RTX."""
 
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from tests.engines.rtx import build, rtx_or_skip
 pytestmark = [pytest.mark.rtx, pytest.mark.slow]
 
 ON_VALUES = {"shaw-kv", "irpe-product-contextual-qkv"}
-"""Encodings that act on values: there are products between softmax and its product with v, which no kernel fuses."""
+"""Encodings that act on values; their products between softmax and v prevent fused attention."""
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_is_built_in_every_precision(variant: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     rtx_or_skip()
-    repository: Path = request.getfixturevalue("digits_repository")  # not where it is skipped
+    repository: Path = request.getfixturevalue("digits_repository")  # after the skip, because it exports
     artifact = read_artifact(repository / "digits" / variant / "1")
     engines = {"fp32": build(artifact.graph)}
     for precision, half in HALVES.items():

@@ -1,4 +1,4 @@
-"""Engines of networks of full width in fp16, by TensorRT-RTX's own parser and builder, batches 1 to 8."""
+"""Engines of networks of full width in fp16, built by TensorRT-RTX for batches 1 to 8."""
 
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,22 @@ from tests.engines.rtx import build, rtx_or_skip
 
 pytestmark = [pytest.mark.rtx, pytest.mark.slow]
 
-FUSED = {
-    "timm:swin_tiny_patch4_window7_224": 12,
-    "timm:swinv2_tiny_window8_256": 12,
-    "timm:vit_small_patch16_224": 3,
-    "timm:beit_base_patch16_224": 3,
-    "cream:deit_small_patch16_224_ctx_product_50_shared_k": 12,
-    "timm:maxvit_pico_rw_256": 18,
+NETWORKS: dict[str, tuple[dict[str, Any], int]] = {
+    "timm:swin_tiny_patch4_window7_224": ({"depths": (2, 2, 2, 2)}, 8),
+    "timm:swinv2_tiny_window8_256": ({"depths": (2, 2, 2, 2)}, 8),
+    "timm:vit_small_patch16_224": ({"depth": 3}, 3),
+    "timm:beit_base_patch16_224": ({"depth": 3}, 3),
+    "cream:deit_small_patch16_224_ctx_product_50_shared_k": ({}, 12),
+    "timm:maxvit_pico_rw_256": ({"depths": (1, 1, 2, 1)}, 8),
 }
-"""Fused attention kernels: one for each attention, but 18 for the 22 of MaxViT."""
-
-DEPTH: dict[str, Any] = {"timm:vit_small_patch16_224": {"depth": 3}, "timm:beit_base_patch16_224": {"depth": 3}}
-"""Fewer blocks where all are alike: each would be one more of the same."""
+"""Options of each network, with fewer blocks if all are alike, and its number of fused attention kernels."""
 
 
-@pytest.mark.parametrize("source", FUSED)
+@pytest.mark.parametrize("source", NETWORKS)
 def test_a_network_is_built_and_its_attention_fused(source: str, tmp_path: Path) -> None:
     rtx_or_skip()
-    loaded = load_source(source, RandomWeights(0), Overrides(model_args=DEPTH.get(source, {})))
+    arguments, fused = NETWORKS[source]
+    loaded = load_source(source, RandomWeights(0), Overrides(model_args=arguments))
     steps = loaded.preprocess
     whole = ArtifactInput(loaded.network, Normalisation(steps.mean, steps.std))
     example = torch.zeros(2, *loaded.image_size, 3, dtype=torch.uint8)
@@ -48,4 +46,4 @@ def test_a_network_is_built_and_its_attention_fused(source: str, tmp_path: Path)
     save_graph(model, tmp_path / "model.onnx")
     engine = build(tmp_path / "model.onnx")
     found = summarise(engine.layers)
-    assert found.attention == FUSED[source]
+    assert found.attention == fused

@@ -1,8 +1,7 @@
-"""`make demo` ends as its server does."""
+"""`make demo` ends with its server."""
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,19 +11,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from deploy.engines import free_port
 from tests.service.artifacts import add_artifact
 from tests.service.process import environment
 
 pytestmark = pytest.mark.slow
 
 SECONDS = 60
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @contextmanager
@@ -47,7 +40,7 @@ def test_a_signal_ends_the_demo_and_its_server_with_status_0(tmp_path: Path, who
         assert process.stdout is not None
         assert any(f"Serving on http://127.0.0.1:{port}" in line for line in process.stdout)
         assert httpx2.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200
-        if whole_group:  # as a terminal does
+        if whole_group:  # like a terminal
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.terminate()
@@ -56,6 +49,6 @@ def test_a_signal_ends_the_demo_and_its_server_with_status_0(tmp_path: Path, who
             httpx2.get(f"http://127.0.0.1:{port}/health/live")
 
 
-def test_a_server_that_does_not_start_ends_the_demo_with_its_status(tmp_path: Path) -> None:
+def test_the_demo_ends_with_the_status_of_a_server_that_does_not_start(tmp_path: Path) -> None:
     with demo(tmp_path / "missing", free_port()) as process:
         assert process.wait(SECONDS) == 1

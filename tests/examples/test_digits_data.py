@@ -1,4 +1,4 @@
-"""The data set is what its README says, and its augmentation moves pictures without inventing ink."""
+"""Digits data: the split, the colours, and augmentation."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from examples.digits.data import TEST_COUNT, as_paper, load_split
 from tests.conftest import DIGITS
 
 
-def test_the_split_is_the_last_360_and_nothing_is_lost() -> None:
+def test_the_test_split_is_the_last_360_images() -> None:
     labels = load_digits().target
     train, test = load_split()
     assert len(test.labels) == TEST_COUNT == 360
@@ -19,7 +19,7 @@ def test_the_split_is_the_last_360_and_nothing_is_lost() -> None:
     assert test.images.dtype == np.uint8
 
 
-def test_ink_is_dark_on_white_paper() -> None:
+def test_digits_are_dark_on_white() -> None:
     assert as_paper(np.array([[0.0, 8.0, 16.0]])).tolist() == [[255, 128, 0]]
 
 
@@ -31,7 +31,7 @@ def test_the_samples_are_the_first_test_image_of_each_digit() -> None:
         assert np.array_equal(pixels, test.images[list(test.labels).index(digit)])
 
 
-def test_augmentation_is_another_for_each_image_and_the_same_for_each_seed() -> None:
+def test_augmentation_differs_for_each_image_and_is_reproducible() -> None:
     train, _ = load_split()
     image = torch.from_numpy(train.images[:1]).permute(0, 3, 1, 2) / 255
     images = image.repeat(4, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Every shipped variant over a socket: the whole test split, against torch and against the manifest."""
+"""Every shipped variant over HTTP: predictions of the test split equal those of torch and match the manifest."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from tests.service.process import serving
 pytestmark = pytest.mark.slow
 
 BATCH = 8
-"""Images of a request, the default limit of the service."""
+"""Number of images in a request, the default limit of the service."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_test_split_is_classified_as_in_torch_and_as_the_manifest_states(
+def test_the_test_split_is_classified_as_in_torch_and_reaches_the_stated_accuracy(
     variant: str, client: httpx2.Client, digits_repository: Path
 ) -> None:
     _, test = load_split()
@@ -61,7 +61,7 @@ def test_the_test_split_is_classified_as_in_torch_and_as_the_manifest_states(
     assert float(np.mean(np.array(over_http) == test.labels)) == pytest.approx(accuracy.top1, abs=1e-9)
 
 
-def test_one_image_a_request_is_classified_as_in_a_batch(client: httpx2.Client, digits_repository: Path) -> None:
+def test_single_image_requests_reach_the_stated_accuracy(client: httpx2.Client, digits_repository: Path) -> None:
     _, test = load_split()
     found = []
     for pixels in test.images:
@@ -75,15 +75,15 @@ def test_one_image_a_request_is_classified_as_in_a_batch(client: httpx2.Client, 
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_the_sample_pictures_are_what_their_names_say(digit: int, client: httpx2.Client) -> None:
+def test_the_sample_images_are_classified_correctly(digit: int, client: httpx2.Client) -> None:
     picture = (DIGITS / "samples" / f"{digit}.png").read_bytes()
     answer = client.post("/v1/classify", params={"variant": "learned"}, content=picture).json()
     assert answer["predictions"][0]["label"] == str(digit)
     assert answer["encoding"] == "learned"
 
 
-def test_the_smallest_scans_are_scaled_as_in_training(client: httpx2.Client) -> None:
-    """Eight by eight pixels arrive as the 32×32 that training made of them, except for what SIMD rounds differently."""
+def test_images_of_8_by_8_pixels_are_scaled_as_in_training(client: httpx2.Client) -> None:
+    """8×8 images are resized to the 32×32 of training, except for rounding of the SIMD resizer."""
     _, small = load_split((8, 8))
     _, scaled = load_split()
     for index in range(0, 360, 40):

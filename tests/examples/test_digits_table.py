@@ -1,4 +1,4 @@
-"""The shipped table is what the shipped checkpoints say, and its shifted images are moved as it says."""
+"""Table of accuracies in the README: from the shipped checkpoints, with shifted images."""
 
 import json
 
@@ -11,7 +11,7 @@ from examples.digits.table import BEGIN, END, PAPER, README, shift, write_table
 from tests.conftest import DIGITS, VARIANTS
 
 
-def test_the_shipped_table_is_what_the_shipped_checkpoints_say() -> None:
+def test_the_table_agrees_with_the_shipped_checkpoints() -> None:
     rows = README.read_text().split(BEGIN)[1].split(END)[0].splitlines()
     for variant in VARIANTS:
         with safe_open(DIGITS / "checkpoints" / f"{variant}.safetensors", framework="pt") as checkpoint:
@@ -24,7 +24,7 @@ def test_the_shipped_table_is_what_the_shipped_checkpoints_say() -> None:
 
 
 @pytest.mark.parametrize(("down", "across"), [(1, 0), (-1, 0), (0, 2), (0, -2)])
-def test_a_shifted_image_keeps_what_stays_inside_and_gets_paper(down: int, across: int) -> None:
+def test_a_shifted_image_is_filled_with_the_background(down: int, across: int) -> None:
     images = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
     expected = np.full_like(images, PAPER)
     for y in range(32):
@@ -35,7 +35,7 @@ def test_a_shifted_image_keeps_what_stays_inside_and_gets_paper(down: int, acros
     assert np.array_equal(shift(images, down, across), expected)
 
 
-def test_writing_the_table_leaves_the_rest_of_a_page_alone(
+def test_writing_the_table_does_not_change_the_rest_of_the_page(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path_factory.mktemp("page") / "README.md"

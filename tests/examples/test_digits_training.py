@@ -1,4 +1,4 @@
-"""The recipe learns, repeats itself, and writes down what it reached."""
+"""Training recipe: it learns, is reproducible, and records its accuracy."""
 
 import json
 from dataclasses import asdict
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.slow
 
 SHORT = Recipe(epochs=2)
 SLOW = {"irpe-product-contextual-qkv", "irpe-cross-contextual-k", "swin-log-cpb"}
-"""Variants with two or three lookups in every layer, or with a second norm: more than two minutes, on two cores."""
+"""Variants with two or three lookups per layer, or a second norm, which train for over two minutes on two cores."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where checkpoints go instead of the shipped ones."""
+    """Folder to which checkpoints are written, in place of the shipped ones."""
     monkeypatch.setattr(recipe_module, "CHECKPOINTS", tmp_path)
     return tmp_path
 
@@ -34,7 +34,7 @@ def weights(file: Path) -> dict[str, Tensor]:
         return {key: checkpoint.get_tensor(key) for key in checkpoint.keys()}  # noqa: SIM118 -- not a dict
 
 
-def test_two_epochs_learn_something_and_give_the_same_again(folder: Path) -> None:
+def test_two_epochs_exceed_chance_and_are_reproducible(folder: Path) -> None:
     train_variant("learned", SHORT)
     file = folder / "learned.safetensors"
     first = weights(file)
@@ -46,7 +46,7 @@ def test_two_epochs_learn_something_and_give_the_same_again(folder: Path) -> Non
     assert all(torch.equal(tensor, first[key]) for key, tensor in weights(file).items())
 
 
-def test_position_tables_are_not_decayed() -> None:
+def test_position_tables_have_no_weight_decay() -> None:
     config, _ = read_config(str(DIGITS / "configs" / "irpe-product-contextual-k.json"))
     network = build_network(config.network)
     decayed, kept = (group["params"] for group in parameter_groups(network, 0.05))
@@ -59,7 +59,7 @@ def test_position_tables_are_not_decayed() -> None:
     assert id(network.get_parameter("head.weight")) in {id(parameter) for parameter in decayed}
 
 
-def test_every_shipped_checkpoint_is_small_and_says_how_it_was_trained() -> None:
+def test_every_shipped_checkpoint_is_small_and_states_its_training() -> None:
     for variant in VARIANTS:
         file = DIGITS / "checkpoints" / f"{variant}.safetensors"
         assert file.stat().st_size <= 600_000

@@ -1,4 +1,4 @@
-"""Preparation of photos: digits drawn with a pen are recognised after it, on white and on dark paper, in shadow."""
+"""Preparation of photos: drawn digits are recognised afterwards, on white and dark paper and in shadow."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ STROKES = {
 
 
 def photo(digit: str, kind: str, width: int = 8) -> Image.Image:
-    """A thin digit, off the middle of a tall sheet, with noise; `kind` is plain, shadow, edge (of a shadow) or dark."""
+    """Return a thin, off-centre digit on a sheet with noise; `kind` is plain, shadow, edge (of a shadow) or dark."""
     sheet = Image.new("L", (600, 800), 235)
     draw = ImageDraw.Draw(sheet)
     for line in STROKES[digit]:
@@ -41,7 +41,7 @@ def photo(digit: str, kind: str, width: int = 8) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["plain", "shadow", "edge", "dark"])
-def test_drawn_digits_are_recognised_after_it_and_not_before(digits_repository: Path, kind: str) -> None:
+def test_drawn_digits_are_recognised_only_after_preparation(digits_repository: Path, kind: str) -> None:
     session = ort.InferenceSession(digits_repository / "digits" / "swin-table" / "1" / "model.onnx")
     photos = [photo(digit, kind) for digit in STROKES]
     plain = np.stack([np.asarray(sheet.convert("RGB").resize((32, 32), Image.Resampling.BICUBIC)) for sheet in photos])
@@ -51,12 +51,12 @@ def test_drawn_digits_are_recognised_after_it_and_not_before(digits_repository: 
     assert (session.run(None, {"image": prepared})[0].argmax(axis=1) == expected).sum() >= 9
 
 
-def test_the_largest_of_several_signs_is_prepared_and_dirt_and_borders_are_not() -> None:
+def test_the_largest_sign_is_prepared_and_dirt_and_borders_are_ignored() -> None:
     ink = np.zeros((100, 100), bool)
     ink[10:40, 10:16] = True  # a sign
-    ink[30:80, 60:70] = ink[82:86, 60:70] = True  # the largest: two parts, near each other
+    ink[30:80, 60:70] = ink[82:86, 60:70] = True  # the largest sign, of two adjacent parts
     ink[90, 40] = True  # dirt
-    ink[:, 99] = True  # the edge of the paper
+    ink[:, 99] = True  # the paper's edge
     sign, signs = largest_sign(ink)
     assert signs == 2
     assert sign.shape == (56, 10)
@@ -66,7 +66,7 @@ def test_the_largest_of_several_signs_is_prepared_and_dirt_and_borders_are_not()
 
 
 @pytest.mark.parametrize("width", [1, 4, 20])
-def test_a_scan_has_the_ink_of_the_data_set_and_fills_it_from_top_to_bottom(width: int) -> None:
+def test_a_prepared_digit_has_the_data_sets_mean_ink_and_full_height(width: int) -> None:
     ring = np.ones((60, 50), bool)
     ring[width:-width, width:-width] = False
     cells = as_scan(ring)
@@ -76,7 +76,7 @@ def test_a_scan_has_the_ink_of_the_data_set_and_fills_it_from_top_to_bottom(widt
     assert cells[:, 0].max() == 0
 
 
-def test_a_picture_without_a_digit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_without_a_digit_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(NoDigitError, match="nothing stands out from the paper"):
         prepare(Image.new("L", (100, 100), 200))
     empty = tmp_path / "empty.png"
@@ -86,7 +86,7 @@ def test_a_picture_without_a_digit_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert not (tmp_path / "out.png").exists()
 
 
-def test_the_command_writes_what_the_service_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_an_image_for_the_service(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sheet = photo("3", "plain")
     sheet.paste(sheet.crop((200, 250, 420, 540)).resize((110, 145)), (20, 20))
     sheet.save(tmp_path / "photo.jpg")

@@ -1,4 +1,4 @@
-"""Objects that torch builds for each export and that are always equal, built once per process.
+"""Registries that torch rebuilds identically for every export, built once per process.
 
 An export of a small network takes 1.7 s of CPU time instead of 2.8; see also `gc.freeze` in `tests/conftest.py`.
 """
@@ -6,7 +6,7 @@ An export of a small network takes 1.7 s of CPU time instead of 2.8; see also `g
 import functools
 
 import torch
-import torch._dynamo  # else the first export imports it, after what is there was frozen
+import torch._dynamo  # otherwise the first export imports it, after `gc.freeze`
 from torch._export import utils
 from torch.onnx._internal.exporter._constants import TORCHLIB_OPSET
 from torch.onnx._internal.exporter._registration import ONNXRegistry
@@ -17,7 +17,7 @@ _materialized: list[str] = []
 
 
 def registry_of_torchlib(opset_version: int = TORCHLIB_OPSET) -> ONNXRegistry:
-    """Return a registry with lists of its own, for exports may register more."""
+    """Return a registry with its own lists, because an export may register more functions."""
     made = _make_registry(opset_version)
     registry = ONNXRegistry()
     registry._opset_version = opset_version
@@ -26,7 +26,7 @@ def registry_of_torchlib(opset_version: int = TORCHLIB_OPSET) -> ONNXRegistry:
 
 
 def materialize_cpp_cia_ops() -> None:
-    """Look all operators up if there are other ones than the last time; torch does it 64 times an export."""
+    """Materialise the operators only if their list has changed; torch does it 64 times per export."""
     listed = torch._C._dispatch_get_registrations_for_dispatch_key("CompositeImplicitAutograd")
     if listed != _materialized:
         _materialize()

@@ -1,4 +1,4 @@
-"""From a network to logits out of ONNX Runtime, for tests: trace, rewrite, run; nothing is written to disk."""
+"""Trace and rewrite a network and run its graph in ONNX Runtime, all in memory."""
 
 from pathlib import Path
 
@@ -21,14 +21,14 @@ def baked_graph(network: nn.Module, image_size: tuple[int, int]) -> ir.Model:
 
 
 def built_graph(network: nn.Module, image_size: tuple[int, int], pixels: Normalisation | None = None) -> Built:
-    """Return the graph of a network, and how it came about; with `pixels`, its input is uint8 [B, height, width, 3]."""
+    """Return the built graph of a network; with `pixels`, its input is uint8 [B, height, width, 3]."""
     shape = (2, 3, *image_size) if pixels is None else (2, *image_size, 3)
     example = torch.zeros(shape, dtype=torch.float32 if pixels is None else torch.uint8)
     return build_graph(ArtifactInput(network, pixels), example, Batch(min=1, max=8), OPSET)
 
 
 def open_graph(graph: ir.Model) -> ort.InferenceSession:
-    """Return a session, to be shared by several runs."""
+    """Return an ONNX Runtime session on the CPU."""
     return ort.InferenceSession(ir.to_proto(graph).SerializeToString(), providers=["CPUExecutionProvider"])
 
 
@@ -39,7 +39,7 @@ def run_graph(session: ort.InferenceSession, images: Tensor) -> Tensor:
 
 
 def save_wrong_graph(model: ir.Model, file: Path) -> None:
-    """Write a graph as `save_graph` does, except for one column of each constant, which is 1 too large."""
+    """Write a graph as `save_graph` does, with 1 added to one column of each constant."""
     for name, value in model.graph.initializers.items():
         assert value.const_value is not None
         if value.dtype == ir.DataType.FLOAT and len(value.const_value.shape) > 1:

@@ -1,4 +1,4 @@
-"""Small networks of the libraries, one for each mechanism of position, for `python:tests.export.small_networks:…`."""
+"""Small networks of other libraries, one per position mechanism, for `python:tests.export.small_networks:…`."""
 
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ def prepared(network: nn.Module, size: int) -> Prepared:
     return network.eval(), Preprocess(resize=(size, size), interpolation="bicubic", mean=half, std=half)
 
 
-def from_timm(name: str, size: int, **options: Any) -> Prepared:  # noqa: ANN401 -- as timm takes them
+def from_timm(name: str, size: int, **options: Any) -> Prepared:  # noqa: ANN401 -- options of timm
     return prepared(timm.create_model(name, num_classes=CLASSES, **options), size)
 
 

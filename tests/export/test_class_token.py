@@ -1,4 +1,4 @@
-"""Networks that classify a class token: of the last block, only its row is made, and the report says what is stored."""
+"""Networks that classify a class token: the last block computes only its row, and the report lists what is stored."""
 
 import functools
 import json
@@ -25,10 +25,11 @@ from models import build_network
 from models.sources.own import randomise
 from tests.export.graphs import OPSET, open_graph, run_graph
 from tests.models.networks import VIT_CLS
+from tests.models.sources.libraries import relative_error
 
 pytestmark = pytest.mark.slow
 
-TOLERANCE = 1e-5  # of the largest logit: what export itself accepts
+TOLERANCE = 1e-5  # relative to the largest logit, as in export
 BATCHES = (1, 2, 3, 7)
 MANY = Batch(min=1, max=8)
 PATCHES, WIDTH, HEADS = 24, 24, 3  # of VIT_CLS
@@ -36,7 +37,7 @@ TINY: dict[str, Any] = {"num_classes": 10, "img_size": 64, "embed_dim": 48, "num
 
 
 class NoPass(ir.passes.InPlacePass):
-    """Leaves every graph as it is."""
+    """A pass that changes nothing."""
 
     def __init__(self, _batch: int | None = None) -> None:
         super().__init__()
@@ -45,25 +46,25 @@ class NoPass(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=False)
 
 
-def own(depth: int, *encodings: str, **options: object) -> nn.Module:
+def own_vit(depth: int, *encodings: str, **options: object) -> nn.Module:
     chosen = {"depth": depth, "encodings": {name: {} for name in encodings}, **options}
     return build_network(VIT_CLS.model_copy(update=chosen))
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "learned, depth 1": lambda: own(1, "learned"),
-    "learned, depth 2": lambda: own(2, "learned"),
-    "beit-table, depth 2": lambda: own(2, "beit-table"),
-    "irpe, depth 2": lambda: own(2, "irpe-product-contextual-k"),
-    "rope, distilled": lambda: own(2, "rope", pool="distilled"),
+    "learned, depth 1": lambda: own_vit(1, "learned"),
+    "learned, depth 2": lambda: own_vit(2, "learned"),
+    "beit-table, depth 2": lambda: own_vit(2, "beit-table"),
+    "irpe, depth 2": lambda: own_vit(2, "irpe-product-contextual-k"),
+    "rope, distilled": lambda: own_vit(2, "rope", pool="distilled"),
     "timm deit": lambda: timm.create_model("deit_tiny_patch16_224", depth=2, **TINY),
     "timm deit, distilled": lambda: timm.create_model("deit_tiny_distilled_patch16_224", depth=2, **TINY),
     "timm relpos": lambda: timm.create_model("vit_relpos_base_patch16_cls_224", depth=2, **TINY),
     "timm cait": lambda: timm.create_model("cait_xxs24_224", depth=1, depth_token_only=2, **TINY),
 }
 
-# Number of products with this number of rows, without that of the patches and those of two axes. A block has six; in
-# the last, the joined one of queries, keys and values has all rows.
+# Number of MatMuls by their number of rows, without the patch embedding and MatMuls of rank 2. A block has six; in the
+# last block, the packed QKV product keeps all rows.
 BLOCK, LAST = 6, 5
 PRODUCTS: dict[str, dict[int, int]] = {
     "learned, depth 1": {25: 1, 1: LAST},
@@ -74,7 +75,7 @@ PRODUCTS: dict[str, dict[int, int]] = {
     "timm deit": {17: BLOCK + 1, 1: LAST},
     "timm deit, distilled": {18: BLOCK + 1, 2: LAST},
     "timm relpos": {17: BLOCK + 1, 1: LAST},
-    "timm cait": {16: 8, 17: 2 * 2, 1: 2 * 5},  # two talk between heads; keys and values have a layer each
+    "timm cait": {16: 8, 17: 2 * 2, 1: 2 * 5},  # two are talking-heads products; keys and values have a layer each
 }
 
 
@@ -100,19 +101,15 @@ def built_graph_of(name: str) -> Built:
 
 
 def rows_of_products(model: ir.Model) -> Counter[int]:
-    """Return the number of MatMuls with this number of rows, by ONNX's own shape inference."""
+    """Count MatMuls by their number of rows, with ONNX's shape inference."""
     proto = shape_inference.infer_shapes(ir.to_proto(model), strict_mode=True, data_prop=True)
     sizes = {value.name: value.type.tensor_type.shape.dim for value in proto.graph.value_info}
     products = [sizes.get(node.output[0], ()) for node in proto.graph.node if node.op_type == "MatMul"]
     return Counter(dims[-2].dim_value for dims in products if len(dims) > 2)
 
 
-def largest_error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected).abs().max() / expected.abs().max())
-
-
 @pytest.mark.parametrize("name", NETWORKS)
-def test_of_the_last_block_only_the_rows_that_are_classified_are_made(name: str) -> None:
+def test_the_last_block_computes_only_the_classified_rows(name: str) -> None:
     network, images = network_of(name), images_for(name)
     with torch.no_grad():
         expected = network(images.double())
@@ -121,12 +118,14 @@ def test_of_the_last_block_only_the_rows_that_are_classified_are_made(name: str)
     assert products == PRODUCTS[name]
     session = open_graph(built.model)
     for batch, wanted in zip(*(torch.split(part, list(BATCHES)) for part in (images, expected)), strict=True):
-        assert largest_error(run_graph(session, batch), wanted) < TOLERANCE
-    assert largest_error(run_graph(session, images.flip(0)), expected) > 100 * TOLERANCE  # it is able to fail
+        assert relative_error(run_graph(session, batch), wanted) < TOLERANCE
+    assert (
+        relative_error(run_graph(session, images.flip(0)), expected) > 100 * TOLERANCE
+    )  # the comparison is able to fail
 
 
-def test_the_last_norm_is_that_of_the_class_token_put_before_all_others() -> None:
-    """CaiT puts it there only to cut it off again."""
+def test_the_last_norm_reads_only_the_class_token() -> None:
+    """CaiT joins the class token with the patches only to slice it off again."""
     built = built_graph_of("timm cait")
     *_, norm = (node for node in built.model.graph if node.op_type == "LayerNormalization")
     assert list(norm.outputs[0].shape or ())[1:] == [1, 48]
@@ -135,7 +134,7 @@ def test_the_last_norm_is_that_of_the_class_token_put_before_all_others() -> Non
 
 
 @pytest.mark.parametrize("name", ["beit-table, depth 2", "timm deit"])
-def test_without_the_pass_all_rows_would_be_made(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_rows_are_computed_without_the_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passes, "PropagateSlices", NoPass)
     built = built_of(network_of(name), images_for(name))
     assert set(rows_of_products(built.model)) <= {PATCHES, PATCHES + 1, 17}
@@ -144,7 +143,7 @@ def test_without_the_pass_all_rows_would_be_made(name: str, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("batch", "opset"), [(Batch(min=1, max=1), 18), (Batch(min=2, max=2), 20), (MANY, 18), (MANY, 23)]
 )
-def test_a_fixed_batch_and_other_opsets_are_narrowed_alike(batch: Batch, opset: int) -> None:
+def test_a_fixed_batch_and_other_opsets_are_narrowed_too(batch: Batch, opset: int) -> None:
     name = "learned, depth 2"
     network, images = network_of(name), images_for(name)
     with torch.no_grad():
@@ -153,7 +152,7 @@ def test_a_fixed_batch_and_other_opsets_are_narrowed_alike(batch: Batch, opset: 
         ArtifactInput(network.float(), None), images[: max(batch.min, 1 if batch.max == 1 else 2)], batch, opset
     )
     assert rows_of_products(built.model)[1] == LAST
-    assert largest_error(run_graph(open_graph(built.model), images[: batch.min]), expected) < TOLERANCE
+    assert relative_error(run_graph(open_graph(built.model), images[: batch.min]), expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["timm swin", "timm vit with a mean"])
@@ -188,8 +187,8 @@ def test_the_last_bias_is_stored_and_reported_as_one_row() -> None:
     assert {whole, row} <= set(stored(built.model).values())
 
 
-def test_what_is_left_of_tables_and_their_indices_is_reported() -> None:
-    network, images = own(2, "irpe-product-contextual-qkv").eval(), images_for("")
+def test_the_remaining_parts_of_tables_and_indices_are_reported() -> None:
+    network, images = own_vit(2, "irpe-product-contextual-qkv").eval(), images_for("")
     randomise(network, seed=3)
     built = built_of(network, images)
     lines = {block: [line for line in reported(network, built) if f"blocks.{block}" in line.module] for block in (0, 1)}
@@ -207,7 +206,7 @@ def test_a_library_networks_last_bias_is_reported_as_one_row() -> None:
 
 
 class Shared(nn.Module):
-    """Two blocks that add one bias to their scores; a class token is classified."""
+    """Two blocks that share a bias of their scores, and a head that reads the class token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -225,7 +224,7 @@ class Shared(nn.Module):
         return logits
 
 
-def test_a_bias_that_another_block_needs_whole_is_reported_whole() -> None:
+def test_a_bias_that_another_block_reads_in_full_is_reported_in_full() -> None:
     network = Shared().eval()
     built = build_graph(ArtifactInput(network, None), torch.zeros(2, 3, 8, 8), MANY, OPSET)
     (line,) = report_constants(network, built.constants)
@@ -233,7 +232,7 @@ def test_a_bias_that_another_block_needs_whole_is_reported_whole() -> None:
     assert {(1, 1, 12, 12), (1, 1, 1, 12)} <= set(stored(built.model).values())
 
 
-def test_the_manifest_says_what_the_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_manifest_matches_the_constants_of_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = VIT_CLS.model_copy(update={"encodings": {"beit-table": {}}}).model_dump(mode="json")
     half = [0.5, 0.5, 0.5]
     preprocess = {"resize": [32, 48], "interpolation": "bicubic", "mean": half, "std": half}

@@ -1,4 +1,4 @@
-"""The shipped variants, exported: what their graphs hold, and what their manifests say of it."""
+"""Exported graphs and manifests of the digits variants."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ INDEX_ARITHMETIC = {
 
 
 PRECISE = {"sincos", "learned", "swin-table", "irpe-product-contextual-k"}
-"""Variants whose encoding can tell every offset from every other, and must show it."""
+"""Variants whose encoding distinguishes all offsets, and of which a high accuracy is required."""
 
 
 @pytest.fixture(params=VARIANTS)
@@ -32,7 +32,7 @@ def exported(request: pytest.FixtureRequest, digits_repository: Path) -> Artifac
     return read_artifact(digits_repository / "digits" / request.param / "1")
 
 
-def test_no_position_work_is_left_that_does_not_need_the_image(exported: Artifact) -> None:
+def test_no_position_arithmetic_independent_of_the_image_remains(exported: Artifact) -> None:
     graph = onnx.load(exported.graph).graph
     constants = {tensor.name for tensor in graph.initializer}
     assert INDEX_ARITHMETIC.isdisjoint(node.op_type for node in graph.node)
@@ -41,7 +41,7 @@ def test_no_position_work_is_left_that_does_not_need_the_image(exported: Artifac
     assert {node.domain for node in graph.node} == {""}
 
 
-def test_the_manifest_says_the_same_of_the_graph(exported: Artifact) -> None:
+def test_the_manifest_describes_the_graph(exported: Artifact) -> None:
     nodes = onnx.load(exported.graph).graph.node
     facts = exported.manifest.graph
     assert facts.nodes == len(nodes)
@@ -49,7 +49,7 @@ def test_the_manifest_says_the_same_of_the_graph(exported: Artifact) -> None:
     assert (facts.constant_only_nodes, facts.table_gathers) == (0, 0)
 
 
-def test_parity_and_accuracy_are_stated(exported: Artifact) -> None:
+def test_parity_and_accuracy_are_recorded(exported: Artifact) -> None:
     parity, accuracy = exported.manifest.parity, exported.manifest.accuracy
     assert parity.batches == (1, 2, 3, 7)
     assert parity.max_rel_error <= parity.tolerance == 1e-5
@@ -59,11 +59,11 @@ def test_parity_and_accuracy_are_stated(exported: Artifact) -> None:
     assert accuracy.top1 >= (0.96 if exported.manifest.variant in PRECISE else 0.5)
 
 
-def test_what_was_baked_is_in_the_graph_under_its_own_shape(exported: Artifact) -> None:
+def test_baked_constants_are_in_the_graph_with_their_reported_shapes(exported: Artifact) -> None:
     shapes = {tuple(tensor.dims) for tensor in onnx.load(exported.graph).graph.initializer}
     assert all(line.shape in shapes for line in exported.manifest.baked)
     assert bool(exported.manifest.baked) == (exported.manifest.encoding != "none")
 
 
-def test_the_encoding_is_the_variants(exported: Artifact) -> None:
+def test_the_encoding_is_that_of_the_variant(exported: Artifact) -> None:
     assert exported.manifest.encoding == exported.manifest.variant

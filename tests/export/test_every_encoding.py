@@ -1,6 +1,6 @@
-"""Every encoding in every network, baked and exported: the same logits, and nothing left that could be static.
+"""Every encoding in every network, exported: parity with the network, and no constant subgraphs.
 
-The reference is the network itself in float64, with tables wide enough to matter.
+The reference is the network in float64, with tables large enough to affect the logits.
 """
 
 import functools
@@ -18,17 +18,18 @@ from models.encodings import ENCODINGS
 from models.sources.own import randomise
 from tests.export.graphs import baked_graph, built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN
+from tests.models.sources.libraries import relative_error
 
 pytestmark = pytest.mark.slow
 
-TOLERANCE = 1e-5  # of the largest logit: what export itself accepts; graphs compute in float32
+TOLERANCE = 1e-5  # relative to the largest logit, as in export; graphs compute in float32
 BATCHES = (1, 2, 3, 7)
 
 SMALL_SWIN = SWIN.model_copy(update={"depths": (2,), "num_heads": (2,)})  # one block is shifted
 
 NETWORKS: dict[str, ViTConfig | SwinConfig] = {
     "vit": VIT_MEAN.model_copy(update={"depth": 1}),
-    "vit with cls": VIT_CLS,  # two blocks: most encodings give CLS the same score everywhere, so one would show nothing
+    "vit with cls": VIT_CLS,  # two blocks: in one, most encodings give CLS uniform scores, which have no effect
     "swin v1": SMALL_SWIN,
     "swin v2": SMALL_SWIN.model_copy(update={"version": 2}),
 }
@@ -42,7 +43,7 @@ GRAPHS: dict[str, tuple[str, set[str]]] = {  # one of each family: the network, 
     "beit-table": ("vit with cls", STATIC),
     "irpe-cross-contextual-k": ("swin v1", CONTEXTUAL),
     "irpe-euclidean-bias-qk": ("vit", STATIC),
-    "irpe-product-contextual-qkv": ("vit with cls", CONTEXTUAL | {"Slice"}),  # of the keys' scores, CLS needs one row
+    "irpe-product-contextual-qkv": ("vit with cls", CONTEXTUAL | {"Slice"}),  # CLS needs one row of the keys' scores
     "learned": ("vit", STATIC),
     "relpos-mlp": ("vit", STATIC),
     "rope": ("vit", ROTARY),
@@ -79,7 +80,7 @@ def network_of(where: str, name: str) -> nn.Module:
 
 
 def without_position(where: str, network: nn.Module) -> nn.Module:
-    """Return a network with the same weights and no encoding: what tables of zeros come to, where there are tables."""
+    """Return a network with the same weights and no encoding, equivalent to tables of zeros."""
     bare = build_network(config_of(where, {})).eval().double()
     unused = bare.load_state_dict(network.state_dict(), strict=False).unexpected_keys
     assert all("encoding." in key or "position." in key for key in unused)
@@ -102,13 +103,9 @@ def reference(network: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected).abs().max() / expected.abs().max())
-
-
 @pytest.mark.parametrize("where", NETWORKS)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_encoding_matters_in_every_network(name: str, where: str) -> None:
+def test_every_encoding_affects_the_logits_of_every_network(name: str, where: str) -> None:
     network, images = network_of(where, name), images_for(where)
     expected = reference(network, images)
     effect = relative_error(reference(without_position(where, network), images), expected)
@@ -117,7 +114,7 @@ def test_every_encoding_matters_in_every_network(name: str, where: str) -> None:
 
 @functools.cache
 def bare_ops(where: str) -> Counter[str]:
-    """Return what the graph of a network without an encoding is made of."""
+    """Return the operator counts of a network's graph without an encoding."""
     return ops_of(baked_graph(network_of(where, "none").float(), NETWORKS[where].image_size))
 
 
@@ -126,7 +123,7 @@ def ops_of(graph: ir.Model) -> Counter[str]:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_the_graph_keeps_only_what_the_image_is_needed_for(name: str) -> None:
+def test_the_graph_keeps_only_nodes_that_depend_on_the_image(name: str) -> None:
     where, may_add = GRAPHS[name]
     network, images = network_of(where, name), images_for(where)
     expected = reference(network, images)
@@ -138,7 +135,7 @@ def test_the_graph_keeps_only_what_the_image_is_needed_for(name: str) -> None:
 
     added, removed = ops_of(graph) - bare_ops(where), bare_ops(where) - ops_of(graph)
     assert set(added) <= may_add
-    assert set(removed) <= {"Reshape", "Split", "Transpose"}  # data is moved by what each graph needs
+    assert set(removed) <= {"Reshape", "Split", "Transpose"}  # data movement differs from graph to graph
     if may_add >= CONTEXTUAL:
         assert added["MatMul"] >= 1
         assert added["Gather"] >= 1
@@ -153,5 +150,5 @@ def test_the_graph_keeps_only_what_the_image_is_needed_for(name: str) -> None:
 
 
 def test_every_family_is_exported() -> None:
-    families = {name.split("-")[0] for name in ENCODINGS} - {"none", "sincos"}  # sincos goes the way of learned
+    families = {name.split("-")[0] for name in ENCODINGS} - {"none", "sincos"}  # sincos is exported like learned
     assert {name.split("-")[0] for name in GRAPHS} == families

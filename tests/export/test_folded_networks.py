@@ -1,7 +1,7 @@
-"""Networks traced as they are, after the folds: what is left to compute, the same logits, and what the report says.
+"""Folded graphs of timm networks: remaining operators, parity and the report.
 
-The operators that are left are counted by hand from the architecture, L blocks: a bias for each of qkv, projection and
-the two layers of the MLP, two residual connections, the positions, and nothing else.
+The expected operators are counted by hand from the architecture. A block has six additions: the biases of QKV, of the
+projection and of the two layers of the MLP, and two residual connections. One more adds the positions.
 """
 
 import functools
@@ -47,14 +47,14 @@ SWIN: dict[str, Any] = {
 
 
 class Expected(NamedTuple):
-    """How a network is made, and how many of its operators are left.
+    """A network, and the numbers of operators that remain in its graph.
 
     Attributes:
-        make: the network.
-        additions: Add; the last product is a Gemm with a bias of its own.
-        factors: Mul.
-        plain_norms: LayerNormalization of which only ones are left.
-        sliced: blocks whose q, k and v are Slices, because only the q of the class token is read.
+        make: constructor of the network.
+        additions: number of Adds; the last product is a Gemm with its own bias.
+        factors: number of Muls.
+        plain_norms: number of LayerNormalizations whose scale is all ones.
+        sliced: number of blocks that slice q, k and v, because only the q of the class token is read.
     """
 
     make: Callable[[], nn.Module]
@@ -69,11 +69,11 @@ NETWORKS = {
     "layer scale": Expected(
         lambda: timm.create_model("deit3_small_patch16_224", **VIT | {"init_values": 0.1}), 2 * 6 + 1, 0, 5, 1
     ),
-    # one more addition in each block, the bias of the scores, and none for the positions of tokens
+    # one more addition per block, the bias of the scores; the last one adds the class token, not positions
     "beit": Expected(lambda: timm.create_model("beit_base_patch16_224", **VIT), 2 * 7 + 1, 0, 5),
-    # the norm before the merging and the one behind the patch embedding keep their scales
+    # the norms before patch merging and after the patch embedding keep their scales
     "swin": Expected(lambda: timm.create_model("swin_tiny_patch4_window7_224", **SWIN), 4 * 7, 0, 9),
-    # all norms but the last come after the products; q is multiplied, which has unit length
+    # all norms but the last follow the products; the scale multiplies q, which has unit length
     "swin v2": Expected(lambda: timm.create_model("swinv2_tiny_window8_256", **SWIN), 4 * 7, 4, 1),
 }
 
@@ -103,7 +103,7 @@ def parity_of(made: Built, name: str, folder: Path) -> Parity:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_nothing_is_added_or_multiplied_that_a_weight_can_take(name: str) -> None:
+def test_additions_and_factors_that_weights_can_absorb_are_folded(name: str) -> None:
     facts = describe_graph(built(name).model)
     expected = NETWORKS[name]
     assert facts.constant_only_nodes == 0
@@ -121,13 +121,13 @@ def test_nothing_is_added_or_multiplied_that_a_weight_can_take(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_logits_are_the_networks_at_every_batch(name: str, tmp_path: Path) -> None:
+def test_the_graph_has_the_networks_logits_at_every_batch(name: str, tmp_path: Path) -> None:
     parity = parity_of(built(name), name, tmp_path)
     assert parity.batches == BATCHES
 
 
-def test_parity_notices_a_fold_that_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.passes.walks.scale_results", lambda *_: [])  # removes 1/√d from the graph alone
+def test_parity_detects_a_missing_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.passes.walks.scale_results", lambda *_: [])  # drops 1/√d from the graph
     form = ArtifactInput(network_of("vit"), PIXELS)
     wrong = build_graph(form, torch.zeros(2, *SIZE, 3, dtype=torch.uint8), MANY, OPSET)
     with pytest.raises(ParityError):
@@ -146,7 +146,7 @@ def test_folded_graphs_are_lowered_to(precision: str, name: str, tmp_path: Path)
     assert facts.constant_only_nodes == 0
 
 
-def test_a_bias_and_a_mask_that_became_one_are_one_line_of_the_report() -> None:
+def test_a_merged_bias_and_mask_are_one_line_of_the_report() -> None:
     made = built("swin")
     lines = report_constants(network_of("swin"), made.constants)
     biases = [line for line in lines if "relative_position_bias_table" in line.what]
@@ -166,7 +166,7 @@ def test_a_bias_and_a_mask_that_became_one_are_one_line_of_the_report() -> None:
         assert line.bytes == array_of(stored[line.shape]).nbytes
 
 
-def test_a_constant_that_something_was_folded_into_says_so_under_its_name() -> None:
+def test_the_report_notes_scales_and_shifts_folded_into_a_constant() -> None:
     lines = report_constants(network_of("beit"), built("beit").constants)
     bias = next(line for line in lines if line.module == "blocks.0.attn" and "q_bias" in line.what)
     assert bias.what == "cat of q_bias, k_bias, v_bias; with scales and shifts folded in"
@@ -175,7 +175,7 @@ def test_a_constant_that_something_was_folded_into_says_so_under_its_name() -> N
 
 
 class ScaledTable(nn.Module):
-    """Multiplies tokens by a scale that is computed from a table, before a layer."""
+    """A layer whose input is multiplied by a scale computed from a table."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ class ScaledTable(nn.Module):
         return logits
 
 
-def test_a_constant_that_went_into_weights_takes_no_bytes_of_its_own() -> None:
+def test_a_constant_folded_into_weights_is_reported_with_zero_bytes() -> None:
     network = ArtifactInput(ScaledTable().eval(), None)
     made = build_graph(network, torch.zeros(2, 3, 2, 2), MANY, OPSET)
     (line,) = report_constants(network, made.constants)

@@ -1,4 +1,4 @@
-"""A user's own network: its report, its two inputs, and the way from the command line to a served artifact."""
+"""A user's own network: report, both input types, and export from the command line to a served artifact."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def filled(*shape: int) -> nn.Parameter:
 
 
 class StaticBias(nn.Module):
-    """Adds a bias gathered from a table."""
+    """Addition of a bias gathered from a table."""
 
     index: Tensor
 
@@ -47,7 +47,7 @@ class StaticBias(nn.Module):
 
 
 class QueryDependent(nn.Module):
-    """Multiplies queries with a gathered table."""
+    """Product of queries and a gathered table."""
 
     index: Tensor
 
@@ -61,7 +61,7 @@ class QueryDependent(nn.Module):
 
 
 class RawEmbedding(nn.Module):
-    """Adds an embedding as it is, and one that only changes its shape."""
+    """Addition of an embedding as stored and of one that is only reshaped."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,14 +72,14 @@ class RawEmbedding(nn.Module):
 
 
 class Padded(nn.Conv2d):
-    """A library's variety of a layer."""
+    """A library's subclass of a layer."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(nn.functional.pad(x, (1, 1)))
 
 
 class Computed(nn.Module):
-    """A rotation and a mask that are computed when it is built, beside a filter of a convolution."""
+    """A rotation and a mask computed by the constructor, with the filter of a convolution."""
 
     cos: Tensor
     mask: Tensor
@@ -96,7 +96,7 @@ class Computed(nn.Module):
 
 
 class Scale(nn.Module):
-    """A scale for each channel, and a token that is the same for each image: one axis says something."""
+    """A scale per channel and a token shared by all images: each varies along one axis only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,18 +111,18 @@ def report_of(network: nn.Module) -> tuple[Baked, ...]:
     return report_constants(network.network if isinstance(network, ArtifactInput) else network, constants)
 
 
-def test_a_gathered_bias_is_static_and_says_what_it_was_made_of() -> None:
+def test_a_gathered_bias_is_static_and_reported_with_its_sources() -> None:
     line = Baked(module="1", kind="static", what="index of table, index", shape=(3, 4, 5), bytes=3 * 4 * 5 * 4)
     assert report_of(nn.Sequential(nn.Identity(), StaticBias())) == (line,)
 
 
-def test_a_table_that_the_query_multiplies_depends_on_it_and_says_why() -> None:
+def test_a_table_multiplied_with_the_query_is_query_dependent_with_a_reason() -> None:
     (line,) = report_of(nn.Sequential(nn.Identity(), QueryDependent()))
     assert (line.module, line.kind, line.shape) == ("1", "query-dependent", (5, 4))
     assert line.what == "index of table, index; multiplied by image-dependent values (matmul)"
 
 
-def test_embeddings_are_reported_as_they_are_or_in_another_arrangement() -> None:
+def test_embeddings_are_reported_as_stored_or_reshaped() -> None:
     lines = report_of(nn.Sequential(RawEmbedding()))
     assert [(line.module, line.kind, line.what, line.shape) for line in lines] == [
         ("0", "static", "position", (1, 4, 5)),
@@ -130,21 +130,21 @@ def test_embeddings_are_reported_as_they_are_or_in_another_arrangement() -> None
     ]
 
 
-def test_what_was_computed_with_the_network_is_reported_where_it_meets_tokens_or_scores() -> None:
+def test_buffers_computed_by_the_constructor_are_reported_where_tokens_or_scores_use_them() -> None:
     assert [(line.kind, line.what) for line in report_of(nn.Sequential(Computed()))] == [
         ("static", "cos"),
         ("static", "mask"),
     ]
 
 
-def test_weights_of_layers_scales_and_tokens_are_no_position_work() -> None:
+def test_weights_of_layers_scales_and_tokens_are_not_reported() -> None:
     layers = nn.Sequential(nn.Conv2d(3, 3, 1), nn.LayerNorm((4, 5)), Padded(3, 3, 3, padding=(1, 0)), Scale())
     assert report_of(layers) == ()
-    assert report_of(nn.Sequential(*layers, StaticBias()))  # the report is able to say something
+    assert report_of(nn.Sequential(*layers, StaticBias()))  # the report is not always empty
 
 
 class Stack(nn.Sequential):
-    """Blocks, and an embedding before them."""
+    """Blocks with an embedding before them."""
 
     def __init__(self, *blocks: nn.Module) -> None:
         super().__init__(*blocks)
@@ -157,13 +157,13 @@ class Stack(nn.Sequential):
         return x
 
 
-def test_an_embedding_beside_a_row_of_layers_is_reported() -> None:
+def test_an_embedding_of_a_sequential_subclass_is_reported() -> None:
     assert [line.what for line in report_of(nn.Sequential(Stack(nn.Conv2d(3, 3, 1))))] == ["position"]
 
 
-def test_paths_are_those_of_the_users_network_however_it_is_wrapped() -> None:
+def test_module_paths_are_those_of_the_users_network_inside_wrappers() -> None:
     class Answer(nn.Module):
-        """Returns an object that has logits, as transformers does."""
+        """A network to be wrapped in `LogitsOf`."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -198,7 +198,7 @@ def test_the_input_shares_the_networks_tensors() -> None:
     assert {id(tensor) for tensor in whole.parameters()} == {id(tensor) for tensor in network.parameters()}
 
 
-def test_a_graph_ignores_later_training_steps_and_leaves_the_network_as_it_was() -> None:
+def test_a_graph_ignores_later_training_steps_and_export_leaves_the_network_unchanged() -> None:
     network = nn.Sequential(StaticBias(), nn.Flatten(), nn.Linear(60, 6)).eval()
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     image = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(2))
@@ -219,7 +219,7 @@ def test_a_network_in_train_mode_is_refused() -> None:
         ArtifactInput(nn.Linear(2, 2).train(), None)
 
 
-def test_a_users_network_is_exported_opened_by_the_service_and_answers_as_in_torch(
+def test_a_users_network_is_exported_and_served_with_the_logits_of_torch(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [SOURCE, "--random-weights", "0", "--output", str(tmp_path), "--json"]
@@ -252,7 +252,7 @@ def test_a_users_network_is_exported_opened_by_the_service_and_answers_as_in_tor
 
 
 class Halving(nn.Module):
-    """Compares images with the first half of their batch."""
+    """A network that compares images with the first half of their batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -268,14 +268,14 @@ def halving() -> tuple[nn.Module, dict[str, object]]:
     return Halving().eval(), {"resize": (4, 4), "interpolation": "bicubic", "mean": half, "std": half}
 
 
-def test_a_users_network_that_freezes_the_batch_leaves_no_artifact(
+def test_a_users_network_that_hard_codes_the_batch_leaves_no_artifact(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = "python:tests.export.test_library_modules:halving"
-    asked = [source, "--random-weights", "0", "--output", str(tmp_path / "here")]
-    assert main(asked) == 1
+    arguments = [source, "--random-weights", "0", "--output", str(tmp_path / "here")]
+    assert main(arguments) == 1
     message = capsys.readouterr().err
     assert message.startswith("error: the network is batch-specialised")
     assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    assert main([*asked, "--batch", "2:2", "--quiet"]) == 0
+    assert main([*arguments, "--batch", "2:2", "--quiet"]) == 0

@@ -1,4 +1,4 @@
-"""Graphs go on to the tools that people use after an export: quantisers, the version converter, onnxsim."""
+"""Exported graphs in common ONNX tools: quantisers, the version converter, onnxsim."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from benchmarks.other_tools import OPENVINO, REWRITES, Pixels, export, try_tools
 pytestmark = pytest.mark.slow
 
 SMALL = "python:tests.export.small_networks"
-ROUNDS = {"quantize_dynamic", "quantize_static"}
+QUANTISERS = {"quantize_dynamic", "quantize_static"}
 
 
-@pytest.mark.filterwarnings("ignore")  # the tools' own
+@pytest.mark.filterwarnings("ignore")  # warnings of the tools themselves
 @pytest.mark.parametrize("source", [f"{SMALL}:swin_of_transformers", f"{SMALL}:beit"])
-def test_every_tool_takes_the_graph_and_what_it_makes_computes_the_same(source: str, tmp_path: Path) -> None:
+def test_every_tool_accepts_the_graph_and_preserves_its_results(source: str, tmp_path: Path) -> None:
     graph, size = export(source, tmp_path)
     found = try_tools(graph, size)
     assert set(found) == {*REWRITES, OPENVINO}
@@ -24,10 +24,10 @@ def test_every_tool_takes_the_graph_and_what_it_makes_computes_the_same(source: 
         if isinstance(error, str):
             assert error in ("no onnxsim", "no openvino"), f"{tool}: {error}"
         else:
-            assert error < (1 if tool in ROUNDS else 1e-5), tool
+            assert error < (1 if tool in QUANTISERS else 1e-5), tool
 
 
-def test_a_tool_that_changes_the_graph_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_changes_the_results_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def spoil(graph: Path, rewritten: Path, _: Pixels) -> None:
         model = onnx.load(graph)
         weights = next(tensor for tensor in model.graph.initializer if len(tensor.dims) > 1)

@@ -1,4 +1,4 @@
-"""This project's own networks, with every option, as graphs: the same logits, and a report of their position work."""
+"""This project's own networks with every option: parity of their graphs, and the report of their encodings."""
 
 import copy
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import onnx_ir as ir
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from artifact import Baked
 from export.passes.graph import Built
@@ -18,10 +18,11 @@ from models import SwinConfig, ViTConfig, build_network
 from models.sources.own import randomise
 from tests.export.graphs import built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS
+from tests.models.sources.libraries import relative_error
 
 pytestmark = pytest.mark.slow
 
-TOLERANCE = 1e-5  # of the largest logit: graphs compute in float32
+TOLERANCE = 1e-5  # relative to the largest logit; graphs compute in float32
 PIXELS = Normalisation(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25))
 CONTEXTUAL: dict[str, Any] = {"encodings": {"learned": {}, "irpe-product-contextual-qkv": {"shared": False}}}
 THREE_STAGES: dict[str, Any] = {"image_size": (64, 64), "depths": (1, 2, 1), "num_heads": (2, 4, 8), "window_size": 4}
@@ -48,12 +49,8 @@ def network_of(config: ViTConfig | SwinConfig) -> nn.Module:
     return network
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected).abs().max() / expected.abs().max())
-
-
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_graph_gives_the_networks_logits_on_pixels_and_holds_nothing_constant(name: str) -> None:
+def test_the_graph_has_the_networks_logits_on_pixels_and_no_constant_nodes(name: str) -> None:
     config = NETWORKS[name]
     network = network_of(config)
     model = built_graph(network, config.image_size, PIXELS).model
@@ -67,7 +64,9 @@ def test_the_graph_gives_the_networks_logits_on_pixels_and_holds_nothing_constan
         with torch.no_grad():
             expected = copy.deepcopy(network).double()(normalise(pixels, PIXELS))
         assert relative_error(run_graph(session, pixels), expected) < TOLERANCE
-    assert relative_error(run_graph(session, pixels.flip(0)), expected) > 100 * TOLERANCE  # it is able to fail
+    assert (
+        relative_error(run_graph(session, pixels.flip(0)), expected) > 100 * TOLERANCE
+    )  # the comparison is able to fail
 
 
 def report_of(config: ViTConfig | SwinConfig) -> tuple[Built, dict[tuple[str, str], Baked]]:
@@ -76,7 +75,7 @@ def report_of(config: ViTConfig | SwinConfig) -> tuple[Built, dict[tuple[str, st
     return built, {(line.module, line.kind): line for line in report_constants(network, built.constants)}
 
 
-def test_the_report_names_what_is_static_and_what_depends_on_the_query() -> None:
+def test_the_report_separates_static_and_query_dependent_constants() -> None:
     _, lines = report_of(NETWORKS["swin learned + irpe"])
     assert lines["position", "static"].shape == (8 * 16, 16)
     first, shifted = "stages.0.blocks.0.attention", "stages.0.blocks.1.attention"
@@ -88,7 +87,7 @@ def test_the_report_names_what_is_static_and_what_depends_on_the_query() -> None
 
 
 @pytest.mark.parametrize("name", ["rope", "rope-mixed", "sincos", "alibi-2d", "swin-table"])
-def test_every_encoding_that_is_static_has_a_line_also_where_nothing_is_left_to_compute(name: str) -> None:
+def test_every_static_encoding_is_reported_even_if_nothing_is_computed(name: str) -> None:
     built, lines = report_of(vit(encodings={name: {}}, pool="mean", num_heads=2, depth=1))
     of_encoding = {
         kind for module, kind in lines if "encoding" in module or module in ("position", "blocks.0.attention")
@@ -99,5 +98,5 @@ def test_every_encoding_that_is_static_has_a_line_also_where_nothing_is_left_to_
     assert isinstance(built.model, ir.Model)
 
 
-def test_a_network_without_an_encoding_has_nothing_to_report() -> None:
+def test_a_network_without_an_encoding_has_an_empty_report() -> None:
     assert report_of(vit(encodings={}, depth=1))[1] == {}

@@ -1,4 +1,4 @@
-"""The command line, as a user meets it: results, exit statuses, and a repository that a failure leaves alone."""
+"""The command `export/to_onnx.py`: results, exit statuses, and a repository unchanged by failures."""
 
 import argparse
 import json
@@ -36,7 +36,7 @@ CHECKPOINTS = DIGITS / "checkpoints"
 
 @pytest.fixture(scope="module")
 def shallow(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the source of the digits variant `sincos` with one block, for what does not depend on the network."""
+    """Return the source of the digits variant `sincos` with one block, for tests that need no particular network."""
     config = json.loads((DIGITS / "configs" / "sincos.json").read_text())
     config["network"]["depth"] = 1
     file = tmp_path_factory.mktemp("shallow") / "sincos.json"
@@ -60,7 +60,7 @@ def test_the_script_runs_from_any_directory_and_prints_json(tmp_path: Path) -> N
     assert artifact.manifest.source.seed == 7
     assert artifact.manifest.accuracy is None
     assert artifact.labels == tuple("0123456789")
-    assert str(ROOT).encode() not in artifact.graph.read_bytes()  # no path of the machine that exported
+    assert str(ROOT).encode() not in artifact.graph.read_bytes()  # no path of the exporting machine
 
 
 def test_help_and_usage_errors_need_no_torch(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_help_and_usage_errors_need_no_torch(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_terminal_table_shows_what_was_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_table_summarises_the_artifact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = str(CHECKPOINTS / "learned.safetensors")
     assert main([LEARNED, "--checkpoint", checkpoint, "--output", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
@@ -97,19 +97,19 @@ FAILURES = {
         [LEARNED, "--checkpoint", str(CHECKPOINTS / "irpe-product-contextual-k.safetensors")],
         ["missing: position.table", "unexpected: blocks.0.attention.encoding.k.product.table", "configuration"],
     ),
-    "a checkpoint that is not there": (
+    "a missing checkpoint": (
         [LEARNED, "--checkpoint", "none.safetensors"],
         ["no checkpoint at none.safetensors"],
     ),
-    "an image that the patch does not divide": (
+    "an image size that the patch size does not divide": (
         [SWIN, "--random-weights", "0", "--image-size", "31"],
         ["31×31", "multiple of the patch size 2"],
     ),
-    "an image that the window does not divide": (
+    "an image size that the window size does not divide": (
         [SWIN, "--random-weights", "0", "--image-size", "40x32"],
         ["window size 4 does not divide", "multiple of 16"],
     ),
-    "a window that does not divide the image": (
+    "a window size that does not divide the grid": (
         [SWIN, "--random-weights", "0", "--window-size", "5"],
         ["window size 5 does not divide the 16×16 grid"],
     ),
@@ -119,7 +119,7 @@ FAILURES = {
         [LEARNED, "--random-weights", "0", "--variant", "../learned"],
         ["'../learned' is not a valid variant name"],
     ),
-    "labels of another number": (
+    "a wrong number of labels": (
         [LEARNED, "--random-weights", "0", "--labels", str(DIGITS / "README.md")],
         ["expected 10"],
     ),
@@ -140,7 +140,7 @@ def test_a_failure_is_a_sentence_with_the_remedy_and_leaves_no_artifact(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_graph_that_is_wrong_is_never_written(
+def test_a_wrong_graph_is_never_written(
     shallow: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.pipeline.save_graph", save_wrong_graph)
@@ -149,7 +149,7 @@ def test_a_graph_that_is_wrong_is_never_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interruption_is_not_a_failure_and_leaves_nothing(
+def test_an_interruption_has_its_own_exit_status_and_leaves_nothing(
     shallow: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -161,7 +161,7 @@ def test_an_interruption_is_not_a_failure_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_next_version_is_taken_and_an_old_one_is_never_overwritten(
+def test_the_next_version_is_used_and_an_old_one_is_never_overwritten(
     shallow: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [shallow, "--random-weights", "0", "--output", str(tmp_path), "--quiet"]
@@ -174,7 +174,7 @@ def test_the_next_version_is_taken_and_an_old_one_is_never_overwritten(
     assert (tmp_path / "digits" / "sincos" / "1" / "manifest.json").read_text() == first
 
 
-def test_identity_batch_and_input_are_the_users(shallow: str, tmp_path: Path) -> None:
+def test_the_user_chooses_identity_batch_and_input(shallow: str, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(f"digit {digit}" for digit in range(10)).encode())
     identity = ["--model", "ziffern", "--variant", "v.1", "--version", "3", "--labels", str(labels)]
@@ -190,12 +190,14 @@ def test_identity_batch_and_input_are_the_users(shallow: str, tmp_path: Path) ->
     session = ort.InferenceSession(artifact.graph, providers=["CPUExecutionProvider"])
     assert session.run(None, {"image": np.zeros((5, 3, 32, 32), np.float32)})[0].shape == (5, 10)
     assert artifact.manifest.golden is not None
-    assert (tmp_path / "ziffern" / "v.1" / "3" / artifact.manifest.golden.file).stat().st_size < 14_000  # as pixels
+    assert (
+        tmp_path / "ziffern" / "v.1" / "3" / artifact.manifest.golden.file
+    ).stat().st_size < 14_000  # stored as uint8
     assert check([str(artifact.path), "--quiet"]) == 0
 
 
 @pytest.mark.parametrize("row", ["{},digit {}", "{}\tdigit {}", '"{}";"digit {}"', "{}: digit {}"])
-def test_labels_with_their_numbers_are_refused(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbered_labels_are_refused(row: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text("\n".join(row.format(digit, digit) for digit in range(10)))
     arguments = [SWIN, "--random-weights", "0", "--output", str(tmp_path), "--quiet", "--labels", str(labels)]
@@ -203,13 +205,13 @@ def test_labels_with_their_numbers_are_refused(row: str, tmp_path: Path, capsys:
     assert "numbers its labels, as in" in capsys.readouterr().err
 
 
-def test_another_image_size_is_exported_with_its_own_preparation(shallow: str, tmp_path: Path) -> None:
+def test_another_image_size_is_exported_with_its_own_preprocessing(shallow: str, tmp_path: Path) -> None:
     assert main([shallow, "--random-weights", "0", "--image-size", "48x40", "--output", str(tmp_path), "--quiet"]) == 0
     manifest = read_artifact(tmp_path / "digits" / "sincos" / "1").manifest
     assert (manifest.input.height, manifest.input.width) == manifest.preprocess.size == (48, 40)
 
 
-def test_a_trained_network_at_another_size_is_resampled_and_the_manifest_says_so(tmp_path: Path) -> None:
+def test_a_trained_network_at_another_size_is_resampled_with_a_note_in_the_manifest(tmp_path: Path) -> None:
     checkpoint = str(CHECKPOINTS / "learned.safetensors")
     arguments = [LEARNED, "--checkpoint", checkpoint, "--image-size", "40", "--output", str(tmp_path), "--quiet"]
     assert main(arguments) == 0
@@ -219,7 +221,7 @@ def test_a_trained_network_at_another_size_is_resampled_and_the_manifest_says_so
     assert manifest.parity.max_rel_error <= 1e-5
 
 
-def test_a_timm_network_is_exported_with_what_timm_knows_of_it(tmp_path: Path) -> None:
+def test_a_timm_network_is_exported_with_timms_preprocessing_and_labels(tmp_path: Path) -> None:
     source = ["timm:deit_tiny_patch16_224", "--random-weights", "0", "--batch", "2:3", "--model-arg", "depth=1"]
     assert main([*source, "--output", str(tmp_path), "--quiet"]) == 0
     artifact = read_artifact(tmp_path / "deit_tiny_patch16_224" / "learned" / "1")
@@ -231,7 +233,7 @@ def test_a_timm_network_is_exported_with_what_timm_knows_of_it(tmp_path: Path) -
     assert (manifest.graph.constant_only_nodes, manifest.graph.table_gathers) == (0, 0)
 
 
-def test_notes_on_the_weights_reach_manifest_and_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_on_the_weights_are_recorded_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = load_file(CHECKPOINTS / "sincos.safetensors")
     average = {f"module.{key}": tensor for key, tensor in state.items()}
     raw = {key: torch.zeros_like(tensor) for key, tensor in state.items()}
@@ -246,7 +248,7 @@ def test_notes_on_the_weights_reach_manifest_and_terminal(tmp_path: Path, capsys
     assert all(note in shown for note in manifest.notes)
 
 
-def test_options_of_the_constructor_are_json_or_a_word() -> None:
+def test_constructor_options_are_json_or_a_word() -> None:
     given = ["a=avg", "b=false", "c=False", "d=[1, 2]", "e=1e-5", 'f="two words"', "g=null"]
     assert dict(map(option, given)) == {
         "a": "avg",
@@ -267,7 +269,7 @@ def test_a_key_without_a_checkpoint_is_refused(tmp_path: Path, capsys: pytest.Ca
     assert "--weights-key selects weights in --checkpoint FILE" in capsys.readouterr().err
 
 
-def test_flags_of_training_reach_the_network(tmp_path: Path) -> None:
+def test_training_size_and_model_arguments_are_applied(tmp_path: Path) -> None:
     options: dict[str, Any] = {"depth": 1, "embed_dim": 48, "num_heads": 3}
     network = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=(32, 64), **options)
     torch.save({"net": network.state_dict()}, tmp_path / "model_best.pth.tar")
@@ -280,7 +282,7 @@ def test_flags_of_training_reach_the_network(tmp_path: Path) -> None:
     assert manifest.resampled == ("position embedding from 2×4 to 2×2 tokens, bicubic with antialiasing",)
 
 
-def test_the_digest_of_shards_is_of_all_of_them(tmp_path: Path) -> None:
+def test_the_digest_of_a_sharded_checkpoint_covers_every_shard(tmp_path: Path) -> None:
     state = load_file(CHECKPOINTS / "sincos.safetensors")
     save_file(state, tmp_path / "only.safetensors")
     index = tmp_path / "model.safetensors.index.json"
@@ -291,7 +293,7 @@ def test_the_digest_of_shards_is_of_all_of_them(tmp_path: Path) -> None:
     assert digest(tmp_path / "only.safetensors") == describe_file(tmp_path / "only.safetensors").sha256
 
 
-def test_no_module_of_export_hides_a_library() -> None:
-    """`python export/to_onnx.py` puts export/ first on the path: its modules are found before anything of that name."""
+def test_no_module_of_export_shadows_a_library() -> None:
+    """`python export/to_onnx.py` puts export/ first on sys.path, before libraries of the same name."""
     taken = sys.stdlib_module_names | {name for name in packages_distributions() if name != "export"}
     assert {path.stem for path in (ROOT / "export").iterdir()}.isdisjoint(taken - {"__pycache__"})

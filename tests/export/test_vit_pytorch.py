@@ -1,4 +1,4 @@
-"""Networks of vit-pytorch, whose layers are of einops: three that name the batch, each in a way of its own."""
+"""Three networks of vit-pytorch, whose einops layers depend on the batch in different ways."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A large network fits in memory because a step releases what the next ones do not need."""
+"""Memory of an export: a step releases what the next ones do not need, so that a large network fits."""
 
 import gc
 import warnings
@@ -15,7 +15,7 @@ from models.sources import RandomWeights
 pytestmark = pytest.mark.slow
 
 WIDTH = 44
-"""No other network of these tests has queries, keys and values with three times this number of channels."""
+"""Width of the network; no other network in the tests has a packed QKV of three times this width."""
 
 NETWORK = f"""
 import timm
@@ -29,12 +29,12 @@ def network():
 def weights_alive() -> int:
     gc.collect()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what else is alive, some warns when it is looked at
+        warnings.simplefilter("ignore")  # some other live objects warn when inspected
         tensors = [item for item in gc.get_objects() if type(item) in (torch.Tensor, torch.nn.Parameter)]
     return sum(3 * WIDTH in tensor.shape for tensor in tensors)
 
 
-def test_when_the_graph_is_written_no_step_after_it_holds_the_networks_weights(tmp_path: Path) -> None:
+def test_the_networks_weights_are_released_before_the_graph_is_verified(tmp_path: Path) -> None:
     alive: dict[str, int] = {}
 
     @contextmanager

@@ -1,6 +1,6 @@
-"""Networks of the libraries, taken as they are: the same logits at any batch, nothing constant left to compute.
+"""Library networks exported without re-hosting: parity at any batch, and no constant subgraphs.
 
-The reference is the library's own module in float64, its tables wide; see `small_networks`.
+The reference is the library's module in float64 with large position tables; see `small_networks`.
 """
 
 import copy
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 MANY = Batch(min=1, max=32)
 OPSET = 20
 
-# What makes the position table of each, as its bake report must say; and whether the query multiplies it.
+# Name of each network's position table in its bake report, and the kind of the constant.
 NETWORKS: dict[str, tuple[str, str]] = {
     "beit": ("relative_position_bias_table", "static"),
     "beit_of_transformers": ("relative_position_bias_table", "static"),
@@ -74,7 +74,7 @@ def build(name: str) -> Built:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_graph_gives_the_librarys_logits_and_holds_nothing_constant(name: str, tmp_path: Path) -> None:
+def test_the_graph_has_the_librarys_logits_and_no_constant_nodes(name: str, tmp_path: Path) -> None:
     built = build(name)
     path = tmp_path / "model.onnx"
     save_graph(built.model, path)
@@ -96,7 +96,7 @@ def of_the_table(name: str, report: tuple[Baked, ...]) -> list[Baked]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_parity_above_notices_position_tables_of_zeros(name: str) -> None:
+def test_parity_detects_position_tables_of_zeros(name: str) -> None:
     bare = copy.deepcopy(loaded(name).network)
     tensors = dict(bare.named_parameters()) | dict(bare.named_buffers())
     constants = build(name).constants
@@ -105,7 +105,9 @@ def test_the_parity_above_notices_position_tables_of_zeros(name: str) -> None:
     with torch.no_grad():
         for path, tensor in tensors.items():
             if path.removeprefix("network.") in made_of | raw and tensor.is_floating_point():
-                tensor.fill_(0 if isinstance(tensor, nn.Parameter) else 1)  # periods of a rotation are divided by
+                tensor.fill_(
+                    0 if isinstance(tensor, nn.Parameter) else 1
+                )  # ones, because rotations divide by their periods
     expected = reference_of(name)
     bare_logits = compute_reference(bare, loaded(name).image_size, expected.normalisation, MANY).logits
     error = np.abs(bare_logits - expected.logits).max() / np.abs(expected.logits).max()
@@ -117,7 +119,7 @@ def test_parity_is_able_to_fail(tmp_path: Path) -> None:
     table = built.model.graph.initializers["blocks.0.attn.relative_position_bias_table_baked"]
     assert table.const_value is not None
     numbers = table.const_value.numpy().copy()
-    numbers[..., 0] += 1  # of all keys, softmax would not notice
+    numbers[..., 0] += 1  # one column, because softmax ignores a shift of all keys
     table.const_value = ir.tensor(numbers, name=table.name)
     save_graph(built.model, tmp_path / "model.onnx")
     with pytest.raises(ParityError, match="off by"):

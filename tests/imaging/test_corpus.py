@@ -1,4 +1,4 @@
-"""Every kind of file that is accepted is decoded to what it shows; every other is refused with the reason."""
+"""Every supported kind of file is decoded to the expected pixels; every other is refused with the reason."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_a_file_is_decoded_to_what_it_shows_or_refused_with_the_reason(kind: Kind) -> None:
+def test_a_file_is_decoded_to_its_pixels_or_refused_with_the_reason(kind: Kind) -> None:
     data = kind.make()
     if kind.pixels is None:
         with pytest.raises(NotAnImageError, match=kind.refused):

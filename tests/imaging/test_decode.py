@@ -1,4 +1,4 @@
-"""Decoding, against slow obvious answers: one pixel after the other in plain arithmetic."""
+"""Decoding, compared with plain arithmetic on single pixels."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ def pixels(data: bytes) -> NDArray[np.uint8]:
 
 
 def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """[H, W, 3] and [H, W] to [H, W, 3]."""
+    """Return colours [H, W, 3] with alpha [H, W] over white, value by value."""
     blended = np.empty(rgb.shape)
     for place in np.ndindex(*rgb.shape):
         share = alpha[place[:2]] / 255
@@ -39,17 +39,17 @@ def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.f
 @pytest.mark.parametrize(
     ("kind", "options"), [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})]
 )
-def test_lossless_formats_come_back_as_they_were(kind: str, options: dict[str, Any]) -> None:
+def test_lossless_formats_are_decoded_exactly(kind: str, options: dict[str, Any]) -> None:
     np.testing.assert_array_equal(pixels(encode(RGB, kind, **options)), RGB)
 
 
-def test_lossless_webp_comes_back_as_it_was() -> None:
+def test_lossless_webp_is_decoded_exactly() -> None:
     np.testing.assert_array_equal(pixels(encode(RGB, "WEBP", lossless=True)), RGB)
 
 
-def test_jpeg_comes_back_as_pillow_decodes_it() -> None:
+def test_jpeg_is_decoded_within_its_loss() -> None:
     smooth = np.tile(np.arange(0, 240, 10).astype(np.uint8)[:, None, None], (1, 24, 3))
-    assert np.abs(pixels(encode(smooth, "JPEG", quality=95)).astype(int) - smooth).max() <= 3  # JPEG loses that much
+    assert np.abs(pixels(encode(smooth, "JPEG", quality=95)).astype(int) - smooth).max() <= 3  # the loss of JPEG
 
 
 def test_grey_becomes_three_equal_channels() -> None:
@@ -91,7 +91,7 @@ def test_a_half_transparent_palette_is_blended() -> None:
     indices = np.asarray(image)
     rgb = np.array(colours, np.uint8).reshape(-1, 3)[indices]
     found = pixels(encode(image, transparency=alpha.tobytes()))
-    np.testing.assert_allclose(found, over_white(rgb, alpha[indices]), atol=1)  # Pillow blends in whole numbers
+    np.testing.assert_allclose(found, over_white(rgb, alpha[indices]), atol=1)  # Pillow blends in integers
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -103,7 +103,7 @@ def test_alpha_is_blended_over_white(mode: str) -> None:
     image = Image.fromarray(np.dstack([channels, alpha]))
     assert image.mode == mode
     found = pixels(encode(image))
-    np.testing.assert_allclose(found, over_white(rgb, alpha), atol=1)  # Pillow blends in whole numbers
+    np.testing.assert_allclose(found, over_white(rgb, alpha), atol=1)  # Pillow blends in integers
     np.testing.assert_array_equal(found[0, 0], 255)
     np.testing.assert_array_equal(found[0, 1], rgb[0, 1])
     with pytest.raises(AssertionError):  # the comparison above is able to fail
@@ -136,7 +136,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(kind: str, order: str) -> None:
 def test_cmyk_becomes_rgb() -> None:
     cmyk = Image.merge("CMYK", [Image.new("L", (16, 16), value) for value in (0, 255, 255, 0)])
     red = pixels(encode(cmyk, "JPEG"))
-    np.testing.assert_allclose(red, np.broadcast_to([255, 0, 0], red.shape), atol=3)  # JPEG loses that much
+    np.testing.assert_allclose(red, np.broadcast_to([255, 0, 0], red.shape), atol=3)  # the loss of JPEG
 
 
 @pytest.mark.parametrize("values", [np.zeros((4, 4), np.float32), np.zeros((4, 4), np.int32)])
@@ -145,10 +145,10 @@ def test_pixels_without_a_defined_white_are_refused(values: NDArray[Any]) -> Non
         decode(encode(values, "TIFF"), LIMIT)
 
 
-def stored_place(orientation: int, row: int, column: int, height: int, width: int) -> tuple[int, int]:
-    """Where the pixel (row, column) of an upright picture of height by width is stored, as EXIF defines the tag.
+def stored_position(orientation: int, row: int, column: int, height: int, width: int) -> tuple[int, int]:
+    """Return where the pixel (row, column) of an upright image is stored, as EXIF defines the orientation.
 
-    Orientation 6, for one, says that the stored row 0 is the picture's right side.
+    With orientation 6, for example, the stored row 0 is the right side of the image.
     """
     bottom, right = height - 1 - row, width - 1 - column
     return {
@@ -165,7 +165,7 @@ def stored_place(orientation: int, row: int, column: int, height: int, width: in
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_exif_orientation_turns_the_picture_upright(orientation: int, kind: str) -> None:
+def test_exif_orientation_rotates_the_image_upright(orientation: int, kind: str) -> None:
     height, width = (5, 7) if orientation < 5 else (7, 5)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -175,18 +175,18 @@ def test_exif_orientation_turns_the_picture_upright(orientation: int, kind: str)
     expected = np.empty_like(found)
     for row in range(height):
         for column in range(width):
-            expected[row, column] = RGB[stored_place(orientation, row, column, height, width)]
+            expected[row, column] = RGB[stored_position(orientation, row, column, height, width)]
     np.testing.assert_array_equal(found, expected)
 
 
-def test_a_jpeg_is_turned_upright() -> None:
+def test_a_jpeg_is_rotated_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     image = decode(encode(RGB, "JPEG", exif=exif.tobytes()), LIMIT)
     assert image.size == (5, 7)
 
 
-def test_unreadable_exif_leaves_a_picture_as_it_is() -> None:
+def test_unreadable_exif_is_ignored() -> None:
     for exif in (b"Exif\0\0garbage", b"Exif\0\0MM\0*\0\0\xff\xff", b"x"):
         for kind in ("PNG", "JPEG"):
             with warnings.catch_warnings():
@@ -195,7 +195,7 @@ def test_unreadable_exif_leaves_a_picture_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
+def test_the_first_frame_of_an_animation_is_decoded(kind: str) -> None:
     red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     found = pixels(encode(red, kind, save_all=True, append_images=[blue], **options))
@@ -219,10 +219,10 @@ def test_a_header_over_the_limit_of_pillow_is_refused_without_a_warning() -> Non
 
 def test_an_operator_may_allow_more_pixels_than_pillow_would() -> None:
     with pillow_pixel_limit(10**10), pytest.raises(NotAnImageError, match="truncated"):
-        decode(png_claiming(60_000, 4_000), 10**10)  # refused for its pixels, which are missing, not for their number
+        decode(png_claiming(60_000, 4_000), 10**10)  # refused because pixels are missing, not for their number
 
 
-def test_only_the_checksum_tells_a_damaged_png() -> None:
+def test_a_damaged_png_is_detected_by_its_checksum() -> None:
     png = encode(RGB)
     with pytest.raises(NotAnImageError, match="IDAT"):
         decode(with_broken_pixel_checksum(png), LIMIT)
@@ -254,7 +254,7 @@ GREY_16 = np.arange(63, dtype=np.uint16).reshape(7, 9) * 1040
         (np.dstack([GREY_16] * 3), {"photometric": "rgb", "compression": "zlib", "predictor": True}, GREY_16),
     ],
 )
-def test_tiffs_that_tifffile_writes_are_decoded_to_what_was_written(
+def test_files_written_by_tifffile_are_decoded_exactly(
     values: NDArray[np.uint16], options: dict[str, Any], expected: NDArray[np.uint16]
 ) -> None:
     buffer = io.BytesIO()
@@ -263,13 +263,13 @@ def test_tiffs_that_tifffile_writes_are_decoded_to_what_was_written(
     np.testing.assert_array_equal(pixels(buffer.getvalue())[..., 1], rounded)
 
 
-def test_a_palette_png_without_a_palette_is_the_pictures_fault() -> None:
+def test_a_palette_png_without_a_palette_is_refused() -> None:
     text = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAMAAAAoyzS7AAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
     with pytest.raises(NotAnImageError, match="palette is missing"):
         decode(base64.b64decode(text), LIMIT)
 
 
-def test_where_libwebp_is_hidden_pillow_decodes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_libwebp_pillow_decodes_webp_to_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     rgba = np.dstack([RGB, RGB[..., :1]])
     files = [encode(picture, "WEBP", lossless=True, exact=True) for picture in (RGB, rgba)]
     found = [pixels(file) for file in files]
@@ -278,7 +278,7 @@ def test_where_libwebp_is_hidden_pillow_decodes_to_the_same(monkeypatch: pytest.
         np.testing.assert_array_equal(pixels(file), expected)
 
 
-def test_a_raw_body_is_distinguished_from_pixels_by_its_first_bytes() -> None:
+def test_image_files_are_distinguished_from_raw_pixels_by_their_first_bytes() -> None:
     for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
         assert begins_as_image(encode(RGB, kind)[:12])
     for beginning in (b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0", b"\0\0\0\x18ftypheic"):  # BigTIFF, HEIC

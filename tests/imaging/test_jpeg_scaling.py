@@ -1,4 +1,4 @@
-"""libjpeg scales a JPEG while decoding: to Pillow's draft, never below what is enough, never with a remainder."""
+"""Scaling of JPEGs by libjpeg while decoding: as Pillow's draft, never below the required size."""
 
 import io
 from typing import Any
@@ -41,26 +41,26 @@ def test_scaled_pixels_are_those_of_pillows_draft(mode: str, options: dict[str, 
     np.testing.assert_array_equal(found, drafted(data, scale))
 
 
-def test_what_is_enough_is_asked_of_the_upright_size() -> None:
-    asked = []
+def test_the_required_size_is_that_of_the_upright_image() -> None:
+    requested = []
 
     def enough(*size: int) -> tuple[int, int]:
-        asked.append(size)
-        return 24, 64  # of 96×128; turned back, half of the height would be too little
+        requested.append(size)
+        return 24, 64  # of 96×128; in the stored orientation, half the height would be too small
 
     data = encode(PHOTO, "JPEG", exif=oriented(6))
     found = decode(data, LIMIT, enough=enough)
-    assert asked == [(96, 128)]
+    assert requested == [(96, 128)]
     np.testing.assert_array_equal(found, np.rot90(drafted(data, 2), -1))
 
 
 @pytest.mark.parametrize(
     ("size", "ways", "expected"),
     [
-        ((128, 96), [steps(12)], (32, 24)),  # by way of 16×12
+        ((128, 96), [steps(12)], (32, 24)),  # resized to 16×12
         ((128, 96), [steps(13)], (64, 48)),
         ((128, 96), [steps(6)], (16, 12)),
-        ((128, 96), [steps(1)], (16, 12)),  # an eighth is the least
+        ((128, 96), [steps(1)], (16, 12)),  # one eighth is the smallest scale
         ((128, 96), [steps(25)], (128, 96)),
         ((128, 96), [steps((12, 33))], (128, 96)),  # (height, width)
         ((128, 96), [steps(6), steps(24)], (64, 48)),
@@ -69,7 +69,7 @@ def test_what_is_enough_is_asked_of_the_upright_size() -> None:
         ((127, 96), [steps(6)], (127, 96)),
     ],
 )
-def test_sides_are_at_least_twice_what_they_are_resized_to(
+def test_scaled_sides_are_at_least_twice_the_resized_ones(
     size: tuple[int, int], ways: list[Preprocess], expected: tuple[int, int]
 ) -> None:
     data = encode(PHOTO.resize(size), "JPEG")
@@ -78,13 +78,13 @@ def test_sides_are_at_least_twice_what_they_are_resized_to(
 
 
 @pytest.mark.parametrize("data", [encode(PHOTO), lossless(np.asarray(PHOTO.convert("L")))], ids=["PNG", "lossless"])
-def test_what_libjpeg_cannot_scale_is_decoded_as_it_is(data: bytes) -> None:
+def test_files_that_libjpeg_cannot_scale_are_decoded_in_full_size(data: bytes) -> None:
     found = decode(data, LIMIT, enough=lambda *_: (1, 1))
     np.testing.assert_array_equal(found, decode(data, LIMIT))
     assert found.size == PHOTO.size
 
 
-def test_a_network_sees_nearly_the_same_pixels() -> None:
+def test_scaling_changes_the_inputs_of_a_network_only_slightly() -> None:
     data, way = encode(PHOTO.resize((1024, 768)), "JPEG", quality=95), steps(64, (48, 48))
     exact, scaled = (
         reading.pixels(reading.decode(data, [way]), way).astype(int)

@@ -1,4 +1,4 @@
-"""Decoding holds at most 8 bytes a pixel above the file, 12 of 16-bit pictures, and reserves them before."""
+"""Memory of decoding: at most 8 bytes per pixel beside the file, 12 for 16-bit images, reserved in advance."""
 
 import itertools
 import pathlib
@@ -24,7 +24,7 @@ from tests.service.pictures import encode, png_chunk, png_claiming, random_pixel
 pytestmark = pytest.mark.slow
 
 WIDTH, HEIGHT = 2400, 1600
-"""Of the pictures here: so large that the rest of the process does not matter."""
+"""Size of the images, in pixels; large enough that the rest of the process is negligible."""
 
 GROWTH = """
 import ctypes, os, pathlib, re, sys
@@ -42,11 +42,11 @@ def reserve(size, own):
 
 small, *files = (pathlib.Path(path).read_bytes() for path in sys.argv[1:])
 with pillow_pixel_limit(50_000_000):
-    Image.core.set_blocks_max(0)  # else a decode would take what the one before left
+    Image.core.set_blocks_max(0)  # otherwise a decode would reuse memory of the previous one
     decode(small, 50_000_000)
     for data in files:
-        if not os.fork():  # each has its own peak, and nothing that others left
-            for _ in range(2):  # at first, pages of libraries count: a fork does not take them along
+        if not os.fork():  # each file has its own process and peak
+            for _ in range(2):  # the first run also counts pages of libraries, which a fork does not inherit
                 trim(0)
                 pathlib.Path("/proc/self/clear_refs").write_text("5")
                 before = largest()
@@ -58,7 +58,7 @@ with pillow_pixel_limit(50_000_000):
             os._exit(0)
         os.wait()
 """
-"""Decodes files, and prints for each by how many bytes a process grows, and how many were reserved."""
+"""Script that decodes files and prints for each the growth of the process and the reserved memory, in bytes."""
 
 
 def deep_png(kind: int, channels: int) -> bytes:
@@ -77,7 +77,7 @@ def tiff(bits: int, photometric: int, channels: int, rows: int) -> bytes:
 
 
 def large_pictures() -> dict[str, tuple[bytes, int]]:
-    """Files, and the bytes a pixel that decoding each may hold."""
+    """Return files with the bytes per pixel that decoding each may use."""
     rgb = Image.linear_gradient("L").resize((WIDTH, HEIGHT)).convert("RGB")
     rgba, cmyk = rgb.copy(), Image.merge("CMYK", [*rgb.split(), rgb.getchannel(0)])
     rgba.putalpha(rgb.getchannel(0))
@@ -94,7 +94,7 @@ def large_pictures() -> dict[str, tuple[bytes, int]]:
         "PNG RGBA 16 bit": (deep_png(RGB_ALPHA, 4), 12),
         "PNG grey and alpha 16 bit": (deep_png(GREY_ALPHA, 2), 8),
         "JPEG": (encode(rgb, "JPEG"), 8),
-        "JPEG turned": (encode(rgb, "JPEG", exif=oriented(6)), 8),
+        "JPEG rotated": (encode(rgb, "JPEG", exif=oriented(6)), 8),
         "JPEG progressive": (encode(rgb, "JPEG", progressive=True), 8),
         "JPEG CMYK": (encode(cmyk, "JPEG"), 8),
         "WebP": (encode(rgb, "WEBP", method=0), 8),
@@ -110,7 +110,7 @@ def large_pictures() -> dict[str, tuple[bytes, int]]:
 
 
 def measured(folder: pathlib.Path, pictures: Iterable[bytes]) -> list[list[int]]:
-    """For each file, by how many bytes a process grows, and how many were reserved: none if it was refused."""
+    """Return for each file the growth of the process and the reserved memory in bytes, 0 if the file is refused."""
     paths = []
     for number, data in enumerate([encode(random_pixels()), *pictures]):
         paths.append(folder / str(number))
@@ -119,35 +119,35 @@ def measured(folder: pathlib.Path, pictures: Iterable[bytes]) -> list[list[int]]
     return [[int(number) for number in line.split()] for line in ended.stdout.splitlines()]
 
 
-def test_a_picture_of_100_megapixels_is_refused_before_it_costs_memory(tmp_path: pathlib.Path) -> None:
+def test_an_image_of_100_megapixels_is_refused_before_it_costs_memory(tmp_path: pathlib.Path) -> None:
     bomb = encode(Image.new("1", (10_000, 10_000)))
     assert len(bomb) < 100_000
     ((grown, reserved),) = measured(tmp_path, [bomb])
     assert reserved == 0
-    assert grown < 10_000_000  # the test below shows that growth is seen where there is one
+    assert grown < 10_000_000  # the test below shows that growth is measured
 
 
-def test_decoding_holds_at_most_8_bytes_a_pixel_and_12_of_16_bits(tmp_path: pathlib.Path) -> None:
+def test_decoding_uses_at_most_8_bytes_per_pixel_and_12_for_16_bits(tmp_path: pathlib.Path) -> None:
     pictures = large_pictures()
     found = measured(tmp_path, (data for data, _ in pictures.values()))
     for (name, (data, most)), (grown, reserved) in zip(pictures.items(), found, strict=True):
         pixels = WIDTH * HEIGHT
         assert reserved == most * pixels, name
-        assert grown <= most * pixels + len(data) + 2_000_000, f"{name}: {grown / pixels:.1f} bytes a pixel"
-        assert grown >= 4 * pixels, name  # the growth is seen where there is one
+        assert grown <= most * pixels + len(data) + 2_000_000, f"{name}: {grown / pixels:.1f} bytes per pixel"
+        assert grown >= 4 * pixels, name  # the growth is measured
 
 
 class Held:
-    """What is reserved, and still held."""
+    """A recorder of requested and currently reserved memory."""
 
     def __init__(self) -> None:
-        self.asked: list[int] = []
+        self.requested: list[int] = []
         self.files: list[int] = []
         self.now = 0
 
     @contextmanager
     def __call__(self, size: int, own: int) -> Iterator[None]:
-        self.asked.append(size)
+        self.requested.append(size)
         self.files.append(own)
         self.now += size
         try:
@@ -159,7 +159,7 @@ class Held:
 def test_memory_is_reserved_until_the_pixels_are_freed() -> None:
     held, data = Held(), encode(random_pixels(5, 7))
     image = decode(data, 1000, reserve=held)
-    assert (held.asked, held.files) == ([8 * 35], [len(data)])
+    assert (held.requested, held.files) == ([8 * 35], [len(data)])
     assert held.now == 8 * 35
     copy = image.copy()
     del image
@@ -179,12 +179,12 @@ def test_nothing_is_reserved_for_a_picture_over_the_limit() -> None:
     held = Held()
     with pytest.raises(TooManyPixelsError):
         decode(png_claiming(50, 50), 1000, reserve=held)
-    assert held.asked == []
+    assert held.requested == []
 
 
-def test_what_a_reservation_raises_reaches_the_caller_and_no_pixel_is_decoded() -> None:
+def test_an_error_of_the_reservation_is_raised_before_any_pixel_is_decoded() -> None:
     class FullError(Exception):
-        """Of a budget."""
+        """A budget is exhausted."""
 
     @contextmanager
     def full(size: int, _own: int) -> Iterator[None]:
@@ -195,8 +195,8 @@ def test_what_a_reservation_raises_reaches_the_caller_and_no_pixel_is_decoded() 
         decode(png_claiming(5, 7), 1000, reserve=full)
 
 
-def test_too_little_memory_is_not_the_pictures_fault() -> None:
-    """A later attempt may succeed, so it is not the error of a damaged image."""
+def test_too_little_memory_is_not_reported_as_a_damaged_image() -> None:
+    """A later attempt may succeed, unlike for a damaged image."""
     script = (
         "import resource, sys\n"
         "from imaging.errors import DecodeMemoryError\n"

@@ -1,4 +1,4 @@
-"""Resizing and cropping at once gives what Pillow gives step by step."""
+"""Resizing and cropping in one step, compared with Pillow's two steps."""
 
 import itertools
 
@@ -36,7 +36,7 @@ def step_by_step(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("resampling", FILTERS, ids=lambda resampling: resampling.name)
-def test_pixels_are_those_of_the_two_steps(resampling: Image.Resampling) -> None:
+def test_pixels_equal_those_of_the_two_steps(resampling: Image.Resampling) -> None:
     for (width, height), short in itertools.product(SIZES, (64, 100, 248)):
         image = Image.fromarray(random_pixels(height, width))
         scale = short / min(width, height)
@@ -46,8 +46,8 @@ def test_pixels_are_those_of_the_two_steps(resampling: Image.Resampling) -> None
             np.testing.assert_array_equal(found, step_by_step(image, size, crop, resampling))
 
 
-def test_a_box_that_starts_anywhere_would_give_other_pixels() -> None:
-    """Why the first pass starts where it does; and the comparison above is able to fail."""
+def test_a_resize_with_an_arbitrary_box_gives_other_pixels() -> None:
+    """The first pass needs its own start, and the comparison above is able to fail."""
     image = Image.fromarray(random_pixels(375, 500))
     left, scale = 53, 500 / 330
     box = (left * scale, 0, (left + 224) * scale, 375)

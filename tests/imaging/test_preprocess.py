@@ -1,4 +1,4 @@
-"""Preprocessing equals torchvision's, with which networks are trained."""
+"""Preprocessing, compared with torchvision's."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +36,7 @@ def manifest(path: Path, dtype: Literal["uint8", "float32"], **steps: object) ->
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("interpolation", MODES)
 @pytest.mark.parametrize(("resize", "crop"), [((8, 6), None), (9, (8, 6)), ((11, 9), (8, 6)), ((8, 7), (8, 6))])
-def test_pixels_are_those_of_torchvision(
+def test_pixels_equal_those_of_torchvision(
     tmp_path: Path,
     size: tuple[int, int],
     interpolation: str,
@@ -55,7 +55,7 @@ def test_pixels_are_those_of_torchvision(
     np.testing.assert_array_equal(found, expected[np.newaxis])
 
 
-def test_normalised_pixels_are_those_of_torchvision(tmp_path: Path) -> None:
+def test_normalised_pixels_equal_those_of_torchvision(tmp_path: Path) -> None:
     image = Image.fromarray(random_pixels(31, 17))
     network = transforms.Compose(
         [
@@ -71,13 +71,13 @@ def test_normalised_pixels_are_those_of_torchvision(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected.numpy()[np.newaxis])
 
 
-def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path: Path) -> None:
+def test_an_image_of_the_right_size_is_not_changed(tmp_path: Path) -> None:
     pixels = random_pixels(8, 6)
     np.testing.assert_array_equal(preprocess(Image.fromarray(pixels), manifest(tmp_path, "uint8"), READING)[0], pixels)
 
 
 @pytest.mark.slow
-def test_a_digest_tells_ways_to_prepare_images_apart(tmp_path: Path) -> None:
+def test_digests_of_different_preprocessing_differ(tmp_path: Path) -> None:
     base = manifest(tmp_path / "a", "uint8")
     assert preprocessing_of(base) == preprocessing_of(manifest(tmp_path / "b", "uint8", mean=(0.1, 0.2, 0.3)))
     floats = [manifest(tmp_path / name, "float32", mean=(mean,) * 3) for name, mean in (("c", 0.1), ("d", 0.2))]
@@ -85,7 +85,7 @@ def test_a_digest_tells_ways_to_prepare_images_apart(tmp_path: Path) -> None:
     assert len({preprocessing_of(each) for each in (base, *others)}) == 4
 
 
-def test_a_picture_too_thin_to_resize_within_the_limit_is_refused(tmp_path: Path) -> None:
+def test_an_image_too_thin_to_resize_within_the_limit_is_refused(tmp_path: Path) -> None:
     thin = manifest(tmp_path, "uint8", resize=224, crop=(224, 224))
     with pytest.raises(TooManyPixelsError, match="1×40000 pixels become 224×8960000"):
         preprocess(Image.new("RGB", (1, 40_000)), thin, READING)

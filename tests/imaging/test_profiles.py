@@ -1,4 +1,4 @@
-"""Colour profiles are ignored, or colours converted to sRGB by them."""
+"""Colour profiles: ignored by default, converted to sRGB on request."""
 
 import io
 import zlib
@@ -17,7 +17,7 @@ RGB = random_pixels(16, 24)
 
 
 def profile(gamma: float = 1.0) -> bytes:
-    """sRGB's primaries with another gamma: every profile that LittleCMS makes has its curves in rTRC, gTRC, bTRC."""
+    """Return sRGB's profile by LittleCMS with another gamma, written to its curves rTRC, gTRC and bTRC."""
     made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     curve = b"curv\0\0\0\0\0\0\0\1" + round(gamma * 256).to_bytes(2, "big")
     count = int.from_bytes(made[128:132], "big")
@@ -34,7 +34,7 @@ LINEAR = profile()
 
 
 def from_linear(values: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Linear light in sRGB's transfer function, as IEC 61966-2-1 says."""
+    """Return linear light encoded with sRGB's transfer function (IEC 61966-2-1)."""
     light = values / 255
     return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
@@ -52,7 +52,7 @@ def files() -> dict[str, tuple[bytes, NDArray[np.uint8]]]:
 
 
 @pytest.mark.parametrize("name", files())
-def test_colours_are_converted_to_srgb_only_if_asked(name: str) -> None:
+def test_colours_are_converted_to_srgb_on_request_only(name: str) -> None:
     data, stored = files()[name]
     np.testing.assert_array_equal(np.asarray(decode(data, 1000)), stored)
     converted = np.asarray(decode(data, 1000, profiles="convert"))
@@ -60,7 +60,7 @@ def test_colours_are_converted_to_srgb_only_if_asked(name: str) -> None:
     assert np.abs(converted.astype(int) - stored).mean() > 20  # the comparison is able to fail
 
 
-def test_a_profile_of_srgb_changes_next_to_nothing() -> None:
+def test_a_profile_of_srgb_changes_values_by_at_most_one() -> None:
     data = encode(RGB, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     np.testing.assert_allclose(np.asarray(decode(data, 1000, profiles="convert")), RGB, atol=1)
 
@@ -76,14 +76,13 @@ def test_a_profile_of_srgb_changes_next_to_nothing() -> None:
         LINEAR[:16] + b"GRAY" + LINEAR[20:],
     ],
 )
-def test_a_profile_that_cannot_be_used_is_ignored(broken: bytes) -> None:
+def test_an_unusable_profile_is_ignored(broken: bytes) -> None:
     jpeg = encode(RGB, "JPEG")
     data = jpeg[:2] + segment(0xE2, b"ICC_PROFILE\0\1\1" + broken) + jpeg[2:]
     np.testing.assert_array_equal(decode(data, 1000, profiles="convert"), decode(jpeg, 1000))
 
 
-def test_grey_and_cmyk_are_converted_by_profiles_of_theirs() -> None:
-    """By an RGB profile, which is not theirs, they are as they are without."""
+def test_an_rgb_profile_is_ignored_for_grey_and_cmyk_images() -> None:
     grey, cmyk = Image.fromarray(RGB).convert("L"), Image.fromarray(RGB).convert("CMYK")
     for image in (grey, cmyk):
         options: dict[str, Any] = {"quality": 100}

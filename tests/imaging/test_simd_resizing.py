@@ -1,4 +1,4 @@
-"""Resizing with SIMD instructions gives Pillow's pixels, except for a few that are off by little."""
+"""Resizing with SIMD instructions: Pillow's pixels, except for a few small differences."""
 
 import itertools
 import sys
@@ -22,7 +22,7 @@ SIZES = [(500, 375), (375, 500), (640, 480), (333, 500), (97, 89), (31, 17), (17
 def test_few_values_differ_from_pillows_and_by_at_most_two(resampling: Image.Resampling) -> None:
     fast = find_resizer("simd")
     for (width, height), short in itertools.product(SIZES, (64, 248)):
-        image = Image.fromarray(random_pixels(height, width))  # noise, of which photographs have less
+        image = Image.fromarray(random_pixels(height, width))  # noise, the worst case
         scale = short / min(width, height)
         size = (int(width * scale), int(height * scale))
         for crop in ((64, 64), (33, 50), None):
@@ -43,7 +43,7 @@ def test_rows_first_would_not_pass_that_comparison() -> None:
 
 
 @pytest.mark.parametrize("resampling", [*FILTERS, Image.Resampling.NEAREST], ids=lambda resampling: resampling.name)
-def test_what_needs_no_resizing_is_pillows_to_the_bit(resampling: Image.Resampling) -> None:
+def test_images_that_need_no_interpolation_are_identical_to_pillows(resampling: Image.Resampling) -> None:
     image = Image.fromarray(random_pixels(40, 50))
     sizes = [(50, 40), (20, 16)] if resampling is Image.Resampling.NEAREST else [(50, 40)]
     for size, crop in itertools.product(sizes, (None, (13, 9))):
@@ -51,23 +51,23 @@ def test_what_needs_no_resizing_is_pillows_to_the_bit(resampling: Image.Resampli
         np.testing.assert_array_equal(found, resize_and_crop(image, size, crop, resampling))
 
 
-def test_a_thin_image_that_is_squashed_is_not_first_made_wide() -> None:
+def test_a_tall_thin_image_is_not_widened_before_it_is_reduced() -> None:
     made: list[tuple[int, int]] = []
     new = Image.new
 
-    def noting(mode: str, size: tuple[int, int], color: object = 0) -> Image.Image:
+    def recording(mode: str, size: tuple[int, int], color: object = 0) -> Image.Image:
         made.append(size)
         return new(mode, size, color)  # type: ignore[arg-type]
 
     image = Image.fromarray(random_pixels(20_000, 2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Image, "new", noting)
+        patch.setattr(Image, "new", recording)
         found = find_resizer("simd")(image, (224, 224), None, Image.Resampling.BICUBIC)
     assert found.shape == (224, 224, 3)
     assert made == [(2, 224), (224, 224)]
 
 
-def test_auto_is_the_first_that_is_installed_and_the_log_says_which(
+def test_auto_selects_and_logs_the_first_installed_resizer(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

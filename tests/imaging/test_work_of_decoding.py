@@ -1,7 +1,7 @@
-"""Files that would take seconds or minutes are refused from their bytes, or decoded cheaply.
+"""Files that would take seconds or minutes to decode are refused early or decoded cheaply.
 
-Files are small versions of such that took seconds within 16 MB and 50 megapixels. CPU time is measured where a count
-would not show it, and with limits that a busy machine keeps.
+The files are small versions of ones that took seconds within 16 MB and 50 megapixels. CPU time is measured where a
+count cannot show the cost, with limits that hold on a busy machine.
 """
 
 import struct
@@ -27,7 +27,7 @@ PNG = encode(random_pixels(64, 64))
 
 
 def progressive(side: int, scans: int, marker: int = 0xC2) -> bytes:
-    """A grey picture whose scans, besides the first, hold nothing but runs of empty blocks."""
+    """Return a grey JPEG whose scans after the first consist of runs of empty blocks."""
     blocks = (-(-side // 8)) ** 2
     ends = "011111111111111" * -(-blocks // 32_767)
     ends += "1" * (-len(ends) % 8)
@@ -47,7 +47,7 @@ def progressive(side: int, scans: int, marker: int = 0xC2) -> bytes:
 
 
 def cost(data: bytes, refused: str | None = None) -> float:
-    """CPU seconds of decoding a file, or of refusing it."""
+    """Return the CPU seconds of decoding or refusing a file."""
     start = time.thread_time()
     with pillow_pixel_limit(LIMIT):
         if refused is None:
@@ -59,7 +59,7 @@ def cost(data: bytes, refused: str | None = None) -> float:
 
 
 @pytest.mark.parametrize(("side", "scans"), [(7000, 200), (3000, 400), (7000, 8000), (64, 501)])
-def test_a_jpeg_of_more_scans_than_its_pixels_explain_is_refused(side: int, scans: int) -> None:
+def test_a_jpeg_with_too_many_scans_for_its_pixels_is_refused(side: int, scans: int) -> None:
     assert cost(progressive(side, scans), "scans or more") < 0.5
 
 
@@ -73,7 +73,7 @@ def test_scans_of_arithmetic_codes_count_for_more() -> None:
     assert cost(progressive(4000, 20)) < 2
 
 
-def test_scans_behind_the_end_and_in_comments_do_not_count() -> None:
+def test_scans_after_the_end_and_in_comments_do_not_count() -> None:
     whole = progressive(64, 100)
     comment = segment(0xFE, b"\xff\xda\xff\xd9" * 1000)
     assert cost(whole[:-2] + comment + whole[-2:] + whole * 10) < 0.5
@@ -83,11 +83,11 @@ def test_scans_behind_the_end_and_in_comments_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("subsampling", [0, 2])
-def test_scans_of_ordinary_progressive_jpegs_are_accepted_up_to_the_most_pixels(subsampling: int) -> None:
+def test_scans_of_ordinary_progressive_jpegs_are_accepted_up_to_the_pixel_limit(subsampling: int) -> None:
     data = encode(random_pixels(64, 64), "JPEG", progressive=True, subsampling=subsampling)
     frame = data.index(b"\xff\xc2")
     claimed = data[: frame + 5] + struct.pack(">HH", 7071, 7071) + data[frame + 9 :]
-    assert read_picture(claimed).width == 7071  # its scans are counted here; they are decoded by load
+    assert read_picture(claimed).width == 7071  # read_picture counts the scans, load decodes them
 
 
 def test_the_jpegs_inside_a_tiff_share_one_limit() -> None:
@@ -150,7 +150,7 @@ RUNS: dict[str, tuple[int, int, bytes]] = {
 
 
 @pytest.mark.parametrize("runs", RUNS.values(), ids=RUNS)
-def test_run_lengths_of_a_bmp_cost_no_step_for_each_pixel(runs: tuple[int, int, bytes]) -> None:
+def test_run_lengths_of_a_bmp_are_not_decoded_pixel_by_pixel(runs: tuple[int, int, bytes]) -> None:
     compression, depth, rows = runs
     assert cost(bmp(rows, (5000, 5000), depth, 40, compression, colours(depth))) < 1.5
 
@@ -159,7 +159,7 @@ def test_a_bmp_of_more_runs_than_allowed_is_refused(monkeypatch: pytest.MonkeyPa
     rows = b"\1\x12" * 20_000
     data = bmp(rows, (5000, 5000), 8, 40, RLE8, colours(8))
     assert cost(data, "ends before") < 0.5
-    monkeypatch.setattr("imaging.formats.bmp._MAX_RUNS", 19_999)  # two million take a second
+    monkeypatch.setattr("imaging.formats.bmp._MAX_RUNS", 19_999)  # the limit of two million takes a second
     assert cost(data, "more than 19999 runs") < 0.5
 
 
@@ -214,7 +214,7 @@ def test_a_side_of_65535_pixels_is_decoded() -> None:
     assert decode(claiming_png(65_535, 2), LIMIT).size == (65_535, 2)
 
 
-def test_deep_pixels_of_a_png_are_decoded_in_no_more_than_their_share() -> None:
+def test_16_bit_pixels_of_a_png_are_decoded_quickly() -> None:
     values = np.zeros((10, 10, 3), np.uint16)
     row = b"\0" + bytes(3000 * 6)
     header = struct.pack(">IIBBBBB", 3000, 3000, 16, RGB, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Small networks for the tests: oblong images, so that rows and columns cannot be taken for each other."""
+"""Small networks for tests, with oblong images so that swapped rows and columns are detected."""
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ SWIN = SwinConfig(
 
 
 def position_effect(network: nn.Module) -> float:
-    """Return how much the logits change, relative to the largest, when two halves of the image change places."""
+    """Return the largest change of the logits, relative to the largest logit, when halves of the image are swapped."""
     images = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(0)).double()
     swapped = torch.cat([images[:, :, 16:], images[:, :, :16]], dim=2)
     network = network.double().eval()

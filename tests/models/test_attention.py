@@ -1,4 +1,4 @@
-"""Attention against a loop over images, heads and queries: where an encoding, the mask and the scale enter."""
+"""Attention with encodings, masks and scales, compared with a loop over images, heads and queries."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def attention_of(name: str, *, cosine: bool) -> Attention:
 
 
 def slow_attention(attention: Attention, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return [B, N, C]; image b has window b % W's mask."""
+    """Return [B, N, C]; image b uses the mask of window b % W."""
     encoding, d = attention.encoding, PLACE.head_dim
     q, k, v = (
         torch.stack([part[..., head * d : (head + 1) * d] for head in range(PLACE.num_heads)], dim=1)
@@ -62,7 +62,7 @@ def slow_attention(attention: Attention, x: Tensor, mask: Tensor | None) -> Tens
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_attention_is_its_formula(name: str, cosine: bool, masked: bool) -> None:
+def test_attention_matches_its_formula(name: str, cosine: bool, masked: bool) -> None:
     attention = attention_of(name, cosine=cosine)
     x = torch.randn(2 * WINDOWS, PLACE.num_tokens, PLACE.width, dtype=torch.float64)
     mask = -4 * torch.rand(WINDOWS, PLACE.num_tokens, PLACE.num_tokens, dtype=torch.float64) if masked else None

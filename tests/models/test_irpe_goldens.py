@@ -1,4 +1,4 @@
-"""iRPE's buckets against those of the authors' implementation; test_cream.py has whole networks."""
+"""iRPE's buckets, compared with the authors' implementation; test_cream.py compares whole networks."""
 
 import json
 from typing import Any, cast
@@ -12,7 +12,7 @@ from tests.models.goldens import irpe_goldens
 MAPPING_AND_PART = {"cross_rows": ("cross", "rows"), "cross_cols": ("cross", "columns")}
 
 
-def test_all_buckets_are_the_authors() -> None:
+def test_all_buckets_equal_the_authors() -> None:
     folder = irpe_goldens()
     cases = json.loads((folder / "irpe_bucket_ids.json").read_text())
     assert len(cases) == 6
@@ -26,5 +26,5 @@ def test_all_buckets_are_the_authors() -> None:
             assert buckets.count == case["num_buckets"]
             assert np.array_equal(buckets.index.numpy(), arrays[case["key"]])
             clipped = irpe_buckets(cast("Any", mapping), place, "clip", limits, "squared")[part]
-            if case["method"] != "quantization":  # with β = 3, squares are cut to 3 either way
+            if case["method"] != "quantization":  # with β = 3, both functions clip squares to 3
                 assert not np.array_equal(clipped.index.numpy(), arrays[case["key"]])  # so the comparison can fail

@@ -1,4 +1,4 @@
-"""Both networks against timm's, with our weights under timm's names, and Swin's windows against plain loops."""
+"""ViT and Swin, compared with timm's of the same weights, and Swin's windows, compared with plain loops."""
 
 import itertools
 
@@ -30,7 +30,7 @@ def renamed(state: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tensor
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
 @pytest.mark.parametrize("config", [VIT_CLS, VIT_MEAN], ids=["cls", "mean"])
-def test_our_vit_is_timms(config: ViTConfig, batch: int) -> None:
+def test_the_vit_has_timms_logits(config: ViTConfig, batch: int) -> None:
     config = config.model_copy(update={"encodings": {"learned": {}}})
     ours = ViT(config)
     randomise(ours, seed=1)
@@ -51,7 +51,7 @@ def test_our_vit_is_timms(config: ViTConfig, batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
-def test_our_swin_is_timms(batch: int) -> None:
+def test_the_swin_has_timms_logits(batch: int) -> None:
     ours = Swin(SWIN)
     randomise(ours, seed=1)
     theirs = timm.models.SwinTransformer(
@@ -80,13 +80,13 @@ def test_our_swin_is_timms(batch: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["learned", "sincos", "swin-table", "irpe-product-contextual-k"])
-def test_position_reaches_the_logits(name: str) -> None:
+def test_position_affects_the_logits(name: str) -> None:
     network = ViT(VIT_MEAN.model_copy(update={"encodings": {name: {}}}))
     randomise(network, seed=2)
     assert position_effect(network) > 1e-3  # a hundred times the tolerance of an export
 
 
-def test_a_vit_without_encoding_sees_a_bag_of_patches() -> None:
+def test_a_vit_without_an_encoding_ignores_the_order_of_patches() -> None:
     network = ViT(VIT_MEAN.model_copy(update={"encodings": {}}))
     randomise(network, seed=2)
     assert position_effect(network) < 1e-9
@@ -107,13 +107,13 @@ def test_window_partition_cuts_in_raster_order() -> None:
 @pytest.mark.parametrize(
     ("grid", "window", "shift"), [((4, 4), (2, 2), (1, 1)), ((6, 9), (3, 3), (1, 1)), ((2, 8), (2, 4), (0, 2))]
 )
-def test_the_mask_parts_tokens_that_the_roll_brought_together(
+def test_the_mask_separates_tokens_that_are_adjacent_only_after_the_roll(
     grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]
 ) -> None:
     raster = list(itertools.product(range(grid[0]), range(grid[1])))
     rolled = {
         ((row - shift[0]) % grid[0], (column - shift[1]) % grid[1]): (row, column) for row, column in raster
-    }  # where each original token ends up
+    }  # position of each token after the roll
     mask = shifted_window_mask(grid, window, shift)
     tops, lefts = range(0, grid[0], window[0]), range(0, grid[1], window[1])
     for number, (top, left) in enumerate(itertools.product(tops, lefts)):

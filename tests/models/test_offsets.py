@@ -1,4 +1,4 @@
-"""Index mathematics against double loops over token pairs."""
+"""Index arithmetic, compared with double loops over pairs of tokens."""
 
 import itertools
 
@@ -33,7 +33,7 @@ def test_relative_position_index_numbers_offsets_row_by_row(grid: tuple[int, int
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_every_one_of_the_offsets_occurs(grid: tuple[int, int]) -> None:
+def test_every_offset_occurs(grid: tuple[int, int]) -> None:
     rows, columns = grid
     entries = set(relative_position_index(grid).flatten().tolist())
     assert entries == set(range((2 * rows - 1) * (2 * columns - 1)))
@@ -50,7 +50,7 @@ def test_offsets_are_query_minus_key(grid: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("extra", [0, 1, 2])
 @pytest.mark.parametrize("grid", GRIDS)
-def test_tokens_stand_in_raster_order_behind_the_extra_ones(grid: tuple[int, int], extra: int) -> None:
+def test_tokens_are_in_raster_order_after_the_extra_ones(grid: tuple[int, int], extra: int) -> None:
     raster = [[row, column] for row in range(grid[0]) for column in range(grid[1])]
     assert grid_positions(grid, extra).tolist() == [[0, 0]] * extra + raster
 
@@ -69,7 +69,7 @@ def test_extra_tokens_come_first_and_get_zeros() -> None:
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 1.9, 2.5, 20.0])
-def test_piecewise_is_the_papers_formula(ratio: float) -> None:
+def test_piecewise_matches_the_papers_formula(ratio: float) -> None:
     alpha, beta, gamma = ratio, 2 * ratio, 8 * ratio
     x = torch.arange(-60, 61)
     assert piecewise(x, alpha, beta, gamma).tolist() == [slow_piecewise(v, alpha, beta, gamma) for v in x.tolist()]
@@ -78,7 +78,7 @@ def test_piecewise_is_the_papers_formula(ratio: float) -> None:
 def test_piecewise_rounds_half_to_even() -> None:
     halves = torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
     assert piecewise(halves, 3, 6, 24).tolist() == [-2, -2, 0, 0, 2, 2]
-    # ln 2 / ln 4 is a half: the stretched part comes to 1 + ½·3 = 2.5 and to 1 + ½·5 = 3.5
+    # ln 2 / ln 4 = ½, so the logarithmic part is 1 + ½·3 = 2.5 and 1 + ½·5 = 3.5
     assert piecewise(torch.tensor([-2, 2]), 1, 4, 4).tolist() == [-2, 2]
     assert piecewise(torch.tensor([-2, 2]), 1, 6, 4).tolist() == [-4, 4]
 
@@ -91,13 +91,13 @@ def test_piecewise_never_exceeds_beta_and_never_decreases() -> None:
 
 
 @pytest.mark.parametrize("parameters", [(0, 1, 2), (2, 1, 3), (2, 2, 2), (-1, 1, 8)])
-def test_piecewise_refuses_parameters_that_make_no_sense(parameters: tuple[float, float, float]) -> None:
+def test_piecewise_refuses_invalid_parameters(parameters: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="piecewise needs"):
         piecewise(torch.arange(3), *parameters)
 
 
 @pytest.mark.parametrize("beta", [1, 3.8, 5.0])
-def test_clip_is_the_papers_formula(beta: float) -> None:
+def test_clip_matches_the_papers_formula(beta: float) -> None:
     x = torch.arange(-60, 61)
     expected = [slow_clip(v, 0, beta, 0) for v in x.tolist()]
     assert clip(x, beta).tolist() == clip(x.float(), beta).tolist() == expected

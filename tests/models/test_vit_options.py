@@ -11,7 +11,7 @@ from models import ViTConfig, build_network
 from models.sources.own import randomise
 from tests.models.networks import VIT_CLS
 
-SHOWS = 1e-3  # of the largest logit
+SMALLEST_EFFECT = 1e-3  # relative to the largest logit
 LEARNED: dict[str, Any] = {"encodings": {"learned": {}}}
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -39,7 +39,7 @@ def logits_of(network: nn.Module) -> Tensor:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_every_parameter_reaches_the_logits(name: str) -> None:
+def test_every_parameter_affects_the_logits(name: str) -> None:
     network = network_of(config_of(**OPTIONS[name]))
     before = logits_of(network)
     for key, parameter in network.named_parameters():
@@ -48,7 +48,7 @@ def test_every_parameter_reaches_the_logits(name: str) -> None:
             parameter.add_(0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
             after = logits_of(network)
             parameter.copy_(kept)
-        assert float((after - before).abs().max() / before.abs().max()) > SHOWS, key
+        assert float((after - before).abs().max() / before.abs().max()) > SMALLEST_EFFECT, key
 
 
 def test_extra_tokens_are_counted() -> None:
@@ -57,7 +57,7 @@ def test_extra_tokens_are_counted() -> None:
     assert config_of(pool="distilled", registers=4).extra_tokens == 6
 
 
-def test_options_left_alone_change_no_keys() -> None:
+def test_default_options_add_no_keys() -> None:
     keys = network_of(config_of()).state_dict().keys()
     assert not any(word in key for key in keys for word in ("distillation", "register"))
     assert "cls_token" in keys

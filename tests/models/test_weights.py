@@ -1,4 +1,4 @@
-"""Checkpoints: what does not fit exactly is refused, and nothing in a file is ever executed."""
+"""Checkpoints: weights that do not fit exactly are refused, and code in a file is never run."""
 
 import json
 import pickle
@@ -35,7 +35,7 @@ def state(config: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
-def test_weights_arrive_as_they_were_saved(tmp_path: Path, suffix: str) -> None:
+def test_weights_are_loaded_unchanged(tmp_path: Path, suffix: str) -> None:
     source = config_file(tmp_path)
     saved, file = state(source), tmp_path / f"weights{suffix}"
     if suffix == ".safetensors":
@@ -48,7 +48,7 @@ def test_weights_arrive_as_they_were_saved(tmp_path: Path, suffix: str) -> None:
         assert torch.equal(tensor, saved[key])
 
 
-def test_missing_and_unexpected_keys_are_named_a_few_of_each(tmp_path: Path) -> None:
+def test_a_few_missing_and_unexpected_keys_are_named(tmp_path: Path) -> None:
     network = ViT(VIT_CLS)
     wrong = network.state_dict()
     for key in list(wrong)[:5]:
@@ -76,7 +76,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 
 
 class Exploit:
-    """What a malicious checkpoint does when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -85,13 +85,13 @@ class Exploit:
         return Path.touch, (self.mark,)
 
 
-def test_a_pickle_that_would_run_code_is_refused_unrun(tmp_path: Path) -> None:
+def test_a_pickle_that_would_run_code_is_refused_without_running_it(tmp_path: Path) -> None:
     mark, file = tmp_path / "executed", tmp_path / "weights.pth"
     torch.save({"weight": torch.zeros(1), "exploit": Exploit(mark)}, file)
     with pytest.raises(SourceError, match="more than tensors"):
         read_checkpoint(Checkpoint(file))
     assert not mark.exists()
-    pickle.loads(pickle.dumps(Exploit(mark)))  # the trap works: unpickling it does run code
+    pickle.loads(pickle.dumps(Exploit(mark)))  # plain unpickling does run the code
     assert mark.exists()
 
 
@@ -106,7 +106,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
         read_checkpoint(Checkpoint(file))
 
 
-def test_a_file_that_cannot_be_weights_says_what_could(tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no checkpoint at"):
         read_checkpoint(Checkpoint(tmp_path / "none.safetensors"))
     torch.save([1, 2], tmp_path / "list.pth")
@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_weights_says_what_could(tmp_path: Path) -> None:
         read_checkpoint(Checkpoint(tmp_path / "list.pth"))
 
 
-def test_accuracy_comes_with_the_checkpoint_and_goes_when_the_network_is_altered(tmp_path: Path) -> None:
+def test_accuracy_is_read_from_the_checkpoint_and_dropped_for_a_resized_network(tmp_path: Path) -> None:
     source, file = config_file(tmp_path, encodings={"sincos": {}}), tmp_path / "weights.safetensors"
     accuracy = {"dataset": "pets", "top1": 0.75, "count": 4}
     save_file(state(source), file, {"accuracy": json.dumps(accuracy)})
@@ -127,12 +127,12 @@ def test_accuracy_comes_with_the_checkpoint_and_goes_when_the_network_is_altered
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"dataset": "x", "top1": 2, "count": 1}'])
-def test_an_accuracy_that_cannot_be_read_is_an_error(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_accuracy_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(SourceError, match="accuracy"):
         read_accuracy(text, tmp_path)
 
 
-def test_another_image_size_resamples_a_learned_embedding_and_says_so(tmp_path: Path) -> None:
+def test_another_image_size_resamples_a_learned_embedding_with_a_note(tmp_path: Path) -> None:
     source, file = config_file(tmp_path), tmp_path / "weights.safetensors"
     save_file(state(source), file)
     loaded = load_source(source, Checkpoint(file), Overrides(image_size=(64, 48)))
@@ -162,7 +162,7 @@ def test_random_weights_follow_their_seed_and_fill_the_tables(tmp_path: Path) ->
     assert float(first["blocks.0.attention.encoding.k.product.table"].std()) > 0.3
 
 
-def test_a_source_that_cannot_be_loaded_says_what_can(tmp_path: Path) -> None:
+def test_an_unusable_source_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"expected .*posbake:"):
         load_source("posbake", RandomWeights(0), Overrides())
     with pytest.raises(SourceError, match=r"expected .*posbake:"):

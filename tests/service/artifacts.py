@@ -1,4 +1,4 @@
-"""Small real artifacts, whose answers can be computed by hand: mean colour [3] times weights [3, C]."""
+"""Small real artifacts whose logits can be computed by hand: mean colour [3] times weights [3, C]."""
 
 import secrets
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from artifact import Activation, Draft, Manifest, stage
 LABELS = ("red", "green", "blue", "grey")
 WEIGHTS = np.array([[0.03, 0, 0, 0.01], [0, 0.03, 0, 0.01], [0, 0, 0.03, 0.01]], np.float32)  # [3, C]
 Logits = Literal["finite", "nan", "unrunnable", "endless"]
-"""What the network computes; an unrunnable one loads, and fails at its first run; an endless one ends, and one of NaN
-computes numbers, on dark pictures only."""
+"""Output of the network. "nan" and "endless" give finite logits, and end, on dark images only; "unrunnable" loads, and
+fails at the first run."""
 
 MEAN = (0.5, 0.4, 0.3)
 STD = (0.2, 0.25, 0.3)
@@ -47,14 +47,14 @@ def add_artifact(
 ) -> Manifest:
     """Write an artifact of a network for images of `size` (height, width), and return its manifest.
 
-    An equal one is written once in each process, by the writer that exports use, and copied afterwards: the writer
-    starts a process and waits for the disk.
+    Equal artifacts are written once in each process, by the writer that exports use, and then copied, because the
+    writer starts a process and waits for the disk.
     """
     network = (dtype, weights, logits, output, size, activation)
     described = (network[0], weights.tobytes(), weights.shape, *network[2:], top1, dict(files), changes)
     target = repository / model / variant / str(version)
     key = repr((model, variant, version, described))
-    if key not in _written or target.exists():  # the writer's own error
+    if key not in _written or target.exists():  # an existing target is the writer's error
         manifest = _write(target, network, top1, files, changes)
         contents = {file.relative_to(target): file.read_bytes() for file in target.rglob("*") if file.is_file()}
         _written[key] = manifest, contents
@@ -113,7 +113,7 @@ def _write(
 
 
 def expected_probabilities(pixels: NDArray[np.uint8], weights: NDArray[np.float32] = WEIGHTS) -> list[float]:
-    """Softmax of the logits of uint8 pixels [H, W, 3], one class after the other."""
+    """Return the softmax of the logits of uint8 pixels [H, W, 3], computed class by class."""
     means = [float(np.mean(pixels[:, :, channel].astype(np.float64))) for channel in range(3)]
     logits = [sum(means[row] * float(weights[row, column]) for row in range(3)) for column in range(weights.shape[1])]
     powers = [np.exp(logit - max(logits)) for logit in logits]
@@ -163,7 +163,7 @@ def _graph(
 
 
 def _loop(means: str, values: str, output: str) -> list[onnx.NodeProto]:
-    """Return nodes that pass `values` through a loop of (largest mean - 9) * 2^40 iterations: none, or days."""
+    """Return nodes that pass `values` through a loop of max(0, largest mean - 9) * 2^40 iterations."""
     number, flag = TensorProto.INT64, TensorProto.BOOL
     body = helper.make_graph(
         [helper.make_node("Identity", [one], [f"{one}_out"]) for one in ("going_on", "carried")],

@@ -1,4 +1,4 @@
-"""Costs of a piece of work for others: how long it holds the interpreter lock, and its memory."""
+"""Measurement of a function: the longest time it holds the interpreter lock, and its peak memory."""
 
 import ctypes
 import threading
@@ -9,16 +9,16 @@ from pathlib import Path
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def longest_hold(work: Callable[[], object]) -> float:
-    """Return the most CPU seconds that `work` used in one stretch in which no other thread got the interpreter lock.
+def longest_lock_hold(work: Callable[[], object]) -> float:
+    """Return the longest time, in CPU seconds, that `work` held the interpreter lock without another thread getting it.
 
-    Counted in its own CPU time: another process that takes the core adds nothing.
+    CPU time of this thread is measured, so other processes on the core do not count.
     """
     stretches = [0.0]
     clock = time.pthread_getcpuclockid(threading.get_ident())
     done = threading.Event()
 
-    def look() -> None:
+    def observe() -> None:
         last = time.clock_gettime(clock)
         while not done.wait(0.001):
             now = time.clock_gettime(clock)
@@ -26,7 +26,7 @@ def longest_hold(work: Callable[[], object]) -> float:
             last = now
         stretches.append(time.clock_gettime(clock) - last)
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=observe)
     watcher.start()
     try:
         work()
@@ -36,18 +36,19 @@ def longest_hold(work: Callable[[], object]) -> float:
     return max(stretches)
 
 
-def free_at_once() -> None:
-    """Have the C library (glibc) give back each block of 64 KiB or more when it is freed: none is used again."""
-    assert ctypes.CDLL(None).mallopt(-3, 65_536) == 1  # M_MMAP_THRESHOLD of malloc.h: also turns its growth off
+def unmap_on_free() -> None:
+    """Make glibc return each block of 64 KiB or more to the system when it is freed, so that none is reused."""
+    # M_MMAP_THRESHOLD of malloc.h; setting it also stops its dynamic growth
+    assert ctypes.CDLL(None).mallopt(-3, 65_536) == 1
 
 
 def peak_growth(work: Callable[[], object]) -> int:
-    """Return by how many bytes the process was larger at most while it did `work`, as the kernel counts (Linux).
+    """Return the peak growth of the process during `work`, in bytes of resident memory (Linux).
 
-    Exact only where no other thread allocates, after `free_at_once`.
+    Exact only after `unmap_on_free`, and if no other thread allocates.
     """
-    ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not there to be used again
-    _RESET.write_text("5")  # VmHWM begins anew
+    ctypes.CDLL(None).malloc_trim(0)  # memory freed earlier cannot be reused
+    _RESET.write_text("5")  # resets VmHWM
     before = _bytes_of("VmRSS")
     work()
     return _bytes_of("VmHWM") - before

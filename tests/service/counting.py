@@ -1,4 +1,4 @@
-"""A small real backend: it remembers its batch sizes by artifact, and finds every class equally likely."""
+"""Small real backend that records its batch sizes for each artifact, and returns equal logits for all classes."""
 
 from typing import ClassVar
 
@@ -33,14 +33,14 @@ class CountingBackend:
         return self._name
 
     def prepare(self, largest: int) -> None:
-        """Nothing is allocated for a batch."""
+        """Do nothing: no memory is allocated for a batch."""
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:  # noqa: ARG002 -- the protocol's
         self.batches.setdefault(self.artifact, []).append(len(images))
         return np.zeros((len(images), self.classes), np.float32)
 
     def interrupt(self) -> None:
-        """Nothing is ever under way."""
+        """Do nothing: no run takes long enough."""
 
     def close(self) -> None:
         self.closed.append(self.artifact)

@@ -33,7 +33,7 @@ TENSOR = b'{"inputs":[{"name":"image","datatype":"UINT8","shape":[1,8,6,3],"data
 
 
 def json_bodies(size: int) -> Iterator[bytes]:
-    """Yield bodies of about `size` bytes that are JSON, or begin so."""
+    """Yield bodies of about `size` bytes that are JSON or start like JSON."""
     for value in VALUES:
         values = b"[%s0]" % filled(value, size - 100)
         yield TENSOR % values
@@ -44,7 +44,7 @@ def json_bodies(size: int) -> Iterator[bytes]:
         yield b'{"inputs":[{"name":"image","datatype":"UINT8","shape":%s}]}' % values
         yield b'{"inputs":[],"parameters":{"a":%s}}' % values
     for value in (b"9" * 4300, b"9" * MAX_DIGITS):
-        yield b'{"inputs":[%s":"]}' % ((value + b",") * min(size // 4400, 1990))  # is parsed twice
+        yield b'{"inputs":[%s":"]}' % ((value + b",") * min(size // 4400, 1990))  # parsed twice
     yield TENSOR % (b'["%s",%s"a"]' % (b"x" * 100_000, filled(b'"a",', size - 100_200)))
     for unit in (b"[", b'{"a":', b'"', b" ", b"\0", b'"data":[', b'"data":[],', b'"data":["a",', b"\xef\xbb\xbf"):
         yield filled(unit, size)
@@ -75,7 +75,7 @@ def json_bodies(size: int) -> Iterator[bytes]:
 
 
 def multipart_bodies(size: int) -> Iterator[bytes]:
-    """Yield bodies of about `size` bytes that are multipart with the boundary b, or begin so."""
+    """Yield bodies of about `size` bytes that are multipart with boundary b, or start like it."""
     for unit in (
         b"--b\r\n",
         b"\r\n--b",
@@ -100,7 +100,7 @@ def multipart_bodies(size: int) -> Iterator[bytes]:
 
 
 def binary_bodies(size: int) -> Iterator[tuple[bytes, dict[str, str]]]:
-    """Yield bodies with bytes after their JSON, raw and compressed ones, with their headers."""
+    """Yield bodies, with their headers: JSON followed by binary data, raw bodies, and compressed ones."""
     for name, datatype, shape in (("image", "UINT8", [1, 8, 6, 3]), ("image_bytes", "BYTES", [8])):
         for tensors in (bytes(size), b"\xff" * size, (size // 8 - 4).to_bytes(4, "little") * (size // 4)):
             document = {"name": name, "datatype": datatype, "shape": shape, "parameters": {"binary_data_size": size}}

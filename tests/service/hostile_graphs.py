@@ -1,4 +1,4 @@
-"""Graphs and manifests that are damaged on purpose, of artifacts that can be read but not be run."""
+"""Deliberately damaged graphs and manifests, of artifacts that can be read but not run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ Node = onnx.NodeProto
 def put_graph(
     path: Path, *nodes: Node, constants: tuple[onnx.TensorProto, ...] = (), size: tuple[int, int] = (8, 6)
 ) -> None:
-    """Give an artifact a graph of these nodes, from `image` to `logits`, and vouch for it."""
+    """Replace an artifact's graph by these nodes, from `image` to `logits`, and update its hash in the manifest."""
     graph = helper.make_graph(
         nodes,
         "hostile",
@@ -40,13 +40,13 @@ MEAN = (
     helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
     helper.make_node("MatMul", ["means", "weights"], ["product"]),
 )
-"""Logits, [batch, 4], as `product`."""
+"""Nodes that compute logits [batch, 4] as `product`."""
 
 CONSTANTS = (constant("axes", [1, 2]), constant("weights", np.eye(3, 4), np.float32))
 
 
-def loop_without_end(path: Path) -> None:
-    """A Loop of 2^62 rounds."""
+def endless_loop(path: Path) -> None:
+    """Write a Loop of 2^62 iterations."""
     _loop(path, 2**62)
 
 
@@ -70,22 +70,22 @@ def _loop(path: Path, rounds: int) -> None:
 
 
 def allocation(path: Path) -> None:
-    """10^13 numbers."""
+    """Write a graph that allocates 10^13 numbers."""
     expand = helper.make_node("Expand", ["product", "shape"], ["large"])
     reduce = helper.make_node("ReduceMean", ["large", "first"], ["logits"], keepdims=0)
     extra = (constant("shape", [10**12, 1, 4]), constant("first", [0]))
     put_graph(path, *MEAN, expand, reduce, constants=(*CONSTANTS, *extra))
 
 
-def absent_row(path: Path) -> None:
-    """A row of a tensor that does not have it: OpenVINO reads at that address."""
+def index_out_of_range(path: Path) -> None:
+    """Write a GatherND with an index out of range, which OpenVINO does not check."""
     gather = helper.make_node("GatherND", ["product", "place"], ["row"])
     add = helper.make_node("Add", ["product", "row"], ["logits"])
     put_graph(path, *MEAN, gather, add, constants=(*CONSTANTS, constant("place", [[0, 10**12]])))
 
 
-def hours_of_memory(path: Path) -> None:
-    """A range of 10^13 numbers, which OpenVINO makes one by one when it compiles."""
+def long_range(path: Path) -> None:
+    """Write a Range of 10^13 numbers, which OpenVINO evaluates one by one while compiling."""
     numbers = helper.make_node("Range", ["start", "end", "step"], ["numbers"])
     total = helper.make_node("ReduceSum", ["numbers"], ["total"], keepdims=0)
     cast = helper.make_node("Cast", ["total"], ["sum"], to=TensorProto.FLOAT)
@@ -95,15 +95,15 @@ def hours_of_memory(path: Path) -> None:
 
 
 def large_result(path: Path) -> None:
-    """10^8 numbers, 400 MB."""
+    """Write a graph that allocates 10^8 numbers, 400 MB."""
     expand = helper.make_node("Expand", ["product", "shape"], ["large"])
     reduce = helper.make_node("ReduceMean", ["large", "first"], ["logits"], keepdims=0)
     extra = (constant("shape", [25 * 10**6, 1, 4]), constant("first", [0]))
     put_graph(path, *MEAN, expand, reduce, constants=(*CONSTANTS, *extra))
 
 
-def whole_division(path: Path) -> None:
-    """-2^63 by -1 in integers: ONNX Runtime ends the process with SIGFPE on x86."""
+def overflowing_division(path: Path) -> None:
+    """Write an integer division of -2^63 by -1: ONNX Runtime ends the process with SIGFPE on x86."""
     nodes = (
         helper.make_node("Cast", ["product"], ["whole"], to=TensorProto.INT64),
         helper.make_node("Mul", ["whole", "zero"], ["none"]),
@@ -117,12 +117,12 @@ def whole_division(path: Path) -> None:
 
 
 def loop_of_three(path: Path) -> None:
-    """A Loop that adds 1 three times."""
+    """Write a Loop that adds 1 three times."""
     _loop(path, 3)
 
 
-def shape_of_the_image(path: Path) -> None:
-    """As many rows of a tensor as channels have a mean above 0."""
+def data_dependent_shape(path: Path) -> None:
+    """Write a graph with a data-dependent shape: the number of channels whose mean is above 0."""
     nodes = (
         helper.make_node("NonZero", ["means"], ["places"]),
         helper.make_node("Shape", ["places"], ["shape"]),
@@ -136,7 +136,7 @@ def shape_of_the_image(path: Path) -> None:
 
 
 def put_mean(path: Path, factor: float = 1.0) -> None:
-    """A graph of mean colours, times a factor."""
+    """Write a graph that multiplies mean colours by a factor."""
     multiply = helper.make_node("Mul", ["product", "factor"], ["logits"])
     put_graph(path, *MEAN, multiply, constants=(*CONSTANTS, constant("factor", factor, np.float32)))
 
@@ -156,14 +156,14 @@ def images_of(height: int, width: int) -> Damage:
 
 
 def long_names(path: Path) -> None:
-    """An operator that is unknown, of 100,000 characters with an escape sequence."""
+    """Write a graph with an unknown operator whose name has 100,000 characters and an escape sequence."""
     put_graph(path, helper.make_node("\x1b[2J" + "X" * 100_000, ["image"], ["logits"]))
 
 
 UNRUNNABLE: dict[str, Damage] = {
-    "a loop without end": loop_without_end,
+    "an endless loop": endless_loop,
     "an allocation of 10^13": allocation,
-    "a row that is not there": absent_row,
+    "an index out of range": index_out_of_range,
     "images of 65,535 x 65,535": images_of(65_535, 65_535),
     "images of 100,000 x 100,000": images_of(100_000, 100_000),
     "images of 10^400 x 10^400": images_of(10**400, 10**400),
@@ -173,7 +173,7 @@ UNRUNNABLE: dict[str, Damage] = {
 
 
 def add_hostile(repository: Path, damages: Mapping[str, Damage] = UNREADABLE | UNRUNNABLE) -> list[str]:
-    """Add an artifact for each way of damage, and return their names; all are between `colours/a` and `colours/z`."""
+    """Add an artifact for each kind of damage, and return their names, all between `colours/a` and `colours/z`."""
     names = []
     for number, damage in enumerate(damages.values()):
         add_artifact(repository, variant=f"b-{number:03}")

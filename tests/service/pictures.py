@@ -1,4 +1,4 @@
-"""Encoded pictures, good and bad."""
+"""Encoded images, valid and damaged."""
 
 import io
 import struct
@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-EMPTY = b""
 
 
 def random_pixels(height: int = 8, width: int = 6, seed: int = 0) -> NDArray[np.uint8]:
@@ -28,14 +26,14 @@ def png_chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png_claiming(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims any size; its checksums are right."""
+    """Return a PNG of a few bytes whose header states any size, with correct checksums."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(b"")
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
 def webp_claiming(width: int, height: int) -> bytes:
-    """A real WebP in an extended container whose canvas claims any size."""
+    """Return a valid WebP in an extended container whose canvas states any size."""
     inner = encode(random_pixels(), "WEBP")[12:]
     canvas = b"\0\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     content = b"WEBP" + b"VP8X" + struct.pack("<I", len(canvas)) + canvas + inner
@@ -43,7 +41,7 @@ def webp_claiming(width: int, height: int) -> bytes:
 
 
 def with_broken_pixel_checksum(png: bytes) -> bytes:
-    """Change the CRC of the first IDAT chunk, and nothing else."""
+    """Change the CRC of the first IDAT chunk only."""
     start = png.index(b"IDAT")
     (length,) = struct.unpack(">I", png[start - 4 : start])
     crc = start + 4 + length

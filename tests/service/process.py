@@ -1,4 +1,4 @@
-"""The service as its own process."""
+"""The service in its own process."""
 
 import os
 import re
@@ -25,7 +25,7 @@ class Running:
 
 @contextmanager
 def serving(directory: Path, *flags: str, command: Sequence[str] = MODULE) -> Iterator[Running]:
-    """Run the service on a free port until the block ends; its log goes into a file in `directory`."""
+    """Run the service until the block ends, with its log in a file in `directory`."""
     log = directory / "service.log"
     with log.open("wb") as out:
         process = subprocess.Popen([*command, *flags], stdout=out, stderr=out, env=environment())
@@ -41,7 +41,7 @@ def serving(directory: Path, *flags: str, command: Sequence[str] = MODULE) -> It
 
 
 def run_to_end(*flags: str, command: Sequence[str] = MODULE, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the service where it is expected to end by itself."""
+    """Run the service, which is expected to exit by itself."""
     return subprocess.run(
         [*command, *flags],
         capture_output=True,
@@ -53,7 +53,7 @@ def run_to_end(*flags: str, command: Sequence[str] = MODULE, **variables: str) -
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process' environment without settings of posbake but the backend; see tests/conftest.py."""
+    """Return this process's environment without posbake's settings, except the backend (see tests/conftest.py)."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSBAKE_") or name == BACKEND}
     return {**kept, **variables}
 

@@ -1,4 +1,4 @@
-"""Arguments of TestClient.post, for helpers that pass them on."""
+"""Types of the arguments of TestClient.post, for helpers that pass them on."""
 
 from collections.abc import Iterable
 from typing import Any, TypedDict

@@ -1,4 +1,4 @@
-"""A small real backend that does what the first pixel of each image says, and remembers its batches."""
+"""Small real backend controlled by the first pixel of each image; it records its batches."""
 
 import sys
 import threading
@@ -22,7 +22,7 @@ from service.resources.exit import end_process
 from tests.service.pictures import encode
 
 SLOW, POISON, NOT_A_NUMBER, HANG = 250, 251, 252, 253
-"""Values of red: resizing waits for the gate, the run raises, its logits are NaN, the run waits for the gate."""
+"""Red values that make resizing wait for the gate, the run raise, its logits NaN, the run wait for the gate."""
 
 PATIENCE = 20.0
 
@@ -36,7 +36,7 @@ def picture(red: int) -> bytes:
 
 
 class ScriptedBackend:
-    """Logits are red, green, blue of the first pixel, and 3. Every run of a variant in `broken` raises."""
+    """Backend whose logits are red, green and blue of the first pixel, and 3. Runs of variants in `broken` raise."""
 
     on_cores = False
     overlaps = False
@@ -44,15 +44,15 @@ class ScriptedBackend:
     precision = "fp32"
     operators: ClassVar[None] = None
     batches: ClassVar[list[tuple[str, list[int]]]] = []
-    """Variant and reds of every run since `fresh`."""
+    """Variant and red values of every run since `fresh`."""
     spread: ClassVar[list[bool]] = []
-    """Of the same runs, whether over all cores."""
+    """True for each of these runs that used all cores."""
     opened: ClassVar[list[str]] = []
     closed: ClassVar[list[str]] = []
     broken: ClassVar[set[str]] = set()
     gate: ClassVar[threading.Event] = threading.Event()
     hanging: ClassVar[threading.Event] = threading.Event()
-    """Set while a run waits for the gate."""
+    """Set once a run waits for the gate."""
 
     def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:  # noqa: ARG002 -- the protocol's
         self.variant = artifact.manifest.variant
@@ -67,7 +67,7 @@ class ScriptedBackend:
         return "scripted-paper"
 
     def prepare(self, largest: int) -> None:
-        """Nothing is allocated for a batch."""
+        """Do nothing: no memory is allocated for a batch."""
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         first = images[:, 0, 0].astype(np.float32)  # [B, 3]
@@ -91,13 +91,13 @@ class ScriptedBackend:
     def resize(
         cls, image: Image.Image, size: tuple[int, int], crop: tuple[int, int] | None, resampling: Image.Resampling
     ) -> NDArray[np.uint8]:
-        """Resize on a decoding thread, which waits where the first pixel says so; see Resize."""
+        """Resize on a decoding thread; wait for the gate if the first pixel is SLOW."""
         if np.asarray(image)[0, 0, 0] == SLOW:
             cls.wait()
         return resize_and_crop(image, size, crop, resampling)
 
     def interrupt(self) -> None:
-        """Let what hangs hang: a runtime may not be able to do otherwise."""
+        """Do nothing: a runtime may be unable to interrupt a run."""
 
     def close(self) -> None:
         self.closed.append(self.variant)
@@ -105,7 +105,7 @@ class ScriptedBackend:
 
 @contextmanager
 def fresh() -> Iterator[type[ScriptedBackend]]:
-    """Register the backend and its resizing as `scripted`, with nothing remembered; in the end open the gate."""
+    """Register the backend and its resizer as `scripted`, with empty records; open the gate at the end."""
     ScriptedBackend.gate, ScriptedBackend.hanging = threading.Event(), threading.Event()
     for memory in (ScriptedBackend.batches, ScriptedBackend.spread, ScriptedBackend.opened, ScriptedBackend.closed):
         memory.clear()
@@ -123,7 +123,10 @@ resize = ScriptedBackend.resize
 
 
 class FileGatedBackend(ScriptedBackend):
-    """For a server process: the gate is a file; while a run waits, or `stuck` is opened, `<gate>.hanging` is there."""
+    """Scripted backend of a server process, whose gate is a file.
+
+    `<gate>.hanging` is created when a run, or the load of the variant `stuck`, starts to wait.
+    """
 
     file: ClassVar[Path]
 

@@ -1,4 +1,4 @@
-"""Every row of the bad-input table that concerns the service; after each, the server goes on."""
+"""Every kind of invalid request: an error of the documented form, after which the server still works."""
 
 import base64
 from collections.abc import Callable
@@ -25,7 +25,7 @@ PART = {"Content-Type": "multipart/form-data; boundary=b"}
 
 
 def problem(client: TestClient, status: int, query: str = "", **request: Unpack[Request]) -> dict[str, Any]:
-    """Ask for a problem, check what all problems have, then check that a good request is answered."""
+    """Send a request, check the fields common to all problems, and check that a valid request succeeds afterwards."""
     response = client.post(f"/v1/classify?{query}", **request)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -41,7 +41,7 @@ def problem(client: TestClient, status: int, query: str = "", **request: Unpack[
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "detail"),
     [
         (b"", "empty"),
         (b"hello, I am a picture", "not an image"),
@@ -52,14 +52,16 @@ def problem(client: TestClient, status: int, query: str = "", **request: Unpack[
     ],
     ids=["empty", "text", "truncated JPEG", "truncated PNG", "broken checksum", "PDF"],
 )
-def test_what_is_not_an_image_is_400_and_says_what_was_expected(client: TestClient, body: bytes, says: str) -> None:
+def test_a_body_that_is_not_an_image_is_400_and_lists_supported_formats(
+    client: TestClient, body: bytes, detail: str
+) -> None:
     for request in (
         {"content": body, "headers": RAW},
         {"files": {"image": ("image", body)}},
         {"json": {"image": base64.b64encode(body).decode()}},
     ):
         found = problem(client, 400, **request)
-        assert says in found["detail"]
+        assert detail in found["detail"]
         assert "expected a JPEG, PNG, WebP, AVIF, BMP, GIF or TIFF" in found["detail"]
 
 
@@ -74,13 +76,15 @@ def test_what_is_not_an_image_is_400_and_says_what_was_expected(client: TestClie
         ("model=", ["colours"]),
     ],
 )
-def test_an_unknown_name_is_404_and_lists_the_known(client: TestClient, query: str, known: list[str | int]) -> None:
+def test_an_unknown_name_is_404_and_lists_the_known_names(
+    client: TestClient, query: str, known: list[str | int]
+) -> None:
     found = problem(client, 404, query, content=PNG)
     assert found["known"] == known
     assert all(str(name) in found["detail"] for name in known)
 
 
-def test_the_limit_itself_is_allowed(client: TestClient) -> None:
+def test_a_body_of_exactly_the_limit_is_allowed(client: TestClient) -> None:
     at_the_limit = PNG + b"\0" * (1_000_000 - len(PNG))
     assert client.post("/v1/classify", content=at_the_limit).status_code == 200
     problem(client, 413, content=at_the_limit + b"\0")
@@ -101,10 +105,10 @@ def test_a_chunked_body_over_the_limit_is_413(client: TestClient, headers: dict[
         (webp_claiming, 50_000, 50_000),
     ],
 )
-def test_more_pixels_than_allowed_are_413_before_they_are_decoded(
+def test_too_many_pixels_are_413_before_decoding(
     client: TestClient, make: Callable[[int, int], bytes], width: int, height: int
 ) -> None:
-    """The sizes lie on both sides of twice the limit, where Pillow changes from a warning to an error."""
+    """The sizes are above and below twice the limit, where Pillow raises an error instead of a warning."""
     body = make(width, height)
     assert len(body) < 1000
     assert problem(client, 413, content=body)["limit"] == 50_000_000
@@ -163,7 +167,7 @@ def test_broken_multipart_is_422(client: TestClient, body: bytes, content_type: 
 
 
 @pytest.mark.parametrize("kind", ["application/xml", "text/plain", "application/x-www-form-urlencoded", "nonsense"])
-def test_another_content_type_is_415_and_says_which_are_supported(client: TestClient, kind: str) -> None:
+def test_an_unsupported_content_type_is_415_and_lists_the_supported_ones(client: TestClient, kind: str) -> None:
     found = problem(client, 415, content=PNG, headers={"Content-Type": kind})
     assert kind in found["detail"]
     assert found["supported"] == ["image/*", "application/octet-stream", "multipart/form-data", "application/json"]
@@ -180,7 +184,7 @@ def test_another_content_type_is_415_and_says_which_are_supported(client: TestCl
         ("GET", "/v1/latency?variant=rope", 404),
     ],
 )
-def test_errors_of_routing_are_problems_too(client: TestClient, method: str, path: str, status: int) -> None:
+def test_routing_errors_are_problems(client: TestClient, method: str, path: str, status: int) -> None:
     response = client.request(method, path)
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"
@@ -192,7 +196,7 @@ def test_errors_of_routing_are_problems_too(client: TestClient, method: str, pat
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damage that it repairs
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_a_file_with_any_bytes_changed_is_answered_with_200_or_a_4xx(client: TestClient, kind: str) -> None:
+def test_a_randomly_damaged_file_gets_200_or_a_4xx(client: TestClient, kind: str) -> None:
     random = np.random.default_rng(7)
     whole = np.frombuffer(encode(random_pixels(24, 24), kind), np.uint8)
     for _ in range(150):

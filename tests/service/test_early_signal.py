@@ -24,7 +24,7 @@ class Field:
 class Owner:
     field = Field()
 """
-"""Python 3.11 turns what is raised in __set_name__ into RuntimeError, also SystemExit."""
+"""Module whose import waits. Python 3.11 replaces any exception in __set_name__, SystemExit too, by RuntimeError."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -53,20 +53,20 @@ def start():
 
 end_process(until_stopped(start))
 """
-"""A start whose import takes the signal's exception for its own failure."""
+"""Start-up code that swallows the signal's exception, as an import may do."""
 
 
 ENDS = ["raise AttributeError('half a module')", "return 1"]
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_start_that_fails_because_it_was_stopped_ends_with_status_0(end: str) -> None:
+def test_a_start_that_fails_after_a_signal_ends_with_status_0(end: str) -> None:
     command = [MODULE[0], "-c", STOPPED_IMPORT.format(end=end)]
     assert subprocess.run(command, check=False, env=environment(), capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_start_that_fails_by_itself_does_not(end: str) -> None:
+def test_a_start_that_fails_without_a_signal_ends_with_status_1(end: str) -> None:
     script = STOPPED_IMPORT.replace("os.kill(os.getpid(), signal.SIGTERM)", "pass")
     command = [MODULE[0], "-c", script.format(end=end)]
     assert subprocess.run(command, check=False, env=environment(), capture_output=True).returncode == 1

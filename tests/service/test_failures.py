@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,9 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
+from tests.service.asgi import post
 from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, SLOW, ScriptedBackend, fresh, picture
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -35,11 +36,8 @@ def client_of(path: Path, **settings: object) -> TestClient:
     return TestClient(create_app(made))
 
 
-def until_ready(client: TestClient) -> None:
-    end = time.monotonic() + 10
-    while client.get("/health/ready").status_code != 200:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def wait_until_ready(client: TestClient) -> None:
+    wait_until(lambda: client.get("/health/ready").status_code == 200)
 
 
 def check_problem(response: httpx2.Response, status: int, name: str) -> dict[str, Any]:
@@ -53,7 +51,7 @@ def check_problem(response: httpx2.Response, status: int, name: str) -> dict[str
 
 
 @pytest.mark.parametrize("red", [POISON, NOT_A_NUMBER], ids=["raises", "not a number"])
-def test_an_image_the_network_fails_on_is_500_and_the_server_goes_on(
+def test_an_image_on_which_the_network_fails_is_500_and_the_next_request_succeeds(
     tmp_path: Path, scripted: type[ScriptedBackend], red: int
 ) -> None:
     with client_of(tmp_path) as client:
@@ -63,7 +61,7 @@ def test_an_image_the_network_fails_on_is_500_and_the_server_goes_on(
     assert [reds for _, reds in scripted.batches if red in reds] == [[red]]
 
 
-def test_a_broken_backend_is_503_until_it_is_replaced(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_a_broken_backend_is_503_until_it_is_restarted(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with client_of(tmp_path) as client:
         scripted.broken.add("a")
         response = client.post("/v1/classify?variant=a", content=picture(1))
@@ -74,17 +72,17 @@ def test_a_broken_backend_is_503_until_it_is_replaced(tmp_path: Path, scripted: 
         assert client.get("/health/live").status_code == 200
         assert client.post("/v1/classify?variant=b", content=picture(1)).status_code == 200
         scripted.broken.clear()
-        until_ready(client)
+        wait_until_ready(client)
         assert client.post("/v1/classify?variant=a", content=picture(1)).status_code == 200
 
 
-def test_a_hanging_backend_is_503_until_it_is_replaced(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_a_hanging_backend_is_503_until_it_is_restarted(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with client_of(tmp_path, backend_timeout_ms=300) as client:
         response = client.post("/v1/classify?variant=a", content=picture(HANG))
         check_problem(response, 503, "backend-down")
         assert client.get("/health/ready").status_code == 503
         assert client.post("/v1/classify?variant=b", content=picture(1)).status_code == 200
-        until_ready(client)
+        wait_until_ready(client)
         assert client.post("/v1/classify?variant=a", content=picture(1)).status_code == 200
         scripted.gate.set()
 
@@ -109,23 +107,21 @@ def as_elements(file: bytes) -> dict[str, Any]:
     ],
     ids=["classify", "compare", "infer", "infer with two images"],
 )
-def test_decoding_that_hangs_is_504_and_the_others_are_served_on_another_thread(
+def test_a_hanging_decode_is_504_and_others_are_served_on_another_thread(
     tmp_path: Path, scripted: type[ScriptedBackend], path: str, body: Callable[[bytes], bytes | str]
 ) -> None:
     with client_of(tmp_path, threads=1, decode_timeout_ms=150) as client:
         hung = client.post(path, content=body(picture(SLOW)))
         assert hung.status_code == 504
         assert "decoding took longer than the allowed 150 ms" in hung.text
-        assert client.get("/health/ready").status_code == 200  # one of two that are tolerated
+        assert client.get("/health/ready").status_code == 200  # one hanging thread is tolerated
         assert client.post(path, content=body(picture(1))).status_code == 200
         metrics = client.get("/metrics").text
         assert 'posbake_abandoned_threads{work="decode"} 1.0' in metrics
         if path != "/v1/compare":
             assert 'posbake_decode_failures_total{reason="decode-timeout"} 1.0' in metrics
         scripted.gate.set()
-        end = time.monotonic() + 10
-        while 'posbake_abandoned_threads{work="decode"} 0.0' not in client.get("/metrics").text:
-            assert time.monotonic() < end
+        wait_until(lambda: 'posbake_abandoned_threads{work="decode"} 0.0' in client.get("/metrics").text)
 
 
 def test_the_server_is_not_ready_while_too_many_decodes_hang(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
@@ -138,10 +134,10 @@ def test_the_server_is_not_ready_while_too_many_decodes_hang(tmp_path: Path, scr
         assert client.get("/health/live").status_code == 200
         assert client.post("/v1/classify", content=picture(1)).status_code == 200
         scripted.gate.set()
-        until_ready(client)
+        wait_until_ready(client)
 
 
-def test_a_deadline_is_504_at_once_even_while_the_backend_is_busy(
+def test_a_passed_deadline_is_504_immediately_even_while_the_backend_is_busy(
     tmp_path: Path, scripted: type[ScriptedBackend]
 ) -> None:
     with client_of(tmp_path) as client, ThreadPoolExecutor(1) as pool:
@@ -155,49 +151,34 @@ def test_a_deadline_is_504_at_once_even_while_the_backend_is_busy(
     assert [1] not in [reds for _, reds in scripted.batches]
 
 
-def test_the_servers_own_deadline_holds_for_who_gives_none(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_requests_without_a_deadline_get_the_servers(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with client_of(tmp_path, timeout_ms=50) as client:
         check_problem(client.post("/v1/classify", content=picture(HANG)), 504, "deadline-passed")
         scripted.gate.set()
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", "86400001"])
-def test_a_deadline_that_makes_no_sense_is_422(client: TestClient, given: str) -> None:
+def test_an_invalid_deadline_is_422(client: TestClient, given: str) -> None:
     response = client.post(f"/v1/classify?timeout_ms={given}", content=picture(1))
     assert check_problem(response, 422, "invalid-parameter")["parameters"][0]["parameter"] == "timeout_ms"
 
 
-def test_who_closes_the_connection_is_dropped_before_it_is_run(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
-    """The app is asked as an ASGI server asks it, for no client can choose the moment at which the server notices."""
+def test_a_request_whose_client_disconnected_is_dropped_before_it_runs(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
+    """The test calls the app as an ASGI server does: a client cannot control when the server sees the disconnect."""
     settings = Settings(repository=tmp_path, backend="scripted", threads=2)
     app = create_app(settings)
 
-    async def ask(red: int, gone: asyncio.Event) -> list[Any]:
-        messages: list[Any] = []
-        body = [{"type": "http.request", "body": picture(red)}]
-
-        async def receive() -> Any:  # noqa: ANN401 -- an ASGI message
-            if body:
-                return body.pop()
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:  # noqa: ANN401
-            messages.append(message)
-
-        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "query_string": b"", "headers": []}
-        await app({**scope, "raw_path": b"/v1/classify"}, receive, send)
-        return messages
-
-    async def scene() -> None:
+    async def run() -> None:
         async with app.router.lifespan_context(app):
             engine = app.state.serving.engine
             servable = app.state.serving.catalogue.find()
             stays, leaves = asyncio.Event(), asyncio.Event()
-            first = asyncio.create_task(ask(HANG, stays))
+            first = asyncio.create_task(post(app, "/v1/classify", picture(HANG), stays))
             while not scripted.hanging.is_set():
                 await asyncio.sleep(0.002)
-            second = asyncio.create_task(ask(1, leaves))
+            second = asyncio.create_task(post(app, "/v1/classify", picture(1), leaves))
             while engine.load(servable).admitted != 1:
                 await asyncio.sleep(0.002)
             leaves.set()
@@ -206,5 +187,5 @@ def test_who_closes_the_connection_is_dropped_before_it_is_run(tmp_path: Path, s
             answer = await first
             assert json.loads(answer[1]["body"])["batch_size"] == 1
 
-    asyncio.run(asyncio.wait_for(scene(), 20))
+    asyncio.run(asyncio.wait_for(run(), 20))
     assert [1] not in [reds for _, reds in scripted.batches]

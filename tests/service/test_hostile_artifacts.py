@@ -1,4 +1,4 @@
-"""Artifacts that are damaged on purpose are refused by name, and stop no other: at the start and while serving."""
+"""Deliberately damaged artifacts are refused by name without affecting others, at startup and while serving."""
 
 import json
 import os
@@ -25,16 +25,17 @@ from service.problems.errors import BackendUnavailableError
 from service.settings import Settings
 from tests.artifact.privileges import permissions_count
 from tests.service.artifacts import WEIGHTS, add_artifact
-from tests.service.hostile_graphs import UNRUNNABLE, absent_row, add_hostile, loop_without_end, whole_division
+from tests.service.hostile_graphs import UNRUNNABLE, add_hostile, endless_loop, index_out_of_range, overflowing_division
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, SECONDS_TO_START, serving
 from tests.service.scripted import ScriptedBackend, fresh
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 
 class OpeningBackend(ScriptedBackend):
-    """Raises when it is opened, for the variants in `fails`."""
+    """Backend that raises at load for the variants in `fails`."""
 
     fails: ClassVar[dict[str, Exception]] = {}
 
@@ -51,18 +52,11 @@ def opening(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[OpeningBackend]]:
         yield OpeningBackend
 
 
-def wait_for(file: Path) -> None:
-    end = time.monotonic() + 20
-    while not file.exists():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def load_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "load"]
 
 
-def test_at_the_start_all_are_refused_by_name_and_those_around_them_are_served(
+def test_damaged_artifacts_are_refused_by_name_at_startup_and_intact_ones_are_served(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_artifact(tmp_path, variant="a")
@@ -80,20 +74,20 @@ def test_at_the_start_all_are_refused_by_name_and_those_around_them_are_served(
         for record in caplog.records:
             assert len(record.getMessage()) < REASON_LIMIT + 200
             assert record.getMessage().isprintable()
-        assert not [record for record in caplog.records if record.exc_info]  # each was expected
-        assert load_threads() == []  # the loop was interrupted
+        assert not [record for record in caplog.records if record.exc_info]  # no unexpected exception
+        assert load_threads() == []  # the endless loop was interrupted
     finally:
         catalogue.close()
 
 
 @pytest.mark.parametrize("backend", ["openvino", "auto"])
-def test_what_openvino_cannot_run_is_refused_by_name_whether_onnx_runtime_is_tried_or_not(
+def test_artifacts_that_openvino_cannot_run_are_refused_by_name_with_and_without_fallback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, backend: str
 ) -> None:
     add_artifact(tmp_path, variant="a")
     names = add_hostile(tmp_path, UNRUNNABLE)
     add_artifact(tmp_path, variant="z")
-    # Within which a child process compiles each, and then this one.
+    # The time limit covers compilation in a child process and then in this one.
     settings = Settings(repository=tmp_path, backend=backend, device="cpu", load_timeout=4, threads=1)
     catalogue = load_catalogue(settings)
     try:
@@ -102,7 +96,8 @@ def test_what_openvino_cannot_run_is_refused_by_name_whether_onnx_runtime_is_tri
         assert {found.name for found in catalogue.refused} == set(names)
         reasons = [found.reason for found in catalogue.refused]
         assert all(len(reason) <= REASON_LIMIT and reason.isprintable() for reason in reasons)
-        assert sum("within 4 s" in reason for reason in reasons) == (backend == "auto")  # ONNX Runtime runs the loop
+        endless = backend == "auto"  # ONNX Runtime starts the endless loop, which OpenVINO refuses
+        assert sum("within 4 s" in reason for reason in reasons) == endless
         for record in caplog.records:
             assert len(record.getMessage()) < REASON_LIMIT + 200
             assert record.getMessage().isprintable()
@@ -113,7 +108,7 @@ def test_what_openvino_cannot_run_is_refused_by_name_whether_onnx_runtime_is_tri
         catalogue.close()
 
 
-def test_an_artifact_that_is_only_directories_with_odd_names_is_listed_under_a_name_fit_to_be_shown(
+def test_an_artifact_with_an_unprintable_name_is_listed_under_an_escaped_name(
     tmp_path: Path,
 ) -> None:
     add_artifact(tmp_path)
@@ -128,7 +123,7 @@ def test_an_artifact_that_is_only_directories_with_odd_names_is_listed_under_a_n
         catalogue.close()
 
 
-def test_a_model_that_may_not_be_listed_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unreadable_model_directory_is_refused_by_name(tmp_path: Path) -> None:
     add_artifact(tmp_path, "colours")
     (tmp_path / "lost+found").mkdir(mode=0o000)
     with permissions_count():
@@ -142,7 +137,7 @@ def test_a_model_that_may_not_be_listed_is_refused_by_name(tmp_path: Path) -> No
         catalogue.close()
 
 
-def test_a_network_without_one_finite_logit_is_refused(tmp_path: Path) -> None:
+def test_a_network_without_a_finite_logit_is_refused(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="a")
     add_artifact(tmp_path, variant="b", weights=WEIGHTS * np.float32("nan"))
     catalogue = load_catalogue(Settings(repository=tmp_path, threads=1))
@@ -153,7 +148,7 @@ def test_a_network_without_one_finite_logit_is_refused(tmp_path: Path) -> None:
         catalogue.close()
 
 
-def test_running_out_of_memory_refuses_the_artifact_that_did(
+def test_an_artifact_that_runs_out_of_memory_is_refused(
     tmp_path: Path, opening: type[OpeningBackend], caplog: pytest.LogCaptureFixture
 ) -> None:
     for variant in ("a", "b", "c"):
@@ -165,7 +160,7 @@ def test_running_out_of_memory_refuses_the_artifact_that_did(
     assert any(record.exc_info for record in caplog.records)
 
 
-def test_a_device_that_fails_for_one_artifact_stops_no_other_but_for_all_it_stops_the_start(
+def test_a_device_failure_refuses_one_artifact_and_stops_the_start_if_it_affects_all(
     tmp_path: Path, opening: type[OpeningBackend]
 ) -> None:
     for variant in ("a", "b"):
@@ -192,7 +187,7 @@ def test_a_thousand_refusals_do_not_fill_the_list_of_models(tmp_path: Path) -> N
         assert (len(answer.json()["refused"]), answer.json()["refused_count"]) == (200, 1000)
 
 
-def test_a_server_is_stopped_with_status_0_while_a_load_does_not_end(tmp_path: Path) -> None:
+def test_a_server_stops_with_status_0_during_an_endless_load(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     add_artifact(repository, variant="a")
     gate = tmp_path / "gate"
@@ -200,7 +195,7 @@ def test_a_server_is_stopped_with_status_0_while_a_load_does_not_end(tmp_path: P
     flags = ("--repository", str(repository), "--port", "0", "--reload-seconds", "0.1")
     with serving(tmp_path, *flags, command=command) as server:
         add_artifact(repository, variant="stuck")
-        wait_for(gate.with_suffix(".hanging"))
+        wait_until(gate.with_suffix(".hanging").exists)
         (loading,) = httpx2.get(f"{server.url}/v1/models").json()["loading"]
         assert loading["name"] == "colours/stuck/1"
         server.process.send_signal(signal.SIGTERM)
@@ -208,11 +203,11 @@ def test_a_server_is_stopped_with_status_0_while_a_load_does_not_end(tmp_path: P
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_a_server_is_stopped_with_status_0_after_a_loop_without_end_was_refused(tmp_path: Path, backend: str) -> None:
+def test_a_server_stops_with_status_0_after_an_endless_loop_was_refused(tmp_path: Path, backend: str) -> None:
     repository = tmp_path / "repository"
     add_artifact(repository, variant="a")
     add_artifact(repository, variant="b")
-    loop_without_end(repository / "colours/b/1")
+    endless_loop(repository / "colours/b/1")
     flags = ("--repository", str(repository), "--port", "0", "--load-timeout", "2", "--backend", backend)
     with serving(tmp_path, *flags) as server:
         (refused,) = httpx2.get(f"{server.url}/v1/models").json()["refused"]
@@ -223,11 +218,11 @@ def test_a_server_is_stopped_with_status_0_after_a_loop_without_end_was_refused(
         assert server.process.wait(20) == 0
 
 
-def test_a_server_is_stopped_with_status_0_while_it_starts(tmp_path: Path) -> None:
+def test_a_server_stops_with_status_0_during_startup(tmp_path: Path) -> None:
     repository, log = tmp_path / "repository", tmp_path / "log"
     add_artifact(repository, variant="a")
     add_artifact(repository, variant="b")
-    loop_without_end(repository / "colours/b/1")
+    endless_loop(repository / "colours/b/1")
     with log.open("wb") as out:
         process = subprocess.Popen([*MODULE, "--repository", str(repository), "--port", "0"], stderr=out)
     end = time.monotonic() + SECONDS_TO_START
@@ -242,16 +237,16 @@ def test_a_server_is_stopped_with_status_0_while_it_starts(tmp_path: Path) -> No
     assert "Traceback" not in log.read_text()
 
 
-def test_a_damaged_graph_that_crashes_a_runtime_is_refused_while_others_are_served(tmp_path: Path) -> None:
-    """OpenVINO crashes on one, ONNX Runtime would on the other: with `auto` OpenVINO takes that, and divides."""
+def test_a_graph_that_crashes_a_runtime_is_refused_while_others_are_served(tmp_path: Path) -> None:
+    """OpenVINO crashes on the first graph. ONNX Runtime would crash on the second, which OpenVINO runs."""
     repository = tmp_path / "repository"
     add_artifact(repository, variant="a")
     flags = ("--repository", str(repository), "--port", "0", "--backend", "auto", "--device", "cpu")
     with serving(tmp_path, *flags, "--reload-seconds", "0.1") as server:
         add_artifact(tmp_path / "damaged", variant="b")
-        absent_row(tmp_path / "damaged/colours/b/1")
+        index_out_of_range(tmp_path / "damaged/colours/b/1")
         add_artifact(tmp_path / "damaged", variant="c")
-        whole_division(tmp_path / "damaged/colours/c/1")
+        overflowing_division(tmp_path / "damaged/colours/c/1")
         for variant in ("b", "c"):
             (tmp_path / "damaged/colours" / variant).rename(repository / "colours" / variant)
         end = time.monotonic() + 30
@@ -262,7 +257,7 @@ def test_a_damaged_graph_that_crashes_a_runtime_is_refused_while_others_are_serv
         assert served(found) == {"a": "openvino-cpu", "c": "openvino-cpu"}
         (refused,) = found["refused"]
         assert refused["name"] == "colours/b/1"
-        assert "invalid index found" in refused["reason"]  # ONNX Runtime looks
+        assert "invalid index found" in refused["reason"]  # ONNX Runtime checks the index
         assert re.search(
             r"artifact colours/b/1: its test run by .* in a child process was ended by SIG", server.log.read_text()
         )

@@ -1,4 +1,4 @@
-"""Stages of the work, by a clock that the test moves."""
+"""Stage times of the use case, with a clock controlled by the test."""
 
 from pathlib import Path
 
@@ -22,21 +22,21 @@ class Clock:
     nanoseconds = 0
 
     def __call__(self) -> int:
-        self.nanoseconds += 1_000_000  # 1 ms at every reading
+        self.nanoseconds += 1_000_000  # 1 ms for each call
         return self.nanoseconds
 
-    def pass_(self, milliseconds: int) -> None:
+    def advance(self, milliseconds: int) -> None:
         self.nanoseconds += milliseconds * 1_000_000
 
 
-def test_unpacking_counts_as_decode_and_time_before_it_as_no_stage(tmp_path: Path) -> None:
+def test_unpacking_counts_as_decode_and_earlier_time_as_no_stage(tmp_path: Path) -> None:
     add_artifact(tmp_path)
     artifact = read_artifact(tmp_path / "colours/mean/1")
     servable = Servable(artifact, Restartable(lambda: CountingBackend(artifact, "abacus", 1)))
     clock = Clock()
 
     def extract(body: bytes) -> bytes:
-        clock.pass_(5)
+        clock.advance(5)
         return body
 
     watch = Stopwatch(clock)

@@ -1,7 +1,6 @@
-"""Many clients at once against a real server process."""
+"""Many concurrent clients of a real server process."""
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.service.artifacts import WEIGHTS, add_artifact, expected_probabilities
 from tests.service.pictures import encode, png_claiming, random_pixels, truncated_jpeg
 from tests.service.process import Running, serving
+from tests.service.transport.sockets import connect
 
 pytestmark = pytest.mark.slow
 
@@ -45,13 +45,13 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 async def many(url: str, requests: list[tuple[str, bytes]]) -> list[httpx2.Response]:
-    """Send every request on a connection of its own, all at once."""
+    """Send all requests concurrently, each on its own connection."""
     limits = httpx2.Limits(max_connections=len(requests))
     async with httpx2.AsyncClient(base_url=url, limits=limits, timeout=60) as client:
         return await asyncio.gather(*(client.post(f"/v1/classify?{query}", content=body) for query, body in requests))
 
 
-def test_200_clients_of_five_variants_get_their_own_answers_and_the_bad_ones_their_own_problems(
+def test_200_concurrent_clients_of_five_variants_get_their_own_responses_and_errors(
     server: Running,
 ) -> None:
     names = list(VARIANTS)
@@ -64,7 +64,7 @@ def test_200_clients_of_five_variants_get_their_own_answers_and_the_bad_ones_the
             query, body = f"variant={names[place % 5]}", encode(pixels)
         requests.append((query, body))
     answers = asyncio.run(many(server.url, requests))
-    together = 0
+    largest_batch = 0
     for place, answer in enumerate(answers):
         if place in bad:
             assert answer.status_code == bad[place], answer.text
@@ -76,24 +76,22 @@ def test_200_clients_of_five_variants_get_their_own_answers_and_the_bad_ones_the
         found = [p["probability"] for p in sorted(document["predictions"], key=lambda p: p["index"])]
         expected = expected_probabilities(pictures[place], VARIANTS[names[place % 5]])
         np.testing.assert_allclose(found, expected, rtol=1e-4)  # float32 sums in the graph
-        together = max(together, document["batch_size"])
-    assert 1 <= together <= 8
+        largest_batch = max(largest_batch, document["batch_size"])
+    assert 1 <= largest_batch <= 8
 
 
-def test_clients_that_disconnect_in_the_middle_do_no_harm(server: Running) -> None:
+def test_clients_that_disconnect_during_a_request_do_not_affect_others(server: Running) -> None:
     body = encode(random_pixels(600, 800))
     head = b"POST /v1/classify?variant=v0 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-    url = httpx2.URL(server.url)
-    assert url.port is not None
     for sent in (head, head + body[:1000], head + body) * 20:
-        with socket.create_connection((url.host, url.port)) as connection:
+        with connect(server) as connection:
             connection.sendall(sent)
     answer = httpx2.post(f"{server.url}/v1/classify?variant=v0", content=body, timeout=30)
     assert answer.status_code == 200
     assert httpx2.get(f"{server.url}/health/ready").status_code == 200
 
 
-def test_a_queue_of_four_under_100_clients_refuses_and_never_hangs(repository: Path, tmp_path: Path) -> None:
+def test_a_queue_of_four_refuses_some_of_100_clients_and_never_hangs(repository: Path, tmp_path: Path) -> None:
     body = encode(random_pixels(700, 700), "JPEG")
     flags = ("--port", "0", "--repository", str(repository), "--threads", "1", "--max-queue", "4")
     with serving(tmp_path, *flags) as running:

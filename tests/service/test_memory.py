@@ -1,4 +1,4 @@
-"""Memory of a server process under load: it settles, and stays. The long form is `benchmarks.memory_of_service`."""
+"""Memory of a server process under load becomes constant. `benchmarks.memory_of_service` measures it for longer."""
 
 import http.client
 import sys
@@ -23,24 +23,24 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SETTLED, ALL, CLIENTS = 600, 1800, 4
-LIMIT = 1.05  # pools and arenas still fill, by 0.02; 5 KB lost with each of 1200 requests would be over it
-LOST = 20_000
+LIMIT = 1.05  # memory pools still grow by 0.02; a leak of 5 KB in each of 1200 requests exceeds the limit
+LEAK = 20_000
 
 
 class LeakyBackend(OnnxRuntimeBackend):
-    """Keeps LOST bytes of every image it has seen."""
+    """Backend that leaks LEAK bytes for every image."""
 
     def __init__(self, artifact: Artifact, device: str, threads: int, cpu_precision: str = "fp32") -> None:
         super().__init__(artifact, device, threads, cpu_precision)
         self.kept: list[NDArray[np.uint8]] = []
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
-        self.kept.extend(np.ones(LOST, np.uint8) for _ in images)
+        self.kept.extend(np.ones(LEAK, np.uint8) for _ in images)
         return super().run(images, spread=spread)
 
 
 def growth(tmp_path: Path, *command: str) -> float:
-    """Return the resident size of a server after ALL requests, to that after SETTLED; every fifth image is broken."""
+    """Return a server's resident size after ALL requests over that after SETTLED; every fifth image is damaged."""
     add_artifact(tmp_path / "repository")
     images = [encode(random_pixels(120, 160, seed), "JPEG") for seed in range(4)] + [truncated_jpeg()]
 
@@ -62,11 +62,11 @@ def growth(tmp_path: Path, *command: str) -> float:
     return sizes[1] / sizes[0]
 
 
-def test_a_server_keeps_no_memory_of_the_requests_it_has_answered(tmp_path: Path) -> None:
+def test_a_server_leaks_no_memory(tmp_path: Path) -> None:
     assert growth(tmp_path, *MODULE) <= LIMIT
 
 
-def test_a_server_that_keeps_some_of_every_image_is_noticed(tmp_path: Path) -> None:
+def test_a_leak_of_some_bytes_per_image_is_detected(tmp_path: Path) -> None:
     module = (sys.executable, "-m", "tests.service.test_memory")
     assert growth(tmp_path, "env", f"PYTHONPATH={ROOT}", *module) > LIMIT
 

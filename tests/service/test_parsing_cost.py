@@ -1,8 +1,7 @@
-"""Cost of any body within the limits for other requests: the interpreter lock for 150 ms at most, memory of six bodies.
+"""Limits of parsing any allowed body: the interpreter lock is held for at most 150 ms, memory is six times the body's.
 
-Every parser of bodies gets every hostile body, of a quarter of MAX_BODY_BYTES, and has a quarter of the time. It gets
-them in a process of its own, in which no other thread allocates or takes the lock, and nothing was freed before that
-could be used again.
+Every parser is run on every hostile body, of a quarter of MAX_BODY_BYTES, within a quarter of the time. It runs in its
+own process, in which no other thread allocates memory or takes the lock, and no freed memory can be reused.
 """
 
 import json
@@ -34,7 +33,7 @@ from service.routers.classify import ClassifyQuery
 from service.settings import Settings
 from service.telemetry.stopwatch import Stopwatch
 from tests.service.artifacts import add_artifact
-from tests.service.costs import free_at_once, longest_hold, peak_growth
+from tests.service.costs import longest_lock_hold, peak_growth, unmap_on_free
 from tests.service.hostile_bodies import binary_bodies, filled, heads, json_bodies, multipart_bodies, queries
 
 pytestmark = pytest.mark.slow
@@ -51,8 +50,8 @@ Parser = Callable[[bytes], object]
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[Executor]:
-    """A process in which nothing else runs."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), free_at_once) as pool:
+    """Executor of one process in which nothing else runs."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), unmap_on_free) as pool:
         yield pool
 
 
@@ -64,7 +63,7 @@ def from_form(content_type: str, body: bytes) -> None:
 
 
 def from_protocol(repository: Path, body: bytes, headers: dict[str, str] | None = None) -> None:
-    """Do all that is done to a request under /v2 before files are decoded."""
+    """Process a request under /v2 up to the decoding of files."""
     headers = headers or {}
     if (encoding := headers.get("Content-Encoding")) is not None:
         body = expand(body, encoding, SIZE, RequestMemory(MemoryBudget(SIZE)))
@@ -88,7 +87,7 @@ def one_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(parser: Parser, body: bytes) -> Callable[[], None]:
-    """Return what parses a body, and asserts that it is a short error of the client's if it is one."""
+    """Return a function that parses a body, and checks that a refusal is a client error with a short message."""
 
     def work() -> None:
         refusal = None
@@ -104,23 +103,22 @@ def refused(parser: Parser, body: bytes) -> Callable[[], None]:
 
 
 def check(parser: Parser, body: bytes, share: float = 1.0) -> None:
-    """Assert that a parser takes no more memory, and the interpreter lock no longer, than it may.
+    """Assert that a parser stays within its limits for memory and for the interpreter lock.
 
     Args:
-        parser: gets the body.
-        body: hostile, or as large as may be.
-        share: of SIZE that it has when it is expanded.
+        parser: parser of the body.
+        body: a hostile or maximum-size body.
+        share: size of the expanded body, as a fraction of SIZE.
     """
     work = refused(parser, body)
     most = MEMORY * max(share * SIZE, len(body)) + SLACK
     holds: list[float] = []
-    # The thread that watches may be kept from a core: the least counts.
+    # The observing thread may not get a core in time, so the minimum counts.
     while len(holds) < TRIES and (not holds or min(holds) > HOLD):
-        holds.append(longest_hold(work))
+        holds.append(longest_lock_hold(work))
     assert min(holds) <= HOLD, f"{min(holds):.3f} s for {body[:60]!r}"
-    growth = min(
-        peak_growth(work) for _ in range(2)
-    )  # the first run imports modules; what it leaves may not be free yet
+    # The first run imports modules, and its memory may not be freed yet.
+    growth = min(peak_growth(work) for _ in range(2))
     assert growth <= most, f"{growth / len(body):.1f} × of {body[:60]!r}"
 
 
@@ -174,13 +172,13 @@ def check_tensors() -> None:
     check(lambda body: read_numbers(body, (900,), "float32", "image"), long)
 
 
-def test_tensors_of_as_many_numbers_as_there_may_be(process: Executor) -> None:
-    """224 × 224 pixels in lists of three, eight of them; and a body filled with floats."""
+def test_tensors_of_maximum_size(process: Executor) -> None:
+    """Eight images of 224 × 224 pixels as nested lists, and a body full of floats."""
     process.submit(check_tensors).result()
 
 
-def test_what_is_left_to_the_event_loop_is_quick() -> None:
-    """Bodies up to LARGE, documents up to 64 KiB, and whatever fits into a head of 32 KiB."""
+def test_parsing_on_the_event_loop_is_fast() -> None:
+    """Bodies up to LARGE, documents up to 64 KiB, and headers and queries within a head of 32 KiB."""
     parsers: list[tuple[Parser, Iterator[bytes]]] = [
         (partial(from_form, "application/json"), json_bodies(LARGE)),
         (partial(from_form, "multipart/form-data; boundary=b"), multipart_bodies(LARGE)),
@@ -202,14 +200,14 @@ def test_what_is_left_to_the_event_loop_is_quick() -> None:
             assert min(times) <= 0.03, body[:60]
 
 
-def costs_of_a_whole_parse() -> tuple[float, int]:
-    """Return the hold of the lock, in s, and the growth, in bodies, of the parser before: it made all values first."""
+def costs_of_json_loads() -> tuple[float, int]:
+    """Return the lock time in seconds, and the growth in bodies, of a parser that creates all values first."""
     body = b"[%s[]]" % filled(b"[],", SIZE)
     growth = peak_growth(lambda: json.loads(body))
-    return longest_hold(lambda: json.loads(body)), growth // len(body)
+    return longest_lock_hold(lambda: json.loads(body)), growth // len(body)
 
 
-def test_a_parser_that_takes_too_long_or_too_much_is_noticed(process: Executor) -> None:
-    hold, growth = process.submit(costs_of_a_whole_parse).result()
+def test_a_parser_over_the_limits_is_detected(process: Executor) -> None:
+    hold, growth = process.submit(costs_of_json_loads).result()
     assert hold > HOLD
     assert growth > MEMORY + 1

@@ -1,3 +1,5 @@
+"""Ranking of classes by logit."""
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from service.ranking import rank
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 5, 9, 10, 11])
-def test_the_best_are_those_of_a_sort_of_all_and_equal_ones_come_in_class_order(top_k: int) -> None:
+def test_top_k_equals_a_full_sort_with_ties_in_class_order(top_k: int) -> None:
     labels = [str(index) for index in range(10)]
     for seed in range(50):
         logits = np.random.default_rng(seed).integers(0, 4, 10).astype(np.float32)  # many are equal

@@ -1,4 +1,4 @@
-"""The service as a process: asked over a socket, and where it cannot start."""
+"""The service as a process: requests over a socket, and failures to start."""
 
 import base64
 import logging
@@ -17,6 +17,7 @@ from service.__main__ import main
 from tests.service.artifacts import add_artifact, expected_probabilities
 from tests.service.pictures import encode, png_claiming, random_pixels
 from tests.service.process import Running, run_to_end, serving
+from tests.service.transport.sockets import connect, receive_to_end
 
 pytestmark = pytest.mark.slow
 
@@ -33,23 +34,14 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert "Traceback" not in running.log.read_text()
 
 
-def address(running: Running) -> tuple[str, int]:
-    url = httpx2.URL(running.url)
-    assert url.port is not None
-    return url.host, url.port
-
-
 def exchange(running: Running, request: bytes) -> bytes:
-    """Send `request`, and return all that comes until the server closes the connection."""
-    with socket.create_connection(address(running), timeout=20) as connection:
+    """Send `request`, and return everything received until the server closes the connection."""
+    with connect(running) as connection:
         connection.sendall(request)
-        answer = b""
-        while received := connection.recv(65536):
-            answer += received
-        return answer
+        return receive_to_end(connection)
 
 
-def test_a_process_answers_over_a_socket_in_all_three_forms(server: Running) -> None:
+def test_all_three_forms_of_a_request_are_served(server: Running) -> None:
     with httpx2.Client(base_url=server.url) as client:
         assert client.get("/health/ready").status_code == 200
         for response in (
@@ -62,7 +54,7 @@ def test_a_process_answers_over_a_socket_in_all_three_forms(server: Running) -> 
             assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_many_clients_at_once_get_their_own_answers(server: Running) -> None:
+def test_concurrent_clients_get_their_own_responses(server: Running) -> None:
     def ask(seed: int) -> None:
         pixels = random_pixels(seed=seed)
         response = client.post("/v1/classify?variant=mean&version=1", content=encode(pixels))
@@ -73,29 +65,29 @@ def test_many_clients_at_once_get_their_own_answers(server: Running) -> None:
         list(pool.map(ask, range(100)))
 
 
-def test_a_content_length_over_the_limit_is_answered_before_the_body_comes(server: Running) -> None:
+def test_a_content_length_over_the_limit_is_refused_before_the_body_arrives(server: Running) -> None:
     head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9999999999\r\n"
-    answer = exchange(server, head + b"Connection: close\r\n\r\n")  # not one byte of the body is sent
+    answer = exchange(server, head + b"Connection: close\r\n\r\n")  # no byte of the body is sent
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"application/problem+json" in answer
     assert b"9999999999 bytes, at most 1000000 are allowed" in answer
 
 
-def test_a_body_of_unknown_length_is_cut_off_at_the_limit(server: Running) -> None:
-    """The last chunk never comes: a server that waited for it would not answer."""
+def test_a_chunked_body_is_refused_at_the_limit(server: Running) -> None:
+    """The last chunk is never sent, so a server that waited for it would not respond."""
     head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"%x\r\n%s\r\n" % (1_000_001, b"x" * 1_000_001)
     assert exchange(server, head + chunk).startswith(b"HTTP/1.1 413 ")
     assert httpx2.post(f"{server.url}/v1/classify", content=PNG).status_code == 200
 
 
-def test_a_client_that_leaves_in_the_middle_does_no_harm(server: Running) -> None:
-    with socket.create_connection(address(server)) as connection:
+def test_a_client_that_disconnects_during_a_request_does_not_affect_others(server: Running) -> None:
+    with connect(server) as connection:
         connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
     assert httpx2.post(f"{server.url}/v1/classify", content=PNG).status_code == 200
 
 
-def test_a_picture_of_billions_of_pixels_is_refused(server: Running) -> None:
+def test_an_image_of_billions_of_pixels_is_refused(server: Running) -> None:
     response = httpx2.post(f"{server.url}/v1/classify", content=png_claiming(50_000, 50_000))
     assert (response.status_code, response.json()["limit"]) == (413, 50_000_000)
 
@@ -108,27 +100,27 @@ def one_sentence(stderr: str) -> str:
 
 @pytest.fixture
 def start(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
-    """Start the service in this process, where it is expected to fail, and return its status and its last line."""
+    """Return a function that runs a start in this process that fails, and returns its status and last line."""
     for name in ("logThreads", "logMultiprocessing", "logProcesses", "_srcfile"):
         monkeypatch.setattr(logging, name, getattr(logging, name))  # restored at the end
 
     def run(*arguments: str) -> tuple[int, str]:
         try:
             status = main(["--port", "0", *arguments])
-        except SystemExit as ended:  # of argparse
+        except SystemExit as ended:  # raised by argparse
             status = ended.code if isinstance(ended.code, int) else -1
         return status, one_sentence(capfd.readouterr().err.splitlines()[-1])
 
     return run
 
 
-def test_no_repository_ends_the_start(start: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+def test_a_missing_repository_stops_the_start(start: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     status, sentence = start("--repository", str(tmp_path / "nowhere"))
     assert status == 1
     assert re.search(r"cannot read repository .*nowhere: No such file.*--repository", sentence)
 
 
-def test_an_empty_repository_ends_the_start(
+def test_an_empty_repository_stops_the_start(
     start: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("POSBAKE_REPOSITORY", str(tmp_path))
@@ -138,7 +130,7 @@ def test_an_empty_repository_ends_the_start(
     assert "to_onnx.py" in sentence
 
 
-def test_a_repository_without_a_usable_artifact_ends_the_start(tmp_path: Path) -> None:
+def test_a_repository_without_a_usable_artifact_stops_the_start(tmp_path: Path) -> None:
     add_artifact(tmp_path)
     (tmp_path / "colours/mean/1/labels.txt").write_text("wrong")
     ended = run_to_end("--port", "0", "--repository", str(tmp_path))
@@ -149,7 +141,7 @@ def test_a_repository_without_a_usable_artifact_ends_the_start(tmp_path: Path) -
     assert "none of the 1 artifacts" in one_sentence(last)
 
 
-def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> None:
+def test_a_port_in_use_stops_the_start_with_one_sentence(repository: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         ended = run_to_end("--port", port, "--repository", str(repository))
@@ -158,7 +150,7 @@ def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("flags", "status", "says"),
+    ("flags", "status", "message"),
     [
         (["--host", "no.such.host.invalid"], 1, "cannot listen on no.such.host.invalid"),
         (["--backend", "tensorflow"], 1, "backend 'tensorflow' is unknown"),
@@ -177,15 +169,15 @@ def test_a_port_in_use_ends_the_start_with_one_sentence(repository: Path) -> Non
         (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
     ],
 )
-def test_a_setting_that_is_not_available_ends_the_start(
-    repository: Path, flags: list[str], status: int, says: str, start: Callable[..., tuple[int, str]]
+def test_an_invalid_setting_stops_the_start(
+    repository: Path, flags: list[str], status: int, message: str, start: Callable[..., tuple[int, str]]
 ) -> None:
     found, sentence = start("--repository", str(repository), *flags)
     assert found == status
-    assert says in sentence
+    assert message in sentence
 
 
-def test_uvicorn_says_the_same_sentence_without_a_traceback(tmp_path: Path) -> None:
+def test_uvicorn_reports_the_same_error_without_a_traceback(tmp_path: Path) -> None:
     ended = run_to_end("--port", "0", command=UVICORN, POSBAKE_REPOSITORY=str(tmp_path))
     assert ended.returncode != 0
     assert "is empty" in ended.stderr

@@ -1,3 +1,5 @@
+"""Settings: names, defaults, precedence and limits."""
+
 import os
 import re
 from pathlib import Path
@@ -57,7 +59,7 @@ def test_every_setting_has_a_description(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_every_setting_is_an_environment_variable_and_a_flag_which_wins(
+def test_every_setting_is_an_environment_variable_overridden_by_a_flag(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value = VALUES[name]
@@ -70,7 +72,7 @@ def test_every_setting_is_an_environment_variable_and_a_flag_which_wins(
 
 
 @pytest.mark.slow
-def test_help_names_every_flag_and_variable() -> None:
+def test_help_lists_every_flag_and_variable() -> None:
     ended = run_to_end("--help")
     assert ended.returncode == 0
     text = re.sub(r"\s+", " ", ended.stdout)
@@ -82,7 +84,7 @@ def test_help_names_every_flag_and_variable() -> None:
 
 
 def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("POSBAKE_BACKEND")  # that of tests/conftest.py
+    monkeypatch.delenv("POSBAKE_BACKEND")  # set by tests/conftest.py
     settings = Settings()
     assert settings.repository == Path("artifacts")
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
@@ -102,19 +104,19 @@ def test_defaults_are_the_documented_ones(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.log_format == "text"
 
 
-def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSBAKE_DEFAULT_MODEL", "")
     monkeypatch.setenv("POSBAKE_PORT", "")
     assert (Settings().default_model, Settings().port) == (None, 8000)
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1
 
 
 @pytest.mark.parametrize("name", ["batch_delay_ms", "reload_seconds", "rate_limit"])
 @pytest.mark.parametrize("value", ["inf", "nan", "-1"])
-def test_a_time_or_rate_that_never_ends_is_none(name: str, value: str) -> None:
+def test_an_infinite_or_negative_time_or_rate_is_refused(name: str, value: str) -> None:
     with pytest.raises(ValidationError, match=name):
         Settings.model_validate({name: value})

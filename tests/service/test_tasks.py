@@ -38,7 +38,7 @@ def shown(answer: dict[str, Any]) -> list[tuple[int, Any]]:
 
 
 @pytest.mark.parametrize("activation", ["none", "sigmoid"])
-def test_multi_label_answers_the_sigmoid_of_each_class_from_the_threshold_on(
+def test_multi_label_returns_the_sigmoid_of_each_class_above_the_threshold(
     tmp_path: Path, activation: Activation
 ) -> None:
     add_artifact(tmp_path, weights=WEIGHTS, task="multi-label", activation=activation)
@@ -56,7 +56,7 @@ def test_multi_label_answers_the_sigmoid_of_each_class_from_the_threshold_on(
 
 
 @pytest.mark.parametrize("classes", [4, 1])
-def test_regression_answers_every_value_as_it_is(tmp_path: Path, classes: int) -> None:
+def test_regression_returns_every_value_unchanged(tmp_path: Path, classes: int) -> None:
     add_artifact(tmp_path, weights=WEIGHTS[:, ::-1][:, :classes].copy(), task="regression")
     with client_of(tmp_path) as client:
         answer = classify(client, "top_k=1")
@@ -65,7 +65,7 @@ def test_regression_answers_every_value_as_it_is(tmp_path: Path, classes: int) -
         assert all("probability" not in found for found in answer["predictions"])
 
 
-def test_a_network_that_ends_in_a_softmax_is_not_given_another(tmp_path: Path) -> None:
+def test_no_second_softmax_is_applied_to_a_network_that_has_one(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="with", weights=WEIGHTS, activation="softmax")
     add_artifact(tmp_path, variant="without", weights=WEIGHTS)
     expected = expected_probabilities(PIXELS, WEIGHTS)
@@ -78,7 +78,7 @@ def test_a_network_that_ends_in_a_softmax_is_not_given_another(tmp_path: Path) -
 
 @pytest.mark.parametrize("task", ["single-label", "regression"])
 @pytest.mark.parametrize("route", ["classify", "compare"])
-def test_a_threshold_for_what_has_none_is_refused(tmp_path: Path, task: Task, route: str) -> None:
+def test_a_threshold_for_other_tasks_is_refused(tmp_path: Path, task: Task, route: str) -> None:
     add_artifact(tmp_path, task=task)
     with client_of(tmp_path) as client:
         answer = client.post(f"/v1/{route}?threshold=0.5", content=encode(PIXELS))
@@ -86,7 +86,7 @@ def test_a_threshold_for_what_has_none_is_refused(tmp_path: Path, task: Task, ro
         assert f"threshold is for multi-label models; colours@mean is {task}" in answer.json()["detail"]
 
 
-def test_variants_of_a_multi_label_model_agree_on_the_set_of_classes_that_apply(tmp_path: Path) -> None:
+def test_variants_of_a_multi_label_model_agree_if_their_sets_of_classes_are_equal(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="a", weights=WEIGHTS, task="multi-label")
     add_artifact(tmp_path, variant="b", weights=WEIGHTS[:, [1, 0, 2, 3]].copy(), task="multi-label")  # another order
     add_artifact(tmp_path, variant="c", weights=WEIGHTS * np.array([1, 1, -1, 1], np.float32), task="multi-label")
@@ -105,7 +105,7 @@ def test_variants_of_a_multi_label_model_agree_on_the_set_of_classes_that_apply(
         assert none["agreement"]["votes"] == [{"labels": [], "variants": ["a", "b", "c"]}]
 
 
-def test_variants_of_a_regression_have_a_spread(tmp_path: Path) -> None:
+def test_variants_of_a_regression_are_compared_by_their_maximum_difference(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="a", weights=WEIGHTS, task="regression")
     add_artifact(tmp_path, variant="b", weights=WEIGHTS * np.float32(1.5), task="regression")
     with client_of(tmp_path) as client:
@@ -113,7 +113,7 @@ def test_variants_of_a_regression_have_a_spread(tmp_path: Path) -> None:
         assert answer["agreement"] == {"max_difference": pytest.approx(1.7, abs=1e-5)}
 
 
-def test_auto_chooses_among_the_variants_of_any_task(tmp_path: Path) -> None:
+def test_variant_auto_works_for_tasks_without_accuracy(tmp_path: Path) -> None:
     for variant in ("a", "b"):
         add_artifact(tmp_path, variant=variant, weights=WEIGHTS, task="multi-label")
     with client_of(tmp_path) as client:
@@ -123,7 +123,7 @@ def test_auto_chooses_among_the_variants_of_any_task(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["single-label", "multi-label", "regression"])
-def test_the_inference_protocol_names_the_task_and_gives_the_output_itself(tmp_path: Path, task: Task) -> None:
+def test_protocol_v2_states_the_task_and_returns_the_raw_output(tmp_path: Path, task: Task) -> None:
     add_artifact(tmp_path, weights=WEIGHTS, task=task)
     request: dict[str, Any] = {
         "inputs": [{"name": "image", "shape": [1, 8, 6, 3], "datatype": "UINT8", "data": PIXELS.ravel().tolist()}]
@@ -143,7 +143,7 @@ def test_the_inference_protocol_names_the_task_and_gives_the_output_itself(tmp_p
             assert [text.split(":")[1:] for text in best] == [["0", "red"], ["1", "green"]]
 
 
-def test_variants_of_one_model_have_one_task(tmp_path: Path) -> None:
+def test_a_variant_whose_task_differs_from_its_models_is_refused(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="a")
     add_artifact(tmp_path, variant="b", task="multi-label")
     add_artifact(tmp_path, model="other", variant="b", task="multi-label")

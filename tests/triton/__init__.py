@@ -1,1 +1,1 @@
-"""Triton Inference Server 2.51 for tests: its environment, its process, and a stand-in for its ONNX Runtime backend."""
+"""Triton Inference Server 2.51 for tests: environment, process, and a replacement for its ONNX Runtime backend."""

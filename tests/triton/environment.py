@@ -1,6 +1,6 @@
-"""`python -m tests.triton.environment`: make `.venv-triton`, an environment with Triton, unless it is there.
+"""`python -m tests.triton.environment`: create `.venv-triton`, an environment with Triton, if it does not exist.
 
-Exit status 0: it is there; 1: it is not available, with the reason, and tests that need it are skipped.
+Exit status 0: the environment exists; 1: Triton is not available (the reason is printed), and its tests are skipped.
 """
 
 import shutil
@@ -22,12 +22,12 @@ LIBRARIES = _SITE / "nvidia_pytriton.libs"
 
 
 def available() -> bool:
-    """Return whether the environment is there, with the requirements as they are now."""
+    """Return whether the environment exists and was made from the current requirements."""
     return _MADE.is_file() and _MADE.read_text(encoding="utf-8") == _REQUIREMENTS.read_text(encoding="utf-8")
 
 
 def main() -> int:
-    """Make the environment, and return the exit status."""
+    """Create the environment, and return the exit status."""
     if available():
         return 0
     try:
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def _make() -> None:
-    # pip of this environment installs into the other: a pip of its own would take longer to install than the rest.
+    # This environment's pip installs into the other, because installing pip there takes longer than all the rest.
     subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(FOLDER)], check=True)
     pip = [sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet", "--no-deps", "--no-compile"]
     subprocess.run([*pip, "--only-binary", ":all:", "--requirement", str(_REQUIREMENTS)], check=True)

@@ -1,7 +1,7 @@
-"""`python grpc_client.py ADDRESS MODEL FILES LOGITS`, in the environment of Triton: images over gRPC, 32 at a time.
+"""`python grpc_client.py ADDRESS MODEL FILES LOGITS`, in Triton's environment: send images over gRPC, 32 at a time.
 
-tritonclient over gRPC needs another protobuf than posbake. FILES is a .npz of encoded images, each an array of bytes;
-LOGITS is the .npy that the answers are written to.
+tritonclient's gRPC client needs another version of protobuf than posbake. FILES is a .npz of encoded images, each an
+array of bytes; LOGITS is the .npy file for the logits.
 """
 
 import sys

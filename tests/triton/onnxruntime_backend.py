@@ -1,7 +1,7 @@
-"""Stand-in for Triton's ONNX Runtime backend, which nvidia-pytriton lacks: the same graph by ONNX Runtime in Python.
+"""Replacement for Triton's ONNX Runtime backend, which nvidia-pytriton lacks: ONNX Runtime in Python.
 
-As `backends/onnxruntime/model.py` it is a "Python-based backend": Triton takes it for `backend: "onnxruntime"`, so that
-configurations run as they were written. It takes the graph's inputs and outputs from the graph.
+As `backends/onnxruntime/model.py` it is a "Python-based backend", which Triton uses for `backend: "onnxruntime"`, so
+configurations run unchanged. Inputs and outputs are read from the graph.
 """
 
 import json
@@ -16,7 +16,7 @@ class TritonPythonModel:
     """One instance of one version of a model."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open the graph."""
+        """Load the graph."""
         name = json.loads(args["model_config"])["default_model_filename"]
         graph = Path(args["model_repository"], args["model_version"], name)
         options = onnxruntime.SessionOptions()
@@ -26,10 +26,10 @@ class TritonPythonModel:
         self._outputs = [node.name for node in self._session.get_outputs()]
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Run each request by itself."""
+        """Run each request separately."""
         return [self._answer(request) for request in requests]
 
-    def _answer(self, request: Any) -> Any:  # noqa: ANN401 -- the backend's own types exist in Triton alone
+    def _answer(self, request: Any) -> Any:  # noqa: ANN401 -- the backend's types exist only in Triton
         feeds = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
         outputs = zip(self._outputs, self._session.run(self._outputs, feeds), strict=True)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, output) for name, output in outputs])

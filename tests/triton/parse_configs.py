@@ -1,6 +1,6 @@
-"""`python parse_configs.py REPOSITORY …`, in the environment of Triton: configurations as JSON, by path.
+"""`python parse_configs.py REPOSITORY …`, in Triton's environment: print model configurations as JSON, by path.
 
-They are parsed with Triton's own schema, model_config.proto, of which tritonclient has a copy.
+They are parsed with Triton's schema, model_config.proto, of which tritonclient contains a copy.
 """
 
 import json
@@ -12,7 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 
 def main(*repositories: str) -> None:
-    """Print the configurations; an unknown field or value is an error."""
+    """Print the configurations; unknown fields and values are errors."""
     parsed = {
         str(file.parent): json_format.MessageToDict(
             text_format.Parse(file.read_text(), ModelConfig()), preserving_proto_field_name=True

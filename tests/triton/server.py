@@ -1,4 +1,4 @@
-"""Triton as its own process, over a model repository."""
+"""Triton as a process with a model repository."""
 
 import json
 import os
@@ -18,12 +18,12 @@ import pytest
 from tests.triton.environment import BACKENDS, FOLDER, LIBRARIES, SERVER, available
 
 SECONDS_TO_START = 120
-STAND_IN = Path(__file__).with_name("onnxruntime_backend.py")
+ONNX_RUNTIME_BACKEND = Path(__file__).with_name("onnxruntime_backend.py")
 
 
 @dataclass(frozen=True)
 class Triton:
-    """A running server; addresses are `host:port`."""
+    """Running server; addresses are `host:port`."""
 
     http: str
     grpc: str
@@ -35,18 +35,18 @@ class Triton:
 
 
 def skip_without_triton() -> None:
-    """Skip the test with the reason where `make triton` has not run, or could not."""
+    """Skip the test if `make triton` has not run or failed."""
     if not available():
         pytest.skip("Triton is not installed; `make triton` installs it from the package nvidia-pytriton")
 
 
 @contextmanager
 def triton_server(repository: Path, directory: Path, *flags: str) -> Iterator[Triton]:
-    """Run Triton over a repository until the block ends; its backends and log go into `directory`."""
+    """Run Triton with a repository until the block ends; its backends and log are written to `directory`."""
     backends = directory / "backends"
     shutil.copytree(BACKENDS, backends)
     (backends / "onnxruntime").mkdir()
-    shutil.copy(STAND_IN, backends / "onnxruntime" / "model.py")
+    shutil.copy(ONNX_RUNTIME_BACKEND, backends / "onnxruntime" / "model.py")
     http, grpc = _free_ports(2)
     log = directory / "triton.log"
     command = [
@@ -71,8 +71,8 @@ def triton_server(repository: Path, directory: Path, *flags: str) -> Iterator[Tr
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables by which Triton finds its libraries, and its Python backend the environment's packages."""
-    # Compiled modules are kept: each instance is a process that would compile them anew.
+    """Return environment variables with the paths of Triton's libraries and of its Python backend's packages."""
+    # Bytecode is cached, because each instance is a process that would otherwise compile all modules.
     kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}}
     paths = {"PATH": f"{FOLDER}/bin:{os.environ['PATH']}", "LD_LIBRARY_PATH": str(LIBRARIES)}
     return kept | paths | {"VIRTUAL_ENV": str(FOLDER), "ORT_DISABLE_TELEMETRY": "1"}
@@ -93,14 +93,14 @@ def _wait_until_ready(running: Triton, process: subprocess.Popen[bytes]) -> None
             with urllib.request.urlopen(f"{running.url}/v2/health/ready", timeout=10):
                 return
         except urllib.error.HTTPError:
-            break  # it serves, but a model failed to load; `--exit-on-error=false`
+            break  # the server runs, but a model failed to load (`--exit-on-error=false`)
         except OSError:
             time.sleep(0.1)
     raise AssertionError(f"Triton did not load the repository:\n{running.log.read_text()}")
 
 
 def _check_index(running: Triton, repository: Path) -> None:
-    """Check that every model is there: Triton is ready without ensembles whose tensors do not fit."""
+    """Check that every model is ready, because Triton itself is ready without ensembles whose tensors do not match."""
     with urllib.request.urlopen(urllib.request.Request(f"{running.url}/v2/repository/index", method="POST")) as index:
         ready = {entry["name"] for entry in json.load(index) if entry.get("state") == "READY"}
     missing = {path.name for path in repository.iterdir() if path.is_dir()} - ready

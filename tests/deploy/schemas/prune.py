@@ -1,9 +1,9 @@
-"""Parts of the schemas of custom resources that our manifests use.
+"""Pruning of custom resources' schemas to the members that our manifests use.
 
     python tests/deploy/schemas/prune.py CRD.yaml MANIFEST.yaml …
 
-KServe's schemas alone have 2 MB. What a manifest does not use is left out, and rejected: a new member is accepted only
-after this command has found it in the project's own definition.
+KServe's schemas alone have 2 MB. Members that no manifest uses are removed, and rejected in manifests: a new member is
+accepted only after this command has found it in the project's own definition.
 """
 
 import json
@@ -17,10 +17,10 @@ FOLDER = Path(__file__).parent
 
 
 def prune(schema: dict[str, Any], used: object, path: str = "") -> dict[str, Any]:
-    """Return the schema of what `used` has, with every other member forbidden.
+    """Return the schema of the members of `used`, with all other members forbidden.
 
     Raises:
-        KeyError: the schema does not know a member.
+        KeyError: a member is not in the schema.
     """
     kept = {name: value for name, value in schema.items() if name not in ("description", "properties", "items")}
     if "properties" in schema and isinstance(used, dict):

@@ -1,7 +1,7 @@
-"""Graphs of one operator each, in ONNX's text form, with T for the type that the operator works on.
+"""Graphs of one operator each, in ONNX's text form, with T for the operator's data type.
 
-A case is (inputs, outputs, body); the batch N is dynamic. Where the table gives types for a node, the first input has
-them (the second of Where, the third of OneHot).
+A case is (inputs, outputs, body); the batch N is dynamic. The types in the table are those of the first input (the
+second of Where, the third of OneHot).
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ TYPES = {
     "float": "FP32", "float16": "FP16", "bfloat16": "BF16", "int32": "INT32", "int64": "INT64", "bool": "BOOL",
     "int8": "INT8", "uint8": "UINT8",
 }  # fmt: skip
-"""Names of types, ONNX's and the table's. float64 has a check of its own."""
+"""Name of each type in ONNX and in the table; float64 has its own check."""
 
 
 class Case(NamedTuple):

@@ -1,4 +1,4 @@
-"""Small models in ONNX's own text form, and what one check says of them."""
+"""Small models in ONNX's text form, and the findings of one check."""
 
 import onnx
 import onnx_ir as ir
@@ -7,17 +7,17 @@ from export.auditing import Finding, audit
 
 
 def parse(body: str, inputs: str = "float[N,4] x", outputs: str = "float[N,4] y", opset: int = 20) -> ir.Model:
-    """Return a model of one graph; `body` may open with stored tensors in <…>."""
+    """Return a model of one graph; `body` may begin with initialisers in <…>."""
     return parse_model(f'<ir_version: 10, opset_import: ["" : {opset}]> g ({inputs}) => ({outputs}) {body}')
 
 
 def parse_model(text: str) -> ir.Model:
-    """Return a model from the whole text."""
+    """Return the model of a complete text."""
     return ir.from_proto(onnx.parser.parse_model(text))
 
 
 def found(model: ir.Model, check: str, tensorrt: str | None = None) -> list[Finding]:
-    """Return one check's findings, information included."""
+    """Return the findings of one check, including those of severity info."""
     return list(audit(model, tensorrt=tensorrt).of(check))
 
 

@@ -1,4 +1,4 @@
-"""A small network with position work in it, as torch.onnx exports it without posbake."""
+"""A small network with a position encoding, exported by torch.onnx without posbake."""
 
 import onnx_ir as ir
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class RelativePositions(nn.Module):
-    """Looks a table up in every call, cuts it to the image, and adds it: what published attention layers do."""
+    """Addition of a table that is looked up in every call, as in published attention layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class RelativePositions(nn.Module):
         """Map tokens [B, N, 3] to [B, N + 1, 3]."""
         rows = torch.arange(tokens.shape[0], device=tokens.device).sum() * 0
         index = torch.arange(tokens.shape[1], device=tokens.device) % (15 * 23) + rows
-        # torch's exporter leaves a Split of constants in the graph, and what reads it.
+        # torch's exporter keeps a Split of constants and its readers in the graph.
         pieces: tuple[Tensor, ...] = torch.split(self.table.mean(dim=1), [1, 15 * 23 - 1])
         scale, shift = pieces
         tokens = tokens + self.table[index] * scale + shift[:1]
@@ -25,7 +25,7 @@ class RelativePositions(nn.Module):
 
 
 class Small(nn.Module):
-    """Images [B, 3, 16, 24] to logits [B, 5]."""
+    """A network from images [B, 3, 16, 24] to logits [B, 5]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,13 +33,13 @@ class Small(nn.Module):
         self.head = nn.Linear(3, 5)
 
     def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
+        """Return logits [B, 5]."""
         logits: Tensor = self.head(self.positions(image.flatten(2).transpose(1, 2)).mean(dim=1))
         return logits
 
 
 def stock_export() -> ir.Model:
-    """Return what torch.onnx alone makes of it, with an open batch."""
+    """Return the network as torch.onnx alone exports it, with a dynamic batch."""
     torch.manual_seed(0)
     program = torch.onnx.export(
         Small().eval(),

@@ -1,4 +1,4 @@
-"""`python export/audit.py`: exit statuses, output, other people's files, damaged files, data beside the model."""
+"""`python export/audit.py`: exit statuses, output, damaged files, external data."""
 
 import json
 import os
@@ -27,8 +27,8 @@ def write(model: ir.Model, path: Path) -> str:
     return str(path)
 
 
-def beside(folder: Path, copies: int = 2) -> Path:
-    """Write a model that keeps equal tables in a file beside it."""
+def model_with_external_data(folder: Path, copies: int = 2) -> Path:
+    """Write a model whose equal tables are stored as external data."""
     model = parse(CLEAN)
     for index in range(copies):
         tensor = ir.tensor(np.arange(1000, dtype=np.float32), name=f"table{index}")
@@ -41,7 +41,7 @@ def beside(folder: Path, copies: int = 2) -> Path:
 
 
 @pytest.mark.parametrize("config", ["swin-table", "irpe-product-contextual-k"])
-def test_what_posbake_exports_is_clean(
+def test_graphs_exported_by_posbake_are_clean(
     config: str, digits_repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(digits_repository / "digits" / config / "1" / "model.onnx")]) == 0
@@ -60,7 +60,7 @@ def test_a_stock_export_is_flagged_with_the_modules_of_the_network(
     assert all(finding["remedy"] for finding in document["findings"])
 
 
-def test_a_terminal_shows_a_few_of_each_check_what_to_do_and_a_sum(
+def test_the_terminal_shows_a_few_findings_per_check_with_remedies_and_totals(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -70,7 +70,7 @@ def test_a_terminal_shows_a_few_of_each_check_what_to_do_and_a_sum(
         assert words in shown
 
 
-def test_quiet_says_it_with_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_nothing_and_sets_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([write(stock_export(), tmp_path / "stock.onnx"), "--quiet"]) == 1
     assert main([write(parse(CLEAN), tmp_path / "clean.onnx"), "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
@@ -89,7 +89,9 @@ def test_the_script_runs_from_any_directory(tmp_path: Path) -> None:
     assert (done.returncode, "no findings" in done.stdout) == (0, True), done.stderr
 
 
-def test_what_tensorrt_cannot_run_depends_on_its_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unsupported_operators_depend_on_the_version_of_tensorrt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = write(parse("{ y = Attention(x, x, x) }", "float[N,2,4,8] x", opset=23), tmp_path / "attention.onnx")
     assert main([file, "--json"]) == 0
     capsys.readouterr()
@@ -111,8 +113,8 @@ def test_usage_errors_are_2(arguments: list[str], status: int, capsys: pytest.Ca
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == status
-    said = capsys.readouterr()
-    assert ("Exit status: 0" in said.out, "usage:" in said.err) == (status == 0, status == 2)
+    captured = capsys.readouterr()
+    assert ("Exit status: 0" in captured.out, "usage:" in captured.err) == (status == 0, status == 2)
 
 
 CLEAN_BYTES = ir.to_proto(parse(CLEAN)).SerializeToString()
@@ -120,30 +122,32 @@ DAMAGED = {
     "empty": b"",
     "text": b"this is not a model\n",
     "a picture": b"\x89PNG\r\n\x1a\n" + bytes(60),
-    "cut off": CLEAN_BYTES[: len(CLEAN_BYTES) // 2],
-    "an input that nothing makes": CLEAN_BYTES.replace(b"\x0a\x01a", b"\x0a\x01b"),
+    "truncated": CLEAN_BYTES[: len(CLEAN_BYTES) // 2],
+    "an undefined input": CLEAN_BYTES.replace(b"\x0a\x01a", b"\x0a\x01b"),
 }
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_a_damaged_file_is_one_clear_sentence(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_file_is_reported_in_one_sentence(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert DAMAGED[case] != CLEAN_BYTES
     file = tmp_path / "model.onnx"
     file.write_bytes(DAMAGED[case])
     assert main([str(file)]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("error: ")
-    assert said.err.count("\n") == 1
-    assert str(file) in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert str(file) in captured.err
 
 
-def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none.onnx")]) == 1
     assert "none.onnx: No such file" in capsys.readouterr().err
 
 
-def test_nodes_in_a_wrong_order_are_audited_and_a_circle_is_refused(tmp_path: Path) -> None:
+def test_unsorted_nodes_are_audited_and_a_cycle_is_refused(tmp_path: Path) -> None:
     proto = ir.to_proto(parse(CLEAN))
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
@@ -155,39 +159,39 @@ def test_nodes_in_a_wrong_order_are_audited_and_a_circle_is_refused(tmp_path: Pa
     assert main([str(tmp_path / "model.onnx"), "--quiet"]) == 1
 
 
-def test_data_beside_the_model_is_compared_too(tmp_path: Path) -> None:
-    report = audit(load_model(beside(tmp_path)))
+def test_external_data_is_compared_too(tmp_path: Path) -> None:
+    report = audit(load_model(model_with_external_data(tmp_path)))
     assert Audit.model_validate_json(report.model_dump_json()) == report
     (finding,) = report.of("duplicate")
     assert "stored 2 times, 4000 bytes wasted" in finding.found
 
 
-@pytest.mark.parametrize("copies", [1, 2])  # with one, nothing would have to be read
-@pytest.mark.parametrize("harm", ["missing", "cut off", "linked to the outside"])
-def test_data_that_cannot_be_read_is_one_clear_sentence(
-    harm: str, copies: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("copies", [1, 2])  # with one tensor, no comparison needs its data
+@pytest.mark.parametrize("damage", ["missing", "truncated", "symlinked to another directory"])
+def test_unreadable_external_data_is_reported_in_one_sentence(
+    damage: str, copies: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "here"
     folder.mkdir()
-    model = beside(folder, copies)
+    model = model_with_external_data(folder, copies)
     data = folder / "weights.data"
-    match harm:
+    match damage:
         case "missing":
             data.unlink()
-        case "cut off":
+        case "truncated":
             os.truncate(data, 100)
         case _:
             data.rename(tmp_path / "elsewhere.data")
             data.symlink_to(tmp_path / "elsewhere.data")
     assert main([str(model)]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    assert "table0" in said
-    assert "weights.data" in said
+    captured = capsys.readouterr().err
+    assert captured.startswith("error: ")
+    assert captured.count("\n") == 1
+    assert "table0" in captured
+    assert "weights.data" in captured
 
 
-def test_a_tensor_whose_bytes_do_not_fill_its_shape_is_damage(tmp_path: Path) -> None:
+def test_a_tensor_with_too_few_bytes_for_its_shape_is_refused(tmp_path: Path) -> None:
     proto = ir.to_proto(parse(CLEAN))
     tensor = proto.graph.initializer[0]
     tensor.CopyFrom(onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4], raw_data=b"\0" * 12))
@@ -196,12 +200,12 @@ def test_a_tensor_whose_bytes_do_not_fill_its_shape_is_damage(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("location", ["../weights.data", "/dev/zero", "a/../../weights.data"])
-def test_data_outside_the_models_directory_is_refused_as_such(
+def test_external_data_outside_the_models_directory_is_refused(
     location: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    path = beside(folder)
+    path = model_with_external_data(folder)
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
@@ -209,9 +213,9 @@ def test_data_outside_the_models_directory_is_refused_as_such(
                 entry.value = location
     path.write_bytes(model.SerializeToString())
     assert main([str(path)]) == 1
-    said = capsys.readouterr().err
-    assert "outside the model's directory" in said
-    assert "is missing" not in said
+    captured = capsys.readouterr().err
+    assert "outside the model's directory" in captured
+    assert "is missing" not in captured
 
 
 def test_the_time_of_an_audit_is_proportional_to_the_nodes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Constant-only nodes and shape arithmetic, on graphs made by hand and against what really changes with the image."""
+"""Constant-only nodes and shape arithmetic, on hand-written graphs and compared with the values of actual runs."""
 
 import numpy as np
 import onnx
@@ -12,11 +12,11 @@ from tests.export.auditing.graphs import CLEAN, found, ops, parse
 from tests.export.auditing.stock import stock_export
 
 
-def test_a_clean_graph_yields_nothing() -> None:
+def test_a_clean_graph_has_no_findings() -> None:
     assert audit(parse(CLEAN)).findings == ()
 
 
-def test_what_is_computed_from_stored_numbers_is_found_through_several_nodes() -> None:
+def test_nodes_computed_from_initialisers_are_found_through_several_nodes() -> None:
     model = parse(
         "<float[4] w = {1, 2, 3, 4}> { c = Constant <value_float = 2.0> () a = Mul(w, c) b = Exp(a) y = Add(x, b) }"
     )
@@ -37,12 +37,12 @@ def test_literals_random_numbers_and_quantised_weights_are_not_constant_only() -
 def test_a_quantiser_of_stored_floats_is_constant_only() -> None:
     model = parse(
         "<float[4] w = {1, 2, 3, 4}, float s = {0.5}> "
-        "{ q = QuantizeLinear(w, s) d = DequantizeLinear(q, s) y = Add(x, d) }"  # the quantiser's work is not needed
+        "{ q = QuantizeLinear(w, s) d = DequantizeLinear(q, s) y = Add(x, d) }"  # the weight could be stored quantised
     )
     assert ops(found(model, "constant-only")) == ["QuantizeLinear"]
 
 
-def test_shape_and_what_is_computed_from_it_are_found_and_what_uses_it_on_data_is_not() -> None:
+def test_shape_arithmetic_is_found_and_its_use_on_data_is_not() -> None:
     model = parse(
         "<int64[1] four = {4}, int64 zero = {0}, int64[1] axes = {0}, float[1,4] cls = {1, 2, 3, 4}> "
         "{ s = Shape(x) n = Gather(s, zero) u = Unsqueeze(n, axes) t = Concat <axis = 0> (u, four) "
@@ -72,13 +72,13 @@ BRANCHES = (
 )
 
 
-def test_subgraphs_are_searched_and_what_they_read_outside_counts() -> None:
+def test_subgraphs_are_searched_together_with_values_of_the_outer_graph() -> None:
     model = parse(BRANCHES.replace("CONDITION", "flag"))
     assert ops(found(model, "constant-only")) == ["Exp"]  # not the If: its branches read x
     assert ops(found(model, "shape-arithmetic")) == ["Shape"]
 
 
-def test_a_branch_that_reads_nothing_but_constants_makes_its_if_constant_only() -> None:
+def test_an_if_whose_branches_read_only_constants_is_constant_only() -> None:
     model = parse(
         "<float[4] w = {1, 2, 3, 4}, bool flag = {1}> "
         "{ c = If (flag) <then_branch = one () => (float[4] p) { p = Exp(w) }, "
@@ -87,7 +87,7 @@ def test_a_branch_that_reads_nothing_but_constants_makes_its_if_constant_only() 
     assert ops(found(model, "constant-only")) == ["If", "Exp", "Neg"]
 
 
-def test_the_body_of_a_loop_is_searched_and_what_it_is_given_counts() -> None:
+def test_the_body_of_a_loop_is_searched_together_with_its_inputs() -> None:
     model = parse(
         "<int64 times = {3}, bool go = {1}, float[4] w = {1, 2, 3, 4}> "
         "{ y = Loop (times, go, x) <body = b (int64 i, bool c, float[N,4] s) => (bool d, float[N,4] t) "
@@ -97,7 +97,7 @@ def test_the_body_of_a_loop_is_searched_and_what_it_is_given_counts() -> None:
     assert ops(found(model, "shape-arithmetic")) == ["Shape", "Expand"]
 
 
-def test_a_random_branch_is_no_constant() -> None:
+def test_a_random_branch_is_not_constant_only() -> None:
     model = parse(
         "<bool flag = {1}> "
         "{ c = If (flag) <then_branch = one () => (float[4] p) { p = RandomNormal <shape = [4]> () }, "
@@ -107,8 +107,8 @@ def test_a_random_branch_is_no_constant() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_called_constant_never_changes_and_what_is_called_a_size_changes_with_the_batch_alone() -> None:
-    """The slow answer: run the graph on other images, and on another batch, and look at every value in it."""
+def test_reported_constants_never_change_and_reported_sizes_change_only_with_the_batch() -> None:
+    """Run the graph on other images and on another batch, and compare every value with the report."""
     model = stock_export()
     report = audit(model)
     named = {finding.name for finding in (*report.of("constant-only"), *report.of("shape-arithmetic"))}
@@ -123,7 +123,7 @@ def test_what_is_called_constant_never_changes_and_what_is_called_a_size_changes
             if node.op_type == "Constant" or name not in one:
                 continue
             same = np.array_equal(one[name], other[name])
-            assert same == (node.name in named), f"{node.op_type} {name}"  # both ways: none missed, none too many
+            assert same == (node.name in named), f"{node.op_type} {name}"  # neither false negatives nor false positives
             if same and not np.array_equal(one[name], longer[name]):
                 follows_batch.add(node.name)
     assert follows_batch

@@ -1,7 +1,7 @@
-"""The support table beside TensorRT-RTX's own parser and builder, one operator and type at a time.
+"""The support table, compared with TensorRT-RTX's parser and builder for each operator and type.
 
-Where the two differ, the table is corrected. It is stricter on purpose with INT8 and UINT8: TensorRT 10's documentation
-takes INT8 as quantised floats only, and UINT8 at inputs and outputs only.
+The table is deliberately stricter about INT8 and UINT8: TensorRT 10's documentation allows INT8 as quantised floats
+only, and UINT8 at inputs and outputs only.
 """
 
 import re
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.rtx, pytest.mark.slow]
 
 STRICTER = {"INT8", "UINT8"}
 NOT_BUILT = {("Attention", "FP32")}
-"""The parser takes it, and RTX 1.7 has no kernel of it; TensorRT 10, which the table is of, has one."""
+"""Accepted by the parser without a kernel in RTX 1.7; TensorRT 10, which the table describes, has one."""
 
 
 def model_of(case: Case, dtype: str) -> onnx.ModelProto | None:
@@ -38,13 +38,13 @@ def model_of(case: Case, dtype: str) -> onnx.ModelProto | None:
 
 
 def can_be_built(model: onnx.ModelProto) -> bool:
-    """Whether the profile fits: each input has the batch first."""
+    """Return whether every input begins with the batch, as the profile requires."""
     shapes = [tensor.type.tensor_type.shape.dim for tensor in model.graph.input]
     return all(shape and shape[0].dim_param for shape in shapes)
 
 
 @pytest.mark.parametrize("operator", CASES)
-def test_the_parser_and_the_builder_take_what_the_table_says(operator: str, tmp_path: Path) -> None:
+def test_parser_and_builder_agree_with_the_table(operator: str, tmp_path: Path) -> None:
     library = rtx_or_skip()
     tried = 0
     for dtype, name in TYPES.items():
@@ -56,12 +56,14 @@ def test_the_parser_and_the_builder_take_what_the_table_says(operator: str, tmp_
         errors = [finding.found for finding in audit(ir.from_proto(model)).findings if finding.severity == "error"]
         refusal = failure_of(lambda file: parse_graph(library, file), tmp_path / "model.onnx")
         if refusal is not None:
-            assert errors, f"{name}: the table lets through what the parser refuses: {refusal}"
+            assert errors, f"{name}: the table allows what the parser refuses: {refusal}"
         elif errors:
-            assert name in STRICTER, f"{name}: the parser takes what the table excludes: {errors}"
+            assert name in STRICTER, f"{name}: the parser accepts what the table excludes: {errors}"
         elif can_be_built(model):
             failure = failure_of(build, tmp_path / "model.onnx")
-            assert (failure is not None) == ((operator, name) in NOT_BUILT), f"{name}: {failure or 'it is built now'}"
+            assert (failure is not None) == ((operator, name) in NOT_BUILT), (
+                f"{name}: {failure or 'it builds, although NOT_BUILT lists it'}"
+            )
     assert tried
 
 

@@ -37,7 +37,7 @@ def test_equal_tensors_are_one_finding_with_the_bytes_they_waste() -> None:
         np.full(FLOATS, -0.0, np.float32),  # equal as numbers, not as bytes
     ],
 )
-def test_what_only_resembles_is_no_duplicate(other: np.ndarray) -> None:
+def test_similar_tensors_are_not_duplicates(other: np.ndarray) -> None:
     assert found(store(one=np.zeros(FLOATS, np.float32), two=other), "duplicate") == []
 
 
@@ -46,7 +46,7 @@ def test_small_tensors_are_not_listed() -> None:
     assert found(store(one=small, two=small.copy()), "duplicate") == []
 
 
-def test_a_stored_tensor_that_nothing_reads_is_found_and_one_that_a_branch_reads_is_not() -> None:
+def test_an_unused_tensor_is_found_and_one_that_a_branch_reads_is_not() -> None:
     model = parse(BRANCHES.replace("CONDITION", "flag"))
     assert found(model, "unused") == []
     model.graph.register_initializer(ir.Value(name="old", const_value=ir.tensor(np.zeros(6, np.float32), name="old")))
@@ -55,7 +55,7 @@ def test_a_stored_tensor_that_nothing_reads_is_found_and_one_that_a_branch_reads
     assert "24 bytes" in finding.found
 
 
-def test_what_branches_store_counts_too() -> None:
+def test_tensors_of_branches_count_too() -> None:
     model = parse(BRANCHES.replace("CONDITION", "flag"))
     table = np.arange(FLOATS, dtype=np.float32)
     for index, graph in enumerate(model.graphs()):

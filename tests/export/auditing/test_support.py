@@ -1,4 +1,4 @@
-"""The support table's file: it parses, says where it comes from and when, and lists operators that ONNX has."""
+"""The file of TensorRT's support table: source, dates, and operators known to ONNX."""
 
 import json
 from datetime import date
@@ -19,11 +19,11 @@ TYPES = {*("FP32", "FP16", "BF16", "FP8", "FP4", "INT64", "INT32", "INT8", "INT4
 def test_the_file_names_its_source_its_version_and_its_dates() -> None:
     support = load_support()
     assert str(support.source).startswith("https://github.com/onnx/onnx-tensorrt/")
-    assert support.tensorrt.startswith("10.")  # what the extra `gpu` asks for
+    assert support.tensorrt.startswith("10.")  # the major version that the extra `gpu` requires
     assert date(2026, 1, 1) < support.published <= support.retrieved <= date.today()
 
 
-def test_every_operator_is_onnxs_and_every_type_is_tensorrts() -> None:
+def test_every_operator_is_known_to_onnx_and_every_type_to_tensorrt() -> None:
     support = load_support()
     known = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
     assert set(support.operators) - known == BEFORE_ONNX
@@ -64,6 +64,6 @@ def test_versions_sort_as_numbers() -> None:
         },
     ],
 )
-def test_a_file_that_is_wrong_is_refused(change: dict[str, object]) -> None:
+def test_an_invalid_file_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Support.model_validate_json(json.dumps(json.loads(TEXT) | change))

@@ -17,7 +17,7 @@ from tests.export.auditing.graphs import CLEAN, found, ops, parse, parse_model
         (20, "10.0", None),
         (21, "10.0", "error"),
         (20, "10.9", None),
-        (23, "10.9", "warning"),  # between two versions that the table knows
+        (23, "10.9", "warning"),  # between two versions that the table lists
         (25, "10.9", "error"),
     ],
 )
@@ -27,7 +27,7 @@ def test_opsets_are_compared_with_the_version(opset: int, tensorrt: str, severit
     assert all(str(opset) in finding.found for finding in findings)
 
 
-def test_an_operator_that_the_table_says_no_to_or_does_not_list_is_an_error() -> None:
+def test_an_operator_that_the_table_excludes_or_does_not_list_is_an_error() -> None:
     model = parse("{ a = BitwiseNot(i) b = Swish(x) y = Identity(x) }", "float[N,4] x, int32[N,4] i", opset=24)
     findings = found(model, "operator")
     assert [(finding.op, finding.severity) for finding in findings] == [("BitwiseNot", "error"), ("Swish", "error")]
@@ -40,7 +40,7 @@ FOUR = "float[N,2,4,8] q, float[N,2,4,8] k, float[N,2,4,8] v, float[1,2,4,4] m"
 
 
 @pytest.mark.parametrize(("tensorrt", "errors"), [("10.13", 1), ("10.14", 0), ("10.15", 0)])
-def test_attention_needs_the_version_that_brought_it(tensorrt: str, errors: int) -> None:
+def test_attention_needs_the_version_that_introduced_it(tensorrt: str, errors: int) -> None:
     model = parse(ATTENTION, FOUR, "float[N,2,4,8] y", opset=23)
     findings = found(model, "operator", tensorrt)
     assert len(findings) == errors
@@ -48,7 +48,7 @@ def test_attention_needs_the_version_that_brought_it(tensorrt: str, errors: int)
     assert found(model, "restriction") == found(model, "type") == []
 
 
-def test_a_version_that_the_table_does_not_know_is_refused() -> None:
+def test_an_unlisted_version_is_refused() -> None:
     for version in ("9.3", "10.16", "11.0"):
         with pytest.raises(ValueError, match=r"covers TensorRT 10\.0 to 10\.15"):
             audit(parse(CLEAN), tensorrt=version)
@@ -85,7 +85,7 @@ def test_pixels_enter_as_uint8_through_a_cast_to_float_only(body: str, expected:
     assert [(finding.op, finding.severity) for finding in found(model, "type")] == expected
 
 
-def test_uint8_may_leave_the_graph_through_a_cast_from_float() -> None:
+def test_a_uint8_output_is_accepted_after_a_cast_from_float() -> None:
     assert found(parse("{ y = Cast <to = 2> (x) }", outputs="uint8[N,4] y"), "type") == []
 
 
@@ -95,7 +95,7 @@ def test_float64_is_one_finding_and_not_two() -> None:
     assert found(model, "type") == []
 
 
-def test_quantised_types_are_taken_at_the_quantisers_and_nowhere_else() -> None:
+def test_quantised_types_are_accepted_at_quantisers_only() -> None:
     body = "<float s = {0.5}, int8 z = {0}> { q = QuantizeLinear(x, s, z) MIDDLE y = DequantizeLinear(p, s, z) }"
     assert found(parse(body.replace("MIDDLE", "p = Identity(q)")), "restriction") == []
     (finding,) = found(parse(body.replace("MIDDLE", "p = Identity(q)")), "type")
@@ -149,8 +149,8 @@ RESTRICTED = {
         1,
     ),
     "1-D pooling": ("{ y = AveragePool <kernel_shape = [2]> (x) }", "float[N,3,8] x", 1),
-    "axes that are data": ("{ y = ReduceMean(x, a) }", "float[N,4] x, int64[1] a", 1),
-    "pooling with gaps": ("{ y = MaxPool <kernel_shape = [2, 2], dilations = [1, 2]> (x) }", IMAGE, 1),
+    "axes as a graph input": ("{ y = ReduceMean(x, a) }", "float[N,4] x, int64[1] a", 1),
+    "dilated pooling": ("{ y = MaxPool <kernel_shape = [2, 2], dilations = [1, 2]> (x) }", IMAGE, 1),
     "training": ("<float r = {0.5}, bool t = {1}> { y = Dropout(x, r, t) }", "float[N,4] x", 1),
 }
 
@@ -162,12 +162,12 @@ def test_restrictions_are_found(case: str) -> None:
     assert [finding.severity for finding in findings] == ["error"] * errors
 
 
-def test_outputs_that_nothing_reads_do_no_harm() -> None:
+def test_restrictions_do_not_apply_to_unused_outputs() -> None:
     model = parse("<float[4] w = {1, 2, 3, 4}> { y, m, d = LayerNormalization(x, w) }")
     assert found(model, "restriction") == []
 
 
-def test_what_the_graph_does_not_show_is_said_and_is_no_fault() -> None:
+def test_a_restriction_that_the_graph_cannot_show_is_information() -> None:
     model = parse("<int64[1] k = {2}> { y, i = TopK(x, k) }", outputs="float[N,2] y")
     (finding,) = found(model, "restriction")
     assert finding.severity == "info"
@@ -175,7 +175,7 @@ def test_what_the_graph_does_not_show_is_said_and_is_no_fault() -> None:
     assert audit(model).clean
 
 
-def test_an_unknown_rank_is_said_and_not_taken_to_be_right() -> None:
+def test_an_unknown_rank_is_reported_as_information() -> None:
     model = parse("{ y = AveragePool <kernel_shape = [2, 2]> (x) }", "float[] x")
     (finding,) = found(model, "restriction")
     assert (finding.severity, "rank is unknown" in finding.found) == ("info", True)
@@ -192,12 +192,12 @@ FUNCTION = (
 )
 
 
-def test_contributed_operators_are_errors_and_nodes_after_them_are_not_judged_by_guess() -> None:
+def test_contributed_operators_are_errors_and_nodes_after_them_have_unknown_types() -> None:
     report = audit(parse_model(CONTRIB))
     (finding,) = report.of("domain")
     assert (finding.op, finding.severity) == ("FastGelu", "error")
     assert "com.microsoft" in finding.found
-    (unknown,) = report.of("type")  # what FastGelu yields, ONNX cannot tell
+    (unknown,) = report.of("type")  # ONNX cannot infer the output of FastGelu
     assert (unknown.severity, unknown.found.startswith("1 nodes")) == ("info", True)
 
 

@@ -1,4 +1,4 @@
-"""The command that builds an engine, on a fake TensorRT with a GPU, and on TensorRT-RTX itself without one."""
+"""The command `export/to_tensorrt.py`, on a fake TensorRT with a GPU and on TensorRT-RTX without one."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def add(repository: Path, *, golden: bool = True) -> Path:
     else:
         add_artifact(repository)
     directory = repository / "colours/mean/1"
-    model = onnx.shape_inference.infer_shapes(onnx.load(directory / "model.onnx"))  # types, as exports have them
+    model = onnx.shape_inference.infer_shapes(onnx.load(directory / "model.onnx"))  # with types, as in exports
     (node,) = (node for node in model.graph.node if node.op_type == "MatMul")
     node.name = "node_matmul"
     node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value="['', 'head', 'node_matmul']")
@@ -83,7 +83,7 @@ def test_an_engine_and_its_graph_are_written_as_a_new_artifact(
     assert read_golden(built) == read_golden(read_artifact(source))
 
 
-def test_the_graph_is_strongly_typed_and_its_parity_is_measured_anew(tmp_path: Path, fake_gpu: FakeTensorRt) -> None:  # noqa: ARG001
+def test_the_graph_is_strongly_typed_and_its_parity_is_measured_again(tmp_path: Path, fake_gpu: FakeTensorRt) -> None:  # noqa: ARG001
     source = add(tmp_path)
     for precision, dtype in (("fp16", onnx.TensorProto.FLOAT16), ("bf16", onnx.TensorProto.BFLOAT16)):
         assert run(source, "--output", tmp_path, "--precision", precision, "--quiet") == 0
@@ -118,7 +118,7 @@ def test_the_artifacts_own_precision_is_kept_without_a_comparison(tmp_path: Path
         (["--flavour", "rtx"], "TensorRT-RTX is not available: .*; install it with pip install"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
+def test_a_refused_request_is_one_sentence_and_leaves_no_artifact(
     tmp_path: Path,
     fake_gpu: FakeTensorRt,  # noqa: ARG001
     options: list[str],
@@ -130,10 +130,10 @@ def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(
     monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)
     source = add(tmp_path / "from")
     assert run(source, "--output", tmp_path / "to", *options) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1
-    assert re.search(reason, said), said
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert re.search(reason, message), message
     assert not (tmp_path / "to").exists()
 
 
@@ -156,7 +156,7 @@ def test_help_and_usage_errors_come_before_onnx_is_imported(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_gpu_tensorrt_names_the_flavour_that_needs_none(
+def test_without_a_gpu_the_error_names_the_flavour_that_needs_none(
     tmp_path: Path, fake_gpu: FakeTensorRt, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake_gpu.cuda.devices = 0
@@ -170,11 +170,11 @@ def test_a_refused_node_is_named_with_its_module_and_the_parsers_reason(
     source = add(tmp_path)
     fake_gpu.refused = {"MatMul"}
     assert run(source, "--output", tmp_path / "to", "--precision", "fp32") == 1
-    said = capsys.readouterr().err
-    assert "MatMul node_matmul of module head: Assertion failed: it is not supported; change these modules" in said
+    message = capsys.readouterr().err
+    assert "MatMul node_matmul of module head: Assertion failed: it is not supported; change these modules" in message
 
 
-def test_a_build_that_is_interrupted_ends_and_leaves_nothing(
+def test_an_interrupted_build_stops_and_leaves_no_artifact(
     tmp_path: Path, fake_gpu: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = add(tmp_path / "from")

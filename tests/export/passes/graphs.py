@@ -1,4 +1,4 @@
-"""Graphs for tests of passes: written as text, run before and after."""
+"""Graphs for tests of passes: built from text, run before and after a pass."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +11,8 @@ from onnx import numpy_helper, parser, shape_inference
 from export.passes.exact import RoundConstants
 
 Array = np.ndarray[Any, Any]
+BATCH = 11
+"""Number of images that graphs with a dynamic batch are traced with."""
 
 
 def graph_of(text: str, **constants: Array) -> ir.Model:
@@ -37,6 +39,19 @@ def run(model: ir.Model) -> list[Array]:
     return [np.asarray(result) for result in session.run(None, inputs)]
 
 
+def run_on(model: ir.Model, image: Array, *, optimise: bool = True) -> Array:
+    """Return the first output of a graph for an image.
+
+    Args:
+        optimise: allow ONNX Runtime's fusions, which round differently.
+    """
+    options = ort.SessionOptions()
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, ["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"image": image})[0])
+
+
 def operators(model: ir.Model) -> list[str]:
     """Return the operators of a graph in order."""
     return [node.op_type for node in model.graph]
@@ -53,13 +68,13 @@ def shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
 
 def rewritten(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> bool:
     """Run a pass, check that the graph computes the same as before, and return whether the pass reports a change."""
-    before, image = run(model), operators(model)
+    before, nodes = run(model), operators(model)
     modified = make_pass()(model).modified
     after = run(model)
     for found, expected in zip(after, before, strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert modified or operators(model) == image
-    assert not make_pass()(model).modified, "a second run finds nothing left to do"
+    assert modified or operators(model) == nodes
+    assert not make_pass()(model).modified, "a second run must not change the graph"
     return modified
 
 
@@ -68,16 +83,16 @@ def folded(make_pass: Callable[[], ir.passes.InPlacePass], model: ir.Model) -> b
 
     Folded weights are rounded to float32 once each, so results differ by a few units in the last place.
     """
-    before, there = run(model), (operators(model), shapes(model))
+    before, structure = run(model), (operators(model), shapes(model))
     modified = make_pass()(model).modified
     RoundConstants()(model)
     for found, expected in zip(run(model), before, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
-    assert modified == (there != (operators(model), shapes(model)))
-    assert not make_pass()(model).modified, "a second run finds nothing left to do"
+    assert modified == (structure != (operators(model), shapes(model)))
+    assert not make_pass()(model).modified, "a second run must not change the graph"
     return modified
 
 
 def ints(*values: int) -> Array:
-    """Return integers as ONNX's shapes and axes are."""
+    """Return int64 numbers, the type of ONNX's shapes and axes."""
     return np.array(values, dtype=np.int64)

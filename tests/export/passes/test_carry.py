@@ -1,4 +1,4 @@
-"""Factors and shifts carried through random chains of movement, compared with running the chains on them."""
+"""Factors and shifts carried through random chains of data movement, compared with a NumPy run of the chains."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Chain(NamedTuple):
 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[tuple[int, ...], Chain]:
-    """Draw a shape and a chain that starts from it."""
+    """Draw a shape and a chain for a tensor of that shape."""
     sizes = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=4)))
     chain = Chain((), {}, sizes)
     for index in range(draw(st.integers(1, 4))):
@@ -34,22 +34,24 @@ def chains(draw: st.DrawFn) -> tuple[tuple[int, ...], Chain]:
 def _lengthened(chain: Chain, index: int, draw: st.DrawFn) -> Chain:
     kind = draw(st.sampled_from(("Transpose", "Reshape", "Slice", "Gather", "Unsqueeze", "Pad", "ReduceMean", "Split")))
     lines, constants, sizes = chain
-    rank, here, there = len(sizes), f"v{index}", f"v{index + 1}"
+    rank, source, result = len(sizes), f"v{index}", f"v{index + 1}"
     axis = draw(st.integers(0, rank - 1)) if rank else 0
     if kind == "Transpose" and rank:
         order = draw(st.permutations(range(rank)))
         return Chain(
-            (*lines, f"{there} = Transpose<perm={list(order)}>({here})"), constants, tuple(sizes[a] for a in order)
+            (*lines, f"{result} = Transpose<perm={list(order)}>({source})"), constants, tuple(sizes[a] for a in order)
         )
     if kind == "Reshape":
         wanted = draw(st.sampled_from(_factorisations(int(np.prod(sizes)))))
-        return Chain((*lines, f"{there} = Reshape({here}, c{index})"), constants | {f"c{index}": ints(*wanted)}, wanted)
+        return Chain(
+            (*lines, f"{result} = Reshape({source}, c{index})"), constants | {f"c{index}": ints(*wanted)}, wanted
+        )
     if kind == "Slice" and rank:
         start = draw(st.integers(0, sizes[axis] - 1))
         stop, step = draw(st.integers(start + 1, sizes[axis])), draw(st.integers(1, 2))
         numbers = {f"c{index}{part}": ints(n) for part, n in zip("seax", (start, stop, axis, step), strict=True)}
         length = len(range(start, stop, step))
-        line = f"{there} = Slice({here}, {', '.join(numbers)})"
+        line = f"{result} = Slice({source}, {', '.join(numbers)})"
         return Chain((*lines, line), constants | numbers, (*sizes[:axis], length, *sizes[axis + 1 :]))
     if kind == "Gather" and rank:
         places = draw(st.sampled_from((0, 1, 2)))
@@ -57,25 +59,25 @@ def _lengthened(chain: Chain, index: int, draw: st.DrawFn) -> Chain:
         indices = (
             indices[0] if places == 0 else indices[: max(1, sizes[axis] - 1)].reshape((-1,) if places == 1 else (1, -1))
         )
-        line = f"{there} = Gather<axis={axis}>({here}, c{index})"
+        line = f"{result} = Gather<axis={axis}>({source}, c{index})"
         made = (*sizes[:axis], *indices.shape, *sizes[axis + 1 :])
         return Chain((*lines, line), constants | {f"c{index}": np.asarray(indices)}, made)
     if kind == "Pad" and rank:
         pads = [0] * (2 * rank)
         pads[axis], pads[rank + axis] = draw(st.integers(0, 2)), draw(st.integers(0, 2))
         made = (*sizes[:axis], sizes[axis] + pads[axis] + pads[rank + axis], *sizes[axis + 1 :])
-        return Chain((*lines, f"{there} = Pad({here}, c{index})"), constants | {f"c{index}": ints(*pads)}, made)
+        return Chain((*lines, f"{result} = Pad({source}, c{index})"), constants | {f"c{index}": ints(*pads)}, made)
     if kind == "ReduceMean" and rank:
         keep = draw(st.integers(0, 1))
-        line = f"{there} = ReduceMean<keepdims={keep}>({here}, c{index})"
+        line = f"{result} = ReduceMean<keepdims={keep}>({source}, c{index})"
         made = (*sizes[:axis], *(1,) * keep, *sizes[axis + 1 :])
         return Chain((*lines, line), constants | {f"c{index}": ints(axis)}, made)
     if kind == "Split" and rank and sizes[axis] > 1:
         parts = (1, sizes[axis] - 1)
-        line = f"other{index}, {there} = Split<axis={axis}>({here}, c{index})"
+        line = f"other{index}, {result} = Split<axis={axis}>({source}, c{index})"
         made = (*sizes[:axis], parts[1], *sizes[axis + 1 :])
         return Chain((*lines, line), constants | {f"c{index}": ints(*parts)}, made)
-    line = f"{there} = Unsqueeze({here}, c{index})"
+    line = f"{result} = Unsqueeze({source}, c{index})"
     return Chain((*lines, line), constants | {f"c{index}": ints(axis)}, (*sizes[:axis], 1, *sizes[axis:]))
 
 
@@ -128,7 +130,7 @@ def _broadcastable(draw: st.DataObject, sizes: tuple[int, ...], random: np.rando
 @pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(chains(), st.data())
-def test_what_is_carried_forward_does_after_a_chain_what_it_did_before(
+def test_an_affine_map_carried_forward_through_a_chain_gives_the_same_result(
     drawn: tuple[tuple[int, ...], Chain], data: st.DataObject
 ) -> None:
     sizes, chain = drawn
@@ -144,13 +146,13 @@ def test_what_is_carried_forward_does_after_a_chain_what_it_did_before(
             return
         affine = carry_forward(node, affine)[-1]
     np.testing.assert_allclose(_moved(nodes, x) * affine.factor + affine.shift, expected, rtol=1e-12, atol=1e-12)
-    assert all(there in (1, size) for part in affine for there, size in zip(part.shape, chain.sizes, strict=True))
+    assert all(result in (1, size) for part in affine for result, size in zip(part.shape, chain.sizes, strict=True))
 
 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(chains(), st.data())
-def test_what_is_carried_back_does_before_a_chain_what_it_did_after(
+def test_a_factor_carried_back_through_a_chain_gives_the_same_result(
     drawn: tuple[tuple[int, ...], Chain], data: st.DataObject
 ) -> None:
     sizes, chain = drawn
@@ -191,21 +193,21 @@ def test_concatenated_factors_are_those_of_the_parts(axis: int) -> None:
     np.testing.assert_allclose(np.concatenate(x, axis=axis) * joined.factor + joined.shift, expected, rtol=1e-12)
 
 
-def test_a_factor_that_is_the_same_everywhere_stays_one_number_however_large_the_value() -> None:
+def test_a_uniform_factor_stays_one_number_for_tensors_of_any_size() -> None:
     nodes = _nodes((4, 4, 4), Chain(("v1 = Reshape(v0, c)",), {"c": ints(2, 32)}, (2, 32)))
     (carried,) = carry_forward(nodes[0], Affine(np.full((1, 1, 1), 2.0), np.zeros((1, 1, 1))))
     assert carried.factor.shape == carried.shift.shape == (1, 1)
 
 
 DECLINED = {
-    "padded by its edge": ('(float[2,3] image) => (float[2,5] y) { y = Pad<mode="edge">(image, c) }', ints(0, 1, 0, 1)),
-    "cut by a negative pad": ("(float[2,3] image) => (float[2,1] y) { y = Pad(image, c) }", ints(0, -1, 0, -1)),
-    "of several axes": ("(float[2,3] image) => (float[1,2] y) { y = Slice(image, c, d) }", ints(0, 0)),
+    "edge padding": ('(float[2,3] image) => (float[2,5] y) { y = Pad<mode="edge">(image, c) }', ints(0, 1, 0, 1)),
+    "a negative pad": ("(float[2,3] image) => (float[2,1] y) { y = Pad(image, c) }", ints(0, -1, 0, -1)),
+    "a slice of several axes": ("(float[2,3] image) => (float[1,2] y) { y = Slice(image, c, d) }", ints(0, 0)),
 }
 
 
 @pytest.mark.parametrize("case", DECLINED)
-def test_declined_where_it_is(case: str) -> None:
+def test_carrying_forward_is_declined_for(case: str) -> None:
     text, constant = DECLINED[case]
     constants = {"c": constant} | ({"d": ints(1, 2)} if "d)" in text else {})
     (node,) = graph_of(text, **constants).graph
@@ -213,7 +215,7 @@ def test_declined_where_it_is(case: str) -> None:
         carry_forward(node, Affine(np.ones((1, 3)) * np.arange(3.0), np.ones((1, 1))))
 
 
-def test_a_place_that_is_read_twice_cannot_be_multiplied_for_one_of_its_readers() -> None:
+def test_a_factor_is_not_carried_back_through_a_repeated_index() -> None:
     (node,) = graph_of("(float[2,3] image) => (float[2,3] y) { y = Gather<axis=1>(image, c) }", c=ints(0, 0, 1)).graph
     with pytest.raises(NotFoldedError, match="twice"):
         carry_back(node, 0, np.arange(3.0)[None])

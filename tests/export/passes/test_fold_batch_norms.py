@@ -43,11 +43,11 @@ def model_of(nodes: str, result: str, seed: int) -> ir.Model:
 
 NORM = "BatchNormalization<epsilon=0.001>({}, gamma, beta, mean, var)"
 FOLDED: dict[str, tuple[str, str]] = {
-    "the convolution behind it": (
+    "the convolution after it": (
         f"r = Relu(image) \n n = {NORM.format('r')} \n logits = Conv(n, kernel, out_bias)",
         "[B,D,R,R]",
     ),
-    "the convolution behind it, which gets a bias": (
+    "the convolution after it, which gets a bias": (
         f"r = Relu(image) \n n = {NORM.format('r')} \n logits = Conv(n, kernel)",
         "[B,D,R,R]",
     ),
@@ -79,17 +79,17 @@ def grouped(nodes: str, seed: int) -> str:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("case", FOLDED)
-def test_it_goes_into(case: str, seed: int) -> None:
+def test_batch_norm_is_folded_into(case: str, seed: int) -> None:
     nodes, result = FOLDED[case]
     model = model_of(grouped(nodes, seed), result, seed)
-    before, there = run(model), len(operators(model))
+    before, count = run(model), len(operators(model))
     assert folded(FoldBatchNorms, model)
     FoldShifts()(model)
     RoundConstants()(model)
     np.testing.assert_allclose(run(model)[0], before[0], rtol=1e-5, atol=1e-5 * np.abs(before[0]).max())
     assert "BatchNormalization" not in operators(model)
     assert operators(model).count("Add") == ("product" in case)
-    assert len(operators(model)) <= there
+    assert len(operators(model)) <= count
 
 
 KEPT: dict[str, tuple[str, str, str]] = {
@@ -113,7 +113,7 @@ KEPT: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("case", KEPT)
-def test_keep_it_when(case: str, seed: int) -> None:
+def test_keep_batch_norm_when(case: str, seed: int) -> None:
     nodes, result, reason = KEPT[case]
     model = model_of(nodes, result, seed)
     fold = FoldBatchNorms()

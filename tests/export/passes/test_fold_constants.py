@@ -1,18 +1,15 @@
 """Constant folding: nodes that are evaluated, names of the results, and nodes that stay."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from export.passes import clean_up
 from export.passes.fold_constants import FoldConstants
-
-Array = np.ndarray[Any, Any]
+from tests.export.passes.graphs import Array, run_on
 
 
 def model_of(
@@ -28,13 +25,6 @@ def model_of(
     return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
 
 
-def run(model: ir.Model, image: Array) -> Array:
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
-    result = session.run(None, {"image": image})[0]
-    assert isinstance(result, np.ndarray)
-    return result
-
-
 TABLE = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
 INDEX = np.random.default_rng(1).integers(0, 3000, size=(100,))
 IMAGE = np.ones((2, 4), np.float32)
@@ -48,15 +38,15 @@ def test_a_chain_of_constants_becomes_one_constant_however_large() -> None:
     ]
     constants: dict[str, Array] = {"attention.table": TABLE, "index": INDEX, "axes": np.array([0])}
     model = model_of(nodes, constants, "logits", ["batch", 4])
-    before = run(model, IMAGE)
+    before = run_on(model, IMAGE)
     result = FoldConstants()(model)
     assert result.modified
     assert [node.op_type for node in model.graph] == ["Add"]
-    np.testing.assert_array_equal(run(model, IMAGE), before)
+    np.testing.assert_array_equal(run_on(model, IMAGE), before)
     np.testing.assert_allclose(before, IMAGE + TABLE[INDEX].sum(axis=0), rtol=1e-5)
 
 
-def test_a_folded_constant_keeps_the_name_of_what_it_was_made_from() -> None:
+def test_a_folded_constant_keeps_the_name_of_its_source() -> None:
     nodes = [
         helper.make_node("Gather", ["attention.table", "index"], ["gathered"]),
         helper.make_node("Reshape", ["gathered", "shape"], ["flat"]),
@@ -71,7 +61,7 @@ def test_a_folded_constant_keeps_the_name_of_what_it_was_made_from() -> None:
     np.testing.assert_array_equal(folded.numpy(), TABLE[INDEX[:1]].reshape(4, 1))
 
 
-def test_a_constant_that_others_use_keeps_its_name_and_value() -> None:
+def test_a_constant_with_other_readers_keeps_its_name_and_value() -> None:
     nodes = [
         helper.make_node("Neg", ["attention.table"], ["negated"]),
         helper.make_node("Add", ["image", "negated"], ["sum"]),
@@ -80,29 +70,29 @@ def test_a_constant_that_others_use_keeps_its_name_and_value() -> None:
     model = model_of(nodes, {"attention.table": TABLE[:1]}, "logits", ["batch", 4])
     FoldConstants()(model)
     assert [node.op_type for node in model.graph] == ["Add", "Add"]
-    np.testing.assert_allclose(run(model, IMAGE), IMAGE, atol=1e-6)
+    np.testing.assert_allclose(run_on(model, IMAGE), IMAGE, atol=1e-6)
 
 
-def test_a_folded_transposition_is_laid_out_anew() -> None:
+def test_a_folded_transpose_is_stored_contiguously() -> None:
     nodes = [
         helper.make_node("Transpose", ["attention.table"], ["transposed"], perm=[1, 0]),
         helper.make_node("MatMul", ["image", "transposed"], ["logits"]),
     ]
     model = model_of(nodes, {"attention.table": TABLE}, "logits", ["batch", 3000])
-    before = run(model, IMAGE)
+    before = run_on(model, IMAGE)
     clean_up(model)  # the following passes read the bytes in memory order
-    np.testing.assert_array_equal(run(model, IMAGE), before)
+    np.testing.assert_array_equal(run_on(model, IMAGE), before)
     assert [node.op_type for node in model.graph] == ["MatMul"]
 
 
-def test_keep_what_depends_on_the_image() -> None:
+def test_keep_nodes_that_depend_on_the_image() -> None:
     nodes = [helper.make_node("Neg", ["image"], ["negated"]), helper.make_node("Abs", ["negated"], ["logits"])]
     model = model_of(nodes, {}, "logits", ["batch", 4])
     assert not FoldConstants()(model).modified
     assert [node.op_type for node in model.graph] == ["Neg", "Abs"]
 
 
-def test_keep_random_nodes_and_say_why() -> None:
+def test_keep_random_nodes_with_a_reason() -> None:
     nodes = [
         helper.make_node("RandomNormal", [], ["noise"], shape=[1, 4]),
         helper.make_node("Add", ["image", "noise"], ["logits"]),
@@ -113,7 +103,7 @@ def test_keep_random_nodes_and_say_why() -> None:
     assert ["random" in declined.reason for declined in fold.declined] == [True]
 
 
-def test_keep_an_output_that_does_not_depend_on_the_image_and_say_why() -> None:
+def test_keep_an_output_that_does_not_depend_on_the_image_with_a_reason() -> None:
     model = model_of(
         [helper.make_node("Neg", ["attention.table"], ["logits"])], {"attention.table": TABLE}, "logits", [3000, 4]
     )
@@ -122,7 +112,7 @@ def test_keep_an_output_that_does_not_depend_on_the_image_and_say_why() -> None:
     assert "does not depend on the image" in fold.declined[0].reason
 
 
-def test_equal_constants_are_stored_once_and_unused_ones_not_at_all() -> None:
+def test_equal_constants_are_stored_once_and_unused_ones_removed() -> None:
     nodes = [
         helper.make_node("Add", ["image", "first.bias"], ["sum"]),
         helper.make_node("Add", ["sum", "second.bias"], ["logits"]),
@@ -131,10 +121,10 @@ def test_equal_constants_are_stored_once_and_unused_ones_not_at_all() -> None:
     model = model_of(nodes, constants, "logits", ["batch", 4])
     clean_up(model)
     assert len(model.graph.initializers) == 1
-    np.testing.assert_allclose(run(model, IMAGE), IMAGE + 2 * TABLE[:1], rtol=1e-6)
+    np.testing.assert_allclose(run_on(model, IMAGE), IMAGE + 2 * TABLE[:1], rtol=1e-6)
 
 
-def test_no_path_of_the_machine_that_exported_stays_in_the_graph() -> None:
+def test_paths_of_the_exporting_machine_are_removed_from_the_graph() -> None:
     nodes = [helper.make_node("Neg", ["image"], ["logits"])]
     model = model_of(nodes, {}, "logits", ["batch", 4])
     next(iter(model.graph)).metadata_props["pkg.torch.onnx.stack_trace"] = "File /home/someone/models/vit.py"

@@ -5,18 +5,14 @@ import onnx_ir as ir
 import pytest
 
 from export.passes.fold_norms import FoldNorms
-from tests.export.passes.graphs import Array, folded, graph_of, ints, operators
+from tests.export.passes.graphs import Array, filled, folded, graph_of, ints, operators
 
 SEEDS = (0, 1, 2)
 NORM = "n = LayerNormalization<axis=-1>(image, gamma, beta)"
 
 
-def filled(random: np.random.Generator, *shape: int) -> Array:
-    return random.normal(size=shape).astype(np.float32)
-
-
 def drawn(seed: int) -> tuple[dict[str, int], dict[str, Array]]:
-    """Return random sizes, and constants of them: images B, rows R, columns S, channels C, outputs D and E."""
+    """Return random sizes (images B, rows R, columns S, channels C, outputs D and E) and constants of those sizes."""
     random = np.random.default_rng(seed)
     sizes = dict(zip("BRSCDE", random.integers(2, 7, size=6).tolist(), strict=True))
     batch, rows, columns, channels, out, other = sizes.values()
@@ -59,7 +55,7 @@ def model_of(nodes: str, result: str, seed: int, **other: Array) -> ir.Model:
 
 FOLDED: dict[str, tuple[str, str]] = {
     "a product and its bias": (f"{NORM} \n y = MatMul(n, w) \n logits = Add(y, b)", "[B,R,S,D]"),
-    "a bias that stands first": (f"{NORM} \n y = MatMul(n, w) \n logits = Add(b, y)", "[B,R,S,D]"),
+    "a bias as the first operand": (f"{NORM} \n y = MatMul(n, w) \n logits = Add(b, y)", "[B,R,S,D]"),
     "a bias for each token": (f"{NORM} \n y = MatMul(n, w) \n logits = Add(y, of_rows)", "[B,R,S,D]"),
     "two products": (
         f"""{NORM} \n x = MatMul(n, w) \n y = Add(x, b) \n p = MatMul(n, w2) \n q = Add(p, b2)
@@ -78,7 +74,7 @@ FOLDED: dict[str, tuple[str, str]] = {
         f"{NORM} \n m = ReduceMean<keepdims=0>(n, axes) \n y = MatMul(m, w) \n logits = Add(y, b)",
         "[B,D]",
     ),
-    "rows that were rolled": (
+    "rolled rows": (
         f"""{NORM} \n front = Slice(n, zero, one, one) \n back = Slice(n, one, last, one)
         r = Concat<axis=1>(back, front) \n y = MatMul(r, w) \n logits = Add(y, b)""",
         "[B,R,S,D]",
@@ -88,7 +84,7 @@ FOLDED: dict[str, tuple[str, str]] = {
         logits = Add(y, b)""",
         "[B,T,D]",
     ),
-    "rows and columns that change places": (
+    "transposed rows and columns": (
         f"{NORM} \n t = Transpose<perm=[0,2,1,3]>(n) \n y = MatMul(t, w) \n logits = Add(y, b)",
         "[B,S,R,D]",
     ),
@@ -119,12 +115,12 @@ def sized(result: str, seed: int) -> str:
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("case", FOLDED)
-def test_scale_and_bias_go_into(case: str, seed: int) -> None:
+def test_scale_and_bias_are_folded_into(case: str, seed: int) -> None:
     nodes, result = FOLDED[case]
     model = model_of(nodes, sized(result, seed), seed)
-    there = operators(model)
+    before = operators(model)
     assert folded(FoldNorms, model)
-    assert operators(model) == there  # no node more
+    assert operators(model) == before  # no added node
     (norm,) = (node for node in model.graph if node.op_type == "LayerNormalization")
     (scale,) = norm.inputs[1:]
     assert scale is not None
@@ -132,7 +128,7 @@ def test_scale_and_bias_go_into(case: str, seed: int) -> None:
     np.testing.assert_array_equal(scale.const_value.numpy(), 1)
 
 
-def test_norms_of_a_size_share_their_ones() -> None:
+def test_norms_of_one_size_share_a_constant_of_ones() -> None:
     nodes = f"""{NORM} \n y = MatMul(n, square) \n x = Add(y, beta) \n m = LayerNormalization<axis=-1>(x, gamma)
     logits = MatMul(m, w)"""
     model = model_of(nodes, "[B,R,S,D]", 0)
@@ -141,7 +137,7 @@ def test_norms_of_a_size_share_their_ones() -> None:
     assert first.inputs[1] is second.inputs[1]
 
 
-# What stays as it is, and a word of the reason.
+# Graphs that stay unchanged, with a part of the reason.
 KEPT: dict[str, tuple[str, str, str]] = {
     "a residual connection reads it": (
         f"{NORM} \n y = MatMul(n, square) \n x = Add(y, beta) \n logits = Add(x, n)",
@@ -181,23 +177,23 @@ KEPT: dict[str, tuple[str, str, str]] = {
         "[B,R,S,D]",
         "also reads the weight",
     ),
-    "channels are taken apart over another axis": (
+    "channels are reshaped into another axis": (
         f"{NORM} \n t = Transpose<perm=[0,1,3,2]>(n) \n r = Reshape(t, two_by_two) \n y = MatMul(r, w) \n "
         f"logits = Add(y, b)",
         "[B,S,R,D]",
         "varies along other axes",
     ),
-    "it leaves the graph": (
+    "it is a graph output": (
         "logits = LayerNormalization<axis=-1>(image, gamma, beta)",
         "[B,R,S,C]",
         "a graph output would change",
     ),
-    "something else is put beside it": (
+    "it is concatenated with another tensor": (
         f"{NORM} \n p = Concat<axis=3>(n, image) \n y = MatMul(p, pairs) \n logits = Add(y, b)",
         "[B,R,S,D]",
         "concatenated with a value",
     ),
-    "it multiplies something else from the right": (
+    "it is the right operand of a product": (
         f"{NORM} \n t = Transpose<perm=[0,1,3,2]>(image) \n logits = MatMul(t, n)",
         "[B,R,C,C]",
         "read by MatMul",
@@ -240,7 +236,7 @@ def test_keep_a_norm_when_a_size_is_not_known() -> None:
 
 def test_the_comparison_is_able_to_fail() -> None:
     class Wrong(FoldNorms):
-        """Forgets the bias."""
+        """A pass that drops the bias."""
 
         def call(self, model: ir.Model) -> ir.passes.PassResult:
             for node in model.graph:

@@ -1,4 +1,4 @@
-"""Rotated queries and keys are rewritten to one form, compared with the original; or they stay."""
+"""Rotary embeddings of queries and keys are rewritten to one form, compared with the original; or they stay."""
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +13,7 @@ IMAGES, TOKENS, HEADS, WIDTH = 3, 5, 2, 8
 MODEL = HEADS * WIDTH
 PREFIX = {"all tokens": 0, "a class token first": 1}
 
-# {x} is q or k, {t} those of its tokens that are rotated, {p} their partners.
+# {x} is q or k, {t} its rotated tokens, {p} the partners of their channels.
 HALVES = """{x}_h1, {x}_h2 = Split<axis=3, num_outputs=2>({t}) \n {x}_n = Neg({x}_h2)
     {p} = Concat<axis=-1>({x}_n, {x}_h1)"""
 NEIGHBOURS = """{x}_h1 = Slice({t}, zero, large, last, two) \n {x}_h2 = Slice({t}, one, large, last, two)
@@ -30,7 +30,7 @@ SCALED = UNSCALED.replace("MatMul(q_r", "MatMul(q_s").replace("kt =", "q_s = Mul
 
 
 def rotated(name: str, pairs: str, prefix: int) -> str:
-    """Return the nodes that make `name`_r of `name`; the first `prefix` tokens stay as they are."""
+    """Return the nodes that rotate `name` into `name`_r, except its first `prefix` tokens."""
     if not prefix:
         return f"{pairs} \n {SUM}".format(x=name, t=name, p=f"{name}_p", sum=f"{name}_r")
     return f"""{{x}}_c = Slice({{x}}, zero, prefix, two) \n {{t}} = Slice({{x}}, prefix, large, two)
@@ -42,7 +42,7 @@ def rotated(name: str, pairs: str, prefix: int) -> str:
 def model_of(
     pairs: str, prefix: int, *, heads: int = 1, keys: str | None = None, end: str = SCALED, tokens: int = TOKENS
 ) -> ir.Model:
-    """Return attention with rotated queries and keys; cos and sin are the same for all heads, or not."""
+    """Return attention with rotated queries and keys; cos and sin are shared by the heads if `heads` is 1."""
     rng = np.random.default_rng(prefix)
     shape = (heads, tokens - prefix, WIDTH) if heads > 1 else (tokens - prefix, WIDTH)
     constants: dict[str, Array] = {
@@ -74,7 +74,7 @@ def model_of(
 @pytest.mark.parametrize("heads", [1, HEADS])
 @pytest.mark.parametrize("prefix", PREFIX.values(), ids=PREFIX)
 @pytest.mark.parametrize("pairs", [HALVES, NEIGHBOURS], ids=["halves", "neighbours"])
-def test_a_rotation_is_two_products_and_one_exchange_of_halves(pairs: str, prefix: int, heads: int) -> None:
+def test_a_rotation_is_two_products_and_one_swap_of_halves(pairs: str, prefix: int, heads: int) -> None:
     model = model_of(pairs, prefix, heads=heads)
     assert folded(FoldRotations, model)
     rotation = ["Split", "Concat", "Mul", "Mul", "Add"]
@@ -82,7 +82,7 @@ def test_a_rotation_is_two_products_and_one_exchange_of_halves(pairs: str, prefi
     assert found[found.index("Split") :] == [*rotation, *rotation, "Transpose", "MatMul", "Softmax", "MatMul"]
 
 
-def test_the_constants_of_keys_have_the_names_and_tokens_that_are_not_rotated_are_kept() -> None:
+def test_constants_of_keys_keep_their_names_and_class_tokens_are_rotated_by_zero() -> None:
     model = model_of(HALVES, 1)
     cos = model.graph.initializers["cos"].const_value
     assert cos is not None
@@ -104,12 +104,12 @@ def test_equal_constants_are_one(end: str, count: int) -> None:
 
 
 STAYS: dict[str, tuple[str, str, str]] = {
-    "other partners of q than of k": (HALVES, NEIGHBOURS, SCALED),
+    "q and k pair channels differently": (HALVES, NEIGHBOURS, SCALED),
     "keys are read before they are rotated": (NEIGHBOURS, NEIGHBOURS, SCALED.replace("(a, v)", "(a, k)")),
     "queries are read after they are rotated": (HALVES, HALVES, SCALED.replace("(a, v)", "(a, q_r)")),
     "a part of the rotation is read": (HALVES, HALVES, SCALED.replace("(a, v)", "(a, q_p)")),
-    "tokens change places": (HALVES, HALVES.replace("Neg({x}_h2)", "Gather<axis=2>({x}_h2, turned)"), SCALED),
-    "channels are turned round": (HALVES, HALVES.replace("Neg({x}_h2)", "Gather<axis=3>({x}_h2, back)"), SCALED),
+    "tokens are permuted": (HALVES, HALVES.replace("Neg({x}_h2)", "Gather<axis=2>({x}_h2, turned)"), SCALED),
+    "channels are reversed": (HALVES, HALVES.replace("Neg({x}_h2)", "Gather<axis=3>({x}_h2, back)"), SCALED),
 }
 
 
@@ -124,7 +124,7 @@ def test_neighbours_stay_where_a_product_does_not_sum_over_channels(keys: str) -
 
 
 @pytest.mark.parametrize("case", STAYS)
-def test_it_stays(case: str) -> None:
+def test_keep_a_rotation_when(case: str) -> None:
     queries, keys, end = STAYS[case]
     model = model_of(queries, 0, keys=keys, end=end)
     folding, before = FoldRotations(), operators(model)
@@ -133,7 +133,7 @@ def test_it_stays(case: str) -> None:
     assert len(folding.declined) == 1
 
 
-def test_queries_and_keys_that_are_not_rotated_are_none_of_its_business() -> None:
+def test_queries_and_keys_that_are_not_rotated_are_not_reported() -> None:
     model = model_of(HALVES, 0, end=SCALED.replace("q_s = Mul(q_r", "q_s = Mul(q").replace("(k_r)", "(k)"))
     folding = FoldRotations()
     assert not folding(model).modified

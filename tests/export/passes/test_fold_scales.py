@@ -15,7 +15,7 @@ def filled(random: np.random.Generator, *shape: int) -> Array:
 
 
 def drawn(seed: int) -> tuple[dict[str, int], dict[str, Array]]:
-    """Return random sizes, and constants of them: images B, tokens N, channels C = H·d of H heads, outputs D."""
+    """Return random sizes (images B, tokens N, channels C = H·d of H heads, outputs D) and constants of those sizes."""
     random = np.random.default_rng(seed)
     batch, tokens, heads, out = (int(size) for size in random.integers(2, 5, size=4))
     width, tokens = 2 * int(random.integers(1, 3)), tokens + 4  # d is less than N
@@ -73,17 +73,17 @@ COSINE = f"""{PACKED} \n {GATHERED} \n ql = ReduceL2<keepdims=1>(q, three) \n qn
 OF_HEADS = "[B,H,N,d]"
 
 FOLDED: dict[str, tuple[str, str]] = {
-    "layer scale behind a bias": (f"{PRODUCT} \n logits1 = Mul(y, of_outputs) \n logits = Relu(logits1)", "[B,N,D]"),
-    "a divisor behind a bias": (f"{PRODUCT} \n x = Div(y, of_outputs) \n logits = Relu(x)", "[B,N,D]"),
-    "a factor that stands first, of a product alone": (
+    "layer scale after a bias": (f"{PRODUCT} \n logits1 = Mul(y, of_outputs) \n logits = Relu(logits1)", "[B,N,D]"),
+    "a divisor after a bias": (f"{PRODUCT} \n x = Div(y, of_outputs) \n logits = Relu(x)", "[B,N,D]"),
+    "a factor as the first operand, after a product without a bias": (
         "p = MatMul(image, w) \n x = Mul(of_outputs, p) \n logits = Relu(x)",
         "[B,N,D]",
     ),
-    "a factor behind a Gemm": (
+    "a factor after a Gemm": (
         "t = Gather<axis=1>(image, i0) \n g = Gemm<transB=1>(t, wt, b) \n x = Mul(g, of_outputs) \n logits = Relu(x)",
         "[B,D]",
     ),
-    "a factor behind a convolution": (
+    "a factor after a convolution": (
         "t = Transpose<perm=[0,2,1]>(image) \n r = Reshape(t, map) \n y = Conv<pads=[1,1,1,1]>(r, wide, b)"
         " \n x = Mul(y, of_maps) \n logits = Relu(x)",
         "[B,D,N,1]",
@@ -111,11 +111,11 @@ FOLDED: dict[str, tuple[str, str]] = {
         f"{PACKED} \n {GATHERED} \n s = Mul(q, half) \n {KEYS} \n scores = MatMul(s, kt) \n {ATTEND}",
         OF_HEADS,
     ),
-    "queries that were cut out": (
+    "sliced queries": (
         f"{PACKED} \n {SLICED} \n s = Mul(q, half) \n {KEYS} \n scores = MatMul(s, kt) \n {ATTEND}",
         OF_HEADS,
     ),
-    "queries and keys, as torch's attention has them": (
+    "queries and keys, as in torch's attention": (
         f"{PACKED} \n {GATHERED} \n s = Mul(q, half) \n {KEYS} \n ks = Mul(kt, half) \n scores = MatMul(s, ks) \n "
         f"{ATTEND}",
         OF_HEADS,
@@ -146,11 +146,11 @@ FOLDED: dict[str, tuple[str, str]] = {
 def test_a_factor_is_folded(case: str, seed: int) -> None:
     nodes, result = FOLDED[case]
     model = model_of(nodes, result, seed)
-    there = operators(model)
+    before = operators(model)
     assert folded(FoldScales, model)
     left = 1 if case.startswith(("two factors", "a divisor and")) else 0
     assert sum(operators(model).count(operator) for operator in ("Mul", "Div")) == left
-    assert len(operators(model)) < len(there)
+    assert len(operators(model)) < len(before)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -168,7 +168,7 @@ KEPT: dict[str, tuple[str, str, str]] = {
         "[B,N,D]",
         "produced by Relu",
     ),
-    "something else reads what would be scaled": (
+    "another node reads the value that would be scaled": (
         f"{PRODUCT} \n x = Mul(y, of_outputs) \n logits = Add(x, y)",
         "[B,N,D]",
         "also read by Add",
@@ -201,12 +201,12 @@ KEPT: dict[str, tuple[str, str, str]] = {
         OF_HEADS,
         "also read by Add",
     ),
-    "the queries read the whole of it": (
+    "an addition reads the product without its bias": (
         f"{PRODUCT} \n x = Mul(y, half) \n z = Add(p, x) \n logits = Relu(z)",
         "[B,N,D]",
         "also read by Add",
     ),
-    "it yields an output": (f"{PRODUCT} \n logits = Mul(y, half)", "[B,N,D]", "a graph output"),
+    "it is a graph output": (f"{PRODUCT} \n logits = Mul(y, half)", "[B,N,D]", "a graph output"),
 }
 
 
@@ -229,7 +229,7 @@ def test_keep_a_factor_that_gives_the_result_its_size() -> None:
     assert not folded(FoldScales, model)
 
 
-def test_keep_what_is_no_float() -> None:
+def test_keep_integer_factors() -> None:
     model = graph_of(
         "(int64[2,3] image) => (int64[2,3] logits) { y = Mul(image, c) \n logits = Neg(y) }", c=ints(1, 2, 3)
     )
@@ -238,7 +238,7 @@ def test_keep_what_is_no_float() -> None:
     assert fold.declined == []
 
 
-@pytest.mark.parametrize("case", ["layer scale behind a bias", "queries of a packed product"])
+@pytest.mark.parametrize("case", ["layer scale after a bias", "queries of a packed product"])
 def test_a_bias_keeps_its_one_axis(case: str) -> None:
     nodes, result = FOLDED[case]
     model = model_of(nodes, result, 0)
@@ -268,22 +268,22 @@ def test_weights_are_rounded_once() -> None:
         z = Mul(y, g)
         logits = Relu(z)
     }"""
-    weight, before, behind = filled(random, 3, 5), filled(random, 3), filled(random, 5)
-    model = graph_of(text, w=weight, f=before, g=behind)
+    weight, before, after = filled(random, 3, 5), filled(random, 3), filled(random, 5)
+    model = graph_of(text, w=weight, f=before, g=after)
     assert folded(FoldScales, model)
     (product,) = (node for node in model.graph if node.op_type == "MatMul")
     found = product.inputs[1]
     assert found is not None
     assert found.const_value is not None
-    exact = before.astype(np.float64)[:, None] * weight * behind.astype(np.float64)
+    exact = before.astype(np.float64)[:, None] * weight * after.astype(np.float64)
     np.testing.assert_array_equal(found.const_value.numpy(), exact.astype(np.float32))
-    twice = (before[:, None] * weight) * behind
+    twice = (before[:, None] * weight) * after
     assert (twice != exact.astype(np.float32)).any()  # the comparison above is able to fail
 
 
 def test_the_comparison_is_able_to_fail() -> None:
     class Wrong(FoldScales):
-        """Halves its input."""
+        """A pass that halves the factor first."""
 
         def call(self, model: ir.Model) -> ir.passes.PassResult:
             half = model.graph.initializers["half"]

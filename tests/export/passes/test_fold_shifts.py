@@ -11,7 +11,7 @@ from export.passes.values import made_from
 from tests.export.passes.graphs import filled, folded, graph_of, ints, operators, shapes
 
 
-def test_keep_two_masks_apart_when_both_together_leave_the_range_of_float32() -> None:
+def test_keep_two_masks_apart_when_their_sum_overflows_float32() -> None:
     lowest = np.where(np.arange(4) < 2, np.finfo(np.float32).min, 0).astype(np.float32)
     text = "(float[2,4] image) => (float[2,4] logits) { a = Add(image, c) \n b = Add(a, d) \n logits = Softmax(b) }"
     fold = FoldShifts()
@@ -35,7 +35,7 @@ def test_keep_a_shift_that_is_not_finite_before_a_product() -> None:
     assert any("not finite" in declined.reason for declined in fold.declined)
 
 
-def test_one_constant_is_made_of_two_that_are_large_if_it_is_no_larger(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_large_constants_are_merged_if_the_result_is_no_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold_shifts, "LARGEST", 10)
     random = np.random.default_rng(0)
     text = "(float[2,3,4] image) => (float[2,3,4] logits) { a = Add(image, c) \n b = Add(a, d) \n logits = Relu(b) }"
@@ -87,7 +87,7 @@ FOLDED: dict[str, tuple[str, str, list[str]]] = {
         "[2,6,8]",
         ["Relu", "MatMul", "Add", "MatMul", "Add", "Concat"],
     ),
-    "the bias of a Gemm, which gets one": (
+    "a new bias of a Gemm": (
         "r = Relu(image) \n x = Add(r, shift) \n t = Gather<axis=1>(x, token) \n logits = Gemm(t, w)",
         "[2,5]",
         ["Relu", "Gather", "Gemm"],
@@ -102,7 +102,7 @@ FOLDED: dict[str, tuple[str, str, list[str]]] = {
         "[2,6,4]",
         ["Relu", "Add", "Relu"],
     ),
-    "the next constant behind padding": (
+    "the next constant after padding": (
         "r = Relu(image) \n x = Add(r, shift) \n p = Pad(x, pads) \n y = Add(p, longer) \n logits = Relu(y)",
         "[2,8,4]",
         ["Relu", "Pad", "Add", "Relu"],
@@ -113,12 +113,12 @@ FOLDED: dict[str, tuple[str, str, list[str]]] = {
         "[2,6,4]",
         ["Relu", "Reshape", "Add", "Reshape"],
     ),
-    "the convolution above": (
+    "the convolution before it": (
         "t = Transpose<perm=[0,2,1]>(image) \n c = Conv(t, kernel) \n x = Add(c, of_maps) \n logits = Relu(x)",
         "[2,5,5]",
         ["Transpose", "Conv", "Relu"],
     ),
-    "the convolution above and before a Transpose": (
+    "the convolution before it, through a Transpose": (
         """t = Transpose<perm=[0,2,1]>(image) \n c = Conv<pads=[1,0]>(t, kernel, kernel_b)
         s = Transpose<perm=[0,2,1]>(c) \n x = Add(s, of_outputs) \n logits = Relu(x)""",
         "[2,6,5]",
@@ -128,14 +128,14 @@ FOLDED: dict[str, tuple[str, str, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", FOLDED)
-def test_a_shift_goes_into(case: str) -> None:
+def test_a_shift_is_folded_into(case: str) -> None:
     nodes, result, left = FOLDED[case]
     model = model_of(nodes, result)
     assert folded(FoldShifts, model)
     assert operators(model) == left
 
 
-def test_three_constants_become_one_that_remembers_all() -> None:
+def test_three_constants_are_merged_into_one_that_records_their_names() -> None:
     model = model_of(
         "r = Relu(image) \n x = Add(r, shift) \n y = Add(x, of_tokens) \n z = Add(y, table) \n logits = Relu(z)",
         "[2,6,4]",
@@ -164,12 +164,12 @@ KEPT: dict[str, tuple[str, str, str]] = {
         "[2,5,6]",
         "zero padding must not be shifted",
     ),
-    "two nodes read it and the next constant": (
+    "two nodes read it": (
         "r = Relu(image) \n x = Add(r, shift) \n y = Add(x, table) \n z = Mul(x, y) \n logits = Relu(z)",
         "[2,6,4]",
         "does not add a constant",
     ),
-    "a MatMul makes it": (
+    "it is the bias of a MatMul": (
         "y = MatMul(image, w) \n x = Add(y, b) \n logits = Relu(x)",
         "[2,6,5]",
         "MatMul has no bias",
@@ -194,7 +194,7 @@ def test_keep_a_shift_when(case: str) -> None:
 
 
 def normalised(pads: str) -> ir.Model:
-    """Return pixels [2, 8, 8, 3] that are normalised and embedded, as `ArtifactInput` has it."""
+    """Return a graph that normalises and embeds pixels [2, 8, 8, 3], as `ArtifactInput` does."""
     random = np.random.default_rng(5)
     text = f"""(uint8[2,8,8,3] image) => (float[2,4,{5 if pads else 4},{5 if pads else 4}] logits) {{
         x = Cast<to=1>(image)
@@ -211,7 +211,7 @@ def normalised(pads: str) -> ir.Model:
     return graph_of(text, **constants, b=filled(random, 4))
 
 
-def test_pixels_are_normalised_by_the_patch_embedding() -> None:
+def test_pixel_normalisation_is_folded_into_the_patch_embedding() -> None:
     model = normalised("")
     assert folded(FoldShifts, model)
     assert folded(FoldScales, model)

@@ -1,4 +1,4 @@
-"""The bias of heads and the mask of windows are merged into one constant, or declined with a reason."""
+"""Per-head bias and window mask are merged into one constant, or declined with a reason."""
 
 import numpy as np
 import onnx_ir as ir
@@ -13,13 +13,13 @@ SEEDS = (0, 1, 2)
 
 
 def sizes_of_windows(seed: int) -> tuple[int, int, int, int]:
-    """Return images B, windows W, heads H and tokens N of a window."""
+    """Return random sizes: images B, windows W, heads H and tokens N per window."""
     batch, windows, heads, tokens = (int(size) for size in np.random.default_rng(seed).integers(2, 6, size=4))
     return batch, windows, heads, tokens
 
 
 def windows(seed: int, *, bias: str = "Add(scores, bias)", mask: str = "Add(apart, mask)", **other: Array) -> ir.Model:
-    """Return scores [B·W, H, N, N] to which a bias of heads is added, and then a mask of windows, as Swin has it."""
+    """Return a graph that adds a per-head bias and then a window mask to scores [B·W, H, N, N], as Swin does."""
     random = np.random.default_rng(seed)
     batch, count, heads, tokens = sizes_of_windows(seed)
     sizes = f"[{batch * count},{heads},{tokens},{tokens}]"
@@ -55,7 +55,7 @@ def test_bias_and_mask_of_windows_become_one_constant_without_the_batch(seed: in
     assert made_from(model.graph.initializers["bias"]) == ("bias", "mask")
 
 
-def test_keep_bias_and_mask_apart_when_they_hold_the_batch() -> None:
+def test_keep_bias_and_mask_apart_when_the_mask_differs_by_image() -> None:
     batch, count, _, tokens = sizes_of_windows(0)
     random = np.random.default_rng(0)
     model = windows(0, mask="Add(apart, mask)", mask_of_images=filled(random, batch, count, 1, tokens, tokens))
@@ -68,7 +68,7 @@ def test_keep_bias_and_mask_apart_when_they_hold_the_batch() -> None:
     assert FoldShifts(batch=101)(model).modified
 
 
-def test_keep_bias_and_mask_apart_when_both_together_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keep_bias_and_mask_apart_when_the_merged_constant_would_be_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold_shifts, "LARGEST", 1000)
     model = windows(1)
     fold = FoldShifts()
@@ -78,7 +78,7 @@ def test_keep_bias_and_mask_apart_when_both_together_are_large(monkeypatch: pyte
 
 def test_the_comparison_is_able_to_fail() -> None:
     class Wrong(FoldShifts):
-        """Changes the mask."""
+        """A pass that changes the mask first."""
 
         def call(self, model: ir.Model) -> ir.passes.PassResult:
             mask = model.graph.initializers["mask"]

@@ -12,32 +12,18 @@ from artifact import Batch
 from export.passes.graph import build_graph
 from export.process.errors import ExportError
 from export.write.describe import describe_graph
+from tests.export.passes.dynamic_batch.block import ConstantOfExampleBatch, LookupByBatch
 
 MANY = Batch(min=1, max=8)
 
 
-class FrozenByLength(nn.Module):
-    """Takes the batch's size for a Python number, as the published iRPE does."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        scale = {2: 1.0}[len(x)]
-        return x.flatten(1) * scale
-
-
-class FrozenByConstant(nn.Module):
-    """Adds a constant of the example's batch size."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) + torch.ones(2, 1)
-
-
-@pytest.mark.parametrize("network", [FrozenByLength(), FrozenByConstant()])
-def test_a_batch_that_the_network_freezes_is_refused(network: nn.Module) -> None:
+@pytest.mark.parametrize("network", [LookupByBatch(), ConstantOfExampleBatch()])
+def test_a_network_that_hard_codes_the_batch_is_refused(network: nn.Module) -> None:
     with pytest.raises(ExportError, match="batch"):
         build_graph(network.eval(), torch.zeros(2, 3, 4), MANY, 20)
 
 
-def test_a_fixed_batch_is_fixed_on_request() -> None:
+def test_a_batch_of_fixed_size_is_exported_on_request() -> None:
     model = build_graph(nn.Flatten().eval(), torch.zeros(1, 3, 4), Batch(min=1, max=1), 20).model
     assert list(model.graph.inputs[0].shape or ()) == [1, 3, 4]
 
@@ -71,7 +57,7 @@ def test_facts_count_tables_and_constant_only_nodes() -> None:
 
 
 class Queries(nn.Module):
-    """Reads tokens by a query that is computed for every image."""
+    """A network whose learned queries are expanded for every image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +68,7 @@ class Queries(nn.Module):
         return (queries @ x.flatten(2).transpose(1, 2)).flatten(1)
 
 
-def test_a_constant_that_was_made_for_every_image_is_reported_once() -> None:
+def test_a_constant_repeated_for_every_image_is_reported_once() -> None:
     built = build_graph(Queries().eval(), torch.zeros(2, 3, 2, 4), MANY, 20)
     made = next(constant for constant in built.constants if constant.name == "query_baked")
     assert (made.shape, made.bytes) == ((1, 2, 8), 2 * 8 * 4)

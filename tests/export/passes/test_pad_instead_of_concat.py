@@ -8,7 +8,7 @@ from tests.export.passes.graphs import Array, graph_of, operators, rewritten, sh
 
 
 def token(*shape: int, images: int = 2, dtype: type = np.float32) -> Array:
-    """Return [images, *shape], the same for every image."""
+    """Return a random constant [images, *shape] that is the same for every image."""
     one: Array = np.random.default_rng(len(shape)).normal(size=(1, *shape)).astype(dtype)
     return np.ascontiguousarray(np.broadcast_to(one, (images, *shape)))
 
@@ -26,25 +26,25 @@ REPLACED = {
 
 
 @pytest.mark.parametrize("case", REPLACED)
-def test_tokens_of_any_place_are_added_to_zeros(case: str) -> None:
+def test_constant_tokens_at_any_position_become_pad_and_add(case: str) -> None:
     call, sizes, wanted = REPLACED[case]
     inputs = "float[2,3,4] image, float[2,2,4] other"
     text = f"({inputs}) => (float{sizes} logits) {{ logits = {call} }}"
     model = graph_of(text, c=token(3, 4), d=token(1, 4))
     assert rewritten(PadInsteadOfConcat, model)
     assert operators(model) == wanted
-    assert (1, *sizes[1:]) in shapes(model).values()  # once for all images
+    assert (1, *sizes[1:]) in shapes(model).values()  # stored once for all images
     assert [value.name for value in model.graph.outputs] == ["logits"]
 
 
-def test_features_are_put_beside_features_just_so() -> None:
+def test_concatenated_features_become_pad_and_add() -> None:
     text = "(float[2,3,4] image) => (float[2,3,6] logits) { a = Concat<axis=2>(c, image) \n logits = Neg(a) }"
     model = graph_of(text, c=token(3, 2))
     assert rewritten(PadInsteadOfConcat, model)
     assert operators(model) == ["Pad", "Add", "Neg"]
 
 
-def test_numbers_that_are_not_finite_are_put_there_too() -> None:
+def test_infinite_constants_become_pad_and_add() -> None:
     constant = token(1, 4).copy()
     constant[:, 0, 1] = -np.inf
     model = graph_of("(float[2,3,4] image) => (float[2,4,4] logits) { logits = Concat<axis=1>(c, image) }", c=constant)
@@ -72,12 +72,12 @@ def test_keep_concat_when_it_joins_images() -> None:
     assert not rewritten(PadInsteadOfConcat, model)
 
 
-def test_keep_concat_when_all_of_it_depends_on_the_image() -> None:
+def test_keep_concat_when_no_input_is_constant() -> None:
     model = graph_of("(float[2,3,4] image) => (float[2,6,4] logits) { logits = Concat<axis=1>(image, image) }")
     assert not rewritten(PadInsteadOfConcat, model)
 
 
-def test_keep_concat_when_all_of_it_is_constant() -> None:
+def test_keep_concat_when_every_input_is_constant() -> None:
     text = "(float[2,2,4] image) => (float[2,2,4] logits) { a = Concat<axis=1>(c, c) \n logits = Add(image, a) }"
     assert not rewritten(PadInsteadOfConcat, graph_of(text, c=token(1, 4)))
 

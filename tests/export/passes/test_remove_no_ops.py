@@ -4,32 +4,27 @@ import numpy as np
 import pytest
 
 from export.passes.remove_no_ops import RemoveNoOps
-from tests.export.passes.graphs import Array, graph_of, operators, rewritten
-
-
-def ints(*numbers: int) -> Array:
-    return np.array(numbers, dtype=np.int64)
-
+from tests.export.passes.graphs import Array, graph_of, ints, operators, rewritten
 
 ZERO = np.zeros(1, np.float32)
 MASK = np.array([True, False])
 
-# What stands between the image [2, 3] and its Neg, and the constants it needs.
+# Nodes between the image [2, 3] and the final Neg, with their constants.
 REMOVED: dict[str, tuple[str, dict[str, Array]]] = {
     "Cast to the same type": ("a = Cast<to=1>(image)", {}),
     "CastLike of the same type": ("a = CastLike(image, c)", {"c": ZERO}),
     "Concat of one": ("a = Concat<axis=1>(image)", {}),
     "Expand to the same shape": ("a = Expand(image, c)", {"c": ints(2, 3)}),
     "Expand to ones": ("a = Expand(image, c)", {"c": ints(1, 1)}),
-    "Pad by nothing": ("a = Pad(image, c)", {"c": ints(0, 0, 0, 0)}),
+    "Pad by zero": ("a = Pad(image, c)", {"c": ints(0, 0, 0, 0)}),
     "Reshape to the same shape": ("a = Reshape(image, c)", {"c": ints(-1, 3)}),
     "Slice of the whole": ("a = Slice(image, b, c)", {"b": ints(0), "c": ints(2)}),
     "Slice of the whole, with steps": ("a = Slice(image, b, c, b, d)", {"b": ints(0), "c": ints(99), "d": ints(1)}),
     "Tile by one": ("a = Tile(image, c)", {"c": ints(1, 1)}),
     "Transpose to the same order": ("a = Transpose<perm=[0, 1]>(image)", {}),
-    "Add of nothing": ("a = Add(image, c)", {"c": np.zeros((1, 3), np.float32)}),
-    "Add to nothing": ("a = Add(c, image)", {"c": ZERO}),
-    "Sub of nothing": ("a = Sub(image, c)", {"c": np.zeros((2, 1), np.float32)}),
+    "Add of zero": ("a = Add(image, c)", {"c": np.zeros((1, 3), np.float32)}),
+    "Add to zero": ("a = Add(c, image)", {"c": ZERO}),
+    "Sub of zero": ("a = Sub(image, c)", {"c": np.zeros((2, 1), np.float32)}),
     "Mul by one": ("a = Mul(c, image)", {"c": np.ones(3, np.float32)}),
     "Div by one": ("a = Div(image, c)", {"c": np.ones((), np.float32)}),
 }
@@ -41,12 +36,12 @@ KEPT: dict[str, tuple[str, dict[str, Array]]] = {
     "something is padded": ("a = Pad(image, c)", {"c": ints(0, 0, 0, 1)}),
     "a part is cut off": ("a = Slice(image, b, c)", {"b": ints(1), "c": ints(2)}),
     "a slice is read backwards": ("a = Slice(image, b, c, d, d)", {"b": ints(-1), "c": ints(-9), "d": ints(-1)}),
-    "it is repeated": ("a = Tile(image, c)", {"c": ints(2, 1)}),
-    "axes change places": ("a = Transpose<perm=[1, 0]>(image)", {}),
-    "a bias of which one is not zero": ("a = Add(image, c)", {"c": np.array([0, 0, 1], np.float32)}),
-    "a sign is turned": ("a = Sub(c, image)", {"c": ZERO}),
-    "it is divided into one": ("a = Div(c, image)", {"c": np.ones(3, np.float32)}),
-    "a sum with zeros grows": (
+    "the input is repeated": ("a = Tile(image, c)", {"c": ints(2, 1)}),
+    "axes are transposed": ("a = Transpose<perm=[1, 0]>(image)", {}),
+    "one number of the bias is not zero": ("a = Add(image, c)", {"c": np.array([0, 0, 1], np.float32)}),
+    "the sign changes": ("a = Sub(c, image)", {"c": ZERO}),
+    "the input is the divisor": ("a = Div(c, image)", {"c": np.ones(3, np.float32)}),
+    "zeros broadcast the sum": (
         "b = ReduceSum<keepdims=1>(image) \n a = Add(b, c)",
         {"c": np.zeros((2, 3), np.float32)},
     ),
@@ -57,7 +52,7 @@ KEPT: dict[str, tuple[str, dict[str, Array]]] = {
 
 
 @pytest.mark.parametrize("case", REMOVED)
-def test_what_returns_its_input_is_taken_out(case: str) -> None:
+def test_a_node_that_returns_its_input_is_removed(case: str) -> None:
     text, constants = REMOVED[case]
     model = graph_of(f"(float[2,3] image) => (float[2,3] logits) {{ {text} \n logits = Neg(a) }}", **constants)
     assert rewritten(RemoveNoOps, model)
@@ -88,7 +83,7 @@ def test_keep_a_slice_when_its_steps_are_not_known() -> None:
     }"""
     model = graph_of(text, b=ints(0), c=ints(2))
     sliced = next(iter(model.graph)).outputs[0]
-    sliced.shape = model.graph.inputs[0].shape  # as an exporter might note
+    sliced.shape = model.graph.inputs[0].shape  # as an exporter may record it
     assert not RemoveNoOps()(model).modified
 
 
@@ -98,7 +93,7 @@ def test_keep_a_node_when_it_yields_the_logits() -> None:
     assert [value.name for value in model.graph.outputs] == ["logits"]
 
 
-def test_a_chain_is_taken_out_in_one_sweep() -> None:
+def test_a_chain_is_removed_in_one_sweep() -> None:
     text = """(float[2,3] image) => (float[2,3] logits) {
         a = Cast<to=1>(image)
         b = Reshape(a, c)

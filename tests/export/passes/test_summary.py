@@ -14,7 +14,7 @@ def chain(module: str, before: str, after: tuple[str, ...], reason: str = "") ->
     return Rewritten("x", module, tuple(before.split()), after, reason)
 
 
-def test_chains_of_blocks_that_are_alike_are_one_line() -> None:
+def test_equal_chains_of_several_blocks_are_one_line() -> None:
     moved = [chain(f"layers.{i}.blocks.1.attn", "Slice Slice Concat Reshape", ("Gather",)) for i in range(12)]
     rewrites = summarise(moved, [])
     line = Rewrite(module="layers.*.blocks.*.attn", before="Slice ×2, Concat, Reshape", after="Gather", count=12)
@@ -26,12 +26,12 @@ def test_chains_that_became_different_steps_are_different_lines() -> None:
     assert {line.after for line in summarise(moved, []).lines} == {"Gather", "Reshape"}
 
 
-def test_tensors_that_are_made_by_the_same_steps_are_counted() -> None:
+def test_tensors_produced_by_the_same_steps_are_counted() -> None:
     (line,) = summarise([chain("attn", "Split Transpose", ("Slice", "Slice", "Transpose"))], []).lines
     assert line.after == "Slice (×2); Transpose"
 
 
-def test_what_was_declined_keeps_its_reason() -> None:
+def test_a_declined_rewrite_keeps_its_reason() -> None:
     folds = [Declined("Add", f"blocks.{i}.attn", "Softmax reads it") for i in range(3)]
     rewrites = summarise([chain("neck", "Reshape Transpose", ("Reshape, Transpose",), "no cheaper plan")], folds)
     assert [(line.before, line.after, line.reason, line.count) for line in rewrites.lines] == [
@@ -42,16 +42,16 @@ def test_what_was_declined_keeps_its_reason() -> None:
 
 
 @pytest.mark.parametrize(("after", "lines"), [(("Reshape",), 0), (("nothing",), 1)])
-def test_one_operator_that_stays_is_no_chain(after: tuple[str, ...], lines: int) -> None:
+def test_a_single_kept_operator_is_not_a_chain(after: tuple[str, ...], lines: int) -> None:
     assert len(summarise([chain("head", "Reshape", after)], []).lines) == lines
 
 
-def test_numbers_that_are_no_part_of_a_path_stay() -> None:
+def test_numbers_outside_module_paths_are_kept() -> None:
     (line,) = summarise([], [Declined("Add", "stage.3", "its constant has 49.5 kB in blocks.7: too large")]).lines
     assert (line.module, line.reason) == ("stage.*", "its constant has 49.5 kB in blocks.*: too large")
 
 
-def test_there_are_few_short_lines_the_most_frequent_first_and_the_rest_is_counted() -> None:
+def test_lines_are_short_and_few_with_the_most_frequent_first_and_the_rest_counted() -> None:
     names = [f"part{'abcdefghij'[i % 10]}{'x' * (i // 10)}" for i in range(MOST_LINES + 6)]
     moved = [chain(name, "Slice Concat " * 200, ("Gather",)) for name in names]
     often = [chain("often", "Reshape Transpose", ("Transpose",))] * 2

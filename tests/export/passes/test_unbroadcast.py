@@ -6,7 +6,7 @@ import pytest
 
 from export.passes.operators import BROADCAST
 from export.passes.unbroadcast import Unbroadcast, is_uniform
-from tests.export.passes.graphs import Array, graph_of, operators, rewritten, shapes
+from tests.export.passes.graphs import Array, graph_of, ints, operators, rewritten, shapes
 
 RANDOM = np.random.default_rng(1)
 
@@ -19,11 +19,7 @@ def repeated(part: Array, *shape: int) -> Array:
     return np.ascontiguousarray(np.broadcast_to(part, shape))
 
 
-def ints(*values: int) -> Array:
-    return np.array(values, dtype=np.int64)
-
-
-def read_by_last(model: ir.Model) -> list[str | None]:
+def inputs_of_last(model: ir.Model) -> list[str | None]:
     """Return the names of the last node's inputs."""
     return [value.name for value in list(model.graph)[-1].inputs if value is not None]
 
@@ -39,7 +35,7 @@ def read_by_last(model: ir.Model) -> list[str | None]:
     ],
 )
 @pytest.mark.parametrize("order", ["image, c", "c, image"])
-def test_an_axis_along_which_a_constant_says_the_same_becomes_one(
+def test_an_axis_along_which_a_constant_is_uniform_gets_size_one(
     constant: Array, left: tuple[int, ...], order: str
 ) -> None:
     model = graph_of(f"(float[2,3,4] image) => (float[2,3,4] logits) {{ logits = Sub({order}) }}", c=constant)
@@ -55,27 +51,27 @@ def test_a_constant_that_two_nodes_read_is_shrunk_for_each() -> None:
     }"""
     model = graph_of(text, c=repeated(numbers(1, 3), 2, 3))
     assert rewritten(Unbroadcast, model)
-    assert sorted(shapes(model).values()) == [(1, 3), (1, 3)]  # of `other`, only the rows give the result its size
+    assert sorted(shapes(model).values()) == [(1, 3), (1, 3)]  # `other` already has the two rows of the product
 
 
-def test_what_was_expanded_is_read_from_before_it() -> None:
+def test_readers_of_an_expand_read_its_input() -> None:
     text = """(float[2,3,4] image, float[4] mask) => (float[2,3,4] logits) {
         wide = Expand(mask, sizes)
         logits = Add(image, wide)
     }"""
     model = graph_of(text, sizes=ints(2, 3, 4))
     assert rewritten(Unbroadcast, model)
-    assert read_by_last(model) == ["image", "mask"]
+    assert inputs_of_last(model) == ["image", "mask"]
 
 
-def test_an_expanded_stack_of_matrices_is_read_from_before_it() -> None:
+def test_a_product_with_expanded_matrices_reads_the_input_of_the_expand() -> None:
     text = """(float[2,3,4] image, float[1,4,5] keys) => (float[2,3,5] logits) {
         wide = Expand(keys, sizes)
         logits = MatMul(image, wide)
     }"""
     model = graph_of(text, sizes=ints(2, 4, 5))
     assert rewritten(Unbroadcast, model)
-    assert read_by_last(model) == ["image", "keys"]
+    assert inputs_of_last(model) == ["image", "keys"]
 
 
 def test_keep_an_axis_when_nothing_else_gives_the_result_its_size() -> None:
@@ -86,7 +82,7 @@ def test_keep_an_axis_when_nothing_else_gives_the_result_its_size() -> None:
     assert shapes(model) == {"c": (2, 3)}
 
 
-def test_keep_one_of_two_constants_when_both_say_the_same_along_an_axis() -> None:
+def test_keep_one_of_two_constants_when_both_are_uniform_along_an_axis() -> None:
     condition = repeated(np.array([[True, False, True]]), 2, 3)
     model = graph_of(
         "(float[1,3] image) => (float[2,3] logits) { logits = Where(c, image, d) }",
@@ -97,14 +93,14 @@ def test_keep_one_of_two_constants_when_both_say_the_same_along_an_axis() -> Non
     assert sorted(shapes(model).values()) == [(1, 3), (2, 3)]
 
 
-def test_keep_the_last_two_axes_of_a_product_whatever_they_say() -> None:
+def test_keep_the_last_two_axes_of_a_product_even_if_uniform() -> None:
     text = "(float[2,4,4] image) => (float[2,4,4] logits) { logits = MatMul(image, c) }"
     model = graph_of(text, c=np.ones((2, 4, 4), np.float32))
     assert rewritten(Unbroadcast, model)
     assert list(shapes(model).values()) == [(1, 4, 4)]
 
 
-def test_keep_an_expansion_when_a_product_sums_over_it() -> None:
+def test_keep_an_expand_when_a_product_sums_over_it() -> None:
     text = """(float[2,3,4] image, float[1,1,5] row) => (float[2,3,5] logits) {
         wide = Expand(row, sizes)
         logits = MatMul(image, wide)
@@ -113,7 +109,7 @@ def test_keep_an_expansion_when_a_product_sums_over_it() -> None:
     assert not rewritten(Unbroadcast, model)
 
 
-def test_keep_an_expansion_when_it_gives_the_result_its_size() -> None:
+def test_keep_an_expand_when_it_gives_the_result_its_size() -> None:
     text = """(float[1,3] image, float[3] mask) => (float[2,3] logits) {
         wide = Expand(mask, sizes)
         logits = Add(image, wide)
@@ -144,7 +140,7 @@ def test_keep_a_constant_when_the_operator_does_not_broadcast() -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_uniform_along_an_axis_is_what_a_loop_says(axis: int) -> None:
+def test_is_uniform_agrees_with_a_loop(axis: int) -> None:
     for sizes in ((1, 3, 2), (2, 1, 2), (2, 3, 1), (1, 1, 1), (2, 3, 2)):
         for array in (repeated(numbers(*sizes), 2, 3, 2), np.broadcast_to(numbers(*sizes), (2, 3, 2))):
             rows = np.moveaxis(array, axis, 0)
@@ -168,7 +164,7 @@ def test_a_uniform_bias_of_a_product_keeps_its_channels(product: str, order: str
     assert shapes(model)["c"] == bias.shape
 
 
-def test_what_else_is_uniform_in_a_constant_that_is_added_to_a_product_is_shrunk() -> None:
+def test_other_uniform_axes_of_a_constant_added_to_a_product_are_shrunk() -> None:
     text = "(float[2,5,3] image) => (float[2,5,4] logits) { y = MatMul(image, w)\n logits = Add(y, c) }"
     model = graph_of(text, w=numbers(3, 4), c=np.full((1, 5, 4), 0.5, np.float32))
     assert rewritten(Unbroadcast, model)
@@ -178,7 +174,7 @@ def test_what_else_is_uniform_in_a_constant_that_is_added_to_a_product_is_shrunk
     assert sorted(shapes(model).values()) == [(1, 5, 1), (3, 4)]
 
 
-def test_a_uniform_factor_behind_a_product_is_one_number() -> None:
+def test_a_uniform_factor_after_a_product_is_one_number() -> None:
     text = "(float[2,5,3] image) => (float[2,5,4] logits) { y = MatMul(image, w)\n logits = Mul(y, c) }"
     model = graph_of(text, w=numbers(3, 4), c=np.full(4, 0.5, np.float32))
     assert rewritten(Unbroadcast, model)

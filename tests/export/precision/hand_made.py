@@ -1,4 +1,4 @@
-"""Graphs of a few nodes, written by hand."""
+"""Hand-written graphs of a few nodes."""
 
 import numpy as np
 import onnx
@@ -14,7 +14,7 @@ node = helper.make_node
 def graph(
     nodes: list[NodeProto], shape: tuple[int, ...], out: tuple[int, ...], **constants: NDArray[np.generic]
 ) -> ir.Model:
-    """Return a checked graph from `image` [batch, *shape] to `logits` [batch, *out], every value with its type."""
+    """Return a checked, fully typed graph from `image` [batch, *shape] to `logits` [batch, *out]."""
     made = helper.make_model(
         helper.make_graph(
             nodes,
@@ -38,7 +38,7 @@ def run(model: ir.Model, image: Array) -> Array:
 
 
 def normalise() -> ir.Model:
-    """x / max(|x|, 1e-12) of the rows of [batch, 2, 4], as Swin v2 has it."""
+    """Return x / max(|x|, 1e-12) for the rows of [batch, 2, 4], as in Swin v2."""
     return graph(
         [
             node("ReduceL2", ["image", "axes"], ["length"], keepdims=1),
@@ -53,7 +53,7 @@ def normalise() -> ir.Model:
 
 
 def rms_norm() -> ir.Model:
-    """x / √(mean x² + 1e-6), as a chain of nodes."""
+    """Return x / √(mean x² + 1e-6) as a chain of nodes."""
     return graph(
         [
             node("Pow", ["image", "two"], ["squares"]),
@@ -71,7 +71,7 @@ def rms_norm() -> ir.Model:
 
 
 def masked_softmax() -> ir.Model:
-    """Softmax of scores plus a mask of finfo.min, which covers the second row whole, then a product."""
+    """Return softmax of scores plus a mask of finfo.min that covers the whole second row, then a product."""
     mask = np.zeros((2, 4), np.float32)
     mask[0, 2:] = mask[1] = np.finfo(np.float32).min
     return graph(

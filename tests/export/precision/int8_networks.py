@@ -15,23 +15,23 @@ from tests.export.precision.hand_made import Array, graph, node, run
 TOKENS, WIDTH, CLASSES = 8, 16, 5
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 NONE = Limits(-1.0, 0.0)
-LOUD = 3
-"""The channel with outliers."""
+OUTLIER = 3
+"""Index of the channel with outliers."""
 
 
 def random(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def loud(factor: float) -> Array:
-    """A factor for each channel: 1, except for one of them."""
+def outlier_factors(factor: float) -> Array:
+    """Return a factor for each channel: `factor` for the channel with outliers, 1 for the others."""
     factors = np.ones(WIDTH, np.float32)
-    factors[LOUD] = factor
+    factors[OUTLIER] = factor
     return factors
 
 
 def network(body: list[NodeProto], **constants: NDArray[np.generic]) -> ir.Model:
-    """A first layer, a body from `x` to `y`, both [batch, TOKENS, WIDTH], and a last layer."""
+    """Return a network of a first layer, a body from `x` to `y`, both [batch, TOKENS, WIDTH], and a last layer."""
     nodes = [
         node("Reshape", ["image", "to_tokens"], ["tokens"]),
         node("MatMul", ["tokens", "first"], ["x"]),
@@ -48,11 +48,11 @@ def network(body: list[NodeProto], **constants: NDArray[np.generic]) -> ir.Model
 
 
 def norm(into: str) -> NodeProto:
-    """A norm of `x` whose weight makes one channel loud."""
-    return node("LayerNormalization", ["x", "loud", "shift"], [into], axis=-1)
+    """Return a norm of `x` whose weight gives one channel outliers."""
+    return node("LayerNormalization", ["x", "outlier_factors", "shift"], [into], axis=-1)
 
 
-NORM = {"loud": loud(60), "shift": random(WIDTH, seed=2)}
+NORM = {"outlier_factors": outlier_factors(60), "shift": random(WIDTH, seed=2)}
 
 
 def reference(model: ir.Model, batches: int = 3) -> Reference:
@@ -68,7 +68,7 @@ def lowered(model: ir.Model, limits: Limits = NONE) -> tuple[ir.Model, dict[str,
 
 
 def loss(model: ir.Model, made: ir.Model) -> float:
-    """Return the error of the logits over the largest."""
+    """Return the largest error of the logits, relative to the largest logit."""
     images = np.random.default_rng(9).random((20, 3, 8, 8), np.float32)
     expected = run(model, images)
     return float(np.abs(run(made, images) - expected).max() / np.abs(expected).max())

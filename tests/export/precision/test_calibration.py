@@ -1,4 +1,4 @@
-"""Calibration images are read and prepared as the service does it, and what cannot be used is refused by name."""
+"""Calibration images: preprocessing identical to the service's, and refusals that name the file."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -38,7 +38,7 @@ def folder_of(directory: Path, count: int) -> Path:
 
 def orientated() -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # rotated by 90°
     return encode(random_pixels(20, 30), "JPEG", exif=exif)
 
 
@@ -69,21 +69,21 @@ STEPS: dict[str, dict[str, Any]] = {
 
 
 class RecordingBackend(CountingBackend):
-    seen: ClassVar[list[Tensor]] = []
+    recorded: ClassVar[list[Tensor]] = []
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
-        self.seen.append(images.copy())
+        self.recorded.append(images.copy())
         return super().run(images, spread=spread)
 
 
 def served(repository: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.float32]:
-    """What the service's backend is given for files, sorted by name, with the default settings."""
+    """Return the inputs of the service's backend for files sorted by name, with the default settings."""
     monkeypatch.setitem(BACKENDS, "recording", (__name__, "RecordingBackend"))
     with TestClient(create_app(Settings(repository=repository, backend="recording"))) as client:
-        RecordingBackend.seen.clear()  # of warming
+        RecordingBackend.recorded.clear()  # inputs of the warm-up
         for file in sorted(pictures.iterdir()):
             assert client.post("/v1/classify", content=file.read_bytes()).status_code == 200
-    return np.concatenate(RecordingBackend.seen).astype(np.float32)
+    return np.concatenate(RecordingBackend.recorded).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("steps", STEPS)
-def test_images_are_prepared_exactly_as_the_service_prepares_them(
+def test_images_are_preprocessed_exactly_as_in_the_service(
     steps: str, interpolation: Interpolation, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = Preprocess(**STEPS[steps], interpolation=interpolation, **NORMAL)
@@ -109,17 +109,19 @@ def test_images_are_prepared_exactly_as_the_service_prepares_them(
     assert (load_calibration(pictures, other).pixels != expected).any()  # the comparison is able to fail
 
 
-def test_floats_are_those_that_the_service_normalises(
+def test_normalised_images_equal_those_of_the_service(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = add_artifact(tmp_path, dtype="float32").preprocess
     pixels = torch.from_numpy(load_calibration(pictures, steps).pixels)
     found = normalise(pixels, Normalisation(steps.mean, steps.std)).float().numpy()
     expected = served(tmp_path, pictures, monkeypatch)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)  # the service divides in float32, export in float64
+    np.testing.assert_allclose(
+        found, expected, rtol=0, atol=1e-6
+    )  # the service normalises in float32, export in float64
 
 
-def test_images_are_found_in_folders_below_and_sorted_by_path(tmp_path: Path) -> None:
+def test_images_are_found_in_subfolders_and_sorted_by_path(tmp_path: Path) -> None:
     folder_of(tmp_path / "b", 20)
     (tmp_path / "b" / "notes.txt").write_text("no image")
     Image.fromarray(np.full((8, 6, 3), 99, np.uint8)).save(tmp_path / "b" / "a.bmp")
@@ -129,18 +131,18 @@ def test_images_are_found_in_folders_below_and_sorted_by_path(tmp_path: Path) ->
     assert images.pixels[:, 0, 0, 0].tolist() == [*range(20), 99]
 
 
-def test_links_to_folders_are_followed_each_folder_once(tmp_path: Path) -> None:
+def test_symlinks_to_folders_are_followed_once_per_folder(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "elsewhere", 20)
     classes = tmp_path / "classes"
     (classes / "own").mkdir(parents=True)
     (classes / "cats").symlink_to(data)
-    (classes / "own" / "again").symlink_to(classes)  # a circle
+    (classes / "own" / "again").symlink_to(classes)  # a cycle
     assert len(load_calibration(classes, EXACT).pixels) == 20
     (classes / "dogs").symlink_to(folder_of(tmp_path / "more", 3))
     assert len(load_calibration(classes, EXACT).pixels) == 23
 
 
-def test_of_too_many_images_as_many_as_allowed_are_taken_from_all_over(tmp_path: Path) -> None:
+def test_of_too_many_images_an_evenly_spaced_subset_is_used(tmp_path: Path) -> None:
     directory = folder_of(tmp_path / "many", LARGEST + 300)
     taken = load_calibration(directory, EXACT).pixels
     assert len(taken) == LARGEST
@@ -159,17 +161,17 @@ def test_too_few_images_are_refused(count: int | None, words: list[str], tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "reason"),
     [
         (b"", "is empty"),
         (b"no image", "is not an image"),
         (truncated_jpeg(), "truncated"),
         (png_claiming(20_000, 20_000), "20000×20000 pixels, at most 100000000 are allowed"),
     ],
-    ids=["empty", "text", "cut off", "large"],
+    ids=["empty", "text", "truncated", "large"],
 )
-def test_an_image_that_cannot_be_read_is_named(data: bytes, says: str, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named(data: bytes, reason: str, tmp_path: Path) -> None:
     directory = folder_of(tmp_path / "images", SMALLEST)
     (directory / "broken.jpg").write_bytes(data)
-    with pytest.raises(ExportError, match=rf"cannot read the calibration image .*broken\.jpg: .*{says}.*; repair or"):
+    with pytest.raises(ExportError, match=rf"cannot read the calibration image .*broken\.jpg: .*{reason}.*; repair or"):
         load_calibration(directory, EXACT)

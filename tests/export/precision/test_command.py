@@ -1,4 +1,4 @@
-"""`--precision` on the digits, as a user meets it: what is made, what is said of it, refused and served."""
+"""The option `--precision` on the digits: artifacts, manifests, refusals and serving."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def arguments(variant: str, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of training images, none of them for testing."""
+    """Return a directory of training images; none belongs to the test split."""
     directory = tmp_path_factory.mktemp("images") / "train"
     directory.mkdir()
     train, _ = load_split()
@@ -53,16 +53,16 @@ def repository(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def of(repository: Path, variant: str, precision: str) -> Artifact:
+def artifact_of(repository: Path, variant: str, precision: str) -> Artifact:
     return read_artifact(repository / "digits" / f"{variant}-{precision}" / "1")
 
 
 @pytest.mark.parametrize(("variant", "precision"), MADE)
-def test_the_manifest_says_what_was_made_and_how_near_it_is(variant: str, precision: str, repository: Path) -> None:
-    artifact = of(repository, variant, precision)
+def test_the_manifest_records_precision_and_parity(variant: str, precision: str, repository: Path) -> None:
+    artifact = artifact_of(repository, variant, precision)
     manifest, parity = artifact.manifest, artifact.manifest.parity
     assert (manifest.variant, manifest.encoding, manifest.precision) == (f"{variant}-{precision}", variant, precision)
-    assert manifest.accuracy is None  # what is known was measured in float32
+    assert manifest.accuracy is None  # the known accuracy was measured in float32
     assert parity.cosine is not None
     assert parity.cosine.min <= parity.cosine.mean
     assert parity.cosine.limit <= parity.cosine.mean
@@ -84,7 +84,7 @@ def test_the_manifest_says_what_was_made_and_how_near_it_is(variant: str, precis
     assert manifest.golden is not None
     assert manifest.golden.limits[manifest.precision] == pytest.approx(3 * parity.max_rel_error, rel=5e-3)
     pixels = np.frombuffer(golden.pixels, np.uint8).reshape(golden.shape)
-    assert (pixels[..., 0] == pixels[..., 2]).all() == (precision != "bf16")  # scans are grey, synthetic pictures not
+    assert (pixels[..., 0] == pixels[..., 2]).all() == (precision != "bf16")  # scans are grey, synthetic images are not
     text = (artifact.path / "manifest.json").read_text()
     assert str(repository) not in text
     assert "/tmp" not in text
@@ -96,7 +96,7 @@ def test_int8_keeps_top1_within_a_point_of_float32(repository: Path) -> None:
     assert known is not None
     _, test = load_split()
     assert len(test.labels) == known.count == 360
-    session = ort.InferenceSession(of(repository, SWIN, "int8").graph, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(artifact_of(repository, SWIN, "int8").graph, providers=["CPUExecutionProvider"])
     logits = session.run(["logits"], {"image": test.images})[0]
     assert float((logits.argmax(axis=1) == test.labels).mean()) >= known.top1 - 0.01
     assert float((logits.argmax(axis=1) == np.roll(test.labels, 1)).mean()) < 0.5  # the comparison is able to fail
@@ -107,7 +107,7 @@ def test_the_table_shows_float32_and_the_precision(repository: Path) -> None:
     with console.capture() as shown:
         console.quiet = False
         for variant, precision in ((SWIN, "fp16"), (IRPE, "bf16")):
-            artifact = of(repository, variant, precision)
+            artifact = artifact_of(repository, variant, precision)
             print_report(Exported(artifact.path, artifact.manifest, {}), console)
     text = shown.get()
     for words in (
@@ -130,7 +130,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
         ["--precision", "int8", "--calibration", str(DIGITS / "configs")],
         ["contains 0 images", "at least 16"],
     ),
-    "the impossible": (
+    "a limit that no bf16 graph meets": (
         ["--precision", "bf16", "--min-cosine", "1"],
         [
             "the bf16 graph is too far from the network: mean cosine 0.99",
@@ -152,7 +152,7 @@ def test_a_refusal_names_the_remedy_and_leaves_no_artifact(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_export_is_not_blamed_on_the_precision(
+def test_a_wrong_float32_graph_is_not_reported_as_a_precision_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.pipeline.save_graph", save_wrong_graph)
@@ -163,7 +163,7 @@ def test_a_wrong_export_is_not_blamed_on_the_precision(
 
 
 @pytest.mark.parametrize("share", ["2", "-0.1", "much"])
-def test_a_share_that_is_none_is_a_usage_error(share: str) -> None:
+def test_a_share_outside_0_to_1_is_a_usage_error(share: str) -> None:
     with pytest.raises(SystemExit) as raised:
         main(arguments("sincos", "--output", "x", "--precision", "fp16", "--min-agreement", share))
     assert raised.value.code == 2

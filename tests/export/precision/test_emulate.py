@@ -1,4 +1,4 @@
-"""The emulation rounds after every node, which ONNX Runtime's CPU provider does not."""
+"""Emulation of half precision: rounding after every node, unlike ONNX Runtime's CPU provider."""
 
 import numpy as np
 import onnx_ir as ir
@@ -36,7 +36,7 @@ def test_every_product_is_float32_and_then_rounded(half: ir.DataType) -> None:
     assert np.abs(found - expected).max() < np.abs(found - exact).max() / 10  # the comparison above is able to fail
 
 
-def test_an_overflow_between_nodes_is_seen_here_and_not_in_a_native_run() -> None:
+def test_an_overflow_between_nodes_appears_in_the_emulation_but_not_in_a_native_run() -> None:
     model = graph(
         [node("Mul", ["image", "large"], ["between"]), node("Mul", ["between", "small"], ["logits"])],
         (1,),
@@ -50,7 +50,7 @@ def test_an_overflow_between_nodes_is_seen_here_and_not_in_a_native_run() -> Non
     assert np.isfinite(run(model, image)).all()  # ONNX Runtime drops the Casts that it put around float32 kernels
 
 
-def test_the_graph_itself_stays_as_it_is() -> None:
+def test_the_emulated_graph_itself_is_not_changed() -> None:
     model = two_products()
     ToHalf(ir.DataType.BFLOAT16)(model)
     before = ir.to_proto(model).SerializeToString()

@@ -1,4 +1,4 @@
-"""Half-precision graphs are typed throughout, keep float32 where a number would be lost, and nowhere else."""
+"""Half-precision graphs: consistent types, and float32 only where half precision would lose a number."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def casts(model: onnx.ModelProto) -> int:
 
 @HALF
 @pytest.mark.parametrize("name", SENSITIVE)
-def test_what_half_cannot_hold_stays_float32(name: str, half: ir.DataType) -> None:
+def test_nodes_that_exceed_the_range_of_half_stay_float32(name: str, half: ir.DataType) -> None:
     model = SENSITIVE[name]()
     expected = run(model, LARGE)
     typed, kept = halved(model, half)
@@ -47,7 +47,7 @@ def test_what_half_cannot_hold_stays_float32(name: str, half: ir.DataType) -> No
 
 
 @pytest.mark.parametrize("name", SENSITIVE)
-def test_the_same_graph_all_in_float16_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_graph_entirely_in_float16_is_wrong(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.precision.half.plan", lambda *_: rules.Plan())
     model = SENSITIVE[name]()
     expected = run(model, LARGE)
@@ -62,7 +62,7 @@ def test_only_the_sensitive_nodes_stay(half: ir.DataType) -> None:
     typed, kept = halved(masked_softmax(), half)
     kinds = {value.name: value.type.tensor_type.elem_type for value in typed.graph.value_info}
     assert kept == {"Add": 1, "Softmax": 1}  # bfloat16 would round finfo.min to minus infinity
-    assert kinds["moved"] == onnx.TensorProto.FLOAT  # a Reshape of what is wide
+    assert kinds["moved"] == onnx.TensorProto.FLOAT  # a Reshape of a float32 value
     assert Counter(tensor.data_type for tensor in typed.graph.initializer if tensor.name != "sizes") == {
         onnx.TensorProto.FLOAT: 1,
         half: 1,
@@ -70,7 +70,7 @@ def test_only_the_sensitive_nodes_stay(half: ir.DataType) -> None:
 
 
 @HALF
-def test_a_value_is_cast_once_for_all_who_read_it(half: ir.DataType) -> None:
+def test_a_value_is_cast_once_for_all_its_readers(half: ir.DataType) -> None:
     model = graph(
         [
             node("MatMul", ["image", "weight"], ["a"]),
@@ -125,7 +125,7 @@ def test_a_weight_that_does_not_fit_is_named(number: float, words: list[str]) ->
     assert all(word in str(raised.value) for word in words)
 
 
-def test_a_weight_below_the_normal_numbers_keeps_its_product_in_float32() -> None:
+def test_a_subnormal_weight_keeps_its_product_in_float32() -> None:
     weight = np.eye(4, dtype=np.float32) * np.float32(1e-9)  # float16 would make it zero
     model = graph([node("MatMul", ["image", "weight"], ["logits"])], (4,), (4,), weight=weight)
     _, kept = halved(model, ir.DataType.FLOAT16)
@@ -133,7 +133,7 @@ def test_a_weight_below_the_normal_numbers_keeps_its_product_in_float32() -> Non
     assert run(model, np.ones((1, 4), np.float32))[0, 0] == np.float32(1e-9)
 
 
-def test_a_graph_within_a_graph_is_refused() -> None:
+def test_a_node_with_a_subgraph_is_refused() -> None:
     model = normalise()
     model.graph[0].attributes["body"] = ir.AttrGraph("body", ir.Graph([], [], nodes=[]))
     with pytest.raises(ExportError, match="has a subgraph or is not in the standard"):

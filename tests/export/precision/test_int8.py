@@ -1,4 +1,4 @@
-"""int8 layers of small graphs: where outliers go, what shares a scale, what stays float32."""
+"""int8 layers of small graphs: smoothing of outliers, shared scales, and layers that stay float32."""
 
 import numpy as np
 import onnx
@@ -15,25 +15,28 @@ from export.process.errors import ExportError
 from export.verify.parity import Limits
 from tests.export.precision.hand_made import node
 from tests.export.precision.int8_networks import (
-    LOUD,
     NORM,
+    OUTLIER,
     TOKENS,
     WIDTH,
     loss,
-    loud,
     lowered,
     network,
     norm,
     operators,
+    outlier_factors,
     random,
     reference,
 )
 
 
-def test_outliers_of_a_norm_go_into_all_products_that_read_it_and_cost_no_node() -> None:
+def test_outliers_of_a_norm_are_folded_into_the_products_that_read_it() -> None:
     body = [norm("n"), node("MatMul", ["n", "wide"], ["a"]), node("MatMul", ["n", "other"], ["b"])]
-    weights = {"wide": random(WIDTH, WIDTH, seed=3) / loud(60)[:, None], "other": random(WIDTH, WIDTH, seed=4)}
-    weights["other"] = weights["other"] / loud(60)[:, None]
+    weights = {
+        "wide": random(WIDTH, WIDTH, seed=3) / outlier_factors(60)[:, None],
+        "other": random(WIDTH, WIDTH, seed=4),
+    }
+    weights["other"] = weights["other"] / outlier_factors(60)[:, None]
     model = network([*body, node("Add", ["a", "b"], ["y"])], **NORM, **weights)
     made, kept = lowered(model)
     assert kept == {}
@@ -41,11 +44,11 @@ def test_outliers_of_a_norm_go_into_all_products_that_read_it_and_cost_no_node()
     assert operators(made).count("DequantizeLinear") == 3
     assert "Mul" not in operators(made)
     assert loss(model, made) < 0.02
-    assert loss(model, without_smoothing(model)) > 0.04  # it is the smoothing that helps
+    assert loss(model, without_smoothing(model)) > 0.04  # smoothing reduces the loss
 
 
 def without_smoothing(model: ir.Model) -> ir.Model:
-    """Return int8 with the scale of the largest magnitude, by hand: Q/DQ of what one pair of layers reads."""
+    """Return the model with activations and weights rounded to int8 by plain max scaling, without smoothing."""
     made = ir.from_proto(ir.to_proto(model))
     groups = find_layers(made)
     batches = list(reference(model).inputs(takes_pixels=False))
@@ -77,23 +80,23 @@ def constant(model: ir.Model, name: str, number: np.float32) -> ir.Value:
 
 
 @pytest.mark.parametrize(("factor", "muls"), [(60.0, 1), (1.0, 0)])
-def test_without_a_norm_outliers_cost_a_mul_and_channels_that_are_alike_none(factor: float, muls: int) -> None:
+def test_without_a_norm_outliers_need_a_mul_and_equal_channels_need_none(factor: float, muls: int) -> None:
     body = [
         node("Tanh", ["x"], ["a"]),
         node("Mul", ["a", "factors"], ["b"]),
         node("MatMul", ["b", "weight"], ["y"]),
     ]
     signs = np.sign(random(WIDTH, WIDTH, seed=3))
-    model = network(body, factors=loud(factor), weight=signs / loud(factor)[:, None])
+    model = network(body, factors=outlier_factors(factor), weight=signs / outlier_factors(factor)[:, None])
     made, _ = lowered(model)
     assert operators(made).count("QuantizeLinear") == 1
     assert operators(made).count("Mul") == 1 + muls
     assert loss(model, made) < 0.02
 
 
-def test_what_else_reads_a_norm_gets_its_numbers_as_they_are() -> None:
+def test_other_readers_of_a_norm_get_its_unsmoothed_output() -> None:
     body = [norm("n"), node("MatMul", ["n", "wide"], ["a"]), node("Add", ["a", "n"], ["y"])]
-    model = network(body, **NORM, wide=random(WIDTH, WIDTH, seed=3) / loud(60)[:, None])
+    model = network(body, **NORM, wide=random(WIDTH, WIDTH, seed=3) / outlier_factors(60)[:, None])
     made, _ = lowered(model)
     assert operators(made).count("Mul") == 1
     assert loss(model, made) < 0.02
@@ -138,8 +141,23 @@ MOVES = {
 }
 
 
+@pytest.mark.parametrize(("axis", "found"), [(-1, True), (2, True), (1, False), (-2, False)])
+def test_outliers_are_folded_into_a_norm_of_the_last_axis_only(axis: int, found: bool) -> None:
+    """ONNX counts a positive axis from the first, of [batch, TOKENS, WIDTH] here."""
+    shape = (WIDTH,) if found else (TOKENS, WIDTH)
+    weights = {"outlier_factors": np.broadcast_to(outlier_factors(60), shape).copy(), "shift": random(*shape, seed=2)}
+    wide = random(WIDTH, WIDTH, seed=3) / outlier_factors(60)[:, None]
+    normalise = node("LayerNormalization", ["x", "outlier_factors", "shift"], ["n"], axis=axis)
+    model = network([normalise, node("MatMul", ["n", "wide"], ["y"])], **weights, wide=wide)
+    (layers,) = find_layers(model)
+    assert (norm_before(layers) is not None) == found
+    made, _ = lowered(model)
+    assert operators(made).count("Mul") == (not found)
+    assert loss(model, made) < 0.02
+
+
 @pytest.mark.parametrize("what", MOVES)
-def test_a_norm_is_found_behind_what_moves_tokens_not_behind_what_moves_channels(what: str) -> None:
+def test_a_norm_is_found_through_movements_of_tokens_but_not_of_channels(what: str) -> None:
     body, found = MOVES[what]
     constants: dict[str, NDArray[np.generic]] = {
         "to_windows": np.array([-1, 2, TOKENS // 2, WIDTH], np.int64),
@@ -155,7 +173,7 @@ def test_a_norm_is_found_behind_what_moves_tokens_not_behind_what_moves_channels
     (layers,) = find_layers(model)
     assert (norm_before(layers) is not None) == found
     made, _ = lowered(model)
-    assert loss(model, made) < (0.2 if "Transpose" in what and not found else 0.03)  # there, all rows are loud
+    assert loss(model, made) < (0.2 if "Transpose" in what and not found else 0.03)  # with outliers in every row
 
 
 OTHER_PRODUCTS = {
@@ -165,7 +183,10 @@ OTHER_PRODUCTS = {
             node("Gemm", ["r", "weight"], ["a"], transB=1),
             node("Reshape", ["a", "back"], ["y"]),
         ],
-        {"rows": np.array([-1, WIDTH], np.int64), "weight": (random(WIDTH, WIDTH, seed=3) * loud(20)).T.copy()},
+        {
+            "rows": np.array([-1, WIDTH], np.int64),
+            "weight": (random(WIDTH, WIDTH, seed=3) * outlier_factors(20)).T.copy(),
+        },
         0,
     ),
     "Gemm": (
@@ -174,7 +195,7 @@ OTHER_PRODUCTS = {
             node("Gemm", ["r", "weight"], ["a"]),
             node("Reshape", ["a", "back"], ["y"]),
         ],
-        {"rows": np.array([-1, WIDTH], np.int64), "weight": random(WIDTH, WIDTH, seed=3) * loud(20)},
+        {"rows": np.array([-1, WIDTH], np.int64), "weight": random(WIDTH, WIDTH, seed=3) * outlier_factors(20)},
         1,
     ),
     "Conv": (
@@ -185,7 +206,7 @@ OTHER_PRODUCTS = {
         ],
         {
             "map": np.array([-1, WIDTH, 2, 4], np.int64),
-            "weight": random(WIDTH, WIDTH, 3, 3, seed=3) * loud(20)[:, None, None, None],
+            "weight": random(WIDTH, WIDTH, 3, 3, seed=3) * outlier_factors(20)[:, None, None, None],
         },
         0,
     ),
@@ -202,7 +223,7 @@ def test_each_output_of_a_gemm_or_a_conv_has_a_scale(what: str) -> None:
     numbers = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     (pair,) = [each for each in proto.graph.node if each.op_type == "DequantizeLinear" and each.input[0] in numbers]
     assert onnx.helper.get_node_attr_value(pair, "axis") == axis
-    assert numbers[pair.input[1]].argmax() == LOUD
+    assert numbers[pair.input[1]].argmax() == OUTLIER
     assert (np.abs(numbers[pair.input[0]]).max(axis=tuple({*range(numbers[pair.input[0]].ndim)} - {axis})) == 127).all()
     assert loss(model, made) < 0.03
 
@@ -221,7 +242,7 @@ def test_depth_wise_convolutions_stay_float32() -> None:
 
 
 @pytest.mark.slow
-def test_rows_of_all_tokens_and_the_range_of_each_channel_are_observed() -> None:
+def test_calibration_observes_rows_of_all_tokens_and_the_range_of_each_channel() -> None:
     model = network([node("MatMul", ["x", "wide"], ["y"])], wide=random(WIDTH, WIDTH, seed=3))
     (layers,) = find_layers(model)
     batches = [random(6, 3, 8, 8, seed=seed) for seed in range(300)]
@@ -230,12 +251,12 @@ def test_rows_of_all_tokens_and_the_range_of_each_channel_are_observed() -> None
     np.testing.assert_allclose(seen.largest, np.abs(whole).max(axis=0), rtol=1e-5)
     assert 1024 <= len(seen.rows) <= 2 * 1024
     near = np.abs(whole[:, None, 0] - seen.rows[None, :, 0]).argmin(axis=0)
-    np.testing.assert_allclose(seen.rows, whole[near], rtol=1e-4, atol=1e-5)  # they are rows of the activation
+    np.testing.assert_allclose(seen.rows, whole[near], rtol=1e-4, atol=1e-5)  # they are actual rows of the activation
     assert set(near % TOKENS) == set(range(TOKENS))
 
 
-def stubborn(count: int = 6) -> ir.Model:
-    """Layers in a row; before the fourth, some tokens are 300 times as large, which no channel's scale can mend."""
+def with_outlier_token(count: int = 6) -> ir.Model:
+    """Return consecutive layers; the input of the fourth has a token 300 times as large, which smoothing cannot fix."""
     tokens = np.ones((TOKENS, 1), np.float32)
     tokens[0] = 300
     nodes: list[NodeProto] = []
@@ -255,8 +276,8 @@ def stubborn(count: int = 6) -> ir.Model:
 
 
 @pytest.mark.slow
-def test_the_layer_that_costs_most_stays_float32_where_a_limit_is_missed() -> None:
-    model = stubborn()
+def test_the_layer_with_the_largest_error_stays_float32_if_a_limit_is_missed() -> None:
+    model = with_outlier_token()
     assert lowered(model)[1] == {}
     made, kept = lowered(model, Limits(0.999, 0.0))
     assert kept == {"MatMul": 1}
@@ -266,7 +287,7 @@ def test_the_layer_that_costs_most_stays_float32_where_a_limit_is_missed() -> No
     assert loss(model, made) < 0.2 * loss(model, lowered(model)[0])
 
 
-def test_where_a_fourth_of_the_layers_in_float32_is_too_little_all_are_int8() -> None:
-    made, kept = lowered(stubborn(), Limits(0.9998, 0.0))  # four of the six would do
+def test_all_layers_are_int8_if_a_quarter_in_float32_cannot_meet_the_limit() -> None:
+    made, kept = lowered(with_outlier_token(), Limits(0.9998, 0.0))  # four of the six layers in float32 would meet it
     assert kept == {}
     assert operators(made).count("QuantizeLinear") == 6

@@ -1,4 +1,4 @@
-"""A manifest says of a precision what belongs to it, and older manifests are still read."""
+"""Precision in manifests: required fields, refused combinations, and older manifests."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def test_a_manifest_from_before_other_precisions_is_read(tmp_path: Path) -> None
     assert read_artifact(path).manifest == manifest
 
 
-def test_int8_says_what_it_was_calibrated_with(tmp_path: Path) -> None:
+def test_an_int8_manifest_records_its_calibration(tmp_path: Path) -> None:
     full = parity(cosine=COSINE, calibration=CALIBRATION, float32_error=1e-7, runs=("native",), agreement_limit=0.97)
     path, _ = write(tmp_path, precision="int8", parity=full)
     found = read_artifact(path).manifest.parity
@@ -42,7 +42,7 @@ def test_int8_says_what_it_was_calibrated_with(tmp_path: Path) -> None:
         ("fp8", {"cosine": COSINE}, "'fp32', 'fp16', 'bf16' or 'int8'"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(
+def test_an_inconsistent_manifest_is_refused(
     precision: str, changes: dict[str, object], reason: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValidationError, match=reason):

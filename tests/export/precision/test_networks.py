@@ -1,4 +1,4 @@
-"""Whole networks in half precision and int8: small ones, with filled tables, of each way to act on attention."""
+"""Small whole networks in half precision and int8, one for each way in which an encoding acts on attention."""
 
 import shutil
 
@@ -42,7 +42,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def lowered(name: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[onnx.ModelProto, Parity]]:
-    """The network in each precision, and how near it is."""
+    """Return graph and parity of the network in each precision."""
     network = build_network(NETWORKS[name]).eval()
     randomise(network, seed=3)
     size = NETWORKS[name].image_size
@@ -54,7 +54,7 @@ def lowered(name: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tu
     for precision in ("fp16", "bf16", "int8"):
         file = tmp_path_factory.mktemp(precision) / "model.onnx"
         shutil.copy(single_file, file)
-        limits = Limits(LIMITS[precision].cosine, 0)  # a network of random weights tells no classes apart
+        limits = Limits(LIMITS[precision].cosine, 0)  # a network with random weights does not separate classes
         lowering = Lowering(precision, limits, CalibrationImages("noise", pixels))
         reference = lowering.reference(network, random, BATCH)
         facts = lowering.rewrite(file, reference, takes_pixels=False)
@@ -71,21 +71,23 @@ def test_half_precision_is_typed_throughout(precision: str, lowered: dict[str, t
     assert type_errors(model) == []
     assert parity.cosine is not None
     assert parity.cosine.min >= LIMITS[precision].cosine
-    assert 1e-5 < parity.max_rel_error < (0.01 if precision == "fp16" else 0.1)  # it is not float32 in disguise
+    assert 1e-5 < parity.max_rel_error < (0.01 if precision == "fp16" else 0.1)  # the graph is not float32
 
 
 @pytest.mark.parametrize("precision", HALVES)
-def test_float32_is_kept_for_unit_lengths_and_for_what_the_opset_has_not_in_bfloat16(
+def test_float32_is_kept_for_unit_lengths_and_operators_without_bfloat16(
     precision: str, name: str, lowered: dict[str, tuple[onnx.ModelProto, Parity]]
 ) -> None:
     model, _ = lowered[precision]
     kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
     single = {node.op_type for node in model.graph.node if kinds.get(node.output[0]) == onnx.TensorProto.FLOAT}
-    patches = {"Conv", "Cast"} if precision == "bf16" else set()  # Conv takes bfloat16 from opset 22 on
+    patches = {"Conv", "Cast"} if precision == "bf16" else set()  # Conv accepts bfloat16 since opset 22
     lengths = {"Cast", "ReduceL2", "Clip", "Div"} if name == "swin v2" else set()
     assert single - {"Cast"} == (patches | lengths) - {"Cast"}
     floats = [tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
-    assert len(floats) == (name == "swin v2") + 2 * (precision == "bf16")  # the epsilon; weight and bias of the patches
+    assert len(floats) == (name == "swin v2") + 2 * (
+        precision == "bf16"
+    )  # the epsilon; weight and bias of the patch embedding
 
 
 @pytest.mark.parametrize("precision", [*HALVES, "int8"])
@@ -117,12 +119,12 @@ def test_int8_layers_read_symmetric_pairs(lowered: dict[str, tuple[onnx.ModelPro
 
 
 def nodes_of(node: onnx.NodeProto, nodes: dict[str, onnx.NodeProto]) -> list[str]:
-    """Return the operators that make a node's inputs."""
+    """Return the operators that produce a node's inputs."""
     return [nodes[name].op_type for name in node.input if name in nodes]
 
 
 @pytest.mark.parametrize("precision", [*HALVES, "int8"])
-def test_the_batch_stays_free(precision: str, lowered: dict[str, tuple[onnx.ModelProto, Parity]]) -> None:
+def test_the_batch_stays_dynamic(precision: str, lowered: dict[str, tuple[onnx.ModelProto, Parity]]) -> None:
     graph = lowered[precision][0].graph
     assert all(value.type.tensor_type.shape.dim[0].dim_param for value in (graph.input[0], graph.output[0]))
 

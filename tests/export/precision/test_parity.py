@@ -1,4 +1,4 @@
-"""The comparison passes what is near, and stops what is not, by cosine and by agreement."""
+"""Parity of lower precisions: limits on cosine and top-1 agreement."""
 
 from pathlib import Path
 
@@ -31,11 +31,11 @@ SINGLE = Parity(
 )
 
 
-def reference(turn: float = 0.0) -> Reference:
-    """What a network says that flattens an image and multiplies by WEIGHT, or by one that is off by `turn`."""
+def reference(noise: float = 0.0) -> Reference:
+    """Return the reference of a linear network with WEIGHT, perturbed by random numbers times `noise`."""
     images = PIXELS.double().permute(0, 3, 1, 2).reshape(6, 12).numpy() / 255
     other = np.random.default_rng(1).normal(size=WEIGHT.shape)
-    return Reference((PIXELS,), IDENTITY, images @ (WEIGHT + turn * other), "torch float64")
+    return Reference((PIXELS,), IDENTITY, images @ (WEIGHT + noise * other), "torch float64")
 
 
 def half_graph(half: ir.DataType, file: Path, large: float = 1.0) -> Path:
@@ -58,7 +58,7 @@ def check(precision: str, file: Path, expected: Reference, limits: Limits = LIMI
 
 
 @pytest.mark.parametrize(("precision", "runs"), [("fp16", ("emulated", "native")), ("bf16", ("emulated",))])
-def test_a_graph_passes_and_says_how_it_was_run(precision: str, runs: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_graph_passes_and_records_how_it_was_run(precision: str, runs: tuple[str, ...], tmp_path: Path) -> None:
     file = half_graph(HALVES[precision], tmp_path / "model.onnx")
     parity = check(precision, file, reference(), LIMITS)
     assert parity.runs == runs
@@ -72,12 +72,12 @@ def test_a_graph_passes_and_says_how_it_was_run(precision: str, runs: tuple[str,
 def test_another_networks_logits_are_refused(tmp_path: Path) -> None:
     file = half_graph(HALVES["fp16"], tmp_path / "model.onnx")
     with pytest.raises(ParityError, match=r"mean cosine 0\.\d+, limit 0\.9999 \(--min-cosine\)"):
-        check("fp16", file, reference(turn=0.3), LIMITS)
+        check("fp16", file, reference(noise=0.3), LIMITS)
     with pytest.raises(ParityError, match=r"top-1 agreement .*limit 100\.00% \(--min-agreement\)"):
-        check("fp16", file, reference(turn=3), Limits(0, 1))
+        check("fp16", file, reference(noise=3), Limits(0, 1))
 
 
-def test_an_overflow_is_refused_though_the_native_run_hides_it(tmp_path: Path) -> None:
+def test_an_overflow_is_refused_even_if_the_native_run_hides_it(tmp_path: Path) -> None:
     file = half_graph(HALVES["fp16"], tmp_path / "model.onnx", large=60000)
     images = torch.full_like(PIXELS, 255)
     bright = Reference((images,), Normalisation((0, 0, 0), (0.1, 0.1, 0.1)), reference().logits, "torch float64")
@@ -85,14 +85,14 @@ def test_an_overflow_is_refused_though_the_native_run_hides_it(tmp_path: Path) -
         check("fp16", file, bright, LIMITS)
 
 
-def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_graph_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(b"no graph")
     with pytest.raises(ExportError, match="ONNX Runtime cannot load"):
         check("int8", file, reference(), LIMITS)
 
 
-def test_cosine_is_that_of_the_angle_of_each_row() -> None:
+def test_cosine_is_that_of_the_angle_between_rows() -> None:
     rows = np.array([[3.0, 4.0], [1.0, 0.0], [2.0, 2.0], [0.0, 0.0]])
     others = np.array([[6.0, 8.0], [0.0, 5.0], [-1.0, -1.0], [1.0, 0.0]])
     np.testing.assert_allclose(cosine(rows, others), [1, 0, -1, 0], atol=1e-15)

@@ -1,4 +1,4 @@
-"""float16 graphs with a certain Transpose before a MatMul are loaded by ONNX Runtime, thanks to a Reshape between."""
+"""The Reshape between Transpose and MatMul that keeps ONNX Runtime from crashing on some float16 graphs."""
 
 import platform
 import subprocess
@@ -19,15 +19,15 @@ IMAGE = np.random.default_rng(0).normal(size=(5, 2, 3, 4)).astype(np.float32)
 
 def transposed(perm: list[int], out: tuple[int, ...], inner: int) -> ir.Model:
     nodes = [
-        node("Transpose", ["image"], ["turned"], perm=perm),
-        node("MatMul", ["turned", "weight"], ["product"]),
+        node("Transpose", ["image"], ["moved"], perm=perm),
+        node("MatMul", ["moved", "weight"], ["product"]),
         node("Gelu", ["product"], ["logits"]),
     ]
     weight = np.random.default_rng(1).normal(size=(inner, 6)).astype(np.float32)
     return graph(nodes, (2, 3, 4), out, weight=weight)
 
 
-def opens(file: Path) -> bool:
+def loads(file: Path) -> bool:
     script = f"import onnxruntime; onnxruntime.InferenceSession({str(file)!r})"
     return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
@@ -39,22 +39,22 @@ def moving_first() -> ir.Model:
 
 
 @pytest.mark.slow
-def test_such_a_graph_is_loaded(tmp_path: Path) -> None:
+def test_a_graph_with_the_reshape_is_loaded(tmp_path: Path) -> None:
     model = moving_first()
     ToHalf(ir.DataType.FLOAT16)(model)
     assert PartTransposes()(model).modified
     save_graph(model, tmp_path / "model.onnx")
-    assert opens(tmp_path / "model.onnx")
+    assert loads(tmp_path / "model.onnx")
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the optimiser that crashes is for x86-64")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the crashing optimiser exists on x86-64 only")
 @pytest.mark.slow
-def test_without_the_reshape_it_ends_the_process(tmp_path: Path) -> None:
-    """If this fails, ONNX Runtime is fixed, and the pass can go."""
+def test_a_graph_without_the_reshape_crashes_the_process(tmp_path: Path) -> None:
+    """ONNX Runtime's bug; once fixed, this test fails and the pass can be removed."""
     model = moving_first()
     ToHalf(ir.DataType.FLOAT16)(model)
     save_graph(model, tmp_path / "model.onnx")
-    assert not opens(tmp_path / "model.onnx")
+    assert not loads(tmp_path / "model.onnx")
 
 
 def test_the_reshape_changes_no_number() -> None:
@@ -64,6 +64,6 @@ def test_the_reshape_changes_no_number() -> None:
     np.testing.assert_array_equal(run(model, IMAGE), before)
 
 
-def test_other_transposes_are_left_alone() -> None:
+def test_other_transposes_are_not_changed() -> None:
     assert not PartTransposes()(transposed([0, 2, 1, 3], (3, 2, 6), 4)).modified
     assert not PartTransposes()(transposed([0, 1, 3, 2], (2, 4, 6), 3)).modified

@@ -1,11 +1,11 @@
-"""The slow, obvious check of a strongly typed graph: node by node, against the operator's definition in ONNX."""
+"""Check of a strongly typed graph, node by node, against the operators' definitions in ONNX."""
 
 import onnx
 from onnx import defs
 
 
 def type_errors(model: onnx.ModelProto) -> list[str]:
-    """Return a line for each node whose inputs or outputs have types that its definition does not allow together."""
+    """Return a line for each input or output whose type the node's definition does not allow."""
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):

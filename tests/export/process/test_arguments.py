@@ -1,4 +1,4 @@
-"""An option that is empty is a usage error: it is no option that was left out."""
+"""Empty options are usage errors, not omitted options."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Commands: results and errors are printed, signals end the work, the exit status tells which it was."""
+"""Commands: printed results and errors, signals, exit statuses."""
 
 import argparse
 import importlib
@@ -52,7 +52,7 @@ def test_an_expected_error_is_one_sentence(kind: type[Exception], capsys: pytest
     assert capsys.readouterr() == ("", "error: no such file; name another\n")
 
 
-def test_an_error_of_ours_is_not_hidden() -> None:
+def test_an_internal_error_is_not_hidden() -> None:
     def fail(_: Progress) -> int:
         raise ZeroDivisionError
 
@@ -61,7 +61,7 @@ def test_an_error_of_ours_is_not_hidden() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_work(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signal_interrupts_the_work(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
     def wait(_: Progress) -> int:
         os.kill(os.getpid(), number)
         signal.pause()
@@ -71,7 +71,7 @@ def test_a_signal_ends_the_work(number: signal.Signals, capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "interrupted; nothing was written\n")
 
 
-def test_steps_are_not_shown_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_are_not_shown_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     def work(progress: Progress) -> int:
         with progress.step("trace"):
             progress.phase("kernels", 1, 2)
@@ -81,14 +81,14 @@ def test_steps_are_not_shown_where_there_is_no_terminal(capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_package_that_is_missing_is_named_and_the_extra_that_has_it(
+def test_a_missing_package_is_named_with_the_extra_that_installs_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def import_missing(_: argparse.Namespace) -> Command[int]:
         importlib.import_module("no_such_library.part")
         raise AssertionError
 
-    def import_ours(_: argparse.Namespace) -> Command[int]:
+    def import_own(_: argparse.Namespace) -> Command[int]:
         importlib.import_module("export.no_such_module")
         raise AssertionError
 
@@ -96,7 +96,7 @@ def test_a_package_that_is_missing_is_named_and_the_extra_that_has_it(
     message = "error: package no_such_library is not installed; pip install 'posbake[export]'\n"
     assert capsys.readouterr() == ("", message)
     with pytest.raises(ModuleNotFoundError):
-        run(options(), import_ours)
+        run(options(), import_own)
     monkeypatch.setitem(sys.modules, "rich.console", None)  # as if it were not installed
     assert run(options(), command(lambda _: 1)) == FAILED
     assert "package rich.console is not installed" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""An export that is ended before it is done leaves the repository as it was: real exports, really killed."""
+"""Killed and interrupted exports leave the repository unchanged: actual processes and signals."""
 
 import _thread
 import multiprocessing
@@ -24,17 +24,17 @@ pytestmark = pytest.mark.slow
 
 SINCOS = f"posbake:{DIGITS / 'configs' / 'sincos.json'}"
 LARGEST_FILE = 65536
-"""Bytes; the graph is larger."""
-MOMENTS = {"it began": ".1-*", "the graph appeared": ".1-*/model.onnx"}
+"""Limit of a file's size in bytes; the graph is larger."""
+MOMENTS = {"the export begins": ".1-*", "the graph is written": ".1-*/model.onnx"}
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["export.pipeline", "tests.export.conftest"])  # once, not by each export
+FORKED.set_forkserver_preload(["export.pipeline", "tests.export.conftest"])  # imported once, not by each export
 
 
-def export(repository: Path, said: Path, largest_file: int | None) -> None:
-    """Run the command, and end the process with its status."""
-    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
-    # What a parent ignores, its children ignore: a shell's background jobs Ctrl-C, and nohup's a hang-up.
+def export(repository: Path, errors: Path, largest_file: int | None) -> None:
+    """Run the command and exit with its status."""
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), sys.stderr.fileno())
+    # Ignored signals are inherited: SIGINT from a shell's background jobs, SIGHUP from nohup.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if largest_file is not None:
@@ -43,9 +43,9 @@ def export(repository: Path, said: Path, largest_file: int | None) -> None:
 
 
 @contextmanager
-def exporting(repository: Path, said: Path, largest_file: int | None = None) -> Iterator[BaseProcess]:
-    """Start an export in a process of its own, whose errors go to `said`."""
-    process = FORKED.Process(target=export, args=(repository, said, largest_file))
+def exporting(repository: Path, errors: Path, largest_file: int | None = None) -> Iterator[BaseProcess]:
+    """Start an export in a separate process that writes its errors to `errors`."""
+    process = FORKED.Process(target=export, args=(repository, errors, largest_file))
     process.start()
     try:
         yield process
@@ -62,13 +62,13 @@ def wait_until(moment: str, repository: Path, process: BaseProcess) -> None:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_export_that_is_ended_leaves_the_repository_as_it_was(
+def test_a_killed_or_interrupted_export_leaves_the_repository_unchanged(
     tmp_path: Path, number: signal.Signals, moment: str
 ) -> None:
-    repository, said = tmp_path / "repository", tmp_path / "said"
+    repository, errors = tmp_path / "repository", tmp_path / "errors"
     write(repository)
     before = tree_of(repository)
-    with exporting(repository, said) as process:
+    with exporting(repository, errors) as process:
         wait_until(moment, repository, process)
         assert tree_of(repository) != before
         assert process.pid is not None
@@ -78,25 +78,25 @@ def test_an_export_that_is_ended_leaves_the_repository_as_it_was(
         assert process.exitcode == -number
         wait_for(repository, before)
     else:
-        assert process.exitcode == 128 + number, said.read_text()
-        assert said.read_text() == "interrupted; nothing was written\n"
+        assert process.exitcode == 128 + number, errors.read_text()
+        assert errors.read_text() == "interrupted; nothing was written\n"
         assert tree_of(repository) == before
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_the_repository_as_it_was(tmp_path: Path) -> None:
-    repository, said = tmp_path / "repository", tmp_path / "said"
+def test_a_full_disk_is_one_sentence_and_leaves_the_repository_unchanged(tmp_path: Path) -> None:
+    repository, errors = tmp_path / "repository", tmp_path / "errors"
     write(repository)
     before = tree_of(repository)
-    with exporting(repository, said, LARGEST_FILE) as process:
+    with exporting(repository, errors, LARGEST_FILE) as process:
         process.join()
     assert process.exitcode == 1
-    assert said.read_text().startswith(f"error: no space to write {repository}/digits/sincos/1: File too large; ")
-    assert said.read_text().count("\n") == 1
+    assert errors.read_text().startswith(f"error: no space to write {repository}/digits/sincos/1: File too large; ")
+    assert errors.read_text().count("\n") == 1
     assert tree_of(repository) == before
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_a_signal_is_an_interrupt_with_a_status_of_its_own(number: signal.Signals, status: int) -> None:
+def test_a_signal_is_an_interrupt_with_its_own_exit_status(number: signal.Signals, status: int) -> None:
     kept = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -109,23 +109,23 @@ def test_a_signal_is_an_interrupt_with_a_status_of_its_own(number: signal.Signal
     assert exit_status(raised.value) == status
 
 
-class Unlucky:
-    """Is being destroyed when the signal comes."""
+class SignalInDestructor:
+    """An object whose destructor raises a signal."""
 
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_an_interrupt_that_a_destructor_swallows_comes_again() -> None:
+def test_an_interrupt_lost_in_a_destructor_is_raised_again() -> None:
     with pytest.raises(KeyboardInterrupt), signals_as_interrupts():
-        Unlucky()
-        still_here = time.monotonic()  # Python has swallowed it
+        SignalInDestructor()
+        still_here = time.monotonic()  # Python ignores exceptions of destructors
         while time.monotonic() < still_here + 10:
             time.sleep(0.01)
     assert time.monotonic() < still_here + 10
 
 
-def test_an_interrupt_that_comes_while_a_lost_one_is_noted_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_during_the_recovery_of_a_lost_one_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
     start = _thread.start_new_thread
     slept: list[int] = []
 
@@ -133,13 +133,13 @@ def test_an_interrupt_that_comes_while_a_lost_one_is_noted_comes_again(monkeypat
         started = start(function, arguments)
         if not slept:
             slept.append(started)
-            time.sleep(0.2)  # in the hook of what is lost, where the interrupt comes now
+            time.sleep(0.2)  # in the unraisable hook, which the next interrupt hits
         return started
 
     monkeypatch.setattr(_thread, "start_new_thread", start_and_sleep)
     end = time.monotonic() + 10
     with pytest.raises(KeyboardInterrupt), signals_as_interrupts():
-        Unlucky()
+        SignalInDestructor()
         while time.monotonic() < end:
             time.sleep(0.01)
     assert slept
@@ -155,7 +155,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_signals_do_afterwards_what_they_did_before() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with signals_as_interrupts():
         assert signal.getsignal(signal.SIGTERM) != before

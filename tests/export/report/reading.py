@@ -1,4 +1,4 @@
-"""A page as its reader has it: tags that match, nothing from elsewhere, text, and the pixels of its pictures."""
+"""Parser of a report page: matching tags, no external resources, text, and pixels of the images."""
 
 import base64
 import io
@@ -13,10 +13,10 @@ Attributes = list[tuple[str, str | None]]
 
 
 class Page(HTMLParser):
-    """A page that is well formed and needs nothing but itself.
+    """A page that is well formed and self-contained.
 
     Raises:
-        AssertionError: tags do not match, something is loaded from elsewhere, or runs.
+        AssertionError: tags do not match, or the page loads or runs something.
     """
 
     def __init__(self, source: str) -> None:
@@ -27,7 +27,7 @@ class Page(HTMLParser):
         self.words: list[str] = []
         self.feed(source)
         self.close()
-        assert self.open == [], f"left open: {self.open}"
+        assert self.open == [], f"unclosed tags: {self.open}"
         assert "script" not in self.tags
         assert {"html", "title", "h1", "h2", "main"} <= set(self.tags)
 
@@ -45,7 +45,7 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
+        assert self.open, f"</{tag}> has no opening tag"
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
@@ -57,7 +57,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        """All text, with single spaces; what only lets a line break is no space."""
+        """All text, with single spaces and without <wbr>."""
         return " ".join("".join(self.words).split())
 
     def images_of(self, name: str) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Constants found in a graph, for whole small networks and for graphs written by hand."""
+"""Position constants found in graphs of the digits variants and in hand-written graphs."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.conftest import DIGITS
 from tests.export.report.reading import decode
 from tests.export.report.test_heat_maps import assert_drawn
 
-FOUND = {  # the module that each is named after, and its role
+FOUND = {  # module and role of each constant
     "none": [],
     "learned": [("position", "embedding")],
     "sincos": [("position", "embedding")],
@@ -61,7 +61,7 @@ def test_windows_and_heads_are_distinguished_as_in_the_network(variant: str, dig
 
 
 def attention(layers: dict[str, np.ndarray], after: str = "MatMul") -> ir.Model:
-    """Return a graph in which each constant is added to scores that come out of `after`, before a Softmax."""
+    """Return a graph in which each constant is added to the output of an operator `after`, before a Softmax."""
     nodes, previous = [], "image"
     for name in layers:
         nodes += [
@@ -101,7 +101,7 @@ def test_a_bias_of_one_row_is_drawn_as_a_strip() -> None:
         assert "heat map of 1 × 20 numbers" in drawn.text
 
 
-def test_of_masks_the_first_window_that_has_one_is_drawn_in_grey() -> None:
+def test_the_first_window_with_a_mask_is_drawn_in_grey() -> None:
     mask = np.zeros((1, 4, 1, 16, 16), np.float32)
     mask[0, 2:, 0, :8, 8:] = -100.0
     (picture,) = draw_constants(attention({"mask": mask})).pictures
@@ -110,16 +110,16 @@ def test_of_masks_the_first_window_that_has_one_is_drawn_in_grey() -> None:
     assert_drawn(mask[0, 2, 0], 1.0, decode(picture.maps[0].source))
 
 
-def test_what_is_thin_or_added_elsewhere_is_no_bias() -> None:
+def test_scales_and_additions_outside_attention_are_not_biases() -> None:
     assert find_constants(attention({"scale": np.ones((1, 3, 1, 1), np.float32)})) == []
     wide = np.random.default_rng(3).normal(size=(2, 16, 16)).astype(np.float32)
-    behind = attention({"bias": wide})
-    softmax = next(node for node in behind.graph if node.op_type == "Softmax")
+    outside = attention({"bias": wide})
+    softmax = next(node for node in outside.graph if node.op_type == "Softmax")
     softmax.op_type = "Relu"
-    assert find_constants(behind) == []
+    assert find_constants(outside) == []
 
 
-def test_embeddings_are_compared_with_each_other_less_what_they_share() -> None:
+def test_embeddings_are_drawn_as_cosines_after_subtracting_their_mean() -> None:
     tokens = np.random.default_rng(4).normal(size=(10, 6)).astype(np.float32)
     model = attention({"position": tokens + 40})
     softmax = next(node for node in model.graph if node.op_type == "Softmax")
@@ -132,7 +132,7 @@ def test_embeddings_are_compared_with_each_other_less_what_they_share() -> None:
 
 
 @pytest.mark.slow
-def test_the_largest_networks_make_a_page_of_less_than_two_megabytes() -> None:
+def test_the_images_of_a_large_network_stay_below_two_megabytes() -> None:
     random = np.random.default_rng(5)
     layers = {f"layer{i}": random.normal(size=(1, 48, 144, 144)).astype(np.float32) for i in range(24)}  # Swin-L, noise
     gallery = draw_constants(attention(layers))
@@ -142,7 +142,7 @@ def test_the_largest_networks_make_a_page_of_less_than_two_megabytes() -> None:
     assert sum(len(drawn.source) for picture in gallery.pictures for drawn in picture.maps) < 1.8e6
 
 
-def test_what_is_not_drawn_is_counted() -> None:
+def test_omitted_constants_and_heads_are_counted() -> None:
     noise = np.random.default_rng(6).normal(size=(MAPS + 5, 1, 16, 16)).astype(np.float32)
     gallery = draw_constants(attention({f"layer{i}": bias for i, bias in enumerate(noise)}))
     assert (len(gallery.pictures), gallery.left_out) == (MAPS, 5)

@@ -1,4 +1,4 @@
-"""A number's colour and place, against what one would mix by hand."""
+"""Colours and positions of numbers in heat maps, compared with colours mixed by hand."""
 
 from itertools import product
 
@@ -10,7 +10,7 @@ from tests.export.report.reading import decode
 
 BLUE, WHITE, RED, GREY = (29, 84, 158), (247, 247, 244), (176, 36, 44), (122, 122, 122)
 ROUNDING = 2
-"""Of 255: a colour is one of 127 steps, of at most 211 / 127 levels; half of that, and half a level."""
+"""Largest error of a channel, of 255: half a step of 211 / 127 levels, plus half a level."""
 
 
 def mixed(number: float, limit: float) -> list[float]:
@@ -29,7 +29,7 @@ def assert_drawn(values: np.ndarray, limit: float, pixels: np.ndarray) -> None:
         assert np.abs(pixels[row, column] - np.array(expected)).max() <= ROUNDING, (row, column)
 
 
-def test_each_number_has_its_colour_at_its_place() -> None:
+def test_each_number_has_its_colour_at_its_position() -> None:
     values = np.random.default_rng(0).normal(size=(5, 9)).astype(np.float32)
     values[1, 7], values[4, 0] = -100.0, -np.inf
     limit = largest(values)
@@ -46,7 +46,7 @@ def test_zero_is_near_white_and_the_limit_has_the_full_colour_on_both_sides() ->
     assert pixels[0].tolist() == [list(BLUE), list(WHITE), list(RED), list(RED)]
 
 
-def test_nothing_but_zeros_is_all_near_white() -> None:
+def test_a_matrix_of_zeros_is_near_white() -> None:
     values = np.zeros((4, 4), np.float32)
     assert (decode(encode(values, largest(values))) == np.array(WHITE)).all()
 

@@ -1,4 +1,4 @@
-"""`--report`: the page of real exports, read as a browser would."""
+"""The page of `--report`, parsed as in a browser."""
 
 import json
 import math
@@ -26,7 +26,7 @@ HOSTILE = "</style><script>alert('1')</script>\"&amp;"
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Exports with `--report`: static, and query-dependent in half precision."""
+    """Return exports with `--report`: a static encoding, and a query-dependent one in half precision."""
     output = tmp_path_factory.mktemp("reports")
     for variant, more in (
         ("swin-table", []),
@@ -47,7 +47,7 @@ def opened(repository: Path, variant: str) -> tuple[Artifact, Page]:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_page_is_an_artifacts_file_like_any_other(variant: str, repository: Path) -> None:
+def test_the_page_is_listed_among_the_files_of_the_artifact(variant: str, repository: Path) -> None:
     artifact, _ = opened(repository, variant)
     assert artifact.manifest.files[REPORT_NAME] == describe_file(artifact.path / REPORT_NAME)
     assert artifact.manifest.files[REPORT_NAME].size < 2e6
@@ -96,7 +96,7 @@ def test_the_page_holds_the_parity_of_every_batch(repository: Path) -> None:
         assert re.search(rf" {step} \d+\.\d\d s ", page.text)
 
 
-def test_the_page_of_half_precision_holds_its_angle_and_how_it_ran(repository: Path) -> None:
+def test_the_page_of_half_precision_holds_cosine_and_runs(repository: Path) -> None:
     artifact, page = opened(repository, "half")
     parity = artifact.manifest.parity
     assert parity.cosine is not None
@@ -118,12 +118,12 @@ def test_every_layer_of_the_network_has_a_heat_map_for_each_head(repository: Pat
 
 
 def facts_of(manifest: Manifest, **changes: object) -> Facts:
-    """Return what a page tells, as the exporter had it, except for some fields of the draft."""
+    """Return the facts of a page, with some fields of the manifest changed."""
     draft = manifest.model_copy(update=changes)
     return Facts(manifest.model, manifest.variant, 1, draft, ["0"], 10, {"load": 0.5}, Gallery())
 
 
-def test_names_and_labels_are_text_whatever_they_hold(repository: Path) -> None:
+def test_names_and_labels_are_escaped(repository: Path) -> None:
     manifest = opened(repository, "swin-table")[0].manifest
     line = Baked(module=HOSTILE, kind="static", what=HOSTILE, shape=(1,), bytes=4)
     drawn = HeatMap("data:image/png;base64,", HOSTILE, HOSTILE, 4, 4)
@@ -147,7 +147,7 @@ def test_names_and_labels_are_text_whatever_they_hold(repository: Path) -> None:
     page = Page(source)
     assert page.text.count(HOSTILE) >= 15
     assert page.images[0]["alt"] == f"{HOSTILE}, {HOSTILE}"
-    with pytest.raises(AssertionError):  # the reader is able to see what breaks out
+    with pytest.raises(AssertionError):  # the parser detects unescaped markup
         Page(source.replace("&lt;", "<").replace("&gt;", ">"))
 
 
@@ -164,13 +164,13 @@ def test_names_and_labels_are_text_whatever_they_hold(repository: Path) -> None:
         "</p>",
     ],
 )
-def test_the_reader_refuses_what_a_page_must_not_hold(wrong: str, repository: Path) -> None:
+def test_the_parser_refuses_markup_that_a_page_must_not_hold(wrong: str, repository: Path) -> None:
     source = (opened(repository, "swin-table")[0].path / REPORT_NAME).read_text(encoding="utf-8")
     with pytest.raises(AssertionError):
         Page(source.replace("</main>", f"{wrong}</main>"))
 
 
-def test_a_network_without_position_work_has_a_page_that_says_so(repository: Path) -> None:
+def test_the_page_of_a_network_without_position_work_states_that(repository: Path) -> None:
     manifest = opened(repository, "swin-table")[0].manifest
     page = Page(render_page(facts_of(manifest, baked=(), accuracy=None)))
     assert "This network has no position constants." in page.text
@@ -178,11 +178,11 @@ def test_a_network_without_position_work_has_a_page_that_says_so(repository: Pat
     assert "not measured with this graph" in page.text
 
 
-def test_errors_stand_on_a_logarithmic_axis_with_the_limit(repository: Path) -> None:
+def test_errors_are_drawn_on_a_logarithmic_axis_with_the_limit(repository: Path) -> None:
     known = opened(repository, "swin-table")[0].manifest.parity
     errors = (1e-7, 1e-6, 0.0, 3e-6)
     chart = error_chart(known.model_copy(update={"batch_errors": errors, "tolerance": 1e-5}))
-    first, last = -13, -4  # an error of none is drawn at the beginning of an axis that reaches down to 1e-12
+    first, last = -13, -4  # an error of 0 is drawn at the start of an axis that begins below 1e-12
     assert [text for text, _ in chart.ticks] == [f"1e{power}" for power in range(first, last + 1)]
     for bar, error in zip(chart.bars, errors, strict=True):
         assert bar.share == pytest.approx((math.log10(error) - first) / (last - first) if error else 0)
@@ -190,7 +190,7 @@ def test_errors_stand_on_a_logarithmic_axis_with_the_limit(repository: Path) -> 
     assert chart.bars[2].text == "exact"
 
 
-def test_operators_that_shrank_most_come_first(repository: Path) -> None:
+def test_operators_with_the_largest_reduction_come_first(repository: Path) -> None:
     graph = opened(repository, "swin-table")[0].manifest.graph
     counted = {"grew": (1, 9), "same": (5, 5), "shrank": (7, 3), "gone": (4, 0), "fewer": (6, 5)}
     bars = operator_bars(graph.model_copy(update={"operators": counted}))
@@ -199,7 +199,7 @@ def test_operators_that_shrank_most_come_first(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_terminal_says_the_same_in_twenty_lines(variant: str, repository: Path) -> None:
+def test_the_terminal_summarises_the_page_in_twenty_lines(variant: str, repository: Path) -> None:
     artifact, _ = opened(repository, variant)
     manifest = artifact.manifest.model_copy(update={"resampled": ("a [here]", "b", "c", "d")})
     console = Console(width=100, highlight=False)

@@ -1,4 +1,4 @@
-"""Table, page and JSON say what the graph was compared with: float64, or float32 and why."""
+"""The reference of parity in table, page and JSON: float64, or float32 with the reason."""
 
 import json
 import re
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 class Linear(nn.Module):
-    """Classifies four by four pixels; it asks for float32, as many networks do here and there."""
+    """A classifier of 4×4 pixels that casts to float32 in places, as many networks do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Linear(nn.Module):
 
 
 class Float32Only(Linear):
-    """Insists on it."""
+    """A classifier that refuses every other dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != torch.float32:
@@ -58,7 +58,7 @@ WHY = "torch float32; in float64 the network fails at batch 1: TypeError: float3
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize(("function", "reference"), [("any_float", "torch float64"), ("float32_only", WHY)])
-def test_what_the_graph_was_compared_with_is_said_everywhere(
+def test_the_reference_is_stated_in_json_page_and_table(
     function: str, reference: str, precision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = [f"python:tests.export.report.test_reference:{function}", "--random-weights", "0", "--report"]

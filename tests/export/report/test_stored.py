@@ -1,4 +1,4 @@
-"""Constants as files: the numbers of the graph, a grid that was checked, and as many as there is room for."""
+"""Constants stored as files: the numbers of the graph, verified grids, and the limit on bytes."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ GENERATOR = np.random.default_rng(0)
 
 
 def relative_bias(grid: tuple[int, int], extra: int = 0, heads: int = 2) -> NDArray[np.float32]:
-    """A bias of each two tokens by their offset, with numbers of their own for extra tokens, one by one."""
+    """Return a bias that depends on the offset between tokens; extra tokens have random entries."""
     height, width = grid
     tokens = [(row, column) for row in range(height) for column in range(width)]
     table = GENERATOR.normal(size=(heads, 2 * height, 2 * width)).astype(np.float32)
@@ -36,7 +36,7 @@ def test_the_grid_of_a_relative_bias_is_found(grid: tuple[int, int], extra: int)
     assert grid_of(bias) is None
 
 
-def test_a_bias_that_tells_no_grid_has_none() -> None:
+def test_a_bias_without_a_grid_has_none() -> None:
     assert grid_of(np.zeros((2, 16, 16), np.float32)) is None
     assert grid_of(relative_bias((1, 6))) is None
     assert grid_of(GENERATOR.normal(size=(2, 1, 16)).astype(np.float32)) is None
@@ -85,7 +85,7 @@ def test_files_hold_the_numbers_of_the_graph(digits_repository: Path, variant: s
         assert {(line.grid, line.spans) for line in stored.lines} == {((8, 8), (1, 1))}
 
 
-def test_what_there_is_no_room_for_is_counted(digits_repository: Path, tmp_path: Path) -> None:
+def test_constants_beyond_the_limit_are_counted(digits_repository: Path, tmp_path: Path) -> None:
     model = ir.load(digits_repository / "digits" / "beit-table" / "1" / "model.onnx")
     stored = store_constants(model, tmp_path / "baked", (32, 32), most=2 * 4 * 64 * 64 * 2 + 1)
     assert (len(stored.lines), stored.omitted) == (2, 1)

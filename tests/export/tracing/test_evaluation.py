@@ -1,4 +1,4 @@
-"""Partial evaluation: what needs no image is computed once, what needs it stays, the answer is the same."""
+"""Partial evaluation: operators independent of the image become constants, and results do not change."""
 
 import re
 from collections.abc import Callable
@@ -17,7 +17,7 @@ IMAGE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 
 
 class Bias(nn.Module):
-    """A bias gathered from a table: [4, 4] out of 7 numbers for each of 3 rows."""
+    """A bias [3, 4, 4] gathered from a table [7, 3]."""
 
     index: Tensor
 
@@ -33,7 +33,7 @@ class Bias(nn.Module):
 
 
 class Scores(nn.Module):
-    """Scores of a row with itself, with a bias and an MLP over offsets; one parameter is never read."""
+    """Scores within each row, with a bias and an MLP over offsets; one parameter is unused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,16 +51,16 @@ class Scores(nn.Module):
         return scores + 16 * torch.sigmoid(self.mlp(self.offsets))
 
 
-class Doing(nn.Module):
-    """Applies `what` to the image and a table."""
+class WithTable(nn.Module):
+    """A module that applies a function to the image and a table."""
 
-    def __init__(self, what: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...]) -> None:
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.what = what
+        self.function = function
         self.table = nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(3)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.what(x, self.table)
+        return self.function(x, self.table)
 
 
 def constants_of(network: nn.Module, image: Tensor = IMAGE) -> dict[str, Constant]:
@@ -68,7 +68,7 @@ def constants_of(network: nn.Module, image: Tensor = IMAGE) -> dict[str, Constan
     return {constant.name: constant for constant in constants}
 
 
-def test_what_is_left_gives_the_networks_answer_on_other_images() -> None:
+def test_the_evaluated_program_gives_the_networks_results_on_other_images() -> None:
     network = Scores().eval()
     program, _ = evaluate(trace(network, torch.zeros_like(IMAGE)))
     torch.testing.assert_close(program.module()(IMAGE), network(IMAGE), rtol=0, atol=0)
@@ -78,7 +78,7 @@ def test_what_is_left_gives_the_networks_answer_on_other_images() -> None:
         torch.testing.assert_close(program.module()(IMAGE), network(IMAGE))
 
 
-def test_only_what_depends_on_the_image_is_left() -> None:
+def test_only_operators_that_depend_on_the_image_remain() -> None:
     traced = trace(Scores().eval(), torch.zeros_like(IMAGE))
     before = count_operators(traced)
     program, _ = evaluate(traced)
@@ -86,7 +86,7 @@ def test_only_what_depends_on_the_image_is_left() -> None:
     assert count_operators(program) == {"layer_norm": 1, "unsqueeze": 2, "mul": 1, "add": 2}
 
 
-def test_a_constant_is_named_after_the_one_table_it_came_from_and_its_index_does_not_count() -> None:
+def test_a_constant_is_named_after_its_only_table_regardless_of_indices() -> None:
     bias = constants_of(Scores())["relative.table_baked"]
     assert bias == Constant(
         name="relative.table_baked",
@@ -106,44 +106,44 @@ def test_a_constant_of_several_tensors_is_named_after_its_module_and_last_operat
     assert (made.module, made.shape) == ("", (4, 4))
 
 
-def test_parameters_that_meet_the_image_are_listed_as_they_are() -> None:
+def test_parameters_applied_to_the_image_are_listed_unchanged() -> None:
     weight = constants_of(Scores())["norm.weight"]
     assert weight == Constant("norm.weight", "", (), ("norm.weight",), ("layer_norm",), (4,), 16)
 
 
-def test_views_alone_are_no_work() -> None:
-    network = Doing(lambda x, table: x + table.unsqueeze(0).transpose(1, 2).expand(2, 3, 4), (4, 3))
+def test_views_do_not_count_as_work() -> None:
+    network = WithTable(lambda x, table: x + table.unsqueeze(0).transpose(1, 2).expand(2, 3, 4), (4, 3))
     constant = constants_of(network)["table_baked"]
     assert (constant.work, constant.shape) == ((), (1, 3, 4))
-    assert constant.bytes == 3 * 4 * 4  # what is repeated for the batch counts once
+    assert constant.bytes == 3 * 4 * 4  # function is repeated for the batch counts once
 
 
-def test_names_that_are_taken_are_numbered() -> None:
-    network = Doing(lambda x, table: (x + table.exp()) * table.sin() - table.cos(), (4,))
+def test_duplicate_names_are_numbered() -> None:
+    network = WithTable(lambda x, table: (x + table.exp()) * table.sin() - table.cos(), (4,))
     assert list(constants_of(network)) == ["table_baked", "table_baked_1", "table_baked_2"]
 
 
-def test_one_constant_that_two_operators_read_says_so() -> None:
+def test_a_constant_lists_all_operators_that_read_it() -> None:
     def twice(x: Tensor, table: Tensor) -> Tensor:
         wide = table.exp()
         return x * wide + wide
 
-    assert constants_of(Doing(twice, (4,)))["table_baked"].used_by == ("mul", "add")
+    assert constants_of(WithTable(twice, (4,)))["table_baked"].used_by == ("mul", "add")
 
 
-def test_parameters_that_nothing_reads_are_gone_and_so_are_tables_that_were_baked() -> None:
+def test_unused_parameters_and_baked_tables_are_removed() -> None:
     program, _ = evaluate(trace(Scores().eval(), IMAGE))
     assert set(program.state_dict) == {"norm.weight", "norm.bias"}
     assert set(program.constants) == {"relative.table_baked", "mul_baked"}
     assert len(program.graph_signature.input_specs) == 5  # these four, and the image
 
 
-def test_results_of_an_operator_with_several_are_constants_of_their_own() -> None:
+def test_each_output_of_an_operator_is_a_separate_constant() -> None:
     def halves(x: Tensor, table: Tensor) -> Tensor:
         first, second = table.chunk(2)
         return x * first + second
 
-    network = Doing(halves, (8,))
+    network = WithTable(halves, (8,))
     found = constants_of(network)
     assert [constant.shape for constant in found.values()] == [(4,), (4,)]
     program, _ = evaluate(trace(network.eval(), torch.zeros_like(IMAGE)))
@@ -158,19 +158,19 @@ RANDOM: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("case", RANDOM)
-def test_random_numbers_are_refused_by_module(case: str) -> None:
-    network = nn.Sequential(nn.Linear(4, 4), Doing(RANDOM[case], (4,)))
+def test_random_numbers_are_refused_with_the_module(case: str) -> None:
+    network = nn.Sequential(nn.Linear(4, 4), WithTable(RANDOM[case], (4,)))
     with pytest.raises(ExportError, match=r"^1 draws random numbers \(aten"):
         evaluate(trace(network.eval(), IMAGE))
 
 
 def test_an_output_that_does_not_depend_on_the_image_is_refused() -> None:
     with pytest.raises(ExportError, match="does not depend on the image"):
-        evaluate(trace(Doing(lambda x, table: table.exp().expand(len(x), 4), (4,)).eval(), IMAGE))
+        evaluate(trace(WithTable(lambda x, table: table.exp().expand(len(x), 4), (4,)).eval(), IMAGE))
 
 
 class Counting(nn.Module):
-    """Counts its runs in a buffer."""
+    """A module that counts its runs in a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,24 +183,22 @@ class Counting(nn.Module):
         return x + self.runs
 
 
-def test_a_network_that_changes_its_buffers_is_refused_and_they_are_named() -> None:
+def test_a_network_that_changes_its_buffers_is_refused_with_their_names() -> None:
     network = nn.Sequential(nn.ReLU(), Counting()).eval()
     with pytest.raises(ExportError, match=re.escape("changes its buffers 1.runs in forward")):
         evaluate(trace(network, IMAGE))
 
 
-def test_a_table_may_meet_the_image_as_it_is_and_as_what_was_made_of_it() -> None:
-    network = Doing(lambda x, table: x * table + table.exp(), (4,)).eval()
+def test_a_table_may_be_used_both_as_stored_and_evaluated() -> None:
+    network = WithTable(lambda x, table: x * table + table.exp(), (4,)).eval()
     program, constants = evaluate(trace(network, torch.zeros_like(IMAGE)))
     assert [constant.name for constant in constants] == ["table", "table_baked"]
-    torch.onnx.export(
-        program, (), dynamo=True, optimize=False, verbose=False
-    )  # refuses names that are in each other's way
+    torch.onnx.export(program, (), dynamo=True, optimize=False, verbose=False)  # torch refuses conflicting names
 
 
-def test_what_works_in_place_on_a_constant_is_gone_too() -> None:
-    # torch detaches a tensor that is made in forward, in place.
-    program, _ = evaluate(trace(Doing(lambda x, _: x * torch.tensor([1.0, 2.0, 3.0, 4.0]), (4,)).eval(), IMAGE))
+def test_in_place_operators_on_constants_are_evaluated() -> None:
+    # torch detaches a tensor created in forward, in place.
+    program, _ = evaluate(trace(WithTable(lambda x, _: x * torch.tensor([1.0, 2.0, 3.0, 4.0]), (4,)).eval(), IMAGE))
     assert count_operators(program) == {"mul": 1}
 
 
@@ -214,8 +212,8 @@ READ_SHAPES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("case", READ_SHAPES)
-def test_what_reads_no_number_of_the_image_but_its_shape_is_evaluated(case: str) -> None:
-    network = Doing(READ_SHAPES[case], (4,)).eval()
+def test_operators_that_read_only_the_shape_of_the_image_are_evaluated(case: str) -> None:
+    network = WithTable(READ_SHAPES[case], (4,)).eval()
     program, constants = evaluate(trace(network, torch.zeros_like(IMAGE)))
     torch.testing.assert_close(program.module()(IMAGE), network(IMAGE))
     assert not {name for name in count_operators(program) if name.endswith("_like") or name.startswith(("new", "fill"))}

@@ -1,4 +1,4 @@
-"""Traced programs: the network's answer in plain operators, or an error that names the module."""
+"""Traced programs: the network's results from plain operators, or an error that names the module."""
 
 import copy
 from collections.abc import Callable
@@ -13,23 +13,13 @@ from export.tracing.evaluation import evaluate
 from export.tracing.program.nodes import count_operators, module_of, operator_of, without_wrappers
 from export.tracing.torch_export import trace
 from models.sources.twin import share_tensors
+from tests.export.tracing.program.programs import Apply
 
 IMAGE = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 
 
-class Doing(nn.Module):
-    """Applies a function to the image."""
-
-    def __init__(self, what: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.what = what
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.what(x)
-
-
 class Inside(nn.Module):
-    """A network whose second block may be what the test is about."""
+    """A network whose second block is given by the test."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -41,7 +31,7 @@ class Inside(nn.Module):
 
 
 def run(network: nn.Module, image: Tensor = IMAGE) -> Tensor:
-    """Return what the traced program gives."""
+    """Return the result of the traced program."""
     result: Tensor = trace(network.eval(), torch.zeros_like(image)).module()(image.clone())
     return result
 
@@ -77,9 +67,9 @@ IN_PLACE = {
 
 
 @pytest.mark.parametrize("case", IN_PLACE)
-def test_a_constant_that_is_changed_in_place_has_the_value_of_its_moment(case: str) -> None:
+def test_each_read_of_a_constant_changed_in_place_gets_its_value_at_that_point(case: str) -> None:
     expected = IN_PLACE[case](IMAGE.clone())
-    program = trace(Doing(IN_PLACE[case]).eval(), torch.zeros_like(IMAGE))
+    program = trace(Apply(IN_PLACE[case]).eval(), torch.zeros_like(IMAGE))
     assert not any(operator.endswith("_") for operator in count_operators(program))
     torch.testing.assert_close(program.module()(IMAGE), expected, rtol=0, atol=0)
     evaluated, _ = evaluate(program)  # evaluation runs nodes in order, which in-place operators would spoil
@@ -88,22 +78,22 @@ def test_a_constant_that_is_changed_in_place_has_the_value_of_its_moment(case: s
         torch.testing.assert_close(evaluated.module()(IMAGE + 1), expected, rtol=0, atol=0)
 
 
-def test_keep_an_operator_in_place_when_what_it_changes_is_the_images_own() -> None:
+def test_keep_an_in_place_operator_on_a_value_that_depends_on_the_image() -> None:
     program = trace(nn.ReLU(inplace=True).eval(), IMAGE)
-    assert count_operators(program) == {"relu_": 1}  # no decomposition, which would take larger networks apart
+    assert count_operators(program) == {"relu_": 1}  # no decomposition
 
 
-def test_keep_an_operator_in_place_when_nothing_else_reads_what_it_changes() -> None:
-    program = trace(Doing(lambda x: x * torch.arange(4.0).add_(1)).eval(), IMAGE)
+def test_keep_an_in_place_operator_whose_operand_has_no_other_reader() -> None:
+    program = trace(Apply(lambda x: x * torch.arange(4.0).add_(1)).eval(), IMAGE)
     assert count_operators(program)["add_"] == 1
     torch.testing.assert_close(evaluate(program)[0].module()(IMAGE), IMAGE * torch.tensor([1.0, 2.0, 3.0, 4.0]))
 
 
-# What stays out of the user's network
+# Side effects on the user's network
 
 
 class Caching(nn.Module):
-    """Keeps the bias of its first run in eval mode, as LeViT does, and the sizes that it has met."""
+    """A network that caches its bias, as LeViT does in eval mode, its last value and its batch sizes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,43 +110,43 @@ class Caching(nn.Module):
         return x + self.cache["bias"]
 
 
-def test_what_a_network_keeps_while_it_runs_is_kept_from_it() -> None:
+def test_tracing_leaves_the_caches_of_a_network_empty() -> None:
     network = Caching().eval()
     torch.testing.assert_close(run(network), network.table.detach()[[6, 0, 3, 3]] + IMAGE)
     assert network.cache == {}
     assert network.last is None
     assert network.sizes == set()
     network(IMAGE)
-    assert network.cache  # the network does keep it when it is run itself
+    assert network.cache  # a run of the network itself fills the caches
     assert network.sizes == {2}
 
 
-def test_a_shared_network_has_the_same_tensors_and_other_attributes() -> None:
+def test_a_network_that_shares_tensors_has_its_own_attributes() -> None:
     network = Caching()
     twin = share_tensors(network)
     assert isinstance(twin, Caching)
     assert twin.table is network.table
     assert twin.cache is not network.cache
-    assert copy.deepcopy(network).table is not network.table  # a copy would have cost as much memory again
+    assert copy.deepcopy(network).table is not network.table  # a plain copy would double the memory
 
 
 # Modes
 
 
-def test_dropout_of_a_network_in_eval_mode_is_gone() -> None:
+def test_dropout_of_a_network_in_eval_mode_is_removed() -> None:
     network = nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.5))
     program = trace(network.eval(), IMAGE)
     assert "dropout" not in count_operators(program)
     torch.testing.assert_close(program.module()(IMAGE), network(IMAGE))
 
 
-def test_keep_dropout_when_a_module_says_that_it_trains() -> None:
-    program = trace(Doing(lambda x: F.dropout(x, 0.5, training=True)).eval(), IMAGE)
+def test_keep_dropout_with_training_enabled() -> None:
+    program = trace(Apply(lambda x: F.dropout(x, 0.5, training=True)).eval(), IMAGE)
     assert count_operators(program)["dropout"] == 1
 
 
-def test_views_become_reshapes_which_take_any_layout() -> None:
-    counted = count_operators(trace(Doing(lambda x: x.view(2, 12)).eval(), IMAGE))
+def test_views_become_reshapes_that_accept_any_layout() -> None:
+    counted = count_operators(trace(Apply(lambda x: x.view(2, 12)).eval(), IMAGE))
     assert counted == {"reshape": 1}
 
 
@@ -181,48 +171,48 @@ def test_keep_a_pool_when_it_leaves_more_than_one_number() -> None:
 # Errors
 
 
-STEERED: dict[str, Callable[[Tensor], Tensor]] = {
+VALUE_DEPENDENT: dict[str, Callable[[Tensor], Tensor]] = {
     "if tensor": lambda x: x if x.sum() > 0 else -x,
     ".item()": lambda x: x * [1.0, 2.0][int(x.sum().item()) % 2],
     "numpy": lambda x: x + torch.from_numpy(x.numpy()),
 }
 
 
-@pytest.mark.parametrize("case", STEERED)
-def test_a_network_that_cannot_be_followed_is_refused_with_the_module_that_stops(case: str) -> None:
+@pytest.mark.parametrize("case", VALUE_DEPENDENT)
+def test_control_flow_on_values_is_refused_with_the_module(case: str) -> None:
     with pytest.raises(
-        ExportError, match=r"cannot trace the network in blocks\.1 \(Doing\): .*must not depend on tensors"
-    ) as told:
-        trace(Inside(Doing(STEERED[case])).eval(), torch.randn(2, 3, 4))
-    assert "\n" not in str(told.value)
-    assert told.value.__cause__ is not None
+        ExportError, match=r"cannot trace the network in blocks\.1 \(Apply\): .*must not depend on tensors"
+    ) as raised:
+        trace(Inside(Apply(VALUE_DEPENDENT[case])).eval(), torch.randn(2, 3, 4))
+    assert "\n" not in str(raised.value)
+    assert raised.value.__cause__ is not None
 
 
-def test_what_torch_prints_when_it_cannot_follow_is_kept_back(capfd: pytest.CaptureFixture[str]) -> None:
+def test_torchs_output_about_a_failed_trace_is_suppressed(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ExportError):
-        trace(Inside(Doing(STEERED["if tensor"])).eval(), torch.randn(2, 3, 4))
+        trace(Inside(Apply(VALUE_DEPENDENT["if tensor"])).eval(), torch.randn(2, 3, 4))
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_network_itself_is_named_by_its_class() -> None:
-    with pytest.raises(ExportError, match=r"cannot trace the network in \(?Doing"):
-        trace(Doing(STEERED["if tensor"]).eval(), IMAGE)
+    with pytest.raises(ExportError, match=r"cannot trace the network in \(?Apply"):
+        trace(Apply(VALUE_DEPENDENT["if tensor"]).eval(), IMAGE)
 
 
 class AfterItsBlocks(Inside):
-    """Fails when its blocks are through."""
+    """A network that fails after its blocks."""
 
     def forward(self, x: Tensor) -> Tensor:
         result = super().forward(x)
         return result if result.sum() > 0 else -result
 
 
-def test_a_module_that_is_through_is_not_the_one_that_stops() -> None:
+def test_a_finished_submodule_is_not_named_in_the_error() -> None:
     with pytest.raises(ExportError, match=r"cannot trace the network in 1 \(AfterItsBlocks\)"):
         trace(nn.Sequential(nn.Identity(), AfterItsBlocks(nn.ReLU())).eval(), IMAGE)
 
 
-def test_a_networks_own_error_is_reported_and_no_hooks_are_left() -> None:
+def test_a_networks_own_error_is_reported_and_hooks_are_removed() -> None:
     network = Inside(nn.Linear(5, 5)).eval()
     with pytest.raises(ExportError, match=r"blocks\.1 \(Linear\)"):
         trace(network, IMAGE)
@@ -236,7 +226,7 @@ def test_operators_and_modules_have_their_plain_names() -> None:
     program = trace(Inside(nn.ReLU()).eval(), IMAGE)
     found = {operator_of(node): module_of(node) for node in program.graph.nodes if node.op == "call_function"}
     assert found == {"linear": "blocks.0", "relu": "blocks.1"}
-    outermost = trace(Doing(torch.neg).eval(), IMAGE)
+    outermost = trace(Apply(torch.neg).eval(), IMAGE)
     assert [module_of(node) for node in outermost.graph.nodes if node.op == "call_function"] == [""]
 
 
@@ -249,7 +239,7 @@ def test_operators_and_modules_have_their_plain_names() -> None:
         ("blocks.network", "blocks.network"),
     ],
 )
-def test_what_is_wrapped_around_a_network_is_not_part_of_its_paths(path: str, plain: str) -> None:
+def test_wrappers_are_not_part_of_module_paths(path: str, plain: str) -> None:
     assert without_wrappers(path) == plain
 
 

@@ -1,4 +1,4 @@
-"""Fused attention becomes plain operators, compared with attention that is computed query by query."""
+"""Fused attention becomes plain operators, compared with attention computed query by query."""
 
 import pytest
 import torch
@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from export.tracing.program.nodes import count_operators, operator_of
 from export.tracing.torch_export import trace
-
-# Attention
 
 
 def plain_attention(
@@ -34,7 +32,7 @@ def tensors(*shapes: tuple[int, ...]) -> list[Tensor]:
 
 
 class Attention(nn.Module):
-    """The fused operator with keys and values of its own, so that a program of one input can hold it."""
+    """The fused operator of one input, with keys and values as parameters."""
 
     def __init__(self, key: Tensor, value: Tensor, mask: Tensor | None, **options: object) -> None:
         super().__init__()
@@ -47,18 +45,18 @@ class Attention(nn.Module):
 
 
 FLOAT_MASK, BOOL_MASK = torch.randn(3, 5, 7), torch.rand(5, 7, generator=torch.Generator().manual_seed(4)) > 0.4
-BOOL_MASK[:, 0] = True  # a query that may look nowhere is not a number
+BOOL_MASK[:, 0] = True  # plain_attention gives NaN for a fully masked query
 ATTENTIONS: dict[str, tuple[Tensor | None, float | None, bool]] = {
     "without a mask": (None, None, False),
     "with a float mask": (FLOAT_MASK, None, False),
     "with a bool mask": (BOOL_MASK, None, False),
     "causal": (None, None, True),
-    "with a scale of its own": (FLOAT_MASK, 0.125, False),
+    "with an explicit scale": (FLOAT_MASK, 0.125, False),
 }
 
 
 @pytest.mark.parametrize("case", ATTENTIONS)
-def test_unfused_attention_is_the_fused_one(case: str) -> None:
+def test_unfused_attention_equals_fused_attention(case: str) -> None:
     mask, scale, causal = ATTENTIONS[case]
     query, key, value = tensors((2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 6))
     network = Attention(key, value, mask, scale=scale, is_causal=causal)

@@ -1,4 +1,4 @@
-"""A repository of artifacts for each test."""
+"""Repository of artifacts that each test exports to Triton."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.service.artifacts import add_artifact
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("artifacts")
     for version in (1, 2, 10):
         add_artifact(path, variant="mean", version=version)
@@ -18,6 +18,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def artifacts(made: Path, tmp_path: Path) -> Path:
-    """`colours`: mean in versions 1, 2 and 10, and float; a copy that a test may change."""
-    return shutil.copytree(made, tmp_path / "artifacts")
+def artifacts(shared_artifacts: Path, tmp_path: Path) -> Path:
+    """Return a writable repository of `colours`: `mean` in versions 1, 2 and 10, and `float`."""
+    return shutil.copytree(shared_artifacts, tmp_path / "artifacts")

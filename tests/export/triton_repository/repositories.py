@@ -1,10 +1,11 @@
-"""Artifacts that the tests export for Triton."""
+"""Artifacts for tests of the export to Triton."""
 
 from pathlib import Path
 
 import numpy as np
 
 from export.to_triton import main
+from tests.artifact.drafts import ENGINE
 from tests.service.artifacts import WEIGHTS, add_artifact
 
 
@@ -12,23 +13,14 @@ def run(repository: Path, output: Path, *flags: str) -> int:
     return main([str(repository), "--output", str(output), *flags])
 
 
-def one_has_other_classes(path: Path) -> None:
+def add_version_with_other_classes(path: Path) -> None:
     add_artifact(path, variant="mean", version=11, weights=np.ascontiguousarray(WEIGHTS[:, :3]))
 
 
 def with_engine(path: Path, **changes: object) -> None:
-    """Write an artifact `built` with an engine of any bytes, for batches 1 to 16."""
-    engine = {
-        "file": "model.engine",
-        "library": "TensorRT",
-        "version": "11.0.1",
-        "flavour": "tensorrt",
-        "gpu": {"name": "NVIDIA L4", "compute_capability": "8.9"},
-        "profile": {"min": 1, "opt": 8, "max": 16},
-        "settings": {},
-        "seconds": 1.0,
-    }
-    found = {"engine": {**engine, **changes}, "input": image(1, 16), "target": "tensorrt"}
+    """Write an artifact `built` with an arbitrary engine file for batches 1 to 16."""
+    engine = {**ENGINE, "version": "11.0.1", "profile": {"min": 1, "opt": 8, "max": 16}, **changes}
+    found = {"engine": engine, "input": image(1, 16), "target": "tensorrt"}
     add_artifact(path, variant="built", files={"model.engine": b"engine"}, **found)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""`python export/to_triton.py`: what is written."""
+"""Files written by `python export/to_triton.py`."""
 
 import json
 import resource
@@ -12,16 +12,16 @@ import pytest
 from artifact.manifest import MANIFEST_NAME
 from export.process.command import DONE, FAILED
 from tests.artifact.trees import tree_of
-from tests.export.triton_repository.repositories import image, one_has_other_classes, run, with_engine
+from tests.export.triton_repository.repositories import add_version_with_other_classes, image, run, with_engine
 from tests.service.artifacts import add_artifact
 
 SCRIPT = Path(__file__).parents[3] / "export" / "to_triton.py"
 
 
-def test_every_variant_becomes_a_network_an_ensemble_and_shares_a_model_for_its_pixels(
+def test_every_variant_becomes_a_network_and_an_ensemble_with_a_shared_preprocessing_model(
     artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    add_artifact(artifacts, variant="other")  # sees the same pixels as mean
+    add_artifact(artifacts, variant="other")  # with the preprocessing of mean
     assert run(artifacts, tmp_path / "triton", "--json") == DONE
     written = json.loads(capsys.readouterr().out)
     pixels = {network["name"]: network["pixels"] for network in written["networks"]}
@@ -45,7 +45,7 @@ def test_versions_are_those_of_the_artifacts_and_the_ensemble_runs_the_newest(ar
     assert (network / "labels.txt").read_text() == "red\ngreen\nblue\ngrey\n"
 
 
-def test_weights_beside_the_graph_are_copied_and_what_the_graph_does_not_need_is_not(tmp_path: Path) -> None:
+def test_external_weights_are_copied_and_files_that_the_graph_does_not_need_are_not(tmp_path: Path) -> None:
     from artifact import stage
     from tests.artifact.drafts import LABELS, draft
 
@@ -74,7 +74,7 @@ def test_an_engine_becomes_the_plan_and_its_best_batch_is_preferred(
     assert written["notes"] == ["the engine requires TensorRT 11.0.1 and NVIDIA L4 in Triton"]
 
 
-def test_names_and_newest_choose_among_the_artifacts(artifacts: Path, tmp_path: Path) -> None:
+def test_names_and_newest_select_artifacts(artifacts: Path, tmp_path: Path) -> None:
     add_artifact(artifacts, model="birds", variant="mean")
     output = tmp_path / "triton"
     assert (
@@ -85,7 +85,7 @@ def test_names_and_newest_choose_among_the_artifacts(artifacts: Path, tmp_path: 
     assert not (output / "colours.mean" / "2").exists()
 
 
-def test_the_python_model_brings_its_code_and_names_what_pip_installs(artifacts: Path, tmp_path: Path) -> None:
+def test_the_python_model_contains_its_code_and_lists_its_requirements(artifacts: Path, tmp_path: Path) -> None:
     assert run(artifacts, tmp_path / "triton", "--quiet", "--variants", "mean", "--resizer", "pillow") == DONE
     (pixels,) = (tmp_path / "triton").glob("colours.pixels-*")
     assert {"model.py", "imaging", "artifact", MANIFEST_NAME} == {path.name for path in (pixels / "1").iterdir()}
@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_nothing_behind(artifacts: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["directory", "file", "broken link"])
-def test_an_output_that_exists_is_left_alone(
+def test_an_existing_output_is_not_changed(
     kind: str, artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "triton"
@@ -137,8 +137,8 @@ def test_an_output_that_exists_is_left_alone(
     assert {path.name for path in tmp_path.iterdir()} == {"artifacts", "triton"}
 
 
-def test_versions_that_differ_are_exported_by_the_newest_alone(artifacts: Path, tmp_path: Path) -> None:
-    one_has_other_classes(artifacts)
+def test_the_newest_of_incompatible_versions_can_be_exported_alone(artifacts: Path, tmp_path: Path) -> None:
+    add_version_with_other_classes(artifacts)
     assert run(artifacts, tmp_path / "triton", "--quiet", "--versions", "newest") == DONE
     assert (tmp_path / "triton" / "colours.mean" / "labels.txt").read_text() == "red\ngreen\nblue\n"
 

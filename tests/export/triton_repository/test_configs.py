@@ -37,7 +37,7 @@ Configs = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Configs]:
-    """The configurations of an export with each of FLAGS."""
+    """Return the configurations of an export with each of FLAGS."""
     skip_without_triton()
     directory = tmp_path_factory.mktemp("configs")
     artifacts = directory / "artifacts"
@@ -59,7 +59,9 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Configs]:
 
 
 @pytest.mark.slow
-def test_a_network_batches_within_its_queue_and_is_warm_at_one_and_the_maximum(parsed: dict[str, Configs]) -> None:
+def test_a_network_has_batching_a_bounded_queue_and_warm_up_at_one_and_the_largest_batch(
+    parsed: dict[str, Configs],
+) -> None:
     network = parsed["batching"]["colours.mean"]
     assert (network["backend"], network["max_batch_size"]) == ("onnxruntime", 64)
     assert network["version_policy"] == {"all": {}}
@@ -92,7 +94,7 @@ def test_tensors_are_those_of_the_artifact(parsed: dict[str, Configs]) -> None:
     assert "label_filename" not in found["ages.mean"]["output"][0]
 
 
-def test_the_ensemble_joins_the_two(parsed: dict[str, Configs]) -> None:
+def test_the_ensemble_joins_preprocessing_and_network(parsed: dict[str, Configs]) -> None:
     found = parsed["batching"]
     (pixels,) = (name for name in found if name.startswith("colours.pixels-"))
     ensemble = found["colours.mean.image"]

@@ -1,4 +1,4 @@
-"""The Triton repository of the digits model in Triton 2.51: our pixels, our logits, our classes.
+"""The exported digits model in Triton 2.51, compared with posbake's own pixels, logits and classes.
 
 ONNX Runtime 1.24 runs the graphs: see tests/triton/onnxruntime_backend.py.
 """
@@ -33,14 +33,14 @@ from tests.triton.server import Triton, skip_without_triton, triton_server
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
 HALF = "rope-fp16"
-"""A variant in fp16 and opset 23, the newest of both that are exported."""
+"""Name of a variant in fp16 and opset 23."""
 
 CLIENT = Path(__file__).parents[2] / "triton" / "grpc_client.py"
 
 
 @pytest.fixture(scope="module")
 def artifacts(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every variant of the digits model, and `HALF`; `colours`: a network for one image, and one of two versions."""
+    """Return all digits variants, `HALF`, and `colours` with a network for one image and one of two versions."""
     skip_without_triton()
     repository = shutil.copytree(digits_repository, tmp_path_factory.mktemp("digits") / "artifacts")
     source = [
@@ -51,8 +51,8 @@ def artifacts(digits_repository: Path, tmp_path_factory: pytest.TempPathFactory)
     written = ["--precision", "fp16", "--opset", "23", "--output", str(repository), "--variant", HALF, "--quiet"]
     assert to_onnx([*source, *written]) == 0
     add_artifact(repository, variant="single", input=image(1, 1))
-    add_artifact(repository, variant="turned", version=2)
-    add_artifact(repository, variant="turned", version=10, weights=-WEIGHTS)
+    add_artifact(repository, variant="negated", version=2)
+    add_artifact(repository, variant="negated", version=10, weights=-WEIGHTS)
     return repository
 
 
@@ -77,20 +77,20 @@ def client(triton: Triton) -> Iterator[InferenceServerClient]:
 
 @pytest.fixture(scope="module")
 def files() -> list[bytes]:
-    """The 360 held-out digits as JPEG files, not of the network's size."""
+    """Return the 360 held-out digits as JPEG files of another size than the network's."""
     _, test = load_split((40, 36))
     return [encode(image, "JPEG", quality=90) for image in test.images]
 
 
 def pixels_of(files: list[bytes], manifest_of: Path) -> NDArray[np.uint8]:
-    """Return the input [n, H, W, 3] as our service prepares it."""
+    """Return the input [n, H, W, 3] as posbake's service prepares it."""
     manifest = read_artifact(manifest_of).manifest
     reading = Reading(10**6, find_resizer("simd"))
     rows = [preprocess(reading.decode(file, [manifest.preprocess]), manifest, reading) for file in files]
     return np.concatenate(rows).astype(np.uint8, casting="no")
 
 
-def run_here(graph: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def run_locally(graph: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -99,7 +99,7 @@ def run_here(graph: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def infer(client: InferenceServerClient, model: str, name: str, images: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Return a model's output for images, 32 in a request."""
+    """Return a model's output for images, 32 per request."""
     output = "image" if ".pixels-" in model else "logits"
     answers = []
     for start in range(0, len(images), 32):
@@ -110,7 +110,7 @@ def infer(client: InferenceServerClient, model: str, name: str, images: NDArray[
     return np.concatenate(answers)
 
 
-def test_every_variant_gives_our_classes_and_logits_for_360_image_files(
+def test_every_variant_has_posbakes_classes_and_logits_for_360_image_files(
     client: InferenceServerClient, artifacts: Path, files: list[bytes]
 ) -> None:
     locations = [location for location in scan(artifacts) if location.model == "digits"]
@@ -118,14 +118,14 @@ def test_every_variant_gives_our_classes_and_logits_for_360_image_files(
     pixels = pixels_of(files, locations[0].path)
     batch = np.array(files, object)[:, None]
     for location in locations:
-        expected = run_here(read_artifact(location.path).graph, pixels)
+        expected = run_locally(read_artifact(location.path).graph, pixels)
         logits = infer(client, f"digits.{location.variant}.image", "image_bytes", batch)
         np.testing.assert_array_equal(logits.argmax(axis=1), expected.argmax(axis=1), err_msg=location.variant)
-        # Two versions of ONNX Runtime round the same graph otherwise; fp16 has 11 bits.
+        # Two versions of ONNX Runtime round the same graph differently; fp16 has 11 bits.
         np.testing.assert_allclose(logits, expected, atol=0.05 if location.variant == HALF else 2e-4)
 
 
-def test_the_network_takes_pixels_as_the_artifact_does(
+def test_the_network_accepts_pixels_as_the_artifact_does(
     client: InferenceServerClient, artifacts: Path, files: list[bytes]
 ) -> None:
     pixels = pixels_of(files[:40], artifacts / "digits/learned/1")
@@ -134,7 +134,7 @@ def test_the_network_takes_pixels_as_the_artifact_does(
     np.testing.assert_allclose(from_pixels, from_files, atol=1e-5)
 
 
-def test_the_pixels_are_ours_byte_by_byte(
+def test_pixels_equal_those_of_the_service(
     client: InferenceServerClient, exported: Path, artifacts: Path, files: list[bytes]
 ) -> None:
     (model,) = exported.glob("digits.pixels-*")
@@ -143,7 +143,9 @@ def test_the_pixels_are_ours_byte_by_byte(
     np.testing.assert_array_equal(found, pixels_of([*files, *kinds], artifacts / "digits/learned/1"))
 
 
-def test_grpc_gives_the_same(triton: Triton, client: InferenceServerClient, files: list[bytes], tmp_path: Path) -> None:
+def test_grpc_gives_the_logits_of_http(
+    triton: Triton, client: InferenceServerClient, files: list[bytes], tmp_path: Path
+) -> None:
     arrays = {f"{index:03}": np.frombuffer(file, np.uint8) for index, file in enumerate(files)}
     np.savez(tmp_path / "files.npz", **arrays)  # type: ignore[arg-type]
     arguments: list[str | Path] = [triton.grpc, "digits.rope.image", tmp_path / "files.npz", tmp_path / "logits.npy"]
@@ -152,7 +154,7 @@ def test_grpc_gives_the_same(triton: Triton, client: InferenceServerClient, file
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), over_http, atol=1e-5)
 
 
-def test_classes_have_our_labels(client: InferenceServerClient) -> None:
+def test_classes_have_the_labels_of_the_artifact(client: InferenceServerClient) -> None:
     file = (DIGITS / "samples" / "7.png").read_bytes()
     for model, name, value in (
         ("digits.rope.image", "image_bytes", np.array([[file]], object)),
@@ -170,33 +172,33 @@ def test_classes_have_our_labels(client: InferenceServerClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ([b"no image"], "element 0 of 'image_bytes': the body is not an image"),
         ([encode(random_pixels()), truncated_jpeg()], "element 1 of 'image_bytes': the image is damaged"),
     ],
 )
-def test_a_bad_image_gets_the_message_of_our_service(
-    client: InferenceServerClient, files: list[bytes], said: str
+def test_a_bad_image_gets_the_error_message_of_the_service(
+    client: InferenceServerClient, files: list[bytes], message: str
 ) -> None:
     with pytest.raises(InferenceServerException) as error:
         infer(client, "digits.rope.image", "image_bytes", np.array(files, object)[:, None])
-    assert said in error.value.message()
+    assert message in error.value.message()
     assert error.value.status() == "400"
 
 
 def test_every_version_is_served_and_the_ensemble_runs_the_newest(client: InferenceServerClient) -> None:
-    assert client.get_model_metadata("colours.turned")["versions"] == ["2", "10"]
-    assert client.get_model_metadata("colours.turned.image")["versions"] == ["10"]
+    assert client.get_model_metadata("colours.negated")["versions"] == ["2", "10"]
+    assert client.get_model_metadata("colours.negated.image")["versions"] == ["10"]
     picture = random_pixels()
     tensor = InferInput("image", [1, 8, 6, 3], "UINT8")
     tensor.set_data_from_numpy(picture[np.newaxis])
     second, tenth = (
-        client.infer("colours.turned", [tensor], model_version=version).as_numpy("logits") for version in ("2", "10")
+        client.infer("colours.negated", [tensor], model_version=version).as_numpy("logits") for version in ("2", "10")
     )
     np.testing.assert_allclose(second, -tenth, rtol=1e-5)
     files = np.array([[encode(picture)]], object)
-    np.testing.assert_allclose(infer(client, "colours.turned.image", "image_bytes", files), tenth, rtol=1e-5)
+    np.testing.assert_allclose(infer(client, "colours.negated.image", "image_bytes", files), tenth, rtol=1e-5)
 
 
 def test_a_graph_for_one_image_is_served_without_a_batch(client: InferenceServerClient) -> None:

@@ -19,5 +19,5 @@ from export.triton_repository.pbtxt import Fields, Symbol, entries, to_text
         ({"a": 'say "hi"\\\n\tö'}, 'a: "say \\"hi\\"\\\\\\012\\011\\303\\266"\n'),
     ],
 )
-def test_messages_are_written_as_the_format_has_them(message: Fields, text: str) -> None:
+def test_messages_are_written_in_text_format(message: Fields, text: str) -> None:
     assert to_text(message) == text

@@ -1,4 +1,4 @@
-"""`python export/to_triton.py`: what is refused, with which remedy."""
+"""Refusals of `python export/to_triton.py` and their remedies."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from export.process.command import FAILED
 from tests.artifact.trees import tree_of
-from tests.export.triton_repository.repositories import image, one_has_other_classes, run, with_engine
+from tests.export.triton_repository.repositories import add_version_with_other_classes, image, run, with_engine
 from tests.service.artifacts import add_artifact
 
 COSINE = {"mean": 0.9999, "min": 0.9999, "limit": 0.999}
@@ -22,7 +22,7 @@ def misplace(path: Path) -> None:
     (path / "colours" / "float").rename(path / "colours" / "moved")
 
 
-def one_has_another_size(path: Path) -> None:
+def add_version_with_another_size(path: Path) -> None:
     add_artifact(path, variant="mean", version=11, size=(4, 4))
 
 
@@ -46,8 +46,8 @@ def lower_parity() -> dict[str, object]:
 REFUSED: list[tuple[Callable[[Path], object], tuple[str, ...], str]] = [
     (damage, (), "is not the file the manifest describes"),
     (misplace, (), "its manifest is for colours/float/1; move the directory to that path"),
-    (one_has_other_classes, (), "differ in the outputs (4; 3)"),
-    (one_has_another_size, (), "differ in the input"),
+    (add_version_with_other_classes, (), "differ in the outputs (4; 3)"),
+    (add_version_with_another_size, (), "differ in the input"),
     (lambda path: add_artifact(path, "colours", "mean.image"), (), "would both be named colours.mean.image"),
     (
         lambda path: (add_artifact(path, "a", "b.c"), add_artifact(path, "a.b", "c")),
@@ -77,11 +77,11 @@ REFUSED: list[tuple[Callable[[Path], object], tuple[str, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "flags", "said"), REFUSED, ids=[said[:40] for *_, said in REFUSED])
-def test_what_triton_cannot_take_is_refused_and_nothing_is_written(
+@pytest.mark.parametrize(("change", "flags", "reason"), REFUSED, ids=[reason[:40] for *_, reason in REFUSED])
+def test_artifacts_that_triton_cannot_serve_are_refused_and_nothing_is_written(
     change: Callable[[Path], object],
     flags: tuple[str, ...],
-    said: str,
+    reason: str,
     artifacts: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -91,7 +91,7 @@ def test_what_triton_cannot_take_is_refused_and_nothing_is_written(
     assert run(artifacts, tmp_path / "triton", *flags) == FAILED
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ")
-    assert said in printed.err
+    assert reason in printed.err
     assert printed.out == ""
     assert tree_of(tmp_path) == before
 

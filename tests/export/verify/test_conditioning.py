@@ -1,4 +1,4 @@
-"""Networks with drawn weights are such as float32 can compute, on the pictures of the parity check and on noise."""
+"""Networks with random weights are well conditioned in float32, on the images of the parity check and on noise."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from models.sources.pictures import noise
 pytestmark = pytest.mark.slow
 
 
-def test_attention_behind_batch_norms_amplifies_no_rounding() -> None:
+def test_attention_after_batch_norms_does_not_amplify_rounding() -> None:
     loaded = load_source("timm:levit_128s", RandomWeights(2), Overrides())
     normalisation = Normalisation(loaded.preprocess.mean, loaded.preprocess.std)
     reference = compute_reference(loaded.network, loaded.image_size, normalisation, Batch(min=2, max=2))

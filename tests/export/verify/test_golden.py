@@ -1,4 +1,4 @@
-"""The golden file that an export writes, and the command that checks it by hand."""
+"""The golden file that an export writes, and the command `export/check.py`."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def opened(path: Path) -> tuple[Artifact, GoldenInputs]:
 
 @pytest.fixture
 def exported(digits_repository: Path, tmp_path: Path) -> Path:
-    """A copy of an artifact, to be changed."""
+    """Return a writable copy of an artifact."""
     shutil.copytree(digits_repository / "digits" / "swin-table" / "1", tmp_path / "1")
     return tmp_path / "1"
 
@@ -64,7 +64,7 @@ def test_images_have_shapes_and_colours_and_none_is_noise(digits_repository: Pat
     pixels = np.frombuffer(golden.pixels, np.uint8).reshape(golden.shape).astype(float)
     assert len(pixels) == 4
     for image in pixels:
-        assert np.corrcoef(image[:, :-1].ravel(), image[:, 1:].ravel())[0, 1] > 0.5  # of noise, about 0
+        assert np.corrcoef(image[:, :-1].ravel(), image[:, 1:].ravel())[0, 1] > 0.5  # about 0 for noise
         assert image.std() > 20
         assert abs(image[..., 0] - image[..., 2]).mean() > 5
 
@@ -88,7 +88,7 @@ def test_limits_follow_the_parity_and_the_precision_that_runs() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 2), (3, 3), (5, 5), (1, 64)])
-def test_four_images_are_written_whatever_the_batch(sizes: tuple[int, int], tmp_path: Path) -> None:
+def test_four_images_are_written_for_any_batch(sizes: tuple[int, int], tmp_path: Path) -> None:
     reference = compute_reference(Mixed(), (2, 2), NORMALISATION, Batch(min=sizes[0], max=sizes[1]))
     golden = write_golden(reference, PARITY, "fp32", tmp_path / "golden.npz")
     assert golden is not None
@@ -98,7 +98,7 @@ def test_four_images_are_written_whatever_the_batch(sizes: tuple[int, int], tmp_
         assert set(map(tuple, written["logits"])) <= set(map(tuple, reference.logits))
 
 
-def test_images_that_would_take_too_much_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_golden_file_above_the_size_limit_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = compute_reference(Mixed(), (2, 2), NORMALISATION, Batch(min=1, max=3))
     monkeypatch.setattr(golden_module, "GOLDEN_LIMIT", 4 * 12 + 4 * 8 * 10 - 1)
     assert write_golden(reference, PARITY, "fp32", tmp_path / "golden.npz") is None
@@ -122,7 +122,7 @@ def test_the_command_prints_errors_and_limits(exported: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("factor", [1.01, np.nan])
-def test_the_command_fails_when_one_weight_is_another(
+def test_the_command_fails_when_weights_differ(
     factor: float, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = onnx.load(exported / "model.onnx")
@@ -143,16 +143,14 @@ def test_the_command_fails_when_one_weight_is_another(
     assert [run["passed"] for run in json.loads(capsys.readouterr().out)["runs"]] == [False, False]
 
 
-def test_the_command_says_that_an_artifact_has_no_golden_file(
-    exported: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_reports_a_missing_golden_file(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (exported / "golden.npz").unlink()
     edit(exported, lambda manifest: (manifest.pop("golden"), manifest["files"].pop("golden.npz")))
     assert main([str(exported)]) == 1
     assert "has no golden file; export it again" in capsys.readouterr().err
 
 
-def test_the_command_says_what_it_cannot_read_or_run(
+def test_the_command_reports_unreadable_files_and_missing_backends(
     exported: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([str(exported / "elsewhere")]) == 1
@@ -161,7 +159,7 @@ def test_the_command_says_what_it_cannot_read_or_run(
     vouch(exported, "model.onnx")
     assert main([str(exported)]) == 1
     assert "error: onnxruntime cannot load the graph" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "openvino", None)  # what Python keeps of a module that cannot be imported
+    monkeypatch.setitem(sys.modules, "openvino", None)  # marks the module as not importable
     assert main([str(exported), "--backend", "openvino"]) == 1
     assert "error: backend openvino is not installed" in capsys.readouterr().err
     for wrong in ([], [""], [str(exported), "--backend", "abacus"]):
@@ -170,13 +168,13 @@ def test_the_command_says_what_it_cannot_read_or_run(
         assert raised.value.code == 2
 
 
-@pytest.mark.parametrize(("asked", "limit"), [("fp32", 1e-4), ("bf16", 5.01e-2)])
-def test_the_command_runs_openvino_at_the_limit_of_what_it_computes_in(
-    asked: str, limit: float, exported: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("requested", "limit"), [("fp32", 1e-4), ("bf16", 5.01e-2)])
+def test_the_command_checks_openvino_against_the_limit_of_its_precision(
+    requested: str, limit: float, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("openvino")
-    assert main([str(exported), "--backend", "openvino", "--precision", asked, "--json"]) == 0
+    assert main([str(exported), "--backend", "openvino", "--precision", requested, "--json"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
-    assert {run["precision"] for run in runs} <= {asked, "fp32"}  # a CPU may have no bf16
+    assert {run["precision"] for run in runs} <= {requested, "fp32"}  # a CPU may have no bf16
     for run in runs:
-        assert run["limit"] == (limit if run["precision"] == asked else 1e-4)
+        assert run["limit"] == (limit if run["precision"] == requested else 1e-4)

@@ -1,4 +1,4 @@
-"""The parity check passes what is equal and stops what is not."""
+"""The parity check: errors, tolerances, and references in float64 or float32."""
 
 from typing import ClassVar
 
@@ -44,9 +44,7 @@ def test_one_wrong_logit_stops_the_export() -> None:
 
 
 @pytest.mark.parametrize(("own", "reported"), [(None, True), (2e-6, True), (2e-5, False), (0.1, False), (1e-4, False)])
-def test_what_float32_cannot_compute_is_no_fault_of_the_graph_and_both_figures_are_stated(
-    own: float | None, reported: bool
-) -> None:
+def test_an_ill_conditioned_network_is_distinguished_from_a_wrong_graph(own: float | None, reported: bool) -> None:
     found = LOGITS.copy()
     found[0, 2] += 1e-3
     with pytest.raises(ParityError) as caught:
@@ -58,7 +56,7 @@ def test_what_float32_cannot_compute_is_no_fault_of_the_graph_and_both_figures_a
     assert own is None or f"{own:.1e}" in message
 
 
-def test_errors_of_the_same_size_are_rounding_even_where_the_networks_own_is_within_the_tolerance() -> None:
+def test_errors_of_graph_and_network_of_similar_size_count_as_rounding() -> None:
     found = LOGITS.copy()
     found[0, 2] += 5e-5  # 1.25e-5 of the largest logit
     with pytest.raises(ParityError, match=r"float32 is not sufficient for this network: .* by 9\.0e-06 .* by 1\.2e-05"):
@@ -66,7 +64,7 @@ def test_errors_of_the_same_size_are_rounding_even_where_the_networks_own_is_wit
 
 
 class Amplifying(nn.Module):
-    """A sine of large numbers: float32 has no digits left for its phase."""
+    """A sine of large numbers, whose phase float32 cannot resolve."""
 
     def __init__(self, gain: float) -> None:
         super().__init__()
@@ -76,7 +74,7 @@ class Amplifying(nn.Module):
         return torch.sin(self.gain * x.flatten(1)[:, :10])
 
 
-def test_a_network_that_amplifies_rounding_is_measured() -> None:
+def test_the_float32_error_of_an_ill_conditioned_network_is_measured() -> None:
     errors = []
     for gain in (1.0, 1e6, 1e38):
         reference = compute_reference(Amplifying(gain), (2, 2), NORMALISATION, Batch(min=1, max=7))
@@ -88,7 +86,7 @@ def test_a_network_that_amplifies_rounding_is_measured() -> None:
 
 
 @pytest.mark.parametrize(("own", "words"), [(np.inf, "nor are"), (1e-7, "but the network's are;")])
-def test_a_number_that_leaves_float32_is_no_matter_of_weights_alone(own: float, words: str) -> None:
+def test_an_overflow_error_states_whether_the_network_overflows_too(own: float, words: str) -> None:
     with pytest.raises(ParityError, match=f"not finite in float32, {words}"):
         compare(reference(own=own), np.full_like(LOGITS, np.inf), TOLERANCE)
 
@@ -101,7 +99,7 @@ def test_logits_that_are_not_finite_stop_the_export(broken: float) -> None:
         compare(reference(), found, TOLERANCE)
 
 
-def test_nothing_is_proved_by_zeros() -> None:
+def test_a_reference_of_zeros_is_refused() -> None:
     with pytest.raises(ParityError, match="zero"):
         compare(reference(np.zeros((2, 3))), np.zeros((2, 3)), TOLERANCE)
 
@@ -112,9 +110,9 @@ def test_shapes_must_agree() -> None:
 
 
 class Mixed(nn.Module):
-    """Numbers of several types, one tensor under two names, a buffer, and an index."""
+    """A network with parameters of several types, a tied parameter, a buffer and an index."""
 
-    seen: ClassVar[list[torch.dtype]] = []  # of the class, for the network may be run by a copy of itself
+    seen: ClassVar[list[torch.dtype]] = []  # on the class, because a copy of the network may run
     scale: Tensor
     order: Tensor
 
@@ -138,12 +136,12 @@ class Failing(Mixed):
         raise RuntimeError("it fails")
 
 
-def test_the_reference_is_the_network_in_float64_on_the_images_it_names() -> None:
+def test_the_reference_is_the_network_in_float64_on_the_images_of_the_reference() -> None:
     network = Mixed()
     network.seen.clear()
     reference = compute_reference(network, (2, 2), NORMALISATION, Batch(min=2, max=5))
     assert [len(images) for images in reference.pixels] == [2, 3]
-    assert network.seen == [torch.float64] * 2 + [torch.float16] * 2  # then as it is
+    assert network.seen == [torch.float64] * 2 + [torch.float16] * 2  # then in its own type
     assert reference.float32_error is not None
     assert 0 < reference.float32_error < 1e-5
     row = 0
@@ -159,7 +157,7 @@ def test_the_reference_is_the_network_in_float64_on_the_images_it_names() -> Non
 
 
 @pytest.mark.parametrize("kind", [Mixed, Failing])
-def test_the_network_comes_back_from_float64_bit_by_bit(kind: type[Mixed]) -> None:
+def test_the_network_is_restored_bit_by_bit_after_float64(kind: type[Mixed]) -> None:
     network, untouched = kind(), kind()
     objects = dict(network.named_parameters())
     try:
@@ -178,7 +176,7 @@ def test_the_network_comes_back_from_float64_bit_by_bit(kind: type[Mixed]) -> No
 
 
 class Float32Only(Mixed):
-    """Does what no float64 can be made of."""
+    """A network that accepts float32 only."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != torch.float32:
@@ -186,8 +184,8 @@ class Float32Only(Mixed):
         return super().forward(x)
 
 
-class FromABatchOf(Float32Only):
-    """Fails for single images, for a reason of its own."""
+class AtLeastTwoImages(Float32Only):
+    """A network that also fails for single images."""
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) < 2:
@@ -195,7 +193,7 @@ class FromABatchOf(Float32Only):
         return super().forward(x)
 
 
-def test_a_network_that_cannot_do_float64_is_compared_in_float32_and_it_is_said() -> None:
+def test_a_network_without_float64_is_compared_in_float32_with_the_reason() -> None:
     network = Float32Only()
     reference = compute_reference(network, (2, 2), NORMALISATION, Batch(min=2, max=3))
     assert reference.made_by == (
@@ -207,12 +205,12 @@ def test_a_network_that_cannot_do_float64_is_compared_in_float32_and_it_is_said(
     assert compare(reference, reference.logits, TOLERANCE).reference.startswith("torch float32; in float64")
 
 
-def test_a_network_that_asks_for_float32_is_compared_in_float64() -> None:
-    class Asking(Mixed):
+def test_a_network_that_casts_to_float32_is_compared_in_float64() -> None:
+    class Casting(Mixed):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x.float()) + torch.arange(10, dtype=torch.float32)
 
-    reference = compute_reference(Asking(), (2, 2), NORMALISATION, Batch(min=1, max=1))
+    reference = compute_reference(Casting(), (2, 2), NORMALISATION, Batch(min=1, max=1))
     plain = compute_reference(Mixed(), (2, 2), NORMALISATION, Batch(min=1, max=1))
     assert reference.made_by == plain.made_by == FLOAT64
     np.testing.assert_allclose(reference.logits, plain.logits + np.arange(10), rtol=1e-13)
@@ -221,12 +219,12 @@ def test_a_network_that_asks_for_float32_is_compared_in_float64() -> None:
 def test_a_network_that_fails_in_float32_too_is_refused_with_the_batch_and_the_reason() -> None:
     expected = "the network fails at batch 1: ValueError: expected dtype float32 and two images"
     with pytest.raises(ExportError, match=f"^{expected}$"):
-        compute_reference(FromABatchOf(), (2, 2), NORMALISATION, Batch(min=1, max=3))
-    reference = compute_reference(FromABatchOf(), (2, 2), NORMALISATION, Batch(min=2, max=3))
+        compute_reference(AtLeastTwoImages(), (2, 2), NORMALISATION, Batch(min=1, max=3))
+    reference = compute_reference(AtLeastTwoImages(), (2, 2), NORMALISATION, Batch(min=2, max=3))
     assert reference.made_by.startswith("torch float32")
 
 
-def test_a_reference_has_four_pictures_in_batches_that_the_graph_takes() -> None:
+def test_a_reference_has_at_least_four_images_in_batches_that_the_graph_accepts() -> None:
     for batch, sizes in (
         ((1, 32), [1, 2, 3, 7]),
         ((3, 3), [3, 3]),

@@ -1,4 +1,4 @@
-"""`--target`: what is written for each, and what TensorRT would not take."""
+"""The option `--target`: the graph of each target, and graphs that TensorRT would refuse."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def written(folder: Path, text: str) -> Path:
     return folder / "model.onnx"
 
 
-def test_the_target_is_stated_and_the_graph_is_the_same(tmp_path: Path) -> None:
+def test_the_target_is_recorded_and_the_graph_is_the_same(tmp_path: Path) -> None:
     made = {}
     for target in ("portable", "tensorrt"):
         command = [LEARNED, "--random-weights", "0", "--quiet", "--target", target, "--output", str(tmp_path / target)]
@@ -65,7 +65,7 @@ def test_an_unknown_target_is_a_usage_error(tmp_path: Path, capsys: pytest.Captu
     assert "tensorrt" in capsys.readouterr().err
 
 
-def test_what_tensorrt_refuses_fails_for_it_alone(tmp_path: Path) -> None:
+def test_an_operator_that_tensorrt_refuses_fails_for_that_target_only(tmp_path: Path) -> None:
     path = written(tmp_path, "g (float[N,3,3] x) => (float[N] y) { y = Det(x) }")
     others: tuple[Target, ...] = ("portable", "onnxruntime", "openvino")
     for target in others:
@@ -75,7 +75,7 @@ def test_what_tensorrt_refuses_fails_for_it_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", CHOICES)
-def test_operators_that_only_some_runtimes_know_fail_for_every_target(target: Target, tmp_path: Path) -> None:
+def test_operators_of_one_runtime_fail_for_every_target(target: Target, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     imports = '"" : 20, "com.microsoft" : 1'
     text = "g (float[N,4] x) => (float[N,4] y) { y = com.microsoft.QuickGelu(x) }"
@@ -84,19 +84,19 @@ def test_operators_that_only_some_runtimes_know_fail_for_every_target(target: Ta
         check_target(path, target)
 
 
-def test_warnings_of_the_audit_are_no_reason_to_fail(tmp_path: Path) -> None:
+def test_warnings_of_the_audit_do_not_fail_the_export(tmp_path: Path) -> None:
     path = written(tmp_path, "g (float[N,4] x) => (float[N,4] y) <float[4] unread = {1, 2, 3, 4}> { y = Relu(x) }")
     check_target(path, "tensorrt")
 
 
-def test_many_findings_are_cut_short_and_counted(tmp_path: Path) -> None:
+def test_many_findings_are_abbreviated_and_counted(tmp_path: Path) -> None:
     nodes = " ".join(f"y{i} = Det(x)" for i in range(7))
     path = written(tmp_path, f"g (float[N,3,3] x) => (float[N] y0) {{ {nodes} }}")
     with pytest.raises(ExportError, match="and 2 more: see"):
         check_target(path, "tensorrt")
 
 
-def test_an_export_that_tensorrt_would_not_take_leaves_no_artifact(
+def test_an_export_that_tensorrt_would_refuse_leaves_no_artifact(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "determinants.py"

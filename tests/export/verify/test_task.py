@@ -1,4 +1,4 @@
-"""The task of an artifact: by --task, the source, a final activation, one output; contradictions are errors."""
+"""The task of an artifact: from --task, the source, the final activation and the number of outputs."""
 
 import json
 from contextlib import AbstractContextManager, nullcontext
@@ -26,9 +26,9 @@ PREPARED = Preprocess(resize=(16, 16), interpolation="bicubic", mean=HALF, std=H
 
 
 class Ending(nn.Module):
-    """A small network of five outputs, with something behind it."""
+    """A small network followed by a function of its outputs."""
 
-    def __init__(self, outputs: int, end: Any) -> None:  # noqa: ANN401 -- any function of a tensor
+    def __init__(self, outputs: int, end: Any) -> None:  # noqa: ANN401 -- a function of a tensor
         super().__init__()
         torch.manual_seed(3)
         self.patch, self.head, self.end = nn.Conv2d(3, 8, 8, 8), nn.Linear(8, outputs), end
@@ -91,7 +91,7 @@ def test_task_and_activation_follow_from_the_network(
     assert manifest.parity.top1_agreement == 1
 
 
-def test_the_flag_decides_where_nothing_contradicts_and_a_byte_order_mark_is_no_part_of_the_first_label(
+def test_the_flag_sets_the_task_and_a_byte_order_mark_is_not_part_of_the_first_label(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "labels.txt"
@@ -135,7 +135,7 @@ def test_a_flag_that_the_configuration_contradicts_is_an_error() -> None:
     assert decide_task(None, "multi-label", "none", 1) == "multi-label"
 
 
-def test_a_regression_is_not_lowered_by_figures_that_say_nothing_of_values(tmp_path: Path) -> None:
+def test_a_regression_is_refused_in_lower_precision(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="do not apply to regression; use fp32"):
         export("one_output", tmp_path, precision="fp16")
 
@@ -146,16 +146,16 @@ def test_a_multi_label_graph_in_half_precision_agrees_on_the_classes_that_apply(
     assert manifest.parity.top1_agreement == 1
 
 
-def test_agreement_of_several_labels_is_on_all_that_apply() -> None:
+def test_multi_label_agreement_requires_the_same_set_of_classes() -> None:
     expected, found = np.array([[1.0, -1.0, 2.0], [3.0, 1.0, -1.0]]), np.array([[1.0, -1.0, 3.0], [3.0, -1.0, -1.0]])
     assert Reference((), None, expected, "").agreement(found) == 1  # type: ignore[arg-type]
     found[0, 0] = 4
     single = Reference((), None, expected, "")  # type: ignore[arg-type]
     assert single.agreement(found) == 0.5
     several = Reference((), None, expected, "", 0.0)  # type: ignore[arg-type]
-    assert several.agreement(found) == 0.5  # the first image alone
+    assert several.agreement(found) == 0.5  # only the first image agrees
     assert several.agreement(expected) == 1
-    assert Reference((), None, expected, "", 2.5).agreement(found) == 0.5  # type: ignore[arg-type]  # the second
+    assert Reference((), None, expected, "", 2.5).agreement(found) == 0.5  # type: ignore[arg-type]  # only the second agrees
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_configuration_of_transformers_declares_the_task(
     assert load(str(folder), RandomWeights(0), Overrides()).task == task
 
 
-def test_what_transformers_declares_reaches_the_manifest(tmp_path: Path) -> None:
+def test_the_task_declared_by_transformers_is_in_the_manifest(tmp_path: Path) -> None:
     folder = save_vit(tmp_path / "net", "multi_label_classification", 3)
     given = ExportRequest(f"transformers:{folder}", Pretrained(), tmp_path / "out", model="net", variant="net")
     assert export_onnx(given).manifest.task == "multi-label"

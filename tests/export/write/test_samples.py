@@ -1,4 +1,4 @@
-"""Sample pictures: copied as they are, or refused with the reason before anything else is done."""
+"""Sample images: copied unchanged, or refused with the reason."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_pictures_are_copied_in_order(tmp_path: Path) -> None:
         ("a.png", bytes(MOST_BYTES + 1), "scale it down"),
     ],
 )
-def test_what_a_browser_cannot_show_is_refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+def test_files_that_a_browser_cannot_show_are_refused(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / name).write_bytes(content)
     with pytest.raises(ExportError, match=f"--samples.*{reason}"):

@@ -1,4 +1,4 @@
-"""A graph on the disk is the graph in memory, in one file or with its weights beside it."""
+"""Graphs saved in one file or with external weights."""
 
 import errno
 import resource
@@ -17,13 +17,13 @@ from export.write.saving import check_graph, initialiser_bytes, save_graph
 
 IMAGE = np.random.default_rng(0).normal(size=(3, 40)).astype(np.float32)
 NUMBERS = np.random.default_rng(1)
-WEIGHTS = NUMBERS.normal(size=(40, 30)).astype(np.float32)  # 4,800 bytes: may go into a file of its own
+WEIGHTS = NUMBERS.normal(size=(40, 30)).astype(np.float32)  # 4,800 bytes: may be stored externally
 HALVES = NUMBERS.normal(size=(30, 20)).astype(np.float16)
 BIAS = NUMBERS.normal(size=20).astype(np.float32)  # 80 bytes: stays in the graph
 
 
 def network(logits: str = "logits") -> ir.Model:
-    """(image · WEIGHTS) · HALVES + BIAS, its weights of two types."""
+    """Return (image · WEIGHTS) · HALVES + BIAS, with weights of two types."""
     nodes = [
         helper.make_node("MatMul", ["image", "weights"], ["hidden"]),
         helper.make_node("Cast", ["halves"], ["floats"], to=TensorProto.FLOAT),
@@ -44,8 +44,8 @@ def network(logits: str = "logits") -> ir.Model:
     return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
 
 
-def by_hand() -> np.ndarray:
-    """Return the logits of IMAGE, number by number."""
+def expected_logits() -> np.ndarray:
+    """Return the logits of IMAGE, computed with Python's floats."""
     logits = np.empty((3, 20))
     for row in range(3):
         hidden = [sum(float(IMAGE[row, i]) * float(WEIGHTS[i, j]) for i in range(40)) for j in range(30)]
@@ -66,20 +66,20 @@ SIZE = WEIGHTS.nbytes + HALVES.nbytes + BIAS.nbytes
 @pytest.mark.parametrize(
     ("limit", "files"), [(SIZE, ["model.onnx"]), (SIZE - 1, ["model.onnx", "model.onnx.data"])], ids=["one", "two"]
 )
-def test_what_was_written_computes_what_it_should(tmp_path: Path, limit: int, files: list[str]) -> None:
+def test_a_saved_graph_computes_the_expected_logits(tmp_path: Path, limit: int, files: list[str]) -> None:
     path = tmp_path / "model.onnx"
     save_graph(network(), path, limit)
     check_graph(path)
     assert sorted(file.name for file in tmp_path.iterdir()) == files
-    np.testing.assert_allclose(run(path), by_hand(), rtol=1e-4, atol=1e-4)  # float32 sums of 40 and 30 terms
+    np.testing.assert_allclose(run(path), expected_logits(), rtol=1e-4, atol=1e-4)  # float32 sums of 40 and 30 terms
 
 
-def test_one_file_is_what_protobuf_itself_would_write_but_for_the_order_of_initialisers(tmp_path: Path) -> None:
+def test_a_single_file_equals_protobufs_own_except_for_the_order_of_initialisers(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     save_graph(network(), path)
     found, expected = onnx.load(path), ir.to_proto(network())
-    del expected.graph.value_info[:]  # that of its initialisers, see below
-    assert found != expected  # the order does differ, so the comparison below says something
+    del expected.graph.value_info[:]  # of initialisers, see the next test
+    assert found != expected  # the order differs, so the comparison below is meaningful
     for proto in (found, expected):
         proto.graph.initializer.sort(key=lambda tensor: tensor.name)
     assert found == expected
@@ -87,7 +87,7 @@ def test_one_file_is_what_protobuf_itself_would_write_but_for_the_order_of_initi
 
 
 @pytest.mark.parametrize("limit", [SIZE, 0], ids=["one", "two"])
-def test_initialisers_are_not_listed_a_second_time_and_everything_else_is(tmp_path: Path, limit: int) -> None:
+def test_value_info_omits_initialisers_and_lists_all_other_values(tmp_path: Path, limit: int) -> None:
     model = network()
     shapes: list[tuple[int | str, int]] = [("batch", 30), (30, 20), ("batch", 20)]
     for node, sizes in zip(model.graph, shapes, strict=False):
@@ -111,7 +111,7 @@ def test_small_constants_stay_in_the_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [SIZE, 0], ids=["one", "two"])
-def test_the_graph_in_memory_stays_as_it_is_and_readable_from_disk(tmp_path: Path, limit: int) -> None:
+def test_the_graph_in_memory_is_unchanged_and_the_file_is_readable(tmp_path: Path, limit: int) -> None:
     model = network()
     save_graph(model, tmp_path / "model.onnx", limit)
     (tmp_path / "again").mkdir()
@@ -126,14 +126,14 @@ def test_the_graph_in_memory_stays_as_it_is_and_readable_from_disk(tmp_path: Pat
 
 
 @pytest.mark.parametrize("limit", [SIZE, 0], ids=["one", "two"])
-def test_a_graph_that_onnx_finds_wrong_is_refused(tmp_path: Path, limit: int) -> None:
+def test_an_invalid_graph_is_refused(tmp_path: Path, limit: int) -> None:
     path = tmp_path / "model.onnx"
     save_graph(network(logits="elsewhere"), path, limit)
     with pytest.raises(ExportError, match="not valid ONNX"):
         check_graph(path)
 
 
-def test_weights_that_are_gone_are_found_out(tmp_path: Path) -> None:
+def test_missing_external_weights_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     save_graph(network(), path, limit=0)
     (tmp_path / "model.onnx.data").unlink()
@@ -142,9 +142,9 @@ def test_weights_that_are_gone_are_found_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [SIZE, 0], ids=["one", "two"])
-def test_a_full_disk_says_so(tmp_path: Path, limit: int) -> None:
+def test_a_full_disk_raises_an_error(tmp_path: Path, limit: int) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # Python's own doing: a write fails instead
+    assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # set by Python, so that a write fails
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
     try:
         with pytest.raises(OSError, match=r"too large|No space left") as raised:

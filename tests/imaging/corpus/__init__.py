@@ -1,1 +1,1 @@
-"""Generated files of every kind that a client may send, with their pixels, or why they are refused."""
+"""Generated files of every kind that a client may send, with the expected pixels or the reason of the refusal."""

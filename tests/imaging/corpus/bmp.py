@@ -1,4 +1,4 @@
-"""BMP, written by hand: every header, depth, mask and run-length code."""
+"""BMP files built byte by byte: every header, depth, mask and run-length code."""
 
 import struct
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def bmp(
     top_down: bool = False,
     gap: int = 0,
 ) -> bytes:
-    """`rows` are as stored; `masks` red, green, blue, alpha; `gap` bytes lie between palette and pixels."""
+    """Return a file of stored `rows`; `masks` are of red, green, blue, alpha; `gap` bytes precede the pixels."""
     width, height = size
     if header == 12:
         info = struct.pack("<IHHHH", 12, width, height, 1, depth)
@@ -58,13 +58,13 @@ def bmp(
 
 
 def stored(rows: NDArray[np.uint8], top_down: bool = False) -> bytes:
-    """Rows of bytes, padded to four, from the bottom up."""
+    """Return rows of bytes, padded to multiples of four, bottom-up by default."""
     rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
     return (rows if top_down else rows[::-1]).tobytes()
 
 
 def words(channels: NDArray[np.uint16], masks: tuple[int, ...], depth: int) -> NDArray[np.uint8]:
-    """[H, W, C] to rows of little-endian words, each channel where its mask is."""
+    """Return channels [H, W, C] as rows of little-endian words, each channel shifted to its mask."""
     whole = np.zeros(channels.shape[:2], np.uint32)
     for channel, mask in enumerate(masks):
         whole |= channels[..., channel].astype(np.uint32) << np.uint32((mask & -mask).bit_length() - 1)
@@ -83,7 +83,7 @@ def bmp_kinds() -> Iterator[Kind]:
         make = partial(bmp, stored(rgb[..., ::-1].reshape(37, -1)), size, 24, header)
         yield Kind(f"BMP 24 bit, header of {header}", make, rgb)
     down = stored(rgb[..., ::-1].reshape(37, -1), top_down=True)
-    yield Kind("BMP 24 bit, from the top down", partial(bmp, down, size, 24, top_down=True), rgb)
+    yield Kind("BMP 24 bit, top-down", partial(bmp, down, size, 24, top_down=True), rgb)
     yield Kind(
         "BMP with a gap before its pixels", partial(bmp, stored(rgb[..., ::-1].reshape(37, -1)), size, 24, gap=10), rgb
     )
@@ -97,7 +97,7 @@ def bmp_kinds() -> Iterator[Kind]:
 
 
 def _palettes() -> Iterator[Kind]:
-    """Palettes shorter than the depth allows, and such as look like grey."""
+    """Yield palettes shorter than the depth allows, some of them grey."""
     for depth, count in ((8, 2), (8, 16), (4, 2), (4, 16), (8, 256), (1, 2)):
         ramp = grey(np.linspace(0, 255, count).astype(np.uint8)[:, np.newaxis])[:, 0]
         short = grey(np.arange(count, dtype=np.uint8)[:, np.newaxis])[:, 0]
@@ -132,7 +132,7 @@ def _masks(rgb: Pixels) -> Iterator[Kind]:
     yield Kind("BMP 32 bit without masks, fourth byte 0", partial(bmp, stored(unused.reshape(37, -1)), size, 32), rgb)
     unused[..., 3] = chart(channels=4, most=255)[..., 3]
     yield Kind(
-        "BMP 32 bit without masks, fourth byte anything", partial(bmp, stored(unused.reshape(37, -1)), size, 32), rgb
+        "BMP 32 bit without masks, fourth byte not 0", partial(bmp, stored(unused.reshape(37, -1)), size, 32), rgb
     )
     channels = chart(channels=4, most=255)
     for name, masks in {
@@ -147,7 +147,7 @@ def _masks(rgb: Pixels) -> Iterator[Kind]:
         never = channels.copy()
         never[..., 3] = 0
         make = partial(bmp, stored(words(never, masks, 32)), size, 32, 124, BITFIELDS, masks=masks)
-        yield Kind(f"BMP 32 bit {name} whose alpha was never written", make, rgb)
+        yield Kind(f"BMP 32 bit {name} with alpha 0 everywhere", make, rgb)
     masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
     make = partial(bmp, stored(words(channels, masks, 32)), size, 32, 40, ALPHABITFIELDS, masks=masks)
     yield Kind("BMP 32 bit BGRA, masks after the header", make, over, at_most=1)
@@ -159,31 +159,31 @@ def _masks(rgb: Pixels) -> Iterator[Kind]:
 
 
 def _runs() -> Iterator[Kind]:
-    """Four rows of four pixels, from the bottom up: a run, pixels as they are, a jump, and an early end of a line."""
+    """Yield four rows of four pixels, bottom-up: a run, literal pixels, a jump, and an early end of a line."""
     palette = colours(8)
     encoded = b"\4\7\0\0" + b"\0\3\1\2\3\0\1\4\0\0" + b"\0\2\2\0\2\5\0\0" + b"\2\6\0\1"
     indices = np.array([[6, 6, 0, 0], [0, 0, 5, 5], [1, 2, 3, 4], [7, 7, 7, 7]])
     yield Kind("BMP RLE8", partial(bmp, encoded, (4, 4), 8, 40, RLE8, palette), palette[indices])
     make = partial(bmp, encoded, (4, 4), 8, 40, RLE8, palette, gap=1)
-    yield Kind("BMP RLE8 at an odd place", make, palette[indices])
+    yield Kind("BMP RLE8 at an odd offset", make, palette[indices])
     make = partial(bmp, encoded, (4, 4), 8, 40, RLE8, palette, top_down=True)
-    yield Kind("BMP RLE8 from the top down", make, palette[indices[::-1]])
+    yield Kind("BMP RLE8 top-down", make, palette[indices[::-1]])
     few = colours(4)
     encoded = b"\4\x7a\0\0" + b"\0\3\x12\x30\1\x40\0\0" + b"\0\2\2\0\2\x55\0\0" + b"\2\x6b\0\1"
     indices = np.array([[6, 11, 0, 0], [0, 0, 5, 5], [1, 2, 3, 4], [7, 10, 7, 10]])
     yield Kind("BMP RLE4", partial(bmp, encoded, (4, 4), 4, 40, RLE4, few), few[indices])
-    yield Kind("BMP RLE8 cut off", partial(bmp, b"\4\7\0\0", (4, 4), 8, 40, RLE8, palette), refused="ends before")
+    yield Kind("BMP RLE8 truncated", partial(bmp, b"\4\7\0\0", (4, 4), 8, 40, RLE8, palette), refused="ends before")
 
 
 def _refused(rgb: Pixels) -> Iterator[Kind]:
     rows, size = stored(rgb[..., ::-1].reshape(37, -1)), (45, 37)
-    yield Kind("BMP cut off", lambda: bmp(rows, size, 24)[:-200], refused="ends before")
-    yield Kind("BMP cut in its header", lambda: bmp(rows, size, 24)[:30], refused="ends before")
+    yield Kind("BMP truncated", lambda: bmp(rows, size, 24)[:-200], refused="ends before")
+    yield Kind("BMP truncated in its header", lambda: bmp(rows, size, 24)[:30], refused="ends before")
     yield Kind("BMP that holds a JPEG", partial(bmp, rows, size, 24, compression=4), refused="compression 4")
-    yield Kind("BMP of no width", partial(bmp, rows, (0, 37), 24), refused="claims 0×37")
+    yield Kind("BMP of zero width", partial(bmp, rows, (0, 37), 24), refused="claims 0×37")
     masks = (0xF0F, 0xF0, 0xF)
     yield Kind(
-        "BMP of a mask with holes",
+        "BMP with a mask with holes",
         partial(bmp, rows * 2, size, 32, 40, BITFIELDS, masks=masks),
         refused="mask of 0xf0f",
     )

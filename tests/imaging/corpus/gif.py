@@ -1,4 +1,4 @@
-"""GIF, by Pillow, and written by hand where it would not: frames beside each other, and no palettes."""
+"""GIF files by Pillow, and built byte by byte for frames smaller than the screen and missing palettes."""
 
 import struct
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ CLEAR, END = 256, 257
 
 
 def blocks(indices: NDArray[np.uint8]) -> bytes:
-    """Indices in codes of 9 bits, with the table cleared too often for it to grow."""
+    """Return indices as LZW codes of 9 bits, with the table cleared before it grows."""
     codes = []
     for number, index in enumerate(indices.ravel().tolist()):
         codes += [CLEAR, index] if number % 200 == 0 else [index]
@@ -63,15 +63,15 @@ def gif_kinds() -> Iterator[Kind]:
     yield Kind("GIF interlaced", partial(gif, indices, palette=table, interlaced=True), pixels)
     yield Kind("GIF with a palette of its frame", partial(gif, indices, palette=table, own=other), other[indices])
     yield Kind("GIF without any palette", partial(gif, indices), grey(indices))
-    yield Kind("GIF without an end", partial(gif, indices, palette=table, end=b""), pixels)
+    yield Kind("GIF without a trailer", partial(gif, indices, palette=table, end=b""), pixels)
     hidden = np.where((indices == 77)[..., np.newaxis], np.uint8(255), pixels)
     yield Kind("GIF with a transparent colour", partial(gif, indices, palette=table, transparent=77), hidden)
     beside = np.full((60, 70, 3), 255, np.uint8)
     beside[11:48, 7:52] = pixels
-    yield Kind("GIF whose frame covers a part", partial(gif, indices, (70, 60), (7, 11), table), beside)
+    yield Kind("GIF whose frame is smaller than its screen", partial(gif, indices, (70, 60), (7, 11), table), beside)
     beside[11:48, 7:52] = hidden
     make = partial(gif, indices, (70, 60), (7, 11), table, transparent=77)
-    yield Kind("GIF whose frame covers a part, with a transparent colour", make, beside)
+    yield Kind("GIF whose frame is smaller than its screen, with a transparent colour", make, beside)
     larger = np.full((48, 52, 3), 255, np.uint8)
     larger[11:, 7:] = pixels
     yield Kind("GIF whose frame is larger than its screen", partial(gif, indices, (5, 5), (7, 11), table), larger)
@@ -84,8 +84,8 @@ def gif_kinds() -> Iterator[Kind]:
     yield Kind("GIF by Pillow, animated", make, np.asarray(image.convert("RGB")))
     yield Kind("GIF by Pillow", partial(encode, image, "GIF"), np.asarray(image.convert("RGB")))
     whole = gif(indices, palette=table)
-    yield Kind("GIF cut off", lambda: whole[: len(whole) - 300], refused="ends before")
-    yield Kind("GIF cut in its header", lambda: whole[:20], refused="ends before")
+    yield Kind("GIF truncated", lambda: whole[: len(whole) - 300], refused="ends before")
+    yield Kind("GIF truncated in its header", lambda: whole[:20], refused="ends before")
     yield Kind("GIF without a frame", lambda: whole[: 13 + 768] + b";", refused="no frame")
     yield Kind("GIF of fewer rows than it claims", lambda: _taller(whole), refused="ends before")
 

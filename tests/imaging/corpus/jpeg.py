@@ -1,4 +1,4 @@
-"""JPEG, by Pillow's encoder, with markers changed by hand."""
+"""JPEG files by Pillow's encoder, some with modified markers."""
 
 import struct
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tests.imaging.corpus.kinds import Kind, Pixels, chart, eight, grey
-from tests.imaging.corpus.webp_avif import oriented, turned
+from tests.imaging.corpus.webp_avif import oriented, upright
 from tests.service.pictures import encode
 
 ON_AVERAGE = 1.5
@@ -21,7 +21,7 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def lossless(values: Pixels) -> bytes:
-    """Grey in process 14 (SOF3): differences from the left neighbour, or the upper one in the first column."""
+    """Return a lossless grey JPEG (SOF3): differences from the left neighbour, or the upper one in the first column."""
     before = np.roll(values, 1, axis=1).astype(int)
     before[1:, 0] = values[:-1, 0]
     before[0, 0] = 128
@@ -74,7 +74,7 @@ def jpeg_kinds() -> Iterator[Kind]:
 def _orientations(rgb: Pixels, plain: bytes, near: dict[str, Any]) -> Iterator[Kind]:
     for orientation in range(1, 9):
         make = partial(encode, rgb, "JPEG", quality=95, subsampling=0, exif=oriented(orientation))
-        yield Kind(f"JPEG of orientation {orientation}", make, turned(rgb, orientation), **near)
+        yield Kind(f"JPEG of orientation {orientation}", make, upright(rgb, orientation), **near)
     entry = struct.pack(">HHIHH", 0x112, 3, 1, 6, 0)
     big = b"MM\0*\0\0\0\x08\0\1" + entry + bytes(4)
     long = b"II*\0\x08\0\0\0\1\0" + struct.pack("<HHII", 0x112, 4, 1, 6) + bytes(4)
@@ -82,17 +82,17 @@ def _orientations(rgb: Pixels, plain: bytes, near: dict[str, Any]) -> Iterator[K
         ("big-endian", big, 6),
         ("of a LONG", long, 6),
         ("after a doubled header", b"Exif\0\0" + big, 6),
-        ("whose next directory is cut off", big[:-4], 6),
-        ("that is cut off", big[:12], 1),
+        ("whose next directory is truncated", big[:-4], 6),
+        ("that is truncated", big[:12], 1),
         ("that is garbage", b"garbage", 1),
         ("that is empty", b"", 1),
-        ("of 9", big.replace(entry, struct.pack(">HHIHH", 0x112, 3, 1, 9, 0)), 1),
-        ("of 0", big.replace(entry, struct.pack(">HHIHH", 0x112, 3, 1, 0, 0)), 1),
+        ("of orientation 9", big.replace(entry, struct.pack(">HHIHH", 0x112, 3, 1, 9, 0)), 1),
+        ("of orientation 0", big.replace(entry, struct.pack(">HHIHH", 0x112, 3, 1, 0, 0)), 1),
     ):
         data = plain[:2] + segment(0xE1, b"Exif\0\0" + exif) + plain[2:]
-        yield Kind(f"JPEG with EXIF {name}", lambda data=data: data, turned(rgb, turn), **near)  # type: ignore[misc]
+        yield Kind(f"JPEG with EXIF {name}", lambda data=data: data, upright(rgb, turn), **near)  # type: ignore[misc]
     xmp = plain[:2] + segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation='6'/>") + plain[2:]
-    yield Kind("JPEG whose XMP turns it", lambda: xmp, rgb, **near)
+    yield Kind("JPEG with an orientation in XMP", lambda: xmp, rgb, **near)
 
 
 def _four_channels(near: dict[str, Any]) -> Iterator[Kind]:
@@ -105,7 +105,7 @@ def _four_channels(near: dict[str, Any]) -> Iterator[Kind]:
     bare = made[:adobe] + made[adobe + 2 + 14 :]
     yield Kind("JPEG CMYK without Adobe's marker", lambda: bare, pixels, **near)
     ycc = Image.fromarray(cmyk[..., :3].copy()).convert("YCbCr")
-    ycck = np.dstack([255 - np.asarray(ycc), cmyk[..., 3]])  # Pillow inverts what it writes
+    ycck = np.dstack([255 - np.asarray(ycc), cmyk[..., 3]])  # Pillow inverts CMYK when it writes
     stored = encode(Image.fromarray(ycck, "CMYK"), "JPEG", quality=95, subsampling=0)
     at = stored.index(b"Adobe") + 11
     yield Kind("JPEG YCCK", lambda: stored[:at] + b"\2" + stored[at + 1 :], pixels, **near)
@@ -121,12 +121,12 @@ def _metadata(rgb: Pixels, plain: bytes, near: dict[str, Any]) -> Iterator[Kind]
         + plain[2:],
         "with a preview in EXIF": plain[:2] + segment(0xE1, b"Exif\0\0" + second) + plain[2:],
         "with a profile in two parts": _with_profile(plain),
-        "with garbage for a profile": plain[:2] + segment(0xE2, b"ICC_PROFILE\0\1\1garbage") + plain[2:],
+        "with an invalid profile": plain[:2] + segment(0xE2, b"ICC_PROFILE\0\1\1garbage") + plain[2:],
         "with fill bytes": plain[:2] + b"\xff\xff\xff" + plain[2:],
         "with garbage between segments": plain[:20] + b"garbage" + plain[20:],
-        "with a second picture behind": plain + second * 40,
-        "with a video behind": plain + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 500,
-        "with 0xFF behind": plain + b"\xff" * 1000,
+        "followed by a second image": plain + second * 40,
+        "followed by a video": plain + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 500,
+        "followed by 0xFF bytes": plain + b"\xff" * 1000,
     }.items():
         yield Kind(f"JPEG {name}", lambda data=data: data, rgb, **near)  # type: ignore[misc]
 
@@ -142,11 +142,11 @@ def _refused(plain: bytes) -> Iterator[Kind]:
         "of 12 bits": (plain[: frame + 4] + b"\x0c" + plain[frame + 5 :], "12 bits"),
         "hierarchical": (plain[: frame + 1] + b"\xc5" + plain[frame + 2 :], "hierarchical"),
         "of 0×0": (plain[: frame + 5] + bytes(4) + plain[frame + 9 :], "0×0"),
-        "cut at half": (plain[: len(plain) // 2], "ends before"),
-        "cut by a byte": (plain[:-1], "ends before"),
+        "truncated at half": (plain[: len(plain) // 2], "ends before"),
+        "truncated by a byte": (plain[:-1], "ends before"),
         "without EOI": (plain[:-2], "ends before"),
-        "cut in its header": (plain[: frame + 4], "ends before"),
-        "that ends at once": (b"\xff\xd8\xff\xd9", "ends"),
+        "truncated in its header": (plain[: frame + 4], "ends before"),
+        "of its first and last marker alone": (b"\xff\xd8\xff\xd9", "ends"),
         "without a frame": (plain[:2] + plain[plain.index(b"\xff\xda") :], "no header"),
         "of two frames": (plain[:frame] + plain[frame : frame + 19] + plain[frame:], "not valid"),
         "with bytes before it": (b"\n" + plain, "body is not an image"),

@@ -1,4 +1,4 @@
-"""A kind of file, and the chart that most are made of."""
+"""Kinds of files, and the chart that most of them show."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class Kind:
     """One kind of file.
 
     Attributes:
-        name: what it is.
-        make: writes the file.
-        pixels: uint8 [H, W, 3] that it shows; None if it is refused.
-        refused: what the refusal says, as a regular expression.
-        at_most, on_average: by how much decoded values may differ from `pixels`.
+        name: description of the kind.
+        make: function that returns the file.
+        pixels: expected pixels, uint8 [H, W, 3]; None if the file is refused.
+        refused: regular expression of the error's message.
+        at_most, on_average: largest and mean error allowed for decoded values.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Kind:
 
 
 def chart(height: int = 37, width: int = 45, channels: int = 3, most: int = 65_535) -> NDArray[np.uint16]:
-    """A smooth chart that differs in every corner and channel: uint16 [H, W, channels], from 0 to `most`."""
+    """Return a smooth chart, uint16 [H, W, channels] from 0 to `most`, that differs in every corner and channel."""
     rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     shapes = [columns, rows, (1 - columns) * (1 - rows), (rows + columns) / 2, np.abs(2 * columns - 1)]
     values = np.stack([shapes[channel % len(shapes)] for channel in range(channels)], axis=-1)
@@ -42,18 +42,18 @@ def chart(height: int = 37, width: int = 45, channels: int = 3, most: int = 65_5
 
 
 def eight(values: NDArray[np.uint16] | NDArray[np.uint8], bits: int) -> Pixels:
-    """Values of some bits in 8, rounded, in exact arithmetic."""
+    """Return values of `bits` bits scaled to 8 bits, rounded in exact arithmetic."""
     most = 2**bits - 1
     rounded: Pixels = ((values.astype(np.int64) * 510 + most) // (2 * most)).astype(np.uint8)
     return rounded
 
 
 def grey(values: Pixels) -> Pixels:
-    """[H, W] or [H, W, 1] as three equal channels."""
+    """Return [H, W] or [H, W, 1] as three equal channels."""
     return np.repeat(values.reshape(*values.shape[:2], 1), 3, axis=2)
 
 
 def over_white(colours: Pixels, alpha: Pixels) -> Pixels:
-    """[H, W, 3] and [H, W] over white."""
+    """Return colours [H, W, 3] with alpha [H, W] over white."""
     share = alpha[..., np.newaxis] / 255
     return np.rint(colours * share + 255 * (1 - share)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Files that are no images, or of formats that are not decoded."""
+"""Files that are not images or are of unsupported formats."""
 
 import gzip
 import io
@@ -17,7 +17,7 @@ def other_kinds() -> Iterator[Kind]:
     array = io.BytesIO()
     np.save(array, random_pixels())
     beginnings = {
-        "nothing": (b"", "empty"),
+        "an empty body": (b"", "empty"),
         "text": (b"hello", "body is not an image"),
         "zeros": (bytes(1000), "body is not an image"),
         "a HEIC photo": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC photo.*save it as JPEG"),
@@ -37,7 +37,7 @@ def other_kinds() -> Iterator[Kind]:
         "gzip": (gzip.compress(png), "gzip.*decompress"),
         "a ZIP archive": (b"PK\3\4\x14\0", "ZIP"),
         "a video": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video"),
-        "a sound": (b"RIFF\0\0\0\0WAVEfmt ", "RIFF"),
+        "an audio file": (b"RIFF\0\0\0\0WAVEfmt ", "RIFF"),
         "a DICOM image": (bytes(128) + b"DICM", "DICOM"),
         "a NumPy array": (array.getvalue(), "NumPy"),
         "Canon's raw photo": (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "raw photo"),

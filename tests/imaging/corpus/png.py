@@ -1,4 +1,4 @@
-"""PNG, written by hand: every colour type and depth, plain and interlaced, with every filter and transparency."""
+"""PNG files built byte by byte: every colour type, depth, filter and transparency, plain and interlaced."""
 
 import itertools
 import struct
@@ -22,14 +22,14 @@ Values = NDArray[np.uint16]
 
 
 def packed(values: Values, depth: int) -> NDArray[np.uint8]:
-    """[H, W, C] as rows of bytes, the highest bit first."""
+    """Return [H, W, C] as rows of bytes, highest bit first."""
     rows = values.reshape(len(values), -1)
     bits = (rows[..., np.newaxis] >> np.arange(depth - 1, -1, -1, dtype=np.uint16)) & 1
     return np.packbits(bits.astype(np.uint8).reshape(len(values), -1), axis=1)
 
 
 def filtered(rows: NDArray[np.uint8], step: int) -> bytes:
-    """Each row with the next of the five filters, computed byte by byte as the standard says."""
+    """Return rows with the five filters in turn, computed byte by byte as in the standard."""
     made = bytearray()
     above = bytes(rows.shape[1])
     for number, row in enumerate(rows):
@@ -55,7 +55,7 @@ def png(
     after: tuple[tuple[bytes, bytes], ...] = (),
     parts: int = 1,
 ) -> bytes:
-    """A file with chunks `before` and `after` the pixels, which are split into `parts` chunks."""
+    """Return a file with chunks `before` and `after` the pixels, which are split into `parts` chunks."""
     height, width = values.shape[:2]
     step = max(1, CHANNELS[kind] * depth // 8)
     if interlaced:
@@ -77,7 +77,7 @@ def png(
 
 
 def colours(depth: int) -> Pixels:
-    """A palette of 2^depth colours."""
+    """Return a random palette of 2^depth colours."""
     return np.random.default_rng(depth).integers(0, 256, (2**depth, 3), np.uint8)
 
 
@@ -127,13 +127,13 @@ def png_kinds() -> Iterator[Kind]:
 
 
 def _keys_of_16_bits() -> Iterator[Kind]:
-    """A key is compared at 16 bits: a neighbour of the same high byte stays."""
+    """Yield transparent values of 16 bits whose neighbours with the same high byte are opaque."""
     values = np.array([[[0x1234] * 3, [0x1235] * 3, [0x1334] * 3]], np.uint16)
     over = grey(np.array([[255, 0x12, 0x13]], np.uint8))
     for kind, name in ((GREY, "grey"), (RGB, "RGB")):
         cut = values[..., : CHANNELS[kind]]
         chunk = (b"tRNS", cut[0, 0].astype(">u2").tobytes())
-        yield Kind(f"PNG {name} 16 bit, tRNS beside its neighbours", partial(png, cut, kind, 16, False, (chunk,)), over)
+        yield Kind(f"PNG {name} 16 bit, tRNS among close values", partial(png, cut, kind, 16, False, (chunk,)), over)
 
 
 def _sizes() -> Iterator[Kind]:
@@ -155,14 +155,14 @@ def _chunks() -> Iterator[Kind]:
         "iTXt of 2 MB": (b"iTXt", b"note\0\0\0\0\0" + b"x" * 2**21),
         "tEXt of 2 MB": (b"tEXt", b"note\0" + b"x" * 2**21),
         "iCCP of 2 MB": (b"iCCP", b"printer\0\0" + text),
-        "iCCP that is no zlib": (b"iCCP", b"printer\0\0garbage"),
+        "iCCP that is not zlib": (b"iCCP", b"printer\0\0garbage"),
         "iCCP without a name": (b"iCCP", b""),
         "text in no encoding": (b"iTXt", b"\xff\xfe\0\0\0"),
         "gAMA of the wrong length": (b"gAMA", b"\0"),
         "pHYs of the wrong length": (b"pHYs", b""),
         "tRNS too short": (b"tRNS", b"\0"),
         "a private chunk": (b"prVt", b"x" * 100),
-        "XMP that turns it": (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation='6'/>"),
+        "an orientation in XMP": (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation='6'/>"),
         "an invalid acTL": (b"acTL", b""),
         "a suggested palette": (b"PLTE", bytes(30)),
     }
@@ -175,7 +175,7 @@ def _chunks() -> Iterator[Kind]:
     yield Kind("PNG with a wrong checksum of text at the end", lambda: plain[:-12] + wrong + plain[-12:], pixels)
     yield Kind("PNG in 50 parts", partial(png, values, RGB, 8, parts=50), pixels)
     yield Kind("PNG with an empty part", partial(png, values, RGB, 8, False, ((b"IDAT", b""),)), pixels)
-    yield Kind("PNG with bytes behind it", lambda: plain + b"trailing" * 100, pixels)
+    yield Kind("PNG with trailing bytes", lambda: plain + b"trailing" * 100, pixels)
     animation = (b"acTL", struct.pack(">II", 2, 0)), (b"fcTL", struct.pack(">IIIIIHHBB", 0, 45, 37, 0, 0, 1, 10, 0, 0))
     frame = struct.pack(">IIIIIHHBB", 1, 5, 5, 3, 3, 1, 10, 0, 0)
     more = (b"fcTL", frame), (b"fdAT", struct.pack(">I", 2) + zlib.compress(bytes(5 * 16)))
@@ -199,17 +199,17 @@ def _refused() -> Iterator[Kind]:
     black = png(np.zeros((8, 8, 1), np.uint16), GREY, 8)
     yield Kind("PNG of fewer rows than it claims", partial(without_rows, False), refused="ends before")
     yield Kind("PNG of fewer rows, interlaced", partial(without_rows, True), refused="ends before")
-    yield Kind("PNG cut at half", lambda: plain[: len(plain) // 2], refused="ends before")
-    yield Kind("PNG cut by a byte", lambda: plain[:-1], refused="ends before")
+    yield Kind("PNG truncated at half", lambda: plain[: len(plain) // 2], refused="ends before")
+    yield Kind("PNG truncated by a byte", lambda: plain[:-1], refused="ends before")
     yield Kind("PNG without IEND", lambda: plain[:-12], refused="ends before")
     yield Kind(
         "PNG with a wrong checksum of pixels", lambda: plain[: start + 9] + b"?" + plain[start + 10 :], refused="IDAT"
     )
     yield Kind("PNG without pixels", lambda: plain[:33] + plain[-12:], refused="no pixels")
     yield Kind("PNG without a palette", partial(png, values[..., :1], PALETTE, 8), refused="palette")
-    yield Kind("PNG of Apple's", lambda: plain[:8] + png_chunk(b"CgBI", b"\0" * 4) + plain[8:], refused="CgBI")
+    yield Kind("PNG of Apple's variant", lambda: plain[:8] + png_chunk(b"CgBI", b"\0" * 4) + plain[8:], refused="CgBI")
     yield Kind(
-        "PNG with a critical chunk that is unknown",
+        "PNG with an unknown critical chunk",
         lambda: plain[:33] + png_chunk(b"XyZw", b"") + plain[33:],
         refused="XyZw",
     )

@@ -1,4 +1,4 @@
-"""TIFF: bits, colours, planes, extra samples, byte orders, strips and tiles, compressions."""
+"""TIFF files: bits, colours, planes, extra samples, byte orders, strips and tiles, compressions."""
 
 import struct
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.imaging.corpus.kinds import Kind, chart, eight, grey, over_white
 from tests.imaging.corpus.tiff_file import DEFLATE, LZW, NONE, PACKBITS, Tiff, written
-from tests.imaging.corpus.webp_avif import turned
+from tests.imaging.corpus.webp_avif import upright
 from tests.service.pictures import encode
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
@@ -76,7 +76,7 @@ def _arrangements() -> Iterator[Kind]:
         for rows in (1, 7, None):
             for compression in (NONE, LZW):
                 make = partial(Tiff(bits, RGB, compression=compression, rows_per_strip=rows), values)
-                yield Kind(f"TIFF RGB {bits} bit, {rows or 'all'} rows a strip, {NAMES[compression]}", make, pixels)
+                yield Kind(f"TIFF RGB {bits} bit, {rows or 'all'} rows per strip, {NAMES[compression]}", make, pixels)
     values = chart(channels=1, most=4095)
     pixels = grey(eight(values, 12))
     for compression, name in NAMES.items():
@@ -86,22 +86,20 @@ def _arrangements() -> Iterator[Kind]:
     values = chart(channels=1, most=1)
     for compression in (NONE, LZW, PACKBITS):
         make = partial(Tiff(1, compression=compression, reversed=True), values)
-        yield Kind(f"TIFF 1 bit, the lowest first, {NAMES[compression]}", make, grey(eight(values, 1)))
+        yield Kind(f"TIFF 1 bit, lowest bit first, {NAMES[compression]}", make, grey(eight(values, 1)))
     values = chart(most=255)
     pixels = eight(values, 8)
     for orientation in range(2, 9):
         make = partial(Tiff(8, RGB, tags={274: (orientation,)}), values)
-        yield Kind(f"TIFF of orientation {orientation}", make, turned(pixels, orientation))
+        yield Kind(f"TIFF of orientation {orientation}", make, upright(pixels, orientation))
     for missing in (262, 277):
         yield Kind(f"TIFF RGB without tag {missing}", lambda tag=missing: _without(Tiff(8, RGB)(values), tag), pixels)  # type: ignore[misc]
-    yield Kind("TIFF whose strips say no size", lambda: _without(Tiff(8, RGB)(values), 279), pixels)
-    yield Kind(
-        "TIFF that says no rows a strip", lambda: _without(Tiff(8, RGB, rows_per_strip=None)(values), 278), pixels
-    )
+    yield Kind("TIFF without sizes of its strips", lambda: _without(Tiff(8, RGB)(values), 279), pixels)
+    yield Kind("TIFF without rows per strip", lambda: _without(Tiff(8, RGB, rows_per_strip=None)(values), 278), pixels)
 
 
 def _without(data: bytes, tag: int) -> bytes:
-    """Give a tag a number of which nothing is known."""
+    """Return the file with a tag renumbered to an unknown one."""
     (start,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, start)
     for index in range(count):
@@ -125,9 +123,12 @@ def _extra_samples() -> Iterator[Kind]:
             make = partial(Tiff(bits, RGB, planar=planar, tags={338: (ASSOCIATED,)}), multiplied)
             yield Kind(f"TIFF RGB multiplied by alpha {name}", make, over, at_most=2)
             make = partial(Tiff(bits, RGB, planar=planar, tags={338: (UNSPECIFIED,)}), values)
-            yield Kind(f"TIFF RGB with a sample of no meaning {name}", make, small[..., :3])
+            yield Kind(f"TIFF RGB with an unspecified sample {name}", make, small[..., :3])
         yield Kind(
-            f"TIFF RGB with a sample that no tag explains {bits} bit", partial(Tiff(bits, RGB), values), over, at_most=1
+            f"TIFF RGB with an undeclared sample {bits} bit",
+            partial(Tiff(bits, RGB), values),
+            over,
+            at_most=1,
         )
         two = values[..., [0, 3]]
         over = over_white(grey(small[..., 0]), small[..., 3])
@@ -141,12 +142,15 @@ def _extra_samples() -> Iterator[Kind]:
         make = partial(Tiff(bits, RGB, tags={338: (UNSPECIFIED, UNASSOCIATED)}), five)
         small = eight(five, bits)
         yield Kind(
-            f"TIFF RGB, no meaning, alpha {bits} bit", make, over_white(small[..., :3], small[..., 4]), at_most=1
+            f"TIFF RGB, unspecified, alpha {bits} bit",
+            make,
+            over_white(small[..., :3], small[..., 4]),
+            at_most=1,
         )
         paper = 255 - small[..., :4].astype(int)
         opaque = np.rint(paper[..., :3] * paper[..., 3:] / 255).astype(np.uint8)
         make = partial(Tiff(bits, CMYK, tags={338: (UNSPECIFIED,)}), five)
-        yield Kind(f"TIFF CMYK with a sample of no meaning {bits} bit", make, opaque, at_most=1)
+        yield Kind(f"TIFF CMYK with an unspecified sample {bits} bit", make, opaque, at_most=1)
 
 
 def _palettes() -> Iterator[Kind]:
@@ -184,7 +188,7 @@ def _ycbcr() -> Iterator[Kind]:
             278: (36,),
             279: (0,),
         }
-        subsampling = {} if (across, down) == (2, 2) else {530: (across, down)}  # what is not said is 2, 2
+        subsampling = {} if (across, down) == (2, 2) else {530: (across, down)}  # the default is 2, 2
         data = written([units.tobytes()], {**tags, **subsampling})
         yield Kind(f"TIFF YCbCr {across}×{down}", lambda data=data: data, rgb, at_most=40, on_average=4)  # type: ignore[misc]
     studio = ycc.astype(float)
@@ -192,7 +196,7 @@ def _ycbcr() -> Iterator[Kind]:
     studio[..., 1:] = (studio[..., 1:] - 128) / 127 * 112 + 128
     reference = ((16, 1), (235, 1), (128, 1), (240, 1), (128, 1), (240, 1))
     make = partial(Tiff(8, YCBCR, tags={530: (1, 1), 532: reference}), np.rint(studio).astype(np.uint16))  # type: ignore[dict-item]
-    yield Kind("TIFF YCbCr of a video's range", make, rgb, at_most=4)
+    yield Kind("TIFF YCbCr in video range", make, rgb, at_most=4)
 
 
 def _by_pillow() -> Iterator[Kind]:
@@ -251,14 +255,14 @@ def _refused() -> Iterator[Kind]:
         "in JPEG 2000": (Tiff(8, RGB, tags={259: (34712,)})(rgb), "JPEG 2000"),
         "in JPEG XL": (Tiff(8, RGB, tags={259: (50002,)})(rgb), "JPEG XL"),
         "in old-style JPEG": (Tiff(8, RGB, tags={259: (6,)})(rgb), "old-style JPEG"),
-        "in a compression of no name": (Tiff(8, RGB, tags={259: (999,)})(rgb), "number 999"),
+        "with an unknown compression": (Tiff(8, RGB, tags={259: (999,)})(rgb), "number 999"),
         "with the predictor of floats": (Tiff(8, compression=LZW, tags={317: (3,)})(one), "predictor 3"),
         "of a raw photo": (Tiff(8, RGB, tags={50706: (1, 4, 0, 0)})(rgb), "raw photo"),
         "of a raw photo's preview": (Tiff(8, RGB, tags={254: (1,), 330: (8,)})(rgb), "raw photo"),
-        "cut off": (whole[: len(whole) // 2], "ends before"),
-        "cut in its header": (whole[:6], "ends before"),
+        "truncated": (whole[: len(whole) // 2], "ends before"),
+        "truncated in its header": (whole[:6], "ends before"),
         "without pixels": (_without(whole, 273), "no positions of its pixels"),
-        "of no width": (Tiff(8, RGB, tags={256: (0,)})(rgb), "0×37"),
+        "of zero width": (Tiff(8, RGB, tags={256: (0,)})(rgb), "0×37"),
         "of fewer strips": (Tiff(8, RGB, tags={257: (50,)})(rgb), "ends before"),
         "without a palette": (Tiff(8, PALETTE)(one), "palette"),
         "of too few samples": (Tiff(8, RGB)(one), "its colours need 3"),

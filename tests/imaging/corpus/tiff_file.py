@@ -17,20 +17,20 @@ Tags = Mapping[int, tuple[int, ...] | bytes]
 
 @dataclass(frozen=True)
 class Tiff:
-    """How samples are stored.
+    """Layout of the samples in a file.
 
     Attributes:
-        bits: of a sample.
-        photometric: what they mean.
-        order: `<` or `>`.
-        big: BigTIFF.
-        planar: each channel by itself.
+        bits: bits per sample.
+        photometric: value of PhotometricInterpretation.
+        order: `<` for little-endian, `>` for big-endian.
+        big: write BigTIFF.
+        planar: store each channel separately.
         compression: one of the four above.
-        predictor: differences along a row.
-        rows_per_strip: None for all in one.
-        tile: (height, width); None for strips.
-        reversed: the lowest bit first (FillOrder 2).
-        tags: more of them, or others.
+        predictor: store differences along rows.
+        rows_per_strip: rows per strip; None for a single strip.
+        tile: (height, width) of tiles; None for strips.
+        reversed: lowest bit first (FillOrder 2).
+        tags: additional or replaced tags.
     """
 
     bits: int = 8
@@ -46,7 +46,7 @@ class Tiff:
     tags: Tags = field(default_factory=dict)
 
     def __call__(self, values: NDArray[np.uint16]) -> bytes:
-        """The file of values [H, W, C]."""
+        """Return the file of values [H, W, C]."""
         height, width, channels = values.shape
         planes = [values[..., channel : channel + 1] for channel in range(channels)] if self.planar else [values]
         pieces = [self._compressed(piece) for plane in planes for piece in self._pieces(plane)]
@@ -98,7 +98,7 @@ class Tiff:
 
 
 def written(pieces: list[bytes], tags: Tags, order: str = "<", big: bool = False) -> bytes:
-    """A TIFF of these tags, the places and sizes of its pieces among them."""
+    """Return a TIFF of pieces and tags, with offsets and sizes of the pieces filled in."""
     made = bytearray(
         (b"II" if order == "<" else b"MM")
         + struct.pack(order + ("HHHQ" if big else "HI"), *((43, 8, 0, 0) if big else (42, 0)))
@@ -130,7 +130,7 @@ def written(pieces: list[bytes], tags: Tags, order: str = "<", big: bool = False
 
 
 def _value(value: tuple[int, ...] | bytes, order: str) -> tuple[int, bytes]:
-    """Type and content: bytes as they are, pairs of numbers as RATIONAL, others SHORT if they fit."""
+    """Return type and content of a tag: bytes unchanged, pairs as RATIONAL, numbers as SHORT if they fit."""
     if isinstance(value, bytes):
         return 7, value
     if all(isinstance(number, tuple) for number in value):
@@ -140,7 +140,7 @@ def _value(value: tuple[int, ...] | bytes, order: str) -> tuple[int, bytes]:
 
 
 def packbits(raw: bytes, width: int) -> bytes:
-    """Each row in runs where a byte is repeated, and as it is elsewhere."""
+    """Return rows coded as runs of repeated bytes and as literals."""
     made = bytearray()
     for start in range(0, len(raw), width):
         line, at = raw[start : start + width], 0
@@ -154,7 +154,7 @@ def packbits(raw: bytes, width: int) -> bytes:
 
 
 def lzw(raw: bytes, _: int) -> bytes:
-    """TIFF's LZW: codes of 9 to 12 bits, the highest bit first, one bit more a code earlier than GIF's."""
+    """Return TIFF's LZW: codes of 9 to 12 bits, highest bit first, widened one code earlier than in GIF."""
     clear, end = 256, 257
     bits = [(clear, 9)]
     table = {bytes([byte]): byte for byte in range(256)}
@@ -188,4 +188,4 @@ CODECS: dict[int, Callable[[bytes, int], bytes]] = {
     LZW: lzw,
     PACKBITS: packbits,
 }
-"""By number: from bytes, and how many of them are a row."""
+"""Compression functions of bytes and row length, by number."""

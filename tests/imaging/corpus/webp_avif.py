@@ -1,4 +1,4 @@
-"""WebP and AVIF, by Pillow's encoders."""
+"""WebP and AVIF files by Pillow's encoders."""
 
 import struct
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.imaging.corpus.kinds import Kind, Pixels, chart, eight, grey, over_wh
 from tests.service.pictures import encode
 
 ON_AVERAGE = 3
-"""Of 255, what lossy coding may change on average."""
+"""Mean error allowed for lossy coding, of 255."""
 
 
 def oriented(orientation: int) -> bytes:
@@ -38,21 +38,21 @@ def webp_kinds() -> Iterator[Kind]:
         beside[10:47, 20:65] = over
         make = partial(_animated, encode(rgba, "WEBP", lossless=lossless, exact=True, quality=95), (80, 60), (20, 10))
         near: dict[str, Any] = {"at_most": 1} if lossless else {"at_most": 40, "on_average": ON_AVERAGE}
-        yield Kind(f"WebP whose frame covers a part, {'lossless' if lossless else 'lossy'}", make, beside, **near)
+        yield Kind(f"WebP with a small frame, {'lossless' if lossless else 'lossy'}", make, beside, **near)
     for orientation in range(2, 9):
         make = partial(encode, rgb, "WEBP", lossless=True, exif=oriented(orientation))
-        yield Kind(f"WebP of orientation {orientation}", make, turned(rgb, orientation))
+        yield Kind(f"WebP of orientation {orientation}", make, upright(rgb, orientation))
     xmp = b"<x tiff:Orientation='6'/>"
-    yield Kind("WebP whose XMP turns it", partial(encode, rgb, "WEBP", lossless=True, xmp=xmp), rgb)
+    yield Kind("WebP with an orientation in XMP", partial(encode, rgb, "WEBP", lossless=True, xmp=xmp), rgb)
     whole = encode(rgb, "WEBP", lossless=True)
-    yield Kind("WebP cut off", lambda: whole[: len(whole) // 2], refused="damaged")
-    yield Kind("WebP cut in its header", lambda: whole[:18], refused="ends before|damaged")
+    yield Kind("WebP truncated", lambda: whole[: len(whole) // 2], refused="damaged")
+    yield Kind("WebP truncated in its header", lambda: whole[:18], refused="ends before|damaged")
     yield Kind("WebP with another chunk first", lambda: whole[:12] + b"ABCD" + whole[16:], refused="not a header")
-    yield Kind("WebP with a chunk behind", lambda: _with_chunk(whole), rgb)
+    yield Kind("WebP with a trailing chunk", lambda: _with_chunk(whole), rgb)
 
 
 def _animated(still: bytes, canvas: tuple[int, int], at: tuple[int, int]) -> bytes:
-    """An animation of one frame, 45×37, which is a still file's chunks."""
+    """Return an animation of one 45×37 frame with the chunks of a still file."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return name + struct.pack("<I", len(content)) + content + bytes(len(content) & 1)
@@ -82,14 +82,14 @@ def avif_kinds() -> Iterator[Kind]:
     yield Kind("AVIF 4:2:0", partial(encode, rgb, "AVIF", quality=95, speed=10), rgb, at_most=60, on_average=ON_AVERAGE)
     for orientation in (3, 6):
         make = partial(encode, rgb, "AVIF", **options, exif=oriented(orientation))
-        yield Kind(f"AVIF of orientation {orientation}", make, turned(rgb, orientation), **near)
+        yield Kind(f"AVIF of orientation {orientation}", make, upright(rgb, orientation), **near)
     whole = encode(rgb, "AVIF", **options)
     yield Kind("AVIF whose brands are general", lambda: whole.replace(b"ftypavif", b"ftypmif1", 1), rgb, **near)
-    yield Kind("AVIF cut off", lambda: whole[: len(whole) // 2], refused="damaged")
+    yield Kind("AVIF truncated", lambda: whole[: len(whole) // 2], refused="damaged")
 
 
-def turned(pixels: Pixels, orientation: int) -> Pixels:
-    """Upright pixels of a file whose stored `pixels` are said to be of an EXIF orientation."""
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Return the upright pixels of stored `pixels` with an EXIF orientation."""
     return {
         1: pixels,
         2: pixels[:, ::-1],

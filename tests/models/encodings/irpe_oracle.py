@@ -1,6 +1,6 @@
-"""The buckets of iRPE, pair by pair, with Python's numbers only (Wu et al. 2021, section 3.2 and appendix).
+"""Buckets of iRPE, computed for each pair in plain Python (Wu et al. 2021, section 3.2 and appendix).
 
-[·] rounds half to even, as Python's round does; a β that is not an integer is cut to one.
+[·] rounds half to even, as Python's round does; a non-integer β is truncated.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from models.encodings.irpe_buckets import IndexFunction, Mapping, Quantization
 from tests.models.encodings.oracle import Offset, pairs
 
 Limits = tuple[float, float, float]
-FARTHEST = 45  # tokens; no test has a longer distance
+FARTHEST = 45  # tokens; the longest distance in the tests
 RANKS = {
     distance: rank
     for rank, distance in enumerate(sorted({math.sqrt(a * a + b * b) for a in range(46) for b in range(46)}))

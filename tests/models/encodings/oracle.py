@@ -1,7 +1,7 @@
-"""Shared parts of the slow oracles of the encodings: small places, filled tables, and the comparison.
+"""Shared parts of the encodings' oracles: small grids, random tables, and the comparison.
 
-An oracle is a plain loop over tokens, or over pairs of tokens, that knows the formula and nothing of the code under
-test. Everything is computed in float64.
+An oracle is a plain loop over tokens or pairs of tokens, in float64, that implements the formula independently of the
+code under test.
 """
 
 import itertools
@@ -21,7 +21,7 @@ HEADS, HEAD_DIM = 3, 8
 BATCH = 2
 
 TOLERANCE = 1e-5
-"""Fixed numbers such as cosines are kept in float32, so their last digit is off by 1e-7; a wrong one is off by 1e-1."""
+"""Fixed numbers such as cosines are stored in float32 and differ by 1e-7; wrong ones differ by 1e-1."""
 
 on_every_place = pytest.mark.parametrize(
     "place",
@@ -32,7 +32,7 @@ on_every_place = pytest.mark.parametrize(
 
 @dataclass(frozen=True)
 class Expected:
-    """What an encoding shall return from each method of the protocol; None where it does not act."""
+    """Expected result of each method of an encoding; None for methods that must not act."""
 
     embedding: Tensor | None = None
     cos_and_sin: Tensor | None = None  # [2, 1 or H, N, d]
@@ -43,7 +43,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Image:
-    """What attention makes of an image: q (already scaled) and k [B, H, N, d], and the attention [B, H, N, N]."""
+    """Queries (already scaled) and keys [B, H, N, d] of an image, and its attention weights [B, H, N, N]."""
 
     q: Tensor
     k: Tensor
@@ -60,7 +60,7 @@ def image(place: Place) -> Image:
 
 
 def filled(name: str, place: Place, options: Mapping[str, Any] | None = None) -> Encoding:
-    """Return an encoding with noise for weights: fresh tables are zero or tiny, and comparing them proves nothing."""
+    """Return an encoding with random weights; fresh tables are zero or too small for a comparison."""
     encoding = build_encoding({name: options or {}}, place, ENCODINGS[name].cls.acts_on).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -69,8 +69,8 @@ def filled(name: str, place: Place, options: Mapping[str, Any] | None = None) ->
     return encoding.requires_grad_(requires_grad=False)
 
 
-def spots(place: Place) -> list[tuple[int, int] | None]:
-    """Return each token's row and column, None for extra tokens, which come first."""
+def token_positions(place: Place) -> list[tuple[int, int] | None]:
+    """Return the row and column of each token; None for extra tokens, which come first."""
     return [None] * place.extra_tokens + list(itertools.product(range(place.grid[0]), range(place.grid[1])))
 
 
@@ -78,18 +78,18 @@ Offset = tuple[int, int]
 
 
 def pairs(place: Place) -> Iterator[tuple[int, int, Offset | None]]:
-    """Yield every query i and key j, and where the query is as seen from the key; None with an extra token."""
-    for (i, query), (j, key) in itertools.product(enumerate(spots(place)), repeat=2):
+    """Yield every query i and key j with their offset, query minus key; None for extra tokens."""
+    for (i, query), (j, key) in itertools.product(enumerate(token_positions(place)), repeat=2):
         yield i, j, None if query is None or key is None else (query[0] - key[0], query[1] - key[1])
 
 
 def no_bias(place: Place) -> Tensor:
-    """Return zeros [H, N, N] to be filled."""
+    """Return a bias of zeros [H, N, N]."""
     return torch.zeros(place.num_heads, place.num_tokens, place.num_tokens, dtype=torch.float64)
 
 
 def assert_returns(encoding: Encoding, given: Image, expected: Expected) -> None:
-    """Compare all that the protocol has."""
+    """Compare the result of every method with the expected one."""
     rotation = encoding.rotation()
     found = Expected(
         encoding.embedding(),
@@ -101,13 +101,13 @@ def assert_returns(encoding: Encoding, given: Image, expected: Expected) -> None
     for method, wanted in vars(expected).items():
         returned = getattr(found, method)
         if wanted is None:
-            assert returned is None, f"{method} acts where it should not"
+            assert returned is None, f"{method} returns a value, expected None"
         else:
-            assert returned is not None, f"{method} does not act"
+            assert returned is not None, f"{method} returns None, expected a value"
             torch.testing.assert_close(returned, wanted, rtol=0, atol=TOLERANCE, msg=(method + ": {}").format)
 
 
 def assert_differs(encoding: Encoding, given: Image, wrong: Expected) -> None:
-    """Show that the comparison can fail."""
+    """Check that the comparison fails for a wrong expectation."""
     with pytest.raises(AssertionError, match="close"):
         assert_returns(encoding, given, wrong)

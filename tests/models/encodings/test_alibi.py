@@ -1,4 +1,4 @@
-"""ALiBi over a grid against a loop over pairs of tokens."""
+"""2-D ALiBi, compared with a loop over pairs of tokens."""
 
 import math
 

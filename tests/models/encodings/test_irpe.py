@@ -1,4 +1,4 @@
-"""iRPE in all its forms against loops over pairs of tokens."""
+"""All forms of iRPE, compared with loops over pairs of tokens."""
 
 import itertools
 import math
@@ -26,8 +26,8 @@ from tests.models.encodings.oracle import (
 )
 
 ALL = [f"irpe-{mapping}-{mode}-{on}" for mapping, mode, on in itertools.product(MAPPINGS, MODES, TARGETS)]
-ON_NOTHING_THAT_EXISTS = [name for name in ALL if "-bias-" in name and name.endswith("v")]
-NAMES = [name for name in ALL if name not in ON_NOTHING_THAT_EXISTS]
+BIASES_ON_VALUES = [name for name in ALL if "-bias-" in name and name.endswith("v")]
+NAMES = [name for name in ALL if name not in BIASES_ON_VALUES]
 
 RATIO = 1.0  # α, β, γ = 1, 2, 8, so that the small grids reach the logarithmic part and its end
 LIMITS = (RATIO, 2 * RATIO, 8 * RATIO)
@@ -36,7 +36,7 @@ LIMITS = (RATIO, 2 * RATIO, 8 * RATIO)
 def slow_irpe(
     encoding: Encoding, place: Place, given: Image, name: str, options: dict[str, Any], mistake: str | None = None
 ) -> Expected:
-    """Add up, pair by pair, what DESIGN defines, or make a mistake that the comparison must notice."""
+    """Return the sums of the definition over all pairs, or sums with a deliberate mistake."""
     _, mapping, mode, on = name.split("-")
     function, quantization = options.get("index_function", "piecewise"), options.get("quantization", "ranked")
     parts = slow_buckets(place, cast("Mapping", mapping), function, LIMITS, quantization)
@@ -48,17 +48,17 @@ def slow_irpe(
     for target, (part, (bucket, count)) in itertools.product(on, parts.items()):
         r = table_of_heads(encoding, f"{target}.{part}.table", count, mode, shared=options.get("shared", True))
         for i, j in itertools.product(range(place.num_tokens), repeat=2):
-            there, back = bucket[i][j], bucket[j][i]
+            forward, backward = bucket[i][j], bucket[j][i]
             if mistake == "transposed":
-                there, back = back, there
+                forward, backward = backward, forward
             if bias is not None:
-                bias[:, i, j] += r[:, there if target == "k" else back]
+                bias[:, i, j] += r[:, forward if target == "k" else backward]
             elif target == "v" and values is not None:
-                values[:, :, i] += attention[:, :, i, j, None] * r[:, there]
+                values[:, :, i] += attention[:, :, i, j, None] * r[:, forward]
             elif target == "k" and scores is not None:
-                scores[:, :, i, j] += (q[:, :, i] * r[:, there]).sum(axis=-1)
+                scores[:, :, i, j] += (q[:, :, i] * r[:, forward]).sum(axis=-1)
             elif target == "q" and scores is not None:
-                scores[:, :, i, j] += (k[:, :, j] * scale * r[:, back]).sum(axis=-1)
+                scores[:, :, i, j] += (k[:, :, j] * scale * r[:, backward]).sum(axis=-1)
     return Expected(
         **{
             method: None if term is None else torch.from_numpy(term)
@@ -68,7 +68,7 @@ def slow_irpe(
 
 
 def table_of_heads(encoding: Encoding, key: str, count: int, mode: str, *, shared: bool) -> np.ndarray[Any, Any]:
-    """Return r by [head, bucket], numbers or vectors. On queries and keys, contextual tables are kept [d, bucket]."""
+    """Return r indexed by [head, bucket]; contextual tables of queries and keys are stored as [d, bucket]."""
     table = encoding.get_parameter(key).data
     tables, of_values = 1 if shared else HEADS, key.startswith("v")
     if mode == "bias":
@@ -90,7 +90,7 @@ def forms(name: str) -> list[dict[str, Any]]:
 
 @on_every_place
 @pytest.mark.parametrize("name", NAMES)
-def test_irpe_is_its_definition(name: str, place: Place) -> None:
+def test_irpe_matches_its_definition(name: str, place: Place) -> None:
     given = image(place)
     for options in forms(name):
         encoding = filled(name, place, options)
@@ -98,7 +98,7 @@ def test_irpe_is_its_definition(name: str, place: Place) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "product" in name or "cross" in name])
-def test_the_comparison_notices_query_and_key_in_each_others_place(name: str) -> None:
+def test_the_comparison_detects_swapped_queries_and_keys(name: str) -> None:
     place = Place((3, 5), 1, HEADS * HEAD_DIM, HEADS)
     encoding, given = filled(name, place, {"ratio": RATIO}), image(place)
     wrong = slow_irpe(encoding, place, given, name, {}, mistake="transposed")
@@ -106,20 +106,20 @@ def test_the_comparison_notices_query_and_key_in_each_others_place(name: str) ->
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "contextual" in name and "q" in name.rsplit("-")[-1]])
-def test_the_comparison_notices_an_unscaled_key(name: str) -> None:
+def test_the_comparison_detects_an_unscaled_key(name: str) -> None:
     place = Place((3, 5), 1, HEADS * HEAD_DIM, HEADS)
     encoding, given = filled(name, place, {"ratio": RATIO}), image(place)
     assert_differs(encoding, given, slow_irpe(encoding, place, given, name, {}, mistake="unscaled k"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_comparison_notices_another_index_function(name: str) -> None:
+def test_the_comparison_detects_another_index_function(name: str) -> None:
     place = Place((3, 5), 1, HEADS * HEAD_DIM, HEADS)
     encoding, given = filled(name, place, {"ratio": RATIO}), image(place)
     assert_differs(encoding, given, slow_irpe(encoding, place, given, name, {"index_function": "clip"}))
 
 
-@pytest.mark.parametrize("name", ON_NOTHING_THAT_EXISTS)
+@pytest.mark.parametrize("name", BIASES_ON_VALUES)
 def test_a_bias_on_values_does_not_exist(name: str) -> None:
     assert name in ENCODINGS
     with pytest.raises(ValueError, match=r"a bias on values does not exist.*use contextual"):
@@ -138,7 +138,7 @@ def test_limits_may_be_given_instead_of_a_ratio() -> None:
     assert other.state_dict()["k.product.table"].shape == (1, HEAD_DIM, 50)
 
 
-def test_published_tables_have_our_shapes() -> None:
+def test_tables_have_the_published_shapes() -> None:
     """iRPE on DeiT-S: 14×14 patches and CLS, d = 64, ratio 1.9, one table for all heads (50 = 7·7 + 1 buckets)."""
     place = Place((14, 14), 1, width=384, num_heads=6)
     encoding = build_encoding({"irpe-product-contextual-qkv": {}}, place, "attention")
@@ -149,7 +149,7 @@ def test_published_tables_have_our_shapes() -> None:
     }
 
 
-def test_fresh_tables_are_zero_as_the_authors_are() -> None:
+def test_fresh_tables_are_zero_as_in_the_authors_code() -> None:
     encoding = build_encoding({"irpe-cross-contextual-qkv": {}}, Place((4, 4), 1, 24, 3), "attention")
     assert not any(bool(parameter.any()) for parameter in encoding.parameters())
 

@@ -1,4 +1,4 @@
-"""iRPE's buckets against loops over pairs of tokens."""
+"""iRPE's buckets, compared with loops over pairs of tokens."""
 
 import itertools
 import math
@@ -69,7 +69,7 @@ def test_all_extra_tokens_share_the_last_bucket_rows_and_columns() -> None:
         (("product", "piecewise", (3.0, 2.0, 8.0)), "piecewise needs 0 < alpha <= beta"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments: tuple[Any, ...], message: str) -> None:
+def test_invalid_arguments_are_refused(arguments: tuple[Any, ...], message: str) -> None:
     mapping, *rest = arguments
     with pytest.raises(ValueError, match=message):
         irpe_buckets(mapping, Place((3, 5), 1, 24, 3), *rest)

@@ -1,4 +1,4 @@
-"""Small networks over offsets (Swin v2, timm's vit_relpos) against loops that take one pair through them at a time."""
+"""MLPs over offsets (Swin v2, timm's vit_relpos), compared with loops over pairs of tokens."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ HIDDEN = 6
 
 
 def small_network(encoding: Encoding) -> Callable[[float, float], Tensor]:
-    """Return G: two numbers to one for each head, through one hidden layer."""
+    """Return the MLP as a plain function from two coordinates to one number per head."""
     weights = dict(encoding.named_parameters())
     last = weights["mlp.2.weight"]
     last_bias = weights.get("mlp.2.bias", torch.zeros(len(last), dtype=torch.float64))
@@ -52,8 +52,8 @@ def slow_log_cpb(encoding: Encoding, place: Place, window: tuple[int, int]) -> T
     g, bias = small_network(encoding), no_bias(place)
     for i, j, offset in pairs(place):
         if offset is not None:
-            seen = (spaced(delta, side) for delta, side in zip(offset, window, strict=True))
-            bias[:, i, j] = torch.stack([16 / (1 + (-number).exp()) for number in g(*seen)])
+            coordinates = (spaced(delta, side) for delta, side in zip(offset, window, strict=True))
+            bias[:, i, j] = torch.stack([16 / (1 + (-number).exp()) for number in g(*coordinates)])
     return bias
 
 
@@ -67,7 +67,7 @@ def slow_relpos_mlp(encoding: Encoding, place: Place) -> Tensor:
 
 @on_every_place
 @pytest.mark.parametrize("pretrained", [None, (8, 3)])
-def test_swin_log_cpb_sees_offsets_in_units_of_the_window_it_was_trained_with(
+def test_swin_log_cpb_scales_offsets_by_the_window_of_training(
     place: Place, pretrained: tuple[int, int] | None
 ) -> None:
     encoding = filled("swin-log-cpb", place, {"hidden": HIDDEN, "pretrained_window": pretrained})
@@ -78,7 +78,7 @@ def test_swin_log_cpb_sees_offsets_in_units_of_the_window_it_was_trained_with(
 
 
 @on_every_place
-def test_relpos_mlp_sees_logarithms_of_offsets(place: Place) -> None:
+def test_relpos_mlp_uses_logarithms_of_offsets(place: Place) -> None:
     encoding = filled("relpos-mlp", place, {"hidden": HIDDEN})
     expected = slow_relpos_mlp(encoding, place)
     assert_returns(encoding, image(place), Expected(bias=expected))

@@ -23,16 +23,16 @@ from tests.models.encodings.oracle import filled, image
 ORACLES = (test_alibi, test_irpe, test_offset_networks, test_rope, test_shaw, test_tables, test_tokens)
 CHECKED = [name for module in ORACLES for name in module.NAMES]
 PLACE = Place((3, 5), 1, width=24, num_heads=3)
-LEARNS_NOTHING = {"alibi-2d", "none", "rope", "sincos"}
+WITHOUT_PARAMETERS = {"alibi-2d", "none", "rope", "sincos"}
 
 
 def test_every_registered_encoding_has_an_oracle() -> None:
-    assert sorted(CHECKED + test_irpe.ON_NOTHING_THAT_EXISTS) == sorted(ENCODINGS)
+    assert sorted(CHECKED + test_irpe.BIASES_ON_VALUES) == sorted(ENCODINGS)
     assert len(CHECKED) == 48
 
 
 @pytest.mark.parametrize("name", CHECKED)
-def test_an_encoding_acts_where_it_says_and_nowhere_else(name: str) -> None:
+def test_an_encoding_acts_only_where_it_declares(name: str) -> None:
     encoding, given = filled(name, PLACE), image(PLACE)
     terms: dict[str, list[Any]] = {
         "tokens": [encoding.embedding()],
@@ -50,7 +50,7 @@ def test_an_encoding_acts_where_it_says_and_nowhere_else(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHECKED)
 def test_only_scores_and_values_depend_on_the_image(name: str) -> None:
-    """Export freezes the rest, so `kind` of DESIGN's table must be what the methods do."""
+    """Export folds the other terms into constants."""
     encoding, given = filled(name, PLACE), image(PLACE)
     dependent = [encoding.scores(given.q, given.k), encoding.values(given.attention)]
     static = [encoding.embedding(), encoding.rotation(), encoding.bias()]
@@ -60,14 +60,14 @@ def test_only_scores_and_values_depend_on_the_image(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHECKED)
-def test_a_state_dict_holds_only_what_was_learned(name: str) -> None:
+def test_a_state_dict_holds_only_learned_parameters(name: str) -> None:
     encoding = filled(name, PLACE)
     learned = {key for key, _ in encoding.named_parameters()}
     assert set(encoding.state_dict()) == learned
-    assert bool(learned) == (name not in LEARNS_NOTHING)
+    assert bool(learned) == (name not in WITHOUT_PARAMETERS)
 
 
-@pytest.mark.parametrize("name", [name for name in CHECKED if name not in LEARNS_NOTHING])
+@pytest.mark.parametrize("name", [name for name in CHECKED if name not in WITHOUT_PARAMETERS])
 def test_every_table_gets_a_gradient(name: str) -> None:
     encoding, given = filled(name, PLACE).requires_grad_(), image(PLACE)
     rotation = encoding.rotation()
@@ -85,7 +85,7 @@ def test_every_table_gets_a_gradient(name: str) -> None:
     assert all(bool(gradient.any()) for gradient in gradients)
 
 
-def test_a_place_without_its_encoding_gets_none() -> None:
+def test_a_place_without_an_encoding_gets_none() -> None:
     names: dict[str, dict[str, Any]] = {"learned": {}, "irpe-product-contextual-k": {"ratio": 2.0}}
     assert isinstance(build_encoding(names, PLACE, "tokens"), Learned)
     assert isinstance(build_encoding(names, PLACE, "attention"), IRPE)
@@ -109,13 +109,13 @@ def test_a_place_without_its_encoding_gets_none() -> None:
         ({"irpe-product-contextual-k": {"ratio": 0.1}}, "attention", "beta must be at least 1"),
     ],
 )
-def test_what_cannot_be_built_says_what_can(
+def test_an_invalid_encoding_is_refused_with_the_alternatives(
     encodings: dict[str, dict[str, Any]], acts_on: ActsOn, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         build_encoding(encodings, PLACE, acts_on)
 
 
-def test_a_grid_has_rows_and_columns() -> None:
+def test_an_empty_grid_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         Place((0, 4), 0, 24, 3)

@@ -1,4 +1,4 @@
-"""Shaw's relative vectors against a loop over pairs of tokens."""
+"""Shaw's relative vectors, compared with a loop over pairs of tokens."""
 
 import itertools
 
@@ -23,7 +23,7 @@ NAMES = ["shaw-k", "shaw-kv"]
 
 
 def slow_shaw(encoding: Encoding, place: Place, given: Image, clip: int, direction: int = 1) -> Expected:
-    """Add up q_i·w^K_clip(j−i) and Σ_j α_ij·w^V_clip(j−i); a `direction` of −1 takes i−j, which is wrong."""
+    """Return q_i·w^K_clip(j−i) and Σ_j α_ij·w^V_clip(j−i); a `direction` of −1 uses i−j, which is wrong."""
     tables = dict(encoding.named_parameters())
     on_keys, on_values = tables["k.table"], tables.get("v.table")
     assert on_keys.shape == (1, HEAD_DIM, 2 * clip + 1)

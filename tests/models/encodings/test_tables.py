@@ -1,4 +1,4 @@
-"""Tables over offsets (Swin v1, BEiT) against loops over pairs of tokens."""
+"""Tables over offsets (Swin v1, BEiT), compared with loops over pairs of tokens."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ NAMES = ["beit-table", "swin-table"]
 
 
 def slow_table(place: Place, table: Tensor, *, cls_rows: bool) -> Tensor:
-    """Return [H, N, N]. BEiT's last rows are for extra → grid, grid → extra, extra → extra; Swin has none."""
+    """Return the bias [H, N, N]; BEiT's last three rows are for extra → grid, grid → extra, extra → extra."""
     rows, columns = place.grid
     offsets = [(dy, dx) for dy in range(1 - rows, rows) for dx in range(1 - columns, columns)]
     assert table.shape == (len(offsets) + (3 if cls_rows else 0), place.num_heads)
@@ -42,7 +42,7 @@ def test_swin_table_looks_up_each_pairs_offset_and_gives_extra_tokens_zero(place
 
 
 @on_every_place
-def test_beit_table_has_three_rows_more_for_extra_tokens(place: Place) -> None:
+def test_beit_table_has_three_more_rows_for_extra_tokens(place: Place) -> None:
     encoding = filled("beit-table", place)
     table = encoding.get_parameter("table")
     expected = slow_table(place, table, cls_rows=True)

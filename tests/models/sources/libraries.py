@@ -1,20 +1,20 @@
-"""Other libraries' networks for the tests: their weights drawn so that all of them matter."""
+"""Random weights of library networks, such that every parameter affects the logits, and comparisons of logits."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-TOLERANCE = 1e-5  # of the largest logit: two computations in float32
+TOLERANCE = 1e-5  # relative to the largest logit; both sides in float32
 POSITIONS = ("pos_embed", "position_embedding", "pos_embedding", "relative_position", "rel_pos", "rope.freqs")
-"""In the names of position tables, of every library."""
+"""Parts of the names of position tables."""
 
 TABLES = ("relative_position_bias_table", "cpb_mlp", "position_bias_mlp")
-"""In the names of Swin's position tables, and of the networks that stand for them."""
+"""Parts of the names of Swin's position tables, and of the MLPs that replace them."""
 
 
 def scramble(model: nn.Module, seed: int) -> nn.Module:
-    """Draw every parameter of `model`, position tables wide, and return it in eval mode."""
+    """Randomise every parameter of `model`, with large position tables, and return it in eval mode."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -31,7 +31,7 @@ def scramble(model: nn.Module, seed: int) -> nn.Module:
 
 
 def randomise_library(model: nn.Module, seed: int = 5) -> None:
-    """Give a library's network weights that matter: wide position tables, scales around 1, nothing zero."""
+    """Randomise the weights of a library's network: large position tables, scales around 1, no zeros."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -47,13 +47,13 @@ def randomise_library(model: nn.Module, seed: int = 5) -> None:
 
 
 def logits_of(network: nn.Module, images: Tensor) -> Tensor:
-    """Return the logits, of a transformers network too."""
+    """Return the logits of a network, including those of transformers."""
     with torch.no_grad():
         out = network(images)
     logits: Tensor = getattr(out, "logits", out)
     return logits
 
 
-def relative_error(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference, relative to the largest logit."""
-    return float((ours - theirs).abs().max() / theirs.abs().max())
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference, relative to the largest expected logit, in float64."""
+    return float((found.double() - expected.double()).abs().max() / expected.abs().max())

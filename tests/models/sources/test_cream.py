@@ -1,4 +1,4 @@
-"""`cream:` takes the iRPE authors' checkpoints, and gives the authors' logits."""
+"""`cream:` loads the iRPE authors' checkpoints and reproduces their logits."""
 
 import json
 from pathlib import Path
@@ -17,16 +17,17 @@ from models.encodings.irpe import IRPE
 from models.sources import Checkpoint, Overrides, RandomWeights, SourceError, load_source
 from models.sources.cream import PUBLISHED
 from tests.models.goldens import irpe_goldens
+from tests.models.sources.libraries import relative_error
 
 pytestmark = pytest.mark.slow
 
-TOLERANCE = 2e-5  # of the largest logit: theirs are stored in float32, and ours computed in it
+TOLERANCE = 2e-5  # relative to the largest logit; stored and computed in float32
 NETWORKS = [("product", "ctx", "k"), ("product", "ctx", "qkv"), ("cross", "ctx", "qk"), ("euc", "bias", "k")]
 NETWORKS += [("quant", "ctx", "q")]
 
 
 def golden(method: str, mode: str, on: str, folder: Path) -> tuple[dict[str, Any], Path, Tensor, Tensor]:
-    """Return what the authors' network is, its weights alone as a checkpoint in `folder`, an input and its logits."""
+    """Return the configuration of an authors' network, a checkpoint of its weights, an input and its logits."""
     entries = json.loads((irpe_goldens() / "models.json").read_text())
     wanted = (method, mode, sorted(on))
     [entry] = [entry for entry in entries if (entry["method"], entry["mode"], sorted(entry["on"])) == wanted]
@@ -43,11 +44,7 @@ def config_file(entry: dict[str, Any], folder: Path) -> Path:
     return file
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float((found.double() - expected.double()).abs().max() / expected.abs().max())
-
-
-def test_the_reference_networks_are_all_tried() -> None:
+def test_every_reference_network_is_tested() -> None:
     entries = json.loads((irpe_goldens() / "models.json").read_text())
     assert {(entry["method"], entry["mode"], "".join(sorted(entry["on"]))) for entry in entries} == {
         (method, mode, "".join(sorted(on))) for method, mode, on in NETWORKS
@@ -65,11 +62,11 @@ def test_the_authors_networks_give_the_authors_logits(method: str, mode: str, on
             if isinstance(module, IRPE):
                 for table in module.parameters():
                     table.zero_()
-        # The tables matter, so the comparison above is able to fail.
+        # The tables affect the logits, so the comparison above is able to fail.
         assert relative_error(network(images), expected) > 100 * TOLERANCE
 
 
-def test_the_file_that_holds_input_and_logits_too_loads_as_it_is(tmp_path: Path) -> None:
+def test_a_file_with_input_and_logits_beside_the_weights_is_loaded(tmp_path: Path) -> None:
     entry, _, images, expected = golden("product", "ctx", "k", tmp_path)
     weights = Checkpoint(irpe_goldens() / entry["file"])
     loaded = load_source("cream:custom", weights, Overrides(config=config_file(entry, tmp_path)))
@@ -89,7 +86,7 @@ def test_the_exported_graph_gives_the_authors_logits(method: str, mode: str, on:
         assert relative_error(torch.from_numpy(np.asarray(logits)), expected[:batch]) < TOLERANCE
 
 
-def test_a_custom_network_takes_whole_images_and_a_published_one_the_middle(tmp_path: Path) -> None:
+def test_a_custom_network_resizes_whole_images_and_a_published_one_crops_the_centre(tmp_path: Path) -> None:
     custom = load_source("cream:custom", RandomWeights(1), Overrides(config=config_file(SMALL, tmp_path)))
     assert (custom.preprocess.resize, custom.preprocess.crop) == ((32, 32), None)
     published = load_source("cream:deit_tiny_patch16_224_ctx_product_50_shared_k", RandomWeights(1), Overrides())
@@ -116,7 +113,7 @@ SMALL = {
 }
 
 
-def test_letters_come_in_any_order_and_biases_may_be_absent(tmp_path: Path) -> None:
+def test_targets_may_be_in_any_order_and_biases_absent(tmp_path: Path) -> None:
     loaded = load_source("cream:custom", RandomWeights(1), Overrides(config=config_file(SMALL, tmp_path)))
     assert loaded.encoding == "learned+irpe-product-contextual-kv"
     assert "blocks.0.attention.qkv.bias" not in loaded.network.state_dict()
@@ -138,7 +135,7 @@ def test_another_image_size_resamples_the_embedding_and_keeps_the_tables(tmp_pat
         assert torch.equal(table, theirs[f"model.blocks.{block}.attn.rpe_k.lookup_table_weight"])
 
 
-def test_a_truncated_checkpoint_is_refused_in_the_authors_words(tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_refused_with_the_authors_keys(tmp_path: Path) -> None:
     entry, _, *_ = golden("product", "ctx", "k", tmp_path)
     state = load_file(irpe_goldens() / entry["file"])
     del state["model.blocks.0.attn.rpe_k.lookup_table_weight"], state["model.pos_embed"]
@@ -162,18 +159,18 @@ def test_a_truncated_checkpoint_is_refused_in_the_authors_words(tmp_path: Path) 
         ({"patch_size": 5}, "not a multiple of the patch size 5"),
     ],
 )
-def test_a_configuration_that_makes_no_sense_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=message):
         load_source("cream:custom", RandomWeights(1), Overrides(config=config_file(SMALL | change, tmp_path)))
 
 
-def test_every_key_of_a_configuration_is_needed(tmp_path: Path) -> None:
+def test_every_key_of_a_configuration_is_required(tmp_path: Path) -> None:
     without = {key: value for key, value in SMALL.items() if key != "ratio"}
     with pytest.raises(SourceError, match="ratio: Field required"):
         load_source("cream:custom", RandomWeights(1), Overrides(config=config_file(without, tmp_path)))
 
 
-def test_config_belongs_to_custom_and_custom_needs_it(tmp_path: Path) -> None:
+def test_config_is_required_for_custom_and_refused_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="--config FILE"):
         load_source("cream:custom", RandomWeights(1), Overrides())
     file = config_file(SMALL, tmp_path)
@@ -187,7 +184,7 @@ def test_an_unpublished_name_is_refused_with_the_published_ones() -> None:
         load_source("cream:deit_huge", RandomWeights(1), Overrides())
 
 
-def test_random_tables_are_wide_enough_to_matter(tmp_path: Path) -> None:
+def test_random_tables_have_large_entries(tmp_path: Path) -> None:
     network = load_source("cream:custom", RandomWeights(1), Overrides(config=config_file(SMALL, tmp_path))).network
     tables = [p for module in network.modules() if isinstance(module, Encoding) for p in module.parameters()]
     assert all(table.std() > 0.3 for table in tables)

@@ -1,15 +1,15 @@
-"""Random weights of any module: each parameter shows in the logits, whatever it is called and however it starts."""
+"""Random weights of any module, such that every parameter affects the logits."""
 
 import torch
 from torch import Tensor, nn
 
 from models.sources.drawing import draw, rehearsal_images, seeded, settling
 
-SHOWS = 1e-3  # of the largest logit, a thousand times what rounding in float32 does
+SMALLEST_EFFECT = 1e-3  # relative to the largest logit; a thousand times the rounding of float32
 
 
 class Branch(nn.Module):
-    """A residual branch that is silent when fresh: its scale is 1e-6 and its table 0."""
+    """A residual branch without effect when fresh: its scale is 1e-6 and its table 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Branch(nn.Module):
 
 
 class Everything(nn.Module):
-    """One parameter of each role."""
+    """A network with one parameter of each role."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,15 +44,15 @@ class Everything(nn.Module):
         return logits
 
 
-def silent(network: nn.Module) -> set[str]:
-    """Return the parameters that may be negated without a difference."""
+def without_effect(network: nn.Module) -> set[str]:
+    """Return the parameters whose negation does not change the logits."""
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     found = set()
     with torch.no_grad():
         logits = network(images)
         for name, parameter in network.named_parameters():
             parameter.neg_()
-            if float((network(images) - logits).abs().max()) <= SHOWS * float(logits.abs().max()):
+            if float((network(images) - logits).abs().max()) <= SMALLEST_EFFECT * float(logits.abs().max()):
                 found.add(name)
             parameter.neg_()
     return found
@@ -65,13 +65,15 @@ def drawn(seed: int) -> Everything:
     return network.eval()
 
 
-def test_every_parameter_shows_in_the_logits() -> None:
-    assert silent(drawn(seed=0)) == set()
+def test_every_parameter_affects_the_logits() -> None:
+    assert without_effect(drawn(seed=0)) == set()
     fresh = Everything().eval()
-    assert {"branch.gamma", "branch.table", "branch.gate", "norm.weight"} <= silent(fresh)  # so the check can fail
+    assert {"branch.gamma", "branch.table", "branch.gate", "norm.weight"} <= without_effect(
+        fresh
+    )  # so the check can fail
 
 
-def test_the_seed_alone_settles_what_is_drawn() -> None:
+def test_the_seed_alone_determines_the_weights() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     first = drawn(seed=1).state_dict()
@@ -82,7 +84,7 @@ def test_the_seed_alone_settles_what_is_drawn() -> None:
     assert not any(torch.equal(first[key], other[key]) for key in dict(Everything().named_parameters()))
 
 
-def test_layer_scales_are_opened_and_tables_keep_where_they_start() -> None:
+def test_layer_scales_are_large_and_tables_vary_around_their_initial_values() -> None:
     gamma, table, temperature = (
         drawn(seed=0).branch.get_parameter(name).detach() for name in ("gamma", "table", "temperature")
     )
@@ -120,4 +122,4 @@ def test_running_statistics_are_near_those_of_the_images() -> None:
     assert 5.2 < float(ratio.max()) <= 6.001
     before = norm.running_var.clone()
     network(images)
-    assert torch.equal(before, norm.running_var)  # a later run moves nothing
+    assert torch.equal(before, norm.running_var)  # a later run changes nothing

@@ -1,4 +1,4 @@
-"""Weights that go into a library's module at other sizes are loaded strictly."""
+"""Strict loading of weights into a library's module of another size."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ PREPROCESS = Preprocess(resize=(8, 8), interpolation="bicubic", mean=HALF, std=H
 
 
 class Linear(Library):
-    """A network of one layer, built at every size with weights of its own."""
+    """A library that builds one linear layer for every size."""
 
     def build(self, *_: object) -> nn.Module:
         return nn.Linear(2, 3)
@@ -23,7 +23,7 @@ class Linear(Library):
         return NOTHING_KNOWN
 
 
-class RequestMemory(nn.Module):
+class WithTensors(nn.Module):
     """A module that has the given tensors."""
 
     def __init__(self, state: dict[str, torch.Tensor]) -> None:
@@ -42,16 +42,16 @@ class RequestMemory(nn.Module):
     ],
     ids=["missing", "unexpected", "another shape", "all there"],
 )
-def test_a_weight_that_does_not_fit_at_the_size_wanted_is_named(
+def test_a_weight_that_does_not_fit_the_requested_size_is_named(
     change: dict[str, torch.Tensor | None], named: str | None
 ) -> None:
     trained = nn.Linear(2, 3)
     state = {key: tensor for key, tensor in (trained.state_dict() | change).items() if tensor is not None}
     library = Linear("timm:linear", "timm:linear", trained, PREPROCESS)
     if named is None:
-        network, sentences = library.resize(RequestMemory(state), None, Overrides(), sized=False)
+        network, sentences = library.resize(WithTensors(state), None, Overrides(), sized=False)
         assert sentences == ()
         torch.testing.assert_close(network.get_parameter("weight"), trained.weight, rtol=0, atol=0)
         return
     with pytest.raises(SourceError, match=rf"timm:linear.*{named}"):
-        library.resize(RequestMemory(state), None, Overrides(), sized=False)
+        library.resize(WithTensors(state), None, Overrides(), sized=False)

@@ -1,4 +1,4 @@
-"""Networks that no family takes stay their library's own, with its conversions, and classify or are refused."""
+"""Networks loaded as their library's own modules: weights, sizes, classes and refusals."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.models.sources.libraries import logits_of, relative_error, scramble
 
 pytestmark = pytest.mark.slow
 
-SHOWS = 1e-3  # of the largest logit, a thousand times what rounding in float32 does
+SMALLEST_EFFECT = 1e-3  # relative to the largest logit; a thousand times the rounding of float32
 TABLES = ("rel_pos", "relative_position", "attention_bias", "pos_emb", "meta_mlp", "height_rel", "width_rel")
 HEADLESS = {"eva02_tiny_patch14_224", "vit_small_patch16_dinov3"}
 
@@ -34,7 +34,7 @@ def checkpoint_of(model: nn.Module, folder: Path, **others: Tensor) -> Checkpoin
 
 
 def images_for(loaded: Loaded) -> Tensor:
-    return rehearsal_images(loaded.image_size, seed=9)[:2]  # with large shapes: of noise, all tokens are alike
+    return rehearsal_images(loaded.image_size, seed=9)[:2]  # not noise, whose tokens are all alike
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def images_for(loaded: Loaded) -> Tensor:
         ("torchvision:resnet18", "ResNet", False),
     ],
 )
-def test_random_weights_give_logits_of_every_size_and_tables_that_show(
+def test_random_weights_give_logits_that_depend_on_the_image_and_the_tables(
     source: str, architecture: str, has_tables: bool
 ) -> None:
     classes = 7 if source.partition(":")[2] in HEADLESS else None
@@ -72,20 +72,20 @@ def test_random_weights_give_logits_of_every_size_and_tables_that_show(
     assert logits.shape == (2, loaded.num_classes)
     assert logits.isfinite().all()
     assert 0.05 < float(logits.std()) < float(logits.abs().max()) < 1e3
-    assert relative_error(logits[:1], logits[1:]) > SHOWS  # it depends on the image
+    assert relative_error(logits[:1], logits[1:]) > SMALLEST_EFFECT  # it depends on the image
     tables = [p for name, p in loaded.network.named_parameters() if any(table in name for table in TABLES)]
     assert bool(tables) == has_tables
     if tables:
         with torch.no_grad():
             for table in tables:
                 table.zero_()
-        loaded.network.train()  # timm keeps biases that it gathered in eval mode
+        loaded.network.train()  # clears the biases that timm caches in eval mode
         loaded.network.eval()
-        assert relative_error(logits_of(loaded.network, images), logits) > SHOWS
+        assert relative_error(logits_of(loaded.network, images), logits) > SMALLEST_EFFECT
 
 
 @pytest.mark.parametrize("source", ["timm:levit_128s", "timm:xcit_nano_12_p16_224"])
-def test_the_seed_alone_settles_random_weights(source: str) -> None:
+def test_the_seed_alone_determines_random_weights(source: str) -> None:
     torch.manual_seed(1)
     first = load(source, RandomWeights(3)).network.state_dict()
     torch.manual_seed(2)
@@ -147,7 +147,7 @@ def test_tables_of_another_size_are_not_resampled_silently(tmp_path: Path) -> No
         load("timm:mvitv2_tiny", checkpoint)
 
 
-def test_another_image_size_is_timms_resampling_and_says_so(tmp_path: Path) -> None:
+def test_another_image_size_uses_timms_resampling_with_a_note(tmp_path: Path) -> None:
     trained = scramble(timm.create_model("mvitv2_tiny", num_classes=5), seed=1)
     overrides = Overrides((256, 256), trained_image_size=(224, 224))
     loaded = load("timm:mvitv2_tiny", checkpoint_of(trained, tmp_path), overrides)
@@ -161,7 +161,7 @@ def test_another_image_size_is_timms_resampling_and_says_so(tmp_path: Path) -> N
     assert torch.equal(logits_of(loaded.network, images), logits_of(theirs, images))
 
 
-def test_a_size_that_the_library_does_not_have_is_refused(tmp_path: Path) -> None:
+def test_a_size_that_the_library_does_not_support_is_refused(tmp_path: Path) -> None:
     checkpoint = checkpoint_of(timm.create_model("levit_128s"), tmp_path)
     for source, weights, overrides, message in (
         ("timm:levit_128s", checkpoint, Overrides((256, 256)), r"\[4, 196\], expected \[4, 256\].*cannot resample it"),
@@ -174,20 +174,20 @@ def test_a_size_that_the_library_does_not_have_is_refused(tmp_path: Path) -> Non
             load(source, weights, overrides)
 
 
-def test_convolutions_take_any_size() -> None:
+def test_convolutions_accept_any_size() -> None:
     for source in ("timm:resnet18", "torchvision:resnet18"):
         loaded = load(source, RandomWeights(0), Overrides((96, 64)))
         assert loaded.image_size == loaded.preprocess.size == (96, 64)
         assert logits_of(loaded.network, images_for(loaded)).shape == (2, 1000)
 
 
-def test_a_window_size_reaches_timms_constructor() -> None:
+def test_a_window_size_is_passed_to_timms_constructor() -> None:
     loaded = load("timm:swinv2_cr_tiny_224", RandomWeights(0), Overrides(window_size=14))
     network: nn.Module = loaded.network
     assert network.get_submodule("stages.0.blocks.0").window_size == (14, 14)
 
 
-def test_a_network_without_a_head_says_what_would_give_it_one(tmp_path: Path) -> None:
+def test_a_network_without_a_head_is_refused_with_the_remedy(tmp_path: Path) -> None:
     for weights in (RandomWeights(0), checkpoint_of(timm.create_model("eva02_tiny_patch14_224"), tmp_path)):
         with pytest.raises(SourceError, match=r"Eva has no classification head.*--labels FILE.*python:"):
             load("timm:eva02_tiny_patch14_224", weights)
@@ -196,7 +196,7 @@ def test_a_network_without_a_head_says_what_would_give_it_one(tmp_path: Path) ->
 
 
 class Features(nn.Module):
-    """What a network may return instead of logits."""
+    """A network that returns something other than logits."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -217,20 +217,20 @@ class Features(nn.Module):
         ("dict", r"returns dict of features float32 \[2, 3\].*give python:PACKAGE\.MODULE:FUNCTION"),
     ],
 )
-def test_what_is_no_logits_is_refused_by_its_type_and_shape(kind: str, message: str) -> None:
+def test_an_output_other_than_logits_is_refused_with_its_type_and_shape(kind: str, message: str) -> None:
     preprocess = Preprocess(resize=(8, 8), interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
     with pytest.raises(SourceError, match=message):
         finish("timm:x", "timm:x", Features(kind), preprocess, (8, 8))
 
 
-def test_looking_at_a_network_leaves_no_bias_of_its_first_run_behind() -> None:
+def test_inspecting_a_network_leaves_its_caches_empty() -> None:
     loaded = load("timm:levit_128s", RandomWeights(0))
     attention = loaded.network.get_submodule("stages.0.blocks.0.attn")
     assert attention.attention_bias_cache == {}
     logits_of(loaded.network, images_for(loaded))
-    assert attention.attention_bias_cache != {}  # a run does leave one
+    assert attention.attention_bias_cache != {}  # a run fills the cache
 
 
-def test_images_are_prepared_as_the_library_says() -> None:
+def test_images_are_preprocessed_as_in_the_library() -> None:
     levit = load("timm:levit_128s", RandomWeights(0)).preprocess
     assert (levit.resize, levit.crop) == (math.floor(224 / 0.9), (224, 224))

@@ -1,4 +1,4 @@
-"""`timm:`, `torchvision:` and `transformers:` from a name to a network, and what they refuse."""
+"""`timm:`, `torchvision:` and `transformers:`: networks loaded by name, and refusals."""
 
 import json
 import socket
@@ -24,8 +24,8 @@ from tests.models.sources.libraries import logits_of, relative_error, scramble
 
 pytestmark = pytest.mark.slow
 
-TOLERANCE = 1e-5  # of the largest logit, in float32
-SECONDS = 5.0  # of CPU time: a full-size network loads within this, its file read and all
+TOLERANCE = 1e-5  # relative to the largest logit, in float32
+SECONDS = 5.0  # of CPU time, to load a full-size network from its file
 
 SMALL_SWIN: dict[str, Any] = {"embed_dim": 24, "depths": [2, 2], "num_heads": [2, 3], "num_labels": 6}
 
@@ -35,7 +35,7 @@ def load(source: str, weights: Weights, overrides: Overrides | None = None) -> L
 
 
 def authors_key(key: str) -> str:
-    """Return the name in the authors' Swin repository of a weight of timm's."""
+    """Return the name of a timm weight in the Swin authors' repository."""
     parts = key.split(".")
     if parts[2:3] == ["downsample"]:
         parts[1] = str(int(parts[1]) - 1)
@@ -43,7 +43,7 @@ def authors_key(key: str) -> str:
 
 
 def swin_folder(folder: Path) -> Swinv2ForImageClassification:
-    """Save a small transformers Swin, with weights and preparation, and return it."""
+    """Save a small transformers Swin, with weights and preprocessing, and return it."""
     config: dict[str, Any] = {
         "image_size": 64,
         "embed_dim": 24,
@@ -68,7 +68,7 @@ def swin_folder(folder: Path) -> Swinv2ForImageClassification:
         ("torchvision:swin_v2_t", "torchvision"),
     ],
 )
-def test_a_full_size_network_is_the_librarys(source: str, library: str, tmp_path: Path) -> None:
+def test_a_full_size_network_has_the_librarys_logits(source: str, library: str, tmp_path: Path) -> None:
     name = source.partition(":")[2]
     theirs = timm.create_model(name) if library == "timm" else torchvision.models.get_model(name)
     save_file(scramble(theirs, seed=1).state_dict(), tmp_path / "weights.safetensors")
@@ -83,7 +83,7 @@ def test_a_full_size_network_is_the_librarys(source: str, library: str, tmp_path
 
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
-def test_the_authors_key_names_and_their_buffers_load_as_timm(name: str, tmp_path: Path) -> None:
+def test_files_with_the_authors_keys_and_buffers_are_loaded_like_timms(name: str, tmp_path: Path) -> None:
     theirs = scramble(timm.create_model(name), seed=1)
     state = {authors_key(key): tensor for key, tensor in theirs.state_dict().items()}
     assert "layers.0.downsample.norm.weight" in state
@@ -100,7 +100,7 @@ def test_the_authors_key_names_and_their_buffers_load_as_timm(name: str, tmp_pat
         assert torch.equal(tensor, authors.network.state_dict()[key])
 
 
-def test_a_transformers_folder_is_transformers_whichever_way_its_weights_are_given(tmp_path: Path) -> None:
+def test_a_transformers_folder_has_transformers_logits_however_its_weights_are_given(tmp_path: Path) -> None:
     theirs = swin_folder(tmp_path / "newts")
     source = f"transformers:{tmp_path / 'newts'}"
     images = torch.randn(2, 3, 64, 64)
@@ -128,10 +128,10 @@ def test_a_full_size_transformers_network_is_built_from_its_folder(tmp_path: Pat
     assert time.process_time() - start < SECONDS
     assert loaded.encoding == "swin-log-cpb"
     assert loaded.preprocess.interpolation == "bicubic"
-    assert loaded.labels is None  # transformers calls them LABEL_0, LABEL_1: the network has no names
+    assert loaded.labels is None  # transformers' names LABEL_0, LABEL_1 are placeholders
 
 
-def test_images_are_prepared_as_the_library_says() -> None:
+def test_images_are_preprocessed_as_in_the_library() -> None:
     timms = load("timm:swinv2_tiny_window8_256", RandomWeights(0)).preprocess
     assert (timms.resize, timms.crop, timms.interpolation) == (284, (256, 256), "bicubic")
     torchvisions = load("torchvision:swin_t", RandomWeights(0)).preprocess
@@ -139,7 +139,7 @@ def test_images_are_prepared_as_the_library_says() -> None:
     assert torchvisions.mean == (0.485, 0.456, 0.406)
 
 
-def test_another_size_reaches_the_network_the_tables_and_the_preparation(tmp_path: Path) -> None:
+def test_another_size_changes_network_tables_and_preprocessing(tmp_path: Path) -> None:
     theirs = scramble(torchvision.models.get_model("swin_t"), seed=1)
     save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
     weights = Checkpoint(tmp_path / "weights.safetensors")
@@ -158,7 +158,7 @@ def test_windows_that_do_not_divide_the_grid_are_padded_by_the_librarys_own_modu
     assert torch.equal(logits_of(loaded.network, images), logits_of(theirs, images))
 
 
-def test_random_weights_at_a_size_that_torchvision_pads() -> None:
+def test_random_weights_at_a_size_that_torchvision_pads_give_finite_logits() -> None:
     loaded = load("torchvision:swin_t", RandomWeights(0), Overrides((200, 300)))
     assert loaded.image_size == loaded.preprocess.size == (200, 300)
     assert logits_of(loaded.network, rehearsal_images((200, 300), seed=3)[:1]).isfinite().all()
@@ -167,10 +167,12 @@ def test_random_weights_at_a_size_that_torchvision_pads() -> None:
 @pytest.mark.parametrize(
     ("kind", "sizes"), [("Swin", {"image_size": 100}), ("Swinv2", {"image_size": 56, "window_size": 5})]
 )
-def test_a_folder_trained_with_padded_windows(kind: str, sizes: dict[str, int], tmp_path: Path) -> None:
+def test_a_folder_trained_with_padded_windows_has_transformers_logits(
+    kind: str, sizes: dict[str, int], tmp_path: Path
+) -> None:
     config = getattr(transformers, f"{kind}Config")(**SMALL_SWIN, **sizes)
     theirs = scramble(getattr(transformers, f"{kind}ForImageClassification")(config), seed=1)
-    theirs.save_pretrained(tmp_path)  # type: ignore[operator]  # of transformers, for all that scramble knows
+    theirs.save_pretrained(tmp_path)  # type: ignore[operator]  # a method of transformers
     side = config.image_size
     ViTImageProcessor(size={"height": side, "width": side}).save_pretrained(tmp_path)
     images = rehearsal_images((side, side), seed=3)[:2]
@@ -178,12 +180,12 @@ def test_a_folder_trained_with_padded_windows(kind: str, sizes: dict[str, int], 
     assert torch.equal(logits_of(loaded.network, images), logits_of(theirs, images))
 
 
-def test_a_size_that_timm_does_not_have_is_refused() -> None:
+def test_a_size_that_timm_does_not_support_is_refused() -> None:
     with pytest.raises(SourceError, match=r"does not run on normalised images of 150×170.*divisible by patch size"):
         load("timm:test_vit", RandomWeights(0), Overrides((150, 170)))
 
 
-def test_a_checkpoint_for_another_task_brings_its_number_of_classes(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_task_sets_the_number_of_classes(tmp_path: Path) -> None:
     theirs = scramble(timm.create_model("swin_tiny_patch4_window7_224", num_classes=37), seed=1)
     save_file(theirs.state_dict(), tmp_path / "pets.safetensors")
     loaded = load("timm:swin_tiny_patch4_window7_224", Checkpoint(tmp_path / "pets.safetensors"))
@@ -191,7 +193,7 @@ def test_a_checkpoint_for_another_task_brings_its_number_of_classes(tmp_path: Pa
     assert loaded.labels is None
 
 
-def test_wrong_keys_and_shapes_are_named_in_the_librarys_words(tmp_path: Path) -> None:
+def test_wrong_keys_and_shapes_are_named_as_in_the_library(tmp_path: Path) -> None:
     state = dict(timm.create_model("swin_tiny_patch4_window7_224").state_dict())
     table = "layers.0.blocks.0.attn.relative_position_bias_table"
     wrong: dict[str, tuple[dict[str, Tensor], str]] = {
@@ -236,12 +238,12 @@ def test_wrong_keys_and_shapes_of_a_transformers_file_are_named(tmp_path: Path) 
         ("transformers:./no/such/folder", "no such folder"),
     ],
 )
-def test_what_is_no_network_for_images_says_so(source: str, message: str) -> None:
+def test_a_name_that_is_no_image_classifier_is_refused(source: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         load(source, RandomWeights(0))
 
 
-def test_a_folder_that_does_not_say_how_to_prepare_images_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_supported_preprocessing_is_refused(tmp_path: Path) -> None:
     swin_folder(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     with pytest.raises(SourceError, match=r"returns images of \(32, 32\), its network takes \(64, 64\)"):
@@ -259,7 +261,7 @@ def test_a_folder_that_does_not_say_how_to_prepare_images_is_refused(tmp_path: P
     assert (loaded.preprocess.resize, loaded.preprocess.interpolation) == ((64, 64), "bicubic")
 
 
-def test_a_folder_of_timm_with_oblong_images_is_taken_in_either_crop_mode(tmp_path: Path) -> None:
+def test_a_folder_of_timm_with_oblong_images_is_accepted_in_either_crop_mode(tmp_path: Path) -> None:
     theirs = timm.create_model("test_vit", img_size=(64, 32), num_classes=5)
     save_file(scramble(theirs, seed=1).state_dict(), tmp_path / "model.safetensors")
     config: dict[str, Any] = {"architecture": "test_vit", "num_classes": 5, "model_args": {"img_size": [64, 32]}}
@@ -272,7 +274,9 @@ def test_a_folder_of_timm_with_oblong_images_is_taken_in_either_crop_mode(tmp_pa
     assert (loaded.image_size, loaded.num_classes, loaded.preprocess.resize) == ((64, 32), 5, (64, 32))
 
 
-def test_without_a_network_pretrained_weights_are_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unreachable_pretrained_weights_are_reported_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise OSError("no network here")
 
@@ -284,7 +288,7 @@ def test_without_a_network_pretrained_weights_are_one_sentence(monkeypatch: pyte
         load("torchvision:swin_t", Pretrained())
 
 
-def test_libraries_are_imported_when_they_are_asked_for_not_before() -> None:
+def test_libraries_are_imported_on_demand_only() -> None:
     script = "import sys, models.sources; print({'timm', 'torchvision', 'transformers'} & set(sys.modules))"
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"

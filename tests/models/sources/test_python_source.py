@@ -1,4 +1,4 @@
-"""`python:` takes what the user's function returns, or says what is wrong with it and what would be right."""
+"""`python:` sources: networks that a user's function returns, or an error with the remedy."""
 
 import sys
 from collections.abc import Iterator
@@ -120,7 +120,7 @@ class Pool(nn.Module):
 
 @pytest.fixture(autouse=True)
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Run in a directory that holds the package `mine`, and forget it afterwards."""
+    """Run in a directory with the package `mine`; remove its modules from sys.modules afterwards."""
     package = tmp_path / "mine"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -143,7 +143,7 @@ def images(height: int = 32, width: int = 32) -> Tensor:
 
 
 @pytest.mark.parametrize("function", ["good", "checked"])
-def test_a_network_of_the_users_is_loaded_as_it_is(function: str) -> None:
+def test_a_users_network_is_loaded_unchanged(function: str) -> None:
     path = list(sys.path)
     loaded = load_source(f"python:mine.networks:{function}", Pretrained(), Overrides())
     assert sys.path == path
@@ -170,7 +170,7 @@ def test_random_weights_follow_their_seed() -> None:
 
 
 @pytest.mark.parametrize(("function", "classes"), [("dinov3", 6), ("sam", 6), ("transformers_own", 4)])
-def test_networks_of_transformers_with_a_head_of_ones_own(function: str, classes: int) -> None:
+def test_networks_of_transformers_with_a_custom_head_are_loaded(function: str, classes: int) -> None:
     network = load(f"mine.networks:{function}", RandomWeights(0))
     logits = logits_of(network, images())
     assert logits.shape == (2, classes)
@@ -183,7 +183,7 @@ def test_networks_of_transformers_with_a_head_of_ones_own(function: str, classes
     assert changed == bool(positions) == (function != "dinov3")  # whose rotation is computed, not learned
 
 
-def test_another_image_size_is_what_the_network_takes() -> None:
+def test_another_image_size_is_accepted_if_the_network_runs_at_it() -> None:
     loaded = load_source("python:mine.networks:good", Pretrained(), Overrides((64, 48)))
     assert loaded.image_size == loaded.preprocess.size == (64, 48)
     with pytest.raises(SourceError, match=r"does not run on normalised images of 64×48: ValueError"):
@@ -227,26 +227,26 @@ def test_another_image_size_is_what_the_network_takes() -> None:
         ("mine.networks:features", r"returns float32 \[2, 8, 4, 4\] for 2 images"),
     ],
 )
-def test_what_cannot_be_taken_says_what_would_be_right(function: str, message: str) -> None:
+def test_an_unusable_network_is_refused_with_the_remedy(function: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         load(function, Pretrained())
 
 
-def test_a_network_in_train_mode_is_put_into_eval_mode_and_it_is_said() -> None:
+def test_a_network_in_train_mode_is_put_into_eval_mode_with_a_note() -> None:
     loaded = load_source("python:mine.networks:training", Pretrained(), Overrides())
     assert not any(module.training for module in loaded.network.modules())
     assert loaded.notes == ("the function returned its 1 in train mode; it was put into eval mode",)
     assert load_source("python:mine.networks:good", Pretrained(), Overrides()).notes == ()
 
 
-def test_a_module_of_timm_alone_is_prepared_as_timm_says_at_the_size_it_was_built_for() -> None:
+def test_a_timm_module_alone_gets_timms_preprocessing_at_its_own_size() -> None:
     loaded = load_source("python:mine.networks:of_timm", Pretrained(), Overrides())
     assert (loaded.image_size, loaded.num_classes) == ((32, 64), 5)
     assert (loaded.preprocess.crop, loaded.preprocess.mean) == ((32, 64), (0.5, 0.5, 0.5))
     assert loaded.notes[1] == "preprocessing is taken from the module's pretrained_cfg (timm)"
 
 
-def test_a_network_of_one_channel_with_one_mean_is_given_grey_as_pillow_makes_it(tmp_path: Path) -> None:
+def test_a_network_of_one_channel_gets_the_grey_values_of_pillow(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
     grey = np.stack([np.asarray(Image.fromarray(each).convert("L")) for each in pixels])
     weights = load("mine.networks:grey", RandomWeights(2)).network
@@ -261,12 +261,12 @@ def test_a_network_of_one_channel_with_one_mean_is_given_grey_as_pillow_makes_it
     normalised = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.4) / 0.3
     expected = logits_of(weights, (torch.from_numpy(grey)[:, None] / 255 - 0.4) / 0.3)
     found = logits_of(loaded.network, normalised)
-    # Pillow rounds to whole levels, half a level at most; the layers' gain is below 2.
+    # Pillow rounds by at most half a level, and the layers' gain is below 2.
     assert float((found - expected).abs().max()) < 0.5 / 255 / 0.3 * 2
-    assert float((found - logits_of(weights, normalised[:, :1])).abs().max()) > 0.02  # red alone would not do
+    assert float((found - logits_of(weights, normalised[:, :1])).abs().max()) > 0.02  # the red channel alone differs
 
 
-def test_what_the_function_raised_stays_to_be_seen() -> None:
+def test_the_exception_of_the_function_is_the_cause_of_the_error() -> None:
     with pytest.raises(SourceError) as caught:
         load("mine.networks:raising", Pretrained())
     assert isinstance(caught.value.__cause__, LookupError)

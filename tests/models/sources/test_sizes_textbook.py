@@ -13,8 +13,8 @@ from models.sources.own import config_at, randomise, state_at
 from tests.models.networks import SWIN, VIT_CLS
 
 
-def brought(config: ViTConfig | SwinConfig, **sizes: Any) -> tuple[Any, Any, tuple[str, ...]]:  # noqa: ANN401
-    """Return a network, the same one at other sizes, and the notes on its tables."""
+def resized(config: ViTConfig | SwinConfig, **sizes: Any) -> tuple[Any, Any, tuple[str, ...]]:  # noqa: ANN401
+    """Return a network, its copy at other sizes, and the notes on its tables."""
     trained = build_network(config).eval()
     randomise(trained, seed=3)
     wanted = config_at(config, Overrides(**sizes))
@@ -25,7 +25,7 @@ def brought(config: ViTConfig | SwinConfig, **sizes: Any) -> tuple[Any, Any, tup
 
 
 def test_tables_of_windows_are_resampled_bicubically() -> None:
-    trained, network, sentences = brought(SWIN, image_size=(48, 96), window_size=6)
+    trained, network, sentences = resized(SWIN, image_size=(48, 96), window_size=6)
     key = "stages.0.blocks.1.attention.encoding.table"
     expected = resize_rel_pos_bias_table_simple(trained.get_parameter(key), (6, 6), (11 * 11, 2))
     torch.testing.assert_close(network.get_parameter(key), expected, rtol=0, atol=1e-6)
@@ -33,9 +33,9 @@ def test_tables_of_windows_are_resampled_bicubically() -> None:
     assert network(torch.randn(2, 3, 48, 96)).shape == (2, 10)
 
 
-def test_a_network_over_offsets_keeps_the_unit_of_its_training() -> None:
+def test_an_mlp_over_offsets_keeps_the_units_of_training() -> None:
     config = SWIN.model_copy(update={"version": 2, "encodings": {"swin-log-cpb": {}}})
-    trained, network, sentences = brought(config, image_size=(64, 128), window_size=8)
+    trained, network, sentences = resized(config, image_size=(64, 128), window_size=8)
     small, large = (net.stages[0].blocks[0].attention.encoding for net in (trained, network))
     with torch.no_grad():
         before, after = (encoding.bias().reshape(2, *[side] * 4) for encoding, side in ((small, 4), (large, 8)))
@@ -49,7 +49,7 @@ def test_a_network_over_offsets_keeps_the_unit_of_its_training() -> None:
 @pytest.mark.filterwarnings("ignore:torch.searchsorted:UserWarning")  # both in timm's interpolation of tables
 def test_relative_tables_over_an_image_are_resampled_as_beits_authors_do() -> None:
     config = VIT_CLS.model_copy(update={"encodings": {"learned": {}, "beit-table": {}}})
-    trained, network, sentences = brought(config, image_size=(64, 40))
+    trained, network, sentences = resized(config, image_size=(64, 40))
     key = "blocks.1.attention.encoding.table"
     expected = resize_rel_pos_bias_table(trained.get_parameter(key), (8, 5), (15 * 9 + 3, 3), (4, 6))
     torch.testing.assert_close(network.get_parameter(key), expected, rtol=0, atol=1e-5)
@@ -61,14 +61,14 @@ def test_relative_tables_over_an_image_are_resampled_as_beits_authors_do() -> No
 
 def test_the_embedding_of_a_swin_is_resampled_too() -> None:
     config = SWIN.model_copy(update={"encodings": {"learned": {}, "swin-table": {}}})
-    _, network, sentences = brought(config, image_size=(64, 64))
+    _, network, sentences = resized(config, image_size=(64, 64))
     assert network.get_parameter("position.table").shape[-2] == 16 * 16
     assert sentences == ("position embedding from 8×16 to 16×16 tokens, bicubic with antialiasing",)
 
 
 @pytest.mark.parametrize("name", ["relpos-mlp", "rope-mixed", "irpe-product-contextual-k", "shaw-k"])
-def test_what_is_computed_for_every_grid_is_not_resampled(name: str) -> None:
-    trained, network, sentences = brought(VIT_CLS.model_copy(update={"encodings": {name: {}}}), image_size=(64, 48))
+def test_encodings_computed_from_the_grid_are_not_resampled(name: str) -> None:
+    trained, network, sentences = resized(VIT_CLS.model_copy(update={"encodings": {name: {}}}), image_size=(64, 48))
     assert sentences == ()
     weights = network.state_dict()
     assert all(torch.equal(tensor, weights[key]) for key, tensor in trained.state_dict().items())
@@ -76,12 +76,12 @@ def test_what_is_computed_for_every_grid_is_not_resampled(name: str) -> None:
 
 
 def test_the_same_size_changes_nothing() -> None:
-    trained, network, sentences = brought(SWIN, image_size=SWIN.image_size, window_size=4)
+    trained, network, sentences = resized(SWIN, image_size=SWIN.image_size, window_size=4)
     assert sentences == ()
     assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in trained.state_dict().items())
 
 
-def test_sizes_that_a_network_cannot_have_are_refused() -> None:
+def test_invalid_sizes_are_refused() -> None:
     with pytest.raises(SourceError, match="no windows"):
         config_at(VIT_CLS, Overrides(window_size=7))
     with pytest.raises(SourceError, match="not a multiple of the patch size 8"):

@@ -1,4 +1,4 @@
-"""timm's networks at other sizes than those of training give what timm itself makes of them there."""
+"""timm's networks at other sizes than those of training, compared with timm's own resizing."""
 
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from tests.models.sources.libraries import POSITIONS, TOLERANCE, logits_of, rand
 
 pytestmark = pytest.mark.slow
 
-EXACT = 1e-12  # of the largest logit, in float64: no difference of definition
+EXACT = 1e-12  # relative to the largest logit, in float64
 
 VIT: dict[str, Any] = {"embed_dim": 48, "num_heads": 3, "depth": 2}
-VITS: dict[str, tuple[dict[str, Any], str]] = {  # options beside these, and the name of the encoding
+VITS: dict[str, tuple[dict[str, Any], str]] = {  # more options, and the name of the encoding
     "vit_tiny_patch16_224": ({}, "learned"),
     "vit_base_patch14_reg4_dinov2": ({"patch_size": 16}, "learned"),  # CLS and registers without a position
     "vit_medium_patch16_gap_256": ({}, "learned"),
@@ -39,7 +39,7 @@ VITS: dict[str, tuple[dict[str, Any], str]] = {  # options beside these, and the
     "vit_small_patch16_dinov3": ({}, "rope"),
     "vit_small_patch16_rope_ape_224": ({}, "learned+rope"),
     "vit_small_patch16_rope_mixed_224": ({}, "rope-mixed"),
-    "vit_medium_patch16_rope_reg1_gap_256": ({}, "rope"),  # places stretched over the grid of training
+    "vit_medium_patch16_rope_reg1_gap_256": ({}, "rope"),  # positions scaled to the grid of training
 }
 SWIN: dict[str, Any] = {"embed_dim": 24, "depths": (2, 2), "num_heads": (2, 3)}
 
@@ -59,7 +59,7 @@ def errors(loaded: Loaded, theirs: nn.Module) -> list[float]:
 @pytest.mark.filterwarnings("ignore:torch.searchsorted:UserWarning")  # both in timm's interpolation of tables
 @pytest.mark.parametrize("size", [(64, 48), (32, 80)])
 @pytest.mark.parametrize("name", VITS)
-def test_a_vit_at_another_image_size_is_timms_there(name: str, size: tuple[int, int], tmp_path: Path) -> None:
+def test_a_vit_at_another_image_size_equals_timms(name: str, size: tuple[int, int], tmp_path: Path) -> None:
     options, encoding = VITS[name]
     options = VIT | options
     model: Any = timm.create_model(name, img_size=(32, 48), num_classes=7, **options)
@@ -79,12 +79,12 @@ def test_a_vit_at_another_image_size_is_timms_there(name: str, size: tuple[int, 
         with torch.no_grad():
             for table in tables:
                 table.zero_()
-        model.train().eval()  # timm keeps biases that it gathered in eval mode
+        model.train().eval()  # clears the biases that timm caches in eval mode
         assert max(errors(loaded, model)) > 100 * TOLERANCE  # the comparison is able to fail
 
 
 def with_tables(model: nn.Module, window: int) -> dict[str, Tensor]:
-    """Return the weights of a Swin with tables of other windows, as timm's simple, bicubic function makes them."""
+    """Return the weights of a Swin, with tables resampled to another window by timm's bicubic function."""
     rows = (2 * window - 1) ** 2
     return {
         key: resize_rel_pos_bias_table_simple(tensor, (window, window), (rows, tensor.shape[1]))
@@ -106,11 +106,11 @@ def test_tables_of_windows_are_resampled_bicubically_as_swins_authors_do(tmp_pat
     assert loaded.resampled == ("relative position tables of stage 0, 1 from 4×4 to 6×6 windows, bicubic",)
     with torch.no_grad():
         theirs.layers[0].blocks[1].attn.relative_position_bias_table.mul_(0.5)
-    theirs.train().eval()  # timm keeps biases that it gathered in eval mode
+    theirs.train().eval()  # clears the biases that timm caches in eval mode
     assert max(errors(loaded, theirs)) > 1e-4  # the comparison is able to fail
 
 
-def test_windows_stay_as_they_are_at_another_image_size(tmp_path: Path) -> None:
+def test_windows_are_unchanged_at_another_image_size(tmp_path: Path) -> None:
     name, windows = "swin_s3_tiny_224", ((8, 8), (4, 4))
     model = scramble(timm.create_model(name, img_size=64, window_size=windows, num_classes=7, **SWIN), seed=2)
     theirs = timm.create_model(name, img_size=(128, 64), window_size=windows, num_classes=7, **SWIN).eval()
@@ -122,7 +122,7 @@ def test_windows_stay_as_they_are_at_another_image_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "unit"), [((0, 0), (16, 8)), ((6, 3), (6, 3))])
-def test_the_bias_of_version_2_stays_in_units_of_its_first_training(
+def test_the_bias_of_version_2_keeps_the_units_of_its_first_training(
     before: tuple[int, int], unit: tuple[int, int], tmp_path: Path
 ) -> None:
     name, options = "swinv2_tiny_window8_256", SWIN | {"pretrained_window_sizes": before}
@@ -144,7 +144,7 @@ def test_the_bias_of_version_2_stays_in_units_of_its_first_training(
     assert max(errors(loaded, wrong)) > 1e-4  # the comparison is able to fail
 
 
-def test_every_swin_of_timm_has_tables_that_are_known() -> None:
+def test_the_tables_of_every_swin_of_timm_are_found() -> None:
     from models.sources.timm_library import in_timm
 
     names = [name for name in timm.list_models("swin*") if not name.startswith("swinv2_cr")]

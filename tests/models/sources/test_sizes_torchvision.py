@@ -1,4 +1,4 @@
-"""torchvision's ViT and Swin at other sizes than those of training, oblong images and other windows among them."""
+"""torchvision's ViT and Swin at other sizes than those of training, including oblong images and other windows."""
 
 import copy
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from models.sources.base import Overrides
 from tests.models.sources.checkpoints.small import load, saved
 from tests.models.sources.libraries import logits_of, randomise_library, relative_error
 
-EXACT = 1e-6  # of the largest logit: timm resamples in float32
+EXACT = 1e-6  # relative to the largest logit; timm resamples in float32
 
 
 def vit(*, weights: torchvision.models.ViT_B_16_Weights | None = None, **options: Any) -> nn.Module:  # noqa: ANN401
@@ -47,7 +47,7 @@ SMALL: dict[str, Callable[..., nn.Module]] = {"small_vit": vit, "small_swin": sw
 
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let torchvision know small networks by name; its own are of full size."""
+    """Register small networks with torchvision."""
     for name, build in SMALL.items():
         monkeypatch.setitem(BUILTIN_MODELS, name, build)
 
@@ -66,7 +66,7 @@ def errors(loaded: Loaded, theirs: nn.Module) -> list[float]:
     return [relative_error(logits_of(network, doubled[:n]), logits_of(expected, doubled[:n])) for n in (1, 3)]
 
 
-def test_a_vit_at_another_square_size_is_torchvisions_there(tmp_path: Path) -> None:
+def test_a_vit_at_another_square_size_equals_torchvisions(tmp_path: Path) -> None:
     model = trained("small_vit", image_size=64)
     theirs = SMALL["small_vit"](num_classes=7, image_size=96)
     key = "encoder.pos_embedding"
@@ -83,14 +83,14 @@ def test_a_vit_at_another_square_size_is_torchvisions_there(tmp_path: Path) -> N
     assert max(errors(loaded, theirs)) > 100 * EXACT  # the comparison is able to fail
 
 
-def test_a_vit_takes_oblong_images_which_torchvision_itself_refuses(tmp_path: Path) -> None:
+def test_a_vit_accepts_oblong_images_which_torchvision_itself_refuses(tmp_path: Path) -> None:
     model = trained("small_vit", image_size=64)
     file = saved(model.state_dict(), tmp_path / "x")
     loaded = load("torchvision:small_vit", file, trained_image_size=(64, 64), image_size=(48, 80))
     images = torch.randn(2, 3, 48, 80, generator=torch.Generator().manual_seed(1))
     with pytest.raises(AssertionError, match="Wrong image height"):
         model(images)
-    with torch.no_grad():  # torchvision's own steps, one after the other
+    with torch.no_grad():  # the steps of torchvision's forward
         patches = [model.conv_proj(images)[:, :, row, column] for row in range(3) for column in range(5)]  # type: ignore[operator]
         tokens = torch.stack([model.class_token.expand(2, -1, -1)[:, 0], *patches], dim=1)  # type: ignore[operator]
         encoder: Any = copy.deepcopy(model.encoder)
@@ -110,7 +110,7 @@ def test_a_vit_of_patches_that_do_not_divide_the_image_is_refused(tmp_path: Path
         load("torchvision:small_vit", file, trained_image_size=(64, 48))
 
 
-def test_the_keys_of_published_files_are_taken(tmp_path: Path) -> None:
+def test_the_keys_of_published_files_are_accepted(tmp_path: Path) -> None:
     model = trained("small_vit")
     published = {
         key.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2."): tensor
@@ -122,7 +122,7 @@ def test_the_keys_of_published_files_are_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_tables_of_windows_are_resampled_and_images_may_have_any_sides(tmp_path: Path) -> None:
+def test_tables_of_windows_are_resampled_and_images_may_have_any_size(tmp_path: Path) -> None:
     model = trained("small_swin")
     file = saved(model.state_dict(), tmp_path / "x")
     theirs = SMALL["small_swin"](num_classes=7, window_size=[6, 6])
@@ -141,14 +141,14 @@ def test_tables_of_windows_are_resampled_and_images_may_have_any_sides(tmp_path:
 
 
 def bias_of(attention: Any, window: int, unit: int) -> Tensor:  # noqa: ANN401 -- torchvision's
-    """Return [H, N, N] of version 2, pair by pair: 16·sigmoid of its network at offsets in units of another window."""
+    """Return the bias [H, N, N] of version 2: 16·sigmoid of its MLP at offsets in windows of `unit` tokens."""
     tokens = [(row, column) for row in range(window) for column in range(window)]
     bias = torch.empty(attention.num_heads, len(tokens), len(tokens), dtype=torch.float64)
     for i, (y, x) in enumerate(tokens):
         for j, (v, u) in enumerate(tokens):
             offset = torch.tensor([y - v, x - u], dtype=torch.float64) * 8 / (unit - 1)
-            seen = offset.sign() * torch.log2(offset.abs() + 1) / 3
-            bias[:, i, j] = 16 * torch.sigmoid(attention.cpb_mlp(seen))
+            coordinates = offset.sign() * torch.log2(offset.abs() + 1) / 3
+            bias[:, i, j] = 16 * torch.sigmoid(attention.cpb_mlp(coordinates))
     return bias
 
 
@@ -169,7 +169,7 @@ def test_the_bias_of_version_2_is_evaluated_in_units_of_the_windows_of_training(
             torch.testing.assert_close(found, bias_of(attention, 3, unit=3), rtol=0, atol=1e-5)
 
 
-def test_random_weights_take_any_size() -> None:
+def test_random_weights_accept_any_size() -> None:
     for name, overrides in (("small_vit", Overrides((48, 80))), ("small_swin", Overrides((60, 100), window_size=5))):
         loaded = load_source(f"torchvision:{name}", RandomWeights(0), overrides)
         images = torch.randn(2, 3, *loaded.image_size)

@@ -17,7 +17,7 @@ from transformers import ViTImageProcessor
 from models.sources import Checkpoint, Loaded, Overrides, Pretrained, load_source
 from tests.models.sources.libraries import logits_of, randomise_library, relative_error
 
-EXACT = 1e-6  # of the largest logit: timm resamples in float32
+EXACT = 1e-6  # relative to the largest logit; timm resamples in float32
 VIT: dict[str, Any] = {
     "image_size": 32,
     "patch_size": 8,
@@ -58,7 +58,7 @@ def build(name: str, **options: Any) -> nn.Module:  # noqa: ANN401
 
 
 def trained(name: str, folder: Path, **options: Any) -> nn.Module:  # noqa: ANN401
-    """Save a network with weights and preparation, and return it."""
+    """Save a network with weights and preprocessing, and return it."""
     network: Any = build(name, **options)
     randomise_library(network)
     network.save_pretrained(folder)
@@ -72,7 +72,7 @@ def load(folder: Path, image_size: tuple[int, int] | None = None, window_size: i
 
 
 def resampled(state: dict[str, Tensor], size: tuple[int, int], window: int | None = None) -> dict[str, Tensor]:
-    """Return weights for another image and window size, tables by timm's functions."""
+    """Return weights for another image and window size, with tables resampled by timm's functions."""
     patch = 8 if window is None else 4
     rows, columns = size[0] // patch, size[1] // patch
     new = {}
@@ -102,7 +102,7 @@ def errors(loaded: Loaded, theirs: nn.Module) -> list[float]:
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence:UserWarning")
 @pytest.mark.filterwarnings("ignore:torch.searchsorted:UserWarning")  # both in timm's interpolation of tables
 @pytest.mark.parametrize("name", NETWORKS)
-def test_at_another_size_it_is_transformers_network_of_that_size(name: str, tmp_path: Path) -> None:
+def test_a_network_at_another_size_equals_transformers(name: str, tmp_path: Path) -> None:
     model, window = trained(name, tmp_path), 6 if "swin" in name else None
     size: tuple[int, int] = (64, 64) if window is None else (96, 96)
     more: dict[str, Any] = {} if window is None else {"window_size": window}
@@ -122,14 +122,14 @@ def test_at_another_size_it_is_transformers_network_of_that_size(name: str, tmp_
     assert max(errors(loaded, theirs)) > 100 * EXACT  # the comparison is able to fail
 
 
-def test_windows_of_version_2_that_were_brought_from_others_keep_the_unit_of_these(tmp_path: Path) -> None:
+def test_fine_tuned_windows_of_version_2_keep_the_units_of_pretraining(tmp_path: Path) -> None:
     model = trained("swin v2", tmp_path, pretrained_window_sizes=[3, 2])
     theirs = build("swin v2", image_size=96, window_size=6, pretrained_window_sizes=[3, 2])
     theirs.load_state_dict(model.state_dict())
     assert max(errors(load(tmp_path, (96, 96), 6), theirs)) < EXACT
 
 
-def test_windows_of_version_1_become_as_small_as_the_grid_where_transformers_fails(tmp_path: Path) -> None:
+def test_windows_of_version_1_shrink_to_the_grid_where_transformers_fails(tmp_path: Path) -> None:
     model: Any = trained("swin", tmp_path)
     images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     with pytest.raises(RuntimeError):
@@ -148,7 +148,7 @@ def test_windows_of_version_1_become_as_small_as_the_grid_where_transformers_fai
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence:UserWarning")
 @pytest.mark.filterwarnings("ignore:torch.searchsorted:UserWarning")
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "beit" in name or "data2vec" in name])
-def test_an_oblong_image_reads_the_resampled_tables_as_they_are(name: str, tmp_path: Path) -> None:
+def test_resampled_tables_are_used_unchanged_for_oblong_images(name: str, tmp_path: Path) -> None:
     model = trained(name, tmp_path)
     loaded = load(tmp_path, (48, 24))
     network: Any = loaded.network
@@ -190,7 +190,7 @@ OLD_KEYS = (
 
 
 @pytest.mark.parametrize(("name", "options"), [("vit", {}), ("beit", {}), ("beit", SHARED)])
-def test_the_keys_of_files_of_transformers_4_are_taken(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_the_keys_of_files_of_transformers_4_are_accepted(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     model = trained(name, tmp_path, **options)
     old = {}
     for key, tensor in load_file(tmp_path / "model.safetensors").items():

@@ -1,4 +1,4 @@
-"""transformers' networks that no family takes, their image processors, and checkpoints that are folders."""
+"""transformers' networks as library modules, their image processors, and checkpoint folders."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], str]] = {
 
 
 def folder_of(name: str, folder: Path) -> Any:  # noqa: ANN401 -- transformers' module
-    """Save a small network with its weights and preparation, and return it."""
+    """Save a small network with its weights and preprocessing, and return it."""
     kind, options, processor, sizes, _ = NETWORKS[name]
     config = getattr(transformers, f"{kind}Config")(**options, id2label=LABELS)
     model = getattr(transformers, f"{kind}ForImageClassification")(config)
@@ -96,13 +96,13 @@ def test_every_way_to_give_weights_gives_transformers_logits(name: str, tmp_path
     assert torch.equal(drawn, logits_of(load(tmp_path, RandomWeights(1)).network, images(loaded)))
 
 
-def test_a_library_module_returns_logits_under_the_name_of_its_wrapper(tmp_path: Path) -> None:
+def test_the_architecture_is_that_of_the_wrapped_module(tmp_path: Path) -> None:
     folder_of("levit", tmp_path)
     loaded = load(tmp_path, Pretrained())
     assert type(loaded.network.network).__name__ == loaded.architecture == "LevitForImageClassification"
 
 
-def test_a_checkpoint_folder_may_be_sharded_and_brings_its_classes(tmp_path: Path) -> None:
+def test_a_checkpoint_folder_may_be_sharded_and_sets_the_classes(tmp_path: Path) -> None:
     base, tuned = tmp_path / "base", tmp_path / "tuned"
     folder_of("levit", base)
     config = transformers.LevitConfig(**LEVIT, id2label={0: "oak", 1: "elm"})
@@ -114,10 +114,10 @@ def test_a_checkpoint_folder_may_be_sharded_and_brings_its_classes(tmp_path: Pat
     assert torch.equal(logits_of(loaded.network, images(loaded)), logits_of(theirs, images(loaded)))
     theirs.save_pretrained(tmp_path / "one")
     file = load(base, Checkpoint(tmp_path / "one" / "model.safetensors"))
-    assert (file.num_classes, file.labels) == (2, None)  # a file does not say what its classes are
+    assert (file.num_classes, file.labels) == (2, None)  # a file does not name its classes
 
 
-def test_a_folder_that_is_no_checkpoint_of_it_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_network_is_refused(tmp_path: Path) -> None:
     base, other, empty = tmp_path / "base", tmp_path / "other", tmp_path / "empty"
     folder_of("levit", base)
     folder_of("convnext", other)
@@ -139,7 +139,7 @@ def test_wrong_weights_of_a_library_module_are_named(tmp_path: Path) -> None:
         load(tmp_path, Checkpoint(tmp_path / "other.safetensors"))
 
 
-def test_another_image_size_is_taken_or_refused_as_transformers_does(tmp_path: Path) -> None:
+def test_another_image_size_is_accepted_or_refused_as_in_transformers(tmp_path: Path) -> None:
     folder_of("dinov2", tmp_path / "dinov2")
     loaded = load(tmp_path / "dinov2", Pretrained(), Overrides((48, 40)))  # it resamples in every forward
     assert loaded.image_size == loaded.preprocess.size == (48, 40)
@@ -155,7 +155,7 @@ def test_another_image_size_is_taken_or_refused_as_transformers_does(tmp_path: P
         load(tmp_path / "vit", RandomWeights(0), Overrides(window_size=2))
 
 
-def test_what_transformers_cannot_classify_with_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_an_image_classifier_is_refused(tmp_path: Path) -> None:
     transformers.DINOv3ViTConfig(**SMALL).save_pretrained(tmp_path)
     with pytest.raises(SourceError, match=r"no image classification for dinov3_vit; give python:"):
         load(tmp_path, RandomWeights(0))
@@ -176,7 +176,7 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any], object, tuple[int, int] | None]
     "LeViT's 256 for 224": ("Levit", {}, 256, (224, 224)),
     "ConvNeXt, small": ("ConvNext", {"size": {"shortest_edge": 224}, "crop_pct": 0.875}, 256, (224, 224)),
     "ConvNeXt, large": ("ConvNext", {}, (384, 384), None),
-    "PoolFormer's share": ("PoolFormer", {}, 248, (224, 224)),
+    "PoolFormer's cropped fraction": ("PoolFormer", {}, 248, (224, 224)),
     "EfficientNet, twice normalised": ("EfficientNet", {}, (346, 346), None),
     "MobileNet": ("MobileNetV2", {}, 256, (224, 224)),
     "PVT": ("Pvt", {}, (224, 224), None),
@@ -184,7 +184,7 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any], object, tuple[int, int] | None]
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
-def test_images_are_prepared_as_their_processor_does(name: str) -> None:
+def test_images_are_preprocessed_as_by_their_processor(name: str) -> None:
     kind, options, resize, crop = PROCESSORS[name]
     processor = getattr(transformers, f"{kind}ImageProcessor")(**options)
     preprocess = preprocess_of("transformers:x", processor)
@@ -201,7 +201,7 @@ def test_images_are_prepared_as_their_processor_does(name: str) -> None:
     levels = np.abs(found - expected) * preprocess.std * 255
     assert levels.mean() < 1
     shifted = np.abs(np.roll(found, 8, axis=1) - expected) * preprocess.std * 255
-    assert shifted.mean() > 4  # 8 pixels beside it, the comparison fails
+    assert shifted.mean() > 4  # shifted by 8 pixels, the comparison fails
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_images_are_prepared_as_their_processor_does(name: str) -> None:
         ("ImageGPT", {}, "its image processor fails: ValueError: Clusters"),
     ],
 )
-def test_what_no_preprocess_can_say_is_refused_with_the_reason(
+def test_an_unsupported_image_processor_is_refused_with_the_reason(
     kind: str, options: dict[str, Any], message: str
 ) -> None:
     processor = getattr(transformers, f"{kind}ImageProcessor")(**options)

@@ -1,4 +1,4 @@
-"""A twin has the network's tensors, also where copy.deepcopy fails on the network."""
+"""Twins share the network's tensors, also where copy.deepcopy fails."""
 
 import copy
 import io
@@ -19,7 +19,7 @@ IMAGE = torch.linspace(-1, 1, 12).reshape(3, 4)
 
 
 class Keeping(nn.Module):
-    """A layer that keeps something else beside its weights."""
+    """A layer with an arbitrary attribute beside its weights."""
 
     def __init__(self, kept: Any) -> None:  # noqa: ANN401
         super().__init__()
@@ -32,7 +32,7 @@ class Keeping(nn.Module):
 
 
 class Slotted:
-    """No module, with a lock inside."""
+    """An object with a lock that is not a module."""
 
     def __init__(self) -> None:
         self.lock, self.count = threading.Lock(), [0]
@@ -44,7 +44,7 @@ def weight_norm() -> nn.Module:
     return network
 
 
-def weight_norm_of_today() -> nn.Module:
+def parametrized_weight_norm() -> nn.Module:
     network: nn.Module = nn.utils.parametrizations.weight_norm(nn.Linear(4, 5))
     return network
 
@@ -63,9 +63,9 @@ def cached_in_a_list() -> nn.Module:
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "an old weight_norm": weight_norm,
-    "a parametrization": weight_norm_of_today,
+    "a parametrization": parametrized_weight_norm,
     "a tensor computed at construction": cached,
-    "one in a container": cached_in_a_list,
+    "a computed tensor in a container": cached_in_a_list,
     "a lock": lambda: Keeping(threading.Lock()),
     "a lock in each layer": lambda: nn.Sequential(nn.Linear(4, 4), *(Keeping(threading.RLock()) for _ in range(1))),
     "a lock in an object in a dictionary": lambda: Keeping({"state": Slotted()}),
@@ -78,7 +78,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_whatever_a_network_keeps_its_twin_computes_the_same_from_the_same_tensors(name: str) -> None:
+def test_a_twin_shares_tensors_and_results_whatever_else_the_network_holds(name: str) -> None:
     network = NETWORKS[name]().eval()
     twin = share_tensors(network)
     assert type(twin) is type(network)
@@ -92,10 +92,10 @@ def test_whatever_a_network_keeps_its_twin_computes_the_same_from_the_same_tenso
         assert torch.equal(twin(IMAGE), network(IMAGE))
 
 
-def test_what_can_be_copied_is_the_twins_own() -> None:
+def test_copyable_attributes_are_copied_and_others_shared() -> None:
     kept = Slotted()
     network = Keeping({"state": kept})
-    with pytest.raises(TypeError, match="cannot pickle"):  # else the test shows nothing
+    with pytest.raises(TypeError, match="cannot pickle"):  # otherwise the test is meaningless
         copy.deepcopy(network)
     twin = share_tensors(network)
     assert isinstance(twin, Keeping)
@@ -106,14 +106,14 @@ def test_what_can_be_copied_is_the_twins_own() -> None:
 
 
 class Alone(nn.Linear):
-    """It refuses."""
+    """A layer that refuses to be copied."""
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Alone":
         raise NotImplementedError("there can be one only\nand more")
 
 
 class Fresh:
-    """Each copy begins with another lock."""
+    """An object that contains a new lock in every copy."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (list, ([threading.Lock()],))
@@ -129,7 +129,7 @@ def test_a_module_that_refuses_to_be_copied_is_named() -> None:
         share_tensors(nn.Sequential(nn.Linear(4, 4), keeping))
 
 
-def test_an_object_that_is_never_the_same_ends_in_an_error() -> None:
+def test_an_object_with_a_new_lock_in_every_copy_is_refused() -> None:
     with pytest.raises(SourceError, match=r"Keeping cannot be copied, .*lock raises TypeError: cannot pickle"):
         share_tensors(Keeping(Fresh()))
 

@@ -1,4 +1,4 @@
-"""Networks that get all their weights from a checkpoint are built without drawing any."""
+"""Networks whose weights all come from a checkpoint are built without random numbers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_no_number_is_drawn(name: str) -> None:
+def test_no_random_number_is_drawn(name: str) -> None:
     before = torch.get_rng_state()
     with torch.device("cpu"), UndrawnParameters():
         NETWORKS[name]()
@@ -31,7 +31,7 @@ def test_no_number_is_drawn(name: str) -> None:
     assert not torch.equal(torch.get_rng_state(), before)
 
 
-def test_other_tensors_are_drawn_and_parameters_set_as_before() -> None:
+def test_other_tensors_are_drawn_and_constant_parameters_are_set() -> None:
     torch.manual_seed(0)
     expected = torch.empty(5).normal_()
     torch.manual_seed(0)
@@ -40,7 +40,7 @@ def test_other_tensors_are_drawn_and_parameters_set_as_before() -> None:
         assert nn.LayerNorm(3).weight.tolist() == [1, 1, 1]
 
 
-def test_a_checkpoint_is_loaded_without_drawing(tmp_path: Path) -> None:
+def test_a_checkpoint_is_loaded_without_random_numbers(tmp_path: Path) -> None:
     network = timm.create_model(SMALL, img_size=32, depth=1).eval()
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     overrides = Overrides(trained_image_size=(32, 32), model_args={"depth": 1})

@@ -1,4 +1,4 @@
-"""A file of the user's imports the user's modules, also from packages named as posbake's, and posbake keeps its own."""
+"""Imports of a user's file: the user's modules, also from packages named like posbake's, which are restored."""
 
 import copy
 import importlib
@@ -61,7 +61,7 @@ FILES = {
     "service/anything.py": "",  # a package without __init__.py
     "more/lately.py": "def shift(): return 7\n",
     "net.py": "import sys\nsys.path.append('more')\nfrom models.build import for_export\n",
-    "artifact/picture.txt": "",  # no package: the user's code takes posbake's Preprocess
+    "artifact/picture.txt": "",  # no package, so that `artifact` is posbake's
     "preprocessed.py": "from net import for_export\nfrom artifact import Preprocess\n"
     "def build():\n    net, how = for_export()\n    return net, Preprocess.model_validate(how)\n",
     "nets/beside.py": "WIDTH = 5\n",
@@ -71,7 +71,7 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Run in a repository of research, and forget its modules afterwards."""
+    """Run in a user's repository; remove its modules from sys.modules afterwards."""
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
@@ -121,14 +121,14 @@ def test_a_file_in_a_package_is_a_module_of_it(repository: Path) -> None:
         assert loaded.name == "python:build.py:for_export"
 
 
-def test_a_forward_that_fails_gives_posbake_its_modules_back(repository: Path) -> None:
+def test_posbakes_modules_are_restored_after_a_failed_forward(repository: Path) -> None:
     (repository / "models/late.py").write_text("def scale(x): raise LookupError('no scale')\n")
     with pytest.raises(SourceError, match="LookupError: no scale"):
         load("net.py:for_export")
     assert sys.modules["models"] is models
 
 
-def test_two_files_of_one_name_are_two_modules(repository: Path) -> None:
+def test_two_files_of_the_same_name_are_two_modules(repository: Path) -> None:
     (repository / "nets/net.py").write_text(
         "from models.build import for_export as build\nfrom net import for_export\n"
     )
@@ -138,14 +138,14 @@ def test_two_files_of_one_name_are_two_modules(repository: Path) -> None:
     assert load("nets/net.py:build").num_classes == 5
 
 
-def test_a_name_that_posbake_has_is_refused_and_the_file_form_shown() -> None:
+def test_a_package_name_of_posbake_is_refused_with_the_file_form() -> None:
     with pytest.raises(SourceError, match=r"models is also a package of posbake.* python:models/build\.py:for_export$"):
         load("models.build:for_export")
     with pytest.raises(SourceError, match=r"imports your export or models or service: .*python:net\.py:for_export$"):
         load("net:for_export")
 
 
-def test_whatever_the_working_directory_lacks_is_posbakes(repository: Path) -> None:
+def test_packages_missing_from_the_users_directories_are_posbakes(repository: Path) -> None:
     assert names_taken([repository]) == ["export", "models", "service"]
     assert names_taken([ROOT, repository / "nets"]) == []
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["packages"]
@@ -165,11 +165,11 @@ def test_contexts_can_be_nested(repository: Path) -> None:
         assert sys.modules["export"] is export
 
 
-def test_sources_are_found_also_where_a_folder_of_files_has_the_name_of_a_package_of_posbake(repository: Path) -> None:
+def test_source_files_are_found_in_folders_named_like_packages_of_posbake(repository: Path) -> None:
     import service
     import service.app
 
-    inspect.getmodule(compile("", "nowhere.py", "exec"))  # it remembers the file of every module there is
+    inspect.getmodule(compile("", "nowhere.py", "exec"))  # inspect caches the file of every loaded module
     assert service.__file__ is not None
     (repository / "service/app").mkdir()
     (repository / "service/app/anything.py").touch()
@@ -182,7 +182,7 @@ def test_sources_are_found_also_where_a_folder_of_files_has_the_name_of_a_packag
 
 
 @pytest.mark.slow
-def test_an_export_imports_them_while_it_is_traced(capsys: pytest.CaptureFixture[str]) -> None:
+def test_users_modules_are_imported_while_an_export_is_traced(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["python:net.py:for_export", "--pretrained", "--output", "out", "--json"]
     assert to_onnx.main(arguments) == 0
     manifest = json.loads(capsys.readouterr().out)["manifest"]
@@ -194,5 +194,5 @@ def test_folders_of_posbakes_packages_are_not_searched(repository: Path, monkeyp
     (repository / "bake").mkdir()
     (repository / "bake/own.py").touch()
     (repository / "net.py").write_text(FILES["net.py"] + "import bake.own\n")
-    monkeypatch.setattr(sys, "path", [str(ROOT / "export"), *sys.path])  # as `python export/to_onnx.py` puts it first
+    monkeypatch.setattr(sys, "path", [str(ROOT / "export"), *sys.path])  # as in `python export/to_onnx.py`
     assert load("net.py:for_export").num_classes == 5

@@ -40,7 +40,7 @@ def test_a_full_size_distilled_deit_gives_timms_logits(distilled: nn.Module, tmp
     assert (loaded.encoding, loaded.resampled) == ("learned", ())
 
 
-def test_another_image_size_gives_timms_logits_there(distilled: nn.Module, tmp_path: Path) -> None:
+def test_another_image_size_gives_timms_logits_at_that_size(distilled: nn.Module, tmp_path: Path) -> None:
     source, checkpoint = "timm:deit_tiny_distilled_patch16_224", checkpoint_of(distilled, tmp_path)
     loaded = load_source(source, checkpoint, Overrides(image_size=(128, 96), trained_image_size=(224, 224)))
     assert loaded.image_size == loaded.preprocess.size == (128, 96)
@@ -70,7 +70,7 @@ def test_a_network_without_a_head_is_given_one() -> None:
 
 
 def beit_folder(folder: Path) -> BeitForImageClassification:
-    """Save a small transformers BEiT, with weights and preparation, and return it."""
+    """Save a small transformers BEiT, with weights and preprocessing, and return it."""
     config = BeitConfig(
         image_size=32,
         patch_size=8,
@@ -88,7 +88,7 @@ def beit_folder(folder: Path) -> BeitForImageClassification:
     return model
 
 
-def test_a_folder_of_transformers_goes_all_the_way_to_a_graph(tmp_path: Path) -> None:
+def test_the_graph_of_a_transformers_folder_has_transformers_logits(tmp_path: Path) -> None:
     model = beit_folder(tmp_path / "beit")
     arguments = [f"transformers:{tmp_path / 'beit'}", "--pretrained", "--input", "float32"]
     assert main([*arguments, "--output", str(tmp_path / "out"), "--quiet"]) == 0
@@ -101,6 +101,6 @@ def test_a_folder_of_transformers_goes_all_the_way_to_a_graph(tmp_path: Path) ->
             assert relative_error(torch.from_numpy(np.asarray(logits)), model(images).logits) < TOLERANCE
 
 
-def test_torchvisions_name_is_enough() -> None:
+def test_a_torchvision_network_is_loaded_by_name() -> None:
     loaded = load_source("torchvision:vit_b_32", RandomWeights(1), Overrides())
     assert (loaded.encoding, loaded.image_size, loaded.num_classes) == ("learned", (224, 224), 1000)

@@ -1,4 +1,4 @@
-"""The file of keys, and the command that makes its lines."""
+"""Key file, and the command that creates its lines."""
 
 import hashlib
 import math
@@ -14,7 +14,7 @@ from service.problems.errors import AccessSettingError
 HASH, OTHER = hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"two").hexdigest()
 
 
-def test_a_file_is_read_as_documented() -> None:
+def test_a_key_file_is_parsed_as_documented() -> None:
     text = f"# who\n\nalice user {HASH}\n  bob.2 admin {OTHER.upper()} 1.5 7  \n"
     assert parse_keys(text) == (
         ApiKey("alice", admin=False, digest=bytes.fromhex(HASH)),
@@ -31,12 +31,12 @@ def test_a_file_is_read_as_documented() -> None:
         ("unlimited", RateLimit(math.inf, 1)),
     ],
 )
-def test_a_rate_without_a_burst_allows_a_second_at_once(rate: str, limit: RateLimit) -> None:
+def test_the_default_burst_is_one_second_of_requests(rate: str, limit: RateLimit) -> None:
     assert parse_keys(f"a user {HASH} {rate}")[0].limit == limit
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("alice", "1 words"),
         (f"alice user {HASH} 1 2 3", "6 words"),
@@ -55,22 +55,22 @@ def test_a_rate_without_a_burst_allows_a_second_at_once(rate: str, limit: RateLi
         (f"other user {hashlib.sha256(b'first').hexdigest()}", "repeats the name or the hash"),
     ],
 )
-def test_what_is_not_a_key_is_refused_with_its_line_and_without_its_text(line: str, says: str) -> None:
+def test_an_invalid_line_is_refused_by_number_without_its_text(line: str, message: str) -> None:
     first = f"first user {hashlib.sha256(b'first').hexdigest()}\n"
     parse_keys(first)
     with pytest.raises(AccessSettingError, match=r"^line 2 ") as refused:
         parse_keys(first + line)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
     assert "clear" not in str(refused.value)
 
 
-def test_a_file_without_keys_says_how_to_make_one() -> None:
+def test_a_file_without_keys_is_an_error_that_names_the_command() -> None:
     with pytest.raises(AccessSettingError, match=r"no key; .*service\.auth\.keys new"):
         parse_keys("# none yet\n")
 
 
 @pytest.mark.parametrize("limit", [None, RateLimit(0.25, 3), RateLimit.unlimited()])
-def test_a_line_says_all_of_a_key(limit: RateLimit | None) -> None:
+def test_a_written_line_is_parsed_as_the_same_key(limit: RateLimit | None) -> None:
     secret, key = new_key("alice", admin=True, limit=limit)
     assert parse_keys(line_of(key)) == (key,)
     assert key.digest == hashlib.sha256(secret.encode()).digest()
@@ -81,14 +81,14 @@ def command(*arguments: str, module: str = "service.auth.keys") -> subprocess.Co
     return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_the_former_name_of_the_command_still_makes_keys() -> None:
+def test_the_former_module_path_of_the_command_still_works() -> None:
     ended = command("new", "alice", module="service.access.keys")
     assert ended.returncode == 0
     (key,) = parse_keys(ended.stdout.splitlines()[-1])
     assert key.name == "alice"
 
 
-def test_the_command_prints_a_fresh_key_and_its_line() -> None:
+def test_the_command_prints_a_new_key_and_its_line() -> None:
     ended = [command("new", "alice", "--admin", "--rate", "2", "--burst", "9") for _ in range(2)]
     secrets = []
     for end in ended:
@@ -100,7 +100,7 @@ def test_the_command_prints_a_fresh_key_and_its_line() -> None:
     assert secrets[0] != secrets[1]
 
 
-def test_the_command_refuses_what_is_not_a_name() -> None:
+def test_the_command_refuses_invalid_arguments() -> None:
     for arguments, status in ((["new", "a b"], 1), (["new", "a", "--rate", "0"], 1), (["new", "a", "--burst", "1"], 2)):
         ended = command(*arguments)
         assert ended.returncode == status

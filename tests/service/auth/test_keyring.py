@@ -1,4 +1,4 @@
-"""The keys that are known now, while their file changes."""
+"""Valid keys while their file changes."""
 
 import logging
 import os
@@ -41,7 +41,7 @@ def found(keyring: Keyring, secret: str) -> str | None:
     return None if key is None else key.name
 
 
-def test_only_the_whole_key_is_found(file: Path) -> None:
+def test_only_the_complete_key_is_found(file: Path) -> None:
     write(file, ALICE, BOB)
     keyring, secret = Keyring(file), ALICE[0]
     assert (found(keyring, secret), found(keyring, BOB[0])) == ("alice", "bob")
@@ -49,7 +49,7 @@ def test_only_the_whole_key_is_found(file: Path) -> None:
         assert found(keyring, wrong) is None
 
 
-def test_a_changed_file_is_noticed_by_the_next_request_a_second_later(file: Path, clock: Clock) -> None:
+def test_a_changed_file_is_read_again_after_a_second(file: Path, clock: Clock) -> None:
     keyring = Keyring(file, clock)
     write(file, BOB)
     assert found(keyring, ALICE[0]) == "alice"
@@ -57,7 +57,7 @@ def test_a_changed_file_is_noticed_by_the_next_request_a_second_later(file: Path
     assert (found(keyring, ALICE[0]), found(keyring, BOB[0])) == (None, "bob")
 
 
-def test_a_file_replaced_by_one_of_the_same_age_and_size_is_noticed(file: Path, clock: Clock) -> None:
+def test_a_file_replaced_by_one_with_the_same_time_and_size_is_read_again(file: Path, clock: Clock) -> None:
     carol = new_key("carol")
     keyring, before = Keyring(file, clock), file.stat()
     other = file.with_name("other")
@@ -69,7 +69,7 @@ def test_a_file_replaced_by_one_of_the_same_age_and_size_is_noticed(file: Path, 
     assert found(keyring, carol[0]) == "carol"
 
 
-def test_a_file_overwritten_in_place_with_the_same_size_and_age_is_noticed(file: Path, clock: Clock) -> None:
+def test_a_file_overwritten_with_the_same_size_and_time_is_read_again(file: Path, clock: Clock) -> None:
     carol = new_key("carol")
     keyring, before = Keyring(file, clock), file.stat()
     write(file, carol)
@@ -81,7 +81,7 @@ def test_a_file_overwritten_in_place_with_the_same_size_and_age_is_noticed(file:
 
 
 @pytest.mark.parametrize("content", [b"", b"alice user posbake_in_the_clear\n", b"\xff\xfe", None])
-def test_a_broken_new_file_keeps_the_old_keys_and_is_logged_once(
+def test_with_a_broken_new_file_the_old_keys_stay_valid_and_the_error_is_logged_once(
     file: Path, clock: Clock, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     keyring = Keyring(file, clock)
@@ -100,22 +100,20 @@ def test_a_broken_new_file_keeps_the_old_keys_and_is_logged_once(
     assert (found(keyring, ALICE[0]), found(keyring, BOB[0])) == (None, "bob")
 
 
-@pytest.mark.parametrize(("content", "says"), [(None, "No such file"), (b"#\n", "no key"), (b"\xff", "not UTF-8")])
-def test_a_file_that_cannot_be_used_from_the_start_is_an_error(
-    tmp_path: Path, content: bytes | None, says: str
-) -> None:
+@pytest.mark.parametrize(("content", "message"), [(None, "No such file"), (b"#\n", "no key"), (b"\xff", "not UTF-8")])
+def test_an_unusable_file_at_startup_is_an_error(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "keys").write_bytes(content)
-    with pytest.raises(AccessSettingError, match=f"API_KEYS_FILE .*{says}"):
+    with pytest.raises(AccessSettingError, match=f"API_KEYS_FILE .*{message}"):
         Keyring(tmp_path / "keys")
 
 
-def test_windows_text_is_read(file: Path) -> None:
+def test_a_byte_order_mark_and_crlf_are_accepted(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbf" + line_of(ALICE[1]).encode() + b"\r\n")
     assert found(Keyring(file), ALICE[0]) == "alice"
 
 
-def test_a_link_is_followed_as_secrets_are_mounted(file: Path, tmp_path: Path) -> None:
+def test_links_are_followed_as_in_mounted_kubernetes_secrets(file: Path, tmp_path: Path) -> None:
     (tmp_path / "..data").symlink_to(file.parent)
     (tmp_path / "linked").symlink_to("..data/keys")
     assert found(Keyring(tmp_path / "linked"), ALICE[0]) == "alice"
@@ -130,7 +128,7 @@ def test_a_link_is_followed_as_secrets_are_mounted(file: Path, tmp_path: Path) -
         (lambda path: path.write_bytes(b"#" * 2**21), "it has 2097152 bytes"),
     ],
 )
-def test_what_is_no_file_of_keys_is_refused_without_being_waited_for(
+def test_a_special_or_large_file_is_refused_without_blocking(
     file: Path, clock: Clock, make: Callable[[Path], object], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     keyring = Keyring(file, clock)

@@ -1,11 +1,10 @@
-"""A child process runs artifacts first: what crashes, hangs or takes too much memory there ends nothing else."""
+"""Test run of artifacts in a child process, so that a crash, hang or lack of memory does not end the server."""
 
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from service.backends.child import CHILDREN
 from service.problems.errors import BackendUnavailableError, GraphError
 from tests.service.artifacts import add_artifact
 from tests.service.backends.test_golden import add
-from tests.service.hostile_graphs import absent_row, hours_of_memory, large_result, put_mean
+from tests.service.hostile_graphs import index_out_of_range, large_result, long_range, put_mean
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -26,14 +26,14 @@ GIB = 2**30
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kept() -> Iterator[None]:
-    """One child for all of these tests, unless one ends it."""
+def keep_child() -> Iterator[None]:
+    """Use one child process for all of these tests, unless a test ends it."""
     with CHILDREN.kept():
         yield
 
 
 @pytest.fixture(autouse=True)
-def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "_passed", {})
 
 
@@ -56,27 +56,27 @@ def damaged(repository: Path, damage: Damage) -> Path:
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_an_artifact_that_runs_passes_with_a_golden_file_and_without(tmp_path: Path, backend: str) -> None:
+def test_a_runnable_artifact_passes_with_and_without_a_golden_file(tmp_path: Path, backend: str) -> None:
     add_artifact(tmp_path, variant="unchecked")
     for path in (add(tmp_path), tmp_path / "colours/unchecked/1"):
         check(path, backend=backend)
 
 
-def test_a_graph_that_crashes_openvino_is_named_with_the_signal_and_the_next_one_passes(tmp_path: Path) -> None:
-    path = damaged(tmp_path, absent_row)
+def test_a_graph_that_crashes_openvino_is_refused_with_the_signal_and_the_next_one_passes(tmp_path: Path) -> None:
+    path = damaged(tmp_path, index_out_of_range)
     with pytest.raises(GraphError, match="its test run by OpenVinoBackend in a child process was ended by SIG"):
         check(path)
     put_mean(path)
     check(path)
 
 
-def test_a_graph_that_takes_long_is_ended_after_its_time(tmp_path: Path) -> None:
-    path = damaged(tmp_path, hours_of_memory)
+def test_a_graph_over_its_time_limit_is_ended(tmp_path: Path) -> None:
+    path = damaged(tmp_path, long_range)
     with pytest.raises(GraphError, match=r"took longer than 0\.5 s"):
         check(path, seconds=0.5)
 
 
-def test_a_graph_is_ended_by_the_time_limit_of_the_load_but_no_later_one_is(tmp_path: Path) -> None:
+def test_the_time_limit_of_a_load_ends_its_own_graph_only(tmp_path: Path) -> None:
     timers: list[threading.Timer] = []
     kills: list[Callable[[], object]] = []
 
@@ -85,43 +85,43 @@ def test_a_graph_is_ended_by_the_time_limit_of_the_load_but_no_later_one_is(tmp_
         timers.append(threading.Timer(0.5, kill))
         timers[-1].start()
 
-    path = damaged(tmp_path, hours_of_memory)
+    path = damaged(tmp_path, long_range)
     with pytest.raises(GraphError, match="was ended by SIGKILL"):
         check(path, arm=arm)
     put_mean(path)
-    check(path, arm=lambda _: kills[0]())  # the limit of a load whose check has ended
+    check(path, arm=lambda _: kills[0]())  # the kill function of a load whose check has ended
 
 
-def test_a_graph_that_needs_more_memory_than_there_is_is_refused_and_passes_where_there_is_more(tmp_path: Path) -> None:
+def test_a_graph_over_the_memory_limit_is_refused_and_passes_with_a_higher_limit(tmp_path: Path) -> None:
     path = damaged(tmp_path, large_result)
     with pytest.raises(GraphError, match=r"bad_alloc|memory|SIG"):
         check(path, memory=GIB // 4)
     check(path)
 
 
-def test_what_passed_is_not_run_again_unless_its_content_or_precision_is_another(
+def test_an_artifact_that_passed_runs_again_only_if_its_content_or_precision_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = add(tmp_path)
     check(path)
-    asked: list[object] = []
+    requests: list[object] = []
 
     def ask(*arguments: object) -> dict[str, str]:
-        asked.append(arguments)
+        requests.append(arguments)
         return {"verdict": "passed", "text": ""}
 
     monkeypatch.setattr(CHILDREN, "ask", ask)
     check(path)
-    assert asked == []
+    assert requests == []
     artifact = read_artifact(path)
     (lower,) = choose_ways("openvino", "cpu", "bf16").of(artifact.manifest)
     lower.check_in_child(artifact, 8, GIB, 60, lambda kill: None)  # noqa: ARG005
     put_mean(path, factor=2)
     check(path)
-    assert len(asked) == 2
+    assert len(requests) == 2
 
 
-def test_a_backend_that_is_not_available_there_is_not_available(tmp_path: Path) -> None:
+def test_a_backend_unavailable_in_the_child_is_reported_as_unavailable(tmp_path: Path) -> None:
     artifact = read_artifact(add(tmp_path))
     (way,) = choose_ways("onnxruntime", "cpu", "bf16").of(artifact.manifest)
     with pytest.raises(BackendUnavailableError, match="ONNX Runtime has no bf16 on the CPU"):
@@ -143,14 +143,7 @@ def children(pid: int) -> list[int]:
     return [int(one) for task in tasks.iterdir() for one in (task / "children").read_text().split()]
 
 
-def wait_until(found: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not found():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     try:
         return ") Z" in Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -158,18 +151,18 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
-def test_where_the_server_is_killed_its_child_ends_with_what_it_runs(tmp_path: Path) -> None:
-    path = damaged(tmp_path, hours_of_memory)
+def test_a_killed_servers_child_processes_end(tmp_path: Path) -> None:
+    path = damaged(tmp_path, long_range)
     server = subprocess.Popen([sys.executable, "-c", SERVER, str(path)], stdout=subprocess.PIPE)
     try:
         assert server.stdout is not None
         server.stdout.readline()
-        # The first graph that it forks for is small, the second has no end.
+        # The first graph that it forks for is small, the second is endless.
         wait_until(lambda: any(cpu_seconds(running) > 0.5 for one in children(server.pid) for running in children(one)))
         (forking,) = children(server.pid)
         (running,) = children(forking)
         os.kill(server.pid, signal.SIGKILL)
-        wait_until(lambda: gone(forking) and gone(running))
+        wait_until(lambda: has_ended(forking) and has_ended(running))
     finally:
         server.kill()
         server.communicate()
@@ -183,7 +176,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_children_end_when_they_are_kept_no_longer(tmp_path: Path) -> None:
+def test_kept_children_end_with_the_context(tmp_path: Path) -> None:
     own = child.Children()
     with own.kept():
         artifact = read_artifact(add(tmp_path))

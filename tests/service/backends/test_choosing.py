@@ -1,4 +1,4 @@
-"""`auto` takes a GPU before any CPU, and OpenVINO before ONNX Runtime, once it compiled in a child process."""
+"""Selection of the backend: `auto` prefers a GPU, then OpenVINO if it compiles in a child, then ONNX Runtime."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ CRASHES = {
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
+def forget_first_run() -> Iterator[None]:
     first_run.cache_clear()
     yield
     first_run.cache_clear()
@@ -50,13 +50,13 @@ def put_program(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(child, "SECONDS", 0.5 if "sleep" in text else 60)
 
 
-def chosen(ways: Ways) -> list[tuple[str, str]]:
+def backends_and_devices(ways: Ways) -> list[tuple[str, str]]:
     """Return names and devices of the backends."""
     return [(found.__name__, device) for _, found, device in ways.choices]
 
 
 @pytest.mark.parametrize(("program", "reason"), CRASHES.items(), ids=CRASHES.values())
-def test_where_the_child_crashes_a_named_openvino_stops_the_start_and_auto_does_without(
+def test_if_the_child_crashes_a_named_openvino_stops_the_start_and_auto_skips_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -76,29 +76,27 @@ def test_where_the_child_crashes_a_named_openvino_stops_the_start_and_auto_does_
     assert "artifacts run on onnxruntime" in caplog.text
 
 
-def test_auto_takes_openvino_before_onnx_runtime_and_compiles_in_a_child_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_prefers_openvino_and_compiles_in_a_child_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = tmp_path / "count"
     put_program(monkeypatch, f"open({str(count)!r}, 'a').write('x')\n{child.PROGRAM}")
     for _ in range(2):
-        found = chosen(choose_ways("auto", "cpu", "fp32"))
+        found = backends_and_devices(choose_ways("auto", "cpu", "fp32"))
         assert found == [("OpenVinoBackend", "cpu"), ("OnnxRuntimeBackend", "cpu")]
     assert count.read_text() == "x"
 
 
 @pytest.mark.parametrize(("missing", "left"), [("onnxruntime", "OpenVinoBackend"), ("openvino", "OnnxRuntimeBackend")])
-def test_where_one_is_missing_auto_takes_the_other_and_says_so(
+def test_if_one_runtime_is_missing_auto_uses_the_other_and_logs_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, missing: str, left: str
 ) -> None:
     monkeypatch.setitem(backends.BACKENDS, missing, ("service.backends.not_there", "Nothing"))
-    assert chosen(choose_ways("auto", "cpu", "fp32")) == [(left, "cpu")]
+    assert backends_and_devices(choose_ways("auto", "cpu", "fp32")) == [(left, "cpu")]
     assert f"backend {missing} is not available: No module named" in caplog.text
     with pytest.raises(BackendUnavailableError, match=r"install one of posbake's extras.*openvino"):
         choose_ways(missing, "auto", "fp32")
 
 
-def test_where_neither_is_available_both_reasons_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_neither_is_available_both_reasons_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backends.BACKENDS, "onnxruntime", ("service.backends.not_there", "Nothing"))
     put_program(monkeypatch, FAILING)
     with pytest.raises(BackendUnavailableError, match=r"no .*plugin.*No module named"):
@@ -124,23 +122,23 @@ class AcceleratedBackend(ScriptedBackend):
         (("cpu",), "auto", [("ScriptedBackend", "cpu"), ("AcceleratedBackend", "cpu")]),
     ],
 )
-def test_a_gpu_comes_before_the_cpu_unless_the_cpu_is_asked_for(
+def test_a_gpu_is_preferred_unless_the_cpu_is_requested(
     monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...], device: str, expected: list[tuple[str, str]]
 ) -> None:
     monkeypatch.setitem(backends.BACKENDS, "openvino", ("tests.service.scripted", "ScriptedBackend"))
     monkeypatch.setitem(backends.BACKENDS, "onnxruntime", (__name__, "AcceleratedBackend"))
     monkeypatch.setattr(AcceleratedBackend, "devices", devices)
-    assert chosen(choose_ways("auto", device, "fp32")) == expected
+    assert backends_and_devices(choose_ways("auto", device, "fp32")) == expected
 
 
-def test_a_device_that_is_named_is_not_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_device_is_not_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backends.BACKENDS, "onnxruntime", (__name__, "AcceleratedBackend"))
     monkeypatch.setattr(AcceleratedBackend, "devices", ("cpu",))
     with pytest.raises(BackendUnavailableError, match="no cuda here"):
         choose_ways("auto", "cuda", "fp32")
 
 
-def test_the_precision_auto_is_bf16_first_for_fp32_artifacts_that_can_be_checked(tmp_path: Path) -> None:
+def test_precision_auto_tries_bf16_first_for_fp32_artifacts_with_a_golden_file(tmp_path: Path) -> None:
     checked = read_artifact(add(tmp_path, "checked")).manifest
     add_artifact(tmp_path, variant="unchecked")
     unchecked = read_artifact(tmp_path / "colours/unchecked/1").manifest

@@ -1,4 +1,4 @@
-"""All that a backend does on its device is done by one thread, and nothing is done beside a capture."""
+"""Device thread: one thread uses a backend's device, and no other work runs during a capture."""
 
 import threading
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def threads() -> Iterator[tuple[Turns, DeviceThread, DeviceThread]]:
     other.close(lambda: None)
 
 
-def test_sessions_are_opened_run_and_released_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_are_opened_run_and_released_on_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int]] = []
 
     class Session(onnxruntime.InferenceSession):  # type: ignore[misc]
@@ -64,7 +64,7 @@ def test_sessions_are_opened_run_and_released_by_one_thread(tmp_path: Path, monk
     assert device.ident != threading.get_ident()
 
 
-def test_an_error_reaches_the_caller_and_the_thread_goes_on(
+def test_an_error_reaches_the_caller_and_the_thread_continues(
     threads: tuple[Turns, DeviceThread, DeviceThread],
 ) -> None:
     _, one, _ = threads
@@ -81,16 +81,16 @@ def test_calls_of_two_backends_overlap(threads: tuple[Turns, DeviceThread, Devic
         assert sorted(future.result() for future in waiting) == [0, 1]
 
 
-def test_a_capture_begins_when_nothing_else_runs_and_lets_nothing_begin(
+def test_a_capture_waits_for_runs_and_delays_later_ones(
     threads: tuple[Turns, DeviceThread, DeviceThread],
 ) -> None:
     _, one, other = threads
-    begun, go_on = threading.Event(), threading.Event()
+    started, proceed = threading.Event(), threading.Event()
     order: list[str] = []
 
     def run() -> None:
-        begun.set()
-        assert go_on.wait(10)
+        started.set()
+        assert proceed.wait(10)
         order.append("run")
 
     def capture() -> None:
@@ -100,28 +100,28 @@ def test_a_capture_begins_when_nothing_else_runs_and_lets_nothing_begin(
 
     with ThreadPoolExecutor(4) as pool:
         later = [pool.submit(one.call, run)]
-        assert begun.wait(10)
+        assert started.wait(10)
         captured = pool.submit(lambda: other.call(capture, captures=True))
-        go_on.set()
+        proceed.set()
         captured.result()
         for future in later:
             future.result()
     assert order == ["run", "capture begins", "capture ends", "next run"]
 
 
-def test_where_a_run_hangs_a_capture_is_refused_and_runs_go_on(
+def test_while_a_run_hangs_a_capture_is_refused_and_other_runs_continue(
     threads: tuple[Turns, DeviceThread, DeviceThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_thread, "PATIENCE", 0.1)
     turns, one, other = threads
-    with turns.call():  # which does not end
+    with turns.call():  # stays in progress
         with pytest.raises(RuntimeError, match=r"did not end within 0\.1 s") as caught:
             one.call(lambda: None, captures=True)
-        assert refuses_capture(caught.value)  # so the backend does without
+        assert refuses_capture(caught.value)  # so the backend runs without CUDA graphs
         assert other.call(lambda: 1) == 1
 
 
-def test_where_a_capture_hangs_runs_fail_with_the_reason(
+def test_while_a_capture_hangs_runs_fail_with_the_reason(
     threads: tuple[Turns, DeviceThread, DeviceThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_thread, "PATIENCE", 0.1)
@@ -131,9 +131,9 @@ def test_where_a_capture_hangs_runs_fail_with_the_reason(
     assert one.call(lambda: 1) == 1
 
 
-def test_a_backend_that_does_not_open_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_fails_to_load_leaves_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DEVICES, "stand-in", Device({"CPUExecutionProvider": {}}, memory="cpu"))
-    add_artifact(tmp_path, output="scores")  # not what the manifest says
+    add_artifact(tmp_path, output="scores")  # differs from the manifest
     before = set(threading.enumerate())
     with pytest.raises(Exception, match="the graph's output is"):
         OnnxRuntimeBackend(read_artifact(tmp_path / "colours/mean/1"), "stand-in", 1)

@@ -1,4 +1,4 @@
-"""The device path of ONNX Runtime, with the CPU standing in for the device: fixed buffers, padding, answers."""
+"""ONNX Runtime's device path with the CPU in place of a GPU: fixed buffers, padding, logits."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 CPU = Memory("cpu")
 STAND_IN = Device({"CPUExecutionProvider": {}}, memory="cpu")
-"""Runs what a GPU runs, on the CPU: one session, fixed buffers, one thread at a time."""
+"""CPU device that is used like a GPU: one session, fixed buffers, one thread at a time."""
 
 MAX_BATCH = 12
 IMAGES = np.stack([random_pixels(8, 6, seed) for seed in range(MAX_BATCH)])
@@ -44,7 +44,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 class Session:
-    """A real session, and a record of what it ran: sizes of bound runs, and batches as they are."""
+    """Real session that records its runs: "fixed" or "plain", with the batch size."""
 
     def __init__(self, artifact: Artifact) -> None:
         self.real = onnxruntime.InferenceSession(artifact.graph, providers=["CPUExecutionProvider"])
@@ -64,7 +64,7 @@ class Session:
 
 
 def costs(session: Session, seconds: Callable[[str, int], float]) -> Callable[[Work], float]:
-    """Return a measurement of what a run would take: from what the session ran, not from a clock."""
+    """Return a function that gives a run's duration as `seconds` of the recorded run, without a clock."""
 
     def measure(work: Work) -> float:
         work()
@@ -73,13 +73,13 @@ def costs(session: Session, seconds: Callable[[str, int], float]) -> Callable[[W
     return measure
 
 
-def at_once(work: Callable[[], T], /, *, captures: bool = False) -> T:  # noqa: ARG001 -- the protocol's
+def call_directly(work: Callable[[], T], /, *, captures: bool = False) -> T:  # noqa: ARG001 -- the protocol's
     return work()
 
 
 def batches(artifact: Artifact, session: Session, seconds: Callable[[str, int], float]) -> FixedBatches:
     plain, measure = session.plain, costs(session, seconds)
-    return FixedBatches(session, artifact.manifest, MAX_BATCH, CPU, plain, at_once, measure)
+    return FixedBatches(session, artifact.manifest, MAX_BATCH, CPU, plain, call_directly, measure)
 
 
 def fixed_is_free(how: str, _: int) -> float:
@@ -89,12 +89,12 @@ def fixed_is_free(how: str, _: int) -> float:
 @pytest.mark.parametrize(
     ("largest", "sizes"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])]
 )
-def test_buffers_are_of_powers_of_two_and_of_the_largest_batch(largest: int, sizes: list[int]) -> None:
+def test_buffer_sizes_are_powers_of_two_and_the_largest_batch(largest: int, sizes: list[int]) -> None:
     assert fixed_sizes(largest) == sizes
 
 
 def in_fp16(path: Path) -> None:
-    """Give an artifact a graph in float16, as `--precision fp16` writes it: input and output keep their types."""
+    """Replace an artifact's graph by one in float16 with float32 input and output, as `--precision fp16` writes it."""
 
     def write(manifest: dict[str, Any]) -> None:
         manifest["precision"], manifest["parity"]["cosine"] = "fp16", {"min": 1.0, "mean": 1.0, "limit": 0.99}
@@ -111,8 +111,8 @@ def in_fp16(path: Path) -> None:
     edit(path, write)
 
 
-def check_answers(artifact: Artifact, device: str) -> None:
-    """Compare every batch size with a plain run."""
+def check_logits(artifact: Artifact, device: str) -> None:
+    """Compare the logits of every batch size with those of a plain session."""
     session = onnxruntime.InferenceSession(artifact.graph, providers=["CPUExecutionProvider"])
     shape = (MAX_BATCH, *session.get_inputs()[0].shape[1:])
     images = np.random.default_rng(0).integers(0, 256, shape).astype(artifact.manifest.input.dtype)
@@ -122,39 +122,39 @@ def check_answers(artifact: Artifact, device: str) -> None:
     for count in (1, 2, 3, 7, MAX_BATCH, 1):
         expected = session.run(["logits"], {"image": images[:count]})[0]
         np.testing.assert_allclose(backend.run(images[:count]), expected, rtol=1e-5, atol=1e-5)
-        assert count == 1 or np.ptp(expected, axis=0).max() > 0  # the images are told apart
+        assert count == 1 or np.ptp(expected, axis=0).max() > 0  # the logits differ between images
     assert backend.precision == artifact.manifest.precision
     backend.close()
 
 
 @pytest.mark.slow
-def test_a_device_answers_every_batch_of_an_exported_network_as_a_plain_run_does(
-    digits_repository: Path, stand_in: str
-) -> None:
-    check_answers(read_artifact(digits_repository / "digits/swin-table/1"), stand_in)
+def test_logits_of_an_exported_network_equal_those_of_a_plain_session(digits_repository: Path, stand_in: str) -> None:
+    check_logits(read_artifact(digits_repository / "digits/swin-table/1"), stand_in)
 
 
 @pytest.mark.parametrize("kind", ["float32 input", "fp16"])
-def test_a_device_takes_normalised_input_and_graphs_in_fp16(tmp_path: Path, stand_in: str, kind: str) -> None:
+def test_logits_of_float32_inputs_and_fp16_graphs_equal_those_of_a_plain_session(
+    tmp_path: Path, stand_in: str, kind: str
+) -> None:
     add_artifact(tmp_path, dtype="uint8" if kind == "fp16" else "float32")
     path = tmp_path / "colours/mean/1"
     if kind == "fp16":
         in_fp16(path)
-    check_answers(read_artifact(path), stand_in)
+    check_logits(read_artifact(path), stand_in)
 
 
-def test_padded_rows_are_not_answered_and_do_not_change_the_others(artifact: Artifact) -> None:
+def test_padded_rows_are_not_returned_and_do_not_change_the_others(artifact: Artifact) -> None:
     session = Session(artifact)
     fixed = batches(artifact, session, fixed_is_free)
     assert fixed.padded == {1: range(1, 2), 2: range(2, 3), 4: range(3, 5), 8: range(5, 9), 12: range(9, 13)}
-    fixed.run(IMAGES[:8])  # whose pictures are in the buffer from now on
+    fixed.run(IMAGES[:8])  # these images stay in the buffer
     for count in (1, 2, 3, 7, 5, MAX_BATCH):
         logits = fixed.run(IMAGES[-count:])
         assert session.ran[-1] == ("fixed", next(size for size in fixed_sizes(MAX_BATCH) if size >= count))
         np.testing.assert_array_equal(logits, session.plain(IMAGES[-count:]))
 
 
-def test_an_answer_stays_when_the_buffer_is_used_again(artifact: Artifact) -> None:
+def test_returned_logits_do_not_change_when_the_buffer_is_reused(artifact: Artifact) -> None:
     fixed = batches(artifact, Session(artifact), fixed_is_free)
     first = fixed.run(IMAGES[:2])
     before = first.copy()
@@ -163,9 +163,9 @@ def test_an_answer_stays_when_the_buffer_is_used_again(artifact: Artifact) -> No
     assert not np.array_equal(first, second)
 
 
-def test_what_is_measured_to_be_slower_in_a_buffer_runs_as_it_is(artifact: Artifact) -> None:
+def test_batch_sizes_measured_as_slower_in_a_buffer_run_without_one(artifact: Artifact) -> None:
     session = Session(artifact)
-    # A launch costs 1.5 as it is and nothing in a buffer; each image costs 1. So 7 is padded to 8, and 6 is not.
+    # A launch costs 1.5 without a buffer and 0 with one; each image costs 1. So 7 is padded to 8, and 6 is not.
     fixed = batches(artifact, session, lambda how, count: count + (1.5 if how == "plain" else 0))
     assert fixed.padded == {1: range(1, 2), 2: range(2, 3), 4: range(3, 5), 8: range(7, 9), 12: range(11, 13)}
     for count, expected in ((3, ("fixed", 4)), (6, ("plain", 6)), (7, ("fixed", 8)), (9, ("plain", 9))):
@@ -174,7 +174,7 @@ def test_what_is_measured_to_be_slower_in_a_buffer_runs_as_it_is(artifact: Artif
         np.testing.assert_array_equal(logits, session.plain(IMAGES[:count]))
 
 
-def test_where_buffers_are_slower_throughout_none_is_used(artifact: Artifact) -> None:
+def test_no_buffer_is_used_if_all_are_slower(artifact: Artifact) -> None:
     session = Session(artifact)
     fixed = batches(artifact, session, lambda how, count: count + (0.1 if how == "fixed" else 0))
     assert not any(fixed.padded.values())
@@ -187,7 +187,7 @@ def test_where_buffers_are_slower_throughout_none_is_used(artifact: Artifact) ->
     [IMAGES.astype(np.float32), IMAGES[:, :4], np.concatenate([IMAGES, IMAGES])],
     ids=["type", "shape", "size"],
 )
-def test_what_does_not_fit_a_buffer_is_left_to_onnx_runtime(artifact: Artifact, images: Tensor) -> None:
+def test_images_that_do_not_fit_a_buffer_are_passed_to_onnx_runtime(artifact: Artifact, images: Tensor) -> None:
     session = Session(artifact)
     fixed = batches(artifact, session, fixed_is_free)
     session.ran.clear()
@@ -199,7 +199,7 @@ def test_what_does_not_fit_a_buffer_is_left_to_onnx_runtime(artifact: Artifact, 
     assert session.ran == [("plain", len(images))]
 
 
-def test_each_size_has_a_cuda_graph_of_its_own_and_plain_runs_have_none() -> None:
+def test_each_buffer_size_has_its_own_cuda_graph_and_plain_runs_have_none() -> None:
     assert run_options(8).get_run_config_entry("gpu_graph_id") == "8"
     assert run_options(-1).get_run_config_entry("gpu_graph_id") == "-1"
     with pytest.raises(RuntimeError):
@@ -207,7 +207,7 @@ def test_each_size_has_a_cuda_graph_of_its_own_and_plain_runs_have_none() -> Non
 
 
 class Cudart:
-    """CUDA's runtime as far as it is called: it locks pages, or answers an error."""
+    """Fake CUDA runtime that records page-locked addresses, or returns an error."""
 
     def __init__(self, status: int = 0) -> None:
         self.status, self.locked = status, set[int]()
@@ -223,7 +223,7 @@ class Cudart:
         return 0
 
 
-def test_pages_are_locked_for_as_long_as_the_buffer_is_used() -> None:
+def test_pages_are_locked_while_the_buffer_exists() -> None:
     cudart = Cudart()
     buffer = PinnedBuffer((2, 3), np.float32, cudart)
     assert buffer.locked
@@ -233,7 +233,7 @@ def test_pages_are_locked_for_as_long_as_the_buffer_is_used() -> None:
     assert not cudart.locked
 
 
-def test_pages_that_cannot_be_locked_are_used_as_they_are_and_the_log_says_so(
+def test_pages_that_cannot_be_locked_are_used_unlocked_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cudart = Cudart(status=2)
@@ -241,4 +241,4 @@ def test_pages_that_cannot_be_locked_are_used_as_they_are_and_the_log_says_so(
     buffer.array[:] = 1
     assert not buffer.locked
     assert "CUDA cannot lock 24 bytes (error 2)" in caplog.text
-    del buffer  # and nothing is unlocked
+    del buffer  # unlocks no pages

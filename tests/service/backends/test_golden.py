@@ -1,4 +1,4 @@
-"""The golden check at load: who does not reproduce the network's logits is not served."""
+"""Golden check at load: a version that does not reproduce the network's logits is not served."""
 
 import shutil
 from collections.abc import Callable
@@ -30,7 +30,7 @@ PIXELS = np.random.default_rng(0).integers(40, 256, (4, 8, 6, 3), dtype=np.uint8
 
 
 def expected_logits(dtype: Literal["uint8", "float32"]) -> NDArray[np.float64]:
-    """Return mean colours times weights, in float64."""
+    """Return mean colours times WEIGHTS, in float64."""
     means = PIXELS.astype(np.float64).mean(axis=(1, 2))
     if dtype == "float32":
         means = (means / 255 - MEAN) / STD
@@ -47,7 +47,7 @@ def add(
     batch: int = 64,
     limits: dict[str, float] = LIMITS,
 ) -> Path:
-    """Write an artifact whose graph has `weights`, and whose golden file is of WEIGHTS."""
+    """Write an artifact whose graph has `weights`, with a golden file for WEIGHTS."""
     size = {"name": "image", "dtype": dtype, "layout": "NHWC" if dtype == "uint8" else "NCHW", "height": 8, "width": 6}
     add_artifact(
         repository, variant=variant, weights=weights, dtype=dtype, input={**size, "batch": {"min": 1, "max": batch}}
@@ -58,9 +58,9 @@ def add(
 
 
 class StubBackend(OnnxRuntimeBackend):
-    """ONNX Runtime, but what `answer` makes of the logits; remembers the size of each run and whether it was spread."""
+    """ONNX Runtime with logits changed by `transform`; records the size of each run and whether it was spread."""
 
-    answer: ClassVar[Callable[[NDArray[np.float32]], NDArray[np.float32]]] = staticmethod(lambda logits: logits)
+    transform: ClassVar[Callable[[NDArray[np.float32]], NDArray[np.float32]]] = staticmethod(lambda logits: logits)
     runs: ClassVar[list[tuple[int, bool]]] = []
     on_device: ClassVar[bool] = False
 
@@ -70,13 +70,13 @@ class StubBackend(OnnxRuntimeBackend):
 
     def run(self, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
         self.runs.append((len(images), spread))
-        return type(self).answer(super().run(images, spread=spread))
+        return type(self).transform(super().run(images, spread=spread))
 
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> type[StubBackend]:
     monkeypatch.setitem(backends.BACKENDS, "stub", (__name__, "StubBackend"))
-    for name, value in (("answer", StubBackend.answer), ("runs", [])):
+    for name, value in (("transform", StubBackend.transform), ("runs", [])):
         monkeypatch.setattr(StubBackend, name, staticmethod(value) if callable(value) else value)
     return StubBackend
 
@@ -90,7 +90,7 @@ def settings(repository: Path, backend: str = "onnxruntime", max_batch: int = 8)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_a_passed_check_is_stated_with_the_error_and_the_limit(
+def test_a_passed_check_is_reported_with_its_error_and_limit(
     dtype: Literal["uint8", "float32"], tmp_path: Path
 ) -> None:
     add(tmp_path, dtype=dtype)
@@ -106,9 +106,7 @@ def test_a_passed_check_is_stated_with_the_error_and_the_limit(
 
 @pytest.mark.parametrize("row", range(3))
 @pytest.mark.parametrize("factor", [1.01, 0.99])
-def test_one_weight_that_is_off_by_a_percent_is_refused_with_both_figures(
-    row: int, factor: float, tmp_path: Path
-) -> None:
+def test_a_weight_off_by_one_percent_is_refused_with_error_and_limit(row: int, factor: float, tmp_path: Path) -> None:
     weights = WEIGHTS.copy()
     weights[row, row] *= factor
     add(tmp_path)
@@ -135,9 +133,9 @@ WRONG = {
         lambda logits: logits if len(logits) == 1 else logits * np.nan,
         "off by inf .* from batch 4 on",
     ),
-    "one image's answer for all": (lambda logits: np.repeat(logits[:1], len(logits), axis=0), "from batch 4 on"),
-    "rows in another order": (lambda logits: logits[::-1], "from batch 4 on"),
-    "the last row left out": (
+    "one image's logits for all": (lambda logits: np.repeat(logits[:1], len(logits), axis=0), "from batch 4 on"),
+    "rows in reverse order": (lambda logits: logits[::-1], "from batch 4 on"),
+    "the last row zero": (
         lambda logits: np.concatenate([logits[:-1], logits[-1:] * (len(logits) == 1)]),
         "from batch 4 on",
     ),
@@ -148,13 +146,13 @@ WRONG = {
 def test_a_runtime_that_is_wrong_at_larger_batches_is_refused(
     name: str, stub: type[StubBackend], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    answer, reason = WRONG[name]
+    transform, reason = WRONG[name]
     artifact = read_artifact(add(tmp_path))
-    monkeypatch.setattr(stub, "answer", staticmethod(answer))
+    monkeypatch.setattr(stub, "transform", staticmethod(transform))
     backend = stub(artifact, "cpu", 1)
     with pytest.raises(GoldenError, match=reason):
         warm(artifact, backend, 8)
-    first = warm(artifact, backend, 1).golden  # at batch 1 nothing is wrong
+    first = warm(artifact, backend, 1).golden  # correct at batch 1
     assert first is not None
     assert first.error < 1e-6
 
@@ -168,7 +166,7 @@ def test_a_runtime_that_is_wrong_at_larger_batches_is_refused(
         (16, [(1, True)] * 3 + [(16, True), (1, False), (4, False)]),
     ],
 )
-def test_each_image_runs_alone_and_in_a_batch_and_every_way_of_running_is_used(
+def test_each_image_runs_alone_and_in_a_batch_spread_and_not(
     largest: int, runs: list[tuple[int, bool]], stub: type[StubBackend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = read_artifact(add(tmp_path))
@@ -180,19 +178,19 @@ def test_each_image_runs_alone_and_in_a_batch_and_every_way_of_running_is_used(
     assert [size for size, _ in stub.runs] == [1] * 4 + [size for size, spread in runs if spread and size > 1]
 
 
-def test_the_limit_is_that_of_the_precision_that_runs(
+def test_the_limit_depends_on_the_running_precision(
     stub: type[StubBackend], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     artifact = read_artifact(add(tmp_path))
     backend = stub(artifact, "cpu", 1)
-    monkeypatch.setattr(stub, "answer", staticmethod(lambda logits: logits * np.float32(1.02)))
+    monkeypatch.setattr(stub, "transform", staticmethod(lambda logits: logits * np.float32(1.02)))
     with pytest.raises(GoldenError, match=r"off by 2\.0e-02 .* limit is 1\.0e-04 for fp32"):
         warm(artifact, backend, 8)
     backend.precision = "bf16"
     found = warm(artifact, backend, 8).golden
     assert found is not None
     assert (found.precision, found.limit, round(found.error, 4)) == ("bf16", 5e-2, 0.02)
-    backend.precision = "int8+bf16"  # what is not quantised
+    backend.precision = "int8+bf16"  # bf16 for operators that are not quantised
     assert warm(artifact, backend, 8).golden == replace(found, precision="int8+bf16", seconds=ANY)
     backend.precision = "int4"
     with pytest.raises(GoldenFileError, match="no limit of the golden check for int4"):
@@ -203,7 +201,7 @@ def test_a_restart_is_checked(stub: type[StubBackend], monkeypatch: pytest.Monke
     add(tmp_path)
     servable = load_catalogue(settings(tmp_path, "stub")).newest("colours", "mean")
     servable.restart(8)
-    monkeypatch.setattr(stub, "answer", staticmethod(zeros_beyond_one))
+    monkeypatch.setattr(stub, "transform", staticmethod(zeros_beyond_one))
     with pytest.raises(GoldenError, match="from batch 4 on"):
         servable.restart(8)
 
@@ -219,14 +217,14 @@ def test_a_damaged_golden_file_is_refused_by_name(tmp_path: Path) -> None:
     assert str(tmp_path) not in other.reason + shape.reason
 
 
-def test_a_batch_that_takes_too_much_is_refused(tmp_path: Path) -> None:
+def test_a_batch_that_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
     artifact = read_artifact(add(tmp_path))
     with pytest.raises(GraphError, match="lower --max-batch"):
         warm(artifact, OnnxRuntimeBackend(artifact, "cpu", 1), 2**26)
 
 
 def change(artifact: Artifact, name: str, edit: Callable[[NDArray[np.float32]], None]) -> None:
-    """Edit an initialiser of the graph, and vouch for the file."""
+    """Edit an initialiser of the graph, and update the file's hash in the manifest."""
     model = onnx.load(artifact.graph)
     (initialiser,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
     numbers = numpy_helper.to_array(initialiser).copy()
@@ -256,7 +254,7 @@ CHANGES: list[tuple[str, str, Callable[[NDArray[np.float32]], None]]] = [
 
 
 @pytest.mark.parametrize(("variant", "weight", "edit"), CHANGES)
-def test_an_exported_network_is_refused_when_one_weight_or_two_outputs_change(
+def test_an_exported_network_with_one_changed_weight_or_two_swapped_outputs_is_refused(
     variant: str, weight: str, edit: Callable[[NDArray[np.float32]], None], digits_repository: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / variant

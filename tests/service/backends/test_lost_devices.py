@@ -1,6 +1,6 @@
-"""A device that fails while it serves: the backend is restarted, and readiness gives the reason until that succeeds.
+"""Device failures while serving: the backend is restarted, and readiness states the reason until that succeeds.
 
-The session is ONNX Runtime's own on the CPU, and raises what its CUDA provider raises when the script says so.
+The sessions are ONNX Runtime's on the CPU, and raise errors of its CUDA provider on demand.
 """
 
 import logging
@@ -27,7 +27,7 @@ from tests.service.artifacts import add_artifact
 from tests.service.backends.test_fixed_batches import IMAGES
 from tests.service.pictures import encode
 
-# As ONNX Runtime 1.31 writes them; the hosts' names are made up.
+# Messages of ONNX Runtime 1.31, with invented host names.
 LOST = ort_errors.RuntimeException(
     "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running MatMul node. "
     "Name:'/blocks.0/attn/MatMul' Status Message: CUDA failure 719: unspecified launch failure ; GPU=0 ; "
@@ -62,10 +62,10 @@ BAD_GRAPH = ort_errors.InvalidArgument("[ONNXRuntimeError] : 2 : INVALID_ARGUMEN
 
 class FailingSession(onnxruntime.InferenceSession):  # type: ignore[misc]
     opening: ClassVar[list[Exception]] = []
-    """Raised one after the other by sessions that are opened; the last one stays."""
+    """Errors raised in order when sessions are created; the last one is repeated."""
     running: ClassVar[list[Exception]] = []
     opened: ClassVar[list[dict[str, Any]]] = []
-    """Options of the first provider of each session."""
+    """Options of the first provider of each created session."""
 
     def __init__(self, *arguments: object, providers: list[tuple[str, dict[str, str]]], **named: object) -> None:
         name, options = providers[0]
@@ -76,19 +76,19 @@ class FailingSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         super().__init__(*arguments, providers=[(name, options)], **named)
 
     def run(self, *arguments: object) -> object:
-        return self._unless_failing(super().run, *arguments)
+        return self._run_or_raise(super().run, *arguments)
 
     def run_with_iobinding(self, *arguments: object) -> object:
-        return self._unless_failing(super().run_with_iobinding, *arguments)
+        return self._run_or_raise(super().run_with_iobinding, *arguments)
 
-    def _unless_failing(self, run: Callable[..., object], *arguments: object) -> object:
+    def _run_or_raise(self, run: Callable[..., object], *arguments: object) -> object:
         if self.running:
             raise self.running[0]
         return run(*arguments)
 
 
-class Relenting(list[dict[str, Any]]):
-    """Lets what is opened without CUDA graphs succeed."""
+class ClearedWithoutGraphs(list[dict[str, Any]]):
+    """List of options that clears the errors once a session is created without CUDA graphs."""
 
     def append(self, options: dict[str, Any]) -> None:
         super().append(options)
@@ -108,12 +108,12 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FailingSession]]:
     FailingSession.running.clear()
 
 
-def ask(client: TestClient) -> int:
+def classify(client: TestClient) -> int:
     return client.post("/v1/classify", content=encode(IMAGES[0])).status_code
 
 
-def not_ready(client: TestClient, text: str) -> str:
-    """Return why the server is not ready, once that has `text` in it."""
+def wait_for_readiness(client: TestClient, text: str) -> str:
+    """Wait until the readiness response contains `text`, and return it."""
     end = time.monotonic() + 10
     while text not in (found := client.get("/health/ready").text):
         assert time.monotonic() < end, found
@@ -131,7 +131,7 @@ def not_ready(client: TestClient, text: str) -> str:
     ],
     ids=["Xid", "illegal access", "out of memory", "cuBLAS"],
 )
-def test_a_failure_of_the_gpu_is_distinguished_from_one_of_the_graph(
+def test_a_gpu_failure_is_distinguished_from_a_graph_error(
     tmp_path: Path, failing: type[FailingSession], error: Exception, reason: str
 ) -> None:
     add_artifact(tmp_path)
@@ -148,46 +148,46 @@ def test_a_failure_of_the_gpu_is_distinguished_from_one_of_the_graph(
     assert device_failure(BAD_GRAPH) is None
     on_cpu = OnnxRuntimeBackend(artifact, "cpu", 1)
     failing.running[:] = [FULL]
-    with pytest.raises(GraphError, match="Failed to allocate memory"):  # there is no device to be blamed
+    with pytest.raises(GraphError, match="Failed to allocate memory"):  # there is no device
         on_cpu.run(IMAGES[:1])
 
 
-def test_a_lost_gpu_fails_readiness_with_the_reason_until_the_backend_is_restarted(
+def test_readiness_states_a_gpu_failure_until_the_backend_is_restarted(
     tmp_path: Path, failing: type[FailingSession]
 ) -> None:
     add_artifact(tmp_path)
     settings = Settings(repository=tmp_path, backend="onnxruntime", device="stand-in", threads=1)
     with TestClient(create_app(settings)) as client:
-        assert ask(client) == 200
+        assert classify(client) == 200
         failing.running.append(LOST)
         failing.opening.append(ILLEGAL)
-        assert ask(client) == 503
-        found = not_ready(client, "device stand-in failed: CUDA failure 719: unspecified launch failure")
+        assert classify(client) == 503
+        found = wait_for_readiness(client, "device stand-in failed: CUDA failure 719: unspecified launch failure")
         assert "colours/mean/1" in found
-        found = not_ready(client, "device stand-in failed to come up: ")  # the first restart failed too
+        found = wait_for_readiness(client, "device stand-in failed to come up: ")  # the first restart failed as well
         assert "CUDA failure 700: an illegal memory access was encountered" in found
         assert not any(private in found for private in ("gpu-7", "onnxruntime_src", str(tmp_path)))
         assert client.get("/health/live").status_code == 200
         failing.running.clear()
         failing.opening.clear()
-        not_ready(client, '"status":"ready"')
-        assert ask(client) == 200
+        wait_for_readiness(client, '"status":"ready"')
+        assert classify(client) == 200
 
 
 def test_a_backend_that_ran_out_of_memory_is_restarted(tmp_path: Path, failing: type[FailingSession]) -> None:
     add_artifact(tmp_path)
     with TestClient(create_app(Settings(repository=tmp_path, backend="onnxruntime", device="stand-in"))) as client:
         failing.running.append(FULL)
-        assert ask(client) == 503
+        assert classify(client) == 503
         failing.running.clear()
-        not_ready(client, '"status":"ready"')
+        wait_for_readiness(client, '"status":"ready"')
         assert 'posbake_backend_restarts_total{model="colours",variant="mean",version="1"} 1.0' in (
             client.get("/metrics").text
         )
 
 
 @pytest.mark.parametrize("where", ["opening", "running"])
-def test_a_graph_that_cannot_be_captured_runs_without_cuda_graphs_and_the_log_says_so(
+def test_a_graph_that_cannot_be_captured_runs_without_cuda_graphs_with_a_warning(
     tmp_path: Path,
     failing: type[FailingSession],
     where: str,
@@ -198,7 +198,7 @@ def test_a_graph_that_cannot_be_captured_runs_without_cuda_graphs_and_the_log_sa
     artifact = read_artifact(tmp_path / "colours/mean/1")
     caplog.set_level(logging.INFO)
     getattr(failing, where).append(REFUSED if where == "opening" else CAPTURING)
-    monkeypatch.setattr(failing, "opened", Relenting())
+    monkeypatch.setattr(failing, "opened", ClearedWithoutGraphs())
     backend = OnnxRuntimeBackend(artifact, "stand-in", 1)
     warm(artifact, backend, 4)
     assert backend.run(IMAGES[:3]).shape == (3, 4)
@@ -208,13 +208,13 @@ def test_a_graph_that_cannot_be_captured_runs_without_cuda_graphs_and_the_log_sa
     assert "fixed buffers of" in caplog.text
 
 
-def test_only_refusals_of_capture_are_answered_by_doing_without() -> None:
+def test_only_capture_errors_disable_cuda_graphs() -> None:
     assert refuses_capture(REFUSED)
     assert refuses_capture(CAPTURING)
     assert not any(map(refuses_capture, (LOST, ILLEGAL, FULL, CUBLAS, BAD_GRAPH)))
 
 
-def test_cuda_is_asked_for_fp32_and_reports_it() -> None:
+def test_cuda_runs_in_fp32_and_reports_it() -> None:
     cuda = DEVICES["cuda"]
     assert cuda.providers == {"CUDAExecutionProvider": {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}}
     assert (cuda.memory, cuda.graphs, cuda.on_cores) == ("cuda", True, False)
@@ -226,7 +226,7 @@ def test_cuda_is_asked_for_fp32_and_reports_it() -> None:
     assert not DEVICES["tensorrt"].on_cores
 
 
-def test_runs_before_the_buffers_are_there_capture_nothing(tmp_path: Path, failing: type[FailingSession]) -> None:
+def test_runs_before_the_buffers_exist_are_not_captured(tmp_path: Path, failing: type[FailingSession]) -> None:
     add_artifact(tmp_path)
     backend = OnnxRuntimeBackend(read_artifact(tmp_path / "colours/mean/1"), "stand-in", 1)
     assert backend._options.get_run_config_entry("gpu_graph_id") == "-1"
@@ -234,13 +234,13 @@ def test_runs_before_the_buffers_are_there_capture_nothing(tmp_path: Path, faili
     assert failing.opened == [{"enable_cuda_graph": "1"}]
 
 
-def test_without_the_drivers_library_that_is_the_reason() -> None:
+def test_a_missing_driver_library_is_reported() -> None:
     problem = driver_problem("libno_driver_of_that_name.so.1")
     assert problem is not None
     assert problem.startswith("NVIDIA's driver is not there (libno_driver_of_that_name.so.1: cannot open shared object")
 
 
-def test_without_cudas_runtime_memory_is_not_locked_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_cudas_runtime_memory_is_not_locked_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     assert open_cudart("99") is None
     assert "memory is not page-locked" in caplog.text
     assert "libcudart.so.99" in caplog.text

@@ -1,3 +1,5 @@
+"""ONNX Runtime on the CPU: threads, logits and log output."""
+
 from pathlib import Path
 
 import numpy as np
@@ -21,33 +23,31 @@ def artifact(tmp_path: Path) -> Artifact:
 
 
 @pytest.mark.parametrize("spread", [True, False])
-def test_a_run_that_is_spread_has_all_threads_and_another_its_own(
+def test_a_spread_run_uses_all_threads_and_another_run_one(
     artifact: Artifact, spread: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = OnnxRuntimeBackend(artifact, "cpu", 3)
     chosen, other = ("_spread", "_alone") if spread else ("_alone", "_spread")
     threads = getattr(backend, chosen).get_session_options().intra_op_num_threads
     assert threads == (3 if spread else 1)
-    monkeypatch.setattr(backend, other, None)  # it would fail
+    monkeypatch.setattr(backend, other, None)  # would fail if used
     assert backend.run(IMAGES, spread=spread).shape == (3, 4)
 
 
-def test_both_ways_give_the_same_logits(artifact: Artifact) -> None:
+def test_spread_and_single_threaded_runs_give_the_same_logits(artifact: Artifact) -> None:
     backend = OnnxRuntimeBackend(artifact, "cpu", 2)
     assert backend.on_cores
     spread, alone = (backend.run(IMAGES, spread=spread) for spread in (True, False))
     np.testing.assert_allclose(spread, alone, rtol=1e-6)
-    assert np.ptp(spread, axis=0).max() > 0  # the images are told apart
+    assert np.ptp(spread, axis=0).max() > 0  # the logits differ between images
 
 
-def test_with_one_thread_the_weights_are_in_memory_once(artifact: Artifact) -> None:
+def test_with_one_thread_there_is_one_session(artifact: Artifact) -> None:
     backend = OnnxRuntimeBackend(artifact, "cpu", 1)
     assert backend._spread is backend._alone
 
 
-def test_onnx_runtime_itself_writes_nothing_of_a_graph_into_the_log(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_onnx_runtime_prints_nothing_for_a_failing_graph(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     add_artifact(tmp_path)
     forged = "\n2026-11-26 INFO service: \x1b[2J"
     gather = helper.make_node("Gather", ["product", "indices"], ["logits"], name=forged, axis=1)

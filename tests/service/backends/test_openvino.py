@@ -1,4 +1,4 @@
-"""OpenVINO: the same answers as ONNX Runtime, from as many threads as there are, in the precision it states."""
+"""OpenVINO: the same logits as ONNX Runtime, from any number of threads, in the reported precision."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +21,9 @@ from service.settings import Settings
 from tests.artifact.hostile import Damage
 from tests.conftest import VARIANTS
 from tests.service.artifacts import WEIGHTS, add_artifact
-from tests.service.hostile_graphs import CONSTANTS, MEAN, constant, loop_of_three, put_graph, shape_of_the_image
+from tests.service.hostile_graphs import CONSTANTS, MEAN, constant, data_dependent_shape, loop_of_three, put_graph
 from tests.service.pictures import random_pixels
-from tests.service.test_external_data import take_weights_out
+from tests.service.test_external_data import externalise_weights
 
 pytestmark = pytest.mark.slow
 
@@ -39,26 +39,26 @@ def artifact(tmp_path: Path) -> Artifact:
 
 @pytest.fixture(scope="module")
 def scans() -> NDArray[np.uint8]:
-    """The 360 held-out images of the digits model."""
+    """Return the 360 held-out images of the digits model."""
     return load_split()[1].images
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_variant_of_the_digits_classifies_all_held_out_images_as_onnx_runtime_does(
+def test_every_digits_variant_classifies_all_held_out_images_as_onnx_runtime_does(
     digits_repository: Path, variant: str, scans: NDArray[np.uint8]
 ) -> None:
     artifact = read_artifact(digits_repository / "digits" / variant / "1")
     expected = OnnxRuntimeBackend(artifact, "cpu", 1).run(scans)
     found = OpenVinoBackend(artifact, "cpu", 1).run(scans)
-    # float32 sums in another order, of logits up to 5: 3e-6 at most
+    # float32 sums in another order differ by at most 3e-6 for logits up to 5
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
     assert len(set(expected.argmax(axis=1))) == 10
-    with pytest.raises(AssertionError):  # the comparison above is able to fail
+    with pytest.raises(AssertionError):  # the comparison above can fail
         np.testing.assert_allclose(found[::-1], expected, atol=1e-4)
 
 
-def test_logits_are_those_computed_by_hand_also_of_images_that_may_not_be_written(artifact: Artifact) -> None:
+def test_logits_equal_those_computed_by_hand_for_read_only_and_fortran_order_arrays(artifact: Artifact) -> None:
     backend = OpenVinoBackend(artifact, "cpu", 2)
     frozen = np.frombuffer(IMAGES.tobytes(), np.uint8).reshape(IMAGES.shape)
     for images in (IMAGES, frozen, np.asfortranarray(IMAGES)):
@@ -68,7 +68,7 @@ def test_logits_are_those_computed_by_hand_also_of_images_that_may_not_be_writte
     assert backend.name == "openvino-cpu"
 
 
-def test_runs_of_many_threads_at_a_time_get_their_own_logits(artifact: Artifact) -> None:
+def test_concurrent_runs_get_their_own_logits(artifact: Artifact) -> None:
     backend = OpenVinoBackend(artifact, "cpu", 2)
 
     def run(number: int) -> NDArray[np.float32]:
@@ -89,7 +89,7 @@ def test_with_one_thread_the_graph_is_compiled_once(artifact: Artifact) -> None:
     assert two._spread.compiled.get_property("ENABLE_CPU_PINNING") is False
 
 
-def test_images_of_a_batch_run_on_all_threads_or_one_after_the_other(artifact: Artifact) -> None:
+def test_images_of_a_batch_run_on_all_threads_or_one_by_one(artifact: Artifact) -> None:
     backend = OpenVinoBackend(artifact, "cpu", 3)
     images = np.concatenate([IMAGES, IMAGES, IMAGES])
     for spread, requests in ((False, 1), (True, 9)):
@@ -104,13 +104,13 @@ def test_images_of_a_batch_run_on_all_threads_or_one_after_the_other(artifact: A
     ("damage", "reason"),
     [
         (loop_of_three, "does not run logits here: a Loop cannot be interrupted"),
-        (shape_of_the_image, r"does not run .* here: its shape, and so the memory of a run, depends on the image"),
+        (data_dependent_shape, r"does not run .* here: its shape, and so the memory of a run, depends on the image"),
     ],
-    ids=["control flow", "shapes that depend on the image"],
+    ids=["control flow", "data-dependent shapes"],
 )
-def test_a_graph_whose_run_has_no_bound_is_refused(artifact: Artifact, damage: Damage, reason: str) -> None:
+def test_a_graph_with_unbounded_time_or_memory_is_refused(artifact: Artifact, damage: Damage, reason: str) -> None:
     damage(artifact.path)
-    expected = OnnxRuntimeBackend(read_artifact(artifact.path), "cpu", 1).run(IMAGES)  # which does run it
+    expected = OnnxRuntimeBackend(read_artifact(artifact.path), "cpu", 1).run(IMAGES)  # ONNX Runtime runs it
     assert expected.shape == (3, 4)
     with pytest.raises(GraphError, match=reason):
         OpenVinoBackend(read_artifact(artifact.path), "cpu", 1)
@@ -120,7 +120,7 @@ def has_bf16() -> bool:
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def test_the_precision_is_read_back_and_shows_in_the_logits(artifact: Artifact) -> None:
+def test_the_precision_is_read_back_and_affects_the_logits(artifact: Artifact) -> None:
     exact = OpenVinoBackend(artifact, "cpu", 1)
     assert exact.precision == "fp32"
     assert exact.operators["FullyConnected"] == {"f32": 1}
@@ -135,7 +135,7 @@ def test_the_precision_is_read_back_and_shows_in_the_logits(artifact: Artifact) 
     assert 1e-4 < error < 0.05  # bfloat16 has 8 bits: 2^-9 of a mean of about 128, times 0.03
 
 
-def test_a_runtime_that_computes_in_another_precision_is_refused(
+def test_a_runtime_with_another_precision_than_requested_is_refused(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.backends.openvino._hint", lambda compiled: "bf16")  # noqa: ARG005
@@ -148,51 +148,51 @@ def test_a_runtime_that_computes_in_another_precision_is_refused(
     [IMAGES.astype(np.float32), IMAGES[:, :4], IMAGES[0]],
     ids=["another dtype", "another size", "without a batch"],
 )
-def test_images_of_another_type_or_shape_are_an_error(artifact: Artifact, images: NDArray[np.uint8]) -> None:
+def test_images_of_another_dtype_or_shape_are_an_error(artifact: Artifact, images: NDArray[np.uint8]) -> None:
     backend = OpenVinoBackend(artifact, "cpu", 1)
     with pytest.raises(GraphError, match=r"an image is .* the graph takes uint8 of shape"):
         backend.run(images)
-    np.testing.assert_allclose(backend.run(IMAGES), LOGITS, rtol=1e-5)  # and the next ones are computed
+    np.testing.assert_allclose(backend.run(IMAGES), LOGITS, rtol=1e-5)  # later runs succeed
 
 
-def test_weights_beside_the_graph_are_copied_and_nothing_is_left(
+def test_external_weights_are_copied_and_no_temporary_file_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "private").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "private"))
     add_artifact(tmp_path)
-    take_weights_out(tmp_path / "colours/mean/1")
+    externalise_weights(tmp_path / "colours/mean/1")
     backend = OpenVinoBackend(read_artifact(tmp_path / "colours/mean/1"), "cpu", 1)
     (tmp_path / "colours/mean/1/model.onnx.data").write_bytes(bytes(WEIGHTS.nbytes))
     np.testing.assert_allclose(backend.run(IMAGES), LOGITS, rtol=1e-5)
     assert list((tmp_path / "private").iterdir()) == []
 
 
-def test_a_graph_in_memory_finds_no_file_of_the_working_directory(
+def test_a_graph_in_memory_reads_no_file_of_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_artifact(tmp_path)
     path = tmp_path / "colours/mean/1"
     artifact = read_artifact(path)
-    take_weights_out(path)
+    externalise_weights(path)
     (path / "model.onnx.data").rename(tmp_path / "model.onnx.data")
     monkeypatch.chdir(tmp_path)
-    assert len(_core().read_model((path / "model.onnx").read_bytes()).inputs) == 1  # OpenVINO itself would find it
+    assert len(_core().read_model((path / "model.onnx").read_bytes()).inputs) == 1  # OpenVINO itself reads it
     with pytest.raises(GraphError, match="OpenVINO cannot read"):
         read_graph(_core(), artifact)
 
 
-def test_a_run_is_interrupted_and_none_succeeds_after(artifact: Artifact) -> None:
+def test_no_run_succeeds_after_an_interrupt(artifact: Artifact) -> None:
     backend: Backend = OpenVinoBackend(artifact, "cpu", 2)
     backend.interrupt()
     for spread in (True, False):
         with pytest.raises(GraphError, match=r"cancel|interrupted"):
             backend.run(IMAGES, spread=spread)
     backend.close()
-    backend.interrupt()  # a time limit may pass while a load that failed closes what it opened
+    backend.interrupt()  # a time limit may pass while a failed load closes its backend
 
 
-def test_the_loader_opens_a_new_version_beside_the_one_that_is_served(tmp_path: Path) -> None:
+def test_the_loader_loads_a_new_version_beside_the_served_one(tmp_path: Path) -> None:
     loader = Loader(Settings(repository=tmp_path, backend="openvino", threads=2))
     add_artifact(tmp_path)
     (location,) = scan(tmp_path)
@@ -208,8 +208,8 @@ def test_the_loader_opens_a_new_version_beside_the_one_that_is_served(tmp_path: 
     new.backend.close()
 
 
-def test_a_run_under_way_is_interrupted(tmp_path: Path) -> None:
-    """The network is a chain of products, each a node, that takes longer than the test has patience."""
+def test_a_running_inference_is_interrupted(tmp_path: Path) -> None:
+    """The network is a chain of products that would run for longer than the test's time limit."""
     add_artifact(tmp_path)
     path = tmp_path / "colours/mean/1"
     square = constant("square", np.eye(1024), np.float32)

@@ -1,4 +1,4 @@
-"""Artifacts that one backend does not take run on another, if the settings allow it, and the log says why."""
+"""Fallback: artifacts that one backend refuses run on another if the settings allow it, and the log states why."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,20 +36,18 @@ def catalogue(repository: Path, backend: str = "auto", precision: str = "fp32") 
         loaded.close()
 
 
-def ran(loaded: Catalogue) -> dict[str, str]:
+def running(loaded: Catalogue) -> dict[str, str]:
     """Return backend and precision by variant."""
     return {found.key.variant: f"{found.backend.name} in {found.backend.precision}" for found in loaded.servables()}
 
 
-def test_with_auto_onnx_runtime_takes_what_openvino_does_not_and_the_log_says_why(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_auto_falls_back_to_onnx_runtime_and_logs_the_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for variant in ("a", "b"):
         add_artifact(tmp_path, variant=variant)
     loop_of_three(tmp_path / "colours/b/1")
     caplog.set_level("INFO")
     with catalogue(tmp_path) as loaded:
-        assert ran(loaded) == {"a": "openvino-cpu in fp32", "b": "onnxruntime-cpu in fp32"}
+        assert running(loaded) == {"a": "openvino-cpu in fp32", "b": "onnxruntime-cpu in fp32"}
         a, b = (found.backend.current().run(PIXELS) for found in loaded.servables())
         np.testing.assert_allclose(a, LOGITS, rtol=1e-5)
         np.testing.assert_allclose(b, PIXELS.mean(axis=(1, 2)) @ np.eye(3, 4) + 3, rtol=1e-5)
@@ -59,17 +57,17 @@ def test_with_auto_onnx_runtime_takes_what_openvino_does_not_and_the_log_says_wh
     assert "serving artifact colours/b/1 on onnxruntime-cpu in fp32" in caplog.text
 
 
-def test_a_named_openvino_refuses_what_it_does_not_take(tmp_path: Path) -> None:
+def test_a_named_openvino_refuses_unsupported_artifacts(tmp_path: Path) -> None:
     for variant in ("a", "b"):
         add_artifact(tmp_path, variant=variant)
     loop_of_three(tmp_path / "colours/b/1")
     with catalogue(tmp_path, "openvino") as loaded:
-        assert ran(loaded) == {"a": "openvino-cpu in fp32"}
+        assert running(loaded) == {"a": "openvino-cpu in fp32"}
         (refused,) = loaded.refused
         assert refused.reason.startswith("OpenVINO does not run logits here: a Loop")
 
 
-def test_a_runtime_that_fails_only_in_the_server_is_replaced_as_well(
+def test_auto_falls_back_from_a_runtime_that_fails_in_the_server_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(backends.BACKENDS, "openvino", ("tests.service.test_hostile_artifacts", "OpeningBackend"))
@@ -77,17 +75,17 @@ def test_a_runtime_that_fails_only_in_the_server_is_replaced_as_well(
     for variant in ("a", "b"):
         add_artifact(tmp_path, variant=variant)
     with catalogue(tmp_path) as loaded:
-        assert ran(loaded) == {"a": "scripted-paper in fp32", "b": "onnxruntime-cpu in fp32"}
+        assert running(loaded) == {"a": "scripted-paper in fp32", "b": "onnxruntime-cpu in fp32"}
 
 
-def test_the_precision_auto_is_bf16_where_the_golden_check_passes_in_it(
+def test_precision_auto_is_bf16_if_the_golden_check_passes_in_bf16(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     add(tmp_path, "good")
     add(tmp_path, "narrow", limits={**LIMITS, "bf16": 1e-5})
     add_artifact(tmp_path, variant="unchecked")
     with catalogue(tmp_path, precision="auto") as loaded:
-        assert ran(loaded) == {
+        assert running(loaded) == {
             "good": f"openvino-cpu in {'bf16' if has_bf16() else 'fp32'}",
             "narrow": "openvino-cpu in fp32",
             "unchecked": "openvino-cpu in fp32",
@@ -98,18 +96,18 @@ def test_the_precision_auto_is_bf16_where_the_golden_check_passes_in_it(
     assert line.endswith("trying openvino in fp32")
 
 
-def test_bf16_that_is_named_is_not_replaced(tmp_path: Path) -> None:
+def test_a_named_bf16_has_no_fallback(tmp_path: Path) -> None:
     add(tmp_path, "good")
     add(tmp_path, "narrow", limits={**LIMITS, "bf16": 1e-5})
     if not has_bf16():
         pytest.skip("this CPU has no bfloat16 instructions")
     with catalogue(tmp_path, precision="bf16") as loaded:
-        assert ran(loaded) == {"good": "openvino-cpu in bf16"}
+        assert running(loaded) == {"good": "openvino-cpu in bf16"}
         (refused,) = loaded.refused
         assert "ONNX Runtime has no bf16 on the CPU" in refused.reason
 
 
-def test_limits_of_both_precisions_are_in_the_golden_file_of_an_export(digits_repository: Path) -> None:
+def test_an_exported_golden_file_has_limits_for_fp32_and_bf16(digits_repository: Path) -> None:
     golden = read_artifact(digits_repository / "digits/rope/1").manifest.golden
     assert golden is not None
     assert {"fp32", "bf16"} <= {str(name) for name in golden.limits}

@@ -1,4 +1,6 @@
-from collections.abc import Callable, Iterator
+"""Restart and abandonment of a version's backend."""
+
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,13 +9,7 @@ from artifact import read_artifact
 from service.backends.base import Backend
 from service.backends.restartable import Restartable
 from tests.service.artifacts import add_artifact
-from tests.service.scripted import ScriptedBackend, fresh
-
-
-@pytest.fixture
-def scripted() -> Iterator[type[ScriptedBackend]]:
-    with fresh() as backend:
-        yield backend
+from tests.service.scripted import ScriptedBackend
 
 
 @pytest.fixture
@@ -23,53 +19,53 @@ def open_(tmp_path: Path, scripted: type[ScriptedBackend]) -> Callable[[], Scrip
     return lambda: scripted(artifact, "paper", 1)
 
 
-def well(_backend: Backend) -> None:
-    """A check that finds nothing."""
+def passes(_backend: Backend) -> None:
+    """Accept the backend."""
 
 
-def test_a_restart_closes_the_old_before_it_opens_the_new(
+def test_a_restart_closes_the_old_backend_before_it_opens_a_new_one(
     open_: Callable[[], ScriptedBackend], scripted: type[ScriptedBackend]
 ) -> None:
     backend = Restartable(open_)
     before = backend.current()
-    backend.restart(well)
+    backend.restart(passes)
     assert backend.current() is not before
     assert (scripted.opened, scripted.closed) == (["a", "a"], ["a"])
 
 
-def test_a_new_one_that_is_not_well_is_closed_and_not_used(
+def test_a_new_backend_that_fails_its_check_is_closed_and_not_used(
     open_: Callable[[], ScriptedBackend], scripted: type[ScriptedBackend]
 ) -> None:
-    def ill(_backend: Backend) -> None:
-        raise RuntimeError("ill")
+    def fails(_backend: Backend) -> None:
+        raise RuntimeError("failed")
 
     backend = Restartable(open_)
-    with pytest.raises(RuntimeError, match="ill"):
-        backend.restart(ill)
+    with pytest.raises(RuntimeError, match="failed"):
+        backend.restart(fails)
     assert scripted.closed == ["a", "a"]
-    backend.restart(well)
+    backend.restart(passes)
     backend.current()
 
 
-def test_an_abandoned_one_is_not_closed_for_it_still_runs(
+def test_an_abandoned_backend_is_not_closed_because_it_still_runs(
     open_: Callable[[], ScriptedBackend], scripted: type[ScriptedBackend]
 ) -> None:
     backend = Restartable(open_)
-    lost = backend.current()
-    assert backend.abandon(lost)
-    backend.restart(well)
+    abandoned = backend.current()
+    assert backend.abandon(abandoned)
+    backend.restart(passes)
     assert scripted.closed == []
     fresh = backend.current()
-    assert not backend.abandon(lost)  # by another run of it, which hangs too
+    assert not backend.abandon(abandoned)  # called again by another hanging run
     assert backend.current() is fresh
     backend.close()
     assert scripted.closed == ["a"]
 
 
-def test_a_restart_that_comes_after_the_end_leaves_nothing_open(
+def test_a_restart_after_close_leaves_no_backend_open(
     open_: Callable[[], ScriptedBackend], scripted: type[ScriptedBackend]
 ) -> None:
     backend = Restartable(open_)
     backend.close()
-    backend.restart(well)
+    backend.restart(passes)
     assert scripted.closed == ["a", "a"]

@@ -1,4 +1,4 @@
-"""The backend for TensorRT's engines, on a CUDA runtime and a TensorRT that compute on the CPU."""
+"""Backend for TensorRT engines, with fakes of CUDA and TensorRT that compute on the CPU."""
 
 import logging
 import sys
@@ -51,7 +51,7 @@ def backend(artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt) -> Iterator
 
 
 def with_engine(repository: Path, trt: FakeTensorRt, **changes: object) -> Artifact:
-    """Write an artifact with an engine that was built here, of which the manifest says something else."""
+    """Write an artifact with an engine built here, whose description in the manifest has `changes`."""
     add_artifact(repository, variant="portable")
     portable = read_artifact(repository / "colours/portable/1")
     library, gpu = load_library("tensorrt"), current_gpu(load_cuda())
@@ -65,7 +65,7 @@ def with_engine(repository: Path, trt: FakeTensorRt, **changes: object) -> Artif
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
 @pytest.mark.parametrize("prepared", [True, False])
-def test_a_batch_gets_its_own_logits(backend: TensorRtBackend, batch: int, prepared: bool) -> None:
+def test_every_batch_size_gets_its_own_logits(backend: TensorRtBackend, batch: int, prepared: bool) -> None:
     if prepared:
         backend.prepare(7)
     for seed in range(3):
@@ -73,7 +73,7 @@ def test_a_batch_gets_its_own_logits(backend: TensorRtBackend, batch: int, prepa
         np.testing.assert_allclose(backend.run(given), expected(given), rtol=1e-5)
 
 
-def test_each_warmed_size_is_a_graph_and_other_sizes_are_not(backend: TensorRtBackend, fake_gpu: FakeTensorRt) -> None:
+def test_warmed_batch_sizes_use_cuda_graphs_and_others_do_not(backend: TensorRtBackend, fake_gpu: FakeTensorRt) -> None:
     backend.prepare(6)
     launched = fake_gpu.cuda.launched
     for size, graphs in ((1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4)):
@@ -85,14 +85,14 @@ def test_the_gpu_computes_after_the_copy_and_copies_after_it_has_computed(
     backend: TensorRtBackend, fake_gpu: FakeTensorRt
 ) -> None:
     backend.prepare(2)
-    for eager in (set[int](), {min(fake_gpu.cuda.streams)}):  # the first one computes
+    for eager in (set[int](), {min(fake_gpu.cuda.streams)}):  # the compute stream
         fake_gpu.cuda.eager = eager
         for seed, size in enumerate((1, 2, 1, 2)):
             given = images(size, seed)
             np.testing.assert_allclose(backend.run(given), expected(given), rtol=1e-5)
 
 
-def test_two_threads_run_at_a_time_in_buffers_of_their_own(backend: TensorRtBackend) -> None:
+def test_two_threads_run_concurrently_in_their_own_buffers(backend: TensorRtBackend) -> None:
     backend.prepare(4)
 
     def check(seed: int) -> None:
@@ -103,7 +103,7 @@ def test_two_threads_run_at_a_time_in_buffers_of_their_own(backend: TensorRtBack
         list(pool.map(check, range(60)))
 
 
-def test_nothing_is_left_on_the_gpu_after_close(backend: TensorRtBackend, fake_gpu: FakeTensorRt) -> None:
+def test_all_gpu_memory_is_freed_after_close(backend: TensorRtBackend, fake_gpu: FakeTensorRt) -> None:
     backend.prepare(4)
     backend.run(images(3))
     backend.close()
@@ -112,20 +112,20 @@ def test_nothing_is_left_on_the_gpu_after_close(backend: TensorRtBackend, fake_g
         backend.run(images(1))
 
 
-def test_a_portable_artifact_is_built_once_and_then_taken_from_the_cache(
+def test_the_engine_of_a_portable_artifact_is_built_once_and_then_cached(
     artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, LOGGER):
         TensorRtBackend(artifact, "cuda", 1, engine_cache=cache).close()
         TensorRtBackend(artifact, "cuda", 1, engine_cache=cache).close()
     assert len(fake_gpu.builds) == 1
-    said = [record.getMessage() for record in caplog.records]
-    assert said[0] == "building the engine of colours/mean/1 by TensorRT 10.16.1 on Fake GPU, batch 1:8:64"
-    assert "was built in" in said[1]
-    assert said[2] == "the engine of colours/mean/1 is in the engine cache"
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0] == "building the engine of colours/mean/1 by TensorRT 10.16.1 on Fake GPU, batch 1:8:64"
+    assert "was built in" in messages[1]
+    assert messages[2] == "the engine of colours/mean/1 is in the engine cache"
 
 
-def test_another_gpu_version_or_graph_is_built_anew(
+def test_another_gpu_library_version_or_graph_needs_a_new_build(
     tmp_path: Path, artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt
 ) -> None:
     def builds() -> int:
@@ -144,7 +144,7 @@ def test_another_gpu_version_or_graph_is_built_anew(
     assert builds() == 4
 
 
-def test_a_damaged_entry_of_the_cache_is_built_again(
+def test_a_damaged_cache_entry_is_rebuilt(
     artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt, caplog: pytest.LogCaptureFixture
 ) -> None:
     TensorRtBackend(artifact, "cuda", 1, engine_cache=cache).close()
@@ -160,7 +160,7 @@ def test_a_damaged_entry_of_the_cache_is_built_again(
     assert sum("is damaged; the engine is built again" in record.getMessage() for record in caplog.records) == 4
 
 
-def test_an_engine_of_the_artifact_is_run_without_a_build(tmp_path: Path, cache: Path, fake_gpu: FakeTensorRt) -> None:
+def test_an_engine_in_the_artifact_runs_without_a_build(tmp_path: Path, cache: Path, fake_gpu: FakeTensorRt) -> None:
     backend = TensorRtBackend(with_engine(tmp_path, fake_gpu), "cuda", 1, engine_cache=cache)
     np.testing.assert_allclose(backend.run(images(7)), expected(images(7)), rtol=1e-5)
     assert fake_gpu.builds == []
@@ -192,7 +192,7 @@ def test_an_engine_for_another_host_is_refused_with_the_remedy(
     assert "build it here with python export/to_tensorrt.py" in str(caught.value)
 
 
-def test_an_engine_of_the_other_flavour_needs_that_library(
+def test_a_tensorrt_rtx_engine_requires_tensorrt_rtx(
     tmp_path: Path, cache: Path, fake_gpu: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engines.library.importlib.util.find_spec", lambda _name: None)
@@ -209,9 +209,7 @@ def test_a_version_compatible_engine_runs_on_a_later_version(
     TensorRtBackend(with_engine(tmp_path, fake_gpu, **changes), "cuda", 1, engine_cache=cache).close()
 
 
-def test_an_engine_that_was_exchanged_after_it_was_verified_is_not_read(
-    tmp_path: Path, cache: Path, fake_gpu: FakeTensorRt
-) -> None:
+def test_an_engine_replaced_after_verification_is_refused(tmp_path: Path, cache: Path, fake_gpu: FakeTensorRt) -> None:
     artifact = with_engine(tmp_path, fake_gpu)
     (artifact.path / "model.engine").write_bytes(b"another")
     with pytest.raises(GraphError, match=r"model\.engine is not the file the manifest describes"):
@@ -225,7 +223,7 @@ def test_an_engine_that_was_exchanged_after_it_was_verified_is_not_read(
         ("Error Code 2: OutOfMemory", "OutOfMemory; free GPU memory"),
     ],
 )
-def test_a_build_that_fails_is_a_refusal_with_the_reason(
+def test_a_failed_build_is_refused_with_the_reason(
     artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt, failure: str, reason: str
 ) -> None:
     fake_gpu.failure = failure
@@ -234,13 +232,13 @@ def test_a_build_that_fails_is_a_refusal_with_the_reason(
     assert list(cache.iterdir()) == []
 
 
-def test_what_the_parser_refuses_is_named(artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt) -> None:
+def test_an_operator_refused_by_the_parser_is_named(artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt) -> None:
     fake_gpu.refused = {"MatMul"}
     with pytest.raises(GraphError, match=r"the parser of TensorRT 10.16.1 rejects the graph: MatMul.*not supported"):
         TensorRtBackend(artifact, "cuda", 1, engine_cache=cache)
 
 
-def test_too_little_memory_of_the_gpu_is_an_error_and_nothing_is_left(
+def test_insufficient_gpu_memory_is_an_error_and_all_memory_is_freed(
     backend: TensorRtBackend, fake_gpu: FakeTensorRt
 ) -> None:
     fake_gpu.cuda.memory = 8192
@@ -251,7 +249,7 @@ def test_too_little_memory_of_the_gpu_is_an_error_and_nothing_is_left(
     np.testing.assert_allclose(backend.run(images(2)), expected(images(2)), rtol=1e-5)
 
 
-def test_a_gpu_that_is_lost_is_an_error_of_the_device(backend: TensorRtBackend, fake_gpu: FakeTensorRt) -> None:
+def test_a_lost_gpu_is_reported_as_a_device_failure(backend: TensorRtBackend, fake_gpu: FakeTensorRt) -> None:
     backend.prepare(2)
     fake_gpu.cuda.lost = True
     for size in (1, 2):
@@ -267,7 +265,7 @@ def test_an_image_of_another_size_fails_alone(backend: TensorRtBackend) -> None:
     np.testing.assert_allclose(backend.run(images(1)), expected(images(1)), rtol=1e-5)
 
 
-def test_the_cache_must_belong_to_this_user_alone(artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt) -> None:  # noqa: ARG001
+def test_a_cache_writable_by_other_users_is_refused(artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt) -> None:  # noqa: ARG001
     cache.mkdir()
     cache.chmod(0o777)
     with pytest.raises(BackendUnavailableError, match="others may write to it, and engines are executable code"):
@@ -278,12 +276,12 @@ def test_the_cache_must_belong_to_this_user_alone(artifact: Artifact, cache: Pat
         TensorRtBackend(artifact, "cuda", 1, engine_cache=cache)
 
 
-def test_the_warm_up_checks_the_logits_as_for_every_backend(backend: TensorRtBackend, artifact: Artifact) -> None:
+def test_warm_up_runs_without_a_golden_file(backend: TensorRtBackend, artifact: Artifact) -> None:
     assert warm(artifact, backend, 4).golden is None
     assert backend.precision == "fp32"
 
 
-def test_it_is_chosen_by_name_only_and_gets_the_cache_of_the_settings(
+def test_tensorrt_is_selected_by_name_only_and_uses_the_configured_cache(
     artifact: Artifact, cache: Path, fake_gpu: FakeTensorRt
 ) -> None:
     (way,) = choose_ways("tensorrt", "auto", "fp32", cache).of(artifact.manifest)

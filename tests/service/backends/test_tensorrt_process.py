@@ -1,6 +1,7 @@
-"""The service as its own process with `--backend tensorrt`, from the build of its engines to answers.
+"""The service in its own process with `--backend tensorrt`, from building engines to responses.
 
-Run as a program, this file is that process: TensorRT and the GPU compute on the CPU, and each build waits for a file.
+Run as a program, this file is that process: fakes of TensorRT and CUDA compute on the CPU, and each build waits for a
+file.
 """
 
 import socket
@@ -26,8 +27,8 @@ pytestmark = pytest.mark.slow
 PATIENCE = 60.0
 
 
-def until(url: str, status: int) -> None:
-    """Wait until an address answers with a status."""
+def wait_for_status(url: str, status: int) -> None:
+    """Wait until a URL responds with a status."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -36,11 +37,11 @@ def until(url: str, status: int) -> None:
             found = 0
         if found == status:
             return
-        assert time.monotonic() < end, f"{url} answers {found}"
+        assert time.monotonic() < end, f"{url} responds with {found}"
         time.sleep(0.05)
 
 
-def test_it_is_not_ready_while_an_engine_is_built_and_the_next_start_builds_none(tmp_path: Path) -> None:
+def test_the_server_is_not_ready_while_it_builds_an_engine_which_the_next_start_reuses(tmp_path: Path) -> None:
     add_artifact(tmp_path / "artifacts")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -48,15 +49,15 @@ def test_it_is_not_ready_while_an_engine_is_built_and_the_next_start_builds_none
     gate = tmp_path / "gate"
     flags = ["--backend", "tensorrt", "--repository", str(tmp_path / "artifacts"), "--port", str(port)]
     flags += ["--engine-cache", str(tmp_path / "cache"), "--max-batch", "4"]
-    for start in ("builds", "has it in its cache"):
+    for start in ("builds", "uses the cache"):
         command = [sys.executable, __file__, str(gate), *flags]
         with Popen(command, stderr=PIPE, env=environment(PYTHONPATH=str(Path.cwd()))) as process:
             try:
                 if start == "builds":
-                    until(f"{url}/health/ready", 503)
+                    wait_for_status(f"{url}/health/ready", 503)
                     assert httpx2.get(f"{url}/health/live").status_code == 200
                     gate.touch()
-                until(f"{url}/health/ready", 200)
+                wait_for_status(f"{url}/health/ready", 200)
                 gate.unlink(missing_ok=True)
                 pixels = random_pixels(8, 6, 3)
                 answer = httpx2.post(f"{url}/v1/classify", content=encode(pixels)).json()
@@ -66,12 +67,12 @@ def test_it_is_not_ready_while_an_engine_is_built_and_the_next_start_builds_none
         assert (answer["backend"], answer["running_precision"]) == ("tensorrt-cuda", "fp32")
         found = [row["probability"] for row in sorted(answer["predictions"], key=lambda row: row["index"])]
         np.testing.assert_allclose(found, expected_probabilities(pixels), rtol=1e-4)
-        said = "the engine of colours/mean/1 " + ("was built in" if start == "builds" else "is in the engine cache")
-        assert said in log.decode()
+        expected = "the engine of colours/mean/1 " + ("was built in" if start == "builds" else "is in the engine cache")
+        assert expected in log.decode()
         assert process.returncode == 0
 
 
-def test_a_cache_that_cannot_be_written_ends_the_start_with_a_sentence(tmp_path: Path) -> None:
+def test_a_read_only_cache_stops_the_start_with_one_sentence(tmp_path: Path) -> None:
     add_artifact(tmp_path / "artifacts")
     flags = ["--backend", "tensorrt", "--repository", str(tmp_path / "artifacts"), "--port", "0"]
     command = [sys.executable, __file__, str(tmp_path / "gate"), *flags, "--engine-cache", "/sys/posbake"]

@@ -1,4 +1,4 @@
-"""Every change to a directory's files changes its fingerprint; reading them does not."""
+"""Fingerprint of a directory: changes with every change to its files, and not when they are read."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def directory(tmp_path: Path) -> Path:
     return made
 
 
-def overwrite_with_as_many_bytes_and_turn_back_the_clock(directory: Path) -> None:
+def overwrite_with_the_same_size_and_modification_time(directory: Path) -> None:
     graph = directory / "model.onnx"
     before = graph.stat()
     graph.write_bytes(b"WEIGHTS")
@@ -32,7 +32,7 @@ def overwrite_with_as_many_bytes_and_turn_back_the_clock(directory: Path) -> Non
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
 
 
-def replace_all_with_a_copy_that_keeps_the_times(directory: Path) -> None:
+def replace_by_a_copy_with_the_same_times(directory: Path) -> None:
     shutil.copytree(directory, directory.with_name("copy"))  # copies times too
     shutil.rmtree(directory)
     directory.with_name("copy").rename(directory)
@@ -45,26 +45,26 @@ CHANGES: list[Callable[[Path], object]] = [
     lambda directory: (directory / "pictures/new").touch(),
     lambda directory: (directory / "model.onnx").unlink(),
     lambda directory: (directory / "model.onnx").rename(directory / "graph.onnx"),
-    overwrite_with_as_many_bytes_and_turn_back_the_clock,
-    replace_all_with_a_copy_that_keeps_the_times,
+    overwrite_with_the_same_size_and_modification_time,
+    replace_by_a_copy_with_the_same_times,
 ]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_every_change_is_noticed(directory: Path, change: Callable[[Path], object]) -> None:
+def test_every_change_changes_the_fingerprint(directory: Path, change: Callable[[Path], object]) -> None:
     before = fingerprint(directory)
     change(directory)
     assert fingerprint(directory) != before
 
 
-def test_what_is_only_read_stays_the_same(directory: Path) -> None:
+def test_reading_does_not_change_the_fingerprint(directory: Path) -> None:
     before = fingerprint(directory)
     (directory / "model.onnx").read_bytes()
     assert before == fingerprint(directory)
     assert len(before) == 2
 
 
-def test_another_directory_through_the_same_link_is_noticed(directory: Path, tmp_path: Path) -> None:
+def test_a_link_to_another_directory_changes_the_fingerprint(directory: Path, tmp_path: Path) -> None:
     shutil.copytree(directory, tmp_path / "other")
     (tmp_path / "link").symlink_to(directory)
     before = fingerprint(tmp_path / "link")
@@ -73,18 +73,18 @@ def test_another_directory_through_the_same_link_is_noticed(directory: Path, tmp
     assert fingerprint(tmp_path / "link") != before
 
 
-def test_what_is_not_there_has_the_empty_one(tmp_path: Path) -> None:
+def test_a_missing_directory_has_an_empty_fingerprint(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "nothing") == ()
 
 
-def test_a_link_to_nothing_does_not_stop_it(directory: Path) -> None:
+def test_a_broken_link_is_included(directory: Path) -> None:
     (directory / "broken").symlink_to("nowhere")
     assert len(fingerprint(directory)) == 3
 
 
 @contextmanager
 def nested(directory: Path, depth: int) -> Iterator[None]:
-    """Directories deeper than Python recurses, which is also how deep pytest can remove them."""
+    """Create and remove nested directories, deeper than Python's recursion limit and than pytest can remove."""
     before = Path.cwd()
     os.chdir(directory)
     try:
@@ -104,7 +104,7 @@ def nested(directory: Path, depth: int) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_an_artifact_of_directories_deeper_than_python_recurses_is_seen_and_refused(tmp_path: Path) -> None:
+def test_directories_deeper_than_the_recursion_limit_are_included_and_the_artifact_refused(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="a")
     add_artifact(tmp_path, variant="b")
     with nested(tmp_path / "colours/a/1", 1500):
@@ -118,7 +118,7 @@ def test_an_artifact_of_directories_deeper_than_python_recurses_is_seen_and_refu
 
 
 @pytest.mark.slow
-def test_a_directory_with_too_many_files_is_looked_at_in_part(tmp_path: Path) -> None:
+def test_the_number_of_files_in_a_fingerprint_is_limited(tmp_path: Path) -> None:
     for number in range(10_050):
         (tmp_path / str(number)).touch()
     assert len(fingerprint(tmp_path)) == 10_000

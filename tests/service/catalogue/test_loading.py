@@ -1,4 +1,4 @@
-"""Repositories with damage: what is damaged is refused by name, the rest serve."""
+"""Loading of repositories: damaged artifacts are refused by name, and the others are served."""
 
 import json
 import logging
@@ -43,16 +43,16 @@ def change_the_format(path: Path) -> None:
     (path / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
 
 
-def empty(path: Path) -> None:
+def delete_all_files(path: Path) -> None:
     for file in path.iterdir():
         file.unlink()
 
 
-def misplace(path: Path) -> None:
+def rename_the_version(path: Path) -> None:
     path.rename(path.with_name("2"))
 
 
-def name_it_like_no_version(path: Path) -> None:
+def rename_the_version_to_v1(path: Path) -> None:
     path.rename(path.with_name("v1"))
 
 
@@ -60,7 +60,7 @@ def rename_the_variant(path: Path) -> None:
     path.parent.rename(path.parent.with_name("elsewhere"))
 
 
-def test_an_artifact_that_would_resize_images_beyond_the_limit_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_artifact_that_resizes_images_beyond_the_limit_is_refused(tmp_path: Path) -> None:
     add_artifact(tmp_path)
     preprocess = {"resize": (60_000, 60_000), "crop": (8, 6), "interpolation": "bicubic", "mean": MEAN, "std": STD}
     add_artifact(tmp_path, variant="large", preprocess=preprocess)
@@ -78,13 +78,13 @@ def test_an_artifact_that_would_resize_images_beyond_the_limit_is_refused_by_nam
         (break_json, "colours/bad/1", "manifest.json is not JSON"),
         (drop_a_file, "colours/bad/1", "labels.txt is missing"),
         (change_the_format, "colours/bad/1", "format 2 is unknown"),
-        (empty, "colours/bad/1", "manifest.json is missing"),
-        (misplace, "colours/bad/2", "its manifest says colours/bad/1"),
-        (name_it_like_no_version, "colours/bad/v1", "its manifest says colours/bad/1"),
+        (delete_all_files, "colours/bad/1", "manifest.json is missing"),
+        (rename_the_version, "colours/bad/2", "its manifest says colours/bad/1"),
+        (rename_the_version_to_v1, "colours/bad/v1", "its manifest says colours/bad/1"),
         (rename_the_variant, "colours/elsewhere/1", "its manifest says colours/bad/1"),
     ],
 )
-def test_a_damaged_artifact_is_refused_by_name_and_the_rest_serve(
+def test_a_damaged_artifact_is_refused_by_name_and_others_are_served(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], name: str, reason: str
 ) -> None:
     add_artifact(tmp_path, variant="good")
@@ -105,13 +105,13 @@ def test_a_damaged_artifact_is_refused_by_name_and_the_rest_serve(
 
 
 def replace_graph(path: Path, manifest: Manifest, content: bytes) -> None:
-    """Put another file in place of the graph, and vouch for it in the manifest."""
+    """Replace the graph's file, and update its hash in the manifest."""
     (path / "model.onnx").write_bytes(content)
     files = {**manifest.files, "model.onnx": describe_file(path / "model.onnx")}
     (path / "manifest.json").write_text(manifest.model_copy(update={"files": files}).model_dump_json(exclude_none=True))
 
 
-def test_a_graph_that_no_runtime_reads_is_refused(tmp_path: Path) -> None:
+def test_an_unreadable_graph_is_refused(tmp_path: Path) -> None:
     add_artifact(tmp_path, variant="good")
     manifest = add_artifact(tmp_path, variant="bad")
     replace_graph(tmp_path / "colours/bad/1", manifest, b"not onnx")
@@ -122,7 +122,7 @@ def test_a_graph_that_no_runtime_reads_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["absolute", "relative", "link"])
 @pytest.mark.parametrize("damage", ["graph", "file", "byte"])
-def test_a_reason_names_the_artifact_and_no_directory_above_it(
+def test_a_reason_contains_the_artifacts_name_but_not_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, damage: str
 ) -> None:
     repository = tmp_path / "secret" / "repository"
@@ -151,9 +151,7 @@ def test_a_reason_names_the_artifact_and_no_directory_above_it(
         ({"output": "scores"}, "graph's output is [('scores', 'float32', [4])]"),
     ],
 )
-def test_a_graph_that_is_not_what_its_manifest_says_is_refused(
-    tmp_path: Path, other: dict[str, Any], reason: str
-) -> None:
+def test_a_graph_that_differs_from_its_manifest_is_refused(tmp_path: Path, other: dict[str, Any], reason: str) -> None:
     add_artifact(tmp_path, variant="good")
     manifest = add_artifact(tmp_path, variant="bad")
     add_artifact(tmp_path / "elsewhere", **other)
@@ -171,7 +169,7 @@ def test_a_graph_that_loads_but_does_not_run_is_refused(tmp_path: Path) -> None:
     assert re.search("(ONNX Runtime failed while running|OpenVINO cannot run) the graph", refused.reason)
 
 
-def test_an_artifact_that_takes_no_single_image_is_refused(tmp_path: Path) -> None:
+def test_an_artifact_whose_minimum_batch_is_2_is_refused(tmp_path: Path) -> None:
     made = add_artifact(tmp_path, variant="good")
     pairs = made.input.model_copy(update={"batch": made.input.batch.model_copy(update={"min": 2})})
     add_artifact(tmp_path, variant="pairs", input=pairs.model_dump())
@@ -179,7 +177,7 @@ def test_an_artifact_that_takes_no_single_image_is_refused(tmp_path: Path) -> No
     assert "smallest batch is 2" in refused.reason
 
 
-def test_every_version_runs_at_both_ends_of_its_batch_before_the_first_request_and_is_closed_after_the_last(
+def test_every_version_is_warmed_at_startup_and_closed_at_shutdown(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     CountingBackend.batches.clear()
@@ -195,7 +193,7 @@ def test_every_version_runs_at_both_ends_of_its_batch_before_the_first_request_a
     assert CountingBackend.closed == everything
 
 
-def test_no_usable_artifact_stops_the_start(tmp_path: Path) -> None:
+def test_a_repository_without_a_usable_artifact_stops_the_start(tmp_path: Path) -> None:
     for variant in ("a", "b"):
         add_artifact(tmp_path, variant=variant)
         change_a_byte(tmp_path / "colours" / variant / "1")
@@ -220,7 +218,7 @@ def test_an_unknown_default_model_stops_the_start(repository: Path) -> None:
         ({"cpu_precision": "bf16"}, "ONNX Runtime has no bf16 on the CPU; choose .*--backend openvino"),
     ],
 )
-def test_a_backend_or_device_that_is_not_available_stops_the_start(
+def test_an_unavailable_backend_or_device_stops_the_start(
     repository: Path, settings: dict[str, str], reason: str
 ) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and settings["device"] in {"cuda", "tensorrt"}:
@@ -229,7 +227,7 @@ def test_a_backend_or_device_that_is_not_available_stops_the_start(
         load_catalogue(Settings.model_validate({"repository": repository, "backend": "onnxruntime", **settings}))
 
 
-def test_a_backend_that_is_not_installed_says_so(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_is_not_installed_is_reported(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("onnxruntime", "openvino"):
         monkeypatch.setitem(backends.BACKENDS, name, ("service.backends.not_there", "Nothing"))
     for name in ("auto", "onnxruntime", "openvino"):

@@ -1,4 +1,4 @@
-"""`variant=auto`: which variant is chosen, and what the answer says about it."""
+"""`variant=auto`: selection of the variant, and its explanation in the response."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,14 +32,14 @@ def client(tmp_path: Path, scripted: type[ScriptedBackend]) -> Iterator[TestClie
         yield client
 
 
-def measured(client: TestClient, **p95_ms: float) -> None:
+def record_latencies(client: TestClient, **p95_ms: float) -> None:
     """Record response times of variants, in ms."""
     recorder: LatencyRecorder = client.app.state.serving.latency  # type: ignore[attr-defined]
     for variant, ms in p95_ms.items():
         recorder.record(VersionKey("colours", variant, 1), dict.fromkeys(COLUMNS, round(1000 * ms)))
 
 
-def ask(client: TestClient, query: str = "") -> dict[str, Any]:
+def classify_auto(client: TestClient, query: str = "") -> dict[str, Any]:
     response = client.post(f"/v1/classify?variant=auto&{query}", content=picture(1))
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
@@ -50,8 +50,8 @@ def considered(answer: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(found["variant"], found["basis"], found["verdict"]) for found in answer["selection"]["considered"]]
 
 
-def test_before_any_measurement_the_time_of_the_first_run_counts(client: TestClient) -> None:
-    answer = ask(client)
+def test_before_any_request_the_time_of_the_first_run_is_used(client: TestClient) -> None:
+    answer = classify_auto(client)
     assert answer["variant"] == "best"
     assert considered(answer) == [("best", "warm-up", "chosen")]
     found = answer["selection"]["considered"][0]
@@ -68,33 +68,33 @@ def test_before_any_measurement_the_time_of_the_first_run_counts(client: TestCli
     assert "first run" in answer["selection"]["reason"]
 
 
-def test_the_most_accurate_whose_p95_fits_is_chosen_and_the_answer_says_why(client: TestClient) -> None:
-    measured(client, best=5000, good=4000, fair=100, unknown=1)
-    answer = ask(client, "timeout_ms=4500")
+def test_the_most_accurate_variant_whose_p95_fits_is_chosen_with_the_reason(client: TestClient) -> None:
+    record_latencies(client, best=5000, good=4000, fair=100, unknown=1)
+    answer = classify_auto(client, "timeout_ms=4500")
     assert answer["variant"] == "good"
     assert considered(answer) == [("best", "measured", "too slow"), ("good", "measured", "chosen")]
     reason = answer["selection"]["reason"]
     for expected in ("good", "0.8000", "ms over the last 60 s", "4500 ms", "too slow or down: 1"):
         assert expected in reason
-    assert ask(client, "timeout_ms=10000")["variant"] == "best"
-    assert ask(client, "timeout_ms=2000")["variant"] == "fair"
+    assert classify_auto(client, "timeout_ms=10000")["variant"] == "best"
+    assert classify_auto(client, "timeout_ms=2000")["variant"] == "fair"
 
 
-def test_a_variant_of_unknown_accuracy_is_the_last_resort(client: TestClient) -> None:
-    measured(client, best=5000, good=5000, fair=5000, unknown=1)
-    answer = ask(client, "timeout_ms=1000")
+def test_a_variant_without_accuracy_is_chosen_last(client: TestClient) -> None:
+    record_latencies(client, best=5000, good=5000, fair=5000, unknown=1)
+    answer = classify_auto(client, "timeout_ms=1000")
     assert answer["variant"] == "unknown"
     assert "of unknown accuracy" in answer["selection"]["reason"]
     assert answer["selection"]["considered"][-1]["top1"] is None
 
 
-def test_without_timeout_ms_the_servers_own_counts(client: TestClient) -> None:
-    measured(client, best=30_000)
-    assert ask(client)["variant"] == "good"
+def test_without_timeout_ms_the_servers_deadline_is_used(client: TestClient) -> None:
+    record_latencies(client, best=30_000)
+    assert classify_auto(client)["variant"] == "good"
 
 
-def test_if_none_fits_the_answer_is_504_and_names_the_fastest_ones_p95(client: TestClient) -> None:
-    measured(client, best=5000, good=3000, fair=4000, unknown=6000)
+def test_if_no_variant_fits_the_response_is_504_with_the_fastest_p95(client: TestClient) -> None:
+    record_latencies(client, best=5000, good=3000, fair=4000, unknown=6000)
     response = client.post("/v1/classify?variant=auto&timeout_ms=1000", content=picture(1))
     assert response.status_code == 504
     problem = response.json()
@@ -105,15 +105,15 @@ def test_if_none_fits_the_answer_is_504_and_names_the_fastest_ones_p95(client: T
     assert f"of the fastest, good, the p95 ({fastest:.1f} ms" in problem["detail"]
 
 
-def test_a_variant_in_outage_is_passed_over(client: TestClient, scripted: type[ScriptedBackend]) -> None:
+def test_a_failed_variant_is_skipped(client: TestClient, scripted: type[ScriptedBackend]) -> None:
     scripted.broken.add("best")
     assert client.post("/v1/classify?variant=best", content=picture(1)).status_code == 503
-    answer = ask(client)
+    answer = classify_auto(client)
     assert answer["variant"] == "good"
     assert considered(answer)[0][::2] == ("best", "down")
 
 
-def test_if_all_are_in_outage_the_answer_is_503(client: TestClient, scripted: type[ScriptedBackend]) -> None:
+def test_if_all_variants_have_failed_the_response_is_503(client: TestClient, scripted: type[ScriptedBackend]) -> None:
     scripted.broken.update(ACCURACIES)
     for variant in ACCURACIES:
         assert client.post(f"/v1/classify?variant={variant}", content=picture(1)).status_code == 503
@@ -122,24 +122,22 @@ def test_if_all_are_in_outage_the_answer_is_503(client: TestClient, scripted: ty
     assert int(response.headers["Retry-After"]) >= 1
 
 
-def test_a_variant_whose_deadlines_passed_is_not_taken_for_a_fast_one(
-    client: TestClient, scripted: type[ScriptedBackend]
-) -> None:
+def test_a_variant_that_missed_deadlines_counts_as_slow(client: TestClient, scripted: type[ScriptedBackend]) -> None:
     response = client.post("/v1/classify?variant=auto&timeout_ms=300", content=picture(HANG))
     assert response.status_code == 504
     scripted.gate.set()
-    answer = ask(client, "timeout_ms=250")
+    answer = classify_auto(client, "timeout_ms=250")
     assert answer["variant"] == "good"
     assert answer["selection"]["considered"][0]["p95_ms"] > 250
 
 
-def test_auto_goes_with_the_newest_versions_only(client: TestClient) -> None:
+def test_auto_cannot_be_combined_with_a_version(client: TestClient) -> None:
     response = client.post("/v1/classify?variant=auto&version=1", content=picture(1))
     assert response.status_code == 422
     assert "leave out version" in response.json()["detail"]
 
 
-def test_who_names_a_variant_gets_no_selection(client: TestClient) -> None:
+def test_a_named_variant_has_no_selection_in_the_response(client: TestClient) -> None:
     assert "selection" not in client.post("/v1/classify?variant=best", content=picture(1)).json()
 
 

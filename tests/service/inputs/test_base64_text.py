@@ -1,3 +1,5 @@
+"""Base64 text in requests: accepted variants and refusals."""
+
 import base64
 
 import pytest
@@ -8,7 +10,7 @@ VALUES = [b"", b"\xff", b"\xfb\xef", b"\xfb\xef\xbe", bytes(range(256)), b"\x00"
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_every_way_to_write_base64_gives_the_same_bytes(value: bytes) -> None:
+def test_every_variant_of_base64_gives_the_same_bytes(value: bytes) -> None:
     standard, url = base64.b64encode(value), base64.urlsafe_b64encode(value)
     lines = base64.encodebytes(value)
     for text in (standard, url, lines, lines.replace(b"\n", b"\r\n"), b" \t" + standard + b"\n"):
@@ -33,7 +35,7 @@ def test_every_way_to_write_base64_gives_the_same_bytes(value: bytes) -> None:
         (b"https://example.org/7.png", "character ':' at position 5"),
     ],
 )
-def test_what_is_not_base64_is_refused_with_the_position(text: bytes, expected: str) -> None:
+def test_invalid_base64_is_refused_with_the_position(text: bytes, expected: str) -> None:
     with pytest.raises(ValueError, match="base64") as caught:
         decode_base64(text)
     assert expected in str(caught.value)

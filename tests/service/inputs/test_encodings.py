@@ -1,4 +1,4 @@
-"""Compressed bodies: what they expand to, where that stops, and what is wrong with others."""
+"""Compressed bodies: decompression, limits, and refusals."""
 
 import base64
 import gzip
@@ -36,7 +36,7 @@ def named_gzip(data: bytes) -> bytes:
         return out.getvalue()
 
 
-WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+FORMATS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip": ("gzip", gzip.compress),
     "gzip with a name": ("gzip", named_gzip),
     "members": ("gzip", in_members),
@@ -50,28 +50,28 @@ def expanded(body: bytes, encoding: str, limit: int = LIMIT, held: MemoryBudget 
     return expand(body, encoding, limit, RequestMemory(held or MemoryBudget(10 * LIMIT)))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("form_", FORMATS)
 @pytest.mark.parametrize("plain", [b"", b"x", PNG, bytes(LIMIT), random_pixels(316, 316).tobytes()[:LIMIT]])
-def test_a_body_is_what_it_was_before(way: str, plain: bytes) -> None:
-    encoding, pack = WAYS[way]
+def test_a_compressed_body_is_restored(form_: str, plain: bytes) -> None:
+    encoding, pack = FORMATS[form_]
     body = pack(plain)
-    assert body or way == "members"  # no member at all is no gzip
+    assert body or form_ == "members"  # gzip needs at least one member
     if body:
         held = MemoryBudget(10 * LIMIT)
         assert expanded(body, encoding, held=held) == plain
         assert held.held == len(plain)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_nothing_is_expanded_beyond_the_limit(way: str) -> None:
-    encoding, pack = WAYS[way]
+@pytest.mark.parametrize("form_", FORMATS)
+def test_a_body_that_expands_beyond_the_limit_is_refused(form_: str) -> None:
+    encoding, pack = FORMATS[form_]
     held = MemoryBudget(10 * LIMIT)
     with pytest.raises(BodyTooLargeError, match=f"expands to more than the {LIMIT} bytes"):
         expanded(pack(bytes(LIMIT + 1)), encoding, held=held)
     assert held.held <= LIMIT
 
 
-def test_what_is_expanded_is_held_by_the_request() -> None:
+def test_expanded_bytes_count_against_the_budget() -> None:
     held = MemoryBudget(2 * LIMIT)
     other, one = RequestMemory(held), RequestMemory(held)
     other.grow(2 * LIMIT - 100)
@@ -85,17 +85,17 @@ def test_what_is_expanded_is_held_by_the_request() -> None:
     assert held.held == 0
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_cut_is_noticed(way: str) -> None:
-    encoding, pack = WAYS[way]
-    body = pack(b"a body of no more than some bytes")
+@pytest.mark.parametrize("form_", FORMATS)
+def test_every_truncation_is_refused(form_: str) -> None:
+    encoding, pack = FORMATS[form_]
+    body = pack(b"a body of a few bytes")
     for length in range(1, len(body)):
         with pytest.raises(WrongEncodingError, match=r"truncated|is not|more than"):
             expanded(body[:length], encoding)
 
 
 @pytest.mark.parametrize(
-    ("body", "encoding", "says"),
+    ("body", "encoding", "message"),
     [
         (b"", "gzip", "truncated"),
         (b"", "deflate", "truncated"),
@@ -111,12 +111,12 @@ def test_every_cut_is_noticed(way: str) -> None:
         (gzip.compress(b"") * (MOST_MEMBERS + 1), "gzip", f"more than {MOST_MEMBERS} gzip members"),
     ],
 )
-def test_what_is_not_compressed_so_is_refused(body: bytes, encoding: str, says: str) -> None:
-    with pytest.raises(WrongEncodingError, match=says):
+def test_a_body_that_contradicts_its_encoding_is_refused(body: bytes, encoding: str, message: str) -> None:
+    with pytest.raises(WrongEncodingError, match=message):
         expanded(body, encoding)
 
 
-def test_an_answered_request_expands_no_further() -> None:
+def test_a_completed_request_expands_no_further() -> None:
     held = MemoryBudget(10 * LIMIT)
     holding = RequestMemory(held)
     holding.release()
@@ -125,7 +125,7 @@ def test_an_answered_request_expands_no_further() -> None:
     assert held.held == 0
 
 
-# Over HTTP.
+# Requests over HTTP.
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def bodies() -> dict[str, tuple[bytes, str]]:
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/compare?variants=mean,float"])
 @pytest.mark.parametrize("given", ["gzip", "GZIP", "x-gzip", "identity, gzip", "deflate", " deflate ,"])
 @pytest.mark.parametrize("form", ["raw", "JSON", "form"])
-def test_images_may_come_compressed(
+def test_compressed_images_are_accepted(
     client: TestClient, bodies: dict[str, tuple[bytes, str]], form: str, given: str, path: str
 ) -> None:
     body, content_type = bodies[form]
@@ -156,9 +156,7 @@ def test_images_may_come_compressed(
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/compare", "/v2/models/colours/infer", "/v2/repository/index"])
 @pytest.mark.parametrize("given", ["br", "zstd", "compress", "gzip, gzip", "gzip, deflate", "nonsense"])
-def test_another_encoding_is_415_and_the_answer_says_which_are_supported(
-    client: TestClient, path: str, given: str
-) -> None:
+def test_an_unsupported_encoding_is_415_and_lists_the_supported_ones(client: TestClient, path: str, given: str) -> None:
     refused = client.post(path, content=PNG, headers={"Content-Encoding": given})
     assert refused.status_code == 415
     assert refused.headers["Accept-Encoding"] == "gzip, deflate"
@@ -174,7 +172,7 @@ def test_several_header_lines_are_several_encodings(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/compare", "/v2/models/colours/infer"])
-def test_a_body_that_is_not_compressed_as_it_says_is_400_and_one_that_expands_too_far_413(
+def test_a_body_that_contradicts_its_encoding_is_400_and_one_that_expands_too_far_413(
     client: TestClient, path: str
 ) -> None:
     wrong = client.post(path, content=PNG, headers={"Content-Encoding": "gzip"})
@@ -183,7 +181,7 @@ def test_a_body_that_is_not_compressed_as_it_says_is_400_and_one_that_expands_to
     assert (bomb.status_code, "expands to more than the 1000000 bytes" in bomb.text) == (413, True)
 
 
-def test_a_small_document_of_the_repository_may_come_compressed(client: TestClient) -> None:
+def test_a_repository_request_may_be_compressed(client: TestClient) -> None:
     headers = {"Content-Encoding": "gzip"}
     plain = client.post("/v2/repository/index", content=b'{"ready": true}').json()
     assert (

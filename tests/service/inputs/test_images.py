@@ -1,4 +1,4 @@
-"""Images of requests are read as the settings say; errors of `imaging` become answers."""
+"""Images in requests: settings of decoding, and responses for errors of `imaging`."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.pictures import encode
 
 
-def test_the_setting_reaches_the_images_that_are_served(tmp_path: Path) -> None:
+def test_the_icc_setting_applies_to_served_images(tmp_path: Path) -> None:
     add_artifact(tmp_path)
     data = encode(Image.new("RGB", (6, 8), (100, 20, 20)), icc_profile=LINEAR)
     found = {}
@@ -32,29 +32,29 @@ def test_the_setting_reaches_the_images_that_are_served(tmp_path: Path) -> None:
             found[icc] = answer["predictions"][0]["probability"]
     assert found["ignore"] == pytest.approx(expected(100, 20), abs=0.001)
     assert found["convert"] == pytest.approx(expected(*from_linear(np.array([100, 20], np.uint8))), abs=0.01)
-    assert abs(expected(100, 20) - found["convert"]) > 0.02  # the comparison is able to fail
+    assert abs(expected(100, 20) - found["convert"]) > 0.02  # the comparison can fail
 
 
 resized: list[tuple[int, int]] = []
 
 
-def noting(
+def recording(
     image: Image.Image, size: tuple[int, int], crop: tuple[int, int] | None, resampling: Image.Resampling
 ) -> NDArray[np.uint8]:
-    """Resize, and remember what was decoded; see Resize."""
+    """Resize, and record the size of the decoded image."""
     resized.append(image.size)
     return resize_and_crop(image, size, crop, resampling)
 
 
 @pytest.mark.parametrize(("setting", "single", "both"), [("auto", (16, 12), (32, 24)), ("exact", *[(128, 96)] * 2)])
-def test_a_jpeg_is_scaled_for_the_largest_variant_that_is_asked(
+def test_a_jpeg_is_scaled_for_the_largest_requested_variant(
     setting: str, single: tuple[int, int], both: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(RESIZERS, "noting", (__name__, "noting"))
+    monkeypatch.setitem(RESIZERS, "recording", (__name__, "recording"))
     add_artifact(tmp_path, variant="a", size=(6, 8))
     add_artifact(tmp_path, variant="b", size=(12, 16))
     data = encode(Image.new("RGB", (128, 96), (100, 20, 20)), "JPEG")
-    with TestClient(create_app(Settings(repository=tmp_path, resizer="noting", jpeg_scaling=setting))) as client:
+    with TestClient(create_app(Settings(repository=tmp_path, resizer="recording", jpeg_scaling=setting))) as client:
         resized.clear()
         assert client.post("/v1/classify?variant=a", content=data).status_code == 200
         assert client.post("/v1/compare", content=data).status_code == 200
@@ -62,20 +62,20 @@ def test_a_jpeg_is_scaled_for_the_largest_variant_that_is_asked(
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         (Settings(icc="embed"), "expected ignore or convert: --icc"),
         (Settings(jpeg_scaling="always"), "expected auto or exact: --jpeg-scaling"),
         (Settings(resizer="gpu"), "resizer 'gpu' is unknown; known: auto, simd, pillow: --resizer"),
     ],
 )
-def test_an_unknown_setting_stops_the_start_with_the_remedy(settings: Settings, says: str) -> None:
-    with pytest.raises(ImageSettingError, match=says):
+def test_an_unknown_setting_stops_the_start_with_the_remedy(settings: Settings, message: str) -> None:
+    with pytest.raises(ImageSettingError, match=message):
         create_app(settings)
 
 
 def expected(red: float, other: float) -> float:
-    """The probability of red that `add_artifact`'s network gives a picture of one colour."""
+    """Return the probability of red by `add_artifact`'s network for an image of one colour."""
     logits = np.array([red, other, other]) @ WEIGHTS
     return float(np.exp(logits[0]) / np.exp(logits).sum())
 
@@ -88,7 +88,7 @@ def expected(red: float, other: float) -> float:
         (DecodeMemoryError("noise"), 503, "not-ready", {}, {"Retry-After": "1"}),
     ],
 )
-def test_an_error_of_one_image_becomes_an_answer(
+def test_an_image_error_becomes_a_problem(
     error: ImageError, status: int, name: str, members: dict[str, int], headers: dict[str, str]
 ) -> None:
     with pytest.raises(ProblemError, match=r"^noise$") as raised, image_problems():
@@ -97,7 +97,7 @@ def test_an_error_of_one_image_becomes_an_answer(
     assert (found.status, found.name, found.members, dict(found.headers)) == (status, name, members, headers)
 
 
-def test_other_errors_stay_as_they_are() -> None:
+def test_other_errors_are_not_converted() -> None:
     with pytest.raises(KeyError, match="noise"), image_problems():
         raise KeyError("noise")
 
@@ -108,7 +108,7 @@ def resizing(path: Path, **steps: object) -> Manifest:
 
 
 @pytest.mark.parametrize(
-    ("steps", "says"),
+    ("steps", "message"),
     [
         ({"resize": (1_000_000, 1_000_000), "crop": (8, 6)}, "resize of 1000000×1000000 pixels"),
         ({"resize": 10**9, "crop": (8, 6)}, "resize of 1000000000×1000000000"),
@@ -116,10 +116,10 @@ def resizing(path: Path, **steps: object) -> Manifest:
         ({"resize": 9000, "crop": (9000, 9000)}, "resize of 9000×9000"),
     ],
 )
-def test_an_artifact_that_would_resize_every_image_beyond_the_limit_is_refused(
-    tmp_path: Path, steps: dict[str, Any], says: str
+def test_an_artifact_that_resizes_images_beyond_the_limit_is_refused(
+    tmp_path: Path, steps: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(RefusalError, match=says):
+    with pytest.raises(RefusalError, match=message):
         check_sizes(resizing(tmp_path, **steps), 50_000_000)
 
 

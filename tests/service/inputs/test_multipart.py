@@ -1,3 +1,5 @@
+"""Multipart forms: fields, boundaries, transfer encodings, and refusals."""
+
 import base64
 import quopri
 import time
@@ -24,13 +26,13 @@ def error(body: bytes, content_type: str = TYPE) -> str:
     return caught.value.detail
 
 
-def test_the_content_of_a_field_comes_back_byte_for_byte() -> None:
+def test_the_content_of_a_field_is_unchanged() -> None:
     for value in (b"", b"\0\xff", b"\r\n", b"\r\n--", b"--b", b"a\r\n--c\r\n\r\n-b", b"\n--b", bytes(range(256)) * 300):
         body = b"--b\r\n" + HEAD + b'; filename="x"\r\n\r\n' + value + b"\r\n--b--\r\n"
         assert content(body) == value
 
 
-def test_fields_come_in_their_order_with_their_names() -> None:
+def test_fields_are_returned_in_order_with_their_names() -> None:
     part = b'--b\r\nX-Other: 1\r\ncontent-disposition: form-data; name="%s"\r\n\r\n%s\r\n'
     body = part % (b"images", b"1") + part % (b"image", b"2") + part % (b"images", b"3") + b"--b--"
     found = [(field.name, field.content) for field in read_fields(body, TYPE)]
@@ -50,7 +52,7 @@ def test_fields_come_in_their_order_with_their_names() -> None:
         b'form-data;\r\n\tfilename="x";\r\n\t\tname="image"',
     ],
 )
-def test_a_name_is_read_from_every_way_to_write_its_header(header: bytes) -> None:
+def test_a_fields_name_is_parsed_from_every_form_of_its_header(header: bytes) -> None:
     assert content(b"--b\r\nContent-Disposition: %s\r\n\r\nabc\r\n--b--" % header) == b"abc"
 
 
@@ -64,7 +66,7 @@ def test_a_name_is_read_from_every_way_to_write_its_header(header: bytes) -> Non
         (b"b" * 300, "multipart/form-data; boundary=" + "b" * 300),
     ],
 )
-def test_the_boundary_is_the_header_s(boundary: bytes, content_type: str) -> None:
+def test_the_boundary_is_taken_from_the_content_type(boundary: bytes, content_type: str) -> None:
     assert content(b"--%s\r\n%s\r\n\r\nabc\r\n--%s--" % (boundary, HEAD, boundary), content_type) == b"abc"
 
 
@@ -77,7 +79,7 @@ def test_the_boundary_is_the_header_s(boundary: bytes, content_type: str) -> Non
         b"--b\r\n%s\r\nContent-Type: text/plain;\r\n charset=x\r\n\r\na\r\nb\r\n--b--",
     ],
 )
-def test_what_rfc_2046_allows_around_a_field_changes_nothing(body: bytes) -> None:
+def test_text_that_rfc_2046_allows_around_a_field_is_ignored(body: bytes) -> None:
     assert content(body % HEAD) == b"a\r\nb"
 
 
@@ -102,7 +104,7 @@ def test_lines_may_end_with_line_feeds_alone() -> None:
         (b"--b\r\nContent-Disposition: form-data\r\n\r\nabc\r\n--b--", "field 0: no header"),
     ],
 )
-def test_what_is_not_whole_multipart_is_refused_with_the_reason(body: bytes, expected: str) -> None:
+def test_an_invalid_multipart_body_is_refused_with_the_reason(body: bytes, expected: str) -> None:
     assert expected in error(body)
 
 
@@ -111,13 +113,13 @@ def test_a_type_without_a_boundary_is_refused() -> None:
     assert "has no boundary" in error(b"--b--", "multipart/form-data; boundary=")
 
 
-def test_more_fields_than_anyone_needs_are_refused_before_they_are_read() -> None:
+def test_too_many_fields_are_refused_before_they_are_parsed() -> None:
     part = b"--b\r\n" + HEAD + b"\r\n\r\n\r\n"
     assert len(read_fields(part * MOST_FIELDS + b"--b--", TYPE)) == MOST_FIELDS
     assert "more than 100 fields" in error(part * 200_000)
 
 
-def test_a_transfer_encoding_is_undone() -> None:
+def test_a_transfer_encoding_is_decoded() -> None:
     value = bytes(range(256)) * 3
     assert decoded(Field("image", base64.encodebytes(value).replace(b"\n", b"\r\n"), "base64")) == value
     assert decoded(Field("image", quopri.encodestring(value), "quoted-printable")) == value
@@ -125,7 +127,7 @@ def test_a_transfer_encoding_is_undone() -> None:
         assert decoded(Field("image", value, encoding)) == value
 
 
-def test_a_transfer_encoding_that_is_unknown_or_not_true_is_refused_by_name() -> None:
+def test_an_unknown_or_wrong_transfer_encoding_is_refused_by_name() -> None:
     with pytest.raises(
         InvalidBodyError, match="Content-Transfer-Encoding 'x-uuencode' is not supported; expected binary"
     ):
@@ -136,17 +138,17 @@ def test_a_transfer_encoding_that_is_unknown_or_not_true_is_refused_by_name() ->
         decoded(Field("image", b"ab!d", "base64"))
 
 
-def test_the_header_of_a_transfer_encoding_is_read_in_any_case() -> None:
+def test_the_header_of_a_transfer_encoding_is_case_insensitive() -> None:
     body = b"--b\r\n%s\r\ncontent-transfer-encoding: BASE64\r\n\r\nYWJj\r\n--b--" % HEAD
     (field,) = read_fields(body, TYPE)
     assert decoded(field) == b"abc"
 
 
-def test_spaces_after_a_boundary_are_skipped_in_one_go() -> None:
+def test_spaces_after_a_boundary_are_skipped_quickly() -> None:
     body = b"--b" + b" \t" * 2**21 + b"\r\n" + HEAD + b"\r\n\r\nx\r\n--b--"
     times = []
     for _ in range(5):
         begin = time.thread_time()
         assert content(body) == b"x"
         times.append(time.thread_time() - begin)
-    assert min(times) < 0.1  # one by one they took 0.3 s
+    assert min(times) < 0.1  # skipping them one by one took 0.3 s

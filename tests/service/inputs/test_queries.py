@@ -1,4 +1,4 @@
-"""Query strings as models: each is read once, as long as it is short."""
+"""Query strings as models; short ones are cached."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from service.routers.classify import ClassifyQuery
 from service.routers.compare import CompareQuery
 
 
-def test_a_short_query_is_read_once_for_each_model() -> None:
+def test_a_short_query_is_parsed_once_for_each_model() -> None:
     query = b"model=only-here&top_k=3"
     first = read_query(query, ClassifyQuery)
     assert (first.model, first.top_k, first.variant) == ("only-here", 3, None)
@@ -16,14 +16,14 @@ def test_a_short_query_is_read_once_for_each_model() -> None:
     assert type(read_query(query, CompareQuery)) is CompareQuery
 
 
-def test_a_long_query_is_not_remembered() -> None:
+def test_a_long_query_is_not_cached() -> None:
     before = _read_once.cache_info()
     query = b"model=" + b"x" * 300
     assert read_query(query, ClassifyQuery) == read_query(query, ClassifyQuery)
     assert _read_once.cache_info() == before
 
 
-def test_a_refusal_is_not_remembered() -> None:
+def test_a_refusal_is_not_cached() -> None:
     errors = []
     for _ in range(2):
         with pytest.raises(InvalidParameterError, match="top_k=0: ") as caught:

@@ -1,4 +1,4 @@
-"""Pictures in folders, and the command line in this process."""
+"""Folders of images, and repositories for them."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.service.pictures import encode
 
 @pytest.fixture(scope="session")
 def digits_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The 360 test images as PNG, in a folder for each class."""
+    """Folder of the 360 test images as PNG, with a subfolder for each class."""
     folder = tmp_path_factory.mktemp("offline") / "scans"
     _, test = load_split()
     for number, (pixels, label) in enumerate(zip(test.images, test.labels, strict=True)):
@@ -24,7 +24,7 @@ def digits_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of one variant that tells red, green, blue and grey pictures apart, by their means."""
+    """Repository of one variant that distinguishes red, green, blue and grey images by their mean colour."""
     path = tmp_path_factory.mktemp("colours")
     add_artifact(path)
     return path
@@ -32,7 +32,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Thirty pictures of red, green and blue in folders of these names, and what is no picture beside them."""
+    """Folder of thirty red, green and blue images in subfolders of these names, and a text file."""
     folder = tmp_path / "pictures"
     for number in range(30):
         name = LABELS[number % 3]

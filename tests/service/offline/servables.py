@@ -1,4 +1,4 @@
-"""The only artifact of a repository, loaded or not."""
+"""The only artifact of a repository: its location, and the loaded servable."""
 
 from pathlib import Path
 

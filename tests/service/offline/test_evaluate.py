@@ -1,10 +1,11 @@
-"""`evaluate`: the accuracy of the graph itself, on labelled files."""
+"""`evaluate`: accuracy of the exported graph on labelled files."""
 
 import csv
 import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +31,13 @@ def evaluate(*arguments: object) -> int:
 
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
-    """A repository of `mean`, which is right on every picture, and `turned`, which takes red for blue."""
+    """Repository of `mean`, which classifies every image correctly, and `turned`, which confuses red and blue."""
     add_artifact(tmp_path / "two")
     add_artifact(tmp_path / "two", variant="turned", weights=np.ascontiguousarray(WEIGHTS[:, [2, 1, 0, 3]]))
     return tmp_path / "two"
 
 
-def test_the_digits_reach_what_their_manifests_state(
+def test_the_digits_variants_reach_the_accuracy_of_their_manifests(
     digits_repository: Path, digits_folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--repository", digits_repository, "--variants", ",".join(sorted(EXPECTED)))
@@ -64,7 +65,7 @@ def test_the_digits_reach_what_their_manifests_state(
     assert test["mcnemar_p"] == mcnemar(test["first_only"], test["second_only"]) < 0.001
 
 
-def test_the_terminal_shows_each_variant_and_the_test(
+def test_the_terminal_output_has_each_variant_and_mcnemars_test(
     two: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(pictures, "--repository", two) == 0
@@ -77,7 +78,7 @@ def test_the_terminal_shows_each_variant_and_the_test(
     )
 
 
-def test_a_table_of_labels_or_of_indices_gives_the_same(
+def test_csv_files_of_labels_and_of_indices_give_the_same_result(
     colours: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = []
@@ -93,7 +94,7 @@ def test_a_table_of_labels_or_of_indices_gives_the_same(
     assert (found[0]["top1"], found[0]["count"], found[0]["dataset"]) == (1.0, 30, "label.csv")
 
 
-def test_an_unreadable_image_is_excluded_and_the_status_says_so(
+def test_an_unreadable_image_is_excluded_and_the_exit_status_is_1(
     colours: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (pictures / "red" / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -105,7 +106,7 @@ def test_an_unreadable_image_is_excluded_and_the_status_says_so(
     assert "excluded" in capsys.readouterr().out
 
 
-def test_labels_that_are_not_the_networks_are_listed_with_the_networks(
+def test_unknown_labels_are_listed_with_those_of_the_network(
     colours: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (pictures / "red").rename(pictures / "crimson")
@@ -125,7 +126,7 @@ def test_labels_that_are_not_the_networks_are_listed_with_the_networks(
         ('path,label\n"a.png,red\n', "line 2"),
     ],
 )
-def test_a_table_that_is_none_is_refused(
+def test_an_invalid_csv_file_is_refused(
     colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, reason: str
 ) -> None:
     (tmp_path / "table.csv").write_text(content)
@@ -144,7 +145,7 @@ def test_a_folder_without_images_is_refused(colours: Path, tmp_path: Path, capsy
     assert "none of 1 images could be run" in capsys.readouterr().err
 
 
-def test_the_accuracy_is_recorded(two: Path, pictures: Path) -> None:
+def test_the_accuracy_is_recorded_in_the_manifest(two: Path, pictures: Path) -> None:
     assert evaluate(pictures, "--repository", two, "--record", "--quiet") == 0
     for variant, top1 in (("mean", 1.0), ("turned", 1 / 3)):
         found = read_artifact(two / "colours" / variant / "1").manifest.accuracy
@@ -155,7 +156,7 @@ def test_the_accuracy_is_recorded(two: Path, pictures: Path) -> None:
     assert found.dataset == "thirty"
 
 
-def test_without_the_permission_to_record_nothing_is_run(
+def test_without_permission_to_record_nothing_runs(
     two: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (two / "colours/turned/1").chmod(0o500)
@@ -167,19 +168,24 @@ def test_without_the_permission_to_record_nothing_is_run(
     assert read_artifact(two / "colours/mean/1").manifest.accuracy is None
 
 
-def test_after_ctrl_c_what_is_through_is_kept(
-    two: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def after_images(number: int, action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Call a function after this number of images, of all variants together."""
     count, added = 0, Score.add
 
     def add(self: Score, *arguments: object) -> None:
         nonlocal count
         count += 1
         added(self, *arguments)  # type: ignore[arg-type]
-        if count == 35:
-            os.kill(os.getpid(), signal.SIGINT)
+        if count == number:
+            action()
 
     monkeypatch.setattr(Score, "add", add)
+
+
+def test_after_ctrl_c_finished_results_are_kept(
+    two: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    after_images(35, lambda: os.kill(os.getpid(), signal.SIGINT), monkeypatch)
     assert evaluate(pictures, "--repository", two, "--record", "--output", tmp_path / "out", "--json") == 130
     found = capsys.readouterr()
     assert [variant["variant"] for variant in json.loads(found.out)["variants"]] == ["mean"]
@@ -190,32 +196,21 @@ def test_after_ctrl_c_what_is_through_is_kept(
     assert read_artifact(two / "colours/turned/1").manifest.accuracy is None
 
 
-def test_a_network_without_one_label_an_image_is_refused(
-    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_multi_label_network_is_refused(tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add_artifact(tmp_path / "many", task="multi-label")
     assert evaluate(pictures, "--repository", tmp_path / "many") == 1
     assert "task multi-label; accuracy is defined for task single-label" in capsys.readouterr().err
 
 
-def test_images_that_change_between_two_variants_are_not_compared(
+def test_variants_are_not_compared_if_the_images_changed_between_them(
     two: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    count, added = 0, Score.add
-
-    def add(self: Score, *arguments: object) -> None:
-        nonlocal count
-        count += 1
-        added(self, *arguments)  # type: ignore[arg-type]
-        if count == 30:
-            shutil.move(pictures / "red" / "00.png", pictures / "red" / "99.png")
-
-    monkeypatch.setattr(Score, "add", add)
+    after_images(30, lambda: shutil.move(pictures / "red" / "00.png", pictures / "red" / "99.png"), monkeypatch)
     assert evaluate(pictures, "--repository", two) == 1
     assert "changed between the runs of mean and turned" in capsys.readouterr().err
 
 
-def test_the_picture_is_dark_where_the_matrix_is_full() -> None:
+def test_the_plot_of_a_confusion_matrix_is_darker_for_larger_counts() -> None:
     picture = np.asarray(draw({(0, 0): 5, (1, 0): 5, (1, 1): 5}, ["a", "b"]).convert("L"))
     top, middle = 160, 160 + 500
     means = [
@@ -225,7 +220,7 @@ def test_the_picture_is_dark_where_the_matrix_is_full() -> None:
     assert means[2] < means[1] > 250
 
 
-def test_many_classes_share_cells_and_are_listed_by_pairs(tmp_path: Path) -> None:
+def test_many_classes_share_cells_of_the_plot_and_are_listed_as_pairs(tmp_path: Path) -> None:
     labels = [f"class {number}" for number in range(2500)]
     picture = draw({(2499, 0): 1}, labels)
     assert isinstance(picture, Image.Image)

@@ -1,4 +1,4 @@
-"""Files found below directories, their order, and the memory of the search."""
+"""Image files below directories: their order, and the memory of the search."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def names(folder: Path) -> list[str]:
     return [str(Path(file.path).relative_to(folder)) for file in image_files([folder])]
 
 
-def test_images_come_sorted_with_those_of_a_subdirectory_where_its_name_stands(tmp_path: Path) -> None:
+def test_images_are_sorted_with_subdirectories_in_place_of_their_names(tmp_path: Path) -> None:
     for name in ("b.PNG", "a/z.jpeg", "a/b/c.tif", "c.webp", "c.txt", "Z.gif", "a.png", ".hidden.bmp", "noimage"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -24,7 +24,7 @@ def test_images_come_sorted_with_those_of_a_subdirectory_where_its_name_stands(t
 
 
 @pytest.mark.parametrize("part", [1, 2, 7, 8])
-def test_a_directory_that_is_sorted_in_parts_comes_in_the_same_order(
+def test_a_directory_sorted_in_parts_has_the_same_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     for number in range(7):
@@ -33,7 +33,7 @@ def test_a_directory_that_is_sorted_in_parts_comes_in_the_same_order(
     assert names(tmp_path) == [f"{number}.png" for number in range(7)]
 
 
-def test_links_to_files_count_and_those_to_directories_do_not(tmp_path: Path) -> None:
+def test_links_to_files_are_followed_and_links_to_directories_are_not(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "picture.png").write_bytes(b"content")
     (tmp_path / "in" / "link.png").symlink_to(tmp_path / "picture.png")
@@ -42,7 +42,7 @@ def test_links_to_files_count_and_those_to_directories_do_not(tmp_path: Path) ->
     assert read_image(found, 100) == b"content"
 
 
-def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_unreadable_files_raise_an_error_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     (tmp_path / "large.png").write_bytes(b"1234")
     with permissions_count():
@@ -59,11 +59,11 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
         read_image(ImageFile(str(tmp_path / "queue.png")), 3)
 
 
-def test_a_file_that_is_named_may_have_any_suffix(tmp_path: Path) -> None:
+def test_a_named_file_may_have_any_suffix(tmp_path: Path) -> None:
     assert [file.path for file in image_files([tmp_path / "scan", "x"])] == [str(tmp_path / "scan"), "x"]
 
 
-def test_paths_that_are_done_are_known_and_take_16_bytes_each() -> None:
+def test_finished_paths_are_remembered_in_16_bytes_each() -> None:
     done = DonePaths(f"folder/{number}\udcff.png" for number in range(1000))
     assert len(done) == 1000
     assert done._digests.nbytes == 16_000

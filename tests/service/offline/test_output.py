@@ -1,4 +1,4 @@
-"""Outputs: what is written can be resumed wherever it ends, and nothing else is touched."""
+"""Output files: resumable wherever they were cut off; other files are refused and unchanged."""
 
 import csv
 import errno
@@ -36,7 +36,7 @@ def result(path: str) -> Result:
 
 
 def write(path: Path, form: Format, paths: list[str]) -> int:
-    """Append what is not there yet, and return how many rows were."""
+    """Append missing rows, and return the number of rows that existed."""
     with appending(path, form, NAME) as output:
         for name in paths:
             if name not in output.done:
@@ -48,7 +48,7 @@ def form_of(suffix: str, manifest: Manifest, top_k: int = 2) -> Format:
     return FORMATS[suffix].rows(manifest, LABELS, top_k)
 
 
-def test_the_command_line_names_the_formats_there_are() -> None:
+def test_the_command_line_names_all_formats() -> None:
     assert tuple(FORMATS) == OUTPUTS
 
 
@@ -73,7 +73,7 @@ def test_rows_of_json_lines(tmp_path: Path, manifest: Manifest) -> None:
     assert rows[4] == {"path": "ü.png", "artifact": NAME, "error": "the body is not an image; é"}
 
 
-def test_a_regression_has_all_its_values(manifest: Manifest) -> None:
+def test_a_regression_has_a_column_for_every_value(manifest: Manifest) -> None:
     values = manifest.model_copy(update={"task": "regression"})
     form = form_of(".csv", values, 1)
     assert form.header.startswith(
@@ -82,13 +82,13 @@ def test_a_regression_has_all_its_values(manifest: Manifest) -> None:
     assert form.row(result("a")).split(b",")[2:10] == b"red,1.0,green,3.0,blue,2.0,grey,0.0".split(b",")
 
 
-def test_a_probability_of_zero_is_written_as_one(manifest: Manifest) -> None:
+def test_a_probability_of_zero_is_written_as_0_0(manifest: Manifest) -> None:
     sure = Result(ImageFile("a"), np.array([0, 1000, 0, 0], np.float32), "", dict.fromkeys(STAGES, 0.0))
     assert form_of(".csv", manifest, 2).row(sure).split(b",")[2:6] == [b"green", b"1.0", b"red", b"0.0"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_it_is_resumed_wherever_it_was_torn(tmp_path: Path, manifest: Manifest, suffix: str) -> None:
+def test_an_output_is_resumed_wherever_it_was_cut_off(tmp_path: Path, manifest: Manifest, suffix: str) -> None:
     path, form = tmp_path / f"p{suffix}", form_of(suffix, manifest, 1)
     write(path, form, PATHS)
     whole = path.read_bytes()
@@ -101,7 +101,7 @@ def test_it_is_resumed_wherever_it_was_torn(tmp_path: Path, manifest: Manifest, 
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_what_is_something_else_is_refused_and_left_alone(tmp_path: Path, manifest: Manifest, suffix: str) -> None:
+def test_an_unrelated_file_is_refused_and_unchanged(tmp_path: Path, manifest: Manifest, suffix: str) -> None:
     form = form_of(suffix, manifest)
     other = FORMATS[suffix].rows(manifest.model_copy(update={"version": 2}), LABELS, 2)
     good = form.header + form.row(result("a.png"))
@@ -131,14 +131,14 @@ def test_a_second_run_into_the_same_file_is_refused(tmp_path: Path, manifest: Ma
     assert write(tmp_path / "p.csv", form, PATHS) == 0
 
 
-def test_where_it_cannot_be_written_the_message_says_so(tmp_path: Path, manifest: Manifest) -> None:
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path, manifest: Manifest) -> None:
     with pytest.raises(OutputError, match="No such file or directory; choose another --output"):
         write(tmp_path / "missing" / "p.csv", form_of(".csv", manifest), PATHS)
     with pytest.raises(OutputError, match="not a regular file"):
         write(Path("/dev/full"), form_of(".csv", manifest), PATHS)
 
 
-def test_on_a_full_disk_the_file_ends_with_a_whole_row(
+def test_on_a_full_disk_the_file_ends_with_a_complete_row(
     tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, form = tmp_path / "p.csv", form_of(".csv", manifest)
@@ -147,13 +147,13 @@ def test_on_a_full_disk_the_file_ends_with_a_whole_row(
 
     calls = []
 
-    def half(descriptor: int, data: bytearray) -> int:
+    def write_half(descriptor: int, data: bytearray) -> int:
         calls.append(len(data))
-        if len(calls) == 2:  # there is room again later
+        if len(calls) == 2:  # the next write succeeds
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return REAL_WRITE(descriptor, data[: len(data) // 2])
 
-    monkeypatch.setattr(os, "write", half)
+    monkeypatch.setattr(os, "write", write_half)
     with pytest.raises(OutputError, match="No space left on device; finished rows are kept"):
         write(path, form, PATHS)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""Parquet: what CSV has, with types, in a file that is whole whenever a run ends."""
+"""Parquet output: the columns of CSV with types, in a file that is complete after every run."""
 
 import csv
 import sys
@@ -59,7 +59,7 @@ def test_a_file_without_rows_has_columns(tmp_path: Path, form: Format) -> None:
     assert (found.num_rows, found.column_names[:2]) == (0, ["path", "artifact"])
 
 
-def test_a_run_that_fails_leaves_a_whole_file_and_one_that_is_killed_its_rows(tmp_path: Path, form: Format) -> None:
+def test_a_failed_run_leaves_a_complete_file_and_a_killed_one_its_rows(tmp_path: Path, form: Format) -> None:
     path = tmp_path / "p.parquet"
 
     def end(error: BaseException, name: str) -> None:
@@ -70,7 +70,7 @@ def test_a_run_that_fails_leaves_a_whole_file_and_one_that_is_killed_its_rows(tm
     with pytest.raises(OutputError, match="the backend"):
         end(OutputError("the backend"), "a")
     assert pyarrow.parquet.read_table(path)["path"].to_pylist() == ["a"]
-    with pytest.raises(KeyboardInterrupt):  # the second signal
+    with pytest.raises(KeyboardInterrupt):  # as raised at a second signal
         end(KeyboardInterrupt(), "b")
     assert pyarrow.parquet.read_table(path)["path"].to_pylist() == ["a"]
     rows = tmp_path / "p.parquet.csv"
@@ -78,20 +78,20 @@ def test_a_run_that_fails_leaves_a_whole_file_and_one_that_is_killed_its_rows(tm
     assert b"\nb,colours" in left
     write(path, form, ["a", "b", "c"])
     assert pyarrow.parquet.read_table(path)["path"].to_pylist() == ["a", "b", "c"]
-    rows.write_bytes(left)  # as if it was killed after the Parquet file was in place
+    rows.write_bytes(left)  # as if killed after the Parquet file was written
     write(path, form, ["a", "b", "c", "d"])
     assert pyarrow.parquet.read_table(path)["path"].to_pylist() == ["a", "b", "c", "d"]
     assert [each.name for each in tmp_path.iterdir()] == ["p.parquet"]
 
 
-def test_a_run_with_nothing_to_add_leaves_the_file_alone(tmp_path: Path, form: Format) -> None:
+def test_a_run_without_new_rows_does_not_change_the_file(tmp_path: Path, form: Format) -> None:
     write(path := tmp_path / "p.parquet", form, ["a"])
     before = path.stat()
     write(path, form, ["a"])
     assert path.stat() == before
 
 
-def test_what_is_something_else_is_refused_and_left_alone(tmp_path: Path, manifest: Manifest, form: Format) -> None:
+def test_an_unrelated_file_is_refused_and_unchanged(tmp_path: Path, manifest: Manifest, form: Format) -> None:
     path = tmp_path / "p.parquet"
     other = manifest.model_copy(update={"version": 2})
     contents = {"damaged": b"PAR1"}
@@ -120,7 +120,7 @@ def test_a_second_run_into_the_same_file_is_refused(tmp_path: Path, form: Format
         write(tmp_path / "p.parquet", form, ["a"])
 
 
-def test_where_it_cannot_be_written_the_rows_stay(tmp_path: Path, form: Format) -> None:
+def test_if_the_file_cannot_be_written_the_rows_are_kept(tmp_path: Path, form: Format) -> None:
     (tmp_path / "p.parquet.unfinished").symlink_to("/dev/full")
     with pytest.raises(OutputError, match=r"No space left on device; .*p\.parquet\.csv holds what was done"):
         write(tmp_path / "p.parquet", form, ["a"])

@@ -1,4 +1,4 @@
-"""`predict`: the server's answers, in a file that can be resumed."""
+"""`predict`: the server's predictions in a resumable file."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def without_times(path: Path) -> list[dict[str, str]]:
         return [{name: cell for name, cell in row.items() if "_ms" not in name} for row in csv.DictReader(file)]
 
 
-def test_rows_are_what_the_server_answers(colours: Path, pictures: Path, tmp_path: Path) -> None:
+def test_rows_equal_the_servers_predictions(colours: Path, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / "p.jsonl"
     assert predict(pictures, "--repository", colours, "--output", output, "--top-k", 3) == 0
     rows = [json.loads(line) for line in output.read_text().splitlines()]
@@ -93,7 +93,7 @@ def test_damaged_files_are_rows_with_the_reason(colours: Path, pictures: Path, t
     assert sum(not row["error"] for row in without_times(output)) == 30
 
 
-def test_what_is_in_the_output_is_not_run_again(
+def test_images_in_the_output_do_not_run_again(
     colours: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "p.csv"
@@ -108,7 +108,7 @@ def test_what_is_in_the_output_is_not_run_again(
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_a_run_that_was_ended_in_the_middle_and_resumed_is_like_one_that_was_not(
+def test_the_output_of_an_interrupted_and_resumed_run_equals_that_of_a_whole_one(
     colours: Path, pictures: Path, tmp_path: Path, number: signal.Signals, status: int, suffix: str
 ) -> None:
     (pictures / "damaged.png").write_bytes(b"\x89PNG")
@@ -142,7 +142,7 @@ def write_reds(folder: Path, reds: list[int]) -> list[ImageFile]:
     return [ImageFile(str(path)) for path in sorted(folder.iterdir())]
 
 
-def test_an_image_that_the_network_fails_on_fails_alone(scripted: Runner, tmp_path: Path) -> None:
+def test_an_image_on_which_the_network_fails_fails_alone(scripted: Runner, tmp_path: Path) -> None:
     files = write_reds(tmp_path / "reds", [1, 2, POISON, 3, NOT_A_NUMBER, 4])
     results = list(scripted.run(files, Stopping()))
     assert [result.file for result in results] == files
@@ -151,7 +151,7 @@ def test_an_image_that_the_network_fails_on_fails_alone(scripted: Runner, tmp_pa
     assert "not all finite" in results[4].error
 
 
-def test_a_backend_that_breaks_is_restarted_and_no_image_is_lost(scripted: Runner, tmp_path: Path) -> None:
+def test_a_failed_backend_is_restarted_and_no_image_is_lost(scripted: Runner, tmp_path: Path) -> None:
     files = write_reds(tmp_path / "reds", list(range(60)))
     results = []
     for result in scripted.run(files, Stopping()):
@@ -163,7 +163,7 @@ def test_a_backend_that_breaks_is_restarted_and_no_image_is_lost(scripted: Runne
     assert len(ScriptedBackend.opened) > 1
 
 
-def test_a_backend_that_stays_broken_ends_the_run(
+def test_a_backend_that_fails_repeatedly_ends_the_run(
     scripted: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripted._workers.restarts, "_first_pause", 0.01)
@@ -172,7 +172,7 @@ def test_a_backend_that_stays_broken_ends_the_run(
         list(scripted.run(write_reds(tmp_path / "reds", [1, 2, 3]), Stopping()))
 
 
-def test_an_image_whose_decoding_hangs_does_not_hold_up_the_others(tmp_path: Path) -> None:
+def test_an_image_whose_decode_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
     add_artifact(tmp_path / "scripted")
     given = {"backend": "scripted", "resizer": "scripted", "threads": 2, "decode_timeout_ms": 200}
     settings = Settings.model_validate({"repository": tmp_path / "scripted", **given})
@@ -187,7 +187,7 @@ def test_an_image_whose_decoding_hangs_does_not_hold_up_the_others(tmp_path: Pat
     assert "decoding took longer than the allowed 200 ms" in results[1].error
 
 
-def test_no_more_than_the_window_is_under_way_however_many_files_there_are(scripted: Runner, tmp_path: Path) -> None:
+def test_the_number_of_images_in_progress_is_limited_by_the_window(scripted: Runner, tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(encode(random_pixels()))
     listed: list[int] = []
 
@@ -199,10 +199,10 @@ def test_no_more_than_the_window_is_under_way_however_many_files_there_are(scrip
     ahead = [len(listed) - number for number, _ in enumerate(scripted.run(files(), Stopping()))]
     assert len(ahead) == 1000
     assert max(ahead) <= scripted.window
-    assert scripted.window <= 32  # of two threads
+    assert scripted.window <= 32  # for two threads
 
 
-def test_once_stopping_what_has_begun_is_finished_and_nothing_else_begins(scripted: Runner, tmp_path: Path) -> None:
+def test_after_a_signal_started_images_are_finished_and_no_others_start(scripted: Runner, tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(encode(random_pixels()))
     stopping = Stopping()
     count = 0
@@ -223,7 +223,7 @@ def test_once_stopping_what_has_begun_is_finished_and_nothing_else_begins(script
         (["--output", "p.csv"], "required: PATH"),
     ],
 )
-def test_usage_errors_come_before_anything_heavy_is_imported(arguments: list[str], reason: str) -> None:
+def test_usage_errors_are_reported_before_slow_imports(arguments: list[str], reason: str) -> None:
     script = (
         "import sys\nfrom service.offline.__main__ import main\n"
         "try:\n    main(['predict', *sys.argv[1:]])\nfinally:\n    assert not {'numpy', 'PIL', 'rich'} & {*sys.modules}"
@@ -234,7 +234,7 @@ def test_usage_errors_come_before_anything_heavy_is_imported(arguments: list[str
     assert "Traceback" not in run.stderr
 
 
-def test_a_setting_of_the_environment_that_is_wrong_is_a_mistake_of_usage(
+def test_an_invalid_environment_variable_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("POSBAKE_MAX_PIXELS", "many")
@@ -253,7 +253,7 @@ def test_a_setting_of_the_environment_that_is_wrong_is_a_mistake_of_usage(
         (["--variant", "mean", "--backend", "abacus"], "backend 'abacus' is unknown"),
     ],
 )
-def test_a_network_that_is_not_there_is_named_with_those_that_are(
+def test_an_unknown_network_is_an_error_that_lists_the_known_ones(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
 ) -> None:
     arguments = arguments if "--repository" in arguments else [*arguments, "--repository", str(repository)]

@@ -1,4 +1,4 @@
-"""The tree of errors, as it is drawn and as it is."""
+"""Tree of errors: the documented one equals that of the classes."""
 
 import inspect
 import re
@@ -20,8 +20,8 @@ def defined_in(module: ModuleType) -> dict[str, type[ServiceError]]:
     }
 
 
-def drawn(tree: str) -> dict[str, str]:
-    """Return the parent of every error of a drawn tree."""
+def documented(tree: str) -> dict[str, str]:
+    """Return the parent of every error in a drawn tree."""
     parents: dict[str, str] = {}
     above: list[str] = []
     for line in tree.splitlines():
@@ -32,25 +32,25 @@ def drawn(tree: str) -> dict[str, str]:
     return parents
 
 
-def test_the_tree_that_is_drawn_is_that_of_the_classes() -> None:
+def test_the_documented_tree_is_that_of_the_classes() -> None:
     assert errors.__doc__ is not None
     found = {name: cls.__bases__[0].__name__ for module in MODULES for name, cls in defined_in(module).items()}
-    assert drawn(errors.__doc__) == found
+    assert documented(errors.__doc__) == found
 
 
-def test_a_drawing_is_read_by_its_lines() -> None:
+def test_a_drawn_tree_is_parsed() -> None:
     tree = "AError\n├── BError      of something\n│   └── CError\n└── DError\n"
-    assert drawn(tree) == {"AError": "Exception", "BError": "AError", "CError": "BError", "DError": "AError"}
+    assert documented(tree) == {"AError": "Exception", "BError": "AError", "CError": "BError", "DError": "AError"}
 
 
 @pytest.mark.parametrize(("module", "statuses"), [(client_errors, range(400, 500)), (server_errors, range(500, 600))])
-def test_errors_are_where_their_status_belongs(module: ModuleType, statuses: range) -> None:
+def test_errors_are_in_the_module_of_their_status(module: ModuleType, statuses: range) -> None:
     for found in defined_in(module).values():
         assert issubclass(found, ProblemError)
-        assert getattr(found, "status", statuses.start) in statuses  # a RoutingError has HTTP's own
+        assert getattr(found, "status", statuses.start) in statuses  # a RoutingError has the status of the HTTP error
 
 
-def test_every_error_has_a_name_of_its_own() -> None:
+def test_every_error_has_a_unique_name() -> None:
     classes = [found for module in MODULES for found in defined_in(module).values()]
     names = [name for found in classes if (name := vars(found).get("name")) is not None]
     assert len(names) == len(set(names)) > 20

@@ -1,4 +1,4 @@
-"""Counts of several processes together."""
+"""Combined metrics, latencies and statistics of several processes."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def recorded(*milliseconds: int) -> LatencyRecorder:
     return recorder
 
 
-def test_counts_and_queues_are_added_and_states_are_not() -> None:
+def test_counts_and_queue_lengths_are_summed_and_states_are_not() -> None:
     found = values(merged([version_families([state(3, load_seconds=2.0)]), version_families([state(4, down=True)])]))
     labels = '{model="colours",variant="mean",version="1"}'
     assert found[f"posbake_queue_images{labels}"] == 7
@@ -48,10 +48,10 @@ def test_counts_and_queues_are_added_and_states_are_not() -> None:
     assert [found[name] for name in found if name.startswith("posbake_backend_info")] == [1]
 
 
-def test_buckets_of_all_processes_are_one_histogram() -> None:
+def test_histograms_of_all_processes_are_merged() -> None:
     parts = [[stage_family(recorder.distributions())] for recorder in (recorded(1, 20), recorded(20, 20, 20))]
-    together = [stage_family(recorded(1, 20, 20, 20, 20).distributions())]
-    assert values(merged(parts)) == pytest.approx(values(together))
+    combined_values = [stage_family(recorded(1, 20, 20, 20, 20).distributions())]
+    assert values(merged(parts)) == pytest.approx(values(combined_values))
     assert values(merged(parts)) != pytest.approx(values(parts[0]))
 
 
@@ -66,7 +66,7 @@ def test_series_of_one_process_alone_are_kept() -> None:
     assert found['posbake_decode_failures_total{reason="not-an-image"}'] == 1
 
 
-def test_versions_that_are_not_served_any_more_are_left_out() -> None:
+def test_removed_versions_are_omitted() -> None:
     metrics = Metrics()
     for key in (KEY, OTHER, None):
         metrics.count_request(key, 200)
@@ -75,21 +75,21 @@ def test_versions_that_are_not_served_any_more_are_left_out() -> None:
     assert [name.count('version="1"') + name.count('version=""') for name in kept] == [1, 1]
 
 
-def test_a_process_that_has_ended_keeps_its_counts_and_loses_its_state() -> None:
-    counter, gauge = CounterMetricFamily("made", "of it", 5), GaugeMetricFamily("held", "by it", 7)
+def test_an_ended_process_keeps_its_counts_but_not_its_state() -> None:
+    counter, gauge = CounterMetricFamily("made", "help", 5), GaugeMetricFamily("held", "help", 7)
     ended = Snapshot([counter, gauge], {KEY: recorded(1).counts(KEY)}, {KEY: recorded(1).recent_counts(KEY)}).ended()
     assert values(ended.families) == {"made_total": 5}
     assert ended.latency[KEY].summary().count == 1
     assert ended.recent == {}
 
 
-def test_latency_of_two_processes_is_that_of_all_their_answers() -> None:
+def test_the_latency_of_two_processes_covers_all_their_requests() -> None:
     parts = [Snapshot(latency={KEY: recorded(*times).counts(KEY)}) for times in ((1, 2, 3), (100,))]
     assert combined(parts).latency[KEY].summary() == recorded(1, 2, 3, 100).summary(KEY)
     assert combined(parts).latency[KEY].summary() != recorded(1, 2, 3).summary(KEY)
 
 
-def test_no_answers_change_nothing() -> None:
+def test_adding_empty_counts_changes_nothing() -> None:
     counts = recorded(1, 2).counts(KEY)
     assert (counts + NO_ANSWERS).summary() == counts.summary()
     assert NO_ANSWERS.summary().stages == {}
@@ -97,7 +97,7 @@ def test_no_answers_change_nothing() -> None:
         counts + LatencyCounts(np.zeros((1, 3), np.int64), np.zeros(1, np.int64))
 
 
-def test_statistics_are_added_and_the_originals_stay() -> None:
+def test_statistics_are_summed_without_changing_the_originals() -> None:
     parts = []
     for images, batch in ((1, 1), (2, 4), (2, 4)):
         metrics = Metrics()
@@ -121,12 +121,12 @@ def test_a_snapshot_does_not_change_with_later_requests() -> None:
     assert before[KEY].images == 1
 
 
-def test_a_value_of_one_version_is_that_of_all_processes() -> None:
+def test_the_value_of_one_version_is_summed_over_processes() -> None:
     one, other = Metrics(), Metrics()
     one.count_request(KEY, 429, "queue-full")
     one.count_request(OTHER, 429, "queue-full")
     other.count_request(KEY, 504, "deadline-passed")
-    together = combined([Snapshot(one.families([state(3)], 0)), Snapshot(other.families([state(4)], 0))])
-    assert together.value("posbake_rejections_total", KEY) == 2
-    assert together.value("posbake_queue_images", KEY) == 7
-    assert together.value("posbake_queue_images", OTHER) == 0
+    combined_values = combined([Snapshot(one.families([state(3)], 0)), Snapshot(other.families([state(4)], 0))])
+    assert combined_values.value("posbake_rejections_total", KEY) == 2
+    assert combined_values.value("posbake_queue_images", KEY) == 7
+    assert combined_values.value("posbake_queue_images", OTHER) == 0

@@ -1,4 +1,4 @@
-"""Several processes on one port, as processes."""
+"""Supervisor with several real processes on one port."""
 
 import contextlib
 import http.client
@@ -52,7 +52,7 @@ def get(running: Running, path: str) -> Any:  # noqa: ANN401 -- JSON, or text
 
 
 def classify(running: Running, times: int) -> list[int]:
-    """Send images over as many connections, and return the statuses."""
+    """Send `times` images, each on its own connection, and return the statuses."""
     statuses = []
     for _ in range(times):
         connection = http.client.HTTPConnection(running.url.removeprefix("http://"), timeout=SECONDS)
@@ -64,8 +64,8 @@ def classify(running: Running, times: int) -> list[int]:
     return statuses
 
 
-def answered(running: Running) -> tuple[int, int, int]:
-    """Return the number of answers by /metrics, /v1/latency and /v2."""
+def response_counts(running: Running) -> tuple[int, int, int]:
+    """Return the number of responses according to /metrics, /v1/latency and /v2."""
     lines = re.findall(r'^posbake_requests_total{.*status="200".*} (\S+)$', get(running, "/metrics"), re.MULTILINE)
     latency = get(running, "/v1/latency")["versions"]
     stats = get(running, "/v2/models/stats")["model_stats"]
@@ -76,44 +76,44 @@ def answered(running: Running) -> tuple[int, int, int]:
     )
 
 
-def eventually(holds: Callable[[], bool]) -> bool:
+def eventually(condition: Callable[[], bool]) -> bool:
     end = time.monotonic() + SECONDS
-    while not holds() and time.monotonic() < end:
+    while not condition() and time.monotonic() < end:
         time.sleep(0.1)
-    return holds()
+    return condition()
 
 
-def test_any_process_answers_for_all_also_for_one_that_was_killed(service: Running) -> None:
+def test_every_process_reports_the_counts_of_all_including_a_killed_one(service: Running) -> None:
     assert get(service, "/health/ready") == {"status": "ready"}
-    before = answered(service)
+    before = response_counts(service)
     assert classify(service, 20) == [200] * 20
     after = (before[0] + 20, before[1] + 20, before[2] + 20)
-    assert eventually(lambda: answered(service) == after)
-    assert all(answered(service) == after for _ in range(8)), "it depends on the process that is asked"
+    assert eventually(lambda: response_counts(service) == after)
+    assert all(response_counts(service) == after for _ in range(8)), "the counts differ between processes"
     first, second = children(service)
     os.kill(second, signal.SIGKILL)
     assert eventually(lambda: len(children(service)) == 2 and second not in children(service))
     assert first in children(service)
-    assert all(answered(service) == after for _ in range(8))
+    assert all(response_counts(service) == after for _ in range(8))
     assert "it is replaced in" in service.log.read_text()
     assert set(classify(service, 20)) == {200}
     after = (after[0] + 20, after[1] + 20, after[2] + 20)
-    assert eventually(lambda: answered(service) == after)
+    assert eventually(lambda: response_counts(service) == after)
 
 
 def test_connections_are_shared_among_the_processes(service: Running) -> None:
     found = set()
 
-    def both() -> bool:
+    def both_responded() -> bool:
         connection = http.client.HTTPConnection(service.url.removeprefix("http://"), timeout=SECONDS)
         with contextlib.closing(connection):
             connection.request("GET", "/health/live")
             answer = connection.getresponse()
             answer.read()
-            found.add((answer.getheader("X-Request-Id") or "")[:16])  # the rest counts requests
+            found.add((answer.getheader("X-Request-Id") or "")[:16])  # the rest is a request counter
         return len(found) == 2
 
-    assert eventually(both)
+    assert eventually(both_responded)
 
 
 def test_an_app_without_the_supervisor_is_refused(tmp_path: Path) -> None:
@@ -121,12 +121,12 @@ def test_an_app_without_the_supervisor_is_refused(tmp_path: Path) -> None:
         create_app(Settings(repository=tmp_path, processes=2))
 
 
-def test_a_service_that_stops_finishes_what_all_its_processes_have_accepted(tmp_path: Path, repository: Path) -> None:
+def test_at_shutdown_accepted_requests_of_all_processes_are_completed(tmp_path: Path, repository: Path) -> None:
     with serving(tmp_path, "--repository", str(repository), "--port", "0", "--processes", "2") as running:
         statuses: list[int] = []
 
         def send() -> None:
-            with contextlib.suppress(ConnectionError):  # from when nothing listens
+            with contextlib.suppress(ConnectionError):  # once the port is closed
                 while True:
                     statuses.extend(classify(running, 1))
 
@@ -144,20 +144,20 @@ def test_a_service_that_stops_finishes_what_all_its_processes_have_accepted(tmp_
         assert running.log.read_text().count("stopping:") == 2
 
 
-def test_a_mistake_is_reported_once(tmp_path: Path) -> None:
+def test_an_error_of_all_processes_is_reported_once(tmp_path: Path) -> None:
     done = run_to_end("--repository", str(tmp_path), "--port", "0", "--processes", "3")
     assert done.returncode == 1
     assert done.stderr.count("is empty") == 1
 
 
-def test_a_port_that_is_taken_stops_the_start(service: Running, repository: Path) -> None:
+def test_a_port_in_use_stops_the_start(service: Running, repository: Path) -> None:
     port = service.url.rpartition(":")[2]
     done = run_to_end("--repository", str(repository), "--port", port, "--processes", "2")
     assert done.returncode == 1
     assert "Address already in use" in done.stderr
 
 
-def test_a_supervisor_that_is_killed_takes_its_processes_along(service: Running) -> None:  # the last test of the file
+def test_the_processes_of_a_killed_supervisor_end(service: Running) -> None:  # the last test of the file
     pids = children(service)
     assert len(pids) == 2
     service.process.kill()

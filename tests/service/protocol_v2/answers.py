@@ -1,4 +1,4 @@
-"""Expected outputs of the artifacts of tests.service.artifacts, number by number."""
+"""Expected outputs of the artifacts of tests.service.artifacts, computed number by number."""
 
 import json
 import struct
@@ -13,27 +13,27 @@ from tests.service.pictures import random_pixels
 
 
 def pixels(count: int) -> NDArray[np.uint8]:
-    """[n, 8, 6, 3]"""
+    """Return random images [n, 8, 6, 3]."""
     return np.stack([random_pixels(seed=seed) for seed in range(count)])
 
 
 def floats(count: int) -> NDArray[np.float32]:
-    """[n, 3, 8, 6]"""
+    """Return random normalised images [n, 3, 8, 6]."""
     return np.random.default_rng(1).normal(0, 50, (count, 3, 8, 6)).astype(np.float32)
 
 
 def expected_logits(images: NDArray[np.uint8] | NDArray[np.float32]) -> list[list[float]]:
-    """Of the variants `mean`, version 1, for [n, H, W, 3] in uint8, and `float` for [n, 3, H, W]."""
-    answers = []
+    """Return the logits of variant `mean`, version 1, for uint8 [n, H, W, 3], and of `float` for [n, 3, H, W]."""
+    logits = []
     for image in images:
         channels = [image[..., channel] if image.dtype == np.uint8 else image[channel] for channel in range(3)]
         means = [sum(float(value) for value in channel.flat) / channel.size for channel in channels]
-        answers.append([sum(means[row] * float(WEIGHTS[row, column]) for row in range(3)) for column in range(4)])
-    return answers
+        logits.append([sum(means[row] * float(WEIGHTS[row, column]) for row in range(3)) for column in range(4)])
+    return logits
 
 
 def document_of(response: httpx2.Response) -> dict[str, Any]:
-    """Return an answer's JSON; numbers of a binary output become its data."""
+    """Return a response's JSON, with the numbers of a binary output as its data."""
     length = response.headers.get("Inference-Header-Content-Length")
     if length is None:
         document: dict[str, Any] = response.json()

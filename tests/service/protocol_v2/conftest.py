@@ -1,4 +1,4 @@
-"""A real server, and clients that NVIDIA wrote."""
+"""Real server process, and NVIDIA's tritonclient."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.service.process import Running, serving
 
 @pytest.fixture(scope="package")
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Serves `repository` of tests/service/conftest.py without keys."""
+    """Server of `repository` of tests/service/conftest.py, without API keys."""
     flags = ("--port", "0", "--repository", str(repository), "--threads", "2", "--max-body-bytes", "1000000")
     with serving(tmp_path_factory.mktemp("server"), *flags) as running:
         yield running

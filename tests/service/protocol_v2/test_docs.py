@@ -1,4 +1,4 @@
-"""Agreement of docs/api.md with the protocol."""
+"""docs/api.md agrees with the protocol."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.service.process import Running
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 
 
-def test_every_address_is_documented_and_nothing_else_is(client: TestClient) -> None:
+def test_the_page_documents_exactly_the_served_paths(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     served = {
         (path.replace("/versions/{version}", ""), method.upper())
@@ -23,14 +23,14 @@ def test_every_address_is_documented_and_nothing_else_is(client: TestClient) -> 
     assert set(re.findall(r"^\| `(/v2[^`]*)` \| ([A-Z]+) \|", PAGE, re.MULTILINE)) == served
 
 
-def test_every_model_address_is_also_that_of_a_version(client: TestClient) -> None:
+def test_every_model_path_exists_for_a_version_too(client: TestClient) -> None:
     paths = set(client.get("/openapi.json").json()["paths"])
     of_model = {path for path in paths if re.match(r"/v2/models/\{name\}(/[a-z]+)?$", path)}
     assert len(of_model) == 5
     assert {path.replace("{name}", "{name}/versions/{version}") for path in of_model} <= paths
 
 
-def test_the_example_runs(
+def test_the_python_example_runs(
     server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (example,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""JSON that is no request, or that would cost much to read."""
+"""JSON that is not a request, or is expensive to parse."""
 
 import gzip
 import time
@@ -33,11 +33,11 @@ from tests.service.protocol_v2.wire import (
         (b"\xff\xfe", "body: "),
     ],
 )
-def test_json_that_is_no_request_is_400_and_names_the_place(client: TestClient, body: bytes, expected: str) -> None:
+def test_json_that_is_not_a_request_is_400_and_names_the_member(client: TestClient, body: bytes, expected: str) -> None:
     assert error_message(client.post(MEAN, content=body), 400).startswith(expected)
 
 
-def test_more_elements_than_the_shape_has_are_400_without_a_look_at_them(client: TestClient) -> None:
+def test_more_elements_than_the_shape_has_are_400_without_parsing_them(client: TestClient) -> None:
     many = bytes(800_000)  # 200,000 empty elements
     document = {"inputs": [{**FILE, "parameters": {"binary_data_size": len(many)}}]}
     assert "799996 bytes of a BYTES tensor follow the 1 elements" in error_message(send(client, document, many), 400)
@@ -59,12 +59,12 @@ def test_more_elements_than_the_shape_has_are_400_without_a_look_at_them(client:
         (b"x", {HEADER: "9" * 5000}, False),
     ],
 )
-def test_what_takes_long_to_parse_is_left_to_another_thread(body: bytes, headers: dict[str, str], heavy: bool) -> None:
+def test_expensive_bodies_are_parsed_on_another_thread(body: bytes, headers: dict[str, str], heavy: bool) -> None:
     assert is_heavy(body, headers) is heavy
 
 
-def test_hostile_json_is_refused_at_once(client: TestClient) -> None:
-    """Each took seconds and gigabytes: an error for every element, or an array as wide as the longest string."""
+def test_hostile_json_is_refused_quickly(client: TestClient) -> None:
+    """A naive parser takes seconds and gigabytes: one error per element, or an array as wide as the longest string."""
     many = b"[" + b"0," * 240_000 + b"0]"
     strings = b'["' + b"x" * 100_000 + b'",' + b'"a",' * 5000 + b'"a"]'
     bodies = [
@@ -82,7 +82,7 @@ def test_hostile_json_is_refused_at_once(client: TestClient) -> None:
             assert time.process_time() - start < 1
 
 
-def test_few_tensors_and_axes_are_looked_at(client: TestClient) -> None:
+def test_the_numbers_of_tensors_and_axes_are_limited(client: TestClient) -> None:
     tensor = {**IMAGE, "data": FLAT}
     assert "inputs: List should have at most 16 items" in error_message(
         client.post(MEAN, json={"inputs": [tensor] * 17}), 400

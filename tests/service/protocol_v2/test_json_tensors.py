@@ -1,4 +1,4 @@
-"""Tensors in JSON: flat or nested numbers, files in base64, null members; and which are refused."""
+"""Tensors in JSON: flat or nested numbers, files in base64, null members, and refusals."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ def test_json_numbers_may_be_flat_or_nested(client: TestClient) -> None:
         np.testing.assert_allclose(found, expected_logits(images)[0], rtol=1e-5)
 
 
-def test_large_json_is_read_as_well(client: TestClient) -> None:
+def test_large_json_is_accepted(client: TestClient) -> None:
     body = json.dumps({"inputs": [{**IMAGE, "data": pixels(1).tolist()}]}).encode() + b" " * LARGE
     np.testing.assert_allclose(logits(client.post(MEAN, content=body)), expected_logits(pixels(1))[0], rtol=1e-5)
 
@@ -90,7 +90,7 @@ def test_files_in_json_are_base64(client: TestClient) -> None:
         ({"parameters": {"shared_memory_region": "x"}}, "shared memory is not supported"),
     ],
 )
-def test_an_input_that_does_not_fit_is_400_and_says_what_would(
+def test_an_invalid_input_is_400_and_states_what_is_expected(
     client: TestClient, change: dict[str, Any], expected: str
 ) -> None:
     document = {"inputs": [{**IMAGE, "data": FLAT, **change}]}
@@ -101,7 +101,7 @@ def test_an_input_that_does_not_fit_is_400_and_says_what_would(
 @pytest.mark.parametrize(
     "value", ["NaN", "Infinity", "-Infinity", "1e39", "1e400", "-9" + "0" * 310, "0" * 3 + "9", "1 2", "\u00e9", "0x1"]
 )
-def test_floats_that_are_not_finite_or_no_numbers_are_400(client: TestClient, value: str) -> None:
+def test_floats_that_are_not_finite_numbers_are_400(client: TestClient, value: str) -> None:
     tensor = b'{"inputs":[{"name":"image","shape":[1,3,8,6],"datatype":"FP32","data":[%s]}]}'
     wrong = b",".join([b"0.5"] * 143 + [value.encode()])
     message = error_message(client.post(FLOAT, content=tensor % wrong), 400)
@@ -127,27 +127,27 @@ def test_floats_that_are_not_finite_or_no_numbers_are_400(client: TestClient, va
         ({"data": [], "shape": [0]}, "0 images in one request"),
     ],
 )
-def test_files_that_do_not_fit_are_400_and_say_what_would(
+def test_invalid_files_in_json_are_400_and_state_what_is_expected(
     client: TestClient, change: dict[str, Any], expected: str
 ) -> None:
     document = {"inputs": [{**FILE, "data": [base64.b64encode(PNG).decode()], **change}]}
     assert expected in error_message(client.post(MEAN, json=document), 400)
 
 
-def nothing(*names: str) -> dict[str, None]:
+def nulls(*names: str) -> dict[str, None]:
     return dict.fromkeys(names)
 
 
-def test_a_member_that_is_null_is_one_that_is_not_there(client: TestClient) -> None:
-    """So MLServer's types, Seldon's examples, and serialisers of Java, C# and Go write what is not set."""
+def test_a_null_member_is_treated_as_absent(client: TestClient) -> None:
+    """MLServer's types, Seldon's examples, and serialisers of Java, C# and Go write unset members as null."""
     file = base64.b64encode(PNG).decode()
-    unset = nothing("id", "parameters", "outputs")
+    unset = nulls("id", "parameters", "outputs")
     numbers = {**IMAGE, "parameters": None, "data": FLAT}
     assert len(logits(client.post(MEAN, json={**unset, "inputs": [{**FILE, "parameters": None, "data": [file]}]}))) == 4
     assert len(logits(client.post(MEAN, json={**unset, "inputs": [numbers]}))) == 4
-    parameters = nothing("content_type", "headers", "timeout", "variant", "binary_data_output")
-    tensor = {**numbers, "parameters": nothing("binary_data_size", "shared_memory_region")}
-    outputs = [{"name": "logits", "parameters": nothing("classification", "binary_data"), "data": None}]
+    parameters = nulls("content_type", "headers", "timeout", "variant", "binary_data_output")
+    tensor = {**numbers, "parameters": nulls("binary_data_size", "shared_memory_region")}
+    outputs = [{"name": "logits", "parameters": nulls("classification", "binary_data"), "data": None}]
     document = {"inputs": [tensor], "parameters": parameters, "outputs": outputs}
     assert len(logits(client.post(MEAN, json=document))) == 4
     binary = {**IMAGE, "parameters": {"binary_data_size": 144}, "data": None}
@@ -156,7 +156,7 @@ def test_a_member_that_is_null_is_one_that_is_not_there(client: TestClient) -> N
     assert "id" not in client.post(MEAN, json={"inputs": [numbers], "outputs": outputs, "id": None}).json()
 
 
-def test_a_required_member_that_is_null_is_400(client: TestClient) -> None:
+def test_a_required_null_member_is_400(client: TestClient) -> None:
     for name in ("name", "shape", "datatype"):
         message = error_message(client.post(MEAN, json={"inputs": [{**IMAGE, "data": FLAT, name: None}]}), 400)
         assert message.startswith(f"inputs.0.{name}: Field required")
@@ -181,11 +181,11 @@ def test_json_may_begin_with_a_byte_order_mark(client: TestClient, mark: bytes) 
         base64.encodebytes(PNG).decode(),
     ],
 )
-def test_files_in_json_may_be_every_kind_of_base64(client: TestClient, text: str) -> None:
+def test_files_in_json_may_use_any_variant_of_base64(client: TestClient, text: str) -> None:
     assert len(logits(client.post(MEAN, json={"inputs": [{**FILE, "data": [text]}]}))) == 4
 
 
-def test_only_the_input_s_own_data_are_its_numbers(client: TestClient) -> None:
+def test_only_the_data_member_of_the_input_is_parsed_as_numbers(client: TestClient) -> None:
     tensor = {**IMAGE, "data": FLAT}
     quoted = {"id": '"data": [1, 2]', "parameters": {'"data"': 1, '\\"data': [1, 2]}}
     found = client.post(MEAN, json={**quoted, "inputs": [tensor]})
@@ -206,7 +206,7 @@ def test_only_the_input_s_own_data_are_its_numbers(client: TestClient) -> None:
         ('"outputs":[{"name":"logits","parameters":{"classification":1,"classification":2}}]', "classification"),
     ],
 )
-def test_a_member_with_two_values_is_400(client: TestClient, text: str, name: str) -> None:
+def test_a_duplicate_member_is_400(client: TestClient, text: str, name: str) -> None:
     document = json.dumps({"inputs": [{**IMAGE, "data": FLAT}]})[:-1]
     body = f"{document},{text}}}"
     assert f"{name} is given twice, as " in error_message(client.post("/v2/models/colours/infer", content=body), 400)

@@ -15,7 +15,7 @@ from tests.service.protocol_v2.wire import FLOAT, HEADER, MEAN, PNG, error_messa
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
-def test_a_bare_file_of_every_format_is_recognised_by_its_first_bytes(client: TestClient, kind: str) -> None:
+def test_a_raw_image_file_is_recognised_by_its_first_bytes(client: TestClient, kind: str) -> None:
     file = encode(pixels(1)[0], kind)
     found = logits(send_raw(client, file))
     assert len(found) == 4
@@ -33,12 +33,12 @@ def test_a_raw_body_may_be_the_tensor_itself(client: TestClient) -> None:
     np.testing.assert_allclose(found, np.ravel(expected_logits(numbers)), rtol=1e-5)
 
 
-def test_an_image_content_type_makes_a_raw_body_a_file(client: TestClient) -> None:
+def test_a_raw_body_with_an_image_content_type_is_a_file(client: TestClient) -> None:
     assert "not an image" in error_message(send_raw(client, pixels(1).tobytes(), **{"Content-Type": "image/png"}), 400)
     assert len(logits(send_raw(client, pixels(1).tobytes()))) == 4
 
 
-def test_a_raw_body_that_is_neither_is_400_and_says_what_would_be(client: TestClient) -> None:
+def test_a_raw_body_that_is_neither_file_nor_tensor_is_400(client: TestClient) -> None:
     assert "neither an image file nor whole images of 144 bytes, UINT8 [8, 6, 3]" in error_message(
         send_raw(client, b"x"), 400
     )
@@ -61,7 +61,7 @@ def test_a_compressed_body_is_expanded_up_to_the_limit_only(client: TestClient, 
     assert refused.headers["Accept-Encoding"] == "gzip, deflate"
 
 
-def test_a_raw_body_is_answered_with_a_binary_output(client: TestClient) -> None:
+def test_a_raw_body_gets_a_binary_output(client: TestClient) -> None:
     response = send_raw(client, PNG)
     assert response.headers["content-type"] == "application/octet-stream"
     (output,) = json.loads(response.content[: int(response.headers[HEADER])])["outputs"]
@@ -87,7 +87,7 @@ def test_a_body_over_the_limit_is_413(client: TestClient) -> None:
         ),
     ],
 )
-def test_a_raw_body_that_begins_as_some_image_file_gets_the_decoder_s_message(client: TestClient, head: bytes) -> None:
+def test_a_raw_body_that_starts_like_an_image_file_gets_the_decoders_message(client: TestClient, head: bytes) -> None:
     message = error_message(send_raw(client, head + bytes(144 - len(head))), 400)
     assert "neither an image file nor whole images" not in message
     assert message == error_message(send_raw(client, head + bytes(144 - len(head)), **{"Content-Type": "image/x"}), 400)

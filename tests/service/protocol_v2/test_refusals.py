@@ -1,7 +1,6 @@
-"""Responses when the service cannot run a request now: the protocol's form, and Retry-After."""
+"""Responses to requests that cannot run now: the protocol's error format, and Retry-After."""
 
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,16 +14,11 @@ from service.app import create_app
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
 from tests.service.protocol_v2.answers import document_of
-from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, ScriptedBackend, fresh, pixels
+from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, ScriptedBackend, pixels
+from tests.service.waiting import wait_until
 
 PATH = "/v2/models/colours@mean/infer"
 RAW = {"Inference-Header-Content-Length": "0"}
-
-
-@pytest.fixture
-def scripted() -> Iterator[type[ScriptedBackend]]:
-    with fresh() as backend:
-        yield backend
 
 
 @pytest.fixture
@@ -35,13 +29,13 @@ def app(tmp_path: Path, scripted: type[ScriptedBackend]) -> FastAPI:
     return create_app(Settings.model_validate(settings))
 
 
-def ask(client: TestClient, *reds: int) -> httpx2.Response:
+def infer(client: TestClient, *reds: int) -> httpx2.Response:
     return client.post(PATH, content=np.stack([pixels(red) for red in reds]).tobytes(), headers=RAW)
 
 
-def ask_while_full(client: TestClient, *reds: int) -> httpx2.Response:
-    """Ask again while the queue is full: a request whose time is over keeps its place until it is decoded."""
-    while (response := ask(client, *reds)).status_code == 429:
+def infer_when_free(client: TestClient, *reds: int) -> httpx2.Response:
+    """Retry while the queue is full: a request past its deadline keeps its place wait_until it is decoded."""
+    while (response := infer(client, *reds)).status_code == 429:
         time.sleep(0.005)
     return response
 
@@ -53,25 +47,18 @@ def error(response: httpx2.Response, status: int) -> str:
     return message
 
 
-def until(happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def test_a_full_queue_is_429_with_retry_after_and_a_late_answer_504(
+def test_a_full_queue_is_429_with_retry_after_and_a_late_response_504(
     app: FastAPI, scripted: type[ScriptedBackend]
 ) -> None:
     with TestClient(app) as client, ThreadPoolExecutor(2) as pool:
-        hanging = pool.submit(ask, client, HANG)
+        hanging = pool.submit(infer, client, HANG)
         assert scripted.hanging.wait(10)
         late = {"inputs": [{"name": "image", "shape": [1, 8, 6, 3], "datatype": "UINT8", "data": [1] * 144}]}
         response = client.post(PATH, json={**late, "parameters": {"timeout": 1500}})
         assert "allowed 2 ms" in error(response, 504)  # 1500 µs, rounded up
-        waiting = pool.submit(ask_while_full, client, 1, 2)
-        until(lambda: app.state.serving.engine.load(app.state.serving.catalogue.servables()[0]).admitted == 2)
-        response = ask(client, 3)
+        waiting = pool.submit(infer_when_free, client, 1, 2)
+        wait_until(lambda: app.state.serving.engine.load(app.state.serving.catalogue.servables()[0]).admitted == 2)
+        response = infer(client, 3)
         assert "2 images wait" in error(response, 429)
         assert int(response.headers["Retry-After"]) >= 1
         scripted.gate.set()
@@ -82,7 +69,7 @@ def test_a_full_queue_is_429_with_retry_after_and_a_late_answer_504(
 def test_the_rows_of_a_request_run_in_one_batch(app: FastAPI, scripted: type[ScriptedBackend]) -> None:
     with TestClient(app) as client:
         scripted.batches.clear()
-        (output,) = document_of(ask(client, 5, 6))["outputs"]
+        (output,) = document_of(infer(client, 5, 6))["outputs"]
         assert output["data"] == [5, 1, 2, 3, 6, 1, 2, 3]
         assert scripted.batches == [("mean", [5, 6])]
 
@@ -90,16 +77,16 @@ def test_the_rows_of_a_request_run_in_one_batch(app: FastAPI, scripted: type[Scr
 @pytest.mark.parametrize("red", [POISON, NOT_A_NUMBER])
 def test_an_image_on_which_the_network_fails_is_500(app: FastAPI, red: int) -> None:
     with TestClient(app) as client:
-        assert "the network" in error(ask(client, red), 500)
-        assert ask(client, 1).status_code == 200
+        assert "the network" in error(infer(client, red), 500)
+        assert infer(client, 1).status_code == 200
 
 
-def test_a_backend_that_is_down_is_503_and_neither_it_nor_the_server_is_ready(
+def test_a_failed_backend_is_503_and_makes_model_and_server_unready(
     app: FastAPI, scripted: type[ScriptedBackend]
 ) -> None:
     with TestClient(app) as client:
         scripted.broken.add("mean")
-        response = ask(client, 1)
+        response = infer(client, 1)
         assert "is being restarted" in error(response, 503)
         assert int(response.headers["Retry-After"]) >= 1
         for path in ("/v2/health/ready", "/v2/models/colours@mean/ready"):
@@ -108,8 +95,8 @@ def test_a_backend_that_is_down_is_503_and_neither_it_nor_the_server_is_ready(
         assert (entry["state"], entry["reason"]) == ("UNAVAILABLE", "its backend is being restarted")
         assert client.post("/v2/repository/index", json={"ready": True}).json() == []
         scripted.broken.clear()
-        until(lambda: client.get("/v2/health/ready").status_code == 200)
-        assert ask(client, 1).status_code == 200
+        wait_until(lambda: client.get("/v2/health/ready").status_code == 200)
+        assert infer(client, 1).status_code == 200
 
 
 def test_a_server_that_has_not_started_is_503(app: FastAPI) -> None:
@@ -117,10 +104,10 @@ def test_a_server_that_has_not_started_is_503(app: FastAPI) -> None:
     assert client.get("/v2/health/live").json() == {"live": True}
     for path in ("/v2/health/ready", "/v2/models/colours", "/v2/models/stats"):
         assert "starting or stopping" in error(client.get(path), 503)
-    assert "starting or stopping" in error(ask(client, 1), 503)
+    assert "starting or stopping" in error(infer(client, 1), 503)
 
 
-def test_an_unexpected_exception_has_the_protocol_s_form_too(app: FastAPI) -> None:
+def test_an_unexpected_exception_has_the_protocols_error_format(app: FastAPI) -> None:
     @app.get("/v2/broken")
     async def broken() -> None:
         raise ZeroDivisionError("secret")

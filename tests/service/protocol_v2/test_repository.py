@@ -1,4 +1,4 @@
-"""Loading and unloading by tritonclient, with keys, against a server process."""
+"""Loading and unloading by tritonclient with API keys, against a server process."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A server with keys that does not look for changes by itself."""
+class AdminServer:
+    """Client of a server with API keys and without periodic reload."""
 
     client: InferenceServerClient
     repository: Path
@@ -32,7 +32,7 @@ class Kept:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Kept]:
+def server_(tmp_path: Path) -> Iterator[AdminServer]:
     repository = tmp_path / "repository"
     add_artifact(repository)
     add_artifact(repository, variant="other")
@@ -44,56 +44,56 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
         serving(tmp_path, "--port", "0", "--threads", "1", *flags) as server,
         InferenceServerClient(server.url.removeprefix("http://")) as client,
     ):
-        yield Kept(client, repository, admin, user)
+        yield AdminServer(client, repository, admin, user)
     assert "Traceback" not in server.log.read_text()
 
 
-def test_only_an_admin_loads_and_unloads(kept: Kept) -> None:
-    client, name = kept.client, "colours@mean"
+def test_only_an_admin_loads_and_unloads(server_: AdminServer) -> None:
+    client, name = server_.client, "colours@mean"
     images, inputs = pixels(1), [image_input(pixels(1), binary=True)]
     assert client.is_server_ready()  # without a key
-    for headers, status in (({}, "401"), (kept.user, "403")):
+    for headers, status in (({}, "401"), (server_.user, "403")):
         for act in (client.load_model, client.unload_model):
             with pytest.raises(InferenceServerException) as refused:
                 act(name, headers=headers)
             assert refused.value.status() == status
-    check(client.infer(name, inputs, headers=kept.user), images)
+    check(client.infer(name, inputs, headers=server_.user), images)
 
-    client.unload_model(name, headers=kept.admin)
-    assert not client.is_model_ready(name, headers=kept.user)
+    client.unload_model(name, headers=server_.admin)
+    assert not client.is_model_ready(name, headers=server_.user)
     with pytest.raises(InferenceServerException, match="has no variant 'mean'; known: other") as unknown:
-        client.infer(name, inputs, headers=kept.user)
+        client.infer(name, inputs, headers=server_.user)
     assert unknown.value.status() == "404"
-    assert kept.index()[name, "1"] == ("UNAVAILABLE", "it was unloaded on request; load it to serve it again")
-    assert kept.index()["colours@other", "1"] == ("READY", None)
+    assert server_.index()[name, "1"] == ("UNAVAILABLE", "it was unloaded on request; load it to serve it again")
+    assert server_.index()["colours@other", "1"] == ("READY", None)
 
-    client.load_model(name, headers=kept.admin)
-    assert kept.index()[name, "1"] == ("READY", None)
-    check(client.infer(name, inputs, headers=kept.user), images)
+    client.load_model(name, headers=server_.admin)
+    assert server_.index()[name, "1"] == ("READY", None)
+    check(client.infer(name, inputs, headers=server_.user), images)
 
 
-def test_load_finds_a_new_version_and_says_why_it_refuses_a_damaged_one(kept: Kept) -> None:
-    client, name = kept.client, "colours@mean"
-    add_artifact(kept.repository, version=2)
-    add_artifact(kept.repository, version=3)
-    (kept.repository / "colours/mean/3/labels.txt").write_text("wrong")
+def test_load_serves_a_new_version_and_refuses_a_damaged_one_with_the_reason(server_: AdminServer) -> None:
+    client, name = server_.client, "colours@mean"
+    add_artifact(server_.repository, version=2)
+    add_artifact(server_.repository, version=3)
+    (server_.repository / "colours/mean/3/labels.txt").write_text("wrong")
     with pytest.raises(InferenceServerException, match="refused colours/mean/3: ") as refused:
-        client.load_model(name, headers=kept.admin)
+        client.load_model(name, headers=server_.admin)
     assert refused.value.status() == "422"
-    assert {version: state for (found, version), (state, _) in kept.index().items() if found == name} == {
+    assert {version: state for (found, version), (state, _) in server_.index().items() if found == name} == {
         "1": "READY",
         "2": "READY",
         "3": "UNAVAILABLE",
     }
-    ready = client.get_model_metadata(name, headers=kept.user)
+    ready = client.get_model_metadata(name, headers=server_.user)
     assert ready["versions"] == ["1", "2"]
 
 
-def test_what_cannot_be_loaded_as_asked_is_refused(kept: Kept) -> None:
-    for act in (kept.client.load_model, kept.client.unload_model):
+def test_loading_an_unknown_model_or_with_a_config_is_refused(server_: AdminServer) -> None:
+    for act in (server_.client.load_model, server_.client.unload_model):
         with pytest.raises(InferenceServerException, match="'birds'") as unknown:
-            act("birds", headers=kept.admin)
+            act("birds", headers=server_.admin)
         assert unknown.value.status() == "404"
     with pytest.raises(InferenceServerException, match="'config' is not supported") as refused:
-        kept.client.load_model("colours", headers=kept.admin, config='{"max_batch_size": 1}')
+        server_.client.load_model("colours", headers=server_.admin, config='{"max_batch_size": 1}')
     assert refused.value.status() == "400"

@@ -1,10 +1,10 @@
-"""Index of a repository with many artifacts that are not served."""
+"""Index of a repository with many refused artifacts."""
 
 from service.catalogue.catalogue import MOST_LISTED, Catalogue, Refused
 from service.protocol_v2.repository_index import UNAVAILABLE, index_of
 
 
-def test_the_first_refused_artifacts_are_listed_however_many_there_are() -> None:
+def test_a_limited_number_of_refused_artifacts_is_listed() -> None:
     refused = [Refused(f"colours/v{number:05}/1", f"reason {number}") for number in range(20 * MOST_LISTED)]
     found = index_of(Catalogue([], refused), (), only_ready=False)
     assert [(entry.name, entry.version, entry.state, entry.reason) for entry in found] == [

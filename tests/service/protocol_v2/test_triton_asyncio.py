@@ -1,4 +1,4 @@
-"""The asyncio client of tritonclient against a server process."""
+"""tritonclient's asyncio client against a server process."""
 
 import asyncio
 
@@ -16,11 +16,11 @@ from tests.service.protocol_v2.test_triton_client import check, file_input, imag
 pytestmark = pytest.mark.slow
 
 
-def test_tensors_and_files_get_the_logits_in_every_form(server: Running) -> None:
-    async def scene() -> None:
+def test_tensors_and_files_in_every_form_return_the_logits(server: Running) -> None:
+    async def run() -> None:
         async with InferenceServerClient(server.url.removeprefix("http://")) as client:
 
-            async def ask(variant: str, tensor: InferInput, binary: bool, expected: np.ndarray) -> None:
+            async def infer(variant: str, tensor: InferInput, binary: bool, expected: np.ndarray) -> None:
                 outputs = [InferRequestedOutput("logits", binary_data=binary)]
                 check(await client.infer(f"colours@{variant}", [tensor], "1", outputs), expected)
 
@@ -28,7 +28,7 @@ def test_tensors_and_files_get_the_logits_in_every_form(server: Running) -> None
             files = [encode(image) for image in images]
             await asyncio.gather(
                 *(
-                    ask(variant, make, output, expected)
+                    infer(variant, make, output, expected)
                     for output in (True, False)
                     for binary in (True, False)
                     for variant, make, expected in (
@@ -43,11 +43,11 @@ def test_tensors_and_files_get_the_logits_in_every_form(server: Running) -> None
             winners = [int(text.split(b":")[1]) for text in best.as_numpy("logits")[:, 0]]
             assert winners == [int(np.argmax(row)) for row in expected_logits(images)]
 
-    asyncio.run(scene())
+    asyncio.run(run())
 
 
-def test_every_other_endpoint_answers(server: Running) -> None:
-    async def scene() -> None:
+def test_every_other_endpoint_responds(server: Running) -> None:
+    async def run() -> None:
         async with InferenceServerClient(server.url.removeprefix("http://")) as client:
             assert await client.is_server_live()
             assert await client.is_server_ready()
@@ -62,4 +62,4 @@ def test_every_other_endpoint_answers(server: Running) -> None:
                 with pytest.raises(InferenceServerException, match="needs an admin key"):
                     await act("colours")
 
-    asyncio.run(scene())
+    asyncio.run(run())

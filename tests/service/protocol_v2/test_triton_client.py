@@ -1,4 +1,4 @@
-"""NVIDIA's tritonclient, unmodified, against a server process: every endpoint, datatype and form."""
+"""NVIDIA's unmodified tritonclient against a server process: every endpoint, datatype and form."""
 
 import base64
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.service.protocol_v2.answers import expected_logits, floats, pixels
 
 pytestmark = pytest.mark.slow
 
-TOLERANCE = 1e-5  # relative: float32 sums in the graph, float64 here
+TOLERANCE = 1e-5  # relative; the graph sums in float32, these tests in float64
 Images = NDArray[np.uint8] | NDArray[np.float32]
 
 
@@ -45,7 +45,7 @@ def check(result: InferResult, images: Images) -> None:
 @pytest.mark.parametrize("binary_out", [True, False])
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize(("variant", "make"), [("mean", pixels), ("float", floats)])
-def test_tensors_of_every_datatype_get_the_logits_in_every_form(
+def test_tensors_of_every_datatype_and_form_return_the_logits(
     triton: InferenceServerClient,
     variant: str,
     make: Callable[[int], Images],
@@ -58,7 +58,7 @@ def test_tensors_of_every_datatype_get_the_logits_in_every_form(
     inputs = [image_input(images, binary=binary_in)]
     result = triton.infer(f"colours@{variant}", inputs, model_version="1", outputs=outputs)
     check(result, images)
-    with pytest.raises(AssertionError):  # the comparison is able to fail
+    with pytest.raises(AssertionError):  # the comparison can fail
         check(result, 255 - images)
 
 
@@ -70,7 +70,7 @@ def test_files_are_decoded_and_prepared(triton: InferenceServerClient, count: in
     check(triton.infer("colours@mean", [file_input(files, binary=binary)], model_version="1"), images)
 
 
-def test_files_may_have_a_dimension_of_one_as_triton_s_batched_strings_have(triton: InferenceServerClient) -> None:
+def test_files_may_have_shape_n_1_as_tritons_batched_strings_have(triton: InferenceServerClient) -> None:
     images = pixels(2)
     tensor = InferInput("image_bytes", [2, 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[encode(image)] for image in images], object))
@@ -78,7 +78,7 @@ def test_files_may_have_a_dimension_of_one_as_triton_s_batched_strings_have(trit
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_classification_gives_the_best_classes_as_strings(triton: InferenceServerClient, binary: bool) -> None:
+def test_classification_returns_the_best_classes_as_strings(triton: InferenceServerClient, binary: bool) -> None:
     images = pixels(2)
     outputs = [InferRequestedOutput("logits", binary_data=binary, class_count=3)]
     inputs = [image_input(images, binary=True)]
@@ -92,7 +92,7 @@ def test_classification_gives_the_best_classes_as_strings(triton: InferenceServe
             assert float(value) == pytest.approx(logits[index], abs=1e-4)
 
 
-def test_the_id_and_the_names_come_back(triton: InferenceServerClient) -> None:
+def test_the_response_contains_id_and_names(triton: InferenceServerClient) -> None:
     inputs = [image_input(pixels(1), binary=True)]
     found = triton.infer("colours@mean", inputs, model_version="2", request_id="mine").get_response()
     assert (found["id"], found["model_name"], found["model_version"]) == ("mine", "colours@mean", "2")
@@ -103,24 +103,24 @@ def test_the_id_and_the_names_come_back(triton: InferenceServerClient) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
-def test_compressed_requests_are_read(triton: InferenceServerClient, algorithm: str) -> None:
+def test_compressed_requests_are_accepted(triton: InferenceServerClient, algorithm: str) -> None:
     images = pixels(2)
     options = {"request_compression_algorithm": algorithm, "response_compression_algorithm": algorithm}
     inputs = [image_input(images, binary=True)]
     check(triton.infer("colours@mean", inputs, model_version="1", **options), images)
 
 
-def test_requests_in_flight_together_get_their_own_answers(server: Running) -> None:
+def test_concurrent_requests_get_their_own_responses(server: Running) -> None:
     sets = [pixels(3)[index : index + 1] for index in range(3)] * 8
     with InferenceServerClient(server.url.removeprefix("http://"), concurrency=8) as client:
-        asked = [
+        requests = [
             client.async_infer("colours@mean", [image_input(images, binary=True)], model_version="1") for images in sets
         ]
-        for images, request in zip(sets, asked, strict=True):
+        for images, request in zip(sets, requests, strict=True):
             check(request.get_result(), images)
 
 
-def test_the_server_says_what_it_is(triton: InferenceServerClient) -> None:
+def test_server_metadata_states_name_and_extensions(triton: InferenceServerClient) -> None:
     assert triton.is_server_live()
     assert triton.is_server_ready()
     found = triton.get_server_metadata()
@@ -134,12 +134,12 @@ def test_models_are_ready(triton: InferenceServerClient, name: str, version: str
 
 
 @pytest.mark.parametrize(("name", "version"), [("birds", ""), ("colours@rope", ""), ("colours@mean", "3"), ("", "")])
-def test_what_is_not_served_is_not_ready(triton: InferenceServerClient, name: str, version: str) -> None:
+def test_unknown_models_are_not_ready(triton: InferenceServerClient, name: str, version: str) -> None:
     assert not triton.is_model_ready(name, version)
 
 
 @pytest.mark.parametrize(("variant", "datatype", "shape"), [("mean", "UINT8", [8, 6, 3]), ("float", "FP32", [3, 8, 6])])
-def test_metadata_and_configuration_say_how_to_ask(
+def test_metadata_and_configuration_describe_inputs_and_outputs(
     triton: InferenceServerClient, variant: str, datatype: str, shape: list[int]
 ) -> None:
     name = f"colours@{variant}"
@@ -152,7 +152,7 @@ def test_metadata_and_configuration_say_how_to_ask(
     ]
     assert metadata["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [-1, 4]}]
     config = triton.get_model_config(name, "1")
-    assert config["max_batch_size"] == 8  # the server's MAX_BATCH; the artifact takes 64
+    assert config["max_batch_size"] == 8  # the server's MAX_BATCH; the artifact allows 64
     assert [(i["name"], i["data_type"], i["dims"]) for i in config["input"]] == [
         ("image", f"TYPE_{datatype}", shape),
         ("image_bytes", "TYPE_STRING", [1]),
@@ -161,7 +161,7 @@ def test_metadata_and_configuration_say_how_to_ask(
     assert config["dynamic_batching"]["max_queue_delay_microseconds"] == 0
 
 
-def test_the_repository_s_index_lists_every_version(triton: InferenceServerClient) -> None:
+def test_the_repository_index_lists_every_version(triton: InferenceServerClient) -> None:
     found = [(entry["name"], entry["version"], entry["state"]) for entry in triton.get_model_repository_index()]
     assert found == [
         ("colours@float", "1", "READY"),
@@ -170,7 +170,7 @@ def test_the_repository_s_index_lists_every_version(triton: InferenceServerClien
     ]
 
 
-def test_loading_and_unloading_are_off_without_keys(triton: InferenceServerClient) -> None:
+def test_loading_and_unloading_are_disabled_without_keys(triton: InferenceServerClient) -> None:
     for act in (triton.load_model, triton.unload_model):
         with pytest.raises(InferenceServerException, match="needs an admin key") as refused:
             act("colours")
@@ -209,7 +209,7 @@ def test_statistics_count_requests_of_both_interfaces(triton: InferenceServerCli
 
 
 def refused(triton: InferenceServerClient, model: str, inputs: list[InferInput], **options: object) -> tuple[str, str]:
-    """Ask for an error; return its status and message, after another request was answered."""
+    """Send a request that fails, and return status and message; check that another request succeeds afterwards."""
     with pytest.raises(InferenceServerException) as error:
         triton.infer(model, inputs, **options)
     assert "Traceback" not in str(error.value)
@@ -217,20 +217,20 @@ def refused(triton: InferenceServerClient, model: str, inputs: list[InferInput],
     return str(error.value.status()), str(error.value.message())
 
 
-def test_more_images_than_run_together_are_refused_by_name(triton: InferenceServerClient) -> None:
-    status, says = refused(triton, "colours@mean", [image_input(pixels(9), binary=True)])
+def test_more_images_than_the_maximum_batch_are_refused(triton: InferenceServerClient) -> None:
+    status, message = refused(triton, "colours@mean", [image_input(pixels(9), binary=True)])
     assert status == "400"
-    assert "9 images in one request, colours@mean takes 1 to 8" in says
+    assert "9 images in one request, colours@mean takes 1 to 8" in message
 
 
-def test_a_damaged_file_is_named_by_its_place(triton: InferenceServerClient) -> None:
+def test_a_damaged_file_is_named_by_its_index(triton: InferenceServerClient) -> None:
     files = [encode(pixels(1)[0]), b"I am no picture"]
-    status, says = refused(triton, "colours@mean", [file_input(files, binary=True)])
+    status, message = refused(triton, "colours@mean", [file_input(files, binary=True)])
     assert status == "400"
-    assert says.startswith("element 1 of 'image_bytes': the body is not an image")
+    assert message.startswith("element 1 of 'image_bytes': the body is not an image")
 
 
-def test_errors_have_the_status_of_what_went_wrong(triton: InferenceServerClient) -> None:
+def test_errors_have_the_matching_status(triton: InferenceServerClient) -> None:
     inputs = [image_input(pixels(1), binary=True)]
     assert refused(triton, "birds", inputs)[0] == "404"
     assert refused(triton, "colours@mean", inputs, model_version="3") == (
@@ -242,10 +242,10 @@ def test_errors_have_the_status_of_what_went_wrong(triton: InferenceServerClient
     assert (
         refused(triton, "colours@mean", [image_input(np.zeros((8, 200, 200, 3), np.uint8), binary=False)])[0] == "413"
     )
-    status, says = refused(triton, "colours@nan", inputs)
-    assert (status, "not all finite" in says) == ("500", True)
-    status, says = refused(triton, "colours@mean", inputs, outputs=[InferRequestedOutput("probabilities")])
-    assert (status, "'probabilities'" in says) == ("400", True)
+    status, message = refused(triton, "colours@nan", inputs)
+    assert (status, "not all finite" in message) == ("500", True)
+    status, message = refused(triton, "colours@mean", inputs, outputs=[InferRequestedOutput("probabilities")])
+    assert (status, "'probabilities'" in message) == ("400", True)
 
 
 def test_half_precision_has_no_json_form(triton: InferenceServerClient) -> None:

@@ -1,6 +1,6 @@
-"""The same requests to Triton 2.51 and to posbake: the same status and form of answer, but for a list of differences.
+"""Conformance with Triton 2.51: equal status and form of the responses, except for listed differences.
 
-The list is `DIFFERENCES` in conformance/differences.py, and a table in docs/api.md with the reason of each.
+The list is `DIFFERENCES` in conformance/differences.py, and a table in docs/api.md with the reasons.
 """
 
 import re
@@ -15,8 +15,8 @@ from export.to_triton import main
 from tests.service.artifacts import WEIGHTS, add_artifact
 from tests.service.process import serving
 from tests.service.protocol_v2.conformance.case import OURS, TRITON, Case, Form, document_of, outcome
-from tests.service.protocol_v2.conformance.differences import DIFFERENCES, KEPT
-from tests.service.protocol_v2.conformance.requests import CASES, WARM
+from tests.service.protocol_v2.conformance.differences import ACCEPTED, DIFFERENCES
+from tests.service.protocol_v2.conformance.requests import CASES, WARM_UP
 from tests.triton.server import skip_without_triton, triton_server
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
@@ -42,7 +42,7 @@ def triton(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         triton_server(repository, tmp_path_factory.mktemp("triton")) as running,
         httpx2.Client(base_url=running.url, timeout=60) as client,
     ):
-        for case in WARM:
+        for case in WARM_UP:
             assert case.send(client, TRITON).status_code == 200
         yield client
 
@@ -54,19 +54,19 @@ def ours(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         serving(tmp_path_factory.mktemp("ours"), *flags) as running,
         httpx2.Client(base_url=running.url, timeout=60) as client,
     ):
-        for case in WARM:
+        for case in WARM_UP:
             assert case.send(client, OURS).status_code == 200
         yield client
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_status_and_form_are_triton_s(case: Case, triton: httpx2.Client, ours: httpx2.Client) -> None:
+def test_status_and_form_equal_tritons(case: Case, triton: httpx2.Client, ours: httpx2.Client) -> None:
     theirs, our = outcome(case.send(triton, TRITON)), outcome(case.send(ours, OURS))
-    difference = KEPT.get(case.name)
+    difference = ACCEPTED.get(case.name)
     if difference is None:
         assert our == theirs
     else:
-        assert our != theirs, "docs/api.md states a difference that is not there"
+        assert our != theirs, "docs/api.md states a difference that does not exist"
         assert (theirs[0], our[0]) == (difference.triton, difference.posbake)
     for status, found in (theirs, our):
         assert status < 400 or case.method == "HEAD" or is_error(found)
@@ -76,8 +76,8 @@ def is_error(found: Form) -> bool:
     return found == ({"error": "str"}, 0)
 
 
-def test_an_answer_s_own_parameters_are_the_only_ones(triton: httpx2.Client, ours: httpx2.Client) -> None:
-    case = WARM[0]
+def test_response_parameters_are_variant_and_batch_size_only(triton: httpx2.Client, ours: httpx2.Client) -> None:
+    case = WARM_UP[0]
     theirs, _ = document_of(case.send(triton, TRITON))
     our, _ = document_of(case.send(ours, OURS))
     assert "parameters" not in theirs
@@ -92,4 +92,4 @@ def test_every_difference_is_a_row_of_the_page_with_both_statuses() -> None:
     own = {"parameters of a response": (200, 200)}
     assert stated == {each.row: (each.triton, each.posbake) for each in DIFFERENCES} | own
     assert all(reason for *_, reason in rows)
-    assert set(KEPT) <= {case.name for case in CASES}
+    assert set(ACCEPTED) <= {case.name for case in CASES}

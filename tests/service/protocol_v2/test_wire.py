@@ -1,4 +1,4 @@
-"""The protocol's bytes, written by hand: framing, options of outputs, and errors."""
+"""Protocol messages written by hand: framing, options of outputs, and errors."""
 
 import json
 import struct
@@ -33,7 +33,7 @@ def test_binary_tensors_follow_the_json_in_both_directions(client: TestClient) -
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2, 3])
-def test_floats_may_begin_at_any_byte(client: TestClient, padding: int) -> None:
+def test_floats_may_start_at_any_byte_offset(client: TestClient, padding: int) -> None:
     images = floats(1)
     tensor = {"name": "image", "shape": [1, 3, 8, 6], "datatype": "FP32"}
     document = {"inputs": [{**tensor, "parameters": {"binary_data_size": images.nbytes}}]}
@@ -42,14 +42,14 @@ def test_floats_may_begin_at_any_byte(client: TestClient, padding: int) -> None:
     np.testing.assert_allclose(found, np.ravel(expected_logits(images)), rtol=1e-5)
 
 
-def test_an_output_s_own_form_goes_before_that_of_all(client: TestClient) -> None:
+def test_the_form_of_one_output_overrides_that_of_all(client: TestClient) -> None:
     tensor = {**IMAGE, "data": pixels(1).tolist()}
     outputs = [{"name": "logits", "parameters": {"binary_data": False}}]
     document = {"inputs": [tensor], "outputs": outputs, "parameters": {"binary_data_output": True}}
     np.testing.assert_allclose(logits(client.post(MEAN, json=document)), expected_logits(pixels(1))[0], rtol=1e-5)
 
 
-def test_binary_classes_have_their_length_before_them(client: TestClient) -> None:
+def test_binary_classes_are_prefixed_with_their_length(client: TestClient) -> None:
     outputs = [{"name": "logits", "parameters": {"classification": 99, "binary_data": True}}]
     response = client.post(MEAN, json={"inputs": [{**IMAGE, "data": pixels(1).tolist()}], "outputs": outputs})
     length = int(response.headers[HEADER])
@@ -66,25 +66,25 @@ def test_binary_classes_have_their_length_before_them(client: TestClient) -> Non
     assert [(int(index), label) for _, index, label in found] == [(index, LABELS[index]) for index in order]
 
 
-def test_equal_classes_come_in_their_order(client: TestClient) -> None:
+def test_equal_classes_are_sorted_by_index(client: TestClient) -> None:
     outputs = [{"name": "logits", "parameters": {"classification": 4}}]
     response = client.post(MEAN, json={"inputs": [{**IMAGE, "data": [0] * 144}], "outputs": outputs})
     assert response.json()["outputs"][0]["data"] == [f"0.000000:{i}:{label}" for i, label in enumerate(LABELS)]
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1.5", "99999", "9" * 5000, "٣"])
-def test_a_header_length_that_is_none_is_400(client: TestClient, length: str) -> None:
+def test_an_invalid_header_length_is_400(client: TestClient, length: str) -> None:
     response = client.post(MEAN, content=b"{}", headers=[(HEADER.encode(), length.encode())])
     assert HEADER in error_message(response, 400)
 
 
 @pytest.mark.parametrize("tensor", [b"\x01", b"\x05\0\0\0abc", b"\xff\xff\xff\xffabc"])
-def test_bytes_that_end_within_an_element_are_400(client: TestClient, tensor: bytes) -> None:
+def test_a_truncated_element_is_400(client: TestClient, tensor: bytes) -> None:
     document = {"inputs": [{**FILE, "parameters": {"binary_data_size": len(tensor)}}]}
     assert "exceeds its" in error_message(send(client, document, tensor), 400)
 
 
-def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
+def test_bytes_that_belong_to_no_input_are_400(client: TestClient) -> None:
     document = {"inputs": [{**IMAGE, "data": FLAT}]}
     assert "3 bytes follow the JSON, but no input" in error_message(send(client, document, b"abc"), 400)
     both = {"inputs": [{**IMAGE, "data": FLAT}, {**FILE, "data": ["x"]}]}
@@ -114,7 +114,7 @@ def test_bytes_that_no_input_claims_are_400(client: TestClient) -> None:
         ({"parameters": {"variant": "float"}}, "the path names variant 'mean', but the parameters name 'float'"),
     ],
 )
-def test_options_out_of_range_are_400_and_named(client: TestClient, options: dict[str, Any], expected: str) -> None:
+def test_invalid_options_are_400_and_named(client: TestClient, options: dict[str, Any], expected: str) -> None:
     document = {"inputs": [{**IMAGE, "data": FLAT}], **options}
     assert expected in error_message(client.post(MEAN, json=document), 400)
 
@@ -122,14 +122,14 @@ def test_options_out_of_range_are_400_and_named(client: TestClient, options: dic
 @pytest.mark.parametrize(
     "outputs", [[{"name": "logits"}, {"name": "logits"}], [{"name": "logits", "parameters": {"classification": 0}}]]
 )
-def test_an_output_that_is_named_twice_or_without_classes_is_the_logits(
+def test_an_output_requested_twice_or_with_0_classes_is_the_logits(
     client: TestClient, outputs: list[dict[str, Any]]
 ) -> None:
     found = logits(client.post(MEAN, json={"inputs": [{**IMAGE, "data": FLAT}], "outputs": outputs}))
-    np.testing.assert_allclose(found, np.zeros(4), atol=1e-6)  # of black pixels
+    np.testing.assert_allclose(found, np.zeros(4), atol=1e-6)  # logits of black pixels
 
 
-def test_parameters_of_others_are_ignored(client: TestClient) -> None:
+def test_unknown_parameters_are_ignored(client: TestClient) -> None:
     document = {"inputs": [{**IMAGE, "data": FLAT}], "parameters": {"priority": 1, "timeout": 0, "mine": {"a": [1]}}}
     assert len(logits(client.post(MEAN, json=document))) == 4
 
@@ -140,7 +140,7 @@ def test_a_timeout_is_rounded_up_to_milliseconds(microseconds: int, expected: in
     assert timeout_ms(request) == expected
 
 
-def test_a_request_s_own_timeout_is_in_microseconds(client: TestClient) -> None:
+def test_a_requests_timeout_is_in_microseconds(client: TestClient) -> None:
     document = {"inputs": [{**IMAGE, "data": FLAT}], "parameters": {"timeout": 20_000_000}}
     assert len(logits(client.post(MEAN, json=document))) == 4
 
@@ -161,28 +161,30 @@ def test_a_request_s_own_timeout_is_in_microseconds(client: TestClient) -> None:
         ("POST", "/v2/repository/models/birds/unload", 403),
     ],
 )
-def test_errors_of_addresses_have_the_protocol_s_form(client: TestClient, method: str, path: str, status: int) -> None:
+def test_routing_errors_have_the_protocols_error_format(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
     assert error_message(client.request(method, path), status)
 
 
-def test_server_timing_and_the_request_s_id_are_there_as_under_v1(client: TestClient) -> None:
+def test_responses_have_server_timing_and_the_request_id_as_under_v1(client: TestClient) -> None:
     response = client.post(MEAN, json={"inputs": [{**IMAGE, "data": FLAT}]}, headers={"X-Request-Id": "mine"})
     assert response.headers["X-Request-Id"] == "mine"
     assert "inference;dur=" in response.headers["Server-Timing"]
     assert "total;dur=" in response.headers["Server-Timing"]
 
 
-def test_models_are_listed_by_the_names_that_requests_use(client: TestClient) -> None:
+def test_models_are_listed_by_the_names_used_in_requests(client: TestClient) -> None:
     assert client.get("/v2/models").json() == {"models": ["colours@float", "colours@mean", "colours@nan"]}
 
 
-def test_the_index_may_leave_out_what_is_not_ready(client: TestClient) -> None:
+def test_the_index_can_be_limited_to_ready_models(client: TestClient) -> None:
     everything = client.post("/v2/repository/index").json()
     assert client.post("/v2/repository/index", json={"ready": True}).json() == everything
     assert "ready: " in error_message(client.post("/v2/repository/index", json={"ready": "x"}), 400)
 
 
-def test_requests_of_the_repository_may_be_null_too(client: TestClient) -> None:
+def test_requests_to_the_repository_may_be_null(client: TestClient) -> None:
     everything = client.post("/v2/repository/index").json()
     for body in (b"null", b'{"ready": null}', b'{"ready": false, "other": 1}'):
         assert client.post("/v2/repository/index", content=body).json() == everything

@@ -1,4 +1,4 @@
-"""Requests of the protocol written by hand, and what their answers hold."""
+"""Protocol requests written by hand, and the contents of their responses."""
 
 import json
 
@@ -17,7 +17,7 @@ PNG = encode(pixels(1)[0])
 
 
 def send(client: TestClient, document: object, tensors: bytes = b"", path: str = MEAN) -> httpx2.Response:
-    """Send JSON with binary tensors after it."""
+    """Send JSON followed by binary tensors."""
     header = document if isinstance(document, bytes) else json.dumps(document).encode()
     return client.post(path, content=header + tensors, headers={HEADER: str(len(header))})
 

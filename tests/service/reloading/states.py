@@ -1,4 +1,4 @@
-"""Served and refused versions of an app, as tests of the reloader compare them."""
+"""Served and refused versions of an app, in a form for comparisons."""
 
 import logging
 

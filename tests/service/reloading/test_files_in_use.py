@@ -13,15 +13,15 @@ from service.catalogue.catalogue import Servable
 from service.catalogue.loading import load_catalogue
 from service.settings import Settings
 from tests.service.artifacts import WEIGHTS, add_artifact
-from tests.service.test_external_data import vouch
+from tests.service.test_external_data import update_hashes
 
 IMAGE = np.full((1, 8, 6, 3), (10, 20, 30), np.uint8)
 SHIFT = np.arange(4, dtype=np.float32)
 EXPECTED = np.array([[10, 20, 30]], np.float32) @ WEIGHTS + SHIFT
 
 
-def add_shift_beside(path: Path, name: str) -> None:
-    """Let an artifact's network add SHIFT, which lies in the file `name`. What is added is used where it lies."""
+def add_external_shift(path: Path, name: str) -> None:
+    """Add SHIFT to the logits of an artifact's graph, as external data in file `name`, which the runtime may map."""
     graph = onnx.load(path / "model.onnx")
     shift = numpy_helper.from_array(SHIFT, "shift")
     set_external_data(shift, name)
@@ -30,7 +30,7 @@ def add_shift_beside(path: Path, name: str) -> None:
     graph.graph.initializer.append(shift)
     (path / name).parent.mkdir(exist_ok=True)
     onnx.save(graph, path / "model.onnx")
-    vouch(path, "model.onnx", "labels.txt", name)
+    update_hashes(path, "model.onnx", "labels.txt", name)
 
 
 def logits(servable: Servable) -> NDArray[np.float32]:
@@ -38,17 +38,15 @@ def logits(servable: Servable) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("name", ["model.onnx.data", "weights/model.onnx.data"])
-def test_weights_that_are_overwritten_or_cut_short_in_place_do_not_reach_what_is_served(
-    tmp_path: Path, name: str
-) -> None:
+def test_overwriting_or_truncating_external_weights_does_not_affect_a_served_version(tmp_path: Path, name: str) -> None:
     add_artifact(tmp_path)
     path = tmp_path / "colours/mean/1"
-    add_shift_beside(path, name)
+    add_external_shift(path, name)
     (servable,) = load_catalogue(Settings(repository=tmp_path, threads=1)).servables()
     np.testing.assert_allclose(logits(servable), EXPECTED, rtol=1e-5)
     with (path / name).open("r+b") as file:
         file.write((10 * SHIFT).tobytes())
     np.testing.assert_allclose(logits(servable), EXPECTED, rtol=1e-5)
-    (path / name).write_bytes(b"")  # a process that has it mapped dies of its next access
+    (path / name).write_bytes(b"")  # a process that has the file mapped would crash at its next access
     np.testing.assert_allclose(logits(servable), EXPECTED, rtol=1e-5)
     servable.backend.close()

@@ -1,4 +1,4 @@
-"""Models and variants taken out of service by name, and put back."""
+"""Loading and unloading of models and variants by name."""
 
 import asyncio
 from pathlib import Path
@@ -9,10 +9,10 @@ from starlette.datastructures import State
 from service.problems.client_errors import LoadRefusedError, UnknownNameError
 from service.problems.server_errors import BackendDownError
 from tests.service.artifacts import add_artifact
-from tests.service.reloading.conftest import Play
+from tests.service.reloading.conftest import RunScenario
 from tests.service.reloading.repositories import damage
 from tests.service.reloading.states import refusals, served
-from tests.service.scheduling.requests import ask, until
+from tests.service.scheduling.requests import infer, wait_until
 from tests.service.scripted import HANG, ScriptedBackend
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ Scripted = type[ScriptedBackend]
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """`colours`: a (versions 1, 2), b; `shades`: a."""
+    """Repository with `colours`: a (versions 1, 2), b; and `shades`: a."""
     for version in (1, 2):
         add_artifact(tmp_path, variant="a", version=version)
     add_artifact(tmp_path, variant="b")
@@ -30,10 +30,10 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_variant_that_is_unloaded_stays_so_until_it_is_loaded(
-    repository: Path, play: Play, scripted: Scripted
+def test_an_unloaded_variant_stays_unloaded_until_it_is_loaded(
+    repository: Path, run_scenario: RunScenario, scripted: Scripted
 ) -> None:
-    async def scene(state: State) -> None:
+    async def scenario(state: State) -> None:
         await state.reloader.unload("colours@a")
         assert served(state) == ["colours/b/1", "shades/a/1"]
         assert set(refusals(state)) == {"colours/a/1", "colours/a/2"}
@@ -43,16 +43,16 @@ def test_a_variant_that_is_unloaded_stays_so_until_it_is_loaded(
             await state.reloader.reload()
         assert served(state) == ["colours/b/1", "shades/a/1"]
         assert set(refusals(state)) == {"colours/a/1", "colours/a/2", "colours/a/3"}
-        await until(lambda: scripted.closed == ["a", "a"])
+        await wait_until(lambda: scripted.closed == ["a", "a"])
         await state.reloader.load("colours@a")
         assert served(state) == ["colours/a/1", "colours/a/2", "colours/a/3", "colours/b/1", "shades/a/1"]
         assert refusals(state) == {}
 
-    play(scene)
+    run_scenario(scenario)
 
 
-def test_a_model_is_all_its_variants(repository: Path, play: Play) -> None:
-    async def scene(state: State) -> None:
+def test_a_models_name_stands_for_all_its_variants(repository: Path, run_scenario: RunScenario) -> None:
+    async def scenario(state: State) -> None:
         await state.reloader.unload("colours")
         assert served(state) == ["shades/a/1"]
         await state.reloader.load("colours@b")
@@ -61,11 +61,11 @@ def test_a_model_is_all_its_variants(repository: Path, play: Play) -> None:
         assert served(state) == ["colours/a/1", "colours/a/2", "colours/b/1", "shades/a/1"]
 
     assert repository.exists()
-    play(scene)
+    run_scenario(scenario)
 
 
-def test_all_may_be_unloaded_and_a_request_gets_an_error_that_says_so(repository: Path, play: Play) -> None:
-    async def scene(state: State) -> None:
+def test_all_models_may_be_unloaded_and_requests_get_an_error(repository: Path, run_scenario: RunScenario) -> None:
+    async def scenario(state: State) -> None:
         for model in ("colours", "shades"):
             await state.reloader.unload(model)
         assert served(state) == []
@@ -75,103 +75,109 @@ def test_all_may_be_unloaded_and_a_request_gets_an_error_that_says_so(repository
         assert state.serving.catalogue.find().key.model == "shades"
 
     assert repository.exists()
-    play(scene)
+    run_scenario(scenario)
 
 
-def test_a_given_default_model_is_never_replaced_by_the_only_one_left(repository: Path, play: Play) -> None:
-    async def scene(state: State) -> None:
+def test_a_configured_default_model_is_never_replaced_by_another(repository: Path, run_scenario: RunScenario) -> None:
+    async def scenario(state: State) -> None:
         await state.reloader.unload("colours")
         with pytest.raises(UnknownNameError, match="model 'colours' is unknown; known: shades"):
             state.serving.catalogue.find()
 
     assert repository.exists()
-    play(scene, default_model="colours")
+    run_scenario(scenario, default_model="colours")
 
 
 @pytest.mark.parametrize("name", ["colours@c", "birds", "colours/a", "a", "", "colours@a@b"])
-def test_an_unknown_name_is_an_error_that_lists_the_known_ones(repository: Path, play: Play, name: str) -> None:
-    async def scene(state: State) -> None:
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones(
+    repository: Path, run_scenario: RunScenario, name: str
+) -> None:
+    async def scenario(state: State) -> None:
         for change in (state.reloader.load, state.reloader.unload):
             with pytest.raises(UnknownNameError, match="known: colours@a, colours@b, shades@a"):
                 await change(name)
 
     assert repository.exists()
-    play(scene)
+    run_scenario(scenario)
 
 
-def test_loading_touches_nothing_else(repository: Path, play: Play) -> None:
-    async def scene(state: State) -> None:
+def test_loading_does_not_affect_other_variants(repository: Path, run_scenario: RunScenario) -> None:
+    async def scenario(state: State) -> None:
         add_artifact(repository, variant="c")
         add_artifact(repository, variant="b", version=2)
         await state.reloader.load("colours@b")
         assert served(state) == ["colours/a/1", "colours/a/2", "colours/b/1", "colours/b/2", "shades/a/1"]
 
-    play(scene)
+    run_scenario(scenario)
 
 
 @pytest.mark.usefixtures("caplog")
-def test_what_is_refused_is_tried_again_and_said_to_the_caller(repository: Path, play: Play) -> None:
+def test_a_refused_version_is_retried_and_the_caller_gets_the_reason(
+    repository: Path, run_scenario: RunScenario
+) -> None:
     damage(repository / "colours/a/2")
 
-    async def scene(state: State) -> None:
+    async def scenario(state: State) -> None:
         with pytest.raises(LoadRefusedError, match=r"colours/a/2: .*is not the file the manifest describes") as caught:
             await state.reloader.load("colours@a")
         assert str(repository) not in caught.value.detail
         assert served(state) == ["colours/a/1", "colours/b/1", "shades/a/1"]
         await state.reloader.load("colours@b")
 
-    play(scene)
+    run_scenario(scenario)
 
 
 @pytest.mark.usefixtures("caplog")
-def test_loading_what_is_down_opens_it_anew_without_waiting_for_its_restart(
-    tmp_path: Path, play: Play, scripted: Scripted
+def test_loading_a_failed_variant_opens_a_new_backend_without_waiting_for_its_restart(
+    tmp_path: Path, run_scenario: RunScenario, scripted: Scripted
 ) -> None:
     add_artifact(tmp_path, variant="a")
 
-    async def scene(state: State) -> None:
+    async def scenario(state: State) -> None:
         engine, old = state.serving.engine, state.serving.catalogue.find()
         scripted.broken.add("a")
         with pytest.raises(BackendDownError):
-            await ask(engine, old)
+            await infer(engine, old)
         with pytest.raises(LoadRefusedError):
             await state.reloader.load("colours")
         scripted.broken.clear()
         await state.reloader.load("colours")
         assert state.serving.catalogue.find() is not old
-        assert (await ask(engine, state.serving.catalogue.find())).logits[0, 0] == 7
-        await until(lambda: engine.restarting() == [])
+        assert (await infer(engine, state.serving.catalogue.find())).logits[0, 0] == 7
+        await wait_until(lambda: engine.restarting() == [])
 
-    play(scene)
+    run_scenario(scenario)
 
 
-def test_requests_in_the_queue_of_what_is_unloaded_are_answered(tmp_path: Path, play: Play, scripted: Scripted) -> None:
+def test_queued_requests_of_an_unloaded_variant_are_served(
+    tmp_path: Path, run_scenario: RunScenario, scripted: Scripted
+) -> None:
     add_artifact(tmp_path, variant="a")
 
-    async def scene(state: State) -> None:
+    async def scenario(state: State) -> None:
         engine, old = state.serving.engine, state.serving.catalogue.find()
-        tasks = [asyncio.create_task(ask(engine, old, red)) for red in (HANG, 1, 2)]  # the first waits for the gate
-        await until(scripted.hanging)
+        tasks = [asyncio.create_task(infer(engine, old, red)) for red in (HANG, 1, 2)]  # the first waits for the gate
+        await wait_until(scripted.hanging)
         await state.reloader.unload("colours")
         await asyncio.sleep(0.2)
         assert scripted.closed == []
         scripted.gate.set()
         assert [int((await task).logits[0, 0]) for task in tasks] == [HANG, 1, 2]
-        await until(lambda: scripted.closed == ["a"])
+        await wait_until(lambda: scripted.closed == ["a"])
 
-    play(scene)
+    run_scenario(scenario)
 
 
-def test_what_is_still_in_use_when_the_server_stops_is_closed_too(
-    tmp_path: Path, play: Play, scripted: Scripted
+def test_a_backend_in_use_is_closed_when_the_server_stops(
+    tmp_path: Path, run_scenario: RunScenario, scripted: Scripted
 ) -> None:
     add_artifact(tmp_path, variant="a")
 
-    async def scene(state: State) -> None:
-        task = asyncio.create_task(ask(state.serving.engine, state.serving.catalogue.find(), HANG))
-        await until(scripted.hanging)
+    async def scenario(state: State) -> None:
+        task = asyncio.create_task(infer(state.serving.engine, state.serving.catalogue.find(), HANG))
+        await wait_until(scripted.hanging)
         await state.reloader.unload("colours")
-        task.cancel()  # its batch runs on
+        task.cancel()  # its batch continues to run
 
-    play(scene)
+    run_scenario(scenario)
     assert scripted.closed == ["a"]

@@ -1,3 +1,5 @@
+"""Count of abandoned threads."""
+
 import asyncio
 import threading
 
@@ -7,7 +9,7 @@ from service.resources.abandoned import AbandonedThreads
 from service.resources.background import aside
 
 
-def test_a_thread_is_counted_once_from_when_it_is_abandoned_until_it_ends() -> None:
+def test_an_abandoned_thread_is_counted_once_until_it_ends() -> None:
     abandoned, gate = AbandonedThreads(), threading.Event()
     threads = [threading.Thread(target=gate.wait, args=(20,)) for _ in range(2)]
     for thread in threads:
@@ -24,11 +26,11 @@ def test_a_thread_is_counted_once_from_when_it_is_abandoned_until_it_ends() -> N
     assert abandoned.recorded() == {"decode": 1, "run": 1, "load": 0}
 
 
-def test_cancelling_the_wait_for_work_aside_abandons_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelling_background_work_abandons_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     abandoned, gate = AbandonedThreads(), threading.Event()
     monkeypatch.setattr("service.resources.background.ABANDONED", abandoned)
 
-    async def scene() -> None:
+    async def run() -> None:
         task = asyncio.create_task(aside(lambda: gate.wait(20)))
         await asyncio.sleep(0.01)
         assert len(abandoned) == 0
@@ -41,5 +43,5 @@ def test_cancelling_the_wait_for_work_aside_abandons_its_thread(monkeypatch: pyt
         with pytest.raises(ZeroDivisionError):
             await aside(lambda: 1 // 0)
 
-    asyncio.run(scene())
+    asyncio.run(run())
     assert abandoned.recorded()["load"] == 1

@@ -1,4 +1,4 @@
-"""The number of cores, from files as the kernel writes them."""
+"""Number of cores, from cgroup files as written by the kernel."""
 
 import os
 from pathlib import Path
@@ -47,13 +47,23 @@ V1 = "sys/fs/cgroup/cpu"
             AFFINITY,
         ),
     ],
-    ids=["no cgroups", "no limit", "one", "half", "ninety", "the parent's", "the mount's", "version 1", "v1, no limit"],
+    ids=[
+        "no cgroups",
+        "no limit",
+        "one",
+        "half",
+        "ninety",
+        "limit of the parent",
+        "limit of the mount",
+        "version 1",
+        "v1, no limit",
+    ],
 )
-def test_cores_are_the_least_of_affinity_and_quotas(tmp_path: Path, files: dict[str, str], cores: int) -> None:
+def test_cores_are_the_minimum_of_affinity_and_quotas(tmp_path: Path, files: dict[str, str], cores: int) -> None:
     assert available_cores(write(tmp_path, files)) == cores
 
 
-def test_a_quota_between_is_rounded_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fractional_quota_is_rounded_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     for quota, cores in ((150_000, 2), (200_000, 2), (200_001, 3), (6_400_001, 64)):
         files = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": f"{quota} 100000\n"}

@@ -1,4 +1,4 @@
-"""The budget of bytes that all requests hold together."""
+"""Memory budget shared by all requests."""
 
 import asyncio
 import time
@@ -26,17 +26,17 @@ PNG = encode(random_pixels())
 MIB = 2**20
 
 
-def test_what_is_taken_by_many_threads_is_counted_and_given_back() -> None:
+def test_reservations_of_many_threads_are_counted_and_released() -> None:
     held = MemoryBudget(1000)
-    most = 0
+    largest = 0
 
     def work(_: int) -> int:
-        nonlocal most
+        nonlocal largest
         refused = 0
         for _ in range(200):
             try:
                 with held.reserve(300):
-                    most = max(most, held.held)
+                    largest = max(largest, held.held)
                     time.sleep(0)
             except MemoryFullError:
                 refused += 1
@@ -46,10 +46,10 @@ def test_what_is_taken_by_many_threads_is_counted_and_given_back() -> None:
         refused = sum(pool.map(work, range(8)))
     assert held.held == 0
     assert held.refused == refused
-    assert 300 <= most <= 900
+    assert 300 <= largest <= 900
 
 
-def test_a_reservation_ends_with_an_error_too() -> None:
+def test_a_reservation_is_released_after_an_error() -> None:
     held = MemoryBudget(100)
     with pytest.raises(ZeroDivisionError), held.reserve(100):
         assert held.held == 100
@@ -57,7 +57,7 @@ def test_a_reservation_ends_with_an_error_too() -> None:
     assert held.held == 0
 
 
-def test_what_never_fits_is_distinguished_from_what_does_not_fit_now() -> None:
+def test_a_request_that_never_fits_is_distinguished_from_one_that_does_not_fit_now() -> None:
     held = MemoryBudget(100)
     one, other = RequestMemory(held), RequestMemory(held)
     one.grow(60)
@@ -65,7 +65,7 @@ def test_what_never_fits_is_distinguished_from_what_does_not_fit_now() -> None:
         other.grow(50)
     assert full.value.headers["Retry-After"] == "1"
     with pytest.raises(TooLargeToHoldError, match=r"needs 110 bytes .* MAX_HELD_BYTES allows 100"):
-        one.grow(50)  # it has 60 already
+        one.grow(50)  # it holds 60 already
     one.release()
     other.grow(50)
     other.release()
@@ -76,7 +76,7 @@ def test_what_never_fits_is_distinguished_from_what_does_not_fit_now() -> None:
 FILES = {
     "no limit": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, None),
     "version 2": ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{512 * MIB}\n"}, 256 * MIB),
-    "the parent's": (
+    "limit of the parent": (
         {
             "proc/self/cgroup": "0::/a/b\n",
             "sys/fs/cgroup/a/memory.max": f"{64 * MIB}\n",
@@ -100,7 +100,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("case", FILES)
-def test_the_default_is_half_of_the_memory(tmp_path: Path, case: str) -> None:
+def test_the_default_budget_is_half_of_the_memory(tmp_path: Path, case: str) -> None:
     files, expected = FILES[case]
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -141,12 +141,12 @@ def test_a_body_is_in_memory_once(known: bool) -> None:
 
     length, peak = asyncio.run(read())
     assert length == held.held == size
-    assert peak < 1.3 * size  # a list of chunks that is joined is twice the size
+    assert peak < 1.3 * size  # joining a list of chunks would need twice the size
 
 
-@pytest.mark.parametrize("body", [PNG, b"no image", b"x" * 3_000_000], ids=["right", "no image", "too large"])
+@pytest.mark.parametrize("body", [PNG, b"no image", b"x" * 3_000_000], ids=["valid", "no image", "too large"])
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/compare", "/v2/models/colours/infer", "/v1/nothing"])
-def test_however_a_request_ends_it_holds_nothing_afterwards(tmp_path: Path, path: str, body: bytes) -> None:
+def test_a_request_releases_its_memory_however_it_ends(tmp_path: Path, path: str, body: bytes) -> None:
     add_artifact(tmp_path)
     app = create_app(Settings(repository=tmp_path, threads=1, max_body_bytes=1_000_000, max_held_bytes=1_000_000))
     with TestClient(app) as client:
@@ -154,9 +154,9 @@ def test_however_a_request_ends_it_holds_nothing_afterwards(tmp_path: Path, path
         assert "posbake_held_bytes 0.0\n" in client.get("/metrics").text
 
 
-def test_a_request_holds_its_body_until_it_is_answered_and_others_find_no_room(tmp_path: Path) -> None:
+def test_a_request_holds_its_body_until_its_response_and_others_are_refused_meanwhile(tmp_path: Path) -> None:
     add_artifact(tmp_path)
-    body = picture(HANG) + bytes(10_000)  # more than its pixels, which are held while they are decoded
+    body = picture(HANG) + bytes(10_000)  # larger than its pixels, which are held during decoding
     with fresh() as scripted:
         settings = Settings(repository=tmp_path, backend="scripted", threads=1, max_held_bytes=2 * len(body) - 1)
         with TestClient(create_app(settings)) as client, ThreadPoolExecutor(1) as pool:
@@ -171,17 +171,17 @@ def test_a_request_holds_its_body_until_it_is_answered_and_others_find_no_room(t
             assert client.post("/v1/classify", content=picture(1)).status_code == 200
 
 
-def test_pixels_that_are_decoded_are_held_as_the_body_is(tmp_path: Path) -> None:
+def test_decoded_pixels_count_against_the_budget(tmp_path: Path) -> None:
     add_artifact(tmp_path)
     image = encode(random_pixels(100, 100))
     needed = len(image) + 8 * 100 * 100
-    for limit, status in ((needed, 200), (needed - 1, 413)):  # it would never fit
+    for limit, status in ((needed, 200), (needed - 1, 413)):  # the lower limit never fits
         with TestClient(create_app(Settings(repository=tmp_path, threads=1, max_held_bytes=limit))) as client:
             assert client.post("/v1/classify", content=image).status_code == status
             assert "posbake_held_bytes 0.0\n" in client.get("/metrics").text
 
 
-def test_a_request_that_never_fits_is_413_and_names_the_setting(tmp_path: Path) -> None:
+def test_a_request_that_never_fits_is_413_with_the_setting(tmp_path: Path) -> None:
     add_artifact(tmp_path)
     with TestClient(create_app(Settings(repository=tmp_path, threads=1, max_held_bytes=len(PNG) - 1))) as client:
         refused = client.post("/v1/classify", content=PNG)

@@ -35,7 +35,7 @@ def post(client: TestClient, **request: Unpack[Request]) -> httpx2.Response:
     ],
     ids=["base64", "data URI", "base64url", "lines", "CRLF"],
 )
-def test_every_way_to_write_base64_in_json_is_read(client: TestClient, text: str) -> None:
+def test_every_variant_of_base64_is_accepted_in_json(client: TestClient, text: str) -> None:
     assert post(client, json={"image": text}).status_code == 200
 
 
@@ -47,7 +47,7 @@ def test_json_may_begin_with_a_byte_order_mark(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "binary"])
-def test_a_form_part_s_transfer_encoding_is_undone(client: TestClient, encoding: str) -> None:
+def test_a_form_parts_transfer_encoding_is_decoded(client: TestClient, encoding: str) -> None:
     written = {"base64": base64.encodebytes(PNG), "binary": PNG}.get(
         encoding, b"".join(b"=%02X" % byte for byte in PNG)
     )

@@ -1,4 +1,4 @@
-"""Baked constants and sample pictures: as they are in the artifact, compared with their hashes at each request."""
+"""Baked constants and sample images: served from the artifact, and verified by hash at each request."""
 
 import io
 import shutil
@@ -22,7 +22,7 @@ MEAN = "/v1/models/colours/variants/mean"
         ("samples/red.png", "samples/red.png", "image/png"),
     ],
 )
-def test_a_file_is_the_artifacts_own_and_not_sent_twice(
+def test_a_file_is_served_unchanged_and_304_if_not_modified(
     client: TestClient, path: str, file: str, media_type: str
 ) -> None:
     for query in ("", "?version=10"):
@@ -34,13 +34,13 @@ def test_a_file_is_the_artifacts_own_and_not_sent_twice(
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_a_constant_is_read_by_numpy(client: TestClient) -> None:
+def test_a_constant_is_a_numpy_file(client: TestClient) -> None:
     found = np.load(io.BytesIO(client.get(f"{MEAN}/baked/table").content))
     assert found.dtype == np.float16
     assert found.tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
 
 
-def test_the_facts_of_a_version_name_its_files(client: TestClient) -> None:
+def test_the_details_of_a_version_list_its_files(client: TestClient) -> None:
     first, *_, newest = client.get(MEAN).json()["versions"]
     assert (first["constants"], first["samples"], first["about"]) == (None, [], None)
     assert newest["about"] == SHOWN["about"]
@@ -58,13 +58,13 @@ def test_the_facts_of_a_version_name_its_files(client: TestClient) -> None:
         ("samples/red.png?version=3", "known: 1, 2, 10"),
     ],
 )
-def test_a_name_that_is_not_in_the_manifest_is_not_found(client: TestClient, path: str, known: str) -> None:
+def test_a_name_that_is_not_in_the_manifest_is_404(client: TestClient, path: str, known: str) -> None:
     answer = client.get(f"{MEAN}/{path}")
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
     assert known in answer.json()["detail"]
 
 
-def test_a_file_that_has_changed_since_is_an_error(repository: Path, tmp_path: Path) -> None:
+def test_a_file_changed_since_the_load_is_an_error(repository: Path, tmp_path: Path) -> None:
     shutil.copytree(repository, tmp_path / "changed")
     with TestClient(create_app(Settings(repository=tmp_path / "changed", threads=1, reload_seconds=0))) as client:
         assert client.get(f"{MEAN}/samples/red.png").status_code == 200

@@ -1,4 +1,4 @@
-"""GET /v1/models and below."""
+"""GET /v1/models and the routes below it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.service.artifacts import LABELS
 UNCHECKED = {"status": "unchecked", "precision": None, "images": None, "error": None, "limit": None}
 
 
-def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(
+def test_models_lists_variants_with_their_versions_and_details_of_the_newest(
     client: TestClient, backend_name: str
 ) -> None:
     def variant(name: str, versions: list[int], top1: float | None) -> dict[str, object]:
@@ -38,7 +38,9 @@ def test_models_lists_variants_with_their_versions_and_the_facts_of_the_newest(
     assert client.get("/v1/models/colours").json() == colours
 
 
-def test_a_variant_states_what_its_manifests_state(client: TestClient, repository: Path, backend_name: str) -> None:
+def test_the_details_of_a_variant_are_those_of_its_manifests(
+    client: TestClient, repository: Path, backend_name: str
+) -> None:
     answer = client.get("/v1/models/colours/variants/mean").json()
     assert (answer["model"], answer["variant"]) == ("colours", "mean")
     assert [facts["version"] for facts in answer["versions"]] == [1, 2, 10]
@@ -56,7 +58,7 @@ def test_a_variant_states_what_its_manifests_state(client: TestClient, repositor
         assert facts["running_precision"] == "fp32"
 
 
-def test_the_list_is_written_once_until_an_accuracy_is_recorded(client: TestClient) -> None:
+def test_the_list_is_rendered_once_until_an_accuracy_is_recorded(client: TestClient) -> None:
     app = client.app
     assert isinstance(app, FastAPI)
     catalogue = app.state.serving.catalogue

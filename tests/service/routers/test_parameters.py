@@ -1,4 +1,4 @@
-"""Parameters under /v1: in the query, in JSON and in forms; never a name that is unknown, or two values for one."""
+"""Parameters under /v1, in the query, JSON and forms; unknown names and two different values are refused."""
 
 import base64
 from collections.abc import Callable
@@ -31,11 +31,11 @@ def in_form(client: TestClient, path: str, **parameters: object) -> httpx2.Respo
     return client.post(path, files={"image": PNG}, data={name: str(value) for name, value in parameters.items()})
 
 
-Ask = Callable[..., httpx2.Response]
-PLACES: list[Ask] = [in_query, in_json, in_form]
+Send = Callable[..., httpx2.Response]
+LOCATIONS: list[Send] = [in_query, in_json, in_form]
 
 
-@pytest.mark.parametrize("ask", PLACES)
+@pytest.mark.parametrize("send", LOCATIONS)
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
@@ -44,15 +44,15 @@ PLACES: list[Ask] = [in_query, in_json, in_form]
         *((" variant", "variant"), ("model_name", "model"), ("x" * 5000, None), ("", None)),
     ],
 )
-def test_an_unknown_name_is_422_and_names_the_nearest(
+def test_an_unknown_name_is_422_and_the_nearest_is_suggested(
     client: TestClient,
-    ask: Ask,
+    send: Send,
     name: str,
     nearest: str | None,
 ) -> None:
-    detail = refused(ask(client, "/v1/classify", **{name: "mean"}))
+    detail = refused(send(client, "/v1/classify", **{name: "mean"}))
     assert (
-        f"unknown {'query parameter' if ask is in_query else 'JSON member' if ask is in_json else 'form field'}"
+        f"unknown {'query parameter' if send is in_query else 'JSON member' if send is in_json else 'form field'}"
         in detail
     )
     assert ", ".join(CLASSIFY) in detail
@@ -61,14 +61,14 @@ def test_an_unknown_name_is_422_and_names_the_nearest(
     assert len(detail) < 300
 
 
-@pytest.mark.parametrize("ask", PLACES)
-def test_each_address_knows_its_own_names(client: TestClient, ask: Ask) -> None:
-    assert "did you mean 'variants'?" in refused(ask(client, "/v1/compare", variant="mean"))
-    assert "did you mean 'variant'?" in refused(ask(client, "/v1/classify", variants="mean"))
-    assert ", ".join(COMPARE) in refused(ask(client, "/v1/compare", version=1))
+@pytest.mark.parametrize("send", LOCATIONS)
+def test_each_route_has_its_own_names(client: TestClient, send: Send) -> None:
+    assert "did you mean 'variants'?" in refused(send(client, "/v1/compare", variant="mean"))
+    assert "did you mean 'variant'?" in refused(send(client, "/v1/classify", variants="mean"))
+    assert ", ".join(COMPARE) in refused(send(client, "/v1/compare", version=1))
 
 
-def test_every_address_checks_its_query(client: TestClient) -> None:
+def test_every_route_checks_its_query(client: TestClient) -> None:
     operations = [
         (method, path.format(model="colours", variant="mean", name="table"))
         for path, found in client.get("/openapi.json").json()["paths"].items()
@@ -83,16 +83,16 @@ def test_every_address_checks_its_query(client: TestClient) -> None:
     assert "this endpoint has none" in refused(client.get("/v1/models?model=colours"))
 
 
-@pytest.mark.parametrize("ask", PLACES)
-def test_parameters_count_wherever_they_are(client: TestClient, ask: Ask) -> None:
-    answer = ask(client, "/v1/classify", model="colours", variant="mean", version=2, top_k=3, timeout_ms=20_000).json()
+@pytest.mark.parametrize("send", LOCATIONS)
+def test_parameters_are_used_in_every_location(client: TestClient, send: Send) -> None:
+    answer = send(client, "/v1/classify", model="colours", variant="mean", version=2, top_k=3, timeout_ms=20_000).json()
     assert (answer["variant"], answer["version"], len(answer["predictions"])) == ("mean", 2, 3)
-    answer = ask(client, "/v1/compare", variants="float,mean", top_k=1, timeout_ms=20_000).json()
+    answer = send(client, "/v1/compare", variants="float,mean", top_k=1, timeout_ms=20_000).json()
     assert [found["variant"] for found in answer["variants"]] == ["float", "mean"]
     assert {len(found["predictions"]) for found in answer["variants"]} == {1}
 
 
-@pytest.mark.parametrize("ask", PLACES)
+@pytest.mark.parametrize("send", LOCATIONS)
 @pytest.mark.parametrize(
     ("name", "value", "status"),
     [
@@ -112,21 +112,21 @@ def test_parameters_count_wherever_they_are(client: TestClient, ask: Ask) -> Non
         *(("variant", "rope", 404), ("model", "birds", 404), ("version", 3, 404)),
     ],
 )
-def test_a_wrong_value_is_refused_alike_wherever_it_is(
+def test_an_invalid_value_is_refused_in_every_location(
     client: TestClient,
-    ask: Ask,
+    send: Send,
     name: str,
     value: object,
     status: int,
 ) -> None:
-    response = ask(client, "/v1/classify", **{name: value})
+    response = send(client, "/v1/classify", **{name: value})
     detail = refused(response, status)
     assert str(value) in detail
     if status == 422:
         assert response.json()["parameters"][0]["parameter"] == name
 
 
-def test_a_deadline_counts_wherever_it_is(tmp_path: Path) -> None:
+def test_a_deadline_applies_in_every_location(tmp_path: Path) -> None:
     add_artifact(tmp_path)
     image = base64.b64encode(picture(HANG)).decode()
     requests: list[Request] = [
@@ -143,14 +143,14 @@ def test_a_deadline_counts_wherever_it_is(tmp_path: Path) -> None:
         assert in_json(client, "/v1/classify", timeout_ms=20_000).status_code == 200
 
 
-def test_a_model_may_be_named_in_the_body_where_there_is_no_default(tmp_path: Path) -> None:
+def test_a_model_may_be_named_in_the_body_without_a_default(tmp_path: Path) -> None:
     for model in ("colours", "birds"):
         add_artifact(tmp_path, model=model)
     with TestClient(create_app(Settings(repository=tmp_path, threads=1))) as client:
         assert "model" in refused(in_query(client, "/v1/classify"))
-        for ask in PLACES:
+        for send in LOCATIONS:
             for path in ("/v1/classify", "/v1/compare"):
-                assert ask(client, path, model="birds").json()["model"] == "birds"
+                assert send(client, path, model="birds").json()["model"] == "birds"
 
 
 @pytest.mark.parametrize(
@@ -177,11 +177,11 @@ def test_a_model_may_be_named_in_the_body_where_there_is_no_default(tmp_path: Pa
     ],
     ids=["query", "query and JSON", "query and form", "form", "JSON", "JSON, escaped"],
 )
-def test_two_values_for_one_name_are_422(client: TestClient, query: str, request_: Request) -> None:
+def test_two_values_of_one_parameter_are_422(client: TestClient, query: str, request_: Request) -> None:
     assert "variant is given twice, as mean" in refused(client.post(f"/v1/classify?{query}", **request_))
 
 
-def test_two_lists_of_variants_are_422_too(client: TestClient) -> None:
+def test_two_lists_of_variants_are_422(client: TestClient) -> None:
     assert "variants is given twice, as mean and as float" in refused(
         client.post("/v1/compare?variants=mean&variants=float", content=PNG)
     )
@@ -200,7 +200,7 @@ def test_two_lists_of_variants_are_422_too(client: TestClient) -> None:
         ("", {"json": {"image": B64, "top_k": 2.0, "version": None, "model": None}}),
     ],
 )
-def test_the_same_value_twice_is_fine(client: TestClient, query: str, request_: Request) -> None:
+def test_the_same_value_twice_is_allowed(client: TestClient, query: str, request_: Request) -> None:
     response = client.post(f"/v1/classify?{query}", **request_)
     assert response.status_code == 200, response.text
     assert len(response.json()["predictions"]) == 2
@@ -212,20 +212,20 @@ def test_variants_may_be_a_list_in_json(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("value", [True, [1], ["mean"], {"a": 1}])
-def test_json_of_another_kind_is_422(client: TestClient, value: object) -> None:
+def test_a_json_value_of_another_type_is_422(client: TestClient, value: object) -> None:
     detail = refused(in_json(client, "/v1/classify", variant=value))
     assert detail.startswith("JSON member 'variant' is ")
     assert "expected a string or a number" in detail
 
 
 def test_a_long_value_is_422_and_not_repeated(client: TestClient) -> None:
-    for ask in (in_json, in_form):
+    for send in (in_json, in_form):
         assert "has 500000 characters, at most 4096 are allowed" in refused(
-            ask(client, "/v1/classify", variant="x" * 500_000)
+            send(client, "/v1/classify", variant="x" * 500_000)
         )
 
 
-def test_a_large_form_is_read_on_another_thread_with_the_same_result(client: TestClient) -> None:
+def test_a_large_form_is_parsed_on_another_thread_with_the_same_result(client: TestClient) -> None:
     padded = PNG + bytes(400_000)
     encoded = base64.b64encode(padded).decode()
     requests: list[Request] = [
@@ -243,7 +243,7 @@ def test_a_large_form_is_read_on_another_thread_with_the_same_result(client: Tes
     )
 
 
-def test_openapi_has_the_parameters_in_the_body(client: TestClient) -> None:
+def test_openapi_documents_the_parameters_in_the_body(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     for path, names in (("/v1/classify", CLASSIFY), ("/v1/compare", COMPARE)):
         operation = paths[path]["post"]

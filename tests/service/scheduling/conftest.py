@@ -1,7 +1,7 @@
 """Servables of the scripted backend, and an engine for them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,9 @@ from service.catalogue.catalogue import Servable
 from service.scheduling.engine import Engine
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
-from tests.service.scripted import ScriptedBackend, fresh
+from tests.service.scripted import ScriptedBackend
 
-Play = Callable[..., Any]
-
-
-@pytest.fixture
-def scripted() -> Iterator[type[ScriptedBackend]]:
-    with fresh() as backend:
-        yield backend
+RunScenario = Callable[..., Any]
 
 
 @pytest.fixture
@@ -35,14 +29,14 @@ def servable(tmp_path: Path, scripted: type[ScriptedBackend]) -> Callable[[str],
 
 
 @pytest.fixture
-def play(scripted: type[ScriptedBackend]) -> Play:
-    """Run a scene, a coroutine function that gets an engine, on a loop of its own; settings by name.
+def run_scenario(scripted: type[ScriptedBackend]) -> RunScenario:
+    """Return a function that runs a coroutine function with an engine, whose settings are given by keyword.
 
-    The backend is a device, unless `on_cores`.
+    The backend is treated as a device unless `on_cores`.
     """
 
     def run(
-        scene: Callable[[Engine], Coroutine[Any, Any, None]],
+        scenario: Callable[[Engine], Coroutine[Any, Any, None]],
         *,
         on_cores: bool = False,
         overlaps: bool = False,
@@ -52,7 +46,7 @@ def play(scripted: type[ScriptedBackend]) -> Play:
             chosen = Settings.model_validate({"threads": 2, **settings})
             engine = Engine(chosen, on_cores=on_cores, overlaps=overlaps)
             try:
-                await asyncio.wait_for(scene(engine), 20)
+                await asyncio.wait_for(scenario(engine), 20)
             finally:
                 scripted.gate.set()
                 engine.close()

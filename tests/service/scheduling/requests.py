@@ -1,4 +1,4 @@
-"""Requests of tests to an engine."""
+"""Requests to an engine."""
 
 import asyncio
 import threading
@@ -11,7 +11,7 @@ from service.scheduling.engine import Engine
 from service.scheduling.request_scope import RequestScope
 from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
-from tests.service.scripted import ScriptedBackend, pixels
+from tests.service.scripted import HANG, ScriptedBackend, pixels
 
 MINUTE = 60_000
 
@@ -20,11 +20,11 @@ Scripted = type[ScriptedBackend]
 
 
 def reds_of(scripted: Scripted) -> list[list[int]]:
-    """Return the red of each image, for each batch that ran."""
+    """Return the red values of the images of each batch that ran."""
     return [reds for _, reds in scripted.batches]
 
 
-async def ask(
+async def infer(
     engine: Engine,
     servable: Servable,
     red: int | Callable[[], Tensor] = 7,
@@ -36,14 +36,21 @@ async def ask(
         return await engine.infer(servable, source, scope, watch or Stopwatch())
 
 
-def soon(engine: Engine, servable: Servable, red: int = 7, timeout_ms: int = MINUTE) -> asyncio.Task[Inferred]:
-    return asyncio.create_task(ask(engine, servable, red, timeout_ms))
+def start_request(engine: Engine, servable: Servable, red: int = 7, timeout_ms: int = MINUTE) -> asyncio.Task[Inferred]:
+    return asyncio.create_task(infer(engine, servable, red, timeout_ms))
 
 
-async def until(happened: threading.Event | Callable[[], bool]) -> None:
-    """Wait for what another thread does."""
-    check = happened.is_set if isinstance(happened, threading.Event) else happened
+async def wait_until(condition: threading.Event | Callable[[], bool]) -> None:
+    """Wait until an event is set or a condition is true."""
+    check = condition.is_set if isinstance(condition, threading.Event) else condition
     end = time.monotonic() + 10
     while not check():
         assert time.monotonic() < end
         await asyncio.sleep(0.002)
+
+
+async def start_hanging(engine: Engine, servable: Servable, scripted: Scripted) -> asyncio.Task[Inferred]:
+    """Start a request that waits for the gate, and return its task once it runs."""
+    task = start_request(engine, servable, HANG)
+    await wait_until(scripted.hanging)
+    return task

@@ -1,4 +1,4 @@
-"""Images that fail alone, and backends that fail or hang and are replaced."""
+"""Images that fail alone, and backends that fail or hang and are restarted."""
 
 import asyncio
 import threading
@@ -6,141 +6,148 @@ import threading
 import pytest
 
 from imaging.preprocess import Tensor
+from service.catalogue.catalogue import Servable
 from service.problems.client_errors import InvalidImageError
 from service.problems.server_errors import BackendDownError, InferenceError
 from service.scheduling.engine import Engine
 from service.scheduling.variant_queue import Inferred
 from service.telemetry.stopwatch import Stopwatch
-from tests.service.scheduling.conftest import Play
-from tests.service.scheduling.requests import Make, Scripted, ask, reds_of, soon, until
-from tests.service.scripted import HANG, NOT_A_NUMBER, POISON, pixels
+from tests.service.scheduling.conftest import RunScenario
+from tests.service.scheduling.requests import Make, Scripted, infer, reds_of, start_hanging, start_request, wait_until
+from tests.service.scripted import NOT_A_NUMBER, POISON, pixels
 
 pytestmark = pytest.mark.slow
 
 
-def test_what_cannot_be_decoded_never_reaches_a_batch(play: Play, servable: Make, scripted: Scripted) -> None:
-    async def scene(engine: Engine) -> None:
+def test_an_image_that_cannot_be_decoded_never_reaches_a_batch(
+    run_scenario: RunScenario, servable: Make, scripted: Scripted
+) -> None:
+    async def scenario(engine: Engine) -> None:
         a = servable("a")
 
         def decode() -> Tensor:
             raise InvalidImageError("noise")
 
         with pytest.raises(InvalidImageError, match="noise"):
-            await ask(engine, a, decode)
+            await infer(engine, a, decode)
         assert engine.load(a).admitted == 0
         assert scripted.batches == []
 
-    play(scene)
+    run_scenario(scenario)
+
+
+async def run_one_bad_image(
+    engine: Engine, servable: Servable, scripted: Scripted, red: int
+) -> tuple[Inferred, object, Inferred]:
+    """Run a batch of three images, of which the second fails, and return the results of all."""
+    first = await start_hanging(engine, servable, scripted)
+    tasks = [start_request(engine, servable, each) for each in (1, red, 3)]
+    await wait_until(lambda: engine.load(servable).admitted == 3)
+    scripted.gate.set()
+    await first
+    good, bad, fine = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(good, Inferred)
+    assert isinstance(fine, Inferred)
+    return good, bad, fine
 
 
 def test_a_poisoned_image_fails_alone(
-    play: Play, servable: Make, scripted: Scripted, caplog: pytest.LogCaptureFixture
+    run_scenario: RunScenario, servable: Make, scripted: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scene(engine: Engine) -> None:
+    async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = soon(engine, a, HANG)
-        await until(scripted.hanging)
-        tasks = [soon(engine, a, red) for red in (1, POISON, 3)]
-        await until(lambda: engine.load(a).admitted == 3)
-        scripted.gate.set()
-        await first
-        good, bad, fine = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(good, Inferred)
-        assert isinstance(fine, Inferred)
-        assert (good.logits[0, 0], good.batch_size) == (1, 1)  # what it ran with in the end
+        good, bad, fine = await run_one_bad_image(engine, a, scripted, POISON)
+        assert (good.logits[0, 0], good.batch_size) == (1, 1)  # the batch size of its last run
         assert (fine.logits[0, 0], fine.batch_size) == (3, 1)
         assert isinstance(bad, InferenceError)
         assert "the script says so" not in bad.detail
         assert reds_of(scripted)[1:] == [[1, POISON, 3], [1], [POISON], [3]]
         with pytest.raises(InferenceError):
-            await ask(engine, a, POISON)  # alone: the backend is asked whether it is well, and it is
+            await infer(engine, a, POISON)  # alone in its batch, so the backend is checked, and passes
         assert engine.restarting() == []
 
-    play(scene)
+    run_scenario(scenario)
     assert "the script says so" in caplog.text
 
 
-def test_logits_that_are_not_numbers_fail_only_their_image(play: Play, servable: Make, scripted: Scripted) -> None:
-    async def scene(engine: Engine) -> None:
+def test_logits_that_are_not_numbers_fail_only_their_image(
+    run_scenario: RunScenario, servable: Make, scripted: Scripted
+) -> None:
+    async def scenario(engine: Engine) -> None:
         a = servable("a")
-        first = soon(engine, a, HANG)
-        await until(scripted.hanging)
-        tasks = [soon(engine, a, red) for red in (1, NOT_A_NUMBER, 3)]
-        await until(lambda: engine.load(a).admitted == 3)
-        scripted.gate.set()
-        await first
-        good, bad, fine = await asyncio.gather(*tasks, return_exceptions=True)
-        assert isinstance(good, Inferred)
-        assert isinstance(fine, Inferred)
+        good, bad, fine = await run_one_bad_image(engine, a, scripted, NOT_A_NUMBER)
         assert good.batch_size == fine.batch_size == 3
         assert isinstance(bad, InferenceError)
         assert "not all finite" in bad.detail
-        assert len(scripted.batches) == 2  # it is not run again
+        assert len(scripted.batches) == 2  # the batch is not run again
 
-    play(scene)
+    run_scenario(scenario)
 
 
 @pytest.mark.usefixtures("caplog")
-def test_a_crashed_backend_answers_503_and_is_replaced(play: Play, servable: Make, scripted: Scripted) -> None:
+def test_requests_to_a_crashed_backend_are_503_until_it_is_restarted(
+    run_scenario: RunScenario, servable: Make, scripted: Scripted
+) -> None:
     decoded = threading.Event()
 
     def decode() -> Tensor:
         decoded.set()
         return pixels(7)[None]
 
-    async def scene(engine: Engine) -> None:
+    async def scenario(engine: Engine) -> None:
         a, b = servable("a"), servable("b")
         scripted.broken.add("a")
         with pytest.raises(BackendDownError, match="colours/a/1 failed and is being restarted") as caught:
-            await ask(engine, a)
+            await infer(engine, a)
         assert int(caught.value.headers["Retry-After"]) >= 1
         assert engine.restarting() == [a]
         with pytest.raises(BackendDownError):
-            await ask(engine, a, decode)
-        assert not decoded.is_set()  # nothing is decoded for a backend that is down
-        assert (await ask(engine, b)).logits[0, 0] == 7  # the others are served
-        await until(lambda: scripted.opened.count("a") > 2)  # a vain restart, and another attempt
+            await infer(engine, a, decode)
+        assert not decoded.is_set()  # images for a failed backend are not decoded
+        assert (await infer(engine, b)).logits[0, 0] == 7  # other variants are served
+        await wait_until(lambda: scripted.opened.count("a") > 2)  # a failed restart, and another attempt
         scripted.broken.clear()
-        await until(lambda: engine.restarting() == [])
-        assert (await ask(engine, a)).logits[0, 0] == 7
+        await wait_until(lambda: engine.restarting() == [])
+        assert (await infer(engine, a)).logits[0, 0] == 7
         assert scripted.closed.count("a") == scripted.opened.count("a") - 1
 
-    play(scene)
+    run_scenario(scenario)
 
 
 @pytest.mark.usefixtures("caplog")
-def test_a_hanging_backend_is_abandoned_and_replaced(play: Play, servable: Make, scripted: Scripted) -> None:
-    async def scene(engine: Engine) -> None:
+def test_a_hanging_backend_is_abandoned_and_restarted(
+    run_scenario: RunScenario, servable: Make, scripted: Scripted
+) -> None:
+    async def scenario(engine: Engine) -> None:
         a, b = servable("a"), servable("b")
-        first = soon(engine, a, HANG)
-        await until(scripted.hanging)
-        waiting = soon(engine, a, 1)
-        other = soon(engine, b, 2)
+        first = await start_hanging(engine, a, scripted)
+        waiting = start_request(engine, a, 1)
+        other = start_request(engine, b, 2)
         for task in (first, waiting):
             with pytest.raises(BackendDownError):
                 await task
         assert (await other).logits[0, 0] == 2
-        await until(lambda: engine.restarting() == [])
-        assert (await ask(engine, a, 3)).logits[0, 0] == 3
+        await wait_until(lambda: engine.restarting() == [])
+        assert (await infer(engine, a, 3)).logits[0, 0] == 3
         assert scripted.closed == []
-        scripted.gate.set()  # the lost run returns, and closes what it ran
-        await until(lambda: scripted.closed == ["a"])
-        assert (await ask(engine, a, 4)).logits[0, 0] == 4
+        scripted.gate.set()  # the abandoned run returns and closes its backend
+        await wait_until(lambda: scripted.closed == ["a"])
+        assert (await infer(engine, a, 4)).logits[0, 0] == 4
 
-    play(scene, backend_timeout_ms=300)
+    run_scenario(scenario, backend_timeout_ms=300)
 
 
 @pytest.mark.usefixtures("caplog")
-def test_an_internal_error_does_not_end_the_worker_thread(play: Play, servable: Make) -> None:
+def test_an_internal_error_does_not_end_the_worker_thread(run_scenario: RunScenario, servable: Make) -> None:
     class Broken(Stopwatch):
         def lap(self, stage: str) -> None:
             raise ZeroDivisionError(stage)
 
-    async def scene(engine: Engine) -> None:
+    async def scenario(engine: Engine) -> None:
         a = servable("a")
         with pytest.raises(ZeroDivisionError):
-            await ask(engine, a, watch=Broken())
-        await until(lambda: engine.load(a).running == 0)
-        assert (await ask(engine, a)).logits[0, 0] == 7
+            await infer(engine, a, watch=Broken())
+        await wait_until(lambda: engine.load(a).running == 0)
+        assert (await infer(engine, a)).logits[0, 0] == 7
 
-    play(scene)
+    run_scenario(scenario)

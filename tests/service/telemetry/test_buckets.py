@@ -1,4 +1,4 @@
-"""Bucketed durations against sorted ones."""
+"""Bucketed durations compared with sorted ones."""
 
 import math
 
@@ -13,13 +13,13 @@ DURATIONS = np.unique(
 WITHIN = 1 / 64  # half the width of a bucket over its lower edge
 
 
-def test_no_bucket_is_further_from_what_is_in_it_than_promised() -> None:
+def test_a_buckets_middle_is_within_the_tolerance_of_its_durations() -> None:
     middles = MIDDLES[bucket_of(DURATIONS)]
     assert np.all(np.abs(middles - DURATIONS) <= WITHIN * DURATIONS)
-    assert not np.all(np.abs(middles - DURATIONS) <= WITHIN / 1.5 * DURATIONS)  # the check is able to fail
+    assert not np.all(np.abs(middles - DURATIONS) <= WITHIN / 1.5 * DURATIONS)  # the check can fail
 
 
-def test_below_64_microseconds_a_bucket_is_one_of_them() -> None:
+def test_below_64_microseconds_each_microsecond_is_a_bucket() -> None:
     assert MIDDLES[bucket_of(np.arange(64))].tolist() == list(range(64))
 
 
@@ -30,7 +30,7 @@ def test_longer_durations_are_in_later_buckets_and_all_buckets_are_used() -> Non
     assert np.all(np.diff(MIDDLES) > 0)
 
 
-def test_what_is_longer_than_any_deadline_is_in_the_last_bucket() -> None:
+def test_durations_longer_than_any_deadline_are_in_the_last_bucket() -> None:
     assert bucket_of(np.array([2**37, 2**60])).tolist() == [BUCKETS - 1, BUCKETS - 1]
 
 

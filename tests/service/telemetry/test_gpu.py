@@ -1,4 +1,4 @@
-"""GPU metrics: from a stand-in for NVML that answers as the real one does, and from that where there is one."""
+"""GPU metrics, from a fake NVML, and from the real one on a GPU host."""
 
 import importlib.util
 import subprocess
@@ -27,7 +27,7 @@ class Utilization:
 
 
 class Nvml:
-    """Two GPUs; the second is a slice that has no utilisation of its own."""
+    """Fake NVML with two GPUs, the second of which reports no utilisation, as MIG instances do."""
 
     NVMLError = NvmlError
 
@@ -49,7 +49,7 @@ class Nvml:
         return Utilization(25)
 
 
-def test_every_gpu_is_read_and_what_it_cannot_say_is_left_out() -> None:
+def test_every_gpu_is_read_and_unsupported_values_are_omitted() -> None:
     samples = {(s.name, s.labels["gpu"]): s.value for family in GpuReader(Nvml()).families() for s in family.samples}
     assert samples == {
         ("posbake_gpu_utilization", "GPU-0"): 0.25,
@@ -60,7 +60,7 @@ def test_every_gpu_is_read_and_what_it_cannot_say_is_left_out() -> None:
     }
 
 
-def test_a_service_on_the_cpu_reads_none_and_does_not_look_for_them() -> None:
+def test_a_service_on_the_cpu_does_not_load_nvml() -> None:
     script = (
         "import sys; from service.telemetry.gpu import GpuReader; "
         "assert GpuReader.of(['onnxruntime-cpu']) is None; assert 'pynvml' not in sys.modules"
@@ -69,7 +69,7 @@ def test_a_service_on_the_cpu_reads_none_and_does_not_look_for_them() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pynvml") is not None, reason="nvidia-ml-py is installed")
-def test_without_nvml_there_are_no_gpu_metrics_and_the_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_nvml_there_are_no_gpu_metrics_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     assert GpuReader.of(["onnxruntime-cuda"]) is None
     assert "nvidia-ml-py is not installed" in caplog.text
 
@@ -86,9 +86,9 @@ def test_a_real_gpu_is_read() -> None:
     assert 0 <= used.value <= total.value
 
 
-def test_a_driver_that_is_gone_leaves_the_other_metrics_alone() -> None:
-    class Gone(Nvml):
+def test_a_lost_gpu_does_not_affect_other_metrics() -> None:
+    class LostGpu(Nvml):
         def nvmlDeviceGetCount(self) -> int:  # noqa: N802
             raise NvmlError("GPU is lost")
 
-    assert [family.samples for family in GpuReader(Gone()).families()] == [[], [], []]
+    assert [family.samples for family in GpuReader(LostGpu()).families()] == [[], [], []]

@@ -1,4 +1,4 @@
-"""Stage times: in answers, in /v1/latency and in /metrics; all three say the same."""
+"""Stage times in responses, in /v1/latency and in /metrics, which agree."""
 
 import math
 import statistics
@@ -22,10 +22,10 @@ PNG = encode(random_pixels(200, 300))
 KEY = VersionKey("colours", "mean", 1)
 LABELS = frozenset({"model": "colours", "variant": "mean", "version": "10", "status": "200"}.items())
 BUCKET = 1 / 64
-"""How far a duration may be from the middle of its bucket."""
+"""Maximum relative distance of a duration from the middle of its bucket."""
 
 
-def test_laps_add_up_to_the_total_whatever_the_clock_says() -> None:
+def test_laps_add_up_to_the_total_in_spite_of_rounding() -> None:
     readings = iter([1_999, 3_000, 3_001, 1_003_500, 1_003_999, 9_999_999, 10_000_001])
     watch = Stopwatch(lambda: next(readings))
     for stage in ("queue", "decode", "preprocess", "inference", "postprocess", "postprocess"):
@@ -42,12 +42,12 @@ def test_laps_add_up_to_the_total_whatever_the_clock_says() -> None:
     assert server_timing(milliseconds(laps)).startswith("decode;dur=0.0, preprocess;dur=1.0, queue;dur=0.002")
 
 
-def test_stages_add_up_to_the_total_in_every_answer(client: TestClient) -> None:
+def test_stages_add_up_to_the_total_in_every_response(client: TestClient) -> None:
     for _ in range(20):
         times = client.post("/v1/classify", content=PNG).json()["latency_ms"]
         total = times.pop("total")
         assert list(times) == list(STAGES)
-        assert sum(times.values()) == pytest.approx(total, abs=1e-6)  # 0.3 ms are allowed; a stage left out shows
+        assert sum(times.values()) == pytest.approx(total, abs=1e-6)  # a missing stage would exceed this
         assert all(duration >= 0 for duration in times.values())
         assert times["decode"] > 0
         assert times["inference"] > 0
@@ -76,22 +76,22 @@ def check_summary(summary: LatencySummary, rows: list[Laps]) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257, 1000])
-def test_percentiles_and_means_are_those_of_the_numbers_recorded(count: int) -> None:
+def test_percentiles_and_means_are_those_of_the_recorded_times(count: int) -> None:
     recorder = LatencyRecorder()
     rows = random_laps(count)
     for row in rows:
         recorder.record(KEY, row)
     check_summary(recorder.summary(KEY), rows)
     check_summary(recorder.recent(KEY), rows)
-    with pytest.raises(AssertionError):  # the check is able to fail
+    with pytest.raises(AssertionError):  # the check can fail
         check_summary(recorder.summary(KEY), random_laps(count, seed=4))
 
 
-def test_recent_is_the_last_minute_to_five_seconds_and_the_rest_stays_since_the_start() -> None:
+def test_recent_covers_the_last_minute_and_the_summary_all_requests() -> None:
     clock = Clock()
     recorder = LatencyRecorder(clock)
     rows = random_laps(300)
-    for row in rows:  # one a second
+    for row in rows:  # one per second
         clock.now += 1
         recorder.record(KEY, row)
     check_summary(recorder.summary(KEY), rows)
@@ -106,7 +106,7 @@ def test_recent_is_the_last_minute_to_five_seconds_and_the_rest_stays_since_the_
     assert recorder.summary(KEY).count == 301
 
 
-def test_what_lay_there_for_long_before_it_was_looked_at_is_not_recent() -> None:
+def test_old_times_are_not_recent_even_if_first_read_later() -> None:
     clock = Clock()
     recorder = LatencyRecorder(clock)
     recorder.record(KEY, random_laps(1)[0])
@@ -115,7 +115,7 @@ def test_what_lay_there_for_long_before_it_was_looked_at_is_not_recent() -> None
     assert recorder.summary(KEY).count == 1
 
 
-def test_the_p95_of_the_last_minute_counts_requests_that_never_got_an_answer() -> None:
+def test_the_recent_p95_includes_requests_past_their_deadline() -> None:
     clock = Clock()
     recorder = LatencyRecorder(clock)
     for _ in range(90):
@@ -129,7 +129,7 @@ def test_the_p95_of_the_last_minute_counts_requests_that_never_got_an_answer() -
     assert recorder.recent_p95(KEY) is None
 
 
-def test_a_version_that_only_ever_ran_out_of_time_has_a_p95() -> None:
+def test_a_version_whose_requests_all_missed_their_deadline_has_a_p95() -> None:
     recorder = LatencyRecorder()
     recorder.record_overdue(KEY, 80_000)
     assert recorder.recent_p95(KEY) == pytest.approx(80, rel=BUCKET)
@@ -146,7 +146,7 @@ def test_prometheus_buckets_include_their_bounds() -> None:
     assert found.seconds == sum(durations) / 1e6
 
 
-def test_what_is_served_no_more_is_forgotten() -> None:
+def test_times_of_removed_versions_are_dropped() -> None:
     recorder = LatencyRecorder()
     other = VersionKey("colours", "mean", 2)
     for key in (KEY, other):
@@ -168,7 +168,7 @@ def test_several_threads_may_record_and_read() -> None:
     check_summary(recorder.summary(KEY), rows)
 
 
-def test_a_fork_goes_on_from_the_laps_there_are() -> None:
+def test_a_fork_continues_from_the_existing_laps() -> None:
     readings = iter([0, 5_000, 7_000, 20_000])
     watch = Stopwatch(lambda: next(readings))
     watch.lap("decode")
@@ -180,19 +180,19 @@ def test_a_fork_goes_on_from_the_laps_there_are() -> None:
     assert (watch.laps()["total"], other.laps()["total"]) == (7, 20)
 
 
-def test_a_version_without_answers_has_none() -> None:
+def test_a_version_without_requests_has_an_empty_summary() -> None:
     recorder = LatencyRecorder()
     recorder.record(KEY, dict.fromkeys(COLUMNS, 1))
     summary = recorder.summary(VersionKey("colours", "mean", 2))
     assert (summary.count, summary.stages) == (0, {})
 
 
-def test_latency_and_metrics_agree_with_the_answers(repository: Path) -> None:
-    asked = {"mean&version=1": 7, "mean&version=2": 1, "float": 4}
+def test_latency_and_metrics_agree_with_the_responses(repository: Path) -> None:
+    requests_of = {"mean&version=1": 7, "mean&version=2": 1, "float": 4}
     with TestClient(create_app(Settings(repository=repository, threads=2))) as client:
         answers = [
             client.post(f"/v1/classify?variant={query}", content=PNG).json()
-            for query, times in asked.items()
+            for query, times in requests_of.items()
             for _ in range(times)
         ]
         refused = [
@@ -220,7 +220,10 @@ def test_latency_and_metrics_agree_with_the_answers(repository: Path) -> None:
         if not given:
             assert row["stages"] == row["recent"]["stages"] == {}
             continue
-        assert row["recent"] == {"count": row["count"], "stages": row["stages"]}  # all of it is younger than a minute
+        assert row["recent"] == {
+            "count": row["count"],
+            "stages": row["stages"],
+        }  # all requests are from the last minute
         for stage in COLUMNS:
             durations = [times[stage] for times in given]
             found = row["stages"][stage]
@@ -252,7 +255,7 @@ def test_latency_is_filtered_by_model_and_variant(client: TestClient) -> None:
     assert versions("variant=float") == versions("model=colours&variant=float") == [("float", 1)]
 
 
-def test_apps_in_one_process_have_metrics_of_their_own(repository: Path) -> None:
+def test_apps_in_one_process_have_their_own_metrics(repository: Path) -> None:
     with TestClient(create_app(Settings(repository=repository))) as first:
         first.post("/v1/classify", content=PNG)
         with TestClient(create_app(Settings(repository=repository))) as second:
@@ -260,7 +263,7 @@ def test_apps_in_one_process_have_metrics_of_their_own(repository: Path) -> None
             assert ("posbake_requests_total", LABELS) not in metrics(second)
 
 
-def test_milliseconds_are_exact_to_the_microsecond_however_long_it_took() -> None:
+def test_milliseconds_are_exact_to_the_microsecond() -> None:
     laps = {"decode": 1, "total": 1_234_567}
     assert milliseconds(laps) == {"decode": 0.001, "total": 1234.567}
     assert server_timing(milliseconds(laps)) == "decode;dur=0.001, total;dur=1234.567"

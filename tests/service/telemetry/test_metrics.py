@@ -1,4 +1,4 @@
-"""/metrics: queues, batches, refusals, loads and restarts; the documentation lists all of them."""
+"""/metrics: queues, batches, refusals, loads and restarts, all documented."""
 
 import re
 import time
@@ -22,6 +22,7 @@ from tests.service.artifacts import add_artifact
 from tests.service.pictures import png_claiming
 from tests.service.scripted import HANG, ScriptedBackend, fresh, picture
 from tests.service.telemetry.test_gpu import Nvml
+from tests.service.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 Samples = dict[str, dict[frozenset[tuple[str, str]], float]]
@@ -53,15 +54,8 @@ def of(variant: str, **labels: str) -> frozenset[tuple[str, str]]:
     return frozenset({"model": "colours", "variant": variant, "version": "1", **labels}.items())
 
 
-def until(happened: Any) -> None:  # noqa: ANN401
-    end = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.usefixtures("scripted")
-def test_every_metric_is_documented_with_its_labels_and_nothing_else_is(tmp_path: Path) -> None:
+def test_the_documentation_lists_exactly_the_exported_metrics_and_labels(tmp_path: Path) -> None:
     with client_of(tmp_path) as client:
         client.app.state.metrics.gpus = GpuReader(Nvml())  # type: ignore[attr-defined]
         client.post("/v1/classify", content=picture(1))
@@ -83,15 +77,15 @@ def test_every_metric_is_documented_with_its_labels_and_nothing_else_is(tmp_path
     assert len(exported) == 23
 
 
-def test_batches_queues_and_running_images_are_reported_at_the_time(
+def test_batches_queues_and_running_images_are_reported_as_they_change(
     tmp_path: Path, scripted: type[ScriptedBackend]
 ) -> None:
     with client_of(tmp_path) as client, ThreadPoolExecutor(8) as pool:
         first = pool.submit(client.post, "/v1/classify?variant=a", content=picture(HANG))
         assert scripted.hanging.wait(10)
         rest = [pool.submit(client.post, "/v1/classify?variant=a", content=picture(1)) for _ in range(5)]
-        until(lambda: scrape(client)["posbake_queue_images"][of("a")] == 5)
-        until(lambda: scrape(client)["posbake_decode_queue_images"] == {frozenset(): 0})  # all five are decoded
+        wait_until(lambda: scrape(client)["posbake_queue_images"][of("a")] == 5)
+        wait_until(lambda: scrape(client)["posbake_decode_queue_images"] == {frozenset(): 0})  # all five are decoded
         samples = scrape(client)
         assert samples["posbake_running_images"] == {of("a"): 1, of("b"): 0}
         assert samples["posbake_queue_images"] == {of("a"): 5, of("b"): 0}
@@ -110,18 +104,18 @@ def test_batches_queues_and_running_images_are_reported_at_the_time(
     assert samples["posbake_stage_seconds_count"][of("a", stage="total")] == 6
 
 
-def test_an_outage_and_the_restart_after_it_are_counted(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_a_backend_failure_and_its_restart_are_counted(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with client_of(tmp_path) as client:
         assert scrape(client)["posbake_backend_up"] == {of("a"): 1, of("b"): 1}
         scripted.broken.add("a")
         assert client.post("/v1/classify?variant=a", content=picture(1)).status_code == 503
         assert scrape(client)["posbake_backend_up"] == {of("a"): 0, of("b"): 1}
         scripted.broken.clear()
-        until(lambda: scrape(client)["posbake_backend_up"][of("a")] == 1)
+        wait_until(lambda: scrape(client)["posbake_backend_up"][of("a")] == 1)
         assert scrape(client)["posbake_backend_restarts_total"] == {of("a"): 1, of("b"): 0}
 
 
-def test_refusals_are_counted_by_reason_and_no_name_of_a_client_becomes_a_label(
+def test_refusals_are_counted_by_reason_and_names_from_requests_are_not_labels(
     tmp_path: Path, scripted: type[ScriptedBackend]
 ) -> None:
     with client_of(tmp_path, max_body_bytes=2000) as client:
@@ -139,14 +133,14 @@ def test_refusals_are_counted_by_reason_and_no_name_of_a_client_becomes_a_label(
             client.get(f"/v2/models/{invented}")
         client.get("/v1/classify")
         samples = scrape(client)
-    nobody = {"model": "", "variant": "", "version": ""}
+    no_version = {"model": "", "variant": "", "version": ""}
     assert samples["posbake_rejections_total"] == {
         of("a", reason="not-an-image"): 3,
         of("a", reason="too-many-pixels"): 1,
         of("a", reason="body-too-large"): 1,
         of("b", reason="deadline-passed"): 1,
-        frozenset({**nobody, "reason": "unknown-name"}.items()): 9,
-        frozenset({**nobody, "reason": "method-not-allowed"}.items()): 1,
+        frozenset({**no_version, "reason": "unknown-name"}.items()): 9,
+        frozenset({**no_version, "reason": "method-not-allowed"}.items()): 1,
     }
     assert samples["posbake_decode_failures_total"] == {
         frozenset({("reason", "not-an-image")}): 3,
@@ -156,12 +150,12 @@ def test_refusals_are_counted_by_reason_and_no_name_of_a_client_becomes_a_label(
     assert sum(samples["posbake_requests_total"].values()) == 16
 
 
-def test_a_full_queue_is_a_reason(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_a_full_queue_is_counted_as_a_reason(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with client_of(tmp_path, max_queue=1) as client, ThreadPoolExecutor(2) as pool:
         running = pool.submit(client.post, "/v1/classify?variant=a", content=picture(HANG))
         assert scripted.hanging.wait(10)
         waiting = pool.submit(client.post, "/v1/classify?variant=a", content=picture(1))
-        until(lambda: scrape(client)["posbake_queue_images"][of("a")] == 1)
+        wait_until(lambda: scrape(client)["posbake_queue_images"][of("a")] == 1)
         assert client.post("/v1/classify?variant=a", content=picture(1)).status_code == 429
         scripted.gate.set()
         assert [running.result().status_code, waiting.result().status_code] == [200, 200]
@@ -182,7 +176,7 @@ def test_loads_are_counted_and_timed(tmp_path: Path) -> None:
     assert 0 < sum(samples["posbake_model_load_seconds"].values()) < elapsed
 
 
-def test_the_series_of_a_version_that_is_served_no_more_go_away() -> None:
+def test_the_series_of_a_removed_version_are_dropped() -> None:
     metrics = Metrics()
     old, new = VersionKey("colours", "a", 1), VersionKey("colours", "a", 2)
     for key in (old, new, None):
@@ -199,7 +193,7 @@ def test_the_series_of_a_version_that_is_served_no_more_go_away() -> None:
     assert text.count(b'posbake_requests_total{model="",status="200",variant="",version=""} 1.0') == 1
 
 
-def test_a_batch_of_any_size_is_in_one_bucket() -> None:
+def test_a_batch_of_any_size_is_counted_in_one_bucket() -> None:
     state = VersionState(
         VersionKey("m", "v", 1), 0, 0, {1: 2, 3: 5, 128: 1, 200: 1}, 0, False, 0.0, "scripted-paper", "fp32"
     )

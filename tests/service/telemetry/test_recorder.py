@@ -1,4 +1,4 @@
-"""Recorder: each finished request once, in latency, statistics, metrics and traces alike."""
+"""Recorder: records each finished request once in latency, statistics, metrics and traces."""
 
 import ast
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def record(status: int, *runs: Run, problem: str | None = None, key: VersionKey 
 
 
 def finished(*records: RequestRecord) -> tuple[Metrics, list[str]]:
-    """Return the metrics after these requests, and their lines of requests and rejections."""
+    """Return the metrics after these requests, and the lines of requests and rejections."""
     metrics = Metrics()
     for one in records:
         Recorder(metrics).finish(one, SCOPE)
@@ -50,7 +50,7 @@ def completed(key: VersionKey = KEY, images: int = 1, batch_size: int = 1) -> Ru
     return run
 
 
-def test_a_completed_run_is_in_all_of_them_once() -> None:
+def test_a_completed_run_is_recorded_once_everywhere() -> None:
     run = completed(images=2, batch_size=3)
     assert run.laps is not None
     metrics, lines = finished(record(200, run, key=KEY))
@@ -62,18 +62,18 @@ def test_a_completed_run_is_in_all_of_them_once() -> None:
     assert list(counts.batches) == [3]
 
 
-def test_a_run_without_an_output_fails_as_its_request_does() -> None:
+def test_a_run_without_an_output_fails_with_its_request() -> None:
     metrics, lines = finished(record(504, Run(KEY, Stopwatch()), problem=DeadlineError.name, key=KEY))
     assert lines == [
         f"posbake_requests_total{{{labels(KEY, status=504)}}} 1.0",
         f"posbake_rejections_total{{{labels(KEY, reason='deadline-passed')}}} 1.0",
     ]
     assert metrics.latency.summary(KEY).count == 0
-    assert metrics.latency.recent_p95(KEY) is not None  # that it took too long is known
+    assert metrics.latency.recent_p95(KEY) is not None  # its passed deadline is recorded
     assert metrics.statistics.counts(KEY).fail.count == 1
 
 
-def test_an_output_that_cannot_be_rendered_is_no_answer() -> None:
+def test_a_run_whose_response_cannot_be_rendered_has_no_latency() -> None:
     metrics, lines = finished(record(500, completed(), key=KEY))
     assert f"posbake_requests_total{{{labels(KEY, status=500)}}} 1.0" in lines
     assert f"posbake_rejections_total{{{labels(KEY, reason='internal-server-error')}}} 1.0" in lines
@@ -98,7 +98,7 @@ def test_each_run_of_a_comparison_counts_by_its_own_outcome() -> None:
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_a_request_that_ran_nothing_counts_once(key: VersionKey | None) -> None:
+def test_a_request_without_a_run_counts_once(key: VersionKey | None) -> None:
     metrics, lines = finished(record(413, problem="body-too-large", key=key))
     assert f"posbake_requests_total{{{labels(key, status=413)}}} 1.0" in lines
     assert metrics.statistics.counts(KEY).fail.count == (key is not None)
@@ -113,15 +113,15 @@ def test_other_requests_are_not_counted() -> None:
 
 
 @pytest.mark.parametrize("run", [Run(KEY, Stopwatch()), completed()], ids=["not run", "run"])
-def test_a_request_without_an_answer_is_not_counted(run: Run) -> None:
+def test_a_request_without_a_response_is_not_counted(run: Run) -> None:
     metrics, lines = finished(record(0, run))
     assert lines == []
     counts = metrics.statistics.counts(KEY)
     assert (counts.success.count, counts.fail.count) == (0, 0)
 
 
-class Counting(Recorder):
-    """Remembers what it finished, instead."""
+class FakeRecorder(Recorder):
+    """Recorder that only keeps the path and status of finished requests."""
 
     def __init__(self) -> None:
         super().__init__(Metrics())
@@ -132,21 +132,21 @@ class Counting(Recorder):
 
 
 @pytest.fixture(scope="module")
-def served(repository: Path) -> Iterator[tuple[TestClient, Counting]]:
+def served(repository: Path) -> Iterator[tuple[TestClient, FakeRecorder]]:
     app = create_app(Settings(repository=repository, threads=1))
 
     @app.get("/v1/broken")
     async def broken() -> None:
         raise ZeroDivisionError
 
-    counting = Counting()
+    counting = FakeRecorder()
     (middleware,) = [found for found in app.user_middleware if "recorder" in found.kwargs]
     middleware.kwargs["recorder"] = counting
     with TestClient(app) as client:
         yield client, counting
 
 
-def test_every_request_is_finished_exactly_once(served: tuple[TestClient, Counting]) -> None:
+def test_every_request_is_finished_exactly_once(served: tuple[TestClient, FakeRecorder]) -> None:
     client, counting = served
     client.post("/v1/classify", content=PNG)
     client.post("/v1/classify?variant=x", content=PNG)
@@ -176,8 +176,8 @@ def recording_calls(source: str) -> set[str]:
 
 def test_no_route_records_anything() -> None:
     service = Path(__file__).parents[3] / "service"
-    for room in ("routers", "protocol_v2"):
-        for file in (service / room).rglob("*.py"):
+    for folder in ("routers", "protocol_v2"):
+        for file in (service / folder).rglob("*.py"):
             assert recording_calls(file.read_text()) == set(), file
     recorder = (service / "telemetry" / "recorder.py").read_text()
     assert recording_calls(recorder) == {"count_request", "record", "record_overdue", "succeeded", "failed"}

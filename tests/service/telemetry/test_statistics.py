@@ -1,4 +1,4 @@
-"""Triton's statistics, against a plain replay of the batches."""
+"""Triton's statistics, compared with sums over the batches."""
 
 import pytest
 
@@ -11,13 +11,13 @@ OTHER = VersionKey("colours", "mean", 2)
 
 
 def laps(inference: int, other: int = 10) -> Laps:
-    """`inference` µs for the network, `other` µs for each further stage."""
+    """Return laps with `inference` µs for the network and `other` µs for each other stage."""
     found = {stage: inference if stage == "inference" else other for stage in STAGES}
     return {**found, TOTAL: sum(found.values())}
 
 
-def test_batches_are_counted_once_however_many_requests_share_them() -> None:
-    batches = [([1, 2, 1], 600), ([4], 500), ([1], 100), ([1, 3], 400)]  # images of each request, µs of the network
+def test_a_batch_shared_by_several_requests_is_counted_once() -> None:
+    batches = [([1, 2, 1], 600), ([4], 500), ([1], 100), ([1, 3], 400)]  # images per request, µs of inference
     statistics = Statistics()
     for requests, inference in batches:
         for images in requests:
@@ -33,7 +33,7 @@ def test_batches_are_counted_once_however_many_requests_share_them() -> None:
         assert counts.batches[size].compute_infer.microseconds == pytest.approx(sum(same))
 
 
-def test_stages_are_those_of_triton() -> None:
+def test_stages_are_mapped_to_tritons() -> None:
     statistics = Statistics()
     statistics.succeeded(KEY, laps(600, other=10), 1, 1)
     counts = statistics.counts(KEY)
@@ -42,7 +42,7 @@ def test_stages_are_those_of_triton() -> None:
     assert counts.success.microseconds == 640
 
 
-def test_failures_are_counted_apart() -> None:
+def test_failures_are_counted_separately() -> None:
     statistics = Statistics()
     statistics.failed(KEY, 50)
     statistics.failed(KEY, 70)
@@ -50,7 +50,7 @@ def test_failures_are_counted_apart() -> None:
     assert (counts.fail.count, counts.fail.microseconds, counts.success.count) == (2, 120, 0)
 
 
-def test_versions_are_counted_apart_and_forgotten_when_they_are_gone() -> None:
+def test_versions_are_counted_separately_and_dropped_when_removed() -> None:
     statistics = Statistics()
     statistics.failed(KEY, 50)
     statistics.failed(OTHER, 50)

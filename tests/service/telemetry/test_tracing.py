@@ -1,4 +1,4 @@
-"""OpenTelemetry spans, as the SDK's in-memory exporter and a collector's socket get them."""
+"""OpenTelemetry spans, received by the SDK's in-memory exporter and by a collector over HTTP."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def traced(repository: Path, exporter: InMemorySpanExporter) -> Iterator[TestCli
 
 
 @pytest.fixture(autouse=True)
-def _forget(exporter: InMemorySpanExporter) -> None:
+def _clear(exporter: InMemorySpanExporter) -> None:
     exporter.clear()
 
 
@@ -61,7 +61,7 @@ def root_of(spans: tuple[ReadableSpan, ...]) -> ReadableSpan:
     return root
 
 
-def test_stages_are_spans_of_the_request_and_that_of_the_clients_trace(
+def test_stages_are_child_spans_of_the_request_in_the_clients_trace(
     traced: TestClient, exporter: InMemorySpanExporter
 ) -> None:
     answer = traced.post("/v1/classify?variant=mean&version=1", content=PNG, headers={**PARENT, "X-Request-Id": "me"})
@@ -87,10 +87,10 @@ def test_stages_are_spans_of_the_request_and_that_of_the_clients_trace(
     stated = answer.json()["latency_ms"]
     for stage in set(stated) - {"total"}:
         took = sum(end - start for start, end in (start_and_end(span) for span in stages if span.name == stage))
-        assert took == round(stated[stage] * 1e6)  # ns, of the same laps
+        assert took == round(stated[stage] * 1e6)  # ns, from the same laps
     (begin, _), (_, last) = start_and_end(stages[0]), start_and_end(stages[-1])
     start, end = start_and_end(root)
-    assert start - 1_000_000 <= begin < last <= end + 1_000_000  # two clocks; they drift little within a request
+    assert start - 1_000_000 <= begin < last <= end + 1_000_000  # two clocks, which differ little within a request
 
 
 def test_a_comparison_has_a_span_for_each_variant(traced: TestClient, exporter: InMemorySpanExporter) -> None:
@@ -108,12 +108,13 @@ def test_a_refusal_is_traced_with_its_reason(traced: TestClient, exporter: InMem
     traced.post("/v1/classify?variant=nan", content=PNG)
     bad, failed = (span for span in exporter.get_finished_spans() if span.kind is SpanKind.SERVER)
     assert (bad.attributes or {})["error.type"] == "not-an-image"
-    assert bad.status.status_code is StatusCode.UNSET  # the client's fault, by OpenTelemetry's convention
+    # Client errors are not errors of the span, by OpenTelemetry's conventions.
+    assert bad.status.status_code is StatusCode.UNSET
     assert (failed.attributes or {})["error.type"] == "inference-failed"
     assert failed.status.status_code is StatusCode.ERROR
 
 
-def test_what_the_client_does_not_sample_is_not_traced(traced: TestClient, exporter: InMemorySpanExporter) -> None:
+def test_a_request_not_sampled_by_the_client_is_not_traced(traced: TestClient, exporter: InMemorySpanExporter) -> None:
     assert traced.post("/v1/classify", content=PNG, headers=UNSAMPLED).status_code == 200
     assert exporter.get_finished_spans() == ()
 
@@ -126,13 +127,13 @@ def test_probes_and_scrapes_are_not_traced(traced: TestClient, exporter: InMemor
     assert [span.name for span in exporter.get_finished_spans()] == ["GET /v1/models"]
 
 
-def test_a_trace_that_makes_no_sense_is_not_the_clients(traced: TestClient, exporter: InMemorySpanExporter) -> None:
+def test_an_invalid_traceparent_is_ignored(traced: TestClient, exporter: InMemorySpanExporter) -> None:
     traced.post("/v1/classify", content=PNG, headers={"traceparent": "00-nonsense"})
     root = root_of(exporter.get_finished_spans())
     assert root.parent is None
 
 
-def test_without_a_collector_nothing_of_it_is_loaded(repository: Path) -> None:
+def test_without_a_collector_the_sdk_is_not_imported(repository: Path) -> None:
     script = (
         "import sys; from fastapi.testclient import TestClient; from service.app import create_app\n"
         "from service.settings import Settings\n"
@@ -164,7 +165,7 @@ class _Collector(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_stops_sends_what_it_has_to_the_collector(
+def test_remaining_spans_are_sent_when_the_server_stops(
     tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with HTTPServer(("127.0.0.1", 0), _Collector) as collector:

@@ -1,6 +1,7 @@
-"""Small apps behind the connection guard, in this process."""
+"""Small apps served behind the connection guard, on a thread of this process."""
 
 import asyncio
+import re
 import socket
 import threading
 import time
@@ -15,8 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.transport.connections import Connections
 from service.transport.guard import Guard, guarded
+from tests.service.waiting import wait_until
 
 PATIENCE = 15
+"""Seconds until a test fails: test machines are busy."""
 MAX_HEADER_BYTES = 4096
 
 
@@ -34,17 +37,17 @@ class Served:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def ask(self, data: bytes, *, end: bool = False) -> bytes:
-        """Return all that comes in return for `data` until the server closes; `end` closes this direction first."""
+    def exchange(self, data: bytes, *, half_close: bool = False) -> bytes:
+        """Send `data`, then half-close if asked to, and return everything received until the server closes."""
         with self.connect() as connection:
             connection.sendall(data)
-            if end:
+            if half_close:
                 connection.shutdown(socket.SHUT_WR)
-            return all_of(connection)
+            return read_to_end(connection)
 
 
 class AbortingServer(uvicorn.Server):
-    """A server that aborts its connections when it stops: the event loop would leave their handles open."""
+    """Server that aborts its connections at shutdown, because the event loop would leave their handles open."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for connection in list(self.server_state.connections):
@@ -57,7 +60,7 @@ class AbortingServer(uvicorn.Server):
 def served(
     app: ASGIApp, request_timeout: float = 30.0, *, keep_alive: int = 5, plain: bool = False
 ) -> Iterator[Served]:
-    """Serve an app with the guard's limits until the block ends; `plain`, with uvicorn's own protocol."""
+    """Serve an app until the block ends, with the guard's limits, or with uvicorn's own protocol if `plain`."""
     guard = Guard(request_timeout, MAX_HEADER_BYTES, Connections(1000, 10_000))
     options: dict[str, Any] = {"loop": "uvloop", "ws": "none", "lifespan": "off", "log_config": None}
     config = uvicorn.Config(
@@ -71,7 +74,7 @@ def served(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
-        until(lambda: server.started)
+        wait_until(lambda: server.started)
         try:
             yield Served(listener.getsockname()[1], server)
         finally:
@@ -80,15 +83,8 @@ def served(
             assert not thread.is_alive()
 
 
-def until(happened: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
-def all_of(connection: socket.socket) -> bytes:
-    """Return all that comes until the server closes; interim responses may come without end."""
+def read_to_end(connection: socket.socket) -> bytes:
+    """Return everything received until the server closes, within PATIENCE: interim responses may repeat forever."""
     answer, end = b"", time.monotonic() + PATIENCE
     while part := connection.recv(65536):
         answer += part
@@ -97,7 +93,7 @@ def all_of(connection: socket.socket) -> bytes:
 
 
 def answering(before: Callable[[Scope, Receive], Awaitable[object]], body: bytes = b"ok") -> ASGIApp:
-    """Return an app that awaits `before`, and answers 200."""
+    """Return an app that awaits `before` and responds with status 200."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await before(scope, receive)
@@ -108,8 +104,13 @@ def answering(before: Callable[[Scope, Receive], Awaitable[object]], body: bytes
     return app
 
 
-async def nothing(_scope: Scope, _receive: Receive) -> None:
-    """Answer at once."""
+async def immediately(_scope: Scope, _receive: Receive) -> None:
+    """Do not delay the response."""
+
+
+def statuses(answers: bytes) -> list[int]:
+    """Return the status of each HTTP/1.1 response."""
+    return [int(found) for found in re.findall(rb"HTTP/1.1 (\d+) ", answers)]
 
 
 def after(seconds: float) -> Callable[[Scope, Receive], Awaitable[object]]:

@@ -1,4 +1,4 @@
-"""A server with short limits, and a connection to it."""
+"""Server with short limits, and a connection to it."""
 
 import socket
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ import httpx2
 import pytest
 
 from tests.service.process import Running, serving
-from tests.service.transport.sockets import BODY_BYTES, HEAD_BYTES, KEEP_ALIVE, PNG, TIMEOUT, connected
+from tests.service.transport.sockets import BODY_BYTES, HEAD_BYTES, KEEP_ALIVE, PNG, TIMEOUT, connect
 
 
 @pytest.fixture(scope="session")
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server whose limits are those of `tests.service.transport.sockets`."""
+    """Server with the limits of `tests.service.transport.sockets`."""
     flags = ["--port", "0", "--repository", str(repository), "--threads", "1", "--max-body-bytes", str(BODY_BYTES)]
     flags += ["--request-timeout", str(TIMEOUT), "--keep-alive-seconds", str(KEEP_ALIVE)]
     with serving(tmp_path_factory.mktemp("server"), *flags, "--max-header-bytes", str(HEAD_BYTES)) as running:
@@ -24,5 +24,5 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def connection(server: Running) -> Iterator[socket.socket]:
-    with connected(server) as connection:
+    with connect(server) as connection:
         yield connection

@@ -1,4 +1,4 @@
-"""Debian's nginx in front of a service, and other programs that may not be installed."""
+"""nginx as a reverse proxy, and other programs that may not be installed."""
 
 import os
 import shutil
@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from deploy.engines import free_port
 from tests.service.process import Running
 
 PATIENCE = 20
-"""Seconds until a test fails: machines that run tests are busy."""
+"""Seconds until a test fails: test machines are busy."""
 
 
-def needed(program: str) -> str:
-    """Return a program's path; where tests are run by CI it has to be there."""
+def require_program(program: str) -> str:
+    """Return the path of a program; skip the test if it is not installed, or fail in CI."""
     found = shutil.which(program)
     if found is None and "CI" not in os.environ:
         pytest.skip(f"{program} is not installed (apt-get install nginx apache2-utils netcat-openbsd)")
@@ -27,22 +28,17 @@ def needed(program: str) -> str:
     return found
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @dataclass(frozen=True)
 class Proxy:
     plain: str
-    """As nginx comes: HTTP/1.0 and a new connection for each request."""
-    keeping: str
-    """With HTTP/1.1 and kept connections."""
+    """URL of nginx with its default settings: HTTP/1.0 and a new connection for each request."""
+    keep_alive: str
+    """URL of nginx with HTTP/1.1 and keep-alive connections."""
 
 
 @contextmanager
 def behind_nginx(server: Running, directory: Path) -> Iterator[Proxy]:
-    plain, keeping = free_port(), free_port()
+    plain, keep_alive = free_port(), free_port()
     temporary = " ".join(
         f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -59,27 +55,27 @@ def behind_nginx(server: Running, directory: Path) -> Iterator[Proxy]:
                 location /ml/ {{ proxy_pass {server.url}/; proxy_set_header X-Forwarded-Prefix /ml; }}
             }}
             server {{
-                listen 127.0.0.1:{keeping};
+                listen 127.0.0.1:{keep_alive};
                 location / {{ proxy_pass http://kept; proxy_http_version 1.1; proxy_set_header Connection ""; }}
             }}
         }}
     """
     (directory / "nginx.conf").write_text(configuration)
-    command = [needed("nginx"), "-p", str(directory), "-e", str(directory / "error.log")]
+    command = [require_program("nginx"), "-p", str(directory), "-e", str(directory / "error.log")]
     process = subprocess.Popen([*command, "-c", str(directory / "nginx.conf")])
     try:
         end = time.monotonic() + PATIENCE
-        for port in (plain, keeping):
-            while not answers(port):
+        for port in (plain, keep_alive):
+            while not accepts_connections(port):
                 assert process.poll() is None, (directory / "error.log").read_text()
                 assert time.monotonic() < end
                 time.sleep(0.02)
-        yield Proxy(f"http://127.0.0.1:{plain}", f"http://127.0.0.1:{keeping}")
+        yield Proxy(f"http://127.0.0.1:{plain}", f"http://127.0.0.1:{keep_alive}")
     finally:
         process.terminate()
         process.wait(PATIENCE)
 
 
-def answers(port: int) -> bool:
+def accepts_connections(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,10 +1,8 @@
-"""Requests of tests over sockets, to a server whose limits are short."""
+"""Raw HTTP requests over sockets, for tests of a server with short limits."""
 
 import re
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx2
 
@@ -13,19 +11,18 @@ from tests.service.process import Running
 
 PNG = encode(random_pixels())
 TIMEOUT, KEEP_ALIVE, HEAD_BYTES, BODY_BYTES = 0.5, 3, 4096, 300_000
-PATIENCE = 15
-"""Seconds until a test fails: machines that run tests are busy."""
-SOONEST = 0.9 * TIMEOUT
-"""A test's clock starts after the server's."""
+PATIENCE = 20
+"""Seconds until a test fails: test machines are busy."""
+MIN_TIMEOUT = 0.9 * TIMEOUT
+"""Minimum seconds until a timeout that a test measures: its clock starts after the server's."""
 
 
-@contextmanager
-def connected(server: Running) -> Iterator[socket.socket]:
-    """Connect to a server; each part that is sent is a segment of its own."""
+def connect(server: Running) -> socket.socket:
+    """Connect to a server, with one TCP segment for each send."""
     url = httpx2.URL(server.url)
-    with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield connection
+    connection = socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def head(*headers: str, path: str = "/v1/classify", length: int | None = None) -> bytes:
@@ -33,26 +30,26 @@ def head(*headers: str, path: str = "/v1/classify", length: int | None = None) -
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def received(connection: socket.socket) -> bytes:
-    """All that comes until the server closes."""
+def receive_to_end(connection: socket.socket) -> bytes:
+    """Return everything received until the server closes."""
     answer = b""
     try:
         while part := connection.recv(65536):
             answer += part
-    except ConnectionResetError:  # it closed with bytes of ours unread; what came before has been read
+    except ConnectionResetError:  # the server closed with unread request bytes; earlier data has been received
         pass
     return answer
 
 
 def drip(connection: socket.socket, data: bytes, pause: float = 0.02) -> float:
-    """Send a byte at a time until the server closes the connection, and return the seconds that took."""
+    """Send one byte at a time until the server responds or closes, and return the elapsed seconds."""
     start = time.monotonic()
     connection.settimeout(pause)
     for byte in data:
         try:
             connection.send(bytes([byte]))
             connection.recv(1, socket.MSG_PEEK)
-            break  # an answer, or the end
+            break  # a response, or the end of the connection
         except TimeoutError:
             continue
         except (BrokenPipeError, ConnectionResetError):
@@ -61,8 +58,8 @@ def drip(connection: socket.socket, data: bytes, pause: float = 0.02) -> float:
     return time.monotonic() - start
 
 
-def one_answer(connection: socket.socket) -> bytes:
-    """One answer of a connection that stays open."""
+def one_response(connection: socket.socket) -> bytes:
+    """Return one response from a keep-alive connection."""
     answer = b""
     while not (found := re.search(rb"content-length: (\d+)\r\n(?:.+\r\n)*\r\n", answer, re.IGNORECASE)) or (
         len(answer) < found.end() + int(found[1])
@@ -73,7 +70,7 @@ def one_answer(connection: socket.socket) -> bytes:
     return answer
 
 
-def is_problem(answer: bytes, status: int, says: str) -> bool:
+def is_problem(answer: bytes, status: int, detail: str) -> bool:
     start, _, body = answer.partition(b"\r\n\r\n")
     response = httpx2.Response(status, content=body)
     return (
@@ -82,12 +79,12 @@ def is_problem(answer: bytes, status: int, says: str) -> bool:
         and b"application/problem+json" in start
         and f"content-length: {len(body)}".encode() in start
         and f"x-request-id: {response.json()['id']}".encode() in start
-        and says in response.json()["detail"]
+        and detail in response.json()["detail"]
     )
 
 
-def sent_until_closed(connection: socket.socket, part: bytes, pause: float = 0.0) -> int:
-    """Send `part` again and again, and return how many bytes went out before the server had enough."""
+def send_until_closed(connection: socket.socket, part: bytes, pause: float = 0.0) -> int:
+    """Send `part` repeatedly, and return the number of bytes sent before the server closed the connection."""
     sent, end = 0, time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:

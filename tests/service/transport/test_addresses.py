@@ -1,4 +1,4 @@
-"""An address in place of an image is refused, and never fetched."""
+"""A URL in place of an image is refused and never fetched."""
 
 import base64
 import socket
@@ -15,7 +15,7 @@ def listener() -> Iterator[socket.socket]:
         yield listener
 
 
-def test_an_address_is_refused_and_not_fetched(client: TestClient, listener: socket.socket) -> None:
+def test_a_url_is_refused_and_not_fetched(client: TestClient, listener: socket.socket) -> None:
     address = "{}:{}".format(*listener.getsockname())
     for image in (f"http://{address}/x.png", f"https://{address}/", f"//{address}/", "file:///etc/hostname", "data:,x"):
         refused = client.post("/v1/classify", json={"image": image})
@@ -26,5 +26,5 @@ def test_an_address_is_refused_and_not_fetched(client: TestClient, listener: soc
     assert client.post("/v1/classify", content=f"http://{address}/x.png").status_code == 400
     with pytest.raises(TimeoutError):
         listener.accept()
-    with socket.create_connection(listener.getsockname()):  # it would have noticed
+    with socket.create_connection(listener.getsockname()):  # the listener accepts connections
         listener.accept()[0].close()

@@ -1,10 +1,9 @@
-"""Too many connections: those over the limit are refused, the others are served, and the log says so once."""
+"""Connection limit: connections over it are refused, others are served, and the log reports it once."""
 
 import http.client
 import logging
 import re
 import resource
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +16,8 @@ from service.transport.connections import MOST_REFUSED, RESERVE, Connections, op
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, Running, serving
 from tests.service.transport.proxies import PATIENCE
+from tests.service.transport.sockets import connect
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -33,17 +34,9 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert "Traceback" not in running.log.read_text()
 
 
-def connect(server: Running) -> socket.socket:
-    url = httpx2.URL(server.url)
-    return socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
-
-
-def until_served(server: Running) -> None:
-    """Wait until connections that were closed are forgotten."""
-    end = time.monotonic() + PATIENCE
-    while httpx2.get(f"{server.url}/health/live").status_code != 200:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+def wait_until_served(server: Running) -> None:
+    """Wait until the server has released closed connections."""
+    wait_until(lambda: httpx2.get(f"{server.url}/health/live").status_code == 200)
 
 
 def status_of(connection: http.client.HTTPConnection) -> int:
@@ -54,7 +47,7 @@ def status_of(connection: http.client.HTTPConnection) -> int:
 
 
 def kept_connections(server: Running, stack: ExitStack) -> list[http.client.HTTPConnection]:
-    """As many as are served, each in use."""
+    """Return as many open connections as are allowed, each of which has served a request."""
     address = server.url.removeprefix("http://")
     kept = [http.client.HTTPConnection(address, timeout=PATIENCE) for _ in range(LIMIT)]
     for connection in kept:
@@ -63,8 +56,8 @@ def kept_connections(server: Running, stack: ExitStack) -> list[http.client.HTTP
     return kept
 
 
-def test_one_connection_too_many_is_refused_and_the_others_are_served(server: Running) -> None:
-    until_served(server)
+def test_a_connection_over_the_limit_is_refused_and_others_are_served(server: Running) -> None:
+    wait_until_served(server)
     with ExitStack() as stack:
         kept = kept_connections(server, stack)
         headers = {"Origin": PAGE, "Content-Type": "text/plain"}
@@ -82,7 +75,7 @@ def test_one_connection_too_many_is_refused_and_the_others_are_served(server: Ru
             assert silent.recv(1) == b""
             assert time.monotonic() - start < PATIENCE  # not the request timeout, which is 30 s
         assert [status_of(connection) for connection in kept] == [200] * LIMIT
-    until_served(server)
+    wait_until_served(server)
     assert (
         float(
             re.findall(r"^posbake_connections_refused_total (\S+)", httpx2.get(f"{server.url}/metrics").text, re.M)[0]
@@ -92,19 +85,19 @@ def test_one_connection_too_many_is_refused_and_the_others_are_served(server: Ru
     assert server.log.read_text().count("connections are refused: 10 connections are open, the most that MAX_CONN") == 1
 
 
-def test_a_flood_of_connections_is_refused_and_does_no_harm(server: Running) -> None:
-    until_served(server)
+def test_a_flood_of_connections_is_refused_while_others_are_served(server: Running) -> None:
+    wait_until_served(server)
     with ExitStack() as stack:
         kept = kept_connections(server, stack)
         flood = [stack.enter_context(connect(server)) for _ in range(5 * MOST_REFUSED)]
         assert [status_of(connection) for connection in kept] == [200] * LIMIT
-        for connection in flood[-10:]:  # these are not read
+        for connection in flood[-10:]:  # the server does not read their requests
             assert connection.recv(65536).startswith(b"HTTP/1.1 503 ")
-    until_served(server)
+    wait_until_served(server)
 
 
-def test_out_of_descriptors_connections_are_refused_and_the_log_says_so(repository: Path, tmp_path: Path) -> None:
-    """`ulimit -n 120` leaves no room for MAX_CONNECTIONS."""
+def test_connections_are_refused_and_logged_when_file_descriptors_run_out(repository: Path, tmp_path: Path) -> None:
+    """`ulimit -n 120` allows fewer connections than MAX_CONNECTIONS."""
     flags = ("--port", "0", "--repository", str(repository), "--threads", "1", "--keep-alive-seconds", "60")
     command = ("sh", "-c", 'ulimit -n 120 && exec "$@"', "sh", *MODULE)
     with serving(tmp_path, *flags, command=command) as server, ExitStack() as stack:
@@ -117,7 +110,7 @@ def test_out_of_descriptors_connections_are_refused_and_the_log_says_so(reposito
         assert b"ulimit -n" in refused
         for connection in flood[1:]:
             connection.close()
-        until_served(server)
+        wait_until_served(server)
         assert httpx2.post(f"{server.url}/v1/classify", content=PNG).status_code == 200
         log = server.log.read_text()
     assert log.count("MAX_CONNECTIONS is 4096, but this process may have only 120 files and connections open") == 1
@@ -132,7 +125,7 @@ class Clock:
         return self.now
 
 
-def test_a_connection_is_refused_over_the_limit_or_near_the_last_descriptor(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_connection_is_refused_over_the_limit_or_near_the_descriptor_limit(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     connections = Connections(5, 1000, clock)
     assert connections.refusal(5, 20) is None
@@ -147,7 +140,7 @@ def test_a_connection_is_refused_over_the_limit_or_near_the_last_descriptor(capl
     assert len(caplog.records) == 2
 
 
-def test_the_soft_limit_is_raised_as_far_as_is_needed(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_soft_descriptor_limit_is_raised_as_far_as_needed(caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))

@@ -1,9 +1,8 @@
-"""The end of a server process: accepted requests are answered, later ones are refused."""
+"""Shutdown of a server process: accepted requests are completed, later ones are refused."""
 
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from service.transport.draining import Lifecycle
 from tests.service.artifacts import add_artifact
 from tests.service.process import Running, serving
 from tests.service.scripted import HANG, SLOW, picture
+from tests.service.transport.sockets import connect
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -25,16 +26,13 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass(frozen=True)
 class Gated:
-    """A server whose backend hangs on pictures of HANG until the gate is opened."""
+    """Server whose backend hangs on pictures of HANG until the gate is opened."""
 
     server: Running
     gate: Path
 
     def until_hanging(self) -> None:
-        end = time.monotonic() + 20
-        while not self.gate.with_suffix(".hanging").exists():
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(self.gate.with_suffix(".hanging").exists)
 
 
 @contextmanager
@@ -52,26 +50,22 @@ def post(server: Running, red: int) -> httpx2.Response:
 
 
 def send(server: Running, red: int) -> socket.socket:
-    """Send a whole request, and return the connection without waiting for the answer."""
-    url, body = httpx2.URL(server.url), picture(red)
-    assert url.port is not None
-    connection = socket.create_connection((url.host, url.port), timeout=30)
+    """Send a complete request, and return the connection without waiting for the response."""
+    body, connection = picture(red), connect(server)
     connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     return connection
 
 
-def test_sigterm_loses_no_accepted_request_and_tells_new_ones_to_come_back(tmp_path: Path) -> None:
+def test_sigterm_completes_accepted_requests_and_refuses_new_ones_with_retry_after(tmp_path: Path) -> None:
     with gated(tmp_path) as running:
         server = running.server
         connections = [send(server, HANG)]
         running.until_hanging()
         connections += [send(server, red) for red in range(12)]
-        for _ in range(2):  # the server reads connections in turn: by the second answer it has read all of the above
+        for _ in range(2):  # the server reads connections in turn: by the second response it has read all of the above
             assert httpx2.get(f"{server.url}/health/ready").status_code == 200
         server.process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 10
-        while httpx2.get(f"{server.url}/health/ready").status_code != 503:
-            assert time.monotonic() < end
+        wait_until(lambda: httpx2.get(f"{server.url}/health/ready").status_code == 503)
         assert httpx2.get(f"{server.url}/health/live").status_code == 200
         refused = post(server, 1)
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
@@ -86,8 +80,8 @@ def test_sigterm_loses_no_accepted_request_and_tells_new_ones_to_come_back(tmp_p
     assert "Traceback" not in log
 
 
-def test_sigterm_under_load_answers_all_that_was_accepted(tmp_path: Path) -> None:
-    def ask_until_stopped() -> list[int]:
+def test_sigterm_under_load_completes_all_accepted_requests(tmp_path: Path) -> None:
+    def post_until_stopped() -> list[int]:
         statuses = []
         with httpx2.Client(base_url=server.url, timeout=30) as client:
             while True:
@@ -100,22 +94,19 @@ def test_sigterm_under_load_answers_all_that_was_accepted(tmp_path: Path) -> Non
 
     with gated(tmp_path) as running, ThreadPoolExecutor(16) as pool:
         server = running.server
-        clients: list[Future[list[int]]] = [pool.submit(ask_until_stopped) for _ in range(16)]
-        end = time.monotonic() + 20
-        while server.log.read_text().count(" 200 ") < 100:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        clients: list[Future[list[int]]] = [pool.submit(post_until_stopped) for _ in range(16)]
+        wait_until(lambda: server.log.read_text().count(" 200 ") >= 100)
         server.process.send_signal(signal.SIGTERM)
         statuses = [client.result() for client in clients]
         assert server.process.wait(10) == 0
     answered = sum(found.count(200) for found in statuses)
     assert {status for found in statuses for status in found} <= {200, 503}
     log = server.log.read_text()
-    assert answered == log.count("POST /v1/classify 200 ")  # each that the server answered has arrived
+    assert answered == log.count("POST /v1/classify 200 ")  # each response that the server logged has arrived
     assert "POST /v1/classify 5" not in log.replace("POST /v1/classify 503 ", "")
 
 
-def test_a_drain_that_takes_too_long_is_cut_short_with_status_0(tmp_path: Path) -> None:
+def test_a_drain_over_its_time_limit_ends_with_status_0(tmp_path: Path) -> None:
     with gated(tmp_path, "--drain-seconds", "0.5") as running, ThreadPoolExecutor(1) as pool:
         late = pool.submit(post, running.server, HANG)
         running.until_hanging()
@@ -126,7 +117,7 @@ def test_a_drain_that_takes_too_long_is_cut_short_with_status_0(tmp_path: Path) 
         assert "stopped before the request was answered" in answer.json()["detail"]
 
 
-def test_decoding_that_hangs_does_not_hold_up_the_end_nor_change_its_status(tmp_path: Path) -> None:
+def test_a_hanging_decode_does_not_delay_shutdown_or_change_its_status(tmp_path: Path) -> None:
     with gated(tmp_path, "--decode-timeout-ms", "200") as running:
         assert post(running.server, SLOW).status_code == 504
         assert post(running.server, 1).status_code == 200
@@ -141,12 +132,12 @@ def test_decoding_that_hangs_does_not_hold_up_the_end_nor_change_its_status(tmp_
 @pytest.mark.parametrize(
     ("stop", "timeout_ms"), [(signal.SIGTERM, 300), (signal.SIGINT, 60_000)], ids=["abandoned", "not yet abandoned"]
 )
-def test_a_graph_that_loops_without_end_does_not_change_the_status(
+def test_an_endless_loop_in_a_graph_does_not_change_the_exit_status(
     tmp_path: Path, stop: signal.Signals, timeout_ms: int
 ) -> None:
-    """ONNX Runtime's threads are in C++, where the interpreter's finalisation would end in SIGABRT.
+    """ONNX Runtime's threads run C++ code, where finalisation of the interpreter would end in SIGABRT.
 
-    OpenVINO is given no loops.
+    OpenVINO refuses graphs with loops.
     """
     add_artifact(tmp_path / "repository", logits="endless")
     place = ("--port", "0", "--repository", str(tmp_path / "repository"), "--backend", "onnxruntime")
@@ -157,7 +148,7 @@ def test_a_graph_that_loops_without_end_does_not_change_the_status(
             if timeout_ms < 60_000:
                 assert connection.recv(65536).startswith(b"HTTP/1.1 503 ")
             else:
-                assert httpx2.get(f"{server.url}/health/live").status_code == 200  # the other was read before
+                assert httpx2.get(f"{server.url}/health/live").status_code == 200  # the request above was read first
             server.process.send_signal(stop)
             assert server.process.wait(15) == 0
     log = server.log.read_text()
@@ -165,7 +156,7 @@ def test_a_graph_that_loops_without_end_does_not_change_the_status(
     assert "terminate called" not in log
 
 
-def test_a_backend_that_hangs_while_it_is_opened_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_backend_that_hangs_while_it_loads_does_not_delay_shutdown(tmp_path: Path) -> None:
     with gated(tmp_path, "--reload-seconds", "0.1") as running:
         add_artifact(tmp_path / "repository", variant="stuck")
         running.until_hanging()
@@ -175,7 +166,7 @@ def test_a_backend_that_hangs_while_it_is_opened_does_not_hold_up_the_end(tmp_pa
     assert "Traceback" not in running.server.log.read_text()
 
 
-def test_a_lifecycle_is_over_when_all_that_it_accepted_has_left() -> None:
+def test_a_lifecycle_is_over_when_all_accepted_requests_have_completed() -> None:
     lifecycle = Lifecycle(drain_seconds=1000)
     assert lifecycle.enter()
     assert not lifecycle.over()
@@ -187,7 +178,7 @@ def test_a_lifecycle_is_over_when_all_that_it_accepted_has_left() -> None:
     assert lifecycle.over()
 
 
-def test_a_lifecycle_is_over_when_its_time_is() -> None:
+def test_a_lifecycle_is_over_after_its_time_limit() -> None:
     lifecycle = Lifecycle(drain_seconds=1e-9)
     assert lifecycle.enter()
     assert not lifecycle.over()

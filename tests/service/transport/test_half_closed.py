@@ -1,4 +1,4 @@
-"""Clients that end their direction of the connection after the request, and clients that leave."""
+"""Clients that half-close the connection after the request, and clients that disconnect."""
 
 import re
 import socket
@@ -11,9 +11,11 @@ import pytest
 
 from tests.service.process import Running
 from tests.service.scripted import HANG, picture
-from tests.service.transport.apps import all_of
-from tests.service.transport.proxies import PATIENCE, needed
+from tests.service.transport.apps import read_to_end, statuses
+from tests.service.transport.proxies import PATIENCE, require_program
+from tests.service.transport.sockets import connect
 from tests.service.transport.test_draining import Gated, gated
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -39,15 +41,6 @@ def server(running: Gated) -> Running:
     return running.server
 
 
-def connect(server: Running) -> socket.socket:
-    url = httpx2.URL(server.url)
-    return socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
-
-
-def statuses(answers: bytes) -> list[int]:
-    return [int(found) for found in re.findall(rb"HTTP/1.1 (\d+) ", answers)]
-
-
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
@@ -55,7 +48,7 @@ def statuses(answers: bytes) -> list[int]:
         (post(1), [200]),
         (post(1, b"1.0"), [200]),
         (post(1) + GET + post(2), [200, 200, 200]),
-        (GET + post(1)[:-5], [200]),  # what is not complete is not answered, and does not stop the rest
+        (GET + post(1)[:-5], [200]),  # an incomplete request is not served and does not affect the others
         (GET + GET[:20], [200]),
         (post(1) + b"no HTTP\r\n\r\n", [200, 400]),
         (post(1)[:-5], []),
@@ -75,49 +68,46 @@ def statuses(answers: bytes) -> list[int]:
         "nothing",
     ],
 )
-def test_what_came_whole_is_answered_before_the_connection_is_closed(
+def test_complete_requests_are_served_before_the_connection_is_closed(
     server: Running, request_: bytes, expected: list[int]
 ) -> None:
     with connect(server) as connection:
         connection.sendall(request_)
         connection.shutdown(socket.SHUT_WR)
         start = time.monotonic()
-        assert statuses(all_of(connection)) == expected
-        assert time.monotonic() - start < PATIENCE  # closed, and not when some time is over
+        assert statuses(read_to_end(connection)) == expected
+        assert time.monotonic() - start < PATIENCE  # closed immediately, not after a timeout
 
 
-def test_the_end_may_come_after_the_request(server: Running) -> None:
+def test_a_connection_may_be_half_closed_some_time_after_the_request(server: Running) -> None:
     with connect(server) as connection:
         connection.sendall(post(1))
         time.sleep(0.3)  # kept alive until now
         connection.shutdown(socket.SHUT_WR)
-        assert statuses(all_of(connection)) == [200]
+        assert statuses(read_to_end(connection)) == [200]
 
 
-def test_netcat_gets_its_answer(server: Running) -> None:
+def test_netcat_receives_the_response(server: Running) -> None:
     url = httpx2.URL(server.url)
-    command = [needed("nc"), "-N", url.host, str(url.port)]
+    command = [require_program("nc"), "-N", url.host, str(url.port)]
     ended = subprocess.run(command, input=post(1), capture_output=True, timeout=PATIENCE, check=True)
     assert statuses(ended.stdout) == [200]
 
 
-def test_a_client_that_left_is_noticed_while_it_waits(running: Gated, server: Running) -> None:
+def test_a_disconnect_is_detected_while_the_request_waits(running: Gated, server: Running) -> None:
     with connect(server) as hanging, connect(server) as leaving:
         hanging.sendall(post(HANG))
         running.until_hanging()
         leaving.sendall(post(7).replace(b"Host: x", b"Host: x\r\nX-Request-Id: leaving", 1))
         leaving.close()
-        end = time.monotonic() + PATIENCE
-        while not re.search(r"POST /v1/classify 499 .* leaving", server.log.read_text()):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_until(lambda: re.search(r"POST /v1/classify 499 .* leaving", server.log.read_text()))
         running.gate.touch()
         hanging.shutdown(socket.SHUT_WR)
-        assert statuses(all_of(hanging))[-1] == 200
+        assert statuses(read_to_end(hanging))[-1] == 200
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "request_",
     [
         b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n",
         b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nConnection: close\r\n\r\n",
@@ -127,11 +117,9 @@ def test_a_client_that_left_is_noticed_while_it_waits(running: Gated, server: Ru
     ],
     ids=["close", "two headers", "1.0", "POST", "POST 1.0"],
 )
-def test_a_wish_to_upgrade_on_a_connection_that_is_to_be_closed_is_answered_at_once(
-    server: Running, wish: bytes
-) -> None:
+def test_an_upgrade_request_with_connection_close_is_answered_immediately(server: Running, request_: bytes) -> None:
     with connect(server) as connection:
         start = time.monotonic()
-        connection.sendall(wish + GET)  # which is too late: the connection was to be closed
-        assert statuses(all_of(connection)) == [200]
+        connection.sendall(request_ + GET)  # not served, because the connection is to be closed
+        assert statuses(read_to_end(connection)) == [200]
         assert time.monotonic() - start < PATIENCE

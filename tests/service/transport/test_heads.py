@@ -1,4 +1,4 @@
-"""HEAD wherever GET is answered, and the methods that a 405 lists."""
+"""HEAD for every route with GET, and the methods listed by a 405."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from service.settings import Settings
 VARYING = {"date", "x-request-id"}
 
 
-def addresses(client: TestClient) -> list[str]:
-    """Every address that GET has in the OpenAPI document, and those that are not in it."""
+def get_paths(client: TestClient) -> list[str]:
+    """Return every path with GET: those in the OpenAPI document, and those that are not in it."""
     names = {"{model}": "colours", "{variant}": "mean", "{name}": "colours@mean", "{version}": "10"}
     found = ["/", "/docs", "/openapi.json", "/web/page.css"]
     for path, operations in client.get("/openapi.json").json()["paths"].items():
@@ -25,8 +25,8 @@ def addresses(client: TestClient) -> list[str]:
     return found
 
 
-def test_head_is_answered_as_get_without_a_body(client: TestClient) -> None:
-    paths = addresses(client)
+def test_head_returns_the_headers_of_get_without_a_body(client: TestClient) -> None:
+    paths = get_paths(client)
     assert {"/health/live", "/metrics", "/v1/models", "/v2", "/v2/models/colours@mean/config", "/"} <= set(paths)
     assert len(paths) >= 18
     for path in paths:
@@ -36,13 +36,13 @@ def test_head_is_answered_as_get_without_a_body(client: TestClient) -> None:
         assert head.content == b"", path
         expected = {name: value for name, value in get.headers.items() if name not in VARYING}
         found = {name: value for name, value in head.headers.items() if name not in VARYING}
-        if path in {"/metrics", "/v1/latency", "/v2/models/stats"}:  # their length changes with what was asked
+        if path in {"/metrics", "/v1/latency", "/v2/models/stats"}:  # their length changes with each request
             expected.pop("content-length")
             assert int(found.pop("content-length")) > 0
         assert found == expected, path
 
 
-def test_head_of_what_is_not_there_is_404(client: TestClient) -> None:
+def test_head_of_an_unknown_path_is_404(client: TestClient) -> None:
     for path in ("/nope", "/health/live/", "/v2/", "/v1/models/nope"):
         assert (client.head(path).status_code, client.head(path).content) == (404, b"")
 
@@ -60,12 +60,12 @@ def test_head_of_what_is_not_there_is_404(client: TestClient) -> None:
         ("GET", "/v2/models/colours/infer", "POST"),
     ],
 )
-def test_a_405_lists_the_methods_that_are_allowed(client: TestClient, method: str, path: str, allowed: str) -> None:
+def test_a_405_lists_the_allowed_methods(client: TestClient, method: str, path: str, allowed: str) -> None:
     refused = client.request(method, path)
     assert (refused.status_code, refused.headers["Allow"]) == (405, allowed)
 
 
-def test_head_needs_a_key_where_get_does(repository: Path, tmp_path: Path) -> None:
+def test_head_requires_a_key_if_get_does(repository: Path, tmp_path: Path) -> None:
     secret, key = new_key("a")
     (tmp_path / "keys").write_text(line_of(key))
     with TestClient(create_app(Settings(repository=repository, threads=1, api_keys_file=tmp_path / "keys"))) as client:

@@ -1,4 +1,4 @@
-"""Writes of an answer: head and body in one segment, and nothing is held back longer than a pass of the event loop."""
+"""Writes of a response: head and body in one segment, and no write delayed beyond one pass of the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ HEAD, BODY = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n", b"body"
 
 
 class Recorded(asyncio.Transport):
-    """A transport that keeps what it sends, one entry for each call that sends."""
+    """Transport that records the bytes of each write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ class Recorded(asyncio.Transport):
         return False
 
     def resume_reading(self) -> None:
-        """Do nothing: what is read is not of interest here."""
+        """Do nothing: these tests do not read."""
 
     def get_write_buffer_size(self) -> int:
         return 0
 
 
 def sent(use: Callable[[LingeringTransport], None], *, passes: int = 0, sending: bool = False) -> list[bytes]:
-    """Return what is sent by `use`, and in the passes of the event loop after it."""
+    """Return the bytes sent by `use` and in the passes of the event loop after it."""
 
     async def run() -> list[bytes]:
         recorded = Recorded()
@@ -73,7 +73,7 @@ def test_a_head_without_a_body_is_sent_at_the_end_of_the_pass() -> None:
     assert sent(lambda transport: transport.write(HEAD), passes=2) == [HEAD]
 
 
-def test_a_long_write_is_sent_at_once() -> None:
+def test_a_long_write_is_sent_immediately() -> None:
     assert sent(lambda transport: transport.write(b"x" * 5000)) == [b"x" * 5000]
 
 
@@ -86,18 +86,18 @@ def test_a_long_write_is_sent_at_once() -> None:
         (lambda transport: transport.linger(10), False, b"<half-close>"),
     ],
 )
-def test_an_end_sends_what_was_held_back_first(
+def test_closing_first_sends_a_delayed_write(
     end: Callable[[LingeringTransport], None], sending: bool, after: bytes
 ) -> None:
     def answer(transport: LingeringTransport) -> None:
         transport.write(HEAD)
         end(transport)
-        transport.write(b"after the last answer")
+        transport.write(b"after the last response")
 
     assert sent(answer, passes=2, sending=sending) == [HEAD, after]
 
 
-def test_what_is_held_back_counts_as_not_sent() -> None:
+def test_a_delayed_write_counts_as_unsent() -> None:
     sizes = []
 
     def answer(transport: LingeringTransport) -> None:

@@ -1,4 +1,4 @@
-"""The log is written in its order, and delays nothing: not where it is not read, nor where it cannot be written."""
+"""Log writer: lines stay in order, and an unread or full log does not delay the server."""
 
 import logging
 import os
@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,18 +15,10 @@ import pytest
 from service.transport import log_writer
 from service.transport.log_writer import LogWriter
 from tests.service.process import MODULE, environment
+from tests.service.transport.apps import PATIENCE
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-
-PATIENCE = 20
-
-
-def until(happened: object) -> None:
-    assert callable(happened)
-    end = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def record(text: str) -> logging.LogRecord:
@@ -48,7 +39,7 @@ def read_all(reading: int) -> bytes:
     return found
 
 
-def test_lines_of_many_threads_are_written_whole_and_in_each_ones_order(pipe: tuple[int, int]) -> None:
+def test_lines_of_many_threads_are_written_whole_and_in_each_threads_order(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     writer = LogWriter(writing)
     with ThreadPoolExecutor(5) as pool:
@@ -68,7 +59,7 @@ def test_lines_of_many_threads_are_written_whole_and_in_each_ones_order(pipe: tu
     assert writer.dropped == 0
 
 
-def test_a_pipe_that_is_not_read_costs_lines_and_no_time_and_is_said_when_it_is_read(
+def test_an_unread_pipe_drops_lines_without_delay_and_the_loss_is_reported_later(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading, writing = pipe
@@ -83,16 +74,16 @@ def test_a_pipe_that_is_not_read_costs_lines_and_no_time_and_is_said_when_it_is_
         found = pool.submit(read_all, reading)
         writer.handle(record("once more"))
         writer.flush()
-        until(lambda: writer._reported == writer.dropped and writer._written == writer._queued)
+        wait_until(lambda: writer._reported == writer.dropped and writer._written == writer._queued)
         os.close(writing)
         text = found.result(PATIENCE).decode()
     kept = [int(line) for line in text.splitlines() if line.isdecimal()]
     lost = writer.dropped - (not text.count("once more"))
-    assert kept == list(range(5000 - lost))  # the oldest, in their order
+    assert kept == list(range(5000 - lost))  # the oldest, in order
     assert f"\n{writer.dropped} lines of the log were dropped before this one" in text
 
 
-def test_what_cannot_be_written_is_counted() -> None:
+def test_lines_that_cannot_be_written_are_counted() -> None:
     with Path("/dev/full").open("wb") as full:
         writer = LogWriter(full.fileno())
         for _ in range(3):
@@ -101,7 +92,7 @@ def test_what_cannot_be_written_is_counted() -> None:
         assert writer.dropped == 3
 
 
-def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
+def test_all_lines_are_written_to_a_non_blocking_pipe(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     os.set_blocking(writing, False)
     writer = LogWriter(writing)
@@ -109,13 +100,13 @@ def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None
         writer.handle(record(f"{number:099}"))
     with ThreadPoolExecutor(1) as pool:
         found = pool.submit(read_all, reading)
-        until(lambda: writer._written == writer._queued)
+        wait_until(lambda: writer._written == writer._queued)
         os.close(writing)
         assert len(found.result(PATIENCE).splitlines()) == 5000
 
 
-def test_a_server_answers_though_its_log_is_not_read(repository: Path) -> None:
-    """2,000 lines of 3 KB: more than a pipe and the queue hold."""
+def test_a_server_responds_although_its_log_is_not_read(repository: Path) -> None:
+    """2,000 lines of 3 KB exceed the capacity of the pipe and the queue."""
     flags = ["--port", "0", "--repository", str(repository), "--threads", "1", "--reload-seconds", "0"]
     process = subprocess.Popen([*MODULE, *flags], stderr=subprocess.PIPE, env=environment())
     assert process.stderr is not None
@@ -128,9 +119,9 @@ def test_a_server_answers_though_its_log_is_not_read(repository: Path) -> None:
             text += part
         with socket.create_connection((found[1].decode(), int(found[2])), timeout=PATIENCE) as connection:
             for hundred in range(20):
-                answers = asked(connection, [f"/health/live/{100 * hundred + n}/{'x' * 3000}" for n in range(100)])
+                answers = pipelined(connection, [f"/health/live/{100 * hundred + n}/{'x' * 3000}" for n in range(100)])
                 assert answers.count(b"HTTP/1.1 404 ") == 100
-            metrics = asked(connection, ["/metrics"])
+            metrics = pipelined(connection, ["/metrics"])
         dropped = int(float(re.findall(rb"^posbake_log_lines_dropped_total (\S+)", metrics, re.MULTILINE)[0]))
         assert 200 < dropped < 2000
         process.terminate()
@@ -142,7 +133,7 @@ def test_a_server_answers_though_its_log_is_not_read(repository: Path) -> None:
         assert answered == sorted(answered)
         assert len(answered) == 2000 - dropped
         assert re.search(rb"WARNING .* \d+ lines of the log were dropped before this one", text)
-        assert b"stopping: " in text  # what comes afterwards is written
+        assert b"stopping: " in text  # later lines are written
     finally:
         process.kill()
         process.wait()
@@ -158,15 +149,15 @@ for number in range(20_000):
 """
 
 
-def test_a_process_whose_log_is_not_read_ends_and_one_whose_log_is_read_loses_nothing() -> None:
+def test_a_process_exits_although_its_log_is_not_read_and_loses_no_line_if_it_is() -> None:
     read = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, check=True, timeout=PATIENCE)
     assert len(read.stderr.splitlines()) == 20_000
     with subprocess.Popen([sys.executable, "-c", ENDING], stderr=subprocess.PIPE) as unread:
         assert unread.wait(PATIENCE) == 0
 
 
-def asked(connection: socket.socket, paths: list[str]) -> bytes:
-    """Ask for all in one go, and return the answers."""
+def pipelined(connection: socket.socket, paths: list[str]) -> bytes:
+    """Send all requests at once, and return the responses."""
     connection.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths).encode())
     answers, whole = b"", 0
     while whole < len(paths):

@@ -1,4 +1,4 @@
-"""The log of a real process: what each line says, and what none may hold."""
+"""Log of a real process: contents of each line, and secrets that must not appear."""
 
 import base64
 import json
@@ -21,31 +21,31 @@ pytestmark = pytest.mark.slow
 
 PNG = encode(random_pixels())
 SECRET, KEY = new_key("alice")
-STRANGER = "a-key-of-nobody"
-ASKED = "a-query-of-ours"
+UNKNOWN = "an-unknown-key"
+QUERY = "a-query-of-ours"
 
 
 @dataclass(frozen=True)
 class Logged:
     lines: list[str]
     status: dict[str, int]
-    """Of each request, by its id."""
+    """Status of each request, by its id."""
 
 
-def ask(url: str) -> dict[str, int]:
-    """Ask rightly and wrongly, and return the status of each request."""
-    asked = {
+def send_requests(url: str) -> dict[str, int]:
+    """Send valid and invalid requests, and return the status of each."""
+    requests = {
         "good": ("/v1/classify?top_k=1", PNG, {"Authorization": f"Bearer {SECRET}"}),
-        "unknown-key": (f"/v1/classify?key={ASKED}", PNG, {"X-API-Key": STRANGER}),
+        "unknown-key": (f"/v1/classify?key={QUERY}", PNG, {"X-API-Key": UNKNOWN}),
         "no-image": ("/v1/classify", b"not-an-image-of-ours", {"X-API-Key": SECRET}),
         "no-base64": ("/v1/classify", b'{"image": "not.base64.of.ours"}', {"Content-Type": "application/json"}),
-        "no-such-parameter": (f"/v1/classify?key={ASKED}", PNG, {"X-API-Key": SECRET}),
-        "bad-query": (f"/v1/classify?top_k={ASKED}", PNG, {"X-API-Key": SECRET}),
+        "no-such-parameter": (f"/v1/classify?key={QUERY}", PNG, {"X-API-Key": SECRET}),
+        "bad-query": (f"/v1/classify?top_k={QUERY}", PNG, {"X-API-Key": SECRET}),
     }
-    asked["no-base64"][2]["X-API-Key"] = SECRET
+    requests["no-base64"][2]["X-API-Key"] = SECRET
     return {
         name: httpx2.post(url + path, content=body, headers={**headers, "X-Request-Id": name}).status_code
-        for name, (path, body, headers) in asked.items()
+        for name, (path, body, headers) in requests.items()
     }
 
 
@@ -60,11 +60,11 @@ def logged(repository: Path, tmp_path_factory: pytest.TempPathFactory, log_forma
     (directory / "keys").write_text(line_of(KEY))
     flags = ("--port", "0", "--repository", str(repository), "--threads", "1", "--log-format", log_format)
     with serving(directory, *flags, "--api-keys-file", str(directory / "keys")) as running:
-        status = ask(running.url.rstrip('",}'))  # in JSON the line with the address goes on
+        status = send_requests(running.url.rstrip('",}'))  # in a JSON log, the line continues after the URL
     return Logged(running.log.read_text().splitlines(), status)
 
 
-def test_every_request_is_one_line_with_its_id_and_the_name_of_its_key(logged: Logged, log_format: str) -> None:
+def test_every_request_is_logged_on_one_line_with_its_id_and_key_name(logged: Logged, log_format: str) -> None:
     refused = {"unknown-key": 401, "no-image": 400, "no-base64": 422, "no-such-parameter": 422, "bad-query": 422}
     assert logged.status == {"good": 200, **refused}
     for name, status in logged.status.items():
@@ -93,20 +93,20 @@ def test_every_line_of_a_json_log_is_an_object(logged: Logged, log_format: str) 
     assert any("ready on http://" in line for line in logged.lines)
 
 
-def test_no_line_holds_a_key_or_a_hash_or_a_byte_of_a_body_or_a_query(logged: Logged) -> None:
+def test_no_line_contains_a_key_a_hash_part_of_a_body_or_a_query(logged: Logged) -> None:
     text = "\n".join(logged.lines)
-    assert "good" in text  # the search is able to find
-    for forbidden in (SECRET, STRANGER, KEY.digest.hex(), ASKED, "of-ours", "top_k", "IHDR", "\\x89PNG"):
+    assert "good" in text  # the search can find text
+    for forbidden in (SECRET, UNKNOWN, KEY.digest.hex(), QUERY, "of-ours", "top_k", "IHDR", "\\x89PNG"):
         assert forbidden not in text
     assert base64.b64encode(PNG).decode()[:12] not in text
 
 
-def test_what_the_process_says_belongs_to_no_request(logged: Logged, log_format: str) -> None:
+def test_a_line_of_the_process_itself_has_no_request_id(logged: Logged, log_format: str) -> None:
     (line,) = [line for line in logged.lines if "stopping:" in line]
     assert ("request_id" not in json.loads(line)) if log_format == "json" else line.endswith(" accepted requests")
 
 
-def test_an_exception_is_one_line_of_json() -> None:
+def test_an_exception_is_logged_as_one_line_of_json() -> None:
     try:
         raise ZeroDivisionError("a\nb")
     except ZeroDivisionError:

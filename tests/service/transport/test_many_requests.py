@@ -19,28 +19,29 @@ from tests.service.transport.sockets import (
     drip,
     head,
     is_problem,
-    one_answer,
-    received,
+    one_response,
+    receive_to_end,
 )
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-MUCH = 200
-"""Requests that one client sends at once."""
+MANY = 200
+"""Number of requests that a client sends at once."""
 
 STATUS = b"HTTP/1.1 200 "
 
 
 def test_an_upgrade_request_is_answered_without_upgrading(connection: socket.socket) -> None:
     connection.sendall(head("Connection: Upgrade", "Upgrade: websocket", path="/v1/models", length=0))
-    assert one_answer(connection).startswith(b"HTTP/1.1 405 ")
+    assert one_response(connection).startswith(b"HTTP/1.1 405 ")
     assert drip(connection, b"\r\nx" * 1000) < PATIENCE
 
 
 def test_pipelined_requests_are_answered_in_order(connection: socket.socket) -> None:
     requests = [head(f"X-Request-Id: r{number}", length=len(PNG)) + PNG for number in range(5)]
     connection.sendall(b"".join(requests) + requests[0][:30])
-    answer = received(connection)  # until the sixth, which never comes, is over time
+    answer = receive_to_end(connection)  # until the incomplete sixth times out
     assert re.findall(rb'"id":"(r\d)"', answer) == [b"r0", b"r1", b"r2", b"r3", b"r4"]
     assert answer.count(b"HTTP/1.1 200 ") == 5
     assert is_problem(answer[answer.rindex(b"HTTP/1.1 ") :], 408, "head")
@@ -49,65 +50,65 @@ def test_pipelined_requests_are_answered_in_order(connection: socket.socket) -> 
 @pytest.mark.parametrize("cut", [0, 30, 150, -5], ids=["whole", "in the line", "in a header", "in the body"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_an_upgrade_request_keeps_its_body(connection: socket.socket, cut: int, chunked: bool) -> None:
-    """Java's own client sends these headers, in case the server speaks HTTP/2."""
-    wish = ("Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
+    """Java's HTTP client sends these headers in case the server supports HTTP/2."""
+    upgrade = ("Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(PNG), PNG) if chunked else PNG
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(PNG)}"
-    request = head(*wish, "Upgrade: h2c", framing) + body
+    request = head(*upgrade, "Upgrade: h2c", framing) + body
     connection.sendall(request[:cut])
     time.sleep(TIMEOUT / 4)
     connection.sendall(request[cut:] + request)
-    answers = one_answer(connection)
+    answers = one_response(connection)
     if answers.count(b"HTTP/1.1 ") == 1:
-        answers += one_answer(connection)
+        answers += one_response(connection)
     assert answers.count(b"HTTP/1.1 200 ") == 2
 
 
-def test_an_upgrade_request_for_a_bad_address_is_refused_once(connection: socket.socket) -> None:
+def test_an_upgrade_request_with_a_bad_url_is_refused_once(connection: socket.socket) -> None:
     connection.sendall(
         b"GET http:// HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET / HTTP/1.1\r\n"
     )
-    assert is_problem(received(connection), 400, "Invalid HTTP request received.")
+    assert is_problem(receive_to_end(connection), 400, "Invalid HTTP request received.")
 
 
 @pytest.mark.parametrize(
     ("junk", "status"), [(b"\x00junk\r\n\r\n", 400), (b"GET http:// HTTP/1.1\r\n\r\n", 400), (b"x" * HEAD_BYTES, 400)]
 )
-def test_what_follows_a_request_does_not_take_its_answer(connection: socket.socket, junk: bytes, status: int) -> None:
+def test_a_request_is_served_although_junk_follows_it(connection: socket.socket, junk: bytes, status: int) -> None:
     connection.sendall(head(length=len(PNG)) + PNG + head(length=len(PNG)) + PNG + junk)
-    answers = received(connection)
+    answers = receive_to_end(connection)
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"200", b"%d" % status]
     assert is_problem(answers[answers.rindex(b"HTTP/1.1 ") :], status, "")
 
 
-def test_a_body_in_bad_chunks_that_follows_a_request_does_not_take_its_answer(connection: socket.socket) -> None:
+def test_a_request_is_served_although_a_bad_chunked_body_follows_it(connection: socket.socket) -> None:
     connection.sendall(head(length=len(PNG)) + PNG + head("Transfer-Encoding: chunked") + b"no chunk\r\n")
-    answers = received(connection)
+    answers = receive_to_end(connection)
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"400"]
     assert is_problem(answers[answers.rindex(b"HTTP/1.1 ") :], 400, "Invalid HTTP request received.")
 
 
-def test_a_bad_address_is_answered_on_a_connection_in_use_too(connection: socket.socket) -> None:
+def test_a_bad_url_is_refused_on_a_keep_alive_connection(connection: socket.socket) -> None:
     connection.sendall(head(length=len(PNG)) + PNG)
-    assert one_answer(connection).startswith(b"HTTP/1.1 200 ")
+    assert one_response(connection).startswith(b"HTTP/1.1 200 ")
     connection.sendall(b"GET http:// HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert is_problem(received(connection), 400, "Invalid HTTP request received.")
+    assert is_problem(receive_to_end(connection), 400, "Invalid HTTP request received.")
 
 
-def test_requests_without_end_are_not_all_held_in_memory(connection: socket.socket, server: Running) -> None:
+def test_endless_requests_are_not_all_kept_in_memory(connection: socket.socket, server: Running) -> None:
     def resident() -> int:
         status = Path(f"/proc/{server.process.pid}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+)", status)[0])  # KiB
 
     def count_answers() -> int:
-        return received(connection).count(b"HTTP/1.1 200 ")
+        return receive_to_end(connection).count(b"HTTP/1.1 200 ")
 
     requests = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" * 5000
     before, end = resident(), time.monotonic() + 3
     with ThreadPoolExecutor(1) as pool:
         answers = pool.submit(count_answers)
         connection.settimeout(1)
-        with suppress(TimeoutError):  # it does not read as fast as this sends
+        with suppress(TimeoutError):  # the server reads more slowly than this loop sends
             while time.monotonic() < end:
                 connection.sendall(requests)
         grown = resident() - before
@@ -116,7 +117,7 @@ def test_requests_without_end_are_not_all_held_in_memory(connection: socket.sock
     assert grown < 60_000
 
 
-def test_thousands_of_requests_in_one_segment_are_all_answered_in_order(connection: socket.socket) -> None:
+def test_thousands_of_requests_in_one_segment_are_all_served_in_order(connection: socket.socket) -> None:
     many = b"".join(b"GET /nothing/%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(2000))
     with ThreadPoolExecutor(1) as pool:
         sent = pool.submit(connection.sendall, many + head(length=len(PNG)) + PNG)
@@ -130,34 +131,32 @@ def test_thousands_of_requests_in_one_segment_are_all_answered_in_order(connecti
     assert asked == list(range(2000))
 
 
-def test_only_a_few_answers_are_rendered_for_a_client_that_does_not_read(server: Running) -> None:
-    """What the systems of both sides keep for a client is 10 documents of 75 KB here, where it could be 80."""
+def test_only_a_few_responses_are_rendered_for_a_client_that_does_not_read(server: Running) -> None:
+    """The socket buffers of both sides hold about 10 documents of 75 KB here, and could hold 80 elsewhere."""
 
-    def made() -> int:
+    def rendered() -> int:
         return server.log.read_text().count("GET /openapi.json 200")
 
-    before = made()
-    connections = [asks_for_much(server, 4096) for _ in range(10)]
-    end = time.monotonic() + PATIENCE
-    while made() < before + len(connections):  # the log is written later, and a busy machine renders slowly
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    before = rendered()
+    connections = [request_many(server, 4096) for _ in range(10)]
+    # The log is written later, and a busy machine renders slowly.
+    wait_until(lambda: rendered() >= before + len(connections))
     time.sleep(TIMEOUT)
     for connection in connections:
         connection.close()
     assert httpx2.get(f"{server.url}/health/live").status_code == 200
     time.sleep(0.1)
-    assert made() - before <= 20 * len(connections)
+    assert rendered() - before <= 20 * len(connections)
 
 
-def asks_for_much(server: Running, room: int) -> socket.socket:
-    """Connect with a receive buffer of `room` bytes, and ask for more than the systems of both sides buffer."""
+def request_many(server: Running, receive_buffer: int) -> socket.socket:
+    """Connect with a receive buffer of some bytes, and request more than the systems of both sides buffer."""
     url = httpx2.URL(server.url)
     connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     connection.settimeout(PATIENCE)
     connection.connect((url.host, url.port or 0))
-    connection.sendall(MUCH * b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+    connection.sendall(MANY * b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
     return connection
 
 
@@ -165,21 +164,18 @@ def test_a_client_that_reads_nothing_is_disconnected(server: Running) -> None:
     def disconnects() -> int:
         return server.log.read_text().count("nothing more could be sent for 0.5 s")
 
-    time.sleep(2 * TIMEOUT)  # clients of other tests are disconnected by now
+    time.sleep(2 * TIMEOUT)  # clients of other tests are disconnected by then
     before = disconnects()
-    with asks_for_much(server, 4096):
-        end = time.monotonic() + PATIENCE
-        while disconnects() == before:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+    with request_many(server, 4096):
+        wait_until(lambda: disconnects() != before)
 
 
 def read_slowly(server: Running) -> tuple[int, float, float]:
-    """Return how many of MUCH answers came, how many seconds that took, and the longest between two reads."""
+    """Return the number of responses received, the elapsed seconds, and the longest time between two reads."""
     answers, longest, tail = 0, 0.0, b""
-    with asks_for_much(server, 2**18) as connection:
+    with request_many(server, 2**18) as connection:
         start = last = time.monotonic()
-        while answers < MUCH and (part := connection.recv(65536)):
+        while answers < MANY and (part := connection.recv(65536)):
             answers += (tail + part).count(STATUS)
             tail = part[1 - len(STATUS) :]
             time.sleep(0.008)
@@ -188,10 +184,10 @@ def read_slowly(server: Running) -> tuple[int, float, float]:
         return answers, last - start, longest
 
 
-def test_a_client_that_reads_slowly_gets_all(server: Running) -> None:
+def test_a_slow_reader_receives_all_responses(server: Running) -> None:
     for _ in range(10):
         answers, taken, longest = read_slowly(server)
-        if answers == MUCH or longest < TIMEOUT / 2:
-            break  # else this process was kept from reading for too long
-    assert answers == MUCH
+        if answers == MANY or longest < TIMEOUT / 2:
+            break  # otherwise this process itself was delayed for too long
+    assert answers == MANY
     assert taken > 2 * TIMEOUT

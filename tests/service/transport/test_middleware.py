@@ -17,13 +17,13 @@ PNG = encode(random_pixels())
 
 
 @pytest.mark.parametrize("given", ["a", "A-b_c.9", "x" * 128])
-def test_a_good_request_id_is_kept(client: TestClient, given: str) -> None:
+def test_a_valid_request_id_is_kept(client: TestClient, given: str) -> None:
     response = client.post("/v1/classify", content=PNG, headers={"X-Request-Id": given})
     assert response.headers["X-Request-Id"] == response.json()["id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", "a\tb", "é", "<script>"])
-def test_another_request_id_is_replaced_by_a_new_one(client: TestClient, given: str) -> None:
+def test_an_invalid_request_id_is_replaced_by_a_new_one(client: TestClient, given: str) -> None:
     ids = set()
     for _ in range(2):
         response = client.post("/v1/classify", content=PNG, headers=[(b"X-Request-Id", given.encode())])
@@ -33,11 +33,11 @@ def test_another_request_id_is_replaced_by_a_new_one(client: TestClient, given: 
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/metrics", "/v1/nothing", "/v1/classify", "/docs", "/v1/models"])
-def test_every_answer_has_a_request_id(client: TestClient, path: str) -> None:
+def test_every_response_has_a_request_id(client: TestClient, path: str) -> None:
     assert client.get(path, headers={"X-Request-Id": "mine"}).headers["X-Request-Id"] == "mine"
 
 
-def test_every_request_is_one_line_of_the_log_without_its_image(
+def test_every_request_is_logged_on_one_line_without_its_image(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "service"):
@@ -49,7 +49,7 @@ def test_every_request_is_one_line_of_the_log_without_its_image(
     assert re.fullmatch(r"GET /v1/a%0Aforged 404 \d+\.\d ms second", lines[1])
 
 
-def test_an_unexpected_exception_is_a_problem_and_its_traceback_only_in_the_log(
+def test_an_unexpected_exception_is_a_problem_with_its_traceback_only_in_the_log(
     repository: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = create_app(Settings(repository=repository))
@@ -72,7 +72,7 @@ def test_an_unexpected_exception_is_a_problem_and_its_traceback_only_in_the_log(
     assert record.exc_info[0] is ZeroDivisionError
 
 
-def test_ready_is_503_before_the_start_and_after_the_end(repository: Path) -> None:
+def test_readiness_is_503_before_startup_and_after_shutdown(repository: Path) -> None:
     app = create_app(Settings(repository=repository))
     outside = TestClient(app)  # without `with`, the app is not started
     assert outside.get("/health/live").status_code == 200
@@ -85,21 +85,21 @@ def test_ready_is_503_before_the_start_and_after_the_end(repository: Path) -> No
     assert outside.post("/v1/classify", content=PNG).status_code == 503
 
 
-def test_an_address_with_a_slash_too_many_leads_nowhere(client: TestClient) -> None:
-    """Where to would be the client's own say: the host of a redirect is the one that the request names."""
+def test_a_path_with_a_trailing_slash_is_404_and_not_redirected(client: TestClient) -> None:
+    """A redirect would go to the host named in the request, which the client controls."""
     for path in ("/v1/models/", "/v2/"):
         response = client.get(path, headers={"Host": "evil.example"}, follow_redirects=False)
         assert response.status_code == 404
         assert "location" not in response.headers
 
 
-def test_a_prober_is_answered_while_every_thread_of_the_pool_is_taken(client: TestClient) -> None:
+def test_health_probes_are_answered_while_every_thread_of_the_pool_is_busy(client: TestClient) -> None:
     async def take_all() -> None:
         limiter = to_thread.current_default_thread_limiter()
         for number in range(int(limiter.available_tokens)):
             limiter.acquire_on_behalf_of_nowait(number)
 
-    async def give_back() -> None:
+    async def release_all() -> None:
         limiter = to_thread.current_default_thread_limiter()
         for number in [borrower for borrower in limiter.statistics().borrowers if isinstance(borrower, int)]:
             limiter.release_on_behalf_of(number)
@@ -112,7 +112,7 @@ def test_a_prober_is_answered_while_every_thread_of_the_pool_is_taken(client: Te
         try:
             assert [answer.result(timeout=5).status_code for answer in answers] == [200, 200, 200]
         finally:
-            client.portal.call(give_back)
+            client.portal.call(release_all)
 
 
 def test_openapi_documents_the_three_bodies_and_the_problems(client: TestClient) -> None:

@@ -1,11 +1,11 @@
-"""Start of requests that waited for others of their connection."""
+"""Start of requests that waited for earlier ones of their connection."""
 
 import asyncio
 
 from service.transport.pipelining import Following
 
 
-def test_what_follows_starts_in_order_and_others_come_between() -> None:
+def test_pipelined_requests_start_in_order_and_interleave_with_other_tasks() -> None:
     following, happened = Following(), list[str]()
 
     async def other() -> None:
@@ -24,7 +24,7 @@ def test_what_follows_starts_in_order_and_others_come_between() -> None:
     assert happened[:5] == ["pass 0", "start 0", "pass 1", "start 1", "pass 2"]
 
 
-def test_a_start_may_add_another_and_one_that_fails_stops_no_other() -> None:
+def test_a_start_may_queue_another_and_a_failing_one_does_not_stop_the_rest() -> None:
     following, happened = Following(), list[str]()
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""A server under a prefix: set by ROOT_PATH, or said by a proxy that is trusted."""
+"""Server under a path prefix, set by ROOT_PATH or sent by a trusted proxy."""
 
 from pathlib import Path
 
@@ -19,19 +19,19 @@ TRUSTED, OTHER = "127.0.0.1", "203.0.113.9"
 
 
 def found(settings: Settings, client: str | None = TRUSTED, root_path: str = "", **headers: str) -> str:
-    """The prefix of a request over a connection from `client`."""
+    """Return the prefix of a request over a connection from `client`."""
     pairs = [(name.lower().replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     address = None if client is None else (client, 1)
     scope = {"type": "http", "client": address, "root_path": root_path, "headers": pairs}
     return Prefixes.of(settings).find(Request(scope))
 
 
-def test_there_is_none_unless_it_is_set_or_said() -> None:
+def test_there_is_no_prefix_by_default() -> None:
     assert found(Settings()) == found(Settings(root_path="/")) == ""
 
 
 @pytest.mark.parametrize("given", ["/ml", "/ml/", "/a/b.c/~d_e-f", "/..a/.b"])
-def test_a_prefix_is_set_by_root_path_or_said_by_a_trusted_proxy_or_by_the_server(given: str) -> None:
+def test_a_prefix_is_set_by_root_path_a_trusted_proxy_or_the_server(given: str) -> None:
     assert found(Settings(root_path=given)) == given.rstrip("/")
     assert found(Settings(root_path="/own"), X_Forwarded_Prefix=given) == given.rstrip("/")
     assert found(Settings(), root_path=given) == given.rstrip("/")
@@ -44,7 +44,7 @@ def test_a_prefix_is_set_by_root_path_or_said_by_a_trusted_proxy_or_by_the_serve
         *("/a\tb", "/a\r\nb", "/%2e%2e", "/a?b", "/a#b", "/a'b", '/"><script>', "/a b", "/é", "/a,/b", "/" + "a" * 300),
     ],
 )
-def test_what_is_no_plain_path_is_no_prefix(evil: str) -> None:
+def test_an_invalid_path_is_not_accepted_as_prefix(evil: str) -> None:
     assert found(Settings(), X_Forwarded_Prefix=evil) == ""
     assert found(Settings(root_path="/own"), X_Forwarded_Prefix=evil) == "/own"
     with pytest.raises(AccessSettingError, match=r"ROOT_PATH is .* expected a path such as /ml"):
@@ -72,13 +72,13 @@ def test_only_named_proxies_are_trusted(allowed: str, client: str | None, truste
     assert prefix == ("/ml" if trusted else "")
 
 
-def test_a_client_cannot_name_itself_a_proxy() -> None:
+def test_a_client_cannot_claim_to_be_a_proxy() -> None:
     headers = {"X_Forwarded_For": "127.0.0.1", "Forwarded": "for=127.0.0.1", "X_Real_IP": "127.0.0.1"}
     assert found(Settings(), OTHER, X_Forwarded_Prefix="/ml", **headers) == ""
 
 
 @pytest.mark.parametrize("wrong", ["proxy.example", "127.0.0.1,", "10.0.0.1/8", "300.0.0.1"])
-def test_what_is_no_address_stops_the_start(wrong: str) -> None:
+def test_an_invalid_address_stops_the_start(wrong: str) -> None:
     with pytest.raises(
         AccessSettingError, match=r"FORWARDED_ALLOW_IPS is .* expected comma-separated addresses or networks"
     ):
@@ -86,7 +86,7 @@ def test_what_is_no_address_stops_the_start(wrong: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_document_names_the_prefix_and_is_rendered_once_for_each(repository: Path) -> None:
+def test_the_openapi_document_names_the_prefix_and_is_rendered_once_per_prefix(repository: Path) -> None:
     app = create_app(Settings(repository=repository, threads=1))
     rendered, plain = [], app.openapi
     app.openapi = lambda: rendered.append(1) or plain()  # type: ignore[func-returns-value, method-assign]
@@ -98,13 +98,13 @@ def test_the_document_names_the_prefix_and_is_rendered_once_for_each(repository:
             assert document.get("servers") == ([{"url": prefix}] if prefix else None)
             assert len(document["paths"]) > 10
     assert len(rendered) == 3
-    for number in range(20):  # no more than some are kept
+    for number in range(20):  # a limited number is cached
         client.get("/openapi.json", headers={HEADER: f"/{number}"})
     client.get("/openapi.json")
     assert len(rendered) == 24
 
 
-def test_requests_come_with_root_path_or_without(repository: Path, tmp_path: Path) -> None:
+def test_requests_are_served_with_and_without_the_root_path(repository: Path, tmp_path: Path) -> None:
     secret, key = new_key("a")
     (tmp_path / "keys").write_text(line_of(key))
     settings = Settings(repository=repository, threads=1, root_path="/ml", api_keys_file=tmp_path / "keys")

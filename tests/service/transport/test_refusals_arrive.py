@@ -1,4 +1,4 @@
-"""Refusals of requests that are still being sent reach the client: over plain sockets, nginx and ApacheBench."""
+"""Delivery of refusals while the client is still sending: over sockets, nginx and ApacheBench."""
 
 import re
 import select
@@ -16,7 +16,10 @@ import pytest
 from service.auth.keyfile import line_of, new_key
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import Running, serving
-from tests.service.transport.proxies import PATIENCE, Proxy, behind_nginx, needed
+from tests.service.transport.apps import read_to_end
+from tests.service.transport.proxies import PATIENCE, Proxy, behind_nginx, require_program
+from tests.service.transport.sockets import connect
+from tests.service.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +38,8 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     flags = ["--port", "0", "--repository", str(repository), "--threads", "1", "--max-header-bytes", "4096"]
     flags += ["--api-keys-file", str(directory / "keys"), "--max-held-bytes", str(HELD), "--cors-origins", PAGE]
     with serving(directory, *flags, "--request-timeout", "3") as running:
-        httpx2.get(f"{running.url}/v1/models", headers={"X-API-Key": RARE_SECRET})  # its only one for hours
+        # Uses up the key's rate limit for hours.
+        httpx2.get(f"{running.url}/v1/models", headers={"X-API-Key": RARE_SECRET})
         yield running
         assert httpx2.post(f"{running.url}/v1/classify", content=PNG, headers={"X-API-Key": SECRET}).status_code == 200
         lingering = connect(running)
@@ -44,33 +48,21 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     lingering.close()
     log = running.log.read_text()
     assert "Traceback" not in log
-    assert "timeout graceful shutdown exceeded" not in log  # the end does not wait for what is dropped
-
-
-def connect(server: Running) -> socket.socket:
-    url = httpx2.URL(server.url)
-    return socket.create_connection((url.host, url.port or 0), timeout=PATIENCE)
+    assert "timeout graceful shutdown exceeded" not in log  # shutdown does not wait for bytes that are discarded
 
 
 def head(target: str, *headers: str, version: str = "1.1") -> bytes:
     return "\r\n".join([f"POST {target} HTTP/{version}", "Host: x", *headers, "", ""]).encode()
 
 
-def all_of(connection: socket.socket) -> bytes:
-    answer = b""
-    while part := connection.recv(65536):
-        answer += part
-    return answer
-
-
-def answer_to(server: Running, begin: bytes, rest: bytes) -> bytes:
-    """Send `rest` only when the answer to `begin` is there, and read the answer only then."""
+def response_to(server: Running, begin: bytes, rest: bytes) -> bytes:
+    """Send `rest` after the response to `begin` has arrived, and read the response only then."""
     with connect(server) as connection:
         connection.sendall(begin)
         assert select.select([connection], [], [], PATIENCE)[0]
         connection.sendall(rest)
-        connection.sendall(rest)  # a reset that came for the first would be seen by now
-        return all_of(connection)
+        connection.sendall(rest)  # a reset caused by the first would be seen by now
+        return read_to_end(connection)
 
 
 CLASSIFY = "/v1/classify"
@@ -88,14 +80,14 @@ CLOSING = {"HTTP/1.0": ("1.0", ()), "close": ("1.1", ("Connection: close",)), "b
 
 @pytest.mark.parametrize("closing", CLOSING)
 @pytest.mark.parametrize("status", REFUSED)
-def test_a_refusal_of_the_application_arrives_while_the_body_is_sent(
+def test_a_refusal_by_the_application_arrives_while_the_body_is_sent(
     server: Running, status: int, closing: str
 ) -> None:
     target, headers = REFUSED[status]
     version, close = CLOSING[closing]
     length = () if any(header.startswith("Content-Length") for header in headers) else (f"Content-Length: {BODY}",)
     begin = head(target, *headers, *close, *length, version=version) + bytes(65536)
-    answer = answer_to(server, begin, bytes((BODY - 65536) // 2))
+    answer = response_to(server, begin, bytes((BODY - 65536) // 2))
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b"connection: close" in answer.lower()
 
@@ -103,13 +95,13 @@ def test_a_refusal_of_the_application_arrives_while_the_body_is_sent(
 def test_a_chunked_body_is_refused_in_the_same_way(server: Running) -> None:
     chunk = b"%x\r\n%s\r\n" % (100_000, bytes(100_000))
     begin = head(CLASSIFY, "Connection: close", "Transfer-Encoding: chunked") + chunk
-    assert answer_to(server, begin, chunk).startswith(b"HTTP/1.1 401 ")
+    assert response_to(server, begin, chunk).startswith(b"HTTP/1.1 401 ")
 
 
-def test_a_connection_is_closed_as_soon_as_the_refused_body_has_come(server: Running) -> None:
+def test_a_connection_is_closed_once_the_refused_body_has_arrived(server: Running) -> None:
     with connect(server) as connection:
         connection.sendall(head(CLASSIFY, "Connection: close", f"Content-Length: {BODY}"))
-        assert all_of(connection).startswith(b"HTTP/1.1 401 ")
+        assert read_to_end(connection).startswith(b"HTTP/1.1 401 ")
         start = time.monotonic()
         connection.sendall(bytes(BODY))
         while time.monotonic() - start < 2:  # far less than the request timeout
@@ -121,7 +113,7 @@ def test_a_connection_is_closed_as_soon_as_the_refused_body_has_come(server: Run
     raise AssertionError("the connection is still open")
 
 
-def test_a_client_that_sends_without_end_is_cut_off(server: Running) -> None:
+def test_a_client_that_never_stops_sending_is_disconnected(server: Running) -> None:
     with connect(server) as connection:
         connection.sendall(head(CLASSIFY, "Connection: close", "Transfer-Encoding: chunked"))
         chunk, start = b"%x\r\n%s\r\n" % (1000, bytes(1000)), time.monotonic()
@@ -140,15 +132,15 @@ PROTOCOL = {
 
 
 @pytest.mark.parametrize("status", PROTOCOL)
-def test_a_refusal_of_the_protocol_arrives_and_pages_may_read_it(server: Running, status: int) -> None:
-    answer = answer_to(server, PROTOCOL[status], bytes(1_000_000))
+def test_a_refusal_by_the_protocol_arrives_with_cors_headers(server: Running, status: int) -> None:
+    answer = response_to(server, PROTOCOL[status], bytes(1_000_000))
     assert answer.startswith(b"HTTP/1.1 %d " % status)
-    if status != 400:  # there the origin comes too late
+    if status != 400:  # refused before the origin header is parsed
         assert f"access-control-allow-origin: {PAGE}".encode() in answer
 
 
-def test_a_refusal_of_the_protocol_is_not_for_pages_of_other_origins(server: Running) -> None:
-    answer = answer_to(server, head(CLASSIFY, "Origin: https://other.example", f"X-Large: {'x' * 5000}"), b"")
+def test_a_refusal_by_the_protocol_has_no_cors_headers_for_other_origins(server: Running) -> None:
+    answer = response_to(server, head(CLASSIFY, "Origin: https://other.example", f"X-Large: {'x' * 5000}"), b"")
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert b"access-control" not in answer
 
@@ -158,7 +150,7 @@ def metric(server: Running, name: str) -> float:
     return float(re.findall(rf"^{name} (\S+)$", text, re.MULTILINE)[0])
 
 
-def test_bodies_of_all_requests_together_keep_within_the_budget(server: Running) -> None:
+def test_the_bodies_of_all_requests_stay_within_the_memory_budget(server: Running) -> None:
     length = HELD // 8 - 1000
     begin = head(CLASSIFY, f"X-API-Key: {SECRET}", "Connection: close", f"Content-Length: {length}")
     connections = [connect(server) for _ in range(20)]
@@ -172,7 +164,7 @@ def test_bodies_of_all_requests_together_keep_within_the_budget(server: Running)
             refused = select.select(connections, [], [], 0.1)[0]
         assert 7 * length <= metric(server, "posbake_held_bytes") <= HELD
         for connection in refused:
-            answer = all_of(connection)
+            answer = read_to_end(connection)
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"retry-after: 1" in answer
             assert b"MAX_HELD_BYTES" in answer
@@ -180,14 +172,11 @@ def test_bodies_of_all_requests_together_keep_within_the_budget(server: Running)
     finally:
         for connection in connections:
             connection.close()
-    end = time.monotonic() + PATIENCE
-    while metric(server, "posbake_held_bytes") > 0:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(lambda: metric(server, "posbake_held_bytes") == 0)
 
 
-def test_a_body_that_could_never_be_held_gets_413(server: Running) -> None:
-    answer = answer_to(
+def test_a_body_larger_than_the_memory_budget_is_413(server: Running) -> None:
+    answer = response_to(
         server, head(CLASSIFY, f"X-API-Key: {SECRET}", "Connection: close", f"Content-Length: {HELD + 1}"), bytes(1000)
     )
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -195,19 +184,16 @@ def test_a_body_that_could_never_be_held_gets_413(server: Running) -> None:
     assert b"MAX_HELD_BYTES" in answer
 
 
-def test_a_chunked_body_counts_as_it_comes(server: Running) -> None:
+def test_a_chunked_body_counts_against_the_budget_as_it_arrives(server: Running) -> None:
     with connect(server) as connection, connect(server) as other:
         chunk = b"%x\r\n%s\r\n" % (2_000_000, bytes(2_000_000))
         begin = head(CLASSIFY, f"X-API-Key: {SECRET}", "Connection: close", "Transfer-Encoding: chunked")
         connection.sendall(begin + chunk * 2)
-        end = time.monotonic() + PATIENCE
-        while metric(server, "posbake_held_bytes") < 4_000_000:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        wait_until(lambda: metric(server, "posbake_held_bytes") >= 4_000_000)
         other.sendall(begin + chunk)
-        assert all_of(other).startswith(b"HTTP/1.1 503 ")  # later, there would be room for it
+        assert read_to_end(other).startswith(b"HTTP/1.1 503 ")  # it would fit later
         connection.sendall(chunk)
-        assert all_of(connection).startswith(b"HTTP/1.1 413 ")  # this one never fits
+        assert read_to_end(connection).startswith(b"HTTP/1.1 413 ")  # this one never fits
 
 
 @pytest.fixture(scope="module")
@@ -217,9 +203,9 @@ def proxy(server: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield running
 
 
-@pytest.mark.parametrize("way", ["plain", "keeping"])
-def test_behind_nginx_every_refusal_is_seen_and_none_is_a_502(proxy: Proxy, way: str) -> None:
-    address, body = getattr(proxy, way), bytes(3_000_000)
+@pytest.mark.parametrize("mode", ["plain", "keep_alive"])
+def test_behind_nginx_every_refusal_arrives_and_none_becomes_a_502(proxy: Proxy, mode: str) -> None:
+    address, body = getattr(proxy, mode), bytes(3_000_000)
     headers = {"X-API-Key": SECRET, "Content-Type": "text/plain"}
 
     def ask(_: int) -> list[int]:
@@ -232,7 +218,7 @@ def test_behind_nginx_every_refusal_is_seen_and_none_is_a_502(proxy: Proxy, way:
 
 
 @pytest.mark.parametrize("status", [401, 404, 405, 413, 422, 429])
-def test_behind_nginx_each_kind_of_refusal_is_seen(proxy: Proxy, status: int) -> None:
+def test_behind_nginx_each_kind_of_refusal_arrives(proxy: Proxy, status: int) -> None:
     target, headers = REFUSED[status]
     given = dict(header.split(": ") for header in headers if not header.startswith("Content-Length"))
     size = 20_000_000 if status == 413 else 3_000_000
@@ -241,18 +227,28 @@ def test_behind_nginx_each_kind_of_refusal_is_seen(proxy: Proxy, status: int) ->
 
 
 def test_behind_nginx_images_are_classified(proxy: Proxy) -> None:
-    for address in (proxy.plain, proxy.keeping):
+    for address in (proxy.plain, proxy.keep_alive):
         assert httpx2.post(address + CLASSIFY, content=PNG, headers={"X-API-Key": SECRET}).status_code == 200
 
 
-def test_under_a_prefix_of_nginx_the_document_names_it(proxy: Proxy) -> None:
+def test_the_openapi_document_names_the_prefix_that_nginx_adds(proxy: Proxy) -> None:
     assert httpx2.get(f"{proxy.plain}/ml/web/page.css").status_code == 200
     assert httpx2.get(f"{proxy.plain}/ml/openapi.json").json()["servers"] == [{"url": "/ml"}]
 
 
-def test_apache_bench_sees_every_refusal(server: Running, tmp_path: Path) -> None:
+def test_apache_bench_receives_every_refusal(server: Running, tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(bytes(3_000_000))
-    command = [needed("ab"), "-n", "20", "-p", str(tmp_path / "body"), "-T", "text/plain", "-H", f"X-API-Key: {SECRET}"]
+    command = [
+        require_program("ab"),
+        "-n",
+        "20",
+        "-p",
+        str(tmp_path / "body"),
+        "-T",
+        "text/plain",
+        "-H",
+        f"X-API-Key: {SECRET}",
+    ]
     ended = subprocess.run(
         [*command, server.url + CLASSIFY], capture_output=True, text=True, check=False, timeout=PATIENCE
     )

@@ -1,4 +1,4 @@
-"""Answers of a server while it loads."""
+"""Responses of a server while it loads."""
 
 import socket
 import threading
@@ -33,7 +33,7 @@ def url(listener: socket.socket) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("request_line", "status"), ANSWERS.items())
-def test_it_is_alive_and_not_ready(url: str, request_line: tuple[str, str], status: int) -> None:
+def test_a_loading_server_is_live_but_not_ready(url: str, request_line: tuple[str, str], status: int) -> None:
     method, path = request_line
     answer = httpx2.request(method, url + path, content=b"x" * 100_000 if method == "POST" else None)
     assert answer.status_code == status
@@ -54,7 +54,7 @@ def test_silent_or_disconnected_clients_do_not_delay_others(listener: socket.soc
         assert httpx2.get(f"{url}/health/live", timeout=20).status_code == 200
 
 
-def test_a_connection_after_the_end_waits_for_the_server(listener: socket.socket) -> None:
+def test_a_connection_after_loading_is_accepted_by_the_server(listener: socket.socket) -> None:
     with answering(listener):
         pass
     assert not any(thread.name == "starting" for thread in threading.enumerate())

@@ -1,9 +1,8 @@
-"""States of a connection, with apps that a test writes: half-closed, pipelined, streamed to, left, slow."""
+"""States of a connection, with small apps: half-closed, pipelined, streamed, disconnected, slow."""
 
 import asyncio
 import gc
 import logging
-import re
 import resource
 import socket
 import threading
@@ -15,23 +14,29 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from service.transport import guard
-from tests.service.transport.apps import MAX_HEADER_BYTES, PATIENCE, after, all_of, answering, nothing, served, until
+from tests.service.transport.apps import (
+    MAX_HEADER_BYTES,
+    PATIENCE,
+    after,
+    answering,
+    immediately,
+    read_to_end,
+    served,
+    statuses,
+)
+from tests.service.waiting import wait_until
 
-pytestmark = pytest.mark.slow  # they wait
+pytestmark = pytest.mark.slow
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 CLOSE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 CUT = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf"
 
 
-def statuses(answers: bytes) -> list[int]:
-    return [int(found) for found in re.findall(rb"HTTP/1.1 (\d+) ", answers)]
-
-
 @pytest.mark.parametrize(
     ("requests", "expected"), [(GET, 1), (GET + GET, 2), (GET + CUT, 1), (GET + GET + CUT, 2), (GET + GET[:20], 1)]
 )
-def test_a_half_closed_connection_gets_the_answers_to_what_came_whole(requests: bytes, expected: int) -> None:
+def test_complete_requests_of_a_half_closed_connection_are_served(requests: bytes, expected: int) -> None:
     async def read_all(_scope: Scope, receive: Receive) -> None:
         await asyncio.sleep(0.3)
         while (message := await receive()).get("more_body", False):
@@ -41,20 +46,20 @@ def test_a_half_closed_connection_gets_the_answers_to_what_came_whole(requests: 
 
     with served(answering(read_all), request_timeout=0.2, keep_alive=60) as server:
         start = time.monotonic()
-        assert statuses(server.ask(requests, end=True)) == expected * [200]
-        assert time.monotonic() - start < PATIENCE  # closed, and not when an idle connection is
+        assert statuses(server.exchange(requests, half_close=True)) == expected * [200]
+        assert time.monotonic() - start < PATIENCE  # closed immediately, not after the keep-alive timeout
 
 
 @pytest.mark.parametrize(("request_", "expected"), [(GET, {100, 200}), (GET.replace(b"1.1", b"1.0"), {200})])
-def test_interim_responses_are_for_clients_of_http_1_1(
+def test_interim_responses_are_sent_to_http_1_1_clients_only(
     request_: bytes, expected: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guard, "INTERIM_SECONDS", 0.05)
     with served(answering(after(0.3))) as server:
-        assert set(statuses(server.ask(request_, end=True))) == expected
+        assert set(statuses(server.exchange(request_, half_close=True))) == expected
 
 
-def test_no_interim_response_comes_within_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_interim_response_is_sent_within_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "INTERIM_SECONDS", 0.05)
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -64,15 +69,15 @@ def test_no_interim_response_comes_within_an_answer(monkeypatch: pytest.MonkeyPa
         await send({"type": "http.response.body", "body": b"ce"})
 
     with served(app) as server:
-        assert server.ask(GET, end=True).endswith(b"\r\n\r\nonce")
+        assert server.exchange(GET, half_close=True).endswith(b"\r\n\r\nonce")
 
 
 @pytest.mark.parametrize(("rest", "expected"), [(True, [200, 200]), (False, [200, 408])])
 @pytest.mark.parametrize("request_", [GET, CUT + b"ending"], ids=["half a head", "half a body"])
-def test_a_begun_request_is_not_late_while_the_one_before_it_is_unanswered(
+def test_a_partial_request_does_not_time_out_while_the_previous_one_runs(
     request_: bytes, rest: bool, expected: list[int]
 ) -> None:
-    begun = request_[:20] if request_ == GET else CUT
+    partial = request_[:20] if request_ == GET else CUT
     gate = threading.Event()
 
     async def wait(_scope: Scope, receive: Receive) -> None:
@@ -82,20 +87,20 @@ def test_a_begun_request_is_not_late_while_the_one_before_it_is_unanswered(
             pass
 
     with served(answering(wait), request_timeout=0.2) as server, server.connect() as connection:
-        connection.sendall(GET + begun)
+        connection.sendall(GET + partial)
         connection.settimeout(0.6)
         with pytest.raises(TimeoutError):
             connection.recv(1)
         connection.settimeout(PATIENCE)
         if rest:
-            connection.sendall(request_[len(begun) :])
+            connection.sendall(request_[len(partial) :])
             connection.shutdown(socket.SHUT_WR)
         gate.set()
-        assert statuses(all_of(connection)) == expected
+        assert statuses(read_to_end(connection)) == expected
 
 
-def test_a_late_body_ends_an_answer_that_has_begun() -> None:
-    """A 408 would stand in the middle of it."""
+def test_a_late_body_ends_a_response_that_has_started() -> None:
+    """A 408 would be sent in the middle of the response."""
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
@@ -103,25 +108,25 @@ def test_a_late_body_ends_an_answer_that_has_begun() -> None:
         await receive()
 
     with served(app, request_timeout=0.2) as server:
-        assert statuses(server.ask(CUT)) == [200]
+        assert statuses(server.exchange(CUT)) == [200]
 
 
-def test_the_app_sees_a_disconnect_when_its_body_is_late_before_the_connection_is_closed() -> None:
-    open_then: list[int] = []
+def test_an_app_whose_body_is_late_sees_a_disconnect_before_the_connection_is_closed() -> None:
+    open_connections: list[int] = []
 
     async def disconnected(_scope: Scope, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        open_then.append(len(server.server.server_state.connections))
+        open_connections.append(len(server.server.server_state.connections))
 
     with served(answering(disconnected), request_timeout=0.2) as server:
-        assert statuses(server.ask(CUT)) == [408]
-        until(lambda: open_then)
-    assert open_then == [1]
+        assert statuses(server.exchange(CUT)) == [408]
+        wait_until(lambda: open_connections)
+    assert open_connections == [1]
 
 
-def test_a_request_that_others_wait_for_sees_that_its_connection_was_aborted() -> None:
-    """The client does not read the first answer. uvicorn tells the last request alone."""
+def test_a_running_request_sees_a_disconnect_although_others_are_queued_behind_it() -> None:
+    """The client does not read the first response. uvicorn notifies only the last request of the connection."""
     seen = threading.Event()
 
     async def disconnected(scope: Scope, receive: Receive) -> None:
@@ -136,25 +141,27 @@ def test_a_request_that_others_wait_for_sees_that_its_connection_was_aborted() -
         assert seen.wait(PATIENCE)
 
 
-@pytest.mark.slow
-def test_nothing_of_a_connection_is_kept_when_the_client_has_left() -> None:
+def test_a_connections_memory_is_released_after_the_client_disconnects() -> None:
     with served(answering(after(0.2))) as server:
-        for begun in (GET[:20], CUT, GET):
+        for partial in (GET[:20], CUT, GET):
             with server.connect() as connection:
-                connection.sendall(begun)
-                until(lambda: server.server.server_state.connections)
+                connection.sendall(partial)
+                wait_until(lambda: server.server.server_state.connections)
                 time.sleep(0.05)
                 found: weakref.ref[object] = weakref.ref(next(iter(server.server.server_state.connections)))
 
-            def is_gone(reference: weakref.ref[object] = found) -> bool:
+            def is_released(reference: weakref.ref[object] = found) -> bool:
                 gc.collect()
                 return reference() is None
 
-            until(is_gone)  # PATIENCE is less than the request timeout
+            wait_until(is_released)  # PATIENCE is less than the request timeout
 
 
-def test_a_client_that_left_while_it_did_not_read_is_not_reported_as_slow(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO), served(answering(nothing, bytes(20_000_000)), request_timeout=0.3) as server:
+def test_a_client_that_disconnects_without_reading_is_not_reported_as_slow(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.INFO),
+        served(answering(immediately, bytes(20_000_000)), request_timeout=0.3) as server,
+    ):
         with server.connect(receive_buffer=4096) as connection:
             connection.sendall(GET)
             assert connection.recv(1) == b"H"
@@ -162,9 +169,9 @@ def test_a_client_that_left_while_it_did_not_read_is_not_reported_as_slow(caplog
         assert "nothing more could be sent" not in caplog.text
 
 
-def test_a_client_that_has_read_a_long_answer_keeps_its_connection() -> None:
+def test_a_connection_stays_open_after_a_long_response_is_read() -> None:
     body = bytes(20_000_000)  # more than the system's buffers hold: writing is paused
-    with served(answering(nothing, body), request_timeout=0.5) as server, server.connect() as connection:
+    with served(answering(immediately, body), request_timeout=0.5) as server, server.connect() as connection:
         for pause in (1.3, 0):
             connection.sendall(GET)
             received = 0
@@ -175,7 +182,7 @@ def test_a_client_that_has_read_a_long_answer_keeps_its_connection() -> None:
             time.sleep(pause)
 
 
-def test_pipelined_requests_of_many_connections_let_others_take_their_turns() -> None:
+def test_pipelined_requests_of_many_connections_do_not_block_other_connections() -> None:
     answered = 0
     while_waiting: list[int] = []
     other_came = asyncio.Event()
@@ -197,34 +204,34 @@ def test_pipelined_requests_of_many_connections_let_others_take_their_turns() ->
         for connection in connections:
             connection.sendall(200 * GET)
         for _ in range(5):
-            assert statuses(server.ask(CLOSE.replace(b"/ ", b"/other ", 1))) == [200]
+            assert statuses(server.exchange(CLOSE.replace(b"/ ", b"/other ", 1))) == [200]
     assert len(while_waiting) == 5
     assert max(while_waiting) <= 25  # one in each pass of the event loop
 
 
 async def closing(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """Refuse a request, and close its connection."""
+    """Refuse a request and close its connection."""
     await asyncio.sleep(0.3)
     headers = [(b"content-length", b"2"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
     await send({"type": "http.response.body", "body": b"no"})
 
 
-def test_what_follows_the_last_request_of_a_connection_is_not_answered(caplog: pytest.LogCaptureFixture) -> None:
+def test_bytes_after_the_last_request_of_a_connection_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), served(closing) as server:
         for rest in (GET, b"junk\r\n\r\n", 100 * GET + b"junk\r\n\r\n"):
-            assert statuses(server.ask(GET + rest)) == [503]
+            assert statuses(server.exchange(GET + rest)) == [503]
     assert "closing a connection" not in caplog.text
     assert "Traceback" not in caplog.text
 
 
-def test_a_refused_client_may_send_without_end_and_nothing_of_it_is_held() -> None:
-    """Its first request is refused, and the connection closed, while the body of its second one is sent."""
-    begun = GET + b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+def test_bytes_of_a_refused_client_are_not_kept_in_memory() -> None:
+    """The first request is refused and the connection closed while the body of the second is being sent."""
+    partial = GET + b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"%x\r\n%s\r\n" % (100_000, bytes(100_000))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
     with served(closing, request_timeout=3) as server, server.connect() as connection:
-        connection.sendall(begun)
+        connection.sendall(partial)
         sent = 0
         with suppress(OSError):
             while sent < 200_000_000:
@@ -234,8 +241,8 @@ def test_a_refused_client_may_send_without_end_and_nothing_of_it_is_held() -> No
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
 
-def test_a_connection_is_read_again_when_all_of_many_pipelined_requests_are_answered() -> None:
-    with served(answering(nothing)) as server, server.connect() as connection:
+def test_a_connection_is_read_again_after_many_pipelined_requests_are_served() -> None:
+    with served(answering(immediately)) as server, server.connect() as connection:
         for count in (300, 1):
             connection.sendall(count * GET)
             answers = b""
@@ -245,7 +252,7 @@ def test_a_connection_is_read_again_when_all_of_many_pipelined_requests_are_answ
                 answers += part
 
 
-def test_a_request_may_be_answered_later_than_an_idle_connection_would_be_closed() -> None:
+def test_a_request_may_run_longer_than_the_keep_alive_timeout() -> None:
     with served(answering(after(0.7)), keep_alive=1) as server, server.connect() as connection:
         for _ in range(2):
             connection.sendall(GET)
@@ -253,8 +260,8 @@ def test_a_request_may_be_answered_later_than_an_idle_connection_would_be_closed
             time.sleep(0.6)
 
 
-def test_heads_in_pieces_are_counted_each_by_itself() -> None:
-    with served(answering(nothing)) as server, server.connect() as connection:
+def test_bytes_of_heads_are_counted_for_each_request_separately() -> None:
+    with served(answering(immediately)) as server, server.connect() as connection:
         for _ in range(2 * MAX_HEADER_BYTES // len(GET)):
             connection.sendall(GET[:20])
             time.sleep(0.0005)
@@ -263,35 +270,8 @@ def test_heads_in_pieces_are_counted_each_by_itself() -> None:
 
 
 @pytest.mark.parametrize("rest", [b"", GET])
-def test_connect_is_a_request_like_any_other(rest: bytes) -> None:
-    with served(answering(nothing)) as server, server.connect() as connection:
+def test_connect_is_handled_as_an_ordinary_request(rest: bytes) -> None:
+    with served(answering(immediately)) as server, server.connect() as connection:
         connection.sendall(b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n" + rest)
         connection.shutdown(socket.SHUT_WR)
-        assert statuses(all_of(connection))[0] in (200, 400)
-
-
-UPGRADE = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\nbody"
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the body of the request."""
-    message = await receive() if scope["method"] == "POST" else {}
-    body = message.get("body", b"")
-    headers = [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-@pytest.mark.parametrize("plain", [False, True], ids=["guard", "plain uvicorn"])
-def test_plain_uvicorn_loses_what_the_documentation_says(plain: bool) -> None:
-    """See docs/operations.md, "Limits that a proxy can take over"."""
-    large = GET[:-2] + b"X-Large: " + bytes(2 * MAX_HEADER_BYTES).replace(b"\0", b"x") + b"\r\n\r\n"
-    with served(echo, plain=plain) as server:
-        with server.connect() as connection:
-            connection.sendall(large)
-            assert statuses(connection.recv(65536)) == [200 if plain else 431]
-        with server.connect() as connection:
-            connection.sendall(UPGRADE)
-            assert connection.recv(65536).endswith(b"body") != plain
-    with served(answering(after(0.2)), plain=plain) as server:
-        assert statuses(server.ask(GET, end=True)) == ([] if plain else [200])
+        assert statuses(read_to_end(connection))[0] in (200, 400)

@@ -1,4 +1,4 @@
-"""Files of the page: ETags, the security policy, and what they may hold."""
+"""Files of the page: ETags, the security policy, and allowed contents."""
 
 import re
 from importlib.machinery import ModuleSpec
@@ -31,7 +31,7 @@ def test_the_policy_allows_files_of_this_server_and_generated_images_only() -> N
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/web/main.js", "/web/page.css", "/web/swagger-ui-bundle.js"])
-def test_a_file_that_a_browser_has_is_not_sent_again(client: TestClient, path: str) -> None:
+def test_a_cached_file_is_not_sent_again(client: TestClient, path: str) -> None:
     first = client.get(path)
     assert first.status_code == 200
     assert first.headers["Content-Security-Policy"] == page_headers()["Content-Security-Policy"]
@@ -45,21 +45,21 @@ def test_a_file_that_a_browser_has_is_not_sent_again(client: TestClient, path: s
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_has_no_script_or_style_of_its_own_and_relative_addresses_only(client: TestClient, path: str) -> None:
+def test_a_page_has_no_inline_script_or_style_and_relative_urls_only(client: TestClient, path: str) -> None:
     html = client.get(path).text
     assert not re.search(r"<style|style=|<script>|<script type=\"module\">|\son[a-z]+=", html)
-    addresses = [address for address in linked(html) if address != "data:,"]
-    assert addresses
-    assert not [address for address in addresses if address.startswith(("/", "http", "//"))]
-    for address in addresses:
-        assert client.get(f"/{address}").status_code == 200, address
+    urls = [url for url in linked(html) if url != "data:,"]
+    assert urls
+    assert not [url for url in urls if url.startswith(("/", "http", "//"))]
+    for url in urls:
+        assert client.get(f"/{url}").status_code == 200, url
 
 
 def test_modules_import_each_other_only_and_are_preloaded(client: TestClient) -> None:
     modules = {path.name for path in STATIC.glob("*.js")} - {"docs.js"}
     imported = {name for path in STATIC.glob("*.js") for name in re.findall(r'from "\./(.+)"', path.read_text())}
     assert imported == modules - {"main.js"}
-    loaded = {address for address in linked(client.get("/").text) if address.endswith(".js")}
+    loaded = {url for url in linked(client.get("/").text) if url.endswith(".js")}
     assert loaded == {f"web/{module}" for module in modules}
 
 
@@ -68,7 +68,7 @@ def test_the_page_is_small() -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "index.html", "docs.html", "..%2ffiles.py", "%2e%2e/files.py"])
-def test_nothing_else_is_served(client: TestClient, name: str) -> None:
+def test_other_files_are_not_served(client: TestClient, name: str) -> None:
     answer = client.get(f"/web/{name}")
     assert answer.status_code == 404
     assert "File" not in answer.text

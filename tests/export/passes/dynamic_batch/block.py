@@ -1,9 +1,9 @@
-"""A network of one block, which each test defines."""
+"""A network of one block that each test defines, with its inputs and constants."""
 
 import torch
 from torch import Tensor, nn
 
-from tests.export.tracing.program.programs import Doing, Function
+from tests.export.tracing.program.programs import Apply, Function
 
 BATCHES = (1, 2, 3, 7)
 SIZE = (4, 6)
@@ -19,7 +19,7 @@ class Network(nn.Module):
 
     def __init__(self, what: Function) -> None:
         super().__init__()
-        self.block = Doing(what)
+        self.block = Apply(what)
         with torch.no_grad():
             features = what(torch.zeros(1, 3, *SIZE)).shape[1]
         self.head = nn.Linear(features, 5)
@@ -30,6 +30,21 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.block(x))
         return logits
+
+
+class LookupByBatch(nn.Module):
+    """A network that uses the batch size as a Python number, as the published iRPE does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale: float = {2: 1.0}[len(x)]
+        return x.flatten(1) * scale
+
+
+class ConstantOfExampleBatch(nn.Module):
+    """A network that adds a constant whose first axis is the batch size of the example."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) + torch.ones(2, 1)
 
 
 def images(batch: int) -> Tensor:

@@ -20,7 +20,7 @@ from tests.export.passes.dynamic_batch.block import (
     Network,
     images,
 )
-from tests.export.tracing.program.programs import Doing, Function
+from tests.export.tracing.program.programs import Apply, Function
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +105,7 @@ def offsets_looked_up_by_heads(x: Tensor) -> Tensor:
     return scores.gather(3, OFFSETS.repeat(len(x), 3, 8, 1)).mean(-1).flatten(1)
 
 
-def taken_along(x: Tensor) -> Tensor:
+def gathered_along_tokens(x: Tensor) -> Tensor:
     return torch.take_along_dim(x.flatten(2), OFFSETS[None, :, :2] + 4, 2).flatten(1)
 
 
@@ -119,11 +119,11 @@ def scattered_into_zeros(x: Tensor) -> Tensor:
     return torch.zeros_like(x.flatten(2)).scatter(2, places, x.flatten(2)).flatten(1)
 
 
-def added_up_by_index(x: Tensor) -> Tensor:
+def summed_by_index(x: Tensor) -> Tensor:
     return torch.zeros(len(x), 3, 5).index_add(2, torch.arange(TOKENS) % 5, x.flatten(2)).flatten(1)
 
 
-def constants_put_where_the_image_says(x: Tensor) -> Tensor:
+def constants_scattered_by_the_image(x: Tensor) -> Tensor:
     tokens = x.flatten(2)
     return (tokens + tokens.scatter(2, tokens.abs().argmax(2, keepdim=True), 3.0)).flatten(1)
 
@@ -159,13 +159,13 @@ def stacked_with_a_table(x: Tensor) -> Tensor:
     return torch.stack([x.flatten(2), table], 2).softmax(2)[:, :, 0].flatten(1)
 
 
-def joined_behind_the_batch(x: Tensor) -> Tensor:
+def joined_on_the_axis_before_the_batch(x: Tensor) -> Tensor:
     tokens = x.flatten(2).permute(2, 0, 1)  # [N, B, C], as nn.MultiheadAttention takes them
     table = TABLE[:1].unsqueeze(1).expand(-1, len(x), -1)
     return torch.cat([table, tokens], 0).cumsum(0).permute(1, 0, 2).flatten(1)
 
 
-def turned_by_complex_numbers(x: Tensor) -> Tensor:
+def rotated_by_complex_numbers(x: Tensor) -> Tensor:
     turns = torch.polar(TABLE[:12].abs(), TABLE[12:24]).expand(len(x), -1, -1)
     pairs = torch.view_as_complex(x.reshape(len(x), 12, 3, 2))
     return torch.view_as_real(pairs * turns).flatten(1)
@@ -184,7 +184,7 @@ def frequencies(x: Tensor) -> Tensor:
 
 def queries_expanded_for_the_batch(x: Tensor) -> Tensor:
     q = F.layer_norm(WINDOWS[0, :2].expand(len(x), -1, -1), (6,)) @ WINDOWS[1]
-    q = q + (q @ q.transpose(1, 2)).softmax(-1) @ q  # among themselves, as in a decoder's first layer
+    q = q + (q @ q.transpose(1, 2)).softmax(-1) @ q  # self-attention, as in a decoder's first layer
     keys = x.mean(1)
     return ((q @ keys.transpose(1, 2)).softmax(-1) @ keys).flatten(1)
 
@@ -193,23 +193,23 @@ def rounded_differently_for_another_batch(x: Tensor) -> Tensor:
     return x.flatten(1) * TABLE[0, 0].expand(len(x), 1).mul(1 + 3e-7 * len(x))
 
 
-def tokens_by_the_number_of_the_image(x: Tensor) -> Tensor:
+def tokens_indexed_by_image_number(x: Tensor) -> Tensor:
     tokens = x.flatten(2).transpose(1, 2) + TABLE[:TOKENS]
     return tokens[torch.arange(len(x))[:, None], tokens[..., 0].topk(5).indices].flatten(1)
 
 
-def resized_behind_a_transpose(x: Tensor) -> Tensor:
+def resized_after_a_transpose(x: Tensor) -> Tensor:
     return F.interpolate(x.permute(0, 3, 1, 2), size=(7, 2), mode="bilinear").permute(0, 2, 3, 1).flatten(1)
 
 
-def one_of_several(x: Tensor) -> Tensor:
+def unbound_queries_keys_and_values(x: Tensor) -> Tensor:
     qkv = x.reshape(len(x), 3, 4, 6).permute(1, 0, 2, 3)
     q, k, v = qkv.unbind(0)
     return F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None]).reshape(len(x), -1)
 
 
 def together(*functions: Function) -> Function:
-    """Return a function that does what several do: a graph takes longer to make than to hold one of them more."""
+    """Return a function that concatenates the results of several, so that one export covers them all."""
 
     def what(x: Tensor) -> Tensor:
         return torch.cat([function(x) for function in functions], 1)
@@ -219,11 +219,11 @@ def together(*functions: Function) -> Function:
 
 
 ACCEPTED: list[Function] = [
-    together(offsets_looked_up, offsets_looked_up_by_heads, taken_along, table_ordered_by_the_image),
-    together(scattered_into_zeros, added_up_by_index, constants_put_where_the_image_says, halves_assigned),
-    together(table_sampled, image_sampled, resized_behind_a_transpose, tokens_by_the_number_of_the_image),
-    together(joined_integers, joined_masks, stacked_with_a_table, joined_behind_the_batch),
-    together(turned_by_complex_numbers, filtered_frequencies, frequencies),
+    together(offsets_looked_up, offsets_looked_up_by_heads, gathered_along_tokens, table_ordered_by_the_image),
+    together(scattered_into_zeros, summed_by_index, constants_scattered_by_the_image, halves_assigned),
+    together(table_sampled, image_sampled, resized_after_a_transpose, tokens_indexed_by_image_number),
+    together(joined_integers, joined_masks, stacked_with_a_table, joined_on_the_axis_before_the_batch),
+    together(rotated_by_complex_numbers, filtered_frequencies, frequencies),
     batch_in_the_middle,
     batch_times_heads,
     class_token,
@@ -233,7 +233,7 @@ ACCEPTED: list[Function] = [
     length_in_view,
     mask_repeated_for_the_batch,
     no_register_tokens,
-    one_of_several,
+    unbound_queries_keys_and_values,
     queries_expanded_for_the_batch,
     resampled,
     resampled_by_a_factor,
@@ -246,7 +246,7 @@ ACCEPTED: list[Function] = [
 
 
 @pytest.mark.parametrize("what", ACCEPTED, ids=lambda what: what.__name__)
-def test_one_graph_takes_any_batch_and_holds_no_shape_arithmetic(what: Function) -> None:
+def test_one_graph_accepts_any_batch_without_shape_arithmetic(what: Function) -> None:
     network = Network(what).eval()
     graph = baked_graph(network, SIZE)
     session = open_graph(graph)
@@ -270,7 +270,7 @@ def test_tokens_before_and_after_the_images_are_one_pad(what: Function, pads: in
     assert {"Concat", "Expand", "Tile"}.isdisjoint(operators)
 
 
-def test_a_mask_is_kept_once_however_often_it_was_repeated() -> None:
+def test_a_mask_repeated_for_the_batch_is_stored_once() -> None:
     graph = baked_graph(Network(mask_repeated_for_the_batch).eval(), SIZE).graph
     shapes = [tuple(value.shape or ()) for value in graph.initializers.values()]
     assert (1, 4, 6, 6) in shapes
@@ -278,8 +278,8 @@ def test_a_mask_is_kept_once_however_often_it_was_repeated() -> None:
 
 
 @pytest.mark.parametrize("last", [lambda x: x[: len(x)], lambda x: x.reshape(len(x), 5)], ids=["slice", "reshape"])
-def test_the_logits_themselves_may_hold_the_batchs_size(last: Function) -> None:
-    network = nn.Sequential(Network(length_in_view), Doing(last)).eval()
+def test_the_last_layer_may_use_the_batch_size(last: Function) -> None:
+    network = nn.Sequential(Network(length_in_view), Apply(last)).eval()
     session = open_graph(baked_graph(network, SIZE))
     for batch in BATCHES:
         with torch.no_grad():

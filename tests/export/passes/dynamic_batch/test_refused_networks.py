@@ -1,4 +1,4 @@
-"""Networks that depend on the batch's size: an error with the name of the module."""
+"""Networks that depend on the batch size: an error with the name of the module."""
 
 import pytest
 import torch
@@ -13,21 +13,23 @@ from tests.export.passes.dynamic_batch.block import (
     SIZE,
     TABLE,
     TOLERANCE,
+    ConstantOfExampleBatch,
+    LookupByBatch,
     images,
 )
-from tests.export.tracing.program.programs import Doing, Function
+from tests.export.tracing.program.programs import Apply, Function
 
 pytestmark = pytest.mark.slow
 
 
-# What has to be refused
+# Networks that must be refused
 
 
-def off_by_more_than_rounding(x: Tensor) -> Tensor:
+def different_by_more_than_rounding(x: Tensor) -> Tensor:
     return x.flatten(1) * TABLE[0, 0].expand(len(x), 1).mul(1 + 1e-4 * len(x))
 
 
-def off_beside_a_mask(x: Tensor) -> Tensor:
+def different_beside_a_mask(x: Tensor) -> Tensor:
     bias = torch.tensor([[-1e9, 1.0, 2.0, torch.finfo().min, -torch.inf, 0.5]]).expand(len(x), -1)
     return x.mean((1, 2)) + torch.where(bias == 2.0, bias + 1e-3 * len(x), bias)
 
@@ -44,10 +46,6 @@ def table_of_each_image(x: Tensor) -> Tensor:
 
 def scaled_by_the_batch(x: Tensor) -> Tensor:
     return x.flatten(1) * len(x)
-
-
-def looked_up_by_the_batch(x: Tensor) -> Tensor:
-    return x.flatten(1) * {2: 1.0, 3: 4.0}[len(x)]
 
 
 def all_but_the_last(x: Tensor) -> Tensor:
@@ -101,7 +99,7 @@ def pooled_by_the_batch(x: Tensor) -> Tensor:
     return F.avg_pool2d(x.tile(1, 1, 6, 4), len(x)).mean((2, 3))
 
 
-def largest_of_the_batchs_number(x: Tensor) -> Tensor:
+def as_many_features_as_images(x: Tensor) -> Tensor:
     return x.flatten(1).topk(len(x), dim=1).values.sum(1, keepdim=True)
 
 
@@ -120,14 +118,14 @@ REFUSED: dict[Function, str] = {
     condition_for_each_image: "differs, ",
     first_features: "end of slice is 2, then 11",
     half_of_the_batch: "end of slice is 1, then 5",
-    largest_of_the_batchs_number: "k of topk is 2, then 11",
+    as_many_features_as_images: "k of topk is 2, then 11",
     last_features: "start of slice is -2, then -11",
     mask_that_counts_images: "differs, ",
     more_layers_for_a_larger_batch: "the operator is flatten, then sin",
     more_of_the_same_for_a_larger_batch: "tensors of cat",
     integers_off_by_one: "differs, ",
-    off_beside_a_mask: "differs, ",
-    off_by_more_than_rounding: "differs, ",
+    different_beside_a_mask: "differs, ",
+    different_by_more_than_rounding: "differs, ",
     table_of_each_image: "differs, ",
     pooled_by_the_batch: r"kernel_size of avg_pool2d is \[2, 2\], then \[11, 11\]",
     repeated_by_the_batch: "repeats of repeat",
@@ -138,16 +136,16 @@ REFUSED: dict[Function, str] = {
 
 
 @pytest.mark.parametrize("what", REFUSED, ids=lambda what: what.__name__)
-def test_what_depends_on_the_batchs_size_is_refused_with_the_module(what: Function) -> None:
-    network = nn.Sequential(nn.Identity(), Doing(what)).eval()
-    network(images(2))  # it runs
+def test_a_network_that_depends_on_the_batch_size_is_refused_with_the_module(what: Function) -> None:
+    network = nn.Sequential(nn.Identity(), Apply(what)).eval()
+    network(images(2))  # torch runs it
     with pytest.raises(ExportError, match=rf"^the network is batch-specialised.* 1.*{REFUSED[what]}.*--batch N:N$"):
         baked_graph(network, SIZE)
 
 
 @pytest.mark.parametrize("what", REFUSED, ids=lambda what: what.__name__)
 def test_the_same_is_exported_for_a_single_batch(what: Function) -> None:
-    network = nn.Sequential(nn.Identity(), Doing(what)).eval()
+    network = nn.Sequential(nn.Identity(), Apply(what)).eval()
     model = build_graph(network, torch.zeros(2, 3, *SIZE), Batch(min=2, max=2), OPSET).model
     with torch.no_grad():
         torch.testing.assert_close(
@@ -155,19 +153,8 @@ def test_the_same_is_exported_for_a_single_batch(what: Function) -> None:
         )
 
 
-class ConstantOfTheExample(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) + torch.ones(2, 1)
-
-
-class KeyedOnTheBatch(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        scale: float = {2: 1.0}[len(x)]
-        return x.flatten(1) * scale
-
-
-@pytest.mark.parametrize("block", [ConstantOfTheExample(), KeyedOnTheBatch()], ids=lambda block: type(block).__name__)
-def test_a_network_that_takes_no_other_batch_is_refused_with_the_module(block: nn.Module) -> None:
+@pytest.mark.parametrize("block", [ConstantOfExampleBatch(), LookupByBatch()], ids=lambda block: type(block).__name__)
+def test_a_network_that_accepts_no_other_batch_is_refused_with_the_module(block: nn.Module) -> None:
     network = nn.Sequential(nn.Identity(), block).eval()
     named = rf"^the network is batch-specialised: .* only the first .* in 1 \({type(block).__name__}\)"
     with pytest.raises(ExportError, match=named):

@@ -1,4 +1,4 @@
-"""Each operator that may be told the batch's size, in graphs traced with eleven images and run with others."""
+"""Every operator that can hold the batch size, in graphs traced with eleven images and run with other batch sizes."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,11 @@ import pytest
 
 from export.passes.dynamic_batch import make_batch_dynamic
 from export.process.errors import ExportError
-from tests.export.passes.dynamic_batch.traced import IMAGES, run
-from tests.export.passes.graphs import Array, graph_of
+from tests.export.passes.graphs import BATCH, Array, graph_of, ints, run_on
 
 PRODUCT = np.random.default_rng(2).normal(size=(3, 5, 4)).astype(np.float32)
 OFFSETS = np.random.default_rng(3).integers(0, 7, size=(3, 5, 4))
 WINDOWS = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
-
-
-def ints(*numbers: int) -> Array:
-    return np.array(numbers, dtype=np.int64)
 
 
 Case = tuple[str, dict[str, Array], Callable[[Array], Array]]
@@ -68,7 +63,7 @@ FREED: dict[str, Case] = {
         {"c": np.tile(PRODUCT, (11, 1, 1))},
         lambda x: np.tile(PRODUCT, (len(x) // 3, 1, 1)) @ x,
     ),
-    "a choice between constants": (
+    "a selection between the image and a constant": (
         """(float[11,3,4] image) => (float[11,3,4] logits) {
             a = Greater(image, z)
             logits = Where(a, image, c)
@@ -98,7 +93,7 @@ FREED: dict[str, Case] = {
         {"c": np.tile(np.array([[True, False]]), (11, 1)), "z": np.zeros((), np.float32)},
         lambda x: np.concatenate([np.tile(np.array([[True, False]]), (len(x), 1)), x > 0], axis=1),
     ),
-    "a constant that is arranged before it meets the image": (
+    "a constant that is expanded before it is added to the image": (
         """(float[11,1,4] image) => (float[11,3,4] logits) {
             a = Expand(c, s)
             b = Transpose<perm=[1, 0, 2]>(a)
@@ -112,12 +107,12 @@ FREED: dict[str, Case] = {
         {"c": np.tile(OFFSETS[0], (11, 3, 1, 1))},
         lambda x: np.take_along_axis(x, np.tile(OFFSETS[0], (len(x), 3, 1, 1)), axis=3),
     ),
-    "fewer rows than there are, some counted from the end": (
+    "some of the rows, counted from the end": (
         "(float[11,6,7] image) => (float[11,2,4] logits) { logits = GatherElements<axis=1>(image, c) }",
         {"c": np.tile(OFFSETS[:1, :2] - 3, (11, 1, 1))},
         lambda x: np.take_along_axis(x[:, :, :4], np.tile(OFFSETS[:1, :2] - 3, (len(x), 1, 1)), axis=1),
     ),
-    "numbers that are put where the image says": (
+    "constants scattered at positions from the image": (
         """(float[11,4] image) => (float[11,4] logits) {
             a, b = TopK(image, k)
             logits = ScatterElements<axis=1>(image, b, c)
@@ -129,7 +124,7 @@ FREED: dict[str, Case] = {
             np.where(x >= np.sort(x, axis=1)[:, [-2]], WINDOWS[0, 1], x),
         ),
     ),
-    "an end that only looks like the batch": (
+    "an end that equals the batch size by chance": (
         "(float[11,3,20] image) => (float[11,3,11] logits) { logits = Slice(image, b, c, d) }",
         {"b": ints(0), "c": ints(11), "d": ints(2)},
         lambda x: x[:, :, :11],
@@ -139,23 +134,23 @@ FREED: dict[str, Case] = {
 
 @pytest.mark.parametrize("case", FREED)
 @pytest.mark.parametrize("images", [1, 2, 11, 30])
-def test_a_node_takes_any_batch(case: str, images: int) -> None:
+def test_a_node_accepts_any_batch(case: str, images: int) -> None:
     text, constants, oracle = FREED[case]
     model = graph_of(text, **constants)
     first, *rest = (model.graph.inputs[0].shape or ir.Shape([])).numpy()
-    image = np.random.default_rng(0).normal(size=(first // IMAGES * images, *rest)).astype(np.float32)
-    make_batch_dynamic(model, IMAGES)
+    image = np.random.default_rng(0).normal(size=(first // BATCH * images, *rest)).astype(np.float32)
+    make_batch_dynamic(model, BATCH)
     expected = oracle(image)
-    np.testing.assert_allclose(run(model, image), expected, rtol=1e-5, atol=1e-6)  # sums of four products in float32
+    np.testing.assert_allclose(run_on(model, image), expected, rtol=1e-5, atol=1e-6)  # sums of four products in float32
     with pytest.raises(AssertionError):  # the comparison above is able to fail
-        np.testing.assert_allclose(run(model, image[..., ::-1].copy()), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(run_on(model, image[..., ::-1].copy()), expected, rtol=1e-5, atol=1e-6)
     assert {"Shape", "ConstantOfShape", "Range"}.isdisjoint(node.op_type for node in model.graph)
 
 
-def test_sizes_become_factors_where_those_give_the_same_sizes() -> None:
+def test_sizes_of_a_resize_become_scales_where_they_give_the_same_sizes() -> None:
     text, constants, _ = FREED["Resize"]
     model = graph_of(text, **constants)
-    make_batch_dynamic(model, IMAGES)
+    make_batch_dynamic(model, BATCH)
     resize = model.graph[0]
     factors = resize.inputs[2]
     assert factors is not None
@@ -164,26 +159,26 @@ def test_sizes_become_factors_where_those_give_the_same_sizes() -> None:
     assert len(resize.inputs) == 3
 
 
-def test_keep_sizes_where_no_factor_gives_them() -> None:
+def test_keep_sizes_of_a_resize_where_no_scale_gives_them() -> None:
     # 15 · float32(63 / 15) is below 63.
     model = graph_of(
         '(float[11,1,2,15] image) => (float[11,1,2,63] logits) { logits = Resize<mode="nearest">(image, , , c) }',
         c=ints(11, 1, 2, 63),
     )
     assert np.floor(np.float32(15) * (np.float32(63) / np.float32(15))) == 62
-    make_batch_dynamic(model, IMAGES)
-    assert run(model, np.zeros((3, 1, 2, 15), np.float32)).shape == (3, 1, 2, 63)
+    make_batch_dynamic(model, BATCH)
+    assert run_on(model, np.zeros((3, 1, 2, 15), np.float32)).shape == (3, 1, 2, 63)
 
 
 def test_shapes_name_the_batch_and_its_multiples() -> None:
     text, constants, _ = FREED["Reshape"]
     model = graph_of(text, **constants)
-    make_batch_dynamic(model, IMAGES)
+    make_batch_dynamic(model, BATCH)
     shapes = [str(value.shape) for value in (*model.graph.inputs, *model.graph.outputs)]
     assert shapes == ["[batch,3,4]", "[3*batch,4]"]
 
 
-def differing() -> Array:
+def differing_by_image() -> Array:
     constant = np.tile(WINDOWS, (11, 1))
     constant[7, 1] += 1
     return constant
@@ -195,7 +190,7 @@ REFUSED = {
         {"c": ints(22, 11)},
         r"Reshape reads the constant \[22, 11\]",
     ),
-    "what is expanded is not there": (
+    "an axis of size 1 is expanded to the batch": (
         "(float[1,4] image) => (float[11,4] logits) { logits = Expand(image, c) }",
         {"c": ints(11, 4)},
         r"Expand reads the constant \[11, 4\]",
@@ -222,10 +217,10 @@ REFUSED = {
     ),
     "a constant differs by image": (
         "(float[33,4] image) => (float[33,4] logits) { logits = Add(image, c) }",
-        {"c": differing()},
+        {"c": differing_by_image()},
         r"Add reads the constant float32 \[33, 4\]",
     ),
-    "looked up otherwise for another image": (
+    "lookup indices differ by image": (
         "(float[11,7] image) => (float[11,4] logits) { logits = GatherElements<axis=1>(image, c) }",
         {"c": np.arange(44).reshape(11, 4) % 7},
         r"GatherElements reads the constant int64 \[11, 4\]",
@@ -252,4 +247,4 @@ def test_a_graph_is_refused_when(case: str) -> None:
         ExportError,
         match=f"^the network is batch-specialised in module blocks.3: traced with 2 and 11 images, {shown}; ",
     ):
-        make_batch_dynamic(model, IMAGES)
+        make_batch_dynamic(model, BATCH)

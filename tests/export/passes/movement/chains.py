@@ -1,4 +1,4 @@
-"""Random chains of operators that move data, as maps, as arrays, and as graphs; all three do the same."""
+"""Random chains of data-movement operators in three equivalent forms: index maps, arrays and graphs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ class Link:
     """One operator of a chain.
 
     Attributes:
-        operator: of ONNX.
-        constants: what it is given besides the tensor.
-        attributes: of the node.
-        array: what it does to an array.
-        map: what it does to a map.
-        parts: for Concat: what is done to the tensor before parts of it are joined.
+        operator: name of the ONNX operator.
+        constants: constant inputs beside the tensor.
+        attributes: attributes of the node.
+        array: the operator as a function of an array.
+        map: the operator as a function of an index map.
+        parts: for Concat: the operators whose results are joined.
     """
 
     operator: str
@@ -116,10 +116,10 @@ def _join(axis: int, parts: tuple[Link, ...]) -> Link:
 
 
 class GraphOfChains:
-    """A graph whose input passes through chains; what reads a chain's end is Neg.
+    """A graph whose input passes through chains, each followed by a Neg that is an output.
 
     Args:
-        shape: of the input.
+        shape: shape of the input.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -130,7 +130,7 @@ class GraphOfChains:
         self.start = start
 
     def add(self, chain: tuple[Link, ...]) -> None:
-        """Add a chain, and an output that is its end, negated."""
+        """Add a chain, with its negated result as an output."""
         value = self.start
         for link in chain:
             value = self._link(value, link)

@@ -1,8 +1,6 @@
-"""Composed movement in graphs: the same numbers, bit by bit, and no more work than before."""
+"""Composed data movement in graphs: bit-identical results at no higher cost."""
 
 import numpy as np
-import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,15 +8,10 @@ from onnx_ir.passes import common
 
 from export.passes.dynamic_batch import make_batch_dynamic
 from export.passes.movement import ComposeMovement
-from tests.export.passes.graphs import Array, graph_of, operators, rewritten, run
+from tests.export.passes.graphs import BATCH, graph_of, ints, operators, rewritten, run, run_on
 from tests.export.passes.movement.chains import SHAPES, GraphOfChains, chains
 
 many = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-BATCH = 11
-
-
-def integers(*numbers: int) -> Array:
-    return np.asarray(numbers, np.int64)
 
 
 SHIFTED_WINDOWS = """(float[11,8,8,5] image) => (float[11,8,8,5] logits) {
@@ -40,28 +33,30 @@ SHIFTED_WINDOWS = """(float[11,8,8,5] image) => (float[11,8,8,5] logits) {
     logits = Add(whole, x)
 }"""
 CONSTANTS = {
-    "zero": integers(0),
-    "one": integers(1),
-    "two": integers(2),
-    "eight": integers(8),
-    "grid_sizes": integers(11, 2, 4, 2, 4, 5),
-    "windows_sizes": integers(-1, 4, 4, 5),
-    "tokens_sizes": integers(-1, 16, 5),
-    "apart_sizes": integers(-1, 2, 2, 4, 4, 5),
-    "image_sizes": integers(-1, 8, 8, 5),
+    "zero": ints(0),
+    "one": ints(1),
+    "two": ints(2),
+    "eight": ints(8),
+    "grid_sizes": ints(11, 2, 4, 2, 4, 5),
+    "windows_sizes": ints(-1, 4, 4, 5),
+    "tokens_sizes": ints(-1, 16, 5),
+    "apart_sizes": ints(-1, 2, 2, 4, 4, 5),
+    "image_sizes": ints(-1, 8, 8, 5),
 }
 
 
 @pytest.mark.slow
 @many
 @given(st.data(), SHAPES.map(tuple), st.integers(1, 3))
-def test_a_graph_of_random_chains_gives_what_it_gave(data: st.DataObject, shape: tuple[int, ...], count: int) -> None:
+def test_a_graph_of_random_chains_gives_identical_results(
+    data: st.DataObject, shape: tuple[int, ...], count: int
+) -> None:
     graph = GraphOfChains(shape)
     for _ in range(count):
         graph.add(data.draw(chains(shape)))
     before = run(graph.model)
     ComposeMovement()(graph.model)
-    common.RemoveUnusedNodesPass()(graph.model)  # ONNX Runtime warns of constants that nothing reads
+    common.RemoveUnusedNodesPass()(graph.model)  # ONNX Runtime warns about unused constants
     for found, expected in zip(run(graph.model), before, strict=True):
         np.testing.assert_array_equal(found, expected)
 
@@ -74,19 +69,14 @@ def test_shifted_windows_are_one_gather_of_rows() -> None:
 
 
 @pytest.mark.parametrize("images", [1, 2, 3, 7])
-def test_any_batch_passes_through_composed_movement(images: int) -> None:
+def test_composed_movement_accepts_any_batch(images: int) -> None:
     fixed, model = graph_of(SHIFTED_WINDOWS, **CONSTANTS), graph_of(SHIFTED_WINDOWS, **CONSTANTS)
     ComposeMovement(BATCH)(model)
     make_batch_dynamic(model, BATCH)
     image = np.random.default_rng(1).normal(size=(BATCH, 8, 8, 5)).astype(np.float32)
-    (expected,) = run_on(fixed, image)
-    (found,) = run_on(model, image[:images])
+    expected = run_on(fixed, image)
+    found = run_on(model, image[:images])
     np.testing.assert_array_equal(found, expected[:images])
-
-
-def run_on(model: ir.Model, image: Array) -> list[Array]:
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
-    return [np.asarray(result) for result in session.run(None, {"image": image})]
 
 
 def test_joined_queries_keys_and_values_become_one_split() -> None:
@@ -104,8 +94,8 @@ def test_joined_queries_keys_and_values_become_one_split() -> None:
         logits = MatMul(q, kt)
         values = Neg(v)
     }"""
-    places = {f"i{n}": integers(n) for n in range(4)}
-    model = graph_of(text, sizes=integers(11, 9, 3, 2, 4), **places)
+    places = {f"i{n}": ints(n) for n in range(4)}
+    model = graph_of(text, sizes=ints(11, 9, 3, 2, 4), **places)
     before = len(operators(model))
     assert rewritten(lambda: ComposeMovement(BATCH), model)
     assert operators(model).count("Split") == 1
@@ -113,8 +103,8 @@ def test_joined_queries_keys_and_values_become_one_split() -> None:
     assert len(operators(model)) <= before - 4
 
 
-def test_what_has_no_plan_does_not_keep_the_rest_of_its_chain_from_one() -> None:
-    """As rotated queries do: their halves are exchanged, which is neither a view nor a Gather of rows."""
+def test_a_step_without_a_plan_does_not_block_the_rest_of_its_chain() -> None:
+    """The halves of rotated queries are exchanged, which is neither a view nor a Gather of rows."""
     results = ", ".join(f"float[11,2,9,4] {name}" for name in ("q", "turned", "k", "v"))
     text = f"""(float[11,9,24] image) => ({results}) {{
         x = Relu(image)
@@ -131,13 +121,13 @@ def test_what_has_no_plan_does_not_keep_the_rest_of_its_chain_from_one() -> None
         v2 = Squeeze(v1, zero)
         v = Neg(v2)
     }}"""
-    model = graph_of(text, sizes=integers(11, 9, 3, 2, 4), zero=integers(0))
+    model = graph_of(text, sizes=ints(11, 9, 3, 2, 4), zero=ints(0))
     assert rewritten(lambda: ComposeMovement(BATCH), model)
     made = operators(model)
     assert (made.count("Concat"), made.count("Squeeze")) == (1, 0)
 
 
-def test_a_part_of_the_windows_is_not_taken_from_others_by_their_number() -> None:
+def test_one_window_of_each_image_is_not_gathered_from_the_windows_of_the_batch() -> None:
     text = """(float[11,8,6] image) => (float[22,4,6] a, float[11,4,6] b) {
         x = Relu(image)
         flat = Reshape(x, flat_sizes)
@@ -147,13 +137,13 @@ def test_a_part_of_the_windows_is_not_taken_from_others_by_their_number() -> Non
         a = Neg(windows)
         b = Exp(one)
     }"""
-    sizes = {"flat_sizes": integers(88, 6), "windows_sizes": integers(22, 4, 6), "apart_sizes": integers(11, 2, 4, 6)}
+    sizes = {"flat_sizes": ints(88, 6), "windows_sizes": ints(22, 4, 6), "apart_sizes": ints(11, 2, 4, 6)}
     model = graph_of(text, **sizes, first=np.asarray(1))
     assert rewritten(lambda: ComposeMovement(BATCH), model)
     assert "Slice" in operators(model) or "Gather" in operators(model)
 
 
-def test_keys_transposed_behind_windows_are_transposed_once() -> None:
+def test_keys_transposed_after_windows_are_transposed_once() -> None:
     text = """(float[11,6,7,5] image) => (float logits) {
         x = Relu(image)
         a = Transpose<perm=[0, 2, 1, 3]>(x)
@@ -162,12 +152,12 @@ def test_keys_transposed_behind_windows_are_transposed_once() -> None:
         e = Exp(c)
         logits = ReduceSum<keepdims=0>(e)
     }"""
-    model = graph_of(text, shape=integers(77, 6, 5))
+    model = graph_of(text, shape=ints(77, 6, 5))
     assert rewritten(lambda: ComposeMovement(BATCH), model)
     assert operators(model).count("Transpose") == 1
 
 
-def test_what_two_read_is_made_once() -> None:
+def test_a_result_with_two_readers_is_computed_once() -> None:
     text = """(float[4,6,8] image) => (float[4,6,8] a, float[4,6,8] b) {
         x = Relu(image)
         y = Reshape(x, wide)
@@ -179,7 +169,7 @@ def test_what_two_read_is_made_once() -> None:
         b = Exp(second)
     }"""
     order = np.random.default_rng(0).permutation(24)
-    model = graph_of(text, wide=integers(24, 8), whole=integers(4, 6, 8), order=order)
+    model = graph_of(text, wide=ints(24, 8), whole=ints(4, 6, 8), order=order)
     assert rewritten(ComposeMovement, model)
     assert operators(model).count("Gather") == 1
 
@@ -190,7 +180,7 @@ def test_what_two_read_is_made_once() -> None:
         pytest.param("y = Transpose<perm=[0, 2, 1]>(x)", "no cheaper plan", id="one Transpose"),
         pytest.param("y = Reshape(x, wide)", "no cheaper plan", id="one view"),
         pytest.param(
-            "z = Gather<axis=0>(x, images) \n y = Transpose<perm=[0, 2, 1]>(z)", "images", id="images by number"
+            "z = Gather<axis=0>(x, images) \n y = Transpose<perm=[0, 2, 1]>(z)", "images", id="images selected by index"
         ),
         pytest.param("z = Gather<axis=2>(x, twice) \n y = Reshape(z, wide)", "", id="repeated rows"),
         pytest.param("n = Neg(x) \n y = Concat<axis=1>(x, n)", "several tensors", id="several sources"),
@@ -199,7 +189,7 @@ def test_what_two_read_is_made_once() -> None:
         ),
     ],
 )
-def test_keep_as_it_is(nodes: str, reason: str) -> None:
+def test_keep_a_chain_unchanged(nodes: str, reason: str) -> None:
     text = f"""(float[11,6,4] image) => (float logits) {{
         x = Relu(image)
         {nodes}
@@ -208,12 +198,12 @@ def test_keep_as_it_is(nodes: str, reason: str) -> None:
     }}"""
     model = graph_of(
         text,
-        wide=integers(11, 24),
-        images=integers(*range(10, -1, -1)),
-        twice=integers(0, 0, 1, 3),
-        m1=integers(-1),
-        m9=integers(-99),
-        i1=integers(1),
+        wide=ints(11, 24),
+        images=ints(*range(10, -1, -1)),
+        twice=ints(0, 0, 1, 3),
+        m1=ints(-1),
+        m9=ints(-99),
+        i1=ints(1),
     )
     before = operators(model)
     composed = ComposeMovement(BATCH)

@@ -1,8 +1,7 @@
-"""Maps against arrays of offsets that went through the same operators."""
+"""Index maps, compared with arrays of offsets that pass through the same operators."""
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +10,9 @@ from hypothesis import strategies as st
 
 from export.passes.movement.digits import LARGEST_TABLE, DeclinedError
 from export.passes.movement.index_map import IndexMap
+from tests.export.passes.graphs import Array
 from tests.export.passes.movement.chains import SHAPES, chains, offsets_in
 
-Array = np.ndarray[Any, Any]
 many = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -24,9 +23,7 @@ def offsets_of(shape: tuple[int, ...]) -> Array:
 @pytest.mark.slow
 @many
 @given(st.data(), SHAPES.map(tuple))
-def test_a_map_through_any_chain_holds_the_offsets_that_the_chain_brings(
-    data: st.DataObject, shape: tuple[int, ...]
-) -> None:
+def test_a_map_through_any_chain_holds_the_offsets_of_the_result(data: st.DataObject, shape: tuple[int, ...]) -> None:
     array, one = offsets_of(shape), IndexMap.identity(shape)
     for link in data.draw(chains(shape)):
         try:
@@ -54,14 +51,14 @@ def test_windows_are_strides_and_cyclic_shifts_are_tables_of_one_side() -> None:
     assert sorted(table.offsets.size for table in shifted.normalised().tables) == [56, 56]
 
 
-def test_windows_that_are_reversed_are_the_identity() -> None:
+def test_window_partition_and_reverse_compose_to_the_identity() -> None:
     order = offsets_of((56, 56)).reshape(8, 7, 8, 7).transpose(0, 2, 1, 3).reshape(-1)
     both = IndexMap.identity((2, 56 * 56, 3)).take(1, order).take(1, np.argsort(order)).normalised()
     assert not both.tables
     np.testing.assert_array_equal(offsets_in(both), offsets_of((2, 56 * 56, 3)))
 
 
-def test_parts_that_are_joined_along_the_channels_become_strides() -> None:
+def test_parts_joined_along_the_channels_become_strides() -> None:
     image = IndexMap.identity((2, 8, 8, 5))
     parts = [image.slice(1, i, 4, 2).slice(2, j, 4, 2) for j in (0, 1) for i in (0, 1)]
     merged = IndexMap.concat(parts, 3)
@@ -79,12 +76,12 @@ def test_parts_that_are_joined_along_the_channels_become_strides() -> None:
         ),
     ],
 )
-def test_decline_what_names_images(change: Callable[[IndexMap], IndexMap]) -> None:
+def test_decline_operators_that_depend_on_the_position_in_the_batch(change: Callable[[IndexMap], IndexMap]) -> None:
     with pytest.raises(DeclinedError):
         change(IndexMap.identity((11, 6), batch=11))
 
 
-def test_images_stay_apart_through_windows() -> None:
+def test_the_batch_axis_stays_separate_through_windows() -> None:
     image = IndexMap.identity((11, 8, 8, 3), batch=11)
     windows = image.reshape([11, 2, 4, 2, 4, 3]).transpose([0, 1, 3, 2, 4, 5]).reshape([44, 16, 3])
     assert windows.shape == (44, 16, 3)

@@ -1,7 +1,6 @@
-"""Plans against the maps they were made for, and the plans of what networks do."""
+"""Plans, compared with the index maps they implement, and the cheapest plans for movements of real networks."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +12,9 @@ from export.passes.movement.index_map import IndexMap
 from export.passes.movement.plans import plans_of
 from export.passes.movement.sharing import choose, cost_together
 from export.passes.movement.steps import cost_of_plan, describe, follow, gather
+from tests.export.passes.graphs import Array
 from tests.export.passes.movement.chains import SHAPES, chains, offsets_in
 
-Array = np.ndarray[Any, Any]
 many = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -28,7 +27,7 @@ def window_order(side: int, window: int) -> Array:
 @pytest.mark.slow
 @many
 @given(st.data(), SHAPES.map(tuple))
-def test_every_plan_makes_what_the_chain_makes(data: st.DataObject, shape: tuple[int, ...]) -> None:
+def test_every_plan_gives_the_result_of_the_chain(data: st.DataObject, shape: tuple[int, ...]) -> None:
     one = IndexMap.identity(shape)
     try:
         for link in data.draw(chains(shape)):
@@ -42,7 +41,7 @@ def test_every_plan_makes_what_the_chain_makes(data: st.DataObject, shape: tuple
         np.testing.assert_array_equal(offsets_in(follow(plan, IndexMap.identity(shape))), offsets_in(one))
 
 
-def test_another_plan_would_be_noticed() -> None:
+def test_a_wrong_plan_gives_other_offsets() -> None:
     one = IndexMap.identity((2, 6, 3)).take(1, np.asarray([1, 0, 2, 5, 4, 3]))
     wrong = (gather(1, np.asarray([1, 0, 2, 5, 3, 4])),)
     assert not np.array_equal(offsets_in(follow(wrong, IndexMap.identity((2, 6, 3)))), offsets_in(one))
@@ -87,7 +86,7 @@ def test_the_cheapest_plan_is(one: Callable[[IndexMap], IndexMap], source: tuple
     assert describe(plans_of(one(IndexMap.identity(source)), source)[0]) == plan
 
 
-def test_joined_queries_keys_and_values_share_what_they_begin_with() -> None:
+def test_joined_queries_keys_and_values_share_their_first_steps() -> None:
     source = (64, 49, 288)
     whole = IndexMap.identity(source)
     parts = [whole.slice(2, 96 * n, 96).reshape([64, 49, 3, 32]) for n in range(3)]

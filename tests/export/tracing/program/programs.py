@@ -1,4 +1,4 @@
-"""Small networks of one function, for tests of what tracing and evaluation make of them."""
+"""Small networks of one function, for tests of tracing and evaluation."""
 
 from collections.abc import Callable
 
@@ -13,25 +13,25 @@ from export.tracing.torch_export import trace
 Function = Callable[[Tensor], Tensor]
 
 
-class Doing(nn.Module):
-    """Does to the image what a function does."""
+class Apply(nn.Module):
+    """A module that applies a function to the image."""
 
-    def __init__(self, what: Function) -> None:
+    def __init__(self, function: Function) -> None:
         super().__init__()
-        self.what = what
+        self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.what(x)
+        return self.function(x)
 
 
-def inside(what: Function) -> nn.Module:
-    """Return a network in eval mode whose module `1` does it."""
-    return nn.Sequential(nn.Identity(), Doing(what)).eval()
+def inside(function: Function) -> nn.Module:
+    """Return a network in eval mode whose module `1` applies the function."""
+    return nn.Sequential(nn.Identity(), Apply(function)).eval()
 
 
-def evaluated(what: Function, image: Tensor) -> ExportedProgram:
-    """Return the program of a function, traced with another image of that shape."""
-    program, _ = evaluate(trace(inside(what), torch.zeros_like(image)))
+def evaluated(function: Function, image: Tensor) -> ExportedProgram:
+    """Return the evaluated program of a function, traced with zeros of the image's shape."""
+    program, _ = evaluate(trace(inside(function), torch.zeros_like(image)))
     return program
 
 
@@ -39,10 +39,10 @@ def operators(program: ExportedProgram) -> set[str]:
     return {operator_of(node) for node in program.graph.nodes if node.op == "call_function"}
 
 
-def assert_same(what: Function, image: Tensor) -> ExportedProgram:
-    """Compare a function's program with the function, and return the program."""
-    program = evaluated(what, image)
-    expected = what(image.clone())
+def assert_same(function: Function, image: Tensor) -> ExportedProgram:
+    """Return the program of a function, after comparing it with the function."""
+    program = evaluated(function, image)
+    expected = function(image.clone())
     torch.testing.assert_close(program.module()(image.clone()), expected)
     changed = image + torch.linspace(0.5, 1.5, image.numel()).reshape(image.shape)
     try:

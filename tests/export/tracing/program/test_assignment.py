@@ -1,4 +1,4 @@
-"""Assignments to parts of a tensor: the values of torch's own, in concatenations, without indices for every image."""
+"""Assignments to parts of a tensor become concatenations with torch's values."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def halves_swapped(x: Tensor) -> Tensor:
 
 
 def all_but_the_class_token(x: Tensor) -> Tensor:
-    q, k = (x * 2).unsqueeze(1), (x * 3).unsqueeze(1)  # [B, 1, N, d], as heads are
+    q, k = (x * 2).unsqueeze(1), (x * 3).unsqueeze(1)  # [B, 1, N, d], the layout of attention heads
     q[:, :, 1:], k[:, :, 1:] = (q * TABLE)[:, :, 1:], (k * TABLE.cos())[:, :, 1:]
     return q + k
 
@@ -77,7 +77,7 @@ def another_type(x: Tensor) -> Tensor:
     return y + x[..., 0]
 
 
-def a_parameter_kept_as_it_was(x: Tensor) -> Tensor:
+def a_constant_read_before_the_assignment(x: Tensor) -> Tensor:
     before = TABLE * 1
     after = before.clone()
     after[2:4] = x[0, :2]
@@ -91,7 +91,7 @@ def nothing_assigned(x: Tensor) -> Tensor:
 
 
 ASSIGNED: list[Function] = [
-    a_parameter_kept_as_it_was,
+    a_constant_read_before_the_assignment,
     all_but_the_class_token,
     another_type,
     beside_attention_of_heads,
@@ -111,7 +111,7 @@ def test_an_assignment_has_the_values_of_torch_and_becomes_a_concatenation(what:
     assert not {name for name in found if "scatter" in name or "copy_" in name or name.endswith("_")}
 
 
-def test_nothing_is_left_of_a_tensor_that_was_filled_part_by_part() -> None:
+def test_a_tensor_assigned_in_full_is_removed() -> None:
     counted = count_operators(assert_same(halves_swapped, IMAGE))
     assert counted == {"slice": 2, "cat": 1}
 

@@ -37,7 +37,7 @@ RANDOM: dict[str, Function] = {
 
 
 @pytest.mark.parametrize("case", RANDOM)
-def test_random_numbers_are_refused_with_the_module_wherever_they_are_drawn(case: str) -> None:
+def test_random_operators_are_refused_with_their_module(case: str) -> None:
     operator = case.partition(" of ")[0] if case != "in a region" else "dropout"
     with pytest.raises(
         ExportError, match=rf"^1 draws random numbers \(aten\.{operator}\.\w+\) in eval mode; .*self\.training"
@@ -45,7 +45,7 @@ def test_random_numbers_are_refused_with_the_module_wherever_they_are_drawn(case
         evaluate(trace(inside(RANDOM[case]), IMAGE))
 
 
-def test_dropouts_that_are_off_are_gone() -> None:
+def test_inactive_dropout_is_removed() -> None:
     def what(x: Tensor) -> Tensor:
         x = F.dropout2d(F.alpha_dropout(F.dropout(x, 0.3, training=False), 0.3), 0.3, training=False)
         return F.rrelu(F.dropout(x, 0.0), training=False) + F.feature_alpha_dropout(x, 0.2, training=False)
@@ -66,8 +66,8 @@ SIZED: dict[str, Function] = {
 
 @pytest.mark.parametrize("operator", SIZED)
 def test_a_size_that_depends_on_the_image_is_refused_with_the_module(operator: str) -> None:
-    said = rf"^1 computes a tensor with a data-dependent shape \({operator} returns \[\?, .*mask those"
-    with pytest.raises(ExportError, match=said):
+    message = rf"^1 computes a tensor with a data-dependent shape \({operator} returns \[\?, .*mask those"
+    with pytest.raises(ExportError, match=message):
         trace(inside(SIZED[operator]), IMAGE)
 
 
@@ -79,7 +79,7 @@ UNKNOWN: dict[str, Function] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operator", UNKNOWN)
-def test_an_operator_that_has_no_onnx_form_is_named_with_its_module(operator: str) -> None:
+def test_an_operator_without_an_onnx_form_is_named_with_its_module(operator: str) -> None:
     with pytest.raises(
         ExportError, match=rf"^torch.onnx cannot convert {re.escape(operator)} in 1: it has no ONNX equivalent; "
     ):
@@ -114,12 +114,12 @@ class InDouble(Head):
         return logits.float()
 
 
-def test_weights_in_float64_are_refused_where_the_network_turns_its_images_to_them() -> None:
+def test_weights_in_float64_are_refused_where_the_network_casts_its_images_to_them() -> None:
     with pytest.raises(ExportError, match=r"^patch computes conv2d with weights in float64; .*call \.float\(\)"):
         build(InDouble().double().eval())
 
 
-def test_keep_numbers_in_float64_that_no_weight_makes() -> None:
+def test_keep_float64_values_that_involve_no_weight() -> None:
     assert_same(lambda x: x.double().cumsum(-1).float(), IMAGE)
 
 

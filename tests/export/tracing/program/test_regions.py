@@ -1,4 +1,4 @@
-"""Regions that torch.export keeps apart: what they compute is evaluated and traced as if they were not there."""
+"""Regions such as autocast and no_grad, which torch.export traces as subgraphs, are inlined and evaluated."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ ANGLES = torch.randn(12, 4, generator=torch.Generator().manual_seed(1))
 WEIGHT = torch.randn(8, 8, generator=torch.Generator().manual_seed(2))
 
 
-def turned(x: Tensor, turns: Tensor) -> Tensor:
+def rotated(x: Tensor, turns: Tensor) -> Tensor:
     pairs = torch.view_as_complex(x.reshape(*x.shape[:2], 4, 2).contiguous())
     return torch.view_as_real(pairs * turns).flatten(2)
 
@@ -28,13 +28,13 @@ def rotations(device: str) -> Function:
     def what(x: Tensor) -> Tensor:
         with torch.autocast(device, enabled=False):
             turns = torch.polar(torch.ones_like(ANGLES), ANGLES)
-        return turned(x, turns)
+        return rotated(x, turns)
 
     return what
 
 
 class Turns(nn.Module):
-    """Rotations from positions, in float32 whatever surrounds it; reads the shape of its argument alone."""
+    """Rotations computed from positions in float32; only the shape of the argument is read."""
 
     @torch.autocast("cuda", enabled=False)  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,7 @@ def nested(x: Tensor) -> Tensor:
 def on_but_without_effect(x: Tensor) -> Tensor:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = x * ANGLES.repeat(1, 2)
-    with torch.autocast("cuda", dtype=torch.float16):  # of another device than the network is traced on
+    with torch.autocast("cuda", dtype=torch.float16):  # of another device than the traced one
         return y @ WEIGHT
 
 
@@ -70,20 +70,20 @@ REGIONS: dict[str, Function] = {
     "rotations, CPU": rotations("cpu"),
     "rotations, CUDA": rotations("cuda"),
     "a decorated module": decorated,
-    "regions in regions": nested,
-    "regions that are on and change nothing": on_but_without_effect,
+    "nested regions": nested,
+    "active regions without effect": on_but_without_effect,
 }
 
 
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 @pytest.mark.parametrize("case", REGIONS)
-def test_what_a_region_computes_is_computed_as_if_there_were_none(case: str) -> None:
+def test_a_region_is_inlined_and_evaluated(case: str) -> None:
     found = operators(assert_same(REGIONS[case], IMAGE))
     assert not {name for name in found if "wrap" in name}
     assert found.isdisjoint({"polar", "sin", "cos", "linspace", "arange", "exp"})
 
 
-def test_what_was_evaluated_in_a_region_is_listed() -> None:
+def test_constants_evaluated_in_a_region_are_listed() -> None:
     program = trace(inside(rotations("cpu")), IMAGE)
     assert "wrap_with_autocast" not in count_operators(program)
     _, constants = evaluate(program)
@@ -104,9 +104,9 @@ def in_autocast(what: Function, dtype: torch.dtype) -> Function:
 
 @pytest.mark.filterwarnings("ignore:.*CUDA is not available")
 @pytest.mark.parametrize(("dtype", "precision"), [(torch.bfloat16, "bf16"), (torch.float16, "fp16")])
-def test_a_region_that_is_on_and_changes_numbers_is_refused_with_the_module(dtype: torch.dtype, precision: str) -> None:
-    said = rf"^1 computes linear in {str(dtype)[6:]}; .* remove autocast .*--precision {precision} "
-    with pytest.raises(ExportError, match=said):
+def test_an_active_region_that_changes_results_is_refused_with_the_module(dtype: torch.dtype, precision: str) -> None:
+    message = rf"^1 computes linear in {str(dtype)[6:]}; .* remove autocast .*--precision {precision} "
+    with pytest.raises(ExportError, match=message):
         evaluate(trace(inside(in_autocast(product, dtype)), IMAGE))
 
 
@@ -117,13 +117,13 @@ HALVED: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("operator", HALVED)
-def test_a_network_that_is_half_inside_is_refused_with_the_module(operator: str) -> None:
+def test_half_precision_inside_a_network_is_refused_with_the_module(operator: str) -> None:
     with pytest.raises(ExportError, match=re.escape("call .float() on the network")) as refusal:
         evaluate(trace(inside(HALVED[operator]), IMAGE))
     assert str(refusal.value).startswith("1 computes ")
 
 
-def test_a_table_that_is_kept_in_half_precision_is_taken_as_it_is() -> None:
+def test_a_table_stored_in_half_precision_is_accepted() -> None:
     table = ANGLES.half()
     program = assert_same(lambda x: x[..., :4] * table.float(), IMAGE)
     assert count_operators(program) == {"slice": 1, "mul": 1}

@@ -1,4 +1,4 @@
-"""Operators that are traced in other forms: pools, indexing by the number of the image, affine grids."""
+"""Operators that tracing rewrites: adaptive pools, indexing by image number, affine grids."""
 
 import pytest
 import torch
@@ -14,20 +14,20 @@ TOKENS = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(1))
 POOLS: dict[str, Function] = {
     "windows that overlap": lambda x: F.adaptive_max_pool2d(x, (5, 7)),
     "windows that divide the image": lambda x: F.adaptive_max_pool2d(x, (4, 2)),
-    "one of each": lambda x: F.adaptive_max_pool2d(x, (1, 5)),
+    "one global axis": lambda x: F.adaptive_max_pool2d(x, (1, 5)),
     "as large as the image": lambda x: F.adaptive_max_pool2d(x, (12, 8)),
-    "more than the image has": lambda x: F.adaptive_max_pool2d(x, (12, 11)),
+    "more than the image": lambda x: F.adaptive_max_pool2d(x, (12, 11)),
     "tokens": lambda x: F.adaptive_max_pool1d(x.flatten(2), 7),
     "a volume": lambda x: F.adaptive_max_pool3d(x, (2, 5, 3)),
 }
 
 
 @pytest.mark.parametrize("case", POOLS)
-def test_a_maximum_over_adaptive_windows_is_one_over_constant_windows(case: str) -> None:
+def test_an_adaptive_max_pool_becomes_a_maximum_over_constant_windows(case: str) -> None:
     assert not {name for name in operators(assert_same(POOLS[case], IMAGE)) if "pool" in name}
 
 
-def test_keep_a_pool_whose_places_are_read() -> None:
+def test_keep_a_pool_whose_indices_are_read() -> None:
     def what(x: Tensor) -> Tensor:
         values, places = F.adaptive_max_pool2d(x, 2, return_indices=True)
         return values + places
@@ -51,7 +51,7 @@ INDEXED: dict[str, Function] = {
 
 
 @pytest.mark.parametrize("case", INDEXED)
-def test_tokens_taken_by_the_number_of_the_image_are_gathered_without_it(case: str) -> None:
+def test_indexing_by_image_number_becomes_a_gather(case: str) -> None:
     found = operators(assert_same(INDEXED[case], TOKENS))
     assert "index" not in found
 
@@ -69,7 +69,7 @@ def test_keep_an_index_of_other_images(case: str) -> None:
 
 
 @pytest.mark.parametrize("align", [False, True])
-def test_an_affine_grid_is_one_grid_moved_by_each_image(align: bool) -> None:
+def test_an_affine_grid_becomes_a_constant_grid_transformed_by_each_image(align: bool) -> None:
     def what(x: Tensor) -> Tensor:
         moved = torch.tensor([[[0.8, 0.1, 0.0], [0.2, 0.7, 0.1]]]) + x.mean((1, 2, 3))[:, None, None]
         return F.grid_sample(x, F.affine_grid(moved, list(x.shape), align), align_corners=align)
@@ -77,9 +77,9 @@ def test_an_affine_grid_is_one_grid_moved_by_each_image(align: bool) -> None:
     assert "affine_grid_generator" not in operators(assert_same(what, IMAGE))
 
 
-def test_only_as_many_numbers_are_scattered_as_there_are_places() -> None:
+def test_scattered_values_are_sliced_to_the_size_of_the_index() -> None:
     def what(x: Tensor) -> Tensor:
         return torch.zeros_like(x).scatter(1, x[..., :3].argsort(1)[:, :5], x * 2)
 
     counted = count_operators(assert_same(what, TOKENS))
-    assert counted["slice"] == 4  # features and rows of the index, rows and features of what is scattered
+    assert counted["slice"] == 4  # features and rows of the index, rows and features of the scattered values

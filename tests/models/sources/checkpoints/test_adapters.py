@@ -1,4 +1,4 @@
-"""An adapter is merged into its network, or refused with the remedy; its network alone is never exported for it."""
+"""Adapters are merged into their network or refused with the remedy; the base network alone is never exported."""
 
 import copy
 import json
@@ -34,8 +34,8 @@ SIZES: dict[str, Any] = {
 OLD = (("vit.layers.", "vit.encoder.layer."), ("attention.q_proj", "attention.attention.query"))
 
 
-class Places:
-    """A network, adapters of it, and where they lie."""
+class Adapters:
+    """A base network and its adapters, saved in subfolders of `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,12 +44,12 @@ class Places:
         self.base.save_pretrained(folder / "base")
         ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder / "base")
         self.source = f"transformers:{folder / 'base'}"
-        self.tuned = self.adapter("adapter", modules_to_save=["classifier"])
+        self.tuned = self.save_adapter("adapter", modules_to_save=["classifier"])
         shutil.copytree(folder / "base", folder / "beside")
         for file in ("adapter_config.json", "adapter_model.safetensors"):
             shutil.copy(folder / "adapter" / file, folder / "beside")
 
-    def adapter(self, name: str, classes: int = 5, **options: Any) -> nn.Module:  # noqa: ANN401 -- peft's
+    def save_adapter(self, name: str, classes: int = 5, **options: Any) -> nn.Module:  # noqa: ANN401 -- peft's
         """Save an adapter and return the network with it, not merged."""
         network = copy.deepcopy(self.base)
         if classes != network.config.num_labels:
@@ -69,43 +69,43 @@ class Places:
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    return Places(tmp_path_factory.mktemp("adapters"))
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> Adapters:
+    return Adapters(tmp_path_factory.mktemp("adapters"))
 
 
-def test_an_adapter_is_merged_wherever_it_lies(places: Places) -> None:
-    folder = places.folder
-    torch.save(places.tuned.state_dict(), folder / "adapter" / "whole.pt")
+def test_an_adapter_is_merged_from_any_location(adapters: Adapters) -> None:
+    folder = adapters.folder
+    torch.save(adapters.tuned.state_dict(), folder / "adapter" / "whole.pt")
     ways: list[tuple[str, Weights]] = [
-        (places.source, Checkpoint(folder / "adapter")),
-        (places.source, Checkpoint(folder / "adapter" / "adapter_model.safetensors")),
-        (places.source, Checkpoint(folder / "adapter" / "whole.pt")),
-        (places.source, Checkpoint(folder / "beside")),
+        (adapters.source, Checkpoint(folder / "adapter")),
+        (adapters.source, Checkpoint(folder / "adapter" / "adapter_model.safetensors")),
+        (adapters.source, Checkpoint(folder / "adapter" / "whole.pt")),
+        (adapters.source, Checkpoint(folder / "beside")),
         (f"transformers:{folder / 'beside'}", Pretrained()),
         (f"transformers:{folder / 'adapter'}", Pretrained()),
     ]
     (folder / "adapter" / "preprocessor_config.json").unlink(missing_ok=True)
     for source, weights in ways:
         loaded = load_source(source, weights, Overrides())
-        assert is_same(loaded, places.tuned), weights
-        assert not is_same(loaded, places.base)
+        assert is_same(loaded, adapters.tuned), weights
+        assert not is_same(loaded, adapters.base)
         assert loaded.notes[-1].startswith("merged the LORA adapter")
 
 
-def test_an_adapter_with_classes_of_its_own_brings_their_number(places: Places) -> None:
-    tuned = places.adapter("three", classes=3, modules_to_save=["classifier"])
-    loaded = load(places.source, places.folder / "three")
+def test_an_adapter_with_its_own_classes_sets_their_number(adapters: Adapters) -> None:
+    tuned = adapters.save_adapter("three", classes=3, modules_to_save=["classifier"])
+    loaded = load(adapters.source, adapters.folder / "three")
     assert loaded.num_classes == 3
     assert is_same(loaded, tuned)
 
 
-def test_an_adapter_of_transformers_4_is_merged_under_todays_names(places: Places) -> None:
-    tuned, folder = places.adapter("old"), places.folder / "old"
+def test_an_adapter_of_transformers_4_is_merged_with_renamed_keys(adapters: Adapters) -> None:
+    tuned, folder = adapters.save_adapter("old"), adapters.folder / "old"
     state = load_file(folder / "adapter_model.safetensors")
     save_file({rename(key): tensor for key, tensor in state.items()}, folder / "adapter_model.safetensors")
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(config | {"target_modules": ["query"]}))
-    assert is_same(load(places.source, folder), tuned)
+    assert is_same(load(adapters.source, folder), tuned)
 
 
 def rename(key: str) -> str:
@@ -114,45 +114,45 @@ def rename(key: str) -> str:
     return key
 
 
-def test_another_method_than_lora_is_merged_too(places: Places) -> None:
-    tuned = places.adapter("dora", use_dora=True)
-    assert is_same(load(places.source, places.folder / "dora"), tuned)
+def test_a_dora_adapter_is_merged_too(adapters: Adapters) -> None:
+    tuned = adapters.save_adapter("dora", use_dora=True)
+    assert is_same(load(adapters.source, adapters.folder / "dora"), tuned)
 
 
-def test_an_adapter_that_does_not_fit_is_refused(places: Places, tmp_path: Path) -> None:
-    shutil.copytree(places.folder / "adapter", tmp_path / "adapter")
+def test_an_adapter_that_does_not_fit_is_refused(adapters: Adapters, tmp_path: Path) -> None:
+    shutil.copytree(adapters.folder / "adapter", tmp_path / "adapter")
     file = tmp_path / "adapter" / "adapter_model.safetensors"
     state = load_file(file)
     save_file(state | {"base_model.model.vit.foo.lora_A.weight": torch.ones(2, 2)}, file)
     with pytest.raises(SourceError, match=r"not merged into its network: .*foo\.lora_A.*merge_and_unload"):
-        load(places.source, tmp_path / "adapter")
+        load(adapters.source, tmp_path / "adapter")
     save_file({key: tensor for key, tensor in state.items() if "layers.1" not in key}, file)
     with pytest.raises(SourceError, match=r"layers\.1\.attention\.q_proj\.lora_A\S* .*not in both"):
-        load(places.source, tmp_path / "adapter")
+        load(adapters.source, tmp_path / "adapter")
     (tmp_path / "adapter" / "adapter_config.json").write_text('{"r": 4}')
     with pytest.raises(SourceError, match="not the configuration of an adapter"):
-        load(places.source, tmp_path / "adapter")
+        load(adapters.source, tmp_path / "adapter")
 
 
-def test_an_adapter_that_nothing_says_the_scale_of_is_refused(places: Places, tmp_path: Path) -> None:
-    shutil.copy(places.folder / "adapter" / "adapter_model.safetensors", tmp_path / "alone.safetensors")
-    torch.save(places.tuned.state_dict(), tmp_path / "whole.pt")
-    for source in (places.source, VIT):
+def test_an_adapter_without_its_configuration_is_refused(adapters: Adapters, tmp_path: Path) -> None:
+    shutil.copy(adapters.folder / "adapter" / "adapter_model.safetensors", tmp_path / "alone.safetensors")
+    torch.save(adapters.tuned.state_dict(), tmp_path / "whole.pt")
+    for source in (adapters.source, VIT):
         for file in ("alone.safetensors", "whole.pt"):
             with pytest.raises(SourceError, match=r"peft's, and there is no adapter_config\.json .*beside it"):
                 load(source, tmp_path / file)
     with pytest.raises(SourceError, match=r"holds an adapter that is not merged.*merge_and_unload"):
-        load(VIT, places.folder / "adapter")
+        load(VIT, adapters.folder / "adapter")
 
 
-def test_without_peft_an_adapter_is_refused_and_its_network_alone_is_not_exported(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+def test_without_peft_an_adapter_is_refused_and_its_base_network_not_exported(
+    adapters: Adapters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "peft", None)  # what importing it then finds where it is not installed
-    beside = places.folder / "beside"
+    monkeypatch.setitem(sys.modules, "peft", None)  # as if peft were not installed
+    beside = adapters.folder / "beside"
     ways: list[tuple[str, Weights]] = [
-        (places.source, Checkpoint(places.folder / "adapter")),
-        (places.source, Checkpoint(beside)),
+        (adapters.source, Checkpoint(adapters.folder / "adapter")),
+        (adapters.source, Checkpoint(beside)),
         (f"transformers:{beside}", Pretrained()),
     ]
     for source, weights in ways:

@@ -1,4 +1,4 @@
-"""Files are read by what their bytes are, and what holds no weights is named."""
+"""Formats of checkpoints, detected from the bytes; files without weights are refused by their format."""
 
 import argparse
 import collections
@@ -33,7 +33,7 @@ def is_state(contents: Contents) -> bool:
 
 
 @pytest.mark.parametrize("name", ["b.bin", "last.ckpt", "model_best.pth.tar", "W.PTH", "none", "x.onnx"])
-def test_the_bytes_decide_and_not_the_suffix(name: str, tmp_path: Path) -> None:
+def test_the_bytes_determine_the_format_not_the_suffix(name: str, tmp_path: Path) -> None:
     torch.save(STATE, tmp_path / name)
     assert is_state(read(tmp_path / name))
     torch.save(STATE, tmp_path / name, _use_new_zipfile_serialization=False)
@@ -114,7 +114,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
         ("bytes", "starts with the bytes 52 49 46 46"),
     ],
 )
-def test_what_holds_no_weights_is_named_for_what_it_is(kind: str, message: str, tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused_by_its_format(kind: str, message: str, tmp_path: Path) -> None:
     WRITERS[kind](tmp_path / "weights.pth")
     with pytest.raises(SourceError, match=message):
         read(tmp_path / "weights.pth")
@@ -122,7 +122,7 @@ def test_what_holds_no_weights_is_named_for_what_it_is(kind: str, message: str, 
 
 @pytest.fixture
 def foreign() -> Iterator[types.ModuleType]:
-    """A package of settings that is installed where the checkpoint was written, and not where it is read."""
+    """Return a package that is importable when the checkpoint is written but not when it is read."""
     module = types.ModuleType("omegaconf.dictconfig")
 
     class DictConfig:
@@ -162,7 +162,7 @@ def test_settings_of_a_training_run_beside_the_weights_are_not_loaded(
     assert set(torch.serialization.get_safe_globals()) == before
 
 
-def test_what_may_run_code_is_refused_by_name(tmp_path: Path) -> None:
+def test_objects_that_may_run_code_are_refused_by_name(tmp_path: Path) -> None:
     torch.save({"state_dict": STATE, "fn": print}, tmp_path / "function.pth")
     with pytest.raises(SourceError, match=r"more than tensors: builtins\.print, and loading it could run code"):
         read(tmp_path / "function.pth")
@@ -193,7 +193,7 @@ def test_shards_are_read_by_their_index_and_a_missing_one_is_named(tmp_path: Pat
         read(index)
 
 
-def test_a_folder_is_what_its_weights_are_called(tmp_path: Path) -> None:
+def test_a_folder_is_read_from_its_standard_weights_file(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"a folder without model\.safetensors"):
         read(tmp_path)
     torch.save(STATE, tmp_path / "pytorch_model.bin")

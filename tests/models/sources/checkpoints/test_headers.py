@@ -1,4 +1,4 @@
-"""A header of safetensors larger than any network's is refused before it is read."""
+"""Headers of safetensors files larger than any network's are refused before they are read."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def tensors(count: int) -> dict[str, object]:
 @pytest.mark.parametrize(
     "header", [tensors(300_000), {"k" * 17_000_000: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}]
 )
-def test_a_million_tensors_or_an_endless_key_are_refused(header: dict[str, object], tmp_path: Path) -> None:
+def test_too_many_tensors_or_a_huge_key_are_refused(header: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"has a header of .* bytes; the maximum is 16777216") as refusal:
         check_header(write(tmp_path / "net.safetensors", header))
     assert len(str(refusal.value)) < 500
@@ -38,11 +38,11 @@ def test_a_length_beyond_the_file_is_refused(tmp_path: Path) -> None:
         check_header(path)
 
 
-def test_files_of_networks_pass(tmp_path: Path) -> None:
+def test_a_file_of_a_network_passes(tmp_path: Path) -> None:
     save_file({f"blocks.{number}.weight": torch.zeros(2) for number in range(1000)}, tmp_path / "net.safetensors")
     check_header(tmp_path / "net.safetensors")
 
 
-def test_long_names_are_cut_in_errors() -> None:
+def test_long_names_are_shortened_in_errors() -> None:
     assert len(first_few(["k" * 10**6] * 5)) < 700
     assert first_few(["a\nb"]) == "a\\nb"

@@ -1,4 +1,4 @@
-"""Checkpoints of training scripts fit: prefixes go, what is beside weights is named, a larger network is not cut."""
+"""Keys of training scripts' checkpoints: prefixes are dropped, extra tensors named, larger networks refused."""
 
 from pathlib import Path
 
@@ -26,13 +26,13 @@ def prefixed(model: nn.Module, prefix: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.", "net.", "backbone.", "model.encoder.0."]
 )
-def test_a_common_prefix_is_dropped_and_that_is_said(prefix: str, vit: nn.Module, tmp_path: Path) -> None:
+def test_a_common_prefix_is_dropped_with_a_note(prefix: str, vit: nn.Module, tmp_path: Path) -> None:
     loaded = load(VIT, saved(prefixed(vit, prefix), tmp_path / "x"), model_args=VIT_ARGS)
     assert loaded.notes == (f"dropped the prefix {prefix} of every key",)
     assert is_same(loaded, vit)
 
 
-def test_a_lightning_checkpoint_goes_in_and_its_criterion_is_named(vit: nn.Module, tmp_path: Path) -> None:
+def test_a_lightning_checkpoint_is_loaded_and_its_criterion_named(vit: nn.Module, tmp_path: Path) -> None:
     content = {
         "state_dict": prefixed(vit, "model.") | {"criterion.weight": torch.ones(7)},
         "hyper_parameters": {"lr": 0.1},
@@ -48,17 +48,19 @@ def test_a_lightning_checkpoint_goes_in_and_its_criterion_is_named(vit: nn.Modul
     )
 
 
-def test_what_profilers_and_averages_leave_is_ignored_and_named(vit: nn.Module, tmp_path: Path) -> None:
+def test_tensors_of_profilers_and_averaging_are_ignored_with_a_note(vit: nn.Module, tmp_path: Path) -> None:
     left = {"total_ops": ONE, "blocks.0.total_params": ONE, "loss_fn.pos_weight": ONE, "n_averaged": torch.tensor(3)}
     loaded = load(VIT, saved(vit.state_dict() | left, tmp_path / "x"), model_args=VIT_ARGS)
     assert loaded.notes == (
         "ignored total_ops, blocks.0.total_params, loss_fn.pos_weight and 1 more: not weights of the network",
     )
-    with pytest.raises(SourceError, match="unexpected: total_ops"):  # a single number is a counter, a matrix is none
+    with pytest.raises(
+        SourceError, match="unexpected: total_ops"
+    ):  # a single number may be a counter, a matrix may not
         load(VIT, saved(vit.state_dict() | {"total_ops": torch.ones(3, 3)}, tmp_path / "x"), model_args=VIT_ARGS)
 
 
-def test_an_average_under_a_prefix_of_its_own_comes_first(vit: nn.Module, tmp_path: Path) -> None:
+def test_averaged_weights_under_their_own_prefix_are_preferred(vit: nn.Module, tmp_path: Path) -> None:
     other = network(VIT, **VIT_ARGS)
     with torch.no_grad():
         for parameter in other.parameters():
@@ -70,13 +72,13 @@ def test_an_average_under_a_prefix_of_its_own_comes_first(vit: nn.Module, tmp_pa
     assert is_same(load(VIT, file, "model", model_args=VIT_ARGS), other)
 
 
-def test_two_copies_that_names_do_not_rank_are_not_guessed_between(vit: nn.Module, tmp_path: Path) -> None:
+def test_two_sets_of_weights_of_equal_rank_need_a_key(vit: nn.Module, tmp_path: Path) -> None:
     file = saved(prefixed(vit, "student.") | prefixed(vit, "teacher."), tmp_path / "x")
     with pytest.raises(SourceError, match="2 sets of weights: student, teacher; choose one with --weights-key NAME"):
         load(VIT, file, model_args=VIT_ARGS)
 
 
-def test_a_network_around_the_named_one_is_not_cut_off(vit: nn.Module, tmp_path: Path) -> None:
+def test_layers_around_the_named_network_are_not_dropped(vit: nn.Module, tmp_path: Path) -> None:
     file = saved(prefixed(vit, "backbone.") | {"neck.weight": torch.ones(3, 3)}, tmp_path / "x")
     with pytest.raises(
         SourceError, match=r"others beside them: neck\.weight.*export the whole network with.*--weights-key backbone"
@@ -85,7 +87,7 @@ def test_a_network_around_the_named_one_is_not_cut_off(vit: nn.Module, tmp_path:
     assert is_same(load(VIT, file, "backbone", model_args=VIT_ARGS), vit)
 
 
-def test_a_prefix_that_leaves_a_key_missing_is_shown_with_it(vit: nn.Module, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_key_names_the_prefix(vit: nn.Module, tmp_path: Path) -> None:
     state = prefixed(vit, "module.")
     del state["module.blocks.0.norm1.bias"]
     with pytest.raises(
@@ -94,7 +96,7 @@ def test_a_prefix_that_leaves_a_key_missing_is_shown_with_it(vit: nn.Module, tmp
         load(VIT, saved(state, tmp_path / "x"), model_args=VIT_ARGS)
 
 
-def test_a_head_of_the_users_classes_is_no_part_of_a_misfit(vit: nn.Module, tmp_path: Path) -> None:
+def test_a_head_with_other_classes_is_not_part_of_the_error(vit: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         load(VIT, saved(vit.state_dict() | {"foo.weight": ONE}, tmp_path / "x"), model_args=VIT_ARGS)
     assert "unexpected: foo.weight. " in str(caught.value)
@@ -102,7 +104,7 @@ def test_a_head_of_the_users_classes_is_no_part_of_a_misfit(vit: nn.Module, tmp_
 
 
 @pytest.mark.parametrize("source", ["torchvision:resnet18", "timm:resnet10t"])
-def test_networks_that_stay_their_librarys_take_the_same_files(source: str, tmp_path: Path) -> None:
+def test_library_modules_accept_the_same_files(source: str, tmp_path: Path) -> None:
     import timm
     import torchvision
 

@@ -1,4 +1,4 @@
-"""`timm:local-dir:FOLDER`, which timm saved: its options, and its preparation of images that are not square."""
+"""`timm:local-dir:FOLDER`: options of the network and preprocessing of oblong images as saved by timm."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from models.sources.preprocessing import at_size
 from tests.models.sources.checkpoints.small import SWIN, SWIN_ARGS, VIT, VIT_ARGS, is_same, network
 
 
-def test_a_folder_that_timm_saved_brings_the_options_of_its_network(tmp_path: Path) -> None:
+def test_a_folder_saved_by_timm_sets_the_options_of_its_network(tmp_path: Path) -> None:
     for source, options in (
         (VIT, VIT_ARGS | {"img_size": (128, 64), "global_pool": "avg"}),
         (SWIN, SWIN_ARGS | {"img_size": 192, "window_size": 12}),
@@ -32,9 +32,7 @@ def test_a_folder_that_timm_saved_brings_the_options_of_its_network(tmp_path: Pa
 
 @pytest.mark.parametrize("mode", ["center", "squash"])
 @pytest.mark.parametrize("image_size", [(200, 100), (120, 160), (50, 80), (311, 97)])
-def test_images_for_a_network_that_is_not_square_are_prepared_as_timm_does(
-    mode: str, image_size: tuple[int, int], tmp_path: Path
-) -> None:
+def test_oblong_images_are_preprocessed_as_in_timm(mode: str, image_size: tuple[int, int], tmp_path: Path) -> None:
     theirs = network(VIT, **VIT_ARGS, img_size=(128, 64))
     prepared = {"input_size": (3, 128, 64), "crop_mode": mode, "crop_pct": 0.9}
     theirs.pretrained_cfg |= prepared  # type: ignore[operator]
@@ -49,7 +47,7 @@ def test_images_for_a_network_that_is_not_square_are_prepared_as_timm_does(
     assert np.array_equal(pixels, (np.asarray(expected).transpose(1, 2, 0) * 255).round().astype(np.uint8))
 
 
-def test_another_size_of_another_shape_crops_away_the_same_share() -> None:
+def test_another_image_size_keeps_the_cropped_fraction() -> None:
     oblong = Preprocess(
         resize=(140, 70), crop=(128, 64), keep_aspect=True, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3
     )

@@ -1,4 +1,4 @@
-"""Other sizes or options of training are never taken for the name's own, and there are flags for them."""
+"""Sizes and options of training that differ from the name's: detected in the file, stated by flags."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ BEIT, EVA = "timm:beit_base_patch16_224", "timm:eva02_tiny_patch14_224"
 
 
 def fits(source: str, trained: dict[str, Any], folder: Path, base: dict[str, Any], **stated: Any) -> None:  # noqa: ANN401
-    """Check that a network trained with some options goes in once they are stated."""
+    """Check that weights trained with other options are loaded once the options are stated."""
     theirs = network(source, **base | trained)
     loaded = load(source, saved(theirs.state_dict(), folder / "x"), **{"model_args": base} | stated)
     assert is_same(loaded, theirs)
@@ -54,7 +54,7 @@ def fits(source: str, trained: dict[str, Any], folder: Path, base: dict[str, Any
         ),
     ],
 )
-def test_another_image_or_window_size_of_training_is_said_by_a_flag(
+def test_another_image_or_window_size_of_training_is_stated_by_a_flag(
     source: str, base: dict[str, Any], trained: dict[str, Any], advice: str, stated: dict[str, Any], tmp_path: Path
 ) -> None:
     state = network(source, **base | trained).state_dict()
@@ -63,7 +63,7 @@ def test_another_image_or_window_size_of_training_is_said_by_a_flag(
     fits(source, trained, tmp_path, base, **stated)
 
 
-def test_a_stated_size_is_changed_afterwards_as_ever(tmp_path: Path) -> None:
+def test_a_network_of_a_stated_size_can_be_resized(tmp_path: Path) -> None:
     state = network(VIT, **VIT_ARGS, img_size=(128, 256)).state_dict()
     loaded = load(
         VIT, saved(state, tmp_path / "x"), model_args=VIT_ARGS, trained_image_size=(128, 256), image_size=(64, 64)
@@ -72,7 +72,7 @@ def test_a_stated_size_is_changed_afterwards_as_ever(tmp_path: Path) -> None:
     assert loaded.preprocess.size == (64, 64)
 
 
-def test_as_many_tokens_of_another_shape_are_not_taken_for_the_names(tmp_path: Path) -> None:
+def test_the_same_number_of_tokens_in_another_shape_is_refused(tmp_path: Path) -> None:
     theirs = network(VIT, **VIT_ARGS, img_size=(112, 448))  # 7×28 tokens, as many as 14×14
     file = saved(theirs.state_dict(), tmp_path / "x")
     with pytest.raises(
@@ -87,9 +87,7 @@ def test_as_many_tokens_of_another_shape_are_not_taken_for_the_names(tmp_path: P
     ("source", "size"),
     [(VIT, (64, 64)), (BEIT, (64, 64)), (EVA, (112, 112)), (RELPOS, (64, 64))],
 )
-def test_tables_are_resampled_from_a_size_that_is_known_alone(
-    source: str, size: tuple[int, int], tmp_path: Path
-) -> None:
+def test_tables_are_resampled_only_from_a_known_size(source: str, size: tuple[int, int], tmp_path: Path) -> None:
     args = VIT_ARGS | ({"rel_pos_type": "bias"} if "relpos" in source else {})
     side = 14 * 16
     file = saved(network(source, **args).state_dict(), tmp_path / "x")
@@ -98,13 +96,13 @@ def test_tables_are_resampled_from_a_size_that_is_known_alone(
     assert load(source, file, model_args=args, image_size=size, trained_image_size=(side, side)).resampled
 
 
-def test_buffers_in_the_file_make_the_size_certain(tmp_path: Path) -> None:
+def test_the_size_is_known_from_buffers_in_the_file(tmp_path: Path) -> None:
     theirs = network(BEIT, **VIT_ARGS)
     file = saved(with_buffers(theirs), tmp_path / "x")
     assert load(BEIT, file, model_args=VIT_ARGS, image_size=(64, 64)).resampled
 
 
-def test_a_table_of_a_grid_that_lies_the_other_way_is_seen_by_its_index(tmp_path: Path) -> None:
+def test_a_table_of_a_transposed_grid_is_detected_by_its_index(tmp_path: Path) -> None:
     theirs = network(BEIT, **VIT_ARGS, img_size=(64, 128))  # the same number of offsets as 128×64
     file = saved(with_buffers(theirs), tmp_path / "x")
     with pytest.raises(SourceError, match=r"relative_position_index is \[33, 33\] with other values"):
@@ -112,7 +110,7 @@ def test_a_table_of_a_grid_that_lies_the_other_way_is_seen_by_its_index(tmp_path
     assert is_same(load(BEIT, file, model_args=VIT_ARGS, trained_image_size=(64, 128)), theirs)
 
 
-def test_swin_v2_of_another_window_is_seen_by_its_buffers(tmp_path: Path) -> None:
+def test_swin_v2_of_another_window_is_detected_by_its_buffers(tmp_path: Path) -> None:
     theirs = network(SWIN_V2, **SWIN_ARGS, img_size=128, window_size=16)
     file = saved(with_buffers(theirs), tmp_path / "x")
     with pytest.raises(SourceError, match=r"relative_coords_table is .*16×16 tokens.*--trained-window-size 16"):
@@ -121,7 +119,7 @@ def test_swin_v2_of_another_window_is_seen_by_its_buffers(tmp_path: Path) -> Non
     assert is_same(load(SWIN_V2, file, model_args=SWIN_ARGS, **stated), theirs)
 
 
-def test_swin_v2_that_was_itself_fine_tuned_from_other_windows_is_seen_by_its_coordinates(tmp_path: Path) -> None:
+def test_swin_v2_fine_tuned_from_other_windows_is_detected_by_its_coordinates(tmp_path: Path) -> None:
     before = {"pretrained_window_sizes": (12, 12)}
     theirs = network(SWIN_V2, **SWIN_ARGS | before, img_size=64)
     file = saved(with_buffers(theirs), tmp_path / "x")
@@ -130,16 +128,16 @@ def test_swin_v2_that_was_itself_fine_tuned_from_other_windows_is_seen_by_its_co
     assert is_same(load(SWIN_V2, file, model_args=SWIN_ARGS | before, trained_image_size=(64, 64)), theirs)
 
 
-def test_a_window_of_swin_v2_is_not_changed_from_one_that_is_assumed(tmp_path: Path) -> None:
+def test_a_window_of_swin_v2_is_changed_only_from_a_stated_one(tmp_path: Path) -> None:
     theirs = network(SWIN_V2, **SWIN_ARGS, img_size=128, window_size=16)
     file = saved(theirs.state_dict(), tmp_path / "x")
-    asked: dict[str, Any] = {"image_size": (128, 128), "window_size": 16}
+    requested: dict[str, Any] = {"image_size": (128, 128), "window_size": 16}
     with pytest.raises(SourceError, match=r"does not state the window size.*--trained-window-size 16 for that of this"):
-        load(SWIN_V2, file, model_args=SWIN_ARGS, **asked)
-    assert is_same(load(SWIN_V2, file, model_args=SWIN_ARGS, **asked, trained_window_size=16), theirs)
+        load(SWIN_V2, file, model_args=SWIN_ARGS, **requested)
+    assert is_same(load(SWIN_V2, file, model_args=SWIN_ARGS, **requested, trained_window_size=16), theirs)
 
 
-def test_the_shift_mask_says_the_image_size_of_training(tmp_path: Path) -> None:
+def test_another_image_size_of_training_is_detected_by_the_shift_mask(tmp_path: Path) -> None:
     theirs = network(SWIN, **SWIN_ARGS, img_size=112)
     file = saved(with_buffers(theirs), tmp_path / "x")
     with pytest.raises(SourceError, match=r"attn_mask is \[16, 49, 49\].*--trained-image-size"):
@@ -166,7 +164,7 @@ def test_other_options_of_the_constructor_are_named_and_can_be_given(
     fits(VIT, trained, tmp_path, VIT_ARGS, model_args=VIT_ARGS | trained)
 
 
-def test_the_advice_is_about_this_misfit(tmp_path: Path) -> None:
+def test_the_advice_depends_on_the_mismatch(tmp_path: Path) -> None:
     state = network(VIT, **VIT_ARGS).state_dict()
     swin = network(SWIN, **SWIN_ARGS).state_dict()
     cases: list[tuple[str, dict[str, Tensor], str]] = [
@@ -181,7 +179,7 @@ def test_the_advice_is_about_this_misfit(tmp_path: Path) -> None:
             load(source, saved(content, tmp_path / "x"), model_args=VIT_ARGS if source == VIT else SWIN_ARGS)
 
 
-def test_options_that_are_not_the_networks_are_refused(tmp_path: Path) -> None:
+def test_unknown_options_are_refused(tmp_path: Path) -> None:
     file = saved(network(VIT, **VIT_ARGS).state_dict(), tmp_path / "x")
     for overrides, message in (
         ({"model_args": {"foo": 1}}, r"timm does not take --model-arg foo for it"),
@@ -205,17 +203,17 @@ def test_options_that_are_not_the_networks_are_refused(tmp_path: Path) -> None:
             load_source(source, weights, Overrides(**given))
 
 
-def test_random_weights_take_options_too() -> None:
+def test_random_weights_accept_options_too() -> None:
     loaded = load_source(VIT, RandomWeights(0), Overrides(model_args=VIT_ARGS | {"num_classes": 3}))
     assert (loaded.num_classes, loaded.labels) == (3, None)
 
 
 def hollow(model: nn.Module) -> dict[str, Tensor]:
-    """Return the keys and shapes of a network that takes no time and no room."""
+    """Return a state dict with the keys and shapes of a network, without memory for its numbers."""
     return {key: torch.zeros(1).expand(tensor.shape) for key, tensor in model.state_dict().items()}
 
 
-def test_torchvisions_vit_says_its_size_of_training(tmp_path: Path) -> None:
+def test_the_image_size_of_training_of_torchvisions_vit_is_detected(tmp_path: Path) -> None:
     with torch.device("meta"):
         theirs = torchvision.models.vit_b_32(image_size=96, num_classes=7)
     file = saved(hollow(theirs), tmp_path / "x")
@@ -227,7 +225,7 @@ def test_torchvisions_vit_says_its_size_of_training(tmp_path: Path) -> None:
         load("torchvision:vit_b_32", file, trained_image_size=(128, 128))
 
 
-def test_torchvisions_swin_takes_the_window_of_training(tmp_path: Path) -> None:
+def test_the_window_of_training_of_torchvisions_swin_can_be_stated(tmp_path: Path) -> None:
     sizes: dict[str, Any] = {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24]}
     with torch.device("meta"):
         theirs = SwinTransformer(patch_size=[4, 4], window_size=[4, 4], num_classes=7, **sizes)

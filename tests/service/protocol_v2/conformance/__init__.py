@@ -1,1 +1,1 @@
-"""Triton and posbake compared: the requests, the form of an answer, and the differences that are kept."""
+"""Comparison of Triton and posbake: requests, the form of a response, and accepted differences."""

@@ -1,11 +1,11 @@
-"""Differences that are kept: the rows of a table in docs/api.md, which has the reason of each."""
+"""Accepted differences from Triton: the rows of a table in docs/api.md, which gives the reasons."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference that is kept: a row of docs/api.md, the status of either server, and the requests that show it."""
+    """An accepted difference: its row in docs/api.md, the status of each server, and the requests that show it."""
 
     row: str
     triton: int
@@ -13,11 +13,13 @@ class Difference:
     cases: tuple[str, ...]
 
 
-_WHATS = ("metadata", "ready", "config", "stats")
+_RESOURCES = ("metadata", "ready", "config", "stats")
 
 DIFFERENCES = (
     Difference("live and ready", 200, 200, ("server live", "server ready", "model ready", "version ready")),
-    Difference("HEAD", 405, 200, ("HEAD of the server", "HEAD of live", *(f"HEAD of model {what}" for what in _WHATS))),
+    Difference(
+        "HEAD", 405, 200, ("HEAD of the server", "HEAD of live", *(f"HEAD of model {what}" for what in _RESOURCES))
+    ),
     Difference(
         "unknown model or version at `/ready` and `/stats`",
         400,
@@ -56,4 +58,4 @@ DIFFERENCES = (
     Difference("index with a list", 200, 400, ("index, a list",)),
     Difference("load and unload", 503, 403, ("load, not allowed here", "unload, not allowed here")),
 )
-KEPT = {name: difference for difference in DIFFERENCES for name in difference.cases}
+ACCEPTED = {name: difference for difference in DIFFERENCES for name in difference.cases}

@@ -1,4 +1,4 @@
-"""Requests to every address of the protocol, right and wrong."""
+"""Valid and invalid requests to every path of the protocol."""
 
 import base64
 import json
@@ -97,7 +97,7 @@ INFERENCE = [
     _json("binary output", {"inputs": [IMAGE], "outputs": [{"name": "logits", "parameters": {"binary_data": True}}]}),
     _json("all outputs binary", {"inputs": [IMAGE], "parameters": {"binary_data_output": True}}),
     _json(
-        "JSON output though all are binary",
+        "JSON output although all are binary",
         {
             "inputs": [IMAGE],
             "parameters": {"binary_data_output": True},
@@ -232,7 +232,7 @@ INFERENCE = [
     _json("file in JSON as base64", {"inputs": [{**FILE, "data": [base64.b64encode(PNG).decode()]}]}, FILES),
     _json("file in JSON as text", {"inputs": [{**FILE, "data": ["no image"]}]}, FILES),
 ]
-WARM = [
+WARM_UP = [
     _json(f"first of {name}", {"inputs": [tensor]}, f"/v2/models/{name}/infer")
     for name, tensor in (("{mean}", IMAGE), ("{mean}/versions/1", IMAGE), ("{float}", FLOATS))
 ]

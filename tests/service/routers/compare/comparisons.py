@@ -1,4 +1,4 @@
-"""Apps and requests of the tests of /v1/compare."""
+"""Apps and requests for tests of /v1/compare."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ def scripted_client(path: Path, **settings: object) -> TestClient:
     return TestClient(create_app(made))
 
 
-def framed(corner: int, middle: int) -> bytes:
+def image_with_center(corner: int, middle: int) -> bytes:
+    """Return an image whose red value is `middle` in its central part, and `corner` elsewhere."""
     pixels: NDArray[np.uint8] = np.full((24, 18, 3), (corner, 1, 2), np.uint8)
     pixels[8:16, 6:12, 0] = middle
     return encode(pixels)

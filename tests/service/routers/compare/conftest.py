@@ -1,4 +1,4 @@
-"""Apps that compare: one of real networks, and one of the scripted backend."""
+"""Apps for comparisons: one with real networks, and one with the scripted backend."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.service.scripted import ScriptedBackend, fresh
 
 @pytest.fixture(scope="package")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """Five variants that prepare images in four ways; two of them see the colours turned around."""
+    """Client of an app with six variants and four kinds of preprocessing; `turned` has the classes reversed."""
     path = tmp_path_factory.mktemp("artifacts")
     add_artifact(path, variant="float", dtype="float32")
     add_artifact(path, variant="large", size=(160, 120))
@@ -31,7 +31,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 @pytest.fixture
 def scripted(tmp_path: Path) -> Iterator[type[ScriptedBackend]]:
-    """`corner` sees the first pixel of an image, `middle` that of its central part."""
+    """Scripted backend with variants `corner`, which gets an image's first pixel, and `middle`, one of its center."""
     add_artifact(tmp_path, variant="corner", preprocess={**STEPS, "interpolation": "nearest"})
     cut = {**STEPS, "resize": (24, 18), "crop": (8, 6), "interpolation": "nearest"}
     add_artifact(tmp_path, variant="middle", preprocess=cut)

@@ -1,4 +1,4 @@
-"""POST /v1/compare: the same answers as /v1/classify gives one by one, and who agrees."""
+"""POST /v1/compare: the same predictions as /v1/classify, and the agreement of the variants."""
 
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.service.routers.compare.comparisons import PNG, compare, scripted_cli
 from tests.service.scripted import ScriptedBackend, picture
 
 
-def test_every_variant_answers_as_it_does_alone(client: TestClient) -> None:
+def test_every_variant_predicts_as_under_classify(client: TestClient) -> None:
     answer = compare(client, "top_k=4")
     assert [found["variant"] for found in answer["variants"]] == ["float", "large", "mean", "sharp", "turned"]
     for found in answer["variants"]:
@@ -26,10 +26,10 @@ def test_every_variant_answers_as_it_does_alone(client: TestClient) -> None:
         for name in ("variant", "encoding", "version", "predictions", "backend", "precision", "batch_size"):
             assert found[name] == alone[name], name
     probabilities = {found["variant"]: found["predictions"][0]["probability"] for found in answer["variants"]}
-    assert probabilities["mean"] != probabilities["sharp"]  # the check is able to fail
+    assert probabilities["mean"] != probabilities["sharp"]  # the check can fail
 
 
-def test_agreement_is_counted_over_those_that_answer(client: TestClient) -> None:
+def test_agreement_is_counted_over_successful_variants(client: TestClient) -> None:
     answer = compare(client)
     best = {found["variant"]: found["predictions"][0]["label"] for found in answer["variants"]}
     votes = {vote["label"]: vote["variants"] for vote in answer["agreement"]["votes"]}
@@ -46,9 +46,7 @@ def test_agreement_is_counted_over_those_that_answer(client: TestClient) -> None
     ("labels", "share", "order"),
     [("aab", 2 / 3, "ab"), ("abb", 2 / 3, "ba"), ("ab", 1 / 2, "ab"), ("a", 1, "a"), ("cbabca", 1 / 3, "cba")],
 )
-def test_votes_are_the_largest_first_and_ties_in_the_order_of_the_answers(
-    labels: str, share: float, order: str
-) -> None:
+def test_votes_are_sorted_by_size_with_ties_in_the_order_of_the_variants(labels: str, share: float, order: str) -> None:
     found = agreement((f"v{number}", label) for number, label in enumerate(labels))
     assert found.share == share
     assert "".join(vote.label for vote in found.votes if isinstance(vote, Vote)) == order
@@ -56,7 +54,7 @@ def test_votes_are_the_largest_first_and_ties_in_the_order_of_the_answers(
     assert sorted(variant for vote in found.votes for variant in vote.variants) == [f"v{i}" for i in range(len(labels))]
 
 
-def test_variants_are_those_named_in_their_order_once(client: TestClient) -> None:
+def test_named_variants_are_returned_once_in_their_order(client: TestClient) -> None:
     answer = compare(client, "model=colours&variants=turned,mean,,turned, float&top_k=1")
     assert [found["variant"] for found in answer["variants"]] == ["turned", "mean", "float"]
     assert {len(found["predictions"]) for found in answer["variants"]} == {1}
@@ -73,13 +71,13 @@ def test_variants_are_those_named_in_their_order_once(client: TestClient) -> Non
         ("timeout_ms=0", 422, "timeout_ms"),
     ],
 )
-def test_a_query_that_makes_no_sense_is_refused(client: TestClient, query: str, status: int, expected: str) -> None:
+def test_an_invalid_query_is_refused(client: TestClient, query: str, status: int, expected: str) -> None:
     response = client.post(f"/v1/compare?{query}", content=PNG)
     assert response.status_code == status
     assert expected in response.json()["detail"]
 
 
-def test_the_image_is_decoded_once_and_prepared_once_in_each_way(client: TestClient) -> None:
+def test_an_image_is_decoded_once_and_preprocessed_once_per_kind(client: TestClient) -> None:
     rows = {found["variant"]: found["latency_ms"] for found in compare(client)["variants"]}
     assert len({row["decode"] for row in rows.values()}) == 1
     assert rows["mean"]["preprocess"] == rows["turned"]["preprocess"]
@@ -88,15 +86,15 @@ def test_the_image_is_decoded_once_and_prepared_once_in_each_way(client: TestCli
         assert sum(row[stage] for stage in STAGES) == pytest.approx(row["total"], abs=1e-6)
 
 
-def test_the_form_is_opened_once_however_many_variants_there_are(client: TestClient) -> None:
+def test_a_form_is_parsed_once_for_all_variants(client: TestClient) -> None:
     serving = client.app.state.serving  # type: ignore[attr-defined]
-    opened = []
+    extracted = []
 
     def extract(body: bytes) -> bytes:
-        opened.append(body)
+        extracted.append(body)
         return body
 
-    async def scene() -> int:
+    async def run() -> int:
         record = RequestRecord("id", is_inference=True, memory=RequestMemory(MemoryBudget(0)))
         upload, show = Upload(PNG, extract), partial(interpret, 1, None)
         servables = serving.catalogue.servables()
@@ -105,11 +103,11 @@ def test_the_form_is_opened_once_however_many_variants_there_are(client: TestCli
         return len(outcomes)
 
     assert client.portal is not None
-    assert client.portal.call(scene) == 7
-    assert opened == [PNG]
+    assert client.portal.call(run) == 7
+    assert extracted == [PNG]
 
 
-def test_each_variant_counts_as_a_request_and_its_answer_as_a_latency(client: TestClient) -> None:
+def test_each_variant_counts_as_a_request_and_successful_ones_as_latencies(client: TestClient) -> None:
     def counted() -> dict[str, float]:
         lines = client.get("/metrics").text.splitlines()
         found = (line.rpartition(" ") for line in lines if line.startswith("posbake_requests_total{"))
@@ -132,7 +130,9 @@ def test_each_variant_counts_as_a_request_and_its_answer_as_a_latency(client: Te
     assert latencies() == {**measured, ("mean", 2): measured["mean", 2] + 1}
 
 
-def test_what_a_variant_took_is_what_its_latency_says(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_a_variants_recorded_latency_equals_that_in_the_response(
+    tmp_path: Path, scripted: type[ScriptedBackend]
+) -> None:
     with scripted_client(tmp_path) as client:
         found = compare(client, content=picture(1))["variants"]
         assert len(found) == len(scripted.closed) + 2

@@ -1,18 +1,18 @@
-"""POST /v1/compare where variants fail: each fails alone."""
+"""POST /v1/compare with failing variants: each fails alone."""
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.routers.compare.comparisons import compare, framed, scripted_client
+from tests.service.asgi import post
+from tests.service.routers.compare.comparisons import compare, image_with_center, scripted_client
 from tests.service.scripted import HANG, ScriptedBackend, picture
+from tests.service.waiting import wait_until
 
 
 def test_a_failing_variant_is_listed_with_its_error_beside_the_others(client: TestClient) -> None:
@@ -36,7 +36,7 @@ def test_a_bad_image_is_one_error_for_the_whole_comparison(client: TestClient, c
     assert "failed" not in response.json()
 
 
-def test_a_broken_variant_is_503_for_itself_only(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_a_broken_variant_alone_is_503(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with scripted_client(tmp_path) as client:
         scripted.broken.add("corner")
         answer = compare(client, content=picture(1))
@@ -47,7 +47,7 @@ def test_a_broken_variant_is_503_for_itself_only(tmp_path: Path, scripted: type[
         assert answer["agreement"]["share"] == 1
 
 
-def test_if_no_variant_answers_the_first_ones_error_is_the_answer(
+def test_if_all_variants_fail_the_response_is_the_first_ones_error(
     tmp_path: Path, scripted: type[ScriptedBackend]
 ) -> None:
     with scripted_client(tmp_path) as client:
@@ -60,38 +60,33 @@ def test_if_no_variant_answers_the_first_ones_error_is_the_answer(
     assert [(found["variant"], found["status"]) for found in problem["failed"]] == [("corner", 503), ("middle", 503)]
 
 
-def test_a_variant_that_is_too_slow_is_504_for_itself_only(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_a_variant_past_the_deadline_alone_is_504(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with scripted_client(tmp_path) as client:
-        answer = compare(client, "variants=middle,corner&timeout_ms=300", framed(corner=HANG, middle=7))
+        answer = compare(client, "variants=middle,corner&timeout_ms=300", image_with_center(corner=HANG, middle=7))
         scripted.gate.set()
     assert [found["variant"] for found in answer["variants"]] == ["middle"]
     assert [(found["variant"], found["status"]) for found in answer["failed"]] == [("corner", 504)]
 
 
-def test_a_full_queue_is_429_for_its_variant_only(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
+def test_a_variant_with_a_full_queue_alone_is_429(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with scripted_client(tmp_path, max_queue=1) as client, ThreadPoolExecutor(3) as pool:
         running = pool.submit(client.post, "/v1/classify?variant=corner", content=picture(HANG))
         assert scripted.hanging.wait(10)
         waiting = pool.submit(client.post, "/v1/classify?variant=corner", content=picture(1))
         serving = client.app.state.serving  # type: ignore[attr-defined]
         corner, middle = (serving.catalogue.newest("colours", name) for name in ("corner", "middle"))
-        end = time.monotonic() + 10
-        while serving.engine.load(corner).admitted < 1:
-            assert time.monotonic() < end
-        asked = pool.submit(compare, client, "", picture(2))
-        while serving.engine.load(middle).admitted < 1:
-            assert time.monotonic() < end
+        wait_until(lambda: serving.engine.load(corner).admitted >= 1)
+        response = pool.submit(compare, client, "", picture(2))
+        wait_until(lambda: serving.engine.load(middle).admitted >= 1)
         scripted.gate.set()
-        answer = asked.result()
+        answer = response.result()
         assert [running.result().status_code, waiting.result().status_code] == [200, 200]
     assert [found["variant"] for found in answer["variants"]] == ["middle"]
     assert [(found["variant"], found["status"]) for found in answer["failed"]] == [("corner", 429)]
     assert answer["failed"][0]["retry_after"] >= 1
 
 
-def test_the_whole_is_504_if_the_deadline_passes_before_any_answer(
-    tmp_path: Path, scripted: type[ScriptedBackend]
-) -> None:
+def test_the_response_is_504_if_no_variant_meets_the_deadline(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     with scripted_client(tmp_path) as client:
         response = client.post("/v1/compare?timeout_ms=100", content=picture(HANG))
         scripted.gate.set()
@@ -99,11 +94,11 @@ def test_the_whole_is_504_if_the_deadline_passes_before_any_answer(
     assert response.json()["type"] == "urn:posbake:problem:deadline-passed"
 
 
-def test_a_deadline_that_passes_in_a_comparison_counts_against_its_variant_once(
+def test_a_passed_deadline_is_recorded_once_in_its_variants_latency(
     tmp_path: Path, scripted: type[ScriptedBackend]
 ) -> None:
     with scripted_client(tmp_path) as client:
-        compare(client, "variants=middle,corner&timeout_ms=200", framed(corner=HANG, middle=7))
+        compare(client, "variants=middle,corner&timeout_ms=200", image_with_center(corner=HANG, middle=7))
         serving = client.app.state.serving  # type: ignore[attr-defined]
         keys = [serving.catalogue.newest("colours", name).key for name in ("corner", "middle")]
         assert serving.latency.recent_p95(keys[0]) >= 197
@@ -114,30 +109,17 @@ def test_a_deadline_that_passes_in_a_comparison_counts_against_its_variant_once(
 def test_closing_the_connection_cancels_all_variants(tmp_path: Path, scripted: type[ScriptedBackend]) -> None:
     app = create_app(Settings(repository=tmp_path, backend="scripted", threads=2))
 
-    async def scene() -> int:
-        gone = asyncio.Event()
-        body = [{"type": "http.request", "body": picture(HANG)}]
-        statuses = []
-
-        async def receive() -> Any:  # noqa: ANN401 -- an ASGI message
-            if body:
-                return body.pop()
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message: Any) -> None:  # noqa: ANN401
-            statuses.append(message.get("status"))
-
+    async def run() -> int:
+        disconnected = asyncio.Event()
         async with app.router.lifespan_context(app):
-            scope = {"type": "http", "method": "POST", "path": "/v1/compare", "query_string": b"", "headers": []}
-            asked = asyncio.create_task(app({**scope, "raw_path": b"/v1/compare"}, receive, send))
+            response = asyncio.create_task(post(app, "/v1/compare", picture(HANG), disconnected))
             while not scripted.hanging.is_set():
                 await asyncio.sleep(0.002)
-            gone.set()
-            await asked
+            disconnected.set()
+            messages = await response
             scripted.gate.set()
-        return int(statuses[0])
+        return int(messages[0]["status"])
 
-    assert asyncio.run(asyncio.wait_for(scene(), 20)) == 499
+    assert asyncio.run(asyncio.wait_for(run(), 20)) == 499
     runs = [variant for variant, reds in scripted.batches if HANG in reds]
-    assert len(runs) == 1  # the other was dropped before it was run
+    assert len(runs) == 1  # the other was dropped before it ran

@@ -1,4 +1,4 @@
-"""Acts of a person on the page, and what the page then shows."""
+"""Actions of a user on the page, and its visible results."""
 
 import base64
 from pathlib import Path
@@ -26,19 +26,19 @@ def choose(page: Page, file: Path = SEVEN) -> None:
     page.set_input_files("input[type=file]", str(file))
 
 
-def give(page: Page, event: str, file: Path = SEVEN) -> None:
-    """Drop or paste a file: `event` is `drop` or `paste`."""
+def drop_or_paste(page: Page, event: str, file: Path = SEVEN) -> None:
+    """Drop or paste a file; `event` is `drop` or `paste`."""
     page.evaluate(FILE_EVENT, [event, base64.b64encode(file.read_bytes()).decode()])
 
 
-def best(page: Page) -> str:
-    """Return the class that the page shows, once it shows one."""
+def best_class(page: Page) -> str:
+    """Wait for a result, and return its class."""
     expect(page.locator("[aria-busy]")).to_have_count(0)
     return page.locator(".best").inner_text()
 
 
-def see_problem(page: Page, *sentences: str) -> None:
-    """Expect an error with these sentences in it."""
+def expect_problem(page: Page, *sentences: str) -> None:
+    """Expect an error message that contains these sentences."""
     box = page.get_by_role("alert")
     for sentence in sentences:
         expect(box.first).to_contain_text(sentence)
