@@ -5,7 +5,7 @@ Shapes: H heads, W windows, N tokens (Nq queries, Nk keys), d head width, C mode
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
@@ -54,10 +54,6 @@ class PositionConstant:
         """The numbers of that window, [H or 1, rows, columns]."""
         found: np.ndarray[Any, Any] = self.windows[self.shown]
         return found
-
-    def renamed(self, name: str) -> "PositionConstant":
-        """Return the same under another name."""
-        return replace(self, name=name)
 
 
 def find_constants(model: ir.Model) -> list[PositionConstant]:

@@ -67,11 +67,7 @@ class Place:
 
     def put(self, numbers: list[int]) -> None:
         """Replace the constant by other integers."""
-        self.give(np.asarray(numbers, dtype=np.int64))
-
-    def give(self, array: Array) -> None:
-        """Replace the constant that the node reads."""
-        self.node.replace_input_with(self.position, self.constant(array))
+        self.node.replace_input_with(self.position, self.constant(np.asarray(numbers, dtype=np.int64)))
 
     def constant(self, array: Array) -> ir.Value:
         """Return a new constant, named after the old one."""

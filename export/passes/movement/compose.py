@@ -25,7 +25,7 @@ from export.passes.movement.steps import (
 from export.passes.movement.steps import Gather as GatherStep
 from export.passes.operators import axis_of, order_of
 from export.passes.sweep import GraphPass
-from export.passes.values import name_of, scope_of, shape_of
+from export.passes.values import scope_of, shape_of
 
 TO_BE_COMPOSED = "posbake.to_be_composed"
 """Metadata key of values that were inserted on condition that their chain is rewritten."""
@@ -36,14 +36,12 @@ class Rewritten:
     """Result for the chains that start at one tensor.
 
     Attributes:
-        source: the tensor's name.
         module: path of the module of the first node.
         before: operators of the chains, in order.
         after: steps of the plan of each tensor.
         reason: reason for leaving the chains unchanged; "" if they were rewritten.
     """
 
-    source: str
     module: str
     before: tuple[str, ...]
     after: tuple[str, ...]
@@ -73,7 +71,7 @@ class ComposeMovement(GraphPass):
         """Rewrite in one sweep."""
         chains = find_chains(model, self.batch)
         self._end_where_no_plan_is_known(chains)
-        self.report = [Rewritten("", "", (node.op_type,), (), reason) for node, reason in chains.declined.items()]
+        self.report = [Rewritten("", (node.op_type,), (), reason) for node, reason in chains.declined.items()]
         emitter, modified = Emitter(model), False
         for source, ends in ends_of(chains).items():
             modified |= self._rewrite(emitter, source, ends, chains)
@@ -98,7 +96,7 @@ class ComposeMovement(GraphPass):
         nodes = [node for node in nodes_before(origins) if node not in chains.declined]
         shape = shape_of(source)
         before = tuple(node.op_type for node in nodes)
-        where = name_of(source), scope_of(nodes[0])
+        module = scope_of(nodes[0])
         multiplied = [_is_read_transposed(value, chains.origins[value].map) for value in ends]
         key = (shape, *(origin.map.key for origin in origins), *multiplied)
         plans = self._chosen.get(key) or choose([origin.map for origin in origins], shape, multiplied)
@@ -108,9 +106,9 @@ class ComposeMovement(GraphPass):
         now, then = sum(cost_of_node(node, images) for node in nodes), cost_together(plans, shape, images, multiplied)
         expected = any(TO_BE_COMPOSED in node.outputs[0].meta for node in nodes)
         if not expected and then > now - VIEW / 2:  # less is rounding
-            self.report.append(Rewritten(*where, before, after, "it costs as much"))
+            self.report.append(Rewritten(module, before, after, "it costs as much"))
             return False
-        self.report.append(Rewritten(*where, before, after))
+        self.report.append(Rewritten(module, before, after))
         replace_ends(emitter, source, list(zip(ends, plans, strict=True)), origins)
         return True
 
