@@ -8,7 +8,7 @@ import argparse
 import gc
 import sys
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export.process.arguments import Options, batch, option, path, positive, share, size, text
 from export.process.command import Command, run
@@ -148,7 +148,7 @@ def _request(options: argparse.Namespace) -> "ExportRequest":
         raise ExportError("--weights-key selects weights in --checkpoint FILE; give both or neither")
     if options.about is not None and len(options.about) > LONGEST_ABOUT:
         raise ExportError(f"--about has {len(options.about)} characters, at most {LONGEST_ABOUT} are allowed")
-    given = {field.name: getattr(options, field.name, None) for field in fields(ExportRequest)}
+    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(ExportRequest)}
     smallest, largest = options.batch
     sizes = {name: getattr(options, name) for name in ("trained_image_size", "trained_window_size")}
     overrides = Overrides(

@@ -7,7 +7,7 @@ repository is unchanged.
 import argparse
 import sys
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export.process.arguments import Options, gibibytes, path, positive, profile, share, text
 from export.process.command import Command, Progress, run
@@ -75,7 +75,7 @@ def _request(options: argparse.Namespace) -> "EngineRequest":
     from artifact import BuilderSettings, Profile
     from export.engine.request import EngineRequest
 
-    given = {field.name: getattr(options, field.name, None) for field in fields(EngineRequest)}
+    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(EngineRequest)}
     sizes = None if options.batch is None else dict(zip(("min", "opt", "max"), options.batch, strict=True))
     settings = BuilderSettings(
         workspace_bytes=options.workspace,

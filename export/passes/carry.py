@@ -129,22 +129,6 @@ def _expanded(array: Array, sizes: Mapping[int, int]) -> Array:
     return np.broadcast_to(array, [sizes.get(axis, size) for axis, size in enumerate(array.shape)])
 
 
-def _transposed(node: ir.Node, array: Array, _fill: int) -> list[Array]:
-    return [array.transpose(order_of(node, array.ndim))]
-
-
-def _transposed_back(node: ir.Node, _output: int, array: Array) -> Array:
-    return array.transpose(np.argsort(order_of(node, array.ndim)))
-
-
-def _reshaped(node: ir.Node, array: Array, _fill: int) -> list[Array]:
-    return [_regrouped(array, known_sizes(node.inputs[0]), known_sizes(node.outputs[0]))]
-
-
-def _reshaped_back(node: ir.Node, _output: int, array: Array) -> Array:
-    return _regrouped(array, known_sizes(node.outputs[0]), known_sizes(node.inputs[0]))
-
-
 def _regrouped(array: Array, source: Sizes, result: Sizes) -> Array:
     """Reshape an array that broadcasts to `source`; axes expand only where the two shapes group them differently."""
     wide, shape = list(array.shape), [1] * len(result)
@@ -268,18 +252,22 @@ def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
     return [mean if _keeps_axes(node) else mean.squeeze(axes)]
 
 
-def _averaged_back(node: ir.Node, _output: int, array: Array) -> Array:
-    return array if _keeps_axes(node) else np.expand_dims(array, sorted(_mean_axes(node)))
-
-
-_RESHAPE = _Rule(_reshaped, _reshaped_back)
-_TAKE = _Rule(_taken, _taken_back)
+_RESHAPE = _Rule(
+    lambda node, array, _: [_regrouped(array, known_sizes(node.inputs[0]), known_sizes(node.outputs[0]))],
+    lambda node, _, array: _regrouped(array, known_sizes(node.outputs[0]), known_sizes(node.inputs[0])),
+)
 _MOVES: Mapping[str, _Rule] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _RESHAPE),
-    **dict.fromkeys(("Gather", "Slice"), _TAKE),
-    "ReduceMean": _Rule(_averaged, _averaged_back),
+    **dict.fromkeys(("Gather", "Slice"), _Rule(_taken, _taken_back)),
+    "ReduceMean": _Rule(
+        _averaged,
+        lambda node, _, array: array if _keeps_axes(node) else np.expand_dims(array, sorted(_mean_axes(node))),
+    ),
     "Pad": _Rule(_padded, _padded_back),
     "Split": _Rule(_split, _split_back),
-    "Transpose": _Rule(_transposed, _transposed_back),
+    "Transpose": _Rule(
+        lambda node, array, _: [array.transpose(order_of(node, array.ndim))],
+        lambda node, _, array: array.transpose(np.argsort(order_of(node, array.ndim))),
+    ),
 }
 """Rules by operator."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from export.passes.sweep import Sweep
-from export.passes.values import array_of, is_constant, remove, sizes_of
+from export.passes.values import array_of, input_of, is_constant, remove, sizes_of
 
 
 class RemoveNoOps(Sweep):
@@ -72,25 +72,15 @@ def _keeps_all(node: ir.Node) -> bool:
     return forwards and _keeps_shape(node)
 
 
-def _pads_nothing(node: ir.Node) -> bool:
-    pads = node.inputs[1]
-    return pads is not None and is_constant(pads) and not array_of(pads).any()
-
-
-def _keeps_order(node: ir.Node) -> bool:
-    order = node.attributes.get_ints("perm", None)
-    return order is not None and list(order) == sorted(order)
-
-
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}
 _NO_OPS: dict[str, Callable[[ir.Node], bool]] = {
     "Cast": _keeps_type,
     "CastLike": _keeps_type,
     "Concat": lambda node: len(node.inputs) == 1,
     "Expand": _keeps_shape,
-    "Pad": _pads_nothing,
+    "Pad": lambda node: is_constant(node.inputs[1]) and not array_of(input_of(node, 1)).any(),
     "Reshape": _keeps_shape,
     "Slice": _keeps_all,
     "Tile": _keeps_shape,
-    "Transpose": _keeps_order,
+    "Transpose": lambda node: (order := list(node.attributes.get_ints("perm", ()))) != [] and order == sorted(order),
 }

@@ -1,6 +1,6 @@
 """Accessors of values and nodes of a graph, and functions that add constants and nodes."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,7 +133,7 @@ def add_node(
     before: ir.Node,
     operator: str,
     inputs: Sequence[ir.Value],
-    shape: Sequence[int],
+    shape: Iterable[int | ir.SymbolicDim],
     attributes: Mapping[str, int | Sequence[int]] | None = None,
     dtype: ir.DataType | None = None,
 ) -> ir.Value:

@@ -67,11 +67,7 @@ class ConstantInput:
 
     def put(self, numbers: list[int]) -> None:
         """Replace the constant by integers."""
-        self.give(np.asarray(numbers, dtype=np.int64))
-
-    def give(self, array: Array) -> None:
-        """Replace the constant by an array."""
-        self.node.replace_input_with(self.position, self.constant(array))
+        self.node.replace_input_with(self.position, self.constant(np.asarray(numbers, dtype=np.int64)))
 
     def constant(self, array: Array) -> ir.Value:
         """Return a new constant that is named after this one."""

@@ -25,7 +25,7 @@ from export.passes.movement.steps import (
 from export.passes.movement.steps import Gather as GatherStep
 from export.passes.operators import axis_of, order_of
 from export.passes.sweep import GraphPass
-from export.passes.values import name_of, scope_of, shape_of
+from export.passes.values import scope_of, shape_of
 
 TO_BE_COMPOSED = "posbake.to_be_composed"
 """Metadata key of values inserted by `AssignTokenOrders`; their chains are always rewritten."""
@@ -36,14 +36,12 @@ class Rewritten:
     """Result for the chains that start at one tensor.
 
     Attributes:
-        source: name of the tensor.
         module: path of the module of the first node.
         before: operators of the chains, in order.
         after: operators of the plan for the end of each chain.
         reason: why the chains were not rewritten; "" if they were.
     """
 
-    source: str
     module: str
     before: tuple[str, ...]
     after: tuple[str, ...]
@@ -74,7 +72,7 @@ class ComposeMovement(GraphPass):
         """Rewrite the chains of a graph."""
         chains = find_chains(model, self.batch)
         self._decline_nodes_without_plan(chains)
-        self.report = [Rewritten("", "", (node.op_type,), (), reason) for node, reason in chains.declined.items()]
+        self.report = [Rewritten("", (node.op_type,), (), reason) for node, reason in chains.declined.items()]
         emitter, modified = Emitter(model), False
         for source, ends in ends_of(chains).items():
             modified |= self._rewrite(emitter, source, ends, chains)
@@ -99,7 +97,7 @@ class ComposeMovement(GraphPass):
         nodes = [node for node in nodes_of(origins) if node not in chains.declined]
         shape = shape_of(source)
         before = tuple(node.op_type for node in nodes)
-        where = name_of(source), scope_of(nodes[0])
+        module = scope_of(nodes[0])
         multiplied = [_is_read_transposed(value, chains.origins[value].map) for value in ends]
         key = (shape, *(origin.map.key for origin in origins), *multiplied)
         plans = self._chosen.get(key) or choose([origin.map for origin in origins], shape, multiplied)
@@ -110,9 +108,9 @@ class ComposeMovement(GraphPass):
         new_cost = cost_together(plans, shape, images, multiplied)
         required = any(TO_BE_COMPOSED in node.outputs[0].meta for node in nodes)
         if not required and new_cost > old_cost - VIEW / 2:  # smaller differences are rounding
-            self.report.append(Rewritten(*where, before, after, "no cheaper plan"))
+            self.report.append(Rewritten(module, before, after, "no cheaper plan"))
             return False
-        self.report.append(Rewritten(*where, before, after))
+        self.report.append(Rewritten(module, before, after))
         replace_ends(emitter, source, list(zip(ends, plans, strict=True)), origins)
         return True
 
