@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from export.process.arguments import path
+from export.process.arguments import Options, path
 from export.process.command import Command, Progress, run
 from export.process.memory import without_collections
 
@@ -56,14 +56,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 no errors or warnings; 1 errors or warnings, or the file cannot be read; 2 usage.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "model", metavar="MODEL.onnx", type=path, help="ONNX file, with its external data in the same directory"
-    )
-    parser.add_argument(
-        "--tensorrt", metavar="MAJOR.MINOR", help="TensorRT version; default: that of the support table"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
-    parser.add_argument("--json", action="store_true", help="print all findings as JSON")
+    whole = Options(parser)
+    whole.add("model", path, "ONNX file, with its external data in the same directory", "MODEL.onnx")
+    whole.add("--tensorrt", str, "TensorRT version; default: that of the support table", "MAJOR.MINOR")
+    whole.add_output("print errors only", "print all findings as JSON")
     return parser
 
 

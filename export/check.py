@@ -8,7 +8,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from export.process.arguments import path
+from export.process.arguments import Options, path
 from export.process.command import Command, run
 
 if TYPE_CHECKING:
@@ -49,18 +49,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 within the limit; 1 above it, or the artifact cannot be checked; 2 usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("artifact", metavar="ARTIFACT", type=path, help="directory with manifest.json")
-    parser.add_argument(
-        "--backend", choices=("onnxruntime", "openvino"), default="onnxruntime", help="default: %(default)s, on the CPU"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "bf16", "fp16"),
-        default="fp32",
-        help="precision in which OpenVINO computes an fp32 graph; default: %(default)s",
-    )
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
-    parser.add_argument("--json", action="store_true", help="print all runs as JSON")
+    whole = Options(parser)
+    whole.add("artifact", path, "directory with manifest.json", "ARTIFACT")
+    backend = "default: %(default)s, on the CPU"
+    whole.add("--backend", ["onnxruntime", "openvino"], backend, default="onnxruntime")
+    precision = "precision in which OpenVINO computes an fp32 graph; default: %(default)s"
+    whole.add("--precision", ["fp32", "bf16", "fp16"], precision, default="fp32")
+    whole.add_output("print errors only", "print all runs as JSON")
     return parser
 
 

@@ -20,7 +20,6 @@ from artifact import (
     Baked,
     Constants,
     Draft,
-    Golden,
     Graph,
     Manifest,
     Parity,
@@ -85,11 +84,14 @@ def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) ->
         graph, gallery, constants = steps.run("rewrite", _save, source, facts, model, staging)
         del model
         parity = steps.run("verify", _verify, source, references, facts, staging)
-        if source.lowering is not None:
-            graph = steps.run(request.precision, _lower, source.lowering, source, references, graph, staging)
-            parity = steps.run("compare", _compare, source.lowering, source, references, facts, parity, staging)
+        if (lowering := source.lowering) is not None:
+            pixels, compared = request.takes_pixels, facts.with_boundary(references.compared)
+            lowered = steps.run(request.precision, lowering.rewrite, staging.graph, compared, takes_pixels=pixels)
+            graph = lowered.model_copy(update={"operators": graph.operators})
+            parity = steps.run("compare", lowering.check, staging.graph, compared, parity, takes_pixels=pixels)
         steps.run("verify", check_target, staging.graph, request.target)
-        golden = steps.run("write", _write_golden, source, references, parity, staging)
+        file = staging.directory / GOLDEN_NAME
+        golden = steps.run("write", write_golden, references.compared, parity, request.precision, file)
         draft = make_draft(
             *(request, source.loaded, facts.task, facts.activation, graph, facts.baked, facts.rewrites),
             *(parity, golden, constants, samples),
@@ -222,22 +224,6 @@ def _verify(source: _Source, references: _References, facts: _Facts, staging: St
     tolerance = TOLERANCE if source.loaded.encoding != ENCODING else UNKNOWN_TOLERANCE
     reference = facts.with_boundary(references.synthetic)
     return check_parity(reference, staging.graph, takes_pixels=source.request.takes_pixels, tolerance=tolerance)
-
-
-def _lower(lowering: Lowering, source: _Source, references: _References, graph: Graph, staging: Staging) -> Graph:
-    lowered = lowering.rewrite(staging.graph, references.compared, takes_pixels=source.request.takes_pixels)
-    return lowered.model_copy(update={"operators": graph.operators})
-
-
-def _compare(
-    lowering: Lowering, source: _Source, references: _References, facts: _Facts, single: Parity, staging: Staging
-) -> Parity:
-    reference = facts.with_boundary(references.compared)
-    return lowering.check(staging.graph, reference, single, takes_pixels=source.request.takes_pixels)
-
-
-def _write_golden(source: _Source, references: _References, parity: Parity, staging: Staging) -> Golden | None:
-    return write_golden(references.compared, parity, source.request.precision, staging.directory / GOLDEN_NAME)
 
 
 def _write(source: _Source, draft: Draft, gallery: Gallery, seconds: Mapping[str, float], staging: Staging) -> Manifest:

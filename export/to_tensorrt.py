@@ -6,9 +6,10 @@ repository is unchanged.
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-from export.process.arguments import gibibytes, path, positive, profile, share, text
+from export.process.arguments import Options, gibibytes, path, positive, profile, share, text
 from export.process.command import Command, Progress, run
 
 if TYPE_CHECKING:
@@ -37,63 +38,36 @@ def _parser() -> argparse.ArgumentParser:
         description="Build the TensorRT engine of an artifact's graph, and write both as a new artifact.",
         allow_abbrev=False,
     )
-    parser.add_argument("artifact", metavar="ARTIFACT", type=path, help="directory with manifest.json")
-    parser.add_argument("--output", metavar="DIR", type=path, required=True, help="repository to write to")
-    parser.add_argument(
-        "--flavour",
-        choices=["tensorrt", "rtx"],
-        default="tensorrt",
-        help="tensorrt (default): TensorRT 10 or 11, which builds on the GPU that runs the engine; rtx: TensorRT-RTX, "
-        "for GeForce and RTX GPUs, which also builds ahead of time without one",
+    whole = Options(parser)
+    whole.add("artifact", path, "directory with manifest.json", "ARTIFACT")
+    whole.add("--output", path, "repository to write to", "DIR", required=True)
+    flavour = (
+        "tensorrt (default): TensorRT 10 or 11, which builds on the GPU that runs the engine; rtx: TensorRT-RTX, for "
+        "GeForce and RTX GPUs, which also builds ahead of time without one"
     )
-    parser.add_argument(
-        "--precision",
-        choices=["fp32", "fp16", "bf16", "int8"],
-        help="precision of the strongly typed graph; default: fp16 for an fp32 artifact, else the artifact's own",
+    whole.add("--flavour", ["tensorrt", "rtx"], flavour, default="tensorrt")
+    precision = "precision of the strongly typed graph; default: fp16 for an fp32 artifact, else the artifact's own"
+    whole.add("--precision", ["fp32", "fp16", "bf16", "int8"], precision)
+    sizes = "batch sizes that the engine accepts, and the one it is optimised for; default: the artifact's, 8"
+    whole.add("--batch", profile, sizes, "MIN:OPT:MAX")
+    cosine = (
+        "fail if the mean cosine between the logits and the network's is below; default: 0.9999 for fp16, 0.999 for "
+        "bf16; ignored if the precision does not change"
     )
-    parser.add_argument(
-        "--batch",
-        metavar="MIN:OPT:MAX",
-        type=profile,
-        help="batch sizes that the engine accepts, and the one it is optimised for; default: the artifact's, 8",
-    )
-    parser.add_argument(
-        "--min-cosine",
-        metavar="X",
-        type=share,
-        help="fail if the mean cosine between the logits and the network's is below; default: 0.9999 for fp16, 0.999 "
-        "for bf16; ignored if the precision does not change",
-    )
-    builder = parser.add_argument_group("builder")
-    builder.add_argument("--workspace", metavar="GiB", type=gibibytes, help="GPU memory for the builder; default: all")
-    builder.add_argument(
-        "--optimization-level", metavar="N", type=int, choices=range(6), help="0 to 5; default: TensorRT's, 3"
-    )
-    builder.add_argument(
-        "--timing-cache",
-        metavar="FILE",
-        type=path,
-        help="kernel timings, read if the file exists, and written (tensorrt)",
-    )
-    builder.add_argument(
-        "--version-compatible",
-        action="store_true",
-        help="engine that later versions of the same major version can run; contains host code (tensorrt)",
-    )
-    identity = parser.add_argument_group("identity")
-    identity.add_argument(
-        "--variant",
-        metavar="NAME",
-        type=text,
-        help="name of the variant; default: the artifact's, with -fp16 or -bf16 if changed, and the flavour",
-    )
-    identity.add_argument("--version", metavar="N", type=positive, help="default: the next one")
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--report", action="store_true", help="write engine.json beside the engine: precision and bytes of each layer"
-    )
-    output.add_argument("--quiet", action="store_true", help="print errors only")
-    output.add_argument("--json", action="store_true", help="print the result as JSON")
+    whole.add("--min-cosine", share, cosine, "X")
+    builder = whole.group("builder")
+    builder.add("--workspace", gibibytes, "GPU memory for the builder; default: all", "GiB")
+    builder.add("--optimization-level", range(6), "0 to 5; default: TensorRT's, 3", "N")
+    builder.add("--timing-cache", path, "kernel timings, read if the file exists, and written (tensorrt)", "FILE")
+    compatible = "engine that later versions of the same major version can run; contains host code (tensorrt)"
+    builder.add("--version-compatible", None, compatible)
+    identity = whole.group("identity")
+    variant = "name of the variant; default: the artifact's, with -fp16 or -bf16 if changed, and the flavour"
+    identity.add("--variant", text, variant, "NAME")
+    identity.add("--version", positive, "default: the next one", "N")
+    output = whole.group("output")
+    output.add("--report", None, "write engine.json beside the engine: precision and bytes of each layer")
+    output.add_output()
     return parser
 
 
@@ -101,24 +75,14 @@ def _request(options: argparse.Namespace) -> "EngineRequest":
     from artifact import BuilderSettings, Profile
     from export.engine.request import EngineRequest
 
+    given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(EngineRequest)}
     sizes = None if options.batch is None else dict(zip(("min", "opt", "max"), options.batch, strict=True))
-    return EngineRequest(
-        artifact=options.artifact,
-        output=options.output,
-        flavour=options.flavour,
-        precision=options.precision,
-        profile=None if sizes is None else Profile(**sizes),
-        settings=BuilderSettings(
-            workspace_bytes=options.workspace,
-            optimization_level=options.optimization_level,
-            version_compatible=options.version_compatible,
-        ),
-        timing_cache=options.timing_cache,
-        variant=options.variant,
-        version=options.version,
-        min_cosine=options.min_cosine,
-        report=options.report,
+    settings = BuilderSettings(
+        workspace_bytes=options.workspace,
+        optimization_level=options.optimization_level,
+        version_compatible=options.version_compatible,
     )
+    return EngineRequest(**given | {"profile": None if sizes is None else Profile(**sizes), "settings": settings})
 
 
 def _document(built: "EngineExported") -> dict[str, object]:

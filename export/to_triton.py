@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from export.process.arguments import at_least_zero, names, path, positive
+from export.process.arguments import Options, at_least_zero, names, path, positive
 from export.process.command import Command, run
 
 if TYPE_CHECKING:
@@ -42,85 +42,39 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 success; 1 failure, and nothing was written; 2 usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("repository", metavar="REPOSITORY", type=path, help="<model>/<variant>/<version>/ directories")
-    parser.add_argument("--output", metavar="DIR", type=path, required=True, help="directory to create; must not exist")
+    whole = Options(parser)
+    whole.add("repository", path, "<model>/<variant>/<version>/ directories", "REPOSITORY")
+    whole.add("--output", path, "directory to create; must not exist", "DIR", required=True)
 
-    chosen = parser.add_argument_group("artifacts (default: all)")
-    chosen.add_argument("--models", metavar="A,B", type=names, default=(), help="names of models")
-    chosen.add_argument("--variants", metavar="A,B", type=names, default=(), help="names of variants")
-    chosen.add_argument(
-        "--versions", choices=["all", "newest"], default="all", help="versions of each variant; default: %(default)s"
-    )
+    chosen = whole.group("artifacts (default: all)")
+    chosen.add("--models", names, "names of models", "A,B", default=())
+    chosen.add("--variants", names, "names of variants", "A,B", default=())
+    chosen.add("--versions", ["all", "newest"], "versions of each variant; default: %(default)s", default="all")
 
-    runtime = parser.add_argument_group("networks")
-    runtime.add_argument(
-        "--backend",
-        choices=["onnxruntime", "openvino", "tensorrt"],
-        default="onnxruntime",
-        help="default: %(default)s; tensorrt requires artifacts with an engine, built by to_tensorrt.py",
-    )
-    runtime.add_argument(
-        "--accelerator",
-        choices=["tensorrt", "openvino"],
-        help="accelerator of ONNX Runtime: tensorrt on a GPU, which builds an engine at load; openvino on a CPU",
-    )
-    runtime.add_argument(
-        "--device",
-        choices=["auto", "cpu", "gpu"],
-        help="default: that of the accelerator or backend, else auto: a GPU if Triton finds one",
-    )
-    runtime.add_argument(
-        "--instances",
-        metavar="N",
-        type=positive,
-        default=1,
-        help="instances of a network per device; default: %(default)s",
-    )
+    runtime = whole.group("networks")
+    backend = "default: %(default)s; tensorrt requires artifacts with an engine, built by to_tensorrt.py"
+    runtime.add("--backend", ["onnxruntime", "openvino", "tensorrt"], backend, default="onnxruntime")
+    accelerator = "accelerator of ONNX Runtime: tensorrt on a GPU, which builds an engine at load; openvino on a CPU"
+    runtime.add("--accelerator", ["tensorrt", "openvino"], accelerator)
+    device = "default: that of the accelerator or backend, else auto: a GPU if Triton finds one"
+    runtime.add("--device", ["auto", "cpu", "gpu"], device)
+    runtime.add("--instances", positive, "instances of a network per device; default: %(default)s", "N", default=1)
 
-    batching = parser.add_argument_group("batching")
-    batching.add_argument(
-        "--batch-delay-ms",
-        metavar="MS",
-        type=at_least_zero,
-        default=0.0,
-        help="time that an incomplete batch waits for more images; default: 0, dispatches immediately",
-    )
-    batching.add_argument(
-        "--max-queue",
-        metavar="N",
-        type=positive,
-        default=256,
-        help="maximum number of waiting requests of a network; default: %(default)s",
-    )
-    batching.add_argument(
-        "--timeout-ms",
-        metavar="MS",
-        type=positive,
-        default=30_000,
-        help="maximum time that a request waits for its batch before it is rejected; default: %(default)s",
-    )
+    batching = whole.group("batching")
+    delay = "time that an incomplete batch waits for more images; default: 0, dispatches immediately"
+    batching.add("--batch-delay-ms", at_least_zero, delay, "MS", default=0.0)
+    queue = "maximum number of waiting requests of a network; default: %(default)s"
+    batching.add("--max-queue", positive, queue, "N", default=256)
+    timeout = "maximum time that a request waits for its batch, before it is rejected; default: %(default)s"
+    batching.add("--timeout-ms", positive, timeout, "MS", default=30_000)
 
-    images = parser.add_argument_group("images")
-    images.add_argument(
-        "--resizer",
-        choices=["simd", "pillow"],
-        default="simd",
-        help="simd (default) requires cykooz-resizer in Triton's Python; pillow is slower",
-    )
-    images.add_argument(
-        "--max-pixels",
-        metavar="N",
-        type=positive,
-        default=50_000_000,
-        help="maximum number of pixels of an image; default: %(default)s",
-    )
-    images.add_argument(
-        "--decoders", metavar="N", type=positive, default=1, help="number of decoding processes; default: %(default)s"
-    )
-
-    output = parser.add_argument_group("output")
-    output.add_argument("--quiet", action="store_true", help="print errors only")
-    output.add_argument("--json", action="store_true", help="print the result as JSON")
+    images = whole.group("images")
+    resizer = "simd (default) requires cykooz-resizer in Triton's Python; pillow is slower"
+    images.add("--resizer", ["simd", "pillow"], resizer, default="simd")
+    pixels = "maximum number of pixels of an image; default: %(default)s"
+    images.add("--max-pixels", positive, pixels, "N", default=50_000_000)
+    images.add("--decoders", positive, "number of decoding processes; default: %(default)s", "N", default=1)
+    whole.group("output").add_output()
     return parser
 
 

@@ -1,15 +1,14 @@
 """Restrictions of operators in the support table's notation, and their checks.
 
-To add a kind of restriction, add a class here and an entry in `Rule`. A rule yields violations; unknown ranks and types
-are reported as unknown.
+To add a kind of restriction, add a function and an entry in `KINDS` here. A rule yields violations; unknown ranks and
+types are reported as unknown.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import onnx_ir as ir
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from export.passes.origins import Origin
 
@@ -48,173 +47,129 @@ class Violation(NamedTuple):
     certain: bool = True
 
 
-class _Rule(BaseModel, ABC):
+class Rule(BaseModel):
+    """Restriction of an operator.
+
+    Attributes:
+        rule: kind of the rule, a key of `KINDS`.
+        attribute: name of the attribute.
+        inputs, outputs: positions of inputs or outputs; optional ones may be absent from a node.
+        allowed: allowed values of the attribute, or of each element of a list.
+        ranks: allowed ranks.
+        types: allowed types, by their names in the table.
+    """
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @abstractmethod
+    rule: str
+    attribute: str = ""
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    allowed: tuple[int | str, ...] = ()
+    ranks: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fields_of_kind(self) -> "Rule":
+        kind = KINDS.get(self.rule)
+        if kind is None:
+            raise ValueError(f"unknown rule {self.rule!r}; known: {', '.join(KINDS)}")
+        if self.model_fields_set != {"rule", *kind.fields}:
+            raise ValueError(f"{self.rule} must have the fields {', '.join(kind.fields)}")
+        return self
+
     def check(self, traced: TracedNode) -> Iterator[Violation]:
         """Yield the violations of a node."""
-
-
-class AttributeIn(_Rule):
-    """An attribute, or each element of a list, must have one of the allowed values if it is present."""
-
-    rule: Literal["attribute-in"]
-    attribute: str
-    allowed: tuple[int | str, ...]
-
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
-        """Yield a violation if the attribute has another value."""
-        given = traced.node.attributes.get(self.attribute)
-        if given is None:
+        kind, node = KINDS[self.rule], traced.node
+        if kind.fields[0] == "attribute":
+            given = node.attributes.get(self.attribute)
+            if given is not None:
+                yield from kind.violations(self, self.attribute, given, traced.origins)
             return
-        if given.is_ref():
-            yield Violation(f"{self.attribute} is an argument of the function; its value is unknown", certain=False)
-            return
-        values = given.value if isinstance(given.value, (list, tuple)) else [given.value]
-        if not set(values) <= set(self.allowed):
-            yield Violation(f"{self.attribute} is {given.value}, supported: {', '.join(map(str, self.allowed))}")
-
-
-class AttributeAbsent(_Rule):
-    """An attribute must be absent."""
-
-    rule: Literal["attribute-absent"]
-    attribute: str
-
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
-        """Yield a violation if the attribute is present."""
-        if self.attribute in traced.node.attributes:
-            yield Violation(f"attribute {self.attribute} is not supported")
-
-
-class _OfInputs(_Rule):
-    inputs: tuple[int, ...]
-
-    def given(self, node: ir.Node) -> Iterator[tuple[int, ir.Value]]:
-        """Yield the position and value of each of the inputs that the node has."""
-        for index in self.inputs:
-            value = node.inputs[index] if index < len(node.inputs) else None
+        side, values, chosen = kind.fields[0].removesuffix("s"), node.inputs, self.inputs
+        if side == "output":
+            values, chosen = node.outputs, self.outputs
+        for index in chosen:
+            value = values[index] if index < len(values) else None
             if value is not None:
-                yield index, value
+                yield from kind.violations(self, f"{side} {index} ({value.name})", value, traced.origins)
 
 
-class InputAbsent(_OfInputs):
-    """Optional inputs must be absent."""
-
-    rule: Literal["input-absent"]
-
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
-        """Yield a violation for each input that is present."""
-        for index, value in self.given(traced.node):
-            yield Violation(f"input {index} ({value.name}) is not supported")
+Origins = Mapping[ir.Value, Origin]
 
 
-class InputConstant(_OfInputs):
-    """Inputs must be constant if they are present."""
-
-    rule: Literal["input-constant"]
-
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
-        """Yield a violation for each input that is not constant."""
-        for index, value in self.given(traced.node):
-            if traced.origins.get(value, Origin.DATA) is not Origin.CONSTANT:
-                yield Violation(f"input {index} ({value.name}) is not constant")
+def _attribute_in(rule: Rule, what: str, given: Any, _: Origins) -> Iterator[Violation]:  # noqa: ANN401 -- an attribute
+    if given.is_ref():
+        yield Violation(f"{what} is an argument of the function; its value is unknown", certain=False)
+        return
+    values = given.value if isinstance(given.value, (list, tuple)) else [given.value]
+    if not set(values) <= set(rule.allowed):
+        yield Violation(f"{what} is {given.value}, supported: {', '.join(map(str, rule.allowed))}")
 
 
-class InputZero(_OfInputs):
-    """Inputs must be constant and zero if they are present: zero points, training mode."""
-
-    rule: Literal["input-zero"]
-
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
-        """Yield a violation for each input that is not, or may not be, zero."""
-        for index, value in self.given(traced.node):
-            tensor = ir.convenience.get_const_tensor(value)
-            if tensor is not None:
-                if tensor.numpy().any():
-                    yield Violation(f"input {index} ({value.name}) is not zero")
-            elif traced.origins.get(value) is Origin.CONSTANT:
-                yield Violation(f"input {index} ({value.name}) must be zero; its value is unknown", certain=False)
-            else:
-                yield Violation(f"input {index} ({value.name}) must be constant and zero")
+def _attribute_absent(_: Rule, what: str, _given: object, _origins: Origins) -> Iterator[Violation]:
+    yield Violation(f"attribute {what} is not supported")
 
 
-class InputRank(_OfInputs):
-    """Inputs must have one of the allowed ranks if they are present."""
-
-    rule: Literal["input-rank"]
-    ranks: tuple[int, ...]
-
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
-        """Yield a violation for each input of another or unknown rank."""
-        wanted = " or ".join(map(str, self.ranks))
-        for index, value in self.given(traced.node):
-            if value.shape is None:
-                yield Violation(
-                    f"input {index} ({value.name}) must have {wanted} dimensions; its rank is unknown", certain=False
-                )
-            elif len(value.shape) not in self.ranks:
-                yield Violation(f"input {index} ({value.name}) has {len(value.shape)} dimensions, supported: {wanted}")
+def _input_absent(_: Rule, what: str, _value: ir.Value, _origins: Origins) -> Iterator[Violation]:
+    yield Violation(f"{what} is not supported")
 
 
-class InputType(_OfInputs):
-    """Inputs must have one of the allowed types if they are present."""
-
-    rule: Literal["input-type"]
-    types: tuple[str, ...]
-
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
-        """Yield a violation for each input of another or unknown type."""
-        for index, value in self.given(traced.node):
-            yield from _type_violations(f"input {index}", value, self.types)
+def _input_constant(_: Rule, what: str, value: ir.Value, origins: Origins) -> Iterator[Violation]:
+    if origins.get(value, Origin.DATA) is not Origin.CONSTANT:
+        yield Violation(f"{what} is not constant")
 
 
-class OutputAbsent(_Rule):
-    """Optional outputs must not be read."""
-
-    rule: Literal["output-absent"]
-    outputs: tuple[int, ...]
-
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
-        """Yield a violation for each output that is read or is a graph output."""
-        for index in self.outputs:
-            output = traced.node.outputs[index] if index < len(traced.node.outputs) else None
-            if output is not None and (output.uses() or output.is_graph_output()):
-                yield Violation(f"output {index} ({output.name}) is not supported")
+def _input_zero(_: Rule, what: str, value: ir.Value, origins: Origins) -> Iterator[Violation]:
+    """Check zero points and training modes."""
+    tensor = ir.convenience.get_const_tensor(value)
+    if tensor is not None:
+        if tensor.numpy().any():
+            yield Violation(f"{what} is not zero")
+    elif origins.get(value) is Origin.CONSTANT:
+        yield Violation(f"{what} must be zero; its value is unknown", certain=False)
+    else:
+        yield Violation(f"{what} must be constant and zero")
 
 
-class OutputType(_Rule):
-    """Outputs must have one of the allowed types."""
-
-    rule: Literal["output-type"]
-    outputs: tuple[int, ...]
-    types: tuple[str, ...]
-
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
-        """Yield a violation for each output of another or unknown type."""
-        for index in self.outputs:
-            if index < len(traced.node.outputs):
-                yield from _type_violations(f"output {index}", traced.node.outputs[index], self.types)
+def _input_rank(rule: Rule, what: str, value: ir.Value, _: Origins) -> Iterator[Violation]:
+    wanted = " or ".join(map(str, rule.ranks))
+    if value.shape is None:
+        yield Violation(f"{what} must have {wanted} dimensions; its rank is unknown", certain=False)
+    elif len(value.shape) not in rule.ranks:
+        yield Violation(f"{what} has {len(value.shape)} dimensions, supported: {wanted}")
 
 
-def _type_violations(which: str, value: ir.Value, types: tuple[str, ...]) -> Iterator[Violation]:
+def _output_absent(_: Rule, what: str, output: ir.Value, _origins: Origins) -> Iterator[Violation]:
+    """Check optional outputs, which must not be read."""
+    if output.uses() or output.is_graph_output():
+        yield Violation(f"{what} is not supported")
+
+
+def _of_type(rule: Rule, what: str, value: ir.Value, _: Origins) -> Iterator[Violation]:
     dtype = dtype_of(value)
     if dtype is None:
-        yield Violation(f"{which} ({value.name}) must be {' or '.join(types)}; its type is unknown", certain=False)
-    elif type_name(dtype) not in types:
-        yield Violation(f"{which} ({value.name}) is {type_name(dtype)}, supported: {', '.join(types)}")
+        yield Violation(f"{what} must be {' or '.join(rule.types)}; its type is unknown", certain=False)
+    elif type_name(dtype) not in rule.types:
+        yield Violation(f"{what} is {type_name(dtype)}, supported: {', '.join(rule.types)}")
 
 
-Rule = Annotated[
-    AttributeIn
-    | AttributeAbsent
-    | InputAbsent
-    | InputConstant
-    | InputZero
-    | InputRank
-    | InputType
-    | OutputAbsent
-    | OutputType,
-    Field(discriminator="rule"),
-]
+class _Kind(NamedTuple):
+    """Kind of rule: its fields, the first of which selects the checked part of a node, and its check."""
+
+    fields: tuple[str, ...]
+    violations: Callable[[Rule, str, Any, Origins], Iterator[Violation]]
+
+
+KINDS: Mapping[str, _Kind] = {
+    "attribute-in": _Kind(("attribute", "allowed"), _attribute_in),
+    "attribute-absent": _Kind(("attribute",), _attribute_absent),
+    "input-absent": _Kind(("inputs",), _input_absent),
+    "input-constant": _Kind(("inputs",), _input_constant),
+    "input-zero": _Kind(("inputs",), _input_zero),
+    "input-rank": _Kind(("inputs", "ranks"), _input_rank),
+    "input-type": _Kind(("inputs", "types"), _of_type),
+    "output-absent": _Kind(("outputs",), _output_absent),
+    "output-type": _Kind(("outputs", "types"), _of_type),
+}
+"""Kinds of rules, by their names in the table."""

@@ -20,7 +20,6 @@ from engines import (
     Build,
     BuildOptions,
     CudaError,
-    Layer,
     Library,
     LibraryMissingError,
     ParserRefusalError,
@@ -88,7 +87,10 @@ def build_artifact(
             check_target(staging.graph, "tensorrt")
         with timed("build"):
             build = _build(library, staging.graph, options, gpu, progress)
-            layers = build.layers if gpu is None else _inspect(library, build)
+            compatible = build.engine.settings.version_compatible
+            layers = build.layers
+            if gpu is not None:
+                layers = inspect_engine(library, build.plan, version_compatible=compatible)
         with timed("write"):
             (staging.directory / ENGINE_NAME).write_bytes(build.plan)
             if request.report:
@@ -156,10 +158,6 @@ def _build(library: Library, graph: Path, options: BuildOptions, gpu: Gpu | None
         except BaseException:
             interrupted.set()
             raise
-
-
-def _inspect(library: Library, build: Build) -> tuple[Layer, ...]:
-    return inspect_engine(library, build.plan, version_compatible=build.engine.settings.version_compatible)
 
 
 def _with_modules(error: ParserRefusalError, graph: Path) -> str:

@@ -9,54 +9,36 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer, rewriter
 
-from export.passes.cut_constants import Cut, cuts
 from export.passes.exact import RoundConstants
 from export.passes.fold_batch_norms import FoldBatchNorms
-from export.passes.fold_constants import FoldConstants
+from export.passes.fold_constants import FoldConstants, LayOutConstants
 from export.passes.fold_norms import FoldNorms
 from export.passes.fold_rotations import FoldRotations
 from export.passes.fold_scales import FoldScales
 from export.passes.fold_shifts import FoldShifts
-from export.passes.lay_out_constants import LayOutConstants
-from export.passes.merged import Merged, merged
 from export.passes.movement import AssignTokenOrders, ComposeMovement, Rewritten
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
 from export.passes.propagate_slices import PropagateSlices
 from export.passes.remove_no_ops import RemoveNoOps
 from export.passes.sweep import Declined, FoldingPass
 from export.passes.unbroadcast import Unbroadcast
+from export.passes.values import made_from, name_after_sources
 
 _SHAPES = 1024
 """Elements of the largest constant that onnxscript folds. Shapes are smaller; larger weights would be copied."""
-
-
-class Folded(NamedTuple):
-    """Folded constants, by name.
-
-    Attributes:
-        merged: constants that are the sum of several.
-        changed: other constants into which scales or shifts were folded.
-        gone: other constants that were folded into another one.
-        declined: nodes that were not folded, with the reason.
-    """
-
-    merged: tuple[Merged, ...]
-    changed: frozenset[str]
-    gone: frozenset[str]
-    declined: tuple[Declined, ...]
 
 
 class Prepared(NamedTuple):
     """Result of the passes on a graph.
 
     Attributes:
-        folded: folded constants.
-        cuts: constants that are cut to the part that is read.
+        gone: names of the constants that were folded into others.
+        declined: nodes that were not folded, with the reason.
         moved: result for each chain of data movement.
     """
 
-    folded: Folded
-    cuts: tuple[Cut, ...]
+    gone: frozenset[str]
+    declined: tuple[Declined, ...]
     moved: tuple[Rewritten, ...]
 
 
@@ -78,39 +60,34 @@ def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
         Unbroadcast(),
         PadInsteadOfConcat(),
     )(model)
-    folded = fold(model, batch)
+    before = _sources_read(model)
+    declined = fold(model, batch)
+    gone = before - _sources_read(model)
     ir.passes.Sequential(
         PropagateSlices(batch),
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)
-    left = tuple(cuts(model))  # before composed indices replace these constants and their names
-    return Prepared(folded, left, move(model, batch))
+    moved = move(model, batch)
+    name_after_sources(model)
+    return Prepared(frozenset(gone), declined, moved)
 
 
-def fold(model: ir.Model, batch: int | None = None) -> Folded:
-    """Fold affine operators into weights, in float64; see `prepare`."""
-    before, rounding = _names_read(model), RoundConstants()
+def fold(model: ir.Model, batch: int | None = None) -> tuple[Declined, ...]:
+    """Fold affine operators into weights, in float64, and return the nodes that were not folded; see `prepare`."""
     # Folding scales makes more shifts foldable, so shifts are folded before and after them.
-    rotations, norms, scales, shifts = FoldRotations(batch), FoldNorms(), FoldScales(), FoldShifts(batch)
-    constants, batch_norms = FoldConstants({"Reshape", "Transpose"}), FoldBatchNorms()
-    ir.passes.Sequential(
-        constants,
-        rotations,
-        batch_norms,
-        norms,
+    folding: tuple[FoldingPass, ...] = (
+        FoldConstants({"Reshape", "Transpose"}),
+        FoldRotations(batch),
+        FoldBatchNorms(),
+        FoldNorms(),
+        FoldScales(),
         FoldShifts(batch),
-        scales,
-        shifts,
-        rounding,
-        common.RemoveUnusedNodesPass(),
+    )
+    ir.passes.Sequential(
+        *folding[:4], FoldShifts(batch), *folding[4:], RoundConstants(), common.RemoveUnusedNodesPass()
     )(model)
-    sums = tuple(merged(model))
-    of_sums = {name for names, _ in sums for name in names}
-    gone = before - _names_read(model) - of_sums
-    folding: tuple[FoldingPass, ...] = (constants, rotations, batch_norms, norms, scales, shifts)
-    declined = tuple(node for one in folding for node in one.declined)
-    return Folded(sums, frozenset(rounding.folded) - of_sums, frozenset(gone), declined)
+    return tuple(node for one in folding for node in one.declined)
 
 
 def move(model: ir.Model, batch: int | None = None) -> tuple[Rewritten, ...]:
@@ -131,8 +108,8 @@ def move(model: ir.Model, batch: int | None = None) -> tuple[Rewritten, ...]:
     return (*(chain for chain in first.report if not chain.reason), *second.report)
 
 
-def _names_read(model: ir.Model) -> set[str]:
-    return {name for name, value in model.graph.initializers.items() if value.uses()}
+def _sources_read(model: ir.Model) -> set[str]:
+    return {name for value in model.graph.initializers.values() if value.uses() for name in made_from(value)}
 
 
 def clean_up(model: ir.Model) -> None:
@@ -150,4 +127,4 @@ def clean_up(model: ir.Model) -> None:
     )(model)
 
 
-__all__ = ["Cut", "Folded", "Merged", "Prepared", "clean_up", "fold", "prepare"]
+__all__ = ["Prepared", "clean_up", "fold", "prepare"]

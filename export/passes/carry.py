@@ -78,7 +78,7 @@ def moves(node: ir.Node) -> bool:
 
 def keeps_all(node: ir.Node) -> bool:
     """Return whether a node only rearranges all elements of x."""
-    return moves(node) and (node.op_type in ("Identity", "Transpose") or _MOVES[node.op_type] is _RESHAPE)
+    return moves(node) and (node.op_type == "Transpose" or _MOVES[node.op_type] is _RESHAPE)
 
 
 def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
@@ -127,22 +127,6 @@ class _Rule(NamedTuple):
 def _expanded(array: Array, sizes: Mapping[int, int]) -> Array:
     """Return an array repeated along some axes."""
     return np.broadcast_to(array, [sizes.get(axis, size) for axis, size in enumerate(array.shape)])
-
-
-def _transposed(node: ir.Node, array: Array, _fill: int) -> list[Array]:
-    return [array.transpose(order_of(node, array.ndim))]
-
-
-def _transposed_back(node: ir.Node, _output: int, array: Array) -> Array:
-    return array.transpose(np.argsort(order_of(node, array.ndim)))
-
-
-def _reshaped(node: ir.Node, array: Array, _fill: int) -> list[Array]:
-    return [_regrouped(array, known_sizes(node.inputs[0]), known_sizes(node.outputs[0]))]
-
-
-def _reshaped_back(node: ir.Node, _output: int, array: Array) -> Array:
-    return _regrouped(array, known_sizes(node.outputs[0]), known_sizes(node.inputs[0]))
 
 
 def _regrouped(array: Array, source: Sizes, result: Sizes) -> Array:
@@ -249,8 +233,6 @@ def _padded_back(node: ir.Node, _output: int, array: Array) -> Array:
 
 def _mean_axes(node: ir.Node) -> tuple[int, ...]:
     rank = len(known_sizes(node.inputs[0]))
-    if node.op_type == "GlobalAveragePool":
-        return tuple(range(2, rank))
     axes = reduced_axes(node, rank)
     if axes is None:
         return () if node.attributes.get_int("noop_with_empty_axes", 0) else tuple(range(rank))
@@ -258,7 +240,7 @@ def _mean_axes(node: ir.Node) -> tuple[int, ...]:
 
 
 def _keeps_axes(node: ir.Node) -> bool:
-    return node.op_type == "GlobalAveragePool" or bool(node.attributes.get_int("keepdims", 1))
+    return bool(node.attributes.get_int("keepdims", 1))
 
 
 def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
@@ -270,24 +252,22 @@ def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
     return [mean if _keeps_axes(node) else mean.squeeze(axes)]
 
 
-def _averaged_back(node: ir.Node, _output: int, array: Array) -> Array:
-    return array if _keeps_axes(node) else np.expand_dims(array, sorted(_mean_axes(node)))
-
-
-def _same(_node: ir.Node, array: Array, _fill: int) -> list[Array]:
-    return [array]
-
-
-_RESHAPE = _Rule(_reshaped, _reshaped_back)
-_TAKE = _Rule(_taken, _taken_back)
-_MEAN = _Rule(_averaged, _averaged_back)
+_RESHAPE = _Rule(
+    lambda node, array, _: [_regrouped(array, known_sizes(node.inputs[0]), known_sizes(node.outputs[0]))],
+    lambda node, _, array: _regrouped(array, known_sizes(node.outputs[0]), known_sizes(node.inputs[0])),
+)
 _MOVES: Mapping[str, _Rule] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _RESHAPE),
-    **dict.fromkeys(("Gather", "Slice"), _TAKE),
-    **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), _MEAN),
-    "Identity": _Rule(_same, lambda _node, _output, array: array),
+    **dict.fromkeys(("Gather", "Slice"), _Rule(_taken, _taken_back)),
+    "ReduceMean": _Rule(
+        _averaged,
+        lambda node, _, array: array if _keeps_axes(node) else np.expand_dims(array, sorted(_mean_axes(node))),
+    ),
     "Pad": _Rule(_padded, _padded_back),
     "Split": _Rule(_split, _split_back),
-    "Transpose": _Rule(_transposed, _transposed_back),
+    "Transpose": _Rule(
+        lambda node, array, _: [array.transpose(order_of(node, array.ndim))],
+        lambda node, _, array: array.transpose(np.argsort(order_of(node, array.ndim))),
+    ),
 }
 """Rules by operator."""

@@ -12,6 +12,8 @@ from export.passes.values import Array, add_constant, array_of, input_of, name_o
 
 _EXACT = "posbake.exact"
 """Metadata key for the unrounded value of a constant."""
+FOLDED = "posbake.folded"
+"""Metadata key of constants into which others were folded."""
 
 
 class NotFoldedError(Exception):
@@ -63,15 +65,7 @@ def own(model: ir.Model, node: ir.Node, position: int) -> ir.Value:
 
 
 class RoundConstants(ir.passes.InPlacePass):
-    """Store the folded constants.
-
-    1. Values are rounded once, from float64 to the constant's dtype, and stored C-contiguous.
-    2. `folded` lists the names of the changed constants.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.folded: list[str] = []
+    """Store the folded constants, rounded once from float64 to their dtype, C-contiguous."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Round all changed constants."""
@@ -79,7 +73,7 @@ class RoundConstants(ir.passes.InPlacePass):
         for value in folded:
             value.const_value = ir.tensor(np.ascontiguousarray(array_of(value)), name=value.name)
             del value.meta[_EXACT]
-            self.folded.append(name_of(value))
+            value.meta[FOLDED] = True
         return ir.passes.PassResult(model, bool(folded))
 
 

@@ -73,3 +73,19 @@ def _named_source(constants: list[ir.Value]) -> ir.Value | None:
     """Return the only input that is not a shape or an index, if it has no other readers."""
     data = [value for value in constants if "." in name_of(value)]  # constants of a module are named after its path
     return data[0] if len(data) == 1 and len(data[0].uses()) == 1 else None
+
+
+class LayOutConstants(ir.passes.InPlacePass):
+    """Copy every initialiser that is not C-contiguous; the hashing pass that follows requires it."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Copy the initialisers that are not C-contiguous."""
+        modified = False
+        for graph in model.graphs():
+            for value in graph.initializers.values():
+                assert value.const_value is not None, "an initialiser has a value"
+                array = value.const_value.numpy()
+                if not array.flags.c_contiguous:
+                    value.const_value = ir.tensor(np.asarray(array, order="C"), name=value.name)
+                    modified = True
+        return ir.passes.PassResult(model, modified)

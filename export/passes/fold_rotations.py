@@ -13,7 +13,6 @@ from onnx.reference import ReferenceEvaluator
 from export.passes.carry import unrepeated
 from export.passes.exact import NotFoldedError
 from export.passes.halves import make_halves_of_neighbours
-from export.passes.merged import note_new_shape
 from export.passes.movement.chains import Chains, find_chains
 from export.passes.sweep import FoldingPass
 from export.passes.values import (
@@ -21,12 +20,12 @@ from export.passes.values import (
     add_constant,
     add_node,
     array_of,
+    derive_constant,
     is_constant,
     name_of,
     only_use,
     producer_of,
     readers_of,
-    rename,
     shape_of,
     sizes_of,
 )
@@ -46,24 +45,14 @@ class FoldRotations(FoldingPass):
     3. If neighbouring channels are paired, the columns of the weights of q and k are permuted so that the halves are
        paired. q·kᵀ sums over the channels, so it does not change if both are permuted equally.
     4. Declined, with the reason logged and kept in `declined`, if another node reads a value that would change.
-
-    Args:
-        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
-
-    def __init__(self, batch: int | None = None) -> None:
-        super().__init__()
-        self.batch = batch
-        self._chains: Chains | None = None
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite the inputs of each product of two tensors."""
         self._positions = {node: position for position, node in enumerate(model.graph)}
         self._constants = _Constants(model)
-        self._chains = None
-        result = super().call(model)
-        self._constants.take_over_names()
-        return result
+        self._chains: Chains | None = None
+        return super().call(model)
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
         """Rewrite the rotated q and k of a product."""
@@ -221,32 +210,24 @@ def _in_float64(constant: ir.Value) -> Array:
 
 
 class _Constants:
-    """Constants of rotations; blocks share them, and they keep the names of the constants that they replace."""
+    """Constants of rotations, which blocks share."""
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model
         self._made: dict[tuple[tuple[int, ...], bytes], ir.Value] = {}
-        self._names: dict[ir.Value, ir.Value] = {}
 
     def of(self, array: Array, written: _Written) -> ir.Value:
-        """Return the constant that holds an array, rounded to float32."""
+        """Return the constant for an array, rounded to float32."""
         rounded = np.ascontiguousarray(array, np.float32)
         key = (rounded.shape, rounded.tobytes())
         if key not in self._made:
             before = _made_from(array, written)
-            self._made[key] = value = add_constant(self.model, rounded, name_of(before or written.result))
-            if before is not None:
-                note_new_shape(value)
-                self._names[value] = before
+            self._made[key] = (
+                add_constant(self.model, rounded, name_of(written.result))
+                if before is None
+                else derive_constant(self.model, rounded, before)
+            )
         return self._made[key]
-
-    def take_over_names(self) -> None:
-        """Give each new constant the name of the constant that it replaces, if that is no longer read."""
-        taken = self.model.graph.initializers
-        for value, before in self._names.items():
-            name = name_of(before)
-            if not before.uses() and taken.get(name) is before:
-                rename(self.model, value, name)
 
 
 def _made_from(array: Array, written: _Written) -> ir.Value | None:

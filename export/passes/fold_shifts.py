@@ -5,10 +5,9 @@ import onnx_ir as ir
 
 from export.passes.carry import Affine, aligned, carry_back, carry_forward, known_sizes, moves, of_rank
 from export.passes.exact import NotFoldedError, exact, own, replace
-from export.passes.merged import note_merged
 from export.passes.products import Step, add_to_results, product_of
 from export.passes.sweep import FoldingPass
-from export.passes.values import Array, constant_operand, input_of, only_use, remove
+from export.passes.values import Array, constant_operand, input_of, note_sources, only_use, remove
 from export.passes.walks import fold_below
 
 LARGEST = 2**25
@@ -26,14 +25,7 @@ class FoldShifts(FoldingPass):
        the bias of the Conv or Gemm.
     4. Declined, with the reason logged and kept in `declined`, if the constant of rule 2 would be larger than both
        constants and `LARGEST`, if it would depend on the batch size, or if shapes are not static.
-
-    Args:
-        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
-
-    def __init__(self, batch: int | None = None) -> None:
-        super().__init__()
-        self.batch = batch
 
     def fold(self, model: ir.Model, node: ir.Node) -> bool:
         """Fold a shift by the first rule that applies."""
@@ -68,7 +60,7 @@ class FoldShifts(FoldingPass):
         before = shift = _shift(node, position)
         for move in between:
             ((_, shift),) = carry_forward(move, Affine(np.ones((1,) * shift.ndim), shift))
-        _shift(reader, place)  # raises if x is broadcast to the shape of the constant
+        _shift(reader, place)  # raises if the constant broadcasts the other input
         there = exact(input_of(reader, place))
         total = there + shift if reader.op_type == "Add" else there - shift
         _check_range(total)
@@ -81,7 +73,7 @@ class FoldShifts(FoldingPass):
         def merge() -> None:
             kept = own(model, follower, place)
             replace(kept, of_rank(total, kept))
-            note_merged(model, kept, constant, by_its_name=_says_more(before, there))
+            note_sources(kept, *((constant, kept) if _says_more(before, there) else (kept, constant)))
 
         return [merge]
 

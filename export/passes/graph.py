@@ -2,16 +2,18 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 from torch import Tensor, nn
 
 from artifact import Batch, Rewrites
-from export.passes import Cut, Folded, clean_up, prepare
+from export.passes import clean_up, prepare
 from export.passes.dynamic_batch import make_batch_dynamic
+from export.passes.exact import FOLDED
 from export.passes.summary import summarise
+from export.passes.values import made_from, shape_of
 from export.tracing.evaluation import Constant
 from export.tracing.graph import TracedGraph, trace_graph
 
@@ -47,45 +49,50 @@ def rewrite_graph(traced: TracedGraph) -> Built:
         ExportError: a node is batch-specialised.
     """
     model = traced.model
-    folded, cuts, moved = prepare(model, traced.images)
+    prepared = prepare(model, traced.images)
+    constants = _as_stored(traced, prepared.gone)
     if traced.images is not None:
         make_batch_dynamic(model, traced.images)
     clean_up(model)
-    constants = tuple(_as_stored(constant, cuts) for constant in _folded(traced.constants, folded))
-    return Built(model, constants, summarise(moved, folded.declined), traced.traced, traced.left)
+    return Built(model, constants, summarise(prepared.moved, prepared.declined), traced.traced, traced.left)
 
 
-def _folded(constants: Iterable[Constant], folded: Folded) -> tuple[Constant, ...]:
+def _as_stored(traced: TracedGraph, gone: Container[str]) -> tuple[Constant, ...]:
     """Return the records of the constants after folding.
 
     Merged constants have one record, with the name and module of the first and the sources of all.
     """
-    by_name = {constant.name: constant for constant in constants}
-    for name in folded.changed & by_name.keys():
-        by_name[name] = replace(by_name[name], folded="with scales and shifts folded in")
-    for name in folded.gone & by_name.keys():
-        by_name[name] = replace(by_name[name], folded="folded into weights", shape=(), bytes=0)
-    for names, shape in folded.merged:
-        parts = [by_name[name] for name in names if name in by_name]
-        if not parts:
-            continue
-        first = parts[0]
-        for other in parts[1:]:
-            del by_name[other.name]
-        by_name[first.name] = replace(
-            first,
-            work=tuple(dict.fromkeys(step for part in parts for step in part.work)),
-            sources=tuple(dict.fromkeys(source for part in parts for source in part.sources)),
-            used_by=tuple(dict.fromkeys(user for part in parts for user in part.used_by)),
-            shape=shape,
-            bytes=first.bytes // math.prod(first.shape) * math.prod(shape),
-        )
-    return tuple(by_name.values())
+    stored: dict[str, ir.Value] = {}
+    for value in traced.model.graph.initializers.values():
+        for name in made_from(value) if value.uses() else ():
+            if name not in stored or math.prod(shape_of(value)) > math.prod(shape_of(stored[name])):
+                stored[name] = value
+    together: dict[ir.Value | str, list[Constant]] = {}
+    for constant in traced.constants:
+        together.setdefault(stored.get(constant.name, constant.name), []).append(constant)
+    found: list[Constant] = []
+    for place, parts in together.items():
+        if isinstance(place, ir.Value):
+            found.append(_stored_in(place, parts, traced.images))
+        elif place in gone:
+            found.append(replace(parts[0], folded="folded into weights", shape=(), bytes=0))
+        else:
+            found.append(parts[0])
+    return tuple(found)
 
 
-def _as_stored(constant: Constant, cuts: Iterable[Cut]) -> Constant:
-    """Return the record of a constant with its stored shape, which is smaller if the constant was cut."""
-    for cut in cuts:
-        if (cut.name, cut.whole, cut.elsewhere) == (constant.name, constant.shape, False):
-            return replace(constant, shape=cut.left, bytes=constant.bytes - cut.spared)
-    return constant
+def _stored_in(value: ir.Value, parts: list[Constant], images: int | None) -> Constant:
+    """Return the record of a stored constant that was derived from one or several."""
+    names, shape = made_from(value), shape_of(value)
+    first, *_ = parts = sorted(parts, key=lambda part: names.index(part.name))
+    if images is not None and any(size % images == 0 for size in shape):
+        shape = first.shape  # one copy for each image of the trace
+    return replace(
+        first,
+        work=tuple(dict.fromkeys(step for part in parts for step in part.work)),
+        sources=tuple(dict.fromkeys(source for part in parts for source in part.sources)),
+        used_by=tuple(dict.fromkeys(user for part in parts for user in part.used_by)),
+        shape=shape,
+        bytes=first.bytes * math.prod(shape) // max(math.prod(first.shape), 1),
+        folded="with scales and shifts folded in" if FOLDED in value.meta and len(names) == 1 else "",
+    )

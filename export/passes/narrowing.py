@@ -3,13 +3,13 @@
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.cut_constants import cut
 from export.passes.operators import places_read
 from export.passes.parts import Needed, Part, needed
 from export.passes.values import (
     Array,
     add_constant,
     array_of,
+    derive_constant,
     input_of,
     integers_of,
     is_constant,
@@ -69,9 +69,6 @@ def narrow(model: ir.Model, node: ir.Node, want: Needed) -> None:
                 narrow(model, reader, wants_behind(reader)[want.made.axis])
     for position, part in want.inputs.items():
         node.replace_input_with(position, take(model, input_of(node, position), part))
-    if node.op_type == "Concat" and len(want.inputs) == 1:
-        node.replace_input_with(0, node.inputs[next(iter(want.inputs))])
-        node.resize_inputs(1)
     for output in node.outputs:
         if output.uses():
             _shorten(model, output, want.made)
@@ -85,7 +82,8 @@ def take(model: ir.Model, value: ir.Value, part: Part) -> ir.Value:
     if part.length == sizes[part.axis]:
         return value
     if is_constant(value):
-        return cut(model, value, *part)
+        places = (slice(None),) * part.axis + (slice(part.start, part.stop),)
+        return derive_constant(model, array_of(value)[places].copy(), value)
     for reader in readers_of(value):
         if reader.op_type == "Slice" and part_read(reader, value) == part:
             return reader.outputs[0]
@@ -119,6 +117,4 @@ def _shorten(model: ir.Model, value: ir.Value, made: Part) -> None:
 
 def _give(model: ir.Model, node: ir.Node, position: int, integers: Array) -> None:
     value = input_of(node, position)
-    given = add_constant(model, integers.astype(array_of(value).dtype), name_of(value))
-    given.meta.update(value.meta)  # the value may be a part of a cut constant
-    node.replace_input_with(position, given)
+    node.replace_input_with(position, derive_constant(model, integers.astype(array_of(value).dtype), value))

@@ -54,11 +54,6 @@ def needed(node: ir.Node, part: Part) -> Needed | None:
     return rule(node, part, [size for size in sizes if size is not None], result)
 
 
-def _of_the_first(_node: ir.Node, part: Part, _sizes: list[Sizes], _result: Sizes) -> Needed:
-    """Rule of element-wise operators."""
-    return Needed(part, {0: part})
-
-
 def _broadcast(_node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed:
     """Align axes from the last; an input without the axis, or with size 1 there, is needed completely."""
     behind = len(result) - part.axis
@@ -105,32 +100,9 @@ def _normalised_axes(node: ir.Node, rank: int) -> set[int] | None:
     return set(range(first, rank)) if all(size <= rank - first for size in ranks) else None
 
 
-def _padded_axes(node: ir.Node, rank: int) -> set[int] | None:
-    pads = integers_of(node, 1)
-    if pads is None or len(pads) != 2 * rank or len(node.inputs) > 3:  # the input `axes` may list them in any order
-        return None
-    return {axis for axis in range(rank) if pads[axis] or pads[rank + axis]}
-
-
 def _sliced_axes(node: ir.Node, rank: int) -> set[int] | None:
     axes = integers_of(node, 3)
     return None if axes is None else {int(axis) % rank for axis in axes}
-
-
-def _transpose(node: ir.Node, part: Part, _sizes: list[Sizes], result: Sizes) -> Needed:
-    return Needed(part, {0: part._replace(axis=order_of(node, len(result))[part.axis])})
-
-
-def _concat(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
-    """Need a part of each input; along the concatenated axis, a part of the input that contains the whole part."""
-    if part.axis != axis_of(node, len(result)):
-        return Needed(part, dict.fromkeys(range(len(sizes)), part))
-    before = 0
-    for position, size in enumerate(sizes):
-        if before <= part.start and part.stop <= before + size[part.axis]:
-            return Needed(part, {position: Part(part.axis, part.start - before, part.stop - before)})
-        before += size[part.axis]
-    return None
 
 
 def _gather(node: ir.Node, part: Part, sizes: list[Sizes], _result: Sizes) -> Needed:
@@ -167,20 +139,20 @@ def _reshape(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Ne
 
 
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(ELEMENTWISE, _of_the_first),
+    **dict.fromkeys(ELEMENTWISE, lambda _node, part, _sizes, _result: Needed(part, {0: part})),
     **dict.fromkeys(BROADCAST, _broadcast),
     **dict.fromkeys(REDUCTIONS, _along_others(reduced_axes)),
     **dict.fromkeys(NORMS, _along_others(_normalised_axes)),
     **dict.fromkeys(("LogSoftmax", "Softmax"), _along_others(lambda node, rank: {axis_of(node, rank, -1)})),
-    "Concat": _concat,
     "Gather": _gather,
     "MatMul": _matmul,
-    "Pad": _along_others(_padded_axes),
     "Reshape": _reshape,
     "Slice": _along_others(_sliced_axes),
     "Split": _along_others(lambda node, rank: {axis_of(node, rank)}),
     "Squeeze": _reshape,
-    "Transpose": _transpose,
+    "Transpose": lambda node, part, _, result: Needed(
+        part, {0: part._replace(axis=order_of(node, len(result))[part.axis])}
+    ),
     "Unsqueeze": _reshape,
 }
 """Rules by operator."""

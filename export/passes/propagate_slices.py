@@ -5,29 +5,22 @@ Norms, products, activations and sums of the other rows are dead; keys and value
 
 import onnx_ir as ir
 
-from export.passes.cut_constants import name_as_before
 from export.passes.narrowing import narrow, parts_read
 from export.passes.parts import Needed, Part, needed
+from export.passes.sweep import GraphPass
 from export.passes.values import sizes_of
 
 
-class PropagateSlices(ir.passes.InPlacePass):
+class PropagateSlices(GraphPass):
     """Move a Slice, or a Gather with constant indices, of at most half an axis up through row-wise operators.
 
     1. A node computes the smallest part of its result that contains everything that is read.
-    2. A constant operand of the node is cut to that part, and keeps its name if nothing reads the rest.
+    2. A constant operand of the node is cut to that part.
     3. A node stays unchanged if one reader needs its whole result, if it produces a graph output, if
        `export.passes.parts` has no rule for it, or if its shapes are not static. The pass therefore runs before the
        batch becomes dynamic.
     4. No axis gets a multiple of the batch size as its size.
-
-    Args:
-        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
-
-    def __init__(self, batch: int | None = None) -> None:
-        super().__init__()
-        self.batch = batch
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Narrow the nodes in reverse graph order, so that the readers of a node are narrowed before the node."""
@@ -36,7 +29,6 @@ class PropagateSlices(ir.passes.InPlacePass):
             while node.graph is not None and (want := self._want(node)) is not None:
                 narrow(model, node, want)
                 modified = True
-        name_as_before(model)
         return ir.passes.PassResult(model, modified)
 
     def _want(self, node: ir.Node) -> Needed | None:

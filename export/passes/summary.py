@@ -29,7 +29,8 @@ def summarise(moved: Iterable[Rewritten], declined: Iterable[Declined]) -> Rewri
         if chain.reason:
             counts[module, before, None, _reason(chain.reason)] += 1
         else:
-            counts[module, before, _shortened("; ".join(_times(chain.after))), None] += 1
+            after = (item if times == 1 else f"{item} (×{times})" for item, times in Counter(chain.after).items())
+            counts[module, before, _shortened("; ".join(after)), None] += 1
     for node in declined:
         counts[_shortened(_pattern(node.module)), node.operator, None, _reason(node.reason)] += 1
     lines = tuple(
@@ -50,11 +51,6 @@ def _pattern(module: str) -> str:
 def _reason(text: str) -> str:
     """Return a reason with * for numbers in module paths."""
     return _shortened(re.sub(r"\b[A-Za-z_]\w*(?:\.\w+)+", lambda path: _pattern(path[0]), text))
-
-
-def _times(items: Sequence[str]) -> list[str]:
-    """Return the distinct texts, in order, with their counts."""
-    return [item if count == 1 else f"{item} (×{count})" for item, count in Counter(items).items()]
 
 
 def _runs(operators: Sequence[str]) -> str:

@@ -12,7 +12,19 @@ from export.passes.values import scope_of
 logger = logging.getLogger(__name__)
 
 
-class Sweep(ir.passes.InPlacePass):
+class GraphPass(ir.passes.InPlacePass):
+    """A pass on a graph with static shapes.
+
+    Args:
+        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__()
+        self.batch = batch
+
+
+class Sweep(GraphPass):
     """A pass that rewrites node by node, in graph order."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -49,8 +61,8 @@ class FoldingPass(Sweep):
         declined: nodes that were not folded, in graph order.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, batch: int | None = None) -> None:
+        super().__init__(batch)
         self.declined: list[Declined] = []
 
     def rewrite(self, model: ir.Model, node: ir.Node) -> bool:

@@ -5,7 +5,7 @@ import onnx_ir as ir
 
 from export.passes.operators import BROADCAST
 from export.passes.sweep import Sweep
-from export.passes.values import Array, add_constant, array_of, is_constant, name_of, producer_of, sizes_of
+from export.passes.values import Array, array_of, derive_constant, is_constant, producer_of, sizes_of
 
 _PRODUCTS = {"MatMul": 1, "Gemm": 1, "Conv": 3, "ConvTranspose": 3}
 """Operators that a bias may follow, and their channel axis, counted from the last."""
@@ -52,7 +52,7 @@ def _smaller(model: ir.Model, node: ir.Node, position: int, value: ir.Value) -> 
         if not axes:
             return None
         kept = tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(array.ndim))
-        return add_constant(model, array[kept], name_of(value))
+        return derive_constant(model, array[kept], value)
     producer, sizes = value.producer(), sizes_of(value)
     source = producer.inputs[0] if producer is not None and producer.op_type == "Expand" else None
     before = sizes_of(source)

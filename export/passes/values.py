@@ -1,6 +1,6 @@
 """Accessors of values and nodes of a graph, and functions that add constants and nodes."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,27 +96,53 @@ def add_constant(model: ir.Model, array: Array, name: str) -> ir.Value:
     return value
 
 
-def rename(model: ir.Model, value: ir.Value, name: str) -> None:
-    """Rename an initialiser; another one that has the name is removed and must not be read."""
+_SOURCES = "posbake.sources"
+"""Metadata key for the names of the constants from which a constant was derived; it is named after the first."""
+
+
+def made_from(value: ir.Value) -> tuple[str, ...]:
+    """Return the names of the constants from which an initialiser was derived, or its own name."""
+    return tuple(value.meta.get(_SOURCES, (name_of(value),)))
+
+
+def note_sources(value: ir.Value, *sources: ir.Value) -> None:
+    """Record the constants from which an initialiser was derived."""
+    value.meta[_SOURCES] = tuple(dict.fromkeys(name for source in sources for name in made_from(source)))
+
+
+def derive_constant(model: ir.Model, array: Array, *sources: ir.Value) -> ir.Value:
+    """Register and return a new initialiser that is derived from others."""
+    value = add_constant(model, array, name_of(sources[0]))
+    note_sources(value, *sources)
+    return value
+
+
+def name_after_sources(model: ir.Model) -> None:
+    """Give each derived initialiser the name of its first source, if that is no longer read."""
     taken = model.graph.initializers
-    taken.pop(name, None)
-    taken.pop(name_of(value))
-    value.name = name
-    model.graph.register_initializer(value)
+    for value in [value for value in taken.values() if _SOURCES in value.meta and value.uses()]:
+        name = made_from(value)[0]
+        if name != value.name and (name not in taken or not taken[name].uses()):
+            taken.pop(name, None)
+            taken.pop(name_of(value))
+            value.name = name
+            model.graph.register_initializer(value)
 
 
 def add_node(
     before: ir.Node,
     operator: str,
     inputs: Sequence[ir.Value],
-    shape: Sequence[int],
+    shape: Iterable[int | ir.SymbolicDim],
     attributes: Mapping[str, int | Sequence[int]] | None = None,
+    dtype: ir.DataType | None = None,
 ) -> ir.Value:
-    """Insert a node of the same module before `before`; return its output, which has the dtype of the first input."""
+    """Insert a node of the same module before `before`; return its output, by default with the first input's dtype."""
     node = ir.node(operator, inputs, attributes, metadata_props=dict(before.metadata_props))
     assert before.graph is not None, "the node is in a graph"
     before.graph.insert_before(before, node)
-    node.outputs[0].shape, node.outputs[0].type = ir.Shape(shape), inputs[0].type
+    node.outputs[0].shape = ir.Shape(shape)
+    node.outputs[0].type = inputs[0].type if dtype is None else ir.TensorType(dtype)
     return node.outputs[0]
 
 

@@ -58,17 +58,13 @@ def output_axis(product: ir.Node) -> int:
     """Return the output axis of a layer's weight."""
     if product.op_type == "Conv":
         return 0
-    return 0 if product.op_type == "Gemm" and _flag(product, "transB") else 1
+    return 0 if product.op_type == "Gemm" and product.attributes.get_int("transB", 0) != 0 else 1
 
 
 def _has_weight(node: ir.Node) -> bool:
     sizes = sizes_of(node.inputs[1])
     if sizes is None or not input_of(node, 1).is_initializer():
         return False
-    if node.op_type == "Gemm" and _flag(node, "transA"):
+    if node.op_type == "Gemm" and node.attributes.get_int("transA", 0) != 0:
         return False
     return len(sizes) == 2 or (node.op_type == "Conv" and sizes[1] > 1)
-
-
-def _flag(node: ir.Node, name: str) -> bool:
-    return name in node.attributes and node.attributes[name].as_int() != 0

@@ -7,7 +7,7 @@ factors are divided out in the preceding norm, at no cost, or else by a Mul.
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.values import add_constant, array_of, input_of, name_of
+from export.passes.values import add_constant, add_node, array_of, input_of, name_of
 from export.precision.layers import Layers, output_axis
 from export.precision.scales import Array, Scales, to_int8, weight_scale
 
@@ -17,17 +17,19 @@ _INT8, _SINGLE = ir.DataType.INT8, ir.DataType.FLOAT
 def make_int8(model: ir.Model, layers: Layers, scales: Scales) -> None:
     """Insert a Q/DQ pair after the activation of some layers, and replace their weights by int8."""
     activation, first, name = layers.activation, layers.products[0], name_of(layers.activation)
+    sizes = activation.shape
+    assert sizes is not None, "values of a traced graph have shapes"
     if scales.smoothing is not None:
         norm = norm_before(layers)
         if norm is None:
             inverse = add_constant(model, 1 / scales.smoothing, f"{name}_smoothing")
-            activation = _insert(first, "Mul", [activation, inverse], activation.shape, _SINGLE)
+            activation = add_node(first, "Mul", [activation, inverse], sizes)
         else:
             _scale_norm(model, norm, scales.smoothing)
     scale = add_constant(model, np.array(scales.activation, np.float32), f"{name}_scale")
     zero = add_constant(model, np.array(0, np.int8), f"{name}_zero_point")
-    quantized = _insert(first, "QuantizeLinear", [activation, scale, zero], activation.shape, _INT8)
-    pair = _insert(first, "DequantizeLinear", [quantized, scale, zero], activation.shape, _SINGLE)
+    quantized = add_node(first, "QuantizeLinear", [activation, scale, zero], sizes, dtype=_INT8)
+    pair = add_node(first, "DequantizeLinear", [quantized, scale, zero], sizes, dtype=_SINGLE)
     for product in layers.products:
         product.replace_input_with(0, pair)
         product.replace_input_with(1, _int8_weight(model, product, scales.smoothing))
@@ -41,7 +43,7 @@ def norm_before(layers: Layers) -> ir.Node | None:
         if node is None:
             return None
         if node.op_type == "LayerNormalization":
-            return node if node.attributes.get_int("axis", -1) in (-1, _axes(value) - 1) else None
+            return node if node.attributes.get_int("axis", -1) in (-1, len(value.shape or ()) - 1) else None
         if not _keeps_channels(node):
             return None
         value, readers = input_of(node, 0), {node}
@@ -79,24 +81,4 @@ def _int8_weight(model: ir.Model, product: ir.Node, smoothing: Array | None) -> 
     stored = add_constant(model, to_int8(numbers, scales.reshape(along)), f"{name}_int8")
     scale = add_constant(model, scales, f"{name}_scale")
     zero = add_constant(model, np.zeros(len(scales), np.int8), f"{name}_zero_point")
-    return _insert(product, "DequantizeLinear", [stored, scale, zero], weight.shape, _SINGLE, axis=axis)
-
-
-def _insert(
-    before: ir.Node,
-    operator: str,
-    inputs: list[ir.Value],
-    shape: ir.Shape | None,
-    dtype: ir.DataType,
-    **attributes: int,
-) -> ir.Value:
-    node = ir.node(operator, inputs, attributes)
-    assert before.graph is not None, "the node is in a graph"
-    before.graph.insert_before(before, node)
-    node.outputs[0].shape, node.outputs[0].dtype = shape, dtype
-    return node.outputs[0]
-
-
-def _axes(value: ir.Value) -> int:
-    assert value.shape is not None, "values of a traced graph have shapes"
-    return len(value.shape)
+    return add_node(product, "DequantizeLinear", [stored, scale, zero], numbers.shape, {"axis": axis}, _SINGLE)

@@ -8,7 +8,7 @@ NchwcTransformer, after MatmulTransposeFusion. Float32 graphs are not affected.
 import numpy as np
 import onnx_ir as ir
 
-from export.passes.values import add_constant
+from export.passes.values import add_constant, add_node
 
 
 class PartTransposes(ir.passes.InPlacePass):
@@ -30,17 +30,12 @@ class PartTransposes(ir.passes.InPlacePass):
 
 
 def _moves_first_axis(node: ir.Node) -> bool:
-    if node.op_type != "Transpose" or "perm" not in node.attributes:
-        return False
-    order = list(node.attributes["perm"].as_ints())
-    rank = len(order)
-    return order == [*range(1, rank - 1), 0, rank - 1]
+    order = node.attributes.get_ints("perm", ()) if node.op_type == "Transpose" else ()
+    return len(order) > 1 and list(order) == [*range(1, len(order) - 1), 0, len(order) - 1]
 
 
 def _reshaped(model: ir.Model, reader: ir.Node, value: ir.Value) -> ir.Value:
     """Return the output of a Reshape of `value` to its own shape, inserted before `reader`."""
     assert value.shape is not None, "values of a traced graph have shapes"
     sizes = add_constant(model, np.array([0] * (len(value.shape) - 1) + [-1], np.int64), f"{value.name}_sizes")
-    out = ir.Value(name=f"{value.name}_apart", shape=value.shape, type=value.type)
-    model.graph.insert_before(reader, ir.Node("", "Reshape", [value, sizes], outputs=[out], name=f"reshape_{out.name}"))
-    return out
+    return add_node(reader, "Reshape", [value, sizes], value.shape)

@@ -3,7 +3,40 @@
 import argparse
 import json
 import math
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
+
+Kind = Callable[[str], object] | Collection[object] | None
+"""Values of an option: a function that converts one, the values it may have, or None for a switch."""
+
+
+class Options:
+    """Arguments of a parser or of one of its groups, a call for each."""
+
+    def __init__(self, parser: argparse._ActionsContainer) -> None:
+        self.parser = parser
+
+    def group(self, title: str) -> "Options":
+        """Return a group."""
+        return Options(self.parser.add_argument_group(title))
+
+    def add(self, name: str, kind: Kind, explanation: str, metavar: str | None = None, **others: Any) -> None:  # noqa: ANN401 -- argparse's
+        """Add an argument: its name, values, help text, name of a value, and other options of argparse."""
+        if kind is None:
+            others["action"] = "store_true"
+        elif isinstance(kind, Collection):
+            others |= {"choices": kind, "type": type(next(iter(kind)))}
+        else:
+            others["type"] = kind
+        if metavar is not None:
+            others["metavar"] = metavar
+        self.parser.add_argument(name, help=explanation, **others)
+
+    def add_output(self, quiet: str = "print errors only", document: str = "print the result as JSON") -> None:
+        """Add --quiet and --json, which every command has."""
+        self.add("--quiet", None, quiet)
+        self.add("--json", None, document)
 
 
 def text(argument: str) -> str:

@@ -5,7 +5,7 @@ Shapes: H heads, W windows, N tokens (Nq queries, Nk keys), d head width, C mode
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
@@ -55,10 +55,6 @@ class PositionConstant:
         """Values of the window `shown`, [H or 1, rows, columns]."""
         found: np.ndarray[Any, Any] = self.windows[self.shown]
         return found
-
-    def renamed(self, name: str) -> "PositionConstant":
-        """Return a copy with another name."""
-        return replace(self, name=name)
 
 
 def find_constants(model: ir.Model) -> list[PositionConstant]:

@@ -1,24 +1,15 @@
 """Report of a TensorRT engine: a table on the terminal."""
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from engines import summarise
 from export.engine.request import EngineExported
+from export.report.terminal import print_rows
 
 
 def print_engine(built: EngineExported, console: Console) -> None:
     """Print the engine, its layers and the seconds of each step."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, text in _rows(built):
-        table.add_row(name, escape(text))
-    table.add_row("seconds", "  ".join(f"{step} {value:.1f}" for step, value in built.seconds.items()))
-    console.print(table)
-    # Not wrapped, so that it can be copied.
-    console.print(f"[bold]artifact[/] {escape(str(built.path))}", soft_wrap=True, highlight=False)
+    print_rows(_rows(built), built.seconds, built.path, console)
 
 
 def _rows(built: EngineExported) -> list[tuple[str, str]]:

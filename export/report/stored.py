@@ -6,6 +6,7 @@ Shapes: H heads, N tokens of a window, h × w its grid, W windows of an image.
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def _with_sines(model: ir.Model) -> Iterator[tuple[PositionConstant, _Array]]:
         if found.role == "rotation" and sine is not None and is_constant(sine) and sine.name != found.name:
             values = array_of(sine)
             if values.shape == found.shape:
-                yield found.renamed(str(sine.name)), values.reshape(found.window.shape)
+                yield replace(found, name=str(sine.name)), values.reshape(found.window.shape)
 
 
 def _name(name: str, taken: set[str]) -> str:

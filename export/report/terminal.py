@@ -1,7 +1,8 @@
 """Bake report as a short table on the terminal; the manifest and the page are complete."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,15 +19,19 @@ _SHOWN_SENTENCES = 2
 
 def print_report(exported: Exported, console: Console) -> None:
     """Print the baked constants, remaining operators, parity, and the seconds of each step."""
+    print_rows(_rows(exported.manifest), exported.seconds, exported.path, console)
+
+
+def print_rows(rows: list[tuple[str, str]], seconds: Mapping[str, float], path: Path, console: Console) -> None:
+    """Print rows of (name, text), the seconds of each step, and the directory of the artifact."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, text in _rows(exported.manifest):
+    for name, text in (*rows, ("seconds", "  ".join(f"{step} {value:.1f}" for step, value in seconds.items()))):
         table.add_row(name, escape(text))
-    table.add_row("seconds", "  ".join(f"{step} {value:.1f}" for step, value in exported.seconds.items()))
     console.print(table)
     # Not wrapped, so that it can be copied.
-    console.print(f"[bold]artifact[/] {escape(str(exported.path))}", soft_wrap=True, highlight=False)
+    console.print(f"[bold]artifact[/] {escape(str(path))}", soft_wrap=True, highlight=False)
 
 
 def _rows(manifest: Manifest) -> list[tuple[str, str]]:

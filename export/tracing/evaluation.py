@@ -4,8 +4,9 @@ This includes gathered position tables, MLPs over offsets, rotations, masks and 
 inputs of image-dependent operators become constants, named after their module.
 """
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,18 +165,11 @@ def _names(nodes: list[fx.Node], known: dict[fx.Node, _Value], taken: set[str | 
         tables = [source for source in known[node].sources if "index" not in source.rpartition(".")[2]]
         made = ".".join(filter(None, (module_of(node), operator_of(node).strip("_"))))
         base = f"{tables[0]}_baked" if len(tables) == 1 else f"{made}_baked"  # the graph may also contain the source
-        name = next(name for name in _numbered(base) if name not in used)
+        numbered = itertools.chain([base], (f"{base}_{number}" for number in itertools.count(1)))
+        name = next(name for name in numbered if name not in used)
         used.add(name)
         names[node] = name
     return names
-
-
-def _numbered(base: str) -> Iterator[str]:
-    yield base
-    number = 1
-    while True:
-        yield f"{base}_{number}"
-        number += 1
 
 
 def _freeze(program: ExportedProgram, node: fx.Node, image: fx.Node, known: dict[fx.Node, _Value], name: str) -> None:

@@ -5,10 +5,9 @@ Source: Triton's model_config.proto. `dims` omits the batch if it is dynamic.
 
 from collections.abc import Sequence
 
-from export.triton_repository.backends import KINDS, row_shape
+from export.triton_repository.backends import KINDS, Plan, row_shape
 from export.triton_repository.networks import Network
 from export.triton_repository.pbtxt import Fields, Symbol, entries
-from export.triton_repository.plan import Plan
 from export.triton_repository.request import TritonRequest
 
 IMAGE, IMAGE_BYTES, LOGITS = "image", "image_bytes", "logits"
@@ -27,7 +26,7 @@ def network_config(network: Network, plan: Plan, request: TritonRequest) -> Fiel
     accelerators = {} if plan.accelerator is None else {"execution_accelerators": plan.accelerator.fields(network)}
     return {
         "name": network.name,
-        **plan.backend.fields(network),
+        **plan.backend.fields,
         "max_batch_size": _max_batch(network),
         "version_policy": {"all": {}},
         "input": [_image(network)],

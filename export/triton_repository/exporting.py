@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from export.process.errors import ExportError
+from export.triton_repository.backends import Plan, plan
 from export.triton_repository.networks import Network, read_networks
-from export.triton_repository.plan import Plan, plan
 from export.triton_repository.request import TritonRequest, WrittenNetwork, WrittenRepository
 from export.triton_repository.writing import requirements, staged, write_network, write_pixels
 
@@ -57,14 +57,16 @@ def _written(network: Network, planned: Plan) -> WrittenNetwork:
         max_batch=network.max_batch,
         task=manifest.task,
         precision=manifest.precision,
-        notes=(*_notes(network), *planned.backend.notes(manifest)),
+        notes=_notes(network, planned),
     )
 
 
-def _notes(network: Network) -> tuple[str, ...]:
+def _notes(network: Network, planned: Plan) -> tuple[str, ...]:
     notes = []
     if network.manifest.task == "multi-label":
         notes.append("multi-label: Triton's classification has no threshold; apply a sigmoid and a threshold to logits")
     if not network.dynamic:
         notes.append("the graph has batch size 1, so requests are not batched")
+    if (note := planned.backend.note(network.manifest)) is not None:
+        notes.append(note)
     return tuple(notes)

@@ -19,6 +19,7 @@ from artifact.hashing import describe_file
 from artifact.manifest import MANIFEST_NAME
 from artifact.writer import flush
 from export.process.errors import ExportError
+from export.triton_repository.backends import Plan
 from export.triton_repository.configs import (
     LABELS_FILE,
     WARMUP_FILE,
@@ -28,7 +29,6 @@ from export.triton_repository.configs import (
 )
 from export.triton_repository.networks import Network
 from export.triton_repository.pbtxt import Fields, to_text
-from export.triton_repository.plan import Plan
 from export.triton_repository.request import TritonRequest
 
 REQUIREMENTS_FILE = "requirements.txt"

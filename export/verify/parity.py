@@ -145,7 +145,12 @@ def check_lowered(
         ParityError: a limit is not met, or logits are not finite.
     """
     worst = _worst([_measure(reference, logits, single, limits, precision) for logits in runs.values()])
-    _refuse_below(worst, limits, precision)
+    assert worst.cosine is not None
+    if missed := misses(worst.cosine.mean, worst.top1_agreement, limits):
+        raise ParityError(
+            f"the {precision} graph is too far from the network: {'; '.join(missed)}. The float32 graph passed "
+            f"({worst.float32_error:.1e} of the largest logit): use a wider precision, or lower the limit"
+        )
     stated: dict[str, object] = {"runs": tuple(sorted(runs)), "calibration": calibration}
     return worst.model_copy(update=stated if calibration is None else stated | {"batch_errors": None})
 
@@ -192,26 +197,11 @@ def _worst(parities: list[Parity]) -> Parity:
     )
 
 
-def misses(reference: Reference, found: Array, limits: Limits) -> list[str]:
-    """Return descriptions of the limits that logits [images, classes] do not meet."""
-    if not np.isfinite(found).all():
-        return ["logits that are not finite"]
-    return _misses(float(cosine(reference.logits, found).mean()), reference.agreement(found), limits)
-
-
-def _misses(mean: float, agreement: float, limits: Limits) -> list[str]:
+def misses(mean: float, agreement: float, limits: Limits) -> list[str]:
+    """Return descriptions of the limits that a mean cosine and a top-1 agreement do not meet."""
     missed = []
     if mean < limits.cosine:
         missed.append(f"mean cosine {mean:.6f}, limit {limits.cosine} (--min-cosine)")
     if agreement < limits.agreement:
         missed.append(f"top-1 agreement {agreement:.2%}, limit {limits.agreement:.2%} (--min-agreement)")
     return missed
-
-
-def _refuse_below(parity: Parity, limits: Limits, precision: str) -> None:
-    assert parity.cosine is not None
-    if missed := _misses(parity.cosine.mean, parity.top1_agreement, limits):
-        raise ParityError(
-            f"the {precision} graph is too far from the network: {'; '.join(missed)}. The float32 graph passed "
-            f"({parity.float32_error:.1e} of the largest logit): use a wider precision, or lower the limit"
-        )

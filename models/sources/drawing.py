@@ -100,12 +100,7 @@ def _value(module: nn.Module, name: str, parameter: Tensor, noise: Tensor) -> Te
     if parameter.ndim > 1 and (layer or name == "weight") and not isinstance(module, nn.Embedding):
         return noise / math.sqrt(parameter[0].numel())
     start: Tensor = parameter.float()
-    if _is_shut(start):
+    if 0 < float(start.abs().max()) <= _SHUT and bool((start == start.flatten()[0]).all()):  # an initial layer scale
         start = torch.full_like(start, 0.5)
         return start + 0.1 * noise
     return start + (0.5 if parameter.ndim > 1 else 0.1) * noise
-
-
-def _is_shut(start: Tensor) -> bool:
-    """Return whether `start` has one small value throughout, such as an initial layer scale."""
-    return 0 < float(start.abs().max()) <= _SHUT and bool((start == start.flatten()[0]).all())

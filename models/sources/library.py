@@ -12,7 +12,7 @@ from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, Rando
 from models.sources.checkpoints import Contents, read_checkpoint
 from models.sources.checkpoints.advice import Advice
 from models.sources.checkpoints.buffers import without_computed
-from models.sources.checkpoints.fit import Misfit, check_fit
+from models.sources.checkpoints.fit import check_fit
 from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import seeded
 from models.sources.library_module import fill, finish, randomise_module
@@ -144,7 +144,9 @@ class Library(ABC):
         for belongs_to in changes.values():
             if belongs_to is not None and not sized:
                 self.check_known(belongs_to, overrides)
-        check_fit(brought, without_computed(network.state_dict()), f"the checkpoint of {self.source}", _not_resampled)
+        remedy = "It cannot be resampled to that size; leave out --image-size and --window-size"
+        origin = f"the checkpoint of {self.source}"
+        check_fit(brought, without_computed(network.state_dict()), origin, lambda _: remedy)
         network.load_state_dict(brought, strict=False)  # computed buffers are not in the state
         return network, tuple(changes)
 
@@ -216,7 +218,3 @@ def check_options(source: str, options: Mapping[str, Any], reserved: Collection[
 def described(options: Mapping[str, Any]) -> str:
     """Return options as they were given, for an error."""
     return ", ".join(f"{option}={value}" for option, value in options.items())
-
-
-def _not_resampled(_: Misfit) -> str:
-    return "It cannot be resampled to that size; leave out --image-size and --window-size"

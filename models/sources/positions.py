@@ -7,6 +7,7 @@ windows bicubically (Swin). An MLP over offsets (Swin v2) is evaluated for the n
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -154,6 +155,27 @@ class Positions:
 
 
 NOTHING_KNOWN = Positions()
+
+_OF_SWIN = {
+    "relative_position_bias_table": OF_WINDOWS,
+    "cpb_mlp.0.weight": OVER_OFFSETS,
+    "continuous_position_bias_mlp.0.weight": OVER_OFFSETS,
+}
+"""Kinds of a Swin's tables by the ends of their keys in timm, torchvision and transformers."""
+
+
+def of_swin(network: Any) -> Positions:  # noqa: ANN401 -- one of six classes
+    """Return the positions of a Swin of a library; each table belongs to a module that has its window size."""
+    tables: dict[str, Table] = {}
+    stages: dict[str, int] = {}
+    for key, _ in network.named_parameters():
+        for end, kind in _OF_SWIN.items():
+            if key.endswith(f".{end}"):
+                rows, columns = network.get_submodule(key.removesuffix(f".{end}")).window_size
+                number = next(part for part in key.split(".") if part.isdigit())
+                tables[key] = Table(kind, (rows, columns), stages.setdefault(number, len(stages)))
+    over_offsets = any(table.kind is OVER_OFFSETS for table in tables.values())
+    return Positions("swin-log-cpb" if over_offsets else "swin-table", tables)
 
 
 def bring(state: State, old: Positions, new: Positions) -> tuple[dict[str, Tensor], dict[str, str | None]]:

@@ -181,14 +181,11 @@ def _file_of(name: str) -> Path:
 def _function(source: str, module: ModuleType, name: str) -> Callable[[], object]:
     function: Callable[[], object] | None = getattr(module, name, None)
     if not callable(function):
-        others = [key for key, value in vars(module).items() if _is_own_function(value, module.__name__)]
+        own = (item for item in vars(module).items() if getattr(item[1], "__module__", None) == module.__name__)
+        others = [key for key, value in own if callable(value) and not isinstance(value, type)]
         has = f"has {', '.join(others)}" if others else "has no functions"
         raise SourceError(f"{source}: {module.__name__} has no function {name}; it {has}")
     return function
-
-
-def _is_own_function(value: object, module_name: str) -> bool:
-    return callable(value) and not isinstance(value, type) and getattr(value, "__module__", None) == module_name
 
 
 def _call(source: str, function: Callable[[], object]) -> object:

@@ -20,11 +20,10 @@ from models.sources.positions import (
     EMBEDDING,
     NOTHING_KNOWN,
     OF_IMAGE,
-    OF_WINDOWS,
-    OVER_OFFSETS,
     Positions,
     Table,
     joined,
+    of_swin,
 )
 
 _RELATIVE = ".relative_position_bias_table"
@@ -195,7 +194,7 @@ def in_timm(model: nn.Module) -> Positions:
 
     net: Any = model
     if isinstance(model, SwinTransformer | SwinTransformerV2):
-        return _of_swin(net, version=1 if isinstance(model, SwinTransformer) else 2)
+        return of_swin(net)
     if not isinstance(model, VisionTransformer | Beit | Eva | VisionTransformerRelPos):
         return NOTHING_KNOWN
     grid = net.patch_embed.grid_size
@@ -212,16 +211,6 @@ def in_timm(model: nn.Module) -> Positions:
     if isinstance(model, VisionTransformerRelPos):
         return Positions(_relative_bias(net), tables)
     return Positions(joined(learned=embedding is not None, beit_table=bool(relative)), tables)
-
-
-def _of_swin(swin: Any, version: int) -> Positions:  # noqa: ANN401 -- one of timm's two
-    tables = {}
-    for stage, layer in enumerate(swin.layers):
-        for block, module in enumerate(layer.blocks):
-            key = f"layers.{stage}.blocks.{block}.attn" + (_RELATIVE if version == 1 else ".cpb_mlp.0.weight")
-            kind = OF_WINDOWS if version == 1 else OVER_OFFSETS
-            tables[key] = Table(kind, tuple(module.attn.window_size), stage)
-    return Positions("swin-table" if version == 1 else "swin-log-cpb", tables)
 
 
 def _rotary(rope: Any) -> dict[str, bool]:  # noqa: ANN401 -- one of timm's, or None

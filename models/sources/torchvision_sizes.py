@@ -10,7 +10,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from models.encodings.offsets import log_spaced_offsets
 from models.sources.base import SourceError
-from models.sources.positions import EMBEDDING, NOTHING_KNOWN, OF_WINDOWS, OVER_OFFSETS, Positions, Table
+from models.sources.positions import EMBEDDING, NOTHING_KNOWN, Positions, Table, of_swin
 
 
 class AnySidesViT(VisionTransformer):  # type: ignore[misc]  # torchvision has no types
@@ -84,17 +84,4 @@ def in_torchvision(model: nn.Module, image_size: tuple[int, int]) -> Positions:
     if isinstance(model, VisionTransformer):
         grid = (image_size[0] // net.patch_size, image_size[1] // net.patch_size)
         return Positions("learned", {"encoder.pos_embedding": Table(EMBEDDING, grid, extra_tokens=1)})
-    return _of_swin(net) if isinstance(model, SwinTransformer) else NOTHING_KNOWN
-
-
-def _of_swin(swin: Any) -> Positions:  # noqa: ANN401 -- torchvision's
-    tables = {}
-    for place, stage in enumerate(swin.features):
-        if place % 2:  # patch merging alternates with stages
-            for block, module in enumerate(stage):
-                second = isinstance(module.attn, ShiftedWindowAttentionV2)
-                name = "cpb_mlp.0.weight" if second else "relative_position_bias_table"
-                kind = OVER_OFFSETS if second else OF_WINDOWS
-                window = (module.attn.window_size[0], module.attn.window_size[1])
-                tables[f"features.{place}.{block}.attn.{name}"] = Table(kind, window, stage=place // 2)
-    return Positions("swin-log-cpb" if second else "swin-table", tables)
+    return of_swin(net) if isinstance(model, SwinTransformer) else NOTHING_KNOWN

@@ -4,20 +4,17 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
-from transformers.models.beit.modeling_beit import BeitEmbeddings
-from transformers.models.data2vec.modeling_data2vec_vision import Data2VecVisionEmbeddings
+from torch import nn
 
 from models.sources.base import Overrides, SourceError
 from models.sources.positions import (
     EMBEDDING,
     NOTHING_KNOWN,
     OF_IMAGE,
-    OF_WINDOWS,
-    OVER_OFFSETS,
     Positions,
     Table,
     joined,
+    of_swin,
 )
 from models.sources.processors import pair
 
@@ -83,20 +80,6 @@ def _fit_windows(network: Any) -> None:  # noqa: ANN401 -- transformers'
                 block.attention.relative_position_bias = type(bias)(heads, (side, side))
 
 
-class _BeitEmbeddings(BeitEmbeddings):  # type: ignore[misc]  # no types
-    """BEiT's embeddings, with a position embedding that already has the size of the image."""
-
-    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:  # noqa: ARG002 -- transformers' signature
-        positions: Tensor = self.position_embeddings
-        return positions
-
-
-class _Data2VecVisionEmbeddings(Data2VecVisionEmbeddings):  # type: ignore[misc]  # no types
-    """Data2Vec's embeddings, changed in the same way."""
-
-    interpolate_pos_encoding = _BeitEmbeddings.interpolate_pos_encoding
-
-
 def _let_be_oblong(network: Any, trained: Positions) -> None:  # noqa: ANN401 -- transformers'
     """Make BEiT use tables and embeddings of a rectangular grid without resampling.
 
@@ -107,7 +90,8 @@ def _let_be_oblong(network: Any, trained: Positions) -> None:  # noqa: ANN401 --
     if not isinstance(sides, tuple) or any(table.grid[0] != table.grid[1] for table in trained.tables.values()):
         return
     embeddings = network.base_model.embeddings
-    embeddings.__class__ = _BeitEmbeddings if type(embeddings) is BeitEmbeddings else _Data2VecVisionEmbeddings
+    kind, as_it_is = type(embeddings), {"interpolate_pos_encoding": lambda self, *_: self.position_embeddings}
+    embeddings.__class__ = type(kind.__name__, (kind,), as_it_is)
     for module in network.modules():
         if hasattr(module, "relative_position_bias_table"):
             module.window_size = module.window_size[::-1]
@@ -126,31 +110,14 @@ def in_transformers(model: nn.Module) -> Positions:
     if learned and kind != _RESAMPLES_ITSELF:
         key = f"{theirs.base_model_prefix}.embeddings.position_embeddings"
         tables[key] = Table(EMBEDDING, grid, extra_tokens=_EXTRA_TOKENS[kind])
-    if kind.startswith("swin"):
-        relative = _of_windows(theirs, body)
+    names = {"swin": "swin_table", "swinv2": "swin_log_cpb"}
+    if kind in names:
+        relative = of_swin(theirs).tables
     else:
         keys = [key for key in model.state_dict() if key.endswith("relative_position_bias_table")]
         relative = {key: Table(OF_IMAGE, grid) for key in keys}
     tables |= relative
-    names = {"swin": "swin_table", "swinv2": "swin_log_cpb"}
     return Positions(joined(learned=learned, **{names.get(kind, "beit_table"): bool(relative)}), tables)
-
-
-def _of_windows(model: Any, body: Any) -> dict[str, Table]:  # noqa: ANN401 -- one of transformers' two
-    version = 2 if model.config.model_type == "swinv2" else 1
-    tables = {}
-    for stage, layer in enumerate(body.encoder.layers):
-        for block, module in enumerate(layer.blocks):
-            attention = module.attention.self if version == 2 else module.attention
-            bias = attention if version == 2 else attention.relative_position_bias
-            name = (
-                "attention.self.continuous_position_bias_mlp.0.weight"
-                if version == 2
-                else "attention.relative_position_bias.relative_position_bias_table"
-            )
-            key = f"{model.base_model_prefix}.encoder.layers.{stage}.blocks.{block}.{name}"
-            tables[key] = Table(OVER_OFFSETS if version == 2 else OF_WINDOWS, tuple(bias.window_size), stage)
-    return tables
 
 
 def _grid(patches: Any) -> tuple[int, int]:  # noqa: ANN401 -- transformers'

@@ -161,7 +161,8 @@ def _loaded(config: Any, contents: Contents, classes: int | None) -> Built:  # n
     config.num_labels = model.config.num_labels
     state = strip(contents.state, prefix)
     ours = {key: tensor for key, tensor in model.named_buffers() if is_computed(key)}
-    theirs = {_today(key): tensor for key, tensor in state.items() if is_computed(key)}
+    before, now = ".self.relative_position_index", ".relative_position_bias.relative_position_index"  # of Swin
+    theirs = {key.replace(before, now): tensor for key, tensor in state.items() if is_computed(key)}
     check_buffers({key: tensor for key, tensor in theirs.items() if key in ours}, ours, contents.origin)
     ignored = left_behind({key: state[key] for key in loading["unexpected_keys"] if key in state})
     unexpected = [key for key in loading["unexpected_keys"] if key not in ignored and not is_computed(key)]
@@ -203,11 +204,6 @@ def _from_state(
         config.num_labels = classes
     model, loading = type(empty).from_pretrained(None, config=config, state_dict=state, **_STRICTLY)
     return model, loading
-
-
-def _today(key: str) -> str:
-    """Return the current key in transformers' Swin of a buffer with another key in older files."""
-    return key.replace(".self.relative_position_index", ".relative_position_bias.relative_position_index")
 
 
 def _todays_layer(key: str) -> str:

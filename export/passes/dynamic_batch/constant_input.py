@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
 from export.passes.unbroadcast import is_uniform
-from export.passes.values import add_constant, array_of, name_of
-
-Array = np.ndarray[Any, Any]
+from export.passes.values import Array, add_constant, add_node, array_of, name_of
 
 
 class Repeated(NamedTuple):
@@ -69,11 +67,7 @@ class ConstantInput:
 
     def put(self, numbers: list[int]) -> None:
         """Replace the constant by integers."""
-        self.give(np.asarray(numbers, dtype=np.int64))
-
-    def give(self, array: Array) -> None:
-        """Replace the constant by an array."""
-        self.node.replace_input_with(self.position, self.constant(array))
+        self.node.replace_input_with(self.position, self.constant(np.asarray(numbers, dtype=np.int64)))
 
     def constant(self, array: Array) -> ir.Value:
         """Return a new constant that is named after this one."""
@@ -82,26 +76,13 @@ class ConstantInput:
     def insert(
         self,
         operator: str,
-        inputs: Sequence[ir.Value | None],
+        inputs: Sequence[ir.Value],
         sizes: Sequence[int],
         dtype: ir.DataType | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        attributes: Mapping[str, int] | None = None,
     ) -> ir.Value:
-        """Insert a node before this one and return its only output.
-
-        Args:
-            operator: operator of the standard ONNX domain.
-            inputs: inputs of the node.
-            sizes: shape of the output.
-            dtype: dtype of the output; None means that of the first input.
-            attributes: attributes of the node.
-        """
-        node = ir.node(operator, inputs, attributes, metadata_props=dict(self.node.metadata_props))
-        self.model.graph.insert_before(self.node, node)
-        first = inputs[0]
-        node.outputs[0].type = first.type if dtype is None and first is not None else ir.TensorType(dtype)  # type: ignore[arg-type]
-        node.outputs[0].shape = ir.Shape(sizes)
-        return node.outputs[0]
+        """Insert a node before this one and return its only output; see `add_node`."""
+        return add_node(self.node, operator, inputs, sizes, attributes, dtype)
 
     def reshape(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
         """Insert a Reshape before this node; exactly one of the sizes is a multiple of the batch size and inferred."""

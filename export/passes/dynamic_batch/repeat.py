@@ -1,6 +1,8 @@
-"""Repetition of a constant for each image, for operators that do not broadcast.
+"""Constants that are equal for all images.
 
-The batch size is not computed: adding one zero per image repeats the constant by broadcasting.
+For a constant [B·k, …] with period k, such as a window mask, the other operand is reshaped to [B, k, …] and combined
+with [1, k, …] by broadcasting. Operators that do not broadcast get the constant plus one zero per image, which repeats
+it without the batch size.
 """
 
 import numpy as np
@@ -11,6 +13,24 @@ from export.passes.values import add_constant, name_of, sizes_of
 
 _ADDED = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64}
 """Dtypes for which runtimes implement Add."""
+
+
+def broadcast_periodic(operand: ConstantInput) -> bool:
+    """Rewrite a node that combines such a constant with a tensor [B·k, …]; return whether it is one."""
+    node, result, repeated = operand.node, sizes_of(operand.node.outputs[0]), operand.repeated()
+    if len(node.inputs) != 2 or repeated is None or repeated.axis != 0 or result is None:
+        return False
+    other, one = node.inputs[1 - operand.position], repeated.one
+    sizes = sizes_of(other)
+    if other is None or sizes is None or sizes[:1] != result[:1] or not one.ndim == len(sizes) == len(result):
+        return False
+    parts = [operand.images, len(one)]
+    inputs = [operand.constant(one[None]), operand.reshape(other, [*parts, *sizes[1:]])]
+    if operand.position == 1:
+        inputs.reverse()
+    combined = operand.insert(node.op_type, inputs, [*parts, *result[1:]], node.outputs[0].dtype)
+    operand.replace_with(operand.reshape(combined, result))
+    return True
 
 
 def repeat(operand: ConstantInput) -> bool:

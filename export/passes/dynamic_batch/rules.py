@@ -6,9 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.passes.dynamic_batch.constant_input import ConstantInput
-from export.passes.dynamic_batch.lookup import gather_by_constants, sample_one_table
-from export.passes.dynamic_batch.periodic import broadcast_periodic
-from export.passes.dynamic_batch.repeat import repeat
+from export.passes.dynamic_batch.repeat import broadcast_periodic, repeat
 from export.passes.operators import BROADCAST
 from export.passes.values import array_of, is_constant, sizes_of
 
@@ -105,8 +103,6 @@ def _resize_sizes(operand: ConstantInput) -> bool:
 
 _RULES: dict[tuple[str, int], Callable[[ConstantInput], bool]] = {
     ("Expand", 1): _expand,
-    ("GatherElements", 1): gather_by_constants,
-    ("GridSample", 0): sample_one_table,
     ("Reshape", 1): _reshape,
     ("Resize", 3): _resize_sizes,
     ("Slice", 2): _slice_end,

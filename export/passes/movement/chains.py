@@ -55,7 +55,7 @@ def find_chains(model: ir.Model, batch: int | None) -> Chains:
     for node in model.graph:
         if not moves(node):
             continue
-        reason = _reason_to_end(node)
+        reason = "a graph output" if any(output.is_graph_output() for output in node.outputs) else None
         inputs = [chains.of(value, batch) for value in sources_of(node)]
         if len({origin.source for origin in inputs}) > 1:
             reason = reason or "the inputs come from several tensors"
@@ -71,10 +71,6 @@ def find_chains(model: ir.Model, batch: int | None) -> Chains:
         if reason is not None:
             chains.decline(node, reason)
     return chains
-
-
-def _reason_to_end(node: ir.Node) -> str | None:
-    return "a graph output" if any(output.is_graph_output() for output in node.outputs) else None
 
 
 def ends_of(chains: Chains) -> dict[ir.Value, list[ir.Value]]:

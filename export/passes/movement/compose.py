@@ -14,7 +14,6 @@ from export.passes.movement.plans import plans_of
 from export.passes.movement.sharing import choose, cost_together
 from export.passes.movement.steps import (
     NODE,
-    SCATTERED,
     VIEW,
     Plan,
     Transpose,
@@ -25,7 +24,8 @@ from export.passes.movement.steps import (
 )
 from export.passes.movement.steps import Gather as GatherStep
 from export.passes.operators import axis_of, order_of
-from export.passes.values import name_of, scope_of, shape_of
+from export.passes.sweep import GraphPass
+from export.passes.values import scope_of, shape_of
 
 TO_BE_COMPOSED = "posbake.to_be_composed"
 """Metadata key of values inserted by `AssignTokenOrders`; their chains are always rewritten."""
@@ -36,21 +36,19 @@ class Rewritten:
     """Result for the chains that start at one tensor.
 
     Attributes:
-        source: name of the tensor.
         module: path of the module of the first node.
         before: operators of the chains, in order.
         after: operators of the plan for the end of each chain.
         reason: why the chains were not rewritten; "" if they were.
     """
 
-    source: str
     module: str
     before: tuple[str, ...]
     after: tuple[str, ...]
     reason: str = ""
 
 
-class ComposeMovement(ir.passes.InPlacePass):
+class ComposeMovement(GraphPass):
     """Replace chains of Reshape, Transpose, Slice, Gather and similar operators by the cheapest equivalent plan.
 
     1. A chain leads from its source to each tensor that another node reads. Intermediate tensors are not computed
@@ -61,16 +59,12 @@ class ComposeMovement(ir.passes.InPlacePass):
        a result for which no plan is known.
     5. Shapes must be static, so the pass runs before the batch becomes dynamic.
 
-    Args:
-        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
-
     Attributes:
         report: the result for each chain, after a call.
     """
 
     def __init__(self, batch: int | None = None) -> None:
-        super().__init__()
-        self.batch = batch
+        super().__init__(batch)
         self.report: list[Rewritten] = []
         self._chosen: dict[tuple[object, ...], list[Plan]] = {}  # the blocks of a network have equal chains
 
@@ -78,7 +72,7 @@ class ComposeMovement(ir.passes.InPlacePass):
         """Rewrite the chains of a graph."""
         chains = find_chains(model, self.batch)
         self._decline_nodes_without_plan(chains)
-        self.report = [Rewritten("", "", (node.op_type,), (), reason) for node, reason in chains.declined.items()]
+        self.report = [Rewritten("", (node.op_type,), (), reason) for node, reason in chains.declined.items()]
         emitter, modified = Emitter(model), False
         for source, ends in ends_of(chains).items():
             modified |= self._rewrite(emitter, source, ends, chains)
@@ -103,7 +97,7 @@ class ComposeMovement(ir.passes.InPlacePass):
         nodes = [node for node in nodes_of(origins) if node not in chains.declined]
         shape = shape_of(source)
         before = tuple(node.op_type for node in nodes)
-        where = name_of(source), scope_of(nodes[0])
+        module = scope_of(nodes[0])
         multiplied = [_is_read_transposed(value, chains.origins[value].map) for value in ends]
         key = (shape, *(origin.map.key for origin in origins), *multiplied)
         plans = self._chosen.get(key) or choose([origin.map for origin in origins], shape, multiplied)
@@ -114,9 +108,9 @@ class ComposeMovement(ir.passes.InPlacePass):
         new_cost = cost_together(plans, shape, images, multiplied)
         required = any(TO_BE_COMPOSED in node.outputs[0].meta for node in nodes)
         if not required and new_cost > old_cost - VIEW / 2:  # smaller differences are rounding
-            self.report.append(Rewritten(*where, before, after, "no cheaper plan"))
+            self.report.append(Rewritten(module, before, after, "no cheaper plan"))
             return False
-        self.report.append(Rewritten(*where, before, after))
+        self.report.append(Rewritten(module, before, after))
         replace_ends(emitter, source, list(zip(ends, plans, strict=True)), origins)
         return True
 
@@ -157,7 +151,5 @@ def cost_of_node(node: ir.Node, images: int) -> float:
             changed = [a for a in range(len(shape)) if shape[a] != sizes[0][a]] or [0]
             run = min(prod(size[changed[-1] :]) for size in (sizes if node.op_type != "Concat" else [shape]))
             return NODE + made * copy_of_part(run)
-        case "DepthToSpace" | "SpaceToDepth":
-            return NODE + made * SCATTERED
         case _:
             return VIEW

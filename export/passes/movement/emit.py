@@ -15,10 +15,11 @@ class Emitter:
 
     Args:
         model: the graph; its shapes are static.
+        mark: metadata key that is set on the results; None for none.
     """
 
-    def __init__(self, model: ir.Model) -> None:
-        self.model = model
+    def __init__(self, model: ir.Model, mark: str | None = None) -> None:
+        self.model, self.mark = model, mark
         self._made: dict[tuple[ir.Value, Plan], ir.Value] = {}
         self._constants: dict[tuple[str, bytes, tuple[int, ...]], ir.Value] = {}
         self._splits: dict[tuple[ir.Value, Plan], tuple[Slice, ...]] = {}
@@ -39,6 +40,8 @@ class Emitter:
                 self._split(source, plan[:-1], read, parts, before)
             else:
                 self._made[source, plan] = self._node(read, plan[-1], before)
+            if self.mark is not None:
+                self._made[source, plan].meta[self.mark] = True
         return self._made[source, plan]
 
     def _split(self, source: ir.Value, prefix: Plan, read: ir.Value, parts: Sequence[Slice], before: ir.Node) -> None:

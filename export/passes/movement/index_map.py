@@ -64,12 +64,6 @@ class IndexMap:
         """All digits, the slowest first."""
         return tuple(digit for axis in self.axes for digit in axis)
 
-    def offsets(self) -> Integers:
-        """Return the offset of every element, in the tensor's shape."""
-        whole = IndexMap([self.digits], self.sizes, self.strides, self.tables).along(0)
-        assert whole is not None, "one axis has all digits"
-        return (whole + self.base).reshape(self.shape)
-
     def along(self, axis: int) -> Integers | None:
         """Return the offsets along an axis, without `base`; None if a table depends on another axis too."""
         digits = self.axes[axis]
@@ -132,15 +126,7 @@ class IndexMap:
         """Return the map after Slice: `count` positions of an axis, the first at `start`."""
         if (start, count, step) == (0, self.shape[axis], 1):
             return self
-        digits = self.axes[axis]
-        if len(digits) != 1 or digits[0] not in self.strides or (self.batch and self.shape[axis] % self.batch == 0):
-            return self.take(axis, start + step * np.arange(count))
-        work = self._work()
-        stride = self.strides[digits[0]]
-        work.base += start * stride
-        axes = list(self.axes)
-        axes[axis] = (work.add(count, stride * step),) if count > 1 else ()
-        return _map(work, axes)
+        return self.take(axis, start + step * np.arange(count))
 
     @staticmethod
     def concat(maps: Sequence["IndexMap"], axis: int) -> "IndexMap":

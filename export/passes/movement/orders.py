@@ -161,7 +161,7 @@ class _Costs:
     def entry(self, entry: Member, rows: Array, source: Array | None) -> float:
         """Return the cost of an entry in order `rows`; `source` is the order of its source, if that is a member."""
         shape = (self.regions.images, entry.region.rows, entry.channels)
-        moved = _reordering(np.argsort(entry.order)[rows])
+        moved = taken(np.argsort(entry.order)[rows])
         after: list[Step] = [Reshape(shape), *moved] if moved else []
         return self._cost(entry.value, self._before(self.source_of(entry), source), after)
 
@@ -173,7 +173,7 @@ class _Costs:
         """Return the steps from a member as stored to its traced shape and order."""
         if member is None or rows is None:
             return []
-        moved = _reordering(np.argsort(rows)[member.order])
+        moved = taken(np.argsort(rows)[member.order])
         return [*moved, Reshape(sizes_of(member.value) or ())] if moved else []
 
     def _cost(self, value: ir.Value, before: list[Step], after: list[Step], *, shared: bool = True) -> float:
@@ -255,7 +255,8 @@ class _Costs:
         return more < len(inside) * VIEW
 
 
-def _reordering(order: Array) -> list[Step]:
+def taken(order: Array) -> list[Step]:
+    """Return the steps that permute the rows of [B, T, C]: one Gather, or none."""
     return [] if np.array_equal(order, np.arange(len(order))) else [gather(1, order)]
 
 

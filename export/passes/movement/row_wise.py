@@ -13,12 +13,10 @@ import onnx_ir as ir
 from export.passes.operators import BROADCAST, ELEMENTWISE, NORMS, REDUCTIONS, axis_of, reduced_axes
 from export.passes.values import (
     Array,
-    add_constant,
     array_of,
+    derive_constant,
     input_of,
     is_constant,
-    name_of,
-    rename,
     sizes_of,
 )
 
@@ -136,9 +134,4 @@ def lay_out(model: ir.Model, node: ir.Node, form: RowWise, order: Array) -> None
 
 
 def _give(model: ir.Model, node: ir.Node, position: int, array: Array) -> None:
-    """Replace a constant input; the new constant gets the name of the old one if nothing else reads that."""
-    before = input_of(node, position)
-    given = add_constant(model, array, name_of(before))
-    node.replace_input_with(position, given)
-    if not before.uses() and not before.is_graph_output():
-        rename(model, given, name_of(before))
+    node.replace_input_with(position, derive_constant(model, array, input_of(node, position)))

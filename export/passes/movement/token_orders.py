@@ -6,13 +6,16 @@ import numpy as np
 import onnx_ir as ir
 
 from export.passes.movement.compose import TO_BE_COMPOSED
-from export.passes.movement.orders import choose_orders
+from export.passes.movement.emit import Emitter
+from export.passes.movement.orders import choose_orders, taken
 from export.passes.movement.regions import Member, Regions, find_regions
 from export.passes.movement.row_wise import lay_out
-from export.passes.values import Array, Sizes, add_constant, add_node, name_of, shape_of
+from export.passes.movement.steps import Reshape, tidied
+from export.passes.sweep import GraphPass
+from export.passes.values import Array, shape_of
 
 
-class AssignTokenOrders(ir.passes.InPlacePass):
+class AssignTokenOrders(GraphPass):
     """Store the rows of tensors in the order that moves the least data.
 
     1. Row-wise nodes (element-wise operators, norms over the last axis, products with constants) process [B, T, C] in
@@ -20,14 +23,7 @@ class AssignTokenOrders(ir.passes.InPlacePass):
     2. A Gather permutes the rows where they enter a region or change order. Other readers get the traced shape and
        order back. `ComposeMovement` then merges these nodes with the adjacent chains.
     3. Regions in which no order is cheaper than the traced one stay unchanged.
-
-    Args:
-        batch: the distinctive batch size that the graph was traced with; None if the graph keeps its batch size.
     """
-
-    def __init__(self, batch: int | None = None) -> None:
-        super().__init__()
-        self.batch = batch
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Choose the orders, then rewrite the nodes in graph order."""
@@ -46,7 +42,7 @@ class _Writer:
     def __init__(self, model: ir.Model, regions: Regions, orders: dict[Member, Array]) -> None:
         self.model, self.regions, self.orders = model, regions, orders
         self._stored: dict[tuple[Member, bytes], ir.Value] = {}
-        self._indices: dict[bytes, ir.Value] = {}
+        self._emitter = Emitter(model, mark=TO_BE_COMPOSED)
         self._next = dict(pairwise(model.graph))
 
     def rewrite(self, member: Member, node: ir.Node) -> None:
@@ -60,44 +56,22 @@ class _Writer:
         value.shape = ir.Shape(self._shape(member))
         self._stored[member, order.tobytes()] = value
         readers = list(value.uses())
-        following = self._next[node]
-        traced = self._reshape(self._gather(value, np.argsort(order)[member.order], following), sizes, following)
+        restored = (*taken(np.argsort(order)[member.order]), Reshape(sizes))
+        traced = self._emitter.emit(value, tidied(restored, self._shape(member)), self._next[node])
         for use in readers:
             use.node.replace_input_with(use.idx, traced)
 
     def _in_order(self, member: Member, order: Array, before: ir.Node) -> ir.Value:
         """Return a member as [B, T, C] in an order."""
-        key = (member, order.tobytes())
+        key, own = (member, order.tobytes()), self.orders[member]
         if key not in self._stored:
-            own = self.orders[member]
-            if member.node is None and (member, own.tobytes()) not in self._stored:
-                rows = self._reshape(member.value, self._shape(member), before)
-                self._stored[member, own.tobytes()] = self._gather(rows, np.argsort(member.order)[own], before)
-            if key not in self._stored:
-                self._stored[key] = self._gather(self._stored[member, own.tobytes()], np.argsort(own)[order], before)
+            first = (member, own.tobytes())
+            if member.node is None and first not in self._stored:
+                rows = (Reshape(self._shape(member)), *taken(np.argsort(member.order)[own]))
+                self._stored[first] = self._emitter.emit(member.value, tidied(rows, shape_of(member.value)), before)
+            moved = tuple(taken(np.argsort(own)[order]))
+            self._stored[key] = self._emitter.emit(self._stored[first], moved, before)
         return self._stored[key]
 
     def _shape(self, member: Member) -> tuple[int, int, int]:
         return self.regions.images, member.region.rows, member.channels
-
-    def _gather(self, value: ir.Value, order: Array, before: ir.Node | None) -> ir.Value:
-        if np.array_equal(order, np.arange(len(order))):
-            return value
-        places = np.ascontiguousarray(order, np.int64)
-        index = self._indices.get(places.tobytes())
-        if index is None:
-            index = self._indices[places.tobytes()] = add_constant(self.model, places, f"{name_of(value)}.order")
-        return self._insert("Gather", [value, index], shape_of(value), before)
-
-    def _reshape(self, value: ir.Value, sizes: Sizes, before: ir.Node | None) -> ir.Value:
-        if shape_of(value) == sizes:
-            return value
-        shape = add_constant(self.model, np.asarray(sizes, np.int64), f"{name_of(value)}.shape")
-        return self._insert("Reshape", [value, shape], sizes, before)
-
-    @staticmethod
-    def _insert(operator: str, inputs: list[ir.Value], sizes: Sizes, before: ir.Node | None) -> ir.Value:
-        assert before is not None, "a row-wise node does not produce a graph output, so another node follows"
-        made = add_node(before, operator, inputs, sizes, {"axis": 1} if operator == "Gather" else {})
-        made.meta[TO_BE_COMPOSED] = True
-        return made

@@ -9,11 +9,11 @@ from torch.export import ExportedProgram
 
 from export.tracing.program.assignment import assigns, join_assignments
 from export.tracing.program.attention import unfuse_attention
-from export.tracing.program.dropout import remove_dropout
 from export.tracing.program.flexible import unfuse_flexible_attention
 from export.tracing.program.indexing import rewrite_indexing
-from export.tracing.program.nodes import update_outputs
+from export.tracing.program.nodes import operator_of, update_outputs
 from export.tracing.program.pooling import decompose_pools
+from export.tracing.program.refusals import is_random
 from export.tracing.program.regions import inline_regions
 
 _ATEN = torch.ops.aten
@@ -29,7 +29,7 @@ def rewrite_program(program: ExportedProgram) -> ExportedProgram:
         ExportError: an enabled autocast region computes in half precision.
     """
     inline_regions(program.graph_module)
-    remove_dropout(program.graph)
+    _remove_dropout(program.graph)
     rewrite_indexing(program.graph)
     decompose_pools(program.graph)
     unfuse_attention(program.graph)
@@ -42,6 +42,14 @@ def rewrite_program(program: ExportedProgram) -> ExportedProgram:
         _reshape_instead_of_view(program.graph)
         update_outputs(program)
     return program
+
+
+def _remove_dropout(graph: fx.Graph) -> None:
+    """Remove dropout of every kind that is disabled or has probability 0."""
+    for node in list(graph.nodes):
+        if operator_of(node).rstrip("_").endswith("dropout") and not is_random(node):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 def _reshape_instead_of_view(graph: fx.Graph) -> None:

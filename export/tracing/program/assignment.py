@@ -25,7 +25,7 @@ class _Row(NamedTuple):
     """Origin of one row of a tensor along the assigned dimension."""
 
     source: fx.Node
-    index: int
+    position: int
 
 
 _Assigned = tuple[int, list[_Row]]
@@ -114,7 +114,7 @@ def _read(node: fx.Node, assigned: dict[fx.Node, _Assigned]) -> fx.Node | None:
         return None
     if node.target is _ATEN.select.int:
         row = rows[given["index"]]
-        return insert_call(node, _ATEN.select.int, row.source, dim, row.index)
+        return insert_call(node, _ATEN.select.int, row.source, dim, row.position)
     read = rows[given["start"] : given["end"] : given["step"]]
     return _concatenated(node, dim, read) if len({row.source for row in read}) == 1 else None
 
@@ -124,7 +124,7 @@ def _concatenated(node: fx.Node, dim: int, rows: list[_Row]) -> fx.Node:
     pieces = [[rows[0]]]
     for row in rows[1:]:
         last = pieces[-1][-1]
-        if row == (last.source, last.index + 1):
+        if row == (last.source, last.position + 1):
             pieces[-1].append(row)
         else:
             pieces.append([row])
@@ -135,7 +135,7 @@ def _concatenated(node: fx.Node, dim: int, rows: list[_Row]) -> fx.Node:
     for source in dict.fromkeys(row.source for row in rows):
         starts[source] = length
         length += source.meta["val"].shape[dim]
-    indices = insert_call(node, torch.tensor, [starts[row.source] + row.index for row in rows])
+    indices = insert_call(node, torch.tensor, [starts[row.source] + row.position for row in rows])
     return insert_call(node, _ATEN.index_select.default, _joined(node, dim, list(starts)), dim, indices)
 
 

@@ -179,7 +179,8 @@ def _sizes(advice: Advice, misfit: Misfit) -> str | None:
         if _is_window(ours, advice.image_size):
             flag = advice.setting("window size", str(window))
             return f"It was trained with windows of {window}×{window} tokens: {flag}, and also its image size"
-        which = _scaled(window, _window(ours, ours), advice.image_size) or which
+        own, image = _window(ours, ours), advice.image_size
+        which = which if image is None or not own or image[0] % own else str(image[0] // own * window)
     return (
         f"It was trained at another image size: {advice.setting('image size', which)}; --image-size changes it "
         "afterwards"
@@ -219,10 +220,6 @@ def _is_window(table: Shape, image: tuple[int, int] | None) -> bool:
     """Return whether a table belongs to windows instead of the whole image; BEiT's table has three more rows."""
     side = math.isqrt(table[0])
     return side * side == table[0] and (image is None or (side + 1) // 2 <= min(image) // 16 - 1)
-
-
-def _scaled(side: int, own: int | None, image: tuple[int, int] | None) -> str | None:
-    return None if image is None or not own or image[0] % own else str(image[0] // own * side)
 
 
 def _incomplete(advice: Advice, misfit: Misfit) -> str | None:

@@ -1,10 +1,10 @@
-"""Graphs of which only some rows are read, and helpers that run `ComputeWhatIsRead` and check its result."""
+"""Graphs of which only some rows are read, and helpers that run `PropagateSlices` and check its result."""
 
 import numpy as np
 import onnx_ir as ir
 
 from export.passes.propagate_slices import PropagateSlices
-from export.passes.values import sizes_of
+from export.passes.values import name_after_sources, sizes_of
 from tests.export.passes.graphs import Array, graph_of, ints, operators, run
 
 RANDOM = np.random.default_rng(1)
@@ -34,6 +34,7 @@ def narrowed(model: ir.Model, batch: int | None = None) -> bool:
     for found, expected in zip(run(model), before, strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)  # products of fewer rows round differently
     assert not PropagateSlices(batch)(model).modified, "a second run must not change the graph"
+    name_after_sources(model)
     return modified
 
 

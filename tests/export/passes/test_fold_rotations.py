@@ -6,6 +6,7 @@ import pytest
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from export.passes.fold_rotations import FoldRotations
+from export.passes.values import name_after_sources
 from tests.export.passes.graphs import Array, folded, graph_of, ints, operators
 
 IMAGES, TOKENS, HEADS, WIDTH = 3, 5, 2, 8
@@ -87,6 +88,7 @@ def test_constants_of_keys_keep_their_names_and_class_tokens_are_rotated_by_zero
     assert cos is not None
     before = cos.numpy().copy()
     assert folded(FoldRotations, model)
+    name_after_sources(model)
     RemoveUnusedNodesPass()(model)
     made = model.graph.initializers["cos"].const_value
     assert made is not None

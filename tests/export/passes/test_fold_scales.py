@@ -66,7 +66,6 @@ PACKED = "p = MatMul(image, qkv) \n y = Add(p, qkv_b) \n r = Reshape(y, packed) 
 GATHERED = "q = Gather<axis=0>(m, i0) \n k = Gather<axis=0>(m, i1) \n v = Gather<axis=0>(m, i2)"
 SLICED = """q1 = Slice(m, zero, one, zero) \n k1 = Slice(m, one, two, zero) \n v1 = Slice(m, two, three, zero)
     q = Squeeze(q1, zero) \n k = Squeeze(k1, zero) \n v = Squeeze(v1, zero)"""
-HEADS = "q = Transpose<perm=[0,2,1,3]>(s) \n k = Identity(q) \n v = Identity(q)"
 ATTEND = "a = Softmax(scores) \n logits = MatMul(a, v)"
 KEYS = "kt = Transpose<perm=[0,1,3,2]>(k)"
 COSINE = f"""{PACKED} \n {GATHERED} \n ql = ReduceL2<keepdims=1>(q, three) \n qn = Div(q, ql)
@@ -88,10 +87,6 @@ FOLDED: dict[str, tuple[str, str]] = {
         "t = Transpose<perm=[0,2,1]>(image) \n r = Reshape(t, map) \n y = Conv<pads=[1,1,1,1]>(r, wide, b)"
         " \n x = Mul(y, of_maps) \n logits = Relu(x)",
         "[B,D,N,1]",
-    ),
-    "a factor after a norm": (
-        "n = LayerNormalization(image, gamma, c) \n x = Mul(n, gamma) \n logits = Relu(x)",
-        "[B,N,C]",
     ),
     "two factors": ("r = Relu(image) \n x = Mul(r, gamma) \n y = Mul(x, half) \n logits = Relu(y)", "[B,N,C]"),
     "a divisor and a factor": (

@@ -11,7 +11,7 @@ from export.passes.sweep import Declined
 
 
 def chain(module: str, before: str, after: tuple[str, ...], reason: str = "") -> Rewritten:
-    return Rewritten("x", module, tuple(before.split()), after, reason)
+    return Rewritten(module, tuple(before.split()), after, reason)
 
 
 def test_equal_chains_of_several_blocks_are_one_line() -> None:

@@ -1,6 +1,7 @@
 """GridSample of a constant table, in graphs traced with eleven images and run with other batch sizes."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from export.passes.dynamic_batch import make_batch_dynamic
@@ -19,18 +20,20 @@ def sampled(table: Array, where: Array) -> Array:
     return result
 
 
-@pytest.mark.parametrize("tables", [1, 3])
 @pytest.mark.parametrize("images", [1, 2, 7])
-def test_a_table_is_sampled_at_the_positions_of_each_image(tables: int, images: int) -> None:
-    table = np.random.default_rng(4).normal(size=(tables, 2, 4, 5)).astype(np.float32)
+def test_a_table_is_sampled_at_the_positions_of_each_image(images: int) -> None:
+    table = np.random.default_rng(4).normal(size=(1, 2, 4, 5)).astype(np.float32)
     model = graph_of(
-        f"""(float[{11 * tables},3,6,2] image) => (float[{11 * tables},2,3,6] logits) {{
+        """(float[11,3,6,2] image) => (float[11,2,3,6] logits) {
             logits = GridSample<mode="linear", padding_mode="border", align_corners=1>(c, image)
-        }}""",
+        }""",
         c=np.tile(table, (BATCH, 1, 1, 1)),
     )
     make_batch_dynamic(model, BATCH)
-    where = np.random.default_rng(5).uniform(-1, 1, size=(images * tables, 3, 6, 2)).astype(np.float32)
-    expected = np.stack([sampled(table[index % tables], points) for index, points in enumerate(where)])
+    where = np.random.default_rng(5).uniform(-1, 1, size=(images, 3, 6, 2)).astype(np.float32)
+    expected = np.stack([sampled(table[0], points) for points in where])
     np.testing.assert_allclose(run_on(model, where), expected, rtol=1e-4, atol=1e-5)
-    assert table.shape in [tuple(value.shape or ()) for value in model.graph.initializers.values()]
+    stored = [value.const_value for value in model.graph.initializers.values() if value.uses()]
+    assert (
+        sum(tensor.size for tensor in stored if tensor is not None and tensor.dtype == ir.DataType.FLOAT) == table.size
+    )

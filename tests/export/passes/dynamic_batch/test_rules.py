@@ -107,11 +107,6 @@ FREED: dict[str, Case] = {
         {"c": np.tile(OFFSETS[0], (11, 3, 1, 1))},
         lambda x: np.take_along_axis(x, np.tile(OFFSETS[0], (len(x), 3, 1, 1)), axis=3),
     ),
-    "scores that are looked up by offset in each window": (
-        "(float[33,5,7] image) => (float[33,5,4] logits) { logits = GatherElements<axis=-1>(image, c) }",
-        {"c": np.tile(OFFSETS, (11, 1, 1))},
-        lambda x: np.take_along_axis(x, np.tile(OFFSETS, (len(x) // 3, 1, 1)), axis=2),
-    ),
     "some of the rows, counted from the end": (
         "(float[11,6,7] image) => (float[11,2,4] logits) { logits = GatherElements<axis=1>(image, c) }",
         {"c": np.tile(OFFSETS[:1, :2] - 3, (11, 1, 1))},
@@ -150,18 +145,6 @@ def test_a_node_accepts_any_batch(case: str, images: int) -> None:
     with pytest.raises(AssertionError):  # the comparison above is able to fail
         np.testing.assert_allclose(run_on(model, image[..., ::-1].copy()), expected, rtol=1e-5, atol=1e-6)
     assert {"Shape", "ConstantOfShape", "Range"}.isdisjoint(node.op_type for node in model.graph)
-
-
-@pytest.mark.parametrize("case", [case for case in FREED if "looked up" in case])
-def test_a_lookup_with_constant_indices_becomes_one_gather(case: str) -> None:
-    text, constants, _ = FREED[case]
-    model = graph_of(text, **constants)
-    make_batch_dynamic(model, BATCH)
-    assert [node.op_type for node in model.graph] == ["Reshape", "Gather", "Reshape"]
-    stored = [
-        np.prod((value.shape or ir.Shape([])).numpy()) for value in model.graph.initializers.values() if value.uses()
-    ]
-    assert sum(stored) < constants["c"].size
 
 
 def test_sizes_of_a_resize_become_scales_where_they_give_the_same_sizes() -> None:

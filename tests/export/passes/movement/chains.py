@@ -159,3 +159,11 @@ class GraphOfChains:
 def _sizes(value: ir.Value) -> tuple[int, ...]:
     assert value.shape is not None
     return tuple(value.shape.numpy())
+
+
+def offsets_in(one: IndexMap) -> Array:
+    """Return the offset of every element of a map, in the tensor's shape."""
+    whole = IndexMap([one.digits], one.sizes, one.strides, one.tables).along(0)
+    assert whole is not None, "all digits are in one axis"
+    found: Array = (whole + one.base).reshape(one.shape)
+    return found
