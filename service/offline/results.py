@@ -47,7 +47,7 @@ class Result:
 
 
 class Finished(Protocol):
-    """What is kept of a result."""
+    """Result of one file, or the part of it that is kept."""
 
     @property
     def failed(self) -> bool:
@@ -55,7 +55,7 @@ class Finished(Protocol):
 
 
 Finish = Callable[[Result], T]
-"""Returns what is kept of a result; called on any thread, and may raise any exception."""
+"""Returns the part of a result that is kept; called on any thread, and may raise any exception."""
 
 
 def reason(outcome: BaseException, attempts: int) -> str:
