@@ -1,7 +1,9 @@
 """`python -m benchmarks.offline`: throughput of `service.offline predict` over files, and the in-process limit.
 
-The limit is that of benchmarks/serving.py: the same stages in a loop, in one process per core. Runs are interleaved, on
-the same images; predict also reads files and writes rows. CPU time is comparable even if other programs use the cores.
+The limit is that of benchmarks/serving.py: the same stages in a loop on images in memory, on the same backend, in one
+process with one thread per core. Runs are interleaved, on the same images; predict also reads files and writes rows.
+Throughput and CPU time exclude startup and loading, except in the column for the whole command. CPU time is comparable
+even if other programs use the cores.
 """
 
 import argparse
@@ -13,6 +15,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,12 +24,29 @@ from benchmarks.serving_inputs import IMAGES, NETWORKS, ROOT, export, make_image
 from benchmarks.serving_limit import limit
 from examples.digits.train import machine
 
+FILES = {"small": 5000, "swin_tiny": 300}
+"""Default number of files."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One measurement of the limit and of predict: images a second, and CPU ms an image."""
+
+    limit: float
+    predict: float
+    share: float
+    command: float
+    limit_cpu: float
+    predict_cpu: float
+    cpu_share: float
+
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", choices=NETWORKS, default="small")
-    parser.add_argument("--files", type=int, default=5000)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.offline", description=__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["small"])
+    parser.add_argument("--backends", nargs="+", default=["onnxruntime", "openvino"])
+    parser.add_argument("--files", type=int, help=f"default: {FILES}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=8, help="length of each measurement of the limit")
     parser.add_argument(
@@ -37,29 +58,37 @@ def main() -> int:
     options = parser.parse_args()
     if options.memory is not None:
         return measure_memory(options.memory)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make_images(folder)
-        repository = export(NETWORKS[options.network], folder, ["uint8"])
-        files = folder / "files"
-        files.mkdir()
-        for place in range(options.files):
-            shutil.copy(folder / f"{place % IMAGES}.jpg", files / f"{place:06}.jpg")
-        artifact = repository / "benchmark/uint8/1"
-        runs = []
-        for number in range(options.rounds):
-            rate, cost = in_process(artifact, folder, options.seconds)
-            runs.append((rate, *predict(repository, files, folder / f"{number}.csv"), cost))
-    print(f"{datetime.now(UTC).date()}, {machine()}, {options.files} files, {options.rounds} rounds\n")
-    print("| network | in-process limit, images/s | predict, images/s | share | CPU, ms: limit | predict | share |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    most, rate, spent, least = (statistics.median(column) for column in zip(*runs, strict=True))
-    shares = statistics.median(run[1] / run[0] for run in runs), statistics.median(run[3] / run[2] for run in runs)
+    print(f"{datetime.now(UTC).date()}, {machine()}, {options.rounds} rounds\n")
     print(
-        f"| {options.network} | {most:.0f} | {rate:.0f} | {shares[0]:.2f} | {least:.2f} | {spent:.2f} "
-        f"| {shares[1]:.2f} |"
+        "| network | files | backend | in-process limit, images/s | predict, images/s | share | with start "
+        "| CPU, ms: limit | predict | share |"
     )
+    print(f"| --- | ---: | --- |{' ---: |' * 7}")
+    with tempfile.TemporaryDirectory() as name:
+        for network in options.networks:
+            _print_rows(network, Path(name) / network, options)
     return 0
+
+
+def _print_rows(network: str, folder: Path, options: argparse.Namespace) -> None:
+    folder.mkdir()
+    make_images(folder)
+    repository = export(NETWORKS[network], folder, ["uint8"])
+    (files := folder / "files").mkdir()
+    count = options.files or FILES[network]
+    for place in range(count):
+        shutil.copy(folder / f"{place % IMAGES}.jpg", files / f"{place:06}.jpg")
+    rounds: dict[str, list[Round]] = {backend: [] for backend in options.backends}
+    for number in range(options.rounds):
+        for backend, measured in rounds.items():
+            rate, cost = in_process(repository / "benchmark/uint8/1", folder, options.seconds, backend)
+            found, command, spent = predict(repository, files, folder / f"{backend}-{number}.csv", backend)
+            measured.append(Round(rate, found, found / rate, command, cost, spent, cost / spent))
+    for backend, measured in rounds.items():
+        columns = zip(*map(astuple, measured), strict=True)
+        formats = (".0f", ".0f", ".2f", ".0f", ".2f", ".2f", ".2f")
+        cells = [format(statistics.median(column), form) for column, form in zip(columns, formats, strict=True)]
+        print(f"| {network} | {count} | {backend} | {' | '.join(cells)} |", flush=True)
 
 
 def measure_memory(repository: Path) -> int:
@@ -104,33 +133,33 @@ print(next(line.split()[1] for line in Path("/proc/self/status").read_text().spl
 """
 
 
-def in_process(artifact: Path, folder: Path, seconds: int) -> tuple[float, float]:
-    """Return the limit in images/s and its CPU time in ms per image, without start and loading."""
+def in_process(artifact: Path, folder: Path, seconds: int, backend: str) -> tuple[float, float]:
+    """Return the limit in images/s and its CPU time in ms per image, without startup and loading."""
     start = cpu_seconds()
-    limit(artifact, folder, 0)
+    limit(artifact, folder, 0, backend=backend)
     loaded = cpu_seconds()
-    rate = limit(artifact, folder, seconds)
+    rate = limit(artifact, folder, seconds, backend=backend)
     return rate, 1000 * (cpu_seconds() - loaded - (loaded - start)) / (rate * seconds)
 
 
-def predict(repository: Path, files: Path, output: Path) -> tuple[float, float]:
-    """Return a run's throughput in images/s and its CPU time in ms per image, without start and loading."""
+def predict(repository: Path, files: Path, output: Path, backend: str) -> tuple[float, float, float]:
+    """Return images/s without and with startup, and CPU time in ms per image without startup."""
     command = [sys.executable, "-m", "service.offline", "predict", str(files), "--repository", str(repository)]
+    command += ["--backend", backend, "--output", str(output), "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def run() -> dict[str, float]:
-        ended = subprocess.run(  # noqa: S603
-            [*command, "--output", str(output), "--json"], check=True, stdout=subprocess.PIPE, cwd=ROOT, env=environment
-        )
+        ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT, env=environment)  # noqa: S603
         found: dict[str, float] = json.loads(ended.stdout)
         return found
 
-    start = cpu_seconds()
+    start, began = cpu_seconds(), time.perf_counter()
     found = run()
-    middle = cpu_seconds()
+    middle, took = cpu_seconds(), time.perf_counter() - began
     run()  # skips all images
     loading = cpu_seconds() - middle
-    return found["images_per_second"], 1000 * (middle - start - loading) / found["written"]
+    spent = 1000 * (middle - start - loading) / found["written"]
+    return found["images_per_second"], found["written"] / took, spent
 
 
 def cpu_seconds() -> float:

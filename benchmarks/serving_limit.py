@@ -1,5 +1,9 @@
-"""In-process limit of `benchmarks.serving`: the service's stages in a loop without HTTP, one process per core."""
+"""In-process limit of `benchmarks.serving`: the service's stages in a loop without HTTP, one process per core.
 
+The backend is the one that the service chooses, with one thread per process.
+"""
+
+import os
 import subprocess
 import sys
 import time
@@ -11,19 +15,29 @@ from benchmarks.serving_inputs import IMAGES, ROOT
 from imaging.decode import decode
 from imaging.preprocess import Reading, preprocess
 from imaging.resizers import find_resizer
-from service.backends.onnx_runtime import OnnxRuntimeBackend
+from service.backends import choose_ways
 from service.ranking import rank
 from service.resources.cores import available_cores
 from service.schemas import Prediction
+from service.settings import Settings
 
 MAX_PIXELS = 50_000_000
 
 
-def limit(artifact: Path, images: Path, seconds: int, resizer: str = "auto") -> float:
-    """Return the throughput of the stages over all cores in images/s."""
+def limit(artifact: Path, images: Path, seconds: int, resizer: str = "auto", backend: str | None = None) -> float:
+    """Return the throughput of the stages over all cores in images/s.
+
+    Args:
+        artifact: the version.
+        images: folder of `make_images`.
+        seconds: duration of the measurement.
+        resizer: name of the resizer.
+        backend: name of the backend; None takes that of the environment, as the service does.
+    """
+    environment = os.environ if backend is None else {**os.environ, "POSBAKE_BACKEND": backend}
     command = [sys.executable, "-m", "benchmarks.serving_limit", str(artifact), str(images), str(seconds), resizer]
     processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)  # noqa: S603
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)  # noqa: S603
         for _ in range(available_cores())
     ]
     return sum(float(process.communicate()[0]) for process in processes)
@@ -32,7 +46,7 @@ def limit(artifact: Path, images: Path, seconds: int, resizer: str = "auto") -> 
 def classifier(path: Path, resizer: str = "auto") -> Callable[[bytes], list[Prediction]]:
     """Return a function that runs the service's stages on one thread: decode, resize, run and rank."""
     artifact = read_artifact(path)
-    backend = OnnxRuntimeBackend(artifact, "cpu", 1)
+    backend = choose_ways(Settings().backend, "cpu", "fp32").of(artifact.manifest)[0].open(artifact, 1)
     reading = Reading(MAX_PIXELS, find_resizer(resizer))
 
     def classify(data: bytes) -> list[Prediction]:

@@ -36,6 +36,7 @@ from service.backends.base import Backend
 from service.backends.warming import blank
 from service.catalogue.loading import Loader
 from service.offline.files import image_files
+from service.offline.results import Result
 from service.offline.running import running
 from service.offline.statistics import mcnemar, wilson
 from service.offline.stopping import Stopping
@@ -50,6 +51,8 @@ TRAINING, CALIBRATION, HELD_OUT, ALL = 8000, 256, 2000, 10_000
 _BATCH = 8
 _PART = 1000
 """Number of images whose logits are stored in one file."""
+_PATIENCE = 3_600_000
+"""Time limit of a run or decode in ms; long, as a busy machine can delay either for minutes."""
 
 Array = NDArray[np.float32]
 
@@ -181,15 +184,20 @@ def stored_logits(location: Location, backend: str, pictures: Path, count: int) 
 
 def run_all(location: Location, backend: str, pictures: Path, first: int, count: int) -> Array:
     """Return the logits [count, classes] of images in a folder, read and run as in `service.offline`."""
-    settings = Settings(backend=backend, device="cpu")
+    settings = Settings(backend=backend, device="cpu", backend_timeout_ms=_PATIENCE, decode_timeout_ms=_PATIENCE)
     servable = Loader(settings).open(location)
     try:
         with running(servable, settings) as runner:
             files = islice(image_files([pictures]), first, first + count)
-            outputs = [result.output for result in runner.run(files, Stopping())]
+            return np.stack(list(runner.run(files, Stopping(), _output_of)))
     finally:
         servable.backend.close()
-    return np.stack([output for output in outputs if output is not None])
+
+
+def _output_of(result: Result) -> Array:
+    if result.output is None:
+        raise RuntimeError(f"{result.file.path} has no prediction: {result.error}")
+    return result.output
 
 
 def open_backend(artifact: Artifact, name: str) -> Backend:

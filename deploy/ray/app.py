@@ -37,8 +37,6 @@ def app(arguments: dict[str, Any]) -> serve.Application:
         built.append(create_app(settings))
         return built[-1]
 
-    @serve.deployment(name="posbake", num_replicas=2, max_ongoing_requests=most)
-    @serve.ingress(build)
     class Posbake:
         """Replica of the service."""
 
@@ -54,4 +52,7 @@ def app(arguments: dict[str, Any]) -> serve.Application:
             if any(reasons):
                 raise ServiceError("; ".join(filter(None, reasons)))
 
-    return Posbake.bind()  # type: ignore[attr-defined]  # added by serve.deployment
+    # Calls instead of decorators: type checkers do not change the type of a decorated class.
+    deploy = serve.deployment(name="posbake", num_replicas=2, max_ongoing_requests=most)
+    application: serve.Application = deploy(serve.ingress(build)(Posbake)).bind()
+    return application

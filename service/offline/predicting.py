@@ -5,17 +5,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from artifact import Artifact
 from service.offline.files import ImageFile, image_files
 from service.offline.formats import format_of
+from service.offline.results import Finish, Finished, Result
 from service.offline.rows import artifact_name
-from service.offline.running import Result
 from service.offline.stopping import Stopping
 
-Track = Callable[[Iterator[Result], Callable[[], int]], AbstractContextManager[Iterator[Result]]]
-"""Wraps results, given a function for their count, in a progress bar."""
+T = TypeVar("T")
+F = TypeVar("F", bound=Finished)
+
+
+class Track(Protocol):
+    """Progress bar."""
+
+    def __call__(self, results: Iterator[F], count: Callable[[], int]) -> AbstractContextManager[Iterator[F]]:
+        """Show the progress while results are read, given a function for their count."""
 
 
 class Runs(Protocol):
@@ -25,8 +32,8 @@ class Runs(Protocol):
     def backend(self) -> str:
         """Name of the backend; empty before anything was run, if it is not known until then."""
 
-    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
-        """Yield the result of each file, in their order; once `stopping`, only of those that have begun."""
+    def run(self, files: Iterable[ImageFile], stopping: Stopping, finish: Finish[T]) -> Iterator[T]:
+        """Yield what `finish` returns for each file, in order; after `stopping`, only for started files."""
 
 
 @dataclass
@@ -66,6 +73,12 @@ class PredictionSummary:
             f"{self.output}: {self.written} rows, {self.errors} of them errors{rest}; {self.seconds:.1f} s, "
             f"{self.images_per_second:.0f} images/s ({self.artifact}, {self.backend})"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    content: bytes
+    failed: bool
 
 
 @dataclass(frozen=True)
@@ -112,16 +125,19 @@ def predict_files(
             else:
                 yield file
 
+    def finish(result: Result) -> _Row:
+        return _Row(form.row(result), result.failed)
+
     with (
         stopping.deferred(),
         opened as runner,
         open_output(request.output, form, artifact_name(artifact.manifest)) as output,
     ):
         start = time.perf_counter()
-        with track(runner.run(counted(), stopping), lambda: sum(1 for _ in left())) as results:
+        with track(runner.run(counted(), stopping, finish), lambda: sum(1 for _ in left())) as results:
             for result in results:
-                output.add(form.row(result))
+                output.add(result.content)
                 summary.backend = runner.backend
                 summary.written += 1
-                summary.errors += result.output is None
+                summary.errors += result.failed
                 summary.seconds = time.perf_counter() - start
