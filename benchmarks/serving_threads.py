@@ -1,10 +1,9 @@
-"""`python -m benchmarks.serving_threads`: CPU time of an answer by thread, beside that of the in-process limit.
+"""`python -m benchmarks.serving_threads`: CPU time per response by thread, and that of the in-process limit.
 
-The limit and the service under load take turns, on the same network, images and backend (POSBAKE_BACKEND). The main
-thread is the event loop; the others decode, resize and run, and write the log. wrk shares the cores with the service,
-so the share of the limit is also given without the CPU time that wrk takes: answers are divided by the limit of the
-cores that wrk leaves. Figures are medians of the rounds. CPU times also hold where other programs have the cores,
-throughput does not.
+Runs of the limit and of the loaded service are interleaved, with the same network, images and backend
+(POSBAKE_BACKEND). The main thread is the event loop; other threads decode, resize, run the network and write the log.
+wrk shares the cores with the service, so the share of the limit is also given for the cores that wrk leaves. Figures
+are medians of the rounds. CPU time is comparable even if other programs use the cores; throughput is not.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from service.settings import Settings
 
 @dataclass(frozen=True)
 class Round:
-    """Images and answers a second, shares of the limit, and CPU µs of an image or answer."""
+    """Images and responses per second, shares of the limit, and CPU time per image or response in µs."""
 
     limit: float
     answers: float
@@ -38,7 +37,7 @@ class Round:
     event_loop: float
     other_threads: float
     beside_stages: float
-    """Of the service, less the limit's."""
+    """CPU time of the service minus that of the limit."""
     wrk: float
 
 

@@ -60,9 +60,14 @@ def names(source: str) -> list[str]:
     return [node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
 
 
+def sources(folder: str) -> list[Path]:
+    """Return the files of a folder, without this one."""
+    return [file for file in (ROOT / folder).rglob("*.py") if file != Path(__file__)]
+
+
 @pytest.mark.parametrize("folder", CODE)
 def test_docstrings_and_comments_are_in_plain_words(folder: str) -> None:
-    files = [file for file in (ROOT / folder).rglob("*.py") if file != Path(__file__)]
+    files = sources(folder)
     assert files
     found = {str(file): found[0] for file in files if (found := BANNED.findall(documentation(file.read_text())))}
     assert not found
@@ -79,15 +84,15 @@ def test_a_module_does_not_open_with_a_question_word(folder: str) -> None:
     assert not [file for file in files if QUESTION.match(ast.get_docstring(ast.parse(file.read_text())) or "")]
 
 
-@pytest.mark.parametrize("folder", [folder for folder in CODE if folder != "tests"])
+@pytest.mark.parametrize("folder", CODE)
 def test_docstrings_open_with_a_noun_phrase_or_an_imperative(folder: str) -> None:
-    found = {str(file): OPENING.findall(file.read_text()) for file in (ROOT / folder).rglob("*.py")}
+    found = {str(file): OPENING.findall(file.read_text()) for file in sources(folder)}
     assert not {file: lines for file, lines in found.items() if lines}
 
 
-@pytest.mark.parametrize("folder", [folder for folder in CODE if folder not in ("benchmarks", "tests")])
+@pytest.mark.parametrize("folder", CODE)
 def test_docstrings_do_not_open_with_a_pronoun_or_preposition(folder: str) -> None:
-    found = {str(file): PRONOUN.findall(file.read_text()) for file in (ROOT / folder).rglob("*.py")}
+    found = {str(file): PRONOUN.findall(file.read_text()) for file in sources(folder)}
     assert not {file: lines for file, lines in found.items() if lines}
 
 
@@ -109,9 +114,9 @@ def test_pages_are_in_plain_words(page: Path) -> None:
     assert not BANNED.findall(page.read_text())
 
 
-@pytest.mark.parametrize("folder", [folder for folder in CODE if folder != "tests"])
+@pytest.mark.parametrize("folder", CODE)
 def test_arguments_and_attributes_are_described_by_a_noun(folder: str) -> None:
-    found = {str(file): ARGUMENT.findall(file.read_text()) for file in (ROOT / folder).rglob("*.py")}
+    found = {str(file): ARGUMENT.findall(file.read_text()) for file in sources(folder)}
     assert not {file: lines for file, lines in found.items() if lines}
 
 
