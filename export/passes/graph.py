@@ -87,6 +87,8 @@ def _stored_in(value: ir.Value, parts: list[Constant], images: int | None) -> Co
     first, *_ = parts = sorted(parts, key=lambda part: names.index(part.name))
     if images is not None and any(size % images == 0 for size in shape):
         shape = first.shape  # one copy for each image of the trace
+    elif len(names) == 1 and math.prod(shape) == math.prod(first.shape):
+        shape = min(first.shape, shape, key=len)  # transposed, or broadcast along axes of size 1
     return replace(
         first,
         work=tuple(dict.fromkeys(step for part in parts for step in part.work)),

@@ -69,6 +69,9 @@ def narrow(model: ir.Model, node: ir.Node, want: Needed) -> None:
                 narrow(model, reader, wants_behind(reader)[want.made.axis])
     for position, part in want.inputs.items():
         node.replace_input_with(position, take(model, input_of(node, position), part))
+    if node.op_type == "Concat" and len(want.inputs) == 1:
+        node.replace_input_with(0, node.inputs[next(iter(want.inputs))])
+        node.resize_inputs(1)
     for output in node.outputs:
         if output.uses():
             _shorten(model, output, want.made)

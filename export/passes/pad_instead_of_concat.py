@@ -15,7 +15,6 @@ from export.passes.values import (
     add_constant,
     add_node,
     array_of,
-    derive_constant,
     is_constant,
     name_of,
     shape_of,
@@ -53,10 +52,10 @@ def _is_repeated(node: ir.Node) -> bool:
 def _replace(model: ir.Model, node: ir.Node) -> None:
     sizes, result = shape_of(node.outputs[0]), node.outputs[0]
     axis = axis_of(node, len(sizes))
-    constants = [value for value in node.inputs if value is not None and is_constant(value)]
+    first = next(value for value in node.inputs if value is not None and is_constant(value))
     padded, added = _pieces(model, node, axis)
     joined = add_node(node, "Concat", padded, sizes, {"axis": axis}) if len(padded) > 1 else padded[0]
-    constant = derive_constant(model, np.concatenate(added, axis=axis), *constants)
+    constant = add_constant(model, np.concatenate(added, axis=axis), name_of(first))
     added_to = add_node(node, "Add", [joined, constant], sizes)
     result.replace_all_uses_with(added_to, replace_graph_outputs=True)
     result.name, added_to.name = None, result.name  # a graph output must keep its name

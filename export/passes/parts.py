@@ -105,6 +105,18 @@ def _sliced_axes(node: ir.Node, rank: int) -> set[int] | None:
     return None if axes is None else {int(axis) % rank for axis in axes}
 
 
+def _concat(node: ir.Node, part: Part, sizes: list[Sizes], result: Sizes) -> Needed | None:
+    """Need a part of each input; along the concatenated axis, a part of the input that contains the whole part."""
+    if part.axis != axis_of(node, len(result)):
+        return Needed(part, dict.fromkeys(range(len(sizes)), part))
+    before = 0
+    for position, size in enumerate(sizes):
+        if before <= part.start and part.stop <= before + size[part.axis]:
+            return Needed(part, {position: Part(part.axis, part.start - before, part.stop - before)})
+        before += size[part.axis]
+    return None
+
+
 def _gather(node: ir.Node, part: Part, sizes: list[Sizes], _result: Sizes) -> Needed:
     """Need a part of the indices, or a part of the data along another axis."""
     axis, rank = axis_of(node, len(sizes[0])), len(sizes[1])
@@ -144,6 +156,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(REDUCTIONS, _along_others(reduced_axes)),
     **dict.fromkeys(NORMS, _along_others(_normalised_axes)),
     **dict.fromkeys(("LogSoftmax", "Softmax"), _along_others(lambda node, rank: {axis_of(node, rank, -1)})),
+    "Concat": _concat,
     "Gather": _gather,
     "MatMul": _matmul,
     "Reshape": _reshape,

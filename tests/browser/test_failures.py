@@ -37,7 +37,7 @@ def test_a_damaged_file_is_explained(browser: Browser, server: Running, tmp_path
         choose(page, damaged)
         expect_problem(page, "Not an image (400)", sentence, "Choose a JPEG, PNG")
         choose(page)
-        expect(page.locator(".best_class, .agreement")).to_contain_text("7")
+        expect(page.locator(".best, .agreement")).to_contain_text("7")
         expect(page.get_by_role("alert")).to_have_count(0)
 
 

@@ -54,9 +54,9 @@ def test_the_api_page_follows_the_colour_scheme(browser: Browser, server: Runnin
         page.get_by_text("/v1/compare").first.wait_for()
         colour = "getComputedStyle(document.querySelector('.swagger-ui')).backgroundColor"
         page.emulate_media(color_scheme="dark")
-        assert page.evaluate(colour) == "rgb(28, 32, 34)"  # Swagger UI's own
+        page.wait_for_function(f"{colour} == 'rgb(28, 32, 34)'")  # Swagger UI's own
         page.emulate_media(color_scheme="light")
-        assert page.evaluate(colour) == "rgba(0, 0, 0, 0)"
+        page.wait_for_function(f"{colour} == 'rgba(0, 0, 0, 0)'")
 
 
 @pytest.mark.parametrize("view", VIEWS)

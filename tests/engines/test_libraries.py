@@ -58,7 +58,7 @@ def test_tensorrt_is_preferred_and_must_be_10_or_later(monkeypatch: pytest.Monke
     assert str(find_library()) == "TensorRT 10.16.1"
     fake_gpu.__version__ = "8.6.3"
     forget()
-    with pytest.raises(LibraryMissingError, match=r"TensorRT 8\.6\.3 is too old, 10 or later is needed"):
+    with pytest.raises(LibraryMissingError, match=r"TensorRT 8\.6\.3 is too old, 10 or later is required"):
         load_library("tensorrt")
     assert str(find_library()) == "TensorRT-RTX 1.7.1.116"
 

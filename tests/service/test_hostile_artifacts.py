@@ -88,7 +88,7 @@ def test_artifacts_that_openvino_cannot_run_are_refused_by_name_with_and_without
     names = add_hostile(tmp_path, UNRUNNABLE)
     add_artifact(tmp_path, variant="z")
     # The time limit covers compilation in a child process and then in this one.
-    settings = Settings(repository=tmp_path, backend=backend, device="cpu", load_timeout=4, threads=1)
+    settings = Settings(repository=tmp_path, backend=backend, device="cpu", load_timeout=10, threads=1)
     catalogue = load_catalogue(settings)
     try:
         assert [str(servable.key) for servable in catalogue.servables()] == ["colours/a/1", "colours/z/1"]
@@ -97,7 +97,7 @@ def test_artifacts_that_openvino_cannot_run_are_refused_by_name_with_and_without
         reasons = [found.reason for found in catalogue.refused]
         assert all(len(reason) <= REASON_LIMIT and reason.isprintable() for reason in reasons)
         endless = backend == "auto"  # ONNX Runtime starts the endless loop, which OpenVINO refuses
-        assert sum("within 4 s" in reason for reason in reasons) == endless
+        assert sum("within 10 s" in reason for reason in reasons) == endless
         for record in caplog.records:
             assert len(record.getMessage()) < REASON_LIMIT + 200
             assert record.getMessage().isprintable()
@@ -208,7 +208,8 @@ def test_a_server_stops_with_status_0_after_an_endless_loop_was_refused(tmp_path
     add_artifact(repository, variant="a")
     add_artifact(repository, variant="b")
     endless_loop(repository / "colours/b/1")
-    flags = ("--repository", str(repository), "--port", "0", "--load-timeout", "2", "--backend", backend)
+    limit = "2" if backend == "onnxruntime" else "30"  # OpenVINO refuses the loop without running it
+    flags = ("--repository", str(repository), "--port", "0", "--load-timeout", limit, "--backend", backend)
     with serving(tmp_path, *flags) as server:
         (refused,) = httpx2.get(f"{server.url}/v1/models").json()["refused"]
         assert 'posbake_abandoned_threads{work="load"} 0.0' in httpx2.get(f"{server.url}/metrics").text

@@ -227,4 +227,4 @@ def test_tensorrt_rtx_builds_without_a_gpu(tmp_path: Path, capsys: pytest.Captur
     assert (built.path / "model.engine").stat().st_size > 1000
     for option in ("--version-compatible", "--timing-cache=file"):
         assert run(tmp_path / "colours/mean/1", "--output", tmp_path, "--flavour", "rtx", option) == 1
-        assert f"leave out {option.partition('=')[0]}" in capsys.readouterr().err
+        assert f"omit {option.partition('=')[0]}" in capsys.readouterr().err

@@ -141,7 +141,7 @@ def test_an_affine_map_carried_forward_through_a_chain_gives_the_same_result(
     for node in nodes:
         assert moves(node)
         if _averages_different_factors(node, affine.factor):
-            with pytest.raises(NotFoldedError, match="mean"):
+            with pytest.raises(NotFoldedError, match="averaged axes"):
                 carry_forward(node, affine)
             return
         affine = carry_forward(node, affine)[-1]
@@ -217,5 +217,5 @@ def test_carrying_forward_is_declined_for(case: str) -> None:
 
 def test_a_factor_is_not_carried_back_through_a_repeated_index() -> None:
     (node,) = graph_of("(float[2,3] image) => (float[2,3] y) { y = Gather<axis=1>(image, c) }", c=ints(0, 0, 1)).graph
-    with pytest.raises(NotFoldedError, match="twice"):
+    with pytest.raises(NotFoldedError, match="repeated indices"):
         carry_back(node, 0, np.arange(3.0)[None])

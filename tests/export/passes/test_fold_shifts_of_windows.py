@@ -64,7 +64,7 @@ def test_keep_bias_and_mask_apart_when_the_mask_differs_by_image() -> None:
     node.replace_input_with(1, every)
     fold = FoldShifts(batch=batch)
     assert not fold(model).modified
-    assert any("hold the batch" in declined.reason for declined in fold.declined)
+    assert any("depend on the batch size" in declined.reason for declined in fold.declined)
     assert FoldShifts(batch=101)(model).modified
 
 

@@ -40,6 +40,7 @@ ROW_BY_ROW: dict[str, tuple[str, str, dict[str, Array]]] = {
     ),
     "an axis dropped": ("b = Unsqueeze(x, two) \n a = Squeeze(b, two)", "[B,1,8]", {}),
     "another type": ("b = Cast<to=11>(x) \n a = Cast<to=1>(b)", "[B,1,8]", {}),
+    "concatenated columns": ("b = Neg(x) \n a = Concat<axis=-1>(x, b)", "[B,1,16]", {}),
     "columns halved": ("b, c = Split<axis=2, num_outputs=2>(x) \n a = Add(c, b)", "[B,1,4]", {}),
     "columns in another order": ("a = Gather<axis=2>(x, c)", "[B,1,2]", {"c": ints(3, 1)}),
     "sliced columns": ("a = Slice(x, two, three, two)", "[B,1,1]", {}),
@@ -232,6 +233,15 @@ def test_rows_are_traced_through_a_lookup_in_flattened_rows() -> None:
         assert is_constant(gather.inputs[1])
         assert gather.inputs[1] is not None
         assert array_of(gather.inputs[1]).tolist() == (index.reshape(6, 6)[start] - 5 * start).tolist()
+
+
+def test_a_concat_keeps_only_the_input_that_is_read() -> None:
+    nodes = "b = Slice(x, zero, one, one) \n d = Neg(b) \n a0 = Concat<axis=1>(d, x) \n a = LayerNormalization(a0, c)"
+    model = model_of(nodes, "[2,1,8]", {"c": numbers(8)})
+    assert narrowed(model)
+    assert output_sizes(model)[-2:] == [(2, 1, 8), (2, 1, 8)]
+    concat = next(node for node in model.graph if node.op_type == "Concat")
+    assert [value.name for value in concat.inputs if value is not None] == ["d"]
 
 
 def test_a_cut_constant_takes_the_name_of_the_whole() -> None:
