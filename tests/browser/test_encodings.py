@@ -98,7 +98,7 @@ def test_the_overlay_follows_the_query_within_its_window(
 @pytest.mark.parametrize(
     ("variant", "description", "maps"),
     [
-        ("rope", "rotate queries and keys", 1),
+        ("rope", "the rotation of queries and keys", 1),
         ("irpe-product-contextual-k", "Query-dependent", 4),
         ("learned", "Similarity of positions", 2),
         ("sincos", "added to the tokens", 2),
