@@ -36,8 +36,7 @@ from service.backends.base import Backend
 from service.backends.warming import blank
 from service.catalogue.loading import Loader
 from service.offline.files import image_files
-from service.offline.results import Result
-from service.offline.running import running
+from service.offline.running import Result, running
 from service.offline.statistics import mcnemar, wilson
 from service.offline.stopping import Stopping
 from service.problems.errors import ServiceError
@@ -189,7 +188,7 @@ def run_all(location: Location, backend: str, pictures: Path, first: int, count:
     try:
         with running(servable, settings) as runner:
             files = islice(image_files([pictures]), first, first + count)
-            return np.stack(list(runner.run(files, Stopping(), _output_of)))
+            return np.stack([_output_of(result) for result in runner.run(files, Stopping())])
     finally:
         servable.backend.close()
 

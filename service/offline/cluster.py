@@ -12,10 +12,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,8 +22,7 @@ from artifact import Location
 from service.catalogue.loading import Loader
 from service.offline.errors import ClusterError, OfflineError
 from service.offline.files import ImageFile
-from service.offline.results import STAGES, Finish, Result
-from service.offline.running import running
+from service.offline.running import STAGES, Result, running
 from service.offline.stopping import Stopping
 from service.problems.errors import ServiceError
 from service.resources.cores import available_cores
@@ -33,8 +31,6 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow
-
-T = TypeVar("T")
 
 _PART = 256
 """Number of files per part; threads are idle while the last files of a part run."""
@@ -56,8 +52,8 @@ class ClusterRunner:
     """Maximum number of processes on the nodes."""
     backend: str = ""
 
-    def run(self, files: Iterable[ImageFile], stopping: Stopping, finish: Finish[T]) -> Iterator[T]:
-        """Yield what `finish` returns for each file, in order; after `stopping`, only for those that have come back.
+    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
+        """Yield the result of each file, in their order; once `stopping`, none that has not come back.
 
         The names of all files are kept in memory.
 
@@ -88,7 +84,7 @@ class ClusterRunner:
                     if failure := row["failure"]:
                         raise ClusterError(failure)
                     self.backend = row["backend"]
-                    yield finish(_result(row))
+                    yield _result(row)
                 if stopping.requested:
                     return
         except RayError as error:
@@ -173,7 +169,7 @@ class _Node:
             return _failed(self._failure)
         files = (ImageFile(os.fsdecode(row["path"]), flaw=row["flaw"]) for row in part.to_pylist())
         try:
-            rows = list(self._runner.run(files, Stopping(), partial(_row, self._runner.backend)))
+            rows = [_row(result, self._runner.backend) for result in self._runner.run(files, Stopping())]
         except OfflineError as error:
             return _failed(str(error))
         return pyarrow.Table.from_pylist(rows, _schema())
@@ -200,7 +196,7 @@ def _failed(reason: str) -> "pyarrow.Table":
     return pyarrow.Table.from_pylist([{"failure": f"node {socket.gethostname()}: {reason}"}], _schema())
 
 
-def _row(backend: str, result: Result) -> dict[str, Any]:
+def _row(result: Result, backend: str) -> dict[str, Any]:
     return {
         "path": os.fsencode(result.file.path),
         "output": result.output,

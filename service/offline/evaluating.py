@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from service.offline.errors import LabelledImagesError
 from service.offline.labelled import LabelledImages, find_labelled
 from service.offline.predicting import Track
 from service.offline.running import running
-from service.offline.scoring import PairedComparison, Score, compare, ranked
+from service.offline.scoring import PairedComparison, Score, compare
 from service.offline.stopping import Stopping
 from service.settings import Settings
 
@@ -144,11 +143,11 @@ def evaluate(
 def _evaluate(
     servable: Servable, images: LabelledImages, settings: Settings, stopping: Stopping, track: Track
 ) -> Evaluation:
-    score, finish = Score(), partial(ranked, servable.artifact.labels)
+    score, labels = Score(), servable.artifact.labels
     with stopping.deferred(), running(servable, settings) as runner:
         start = time.perf_counter()
-        with track(runner.run(images.files(), stopping, finish), lambda: images.count) as results:
-            for image in results:
-                score.add(image)
+        with track(runner.run(images.files(), stopping), lambda: images.count) as results:
+            for result in results:
+                score.add(result, labels)
         seconds = time.perf_counter() - start
     return Evaluation(servable.artifact, servable.backend.name, images, score, seconds)

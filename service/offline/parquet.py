@@ -17,8 +17,8 @@ from artifact import Manifest
 from service.offline.done import DonePaths
 from service.offline.errors import OutputError
 from service.offline.output import Output, appending
-from service.offline.results import Result
 from service.offline.rows import Csv, Format
+from service.offline.running import Result
 
 if TYPE_CHECKING:
     import pyarrow

@@ -5,24 +5,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from artifact import Artifact
 from service.offline.files import ImageFile, image_files
 from service.offline.formats import format_of
-from service.offline.results import Finish, Finished, Result
 from service.offline.rows import artifact_name
+from service.offline.running import Result
 from service.offline.stopping import Stopping
 
-T = TypeVar("T")
-F = TypeVar("F", bound=Finished)
-
-
-class Track(Protocol):
-    """Progress bar."""
-
-    def __call__(self, results: Iterator[F], count: Callable[[], int]) -> AbstractContextManager[Iterator[F]]:
-        """Show the progress while results are read, given a function for their count."""
+Track = Callable[[Iterator[Result], Callable[[], int]], AbstractContextManager[Iterator[Result]]]
+"""Wraps results, given a function for their count, in a progress bar."""
 
 
 class Runs(Protocol):
@@ -32,8 +25,8 @@ class Runs(Protocol):
     def backend(self) -> str:
         """Name of the backend; empty before anything was run, if it is not known until then."""
 
-    def run(self, files: Iterable[ImageFile], stopping: Stopping, finish: Finish[T]) -> Iterator[T]:
-        """Yield what `finish` returns for each file, in order; after `stopping`, only for started files."""
+    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
+        """Yield the result of each file, in their order; once `stopping`, only of those that have begun."""
 
 
 @dataclass
@@ -73,12 +66,6 @@ class PredictionSummary:
             f"{self.output}: {self.written} rows, {self.errors} of them errors{rest}; {self.seconds:.1f} s, "
             f"{self.images_per_second:.0f} images/s ({self.artifact}, {self.backend})"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    content: bytes
-    failed: bool
 
 
 @dataclass(frozen=True)
@@ -125,19 +112,16 @@ def predict_files(
             else:
                 yield file
 
-    def finish(result: Result) -> _Row:
-        return _Row(form.row(result), result.failed)
-
     with (
         stopping.deferred(),
         opened as runner,
         open_output(request.output, form, artifact_name(artifact.manifest)) as output,
     ):
         start = time.perf_counter()
-        with track(runner.run(counted(), stopping, finish), lambda: sum(1 for _ in left())) as results:
+        with track(runner.run(counted(), stopping), lambda: sum(1 for _ in left())) as results:
             for result in results:
-                output.add(result.content)
+                output.add(form.row(result))
                 summary.backend = runner.backend
                 summary.written += 1
-                summary.errors += result.failed
+                summary.errors += result.output is None
                 summary.seconds = time.perf_counter() - start

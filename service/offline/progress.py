@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service.offline.results import Finished
-
-F = TypeVar("F", bound=Finished)
+from service.offline.running import Result
 
 _UPDATES = 2
 """Updates per second; each takes 1 ms from the worker threads."""
@@ -27,7 +24,7 @@ class Bar:
         self._quiet = quiet or not self._console.is_terminal
 
     @contextmanager
-    def __call__(self, results: Iterator[F], count: Callable[[], int]) -> Iterator[Iterator[F]]:
+    def __call__(self, results: Iterator[Result], count: Callable[[], int]) -> Iterator[Iterator[Result]]:
         """Show a progress bar while results are read."""
         if self._quiet:
             yield results
@@ -36,11 +33,11 @@ class Bar:
         with Progress(*columns, console=self._console, refresh_per_second=_UPDATES, transient=True) as progress:
             yield self._advance(results, progress, count())
 
-    def _advance(self, results: Iterator[F], progress: Progress, total: int) -> Iterator[F]:
+    def _advance(self, results: Iterator[Result], progress: Progress, total: int) -> Iterator[Result]:
         task = progress.add_task("", total=total, rate="")
         errors = 0
         for result in results:
-            errors += result.failed
+            errors += result.output is None
             speed = progress.tasks[0].speed
             rate = f"{speed:.0f} images/s" if speed else ""
             progress.update(task, advance=1, rate=f"{rate}, {errors} unreadable" if errors else rate)

@@ -5,6 +5,7 @@ Paths keep bytes that are not UTF-8.
 """
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 from artifact import Manifest
 from service.offline.errors import OutputError
-from service.offline.results import STAGES, Result
+from service.offline.running import STAGES, Result
 from service.ranking import predict
 from service.schemas import Value
 
@@ -66,7 +67,6 @@ class Csv:
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None:
         self._manifest, self._labels, self._top_k = manifest, labels, top_k
-        self._artifact = artifact_name(manifest)
         regression = manifest.task == "regression"
         self._places = len(labels) if regression else min(top_k, len(labels))
         number = "value" if regression else "probability"
@@ -94,7 +94,7 @@ class Csv:
                 cells += [found.label, found.value if isinstance(found, Value) else found.probability]
             times = [result.milliseconds[stage] for stage in STAGES]
         cells += [""] * (2 * self._places - len(cells))
-        return _csv_line([result.file.path, self._artifact, *cells, *times, result.error])
+        return _csv_line([result.file.path, artifact_name(self._manifest), *cells, *times, result.error])
 
     def whole(self, file: BinaryIO) -> int:
         """Return the end of the last row: a line feed after an even number of quotes."""
@@ -124,7 +124,6 @@ class JsonLines:
 
     def __init__(self, manifest: Manifest, labels: tuple[str, ...], top_k: int) -> None:
         self._manifest, self._labels, self._top_k = manifest, labels, top_k
-        self._artifact = artifact_name(manifest)
 
     @property
     def header(self) -> bytes:
@@ -138,7 +137,7 @@ class JsonLines:
 
     def row(self, result: Result) -> bytes:
         """Return a row."""
-        row: dict[str, object] = {"path": result.file.path, "artifact": self._artifact}
+        row: dict[str, object] = {"path": result.file.path, "artifact": artifact_name(self._manifest)}
         if result.output is None:
             row["error"] = result.error
         else:
@@ -166,14 +165,7 @@ def artifact_name(manifest: Manifest) -> str:
     return f"{manifest.model}/{manifest.variant}/{manifest.version}"
 
 
-class _Returned:
-    """File that returns what is written, as `writerow` does in turn."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
 def _csv_line(cells: Iterable[object]) -> bytes:
-    line: object = csv.writer(_Returned(), lineterminator="\n").writerow(cells)
-    assert isinstance(line, str)
-    return line.encode("utf-8", "surrogateescape")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode("utf-8", "surrogateescape")

@@ -3,6 +3,7 @@
 `service.scheduling.workers` does the work: on the CPU each thread decodes and runs images; on a device one thread runs
 batches of images that the others decode. Time limits, restarts of failed backends and errors of single images are
 handled as in the server. A bounded window of files is processed at a time, so that results can be returned in order.
+Shapes: C outputs of the network.
 """
 
 import threading
@@ -13,19 +14,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from artifact.opening import UnreadableFileError
+from artifact.text import shown
 from imaging.decode import pillow_pixel_limit
 from imaging.preprocess import Reading, Tensor, preprocess
 from service.catalogue.catalogue import Servable
 from service.inputs.images import image_problems, reading_of
 from service.offline.errors import OfflineError
 from service.offline.files import ImageFile, read_image
-from service.offline.results import STAGES, Finish, Result, reason
 from service.offline.stopping import Stopping
-from service.problems.errors import ProblemError
+from service.problems.errors import ProblemError, ServiceError
 from service.problems.server_errors import BackendDownError, MemoryFullError, NotReadyError
 from service.resources.memory import MemoryBudget
 from service.scheduling.variant_queue import Inferred, Job, VariantQueue
@@ -33,7 +36,10 @@ from service.scheduling.workers import Workers
 from service.settings import Settings
 from service.telemetry.stopwatch import Stopwatch
 
-T = TypeVar("T")
+REASON_LIMIT = 500
+"""Maximum number of characters of an error in a row."""
+
+STAGES = ("read", "decode", "preprocess", "inference")
 
 _ATTEMPTS = 3
 """Number of attempts for an image whose batch crashed the backend."""
@@ -45,19 +51,31 @@ _PAUSE = 0.02
 """Pause of the collecting thread, in seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Result of one file.
+
+    Attributes:
+        file: the file.
+        output: [C], all finite; None after an error.
+        error: printable reason; empty if there is an output.
+        milliseconds: time of each stage of STAGES; 0 for stages not reached.
+    """
+
+    file: ImageFile
+    output: NDArray[np.float32] | None
+    error: str
+    milliseconds: dict[str, float]
+
+
 @dataclass(slots=True, eq=False)
 class _Flight:
     file: ImageFile
-    finish: Finish[Any]
     job: Job
     read: int = 0
     """Time to read the file, in ns."""
     attempts: int = 1
     settled: bool = False
-    finished: Any = None
-    """Result of `finish`; None before, and after an exception."""
-    failure: Exception | None = None
-    """Exception of `finish`."""
 
 
 class _Patient:
@@ -87,9 +105,7 @@ class Runner:
         self.window = max(32, 4 * settings.threads, 2 * limit + settings.threads)
         """Maximum number of files that are processed or wait for earlier ones."""
         self._quota = self.window // 4
-        self._running: dict[Job, _Flight] = {}
-        self._ended: deque[_Flight] = deque()
-        """Flights whose job has an outcome: settled, or to be submitted again."""
+        self._finished: deque[Job] = deque()
         self._enough = threading.Event()
         self._queue = VariantQueue(self.servable, settings.max_batch, self.window)
         self._workers = Workers(
@@ -108,31 +124,25 @@ class Runner:
         """Name of the backend."""
         return self.servable.backend.name
 
-    def run(self, files: Iterable[ImageFile], stopping: Stopping, finish: Finish[T]) -> Iterator[T]:
-        """Yield what `finish` returns for each file, in order; after `stopping`, only for started files.
-
-        `finish` is called by the thread that ran the image. On this thread, which has several results at a time, it
-        would hold the GIL for so long that the others wait for it.
+    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
+        """Yield the result of each file in order; after `stopping`, only of started files.
 
         Raises:
             OfflineError: the backend fails repeatedly, or all threads hang.
-            Exception: as `finish`.
         """
-        waiting, flights, ready = iter(files), deque[_Flight](), deque[_Flight]()
+        waiting, flights, jobs = iter(files), deque[_Flight](), dict[Job, _Flight]()
+        ready = deque[_Flight]()
         while True:
             if not stopping.requested:
-                begun = [_Flight(file, finish, self._job()) for file in islice(waiting, self.window - len(flights))]
+                begun = [_Flight(file, self._job()) for file in islice(waiting, self.window - len(flights))]
                 flights.extend(begun)
                 ready.extend(begun)
-            down = self._submit(ready)
+            down = self._submit(ready, jobs)
             if not flights or (down and stopping.requested):
                 return
-            ready.extend(self._collect())
+            ready.extend(self._collect(jobs))
             while flights and flights[0].settled:
-                flight = flights.popleft()
-                if flight.failure is not None:
-                    raise flight.failure
-                yield flight.finished
+                yield _result(flights.popleft())
 
     def close(self) -> None:
         """End the threads."""
@@ -141,7 +151,7 @@ class Runner:
     def _job(self) -> Job:
         return Job(self._queue, 1, _PATIENT, Stopwatch())
 
-    def _submit(self, ready: deque[_Flight]) -> bool:
+    def _submit(self, ready: deque[_Flight], jobs: dict[Job, _Flight]) -> bool:
         """Submit flights to the threads unless the backend is down, and return whether it is down.
 
         Raises:
@@ -158,7 +168,7 @@ class Runner:
             while ready:
                 flight = ready.popleft()
                 self._queue.admit(1)
-                self._running[flight.job] = flight
+                jobs[flight.job] = flight
                 try:
                     self._workers.prepare(flight.job, partial(self._make, flight))
                 except NotReadyError as error:
@@ -183,32 +193,29 @@ class Runner:
         return tensor
 
     def _settle(self, jobs: Sequence[Job]) -> None:
-        """Finish flights whose job has an outcome; on any thread."""
-        for job in jobs:
-            flight = self._running.pop(job)
-            if isinstance(job.outcome, BackendDownError) and flight.attempts < _ATTEMPTS:
-                flight.attempts += 1
-                flight.job = self._job()
-            else:
-                try:
-                    flight.finished = flight.finish(_result(flight))
-                except Exception as error:  # noqa: BLE001 -- raised by `run`
-                    flight.failure = error
-                flight.settled = True
-            self._ended.append(flight)
-        if len(self._ended) >= self._quota:
+        self._finished.extend(jobs)
+        if len(self._finished) >= self._quota:
             self._enough.set()
 
-    def _collect(self) -> list[_Flight]:
-        """Wait, and return the flights to submit again, because their backend failed.
+    def _collect(self, jobs: dict[Job, _Flight]) -> list[_Flight]:
+        """Wait, mark the flights with an outcome, and return those with a failed backend.
 
         Waking this thread takes time from the worker threads, so it sleeps until there is work for it.
         """
-        if len(self._ended) < self._quota:
+        if len(self._finished) < self._quota:
             self._enough.wait(_PAUSE)
         self._enough.clear()
-        ended = [self._ended.popleft() for _ in range(len(self._ended))]
-        return [flight for flight in ended if not flight.settled]
+        again = []
+        for _ in range(len(self._finished)):
+            job = self._finished.popleft()
+            flight = jobs.pop(job)
+            if isinstance(job.outcome, BackendDownError) and flight.attempts < _ATTEMPTS:
+                flight.attempts += 1
+                flight.job = self._job()
+                again.append(flight)
+            else:
+                flight.settled = True
+        return again
 
 
 @contextmanager
@@ -252,4 +259,12 @@ def _result(flight: _Flight) -> Result:
     if isinstance(outcome, Inferred):
         return Result(flight.file, outcome.logits[0], "", milliseconds)
     assert outcome is not None
-    return Result(flight.file, None, reason(outcome, flight.attempts), milliseconds)
+    return Result(flight.file, None, shown(_reason(outcome), REASON_LIMIT), milliseconds)
+
+
+def _reason(outcome: BaseException) -> str:
+    if isinstance(outcome, UnreadableFileError):
+        return f"the file {outcome}"
+    if isinstance(outcome, BackendDownError):
+        return f"the backend failed {_ATTEMPTS} times on batches with this image"
+    return str(outcome) if isinstance(outcome, ServiceError) else f"{type(outcome).__name__}: {outcome}"

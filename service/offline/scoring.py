@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.offline.errors import LabelledImagesError
-from service.offline.files import ImageFile
-from service.offline.results import Result
+from service.offline.running import Result
 from service.offline.statistics import mcnemar, wilson
 from service.ranking import rank
 
@@ -16,32 +15,6 @@ WRONG, RIGHT, EXCLUDED = 0, 1, 2
 """Result of an image: wrong or right top-1 class, or not readable."""
 
 _FIRST_ERRORS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """Most probable classes of one image.
-
-    Attributes:
-        file: the image.
-        best: indices of at most five classes, most probable first; empty after an error.
-        error: printable reason; empty if there are classes.
-    """
-
-    file: ImageFile
-    best: list[int]
-    error: str
-
-    @property
-    def failed(self) -> bool:
-        """True if the image could not be read or run."""
-        return not self.best
-
-
-def ranked(labels: Sequence[str], result: Result) -> Ranked:
-    """Return the most probable classes of a result."""
-    best = [] if result.output is None else rank(result.output, labels, 5)
-    return Ranked(result.file, [prediction.index for prediction in best], result.error)
 
 
 @dataclass
@@ -59,15 +32,16 @@ class Score:
     errors: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of the first files that could not be read."""
 
-    def add(self, image: Ranked) -> None:
-        """Add the next image."""
-        self.paths.update(os.fsencode(image.file.path) + b"\0")
-        if image.failed:
+    def add(self, result: Result, labels: Sequence[str]) -> None:
+        """Add the result of the next image."""
+        self.paths.update(os.fsencode(result.file.path) + b"\0")
+        if result.output is None:
             self.marks.append(EXCLUDED)
             if len(self.errors) < _FIRST_ERRORS:
-                self.errors.append((image.file.path, image.error))
+                self.errors.append((result.file.path, result.error))
             return
-        wanted, best = image.file.class_index, image.best
+        wanted = result.file.class_index
+        best = [prediction.index for prediction in rank(result.output, labels, 5)]
         self.marks.append(RIGHT if best[0] == wanted else WRONG)
         self.pairs[wanted, best[0]] += 1
         self.top5 += wanted in best

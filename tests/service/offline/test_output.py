@@ -15,8 +15,8 @@ from service.offline.errors import OutputError
 from service.offline.files import ImageFile
 from service.offline.formats import FORMATS
 from service.offline.output import appending
-from service.offline.results import STAGES, Result
 from service.offline.rows import Format
+from service.offline.running import STAGES, Result
 from tests.service.artifacts import LABELS, add_artifact
 
 PATHS = ["a.png", 'quotes "and, commas.png', "two\nlines.png", "\udcff.png", "ü.png"]

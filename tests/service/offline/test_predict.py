@@ -18,7 +18,6 @@ from service.app import create_app
 from service.offline.__main__ import main
 from service.offline.errors import OfflineError
 from service.offline.files import ImageFile
-from service.offline.results import Result
 from service.offline.running import Runner, running
 from service.offline.stopping import Stopping
 from service.settings import Settings
@@ -136,10 +135,6 @@ def scripted(tmp_path: Path) -> Iterator[Runner]:
         servable.backend.close()
 
 
-def keep(result: Result) -> Result:
-    return result
-
-
 def write_reds(folder: Path, reds: list[int]) -> list[ImageFile]:
     folder.mkdir()
     for number, red in enumerate(reds):
@@ -149,38 +144,17 @@ def write_reds(folder: Path, reds: list[int]) -> list[ImageFile]:
 
 def test_an_image_on_which_the_network_fails_fails_alone(scripted: Runner, tmp_path: Path) -> None:
     files = write_reds(tmp_path / "reds", [1, 2, POISON, 3, NOT_A_NUMBER, 4])
-    results = list(scripted.run(files, Stopping(), keep))
+    results = list(scripted.run(files, Stopping()))
     assert [result.file for result in results] == files
     assert [int(result.output[0]) for result in results if result.output is not None] == [1, 2, 3, 4]
     assert "the network failed on this image" in results[2].error
     assert "not all finite" in results[4].error
 
 
-def test_results_are_finished_on_the_threads_that_run_the_images(scripted: Runner, tmp_path: Path) -> None:
-    files = write_reds(tmp_path / "reds", [1, 2, 3])
-    (tmp_path / "reds" / "001.png").write_bytes(b"no picture")
-    threads = list(scripted.run(files, Stopping(), lambda _: threading.get_ident()))
-    assert len(threads) == 3
-    assert threading.get_ident() not in threads
-
-
-def test_a_result_that_cannot_be_finished_ends_the_run_with_the_reason(scripted: Runner, tmp_path: Path) -> None:
-    def finish(result: Result) -> str:
-        if result.file.path.endswith("005.png"):
-            raise OfflineError("no row for 005.png")
-        return result.file.path
-
-    files = write_reds(tmp_path / "reds", list(range(40)))
-    paths = scripted.run(files, Stopping(), finish)
-    assert [next(paths) for _ in range(5)] == [file.path for file in files[:5]]
-    with pytest.raises(OfflineError, match="no row for 005"):
-        next(paths)
-
-
 def test_a_failed_backend_is_restarted_and_no_image_is_lost(scripted: Runner, tmp_path: Path) -> None:
     files = write_reds(tmp_path / "reds", list(range(60)))
     results = []
-    for result in scripted.run(files, Stopping(), keep):
+    for result in scripted.run(files, Stopping()):
         results.append(result)
         if len(results) == 3:
             ScriptedBackend.broken.add("mean")
@@ -195,7 +169,7 @@ def test_a_backend_that_fails_repeatedly_ends_the_run(
     monkeypatch.setattr(scripted._workers.restarts, "_first_pause", 0.01)
     ScriptedBackend.broken.add("mean")
     with pytest.raises(OfflineError, match=r"colours/mean/1 fails repeatedly.*--backend"):
-        list(scripted.run(write_reds(tmp_path / "reds", [1, 2, 3]), Stopping(), keep))
+        list(scripted.run(write_reds(tmp_path / "reds", [1, 2, 3]), Stopping()))
 
 
 def test_an_image_whose_decode_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
@@ -206,7 +180,7 @@ def test_an_image_whose_decode_hangs_does_not_delay_the_others(tmp_path: Path) -
     with fresh():
         servable = servable_of(settings)
         with running(servable, settings) as runner:
-            results = list(runner.run(files, Stopping(), keep))
+            results = list(runner.run(files, Stopping()))
             ScriptedBackend.gate.set()
         servable.backend.close()
     assert [result.output is None for result in results] == [False, True, False, False]
@@ -222,7 +196,7 @@ def test_the_number_of_images_in_progress_is_limited_by_the_window(scripted: Run
             listed.append(number)
             yield ImageFile(str(tmp_path / "one.png"))
 
-    ahead = [len(listed) - number for number, _ in enumerate(scripted.run(files(), Stopping(), keep))]
+    ahead = [len(listed) - number for number, _ in enumerate(scripted.run(files(), Stopping()))]
     assert len(ahead) == 1000
     assert max(ahead) <= scripted.window
     assert scripted.window <= 32  # for two threads
@@ -233,7 +207,7 @@ def test_after_a_signal_started_images_are_finished_and_no_others_start(scripted
     stopping = Stopping()
     count = 0
     with pytest.raises(KeyboardInterrupt), stopping.signals(), stopping.deferred():
-        for _ in scripted.run((ImageFile(str(tmp_path / "one.png")) for _ in range(10_000)), stopping, keep):
+        for _ in scripted.run((ImageFile(str(tmp_path / "one.png")) for _ in range(10_000)), stopping):
             count += 1
             if count == 10:
                 os.kill(os.getpid(), signal.SIGINT)
