@@ -78,7 +78,7 @@ def moves(node: ir.Node) -> bool:
 
 def keeps_all(node: ir.Node) -> bool:
     """Return whether a node only rearranges all elements of x."""
-    return moves(node) and (node.op_type == "Transpose" or _MOVES[node.op_type] is _RESHAPE)
+    return moves(node) and (node.op_type in ("Identity", "Transpose") or _MOVES[node.op_type] is _RESHAPE)
 
 
 def carry_forward(node: ir.Node, affine: Affine) -> list[Affine]:
@@ -233,6 +233,8 @@ def _padded_back(node: ir.Node, _output: int, array: Array) -> Array:
 
 def _mean_axes(node: ir.Node) -> tuple[int, ...]:
     rank = len(known_sizes(node.inputs[0]))
+    if node.op_type == "GlobalAveragePool":
+        return tuple(range(2, rank))
     axes = reduced_axes(node, rank)
     if axes is None:
         return () if node.attributes.get_int("noop_with_empty_axes", 0) else tuple(range(rank))
@@ -240,7 +242,7 @@ def _mean_axes(node: ir.Node) -> tuple[int, ...]:
 
 
 def _keeps_axes(node: ir.Node) -> bool:
-    return bool(node.attributes.get_int("keepdims", 1))
+    return node.op_type == "GlobalAveragePool" or bool(node.attributes.get_int("keepdims", 1))
 
 
 def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
@@ -256,13 +258,15 @@ _RESHAPE = _Rule(
     lambda node, array, _: [_regrouped(array, known_sizes(node.inputs[0]), known_sizes(node.outputs[0]))],
     lambda node, _, array: _regrouped(array, known_sizes(node.outputs[0]), known_sizes(node.inputs[0])),
 )
+_MEAN = _Rule(
+    _averaged,
+    lambda node, _, array: array if _keeps_axes(node) else np.expand_dims(array, sorted(_mean_axes(node))),
+)
 _MOVES: Mapping[str, _Rule] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _RESHAPE),
     **dict.fromkeys(("Gather", "Slice"), _Rule(_taken, _taken_back)),
-    "ReduceMean": _Rule(
-        _averaged,
-        lambda node, _, array: array if _keeps_axes(node) else np.expand_dims(array, sorted(_mean_axes(node))),
-    ),
+    **dict.fromkeys(("GlobalAveragePool", "ReduceMean"), _MEAN),
+    "Identity": _Rule(lambda _node, array, _: [array], lambda _node, _, array: array),
     "Pad": _Rule(_padded, _padded_back),
     "Split": _Rule(_split, _split_back),
     "Transpose": _Rule(

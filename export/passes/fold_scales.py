@@ -13,9 +13,9 @@ from export.passes.walks import fold_above, fold_below
 class FoldScales(FoldingPass):
     """Remove Mul and Div by a constant.
 
-    1. The factor f is folded into the producer of x: a product with a weight, or another constant factor, also through
-       added constants and data movement. The other columns of a packed product are multiplied by 1. For scores q·k, a
-       factor that is uniform within each matrix is folded into q, or else into k.
+    1. The factor f is folded into the producer of x: a product with a weight, a norm, or another constant factor, also
+       through added constants and data movement. The other columns of a packed product are multiplied by 1. For scores
+       q·k, a factor that is uniform within each matrix is folded into q, or else into k.
     2. Otherwise, if every reader of x·f is a product with a weight, f is folded into these weights.
     3. Otherwise a factor of scores is moved to q, if q has fewer elements than the scores.
     4. Declined, with the reason logged and kept in `declined`, if another node reads a value that would change, if a

@@ -16,7 +16,8 @@ from export.passes.carry import (
     moves,
     of_rank,
 )
-from export.passes.exact import NotFoldedError, exact, own, replace
+from export.passes.exact import NotFoldedError, exact, multiply, own, replace
+from export.passes.operators import axis_of
 from export.passes.products import Step, product_of, read, scale_results
 from export.passes.values import Array, input_of, is_constant
 
@@ -81,11 +82,11 @@ def _read_by(node: ir.Node) -> NotFoldedError:
 def fold_above(model: ir.Model, value: ir.Value, factor: Array, reader: ir.Node) -> list[Step]:
     """Return the steps that fold a factor of `value`, which `reader` reads, into the constants that produce `value`.
 
-    The walk goes up through Adds of constants, which are multiplied too, to a product with a weight or a constant
-    factor.
+    The factor is carried up through data movement and through added constants, which are multiplied too, to a weight, a
+    norm's scale and bias, or a constant factor.
 
     Raises:
-        NotFoldedError: why it cannot.
+        NotFoldedError: no such constant is found, or another node reads a value that would change.
     """
     _check_other_readers(value, factor, reader)
     node = value.producer()
@@ -99,6 +100,8 @@ def fold_above(model: ir.Model, value: ir.Value, factor: Array, reader: ir.Node)
         return scale_results(product, factor)
     if node.op_type in ("Add", "Sub", "Mul") or (node.op_type == "Div" and is_constant(node.inputs[1])):
         return _through_arithmetic(model, node, factor)
+    if node.op_type == "LayerNormalization":
+        return _into_norm(model, node, factor)
     if node.op_type == "MatMul":
         return _into_operand(model, node, factor)
     raise NotFoldedError(f"produced by {node.op_type}, not by a product with a weight")
@@ -136,6 +139,23 @@ def _through_arithmetic(model: ir.Model, node: ir.Node, factor: Array) -> list[S
         raise NotFoldedError("the constant would grow or overflow")
     above = [] if node.op_type in ("Mul", "Div") else fold_above(model, value, factor, node)
     return [lambda: replace(own(model, node, position), of_rank(changed, constant)), *above]
+
+
+def _into_norm(model: ir.Model, node: ir.Node, factor: Array) -> list[Step]:
+    """Multiply the scale and bias of a norm over the last axis, [C] each."""
+    rank = len(known_sizes(node.outputs[0]))
+    if axis_of(node, rank, -1) != rank - 1 or any(size > 1 for size in factor.shape[:-1]):
+        raise NotFoldedError("the factor varies along other axes than the norm's channels")
+    constants = [position for position, value in enumerate(node.inputs) if position and value is not None]
+    if not all(is_constant(node.inputs[position]) for position in constants):
+        raise NotFoldedError("the norm's scale depends on the image")
+    channels = factor.reshape(-1)
+
+    def step() -> None:
+        for position in constants:
+            multiply(own(model, node, position), channels)
+
+    return [step]
 
 
 def _into_operand(model: ir.Model, node: ir.Node, factor: Array) -> list[Step]:

@@ -1,4 +1,4 @@
-"""Monitoring: valid configuration, alerts that fire when they should, and data for every query."""
+"""Monitoring: the configuration is valid, alerts fire under their conditions, and every query returns data."""
 
 import json
 import re

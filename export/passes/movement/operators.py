@@ -45,6 +45,14 @@ def map_through(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     return made
 
 
+def _reshape(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    return [maps[0].reshape(sizes_of(node.outputs[0]) or ())]
+
+
+def _transpose(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    return [maps[0].transpose(order_of(node, len(maps[0].axes)))]
+
+
 def _gather(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     shape, index = maps[0].shape, array_of(input_of(node, 1))
     axis = axis_of(node, len(shape))
@@ -74,15 +82,36 @@ def _split(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     return [maps[0].slice(axis, part.start, len(part)) for part in parts]
 
 
+def _concat(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    return [IndexMap.concat(maps, axis_of(node, len(maps[0].axes)))]
+
+
+def _depth_to_space(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    block = node.attributes.get_int("blocksize")
+    batch, depth, height, width = maps[0].shape
+    left = depth // block**2
+    if node.attributes.get_string("mode", "DCR") == "DCR":
+        apart = maps[0].reshape([batch, block, block, left, height, width]).transpose([0, 3, 4, 1, 5, 2])
+    else:
+        apart = maps[0].reshape([batch, left, block, block, height, width]).transpose([0, 1, 4, 2, 5, 3])
+    return [apart.reshape([batch, left, height * block, width * block])]
+
+
+def _space_to_depth(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
+    block = node.attributes.get_int("blocksize")
+    batch, depth, height, width = maps[0].shape
+    apart = maps[0].reshape([batch, depth, height // block, block, width // block, block])
+    return [apart.transpose([0, 3, 5, 1, 2, 4]).reshape(sizes_of(node.outputs[0]) or ())]
+
+
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(
-        ("Flatten", "Reshape", "Squeeze", "Unsqueeze"),
-        lambda node, maps: [maps[0].reshape(sizes_of(node.outputs[0]) or ())],
-    ),
-    "Concat": lambda node, maps: [IndexMap.concat(maps, axis_of(node, len(maps[0].axes)))],
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshape),
+    "Concat": _concat,
+    "DepthToSpace": _depth_to_space,
     "Gather": _gather,
     "Slice": _slice,
+    "SpaceToDepth": _space_to_depth,
     "Split": _split,
-    "Transpose": lambda node, maps: [maps[0].transpose(order_of(node, len(maps[0].axes)))],
+    "Transpose": _transpose,
 }
 """Rules by operator."""

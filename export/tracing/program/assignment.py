@@ -1,8 +1,8 @@
 """Conversion of assignments to parts of a tensor (`y[:, 1:] = x`) to concatenations of kept and assigned parts.
 
 Without in-place operators, such assignments are `slice_scatter` and `select_scatter`, which torch.onnx converts to
-ScatterND with indices for every image. A concatenation has no indices and no batch size. A tensor that is overwritten
-completely (`zeros_like`, filled part by part) is removed.
+ScatterND with indices of every element. A concatenation depends on neither indices nor the batch size. A tensor that is
+overwritten completely (`zeros_like`, filled part by part) is removed.
 """
 
 from typing import NamedTuple

@@ -165,6 +165,20 @@ def test_a_factor_carried_back_through_a_chain_gives_the_same_result(
     np.testing.assert_allclose(_moved(nodes, x * factor), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("operator", "axes"), [("GlobalAveragePool", (2, 3)), ("Identity", ())])
+def test_a_factor_is_carried_through_pooling_and_copies(operator: str, axes: tuple[int, ...]) -> None:
+    sizes = [1 if axis in axes else size for axis, size in enumerate((2, 3, 4, 5))]
+    text = f"(float[2,3,4,5] image) => (float[{','.join(map(str, sizes))}] y) {{ y = {operator}(image) }}"
+    (node,) = graph_of(text).graph
+    random = np.random.default_rng(0)
+    x, factor, shift = random.normal(size=(2, 3, 4, 5)), random.normal(size=(1, 3, 1, 1)), random.normal(size=(3, 4, 5))
+    (carried,) = carry_forward(node, Affine(factor, shift[None]))
+    expected = (x * factor + shift).mean(axes, keepdims=True)
+    np.testing.assert_allclose(x.mean(axes, keepdims=True) * carried.factor + carried.shift, expected, rtol=1e-12)
+    back = carry_back(node, 0, factor)
+    np.testing.assert_allclose((x * back).mean(axes, keepdims=True), x.mean(axes, keepdims=True) * factor, rtol=1e-12)
+
+
 def test_the_comparisons_above_are_able_to_fail() -> None:
     nodes = _nodes((2, 3), Chain(("v1 = Transpose<perm=[1, 0]>(v0)",), {}, (3, 2)))
     factor = np.arange(1.0, 4.0)[None]

@@ -88,6 +88,10 @@ FOLDED: dict[str, tuple[str, str]] = {
         " \n x = Mul(y, of_maps) \n logits = Relu(x)",
         "[B,D,N,1]",
     ),
+    "a factor after a norm": (
+        "n = LayerNormalization(image, gamma, c) \n x = Mul(n, gamma) \n logits = Relu(x)",
+        "[B,N,C]",
+    ),
     "two factors": ("r = Relu(image) \n x = Mul(r, gamma) \n y = Mul(x, half) \n logits = Relu(y)", "[B,N,C]"),
     "a divisor and a factor": (
         "r = Relu(image) \n x = Div(r, gamma) \n y = Mul(x, half) \n logits = Relu(y)",

@@ -27,6 +27,8 @@ REMOVED: dict[str, tuple[str, dict[str, Array]]] = {
     "Sub of zero": ("a = Sub(image, c)", {"c": np.zeros((2, 1), np.float32)}),
     "Mul by one": ("a = Mul(c, image)", {"c": np.ones(3, np.float32)}),
     "Div by one": ("a = Div(image, c)", {"c": np.ones((), np.float32)}),
+    "Where that always takes the first": ("a = Where(c, image, z)", {"c": np.array([True, True, True]), "z": ZERO}),
+    "Where that always takes the second": ("a = Where(c, z, image)", {"c": np.array(False), "z": ZERO}),
 }
 KEPT: dict[str, tuple[str, dict[str, Array]]] = {
     "the type changes": ("b = Cast<to=11>(image) \n a = Cast<to=1>(b)", {}),
@@ -48,6 +50,8 @@ KEPT: dict[str, tuple[str, dict[str, Array]]] = {
     "a table of zeros is added": ("a = Add(image, c)", {"c": np.zeros((2, 3), np.float32)}),
     "it is multiplied by zero": ("a = Mul(image, c)", {"c": ZERO}),
     "it is added to one": ("a = Add(image, c)", {"c": np.ones(1, np.float32)}),
+    "the condition is mixed": ("a = Where(c, image, z)", {"c": np.array([True, False, True]), "z": ZERO}),
+    "the selected branch is broadcast": ("a = Where(c, z, image)", {"c": np.array([True, True, True]), "z": ZERO}),
 }
 
 

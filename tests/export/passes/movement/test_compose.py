@@ -68,6 +68,25 @@ def test_shifted_windows_are_one_gather_of_rows() -> None:
     assert made == ["Reshape", "Gather", "Reshape", "Reshape", "Transpose", "Reshape"]
 
 
+PIXELS = "(float[11,12,4,6] image) => (float[11,12,4,6] logits) { x = Relu(image) \n"
+
+
+@pytest.mark.parametrize(("there", "back"), [("SpaceToDepth", "DepthToSpace"), ("DepthToSpace", "SpaceToDepth")])
+def test_pixel_shuffle_and_its_reverse_cancel_out(there: str, back: str) -> None:
+    model = graph_of(f"{PIXELS} a = {there}<blocksize=2>(x) \n b = {back}<blocksize=2>(a) \n logits = Neg(b) }}")
+    assert rewritten(lambda: ComposeMovement(BATCH), model)
+    assert operators(model) == ["Relu", "Neg"]
+
+
+def test_pixel_shuffles_of_both_orders_are_composed() -> None:
+    shuffle = 'DepthToSpace<blocksize=2, mode="CRD">'
+    nodes = f"a = {shuffle}(x) \n b = SpaceToDepth<blocksize=2>(a)"
+    nodes += f" \n c = {shuffle}(b) \n d = SpaceToDepth<blocksize=2>(c)"
+    model = graph_of(f"{PIXELS} {nodes} \n logits = Neg(d) }}")
+    assert rewritten(lambda: ComposeMovement(BATCH), model)
+    assert not {"DepthToSpace", "SpaceToDepth"} & set(operators(model))
+
+
 @pytest.mark.parametrize("images", [1, 2, 3, 7])
 def test_composed_movement_accepts_any_batch(images: int) -> None:
     fixed, model = graph_of(SHIFTED_WINDOWS, **CONSTANTS), graph_of(SHIFTED_WINDOWS, **CONSTANTS)
