@@ -28,11 +28,13 @@ class Interrupted(KeyboardInterrupt):
 def signals_as_interrupts() -> Iterator[None]:
     """Make SIGINT, SIGTERM and SIGHUP raise Interrupted inside the context, which must be entered in the main thread.
 
-    Ignored signals stay ignored, as with nohup.
+    Ignored signals stay ignored, as with nohup. An exception that follows a signal is raised as Interrupted, because
+    extension modules replace exceptions: NumPy raises a TypeError for any error while it compares structured arrays.
     """
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     wanted = [number for number in _SIGNALS if handlers[number] is not signal.SIG_IGN]
     hook = sys.unraisablehook
+    received: list[int] = []
 
     def note_lost(lost: "sys.UnraisableHookArgs") -> None:
         if isinstance(lost.exc_value, Interrupted):
@@ -41,6 +43,7 @@ def signals_as_interrupts() -> Iterator[None]:
             hook(lost)
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         if any(running is note_lost.__code__ for running in _codes(frame)):
             _interrupt_again(number)  # an exception would also be lost here
         else:
@@ -51,6 +54,10 @@ def signals_as_interrupts() -> Iterator[None]:
         signal.signal(number, interrupt)
     try:
         yield
+    except Exception as error:
+        if received:
+            raise Interrupted(received[-1]) from error
+        raise
     finally:
         for number in wanted:
             signal.signal(number, handlers[number])

@@ -88,7 +88,7 @@ def test_artifacts_that_openvino_cannot_run_are_refused_by_name_with_and_without
     names = add_hostile(tmp_path, UNRUNNABLE)
     add_artifact(tmp_path, variant="z")
     # The time limit covers compilation in a child process and then in this one.
-    settings = Settings(repository=tmp_path, backend=backend, device="cpu", load_timeout=10, threads=1)
+    settings = Settings(repository=tmp_path, backend=backend, device="cpu", load_timeout=16, threads=1)
     catalogue = load_catalogue(settings)
     try:
         assert [str(servable.key) for servable in catalogue.servables()] == ["colours/a/1", "colours/z/1"]
@@ -96,8 +96,8 @@ def test_artifacts_that_openvino_cannot_run_are_refused_by_name_with_and_without
         assert {found.name for found in catalogue.refused} == set(names)
         reasons = [found.reason for found in catalogue.refused]
         assert all(len(reason) <= REASON_LIMIT and reason.isprintable() for reason in reasons)
-        endless = backend == "auto"  # ONNX Runtime starts the endless loop, which OpenVINO refuses
-        assert sum("within 10 s" in reason for reason in reasons) == endless
+        timed_out = [found.name for found in catalogue.refused if "within 16 s" in found.reason]
+        assert timed_out == (names[:1] if backend == "auto" else [])  # ONNX Runtime starts the endless loop
         for record in caplog.records:
             assert len(record.getMessage()) < REASON_LIMIT + 200
             assert record.getMessage().isprintable()

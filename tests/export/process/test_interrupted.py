@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 
+import numpy as np
 import pytest
 
 from export.process.interruption import exit_status, signals_as_interrupts
@@ -143,6 +145,27 @@ def test_an_interrupt_during_the_recovery_of_a_lost_one_is_raised_again(monkeypa
         while time.monotonic() < end:
             time.sleep(0.01)
     assert slept
+
+
+def test_an_interrupt_that_numpy_replaces_by_its_own_error_stays_an_interrupt() -> None:
+    """NumPy compares structured arrays with a function in Python, and raises a TypeError for any error in it."""
+    array = np.zeros(2, dtype=[("name", int)])
+
+    def signal_in_numpy(frame: FrameType, event: str, _: object) -> None:
+        if (event, frame.f_code.co_name) == ("call", "_promote_fields"):
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt) as caught, signals_as_interrupts():
+        sys.setprofile(signal_in_numpy)
+        array == array[::-1]  # noqa: B015
+    assert exit_status(caught.value) == 143
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_an_error_without_a_signal_is_not_an_interrupt() -> None:
+    with pytest.raises(ZeroDivisionError), signals_as_interrupts():
+        raise ZeroDivisionError
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -112,7 +112,7 @@ def test_connections_are_refused_and_logged_when_file_descriptors_run_out(reposi
             connection.close()
         wait_until_served(server)
         assert httpx2.post(f"{server.url}/v1/classify", content=PNG).status_code == 200
-        log = server.log.read_text()
+    log = server.log.read_text()  # complete only after the end, because a thread writes it
     assert log.count("MAX_CONNECTIONS is 4096, but this process may have only 120 files and connections open") == 1
     assert log.count("descriptors are in use, nearly all that the system allows") == 1
     assert "Traceback" not in log
