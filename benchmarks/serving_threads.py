@@ -60,8 +60,8 @@ def main() -> int:
     about = f"{options.network}, backend {Settings().backend}, {options.clients} clients"
     print(f"{datetime.now(UTC).date()}, {machine()}, {about}, {options.rounds} rounds of {options.seconds} s\n")
     print(
-        "| limit, images/s | answers/s | of the limit | without wrk's CPU time | CPU, µs: limit | event loop "
-        "| other threads | beside the stages | wrk |"
+        "| limit, images/s | requests/s | of the limit | without wrk's CPU time | CPU, µs: limit | event loop "
+        "| other threads | more than the limit | wrk |"
     )
     print(f"|{' ---: |' * 9}")
     columns = zip(*map(astuple, rounds), strict=True)
