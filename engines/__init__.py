@@ -1,4 +1,4 @@
-"""TensorRT engines: libraries, building, inspection, and compatibility with hosts.
+"""TensorRT engines: libraries, building, inspection, and compatibility with hosts; exact int8 on older CPUs.
 
 Used by `export/to_tensorrt.py` and by the service's backend `tensorrt`. The package depends on neither torch nor a web
 framework, and imports TensorRT and the CUDA runtime lazily.

@@ -70,7 +70,6 @@ def _lower(model: ir.Model, scales: Mapping[str, Scales], kept: Collection[str])
             make_int8(copy, layers, scales[layers.name])
     ir.passes.Sequential(
         common.RemoveUnusedNodesPass(),
-        common.DeduplicateHashedInitializersPass(size_limit=2**40),
         common.ClearMetadataAndDocStringPass(),
     )(copy)
     return copy

@@ -13,9 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from artifact import Artifact, GoldenInputs, Manifest, limit_for, read_artifact, read_golden
+from engines.saturation import exact_int8_in_openvino
 from export.process.errors import ExportError, first_line
 from export.tracing.pixels import Normalisation
 from export.verify.reference import Array, normalise
+from export.verify.sessions import cpu_session
 
 Runner = Callable[[Array], Array]
 """Function from the graph's input to logits [B, C]."""
@@ -95,7 +97,7 @@ def _largest_error(manifest: Manifest, golden: GoldenInputs, run: Runner, size: 
 
 
 def _onnxruntime(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:  # noqa: ARG001 -- signature of RUNTIMES
-    session = ort.InferenceSession(artifact.graph, providers=["CPUExecutionProvider"])
+    session = cpu_session(artifact.graph)
     return (
         f"onnxruntime {ort.__version__}",
         artifact.manifest.precision,
@@ -106,7 +108,8 @@ def _onnxruntime(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:
 def _openvino(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:
     import openvino  # optional dependency
 
-    compiled = openvino.compile_model(artifact.graph, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision]})
+    properties = {"INFERENCE_PRECISION_HINT": _HINTS[precision], **exact_int8_in_openvino()}
+    compiled = openvino.compile_model(artifact.graph, "CPU", properties)
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()  # the CPU may not support the request
     found = next(name for name, of_openvino in _HINTS.items() if of_openvino == hint)
     computed_in = artifact.manifest.precision if found == "fp32" else found

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from artifact import Calibration, Cosine, Parity
 from export.process.errors import ExportError, ParityError
 from export.verify.reference import Array, Reference
+from export.verify.sessions import cpu_session
 
 Run = Literal["native", "emulated"]
 
@@ -69,7 +69,7 @@ def run_graph(graph: Path, reference: Reference, *, takes_pixels: bool) -> Array
         ExportError: ONNX Runtime cannot load or run the graph.
     """
     try:
-        session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        session = cpu_session(graph)
     except ort_errors.NotImplemented:
         raise
     except Exception as error:  # ONNX Runtime's errors have no common base class

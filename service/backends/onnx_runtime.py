@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 
 from artifact import Artifact
 from artifact.manifest import MANIFEST_NAME
+from engines.saturation import EXACT_INT8_IN_ONNX_RUNTIME
 from imaging.preprocess import Tensor
 from service.backends.base import Operators
 from service.backends.contract import check_tensors, files_beside, reason
 from service.backends.cuda_host import driver_problem, open_cudart
 from service.backends.device_thread import DeviceThread
 from service.backends.fixed_batches import FixedBatches, Memory, run_options
-from service.backends.onnx_runtime_errors import BAD_FILE, FAILED, device_failure, refuses_capture
+from service.backends.onnx_runtime_errors import BAD_FILE, FAILED, cpu_failure, device_failure, refuses_capture
 from service.problems.errors import BackendUnavailableError, GraphError
 
 logger = logging.getLogger(__name__)
@@ -245,6 +246,8 @@ class OnnxRuntimeBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions do not use CPU time
+        for entry, value in EXACT_INT8_IN_ONNX_RUNTIME.items():
+            options.add_session_config_entry(entry, value)
         if self.on_cores:
             options.log_severity_level = _FATAL
         elif "CPUExecutionProvider" not in providers:
@@ -267,9 +270,7 @@ class OnnxRuntimeBackend:
             ) from error
         except FAILED as error:
             if self.on_cores:
-                raise GraphError(
-                    f"ONNX Runtime cannot run the graph: {reason(error)}; export the artifact again"
-                ) from error
+                raise GraphError(f"ONNX Runtime cannot run the graph: {cpu_failure(error)}") from error
             raise self._did_not_come_up(device_failure(error) or reason(error)) from error
         found = [provider for provider in session.get_providers() if provider in providers]
         if found != list(providers):

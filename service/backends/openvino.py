@@ -23,6 +23,7 @@ import openvino
 from numpy.typing import NDArray
 
 from artifact import Artifact
+from engines.saturation import exact_int8_in_openvino
 from imaging.preprocess import Tensor
 from service.backends.base import CPU_PRECISIONS, Operators
 from service.backends.child import first_run
@@ -147,6 +148,7 @@ def _properties(precision: str, streams: int, threads: int) -> dict[str, Any]:
         "INFERENCE_NUM_THREADS": threads,
         "ENABLE_CPU_PINNING": False,
         "ENABLE_HYPER_THREADING": True,
+        **exact_int8_in_openvino(),
     }
 
 

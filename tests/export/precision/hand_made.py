@@ -3,9 +3,10 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from export.verify.sessions import cpu_session
 
 Array = NDArray[np.float32]
 node = helper.make_node
@@ -32,7 +33,7 @@ def graph(
 
 
 def run(model: ir.Model, image: Array) -> Array:
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    session = cpu_session(ir.to_proto(model).SerializeToString())
     logits: Array = session.run(["logits"], {"image": image})[0]
     return logits
 

@@ -32,11 +32,8 @@ from tests.export.precision.int8_networks import (
 
 def test_outliers_of_a_norm_are_folded_into_the_products_that_read_it() -> None:
     body = [norm("n"), node("MatMul", ["n", "wide"], ["a"]), node("MatMul", ["n", "other"], ["b"])]
-    weights = {
-        "wide": random(WIDTH, WIDTH, seed=3) / outlier_factors(60)[:, None],
-        "other": random(WIDTH, WIDTH, seed=4),
-    }
-    weights["other"] = weights["other"] / outlier_factors(60)[:, None]
+    seeds = {"wide": 3, "other": 4}
+    weights = {name: random(WIDTH, WIDTH, seed=seed) / outlier_factors(60)[:, None] for name, seed in seeds.items()}
     model = network([*body, node("Add", ["a", "b"], ["y"])], **NORM, **weights)
     made, kept = lowered(model)
     assert kept == {}
@@ -291,3 +288,12 @@ def test_all_layers_are_int8_if_a_quarter_in_float32_cannot_meet_the_limit() -> 
     made, kept = lowered(with_outlier_token(), Limits(0.9998, 0.0))  # four of the six layers in float32 would meet it
     assert kept == {}
     assert operators(made).count("QuantizeLinear") == 6
+
+
+def test_no_two_layers_share_a_constant_of_their_weights() -> None:
+    """ONNX Runtime refuses to convert a shared one for CPUs without VNNI, see engines.saturation."""
+    weight = random(WIDTH, WIDTH)
+    body = [node("MatMul", ["x", "weight"], ["a"]), node("MatMul", ["a", "weight"], ["b"]), node("Tanh", ["b"], ["y"])]
+    made, _ = lowered(network(body, weight=weight))
+    weights = [each for each in made.graph if each.op_type == "DequantizeLinear" and "axis" in each.attributes]
+    assert len({value for each in weights for value in each.inputs}) == 3 * len(weights) == 6
