@@ -1,9 +1,8 @@
 """int8 products on x86 CPUs without VNNI instructions, which saturate unless a setting prevents it.
 
 Such CPUs multiply bytes with VPMADDUBSW, which adds two products in 16 bits. Sums above 32,767 are cut off, and logits
-are wrong without an error. VNNI adds four products in 32 bits. Source: oneDNN, "Nuances of int8 computations". Measured
-on Zen 3 with a Swin-T in int8: 1 − cosine to the float64 logits is 0.0062 with saturation and 0.0021 without, in ONNX
-Runtime and in OpenVINO. Preventing it takes 1.06 times the time in ONNX Runtime, and 0.89 times in OpenVINO.
+are wrong without an error. VNNI adds four products in 32 bits. Source: oneDNN, "Nuances of int8 computations". For a
+Swin-T, saturation triples the error of int8 (benchmarks/README.md, saturation.py).
 """
 
 import platform
