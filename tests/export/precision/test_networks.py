@@ -92,7 +92,9 @@ def test_float32_is_kept_for_unit_lengths_and_operators_without_bfloat16(
 
 @pytest.mark.parametrize("precision", [*HALVES, "int8"])
 def test_no_constant_is_stored_twice(precision: str, lowered: dict[str, tuple[onnx.ModelProto, Parity]]) -> None:
-    tensors = lowered[precision][0].graph.initializer
+    # ONNX Runtime cannot convert int8 constants that layers share, see engines.saturation.
+    tensors = [each for each in lowered[precision][0].graph.initializer if each.data_type != onnx.TensorProto.INT8]
+    assert tensors
     contents = [(each.data_type, tuple(each.dims), onnx.numpy_helper.to_array(each).tobytes()) for each in tensors]
     assert len(set(contents)) == len(contents)
 
