@@ -19,6 +19,7 @@ from artifact import Precision
 from benchmarks.bake import BATCHES, interleaved_medians
 from examples.digits.train import machine
 from export.pipeline import Exported, ExportRequest, export_onnx
+from export.verify.sessions import cpu_session
 from models.sources import RandomWeights
 
 SOURCES = ("posbake:swin_tiny_patch4_window7_224", "torchvision:swin_v2_t", "posbake:vit_small_patch16_224_irpe")
@@ -42,7 +43,7 @@ def main() -> int:
         for source in options.sources:
             made = {each: export(source, each, Path(folder) / "artifacts", pictures) for each in PRECISIONS}
             losses += [_loss_row(source, exported) for exported in made.values()]
-            sessions = [open_session(made[each].path / "model.onnx", options.threads) for each in TIMED]
+            sessions = [cpu_session(made[each].path / "model.onnx", options.threads) for each in TIMED]
             size = made["fp32"].manifest.input
             for batch in BATCHES:
                 image = np.random.default_rng(0).integers(0, 256, (batch, size.height, size.width, 3), np.uint8)
@@ -64,13 +65,6 @@ def export(source: str, precision: Precision, repository: Path, pictures: Path) 
     if precision != "fp32":
         request = replace(request, calibration=pictures, min_cosine=0.0, min_agreement=0.0)
     return export_onnx(request)
-
-
-def open_session(graph: Path, threads: int) -> ort.InferenceSession:
-    """Return a CPU session."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def write_pictures(folder: Path) -> None:

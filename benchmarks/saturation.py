@@ -63,8 +63,8 @@ def _onnx_runtime(graph: Path, threads: int, *, exact: bool) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # would disturb the next run
-    for entry, value in EXACT_INT8_IN_ONNX_RUNTIME.items() if exact else ():
-        options.add_session_config_entry(entry, value)
+    if exact:
+        options.add_session_config_entry(*EXACT_INT8_IN_ONNX_RUNTIME)
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return lambda images: session.run(["logits"], {"image": images})[0]
 

@@ -7,12 +7,11 @@ Swin-T, saturation triples the error of int8 (benchmarks/README.md, saturation.p
 
 import platform
 import re
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-EXACT_INT8_IN_ONNX_RUNTIME: Mapping[str, str] = {"session.x64quantprecision": "1"}
-"""Session entries for ONNX Runtime: weights become uint8, whose products are added in 32 bits. No effect with VNNI."""
+EXACT_INT8_IN_ONNX_RUNTIME = ("session.x64quantprecision", "1")
+"""Session entry for ONNX Runtime: weights become uint8, whose products are added in 32 bits. No effect with VNNI."""
 
 _VNNI = re.compile(r"^flags\b.*\b(avx512_vnni|avx_vnni)\b", re.MULTILINE)
 _CPU_INFO = Path("/proc/cpuinfo")

@@ -48,7 +48,7 @@ def origin_of(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> Origin:
 
 
 def is_constant_only(node: ir.Node, origins: Mapping[ir.Value, Origin]) -> bool:
-    """Return whether a node's result is the same for every image; False for Constant and DequantizeLinear."""
+    """Return whether a node depends on constants only. Constant and DequantizeLinear nodes are excluded."""
     excluded = node.domain in STANDARD and node.op_type in _NOT_FOLDED
     return not excluded and origin_of(node, origins) is Origin.CONSTANT
 

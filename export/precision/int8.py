@@ -68,8 +68,6 @@ def _lower(model: ir.Model, scales: Mapping[str, Scales], kept: Collection[str])
     for layers in find_layers(copy):
         if layers.name not in kept:
             make_int8(copy, layers, scales[layers.name])
-    ir.passes.Sequential(
-        common.RemoveUnusedNodesPass(),
-        common.ClearMetadataAndDocStringPass(),
-    )(copy)
+    # Equal constants are not merged: ONNX Runtime cannot convert shared ones, see engines.saturation.
+    ir.passes.Sequential(common.RemoveUnusedNodesPass(), common.ClearMetadataAndDocStringPass())(copy)
     return copy

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.passes.values import add_constant, name_of
 from export.precision.layers import Layers
+from export.verify.sessions import cpu_session
 from export.write.saving import save_graph
 
 Array = NDArray[np.float32]
@@ -46,7 +46,7 @@ def observe(model: ir.Model, groups: Sequence[Layers], batches: Iterable[NDArray
         _add_outputs(copy, values[name_of(group.activation)], offset, -(-ROWS // count), convolve=group.convolve)
     with tempfile.TemporaryDirectory() as folder:
         save_graph(copy, Path(folder) / "observed.onnx")
-        session = ort.InferenceSession(Path(folder) / "observed.onnx", providers=["CPUExecutionProvider"])
+        session = cpu_session(Path(folder) / "observed.onnx")
     rows: list[list[Array]] = [[] for _ in groups]
     largest: list[Array] = []
     for number, images in enumerate(batches):

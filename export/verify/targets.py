@@ -34,7 +34,7 @@ _MAX_FINDINGS = 5
 """Maximum number of findings in an error message."""
 
 _EVERYWHERE = frozenset({"domain"})
-"""Checks for every target: operators outside ONNX's standard domain."""
+"""Checks that apply to every target."""
 _TENSORRT = frozenset({"opset", "operator", "type", "restriction"})
 """Checks against TensorRT's support table."""
 

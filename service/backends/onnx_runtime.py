@@ -246,8 +246,7 @@ class OnnxRuntimeBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions do not use CPU time
-        for entry, value in EXACT_INT8_IN_ONNX_RUNTIME.items():
-            options.add_session_config_entry(entry, value)
+        options.add_session_config_entry(*EXACT_INT8_IN_ONNX_RUNTIME)
         if self.on_cores:
             options.log_severity_level = _FATAL
         elif "CPUExecutionProvider" not in providers:

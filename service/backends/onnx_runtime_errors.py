@@ -35,7 +35,7 @@ def cpu_failure(error: Exception) -> str:
     """Return the reason of a failure on the CPU, and its remedy."""
     if _CONVERTED_TWICE in str(error):
         return (
-            "its int8 layers share zero points, and without VNNI instructions this CPU's int8 products would saturate; "
+            "its int8 layers share constants, and without VNNI instructions this CPU's int8 products would saturate; "
             "export the artifact again, or choose --backend openvino"
         )
     return f"{reason(error)}; export the artifact again"

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -14,6 +13,7 @@ from examples.digits.data import load_split
 from export.pipeline import Exported
 from export.report.terminal import print_report
 from export.to_onnx import main
+from export.verify.sessions import cpu_session
 from models.sources import Checkpoint, Overrides, load_source
 from service.app import create_app
 from service.settings import Settings
@@ -96,7 +96,7 @@ def test_int8_keeps_top1_within_a_point_of_float32(repository: Path) -> None:
     assert known is not None
     _, test = load_split()
     assert len(test.labels) == known.count == 360
-    session = ort.InferenceSession(artifact_of(repository, SWIN, "int8").graph, providers=["CPUExecutionProvider"])
+    session = cpu_session(artifact_of(repository, SWIN, "int8").graph)
     logits = session.run(["logits"], {"image": test.images})[0]
     assert float((logits.argmax(axis=1) == test.labels).mean()) >= known.top1 - 0.01
     assert float((logits.argmax(axis=1) == np.roll(test.labels, 1)).mean()) < 0.5  # the comparison is able to fail

@@ -85,11 +85,11 @@ def test_onnx_runtime_alone_saturates_on_the_cpus_that_are_detected(tmp_path: Pa
     assert (error(session.run(None, {"image": WHITE})[0]) > 0.1) is int8_saturates()
 
 
-def test_shared_zero_points_which_onnx_runtime_cannot_convert_are_refused_only_where_products_saturate(
+def test_onnx_runtime_refuses_shared_constants_only_where_products_saturate(
     tmp_path: Path,
 ) -> None:
     artifact = put_products(tmp_path, 2, shared=True)
-    refused = pytest.raises(GraphError, match=r"share zero points.* without VNNI .*--backend openvino")
+    refused = pytest.raises(GraphError, match=r"share constants.* without VNNI .*--backend openvino")
     with refused if int8_saturates() else nullcontext():
         assert error(OnnxRuntimeBackend(artifact, "cpu", 1).run(WHITE)) < 0.005
     assert error(OpenVinoBackend(artifact, "cpu", 1).run(WHITE)) < 0.005
