@@ -242,7 +242,7 @@ def _mean_axes(node: ir.Node) -> tuple[int, ...]:
 
 
 def _keeps_axes(node: ir.Node) -> bool:
-    return node.op_type == "GlobalAveragePool" or bool(node.attributes.get_int("keepdims", 1))
+    return bool(node.attributes.get_int("keepdims", 1))
 
 
 def _averaged(node: ir.Node, array: Array, fill: int) -> list[Array]:
