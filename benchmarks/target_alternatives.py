@@ -140,7 +140,7 @@ def attention_of_rows(model: ir.Model) -> None:
         after = only_use(node.outputs[0]) if node.op_type == "Attention" else None
         if after is None or not _is_turned(after[0]):
             continue
-        sources = [_before_heads(input_of(node, position)) for position in range(3)]
+        sources = [_before_heads(model, input_of(node, position)) for position in range(3)]
         rows = [source for source in sources if source is not None]
         if len(rows) < 3:
             continue
@@ -152,15 +152,23 @@ def attention_of_rows(model: ir.Model) -> None:
         after[0].outputs[0].replace_all_uses_with(_reshape(model, node, made, sizes))
 
 
-def _before_heads(value: ir.Value) -> ir.Value | None:
-    """Return the [B, N, H, d] value before one or two Transposes to [B, H, N, d]."""
+def _before_heads(model: ir.Model, value: ir.Value) -> ir.Value | None:
+    """Return the [B, N, H, d] value before Transposes to [B, H, N, d], and before a Split into q, k and v."""
     order: Sequence[int] = range(4)
     while (node := value.producer()) is not None and node.op_type == "Transpose":
         perm = node.attributes.get_ints("perm")
         order, value = [perm[axis] for axis in order], input_of(node, 0)
         if tuple(order) == _HEADS_FIRST:
             return value
-    return None
+    packed = None if node is None or node.op_type != "Split" else input_of(node, 0).producer()
+    if node is None or packed is None or tuple(order) != (0, 1, 2, 3) or not _is_turned(packed):
+        return None
+    rows, sizes = input_of(packed, 0), shape_of(value)
+    made = ir.node("Split", [rows, node.inputs[1]], {"axis": 2}, num_outputs=len(node.outputs))
+    for output in made.outputs:
+        output.shape, output.type = ir.Shape((sizes[0], sizes[2], sizes[1], sizes[3])), rows.type
+    model.graph.insert_before(node, made)
+    return made.outputs[list(node.outputs).index(value)]
 
 
 def _is_turned(node: ir.Node) -> bool:

@@ -76,9 +76,11 @@ def run_part(part: Planned, settings: Settings, limit: float) -> Result:
     lines, log = output / f"{part.name}.jsonl", output / f"{part.name}.log"
     lines.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.gpu.child", part.entry, settings.to_json(), str(lines)]
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))  # posbake may not be installed
+    environment = {**os.environ, "PYTHONPATH": paths}
     start = time.monotonic()
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT, start_new_session=True)  # noqa: S603
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=ROOT, env=environment, start_new_session=True)  # noqa: S603
         try:
             status = process.wait(limit)
             ended = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"

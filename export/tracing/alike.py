@@ -170,7 +170,8 @@ def _close(tensor: Tensor, other_value: Tensor) -> bool:
         return bool((tensor == other_value).all())
     finite = tensor[tensor.isfinite() & (tensor != 0)].abs()
     typical = float(finite.median()) if finite.numel() else 0.0
-    return bool(tensor.isclose(other_value, rtol=TOLERANCE, atol=TOLERANCE * typical, equal_nan=True).all())
+    # other_value may have more rows: with equal_nan, torch 2.11 broadcasts only the second tensor.
+    return bool(other_value.isclose(tensor, rtol=TOLERANCE, atol=TOLERANCE * typical, equal_nan=True).all())
 
 
 def _by_image(tensor: Tensor, axis: int, images: int) -> Tensor:

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+import onnxruntime
+
 from artifact import (
     Activation,
     Baked,
@@ -26,7 +28,7 @@ from models.sources import Checkpoint, Loaded, Pretrained, RandomWeights, Weight
 from models.sources.checkpoints import files_of
 
 _LIBRARIES = {"timm", "torchvision", "transformers"}
-_TOOLS = ("posbake", "torch", "onnx", "onnxscript", "onnx-ir", "onnxruntime")
+_TOOLS = ("posbake", "torch", "onnx", "onnxscript", "onnx-ir")
 
 
 def make_draft(
@@ -118,4 +120,5 @@ def digest(checkpoint: Path) -> str:
 def _tools(source: str) -> dict[str, str]:
     """Return the versions of the packages used for an artifact, including the network's library."""
     library = source.partition(":")[0]
-    return {tool: version_of(tool) for tool in (*_TOOLS, *({library} & _LIBRARIES))}
+    versions = {tool: version_of(tool) for tool in (*_TOOLS, *({library} & _LIBRARIES))}
+    return {**versions, "onnxruntime": onnxruntime.__version__}  # its package may be onnxruntime-gpu

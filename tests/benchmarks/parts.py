@@ -14,6 +14,12 @@ def done(settings: Settings, emit: Emit) -> None:
     emit(Row("second", {"images/s": 2.5}))
 
 
+def path(_: Settings, emit: Emit) -> None:
+    script = "import export, sys; print(*export.__path__)"
+    found = subprocess.run([sys.executable, "-P", "-c", script], cwd="/", capture_output=True, text=True, check=True)
+    emit(Row("path", {"found": found.stdout.strip()}))
+
+
 def skipped(_: Settings, __: Emit) -> None:
     raise SkippedError("there is no such | package")
 

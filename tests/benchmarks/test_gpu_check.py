@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.part import Settings, name_of
+from benchmarks.gpu.part import ROOT, Settings, name_of
 from benchmarks.gpu.running import Planned
 from benchmarks.gpu_check import NETWORKS, PARTS, main
 from tests.artifact.hostile import edit
@@ -83,6 +83,14 @@ def test_a_part_that_cannot_start_within_the_time_limit_is_skipped(tmp_path: Pat
     assert status == 0
     assert (found["done"]["outcome"], found["done"]["rows"]) == ("skipped", [])
     assert "not started within the time limit of 0 s" in found["done"]["reason"]
+
+
+def test_scripts_of_a_part_import_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "other"))
+    (tmp_path / "other/export").mkdir(parents=True)
+    (tmp_path / "other/export/__init__.py").touch()
+    _, found = check(tmp_path, planned("path"))
+    assert found["path"]["rows"][0]["figures"] == {"found": str(ROOT / "export")}
 
 
 def test_an_unknown_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
