@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -15,9 +14,6 @@ import export.passes
 from export.passes.movement import Rewritten, plans, steps
 from export.passes.values import add_constant, array_of, input_of, is_constant, name_of, only_use, shape_of
 
-_HEADS_FIRST = (0, 2, 1, 3)
-"""Permutation of axes between [B, N, H, d] and [B, H, N, d], in both directions."""
-
 
 @dataclass(frozen=True)
 class Alternative:
@@ -26,6 +22,7 @@ class Alternative:
     Attributes:
         name: name in the table.
         opset: opset of the graph.
+        fuses_attention: whether attention is Attention on [B, N, H·d].
         rewrite: rewrite before data movement is composed; None for none.
         costs: replacements of constants in `export.passes.movement.steps`.
         cheaper: replacement of `_CHEAPER` in `export.passes.movement.plans`.
@@ -33,6 +30,7 @@ class Alternative:
 
     name: str
     opset: int = 20
+    fuses_attention: bool = False
     rewrite: Callable[[ir.Model], None] | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
     cheaper: float = plans._CHEAPER
@@ -131,48 +129,6 @@ def _attention(softmax: ir.Node) -> _Attention | None:
     if node is None or node.op_type != "MatMul" or any(map(is_constant, node.inputs)):
         return None
     return _Attention(input_of(node, 0), input_of(node, 1), bias, use[0])
-
-
-def attention_of_rows(model: ir.Model) -> None:
-    """Replace softmax(q·kᵀ + bias)·v by Attention of [B, N, H·d] if it alone reads the heads, else as `attention`."""
-    attention(model)
-    for node in list(model.graph):
-        after = only_use(node.outputs[0]) if node.op_type == "Attention" else None
-        if after is None or not _is_turned(after[0]):
-            continue
-        sources = [_before_heads(model, input_of(node, position)) for position in range(3)]
-        rows = [source for source in sources if source is not None]
-        if len(rows) < 3:
-            continue
-        flat = [_reshape(model, node, row, (*shape_of(row)[:2], prod(shape_of(row)[2:]))) for row in rows]
-        sizes = shape_of(after[0].outputs[0])
-        heads = {"q_num_heads": sizes[2], "kv_num_heads": sizes[2]}
-        shape = (*sizes[:2], prod(sizes[2:]))
-        made = _insert(model, node, "Attention", [*flat, *node.inputs[3:]], shape, scale=1.0, **heads)
-        after[0].outputs[0].replace_all_uses_with(_reshape(model, node, made, sizes))
-
-
-def _before_heads(model: ir.Model, value: ir.Value) -> ir.Value | None:
-    """Return the [B, N, H, d] value before Transposes to [B, H, N, d], and before a Split into q, k and v."""
-    order: Sequence[int] = range(4)
-    while (node := value.producer()) is not None and node.op_type == "Transpose":
-        perm = node.attributes.get_ints("perm")
-        order, value = [perm[axis] for axis in order], input_of(node, 0)
-        if tuple(order) == _HEADS_FIRST:
-            return value
-    packed = None if node is None or node.op_type != "Split" else input_of(node, 0).producer()
-    if node is None or packed is None or tuple(order) != (0, 1, 2, 3) or not _is_turned(packed):
-        return None
-    rows, sizes = input_of(packed, 0), shape_of(value)
-    made = ir.node("Split", [rows, node.inputs[1]], {"axis": 2}, num_outputs=len(node.outputs))
-    for output in made.outputs:
-        output.shape, output.type = ir.Shape((sizes[0], sizes[2], sizes[1], sizes[3])), rows.type
-    model.graph.insert_before(node, made)
-    return made.outputs[list(node.outputs).index(value)]
-
-
-def _is_turned(node: ir.Node) -> bool:
-    return node.op_type == "Transpose" and tuple(node.attributes.get_ints("perm")) == _HEADS_FIRST
 
 
 def _reshape(model: ir.Model, before: ir.Node, value: ir.Value, shape: tuple[int, ...]) -> ir.Value:

@@ -22,7 +22,7 @@ from torch import nn
 
 from artifact import Batch
 from benchmarks.runtimes import Run, installed, open_runners
-from benchmarks.target_alternatives import Alternative, attention, attention_of_rows, separate
+from benchmarks.target_alternatives import Alternative, attention, separate
 from benchmarks.zoo_networks import library_module
 from examples.digits.train import machine
 from export.passes.graph import build_graph
@@ -39,8 +39,8 @@ ALTERNATIVES = (
     Alternative("portable"),
     Alternative("again"),
     Alternative("q, k, v apart", rewrite=separate),
-    Alternative("Attention, 4-D", 23, attention),
-    Alternative("Attention, 3-D", 23, attention_of_rows),
+    Alternative("Attention, 4-D", 23, rewrite=attention),
+    Alternative("Attention, 3-D", 23, fuses_attention=True),
     Alternative("more Gather", costs={"TRANSPOSED": 0.5, "MOVED_AXIS": 0.5}, cheaper=1),
     Alternative("more Transpose", costs={"GATHERED": 0.4, "RUN": 20.0}, cheaper=4),
 )
@@ -82,7 +82,8 @@ def make_graphs(source: str, folder: Path) -> tuple[Sequence[int], list[Path]]:
     paths = []
     for number, form in enumerate(ALTERNATIVES):
         with form.chosen():
-            model = build_graph(network, torch.zeros(2, 3, *size), Batch(min=1, max=32), form.opset).model
+            example, batch = torch.zeros(2, 3, *size), Batch(min=1, max=32)
+            model = build_graph(network, example, batch, form.opset, fuses_attention=form.fuses_attention).model
         paths.append(folder / str(number) / "model.onnx")
         paths[-1].parent.mkdir()
         save_graph(model, paths[-1])

@@ -44,7 +44,7 @@ from export.tracing.pixels import ArtifactInput, Normalisation
 from export.verify.golden import write_golden
 from export.verify.parity import TOLERANCE, UNKNOWN_TOLERANCE, check_parity
 from export.verify.reference import Reference, compute_reference
-from export.verify.targets import check_target
+from export.verify.targets import check_target, fuses_attention
 from export.verify.task import decide_task, final_activation
 from export.write.describe import describe_graph
 from export.write.draft import make_draft
@@ -189,7 +189,7 @@ def _trace(source: _Source, network: nn.Module) -> TracedGraph:
 def _rewrite(
     source: _Source, references: _References, network: nn.Module, traced: TracedGraph
 ) -> tuple[ir.Model, _Facts]:
-    built = rewrite_graph(traced)
+    built = rewrite_graph(traced, fuses_attention=fuses_attention(source.request.target, source.request.opset))
     activation = final_activation(built.model, references.synthetic.logits)
     task = decide_task(source.request.task, source.loaded.task, activation, source.loaded.num_classes)
     if source.lowering is not None:

@@ -24,7 +24,7 @@ def run(settings: Settings, emit: Emit) -> None:
     workers = min(max(1, cores // 2), len(waiting))
     threads = max(1, cores // workers)  # with a thread per core in each process, six exports took 200 s on 16 cores
     with ThreadPoolExecutor(workers) as pool:
-        for row in pool.map(lambda item: _export(*item, threads), waiting):
+        for row in pool.map(lambda item: _export(item[0], item[1], threads), waiting):
             emit(row)
 
 

@@ -20,15 +20,15 @@ import torch
 
 from artifact import Batch
 from benchmarks.gpu.torch_networks import load
-from benchmarks.target_alternatives import Alternative, attention, attention_of_rows
+from benchmarks.target_alternatives import Alternative, attention
 from export.passes.graph import build_graph
 from service.backends.onnx_runtime import DEVICES
 
 SOURCES = ("timm:vit_small_patch16_224", "timm:swin_tiny_patch4_window7_224")
 FORMS = (
     Alternative("MatMul, Softmax", 23),
-    Alternative("Attention, 4-D", 23, attention),
-    Alternative("Attention, 3-D", 23, attention_of_rows),
+    Alternative("Attention, 4-D", 23, rewrite=attention),
+    Alternative("Attention, 3-D", 23, fuses_attention=True),
 )
 BATCHES = (1, 8, 32)
 
@@ -47,8 +47,9 @@ def main() -> None:
         network, size = load(source)
         first: list[np.ndarray] = []
         for form in FORMS:
+            example, sizes = torch.zeros(2, 3, *size), Batch(min=1, max=max(BATCHES))
             with form.chosen():
-                model = build_graph(network, torch.zeros(2, 3, *size), Batch(min=1, max=max(BATCHES)), form.opset).model
+                model = build_graph(network, example, sizes, form.opset, fuses_attention=form.fuses_attention).model
             _halve(model)
             times, logits = zip(*_timed(model, options.device, size, options.runs), strict=True)
             first = first or list(logits)

@@ -16,6 +16,7 @@ from export.passes.fold_norms import FoldNorms
 from export.passes.fold_rotations import FoldRotations
 from export.passes.fold_scales import FoldScales
 from export.passes.fold_shifts import FoldShifts
+from export.passes.fuse_attention import FuseAttention
 from export.passes.movement import AssignTokenOrders, ComposeMovement, Rewritten
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
 from export.passes.propagate_slices import PropagateSlices
@@ -42,13 +43,14 @@ class Prepared(NamedTuple):
     moved: tuple[Rewritten, ...]
 
 
-def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
+def prepare(model: ir.Model, batch: int | None = None, *, fuses_attention: bool = False) -> Prepared:
     """Rewrite a graph with static shapes, so that as few nodes as possible contain the batch size.
 
     Args:
         model: the graph; its shapes are static.
         batch: the distinctive batch size that it was traced with, of which no other size is a multiple; None if the
             graph keeps its batch size.
+        fuses_attention: whether attention becomes Attention of opset 23.
     """
     FoldConstants({"Transpose"})(model)  # transposed weights keep their names
     optimizer.fold_constants(model, onnx_shape_inference=True, input_size_limit=_SHAPES, output_size_limit=_SHAPES)
@@ -69,6 +71,10 @@ def prepare(model: ir.Model, batch: int | None = None) -> Prepared:
         common.RemoveUnusedNodesPass(),
     )(model)
     moved = move(model, batch)
+    if fuses_attention:
+        fusing = FuseAttention()
+        ir.passes.Sequential(fusing, common.RemoveUnusedNodesPass())(model)
+        declined += tuple(fusing.declined)
     name_after_sources(model)
     return Prepared(frozenset(gone), declined, moved)
 

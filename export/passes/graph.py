@@ -37,19 +37,25 @@ class Built:
     left: Counter[str]
 
 
-def build_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -> Built:
+def build_graph(
+    network: nn.Module, example: Tensor, batch: Batch, opset: int, *, fuses_attention: bool = False
+) -> Built:
     """Trace `network` and rewrite its graph: `trace_graph`, then `rewrite_graph`."""
-    return rewrite_graph(trace_graph(network, example, batch, opset))
+    return rewrite_graph(trace_graph(network, example, batch, opset), fuses_attention=fuses_attention)
 
 
-def rewrite_graph(traced: TracedGraph) -> Built:
+def rewrite_graph(traced: TracedGraph, *, fuses_attention: bool = False) -> Built:
     """Rewrite a traced graph in place until it has no constant subgraphs.
+
+    Args:
+        traced: the graph.
+        fuses_attention: whether attention becomes Attention, from opset 23 on.
 
     Raises:
         ExportError: a node is batch-specialised.
     """
     model = traced.model
-    prepared = prepare(model, traced.images)
+    prepared = prepare(model, traced.images, fuses_attention=fuses_attention)
     constants = _as_stored(traced, prepared.gone)
     if traced.images is not None:
         make_batch_dynamic(model, traced.images)

@@ -134,7 +134,7 @@ def add_node(
     operator: str,
     inputs: Sequence[ir.Value],
     shape: Iterable[int | ir.SymbolicDim],
-    attributes: Mapping[str, int | Sequence[int]] | None = None,
+    attributes: Mapping[str, int | float | Sequence[int]] | None = None,
     dtype: ir.DataType | None = None,
 ) -> ir.Value:
     """Insert a node of the same module before `before`; return its output, by default with the first input's dtype."""

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import TensorProto, shape_inference
+from PIL import Image
 
 from artifact import read_artifact
 from artifact.parts.values import Target
+from examples.digits.data import load_split
 from export.process.errors import ExportError
 from export.to_onnx import main
 from export.verify.targets import CHOICES, check_target
@@ -49,13 +52,33 @@ def written(folder: Path, text: str) -> Path:
 
 def test_the_target_is_recorded_and_the_graph_is_the_same(tmp_path: Path) -> None:
     made = {}
-    for target in ("portable", "tensorrt"):
+    for target in ("portable", "tensorrt", "onnxruntime"):
         command = [LEARNED, "--random-weights", "0", "--quiet", "--target", target, "--output", str(tmp_path / target)]
         assert main(command) == 0
         artifact = read_artifact(tmp_path / target / "digits" / "learned" / "1")
         assert artifact.manifest.target == target
         made[target] = artifact.graph.read_bytes()
     assert set(made.values()) == {made["portable"]}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+def test_attention_is_one_node_for_onnx_runtime_from_opset_23_on(precision: str, tmp_path: Path) -> None:
+    command = [LEARNED, "--checkpoint", str(DIGITS / "checkpoints/learned.safetensors"), "--precision", precision]
+    if precision == "int8":
+        for number, image in enumerate(load_split()[0].images[:32]):
+            Image.fromarray(image).save(tmp_path / f"{number}.png")
+        command += ["--calibration", str(tmp_path)]
+    output = tmp_path / "repository"
+    command += ["--target", "onnxruntime", "--opset", "23", "--variant", "one", "--version", "1"]
+    assert main([*command, "--quiet", "--output", str(output)]) == 0
+    artifact = read_artifact(output / "digits/one/1")
+    operators = artifact.manifest.graph.ops
+    assert "Softmax" not in operators
+    assert operators["Attention"] >= 2
+    half = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}.get(precision, TensorProto.FLOAT)
+    made = shape_inference.infer_shapes(onnx.load(artifact.graph))
+    types = {value.name: value.type.tensor_type.elem_type for value in made.graph.value_info}
+    assert {types[node.output[0]] for node in made.graph.node if node.op_type == "Attention"} == {half}
 
 
 def test_an_unknown_target_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
