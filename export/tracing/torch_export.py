@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from export.process.errors import ExportError, first_line
@@ -34,7 +34,7 @@ def trace(network: nn.Module, example: Tensor) -> ExportedProgram:
         ExportError: torch.export cannot trace the network; the message names the module that failed.
     """
     try:
-        with torch.no_grad(), warnings.catch_warnings(), _quietly():
+        with torch.no_grad(), warnings.catch_warnings(), _quietly(), _without_stack_traces():
             # Attributes are assigned to a temporary copy of the network.
             warnings.filterwarnings("ignore", "The tensor attributes? .* (was|were) assigned during export")
             program = torch.export.export(share_tensors(network), (example,), strict=False)
@@ -71,6 +71,20 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def _without_stack_traces() -> Iterator[None]:
+    """Do not record the line of Python that calls each operator, which nothing reads: 4 % of an export's time.
+
+    Versions of torch before 2.12 ignore the setting.
+    """
+    before = getattr(fx.config, "do_not_emit_stack_traces", False)
+    fx.config.do_not_emit_stack_traces = True
+    try:
+        yield
+    finally:
+        fx.config.do_not_emit_stack_traces = before
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from onnx_ir.passes import common
+from torch import nn
 
 from artifact import Batch
 from engines import summarise
@@ -21,11 +22,11 @@ from tests.engines.rtx import build, rtx_or_skip
 pytestmark = [pytest.mark.rtx, pytest.mark.slow]
 
 NETWORKS: dict[str, tuple[dict[str, Any], int]] = {
-    "timm:swin_tiny_patch4_window7_224": ({"depths": (2, 2, 2, 2)}, 8),
-    "timm:swinv2_tiny_window8_256": ({"depths": (2, 2, 2, 2)}, 8),
+    "timm:swin_tiny_patch4_window7_224": ({"depths": (2, 2, 2, 1)}, 7),
+    "timm:swinv2_tiny_window8_256": ({"depths": (2, 2, 2, 1)}, 7),
     "timm:vit_small_patch16_224": ({"depth": 3}, 3),
     "timm:beit_base_patch16_224": ({"depth": 3}, 3),
-    "cream:deit_small_patch16_224_ctx_product_50_shared_k": ({}, 12),
+    "cream:deit_small_patch16_224_ctx_product_50_shared_k": ({}, 3),
     "timm:maxvit_pico_rw_256": ({"depths": (1, 1, 2, 1)}, 8),
 }
 """Options of each network, with fewer blocks if all are alike, and its number of fused attention kernels."""
@@ -36,6 +37,10 @@ def test_a_network_is_built_and_its_attention_fused(source: str, tmp_path: Path)
     rtx_or_skip()
     arguments, fused = NETWORKS[source]
     loaded = load_source(source, RandomWeights(0), Overrides(model_args=arguments))
+    if source.startswith("cream:"):  # a published network has no option for its number of blocks
+        blocks = loaded.network.blocks
+        assert isinstance(blocks, nn.Sequential)
+        del blocks[3:]
     steps = loaded.preprocess
     whole = ArtifactInput(loaded.network, Normalisation(steps.mean, steps.std))
     example = torch.zeros(2, *loaded.image_size, 3, dtype=torch.uint8)

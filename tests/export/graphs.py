@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from artifact import Batch
 from export.passes.graph import Built, build_graph
 from export.tracing.pixels import ArtifactInput, Normalisation
+from export.verify.sessions import cpu_session
 from export.write.saving import save_graph
 
 OPSET = 20
@@ -28,8 +29,8 @@ def built_graph(network: nn.Module, image_size: tuple[int, int], pixels: Normali
 
 
 def open_graph(graph: ir.Model) -> ort.InferenceSession:
-    """Return an ONNX Runtime session on the CPU."""
-    return ort.InferenceSession(ir.to_proto(graph).SerializeToString(), providers=["CPUExecutionProvider"])
+    """Return an ONNX Runtime session on one thread of the CPU: others would wait for work in a loop."""
+    return cpu_session(ir.to_proto(graph).SerializeToString(), threads=1)
 
 
 def run_graph(session: ort.InferenceSession, images: Tensor) -> Tensor:

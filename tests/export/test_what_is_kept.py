@@ -21,7 +21,7 @@ NETWORK = f"""
 import timm
 
 def network():
-    small = {{"img_size": 32, "window_size": 4, "embed_dim": {WIDTH}, "depths": (2, 2), "num_heads": (2, 4)}}
+    small = {{"img_size": 32, "window_size": 4, "embed_dim": {WIDTH}, "depths": (1, 1), "num_heads": (2, 4)}}
     return timm.create_model("swin_tiny_patch4_window7_224", num_classes=5, **small)
 """
 

@@ -9,6 +9,7 @@ import onnxruntime as ort
 from onnx import numpy_helper, parser, shape_inference
 
 from export.passes.exact import RoundConstants
+from export.verify.sessions import cpu_session
 
 Array = np.ndarray[Any, Any]
 BATCH = 11
@@ -30,7 +31,7 @@ def filled(random: np.random.Generator, *shape: int) -> Array:
 def run(model: ir.Model) -> list[Array]:
     """Return the outputs of a graph for random inputs, which are the same on every call."""
     generator = np.random.default_rng(0)
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    session = cpu_session(ir.to_proto(model).SerializeToString(), threads=1)
     inputs = {}
     for value in model.graph.inputs:
         assert value.shape is not None
@@ -46,6 +47,7 @@ def run_on(model: ir.Model, image: Array, *, optimise: bool = True) -> Array:
         optimise: allow ONNX Runtime's fusions, which round differently.
     """
     options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options, ["CPUExecutionProvider"])
