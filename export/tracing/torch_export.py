@@ -77,7 +77,7 @@ def _quietly() -> Iterator[None]:
 def _without_stack_traces() -> Iterator[None]:
     """Do not record the line of Python that calls each operator, which nothing reads: 4 % of an export's time.
 
-    Versions of torch before 2.12 ignore the setting.
+    Older versions of torch, such as 2.11, ignore the setting.
     """
     before = getattr(fx.config, "do_not_emit_stack_traces", False)
     fx.config.do_not_emit_stack_traces = True
