@@ -2,16 +2,20 @@
 
 import http.client
 import json
+import os
 import statistics
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 TIMEOUT = 30
+GENERATORS = min(4, os.cpu_count() or 1)
+"""Number of processes that send requests."""
 
 
 @dataclass
@@ -64,6 +68,29 @@ def loaded(port: int, path: str, bodies: Sequence[bytes], clients: int) -> Itera
         load.stop.set()
         for thread in threads:
             thread.join(TIMEOUT)
+
+
+def send_all(generators: Executor, port: int, path: str, bodies: Sequence[bytes], clients: int, seconds: float) -> Load:
+    """Return the responses to clients that are divided among processes, so that these are not the limit."""
+    processes = min(clients, GENERATORS)
+    shares = [len(range(first, clients, processes)) for first in range(processes)]
+    whole = Load()
+    for part in [generators.submit(_send, port, path, bodies, share, seconds) for share in shares]:
+        statuses, broken, milliseconds, answers = part.result()
+        whole.statuses.update(statuses)
+        whole.broken += broken
+        whole.milliseconds += milliseconds
+        whole.answers += answers
+    return whole
+
+
+def _send(
+    port: int, path: str, bodies: Sequence[bytes], clients: int, seconds: float
+) -> tuple[Counter[int], int, list[float], list[dict[str, Any]]]:
+    with loaded(port, path, bodies, clients) as load:
+        time.sleep(seconds)
+        sent = load.statuses.copy()
+    return sent, load.broken, load.milliseconds, load.answers
 
 
 def post(connection: http.client.HTTPConnection, path: str, body: bytes, kind: str) -> tuple[int, Any]:

@@ -4,12 +4,16 @@ import base64
 import http.client
 import io
 import json
+import os
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +23,7 @@ from PIL import Image
 from artifact import read_artifact
 from artifact.manifest import MANIFEST_NAME
 from benchmarks.gpu.golden import artifact_of, open_runtime
-from benchmarks.gpu.http_load import loaded, post
+from benchmarks.gpu.http_load import GENERATORS, loaded, post, send_all
 from benchmarks.gpu.part import Emit, FailedError, Row, Settings, name_of, needed, nvml
 from benchmarks.service_process import Service, served
 
@@ -74,37 +78,38 @@ def check(settings: Settings, emit: Emit) -> None:
 
 
 def clients(settings: Settings, emit: Emit) -> None:
-    """Measure throughput for each network and number of clients."""
+    """Measure throughput for each network, number of the service's processes, and number of clients."""
     open_runtime(settings)
     pictures = [_photograph(seed) for seed in range(8)]
-    for source in settings.networks:
-        artifact = artifact_of(settings, source)
-        with _service(settings, artifact.path.parents[2]) as service:
-            path = f"/v1/classify?model={artifact.manifest.model}&variant={artifact.manifest.variant}&top_k=1"
-            for count in settings.clients:
-                with loaded(service.port, path, pictures, count):
-                    time.sleep(settings.seconds / 4)
-                start = time.monotonic()
-                with loaded(service.port, path, pictures, count) as load, _utilisation(settings) as busy:
-                    time.sleep(settings.seconds)
-                seconds = time.monotonic() - start
-                sizes = [int(answer["batch_size"]) for answer in load.answers]
-                figures = {
-                    "clients": count,
-                    "images/s": round(load.statuses[200] / seconds, 1),
-                    "p50 ms": round(load.median, 2),
-                    "p99 ms": round(load.p99, 2),
-                    "mean batch": round(float(np.mean(sizes or [0])), 2),
-                    "failed": load.failed,
-                    "GPU busy %": round(float(np.mean(busy)), 1) if busy else "–",
-                }
-                emit(Row(name_of(source), figures, ok=not load.failed and load.statuses[200] > 0))
+    cores = os.cpu_count() or 1
+    with ProcessPoolExecutor(GENERATORS, get_context("spawn")) as generators:
+        for source, processes in product(settings.networks, sorted({1, max(1, cores // 4)})):
+            artifact = artifact_of(settings, source)
+            repository = artifact.path.parents[2]
+            with _service(settings, repository, "--processes", str(processes)) as service:
+                path = f"/v1/classify?model={artifact.manifest.model}&variant={artifact.manifest.variant}&top_k=1"
+                for count in settings.clients:
+                    send_all(generators, service.port, path, pictures, count, settings.seconds / 4)
+                    with _utilisation(settings) as busy:
+                        load = send_all(generators, service.port, path, pictures, count, settings.seconds)
+                    sizes = [int(answer["batch_size"]) for answer in load.answers]
+                    figures = {
+                        "processes": processes,
+                        "clients": count,
+                        "images/s": round(load.statuses[200] / settings.seconds, 1),
+                        "p50 ms": round(load.median, 2),
+                        "p99 ms": round(load.p99, 2),
+                        "mean batch": round(float(np.mean(sizes or [0])), 2),
+                        "failed": load.failed,
+                        "GPU busy %": round(float(np.mean(busy)), 1) if busy else "–",
+                    }
+                    emit(Row(name_of(source), figures, ok=not load.failed and load.statuses[200] > 0))
 
 
 @contextmanager
-def _service(settings: Settings, repository: Path) -> Iterator[Service]:
-    flags = ("--backend", "onnxruntime", "--device", settings.device, "--reload-seconds", "0.5", "--max-batch", "32")
-    with served(repository, Path(settings.output, "service.log"), *flags) as service:
+def _service(settings: Settings, repository: Path, *flags: str) -> Iterator[Service]:
+    fixed = ("--backend", "onnxruntime", "--device", settings.device, "--reload-seconds", "0.5", "--max-batch", "32")
+    with served(repository, Path(settings.output, "service.log"), *fixed, *flags) as service:
         yield service
 
 
