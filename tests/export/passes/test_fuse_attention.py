@@ -131,6 +131,18 @@ KEPT = {
         ),
         NOT_ROWS,
     ),
+    "some tokens of q": (
+        model_of(
+            apart("longer").replace("q =", "w =") + "q, rest = Split<axis = 2>(w, tokens)" + SCORES + MERGED,
+            f"{ROWS} image, float[2, 7, 12] longer",
+            tokens=ints(TOKENS, 2),
+        ),
+        NOT_ROWS,
+    ),
+    "tokens merged too": (
+        model_of(apart() + SCORES + MERGED.replace("merged", "flat"), output="float[2, 60] y", flat=ints(0, -1)),
+        NOT_MERGED,
+    ),
     "heads that are not merged": (
         model_of(apart() + SCORES + "y = Relu(o)", output="float[2, 3, 5, 4] y"),
         NOT_MERGED,
