@@ -55,6 +55,15 @@ FUSED = {
     "packed q, k, v in another order": model_of(
         (PACKED + SCORES + MERGED).replace("q, k, v =", "v, q, k ="), "float[2, 5, 36] image"
     ),
+    "q split off before k and v": model_of(
+        (PACKED + SCORES + MERGED).replace(
+            "q, k, v = Split<axis = 1>(turned, parts)",
+            "q, w = Split<axis = 1>(turned, first) k, v = Split<axis = 1>(w, second)",
+        ),
+        "float[2, 5, 36] image",
+        first=ints(HEADS, 2 * HEADS),
+        second=ints(HEADS, HEADS),
+    ),
     "q, k, v from three tensors": model_of(
         apart("image", "keys", "values") + SCORES + MERGED, f"{ROWS} image, {ROWS} keys, {ROWS} values"
     ),
@@ -141,6 +150,10 @@ KEPT = {
     ),
     "tokens merged too": (
         model_of(apart() + SCORES + MERGED.replace("merged", "flat"), output="float[2, 60] y", flat=ints(0, -1)),
+        NOT_MERGED,
+    ),
+    "rows that are returned": (
+        model_of(apart() + SCORES + MERGED, output=f"{ROWS} y, {ROWS} r"),
         NOT_MERGED,
     ),
     "heads that are not merged": (
