@@ -32,7 +32,7 @@ PARTS = (
     Planned("ours-graphs", "benchmarks.gpu.ours:graphs", 60),
     Planned("stock", "benchmarks.gpu.stock_export:run", 120),
     Planned("torch-eager", "benchmarks.gpu.torch_networks:eager", 60),
-    Planned("clients", "benchmarks.gpu.serving:clients", 60),
+    Planned("clients", "benchmarks.gpu.serving:clients", 120),
     Planned("tensorrt", "benchmarks.gpu.tensorrt:run", 120),
     Planned("torch-compile", "benchmarks.gpu.torch_networks:compiled", 150),
     Planned("torch-aoti", "benchmarks.gpu.torch_networks:ahead_of_time", 150),

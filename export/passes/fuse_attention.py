@@ -60,7 +60,7 @@ class FuseAttention(FoldingPass):
         if merged is None:
             raise NotFoldedError("the heads of the result are not merged to rows by one Transpose and one Reshape")
         operands = (input_of(scores, 0), False), (input_of(scores, 1), True), (input_of(product, 1), False)
-        found = [_heads(value, turned=turned) for value, turned in operands if shape_of(value)[:2] == sizes[:2]]
+        found = [_heads(value, turned=turned) for value, turned in operands if shape_of(value)[:-2] == sizes[:-2]]
         parts = [part for part in found if part is not None]
         if len(parts) < len(operands):
             raise NotFoldedError("q, k or v is not the heads of rows, as after a rotation of q and k")
