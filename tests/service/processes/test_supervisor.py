@@ -78,9 +78,9 @@ def response_counts(running: Running) -> tuple[int, int, int]:
 
 def eventually(condition: Callable[[], bool]) -> bool:
     end = time.monotonic() + SECONDS
-    while not condition() and time.monotonic() < end:
+    while not (holds := condition()) and time.monotonic() < end:
         time.sleep(0.1)
-    return condition()
+    return holds
 
 
 def test_every_process_reports_the_counts_of_all_including_a_killed_one(service: Running) -> None:
@@ -88,8 +88,8 @@ def test_every_process_reports_the_counts_of_all_including_a_killed_one(service:
     before = response_counts(service)
     assert classify(service, 20) == [200] * 20
     after = (before[0] + 20, before[1] + 20, before[2] + 20)
-    assert eventually(lambda: response_counts(service) == after)
-    assert all(response_counts(service) == after for _ in range(8)), "the counts differ between processes"
+    # One process may have the counts of the other 0.5 s before the other has those of the first.
+    assert eventually(lambda: all(response_counts(service) == after for _ in range(8)))
     first, second = children(service)
     os.kill(second, signal.SIGKILL)
     assert eventually(lambda: len(children(service)) == 2 and second not in children(service))
