@@ -92,13 +92,13 @@ def _merged(product: ir.Node) -> ir.Node | None:
 
 def _heads(value: ir.Value, *, turned: bool) -> _Heads | None:
     """Return the rows of heads [B, H, N, d], or of [B, H, d, N] if `turned`."""
-    sizes = shape_of(value)
-    order, size = (_TURNED, sizes[1] * sizes[2]) if turned else ((0, 1, 2, 3), sizes[1] * sizes[3])
-    first = 0
+    sizes, first = shape_of(value), 0
+    order: tuple[int, ...] = _TURNED if turned else (0, 1, 2, 3)
+    size = sizes[1] * sizes[2 if turned else 3]
     while (node := value.producer()) is not None and node.op_type in ("Transpose", "Split"):
         if node.op_type == "Transpose":
             perm = order_of(node, 4)
-            order = (perm[order[0]], perm[order[1]], perm[order[2]], perm[order[3]])
+            order = tuple(perm[axis] for axis in order)
         else:
             axis, outputs = axis_of(node, 4), list(node.outputs)
             if axis != order[1]:

@@ -245,3 +245,14 @@ def test_wrappers_are_not_part_of_module_paths(path: str, plain: str) -> None:
 
 def test_an_error_is_one_line() -> None:
     assert first_line(ValueError("\n  what is wrong\nand why")) == "what is wrong"
+
+
+@pytest.mark.skipif(not hasattr(torch.fx.config, "do_not_emit_stack_traces"), reason="this torch has no such setting")
+@pytest.mark.parametrize("before", [False, True])
+def test_no_stack_traces_are_recorded_and_the_setting_is_restored(
+    *, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.fx.config, "do_not_emit_stack_traces", before)
+    program = trace(Inside(nn.GELU()).eval(), IMAGE)
+    assert not [node for node in program.graph.nodes if node.stack_trace]
+    assert torch.fx.config.do_not_emit_stack_traces is before
