@@ -42,7 +42,7 @@ def test_every_pin_is_used_by_an_extra_or_the_makefile() -> None:
     installed = (ROOT / "Makefile").read_text().replace("_", "-")
     others = {name for name in INDEX.pins.keys() - used if not re.search(rf"(?<![\w-]){name}(?![\w-])", installed)}
     assert not others
-    assert "pip" not in used  # which the Makefile installs
+    assert "uv" not in used  # which the Makefile installs
 
 
 @pytest.mark.parametrize(

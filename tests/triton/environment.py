@@ -39,10 +39,9 @@ def main() -> int:
 
 
 def _make() -> None:
-    # This environment's pip installs into the other, because installing pip there takes longer than all the rest.
     subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(FOLDER)], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", str(PYTHON), "install", "--quiet", "--no-deps", "--no-compile"]
-    subprocess.run([*pip, "--only-binary", ":all:", "--requirement", str(_REQUIREMENTS)], check=True)
+    install = [sys.executable, "-m", "uv", "pip", "install", "--python", str(PYTHON), "--quiet", "--no-deps"]
+    subprocess.run([*install, "--only-binary", ":all:", "--requirement", str(_REQUIREMENTS)], check=True)
     python_backend = BACKENDS / "python"
     shutil.copytree(_TRITON / "backends" / "python", python_backend)
     for file in (_TRITON / "python_backend_stubs" / f"3.{sys.version_info.minor}").iterdir():
