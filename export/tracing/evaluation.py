@@ -17,6 +17,7 @@ from torch.export.graph_signature import ExportGraphSignature, InputKind, InputS
 
 from export.process.errors import ExportError
 from export.tracing.program.attention import settle_masked_rows
+from export.tracing.program.core import use_converted_operators
 from export.tracing.program.nodes import module_of, operator_of, update_outputs, without_wrappers
 from export.tracing.program.refusals import check_precision, check_random
 
@@ -66,7 +67,17 @@ class _Value:
     sources: tuple[str, ...] = ()
 
 
-def evaluate(program: ExportedProgram) -> tuple[ExportedProgram, tuple[Constant, ...]]:
+class EvaluatedProgram(ExportedProgram):
+    """Program in which every node depends on the image."""
+
+    def run_decompositions(self, *arguments: Any, **options: Any) -> ExportedProgram:  # noqa: ANN401
+        """Return a program whose operators torch.onnx converts: this one, or a trace of it if it has others."""
+        if use_converted_operators(self.graph):
+            return self
+        return super().run_decompositions(*arguments, **options)
+
+
+def evaluate(program: ExportedProgram) -> tuple[EvaluatedProgram, tuple[Constant, ...]]:
     """Return a program in which every node depends on the image, and its constants.
 
     Args:
@@ -184,7 +195,7 @@ def _freeze(program: ExportedProgram, node: fx.Node, image: fx.Node, known: dict
     signature.input_specs.insert(position, spec)
 
 
-def _rebuilt(program: ExportedProgram, tensors: dict[str, Tensor]) -> ExportedProgram:
+def _rebuilt(program: ExportedProgram, tensors: dict[str, Tensor]) -> EvaluatedProgram:
     """Return the program without dead nodes, with `tensors` as its new buffers."""
     graph = program.graph
     graph.eliminate_dead_code()
@@ -198,7 +209,7 @@ def _rebuilt(program: ExportedProgram, tensors: dict[str, Tensor]) -> ExportedPr
             graph.erase_node(node)
     graph.lint()
     targets = {spec.target for spec in kept}
-    return ExportedProgram(
+    return EvaluatedProgram(
         root=program.graph_module,
         graph=graph,
         graph_signature=ExportGraphSignature(kept, list(program.graph_signature.output_specs)),

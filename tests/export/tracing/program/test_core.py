@@ -1,0 +1,103 @@
+"""Programs that torch.onnx need not trace again, and those that it must."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+from export.tracing.evaluation import EvaluatedProgram
+from export.tracing.program.core import CONVERTED, use_converted_operators
+from tests.export.graphs import baked_graph, open_graph, run_graph
+from tests.export.tracing.program.programs import Function, evaluated, inside
+
+IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+WEIGHT, BIAS, MEAN = torch.randn(3, 3, generator=torch.Generator().manual_seed(1))
+
+
+def pooled(function: Function) -> Function:
+    """Return a function whose result is summed to logits [B, 3], with different weights of all positions."""
+    return lambda x: (function(x) * torch.linspace(0.5, 1, 64).view(8, 8)).sum((2, 3))
+
+
+def added_in_place(x: Tensor) -> Tensor:
+    made = x * 2
+    made += x
+    return made
+
+
+def norm(x: Tensor, training: bool) -> Tensor:
+    return F.batch_norm(x, MEAN, WEIGHT.abs(), WEIGHT, BIAS, training, eps=1e-3)
+
+
+def overwritten_view(x: Tensor) -> Tensor:
+    made = x * 2
+    made[:, 1].relu_()
+    return made
+
+
+WITHOUT_A_TRACE: dict[str, Function] = {
+    "converted operators": lambda x: torch.softmax(F.gelu(x), -1).roll(1, 2),
+    "batch norm": lambda x: norm(x, training=False),
+    "activation in place": lambda x: F.silu(norm(x, training=False), inplace=True),
+    "several in place": lambda x: F.relu(added_in_place(x), inplace=True),
+    "another dtype": lambda x: (x.to(torch.float64) * 3).to(torch.float32),
+    "an overwritten view": overwritten_view,
+    "shape of another": lambda x: x.flatten(2).softmax(-1).reshape_as(x),
+}
+
+
+def read_before_and_after(x: Tensor) -> Tensor:
+    made = x * 2
+    return made.exp() + made.relu_() + made
+
+
+def view_of_overwritten(x: Tensor) -> Tensor:
+    made = x * 2
+    view = made.transpose(2, 3)
+    made.relu_()
+    return view
+
+
+TRACED_AGAIN: dict[str, Function] = {
+    "an operator that is not converted": torch.square,
+    "batch norm with statistics of the batch": lambda x: norm(x, training=True),
+    "a result that is read before and after": read_before_and_after,
+    "a view of an overwritten result": view_of_overwritten,
+    "an operator in place that is not converted": lambda x: (x * 2).square_(),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_A_TRACE)
+def test_converted_operators_are_used_without_another_trace(case: str) -> None:
+    assert use_converted_operators(evaluated(pooled(WITHOUT_A_TRACE[case]), IMAGES).graph)
+
+
+@pytest.mark.parametrize("case", TRACED_AGAIN)
+def test_other_programs_are_traced_again(case: str) -> None:
+    assert not use_converted_operators(evaluated(pooled(TRACED_AGAIN[case]), IMAGES).graph)
+
+
+@pytest.mark.parametrize("case", [case for case in WITHOUT_A_TRACE | TRACED_AGAIN if "statistics" not in case])
+def test_the_graph_computes_the_function(case: str) -> None:
+    function = pooled((WITHOUT_A_TRACE | TRACED_AGAIN)[case])
+    session = open_graph(baked_graph(inside(function), (8, 8)))
+    torch.testing.assert_close(run_graph(session, IMAGES), function(IMAGES.clone()))
+
+
+def test_the_graph_is_that_of_a_second_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.outer(WEIGHT, BIAS)[..., None, None]  # [3, 3, 1, 1]
+    network = inside(pooled(lambda x: F.silu(norm(F.conv2d(x, weight), training=False))))
+    operators = [node.op_type for node in baked_graph(network, (8, 8)).graph]
+    monkeypatch.setattr(EvaluatedProgram, "run_decompositions", ExportedProgram.run_decompositions)
+    assert [node.op_type for node in baked_graph(network, (8, 8)).graph] == operators
+
+
+def test_torch_converts_every_operator_of_the_list() -> None:
+    converters = ONNXRegistry.from_torchlib(20).functions.values()
+    names = {str(each[0].fx_target).removeprefix("aten.") for each in converters}
+    assert names >= CONVERTED
+    assert not [name for name in CONVERTED if re.search(r"_\.", name)]  # such as relu_.default, which writes in place
