@@ -27,6 +27,9 @@ pytestmark = pytest.mark.slow
 TOLERANCE = 1e-5  # relative to the largest logit, in float32
 SECONDS = 5.0  # of CPU time, to load a full-size network from its file
 
+SMALL: dict[str, Any] = {"embed_dim": 24, "depths": (2, 1, 1, 1)}
+"""Options of a small Swin of timm; a full-size one takes a second each time that it is built."""
+
 SMALL_SWIN: dict[str, Any] = {"embed_dim": 24, "depths": [2, 2], "num_heads": [2, 3], "num_labels": 6}
 
 
@@ -60,16 +63,18 @@ def swin_folder(folder: Path) -> Swinv2ForImageClassification:
 
 
 @pytest.mark.parametrize(
-    ("source", "library"),
+    ("source", "resize", "crop"),
     [
-        ("timm:swin_tiny_patch4_window7_224", "timm"),
-        ("timm:swinv2_tiny_window8_256", "timm"),
-        ("torchvision:swin_t", "torchvision"),
-        ("torchvision:swin_v2_t", "torchvision"),
+        ("timm:swin_tiny_patch4_window7_224", 248, 224),
+        ("timm:swinv2_tiny_window8_256", 284, 256),
+        ("torchvision:swin_t", 232, 224),
+        ("torchvision:swin_v2_t", 260, 256),
     ],
 )
-def test_a_full_size_network_has_the_librarys_logits(source: str, library: str, tmp_path: Path) -> None:
-    name = source.partition(":")[2]
+def test_a_full_size_network_has_the_librarys_logits_and_preprocessing(
+    source: str, resize: int, crop: int, tmp_path: Path
+) -> None:
+    library, _, name = source.partition(":")
     theirs = timm.create_model(name) if library == "timm" else torchvision.models.get_model(name)
     save_file(scramble(theirs, seed=1).state_dict(), tmp_path / "weights.safetensors")
     start = time.process_time()
@@ -80,11 +85,14 @@ def test_a_full_size_network_has_the_librarys_logits(source: str, library: str, 
     assert loaded.labels[0].startswith("tench")
     images = torch.randn(1, 3, *loaded.image_size, generator=torch.Generator().manual_seed(1))
     assert relative_error(logits_of(loaded.network, images), logits_of(theirs, images)) <= TOLERANCE
+    prepared = loaded.preprocess
+    assert (prepared.resize, prepared.crop, prepared.interpolation) == (resize, (crop, crop), "bicubic")
+    assert prepared.mean == (0.485, 0.456, 0.406)
 
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
 def test_files_with_the_authors_keys_and_buffers_are_loaded_like_timms(name: str, tmp_path: Path) -> None:
-    theirs = scramble(timm.create_model(name), seed=1)
+    theirs = scramble(timm.create_model(name, **SMALL), seed=1)
     state = {authors_key(key): tensor for key, tensor in theirs.state_dict().items()}
     assert "layers.0.downsample.norm.weight" in state
     computed = {
@@ -95,7 +103,8 @@ def test_files_with_the_authors_keys_and_buffers_are_loaded_like_timms(name: str
     assert "layers.0.blocks.1.attn_mask" in computed
     torch.save({"model": state | computed}, tmp_path / "swin.pth")
     save_file(theirs.state_dict(), tmp_path / "timm.safetensors")
-    authors, timms = (load(f"timm:{name}", Checkpoint(tmp_path / file)) for file in ("swin.pth", "timm.safetensors"))
+    files = [Checkpoint(tmp_path / file) for file in ("swin.pth", "timm.safetensors")]
+    authors, timms = (load(f"timm:{name}", file, Overrides(model_args=SMALL)) for file in files)
     for key, tensor in timms.network.state_dict().items():
         assert torch.equal(tensor, authors.network.state_dict()[key])
 
@@ -131,30 +140,23 @@ def test_a_full_size_transformers_network_is_built_from_its_folder(tmp_path: Pat
     assert loaded.labels is None  # transformers' names LABEL_0, LABEL_1 are placeholders
 
 
-def test_images_are_preprocessed_as_in_the_library() -> None:
-    timms = load("timm:swinv2_tiny_window8_256", RandomWeights(0)).preprocess
-    assert (timms.resize, timms.crop, timms.interpolation) == (284, (256, 256), "bicubic")
-    torchvisions = load("torchvision:swin_t", RandomWeights(0)).preprocess
-    assert (torchvisions.resize, torchvisions.crop) == (232, (224, 224))
-    assert torchvisions.mean == (0.485, 0.456, 0.406)
-
-
 def test_another_size_changes_network_tables_and_preprocessing(tmp_path: Path) -> None:
     theirs = scramble(torchvision.models.get_model("swin_t"), seed=1)
     save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
     weights = Checkpoint(tmp_path / "weights.safetensors")
-    loaded = load("torchvision:swin_t", weights, Overrides((384, 384), window_size=12))
-    assert loaded.image_size == loaded.preprocess.size == (384, 384)
-    assert loaded.resampled == ("relative position tables of stage 0, 1, 2, 3 from 7×7 to 12×12 windows, bicubic",)
+    loaded = load("torchvision:swin_t", weights, Overrides((192, 192), window_size=6))
+    assert loaded.image_size == loaded.preprocess.size == (192, 192)
+    assert loaded.resampled == ("relative position tables of stage 0, 1, 2, 3 from 7×7 to 6×6 windows, bicubic",)
 
 
 def test_windows_that_do_not_divide_the_grid_are_padded_by_the_librarys_own_module(tmp_path: Path) -> None:
-    theirs = scramble(timm.create_model("swin_tiny_patch4_window7_224", img_size=250, num_classes=9), seed=1)
+    name, two_stages = "swin_tiny_patch4_window7_224", SMALL | {"depths": (2, 2), "num_heads": (2, 3)}
+    theirs = scramble(timm.create_model(name, img_size=78, num_classes=9, **two_stages), seed=1)
     save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
     weights = Checkpoint(tmp_path / "weights.safetensors")
-    loaded = load("timm:swin_tiny_patch4_window7_224", weights, Overrides((250, 250)))
-    assert (loaded.image_size, loaded.num_classes, loaded.resampled) == ((250, 250), 9, ())
-    images = rehearsal_images((250, 250), seed=3)[:2]
+    loaded = load(f"timm:{name}", weights, Overrides((78, 78), model_args=two_stages))
+    assert (loaded.image_size, loaded.num_classes, loaded.resampled) == ((78, 78), 9, ())
+    images = rehearsal_images((78, 78), seed=3)[:2]
     assert torch.equal(logits_of(loaded.network, images), logits_of(theirs, images))
 
 
@@ -186,15 +188,17 @@ def test_a_size_that_timm_does_not_support_is_refused() -> None:
 
 
 def test_a_checkpoint_of_another_task_sets_the_number_of_classes(tmp_path: Path) -> None:
-    theirs = scramble(timm.create_model("swin_tiny_patch4_window7_224", num_classes=37), seed=1)
+    theirs = scramble(timm.create_model("swin_tiny_patch4_window7_224", num_classes=37, **SMALL), seed=1)
     save_file(theirs.state_dict(), tmp_path / "pets.safetensors")
-    loaded = load("timm:swin_tiny_patch4_window7_224", Checkpoint(tmp_path / "pets.safetensors"))
+    file = Checkpoint(tmp_path / "pets.safetensors")
+    loaded = load("timm:swin_tiny_patch4_window7_224", file, Overrides(model_args=SMALL))
     assert loaded.num_classes == 37
     assert loaded.labels is None
 
 
 def test_wrong_keys_and_shapes_are_named_as_in_the_library(tmp_path: Path) -> None:
-    state = dict(timm.create_model("swin_tiny_patch4_window7_224").state_dict())
+    source, small = "timm:swin_tiny_patch4_window7_224", Overrides(model_args=SMALL)
+    state = dict(timm.create_model("swin_tiny_patch4_window7_224", **SMALL).state_dict())
     table = "layers.0.blocks.0.attn.relative_position_bias_table"
     wrong: dict[str, tuple[dict[str, Tensor], str]] = {
         "cut": (dict(list(state.items())[:-5]), r"missing: layers\.3.* and 2 more"),
@@ -205,10 +209,10 @@ def test_wrong_keys_and_shapes_are_named_as_in_the_library(tmp_path: Path) -> No
     for name, (content, message) in wrong.items():
         save_file(content, tmp_path / f"{name}.safetensors")
         with pytest.raises(SourceError, match=message):
-            load("timm:swin_tiny_patch4_window7_224", Checkpoint(tmp_path / f"{name}.safetensors"))
+            load(source, Checkpoint(tmp_path / f"{name}.safetensors"), small)
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes()[:9999])
     with pytest.raises(SourceError, match="truncated"):
-        load("timm:swin_tiny_patch4_window7_224", Checkpoint(tmp_path / "cut.safetensors"))
+        load(source, Checkpoint(tmp_path / "cut.safetensors"), small)
 
 
 def test_wrong_keys_and_shapes_of_a_transformers_file_are_named(tmp_path: Path) -> None:
