@@ -2,7 +2,9 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -33,23 +35,41 @@ ARGUMENT = re.compile(r"^ {8,12}[a-z_]+: (?:of|that|which|in|by) (?:the|a|an|its
 QUESTION = re.compile(r"(What|How|Who|Where|Which|Whether|When)\b")
 
 
+class Parts(NamedTuple):
+    """Parts of a module: its docstring, all docstrings, the names of its functions and the errors it raises."""
+
+    docstring: str
+    docstrings: list[str]
+    functions: list[str]
+    raised: list[ast.Call]
+
+
+@cache
+def parts(source: str) -> Parts:
+    """Return the parts of a module, which several tests look at; parsing all modules takes 3 s."""
+    module = ast.parse(source)
+    found = Parts(ast.get_docstring(module) or "", [], [], [])
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef):
+            found.functions.append(node.name)
+        elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            found.raised.append(node.exc)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found.docstrings.append(node.value.value)
+    return found
+
+
 def documentation(source: str) -> str:
     """Return the docstrings, including those of attributes, and the comments of a module."""
-    docstrings = [
-        node.value.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    ]
-    return "\n".join([*docstrings, *re.findall(r"#.*", source)])
+    return "\n".join([*parts(source).docstrings, *re.findall(r"#.*", source)])
 
 
 def messages(source: str, error: str = "") -> list[str]:
     """Return the first literal text of each raised error, of one class if it is named."""
-    calls = [node.exc for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Raise)]
     texts = [
         argument.values[0] if isinstance(argument, ast.JoinedStr) else argument
-        for call in calls
-        if isinstance(call, ast.Call) and error in ("", ast.unparse(call.func))
+        for call in parts(source).raised
+        if error in ("", ast.unparse(call.func))
         for argument in call.args
     ]
     return [str(text.value) for text in texts if isinstance(text, ast.Constant)]
@@ -57,7 +77,7 @@ def messages(source: str, error: str = "") -> list[str]:
 
 def names(source: str) -> list[str]:
     """Return the names of a module's functions."""
-    return [node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    return parts(source).functions
 
 
 def sources(folder: str) -> list[Path]:
@@ -81,7 +101,7 @@ def test_names_of_tests_are_in_plain_words() -> None:
 @pytest.mark.parametrize("folder", CODE)
 def test_a_module_does_not_open_with_a_question_word(folder: str) -> None:
     files = (ROOT / folder).rglob("*.py")
-    assert not [file for file in files if QUESTION.match(ast.get_docstring(ast.parse(file.read_text())) or "")]
+    assert not [file for file in files if QUESTION.match(parts(file.read_text()).docstring)]
 
 
 @pytest.mark.parametrize("folder", CODE)
