@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from artifact import read_artifact
-from examples.digits.data import load_split
+from examples.digits.data import Split, load_split
 from examples.digits.train import predict
 from models.sources import Checkpoint, Overrides, load_source
 from tests.conftest import DIGITS, VARIANTS
@@ -39,17 +39,27 @@ def png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
     return file.getvalue()
 
 
+@pytest.fixture(scope="module")
+def held_out() -> Split:
+    return load_split()[1]
+
+
+@pytest.fixture(scope="module")
+def pictures(held_out: Split) -> list[bytes]:
+    """Return the images of the test split as files."""
+    return [png(pixels) for pixels in held_out.images]
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_test_split_is_classified_as_in_torch_and_reaches_the_stated_accuracy(
-    variant: str, client: httpx2.Client, digits_repository: Path
+    variant: str, client: httpx2.Client, digits_repository: Path, held_out: Split, pictures: list[bytes]
 ) -> None:
-    _, test = load_split()
     source = f"posbake:{DIGITS / 'configs' / variant}.json"
     loaded = load_source(source, Checkpoint(DIGITS / "checkpoints" / f"{variant}.safetensors"), Overrides())
-    in_torch = predict(loaded.network, test, loaded.preprocess).tolist()
+    in_torch = predict(loaded.network, held_out, loaded.preprocess).tolist()
     over_http: list[int] = []
-    for start in range(0, len(test.images), BATCH):
-        files = [base64.b64encode(png(pixels)).decode() for pixels in test.images[start : start + BATCH]]
+    for start in range(0, len(pictures), BATCH):
+        files = [base64.b64encode(picture).decode() for picture in pictures[start : start + BATCH]]
         tensor = {"name": "image_bytes", "datatype": "BYTES", "shape": [len(files)], "data": files}
         answer = client.post(f"/v2/models/digits@{variant}/infer", json={"inputs": [tensor]})
         assert answer.status_code == 200, answer.text
@@ -58,20 +68,21 @@ def test_the_test_split_is_classified_as_in_torch_and_reaches_the_stated_accurac
     assert over_http == in_torch
     accuracy = read_artifact(digits_repository / "digits" / variant / "1").manifest.accuracy
     assert accuracy is not None
-    assert float(np.mean(np.array(over_http) == test.labels)) == pytest.approx(accuracy.top1, abs=1e-9)
+    assert float(np.mean(np.array(over_http) == held_out.labels)) == pytest.approx(accuracy.top1, abs=1e-9)
 
 
-def test_single_image_requests_reach_the_stated_accuracy(client: httpx2.Client, digits_repository: Path) -> None:
-    _, test = load_split()
+def test_single_image_requests_reach_the_stated_accuracy(
+    client: httpx2.Client, digits_repository: Path, held_out: Split, pictures: list[bytes]
+) -> None:
     found = []
-    for pixels in test.images:
+    for picture in pictures:
         query = {"model": "digits", "variant": "swin-table", "top_k": "1"}
-        answer = client.post("/v1/classify", params=query, content=png(pixels), headers={"Content-Type": "image/png"})
+        answer = client.post("/v1/classify", params=query, content=picture, headers={"Content-Type": "image/png"})
         assert answer.status_code == 200, answer.text
         found.append(answer.json()["predictions"][0]["index"])
     accuracy = read_artifact(digits_repository / "digits" / "swin-table" / "1").manifest.accuracy
     assert accuracy is not None
-    assert float(np.mean(np.array(found) == test.labels)) == pytest.approx(accuracy.top1, abs=1e-9)
+    assert float(np.mean(np.array(found) == held_out.labels)) == pytest.approx(accuracy.top1, abs=1e-9)
 
 
 @pytest.mark.parametrize("digit", range(10))
@@ -82,12 +93,11 @@ def test_the_sample_images_are_classified_correctly(digit: int, client: httpx2.C
     assert answer["encoding"] == "learned"
 
 
-def test_images_of_8_by_8_pixels_are_scaled_as_in_training(client: httpx2.Client) -> None:
+def test_images_of_8_by_8_pixels_are_scaled_as_in_training(client: httpx2.Client, held_out: Split) -> None:
     """8×8 images are resized to the 32×32 of training, except for rounding of the SIMD resizer."""
     _, small = load_split((8, 8))
-    _, scaled = load_split()
     for index in range(0, 360, 40):
-        answers = [client.post("/v1/classify", content=png(split.images[index])).json() for split in (small, scaled)]
+        answers = [client.post("/v1/classify", content=png(split.images[index])).json() for split in (small, held_out)]
         found, expected = ([one["probability"] for one in answer["predictions"]] for answer in answers)
         assert found == pytest.approx(expected, abs=2e-4)
         assert answers[0]["predictions"][0]["label"] == answers[1]["predictions"][0]["label"]
