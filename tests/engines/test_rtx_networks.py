@@ -21,15 +21,17 @@ from tests.engines.rtx import build, rtx_or_skip
 
 pytestmark = [pytest.mark.rtx, pytest.mark.slow]
 
+SWIN: dict[str, Any] = {"depths": (2, 1), "num_heads": (3, 6)}
+"""A stage with and without shifted windows, and the last stage, which has one window."""
 NETWORKS: dict[str, tuple[dict[str, Any], int]] = {
-    "timm:swin_tiny_patch4_window7_224": ({"depths": (2, 2, 2, 1)}, 7),
-    "timm:swinv2_tiny_window8_256": ({"depths": (2, 2, 2, 1)}, 7),
-    "timm:vit_small_patch16_224": ({"depth": 3}, 3),
-    "timm:beit_base_patch16_224": ({"depth": 3}, 3),
-    "cream:deit_small_patch16_224_ctx_product_50_shared_k": ({}, 3),
-    "timm:maxvit_pico_rw_256": ({"depths": (1, 1, 2, 1)}, 8),
+    "timm:swin_tiny_patch4_window7_224": (SWIN | {"img_size": 56}, 3),
+    "timm:swinv2_tiny_window8_256": (SWIN | {"img_size": 64}, 3),
+    "timm:vit_small_patch16_224": ({"depth": 2}, 2),
+    "timm:beit_base_patch16_224": ({"depth": 2}, 2),
+    "cream:deit_small_patch16_224_ctx_product_50_shared_k": ({}, 2),
+    "timm:maxvit_pico_rw_256": ({"depths": (1,), "embed_dim": (64,)}, 2),  # attention in windows and in a grid
 }
-"""Options of each network, with fewer blocks if all are alike, and its number of fused attention kernels."""
+"""Options of each network, with fewer blocks and stages if all are alike, and its number of fused attention kernels."""
 
 
 @pytest.mark.parametrize("source", NETWORKS)
@@ -40,7 +42,7 @@ def test_a_network_is_built_and_its_attention_fused(source: str, tmp_path: Path)
     if source.startswith("cream:"):  # a published network has no option for its number of blocks
         blocks = loaded.network.blocks
         assert isinstance(blocks, nn.Sequential)
-        del blocks[3:]
+        del blocks[2:]
     steps = loaded.preprocess
     whole = ArtifactInput(loaded.network, Normalisation(steps.mean, steps.std))
     example = torch.zeros(2, *loaded.image_size, 3, dtype=torch.uint8)
