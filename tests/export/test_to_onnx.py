@@ -24,7 +24,7 @@ from export.write.draft import digest
 from tests.conftest import DIGITS
 from tests.export.graphs import save_wrong_graph
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_traces")]
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "export" / "to_onnx.py"
@@ -50,8 +50,8 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_script_runs_from_any_directory_and_prints_json(tmp_path: Path) -> None:
-    done = run(SINCOS, "--random-weights", "7", "--output", "here", "--json", cwd=tmp_path)
+def test_the_script_runs_from_any_directory_and_prints_json(shallow: str, tmp_path: Path) -> None:
+    done = run(shallow, "--random-weights", "7", "--output", "here", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["path"] == "here/digits/sincos/1"

@@ -21,7 +21,7 @@ from tests.conftest import DIGITS
 from tests.export.graphs import save_wrong_graph
 from tests.service.pictures import encode
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_traces")]
 
 SWIN, IRPE = "swin-log-cpb", "irpe-product-contextual-k"
 MADE = ((SWIN, "fp16"), (SWIN, "int8"), (IRPE, "bf16"))
@@ -45,7 +45,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def repository(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(scans: Path, shared_traces: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("precisions")
     for variant, precision in MADE:
         images = ["--calibration", str(scans)] if precision != "bf16" else []

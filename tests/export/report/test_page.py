@@ -19,13 +19,13 @@ from export.to_onnx import main
 from tests.conftest import DIGITS
 from tests.export.report.reading import Page
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_traces")]
 
 HOSTILE = "</style><script>alert('1')</script>\"&amp;"
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(shared_traces: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return exports with `--report`: a static encoding, and a query-dependent one in half precision."""
     output = tmp_path_factory.mktemp("reports")
     for variant, more in (

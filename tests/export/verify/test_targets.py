@@ -15,7 +15,7 @@ from export.to_onnx import main
 from export.verify.targets import CHOICES, check_target
 from tests.conftest import DIGITS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_traces")]
 
 LEARNED = f"posbake:{DIGITS / 'configs' / 'learned.json'}"
 
