@@ -6,6 +6,7 @@ from typing import Any
 import timm
 import torchvision.models.swin_transformer as torchvision_swin
 import transformers
+from timm.models.byobnet import ByoBlockCfg, interleave_blocks
 from timm.models.gcvit import GlobalContextVit
 from timm.models.mvitv2 import MultiScaleVit, MultiScaleVitCfg
 from torch import nn
@@ -31,12 +32,22 @@ VIT = {"img_size": 64, "embed_dim": 48, "num_heads": 3, "depth": 2}
 beit = partial(from_timm, "beit_base_patch16_224", 64, **VIT)
 convit = partial(from_timm, "convit_tiny", 64, **VIT | {"num_heads": 4, "local_up_to_layer": 1})
 dinov3_of_timm = partial(from_timm, "vit_small_patch16_dinov3", 64, **VIT)
-efficientformer = partial(from_timm, "efficientformer_l1", 224, depths=(1, 1, 1, 2), embed_dims=(16, 24, 32, 64))
+efficientformer = partial(from_timm, "efficientformer_l1", 56, depths=(1, 2), embed_dims=(16, 32))
 halonet = partial(
-    from_timm, "halonet26t", 64, stem_chs=16, width_factor=0.25, self_attn_kwargs={"block_size": 2, "halo_size": 1}
+    from_timm,
+    "halonet26t",
+    64,
+    blocks=(
+        ByoBlockCfg("bottle", d=1, c=256, s=1, gs=0, br=0.25),
+        interleave_blocks(("bottle", "self_attn"), d=2, c=512, s=2, gs=0, br=0.25),
+        ByoBlockCfg("self_attn", d=1, c=1024, s=2, gs=0, br=0.25),
+    ),
+    stem_chs=16,
+    width_factor=0.25,
+    self_attn_kwargs={"block_size": 2, "halo_size": 1},
 )
-levit = partial(from_timm, "levit_128s", 64, img_size=64, depth=(1, 1, 1), embed_dim=(32, 48, 64), num_heads=(2, 3, 4))
-maxvit_rmlp = partial(from_timm, "maxvit_rmlp_pico_rw_256", 64, img_size=64, depths=(1, 1), embed_dim=(32, 64))
+levit = partial(from_timm, "levit_128s", 64, img_size=64, depth=(1, 1), embed_dim=(32, 48), num_heads=(2, 3))
+maxvit_rmlp = partial(from_timm, "maxvit_rmlp_pico_rw_256", 64, img_size=64, depths=(1,), embed_dim=(32,))
 rope_mixed = partial(from_timm, "vit_small_patch16_rope_mixed_224", 64, **VIT)
 sam = partial(
     from_timm, "samvit_base_patch16_224", 64, **VIT | {"window_size": 3, "global_attn_indexes": (1,), "neck_chans": 16}
@@ -48,17 +59,19 @@ tiny_vit = partial(
     from_timm,
     "tiny_vit_5m_224",
     64,
-    depths=(1, 1, 1, 1),
-    embed_dims=(16, 32, 48, 64),
-    num_heads=(1, 2, 3, 4),
-    window_sizes=(7, 2, 3, 2),
+    depths=(1, 1, 1),
+    embed_dims=(16, 32, 48),
+    num_heads=(1, 2, 3),
+    window_sizes=(7, 3, 4),  # padded windows, and one window for the image
 )
 vit_srelpos = partial(from_timm, "vit_srelpos_small_patch16_224", 64, **VIT)
-xcit = partial(from_timm, "xcit_nano_12_p16_224", 64, **VIT)
+xcit = partial(from_timm, "xcit_nano_12_p16_224", 64, **VIT | {"depth": 1})
 
 
 def gcvit() -> Prepared:
-    network = GlobalContextVit(img_size=64, embed_dim=32, depths=(1, 1, 2), num_heads=(2, 2, 4), num_classes=CLASSES)
+    network = GlobalContextVit(
+        img_size=64, window_ratio=(32, 16), embed_dim=32, depths=(1, 2), num_heads=(2, 2), num_classes=CLASSES
+    )
     return prepared(network, 64)
 
 
