@@ -1,4 +1,4 @@
-"""Engines of the digits variants in every precision, built by TensorRT-RTX."""
+"""Engines of the digits variants in half precision and int8, and of some in float32, built by TensorRT-RTX."""
 
 from pathlib import Path
 
@@ -22,13 +22,16 @@ pytestmark = [pytest.mark.rtx, pytest.mark.slow]
 ON_VALUES = {"shaw-kv", "irpe-product-contextual-qkv"}
 """Encodings that act on values; their products between softmax and v prevent fused attention."""
 
+FLOAT32 = {"learned", "swin-log-cpb", "irpe-product-contextual-qkv"}
+"""Variants built in float32, too. An int8 graph has all but its linear layers in float32, so the others need not be."""
+
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_variant_is_built_in_every_precision(variant: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_variant_is_built_in_lower_precisions(variant: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     rtx_or_skip()
     repository: Path = request.getfixturevalue("digits_repository")  # after the skip, because it exports
     artifact = read_artifact(repository / "digits" / variant / "1")
-    engines = {"fp32": build(artifact.graph)}
+    engines = {"fp32": build(artifact.graph)} if variant in FLOAT32 else {}
     for precision, half in HALVES.items():
         model = ir.load(artifact.graph)
         ToHalf(half)(model)
@@ -45,4 +48,6 @@ def test_a_variant_is_built_in_every_precision(variant: str, request: pytest.Fix
         assert most == precision, found[precision]
         assert found[precision].attention == (0 if variant in ON_VALUES else artifact.manifest.graph.ops["Softmax"])
     assert found["int8"].precisions.get("int8", 0) > 0
-    assert found["fp16"].constant_bytes < 0.6 * found["fp32"].constant_bytes
+    if variant in FLOAT32:
+        assert found["fp16"].constant_bytes < 0.6 * found["fp32"].constant_bytes
+        assert found["fp32"].precisions.keys() <= {"", "fp32"}, found["fp32"]

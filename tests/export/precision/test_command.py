@@ -45,7 +45,7 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def repository(scans: Path, shared_traces: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(scans: Path, shared_traces: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
     directory = tmp_path_factory.mktemp("precisions")
     for variant, precision in MADE:
         images = ["--calibration", str(scans)] if precision != "bf16" else []

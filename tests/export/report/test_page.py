@@ -25,7 +25,7 @@ HOSTILE = "</style><script>alert('1')</script>\"&amp;"
 
 
 @pytest.fixture(scope="module")
-def repository(shared_traces: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def repository(shared_traces: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
     """Return exports with `--report`: a static encoding, and a query-dependent one in half precision."""
     output = tmp_path_factory.mktemp("reports")
     for variant, more in (
