@@ -38,7 +38,9 @@ NETWORKS: dict[str, ViTConfig | SwinConfig] = {
     "vit distilled, with registers": vit(pool="distilled", registers=1, **CONTEXTUAL),
     "vit without biases of q, k, v": vit(qkv_bias=False, encodings={"rope": {}}, num_heads=2),
     "swin of three stages": SWIN.model_copy(update=THREE_STAGES),
-    "swin learned + irpe": SWIN.model_copy(update={"encodings": {"learned": {}, "irpe-product-contextual-k": {}}}),
+    "swin learned + irpe": SWIN.model_copy(
+        update={"depths": (2, 1), "encodings": {"learned": {}, "irpe-product-contextual-k": {}}}
+    ),
     "swin v2 of three stages": SWIN.model_copy(update=SECOND | THREE_STAGES),
 }
 

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 
 CONTEXTUAL = {"irpe-product-contextual-qkv": {"ratio": 1.9}}
 NETWORKS: dict[str, ViTConfig | SwinConfig] = {
-    "swin": SWIN,
-    "swin v2": SWIN.model_copy(update={"version": 2, "encodings": {"swin-log-cpb": {}}}),
+    "swin": SWIN.model_copy(update={"depths": (2, 1)}),
+    "swin v2": SWIN.model_copy(update={"depths": (2, 1), "version": 2, "encodings": {"swin-log-cpb": {}}}),
     "deit irpe contextual": VIT_CLS.model_copy(update={"encodings": {"learned": {}} | CONTEXTUAL}),
 }
 BATCH = Batch(min=1, max=8)
