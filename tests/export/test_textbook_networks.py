@@ -1,6 +1,7 @@
 """This project's own networks with every option: parity of their graphs, and the report of their encodings."""
 
 import copy
+import functools
 from typing import Any
 
 import onnx_ir as ir
@@ -51,11 +52,17 @@ def network_of(config: ViTConfig | SwinConfig) -> nn.Module:
     return network
 
 
+@functools.cache
+def built_of(name: str) -> tuple[nn.Module, Built]:
+    network = network_of(NETWORKS[name])
+    return network, built_graph(network, NETWORKS[name].image_size, PIXELS)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_graph_has_the_networks_logits_on_pixels_and_no_constant_nodes(name: str) -> None:
     config = NETWORKS[name]
-    network = network_of(config)
-    model = built_graph(network, config.image_size, PIXELS).model
+    network, built = built_of(name)
+    model = built.model
     facts = describe_graph(model)
     assert (facts.constant_only_nodes, facts.table_gathers) == (0, 0)
     assert {"Shape", "Expand"}.isdisjoint(facts.ops)
@@ -71,14 +78,18 @@ def test_the_graph_has_the_networks_logits_on_pixels_and_no_constant_nodes(name:
     )  # the comparison is able to fail
 
 
+def lines_of(network: nn.Module, built: Built) -> dict[tuple[str, str], Baked]:
+    return {(line.module, line.kind): line for line in report_constants(network, built.constants)}
+
+
 def report_of(config: ViTConfig | SwinConfig) -> tuple[Built, dict[tuple[str, str], Baked]]:
     network = network_of(config)
     built = built_graph(network, config.image_size)
-    return built, {(line.module, line.kind): line for line in report_constants(network, built.constants)}
+    return built, lines_of(network, built)
 
 
 def test_the_report_separates_static_and_query_dependent_constants() -> None:
-    _, lines = report_of(NETWORKS["swin learned + irpe"])
+    lines = lines_of(*built_of("swin learned + irpe"))
     assert lines["position", "static"].shape == (8 * 16, 16)
     first, shifted = "stages.0.blocks.0.attention", "stages.0.blocks.1.attention"
     assert "table" in lines[f"{first}.encoding.k.product", "query-dependent"].what
