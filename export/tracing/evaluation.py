@@ -74,7 +74,8 @@ class EvaluatedProgram(ExportedProgram):
         """Return a program whose operators torch.onnx converts: this one, or a trace of it if it has others."""
         if use_converted_operators(self.graph):
             return self
-        return super().run_decompositions(*arguments, **options)
+        traced: ExportedProgram = super().run_decompositions(*arguments, **options)
+        return traced
 
 
 def evaluate(program: ExportedProgram) -> tuple[EvaluatedProgram, tuple[Constant, ...]]:
