@@ -96,7 +96,8 @@ def test_artifacts_that_openvino_cannot_run_are_refused_by_name_with_and_without
         assert {found.name for found in catalogue.refused} == set(names)
         reasons = [found.reason for found in catalogue.refused]
         assert all(len(reason) <= REASON_LIMIT and reason.isprintable() for reason in reasons)
-        timed_out = [found.name for found in catalogue.refused if "within 16 s" in found.reason]
+        limits = re.compile("within 16 s|longer than 1[0-6][.0-9]* s")  # of the load, or what is left of it for a child
+        timed_out = [found.name for found in catalogue.refused if limits.search(found.reason)]
         assert timed_out == (names[:1] if backend == "auto" else [])  # ONNX Runtime starts the endless loop
         for record in caplog.records:
             assert len(record.getMessage()) < REASON_LIMIT + 200
