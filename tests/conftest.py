@@ -18,19 +18,25 @@ DIGITS = TESTS.parent / "examples" / "digits"
 VARIANTS = sorted(file.stem for file in (DIGITS / "configs").glob("*.json"))
 BACKEND = "POSBAKE_BACKEND"
 
-LONGEST = (
-    *("engines/test_rtx_networks.py", "export/test_zoo.py", "export/test_digits_graphs.py"),
-    *("engines/test_rtx_digits.py", "models/sources/test_library_modules.py", "examples/test_prepare.py"),
-    *("export/triton_repository/test_in_triton.py", "export/test_class_token.py", "export/test_to_onnx.py"),
-    *("models/sources/test_library_sources.py", "service/test_hostile_artifacts.py", "export/test_every_encoding.py"),
-    *("export/test_textbook_networks.py", "service/transport/test_draining.py", "models/sources/test_sizes_timm.py"),
-    *("export/precision/test_networks.py", "export/passes/dynamic_batch/test_networks.py"),
-    *("examples/test_digits_over_http.py", "export/precision/test_command.py", "export/test_what_is_kept.py"),
-    *("service/reloading/test_server_process.py", "service/test_server.py", "export/test_folded_networks.py"),
-    *("service/backends/test_openvino.py", "export/process/test_interrupted.py", "service/test_parsing_cost.py"),
-    *("models/sources/test_cream.py", "export/report/test_page.py", "export/test_library_modules.py", "test_readme.py"),
+LONG = (
+    *("engines/test_rtx_digits.py", "export/test_zoo.py", "browser/test_quality.py", "export/test_digits_graphs.py"),
+    *("export/triton_repository/test_in_triton.py", "browser/test_failures.py"),
+    *("models/sources/test_library_modules.py", "export/test_class_token.py", "service/test_hostile_artifacts.py"),
+    *("export/test_every_encoding.py", "export/test_textbook_networks.py", "browser/test_classify.py"),
+    *("examples/test_digits_over_http.py", "export/test_to_onnx.py", "benchmarks/test_gpu_check.py"),
+    *("engines/test_rtx_networks.py", "models/sources/test_library_sources.py", "browser/test_latency.py"),
+    *("export/precision/test_command.py", "models/sources/test_sizes_timm.py", "export/process/test_interrupted.py"),
+    *("export/precision/test_networks.py", "export/test_folded_networks.py", "browser/test_compare.py"),
+    *("export/verify/test_targets.py", "export/passes/dynamic_batch/test_networks.py"),
+    *("export/auditing/test_rtx_agreement.py", "service/backends/test_openvino.py", "models/sources/test_cream.py"),
+    *("browser/test_encodings.py", "service/test_parsing_cost.py", "test_ort_telemetry.py"),
+    *("service/transport/test_states.py", "export/report/test_page.py", "export/test_library_modules.py"),
+    *("service/transport/test_draining.py", "examples/test_prepare.py", "export/test_what_is_kept.py"),
+    *("service/transport/test_guard.py", "service/reloading/test_server_process.py", "test_readme.py"),
+    *("service/processes/test_supervisor.py", "service/test_server.py"),
 )
-"""Files that take 10 s or more, longest first, so that no long file is left for the end of a run."""
+"""Files that take 10 s or more, which run first. Those that wait for servers, browsers and time limits run beside those
+that compute, so that the cores are busy."""
 
 EXAMPLES = 4
 """Number of parameter sets of a test that `make test-fast` runs, spread evenly over all."""
@@ -75,7 +81,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests slow that need all digits variants or exceed `EXAMPLES`, and sort the longest files first."""
+    """Mark tests slow that need all digits variants or exceed `EXAMPLES`, and sort the long files first."""
     examples: dict[str, list[pytest.Item]] = {}
     for item in items:
         examples.setdefault(item.nodeid.partition("[")[0], []).append(item)
@@ -85,7 +91,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for place, item in enumerate(same):
             if place * EXAMPLES // len(same) == (place - 1) * EXAMPLES // len(same):
                 item.add_marker("slow")
-    rank = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    rank = {TESTS / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 

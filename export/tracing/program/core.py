@@ -1,8 +1,7 @@
 """Replacement of operators that torch.onnx would decompose, where this needs no second trace.
 
-torch.onnx decomposes operators by tracing the whole program again, also if there is nothing to decompose: a fifth of
-the time of an export (benchmarks/retracing.py). A program that contains only operators that it converts is not traced
-again.
+torch.onnx decomposes operators by tracing the whole program again, also if there is nothing to decompose. Without this,
+traces and conversion take 0.5 to 0.7 times as long (benchmarks/retracing.py).
 """
 
 import operator
