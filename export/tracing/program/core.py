@@ -1,7 +1,7 @@
 """Replacement of operators that torch.onnx would decompose, where this needs no second trace.
 
-torch.onnx decomposes operators by tracing the whole program again, also if there is nothing to decompose. Without this,
-traces and conversion take 0.5 to 0.7 times as long (benchmarks/retracing.py).
+torch.onnx decomposes operators by tracing the whole program again, also if there is nothing to decompose. Without that
+trace, an export's traces and conversion take 0.5 to 0.7 times as long (benchmarks/retracing.py).
 """
 
 import operator
@@ -41,6 +41,8 @@ def use_converted_operators(graph: fx.Graph) -> bool:
     for node in graph.nodes:
         if _overwrites_its_own(node):
             node.target = _functional(node.target)
+    if any(_is_in_place(node) for node in graph.nodes):
+        return False  # the replacements below return new tensors, where a later write may need an alias
     for node in list(graph.nodes):
         if node.target is _ATEN._assert_tensor_metadata.default:
             graph.erase_node(node)
@@ -68,7 +70,7 @@ def _use_inference_norm(node: fx.Node) -> None:
 
 def _overwrites_its_own(node: fx.Node) -> bool:
     """Return whether a node overwrites a new tensor that nothing else reads, as activations with `inplace=True` do."""
-    if not isinstance(node.target, OpOverload) or not node.target._schema.is_mutable:
+    if not _is_in_place(node):
         return False
     written = node.args[0]
     return (
@@ -76,8 +78,13 @@ def _overwrites_its_own(node: fx.Node) -> bool:
         and list(written.users) == [node]
         and isinstance(written.target, OpOverload)
         and all(made.alias_info is None for made in written.target._schema.returns)
+        and all(read.meta["val"].dtype == node.meta["val"].dtype for read in node.all_input_nodes)  # no promotion
         and _is_converted(_functional(node.target))
     )
+
+
+def _is_in_place(node: fx.Node) -> bool:
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
 
 
 def _functional(target: OpOverload) -> OpOverload | None:

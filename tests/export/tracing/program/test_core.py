@@ -62,11 +62,25 @@ def view_of_overwritten(x: Tensor) -> Tensor:
     return view
 
 
+def overwritten_alias(x: Tensor) -> Tensor:
+    made = x * 2
+    made.to(torch.float32).relu_()  # no copy, because the dtype is the same
+    return made
+
+
+def added_in_lower_precision(x: Tensor) -> Tensor:
+    made = x * 2
+    made += x.to(torch.float64)
+    return made / 3
+
+
 TRACED_AGAIN: dict[str, Function] = {
     "an operator that is not converted": torch.square,
     "batch norm with statistics of the batch": lambda x: norm(x, training=True),
     "a result that is read before and after": read_before_and_after,
     "a view of an overwritten result": view_of_overwritten,
+    "an overwritten alias": overwritten_alias,
+    "an addition in place of another dtype": added_in_lower_precision,
     "an operator in place that is not converted": lambda x: (x * 2).square_(),
 }
 
