@@ -12,7 +12,7 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 from export.tracing.evaluation import EvaluatedProgram
 from export.tracing.program.core import CONVERTED, use_converted_operators
 from tests.export.graphs import baked_graph, open_graph, run_graph
-from tests.export.tracing.program.programs import Function, evaluated, inside
+from tests.export.tracing.program.programs import Function, evaluated, inside, operators
 
 IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 WEIGHT, BIAS, MEAN = torch.randn(3, 3, generator=torch.Generator().manual_seed(1))
@@ -95,6 +95,12 @@ def test_other_programs_are_traced_again(case: str) -> None:
     assert not use_converted_operators(evaluated(pooled(TRACED_AGAIN[case]), IMAGES).graph)
 
 
+def test_an_alias_that_is_overwritten_is_not_copied_before() -> None:
+    program = evaluated(pooled(overwritten_alias), IMAGES)
+    use_converted_operators(program.graph)
+    assert {"to", "relu_"} <= operators(program)
+
+
 @pytest.mark.parametrize("case", [case for case in WITHOUT_A_TRACE | TRACED_AGAIN if "statistics" not in case])
 def test_the_graph_computes_the_function(case: str) -> None:
     function = pooled((WITHOUT_A_TRACE | TRACED_AGAIN)[case])
@@ -105,9 +111,9 @@ def test_the_graph_computes_the_function(case: str) -> None:
 def test_the_graph_is_that_of_a_second_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = torch.outer(WEIGHT, BIAS)[..., None, None]  # [3, 3, 1, 1]
     network = inside(pooled(lambda x: F.silu(norm(F.conv2d(x, weight), training=False))))
-    operators = [node.op_type for node in baked_graph(network, (8, 8)).graph]
+    types = [node.op_type for node in baked_graph(network, (8, 8)).graph]
     monkeypatch.setattr(EvaluatedProgram, "run_decompositions", ExportedProgram.run_decompositions)
-    assert [node.op_type for node in baked_graph(network, (8, 8)).graph] == operators
+    assert [node.op_type for node in baked_graph(network, (8, 8)).graph] == types
 
 
 def test_torch_converts_every_operator_of_the_list() -> None:
