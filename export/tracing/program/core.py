@@ -40,7 +40,7 @@ def use_converted_operators(graph: fx.Graph) -> bool:
     """
     for node in graph.nodes:
         if _overwrites_its_own(node):
-            node.target = _functional(node.target)
+            node.target = _functional(node)
     if any(_is_in_place(node) for node in graph.nodes):
         return False  # the replacements below return new tensors, where a later write may need an alias
     for node in list(graph.nodes):
@@ -79,7 +79,7 @@ def _overwrites_its_own(node: fx.Node) -> bool:
         and isinstance(written.target, OpOverload)
         and all(made.alias_info is None for made in written.target._schema.returns)
         and all(read.meta["val"].dtype == node.meta["val"].dtype for read in node.all_input_nodes)  # no promotion
-        and _is_converted(_functional(node.target))
+        and _is_converted(_functional(node))
     )
 
 
@@ -87,7 +87,9 @@ def _is_in_place(node: fx.Node) -> bool:
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
 
 
-def _functional(target: OpOverload) -> OpOverload | None:
+def _functional(node: fx.Node) -> OpOverload | None:
     """Return the operator that returns what an in-place operator writes, or None if there is none."""
+    target = node.target
+    assert isinstance(target, OpOverload)
     packet = getattr(_ATEN, target._schema.name.rpartition("::")[2].removesuffix("_"), None)
     return getattr(packet, target._overloadname, None)
