@@ -16,17 +16,19 @@ _ATEN = torch.ops.aten
 
 _NAMES = """
     _native_batch_norm_legit_no_training.default _to_copy.default _unsafe_view.default add.Tensor alias.default
-    amax.default avg_pool2d.default bmm.default cat.default chunk.default clamp.default clamp_min.default clone.default
-    contiguous.default conv1d.default conv2d.default cos.default detach.default div.Tensor einsum.default elu.default
-    exp.default expand.default expand_as.default flatten.using_ints flip.default gelu.default glu.default
+    amax.default argmax.default avg_pool2d.default bmm.default cat.default chunk.default clamp.default
+    clamp_min.default clone.default contiguous.default conv1d.default conv2d.default cos.default cumsum.default
+    detach.default div.Tensor einsum.default elu.default embedding.default exp.default expand.default
+    expand_as.default flatten.using_ints flip.default gather.default gelu.default glu.default grid_sampler.default
     group_norm.default hardsigmoid.default hardswish.default hardtanh.default index.Tensor index_select.default
-    layer_norm.default leaky_relu.default linalg_vector_norm.default linear.default matmul.default max_pool2d.default
-    mean.default mean.dim mul.Tensor neg.default pad.default permute.default pixel_unshuffle.default pow.Tensor_Scalar
-    relu.default relu6.default repeat.default repeat_interleave.self_int reshape.default roll.default rsqrt.default
-    select.int sigmoid.default silu.default sin.default slice.Tensor softmax.int split.Tensor split_with_sizes.default
-    sqrt.default squeeze.default squeeze.dim stack.default sub.Tensor sum.dim_IntList t.default tanh.default
-    transpose.int type_as.default unbind.int unflatten.int unfold.default unsqueeze.default upsample_bicubic2d.vec
-    upsample_bilinear2d.vec upsample_nearest2d.vec view.default
+    layer_norm.default leaky_relu.default linalg_vector_norm.default linear.default matmul.default
+    max_pool2d.default mean.default mean.dim mul.Tensor neg.default pad.default permute.default
+    pixel_unshuffle.default pow.Tensor_Scalar relu.default relu6.default repeat.default repeat_interleave.self_int
+    reshape.default roll.default rsqrt.default select.int sigmoid.default silu.default sin.default slice.Tensor
+    softmax.int split.Tensor split_with_sizes.default sqrt.default squeeze.default squeeze.dim stack.default
+    sub.Tensor sum.dim_IntList t.default tanh.default tile.default topk.default transpose.int type_as.default
+    unbind.int unflatten.int unfold.default unsqueeze.default upsample_bicubic2d.vec upsample_bilinear2d.vec
+    upsample_nearest2d.vec view.default where.self
 """
 CONVERTED = frozenset(_NAMES.split())
 """ATen operators without in-place writes that torch.onnx converts: all that are frequent in vision transformers."""
@@ -50,6 +52,9 @@ def use_converted_operators(graph: fx.Graph) -> bool:
             node.target, node.args, node.kwargs = _ATEN._to_copy.default, node.args[:1], {"dtype": node.args[1]}
         elif node.target is _ATEN.reshape_as.default:
             node.target, node.args = _ATEN.reshape.default, (node.args[0], list(node.meta["val"].shape))
+        elif node.target is _ATEN.numpy_T.default:
+            axes = range(node.meta["val"].dim())
+            node.target, node.args = _ATEN.permute.default, (node.args[0], [*reversed(axes)])
         elif node.target is _ATEN.batch_norm.default and not arguments_of(node)["training"]:
             _use_inference_norm(node)
     return all(_is_converted(node.target) for node in graph.nodes if node.op == "call_function")

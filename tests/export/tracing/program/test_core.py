@@ -46,6 +46,7 @@ WITHOUT_A_TRACE: dict[str, Function] = {
     "several in place": lambda x: F.relu(added_in_place(x), inplace=True),
     "another dtype": lambda x: (x.to(torch.float64) * 3).to(torch.float32),
     "an overwritten view": overwritten_view,
+    "reversed axes": lambda x: x.flatten(1).T.softmax(0).T.view(x.shape),
     "shape of another": lambda x: x.flatten(2).softmax(-1).reshape_as(x),
 }
 
