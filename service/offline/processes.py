@@ -44,6 +44,7 @@ class _Child:
 
     Attributes:
         name: name for messages.
+        process: the process.
         pipe: connection to it.
         files: files sent to it whose results have not been received.
         results: received results that wait for those of earlier files.
@@ -59,7 +60,7 @@ class _Child:
         ours, its = socket.socketpair()
         with its:
             try:
-                self._process = subprocess.Popen(  # noqa: S603 -- this Python, posbake's program
+                self.process = subprocess.Popen(  # noqa: S603 -- this Python, posbake's program
                     [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(its.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=2,  # standard output is for the results
@@ -113,8 +114,8 @@ class _Child:
     def close(self) -> None:
         """End the process; what it still runs is lost."""
         self.pipe.close()
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
 
     def _send(self, message: object) -> None:
         try:
@@ -125,7 +126,7 @@ class _Child:
     def _ended(self) -> OfflineError:
         first = f", its first unfinished file was {shown(self.files[0].path)}" if self.files else ""
         return OfflineError(
-            f"{self.name} {ended_by(self._process.wait())}{first}; results written before are kept, run the same "
+            f"{self.name} {ended_by(self.process.wait())}{first}; results written before are kept, run the same "
             "command again, with --processes 1 if memory is short"
         )
 
