@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
             type=_positive,
             metavar="N",
             help="processes, among which the threads are divided; default: one per thread on the CPU, if memory allows "
-            "it and there are 1,000 files or more",
+            "it and there are 2,000 files or more",
         )
         command.add_argument("--json", action="store_true", help="print results as JSON")
         command.add_argument("--quiet", action="store_true", help="show no progress and no table")
