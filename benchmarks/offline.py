@@ -53,7 +53,7 @@ def main() -> int:
         "--memory",
         type=Path,
         metavar="REPOSITORY",
-        help="instead: peak memory with 1,000 and 100,000 files, with digits/none of this repository",
+        help="instead: peak memory of one process with 1,000 and 100,000 files, with digits/none of this repository",
     )
     options = parser.parse_args()
     if options.memory is not None:
@@ -103,15 +103,8 @@ def measure_memory(repository: Path) -> int:
             for place in range(count):
                 shutil.copy(ROOT / "examples/digits/samples" / f"{place % 10}.png", folder / f"{place:06}.png")
             arguments = ["predict", str(folder), "--repository", str(repository)]
-            arguments += [
-                "--model",
-                "digits",
-                "--variant",
-                "none",
-                "--output",
-                str(Path(name) / f"{count}.jsonl"),
-                "--quiet",
-            ]
+            arguments += ["--model", "digits", "--variant", "none", "--output", str(Path(name) / f"{count}.jsonl")]
+            arguments += ["--processes", "1", "--quiet"]
             print(f"| {count} | {peak(arguments)} | {peak(arguments)} |")
     return 0
 

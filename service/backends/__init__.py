@@ -28,6 +28,9 @@ _ACCELERATED = ("onnxruntime",)
 _ON_CPU = ("openvino", "onnxruntime")
 """Backends for the CPU; `auto` uses the first that supports an artifact."""
 
+_NO_DEVICE = ("openvino",)
+"""Backends without a device other than the CPU."""
+
 _MAY_CRASH = ("openvino",)
 """Backends that run each artifact in a child process first."""
 
@@ -162,6 +165,23 @@ def choose_ways(name: str, device: str, cpu_precision: str, engine_cache: Path =
     if device != "cpu" and (accelerated := _accelerated(device)) is not None:
         return Ways([accelerated], cpu_precision, engine_cache)
     return Ways(_on_cpu(), cpu_precision, engine_cache)
+
+
+def on_cores(name: str, device: str) -> bool:
+    """Return whether artifacts run on the CPU's cores, before one is opened.
+
+    Args:
+        name: name of a backend, or `auto`; an unknown one is an error of `choose_ways`.
+        device: device of a backend, or `auto`.
+
+    Raises:
+        BackendUnavailableError: the device is unknown or is not available.
+    """
+    if device == "cpu" or name in _NO_DEVICE or name not in {"auto", *BACKENDS}:
+        return True
+    if name == "auto":
+        return _accelerated(device) is None
+    return _import(name).resolve_device(device) == "cpu"
 
 
 def _accelerated(device: str) -> tuple[str, type[Backend], str] | None:

@@ -7,7 +7,7 @@ being 2. Results written before are kept.
 import argparse
 import json
 import sys
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from service.offline.arguments import parser
@@ -48,6 +48,12 @@ def _run(options: argparse.Namespace, stopping: Stopping) -> int:
     except ValidationError as error:
         problems = (f"POSBAKE_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
         return _fail(USAGE, "; ".join(problems))
+    if options.processes is not None and options.processes > settings.threads:
+        return _fail(
+            USAGE,
+            f"--processes {options.processes} needs a thread for each, but there are {settings.threads}; give a "
+            "smaller number, or more --threads",
+        )
     try:
         if options.command == "predict":
             return _predict(options, settings, stopping)
@@ -59,28 +65,26 @@ def _run(options: argparse.Namespace, stopping: Stopping) -> int:
 
 
 def _predict(options: argparse.Namespace, settings: "Settings", stopping: Stopping) -> int:
-    from artifact import read_artifact
-    from service.catalogue.loading import Loader
     from service.offline.choosing import choose
     from service.offline.cluster import running_on
+    from service.offline.files import image_files
+    from service.offline.opening import running_here
     from service.offline.predicting import PredictionSummary, Request, predict_files
     from service.offline.progress import Bar
-    from service.offline.running import running
 
     location = choose(settings.repository, options.model, options.variant, options.version)
     summary = PredictionSummary(str(location), str(options.output))
     request = Request(tuple(options.paths), options.output, options.top_k)
-    with ExitStack() as stack:
-        opened: AbstractContextManager[Runs]
-        if options.ray is not None:
-            artifact = read_artifact(location.path)
-            opened = running_on(options.ray, location, settings, stopping)
-        else:
-            servable = Loader(settings).open(location)
-            stack.callback(servable.backend.close)
-            artifact, opened = servable.artifact, running(servable, settings)
-        stack.callback(_report, summary, options)
-        predict_files(request, artifact, opened, stopping, Bar(quiet=options.quiet), summary)
+    opened: AbstractContextManager[Runs]
+    if options.ray is not None:
+        opened = running_on(options.ray, location, settings, stopping)
+    else:
+        opened = running_here(location, settings, options.processes, image_files(options.paths))
+    with opened as runner:
+        try:
+            predict_files(request, runner, stopping, Bar(quiet=options.quiet), summary)
+        finally:
+            _report(summary, options)
     return DONE
 
 
@@ -106,7 +110,9 @@ def _evaluate(options: argparse.Namespace, settings: "Settings", stopping: Stopp
     findings = Findings()
     bar = Bar(quiet=options.quiet)
     try:
-        for evaluation in evaluate(checked, settings, stopping, bar, findings, record=options.record):
+        for evaluation in evaluate(
+            checked, settings, options.processes, stopping, bar, findings, record=options.record
+        ):
             if options.output is not None:
                 write_variant(evaluation, options.output)
     finally:

@@ -37,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--top-k", type=_positive, default=5, metavar="K", help="maximum number of classes per image; default: 5"
     )
-    predict.add_argument(
+    where = predict.add_mutually_exclusive_group()
+    where.add_argument(
         "--ray", type=_text, metavar="ADDRESS", help="run on the nodes of a Ray cluster: host:6379, auto, or local"
     )
     evaluate = commands.add_parser(
@@ -62,6 +63,13 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--backend", type=_text, help="backend; default: auto")
         command.add_argument("--device", type=_text, help="device; default: auto")
         command.add_argument("--threads", type=_positive, metavar="N", help="CPU threads; default: the available cores")
+        (where if command is predict else command).add_argument(
+            "--processes",
+            type=_positive,
+            metavar="N",
+            help="processes, among which the threads are divided; default: one per thread on the CPU, if memory allows "
+            "it and there are 2,000 files or more",
+        )
         command.add_argument("--json", action="store_true", help="print results as JSON")
         command.add_argument("--quiet", action="store_true", help="show no progress and no table")
     return top

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from artifact import Location
+from artifact import Artifact, Location, read_artifact
 from service.catalogue.loading import Loader
 from service.offline.errors import ClusterError, OfflineError
 from service.offline.files import ImageFile
@@ -41,14 +41,16 @@ class ClusterRunner:
     """Runner of a network over files on a cluster; created by `running_on`.
 
     Attributes:
+        artifact: the artifact.
         backend: name of the nodes' backend, known after the first result.
     """
 
+    artifact: Artifact
     location: Location
     settings: Settings
     resources: dict[str, float]
     """Resources of each process, by Ray's names."""
-    most: int
+    processes: int
     """Maximum number of processes on the nodes."""
     backend: str = ""
 
@@ -75,7 +77,7 @@ class ClusterRunner:
             fn_constructor_args=(self.location, _manifest_hash(self.location), self.settings, str(Path.cwd())),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.most),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.processes),
             **self.resources,
         )
         try:
@@ -132,7 +134,8 @@ def _runner(location: Location, settings: Settings, nodes: list[dict[str, float]
     if not sum(room):
         wanted = f"{threads} CPUs{' and a GPU' if settings.device == 'cuda' else ''}"
         raise ClusterError(f"no node of the cluster has {wanted}; give a smaller --threads or another --device")
-    return ClusterRunner(location, settings.model_copy(update={"threads": threads}), resources, sum(room))
+    artifact = read_artifact(location.path)
+    return ClusterRunner(artifact, location, settings.model_copy(update={"threads": threads}), resources, sum(room))
 
 
 class _Node:

@@ -7,12 +7,10 @@ from itertools import combinations
 from pathlib import Path
 
 from artifact import Accuracy, Artifact, Location, check_recordable, read_artifact, record_accuracy
-from service.catalogue.catalogue import Servable
-from service.catalogue.loading import Loader
 from service.offline.errors import LabelledImagesError
 from service.offline.labelled import LabelledImages, find_labelled
-from service.offline.predicting import Track
-from service.offline.running import running
+from service.offline.opening import running_here
+from service.offline.predicting import Runs, Track
 from service.offline.scoring import PairedComparison, Score, compare
 from service.offline.stopping import Stopping
 from service.settings import Settings
@@ -25,6 +23,7 @@ class Evaluation:
     Attributes:
         artifact: the version.
         backend: its backend.
+        processes: number of processes of the run.
         images: images of the run.
         score: counts.
         seconds: duration of the run, without loading.
@@ -32,6 +31,7 @@ class Evaluation:
 
     artifact: Artifact
     backend: str
+    processes: int
     images: LabelledImages
     score: Score
     seconds: float
@@ -102,6 +102,7 @@ def check_all(
 def evaluate(
     checked: Iterable[tuple[Location, LabelledImages]],
     settings: Settings,
+    processes: int | None,
     stopping: Stopping,
     track: Track,
     findings: Findings,
@@ -113,6 +114,7 @@ def evaluate(
     Args:
         checked: result of `check_all`.
         settings: settings of the service.
+        processes: number of processes; None for the default of `running_here`.
         stopping: stops the run of a variant, which then does not count.
         track: shows the progress.
         findings: receives each evaluation.
@@ -124,30 +126,24 @@ def evaluate(
         RecordingError: the accuracy cannot be recorded.
         StoppedError: a signal came.
     """
-    loader = Loader(settings)
     for location, images in checked:
-        servable = loader.open(location)
-        try:
-            evaluation = _evaluate(servable, images, settings, stopping, track)
-        finally:
-            servable.backend.close()
+        with running_here(location, settings, processes, images.files()) as runner:
+            evaluation = _evaluate(runner, images, stopping, track)
         if not evaluation.score.count:
             path, reason = evaluation.score.errors[0]
             raise LabelledImagesError(f"none of {images.count} images could be run; of the first, {path}: {reason}")
         findings.evaluations.append(evaluation)
         if record:
-            record_accuracy(location.path, evaluation.accuracy, servable.manifest)
+            record_accuracy(location.path, evaluation.accuracy, evaluation.artifact.manifest)
         yield evaluation
 
 
-def _evaluate(
-    servable: Servable, images: LabelledImages, settings: Settings, stopping: Stopping, track: Track
-) -> Evaluation:
-    score, labels = Score(), servable.artifact.labels
-    with stopping.deferred(), running(servable, settings) as runner:
+def _evaluate(runner: Runs, images: LabelledImages, stopping: Stopping, track: Track) -> Evaluation:
+    score, labels = Score(), runner.artifact.labels
+    with stopping.deferred():
         start = time.perf_counter()
         with track(runner.run(images.files(), stopping), lambda: images.count) as results:
             for result in results:
                 score.add(result, labels)
         seconds = time.perf_counter() - start
-    return Evaluation(servable.artifact, servable.backend.name, images, score, seconds)
+    return Evaluation(runner.artifact, runner.backend, runner.processes, images, score, seconds)

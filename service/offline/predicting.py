@@ -19,7 +19,18 @@ Track = Callable[[Iterator[Result], Callable[[], int]], AbstractContextManager[I
 
 
 class Runs(Protocol):
-    """Runs one network over files: `running.Runner` here, `cluster.ClusterRunner` elsewhere."""
+    """Runs one network over files.
+
+    `running.Runner` in this process, `processes.ProcessRunner` in several, `cluster.ClusterRunner` on a cluster.
+    """
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact."""
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that run the network; on a cluster, the maximum."""
 
     @property
     def backend(self) -> str:
@@ -37,6 +48,7 @@ class PredictionSummary:
         artifact: `<model>/<variant>/<version>`.
         output: the file.
         backend: name of the backend.
+        processes: see Runs.
         written: number of rows added, including errors.
         skipped: number of files already in the output.
         errors: number of rows without prediction.
@@ -46,6 +58,7 @@ class PredictionSummary:
     artifact: str
     output: str
     backend: str = ""
+    processes: int = 1
     written: int = 0
     skipped: int = 0
     errors: int = 0
@@ -77,20 +90,12 @@ class Request:
     top_k: int
 
 
-def predict_files(
-    request: Request,
-    artifact: Artifact,
-    opened: AbstractContextManager[Runs],
-    stopping: Stopping,
-    track: Track,
-    summary: PredictionSummary,
-) -> None:
+def predict_files(request: Request, runner: Runs, stopping: Stopping, track: Track, summary: PredictionSummary) -> None:
     """Run a network over files, and append a row for each that is not in the output.
 
     Args:
         request: the suffix of its output is one of FORMATS.
-        artifact: artifact of the network.
-        opened: runs the network.
+        runner: runs the network.
         stopping: once requested, only started files are finished.
         track: shows the progress.
         summary: receives the counts.
@@ -100,7 +105,9 @@ def predict_files(
         StoppedError: a signal came.
     """
     rows, open_output = format_of(request.output)
+    artifact = runner.artifact
     form = rows(artifact.manifest, artifact.labels, request.top_k)
+    summary.processes = runner.processes
 
     def left() -> Iterator[ImageFile]:
         return (file for file in image_files(request.paths) if file.path not in output.done)
@@ -114,7 +121,6 @@ def predict_files(
 
     with (
         stopping.deferred(),
-        opened as runner,
         open_output(request.output, form, artifact_name(artifact.manifest)) as output,
     ):
         start = time.perf_counter()

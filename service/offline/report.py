@@ -111,6 +111,7 @@ def _variant(one: Evaluation) -> dict[str, Any]:
         "version": manifest.version,
         "precision": manifest.precision,
         "backend": one.backend,
+        "processes": one.processes,
         "dataset": one.images.name,
         "count": score.count,
         "top1": score.right / score.count,

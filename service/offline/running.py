@@ -13,12 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from artifact import Artifact
 from artifact.opening import UnreadableFileError
 from artifact.text import shown
 from imaging.decode import pillow_pixel_limit
@@ -93,6 +95,8 @@ _PATIENT = _Patient()
 class Runner:
     """Runner of a network over files; created by `running`."""
 
+    processes: ClassVar[int] = 1
+    """Number of processes."""
     servable: Servable
     settings: Settings
     _reading: Reading
@@ -120,12 +124,21 @@ class Runner:
         )
 
     @property
+    def artifact(self) -> Artifact:
+        """The artifact."""
+        return self.servable.artifact
+
+    @property
     def backend(self) -> str:
         """Name of the backend."""
         return self.servable.backend.name
 
-    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
+    def run(self, files: Iterable[ImageFile | None], stopping: Stopping) -> Iterator[Result]:
         """Yield the result of each file in order; after `stopping`, only of started files.
+
+        Args:
+            files: files; None, only while others are in progress, if the next one is not known yet.
+            stopping: stops the run.
 
         Raises:
             OfflineError: the backend fails repeatedly, or all threads hang.
@@ -134,7 +147,8 @@ class Runner:
         ready = deque[_Flight]()
         while True:
             if not stopping.requested:
-                begun = [_Flight(file, self._job()) for file in islice(waiting, self.window - len(flights))]
+                known = takewhile(lambda file: file is not None, islice(waiting, self.window - len(flights)))
+                begun = [_Flight(file, self._job()) for file in known if file is not None]
                 flights.extend(begun)
                 ready.extend(begun)
             down = self._submit(ready, jobs)

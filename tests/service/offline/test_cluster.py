@@ -86,7 +86,7 @@ def test_processes_fill_the_nodes(
 ) -> None:
     nodes = [{"CPU": 4.0, "GPU": 8.0}, {"CPU": 16.0, "GPU": 1.0}, {"memory": 1e9}]
     found = _runner(location_of(colours), Settings.model_validate({"repository": colours, **given}), nodes)
-    assert (found.settings.threads, found.most, found.resources) == (threads, most, resources)
+    assert (found.settings.threads, found.processes, found.resources) == (threads, most, resources)
 
 
 def test_nodes_with_too_few_cpus_are_an_error(colours: Path) -> None:
