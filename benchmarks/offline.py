@@ -23,6 +23,7 @@ from pathlib import Path
 from benchmarks.serving_inputs import IMAGES, NETWORKS, ROOT, export, make_images
 from benchmarks.serving_limit import limit
 from examples.digits.train import machine
+from service.resources.cores import available_cores
 
 FILES = {"small": 5000, "swin_tiny": 300}
 """Default number of files."""
@@ -46,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.offline", description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["small"])
     parser.add_argument("--backends", nargs="+", default=["onnxruntime", "openvino"])
+    parser.add_argument("--processes", nargs="+", type=int, default=[1, available_cores()])
     parser.add_argument("--files", type=int, help=f"default: {FILES}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=8, help="length of each measurement of the limit")
@@ -60,10 +62,10 @@ def main() -> int:
         return measure_memory(options.memory)
     print(f"{datetime.now(UTC).date()}, {machine()}, {options.rounds} rounds\n")
     print(
-        "| network | files | backend | in-process limit, images/s | predict, images/s | share | with start "
+        "| network | files | backend | processes | in-process limit, images/s | predict, images/s | share | with start "
         "| CPU, ms: limit | predict | share |"
     )
-    print(f"| --- | ---: | --- |{' ---: |' * 7}")
+    print(f"| --- | ---: | --- |{' ---: |' * 8}")
     with tempfile.TemporaryDirectory() as name:
         for network in options.networks:
             _print_rows(network, Path(name) / network, options)
@@ -78,17 +80,20 @@ def _print_rows(network: str, folder: Path, options: argparse.Namespace) -> None
     count = options.files or FILES[network]
     for place in range(count):
         shutil.copy(folder / f"{place % IMAGES}.jpg", files / f"{place:06}.jpg")
-    rounds: dict[str, list[Round]] = {backend: [] for backend in options.backends}
+    rounds: dict[tuple[str, int], list[Round]] = {
+        (backend, processes): [] for backend in options.backends for processes in options.processes
+    }
     for number in range(options.rounds):
-        for backend, measured in rounds.items():
+        for (backend, processes), measured in rounds.items():
             rate, cost = in_process(repository / "benchmark/uint8/1", folder, options.seconds, backend)
-            found, command, spent = predict(repository, files, folder / f"{backend}-{number}.csv", backend)
+            output = folder / f"{backend}-{processes}-{number}.csv"
+            found, command, spent = predict(repository, files, output, backend, processes)
             measured.append(Round(rate, found, found / rate, command, cost, spent, cost / spent))
-    for backend, measured in rounds.items():
+    for (backend, processes), measured in rounds.items():
         columns = zip(*map(astuple, measured), strict=True)
         formats = (".0f", ".0f", ".2f", ".0f", ".2f", ".2f", ".2f")
         cells = [format(statistics.median(column), form) for column, form in zip(columns, formats, strict=True)]
-        print(f"| {network} | {count} | {backend} | {' | '.join(cells)} |", flush=True)
+        print(f"| {network} | {count} | {backend} | {processes} | {' | '.join(cells)} |", flush=True)
 
 
 def measure_memory(repository: Path) -> int:
@@ -135,10 +140,10 @@ def in_process(artifact: Path, folder: Path, seconds: int, backend: str) -> tupl
     return rate, 1000 * (cpu_seconds() - loaded - (loaded - start)) / (rate * seconds)
 
 
-def predict(repository: Path, files: Path, output: Path, backend: str) -> tuple[float, float, float]:
+def predict(repository: Path, files: Path, output: Path, backend: str, processes: int) -> tuple[float, float, float]:
     """Return images/s without and with startup, and CPU time in ms per image without startup."""
     command = [sys.executable, "-m", "service.offline", "predict", str(files), "--repository", str(repository)]
-    command += ["--backend", backend, "--output", str(output), "--json"]
+    command += ["--backend", backend, "--processes", str(processes), "--output", str(output), "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
     def run() -> dict[str, float]:
