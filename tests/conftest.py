@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from collections.abc import Generator
+from contextlib import ExitStack
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
@@ -95,17 +96,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Compute once what would be computed again for each export and request.
 
-    torch.onnx builds its table of operators for each export, half the time of a small one. httpx2 reads the system's
-    certificates for each client, 30 ms. A garbage collection that traverses the imported modules takes 0.4 s, twice in
-    each export.
+    torch's tables are also used by exports that are not posbake's. httpx2 reads the system's certificates for each
+    client, 30 ms. A garbage collection that traverses the imported modules takes 0.4 s, twice in each export.
     """
     if "export.tracing.graph" in sys.modules:
+        import torch._dynamo  # noqa: F401 -- otherwise the first export imports it, after `gc.freeze`
         from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-        ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
+        from export.tracing.tables import tables_built_once
+
+        session.config.add_cleanup((contexts := ExitStack()).close)
+        contexts.enter_context(tables_built_once())
+        ONNXRegistry.from_torchlib(opset_version=20)  # the default
     if "httpx2" in sys.modules:
         import httpcore2
 

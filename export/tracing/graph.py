@@ -15,6 +15,7 @@ from export.tracing.alike import SMALL, batch_specialised, check_alike, distinct
 from export.tracing.evaluation import Constant, evaluate
 from export.tracing.program.nodes import count_operators, without_wrappers
 from export.tracing.program.refusals import dtype_name, not_converted
+from export.tracing.tables import tables_built_once
 from export.tracing.torch_export import trace
 
 
@@ -37,6 +38,7 @@ class TracedGraph:
     left: Counter[str]
 
 
+@tables_built_once()
 def trace_graph(network: nn.Module, example: Tensor, batch: Batch, opset: int) -> TracedGraph:
     """Trace `network` with one batch size, or with two if the batch is dynamic, then evaluate and convert it.
 
