@@ -19,7 +19,7 @@ _NAMES = """
     amax.default argmax.default avg_pool2d.default bmm.default cat.default chunk.default clamp.default
     clamp_min.default clone.default contiguous.default conv1d.default conv2d.default cos.default cumsum.default
     detach.default div.Tensor einsum.default elu.default embedding.default exp.default expand.default
-    expand_as.default flatten.using_ints flip.default gather.default gelu.default glu.default grid_sampler.default
+    expand_as.default flip.default gather.default gelu.default glu.default grid_sampler.default
     group_norm.default hardsigmoid.default hardswish.default hardtanh.default index.Tensor index_select.default
     layer_norm.default leaky_relu.default linalg_vector_norm.default linear.default matmul.default
     max_pool2d.default mean.default mean.dim mul.Tensor neg.default pad.default permute.default
@@ -50,7 +50,7 @@ def use_converted_operators(graph: fx.Graph) -> bool:
             graph.erase_node(node)
         elif node.target is _ATEN.to.dtype:
             node.target, node.args, node.kwargs = _ATEN._to_copy.default, node.args[:1], {"dtype": node.args[1]}
-        elif node.target is _ATEN.reshape_as.default:
+        elif node.target in (_ATEN.reshape_as.default, _ATEN.flatten.using_ints):
             node.target, node.args = _ATEN.reshape.default, (node.args[0], list(node.meta["val"].shape))
         elif node.target is _ATEN.numpy_T.default:
             axes = range(node.meta["val"].dim())

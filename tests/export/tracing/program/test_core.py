@@ -109,12 +109,28 @@ def test_the_graph_computes_the_function(case: str) -> None:
     torch.testing.assert_close(run_graph(session, IMAGES), function(IMAGES.clone()))
 
 
-def test_the_graph_is_that_of_a_second_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight = torch.outer(WEIGHT, BIAS)[..., None, None]  # [3, 3, 1, 1]
-    network = inside(pooled(lambda x: F.silu(norm(F.conv2d(x, weight), training=False))))
+KERNEL = torch.outer(WEIGHT, BIAS)[..., None, None]  # [3, 3, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.silu(norm(F.conv2d(x, KERNEL), training=False)),
+        lambda x: x.flatten(1).T.softmax(0).T.view(x.shape),
+    ],
+    ids=["norm", "reversed axes"],
+)
+def test_the_graph_is_that_of_a_second_trace(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = inside(pooled(function))
     types = [node.op_type for node in baked_graph(network, (8, 8)).graph]
     monkeypatch.setattr(EvaluatedProgram, "run_decompositions", ExportedProgram.run_decompositions)
     assert [node.op_type for node in baked_graph(network, (8, 8)).graph] == types
+
+
+def test_axes_are_merged_by_a_reshape_which_the_passes_move() -> None:
+    program = evaluated(pooled(lambda x: x.flatten(2).flatten(0, 1).softmax(-1).view(x.shape)), IMAGES)
+    use_converted_operators(program.graph)
+    assert "flatten" not in operators(program)
 
 
 def test_torch_converts_every_operator_of_the_list() -> None:
