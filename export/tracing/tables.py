@@ -1,4 +1,4 @@
-"""Tables of torch that are the same for every export, built once per process.
+"""Operator tables of torch, built once per process instead of for each export.
 
 torch.onnx parses the 500 functions of its table of operators for each export, and torch.export looks up all operators
 64 times: a third of the time of a small export. Both functions are private to torch; a version of torch without them

@@ -13,33 +13,11 @@ import pytest
 from service.offline import output
 from service.offline.__main__ import main
 from tests.service.artifacts import add_artifact
-from tests.service.offline.test_predict import without_times
+from tests.service.offline.test_predict import ENDING, without_times
 
 pytestmark = pytest.mark.slow
 
 SECONDS = 30
-
-ENDING = """
-import os, sys
-from pathlib import Path
-from service.offline import output
-from service.offline.__main__ import main
-
-added, rows = output.Output.add, 0
-
-def add(self, row):
-    global rows
-    rows += 1
-    added(self, row)
-    if rows == 12:
-        self.flush()
-        print(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
-        os.kill(os.getpid(), int(sys.argv[1]))
-
-output.Output.add = add
-sys.exit(main(sys.argv[2:]))
-"""
-"""Command that sends itself a signal after 11 rows, and prints the process ids of its children before."""
 
 LOADING = """
 import json, sys, time
