@@ -7,7 +7,8 @@ so OpenVINO allocates all memory of a run when it compiles, independently of the
 
 The number of threads belongs to a compiled model, not to a run: one model has all threads in one stream, for one image
 while cores are idle, and another has a stream of one thread for each concurrent run. Both share the source graph; each
-has its weights in the layout of its kernels. Requests run on the streams' threads while the caller waits.
+has its weights in the layout of its kernels. With one stream, OpenVINO runs a single image in the caller's thread, with
+several in a stream's thread, while the caller waits: a model for each thread would repeat the weights.
 
 INFERENCE_PRECISION_HINT is always set: by default OpenVINO computes in bfloat16 if the CPU supports it. Threads are not
 pinned, because every process would be pinned to the same cores. The service sets their number, because it knows the

@@ -30,7 +30,7 @@ class Requests:
 
         Args:
             images: batch of B images.
-            at_a_time: number of images computed concurrently.
+            at_a_time: number of images computed concurrently, on the model's streams; with 1, this thread computes.
 
         Raises:
             GraphError: the run was interrupted, or the images do not match the graph's input.
@@ -60,15 +60,26 @@ class Requests:
             request.cancel()
 
     def _run(self, requests: Sequence["_Request"], images: Tensor) -> list[NDArray[np.float32]]:
-        chosen = requests[: len(images)]
-        for request, image in zip(chosen, images, strict=True):
-            request.start(image)
-            if self._cancelled:  # `cancel` may have missed these requests
-                request.cancel()
-        found = [request.finish() for request in chosen]
         if self._cancelled:
             raise GraphError("the run was interrupted")
-        return found
+        chosen = requests[: len(images)]
+        for request, image in zip(chosen, images, strict=True):
+            request.set(image)
+        if len(chosen) == 1:
+            chosen[0].run()
+        else:
+            self._run_on_streams(chosen)
+        if self._cancelled:
+            raise GraphError("the run was interrupted")
+        return [request.logits() for request in chosen]
+
+    def _run_on_streams(self, requests: Sequence["_Request"]) -> None:
+        for request in requests:
+            request.start()
+            if self._cancelled:  # `cancel` may have missed these requests
+                request.cancel()
+        for request in requests:
+            request.wait()
 
 
 class _Request:
@@ -77,20 +88,21 @@ class _Request:
     def __init__(self, compiled: openvino.CompiledModel) -> None:
         self._request = compiled.create_infer_request()
         self._input: Tensor = self._request.get_input_tensor().data
+        self.run = self._request.infer
+        self.start = self._request.start_async
+        self.wait = self._request.wait
         self.cancel = self._request.cancel
 
-    def start(self, image: Tensor) -> None:
-        """Start with an image, [H, W, 3] or [3, H, W]."""
+    def set(self, image: Tensor) -> None:
+        """Set the image, [H, W, 3] or [3, H, W]."""
         if (image.dtype, image.shape) != (self._input.dtype, self._input.shape[1:]):
             raise GraphError(
                 f"an image is {image.dtype} of shape {image.shape}, the graph takes {self._input.dtype} of shape "
                 f"{self._input.shape[1:]}"
             )
         self._input[0] = image
-        self._request.start_async()
 
-    def finish(self) -> NDArray[np.float32]:
-        """Wait for and return logits, float32 [1, C]."""
-        self._request.wait()
+    def logits(self) -> NDArray[np.float32]:
+        """Return a copy of the logits, float32 [1, C]."""
         found: NDArray[np.float32] = self._request.get_output_tensor().data.copy()
         return found

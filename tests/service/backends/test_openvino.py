@@ -102,6 +102,17 @@ def test_images_of_a_batch_run_on_all_threads_or_one_by_one(artifact: Artifact) 
     assert len(backend._spread._idle) == 1
 
 
+def test_with_one_thread_an_image_runs_in_the_thread_of_the_caller(tmp_path: Path) -> None:
+    """Another thread would have to wake up for each image, and take it from the cache of another core."""
+    backend = OpenVinoBackend(read_artifact(put_chain(tmp_path, products=20)), "cpu", 1)
+    image = np.zeros((1, 8, 6, 3), np.uint8)
+    for spread in (True, False):
+        start, own = time.process_time(), time.thread_time()
+        for _ in range(100):
+            backend.run(image, spread=spread)
+        assert time.thread_time() - own > 0.8 * (time.process_time() - start)
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -210,18 +221,24 @@ def test_the_loader_loads_a_new_version_beside_the_served_one(tmp_path: Path) ->
     new.backend.close()
 
 
-def test_a_running_inference_is_interrupted(tmp_path: Path) -> None:
-    """The network is a chain of products that would run for longer than the test's time limit."""
-    add_artifact(tmp_path)
-    path = tmp_path / "colours/mean/1"
+def put_chain(repository: Path, products: int) -> Path:
+    """Put a network of a chain of products with 1024×1024 matrices into an artifact, and return its path."""
+    add_artifact(repository)
+    path = repository / "colours/mean/1"
     square = constant("square", np.eye(1024), np.float32)
     widen = helper.make_node("MatMul", ["product", "wide"], ["x0"])
-    steps = [helper.make_node("MatMul", [f"x{n}", "square"], [f"y{n}"]) for n in range(200)]
-    signs = [helper.make_node("Sin", [f"y{n}"], [f"x{n + 1}"]) for n in range(200)]
-    narrow = helper.make_node("MatMul", ["x200", "narrow"], ["logits"])
+    steps = [helper.make_node("MatMul", [f"x{n}", "square"], [f"y{n}"]) for n in range(products)]
+    signs = [helper.make_node("Sin", [f"y{n}"], [f"x{n + 1}"]) for n in range(products)]
+    narrow = helper.make_node("MatMul", [f"x{products}", "narrow"], ["logits"])
     ends = (constant("wide", np.ones((4, 1024)), np.float32), constant("narrow", np.ones((1024, 4)), np.float32))
     chain = [node for pair in zip(steps, signs, strict=True) for node in pair]
     put_graph(path, *MEAN, widen, *chain, narrow, constants=(*CONSTANTS, square, *ends))
+    return path
+
+
+def test_a_running_inference_is_interrupted(tmp_path: Path) -> None:
+    """The network would run for longer than the test's time limit."""
+    path = put_chain(tmp_path, products=200)
     backend = OpenVinoBackend(read_artifact(path), "cpu", 1)
     images = np.zeros((2**15, 8, 6, 3), np.uint8)  # each takes 30 ms
     with ThreadPoolExecutor(1) as pool:
