@@ -188,7 +188,7 @@ def run_all(location: Location, backend: str, pictures: Path, first: int, count:
     try:
         with running(servable, settings) as runner:
             files = islice(image_files([pictures]), first, first + count)
-            return np.stack([_output_of(result) for result in runner.run(files, Stopping())])
+            return np.stack(list(runner.run(files, _output_of, Stopping())))
     finally:
         servable.backend.close()
 

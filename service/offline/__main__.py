@@ -80,11 +80,12 @@ def _predict(options: argparse.Namespace, settings: "Settings", stopping: Stoppi
         opened = running_on(options.ray, location, settings, stopping)
     else:
         opened = running_here(location, settings, options.processes, image_files(options.paths))
-    with opened as runner:
-        try:
+    try:
+        with opened as runner:
             predict_files(request, runner, stopping, Bar(quiet=options.quiet), summary)
-        finally:
-            _report(summary, options)
+    finally:
+        if summary.processes:  # the network was opened
+            _report(summary, options)  # outside of `opened`, because that of Ray redirects stdout
     return DONE
 
 

@@ -7,22 +7,21 @@ process. Results are returned in the order of the files; parts of a failed node 
 import hashlib
 import logging
 import os
+import pickle
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeVar
 
 from artifact import Artifact, Location, read_artifact
 from service.catalogue.loading import Loader
 from service.offline.errors import ClusterError, OfflineError
 from service.offline.files import ImageFile
-from service.offline.running import STAGES, Result, running
+from service.offline.running import Result, running
 from service.offline.stopping import Stopping
 from service.problems.errors import ServiceError
 from service.resources.cores import available_cores
@@ -31,6 +30,8 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow
+
+T = TypeVar("T")
 
 _PART = 256
 """Number of files per part; threads are idle while the last files of a part run."""
@@ -54,8 +55,8 @@ class ClusterRunner:
     """Maximum number of processes on the nodes."""
     backend: str = ""
 
-    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
-        """Yield the result of each file, in their order; once `stopping`, none that has not come back.
+    def run(self, files: Iterable[ImageFile], make: Callable[[Result], T], stopping: Stopping) -> Iterator[T]:
+        """Yield `make` of the result of each file, in their order; once `stopping`, none that has not come back.
 
         The names of all files are kept in memory.
 
@@ -74,7 +75,7 @@ class ClusterRunner:
         options.execution_options.preserve_order = True
         found = ray.data.from_arrow([first, *parts]).map_batches(
             _Node,
-            fn_constructor_args=(self.location, _manifest_hash(self.location), self.settings, str(Path.cwd())),
+            fn_constructor_args=(self.location, _manifest_hash(self.location), self.settings, make, str(Path.cwd())),
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self.processes),
@@ -86,7 +87,7 @@ class ClusterRunner:
                     if failure := row["failure"]:
                         raise ClusterError(failure)
                     self.backend = row["backend"]
-                    yield _result(row)
+                    yield from pickle.loads(row["made"])  # noqa: S301 -- by this program, on a node
                 if stopping.requested:
                     return
         except RayError as error:
@@ -144,8 +145,11 @@ class _Node:
     Errors of opening the artifact are returned, not raised, because Ray would retry, and print a traceback.
     """
 
-    def __init__(self, location: Location, manifest_hash: str, settings: Settings, folder: str) -> None:
+    def __init__(
+        self, location: Location, manifest_hash: str, settings: Settings, make: Callable[[Result], object], folder: str
+    ) -> None:
         self._failure = ""
+        self._make = make
         try:
             os.chdir(folder)
             if _manifest_hash(location) != manifest_hash:
@@ -172,46 +176,22 @@ class _Node:
             return _failed(self._failure)
         files = (ImageFile(os.fsdecode(row["path"]), flaw=row["flaw"]) for row in part.to_pylist())
         try:
-            rows = [_row(result, self._runner.backend) for result in self._runner.run(files, Stopping())]
+            made = list(self._runner.run(files, self._make, Stopping()))
         except OfflineError as error:
             return _failed(str(error))
-        return pyarrow.Table.from_pylist(rows, _schema())
+        return pyarrow.Table.from_pylist([{"backend": self._runner.backend, "made": pickle.dumps(made)}], _schema())
 
 
 def _schema() -> "pyarrow.Schema":
     import pyarrow
 
-    return pyarrow.schema(
-        {
-            "failure": pyarrow.string(),
-            "path": pyarrow.binary(),
-            "output": pyarrow.list_(pyarrow.float32()),
-            "error": pyarrow.string(),
-            "backend": pyarrow.string(),
-            **{stage: pyarrow.float64() for stage in STAGES},
-        }
-    )
+    return pyarrow.schema({"failure": pyarrow.string(), "backend": pyarrow.string(), "made": pyarrow.binary()})
 
 
 def _failed(reason: str) -> "pyarrow.Table":
     import pyarrow
 
     return pyarrow.Table.from_pylist([{"failure": f"node {socket.gethostname()}: {reason}"}], _schema())
-
-
-def _row(result: Result, backend: str) -> dict[str, Any]:
-    return {
-        "path": os.fsencode(result.file.path),
-        "output": result.output,
-        "error": result.error,
-        "backend": backend,
-        **result.milliseconds,
-    }
-
-
-def _result(row: dict[str, Any]) -> Result:
-    output = None if row["output"] is None else np.array(row["output"], np.float32)
-    return Result(ImageFile(os.fsdecode(row["path"])), output, row["error"], {stage: row[stage] for stage in STAGES})
 
 
 def _parts(files: Iterable[ImageFile]) -> Iterator["pyarrow.Table"]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from artifact import Accuracy, Artifact, Location, check_recordable, read_artifa
 from service.offline.errors import LabelledImagesError
 from service.offline.labelled import LabelledImages, find_labelled
 from service.offline.opening import running_here
-from service.offline.predicting import Runs, Track
-from service.offline.scoring import PairedComparison, Score, compare
+from service.offline.predicting import Runs
+from service.offline.progress import Track
+from service.offline.scoring import PairedComparison, Score, compare, judge
 from service.offline.stopping import Stopping
 from service.settings import Settings
 
@@ -142,8 +144,8 @@ def _evaluate(runner: Runs, images: LabelledImages, stopping: Stopping, track: T
     score, labels = Score(), runner.artifact.labels
     with stopping.deferred():
         start = time.perf_counter()
-        with track(runner.run(images.files(), stopping), lambda: images.count) as results:
-            for result in results:
-                score.add(result, labels)
+        with track(runner.run(images.files(), partial(judge, labels), stopping), lambda: images.count) as judged:
+            for image in judged:
+                score.add(image)
         seconds = time.perf_counter() - start
     return Evaluation(runner.artifact, runner.backend, runner.processes, images, score, seconds)

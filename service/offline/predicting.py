@@ -2,20 +2,32 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from artifact import Artifact
 from service.offline.files import ImageFile, image_files
 from service.offline.formats import format_of
-from service.offline.rows import artifact_name
+from service.offline.progress import Track
+from service.offline.rows import Format, artifact_name
 from service.offline.running import Result
 from service.offline.stopping import Stopping
 
-Track = Callable[[Iterator[Result], Callable[[], int]], AbstractContextManager[Iterator[Result]]]
-"""Wraps results, given a function for their count, in a progress bar."""
+T = TypeVar("T")
+
+
+class Row(NamedTuple):
+    """Row of the output.
+
+    Attributes:
+        content: bytes with the end of line.
+        failed: whether it has a reason instead of a prediction.
+    """
+
+    content: bytes
+    failed: bool
 
 
 class Runs(Protocol):
@@ -36,8 +48,11 @@ class Runs(Protocol):
     def backend(self) -> str:
         """Name of the backend; empty before anything was run, if it is not known until then."""
 
-    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
-        """Yield the result of each file, in their order; once `stopping`, only of those that have begun."""
+    def run(self, files: Iterable[ImageFile], make: Callable[[Result], T], stopping: Stopping) -> Iterator[T]:
+        """Yield `make` of the result of each file, in their order; once `stopping`, only of those that have begun.
+
+        `make` is called in the process that ran the network, so it and its value must be picklable.
+        """
 
 
 @dataclass
@@ -48,7 +63,7 @@ class PredictionSummary:
         artifact: `<model>/<variant>/<version>`.
         output: the file.
         backend: name of the backend.
-        processes: see Runs.
+        processes: see Runs; 0 before the network is opened.
         written: number of rows added, including errors.
         skipped: number of files already in the output.
         errors: number of rows without prediction.
@@ -58,7 +73,7 @@ class PredictionSummary:
     artifact: str
     output: str
     backend: str = ""
-    processes: int = 1
+    processes: int = 0
     written: int = 0
     skipped: int = 0
     errors: int = 0
@@ -124,10 +139,14 @@ def predict_files(request: Request, runner: Runs, stopping: Stopping, track: Tra
         open_output(request.output, form, artifact_name(artifact.manifest)) as output,
     ):
         start = time.perf_counter()
-        with track(runner.run(counted(), stopping), lambda: sum(1 for _ in left())) as results:
-            for result in results:
-                output.add(form.row(result))
+        with track(runner.run(counted(), partial(_row, form), stopping), lambda: sum(1 for _ in left())) as added:
+            for row in added:
+                output.add(row.content)
                 summary.backend = runner.backend
                 summary.written += 1
-                summary.errors += result.output is None
+                summary.errors += row.failed
                 summary.seconds = time.perf_counter() - start
+
+
+def _row(form: Format, result: Result) -> Row:
+    return Row(form.row(result), failed=result.output is None)

@@ -1,14 +1,14 @@
 """Program of one process of `processes`: opens the artifact, and runs the files that it receives.
 
-Messages are pickled objects. It receives the location and settings, then lists of files; it sends Opened, then lists of
-results in the order of the files, or the message of an error.
+Messages are pickled objects. It receives the location and settings, then for each run a function of a result, and lists
+of files; it sends Opened, then lists of the function's values in the order of the files, or the message of an error.
 """
 
 import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,8 @@ from service.offline.running import Result, Runner, running
 from service.offline.stopping import SIGNALS, Stopping
 from service.problems.errors import ServiceError
 
-Parts = SimpleQueue[list[ImageFile]]
+Make = Callable[[Result], object]
+Parts = SimpleQueue[Make | list[ImageFile]]
 
 
 class Opened(NamedTuple):
@@ -37,7 +38,7 @@ class Opened(NamedTuple):
     window: int
 
 
-Message = Opened | list[Result] | str
+Message = Opened | list[object] | str
 
 if TYPE_CHECKING:
     Parent = Connection[Message, Any]
@@ -77,26 +78,42 @@ def _receive(parent: "Parent", parts: Parts) -> None:
 
 
 def _run(runner: Runner, parent: "Parent", parts: Parts) -> None:
-    unsent: list[Result] = []
+    unsent: list[object] = []
     in_progress = 0
+    make = parts.get()
+
+    def send() -> None:
+        if unsent:
+            parent.send(unsent)
+            unsent.clear()
 
     def files() -> Iterator[ImageFile | None]:
         """Yield received files, and None if there are none and others are in progress.
 
-        It waits only if every result has been sent, so the parent never waits for a result that this process holds.
+        It waits only if every value has been sent, so the parent never waits for a value that this process holds.
         """
-        nonlocal in_progress
+        nonlocal in_progress, make
         while True:
-            if unsent:
-                parent.send(unsent)
-                unsent.clear()
+            send()
             if in_progress and parts.empty():
                 yield None
                 continue
-            for file in parts.get():
+            part = parts.get()
+            if not isinstance(part, list):
+                make = part
+                continue
+            for file in part:
                 in_progress += 1
                 yield file
 
-    for result in runner.run(files(), Stopping()):
-        in_progress -= 1
-        unsent.append(result)
+    def made_of(result: Result) -> object:
+        assert callable(make)
+        return make(result)
+
+    try:
+        for made in runner.run(files(), made_of, Stopping()):
+            in_progress -= 1
+            unsent.append(made)
+    except ServiceError:
+        send()  # values of files before the one that failed
+        raise

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
 
 from artifact import Artifact, Location
 from artifact.text import shown
@@ -26,6 +27,8 @@ from service.offline.process_program import Message, Opened
 from service.offline.running import Result
 from service.offline.stopping import Stopping
 from service.settings import Settings
+
+T = TypeVar("T")
 
 _PROGRAM = """
 import json, sys
@@ -46,15 +49,15 @@ class _Child:
         name: name for messages.
         process: the process.
         pipe: connection to it.
-        files: files sent to it whose results have not been received.
-        results: received results that wait for those of earlier files.
-        finished: number of received results.
+        files: files sent to it whose values have not been received.
+        made: received values that wait for those of earlier files.
+        finished: number of received values.
     """
 
     def __init__(self, name: str, location: Location, settings: Settings) -> None:
         self.name = name
         self.files: deque[ImageFile] = deque()
-        self.results: deque[Result] = deque()
+        self.made: deque[Any] = deque()
         self.finished = 0
         self._least, self._most = 2 * settings.threads, 2 * settings.threads
         ours, its = socket.socketpair()
@@ -74,6 +77,10 @@ class _Child:
                 ) from error
         self.pipe: Connection[object, Message] = Connection(ours.detach())
         self._send((location, settings))
+
+    def begin(self, make: Callable[[Result], object]) -> None:
+        """Send the function that makes a value of each result."""
+        self._send(make)
 
     def give(self, files: Sequence[ImageFile]) -> None:
         """Send files to the process. It does not block for long, because a thread of the process receives them."""
@@ -107,7 +114,7 @@ class _Child:
             return message
         for _ in message:
             self.files.popleft()
-        self.results.extend(message)
+        self.made.extend(message)
         self.finished += len(message)
         return None
 
@@ -121,7 +128,7 @@ class _Child:
         try:
             self.pipe.send(message)
         except OSError:
-            return  # it has ended, which `receive` reports, after the results that it sent before
+            return  # it has ended, which `receive` reports, after the values that it sent before
 
     def _ended(self) -> OfflineError:
         first = f", its first unfinished file was {shown(self.files[0].path)}" if self.files else ""
@@ -144,7 +151,7 @@ class ProcessRunner:
     backend: str
     _children: Sequence[_Child]
     _most_unreturned: int
-    """Maximum number of files that are in progress or whose results wait for earlier ones."""
+    """Maximum number of files that are in progress or whose values wait for earlier ones."""
     _order: deque[_Child] = field(default_factory=deque)
     """Process of each of these files."""
 
@@ -153,21 +160,23 @@ class ProcessRunner:
         """Number of processes."""
         return len(self._children)
 
-    def run(self, files: Iterable[ImageFile], stopping: Stopping) -> Iterator[Result]:
-        """Yield the result of each file, in their order; once `stopping`, only of those sent to a process.
+    def run(self, files: Iterable[ImageFile], make: Callable[[Result], T], stopping: Stopping) -> Iterator[T]:
+        """Yield `make` of the result of each file, in their order; once `stopping`, only of those sent to a process.
 
         Raises:
             OfflineError: a process has ended, or its backend fails repeatedly.
         """
         waiting, start = iter(files), time.monotonic()
+        for child in self._children:
+            child.begin(make)
         while True:
             if not stopping.requested:
                 self._distribute(waiting, time.monotonic() - start)
             if not self._order:
                 return
             problem = self._receive()
-            while self._order and self._order[0].results:
-                yield self._order.popleft().results.popleft()
+            while self._order and self._order[0].made:
+                yield self._order.popleft().made.popleft()
             if problem is not None:
                 raise problem
 

@@ -9,12 +9,12 @@ Shapes: C outputs of the network.
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, takewhile
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ from service.scheduling.variant_queue import Inferred, Job, VariantQueue
 from service.scheduling.workers import Workers
 from service.settings import Settings
 from service.telemetry.stopwatch import Stopwatch
+
+T = TypeVar("T")
 
 REASON_LIMIT = 500
 """Maximum number of characters of an error in a row."""
@@ -133,11 +135,12 @@ class Runner:
         """Name of the backend."""
         return self.servable.backend.name
 
-    def run(self, files: Iterable[ImageFile | None], stopping: Stopping) -> Iterator[Result]:
-        """Yield the result of each file in order; after `stopping`, only of started files.
+    def run(self, files: Iterable[ImageFile | None], make: Callable[[Result], T], stopping: Stopping) -> Iterator[T]:
+        """Yield `make` of the result of each file in order; after `stopping`, only of started files.
 
         Args:
             files: files; None, only while others are in progress, if the next one is not known yet.
+            make: called in the caller's thread.
             stopping: stops the run.
 
         Raises:
@@ -156,7 +159,7 @@ class Runner:
                 return
             ready.extend(self._collect(jobs))
             while flights and flights[0].settled:
-                yield _result(flights.popleft())
+                yield make(_result(flights.popleft()))
 
     def close(self) -> None:
         """End the threads."""

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from service.offline.errors import LabelledImagesError
 from service.offline.running import Result
@@ -15,6 +16,33 @@ WRONG, RIGHT, EXCLUDED = 0, 1, 2
 """Result of an image: wrong or right top-1 class, or not readable."""
 
 _FIRST_ERRORS = 20
+
+
+class Judged(NamedTuple):
+    """Classes of one image.
+
+    Attributes:
+        path: path of its file.
+        wanted: index of its label.
+        best: indices of the five most probable classes, best first; empty after an error.
+        error: printable reason; empty if there are classes.
+    """
+
+    path: str
+    wanted: int
+    best: tuple[int, ...]
+    error: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the file could not be read or run."""
+        return not self.best
+
+
+def judge(labels: Sequence[str], result: Result) -> Judged:
+    """Return the classes of an image, given the labels of the network."""
+    best = () if result.output is None else tuple(found.index for found in rank(result.output, labels, 5))
+    return Judged(result.file.path, result.file.class_index, best, result.error)
 
 
 @dataclass
@@ -32,19 +60,18 @@ class Score:
     errors: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of the first files that could not be read."""
 
-    def add(self, result: Result, labels: Sequence[str]) -> None:
-        """Add the result of the next image."""
-        self.paths.update(os.fsencode(result.file.path) + b"\0")
-        if result.output is None:
+    def add(self, image: Judged) -> None:
+        """Add the next image."""
+        self.paths.update(os.fsencode(image.path) + b"\0")
+        if image.failed:
             self.marks.append(EXCLUDED)
             if len(self.errors) < _FIRST_ERRORS:
-                self.errors.append((result.file.path, result.error))
+                self.errors.append((image.path, image.error))
             return
-        wanted = result.file.class_index
-        best = [prediction.index for prediction in rank(result.output, labels, 5)]
-        self.marks.append(RIGHT if best[0] == wanted else WRONG)
-        self.pairs[wanted, best[0]] += 1
-        self.top5 += wanted in best
+        first = image.best[0]
+        self.marks.append(RIGHT if first == image.wanted else WRONG)
+        self.pairs[image.wanted, first] += 1
+        self.top5 += image.wanted in image.best
 
     @property
     def count(self) -> int:

@@ -5,12 +5,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from artifact import Location
+from service.catalogue.loading import Loader
+from service.offline.__main__ import main
 from service.offline.cluster import _runner, running_on
 from service.offline.errors import ClusterError
+from service.offline.running import Runner, running
 from service.offline.stopping import Stopping
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
@@ -64,6 +69,24 @@ def test_a_graph_that_fails_on_a_node_ends_the_run_with_the_reason(
     assert run.returncode == 1
     assert re.search("(ONNX Runtime failed while running|OpenVINO cannot run) the graph", run.stderr)
     assert "Traceback" not in run.stderr
+
+
+def test_the_summary_is_written_to_stdout_although_ray_writes_to_stderr(
+    colours: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A runner of this process takes the place of a cluster."""
+
+    @contextmanager
+    def running_here(_: str, location: Location, settings: Settings, __: Stopping) -> Iterator[Runner]:
+        servable = Loader(settings).open(location)
+        with redirect_stdout(sys.stderr), running(servable, settings) as runner:
+            yield runner
+        servable.backend.close()
+
+    monkeypatch.setattr("service.offline.cluster.running_on", running_here)
+    arguments = ["predict", str(pictures), "--repository", str(colours), "--output", str(tmp_path / "p.csv")]
+    assert main([*arguments, "--ray", "local", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["written"] == 30
 
 
 def test_without_ray_the_message_names_the_extra(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from service.app import create_app
 from service.offline.__main__ import main
 from service.offline.errors import OfflineError
 from service.offline.files import ImageFile
-from service.offline.running import Runner, running
+from service.offline.running import Result, Runner, running
 from service.offline.stopping import Stopping
 from service.settings import Settings
 from tests.service.artifacts import add_artifact
@@ -145,9 +145,13 @@ def write_reds(folder: Path, reds: list[int]) -> list[ImageFile]:
     return [ImageFile(str(path)) for path in sorted(folder.iterdir())]
 
 
+def itself(result: Result) -> Result:
+    return result
+
+
 def test_an_image_on_which_the_network_fails_fails_alone(scripted: Runner, tmp_path: Path) -> None:
     files = write_reds(tmp_path / "reds", [1, 2, POISON, 3, NOT_A_NUMBER, 4])
-    results = list(scripted.run(files, Stopping()))
+    results = list(scripted.run(files, itself, Stopping()))
     assert [result.file for result in results] == files
     assert [int(result.output[0]) for result in results if result.output is not None] == [1, 2, 3, 4]
     assert "the network failed on this image" in results[2].error
@@ -157,7 +161,7 @@ def test_an_image_on_which_the_network_fails_fails_alone(scripted: Runner, tmp_p
 def test_a_failed_backend_is_restarted_and_no_image_is_lost(scripted: Runner, tmp_path: Path) -> None:
     files = write_reds(tmp_path / "reds", list(range(60)))
     results = []
-    for result in scripted.run(files, Stopping()):
+    for result in scripted.run(files, itself, Stopping()):
         results.append(result)
         if len(results) == 3:
             ScriptedBackend.broken.add("mean")
@@ -172,7 +176,7 @@ def test_a_backend_that_fails_repeatedly_ends_the_run(
     monkeypatch.setattr(scripted._workers.restarts, "_first_pause", 0.01)
     ScriptedBackend.broken.add("mean")
     with pytest.raises(OfflineError, match=r"colours/mean/1 fails repeatedly.*--backend"):
-        list(scripted.run(write_reds(tmp_path / "reds", [1, 2, 3]), Stopping()))
+        list(scripted.run(write_reds(tmp_path / "reds", [1, 2, 3]), itself, Stopping()))
 
 
 def test_an_image_whose_decode_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
@@ -183,7 +187,7 @@ def test_an_image_whose_decode_hangs_does_not_delay_the_others(tmp_path: Path) -
     with fresh():
         servable = servable_of(settings)
         with running(servable, settings) as runner:
-            results = list(runner.run(files, Stopping()))
+            results = list(runner.run(files, itself, Stopping()))
             ScriptedBackend.gate.set()
         servable.backend.close()
     assert [result.output is None for result in results] == [False, True, False, False]
@@ -199,7 +203,7 @@ def test_the_number_of_images_in_progress_is_limited_by_the_window(scripted: Run
             listed.append(number)
             yield ImageFile(str(tmp_path / "one.png"))
 
-    ahead = [len(listed) - number for number, _ in enumerate(scripted.run(files(), Stopping()))]
+    ahead = [len(listed) - number for number, _ in enumerate(scripted.run(files(), itself, Stopping()))]
     assert len(ahead) == 1000
     assert max(ahead) <= scripted.window
     assert scripted.window <= 32  # for two threads
@@ -210,7 +214,7 @@ def test_after_a_signal_started_images_are_finished_and_no_others_start(scripted
     stopping = Stopping()
     count = 0
     with pytest.raises(KeyboardInterrupt), stopping.signals(), stopping.deferred():
-        for _ in scripted.run((ImageFile(str(tmp_path / "one.png")) for _ in range(10_000)), stopping):
+        for _ in scripted.run((ImageFile(str(tmp_path / "one.png")) for _ in range(10_000)), itself, stopping):
             count += 1
             if count == 10:
                 os.kill(os.getpid(), signal.SIGINT)

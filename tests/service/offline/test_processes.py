@@ -14,7 +14,7 @@ import pytest
 from artifact import read_artifact
 from service.offline import processes
 from service.offline.__main__ import main
-from service.offline.errors import OfflineError
+from service.offline.errors import OfflineError, OutputError
 from service.offline.files import ImageFile, image_files
 from service.offline.process_program import Opened
 from service.offline.processes import ProcessRunner, running_in_processes, work
@@ -29,9 +29,9 @@ FAILING = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from service.offline import process_program
-from service.offline.errors import OfflineError
+from service.offline.errors import OfflineError, OutputError
 
-def run(self, files, stopping):
+def run(self, files, make, stopping):
     yield from ()
     raise OfflineError("the backend of colours/mean/1 fails repeatedly")
 
@@ -51,10 +51,12 @@ def runner(settings: Settings) -> Iterator[ProcessRunner]:
         yield runner
 
 
-def content(results: list[Result]) -> list[tuple[ImageFile, list[float] | None, str]]:
-    return [
-        (result.file, None if result.output is None else result.output.tolist(), result.error) for result in results
-    ]
+def content(result: Result) -> tuple[ImageFile, list[float] | None, str]:
+    return result.file, None if result.output is None else result.output.tolist(), result.error
+
+
+def label_of(result: Result) -> int:
+    return result.file.class_index
 
 
 def test_results_and_their_order_equal_those_of_one_process(
@@ -66,9 +68,9 @@ def test_results_and_their_order_equal_those_of_one_process(
     files = [*image_files([pictures]), ImageFile("locked", flaw="cannot be listed: Permission denied")]
     servable = servable_of(settings)
     with running(servable, settings) as here:
-        expected = content(list(here.run(files, Stopping())))
+        expected = list(here.run(files, content, Stopping()))
     servable.backend.close()
-    assert content(list(runner.run(iter(files), Stopping()))) == expected
+    assert list(runner.run(iter(files), content, Stopping())) == expected
     assert [file for file, *_ in expected] == files
     assert [error for *_, error in expected if error][-1] == "the file cannot be listed: Permission denied"
     pids = [child.process.pid for child in runner._children]
@@ -96,8 +98,8 @@ def test_the_number_of_files_in_progress_is_limited_and_a_signal_finishes_them(
 
     ahead, returned = [], []
     with pytest.raises(KeyboardInterrupt), stopping.signals(), stopping.deferred():
-        for result in runner.run(endless(), stopping):
-            returned.append(result.file.class_index)
+        for label in runner.run(endless(), label_of, stopping):
+            returned.append(label)
             ahead.append(listed - len(returned))
             assert len(returned) < 5000
             if len(returned) == 200:
@@ -110,6 +112,23 @@ def test_the_number_of_files_in_progress_is_limited_and_a_signal_finishes_them(
     assert max(ahead) <= 4 * 32  # twice the windows of both
     assert len(returned) <= 1000 + 4 * 32
     assert min(left.values()) > 0  # results are sent while other files run
+
+
+def path_without_blue(result: Result) -> str:
+    if "blue" in result.file.path:
+        raise OutputError("no blue, please")
+    return result.file.path
+
+
+def test_an_error_of_the_function_ends_the_run_and_keeps_values_before_it(settings: Settings, pictures: Path) -> None:
+    red, blue = (sorted(map(str, (pictures / name).glob("*.png"))) for name in ("red", "blue"))
+    made: list[str] = []
+    with (
+        running_in_processes(location_of(settings.repository), settings, 1) as runner,
+        pytest.raises(OfflineError, match=r"^no blue, please$"),
+    ):
+        made.extend(runner.run(map(ImageFile, [*red[:5], *blue]), path_without_blue, Stopping()))
+    assert made == red[:5]
 
 
 def test_a_slow_process_holds_few_files() -> None:
@@ -139,7 +158,7 @@ def test_an_error_of_a_run_in_a_process_is_raised_with_its_message(
         running_in_processes(location_of(settings.repository), settings, 1) as runner,
         pytest.raises(OfflineError, match=r"^the backend of colours/mean/1 fails repeatedly$"),
     ):
-        list(runner.run([ImageFile("a.png")], Stopping()))
+        list(runner.run([ImageFile("a.png")], content, Stopping()))
 
 
 def test_evaluate_counts_the_same_in_two_processes(
