@@ -16,7 +16,7 @@ class Outcome(Protocol):
 
     @property
     def failed(self) -> bool:
-        """Whether the file could not be read or run."""
+        """True if the file could not be read or run."""
 
 
 T = TypeVar("T", bound=Outcome)

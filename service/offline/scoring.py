@@ -35,7 +35,7 @@ class Judged(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether the file could not be read or run."""
+        """True if the file could not be read or run."""
         return not self.best
 
 

@@ -62,14 +62,14 @@ def _stack(jobs: Sequence[Job]) -> Tensor:
 
 
 def _share(logits: NDArray[np.float32], jobs: Sequence[Job], size: int) -> None:
-    finite = np.atleast_1d(np.isfinite(logits).all(axis=1))  # [B]
+    all_finite = np.isfinite(logits).all()
     start = 0
     for job in jobs:
-        rows = slice(start, start + job.size)
+        own = logits[start : start + job.size]
         start += job.size
         job.outcome = (
-            Inferred(logits[rows], size)
-            if finite[rows].all()
+            Inferred(own, size)
+            if all_finite or np.isfinite(own).all()
             else InferenceError(
                 "the network's logits are not all finite numbers; choose another version, and report this to its "
                 "exporter"
