@@ -250,3 +250,16 @@ def test_a_running_inference_is_interrupted(tmp_path: Path) -> None:
         backend.interrupt()
         with pytest.raises(GraphError, match=r"cancel|interrupted"):
             run.result(timeout=20)
+
+
+def test_no_image_is_computed_after_an_interrupt(tmp_path: Path) -> None:
+    backend = OpenVinoBackend(read_artifact(put_chain(tmp_path, products=200)), "cpu", 1)
+    image = np.zeros((1, 8, 6, 3), np.uint8)
+    start = time.thread_time()
+    backend.run(image)
+    taken = time.thread_time() - start
+    backend.interrupt()
+    start = time.thread_time()
+    with pytest.raises(GraphError, match="interrupted"):
+        backend.run(image)
+    assert time.thread_time() - start < taken / 2

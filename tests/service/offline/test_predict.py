@@ -97,16 +97,36 @@ def test_damaged_files_are_rows_with_the_reason(colours: Path, pictures: Path, t
 
 
 def test_images_in_the_output_do_not_run_again(
-    colours: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    colours: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    (pictures / "damaged.png").write_bytes(b"\x89PNG")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # the progress bar is shown
     output = tmp_path / "p.csv"
     assert predict(pictures / "red", "--repository", colours, "--output", output) == 0
     first = output.read_bytes()
     assert main(["predict", str(pictures), "--repository", str(colours), "--output", str(output), "--json"]) == 0
     assert output.read_bytes().startswith(first)
-    summary = json.loads(capsys.readouterr().out)
-    assert (summary["written"], summary["skipped"], summary["errors"]) == (20, 10, 0)
-    assert len(without_times(output)) == 30
+    printed = capsys.readouterr()
+    summary = json.loads(printed.out)
+    assert (summary["written"], summary["skipped"], summary["errors"]) == (21, 10, 1)
+    assert "21/21" in printed.err
+    assert "1 unreadable" in printed.err
+    assert len(without_times(output)) == 31
+
+
+def test_a_network_that_cannot_be_opened_has_no_summary(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_artifact(tmp_path / "repository", logits="unrunnable")
+    arguments = ["predict", str(pictures), "--repository", str(tmp_path / "repository")]
+    assert main([*arguments, "--output", str(tmp_path / "p.csv"), "--json"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "the graph" in printed.err
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
