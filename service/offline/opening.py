@@ -18,7 +18,7 @@ FEW = 2000
 """Number of files below which one process is used.
 
 Measured on 2 cores with a network of one block: two processes take 0.6 s (ONNX Runtime) to 1 s (OpenVINO) longer to
-start. In OpenVINO they then save 0.6 ms per image (benchmarks/README.md).
+start. In OpenVINO they then save 0.7 ms per image (benchmarks/README.md).
 """
 
 _OWN_BYTES = 256 * 2**20

@@ -75,6 +75,9 @@ def _receive(parent: "Parent", parts: Parts) -> None:
             parts.put(parent.recv())
     except (EOFError, OSError):
         os._exit(0)
+    except Exception:  # noqa: BLE001 -- a message that cannot be unpickled ends this process, which the parent reports
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _run(runner: Runner, parent: "Parent", parts: Parts) -> None:

@@ -4,10 +4,12 @@ import itertools
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -129,6 +131,22 @@ def test_an_error_of_the_function_ends_the_run_and_keeps_values_before_it(settin
     ):
         made.extend(runner.run(map(ImageFile, [*red[:5], *blue]), path_without_blue, Stopping()))
     assert made == red[:5]
+
+
+def test_a_function_that_a_process_cannot_import_ends_the_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(result: Result) -> str:
+        return result.file.path
+
+    monkeypatch.setitem(sys.modules, "nowhere", ModuleType("nowhere"))
+    sys.modules["nowhere"].elsewhere = elsewhere  # type: ignore[attr-defined]
+    elsewhere.__module__, elsewhere.__qualname__ = "nowhere", "elsewhere"
+    with (
+        running_in_processes(location_of(settings.repository), settings, 1) as runner,
+        pytest.raises(OfflineError, match=r"ended with status 1, its first unfinished file was a\.png"),
+    ):
+        list(runner.run([ImageFile("a.png")], elsewhere, Stopping()))
 
 
 def test_a_slow_process_holds_few_files() -> None:
