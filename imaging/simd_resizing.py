@@ -9,7 +9,7 @@ Shapes: w×h of the image, W×H of the resized image; sizes are (width, height) 
 """
 
 import numpy as np
-from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
+from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -33,17 +33,22 @@ def resize_and_crop_fast(
     (w, h), (width, height) = image.size, size
     left, top, right, bottom = box_of(size, crop)
     resizer = Resizer()  # not shared between threads
-    options = ResizeOptions(resize_alg=ResizeAlg.convolution(_FILTERS[resampling]), use_alpha=False)
+    algorithm = ResizeAlg.convolution(_FILTERS[resampling])
     if width * h <= _MUCH * w * height:
-        columns = _pass(resizer, options, image, (width, h)).crop((left, 0, right, h))
-        return np.asarray(_pass(resizer, options, columns, (right - left, height)))[top:bottom]
-    rows = _pass(resizer, options, image, (w, height)).crop((0, top, w, bottom))
-    return np.asarray(_pass(resizer, options, rows, (width, bottom - top)))[:, left:right]
+        columns = _pass(resizer, algorithm, image, (0, 0, w, h), (width, h))
+        return np.asarray(_pass(resizer, algorithm, columns, (left, 0, right, h), (right - left, height)))[top:bottom]
+    rows = _pass(resizer, algorithm, image, (0, 0, w, h), (w, height))
+    return np.asarray(_pass(resizer, algorithm, rows, (0, top, w, bottom), (width, bottom - top)))[:, left:right]
 
 
-def _pass(resizer: Resizer, options: ResizeOptions, image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    if image.size == size:
-        return image
-    resized = Image.new("RGB", size, None)  # uninitialised: every pixel is written
-    resizer.resize_pil(image, resized, options)
+def _pass(
+    resizer: Resizer, algorithm: ResizeAlg, image: Image.Image, box: tuple[int, int, int, int], size: tuple[int, int]
+) -> Image.Image:
+    """Resize the pixels in a box (left, top, right, bottom)."""
+    left, top, right, bottom = box
+    if (right - left, bottom - top) == size:
+        return image if image.size == size else image.crop(box)
+    resized = Image.new("RGB", size, None)
+    part = CropBox(left, top, right - left, bottom - top)
+    resizer.resize_pil(image, resized, ResizeOptions(resize_alg=algorithm, crop_box=part, use_alpha=False))
     return resized

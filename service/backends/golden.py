@@ -75,16 +75,16 @@ def _runs(golden: GoldenInputs, largest_batch: int, backend: Backend) -> list[tu
 
     Each image runs alone, and in a batch of the largest size, spread. If runs may also be on one thread, the last image
     and a batch of all images run on one thread, without a warm-up at the largest batch: a first run at a larger batch
-    takes no longer than a later one (measured with ONNX Runtime and Swin-T). For a backend that computes the images of
-    a batch separately, one run of each image, and one on a single thread, suffice.
+    takes no longer than a later one (measured with ONNX Runtime and Swin-T). A backend that computes the images of a
+    batch separately runs all of them in one batch, and one image in each other way.
     """
-    if not backend.batched:
-        largest_batch = min(largest_batch, len(golden))
     singles = golden.batches(1)
+    if not backend.batched:
+        return [(singles[0], True), (singles[-1], False), *((chosen, True) for chosen in golden.batches(len(golden)))]
     together = golden.batches(largest_batch) if largest_batch > 1 else []
     if not backend.on_cores:
         return [(chosen, True) for chosen in (*singles, *together)]
-    alone = [singles[-1], *(golden.batches(min(largest_batch, len(golden)))[:1] if backend.batched else [])]
+    alone = [singles[-1], *golden.batches(min(largest_batch, len(golden)))[:1]]
     return [*((chosen, True) for chosen in (*singles[:-1], *together)), *((chosen, False) for chosen in alone)]
 
 

@@ -178,6 +178,30 @@ def test_each_image_runs_alone_and_in_a_batch_spread_and_not(
     assert [size for size, _ in stub.runs] == [1] * 4 + [size for size, spread in runs if spread and size > 1]
 
 
+@pytest.mark.parametrize("largest", [1, 2, 16])
+def test_a_backend_that_computes_images_separately_runs_all_in_a_batch_and_one_in_each_other_way(
+    largest: int, stub: type[StubBackend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stub, "batched", False)
+    artifact = read_artifact(add(tmp_path))
+    warm(artifact, stub(artifact, "cpu", 2), largest)
+    assert stub.runs == [(1, True), (1, False), (4, True)]
+    for wrong_at in stub.runs[:3]:
+        monkeypatch.setattr(stub, "run", wrong_run(wrong_at))
+        with pytest.raises(GoldenError, match=f"from batch {wrong_at[0]} on"):
+            warm(artifact, stub(artifact, "cpu", 2), largest)
+
+
+def wrong_run(wrong_at: tuple[int, bool]) -> Callable[..., NDArray[np.float32]]:
+    """Return a backend's `run` with wrong logits for runs of this size that are spread or not."""
+
+    def run(backend: StubBackend, images: Tensor, *, spread: bool = True) -> NDArray[np.float32]:
+        logits = OnnxRuntimeBackend.run(backend, images, spread=spread)
+        return np.zeros_like(logits) if (len(images), spread) == wrong_at else logits
+
+    return run
+
+
 def test_the_limit_depends_on_the_running_precision(
     stub: type[StubBackend], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
