@@ -44,6 +44,12 @@ class Finding(BaseModel):
     scope: str | None = None
     check: str = ""
 
+    @property
+    def where(self) -> str:
+        """Operator, name and module."""
+        parts = [part for part in (self.op, self.name) if part]
+        return " ".join(parts) + (f" in {self.scope}" if self.scope else "") if parts else "the model"
+
 
 class Audit(BaseModel):
     """Findings of all checks in one model.
@@ -123,15 +129,10 @@ def _findings(audit: Audit) -> Table:
         findings = sorted(audit.of(check), key=lambda finding: list(_STYLE).index(finding.severity))
         for finding in findings[:SHOWN]:
             style = _STYLE[finding.severity]
-            table.add_row(check, f"[{style}]{finding.severity}[/]", escape(_where(finding)), escape(finding.found))
+            table.add_row(check, f"[{style}]{finding.severity}[/]", escape(finding.where), escape(finding.found))
         if len(findings) > SHOWN:
             table.add_row(check, "", "", f"… and {len(findings) - SHOWN} more; list all with --json")
     return table
-
-
-def _where(finding: Finding) -> str:
-    parts = [part for part in (finding.op, finding.name) if part]
-    return " ".join(parts) + (f" in {finding.scope}" if finding.scope else "") if parts else "the model"
 
 
 def _remedies(audit: Audit) -> dict[str, list[str]]:

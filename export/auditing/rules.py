@@ -33,11 +33,8 @@ def dtype_of(value: ir.Value) -> ir.DataType | None:
     return value.dtype
 
 
-class TracedNode(NamedTuple):
-    """Node, and the origins of all values."""
-
-    node: ir.Node
-    origins: Mapping[ir.Value, Origin]
+Origins = Mapping[ir.Value, Origin]
+"""Origin of each value of a model."""
 
 
 class Violation(NamedTuple):
@@ -78,13 +75,13 @@ class Rule(BaseModel):
             raise ValueError(f"{self.rule} must have the fields {', '.join(kind.fields)}")
         return self
 
-    def check(self, traced: TracedNode) -> Iterator[Violation]:
+    def check(self, node: ir.Node, origins: Origins) -> Iterator[Violation]:
         """Yield the violations of a node."""
-        kind, node = KINDS[self.rule], traced.node
+        kind = KINDS[self.rule]
         if kind.fields[0] == "attribute":
             given = node.attributes.get(self.attribute)
             if given is not None:
-                yield from kind.violations(self, self.attribute, given, traced.origins)
+                yield from kind.violations(self, self.attribute, given, origins)
             return
         side, values, chosen = kind.fields[0].removesuffix("s"), node.inputs, self.inputs
         if side == "output":
@@ -92,10 +89,7 @@ class Rule(BaseModel):
         for index in chosen:
             value = values[index] if index < len(values) else None
             if value is not None:
-                yield from kind.violations(self, f"{side} {index} ({value.name})", value, traced.origins)
-
-
-Origins = Mapping[ir.Value, Origin]
+                yield from kind.violations(self, f"{side} {index} ({value.name})", value, origins)
 
 
 def _attribute_in(rule: Rule, what: str, given: Any, _: Origins) -> Iterator[Violation]:  # noqa: ANN401 -- an attribute

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from export.auditing.findings import Finding, of_node
 from export.auditing.reading import Subject
-from export.auditing.rules import TracedNode, dtype_of, type_name
+from export.auditing.rules import dtype_of, type_name
 from export.auditing.support import version_order
 from export.passes.origins import STANDARD
 
@@ -145,7 +145,7 @@ def check_restrictions(subject: Subject) -> Iterator[Finding]:
     """Yield an error for each violated restriction, and information about those that cannot be checked."""
     for node, row in subject.listed_nodes():
         for rule in row.rules:
-            for broken in rule.check(TracedNode(node, subject.origins)):
+            for broken in rule.check(node, subject.origins):
                 yield of_node(node, "error" if broken.certain else "info", broken.found, _SEE_TABLE)
         if row.unchecked is not None:
             yield of_node(node, "info", f"not checked: {row.unchecked}", _SEE_TABLE)

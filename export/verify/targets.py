@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.parts.values import Target
-from export.auditing import Finding, audit, load_model
+from export.auditing import audit, load_model
 from export.passes.fuse_attention import OPSET
 from export.process.errors import ExportError
 
@@ -98,11 +98,5 @@ def check_target(graph: Path, target: Target) -> None:
     errors = [finding for finding in found.findings if finding.severity == "error"]
     if errors:
         more = f"; and {len(errors) - _MAX_FINDINGS} more: see export/audit.py" if len(errors) > _MAX_FINDINGS else ""
-        listed = "; ".join(map(_described, errors[:_MAX_FINDINGS]))
+        listed = "; ".join(f"{each.where}: {each.found} ({each.remedy})" for each in errors[:_MAX_FINDINGS])
         raise ExportError(asked.refusal.format(tensorrt=found.tensorrt, findings=f"{listed}{more}"))
-
-
-def _described(finding: Finding) -> str:
-    where = " ".join(part for part in (finding.op, finding.name) if part) or "the model"
-    scope = f" in {finding.scope}" if finding.scope else ""
-    return f"{where}{scope}: {finding.found} ({finding.remedy})"
