@@ -1,6 +1,6 @@
 """Constant inputs of nodes that may depend on the batch size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,23 +73,12 @@ class ConstantInput:
         """Return a new constant that is named after this one."""
         return add_constant(self.model, array, name_of(self.value))
 
-    def insert(
-        self,
-        operator: str,
-        inputs: Sequence[ir.Value],
-        sizes: Sequence[int],
-        dtype: ir.DataType | None = None,
-        attributes: Mapping[str, int] | None = None,
-    ) -> ir.Value:
-        """Insert a node before this one and return its only output; see `add_node`."""
-        return add_node(self.node, operator, inputs, sizes, attributes, dtype)
-
     def reshape(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
         """Insert a Reshape before this node; exactly one of the sizes is a multiple of the batch size and inferred."""
         assert sum(map(self.is_batch, sizes)) == 1, f"{sizes}: Reshape can infer only one size"
         numbers = np.asarray([-1 if self.is_batch(size) else size for size in sizes], dtype=np.int64)
         shape = add_constant(self.model, numbers, f"{name_of(self.node.outputs[0])}.shape")
-        return self.insert("Reshape", [value, shape], sizes)
+        return add_node(self.node, "Reshape", [value, shape], sizes)
 
     def replace_with(self, value: ir.Value) -> None:
         """Replace the node's output by another value, and remove the node."""

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from export.passes.dynamic_batch.constant_input import ConstantInput
-from export.passes.values import add_constant, name_of, sizes_of
+from export.passes.values import add_constant, add_node, name_of, sizes_of
 
 _ADDED = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64}
 """Dtypes for which runtimes implement Add."""
@@ -28,7 +28,7 @@ def broadcast_periodic(operand: ConstantInput) -> bool:
     inputs = [operand.constant(one[None]), operand.reshape(other, [*parts, *sizes[1:]])]
     if operand.position == 1:
         inputs.reverse()
-    combined = operand.insert(node.op_type, inputs, [*parts, *result[1:]], node.outputs[0].dtype)
+    combined = add_node(node, node.op_type, inputs, [*parts, *result[1:]], dtype=node.outputs[0].dtype)
     operand.replace_with(operand.reshape(combined, result))
     return True
 
@@ -43,15 +43,14 @@ def repeat(operand: ConstantInput) -> bool:
         return False
     axis, one = repeated
     parts = [*one.shape[:axis], operand.images, *one.shape[axis:]]  # […, B, k, …]
-    false_per_image = _false_per_image(
-        operand, image, [operand.images if index == axis else 1 for index in range(len(parts))]
-    )
+    sizes = [operand.images if index == axis else 1 for index in range(len(parts))]
+    false_per_image = _false_per_image(operand, image, sizes)
     constant = operand.constant(np.expand_dims(one, axis))
     if dtype == ir.DataType.BOOL:
-        whole = operand.insert("Or", [constant, false_per_image], parts)
+        whole = add_node(operand.node, "Or", [constant, false_per_image], parts)
     else:
-        zeros = operand.insert("Cast", [false_per_image], sizes_of(false_per_image) or (), dtype, {"to": dtype})
-        whole = operand.insert("Add", [constant, zeros], parts)
+        zeros = add_node(operand.node, "Cast", [false_per_image], sizes, {"to": dtype}, dtype)
+        whole = add_node(operand.node, "Add", [constant, zeros], parts)
     operand.node.replace_input_with(operand.position, operand.reshape(whole, operand.array.shape))
     return True
 
@@ -63,7 +62,8 @@ def _false_per_image(operand: ConstantInput, image: ir.Value, sizes: list[int]) 
         add_constant(operand.model, np.asarray(numbers, dtype=np.int64), f"{name_of(image)}.{what}")
         for what, numbers in (("starts", [0] * (rank - 1)), ("ends", [1] * (rank - 1)), ("axes", range(1, rank)))
     )
-    first = operand.insert("Slice", [image, starts, ends, axes], [operand.images, *[1] * (rank - 1)])
-    as_bool = operand.insert("Cast", [first], sizes_of(first) or (), ir.DataType.BOOL, {"to": ir.DataType.BOOL})
-    differs = operand.insert("Xor", [as_bool, as_bool], sizes_of(first) or ())
+    per_image = [operand.images, *[1] * (rank - 1)]
+    first = add_node(operand.node, "Slice", [image, starts, ends, axes], per_image)
+    as_bool = add_node(operand.node, "Cast", [first], per_image, {"to": ir.DataType.BOOL}, ir.DataType.BOOL)
+    differs = add_node(operand.node, "Xor", [as_bool, as_bool], per_image)
     return operand.reshape(differs, sizes)

@@ -18,11 +18,7 @@ def contains_batch(operand: ConstantInput) -> bool:
     if any(operand.is_batch(size) for size in operand.array.shape):
         return True
     if (operand.node.op_type, operand.position) == ("Slice", 2):  # only an end along a batch axis is a batch size
-        ends = operand.array.tolist()
-        return any(
-            operand.is_batch(end) and operand.is_batch(size)
-            for end, size in zip(ends, _sliced_sizes(operand), strict=True)
-        )
+        return any(operand.is_batch(end) and operand.is_batch(size) for end, size in _ends(operand))
     holds_sizes = (operand.node.op_type, operand.position) in _SIZES
     return holds_sizes and any(operand.is_batch(int(size)) for size in operand.array.reshape(-1))
 
@@ -60,25 +56,21 @@ def _expand(operand: ConstantInput) -> bool:
 
 def _slice_end(operand: ConstantInput) -> bool:
     """Slice to the end of the axis."""
-    ends = operand.array.tolist()
-    along = _sliced_sizes(operand)
-    if any(
-        operand.is_batch(end) and operand.is_batch(size) and end < size for end, size in zip(ends, along, strict=True)
-    ):
+    ends = [(end, operand.is_batch(end) and operand.is_batch(size), size) for end, size in _ends(operand)]
+    if any(of_batch and end < size for end, of_batch, size in ends):
         return False
-    whole = [operand.is_batch(end) and operand.is_batch(size) for end, size in zip(ends, along, strict=True)]
-    operand.put([_AXIS_END if all_of_it else end for end, all_of_it in zip(ends, whole, strict=True)])
+    operand.put([_AXIS_END if of_batch else end for end, of_batch, _ in ends])
     return True
 
 
-def _sliced_sizes(operand: ConstantInput) -> list[int]:
-    """Return the sizes of the axes that are sliced."""
+def _ends(operand: ConstantInput) -> list[tuple[int, int]]:
+    """Return the ends of a Slice, each with the size of its axis."""
     sizes = sizes_of(operand.node.inputs[0])
     axes = operand.node.inputs[3] if len(operand.node.inputs) > 3 else None
     assert sizes is not None, "shapes are static until the batch becomes dynamic"
     assert axes is None or is_constant(axes), "torch.onnx gives axes as constants"
     which = range(len(operand.array)) if axes is None else array_of(axes).tolist()
-    return [sizes[axis] for axis in which]
+    return [(end, sizes[axis]) for end, axis in zip(operand.array.tolist(), which, strict=True)]
 
 
 def _resize_sizes(operand: ConstantInput) -> bool:
