@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from google.protobuf.text_encoding import CEscape  # type: ignore[import-untyped]  # protobuf ships no types
+
 
 class Symbol(str):
     """A value of an enumeration, which is written without quotes."""
@@ -47,15 +49,6 @@ def _scalar(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return '"' + "".join(map(_character, value)) + '"'
+        return f'"{CEscape(value, as_utf8=False)}"'
     assert isinstance(value, int | float)
     return str(value)
-
-
-def _character(character: str) -> str:
-    """Return a character of a quoted string; characters other than printable ASCII become octal bytes of UTF-8."""
-    if character in '"\\':
-        return f"\\{character}"
-    if " " <= character <= "~":
-        return character
-    return "".join(f"\\{byte:03o}" for byte in character.encode())

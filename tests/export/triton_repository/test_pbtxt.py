@@ -16,7 +16,7 @@ from export.triton_repository.pbtxt import Fields, Symbol, entries, to_text
         ({"a": {"b": {}}}, "a {\n  b {\n  }\n}\n"),
         ({"step": [{"a": 1}, {"a": 2}]}, "step {\n  a: 1\n}\nstep {\n  a: 2\n}\n"),
         ({"map": entries({"k": {"v": 1}})}, 'map {\n  key: "k"\n  value {\n    v: 1\n  }\n}\n'),
-        ({"a": 'say "hi"\\\n\tö'}, 'a: "say \\"hi\\"\\\\\\012\\011\\303\\266"\n'),
+        ({"a": 'say "hi"\\\n\tö'}, 'a: "say \\"hi\\"\\\\\\n\\t\\303\\266"\n'),
     ],
 )
 def test_messages_are_written_in_text_format(message: Fields, text: str) -> None:
