@@ -9,14 +9,15 @@ from timm.layers.pos_embed_rel import resize_rel_pos_bias_table, resize_rel_pos_
 from models import SwinConfig, ViTConfig, build_network
 from models.encodings import Encoding
 from models.sources import Overrides, SourceError
-from models.sources.own import config_at, randomise, state_at
+from models.sources.drawing import draw
+from models.sources.own import config_at, state_at
 from tests.models.networks import SWIN, VIT_CLS
 
 
 def resized(config: ViTConfig | SwinConfig, **sizes: Any) -> tuple[Any, Any, tuple[str, ...]]:  # noqa: ANN401
     """Return a network, its copy at other sizes, and the notes on its tables."""
     trained = build_network(config).eval()
-    randomise(trained, seed=3)
+    draw(trained, seed=3)
     wanted = config_at(config, Overrides(**sizes))
     state, sentences = state_at(trained.state_dict(), config, wanted)
     network = build_network(wanted).eval()
