@@ -12,10 +12,9 @@ from models.sources.base import Checkpoint, Loaded, Overrides, Pretrained, Rando
 from models.sources.checkpoints import Contents, read_checkpoint
 from models.sources.checkpoints.advice import Advice
 from models.sources.checkpoints.buffers import without_computed
-from models.sources.checkpoints.fit import check_fit
 from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.drawing import seeded
-from models.sources.library_module import fill, finish, randomise_module
+from models.sources.library_module import check_resampled, fill, finish, randomise_module
 from models.sources.positions import Positions, bring
 from models.sources.undrawn import UndrawnParameters
 
@@ -144,9 +143,7 @@ class Library(ABC):
         for belongs_to in changes.values():
             if belongs_to is not None and not sized:
                 self.check_known(belongs_to, overrides)
-        remedy = "It cannot be resampled to that size; leave out --image-size and --window-size"
-        origin = f"the checkpoint of {self.source}"
-        check_fit(brought, without_computed(network.state_dict()), origin, lambda _: remedy)
+        check_resampled(self.source, brought, without_computed(network.state_dict()))
         network.load_state_dict(brought, strict=False)  # computed buffers are not in the state
         return network, tuple(changes)
 

@@ -134,6 +134,16 @@ def fill(network: nn.Module, contents: Contents, advise: Advise, *, recomputes: 
     network.load_state_dict(complete, strict=not recomputes)
 
 
+def check_resampled(source: str, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Check that weights fit the module at other sizes than those of training, after their tables were resampled.
+
+    Raises:
+        SourceError: a weight has another shape there and cannot be resampled.
+    """
+    remedy = "It cannot be resampled to that size; leave out --image-size and --window-size"
+    check_fit(state, expected, f"the checkpoint of {source}", lambda _: remedy)
+
+
 def changed_shapes(before: Mapping[str, Tensor], after: Mapping[str, Tensor], library: str) -> tuple[str, ...]:
     """Return a sentence on the tensors with a changed shape; empty if there are none."""
     changed = [

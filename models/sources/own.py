@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from artifact import Accuracy, Preprocess
 from models.build import build_network
@@ -23,7 +23,8 @@ from models.sources.checkpoints.advice import Advice
 from models.sources.checkpoints.fit import check_fit
 from models.sources.checkpoints.keys import fit_keys
 from models.sources.drawing import draw, seeded
-from models.sources.positions import EMBEDDING, OF_IMAGE, OF_WINDOWS, OVER_OFFSETS, Positions, State, Table, bring
+from models.sources.library_module import check_resampled
+from models.sources.positions import EMBEDDING, OF_IMAGE, OF_WINDOWS, OVER_OFFSETS, Positions, Table, bring
 from models.sources.preprocessing import at_size
 from models.swin import SwinBlock
 
@@ -77,7 +78,9 @@ class Own:
             check_fit(contents.state, expected, contents.origin, advise)
             state, notes = {key: contents.state[self.key(key)] for key in ours}, contents.notes
             if resized:
-                state, resampled = state_at(state, trained, wanted)
+                state, changes = bring(state, positions_of(trained), positions_of(wanted))
+                check_resampled(self.source, state, network.state_dict())
+                resampled = tuple(changes)
             else:
                 accuracy = read_accuracy(contents.metadata.get("accuracy"), weights.path)
             network.load_state_dict(state)
@@ -133,25 +136,6 @@ def config_at(trained: ViTConfig | SwinConfig, overrides: Overrides) -> ViTConfi
             for stage, options in enumerate(trained.stage_options or [{}] * len(trained.depths))
         )
     return trained.model_copy(update=wanted)
-
-
-def state_at(
-    state: State, trained: ViTConfig | SwinConfig, wanted: ViTConfig | SwinConfig
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return weights for the requested sizes, and a sentence for each kind of table resampled or recomputed.
-
-    Raises:
-        SourceError: a weight has another shape there and cannot be resampled.
-    """
-    brought, changes = bring(state, positions_of(trained), positions_of(wanted))
-    with torch.device("meta"):
-        shapes = {key: tensor.shape for key, tensor in build_network(wanted).state_dict().items()}
-    other = next((key for key, tensor in brought.items() if tensor.shape != shapes[key]), None)
-    if other is not None:
-        raise SourceError(
-            f"--image-size: {other} cannot be resampled from {list(state[other].shape)} to {list(shapes[other])}"
-        )
-    return brought, tuple(changes)
 
 
 def positions_of(config: ViTConfig | SwinConfig) -> Positions:

@@ -10,7 +10,8 @@ from models import SwinConfig, ViTConfig, build_network
 from models.encodings import Encoding
 from models.sources import Overrides, SourceError
 from models.sources.drawing import draw
-from models.sources.own import config_at, state_at
+from models.sources.own import config_at, positions_of
+from models.sources.positions import bring
 from tests.models.networks import SWIN, VIT_CLS
 
 
@@ -19,10 +20,10 @@ def resized(config: ViTConfig | SwinConfig, **sizes: Any) -> tuple[Any, Any, tup
     trained = build_network(config).eval()
     draw(trained, seed=3)
     wanted = config_at(config, Overrides(**sizes))
-    state, sentences = state_at(trained.state_dict(), config, wanted)
+    state, changes = bring(trained.state_dict(), positions_of(config), positions_of(wanted))
     network = build_network(wanted).eval()
     network.load_state_dict(state)
-    return trained, network, sentences
+    return trained, network, tuple(changes)
 
 
 def test_tables_of_windows_are_resampled_bicubically() -> None:
