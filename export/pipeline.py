@@ -85,7 +85,7 @@ def export_onnx(request: ExportRequest, step: Step = lambda _: nullcontext()) ->
         del model
         parity = steps.run("verify", _verify, source, references, facts, staging)
         if (lowering := source.lowering) is not None:
-            pixels, compared = request.takes_pixels, facts.with_boundary(references.compared)
+            pixels, compared = request.takes_pixels, references.compared.for_task(facts.task, facts.activation)
             lowered = steps.run(request.precision, lowering.rewrite, staging.graph, compared, takes_pixels=pixels)
             graph = lowered.model_copy(update={"operators": graph.operators})
             parity = steps.run("compare", lowering.check, staging.graph, compared, parity, takes_pixels=pixels)
@@ -150,12 +150,6 @@ class _Facts:
     rewrites: Rewrites
     activation: Activation
     task: Task
-
-    def with_boundary(self, reference: Reference) -> Reference:
-        """Return the reference with the decision boundary of a multi-label network."""
-        if self.task != "multi-label":
-            return reference
-        return replace(reference, boundary=0.0 if self.activation == "none" else 0.5)
 
 
 def _load(request: ExportRequest) -> tuple[_Source, nn.Module]:
@@ -222,7 +216,7 @@ def _verify(source: _Source, references: _References, facts: _Facts, staging: St
     give_back()
     check_graph(staging.graph)
     tolerance = TOLERANCE if source.loaded.encoding != ENCODING else UNKNOWN_TOLERANCE
-    reference = facts.with_boundary(references.synthetic)
+    reference = references.synthetic.for_task(facts.task, facts.activation)
     return check_parity(reference, staging.graph, takes_pixels=source.request.takes_pixels, tolerance=tolerance)
 
 

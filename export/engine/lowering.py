@@ -65,11 +65,10 @@ def golden_reference(artifact: Artifact) -> Reference:
     chunks = golden.batches(min(max(len(golden), batch.min), batch.max))
     pixels = torch.from_numpy(np.frombuffer(golden.pixels, np.uint8).reshape(golden.shape).copy())
     logits = np.array(golden.logits)
-    activation = manifest.output.activation
-    return Reference(
+    reference = Reference(
         pixels=tuple(pixels[chunk] for chunk in chunks),
         normalisation=Normalisation(manifest.preprocess.mean, manifest.preprocess.std),
         logits=np.concatenate([logits[chunk] for chunk in chunks]),
         made_by=manifest.parity.reference,
-        boundary=None if manifest.task != "multi-label" else (0.0 if activation == "none" else 0.5),
     )
+    return reference.for_task(manifest.task, manifest.output.activation)

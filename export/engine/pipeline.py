@@ -96,7 +96,7 @@ def build_artifact(
             if request.report:
                 every = [layer.model_dump() for layer in layers]
                 (staging.directory / LAYERS_NAME).write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")
-            manifest = staging.commit(_finish(draft, library, build), _labels(artifact))
+            manifest = staging.commit(_finish(draft, library, build), artifact.labels)
     return EngineExported(staging.target, manifest, layers, build.warnings, seconds)
 
 
@@ -125,10 +125,6 @@ def _copy_files(artifact: Artifact, staging: Staging) -> None:
                         copy.write(chunk)
             except UnreadableFileError as error:
                 raise ExportError(f"{artifact.path}: {shown(name)} {error}; copy the artifact again") from error
-
-
-def _labels(artifact: Artifact) -> list[str]:
-    return (artifact.path / artifact.manifest.labels).read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
 
 
 def _draft_of(artifact: Artifact) -> Draft:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from artifact import Batch
+from artifact import Activation, Batch, Task
 from export.process.errors import ExportError, first_line
 from export.tracing.pixels import Normalisation
 from export.verify.float64 import in_float64
@@ -57,6 +57,10 @@ class Reference:
     def batches(self) -> tuple[int, ...]:
         """Distinct batch sizes."""
         return tuple(dict.fromkeys(map(len, self.pixels)))
+
+    def for_task(self, task: Task, activation: Activation) -> "Reference":
+        """Return the reference with the decision boundary of a multi-label network."""
+        return self if task != "multi-label" else replace(self, boundary=0.0 if activation == "none" else 0.5)
 
     def inputs(self, *, takes_pixels: bool) -> Iterator[Array]:
         """Yield the batches as a graph's input: uint8 [B, height, width, 3], or float32 [B, 3, height, width]."""
