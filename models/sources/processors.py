@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from artifact import Preprocess
-from models.sources.base import SourceError, one_line
+from models.sources.base import SourceError, one_line, problems
 
 INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Interpolations by Pillow's numbers, which image processors use."""
@@ -53,11 +53,9 @@ def preprocess_of(source: str, processor: Any) -> Preprocess:  # noqa: ANN401 --
             }
         )
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "sizes"
         raise SourceError(
             f"{source}: its image processor, {type(processor).__name__}, cannot be converted: "
-            f"{where}: {problem['msg']}; {_REMEDY}"
+            f"{problems(error, 'sizes')}; {_REMEDY}"
         ) from error
     _try(source, processor, preprocess)
     return preprocess

@@ -16,6 +16,7 @@ from typing import IO, Any
 import torch
 
 from models.sources.base import SourceError, one_line
+from models.sources.checkpoints.fit import first_few
 from models.sources.checkpoints.formats import Format
 
 _MAPPINGS = re.compile(
@@ -121,13 +122,9 @@ def _globals_of(path: Path, file: IO[bytes]) -> set[str]:
 
 
 def _refusal(path: Path, unknown: list[str]) -> str:
-    shown = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
-    if any(name.startswith("torch.nn.modules.") for name in unknown):
-        return (
-            f"{path} contains more than tensors: a whole module ({shown}), and loading it could run code; load it "
-            "where it was trained and save its state_dict() alone, best as .safetensors"
-        )
+    is_module = any(name.startswith("torch.nn.modules.") for name in unknown)
+    what = f"a whole module ({first_few(unknown)})" if is_module else first_few(unknown)
     return (
-        f"{path} contains more than tensors: {shown}, and loading it could run code; load it where it was trained and "
+        f"{path} contains more than tensors: {what}, and loading it could run code; load it where it was trained and "
         "save its state_dict() alone, best as .safetensors"
     )
