@@ -25,7 +25,6 @@ from export.passes.values import (
     name_of,
     only_use,
     producer_of,
-    readers_of,
     shape_of,
     sizes_of,
 )
@@ -69,7 +68,7 @@ class FoldRotations(FoldingPass):
                 raise NotFoldedError("q·k does not sum over the channels")
             self._chains = self._chains or find_chains(model, self.batch)
             for written in (keys, queries):
-                if any(reader not in written.nodes for reader in readers_of(written.source)):
+                if any(reader not in written.nodes for reader in written.source.consumers()):
                     raise NotFoldedError("another node reads q or k before the rotation")
             make_halves_of_neighbours(model, self._chains, (keys.source, queries.source))
         for written, rotation in zip((keys, queries), found, strict=True):

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from export.passes.exact import NotFoldedError, own
 from export.passes.movement.chains import Chains
-from export.passes.values import Array, array_of, input_of, is_constant, only_use, readers_of, sizes_of
+from export.passes.values import Array, array_of, input_of, is_constant, only_use, sizes_of
 
 
 def make_halves_of_neighbours(model: ir.Model, chains: Chains, rotated: Sequence[ir.Value]) -> None:
@@ -56,7 +56,7 @@ def _weights(
     moved = set(np.flatnonzero(order != np.arange(len(order))).tolist())
     values = [product]
     for value in values:
-        for reader in readers_of(value):
+        for reader in value.consumers():
             behind = [output for output in reader.outputs if output in chains.origins]
             values += [output for output in behind if output not in rotated and output not in values]
             if not behind and (value is product or moved & _columns_read(chains, value, len(order))):

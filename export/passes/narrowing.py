@@ -14,7 +14,6 @@ from export.passes.values import (
     integers_of,
     is_constant,
     name_of,
-    readers_of,
     remove,
     shape_of,
     sizes_of,
@@ -35,7 +34,7 @@ def parts_read(value: ir.Value) -> dict[int, Part]:
 
     An axis is included if every reader reads a part of it, directly or after a Slice or Gather of another axis.
     """
-    sizes, readers = sizes_of(value), readers_of(value)
+    sizes, readers = sizes_of(value), value.consumers()
     if sizes is None or not readers or value.is_graph_output():
         return {}
     by_reader = [_parts_read_by(reader, value) for reader in readers]
@@ -63,7 +62,7 @@ def wants_behind(reader: ir.Node) -> dict[int, Needed]:
 def narrow(model: ir.Model, node: ir.Node, want: Needed) -> None:
     """Restrict a node to a part of its outputs, which contains all that is read, and adjust the readers' indices."""
     for output in node.outputs:
-        for reader in readers_of(output):
+        for reader in output.consumers():
             part = part_read(reader, output)
             if part is not None and part.axis != want.made.axis:
                 narrow(model, reader, wants_behind(reader)[want.made.axis])
@@ -87,7 +86,7 @@ def take(model: ir.Model, value: ir.Value, part: Part) -> ir.Value:
     if is_constant(value):
         places = (slice(None),) * part.axis + (slice(part.start, part.stop),)
         return derive_constant(model, array_of(value)[places].copy(), value)
-    for reader in readers_of(value):
+    for reader in value.consumers():
         if reader.op_type == "Slice" and part_read(reader, value) == part:
             return reader.outputs[0]
     numbers = {"starts": part.start, "ends": part.stop, "axes": part.axis}
@@ -105,7 +104,7 @@ def take(model: ir.Model, value: ir.Value, part: Part) -> ir.Value:
 def _shorten(model: ir.Model, value: ir.Value, made: Part) -> None:
     """Set the shape of a value that was cut to a part, and adjust the indices of its readers."""
     sizes = shape_of(value)
-    read = [(reader, part_read(reader, value)) for reader in readers_of(value)]
+    read = [(reader, part_read(reader, value)) for reader in value.consumers()]
     value.shape = ir.Shape([*sizes[: made.axis], made.length, *sizes[made.axis + 1 :]])
     for reader, part in read:
         assert part is not None, "each reader reads a part"

@@ -29,10 +29,8 @@ def is_constant(value: ir.Value | None) -> bool:
 
 def sizes_of(value: ir.Value | None) -> tuple[int, ...] | None:
     """Return the shape of a value; None if it is not static."""
-    if value is None or value.shape is None:
-        return None
-    sizes = tuple(size for size in value.shape if isinstance(size, int))
-    return sizes if len(sizes) == len(value.shape) else None
+    shape = None if value is None else value.shape
+    return shape.numpy() if shape is not None and shape.is_static() else None
 
 
 def shape_of(value: ir.Value | None) -> Sizes:
@@ -73,11 +71,6 @@ def constant_operand(node: ir.Node, operators: Container[str]) -> int | None:
     if len(places) != 1 or (node.op_type in ("Div", "Sub") and places[0] == 0):
         return None
     return places[0] if input_of(node, places[0]).dtype == ir.DataType.FLOAT else None
-
-
-def readers_of(value: ir.Value) -> list[ir.Node]:
-    """Return the nodes that read a value, without duplicates."""
-    return list(dict.fromkeys(use.node for use in value.uses()))
 
 
 def only_use(value: ir.Value) -> tuple[ir.Node, int] | None:
