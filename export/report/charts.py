@@ -79,7 +79,7 @@ def error_chart(parity: Parity) -> ErrorChart:
     first, last = floor(min(powers)) - 1, ceil(max(powers)) + 1
     steps = range(first, last + 1)
     return ErrorChart(
-        bars=tuple(Bar(name, _error(error), _along(error, steps)) for name, error in errors),
+        bars=tuple(Bar(name, f"{error:.1e}" if error > 0 else "exact", _along(error, steps)) for name, error in errors),
         limit=_along(parity.tolerance, steps),
         ticks=tuple((f"1e{power}", (power - first) / (last - first)) for power in steps),
         tolerance=parity.tolerance,
@@ -93,7 +93,3 @@ def _power(error: float) -> float:
 def _along(error: float, steps: Sequence[int]) -> float:
     """Return the position of an error on the axis, 0 to 1."""
     return (_power(error) - steps[0]) / (steps[-1] - steps[0]) if error > 0 else 0.0
-
-
-def _error(error: float) -> str:
-    return f"{error:.1e}" if error > 0 else "exact"

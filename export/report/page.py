@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from artifact import Baked, Draft
+from artifact import Draft
 from export.report.charts import count_bars, error_chart, operator_bars, second_bars
 from export.report.heat_maps import HIGH, LOW, MASKED, ZERO
 from export.report.pictures import Gallery
@@ -52,7 +52,9 @@ def render_page(facts: Facts) -> str:
     return template.render(
         facts=facts,
         manifest=draft,
-        baked_bytes={kind: _bytes_of(draft.baked, kind) for kind in ("static", "query-dependent")},
+        baked_bytes={
+            kind: sum(item.bytes for item in draft.baked if item.kind == kind) for kind in ("static", "query-dependent")
+        },
         largest=max((item.bytes for item in draft.baked), default=1) or 1,
         traced=sum(before for before, _ in operators.values()),
         left=sum(after for _, after in operators.values()),
@@ -73,7 +75,3 @@ def bytes_text(count: int) -> str:
     units = ("KiB", "MiB", "GiB")
     power = min((count.bit_length() - 1) // 10, len(units))
     return f"{count / 1024**power:.1f} {units[power - 1]}"
-
-
-def _bytes_of(baked: Sequence[Baked], kind: str) -> int:
-    return sum(item.bytes for item in baked if item.kind == kind)

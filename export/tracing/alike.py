@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from export.process.errors import ExportError
-from export.tracing.program.nodes import module_of, operator_of
+from export.tracing.program.nodes import arguments_of, module_of, operator_of
 
 SMALL = 2
 """Batch size of the first trace. It is not 1, because torch broadcasts axes of size 1."""
@@ -101,22 +101,18 @@ def _sizes(node: fx.Node) -> list[int]:
     fx.node.map_aggregate((node.args, node.kwargs), lambda given: found.append(given) if type(given) is int else None)
     value = node.meta.get("val")
     if operator_of(node) == "roll":  # torch.onnx converts it to slices of these lengths
-        source, shifts, axes = _given(node)[:3]
-        lengths = [source.meta["val"].shape[axis] for axis in axes]
-        found += [part for shift, size in zip(shifts, lengths, strict=True) for part in (shift % size, -shift % size)]
+        given = arguments_of(node)
+        lengths = [given["self"].meta["val"].shape[axis] for axis in given["dims"]]
+        pairs = zip(given["shifts"], lengths, strict=True)
+        found += [part for shift, size in pairs for part in (shift % size, -shift % size)]
     for tensor in value if isinstance(value, list | tuple) else (value,):
         found += tensor.shape if isinstance(tensor, Tensor) else ()
     return found
 
 
-def _given(node: fx.Node) -> tuple[Any, ...]:
-    return node.args
-
-
 def _arguments(node: fx.Node) -> list[tuple[str, Any]]:
     if isinstance(node.target, torch._ops.OpOverload):
-        names = [argument.name for argument in node.target._schema.arguments]
-        return [*zip(names, node.args, strict=False), *node.kwargs.items()]
+        return [*arguments_of(node).items()]
     return [(str(position), argument) for position, argument in enumerate(node.args)]
 
 
@@ -124,9 +120,9 @@ def _may_grow(node: fx.Node, name: str, images: int, other: fx.Node) -> bool:
     """Return whether an argument may be a multiple of the batch size; the end of a slice along the batch axis may."""
     operator = operator_of(node)
     if operator == "slice" and name == "end":
-        source, axis, *_ = (*_given(node), 0)
-        other_value = _given(other)[0]
-        return bool(source.meta["val"].shape[axis] * images == other_value.meta["val"].shape[axis] * SMALL)
+        given = arguments_of(node)
+        sizes = given["self"].meta["val"].shape, arguments_of(other)["self"].meta["val"].shape
+        return bool(sizes[0][given["dim"]] * images == sizes[1][given["dim"]] * SMALL)
     return operator in _MAY_GROW and name != "dim"
 
 

@@ -17,13 +17,9 @@ def print_written(written: WrittenRepository, console: Console) -> None:
         table.add_row(*map(escape, (network.name, versions, str(network.max_batch), network.precision)))
     console.print(table)
     console.print("The input of NETWORK is pixels, that of NETWORK.image is image files.")
-    notes = {note: [network.name for network in written.networks if note in network.notes] for note in _notes(written)}
-    for note, names in notes.items():
+    for note in dict.fromkeys(note for network in written.networks for note in network.notes):
+        names = [network.name for network in written.networks if note in network.notes]
         console.print(f"[bold]note[/] {escape(', '.join(names))}: {escape(note)}", highlight=False)
     console.print(f"[bold]requirements of Triton's Python[/] {escape(' '.join(written.requirements))}", highlight=False)
     # Not wrapped, so that it can be copied.
     console.print(f"[bold]repository[/] {escape(str(written.path))}", soft_wrap=True, highlight=False)
-
-
-def _notes(written: WrittenRepository) -> list[str]:
-    return list(dict.fromkeys(note for network in written.networks for note in network.notes))

@@ -77,13 +77,9 @@ def ends_of(chains: Chains) -> dict[ir.Value, list[ir.Value]]:
     """Return, by source, the last tensors of chains: those that a node outside any chain reads."""
     ends: dict[ir.Value, list[ir.Value]] = {}
     for value, origin in chains.origins.items():
-        if any(_ends_chains(use.node, chains) for use in value.uses()):
+        if not all(any(output in chains.origins for output in node.outputs) for node in value.consumers()):
             ends.setdefault(origin.source, []).append(value)
     return ends
-
-
-def _ends_chains(node: ir.Node, chains: Chains) -> bool:
-    return not any(output in chains.origins for output in node.outputs)
 
 
 def nodes_of(origins: Iterable[Origin]) -> list[ir.Node]:

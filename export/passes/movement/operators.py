@@ -11,7 +11,7 @@ import onnx_ir as ir
 from export.passes.movement.digits import DeclinedError
 from export.passes.movement.index_map import IndexMap
 from export.passes.operators import axis_of, order_of, split_places
-from export.passes.values import array_of, input_of, integers_of, is_constant, sizes_of
+from export.passes.values import array_of, input_of, integers_of, is_constant, shape_of, sizes_of
 
 Rule = Callable[[ir.Node, Sequence[IndexMap]], list[IndexMap]]
 
@@ -45,14 +45,6 @@ def map_through(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     return made
 
 
-def _reshape(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    return [maps[0].reshape(sizes_of(node.outputs[0]) or ())]
-
-
-def _transpose(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    return [maps[0].transpose(order_of(node, len(maps[0].axes)))]
-
-
 def _gather(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     shape, index = maps[0].shape, array_of(input_of(node, 1))
     axis = axis_of(node, len(shape))
@@ -82,10 +74,6 @@ def _split(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     return [maps[0].slice(axis, part.start, len(part)) for part in parts]
 
 
-def _concat(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
-    return [IndexMap.concat(maps, axis_of(node, len(maps[0].axes)))]
-
-
 def _depth_to_space(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     block = node.attributes.get_int("blocksize")
     batch, depth, height, width = maps[0].shape
@@ -101,17 +89,19 @@ def _space_to_depth(node: ir.Node, maps: Sequence[IndexMap]) -> list[IndexMap]:
     block = node.attributes.get_int("blocksize")
     batch, depth, height, width = maps[0].shape
     apart = maps[0].reshape([batch, depth, height // block, block, width // block, block])
-    return [apart.transpose([0, 3, 5, 1, 2, 4]).reshape(sizes_of(node.outputs[0]) or ())]
+    return [apart.transpose([0, 3, 5, 1, 2, 4]).reshape(shape_of(node.outputs[0]))]
 
 
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _reshape),
-    "Concat": _concat,
+    **dict.fromkeys(
+        ("Flatten", "Reshape", "Squeeze", "Unsqueeze"), lambda node, maps: [maps[0].reshape(shape_of(node.outputs[0]))]
+    ),
+    "Concat": lambda node, maps: [IndexMap.concat(maps, axis_of(node, len(maps[0].axes)))],
     "DepthToSpace": _depth_to_space,
     "Gather": _gather,
     "Slice": _slice,
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
-    "Transpose": _transpose,
+    "Transpose": lambda node, maps: [maps[0].transpose(order_of(node, len(maps[0].axes)))],
 }
 """Rules by operator."""
