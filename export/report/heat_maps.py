@@ -41,9 +41,9 @@ def largest(values: _Array) -> float:
     return float(seen.max()) if seen.size else 0.0
 
 
-def shrink(values: _Array, side: int = SIDE) -> _Array:
-    """Average a matrix down to at most side × side; a block is −∞ if all its elements are masked."""
-    rows, columns = (np.arange(min(size, side)) * size // min(size, side) for size in values.shape)
+def shrink(values: _Array) -> _Array:
+    """Average a matrix down to at most `SIDE` × `SIDE`; a block is −∞ if all its elements are masked."""
+    rows, columns = (np.arange(min(size, SIDE)) * size // min(size, SIDE) for size in values.shape)
     seen = ~is_masked(values)
     sums, counts = (
         np.add.reduceat(np.add.reduceat(part, rows, axis=0), columns, axis=1)

@@ -9,7 +9,7 @@ from artifact import Preprocess
 from models.sources.base import Loaded, SourceError, one_line
 from models.sources.checkpoints import Contents
 from models.sources.checkpoints.buffers import without_computed
-from models.sources.checkpoints.fit import Advise, check_fit, first_few
+from models.sources.checkpoints.fit import Advise, check_fit
 from models.sources.checkpoints.keys import is_counter
 from models.sources.drawing import draw, rehearsal_images, settling, with_statistics
 from models.sources.preprocessing import at_size
@@ -142,16 +142,6 @@ def check_resampled(source: str, state: Mapping[str, Tensor], expected: Mapping[
     """
     remedy = "It cannot be resampled to that size; leave out --image-size and --window-size"
     check_fit(state, expected, f"the checkpoint of {source}", lambda _: remedy)
-
-
-def changed_shapes(before: Mapping[str, Tensor], after: Mapping[str, Tensor], library: str) -> tuple[str, ...]:
-    """Return a sentence on the tensors with a changed shape; empty if there are none."""
-    changed = [
-        f"{key} from {list(before[key].shape)} to {list(tensor.shape)}"
-        for key, tensor in after.items()
-        if key in before and before[key].shape != tensor.shape
-    ]
-    return (f"by {library}: {first_few(changed)}",) if changed else ()
 
 
 def randomise_module(source: str, network: nn.Module, seed: int, image_size: tuple[int, int]) -> None:

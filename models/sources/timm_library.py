@@ -12,10 +12,10 @@ from torch.overrides import TorchFunctionMode
 from models.sources.base import Overrides, SourceError, one_line
 from models.sources.checkpoints import Contents
 from models.sources.checkpoints.buffers import is_computed, without_computed
-from models.sources.checkpoints.fit import Misfit
+from models.sources.checkpoints.fit import Misfit, first_few, misfit_of
 from models.sources.checkpoints.keys import State, fit_keys
 from models.sources.library import Library
-from models.sources.library_module import changed_shapes, fill
+from models.sources.library_module import fill
 from models.sources.positions import (
     EMBEDDING,
     NOTHING_KNOWN,
@@ -104,7 +104,9 @@ class Timm(Library):
         expected = without_computed(network.state_dict())
         fitted = fit_keys(contents, expected, _not_brought, adopt=lambda state: _converted(state, network))
         fill(network, fitted, _not_brought)
-        resampled = changed_shapes(before, network.state_dict(), "timm")
+        misfit = misfit_of(before, network.state_dict())
+        changed = [f"{key} from {list(misfit.found[key])} to {list(misfit.expected[key])}" for key in misfit.reshaped]
+        resampled = (f"by timm: {first_few(changed)}",) if changed else ()
         if resampled and overrides.image_size not in (None, self.preprocess.size):
             self.check_known("image size", overrides)
         if overrides.window_size is not None:  # an MLP over offsets has the same shape for every window

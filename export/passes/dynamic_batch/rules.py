@@ -27,10 +27,10 @@ def make_dynamic(operand: ConstantInput) -> bool:
     """Rewrite a node so that it accepts any batch size; return whether that was possible."""
     if operand.node.op_type in BROADCAST:
         return broadcast_periodic(operand) or repeat(operand)
-    rule = _RULES.get((operand.node.op_type, operand.position))
-    if (operand.node.op_type, operand.position) in _SIZES:
-        return rule is not None and rule(operand)
-    return (rule is not None and rule(operand)) or repeat(operand)
+    place = operand.node.op_type, operand.position
+    if place in _SIZES:
+        return place in _RULES and _RULES[place](operand)
+    return repeat(operand)
 
 
 def _reshape(operand: ConstantInput) -> bool:
@@ -99,7 +99,7 @@ _RULES: dict[tuple[str, int], Callable[[ConstantInput], bool]] = {
     ("Resize", 3): _resize_sizes,
     ("Slice", 2): _slice_end,
 }
-"""Rules by operator and position of the input."""
+"""Rules for inputs in `_SIZES`, by operator and position."""
 
 _SIZES = {
     ("ConstantOfShape", 0),
