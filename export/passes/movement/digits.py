@@ -96,16 +96,13 @@ class Digits:
         """Replace consecutive digits by one."""
         if len(digits) == 1:
             return digits[0]
-        steps = [self.strides.get(digit) for digit in digits]
+        steps = [self.strides[digit] for digit in digits if digit in self.strides]
         size = prod(self.sizes[digit] for digit in digits)
-        if None not in steps and all(
+        if len(steps) == len(digits) and all(
             outer == inner * self.sizes[digit]
-            for outer, inner, digit in zip(steps, steps[1:], digits[1:], strict=False)
-            if outer is not None and inner is not None
+            for (outer, inner), digit in zip(itertools.pairwise(steps), digits[1:], strict=True)
         ):
-            last = steps[-1]
-            assert last is not None, "checked above"
-            return self.add(size, last)
+            return self.add(size, steps[-1])
         table = self.table_of(digits)
         others = tuple(digit for digit in table.digits if digit not in digits)
         order = [table.digits.index(digit) for digit in (*digits, *others)]
