@@ -128,7 +128,9 @@ def _evaluate(options: argparse.Namespace, settings: "Settings", stopping: Stopp
 
 
 def _fail(status: int, sentence: str) -> int:
-    print(f"python -m service.offline: {sentence}", file=sys.stderr)  # noqa: T201
+    from artifact.text import escaped  # file names in a sentence may have any bytes
+
+    print(f"python -m service.offline: {escaped(sentence)}", file=sys.stderr)  # noqa: T201
     return status
 
 

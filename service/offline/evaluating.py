@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from artifact import Accuracy, Artifact, Location, check_recordable, read_artifact, record_accuracy
+from artifact.text import escaped
 from service.offline.errors import LabelledImagesError
 from service.offline.labelled import LabelledImages, find_labelled
 from service.offline.opening import running_here
@@ -97,7 +98,8 @@ def check_all(
         if record:
             check_recordable(location.path)
         images = find_labelled(path, artifact.labels)
-        checked.append((location, LabelledImages(dataset or images.name, images.count, images.files)))
+        name = escaped(dataset or images.name)  # a manifest and a terminal accept no bytes that are not UTF-8
+        checked.append((location, LabelledImages(name, images.count, images.files)))
     return checked
 
 
@@ -132,8 +134,8 @@ def evaluate(
         with running_here(location, settings, processes, images.files()) as runner:
             evaluation = _evaluate(runner, images, stopping, track)
         if not evaluation.score.count:
-            path, reason = evaluation.score.errors[0]
-            raise LabelledImagesError(f"none of {images.count} images could be run; of the first, {path}: {reason}")
+            first = "".join(f"; of the first, {path}: {reason}" for path, reason in evaluation.score.errors[:1])
+            raise LabelledImagesError(f"none of {images.count} images could be run{first}")
         findings.evaluations.append(evaluation)
         if record:
             record_accuracy(location.path, evaluation.accuracy, evaluation.artifact.manifest)

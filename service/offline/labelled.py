@@ -68,6 +68,10 @@ def _of_directory(path: Path, labels: Sequence[str]) -> Callable[[], Iterator[Im
 
 
 def _of_table(path: Path, labels: Sequence[str]) -> Callable[[], Iterator[ImageFile]]:
+    if path.exists() and not path.is_file():
+        raise LabelledImagesError(
+            f"{path} is not a regular file; it is read several times, so write its rows to a file"
+        )
     kind = _kind(path)
     found: dict[str, None] = {}
     for _, label in _rows(path):

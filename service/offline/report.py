@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from artifact.text import escaped
 from service.offline.confusion import draw, write_matrix
 from service.offline.errors import OutputError
 from service.offline.evaluating import Evaluation, Findings
@@ -97,7 +98,7 @@ def print_findings(findings: Findings, console: Console) -> None:
             )
     for one in findings.evaluations:
         for path, reason in one.score.errors:
-            console.print(f"{one.variant}: excluded {path}: {reason}", markup=False, style="red")
+            console.print(f"{one.variant}: excluded {escaped(path)}: {reason}", markup=False, style="red")
         if one.score.excluded > len(one.score.errors):
             console.print(f"{one.variant}: excluded {one.score.excluded} images in total", markup=False, style="red")
 

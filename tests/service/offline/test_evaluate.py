@@ -5,16 +5,19 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from artifact import Accuracy, read_artifact
+from artifact import Accuracy, Location, read_artifact
+from artifact.text import escaped
 from service.offline.__main__ import main
 from service.offline.confusion import draw, write_matrix
+from service.offline.evaluating import check_all
+from service.offline.labelled import LabelledImages
 from service.offline.scoring import Score
 from service.offline.statistics import mcnemar, wilson
 from tests.artifact.privileges import permissions_count
@@ -106,6 +109,24 @@ def test_an_unreadable_image_is_excluded_and_the_exit_status_is_1(
     assert "excluded" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["\udcff", "two\nlines", "\x1b[31mred"])
+def test_names_that_a_terminal_or_a_manifest_cannot_hold_are_escaped(
+    two: Path, pictures: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (pictures / "red" / f"{name}.png").write_bytes(b"not an image")
+    folder = pictures.rename(pictures.with_name(name))
+    assert evaluate(folder, "--repository", two, "--variants", "mean", "--record") == 1
+    out = "".join(capsys.readouterr().out.split())
+    shown = escaped(name)
+    assert f"on{shown}," in out
+    assert f"/{shown}/red/{shown}.png:thebodyisnotanimage" in out
+    accuracy = read_artifact(two / "colours" / "mean" / "1").manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.dataset == shown
+    assert evaluate(folder / "absent", "--repository", two) == 1
+    assert f"/{shown}/absent" in capsys.readouterr().err
+
+
 def test_unknown_labels_are_listed_with_those_of_the_network(
     colours: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +153,29 @@ def test_an_invalid_csv_file_is_refused(
     (tmp_path / "table.csv").write_text(content)
     assert evaluate(tmp_path / "table.csv", "--repository", colours) == 1
     assert reason in capsys.readouterr().err
+
+
+def test_a_pipe_is_refused_because_it_cannot_be_read_several_times(
+    colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    assert evaluate(tmp_path / "labels.csv", "--repository", colours) == 1
+    assert "labels.csv is not a regular file" in capsys.readouterr().err
+
+
+def test_images_that_vanish_before_the_run_end_it_with_one_sentence(
+    colours: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check_then_remove(
+        path: Path, locations: Iterable[Location], dataset: str | None, *, record: bool
+    ) -> list[tuple[Location, LabelledImages]]:
+        checked = check_all(path, locations, dataset, record=record)
+        shutil.rmtree(pictures)
+        return checked
+
+    monkeypatch.setattr("service.offline.evaluating.check_all", check_then_remove)
+    assert evaluate(pictures, "--repository", colours) == 1
+    assert "none of 30 images could be run" in capsys.readouterr().err
 
 
 def test_a_folder_without_images_is_refused(colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
