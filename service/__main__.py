@@ -84,6 +84,8 @@ def main(arguments: Sequence[str]) -> int:
             server.run([listener])
     except StartupError as error:
         return _fail(1, str(error))
+    except SystemExit:  # uvicorn's, with status 3: the app did not start, and the log has the reason
+        return 1
     return 0
 
 

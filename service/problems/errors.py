@@ -10,6 +10,7 @@ ServiceError
 │   ├── ImageSettingError               a setting of image reading is unknown, or the resizer is not available
 │   ├── AccessSettingError              settings of authentication contradict each other, or the file of keys is invalid
 │   ├── ProcessesError                  several processes where only one is supported
+│   ├── ThreadsError                    the system does not allow as many threads as THREADS
 │   └── AddressError                    the host and port cannot be bound
 ├── RefusalError                    one artifact cannot be served
 │   ├── MisplacedArtifactError          its directories and its manifest have different names
@@ -93,6 +94,10 @@ class AccessSettingError(StartupError):
 
 class ProcessesError(StartupError):
     """Several processes were requested where only one is supported."""
+
+
+class ThreadsError(StartupError):
+    """The system does not allow as many threads as THREADS."""
 
 
 class AddressError(StartupError):

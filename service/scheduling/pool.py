@@ -5,14 +5,18 @@ throughput is lost, and the service is not ready. Up to four times as many are r
 Processes could be killed instead; benchmarks/decoding.py measures their cost.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from enum import Enum
 
 from service.problems.server_errors import NotReadyError
 from service.resources.abandoned import ABANDONED
 from service.scheduling.supervision import AbandonedError, Watch, Watchdog, WorkerState
+
+logger = logging.getLogger(__name__)
 
 _TOLERATED, _REPLACED = 2, 4
 
@@ -57,15 +61,20 @@ class WorkerPool:
         return self._threads.keys()
 
     def start(self, duties: Duties) -> None:
-        """Start a thread. The caller holds the lock."""
+        """Start a thread. The caller holds the lock.
+
+        Raises:
+            RuntimeError: the system does not allow another thread.
+        """
         state = WorkerState()
         name = "+".join(duty.value for duty in duties)
         thread = threading.Thread(target=self._work, args=(state, duties), name=name, daemon=True)
+        thread.start()  # it waits for the lock
         self._threads[state] = thread, duties
-        thread.start()
 
     def check(self) -> None:
         """Raise NotReadyError if no thread is left for a duty. The caller holds the lock."""
+        self._restore()
         if self._unreplaced and (idle := self._without_threads()) is not None:
             raise NotReadyError(idle)
 
@@ -112,18 +121,27 @@ class WorkerPool:
         thread, duties = self._threads.pop(state)
         ABANDONED.record(thread, watch.kind)
         self._hanging += 1
-        if self._hanging <= _REPLACED * self._tolerated:
-            self.start(duties)
-        else:
-            self._unreplaced.append(duties)
+        self._unreplaced.append(duties)
+        self._restore()
+        if self._unreplaced:
+            logger.error(
+                "%d abandoned threads are not replaced: too many, or the system's limit", len(self._unreplaced)
+            )
 
     def _end_abandoned(self, state: WorkerState) -> None:
         if state.cleanup is not None:
             state.cleanup()
         with self._lock:
             self._hanging -= 1
-            if self._unreplaced and not self._closing:
-                self.start(self._unreplaced.pop())
+            self._restore()
+
+    def _restore(self) -> None:
+        """Replace an abandoned thread that is not yet replaced, if there are not too many and the system allows it."""
+        replaced = self._hanging - len(self._unreplaced)
+        if self._unreplaced and replaced < _REPLACED * self._tolerated and not self._closing:
+            with suppress(RuntimeError):  # tried again at the next request
+                self.start(self._unreplaced[-1])
+                self._unreplaced.pop()
 
     def _without_threads(self) -> str | None:
         left = {duty for _, duties in self._threads.values() for duty in duties}

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from imaging.preprocess import Tensor
 from service.backends.base import Backend
 from service.backends.warming import blank
-from service.problems.errors import BackendUnavailableError
+from service.problems.errors import BackendUnavailableError, ThreadsError
 from service.problems.server_errors import DecodeTimeoutError
 from service.scheduling.batching import run_batch
 from service.scheduling.decoding import Decode, DecodeQueue
@@ -74,10 +74,17 @@ class Workers:
         self._decode_timeout, self._run_timeout = decode_timeout, run_timeout
         self._pool = WorkerPool(self.lock, threads, self._find, min(decode_timeout / 4, run_timeout / 4, 0.25))
         runner: Duties = (Duty.DECODE, Duty.RUN) if on_cores else (Duty.RUN,)
-        with self.lock:
-            runners = [runner] * (2 if overlaps else 1)
-            for duties in [runner] * threads if on_cores else [*[(Duty.DECODE,)] * threads, *runners]:
-                self._pool.start(duties)
+        runners = [runner] * (2 if overlaps else 1)
+        try:
+            with self.lock:
+                for duties in [runner] * threads if on_cores else [*[(Duty.DECODE,)] * threads, *runners]:
+                    self._pool.start(duties)
+        except RuntimeError as error:
+            self.close()
+            raise ThreadsError(
+                f"cannot start {threads} threads: {error}; lower --threads, or raise the limit of processes (ulimit "
+                "-u, or that of the container)"
+            ) from error
 
     @property
     def decoding(self) -> int:

@@ -5,6 +5,7 @@ import logging
 import re
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -139,6 +140,22 @@ def test_a_repository_without_a_usable_artifact_stops_the_start(tmp_path: Path) 
     assert "ERROR" in refused
     assert "refused artifact colours/mean/1: " in refused
     assert "none of the 1 artifacts" in one_sentence(last)
+
+
+def test_a_limit_of_threads_stops_the_start_with_the_reason(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("decode"):
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert main(["--port", "0", "--repository", str(repository)]) == 1
+    assert "can't start new thread; lower --threads" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 def test_a_port_in_use_stops_the_start_with_one_sentence(repository: Path) -> None:

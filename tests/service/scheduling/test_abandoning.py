@@ -3,58 +3,26 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from imaging.preprocess import Tensor
 from service.catalogue.catalogue import Servable
 from service.problems.server_errors import DeadlineError, DecodeTimeoutError, NotReadyError
 from service.resources.abandoned import ABANDONED
 from service.scheduling.engine import Engine
 from service.scheduling.request_scope import RequestScope
-from service.scheduling.variant_queue import Inferred
-from tests.service.scheduling.conftest import RunScenario
+from tests.service.scheduling.conftest import RAISES, HangingDecodes, RunScenario
 from tests.service.scheduling.requests import MINUTE, infer, wait_until
-from tests.service.scripted import PATIENCE, ScriptedBackend, pixels
+from tests.service.scripted import ScriptedBackend, pixels
 
 pytestmark = pytest.mark.slow
 
 Make = Callable[[str], Servable]
 Scripted = type[ScriptedBackend]
 
-RAISES = -1
 ALL_MODES = pytest.mark.parametrize(("threads", "on_cores"), [(1, True), (2, True), (1, False), (2, False)])
-
-
-class HangingDecodes:
-    """Decodes that wait for a gate, and the number of those that have started."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.started = 0
-
-    def decode(self, red: int = 99) -> Tensor:
-        self.started += 1
-        assert self.gate.wait(PATIENCE)
-        if red == RAISES:
-            raise RuntimeError("the script says so")
-        return pixels(red)[None]
-
-    async def tasks(self, engine: Engine, servable: Servable, count: int) -> list[asyncio.Task[Inferred]]:
-        """Return tasks of decodes that have started; `count` is at most the number of idle threads."""
-        before = self.started
-        tasks = [asyncio.create_task(infer(engine, servable, self.decode)) for _ in range(count)]
-        await wait_until(lambda: self.started == before + count)
-        return tasks
-
-
-@pytest.fixture
-def hanging() -> Iterator[HangingDecodes]:
-    found = HangingDecodes()
-    yield found
-    found.gate.set()
 
 
 async def wait_until_ended() -> None:
