@@ -16,6 +16,10 @@ if __name__ == "__main__":
         signal.signal(stopping, lambda _number, _frame: os._exit(0))
 
 from service.resources.packages import packages_required
+from service.resources.streams import open_standard_streams
+
+if __name__ == "__main__":
+    open_standard_streams()  # before the imports below, which may open files
 
 with packages_required("python -m service"):
     import uvicorn

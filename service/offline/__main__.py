@@ -14,6 +14,7 @@ from service.offline.arguments import parser
 from service.offline.stopping import StoppedError, Stopping
 from service.resources.exit import end_process
 from service.resources.packages import packages_required
+from service.resources.streams import open_standard_streams
 
 if TYPE_CHECKING:
     from service.offline.predicting import PredictionSummary, Runs
@@ -135,4 +136,5 @@ def _fail(status: int, sentence: str) -> int:
 
 
 if __name__ == "__main__":
+    open_standard_streams()
     end_process(main())

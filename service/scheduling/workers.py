@@ -82,8 +82,8 @@ class Workers:
         except RuntimeError as error:
             self.close()
             raise ThreadsError(
-                f"cannot start {threads} threads: {error}; lower --threads, or raise the limit of processes (ulimit "
-                "-u, or that of the container)"
+                f"cannot start {threads} threads: {error}; lower --threads, or raise the limits of processes and "
+                "memory (ulimit -u, -v, or those of the container)"
             ) from error
 
     @property
