@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from artifact import Accuracy, Artifact, Location, check_recordable, read_artifact, record_accuracy
-from artifact.text import escaped
+from artifact.text import shown
 from service.offline.errors import LabelledImagesError
 from service.offline.labelled import LabelledImages, find_labelled
 from service.offline.opening import running_here
@@ -98,7 +98,7 @@ def check_all(
         if record:
             check_recordable(location.path)
         images = find_labelled(path, artifact.labels)
-        name = escaped(dataset or images.name)  # a manifest and a terminal accept no bytes that are not UTF-8
+        name = shown(dataset or images.name)  # a manifest accepts no long names, and only UTF-8
         checked.append((location, LabelledImages(name, images.count, images.files)))
     return checked
 

@@ -72,6 +72,7 @@ def collecting(path: Path, form: Format, artifact: str) -> Iterator[Output]:
         OutputError: as `appending`; or the Parquet file is damaged or cannot be written.
     """
     assert isinstance(form, ParquetRows)
+    path = path.resolve()  # a link is not replaced by the file
     rows = path.with_name(f"{path.name}.csv")
     found = _state(path)
     before = DonePaths(_paths(path, form, artifact))

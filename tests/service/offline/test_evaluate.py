@@ -127,6 +127,13 @@ def test_names_that_a_terminal_or_a_manifest_cannot_hold_are_escaped(
     assert f"/{shown}/absent" in capsys.readouterr().err
 
 
+def test_a_long_name_of_the_data_set_is_recorded_truncated(two: Path, pictures: Path) -> None:
+    assert evaluate(pictures, "--repository", two, "--variants", "mean", "--record", "--dataset", "n" * 2000) == 0
+    accuracy = read_artifact(two / "colours" / "mean" / "1").manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.dataset == "n" * 199 + "…"
+
+
 def test_unknown_labels_are_listed_with_those_of_the_network(
     colours: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

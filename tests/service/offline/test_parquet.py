@@ -84,6 +84,16 @@ def test_a_failed_run_leaves_a_complete_file_and_a_killed_one_its_rows(tmp_path:
     assert [each.name for each in tmp_path.iterdir()] == ["p.parquet"]
 
 
+def test_a_link_remains_a_link_to_the_file(tmp_path: Path, form: Format) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "p.parquet").symlink_to("data/p.parquet")
+    for count in (1, 2):
+        write(tmp_path / "p.parquet", form, TEXTS[:count])
+        assert (tmp_path / "p.parquet").is_symlink()
+        assert pyarrow.parquet.read_table(tmp_path / "data" / "p.parquet").num_rows == count
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["p.parquet"]
+
+
 def test_a_run_without_new_rows_does_not_change_the_file(tmp_path: Path, form: Format) -> None:
     write(path := tmp_path / "p.parquet", form, ["a"])
     before = path.stat()
