@@ -70,14 +70,15 @@ def line_of(key: ApiKey) -> str:
     return " ".join(words)
 
 
-def parse_keys(text: str) -> tuple[ApiKey, ...]:
-    """Return the keys of a file, at least one.
+def parse_keys(text: str) -> dict[bytes, ApiKey]:
+    """Return the keys of a file by their digests, at least one, in order.
 
     Raises:
         AccessSettingError: a line is not a key, two have the same name or hash, or there is no key. The message has the
             number of the line and never quotes it, because it may contain an unhashed key.
     """
-    keys: list[ApiKey] = []
+    keys: dict[bytes, ApiKey] = {}
+    names: set[str] = set()
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -86,12 +87,13 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
             key = _parse_line(words)
         except ValueError as error:
             raise AccessSettingError(f"line {number} is not a key: {error}") from None
-        if any(other.name == key.name or other.digest == key.digest for other in keys):
+        if key.name in names or key.digest in keys:
             raise AccessSettingError(f"line {number} repeats the name or the hash of an earlier line")
-        keys.append(key)
+        names.add(key.name)
+        keys[key.digest] = key
     if not keys:
         raise AccessSettingError("it has no key; create one: python -m service.auth.keys new NAME")
-    return tuple(keys)
+    return keys
 
 
 def _parse_line(words: list[str]) -> ApiKey:

@@ -1,6 +1,5 @@
 """Valid API keys, read at start-up and again when their file changes."""
 
-import hmac
 import logging
 import os
 import time
@@ -17,7 +16,7 @@ CHECK_SECONDS = 1.0
 """Minimum interval between checks of the file; requests trigger the checks."""
 
 _MOST_BYTES = 2**20
-"""Maximum size of the file, about 10,000 keys, because it is read on the event loop."""
+"""Maximum size of the file, about 10,000 keys, because it is read on the event loop, in 0.1 s."""
 
 _Signature = tuple[int, int, int, int]
 """Inode, size, mtime and ctime in ns. The ctime cannot be set back, so a file that was overwritten in place with the
@@ -50,15 +49,10 @@ class Keyring:
     def find(self, secret: bytes) -> ApiKey | None:
         """Return the key of a secret, None if it is unknown.
 
-        Every hash is compared, each in constant time, so the time does not depend on the keys.
+        The time does not reveal keys: clients cannot choose the bits of a digest, and the dictionary's hash is random.
         """
         self._reload_if_changed()
-        digest = digest_of(secret)
-        found = None
-        for key in self._keys:
-            if hmac.compare_digest(key.digest, digest):
-                found = key
-        return found
+        return self._keys.get(digest_of(secret))
 
     def _reload_if_changed(self) -> None:
         now = self._clock()

@@ -16,7 +16,7 @@ HASH, OTHER = hashlib.sha256(b"one").hexdigest(), hashlib.sha256(b"two").hexdige
 
 def test_a_key_file_is_parsed_as_documented() -> None:
     text = f"# who\n\nalice user {HASH}\n  bob.2 admin {OTHER.upper()} 1.5 7  \n"
-    assert parse_keys(text) == (
+    assert tuple(parse_keys(text).values()) == (
         ApiKey("alice", admin=False, digest=bytes.fromhex(HASH)),
         ApiKey("bob.2", admin=True, digest=bytes.fromhex(OTHER), limit=RateLimit(1.5, 7)),
     )
@@ -32,7 +32,7 @@ def test_a_key_file_is_parsed_as_documented() -> None:
     ],
 )
 def test_the_default_burst_is_one_second_of_requests(rate: str, limit: RateLimit) -> None:
-    assert parse_keys(f"a user {HASH} {rate}")[0].limit == limit
+    assert parse_keys(f"a user {HASH} {rate}")[bytes.fromhex(HASH)].limit == limit
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_file_without_keys_is_an_error_that_names_the_command() -> None:
 @pytest.mark.parametrize("limit", [None, RateLimit(0.25, 3), RateLimit.unlimited()])
 def test_a_written_line_is_parsed_as_the_same_key(limit: RateLimit | None) -> None:
     secret, key = new_key("alice", admin=True, limit=limit)
-    assert parse_keys(line_of(key)) == (key,)
+    assert parse_keys(line_of(key)) == {key.digest: key}
     assert key.digest == hashlib.sha256(secret.encode()).digest()
     assert secret not in line_of(key) + repr(key)
 
@@ -84,7 +84,7 @@ def command(*arguments: str, module: str = "service.auth.keys") -> subprocess.Co
 def test_the_former_module_path_of_the_command_still_works() -> None:
     ended = command("new", "alice", module="service.access.keys")
     assert ended.returncode == 0
-    (key,) = parse_keys(ended.stdout.splitlines()[-1])
+    (key,) = parse_keys(ended.stdout.splitlines()[-1]).values()
     assert key.name == "alice"
 
 

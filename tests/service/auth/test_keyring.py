@@ -1,7 +1,9 @@
 """Valid keys while their file changes."""
 
+import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +49,20 @@ def test_only_the_complete_key_is_found(file: Path) -> None:
     assert (found(keyring, secret), found(keyring, BOB[0])) == ("alice", "bob")
     for wrong in ("", secret[:-1], secret + "x", secret.swapcase(), ALICE[1].digest.hex()):
         assert found(keyring, wrong) is None
+
+
+def test_the_largest_file_holds_the_event_loop_only_briefly(file: Path, clock: Clock) -> None:
+    lines = "".join(f"k{number} user {hashlib.sha256(b'%d' % number).hexdigest()}\n" for number in range(13_500))
+    assert 0.9 * 2**20 < len(lines) < 2**20
+    keyring = Keyring(file, clock)
+    file.write_text(lines)
+    clock.now += CHECK_SECONDS
+    start = time.thread_time()
+    assert found(keyring, "13499") == "k13499"
+    assert time.thread_time() - start < 1  # 0.1 s; with a comparison of each pair of keys 9 s
+    start = time.thread_time()
+    assert [found(keyring, str(number)) for number in range(13_500, 14_500)] == [None] * 1000
+    assert time.thread_time() - start < 0.2  # 3 ms; with a comparison of each key 1.2 s
 
 
 def test_a_changed_file_is_read_again_after_a_second(file: Path, clock: Clock) -> None:
