@@ -27,7 +27,7 @@ def find(catalogue: Catalogue, name: str, version: str | None = None, variant: s
     model, at, named = name.partition("@")
     if at and variant is not None and variant != named:
         raise ProtocolError(
-            f"the path names variant {named!r}, but the parameters name {shown(variant)}; name only one"
+            f"the path names variant {shown(named)}, but the parameters name {shown(variant)}; name only one"
         )
     chosen = named if at else variant if variant is not None else catalogue.default_variant(model)
     versions = catalogue.versions(model, chosen)
@@ -37,7 +37,7 @@ def find(catalogue: Catalogue, name: str, version: str | None = None, variant: s
         if str(servable.key.version) == version:
             return servable
     known = [servable.key.version for servable in versions]
-    raise UnknownNameError(f"model {model!r}, variant {chosen!r} has no version {version!r}", known)
+    raise UnknownNameError(f"model {model!r}, variant {chosen!r} has no version {shown(version)}", known)
 
 
 def requested(request: Request, serving: Serving, variant: str | None = None) -> Servable:

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from artifact import read_member
 from artifact.errors import ArtifactError
 from artifact.manifest import constant_file, sample_file
+from artifact.text import SHOWN
 from service.catalogue.catalogue import Servable
 from service.problems.client_errors import UnknownNameError
 from service.problems.openapi import problem_responses
@@ -71,7 +72,7 @@ async def _answer(
         ArtifactChangedError: the file has changed since the artifact was loaded.
     """
     if name not in known:
-        raise UnknownNameError(f"{servable.key} has no {file.partition('/')[0]} named {name!r}", known)
+        raise UnknownNameError(f"{servable.key} has no {file.partition('/')[0]} named {name[:SHOWN]!r}", known)
     try:
         content = await run_in_threadpool(read_member, servable.artifact, file)
     except ArtifactError as error:

@@ -204,3 +204,36 @@ def test_a_randomly_damaged_file_gets_200_or_a_4xx(client: TestClient, kind: str
         places = random.integers(0, min(len(damaged), int(random.choice([64, 10_000]))), random.integers(0, 5))
         damaged[places] = random.integers(0, 256, len(places))
         assert client.post("/v1/classify", content=damaged.tobytes()).status_code in {200, 400, 413}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/classify?model=", 404),
+        ("POST", "/v1/classify?variant=", 404),
+        ("POST", "/v1/compare?variants=", 404),
+        ("POST", "/v1/compare?top_k=1&variants=" + "," * 9000, 422),
+        ("GET", "/v1/models/", 404),
+        ("GET", "/v1/models/colours/variants/", 404),
+        ("GET", "/v1/models/colours/variants/mean/samples/", 404),
+        ("GET", "/v2/models/colours@", 404),
+        ("GET", "/v2/models/colours/versions/", 404),
+        ("GET", "/", 404),
+        ("DELETE", "/v1/models/", 405),
+    ],
+)
+def test_a_long_name_is_truncated_in_the_message(client: TestClient, method: str, path: str, status: int) -> None:
+    long = path if path.endswith(",") else path + "x" * 9000
+    answer = client.request(method, long, content=PNG if method == "POST" else None)
+    assert answer.status_code == status
+    assert len(answer.json()["error" if path.startswith("/v2") else "detail"]) < 500
+
+
+def test_a_long_variant_of_an_inference_request_is_truncated_in_the_message(client: TestClient) -> None:
+    tensor = {"name": "image_bytes", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(PNG).decode()]}
+    for name in ("colours", "colours@mean"):
+        answer = client.post(
+            f"/v2/models/{name}/infer", json={"parameters": {"variant": "x" * 500_000}, "inputs": [tensor]}
+        )
+        assert answer.status_code in {400, 404}
+        assert len(answer.content) < 500
