@@ -135,8 +135,7 @@ class Supervisor:
             return
         end(self._directory, child.index, child.process.pid)
         child.process = None
-        was_ready = (self._directory / f"{child.index}.ready").exists()
-        if self._signals or not was_ready:
+        if self._signals or not number_ready(self._directory):
             if status and not self._status:
                 self._status = status if status > 0 else 128 - status
             if not self._signals:  # the first process cannot start, so the others cannot either

@@ -19,7 +19,7 @@ from service.app import create_app
 from service.problems.errors import ProcessesError
 from service.settings import Settings
 from tests.service.pictures import encode, random_pixels
-from tests.service.process import Running, run_to_end, serving
+from tests.service.process import MODULE, Running, environment, run_to_end, serving
 
 pytestmark = pytest.mark.slow
 
@@ -142,6 +142,24 @@ def test_at_shutdown_accepted_requests_of_all_processes_are_completed(tmp_path: 
         assert set(statuses) <= {200, 503}
         assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
         assert running.log.read_text().count("stopping:") == 2
+
+
+def test_a_process_killed_while_it_starts_is_replaced(tmp_path: Path, repository: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*MODULE, "--repository", str(repository), "--port", "0", "--processes", "3"], stderr=out, env=environment()
+        )
+    running = Running("", log, process)
+    try:
+        assert eventually(lambda: len(children(running)) == 3)  # the others start when the first is ready
+        for pid in children(running)[1:]:
+            os.kill(pid, signal.SIGKILL)
+        assert eventually(lambda: "with 3 processes" in log.read_text())
+        assert log.read_text().count("ended with status -9; it is replaced") == 2
+    finally:
+        process.terminate()
+        assert process.wait(SECONDS) == 0
 
 
 def test_an_error_of_all_processes_is_reported_once(tmp_path: Path) -> None:
