@@ -15,6 +15,7 @@ from service.problems.client_errors import UnknownNameError
 from service.problems.openapi import problem_responses
 from service.problems.server_errors import ArtifactChangedError
 from service.serving import Ready
+from service.telemetry.record import record_of
 from service.transport.etags import tagged
 from service.transport.pages import page_headers
 from service.transport.routes import KnownQueryRoute
@@ -70,9 +71,11 @@ async def _answer(
     Raises:
         UnknownNameError: the name is unknown.
         ArtifactChangedError: the file has changed since the artifact was loaded.
+        MemoryFullError: the file does not fit into the memory for requests now.
     """
     if name not in known:
         raise UnknownNameError(f"{servable.key} has no {file.partition('/')[0]} named {name[:SHOWN]!r}", known)
+    record_of(request.scope).memory.grow(servable.manifest.files[file].size)
     try:
         content = await run_in_threadpool(read_member, servable.artifact, file)
     except ArtifactError as error:

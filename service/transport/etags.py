@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from fastapi import Request
 from fastapi.responses import Response
 
+from service.transport.pieces import PiecewiseResponse
+
 
 def tagged(request: Request, content: bytes, tag: str, media_type: str, headers: Mapping[str, str]) -> Response:
     """Return the content, or 304 if the client's If-None-Match has its tag.
@@ -20,4 +22,4 @@ def tagged(request: Request, content: bytes, tag: str, media_type: str, headers:
     given = request.headers.get("if-none-match", "").strip()
     if given == "*" or sent["ETag"] in {known.strip().removeprefix("W/") for known in given.split(",")}:
         return Response(status_code=304, headers=sent)
-    return Response(content, media_type=media_type, headers=sent)
+    return PiecewiseResponse(content, media_type=media_type, headers=sent)
