@@ -80,9 +80,12 @@ def only_use(value: ir.Value) -> tuple[ir.Node, int] | None:
 
 
 def add_constant(model: ir.Model, array: Array, name: str) -> ir.Value:
-    """Register and return a new initialiser named `name`, with a number appended if the name is taken."""
+    """Register and return a new initialiser named `name`, with a number appended if the name is taken.
+
+    The hyphen before the number keeps it apart from torch's names of operators: `add`, `add_1`.
+    """
     taken = model.graph.initializers
-    free = name if name not in taken else next(n for i in range(1, len(taken) + 2) if (n := f"{name}_{i}") not in taken)
+    free = name if name not in taken else next(n for i in range(1, len(taken) + 2) if (n := f"{name}-{i}") not in taken)
     tensor = ir.tensor(array, name=free)
     value = ir.Value(name=free, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     model.graph.register_initializer(value)
