@@ -18,6 +18,7 @@ from export.passes.fold_scales import FoldScales
 from export.passes.fold_shifts import FoldShifts
 from export.passes.fuse_attention import FuseAttention
 from export.passes.movement import AssignTokenOrders, ComposeMovement, Rewritten
+from export.passes.pad_before_max_pool import PadBeforeMaxPool
 from export.passes.pad_instead_of_concat import PadInsteadOfConcat
 from export.passes.propagate_slices import PropagateSlices
 from export.passes.remove_no_ops import RemoveNoOps
@@ -67,6 +68,7 @@ def prepare(model: ir.Model, batch: int | None = None, *, fuses_attention: bool 
     gone = before - _sources_read(model)
     ir.passes.Sequential(
         PropagateSlices(batch),
+        PadBeforeMaxPool(),
         RemoveNoOps(),
         common.RemoveUnusedNodesPass(),
     )(model)
