@@ -39,7 +39,7 @@ def preprocess_of(source: str, processor: Any) -> Preprocess:  # noqa: ANN401 --
             f"{source}: its image processor does not just resize, divide by 255 and normalise{why}; {_REMEDY}"
         )
     resize, crop = _sizes(processor, size)
-    std = tuple(processor.image_std)
+    mean, std = (_per_channel(given) for given in (processor.image_mean, processor.image_std))
     if getattr(processor, "include_top", False):  # EfficientNet's divides by std twice
         std = tuple(value * value for value in std)
     try:
@@ -48,7 +48,7 @@ def preprocess_of(source: str, processor: Any) -> Preprocess:  # noqa: ANN401 --
                 "resize": resize,
                 "crop": crop,
                 "interpolation": INTERPOLATIONS.get(int(resample)),
-                "mean": tuple(processor.image_mean),
+                "mean": mean,
                 "std": std,
             }
         )
@@ -62,6 +62,11 @@ def preprocess_of(source: str, processor: Any) -> Preprocess:  # noqa: ANN401 --
 
 
 _REMEDY = "correct preprocessor_config.json, or give python:PACKAGE.MODULE:FUNCTION with a preprocessing of its own"
+
+
+def _per_channel(given: float | Sequence[float]) -> tuple[float, ...]:
+    """Return a mean or deviation for each channel; transformers applies a single number to all channels."""
+    return (given,) * 3 if isinstance(given, int | float) else tuple(given)
 
 
 def _sizes(processor: Any, size: Any) -> tuple[object, tuple[int, int] | None]:  # noqa: ANN401 -- transformers'

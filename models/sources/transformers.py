@@ -77,7 +77,7 @@ def load(name: str, weights: Weights, overrides: Overrides) -> Loaded:
         f"transformers:{folder.resolve().name}",
         built.model,
         preprocess,
-        labels=_labels(config),
+        labels=_labels(source, config),
         known=certain_sizes(weights, overrides, configured=origin.config is not None or Path(origin.base).is_dir()),
         config=config,
         built=built,
@@ -208,7 +208,15 @@ def _task(source: str, config: Any) -> Task | None:  # noqa: ANN401 -- transform
     return None if declared is None else _TASKS[declared]
 
 
-def _labels(config: Any) -> tuple[str, ...] | None:  # noqa: ANN401 -- transformers'
-    """Return the names of the classes; None for transformers' placeholders (LABEL_0, …)."""
-    labels = tuple(config.id2label[index] for index in range(config.num_labels))
+def _labels(source: str, config: Any) -> tuple[str, ...] | None:  # noqa: ANN401 -- transformers'
+    """Return the names of the classes; None for none, and for transformers' placeholders (LABEL_0, …)."""
+    if config.id2label is None:  # a configuration may set only the number of classes
+        return None
+    named = {index: label for index, label in config.id2label.items() if label is not None}
+    if sorted(named) != list(range(len(config.id2label))):
+        raise SourceError(
+            f"{source}: id2label names the classes {', '.join(map(str, sorted(named)))}, expected 0 to "
+            f"{len(config.id2label) - 1}; correct config.json"
+        )
+    labels = tuple(str(named[index]) for index in sorted(named))
     return None if all(label == f"LABEL_{index}" for index, label in enumerate(labels)) else labels

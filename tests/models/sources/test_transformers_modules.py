@@ -36,6 +36,13 @@ LEVIT: dict[str, Any] = {
     "key_dim": [8, 8, 8],
 }
 CONVNEXT = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+PVT: dict[str, Any] = {
+    "image_size": 64,
+    "num_labels": 3,
+    "hidden_sizes": [8, 16, 24, 32],
+    "depths": [1, 1, 1, 1],
+    "num_attention_heads": [1, 2, 3, 4],
+}
 RELATIVE = {"use_relative_position_bias": True}
 SHARED = {"use_shared_relative_position_bias": True}
 LABELS = {0: "cat", 1: "dog", 2: "newt"}
@@ -59,6 +66,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any], str]] = {
         {"size": {"shortest_edge": 40}, "crop_size": 32},
         "learned",
     ),
+    "pvt": ("Pvt", PVT, "Pvt", {"size": 64}, "native"),
     "convnext": ("ConvNext", CONVNEXT, "ConvNext", {"size": {"shortest_edge": 64}, "crop_pct": 0.875}, "native"),
 }
 
@@ -169,9 +177,38 @@ def test_a_folder_without_an_image_classifier_is_refused(tmp_path: Path) -> None
         load(tmp_path, RandomWeights(0))
 
 
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (None, None),  # PVT saves only the number of classes
+        ({"0": 3, "1": 1, "2": 2}, ("3", "1", "2")),
+        ({"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}, None),
+    ],
+)
+def test_labels_are_the_names_in_the_configuration(names: object, labels: object, tmp_path: Path) -> None:
+    folder_of("pvt" if names is None else "vit", tmp_path)
+    write_labels(tmp_path, names)
+    loaded = load(tmp_path, Pretrained())
+    assert (loaded.num_classes, loaded.labels) == (3, labels)
+
+
+@pytest.mark.parametrize("names", [{"1": "a", "2": "b", "3": "c"}, {"0": "a", "1": None, "2": "c"}])
+def test_labels_that_leave_out_a_class_are_refused(names: object, tmp_path: Path) -> None:
+    folder_of("vit", tmp_path)
+    write_labels(tmp_path, names)
+    with pytest.raises(SourceError, match=r"id2label names the classes .*, expected 0 to 2; correct config.json"):
+        load(tmp_path, Pretrained())
+
+
+def write_labels(folder: Path, names: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": names}))
+
+
 PROCESSORS: dict[str, tuple[str, dict[str, Any], object, tuple[int, int] | None]] = {
     "a square": ("ViT", {}, (224, 224), None),
     "shorter side and crop": ("Bit", {"size": {"shortest_edge": 256}}, 256, (224, 224)),
+    "one mean for all channels": ("ViT", {"image_mean": 0.4, "image_std": 0.3}, (224, 224), None),
     "a square and crop": ("DeiT", {}, (256, 256), (224, 224)),
     "LeViT's 256 for 224": ("Levit", {}, 256, (224, 224)),
     "ConvNeXt, small": ("ConvNext", {"size": {"shortest_edge": 224}, "crop_pct": 0.875}, 256, (224, 224)),
