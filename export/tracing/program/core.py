@@ -5,6 +5,7 @@ trace, an export's traces and conversion take 0.5 to 0.7 times as long (benchmar
 """
 
 import operator
+from typing import Any
 
 import torch
 from torch import fx
@@ -57,6 +58,8 @@ def use_converted_operators(graph: fx.Graph) -> bool:
             node.target, node.args = _ATEN.permute.default, (node.args[0], [*reversed(axes)])
         elif node.target is _ATEN.batch_norm.default and not arguments_of(node)["training"]:
             _use_inference_norm(node)
+        elif node.target is _ATEN.index.Tensor:
+            _select_along_one_axis(node)
     return all(_is_converted(node.target) for node in graph.nodes if node.op == "call_function")
 
 
@@ -70,6 +73,23 @@ def _use_inference_norm(node: fx.Node) -> None:
     operands = (given[name] for name in names)
     results = insert_call(node, _ATEN._native_batch_norm_legit_no_training.default, *operands)
     node.replace_all_uses_with(insert_call(node, operator.getitem, results, 0))
+    node.graph.erase_node(node)
+
+
+def _select_along_one_axis(node: fx.Node) -> None:
+    """Replace indexing by one tensor, which torch.onnx would convert to GatherND between two Transposes, by Gather."""
+    given: Any = node.args
+    source, indices = given
+    (axis, index), *others = [(axis, index) for axis, index in enumerate(indices) if index is not None]
+    if others or index.meta["val"].dtype not in (torch.int32, torch.int64):
+        return
+    if source.meta["val"].ndim == 2 and axis == 0:
+        found = insert_call(node, _ATEN.embedding.default, source, index)
+    else:
+        flat = insert_call(node, _ATEN.reshape.default, index, [-1])
+        found = insert_call(node, _ATEN.index_select.default, source, axis, flat)
+        found = insert_call(node, _ATEN.reshape.default, found, [*node.meta["val"].shape])
+    node.replace_all_uses_with(found)
     node.graph.erase_node(node)
 
 

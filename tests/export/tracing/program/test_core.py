@@ -127,6 +127,26 @@ def test_the_graph_is_that_of_a_second_trace(function: Function, monkeypatch: py
     assert [node.op_type for node in baked_graph(network, (8, 8)).graph] == types
 
 
+OFFSETS = (torch.arange(8)[:, None] - torch.arange(8)).abs()
+SELECTED: dict[str, Function] = {
+    "last axis": lambda x: x[..., (1, 0, 2, 3, 4, 5, 6, 7)],
+    "second axis": lambda x: x[:, [2, 0, -3]],
+    "offsets": lambda x: x.mean(2)[..., OFFSETS],
+    "rows of a table": lambda x: BIAS.repeat(8, 3)[x.argmax(-1)][..., :8],
+    "an index of the image": lambda x: WEIGHT.repeat(8)[x.argmax(-1, keepdim=True)] * x,
+}
+
+
+@pytest.mark.parametrize("case", SELECTED)
+def test_indexing_by_one_tensor_is_one_gather(case: str) -> None:
+    function = pooled(SELECTED[case])
+    graph = baked_graph(inside(function), (8, 8))
+    operators = [node.op_type for node in graph.graph]
+    assert operators.count("Gather") == 1
+    assert {"GatherND", "Transpose"}.isdisjoint(operators)
+    torch.testing.assert_close(run_graph(open_graph(graph), IMAGES), function(IMAGES))
+
+
 def test_axes_are_merged_by_a_reshape_which_the_passes_move() -> None:
     program = evaluated(pooled(lambda x: x.flatten(2).flatten(0, 1).softmax(-1).view(x.shape)), IMAGES)
     use_converted_operators(program.graph)
