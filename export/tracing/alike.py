@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from export.process.errors import ExportError
-from export.tracing.program.nodes import arguments_of, module_of, operator_of
+from export.tracing.program.nodes import arguments_of, module_of, operator_of, without_wrappers
 
 SMALL = 2
 """Batch size of the first trace. It is not 1, because torch broadcasts axes of size 1."""
@@ -88,6 +88,7 @@ def check_alike(small: ExportedProgram, large: ExportedProgram, images: int) -> 
 
 def batch_specialised(module: str, what: str, images: int) -> ExportError:
     """Return the error for a batch-specialised computation, with the module and the remedy."""
+    module = without_wrappers(module)
     where = f" in module {module}" if module else ""
     return ExportError(
         f"the network is batch-specialised{where}: traced with {SMALL} and {images} images, {what}; compute it without "

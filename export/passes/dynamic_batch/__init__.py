@@ -10,6 +10,7 @@ import onnx_ir as ir
 from export.passes.dynamic_batch.constant_input import ConstantInput
 from export.passes.dynamic_batch.rules import contains_batch, make_dynamic
 from export.passes.fold_constants import fold, reason_to_keep
+from export.passes.origins import subgraphs
 from export.passes.values import array_of, is_constant, scope_of, sizes_of
 from export.tracing.alike import batch_specialised
 
@@ -25,6 +26,8 @@ def make_batch_dynamic(model: ir.Model, images: int) -> None:
         ExportError: a node is batch-specialised; the message names its module.
     """
     for node in list(model.graph):
+        if any(subgraphs(node)):  # its shapes would keep the batch size
+            raise batch_specialised(scope_of(node), f"{node.op_type} contains a subgraph (control flow)", images)
         operands = [
             ConstantInput(model, node, index, images) for index, value in enumerate(node.inputs) if is_constant(value)
         ]

@@ -45,7 +45,8 @@ def check_sizes(graph: fx.Graph) -> None:
             raise ExportError(
                 f"{module_of(node) or 'the network'} computes a tensor with a data-dependent shape "
                 f"({operator_of(node)} returns [{', '.join(map(_size, value.shape))}]); in an exported graph only the "
-                "batch size may vary: keep all tokens, and mask those that are not used"
+                "batch size may vary: keep all tokens, and mask those that are not used; instead of a constant mask, "
+                "index with the numbers of its tokens, computed in the constructor (mask.nonzero())"
             )
 
 

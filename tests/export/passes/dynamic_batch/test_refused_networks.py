@@ -159,3 +159,14 @@ def test_a_network_that_accepts_no_other_batch_is_refused_with_the_module(block:
     named = rf"^the network is batch-specialised: .* only the first .* in 1 \({type(block).__name__}\)"
     with pytest.raises(ExportError, match=named):
         baked_graph(network, SIZE)
+
+
+def test_control_flow_is_refused_with_the_module() -> None:
+    def branch(x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        chosen: Tensor = torch.cond(flat.sum() > 0, torch.sin, torch.cos, (flat,))
+        return chosen
+
+    named = r"^the network is batch-specialised in module 1: .* If contains a subgraph .*--batch N:N$"
+    with pytest.raises(ExportError, match=named):
+        baked_graph(nn.Sequential(nn.Identity(), Apply(branch)).eval(), SIZE)
