@@ -29,6 +29,9 @@ FLOAT64 = "torch float64"
 GOLDEN_IMAGES = 4
 """Minimum number of images of a reference: the number of images of a golden file."""
 
+INDEPENDENT = 1e-6
+"""Largest relative difference of an image's float64 logits between two batch sizes: rounding makes less than 1e-10."""
+
 _SEED = 0
 Array = np.ndarray[Any, Any]
 
@@ -104,15 +107,25 @@ def compute_reference(
         batch: batch sizes that the graph must accept.
 
     Raises:
-        ExportError: the network fails on a batch in float32.
+        ExportError: the network fails on a batch in float32, or the logits of an image depend on its batch.
     """
     sizes = [size for size in BATCHES if batch.min <= size <= batch.max] or [batch.min]
     while sum(sizes) < GOLDEN_IMAGES:
         sizes.append(sizes[-1])
     pixels = torch.split(photographs(sum(sizes), image_size, _SEED), sizes)
-    reference = reference_on(network, pixels, normalisation)
+    again = pixels[-1][: sizes[0]]  # images of the largest batch in the smallest
+    reference = reference_on(network, (*pixels, again), normalisation)
+    repeated = reference.logits[-len(again) :]
+    reference = replace(reference, pixels=pixels, logits=reference.logits[: -len(again)])
     if reference.made_by != FLOAT64:
         return reference
+    mixed = _relative_error(reference.logits[-sizes[-1] :][: len(again)], repeated)
+    if INDEPENDENT < mixed < math.inf:
+        raise ExportError(
+            f"the logits of an image depend on the other images of its batch, by {mixed:.1e} of the largest logit "
+            f"between batches {sizes[0]} and {sizes[-1]}; images of different requests share a batch: compute no "
+            "statistics over the batch in eval mode, or export for a single batch size with --batch N:N"
+        )
     single = _logits(share_tensors(network), [normalise(images, normalisation).float() for images in pixels])
     return replace(reference, float32_error=_relative_error(reference.logits, single))
 
@@ -145,11 +158,17 @@ def _logits(network: nn.Module, inputs: list[Tensor]) -> Array:
     for images in inputs:
         try:
             with torch.no_grad():
-                found.append(network(images).double().numpy())
+                logits = network(images).double().numpy()
         except Exception as error:  # whatever the network's own code raises
             raise ExportError(
                 f"the network fails at batch {len(images)}: {type(error).__name__}: {first_line(error)}"
             ) from error
+        if logits.ndim != 2 or len(logits) != len(images):
+            raise ExportError(
+                f"at batch {len(images)} the network returns {list(logits.shape)} instead of [{len(images)}, classes]; "
+                "do not squeeze or flatten the axis of the batch"
+            )
+        found.append(logits)
     return np.concatenate(found)
 
 

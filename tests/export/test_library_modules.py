@@ -275,7 +275,7 @@ def test_a_users_network_that_hard_codes_the_batch_leaves_no_artifact(
     arguments = [source, "--random-weights", "0", "--output", str(tmp_path / "here")]
     assert main(arguments) == 1
     message = capsys.readouterr().err
-    assert message.startswith("error: the network is batch-specialised")
+    assert message.startswith("error: the logits of an image depend on the other images of its batch")
     assert message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
     assert main([*arguments, "--batch", "2:2", "--quiet"]) == 0

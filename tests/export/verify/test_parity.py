@@ -141,7 +141,7 @@ def test_the_reference_is_the_network_in_float64_on_the_images_of_the_reference(
     network.seen.clear()
     reference = compute_reference(network, (2, 2), NORMALISATION, Batch(min=2, max=5))
     assert [len(images) for images in reference.pixels] == [2, 3]
-    assert network.seen == [torch.float64] * 2 + [torch.float16] * 2  # then in its own type
+    assert network.seen == [torch.float64] * 3 + [torch.float16] * 2  # one batch again, then in its own type
     assert reference.float32_error is not None
     assert 0 < reference.float32_error < 1e-5
     row = 0
