@@ -83,7 +83,8 @@ def _resize_sizes(operand: ConstantInput) -> bool:
     ):
         return False
     factors = np.asarray(sizes, dtype=np.float32) / np.asarray(before, dtype=np.float32)
-    if (np.floor(factors * np.asarray(before, dtype=np.float32)) == sizes).all():
+    # In double precision, as in ONNX's shape inference: 6 · float32(5/6) is less than 5.
+    if (np.floor(factors.astype(np.float64) * before) == sizes).all():
         # After a Transpose, ONNX Runtime's optimiser permutes `sizes` as if there were no `axes`.
         operand.node.replace_input_with(2, operand.constant(factors))
         operand.node.resize_inputs(3)
