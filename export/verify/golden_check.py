@@ -69,7 +69,7 @@ def check_artifact(directory: Path, backend: str, precision: str) -> list[Run]:
     except ImportError as error:
         raise ExportError(f"backend {backend} is not installed: {error}; install it with pip") from error
     except Exception as error:  # runtimes' errors have no common base
-        raise ExportError(f"{backend} cannot load the graph: {first_line(error)}") from error
+        raise ExportError(f"{backend} cannot load the graph: {first_line(error)}; choose another --backend") from error
     limit = limit_for(artifact.manifest, computed_in)
     batch = artifact.manifest.input.batch
     runs = []

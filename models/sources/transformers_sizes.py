@@ -18,7 +18,11 @@ from models.sources.positions import (
 )
 from models.sources.processors import pair
 
-_EXTRA_TOKENS = {"beit": 1, "data2vec-vision": 1, "deit": 2, "dinov2": 1, "swin": 0, "swinv2": 0, "vit": 1}
+_EXTRA_TOKENS = {
+    **dict.fromkeys(("ijepa", "swin", "swinv2"), 0),
+    **dict.fromkeys(("beit", "data2vec-vision", "dinov2", "vit", "vit_msn"), 1),
+    "deit": 2,
+}
 """Number of rows before those of the grid in the absolute embedding, by model type; other types are unknown."""
 
 _RESAMPLES_ITSELF = "dinov2"
@@ -98,7 +102,7 @@ def _let_be_oblong(network: Any, trained: Positions) -> None:  # noqa: ANN401 --
 
 
 def in_transformers(model: nn.Module) -> Positions:
-    """Return the positions of ViT, DeiT, BEiT, Data2Vec, DINOv2, Swin v1 and v2."""
+    """Return the positions of ViT, ViT-MSN, I-JEPA, DeiT, BEiT, Data2Vec, DINOv2, Swin v1 and v2."""
     theirs: Any = model
     kind = theirs.config.model_type
     if kind not in _EXTRA_TOKENS:

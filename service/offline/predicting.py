@@ -92,7 +92,7 @@ class PredictionSummary:
         rest = f", {self.skipped} skipped" if self.skipped else ""
         return (
             f"{self.output}: {self.written} rows, {self.errors} of them errors{rest}; {self.seconds:.1f} s, "
-            f"{self.images_per_second:.0f} images/s ({self.artifact}, {self.backend})"
+            f"{self.images_per_second:.0f} images/s ({', '.join(filter(None, (self.artifact, self.backend)))})"
         )
 
 

@@ -74,23 +74,28 @@ def _ends(operand: ConstantInput) -> list[tuple[int, int]]:
 
 
 def _resize_sizes(operand: ConstantInput) -> bool:
-    """Replace sizes by scale factors, or by the sizes of the axes after the first two if factors are inexact."""
-    sizes, before = operand.array.tolist(), sizes_of(operand.node.inputs[0])
+    """Replace sizes by scale factors, or by the sizes of the axes after the first two if factors are inexact.
+
+    Factors are rounded up, so that ONNX's shape inference finds the size in double precision: 6 · float32(5/6) is less
+    than 5. With mode nearest, a factor that is too large would select another pixel.
+    """
+    sizes, before = operand.array, np.asarray(sizes_of(operand.node.inputs[0]) or ())
     if (
-        before is None
-        or any(map(operand.is_batch, sizes[1:]))
+        not before.size
+        or any(map(operand.is_batch, sizes[1:].tolist()))
         or operand.node.attributes.get_ints("axes", None) is not None
     ):
         return False
-    factors = np.asarray(sizes, dtype=np.float32) / np.asarray(before, dtype=np.float32)
-    # In double precision, as in ONNX's shape inference: 6 · float32(5/6) is less than 5.
+    factors = (sizes / before).astype(np.float32)
+    if operand.node.attributes.get_string("mode", "nearest") != "nearest":
+        factors = np.where(factors.astype(np.float64) * before < sizes, np.nextafter(factors, np.float32(np.inf)), factors)
     if (np.floor(factors.astype(np.float64) * before) == sizes).all():
         # After a Transpose, ONNX Runtime's optimiser permutes `sizes` as if there were no `axes`.
         operand.node.replace_input_with(2, operand.constant(factors))
         operand.node.resize_inputs(3)
     else:
         operand.node.attributes.add(ir.AttrInt64s("axes", list(range(2, len(sizes)))))
-        operand.put(sizes[2:])
+        operand.put(sizes[2:].tolist())
     return True
 
 

@@ -158,7 +158,9 @@ def test_the_command_reports_unreadable_files_and_missing_backends(
     (exported / "model.onnx").write_bytes(b"not onnx")
     vouch(exported, "model.onnx")
     assert main([str(exported)]) == 1
-    assert "error: onnxruntime cannot load the graph" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "error: onnxruntime cannot load the graph" in said
+    assert "; choose another --backend" in said
     monkeypatch.setitem(sys.modules, "openvino", None)  # marks the module as not importable
     assert main([str(exported), "--backend", "openvino"]) == 1
     assert "error: backend openvino is not installed" in capsys.readouterr().err

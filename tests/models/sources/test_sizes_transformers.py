@@ -39,6 +39,8 @@ RELATIVE, SHARED = {"use_relative_position_bias": True}, {"use_shared_relative_p
 ABSOLUTE = {"use_absolute_position_embeddings": True, "use_mean_pooling": False}
 NETWORKS: dict[str, tuple[str, dict[str, Any], str]] = {
     "vit": ("ViT", VIT, "learned"),
+    "vit msn": ("ViTMSN", VIT, "learned"),
+    "i-jepa": ("IJepa", VIT, "learned"),
     "deit": ("DeiT", VIT, "learned"),
     "beit": ("Beit", VIT | RELATIVE, "beit-table"),
     "beit, everything": ("Beit", VIT | RELATIVE | SHARED | ABSOLUTE, "learned+beit-table"),

@@ -116,6 +116,8 @@ def test_images_in_the_output_do_not_run_again(
     assert "21/21" in printed.err
     assert "1 unreadable" in printed.err
     assert len(without_times(output)) == 31
+    assert main(["predict", str(pictures), "--repository", str(colours), "--output", str(output)]) == 0
+    assert "0 rows, 0 of them errors, 31 skipped; 0.0 s, 0 images/s (colours/mean/1)\n" in capsys.readouterr().err
 
 
 def test_a_network_that_cannot_be_opened_has_no_summary(
