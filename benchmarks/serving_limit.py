@@ -34,13 +34,19 @@ def limit(artifact: Path, images: Path, seconds: int, resizer: str = "auto", bac
         resizer: name of the resizer.
         backend: name of the backend; None takes that of the environment, as the service does.
     """
+    return sum(float(process.communicate()[0]) for process in start(artifact, images, seconds, resizer, backend))
+
+
+def start(
+    artifact: Path, images: Path, seconds: int, resizer: str = "auto", backend: str | None = None
+) -> list[subprocess.Popen[str]]:
+    """Start the processes of `limit`; each prints its images/s."""
     environment = os.environ if backend is None else {**os.environ, "POSBAKE_BACKEND": backend}
     command = [sys.executable, "-m", "benchmarks.serving_limit", str(artifact), str(images), str(seconds), resizer]
-    processes = [
+    return [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)  # noqa: S603
         for _ in range(available_cores())
     ]
-    return sum(float(process.communicate()[0]) for process in processes)
 
 
 def classifier(path: Path, resizer: str = "auto") -> Callable[[bytes], list[Prediction]]:

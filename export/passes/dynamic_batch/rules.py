@@ -88,7 +88,8 @@ def _resize_sizes(operand: ConstantInput) -> bool:
         return False
     factors = (sizes / before).astype(np.float32)
     if operand.node.attributes.get_string("mode", "nearest") != "nearest":
-        factors = np.where(factors.astype(np.float64) * before < sizes, np.nextafter(factors, np.float32(np.inf)), factors)
+        larger = np.nextafter(factors, np.float32(np.inf))
+        factors = np.where(factors.astype(np.float64) * before < sizes, larger, factors)
     if (np.floor(factors.astype(np.float64) * before) == sizes).all():
         # After a Transpose, ONNX Runtime's optimiser permutes `sizes` as if there were no `axes`.
         operand.node.replace_input_with(2, operand.constant(factors))
