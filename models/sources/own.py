@@ -17,12 +17,12 @@ from torch import nn
 from artifact import Accuracy, Preprocess
 from models.build import build_network
 from models.config import SwinConfig, ViTConfig
+from models.encodings import Encoding
 from models.sources.base import Checkpoint, Loaded, Overrides, RandomWeights, SourceError, Weights
 from models.sources.checkpoints import read_checkpoint
 from models.sources.checkpoints.advice import Advice
 from models.sources.checkpoints.fit import check_fit
 from models.sources.checkpoints.keys import fit_keys
-from models.sources.drawing import draw, seeded
 from models.sources.library_module import check_resampled
 from models.sources.positions import EMBEDDING, OF_IMAGE, OF_WINDOWS, OVER_OFFSETS, Positions, Table, bring
 from models.sources.preprocessing import at_size
@@ -63,14 +63,12 @@ class Own:
         resized = overrides.image_size not in (None, trained.image_size) or overrides.window_size is not None
         if resized:
             wanted = config_at(trained, overrides)
-        seed = weights.seed if isinstance(weights, RandomWeights) else 0
-        with seeded(seed):
-            network = self._build(wanted)
+        network = self._build(wanted)
         accuracy = None
         resampled: tuple[str, ...] = ()
         notes: tuple[str, ...] = ()
         if isinstance(weights, RandomWeights):
-            draw(network, seed)
+            randomise(network, weights.seed)
         elif isinstance(weights, Checkpoint):
             ours = (self._build(trained) if resized else network).state_dict()
             expected, advise = {self.key(key): ours[key] for key in ours}, Advice(self.source, trained.image_size)
@@ -170,3 +168,22 @@ def read_accuracy(text: str | None, origin: Path) -> Accuracy | None:
         return Accuracy.model_validate(json.loads(text))
     except (ValidationError, ValueError) as error:
         raise SourceError(f"{origin}: its metadata has an accuracy that cannot be read: {error}") from error
+
+
+def randomise(network: nn.Module, seed: int) -> None:
+    """Draw random weights for every parameter, including position tables with zero or small initial values.
+
+    A comparison of two networks with zero tables proves nothing about their position encoding.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tables = {id(p) for module in network.modules() if isinstance(module, Encoding) for p in module.parameters()}
+    scales = {id(module.weight) for module in network.modules() if isinstance(module, nn.LayerNorm)}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if id(parameter) in tables:
+                parameter.copy_(0.5 * noise)
+            elif parameter.ndim > 1:
+                parameter.copy_(noise * parameter[0].numel() ** -0.5)
+            else:
+                parameter.copy_(0.1 * noise + (1 if id(parameter) in scales else 0))

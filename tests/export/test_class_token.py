@@ -24,7 +24,7 @@ from export.to_onnx import main
 from export.tracing.graph import TracedGraph, trace_graph
 from export.tracing.pixels import ArtifactInput
 from models import build_network
-from models.sources.drawing import draw
+from models.sources.own import randomise
 from tests.export.graphs import OPSET, open_graph, run_graph
 from tests.models.networks import VIT_CLS
 from tests.models.sources.libraries import relative_error
@@ -84,7 +84,7 @@ PRODUCTS: dict[str, dict[int, int]] = {
 def network_of(name: str) -> nn.Module:
     torch.manual_seed(0)
     network: nn.Module = NETWORKS[name]().eval()
-    draw(network, seed=3)
+    randomise(network, seed=3)
     return network.double()
 
 
@@ -174,7 +174,7 @@ def test_a_network_that_reads_all_tokens_does_not_change(name: str, monkeypatch:
         "timm vit with a mean": lambda: timm.create_model("beit_base_patch16_224", depth=2, **TINY),
     }
     network = networks[name]().eval()
-    draw(network, seed=3)
+    randomise(network, seed=3)
     images = torch.zeros(2, 3, 64, 64)
     traced = traced_of(network, images)
     first, second = (replace(traced, model=traced.model.clone()) for _ in range(2))
@@ -202,7 +202,7 @@ def test_the_last_bias_is_stored_and_reported_as_one_row() -> None:
 
 def test_the_remaining_parts_of_tables_and_indices_are_reported() -> None:
     network, images = own_vit(2, "irpe-product-contextual-qkv").eval(), images_for("")
-    draw(network, seed=3)
+    randomise(network, seed=3)
     built = rewrite_graph(traced_of(network, images))
     lines = {block: [line for line in reported(network, built) if f"blocks.{block}" in line.module] for block in (0, 1)}
     held = dict.fromkeys(stored(built.model).values(), 0)

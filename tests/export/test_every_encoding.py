@@ -15,7 +15,7 @@ from export.report.baked import report_constants
 from export.write.describe import describe_graph
 from models import SwinConfig, ViTConfig, build_network
 from models.encodings import ENCODINGS
-from models.sources.drawing import draw
+from models.sources.own import randomise
 from tests.export.graphs import baked_graph, built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN
 from tests.models.sources.libraries import relative_error
@@ -75,7 +75,7 @@ def config_of(where: str, encodings: dict[str, dict[str, object]]) -> ViTConfig 
 
 def network_of(where: str, name: str) -> nn.Module:
     network = build_network(config_of(where, {name: {}})).eval()
-    draw(network, seed=3)
+    randomise(network, seed=3)
     return network.double()
 
 

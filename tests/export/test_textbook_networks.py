@@ -16,7 +16,7 @@ from export.tracing.pixels import Normalisation
 from export.verify.reference import normalise
 from export.write.describe import describe_graph
 from models import SwinConfig, ViTConfig, build_network
-from models.sources.drawing import draw
+from models.sources.own import randomise
 from tests.export.graphs import built_graph, open_graph, run_graph
 from tests.models.networks import SWIN, VIT_CLS
 from tests.models.sources.libraries import relative_error
@@ -48,7 +48,7 @@ NETWORKS: dict[str, ViTConfig | SwinConfig] = {
 
 def network_of(config: ViTConfig | SwinConfig) -> nn.Module:
     network = build_network(config).eval()
-    draw(network, seed=3)
+    randomise(network, seed=3)
     return network
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.attention import Attention
 from models.encodings import Place, build_encoding
-from models.sources.drawing import draw
+from models.sources.own import randomise
 
 PLACE = Place((2, 3), 1, width=24, num_heads=3)
 ENCODINGS = ["none", "beit-table", "rope-mixed", "irpe-product-contextual-qkv", "shaw-kv"]
@@ -20,7 +20,7 @@ WINDOWS = 2
 def attention_of(name: str, *, cosine: bool) -> Attention:
     encoding = build_encoding({name: {}}, PLACE, "attention")
     attention = Attention(PLACE.width, PLACE.num_heads, encoding, cosine=cosine)
-    draw(attention, seed=4)
+    randomise(attention, seed=4)
     return attention.double().requires_grad_(requires_grad=False)
 
 

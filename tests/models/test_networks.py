@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models import Swin, SwinConfig, ViT, ViTConfig
-from models.sources.drawing import draw
+from models.sources.own import randomise
 from models.swin import shifted_window_mask, window_partition, window_reverse
 from tests.models.networks import SWIN, VIT_CLS, VIT_MEAN, position_effect
 
@@ -33,7 +33,7 @@ def renamed(state: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tensor
 def test_the_vit_has_timms_logits(config: ViTConfig, batch: int) -> None:
     config = config.model_copy(update={"encodings": {"learned": {}}})
     ours = ViT(config)
-    draw(ours, seed=1)
+    randomise(ours, seed=1)
     theirs = timm.models.VisionTransformer(
         img_size=config.image_size,
         patch_size=config.patch_size,
@@ -53,7 +53,7 @@ def test_the_vit_has_timms_logits(config: ViTConfig, batch: int) -> None:
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
 def test_the_swin_has_timms_logits(batch: int) -> None:
     ours = Swin(SWIN)
-    draw(ours, seed=1)
+    randomise(ours, seed=1)
     theirs = timm.models.SwinTransformer(
         img_size=SWIN.image_size,
         patch_size=SWIN.patch_size,
@@ -82,13 +82,13 @@ def test_the_swin_has_timms_logits(batch: int) -> None:
 @pytest.mark.parametrize("name", ["learned", "sincos", "swin-table", "irpe-product-contextual-k"])
 def test_position_affects_the_logits(name: str) -> None:
     network = ViT(VIT_MEAN.model_copy(update={"encodings": {name: {}}}))
-    draw(network, seed=2)
+    randomise(network, seed=2)
     assert position_effect(network) > 1e-3  # a hundred times the tolerance of an export
 
 
 def test_a_vit_without_an_encoding_ignores_the_order_of_patches() -> None:
     network = ViT(VIT_MEAN.model_copy(update={"encodings": {}}))
-    draw(network, seed=2)
+    randomise(network, seed=2)
     assert position_effect(network) < 1e-9
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models import ViTConfig, build_network
-from models.sources.drawing import draw
+from models.sources.own import randomise
 from tests.models.networks import VIT_CLS
 
 SMALLEST_EFFECT = 1e-3  # relative to the largest logit
@@ -27,7 +27,7 @@ def config_of(**options: object) -> ViTConfig:
 
 def network_of(config: ViTConfig) -> nn.Module:
     network = build_network(config).eval()
-    draw(network, seed=3)
+    randomise(network, seed=3)
     return network
 
 

@@ -7,7 +7,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from tests.engines.fakes import fake_gpu as fake_gpu
 from tests.engines.fakes import forget
 from tests.engines.rtx import rtx_or_skip
 from tests.service.artifacts import WEIGHTS, add_artifact
+from tests.service.waiting import wait_until
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 8, 6, 3), np.uint8)
 
@@ -180,17 +182,19 @@ def test_an_interrupted_build_stops_and_leaves_no_artifact(
     source = add(tmp_path / "from")
     steps: list[int] = []
 
-    def interrupt(_phase: str, done: int, _of: int) -> None:
+    def interrupt(cancelled: Callable[[], bool], _phase: str, done: int, _of: int) -> None:
         steps.append(done)
         if done == 1:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)  # the main thread handles it meanwhile
+            wait_until(cancelled)  # the main thread handles the signal
 
     build = build_engine
     monkeypatch.setattr(
         pipeline,
         "build_engine",
-        lambda library, graph, options, gpu, _, cancelled: build(library, graph, options, gpu, interrupt, cancelled),
+        lambda library, graph, options, gpu, _, cancelled: build(
+            library, graph, options, gpu, partial(interrupt, cancelled), cancelled
+        ),
     )
     assert run(source, "--output", tmp_path / "to", "--precision", "fp32") == 130
     assert max(steps) < 3

@@ -12,7 +12,7 @@ from artifact import Batch
 from export.passes.fuse_attention import OPSET, FuseAttention
 from export.passes.graph import Built, build_graph
 from models import build_network
-from models.sources.drawing import draw
+from models.sources.own import randomise
 from tests.export.graphs import open_graph, run_graph
 from tests.export.passes.graphs import Array, graph_of, ints, operators, run
 from tests.export.small_networks import Prepared, beit, rope_mixed
@@ -202,7 +202,7 @@ def exported(network: nn.Module, *size: int) -> Built:
 @pytest.fixture(scope="module")
 def vit() -> tuple[nn.Module, ir.Model]:
     network = build_network(VIT_CLS.model_copy(update={"depth": 3, "encodings": {"learned": {}}})).eval()
-    draw(network, 0)
+    randomise(network, 0)
     return network, exported(network, 32, 48).model
 
 

@@ -17,7 +17,7 @@ from export.verify.parity import LIMITS, Limits, check_parity
 from export.verify.reference import compute_reference
 from export.write.saving import save_graph
 from models import SwinConfig, ViTConfig, build_network
-from models.sources.drawing import draw
+from models.sources.own import randomise
 from tests.export.graphs import baked_graph
 from tests.export.precision.hand_made import run
 from tests.export.precision.typing_rules import type_errors
@@ -44,7 +44,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def lowered(name: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[onnx.ModelProto, Parity]]:
     """Return graph and parity of the network in each precision."""
     network = build_network(NETWORKS[name]).eval()
-    draw(network, seed=3)
+    randomise(network, seed=3)
     size = NETWORKS[name].image_size
     random = compute_reference(network, size, NORMAL, BATCH)
     pixels = np.random.default_rng(0).integers(0, 256, (40, *size, 3), np.uint8)

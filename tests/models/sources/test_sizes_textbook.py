@@ -9,8 +9,7 @@ from timm.layers.pos_embed_rel import resize_rel_pos_bias_table, resize_rel_pos_
 from models import SwinConfig, ViTConfig, build_network
 from models.encodings import Encoding
 from models.sources import Overrides, SourceError
-from models.sources.drawing import draw
-from models.sources.own import config_at, positions_of
+from models.sources.own import config_at, positions_of, randomise
 from models.sources.positions import bring
 from tests.models.networks import SWIN, VIT_CLS
 
@@ -18,7 +17,7 @@ from tests.models.networks import SWIN, VIT_CLS
 def resized(config: ViTConfig | SwinConfig, **sizes: Any) -> tuple[Any, Any, tuple[str, ...]]:  # noqa: ANN401
     """Return a network, its copy at other sizes, and the notes on its tables."""
     trained = build_network(config).eval()
-    draw(trained, seed=3)
+    randomise(trained, seed=3)
     wanted = config_at(config, Overrides(**sizes))
     state, changes = bring(trained.state_dict(), positions_of(config), positions_of(wanted))
     network = build_network(wanted).eval()
