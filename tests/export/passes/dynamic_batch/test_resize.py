@@ -11,7 +11,7 @@ from tests.export.passes.dynamic_batch.block import SIZE, Network, images
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic", "nearest"])
-@pytest.mark.parametrize("size", [(3, 5), (4, 5), (5, 8), (7, 11)])
+@pytest.mark.parametrize("size", [(3, 5), (4, 5), (5, 8), (6, 10), (7, 11)])
 def test_resized_grids_have_the_shape_that_onnx_infers(size: tuple[int, int], mode: str) -> None:
     network = Network(lambda x: F.interpolate(x, size=size, mode=mode).flatten(1)).eval()
     graph = baked_graph(network, SIZE)
