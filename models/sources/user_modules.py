@@ -96,7 +96,9 @@ class UserModules(MetaPathFinder):
 
     def _replace(self, modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
         """Replace the modules under the hidden names by `modules`, and return the previous ones."""
-        before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in self.hidden}
+        before: dict[str, ModuleType] = {}
+        if self.hidden:  # otherwise thousands of names would be searched around each forward
+            before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in self.hidden}
         for name in before:
             del sys.modules[name]
         sys.modules.update(modules)

@@ -57,7 +57,8 @@ def find_labelled(path: Path, labels: Sequence[str]) -> LabelledImages:
 
 def _of_directory(path: Path, labels: Sequence[str]) -> Callable[[], Iterator[ImageFile]]:
     names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
-    classes = _classes(names, labels, f"{path} has subdirectories")
+    remedy = "rename them, or give a CSV file with path,index"
+    classes = _classes(names, labels, f"{path} has subdirectories", remedy)
 
     def files() -> Iterator[ImageFile]:
         for name in names:
@@ -77,7 +78,8 @@ def _of_table(path: Path, labels: Sequence[str]) -> Callable[[], Iterator[ImageF
     for _, label in _rows(path):
         found.setdefault(label)
     known = labels if kind == "label" else [str(index) for index in range(len(labels))]
-    classes = _classes(list(found), known, f"{path} has {kind} values")
+    remedy = "correct them, or give path,index" if kind == "label" else "correct them"
+    classes = _classes(list(found), known, f"{path} has {kind} values", remedy)
 
     def files() -> Iterator[ImageFile]:
         for name, label in _rows(path):
@@ -109,13 +111,14 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
             raise LabelledImagesError(f"{path}, line {reader.line_num}: {error}") from error
 
 
-def _classes(names: list[str], labels: Sequence[str], what: str) -> dict[str, int]:
+def _classes(names: list[str], labels: Sequence[str], what: str, remedy: str) -> dict[str, int]:
     """Return the class of each name. Raises LabelledImagesError."""
     classes = {label: index for index, label in enumerate(labels)}
     unknown = [escaped(name) for name in names if name not in classes]
     if unknown:
         raise LabelledImagesError(
-            f"{what} that are not labels of the network: {listed(unknown)}; its labels are {listed(list(labels))}"
+            f"{what} that are not labels of the network: {listed(unknown)}; its labels are {listed(list(labels))}; "
+            f"{remedy}"
         )
     counts = Counter(labels)
     twice = [name for name in names if counts[name] > 1]

@@ -139,10 +139,11 @@ def test_unknown_labels_are_listed_with_those_of_the_network(
 ) -> None:
     (pictures / "red").rename(pictures / "crimson")
     assert evaluate(pictures, "--repository", colours) == 1
-    assert "not labels of the network: crimson; its labels are red, green, blue, grey" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "not labels of the network: crimson; its labels are red, green, blue, grey; rename them, or give a" in said
     (tmp_path / "table.csv").write_text("path,index\na.png,4\n")
     assert evaluate(tmp_path / "table.csv", "--repository", colours) == 1
-    assert "not labels of the network: 4; its labels are 0, 1, 2, 3" in capsys.readouterr().err
+    assert "not labels of the network: 4; its labels are 0, 1, 2, 3; correct them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
