@@ -50,7 +50,7 @@ class Artifact:
         return self.path / GRAPH_NAME
 
 
-def read_artifact(path: Path, until: float = inf) -> Artifact:
+def read_artifact(path: Path | str, until: float = inf) -> Artifact:
     """Read and verify the artifact in directory `path`.
 
     Only regular files are opened, never a link, FIFO or device. Text from the artifact is escaped and truncated in
@@ -69,6 +69,7 @@ def read_artifact(path: Path, until: float = inf) -> Artifact:
         LabelsError: the number of labels is not the number of classes, or a label is empty or too long.
         VerificationTimeoutError: `until` has passed.
     """
+    path = Path(path)
     manifest = _read_manifest(path)
     for name, expected in manifest.files.items():
         _verify(path, name, expected, until)

@@ -29,7 +29,7 @@ class Location:
 HIDDEN = "?"
 
 
-def scan(repository: Path) -> list[Location]:
+def scan(repository: Path | str) -> list[Location]:
     """Return the directories at the depth of artifacts, and those that cannot be listed, sorted by name.
 
     Hidden directories are ignored, because exports in progress use them. Directories that are removed during the scan,
@@ -38,7 +38,7 @@ def scan(repository: Path) -> list[Location]:
     Raises:
         OSError: the repository is missing or cannot be listed.
     """
-    return sorted(_locations(repository))
+    return sorted(_locations(Path(repository)))
 
 
 def next_version(repository: Path, model: str, variant: str) -> int:

@@ -4,10 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+from pydantic.dataclasses import dataclass as checked_dataclass
 
 from artifact import Batch, Manifest, Precision, Task
-from artifact.parts.values import Target
+from artifact.parts.values import Target, Text
 from artifact.text import flaw_of_label, shown
 from export.process.errors import ExportError
 from export.process.names import check_name
@@ -16,10 +19,14 @@ from models.sources import Loaded, Overrides, Weights
 _KEEP_SIZES = Overrides()
 _ANY_BATCH = Batch(min=1, max=32)
 
+_Share = Annotated[float, Field(ge=0, le=1)]
 
-@dataclass(frozen=True)
+
+@checked_dataclass(frozen=True)
 class ExportRequest:
     """Request for an export: source, output and options.
+
+    Raises pydantic's ValidationError if a value is not of the field's type or outside its range. Paths may be text.
 
     Attributes:
         source: `kind:name`, see `models.sources`.
@@ -51,20 +58,20 @@ class ExportRequest:
     overrides: Overrides = _KEEP_SIZES
     takes: Literal["uint8", "float32"] = "uint8"
     batch: Batch = _ANY_BATCH
-    opset: int = 20
+    opset: Annotated[int, Field(ge=20, le=23)] = 20
     model: str | None = None
     variant: str | None = None
-    version: int | None = None
+    version: PositiveInt | None = None
     labels: Path | None = None
     task: Task | None = None
     precision: Precision = "fp32"
     calibration: Path | None = None
-    min_cosine: float | None = None
-    min_agreement: float | None = None
+    min_cosine: _Share | None = None
+    min_agreement: _Share | None = None
     target: Target = "portable"
     report: bool = False
     samples: Path | None = None
-    about: str | None = None
+    about: Text | None = None
     preparation: Literal["ink"] | None = None
 
     @property

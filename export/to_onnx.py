@@ -16,9 +16,6 @@ from export.process.command import Command, run
 if TYPE_CHECKING:
     from export.request import Exported, ExportRequest
 
-LONGEST_ABOUT = 1000
-"""Maximum number of characters; see `Text` of `artifact.parts.values`."""
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
@@ -31,7 +28,7 @@ def _command(options: argparse.Namespace) -> "Command[Exported]":
     from models.sources import SourceError
 
     return Command(
-        lambda progress: export_onnx(_request(options), progress.step), _document, print_report, (SourceError,)
+        lambda progress: export_onnx(_checked_request(options), progress.step), _document, print_report, (SourceError,)
     )
 
 
@@ -127,6 +124,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _checked_request(options: argparse.Namespace) -> "ExportRequest":
+    from pydantic import ValidationError
+
+    from export.process.errors import ExportError
+    from models.sources.base import problems
+
+    try:
+        return _request(options)
+    except ValidationError as error:
+        raise ExportError(problems(error)) from error
+
+
 def _request(options: argparse.Namespace) -> "ExportRequest":
     from artifact import Batch
     from export.process.errors import ExportError
@@ -137,7 +146,7 @@ def _request(options: argparse.Namespace) -> "ExportRequest":
     if options.checkpoint is not None:
         weights = Checkpoint(options.checkpoint, options.weights_key)
     elif options.random_weights is not None:
-        weights = RandomWeights(options.random_weights)
+        weights = RandomWeights(seed=options.random_weights)
     elif options.pretrained:
         weights = Pretrained()
     else:
@@ -147,8 +156,6 @@ def _request(options: argparse.Namespace) -> "ExportRequest":
         )
     if options.weights_key is not None and options.checkpoint is None:
         raise ExportError("--weights-key selects weights in --checkpoint FILE; give both or neither")
-    if options.about is not None and len(options.about) > LONGEST_ABOUT:
-        raise ExportError(f"--about has {len(options.about)} characters, at most {LONGEST_ABOUT} are allowed")
     given: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(ExportRequest)}
     smallest, largest = options.batch
     sizes = {name: getattr(options, name) for name in ("trained_image_size", "trained_window_size")}

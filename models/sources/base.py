@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, PositiveInt, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 from torch import nn
 
 from artifact import Accuracy, Preprocess, Task
@@ -27,7 +28,7 @@ def problems(error: ValidationError, whole: str = "") -> str:
     return "; ".join(f"{'.'.join(map(str, item['loc'])) or whole}: {item['msg']}" for item in found)
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True)
 class Checkpoint:
     """Weights from a safetensors or torch.save file, from an index of shards, or from a folder.
 
@@ -45,27 +46,36 @@ class Pretrained:
     """Weights published by the source's library."""
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True)
 class RandomWeights:
     """Weights drawn from a seed, with position tables large enough to change the logits."""
 
-    seed: int
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**64)]  # torch's range
 
 
 Weights = Checkpoint | Pretrained | RandomWeights
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True)
 class Overrides:
-    """Overrides of the configuration; None keeps the configured value."""
+    """Overrides of the configuration; None keeps the configured value.
 
-    image_size: tuple[int, int] | None = None  # (height, width) in pixels
-    window_size: int | None = None  # in tokens
-    config: Path | None = None  # the sizes of cream:custom, which has no configuration of its own
-    num_classes: int | None = None  # of the head that is added to a network without one; other networks keep their head
-    trained_image_size: tuple[int, int] | None = None  # size of training, if not the default of the name
-    trained_window_size: int | None = None  # likewise
-    model_args: Mapping[str, Any] = field(default_factory=dict)  # options of the library's constructor
+    Attributes:
+        image_size: (height, width) in pixels.
+        window_size: side in tokens.
+        config: file with the sizes of cream:custom, which has no configuration of its own.
+        num_classes: classes of the head that is added to a network without one; other networks keep their head.
+        trained_image_size, trained_window_size: sizes of training, if not the defaults of the name.
+        model_args: options of the library's constructor.
+    """
+
+    image_size: tuple[PositiveInt, PositiveInt] | None = None
+    window_size: PositiveInt | None = None
+    config: Path | None = None
+    num_classes: PositiveInt | None = None
+    trained_image_size: tuple[PositiveInt, PositiveInt] | None = None
+    trained_window_size: PositiveInt | None = None
+    model_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
