@@ -98,11 +98,17 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         raw = _JSON.validate_json(read_regular(path / MANIFEST_NAME, MANIFEST_LIMIT))
     except UnreadableFileError as error:
-        raise ManifestError(f"{path}: {MANIFEST_NAME} {error}") from error
+        raise ManifestError(
+            f"{path}: {MANIFEST_NAME} {error}; an artifact is a directory REPOSITORY/MODEL/VARIANT/VERSION: name that, "
+            "or export again"
+        ) from error
     except ValidationError as error:
-        raise ManifestError(f"{path}: {MANIFEST_NAME} is not JSON: {shown(error.errors()[0]['msg'])}") from error
+        problem = shown(error.errors()[0]["msg"])
+        raise ManifestError(f"{path}: {MANIFEST_NAME} is not JSON: {problem}; export or copy it again") from error
     if not isinstance(raw, dict):
-        raise ManifestError(f"{path}: {MANIFEST_NAME} contains a {type(raw).__name__}, expected an object")
+        raise ManifestError(
+            f"{path}: {MANIFEST_NAME} contains a {type(raw).__name__}, expected an object; export or copy it again"
+        )
     if raw.get("format") != FORMAT:
         raise UnknownFormatError(
             f"{path}: manifest format {shown(repr(raw.get('format')))} is unknown, this version supports format "
@@ -116,7 +122,9 @@ def _read_manifest(path: Path) -> Manifest:
             f"{shown('.'.join(map(str, problem['loc'])) or 'manifest')}: {shown(problem['msg'])}"
             for problem in found[:3]
         )
-        raise ManifestError(f"{path}: {MANIFEST_NAME} breaks the schema: {problems}") from error
+        raise ManifestError(
+            f"{path}: {MANIFEST_NAME} breaks the schema: {problems}; correct it, or export again"
+        ) from error
 
 
 def _verify(path: Path, name: str, expected: FileEntry, until: float) -> None:

@@ -53,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     whole.add("artifact", path, "directory with manifest.json", "ARTIFACT")
     backend = "default: %(default)s, on the CPU"
     whole.add("--backend", ["onnxruntime", "openvino"], backend, default="onnxruntime")
-    precision = "precision in which OpenVINO computes an fp32 graph; default: %(default)s"
-    whole.add("--precision", ["fp32", "bf16", "fp16"], precision, default="fp32")
+    precision = "precision in which OpenVINO computes an fp32 graph, if the CPU has it; default: fp32"
+    whole.add("--precision", ["fp32", "bf16", "fp16"], precision)
     whole.add_output("print errors only", "print all runs as JSON")
     return parser
 

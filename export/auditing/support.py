@@ -3,6 +3,7 @@
 The source is onnx-tensorrt's `docs/operators.md`; the file contains the version, the dates and the URLs.
 """
 
+import re
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -74,8 +75,12 @@ class Support(BaseModel):
         """Check that the table covers a TensorRT version (`major.minor`), and return it.
 
         Raises:
-            ValueError: the version is older or newer than those of the table.
+            ValueError: it is not a version, or older or newer than those of the table.
         """
+        if re.fullmatch(r"\d+\.\d+(\.\d+)*", tensorrt, re.ASCII) is None:
+            raise ValueError(
+                f"{tensorrt!r} is not a version of TensorRT; expected MAJOR.MINOR, such as {self.tensorrt}"
+            )
         oldest = min(self.opset_max, key=version_order)
         if not version_order(oldest) <= version_order(tensorrt) <= version_order(self.tensorrt):
             raise ValueError(

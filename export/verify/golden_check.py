@@ -48,24 +48,31 @@ class Run(BaseModel):
     passed: bool
 
 
-def check_artifact(directory: Path, backend: str, precision: str) -> list[Run]:
+def check_artifact(directory: Path, backend: str, precision: str | None = None) -> list[Run]:
     """Run an artifact's golden images at its smallest batch size, and in one batch.
 
     Args:
         directory: directory of the artifact.
         backend: `onnxruntime` or `openvino`.
-        precision: OpenVINO's precision for float32 nodes; ONNX Runtime computes in the graph's precision.
+        precision: OpenVINO's precision for float32 nodes, by default fp32; ONNX Runtime computes in the graph's.
 
     Raises:
         ArtifactError: the artifact or its golden file is damaged.
-        ExportError: the artifact has no golden file, or the runtime is missing or cannot run the graph.
+        ExportError: the artifact has no golden file, or the runtime is missing, or cannot run the graph in this
+            precision.
     """
     artifact = read_artifact(directory)
     golden = read_golden(artifact)
     if golden is None:
         raise ExportError(f"{directory} has no golden file; export it again with this version")
+    if precision is not None and backend != "openvino":
+        raise ExportError(
+            f"{backend} computes in the precision of the graph; omit --precision, or choose --backend openvino"
+        )
     try:
-        name, computed_in, run = RUNTIMES[backend](artifact, precision)
+        name, computed_in, run = RUNTIMES[backend](artifact, precision or "fp32")
+    except ExportError:
+        raise
     except ImportError as error:
         raise ExportError(f"backend {backend} is not installed: {error}; install it with pip") from error
     except Exception as error:  # runtimes' errors have no common base
@@ -110,8 +117,10 @@ def _openvino(artifact: Artifact, precision: str) -> tuple[str, str, Runner]:
 
     properties = {"INFERENCE_PRECISION_HINT": _HINTS[precision], **exact_int8_in_openvino()}
     compiled = openvino.compile_model(artifact.graph, "CPU", properties)
-    hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()  # the CPU may not support the request
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     found = next(name for name, of_openvino in _HINTS.items() if of_openvino == hint)
+    if found != precision:
+        raise ExportError(f"OpenVINO does not compute in {precision} on this CPU, but in {found}; omit --precision")
     computed_in = artifact.manifest.precision if found == "fp32" else found
     version = openvino.__version__.partition("-")[0]
     return f"openvino {version}", computed_in, lambda images: compiled({"image": images})[0]

@@ -52,6 +52,9 @@ def test_an_unlisted_version_is_refused() -> None:
     for version in ("9.3", "10.16", "11.0"):
         with pytest.raises(ValueError, match=r"covers TensorRT 10\.0 to 10\.15"):
             audit(parse(CLEAN), tensorrt=version)
+    for text in ("10", "abc", "-10.1", "10.x"):
+        with pytest.raises(ValueError, match=rf"'{text}' is not a version of TensorRT; expected MAJOR\.MINOR"):
+            audit(parse(CLEAN), tensorrt=text)
 
 
 def test_a_type_outside_an_operators_row_is_an_error() -> None:

@@ -154,7 +154,7 @@ def test_the_command_reports_unreadable_files_and_missing_backends(
     exported: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main([str(exported / "elsewhere")]) == 1
-    assert "manifest.json is missing" in capsys.readouterr().err
+    assert "manifest.json is missing; an artifact is a directory REPOSITORY/MODEL" in capsys.readouterr().err
     (exported / "model.onnx").write_bytes(b"not onnx")
     vouch(exported, "model.onnx")
     assert main([str(exported)]) == 1
@@ -174,9 +174,20 @@ def test_the_command_reports_unreadable_files_and_missing_backends(
 def test_the_command_checks_openvino_against_the_limit_of_its_precision(
     requested: str, limit: float, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("openvino")
-    assert main([str(exported), "--backend", "openvino", "--precision", requested, "--json"]) == 0
-    runs = json.loads(capsys.readouterr().out)["runs"]
-    assert {run["precision"] for run in runs} <= {requested, "fp32"}  # a CPU may have no bf16
-    for run in runs:
-        assert run["limit"] == (limit if run["precision"] == requested else 1e-4)
+    openvino = pytest.importorskip("openvino")
+    supported = requested == "fp32" or "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    status = main([str(exported), "--backend", "openvino", "--precision", requested, "--json"])
+    said = capsys.readouterr()
+    if not supported:
+        assert status == 1
+        assert said.err == "error: OpenVINO does not compute in bf16 on this CPU, but in fp32; omit --precision\n"
+        return
+    assert status == 0
+    assert {(run["precision"], run["limit"]) for run in json.loads(said.out)["runs"]} == {(requested, limit)}
+
+
+def test_the_command_refuses_a_precision_that_the_backend_does_not_choose(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(exported), "--precision", "fp16"]) == 1
+    assert "onnxruntime computes in the precision of the graph; omit --precision" in capsys.readouterr().err
