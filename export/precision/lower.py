@@ -12,6 +12,7 @@ from torch import nn
 from artifact import Batch, Calibration, Graph, Parity, Precision, Preprocess, Task
 from export.precision.calibration import CalibrationImages, load_calibration
 from export.precision.emulate import run_lowered
+from export.precision.flat_gathers import FlatGathers
 from export.precision.half import HALVES, ToHalf
 from export.precision.int8 import quantize
 from export.precision.part_transposes import PartTransposes
@@ -74,6 +75,7 @@ class Lowering:
             common.DeduplicateHashedInitializersPass(size_limit=2**40)(model)  # constants that are equal after rounding
             facts = describe_graph(model).model_copy(update={"float32_nodes": to_half.kept})
         else:
+            FlatGathers()(model)
             model, kept = quantize(model, reference, self.limits, takes_pixels=takes_pixels)
             facts = describe_graph(model).model_copy(update={"float32_nodes": kept or None})
         _replace(graph, model)

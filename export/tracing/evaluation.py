@@ -87,13 +87,14 @@ def evaluate(program: ExportedProgram) -> tuple[EvaluatedProgram, tuple[Constant
 
     Raises:
         ExportError: the output does not depend on the image, a module uses random numbers or half precision, or the
-            network changes its buffers.
+            network changes its buffers or parameters.
     """
-    changed = program.graph_signature.buffers_to_mutate.values()
+    specs = program.graph_signature.output_specs
+    changed = [str(spec.target) for spec in specs if spec.kind.name in {"BUFFER_MUTATION", "PARAMETER_MUTATION"}]
     if changed:
         raise ExportError(
-            f"the network changes its buffers {', '.join(map(without_wrappers, changed))} in forward; a graph has no "
-            "state between runs: change them only `if self.training`"
+            f"the network changes its buffers or parameters {', '.join(map(without_wrappers, changed))} in forward; a "
+            "graph has no state between runs: change them only `if self.training` (nn.Embedding: without max_norm)"
         )
     check_random(program.graph)
     known = _evaluate_nodes(program)

@@ -183,9 +183,20 @@ class Counting(nn.Module):
         return x + self.runs
 
 
-def test_a_network_that_changes_its_buffers_is_refused_with_their_names() -> None:
-    network = nn.Sequential(nn.ReLU(), Counting()).eval()
-    with pytest.raises(ExportError, match=re.escape("changes its buffers 1.runs in forward")):
+class Renormalising(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 3, max_norm=1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.table(x.argmax(-1) % 5)
+        return found
+
+
+@pytest.mark.parametrize(("module", "name"), [(Counting, "1.runs"), (Renormalising, "1.table.weight")])
+def test_a_network_that_changes_its_tensors_is_refused_with_their_names(module: type[nn.Module], name: str) -> None:
+    network = nn.Sequential(nn.ReLU(), module()).eval()
+    with pytest.raises(ExportError, match=re.escape(f"changes its buffers or parameters {name} in forward")):
         evaluate(trace(network, IMAGE))
 
 

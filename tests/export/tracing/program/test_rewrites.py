@@ -1,4 +1,4 @@
-"""Operators that tracing rewrites: adaptive pools, indexing by image number, affine grids."""
+"""Operators that tracing rewrites: pools, chunks, indexing by image number, affine grids."""
 
 import pytest
 import torch
@@ -33,6 +33,32 @@ def test_keep_a_pool_whose_indices_are_read() -> None:
         return values + places
 
     assert count_operators(assert_same(what, IMAGE))["adaptive_max_pool2d"] == 1
+
+
+DIVISORS: dict[str, Function] = {
+    "windows that overlap": lambda x: F.avg_pool2d(x, 3, 2, divisor_override=5),
+    "padding": lambda x: F.avg_pool2d(x, (3, 5), (2, 3), (1, 2), divisor_override=5),
+    "incomplete windows": lambda x: F.avg_pool2d(x, 3, 2, 1, ceil_mode=True, divisor_override=4),
+    "padding not counted": lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False, divisor_override=1),
+    "a volume": lambda x: F.avg_pool3d(x[:, None], 2, divisor_override=3),
+    "a default stride": lambda x: torch.ops.aten.avg_pool2d(x, [3], divisor_override=2),
+}
+
+
+@pytest.mark.parametrize("case", DIVISORS)
+def test_a_mean_with_another_divisor_becomes_a_mean_and_a_factor(case: str) -> None:
+    program = assert_same(DIVISORS[case], IMAGE)
+    (pool,) = (node for node in program.graph.nodes if "avg_pool" in str(node.target))
+    assert len(pool.args) == 3
+    assert "mul" in operators(program)
+
+
+@pytest.mark.parametrize(("chunks", "parts"), [(3, 3), (5, 4), (8, 6), (12, 12), (100, 12)])
+def test_a_chunk_becomes_a_split_into_the_parts_that_torch_returns(chunks: int, parts: int) -> None:
+    program = assert_same(lambda x: torch.cat(x.chunk(chunks, 2)[::-1], 2), IMAGE)
+    (split,) = (node for node in program.graph.nodes if node.target is torch.ops.aten.split.Tensor)
+    assert len(split.meta["val"]) == parts
+    assert "chunk" not in operators(program)
 
 
 def numbers(x: Tensor) -> Tensor:
