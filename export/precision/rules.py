@@ -52,7 +52,7 @@ class Plan:
 def plan(model: ir.Model, half: ir.DataType) -> Plan:
     """Return the nodes that stay float32, by the following rules.
 
-    1. Operators in `_WIDENS` stay; their result is wide.
+    1. Operators in `_WIDENS`, and scatters with a reduction, stay; their result is wide.
     2. A node that reads a constant outside the range of `half` stays; its result is wide if it is element-wise.
     3. A node that reads a wide value stays; its result is wide if it is in `_CARRIES`.
     4. Data movement of wide values stays; its result is wide.
@@ -72,6 +72,7 @@ def plan(model: ir.Model, half: ir.DataType) -> Plan:
         else:
             widens = (
                 node.op_type in _WIDENS
+                or node.attributes.get_string("reduction", "none") != "none"
                 or (bool(ill_fitting) and node.op_type in _ELEMENTWISE)
                 or (reads_wide and node.op_type in _CARRIES)
             )

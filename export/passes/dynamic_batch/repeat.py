@@ -11,6 +11,7 @@ import onnx_ir as ir
 from export.passes.dynamic_batch.constant_input import ConstantInput
 from export.passes.values import add_constant, add_node, name_of, sizes_of
 
+_FLOAT = ir.DataType.FLOAT
 _ADDED = {ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64}
 """Dtypes for which runtimes implement Add."""
 
@@ -56,7 +57,12 @@ def repeat(operand: ConstantInput) -> bool:
 
 
 def _false_per_image(operand: ConstantInput, image: ir.Value, sizes: list[int]) -> ir.Value:
-    """Return False for each image: the exclusive or of its first number with itself."""
+    """Return False for each image: the exclusive or of its first number with itself.
+
+    TensorRT slices no uint8 pixels, so they are cast first; clean-up merges this Cast with the network's.
+    """
+    if image.dtype == ir.DataType.UINT8:
+        image = add_node(operand.node, "Cast", [image], sizes_of(image) or (), {"to": _FLOAT}, _FLOAT)
     rank = len(sizes_of(image) or ())
     starts, ends, axes = (
         add_constant(operand.model, np.asarray(numbers, dtype=np.int64), f"{name_of(image)}.{what}")

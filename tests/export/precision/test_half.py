@@ -133,6 +133,28 @@ def test_a_subnormal_weight_keeps_its_product_in_float32() -> None:
     assert run(model, np.ones((1, 4), np.float32))[0, 0] == np.float32(1e-9)
 
 
+@HALF
+@pytest.mark.parametrize("reduction", ["add", "mul", "max", "none"])
+@pytest.mark.parametrize("operator", ["ScatterElements", "ScatterND"])
+def test_scatters_with_a_reduction_stay_float32(operator: str, reduction: str, half: ir.DataType) -> None:
+    """ONNX Runtime has no sums of scattered float16 values."""
+    if operator == "ScatterElements":
+        places = np.array([[0, 2, 2, 3]])
+        scatter = node(operator, ["table", "places", "one"], ["filled"], reduction=reduction, axis=1)
+    else:
+        places = np.array([[[0, 0], [0, 2], [0, 2], [0, 3]]])
+        scatter = node(operator, ["table", "places", "one"], ["filled"], reduction=reduction)
+    nodes = [
+        node("ReduceMax", ["image", "axes"], ["one"], keepdims=1),
+        scatter,
+        node("Add", ["image", "filled"], ["logits"]),
+    ]
+    model = graph(nodes, (4,), (4,), table=np.ones((1, 4), np.float32), places=places, axes=np.array([0]))
+    _, kept = halved(model, half)
+    assert kept.get(operator, 0) == (reduction != "none")
+    assert run(emulate(model), np.ones((2, 4), np.float32)).shape == (2, 4)
+
+
 def test_a_node_with_a_subgraph_is_refused() -> None:
     model = normalise()
     model.graph[0].attributes["body"] = ir.AttrGraph("body", ir.Graph([], [], nodes=[]))

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.export.graphs import baked_graph, open_graph, run_graph
+from export.tracing.pixels import Normalisation
+from tests.export.graphs import baked_graph, built_graph, open_graph, run_graph
 from tests.export.passes.dynamic_batch.block import (
     BATCHES,
     OFFSETS,
@@ -275,6 +276,14 @@ def test_a_mask_repeated_for_the_batch_is_stored_once() -> None:
     shapes = [tuple(value.shape or ()) for value in graph.initializers.values()]
     assert (1, 4, 6, 6) in shapes
     assert not any(shape[:1] in {(8,), (12,)} for shape in shapes)
+
+
+@pytest.mark.parametrize("what", [joined_integers, scattered_into_zeros], ids=lambda what: what.__name__)
+def test_constants_are_repeated_without_operators_on_uint8_pixels(what: Function) -> None:
+    """TensorRT only casts uint8."""
+    graph = built_graph(Network(what).eval(), SIZE, Normalisation((0.5,) * 3, (0.5,) * 3)).model.graph
+    assert [use.node.op_type for use in graph.inputs[0].uses()] == ["Cast"]
+    assert any(node.op_type == "Xor" for node in graph)
 
 
 @pytest.mark.parametrize("last", [lambda x: x[: len(x)], lambda x: x.reshape(len(x), 5)], ids=["slice", "reshape"])
