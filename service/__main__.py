@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from types import FrameType
 
+from service.resources.exit import end_process, handle_stop_signals, until_stopped
+
 if __name__ == "__main__":
     # Before the imports below, which take a second: the first process of a container has no default action for SIGTERM.
     # Not sys.exit: Python 3.11 converts an exception raised during class creation to RuntimeError.
-    for stopping in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stopping, lambda _number, _frame: os._exit(0))
+    handle_stop_signals(lambda _number, _frame: os._exit(0))
 
 from service.resources.packages import packages_required
 from service.resources.streams import open_standard_streams
@@ -33,7 +34,6 @@ with packages_required("python -m service"):
     from service.problems.errors import StartupError
     from service.processes.shared import Place, Shared
     from service.processes.supervisor import Supervisor, end_with_supervisor
-    from service.resources.exit import STOPPING, end_process, until_stopped
     from service.settings import Settings
     from service.transport.connections import Connections, open_descriptors
     from service.transport.cors import Origins
@@ -83,8 +83,8 @@ def main(arguments: Sequence[str]) -> int:
                 timeout_graceful_shutdown=1,  # after DRAIN_SECONDS
             )
             server = _DrainingServer(config, app.state.lifecycle, shared)
-            for number in STOPPING:  # uvicorn does so once its event loop runs, and raises them again at the end
-                signal.signal(number, server.handle_exit)
+            # uvicorn does so once its event loop runs, and raises SIGTERM and SIGINT again at the end.
+            handle_stop_signals(server.handle_exit)
             server.run([listener])
     except StartupError as error:
         return _fail(1, str(error))
@@ -111,12 +111,12 @@ class _DrainingServer(uvicorn.Server):
         self._shared = shared
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain at the first signal; stop like uvicorn at the second."""
-        if self._lifecycle.draining:
-            super().handle_exit(sig, frame)
-        else:
+        """Drain at the first signal; stop like uvicorn at the second, except SIGHUP: a closing terminal sends two."""
+        if not self._lifecycle.draining:
             logger.info("stopping: waiting for %d accepted requests", self._lifecycle.accepted)
             self._lifecycle.drain()
+        elif sig != signal.SIGHUP:
+            super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop; called by uvicorn ten times per second."""

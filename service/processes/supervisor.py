@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from service.processes.shared import Place, end, number_ready
+from service.resources.exit import handle_stop_signals
 from service.settings import Settings
 from service.transport.listening import bind
 
@@ -74,8 +75,7 @@ class Supervisor:
         host, port = self._settings.host, self._settings.port
         with bind(host, port) as free:  # without SO_REUSEPORT: fails if another service has the port
             port = free.getsockname()[1]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        handle_stop_signals(self._stop)
         alive, held = os.pipe()
         try:
             with tempfile.TemporaryDirectory(prefix="posbake-") as directory, bind(host, port, shared=True):

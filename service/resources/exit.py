@@ -10,7 +10,15 @@ from typing import NoReturn
 
 from service.resources.abandoned import ABANDONED
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that end the service; a closed terminal sends SIGHUP."""
+
+
+def handle_stop_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Set the handler of SIGTERM, SIGINT and SIGHUP; an ignored SIGHUP stays ignored, as with nohup."""
+    for number in _STOPPING:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 class _StopError(BaseException):
@@ -23,8 +31,7 @@ def until_stopped(run: Callable[[], int]) -> int:
     The first process of a container has no default action for SIGTERM: without this, a start that loads for minutes
     would continue.
     """
-    for number in STOPPING:
-        signal.signal(number, _stop)
+    handle_stop_signals(_stop)
     try:
         status = run()
     except BaseException:
@@ -40,7 +47,7 @@ def _was_stopped() -> bool:
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    for other in STOPPING:
+    for other in _STOPPING:
         signal.signal(other, signal.SIG_IGN)  # the process is ending
     logging.getLogger("service").info("stopping at %s, before the server was ready", signal.Signals(number).name)
     raise _StopError

@@ -27,7 +27,7 @@ class Owner:
 """Module whose import waits. Python 3.11 replaces any exception in __set_name__, SystemExit too, by RuntimeError."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_during_the_imports_ends_the_start_with_status_0(tmp_path: Path, number: int) -> None:
     (tmp_path / "uvicorn.py").write_text(SLOW_IMPORT)
     path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"

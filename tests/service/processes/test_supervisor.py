@@ -158,7 +158,7 @@ def test_a_process_killed_while_it_starts_is_replaced(tmp_path: Path, repository
         assert eventually(lambda: "with 3 processes" in log.read_text())
         assert log.read_text().count("ended with status -9; it is replaced") == 2
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGHUP)  # drains, like SIGTERM
         assert process.wait(SECONDS) == 0
 
 
