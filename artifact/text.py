@@ -28,6 +28,11 @@ def shown(value: object, limit: int = SHOWN) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def quoted(text: str) -> str:
+    """Return the first SHOWN characters of `text` as a quoted and escaped string."""
+    return repr(text[:SHOWN])
+
+
 def escaped(text: str) -> str:
     """Escape control characters, line separators, bidirectional controls and lone surrogates in `text`.
 

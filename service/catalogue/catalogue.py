@@ -8,7 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from artifact import Artifact, Manifest, Task, VersionKey
-from artifact.text import SHOWN
+from artifact.text import quoted
 from service.backends.golden import GoldenCheck
 from service.backends.restartable import Restartable
 from service.backends.warming import warm
@@ -221,11 +221,11 @@ class Catalogue:
 
     def _variants_of(self, model: str) -> dict[str, dict[int, Servable]]:
         if model not in self._tree:
-            raise UnknownNameError(f"model {model[:SHOWN]!r} is unknown", self._tree)
+            raise UnknownNameError(f"model {quoted(model)} is unknown", self._tree)
         return self._tree[model]
 
     def _versions_of(self, model: str, variant: str) -> dict[int, Servable]:
         variants = self._variants_of(model)
         if variant not in variants:
-            raise UnknownNameError(f"model {model!r} has no variant {variant[:SHOWN]!r}", variants)
+            raise UnknownNameError(f"model {model!r} has no variant {quoted(variant)}", variants)
         return variants[variant]

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from artifact.text import SHOWN
+from artifact.text import shown
 from service.problems.client_errors import InvalidParameterError, RoutingError
 from service.problems.errors import ProblemError
 from service.problems.rendering import error_answer, path_of
@@ -66,8 +66,8 @@ def invalid_parameters(errors: Iterable[Mapping[str, Any]]) -> InvalidParameterE
 
 def _routing_error(request: Request, error: HTTPException) -> RoutingError:
     detail = {
-        404: f"{request.url.path[:SHOWN]} does not exist; /docs lists the endpoints",
-        405: f"{request.method} is not allowed on {request.url.path[:SHOWN]}; /docs lists the allowed methods",
+        404: f"{shown(request.url.path)} does not exist; /docs lists the endpoints",
+        405: f"{request.method} is not allowed on {shown(request.url.path)}; /docs lists the allowed methods",
     }.get(error.status_code, str(error.detail))
     headers = dict(error.headers or {})
     allowed = set(headers.get("Allow", "").split(", "))

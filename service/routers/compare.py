@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from artifact.text import SHOWN
+from artifact.text import quoted
 from service.catalogue.catalogue import Catalogue, Servable
 from service.comparing import VersionAnswer, consensus, interpret
 from service.inference import Completed, infer_each
@@ -85,8 +85,7 @@ def _named(catalogue: Catalogue, query: CompareQuery) -> tuple[str, list[Servabl
     wanted = dict.fromkeys(name.strip() for name in names.split(",") if name.strip())
     if not wanted:
         raise InvalidParameterError(
-            f"variants={names[:SHOWN]!r} names none; known: {', '.join(catalogue.variants(model))}; leave it out for "
-            "all"
+            f"variants={quoted(names)} names none; known: {', '.join(catalogue.variants(model))}; leave it out for all"
         )
     return model, [catalogue.newest(model, variant) for variant in wanted]
 

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from artifact import read_member
 from artifact.errors import ArtifactError
 from artifact.manifest import constant_file, sample_file
-from artifact.text import SHOWN
+from artifact.text import quoted
 from service.catalogue.catalogue import Servable
 from service.problems.client_errors import UnknownNameError
 from service.problems.openapi import problem_responses
@@ -74,7 +74,7 @@ async def _answer(
         MemoryFullError: the file does not fit into the memory for requests now.
     """
     if name not in known:
-        raise UnknownNameError(f"{servable.key} has no {file.partition('/')[0]} named {name[:SHOWN]!r}", known)
+        raise UnknownNameError(f"{servable.key} has no {file.partition('/')[0]} named {quoted(name)}", known)
     record_of(request.scope).memory.grow(servable.manifest.files[file].size)
     try:
         content = await run_in_threadpool(read_member, servable.artifact, file)
