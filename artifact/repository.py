@@ -1,5 +1,6 @@
 """Repository of artifacts: `<model>/<variant>/<version>/`, with integer versions from 1."""
 
+import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ class Location:
 
 HIDDEN = "?"
 
+_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""Errors of the process or machine, which concern every directory."""
+
 
 def scan(repository: Path | str) -> list[Location]:
     """Return the directories at the depth of artifacts, and those that cannot be listed, sorted by name.
@@ -36,7 +40,7 @@ def scan(repository: Path | str) -> list[Location]:
     as after a failed export of a new model, are ignored too.
 
     Raises:
-        OSError: the repository is missing or cannot be listed.
+        OSError: the repository is missing or cannot be listed, or there are too many open files.
     """
     return sorted(_locations(Path(repository)))
 
@@ -57,18 +61,21 @@ def _locations(repository: Path) -> Iterator[Location]:
         try:
             variants = _directories_if_there(model)
         except OSError as error:
-            yield Location(model.name, HIDDEN, HIDDEN, model, _reason(error))
+            yield Location(model.name, HIDDEN, HIDDEN, model, _reason_of_one(error))
             continue
         for variant in variants:
             try:
                 versions = _directories_if_there(variant)
             except OSError as error:
-                yield Location(model.name, variant.name, HIDDEN, variant, _reason(error))
+                yield Location(model.name, variant.name, HIDDEN, variant, _reason_of_one(error))
                 continue
             yield from (Location(model.name, variant.name, version.name, version) for version in versions)
 
 
-def _reason(error: OSError) -> str:
+def _reason_of_one(error: OSError) -> str:
+    """Return the reason why a directory cannot be listed; raise an error that concerns all of them."""
+    if error.errno in _SHORTAGES:
+        raise error
     return error.strerror or str(error)
 
 

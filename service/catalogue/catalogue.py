@@ -72,10 +72,17 @@ def largest_batch(manifest: Manifest, max_batch: int) -> int:
 
 @dataclass(frozen=True)
 class Refused:
-    """An artifact of the repository that is not served: its directories' names, and the reason."""
+    """An artifact of the repository that is not served.
+
+    Attributes:
+        name: `<model>/<variant>/<version>`.
+        reason: the reason.
+        passing: whether the cause may pass without a change of its files.
+    """
 
     name: str
     reason: str
+    passing: bool = False
 
 
 class Catalogue:

@@ -32,9 +32,11 @@ from service.problems.errors import (
     MisplacedArtifactError,
     RefusalError,
     RepositoryError,
+    ShortageError,
     TaskError,
 )
 from service.resources.memory import half_of_memory
+from service.resources.shortages import shortage
 from service.resources.time_limit import TimeLimit, TimeLimitError, within
 from service.settings import Settings
 
@@ -43,6 +45,11 @@ logger = logging.getLogger(__name__)
 REASON_LIMIT = 1000
 """Maximum number of characters of a refusal's reason; a response contains all reasons."""
 
+RETRY_SECONDS = 60
+"""Pause before an artifact that was refused for a passing cause is loaded again."""
+
+PASSING = (ShortageError, BackendUnavailableError)
+"""Errors that may pass without a change of the artifact's files."""
 
 _OTHER_WAY = (GraphError, GoldenError, GoldenFileError, BackendUnavailableError)
 """Errors of one way to run an artifact, after which the next way is tried."""
@@ -71,7 +78,7 @@ class Loader:
 
         Raises:
             RefusalError: the artifact cannot be served; the message is short, escaped, and contains no path of this
-                machine. LoadTimeoutError if it took too long.
+                machine. LoadTimeoutError if it took too long, ShortageError if a resource of the machine is short.
             BackendUnavailableError: the device failed.
         """
         try:
@@ -85,11 +92,13 @@ class Loader:
                 f"it was not verified, opened and warm within {self._settings.load_timeout:g} s; look for a graph that "
                 "does not terminate, or raise --load-timeout"
             ) from error
-        except BackendUnavailableError as error:
-            raise BackendUnavailableError(_fit(error, location)) from error
-        except (ArtifactError, RefusalError, OSError) as error:
-            raise RefusalError(_fit(error, location)) from error
         except Exception as error:
+            if (short := shortage(error)) is not None:
+                raise ShortageError(f"it cannot be loaded at the moment: {short}") from error
+            if isinstance(error, BackendUnavailableError):
+                raise BackendUnavailableError(_fit(error, location)) from error
+            if isinstance(error, ArtifactError | RefusalError | OSError):
+                raise RefusalError(_fit(error, location)) from error
             logger.exception("artifact %s cannot be loaded", location)
             raise RefusalError(
                 f"loading it failed unexpectedly ({type(error).__name__}); see the server's log"
@@ -183,8 +192,8 @@ def load_catalogue(settings: Settings) -> Catalogue:
             except (RefusalError, BackendUnavailableError) as error:
                 if isinstance(error, BackendUnavailableError):  # an error of the device, unless another artifact works
                     failures.append(error)
-                logger.error("refused artifact %s: %s", location, error)
-                refused.append(Refused(str(location), str(error)))
+                refused.append(refusal(location, error, settings))
+                logger.error("refused artifact %s: %s", location, refused[-1].reason)
             else:
                 _log_served(location, servables[-1])
     if not servables and failures:
@@ -200,6 +209,13 @@ def load_catalogue(settings: Settings) -> Catalogue:
     except UnknownNameError as error:
         raise RepositoryError(f"default {error.detail}; choose another --default-model") from error
     return catalogue
+
+
+def refusal(location: Location, error: Exception, settings: Settings) -> Refused:
+    """Return the refusal of an artifact for an error; its reason says whether the artifact is tried again."""
+    passing = isinstance(error, PASSING)
+    again = f"; it is tried again every {RETRY_SECONDS} s" if passing and settings.reload_seconds else ""
+    return Refused(str(location), f"{error}{again}", passing)
 
 
 def _log_served(location: Location, opened: Servable) -> None:
@@ -248,7 +264,8 @@ def _locations(settings: Settings) -> list[Location]:
     try:
         locations = scan(repository)
     except OSError as error:
-        raise RepositoryError(f"cannot read repository {repository}: {error.strerror or error}; {remedy}") from error
+        why = shortage(error) or f"{error.strerror or error}; {remedy}"
+        raise RepositoryError(f"cannot read repository {repository}: {why}") from error
     if not locations:
         raise RepositoryError(
             f"repository {repository} is empty, expected <model>/<variant>/<version>/ directories; {remedy}"

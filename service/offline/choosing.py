@@ -7,6 +7,7 @@ from artifact import Location, scan
 from artifact.repository import is_version
 from artifact.text import escaped
 from service.offline.errors import ArtifactChoiceError, listed
+from service.resources.shortages import shortage
 
 
 def choose(repository: Path, model: str | None, variant: str | None, version: int | None = None) -> Location:
@@ -42,9 +43,8 @@ def _variants(repository: Path, model: str | None) -> list[Location]:
     try:
         locations = [location for location in scan(repository) if is_version(location.version)]
     except OSError as error:
-        raise ArtifactChoiceError(
-            f"cannot read repository {repository}: {error.strerror or error}; name another --repository"
-        ) from error
+        why = shortage(error) or f"{error.strerror or error}; name another --repository"
+        raise ArtifactChoiceError(f"cannot read repository {repository}: {why}") from error
     if not locations:
         raise ArtifactChoiceError(f"repository {repository} has no artifact; export one, or name another --repository")
     chosen = _one("model", model, sorted({location.model for location in locations}), f"in {repository}")

@@ -16,6 +16,7 @@ ServiceError
 │   ├── MisplacedArtifactError          its directories and its manifest have different names
 │   ├── ChangedFilesError               its files changed while they were read, or since it was loaded
 │   ├── TaskError                       its task differs from that of its model's other variants
+│   ├── ShortageError                   memory, open files, threads or disk space are short; it may pass
 │   ├── LoadTimeoutError                verifying, opening and warming it took longer than LOAD_TIMEOUT
 │   ├── GoldenError                     a backend does not reproduce the logits of its golden file
 │   └── GraphError                      a backend cannot run its graph, or the graph does not match the manifest
@@ -118,6 +119,10 @@ class ChangedFilesError(RefusalError):
 
 class TaskError(RefusalError):
     """The artifact's task differs from that of its model's other variants."""
+
+
+class ShortageError(RefusalError):
+    """Memory, open files, threads or disk space are too short to load the artifact; this may pass."""
 
 
 class LoadTimeoutError(RefusalError):

@@ -3,26 +3,26 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from starlette.datastructures import State
 
-from artifact import Location, scan
-from artifact.repository import HIDDEN
 from service.catalogue.catalogue import Catalogue, Refused
-from service.catalogue.fingerprint import Fingerprint, fingerprint
-from service.catalogue.loading import Loader
+from service.catalogue.fingerprint import Fingerprint
+from service.catalogue.loading import PASSING, Loader, refusal
 from service.problems.client_errors import LoadRefusedError, UnknownNameError
-from service.problems.errors import BackendUnavailableError, LoadTimeoutError, RefusalError, TaskError
-from service.problems.server_errors import NotReadyError, RepositoryUnreadableError
+from service.problems.errors import BackendUnavailableError, LoadTimeoutError, RefusalError, ServiceError, TaskError
+from service.problems.server_errors import NotReadyError
 from service.reloading.changes import Changes
 from service.reloading.generations import Generations
 from service.reloading.loads import Loads
 from service.reloading.retiring import Retiring
+from service.reloading.sightings import Sighting, look
 from service.resources.background import aside
+from service.resources.shortages import shortage
 from service.serving import Serving
 from service.settings import Settings
 
@@ -35,17 +35,6 @@ _REASONS = 20
 """Maximum number of refusals in a response."""
 
 UNLOADED = "it was unloaded on request; load it to serve it again"
-
-
-@dataclass(frozen=True)
-class _Sighting:
-    location: Location
-    seen: Fingerprint
-
-    @property
-    def hides(self) -> str:
-        """Name of a model or variant that cannot be listed; empty if there is none."""
-        return str(self.location).split(f"/{HIDDEN}")[0] if self.location.unreadable else ""
 
 
 class Reloader:
@@ -66,7 +55,8 @@ class Reloader:
         self._metrics = state.serving.metrics
         self._loader = Loader(settings)
         self._retiring = Retiring(state, generations)
-        self._changes = Changes(self._catalogue.seen)
+        passing = [refused.name for refused in self._catalogue.refused if refused.passing]
+        self._changes = Changes(self._catalogue.seen, passing)
         self._unloaded: set[str] = set()  # <model>@<variant>
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -171,11 +161,16 @@ class Reloader:
                 reported = ""
             except Exception as error:  # the task must continue
                 if str(error) != reported:  # logged once, not at every scan
-                    logger.exception("cannot scan for changes; served versions are kept: %s", error)
+                    plain = isinstance(error, ServiceError) or shortage(error) is not None
+                    logger.error(
+                        "cannot scan %s for changes; served versions are kept: %s",
+                        *(self._settings.repository, error),
+                        exc_info=not plain,
+                    )
                 reported = str(error)
 
     async def _update(self, patient: bool, chosen: Callable[[str], bool] = lambda _name: True) -> None:
-        sightings = await aside(self._look)
+        sightings = await aside(partial(look, self._settings.repository))
         found = {name: sighting.seen for name, sighting in sightings.items()}
         for name in self._changes.due(found, patient):
             if self._stopping:
@@ -184,7 +179,7 @@ class Reloader:
                 continue
             sighting = sightings[name]
             if _variant(name) in self._unloaded:
-                self._refuse(name, sighting.seen, UNLOADED)
+                self._refuse(Refused(name, UNLOADED), sighting.seen)
             elif chosen(name):
                 await self._loads.begin(name, self._load_one(sighting, patient))
         hiding = tuple(f"{sighting.hides}/" for sighting in sightings.values() if sighting.hides)
@@ -194,19 +189,7 @@ class Reloader:
             self._changes.forget(name)
             self._take_down(name, "it is no longer in the repository")
 
-    def _look(self) -> dict[str, _Sighting]:
-        """Return all artifacts of the repository by name; runs on another thread."""
-        try:
-            locations = scan(self._settings.repository)
-        except OSError as error:
-            raise RepositoryUnreadableError(
-                f"the repository cannot be read: {error.strerror}; check its permissions"
-            ) from error
-        if not locations:  # an unmounted volume often leaves its directory
-            raise RepositoryUnreadableError("the repository is empty; add artifacts, or unload by name")
-        return {str(location): _Sighting(location, fingerprint(location.path)) for location in locations}
-
-    async def _load_one(self, sighting: _Sighting, patient: bool) -> None:
+    async def _load_one(self, sighting: Sighting, patient: bool) -> None:
         name = str(sighting.location)
         served = self._catalogue.served(name)
         failing = served in self._state.serving.engine.restarting()
@@ -237,23 +220,25 @@ class Reloader:
             if served is not None:
                 self._retiring.begin(served)
 
-    def _refuse_or_wait(self, sighting: _Sighting, error: Exception, patient: bool) -> None:
+    def _refuse_or_wait(self, sighting: Sighting, error: Exception, patient: bool) -> None:
         name = str(sighting.location)
-        final = not patient or self._changes.is_final(name) or isinstance(error, LoadTimeoutError | TaskError)
+        known = isinstance(error, (LoadTimeoutError, TaskError, *PASSING))
+        final = not patient or known or self._changes.is_final(name)
         if final:
             goes_on = (
                 "; the version loaded before remains in service" if self._catalogue.served(name) is not None else ""
             )
-            logger.error("refused artifact %s: %s%s", name, error, goes_on)
+            refused = refusal(sighting.location, error, self._settings)
+            logger.error("refused artifact %s: %s%s", name, refused.reason, goes_on)
             self._metrics.count_loads(0, 1)
-            self._refuse(name, sighting.seen, str(error))
+            self._refuse(refused, sighting.seen)
         else:
             logger.info("artifact %s may be incomplete, it is tried again when it stops changing: %s", name, error)
             self._changes.wait(name, sighting.seen)
 
-    def _refuse(self, name: str, seen: Fingerprint, reason: str) -> None:
-        self._changes.settle(name, seen)
-        self._serve(self._catalogue.with_refused(Refused(name, reason)))
+    def _refuse(self, refused: Refused, seen: Fingerprint) -> None:
+        self._changes.settle(refused.name, seen, passing=refused.passing)
+        self._serve(self._catalogue.with_refused(refused))
 
     def _take_down(self, name: str, why: str) -> None:
         served = self._catalogue.served(name)
@@ -263,7 +248,7 @@ class Reloader:
             self._retiring.begin(served)
 
     async def _load(self, name: str) -> None:
-        sightings = await aside(self._look)
+        sightings = await aside(partial(look, self._settings.repository))
         chosen = {key for key in sightings if _is_of(key, name)}
         if not chosen:
             raise UnknownNameError(f"the repository has no {name!r}", sorted({_variant(key) for key in sightings}))

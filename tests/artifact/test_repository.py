@@ -1,5 +1,8 @@
 """Artifact directories in a repository, and the next version."""
 
+import errno
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,22 @@ def test_a_directory_removed_during_the_scan_is_ignored(tmp_path: Path) -> None:
 def test_a_missing_repository_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="nowhere"):
         scan(tmp_path / "nowhere")
+
+
+def test_too_many_open_files_is_an_error_of_the_scan_not_of_one_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a/x/1").mkdir(parents=True)
+    whole = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.name == "x":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return whole(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(OSError, match="Too many open files"):
+        scan(tmp_path)
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o100])

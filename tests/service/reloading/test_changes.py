@@ -1,6 +1,11 @@
 """Changes between listings: artifacts to load, and removed ones."""
 
+import time
+
+import pytest
+
 from service.catalogue.fingerprint import Fingerprint
+from service.catalogue.loading import RETRY_SECONDS
 from service.reloading.changes import Changes
 
 
@@ -41,6 +46,22 @@ def test_a_refused_artifact_is_due_again_only_when_it_changes() -> None:
     assert changes.due({"bad": fingerprint(1)}, patient=True) == []
     assert changes.due({"bad": fingerprint(2)}, patient=True) == ["bad"]
     assert not changes.is_final("bad")
+
+
+def test_an_artifact_refused_for_a_passing_cause_is_due_again_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, now = {"short": fingerprint(1), "bad": fingerprint(1)}, 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    changes = Changes(found, passing=["short"])
+    assert changes.due(found, patient=True) == []
+    now += RETRY_SECONDS
+    assert changes.due(found, patient=True) == ["short"]
+    changes.settle("short", fingerprint(1), passing=True)
+    assert changes.due(found, patient=True) == []
+    now += RETRY_SECONDS
+    assert changes.due(found, patient=True) == ["short"]
+    changes.settle("short", fingerprint(1))
+    now += RETRY_SECONDS
+    assert changes.due(found, patient=True) == []
 
 
 def test_an_artifact_that_equals_the_served_one_again_is_not_unfinished() -> None:

@@ -148,9 +148,11 @@ def test_a_missing_repository_is_an_error_and_served_versions_remain(
         with pytest.raises(RepositoryUnreadableError, match="repository") as caught:
             await state.reloader.reload()
         assert str(tmp_path) not in caught.value.detail
+        assert {"empty": "add artifacts", "missing": "mount or restore it"}[loss] in caught.value.detail
         await asyncio.sleep(0.2)
         assert served(state) == ["colours/mean/1"]
         assert len(errors(caplog)) == 1  # many listings have failed, and one is logged
+        assert not any(record.exc_info for record in caplog.records)
         if loss == "empty":
             repository.rmdir()
         (tmp_path / "elsewhere").rename(repository)
