@@ -26,17 +26,29 @@ class Output:
 
     Attributes:
         done: paths of the rows already in the file.
+        written, errors: number of added rows in the file, and of those without prediction.
     """
 
     def __init__(self, path: Path, file: BinaryIO, done: DonePaths) -> None:
         self.done = done
+        self.written = self.errors = 0
+        self._collected: list[bool] = []  # for each collected row, whether it has no prediction
         self._path, self._file = path, file
         self._size = os.fstat(file.fileno()).st_size
         self._rows = bytearray()
         self._since = 0.0
 
-    def add(self, row: bytes) -> None:
+    def begin(self, header: bytes) -> None:
+        """Put the header before the first row."""
+        self._rows += header
+        self._since = time.monotonic()
+
+    def add(self, row: bytes, *, failed: bool = False) -> None:
         """Append a row, which is written after at most a second if more rows are added.
+
+        Args:
+            row: bytes with the end of line.
+            failed: whether it has no prediction.
 
         Raises:
             OutputError: the file cannot be written.
@@ -45,6 +57,7 @@ class Output:
         if not self._rows:
             self._since = now
         self._rows += row
+        self._collected.append(failed)
         if len(self._rows) >= _BYTES or now - self._since >= _SECONDS:
             self.flush()
 
@@ -59,6 +72,7 @@ class Output:
                 written = os.write(self._file.fileno(), self._rows)
             except OSError as error:
                 os.ftruncate(self._file.fileno(), self._size)
+                self._collected.clear()
                 self._rows.clear()  # their beginning may have been removed
                 raise OutputError(
                     f"cannot write {self._path}: {error.strerror or error}; finished rows are kept, so free disk space "
@@ -67,6 +81,9 @@ class Output:
             del self._rows[:written]
             if not self._rows:
                 self._size = os.fstat(self._file.fileno()).st_size
+        self.written += len(self._collected)
+        self.errors += sum(self._collected)
+        self._collected.clear()
 
 
 @contextmanager
@@ -101,7 +118,7 @@ def appending(path: Path, form: Format, artifact: str) -> Iterator[Output]:
             raise OutputError(f"{path} cannot be resumed: {error}; choose another --output") from error
         output = Output(path, file, done)
         if not os.fstat(file.fileno()).st_size:
-            output.add(form.header)
+            output.begin(form.header)
         try:
             yield output
         finally:

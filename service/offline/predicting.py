@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from artifact import Artifact
 from service.offline.files import ImageFile, image_files
 from service.offline.formats import format_of
+from service.offline.output import Output
 from service.offline.progress import Track
 from service.offline.rows import Format, artifact_name
 from service.offline.running import Result
@@ -64,7 +66,7 @@ class PredictionSummary:
         output: the file.
         backend: name of the backend.
         processes: see Runs; 0 before the network is opened.
-        written: number of rows added, including errors.
+        written: number of rows added to the output, including errors.
         skipped: number of files already in the output.
         errors: number of rows without prediction.
         seconds: duration of the run, without loading.
@@ -134,18 +136,26 @@ def predict_files(request: Request, runner: Runs, stopping: Stopping, track: Tra
             else:
                 yield file
 
-    with (
-        stopping.deferred(),
-        open_output(request.output, form, artifact_name(artifact.manifest)) as output,
-    ):
+    opened = open_output(request.output, form, artifact_name(artifact.manifest))
+    with stopping.deferred(), _counting(opened, summary) as output:
         start = time.perf_counter()
         with track(runner.run(counted(), partial(_row, form), stopping), lambda: sum(1 for _ in left())) as added:
             for row in added:
-                output.add(row.content)
+                output.add(row.content, failed=row.failed)
                 summary.backend = runner.backend
-                summary.written += 1
-                summary.errors += row.failed
                 summary.seconds = time.perf_counter() - start
+
+
+@contextmanager
+def _counting(opened: AbstractContextManager[Output], summary: PredictionSummary) -> Iterator[Output]:
+    """Open an output, and count its new rows when it is closed: on a full disk, rows not yet written are lost."""
+    output = None
+    try:
+        with opened as output:
+            yield output
+    finally:
+        if output is not None:
+            summary.written, summary.errors = output.written, output.errors
 
 
 def _row(form: Format, result: Result) -> Row:

@@ -154,8 +154,13 @@ def test_on_a_full_disk_the_file_ends_with_a_complete_row(
         return REAL_WRITE(descriptor, data[: len(data) // 2])
 
     monkeypatch.setattr(os, "write", write_half)
-    with pytest.raises(OutputError, match="No space left on device; finished rows are kept"):
-        write(path, form, PATHS)
+    with (
+        pytest.raises(OutputError, match="No space left on device; finished rows are kept"),
+        appending(path, form, NAME) as output,
+    ):
+        for name in PATHS[2:]:
+            output.add(form.row(result(name)))
     monkeypatch.undo()
+    assert output.written == output.errors == 0  # these rows are lost, and run again
     assert path.read_bytes() == before
     assert write(path, form, PATHS) == 2

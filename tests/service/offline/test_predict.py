@@ -1,6 +1,7 @@
 """`predict`: the server's predictions in a resumable file."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -36,11 +37,11 @@ from service.offline.__main__ import main
 
 added, rows = output.Output.add, 0
 
-def add(self, row):
+def add(self, row, **failed):
     global rows
     rows += 1
-    added(self, row)
-    if rows == 12:
+    added(self, row, **failed)
+    if rows == 11:
         self.flush()
         print(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
         os.kill(os.getpid(), int(sys.argv[1]))
@@ -131,6 +132,30 @@ def test_a_network_that_cannot_be_opened_has_no_summary(
     assert "the graph" in printed.err
 
 
+def test_rows_lost_on_a_full_disk_are_not_counted(
+    colours: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_descriptor: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (pictures / "damaged.png").write_bytes(b"\x89PNG")
+    arguments = ["predict", str(pictures), "--repository", str(colours), "--output", str(tmp_path / "p.csv"), "--json"]
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", fail)
+        assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert "No space left on device; finished rows are kept" in printed.err
+    summary = json.loads(printed.out)
+    assert (summary["written"], summary["errors"], summary["images_per_second"]) == (0, 0, 0)
+    assert main(arguments) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["written"], summary["errors"], summary["skipped"]) == (31, 1, 0)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_the_output_of_an_interrupted_and_resumed_run_equals_that_of_a_whole_one(
@@ -144,7 +169,7 @@ def test_the_output_of_an_interrupted_and_resumed_run_equals_that_of_a_whole_one
     assert run.returncode == status, run.stderr
     killed_parquet = suffix == ".parquet" and number == signal.SIGKILL
     rows = without_times(tmp_path / "ended.parquet.csv" if killed_parquet else ended)
-    assert (len(rows) == 11) if number == signal.SIGKILL else (11 <= len(rows) <= 31)  # the first row is the header
+    assert (len(rows) == 11) if number == signal.SIGKILL else (11 <= len(rows) <= 31)
     assert predict(*arguments, ended) == predict(*arguments, whole) == 0
     assert without_times(ended) == without_times(whole)
 
