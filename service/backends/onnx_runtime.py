@@ -33,6 +33,7 @@ from service.backends.device_thread import DeviceThread
 from service.backends.fixed_batches import FixedBatches, Memory, run_options
 from service.backends.onnx_runtime_errors import BAD_FILE, FAILED, cpu_failure, device_failure, refuses_capture
 from service.problems.errors import BackendUnavailableError, GraphError
+from service.resources.threads import check_threads
 
 logger = logging.getLogger(__name__)
 
@@ -243,6 +244,7 @@ class OnnxRuntimeBackend:
 
     def _open_session(self, threads: int) -> onnxruntime.InferenceSession:
         artifact, providers = self._artifact, self._device.providers
+        check_threads(threads - 1)  # if only some of its threads can start, ONNX Runtime waits forever
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions do not use CPU time
