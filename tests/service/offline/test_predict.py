@@ -1,7 +1,6 @@
 """`predict`: the server's predictions in a resumable file."""
 
 import csv
-import errno
 import json
 import os
 import signal
@@ -130,30 +129,6 @@ def test_a_network_that_cannot_be_opened_has_no_summary(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "the graph" in printed.err
-
-
-def test_rows_lost_on_a_full_disk_are_not_counted(
-    colours: Path,
-    pictures: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(_descriptor: int, _data: bytes) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    (pictures / "damaged.png").write_bytes(b"\x89PNG")
-    arguments = ["predict", str(pictures), "--repository", str(colours), "--output", str(tmp_path / "p.csv"), "--json"]
-    with monkeypatch.context() as full:
-        full.setattr(os, "write", fail)
-        assert main(arguments) == 1
-    printed = capsys.readouterr()
-    assert "No space left on device; finished rows are kept" in printed.err
-    summary = json.loads(printed.out)
-    assert (summary["written"], summary["errors"], summary["images_per_second"]) == (0, 0, 0)
-    assert main(arguments) == 0
-    summary = json.loads(capsys.readouterr().out)
-    assert (summary["written"], summary["errors"], summary["skipped"]) == (31, 1, 0)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
