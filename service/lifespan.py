@@ -18,16 +18,21 @@ from service.problems.errors import StartupError
 from service.processes.shared import Shared
 from service.reloading.generations import Generations
 from service.reloading.reloader import Reloader
+from service.resources.background import aside
 from service.scheduling.engine import Engine
 from service.serving import Serving
 from service.settings import Settings
 from service.telemetry.gpu import GpuReader
 from service.telemetry.recorder import Recorder
+from service.telemetry.tracing import Traces
 
 logger = logging.getLogger("service")
 
 PUBLISH_SECONDS = 0.5
 """Maximum age of the counts of other processes, in seconds."""
+
+TRACES_SECONDS = 3.0
+"""Time to send the remaining traces at shutdown, in seconds."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -82,9 +87,17 @@ def lifespan_of(
         finally:
             loaded.close()
             if recorder.traces is not None:
-                await asyncio.to_thread(recorder.traces.shutdown)
+                await _sent(recorder.traces)
 
     return lifespan
+
+
+async def _sent(traces: Traces) -> None:
+    """Send the remaining spans, within TRACES_SECONDS: an unreachable collector would delay the exit by up to 20 s."""
+    try:
+        await asyncio.wait_for(aside(traces.shutdown), TRACES_SECONDS)
+    except TimeoutError:
+        logger.warning("the last traces were not sent: the collector did not respond within %g s", TRACES_SECONDS)
 
 
 @asynccontextmanager

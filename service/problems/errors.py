@@ -5,7 +5,8 @@ ServiceError
 │   ├── RepositoryError                 the repository is missing, empty or has no usable artifact, or its default model
 │   │                                   is unknown
 │   ├── BackendUnavailableError         the backend or device is not available
-│   ├── TracingUnavailableError         a trace collector is set, but the exporter is not installed
+│   ├── TracingUnavailableError         a trace collector is set, but the exporter is not installed or has an invalid
+│   │                                   setting
 │   ├── PageUnavailableError            Swagger UI's files, which the API page needs, are not installed
 │   ├── ImageSettingError               a setting of image reading is unknown, or the resizer is not available
 │   ├── AccessSettingError              settings of authentication contradict each other, or the file of keys is invalid
@@ -78,7 +79,7 @@ class BackendUnavailableError(StartupError):
 
 
 class TracingUnavailableError(StartupError):
-    """The environment sets a trace collector, but the exporter is not installed."""
+    """The environment sets a trace collector, but the exporter is not installed, or has an invalid setting."""
 
 
 class PageUnavailableError(StartupError):

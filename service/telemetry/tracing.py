@@ -40,7 +40,7 @@ def traces_of(environment: Mapping[str, str]) -> Traces | None:
     """Return traces to the collector set by the environment; None without one, or with OTEL_SDK_DISABLED.
 
     Raises:
-        TracingUnavailableError: the extra `otel` is not installed.
+        TracingUnavailableError: the extra `otel` is not installed, or another variable of OpenTelemetry is invalid.
     """
     if not any(environment.get(name) for name in ENDPOINTS) or environment.get("OTEL_SDK_DISABLED") == "true":
         return None
@@ -52,8 +52,11 @@ def traces_of(environment: Mapping[str, str]) -> Traces | None:
             f"{' or '.join(ENDPOINTS)} is set, but traces cannot be sent ({error}); pip install 'posbake[otel]', or "
             "unset it"
         ) from error
-    provider = _provider(environment)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    try:
+        provider = _provider(environment)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    except ValueError as error:
+        raise TracingUnavailableError(f"a variable OTEL_… is invalid: {error}; correct or unset it") from error
     return Traces(provider)
 
 

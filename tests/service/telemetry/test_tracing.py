@@ -1,22 +1,26 @@
 """OpenTelemetry spans, received by the SDK's in-memory exporter and by a collector over HTTP."""
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from service import lifespan
 from service.app import create_app
+from service.problems.errors import TracingUnavailableError
 from service.settings import Settings
-from service.telemetry.tracing import traces_to
+from service.telemetry.tracing import Traces, traces_of, traces_to
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, environment, run_to_end, serving
 
@@ -152,6 +156,34 @@ def test_without_the_extra_a_named_collector_stops_the_start(repository: Path) -
     assert ended.returncode == 1
     assert "posbake[otel]" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"])
+def test_an_invalid_variable_of_opentelemetry_stops_the_start(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv(name, "-1")
+    with pytest.raises(TracingUnavailableError, match=r"a variable OTEL_… is invalid: .*; correct or unset it"):
+        traces_of(os.environ)
+
+
+def test_a_collector_that_does_not_respond_does_not_delay_the_shutdown(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = Event()
+
+    class Hanging(Traces):
+        def shutdown(self) -> None:
+            assert ended.wait(20)
+
+    monkeypatch.setattr(lifespan, "TRACES_SECONDS", 0.05)
+    app = create_app(Settings(repository=repository, threads=2))
+    app.state.recorder.traces = Hanging(TracerProvider())
+    start = time.monotonic()
+    with TestClient(app):
+        pass
+    assert time.monotonic() - start < 15
+    assert "the collector did not respond within 0.05 s" in caplog.text
+    ended.set()
 
 
 class _Collector(BaseHTTPRequestHandler):
