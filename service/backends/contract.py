@@ -1,5 +1,6 @@
 """Checks common to all backends: the graph's tensors, and the files beside it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,17 @@ def read_file(path: Path) -> bytes:
             return file.read()
     except UnreadableFileError as error:
         raise GraphError(f"{path}: {shown(path.name)} {error}; export the artifact again") from error
+
+
+def utf8_path(path: Path) -> str:
+    """Return a path for ONNX Runtime, which encodes it as UTF-8 in any locale. Raises GraphError if it is not UTF-8."""
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeDecodeError as error:
+        raise GraphError(
+            f"the path {os.fsencode(path.parent)!r} is not UTF-8, which ONNX Runtime needs; rename the directory, or "
+            "choose --backend openvino"
+        ) from error
 
 
 def reason(error: Exception | str) -> str:

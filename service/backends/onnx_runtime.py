@@ -27,7 +27,7 @@ from artifact.manifest import MANIFEST_NAME
 from engines.saturation import EXACT_INT8_IN_ONNX_RUNTIME
 from imaging.preprocess import Tensor
 from service.backends.base import Operators
-from service.backends.contract import check_tensors, files_beside, reason
+from service.backends.contract import check_tensors, files_beside, reason, utf8_path
 from service.backends.cuda_host import driver_problem, open_cudart
 from service.backends.device_thread import DeviceThread
 from service.backends.fixed_batches import FixedBatches, Memory, run_options
@@ -260,7 +260,7 @@ class OnnxRuntimeBackend:
         graphs = {"enable_cuda_graph": "1"} if self._graphs else {}
         try:
             session = onnxruntime.InferenceSession(
-                artifact.graph,
+                utf8_path(artifact.graph),
                 sess_options=options,
                 providers=[(name, {**given, **graphs}) for name, given in providers.items()],
                 enable_fallback=0,

@@ -2,6 +2,7 @@
 
 import socket
 
+from artifact.text import shown
 from service.problems.errors import AddressError
 
 _SEND_BUFFER = 262_144
@@ -34,8 +35,9 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host, such as "a..b"
+        why = getattr(error, "strerror", None) or error
         raise AddressError(
-            f"cannot listen on {host} port {port}: {error.strerror or error}; choose another --host or --port"
+            f"cannot listen on {shown(host)} port {port}: {why}; choose another --host or --port"
         ) from error
     return listener

@@ -1,5 +1,6 @@
 """ONNX Runtime on the CPU: threads, logits and log output."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from onnx import helper
 
 from artifact import Artifact, read_artifact
+from service.backends.contract import utf8_path
 from service.backends.onnx_runtime import OnnxRuntimeBackend
 from service.problems.errors import GraphError
 from tests.service.artifacts import add_artifact
@@ -58,3 +60,19 @@ def test_onnx_runtime_prints_nothing_for_a_failing_graph(tmp_path: Path, capfd: 
             backend.run(IMAGES, spread=spread)
         assert str(caught.value).isprintable()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("name", "found"), [(b"d\xe9p\xf4t", "is not UTF-8"), ("dépôt 1".encode(), "")])
+def test_a_path_that_is_not_utf_8_is_refused_with_the_remedy(tmp_path: Path, name: bytes, found: str) -> None:
+    directory = tmp_path / os.fsdecode(name)
+    add_artifact(directory)
+    artifact = read_artifact(directory / "colours/mean/1")
+    if found:
+        with pytest.raises(GraphError, match=f"{found}, which ONNX Runtime needs; rename the directory"):
+            OnnxRuntimeBackend(artifact, "cpu", 1)
+    else:
+        OnnxRuntimeBackend(artifact, "cpu", 1)
+
+
+def test_a_path_of_other_characters_is_encoded_as_on_the_disk() -> None:
+    assert utf8_path(Path("d\udcc3\udca9p")) == "dép"  # as Python decodes it in the locale C
