@@ -9,11 +9,15 @@ import sys
 
 SECONDS = 4
 
+_EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- no address is bound here
+"""Address to connect to for each that means every interface."""
+
 
 def main() -> int:
-    """Request /health/ready on POSBAKE_PORT, and return the exit status."""
+    """Request /health/ready on POSBAKE_HOST and POSBAKE_PORT, and return the exit status."""
+    host = os.environ.get("POSBAKE_HOST") or "127.0.0.1"
     port = int(os.environ.get("POSBAKE_PORT") or 8000)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    connection = http.client.HTTPConnection(_EVERY.get(host, host), port, timeout=SECONDS)
     try:
         connection.request("GET", "/health/ready")
         response = connection.getresponse()

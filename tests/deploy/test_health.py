@@ -1,6 +1,7 @@
 """Health check of the image."""
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from deploy.health import main
 
 
 @contextmanager
-def answering(status: int) -> Iterator[int]:
+def answering(status: int, host: str = "127.0.0.1") -> Iterator[int]:
     """Run a server that responds to every request with this status, and yield its port."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
@@ -26,7 +27,10 @@ def answering(status: int) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             """Write nothing."""
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+    class Server(http.server.HTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    with Server((host, 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -45,6 +49,17 @@ def test_only_a_ready_service_is_healthy(
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")  # must not be used
         assert main() == expected
     assert capsys.readouterr().out == "/health/ready\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "listens"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1", "::1"), ("127.0.0.2", "127.0.0.2"), ("", "127.0.0.1")],
+)
+def test_the_address_of_the_service_is_asked(host: str, listens: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(200, listens) as port:
+        monkeypatch.setenv("POSBAKE_PORT", str(port))
+        monkeypatch.setenv("POSBAKE_HOST", host)
+        assert main() == 0
 
 
 def test_a_service_that_does_not_listen_is_unhealthy_and_the_reason_is_printed(
