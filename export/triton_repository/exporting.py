@@ -22,10 +22,16 @@ def export_triton(request: TritonRequest, show: Show) -> WrittenRepository:
 
     Raises:
         ArtifactError: an artifact is damaged.
-        ExportError: see `read_networks`, `plan` and `staged`; or the disk is full.
+        ExportError: see `read_networks`, `plan` and `staged`; or the disk is full, or the output is inside of the
+            repository of artifacts.
         OSError: the repository cannot be written.
     """
     planned = plan(request)
+    if request.output.resolve().is_relative_to(request.repository.resolve()):
+        raise ExportError(
+            f"{request.output} is inside of {request.repository}, whose server would take it for a model; give an "
+            "--output outside of it"
+        )
     with show("verifying artifacts"):
         networks = read_networks(request)
     for network in networks:

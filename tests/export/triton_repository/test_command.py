@@ -119,6 +119,16 @@ def test_a_full_disk_leaves_nothing_behind(artifacts: Path, tmp_path: Path) -> N
     assert tree_of(tmp_path) == before
 
 
+@pytest.mark.parametrize("inside", ["", "triton", "colours/triton"])
+def test_an_output_inside_of_the_repository_is_refused(
+    inside: str, artifacts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = tree_of(artifacts)
+    assert run(artifacts, artifacts / inside) == FAILED
+    assert "whose server would take it for a model; give an --output outside of it" in capsys.readouterr().err
+    assert tree_of(artifacts) == before
+
+
 @pytest.mark.parametrize("kind", ["directory", "file", "broken link"])
 def test_an_existing_output_is_not_changed(
     kind: str, artifacts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
