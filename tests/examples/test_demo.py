@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,13 +33,27 @@ def demo(repository: Path, port: int) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
+def test_another_server_on_the_port_is_not_taken_for_the_demo(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        command = [sys.executable, "-m", "examples.digits.demo", "--repository", str(tmp_path), "--port", str(port)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS, env=environment())
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"port {port} is in use; choose another: make demo PORT={port + 1}\n"
+
+
 @pytest.mark.parametrize("whole_group", [False, True], ids=["SIGTERM", "Ctrl-C"])
-def test_a_signal_ends_the_demo_and_its_server_with_status_0(tmp_path: Path, whole_group: bool) -> None:
+def test_a_signal_ends_the_demo_and_its_server_with_status_0(
+    tmp_path: Path, whole_group: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")  # must not be used
+    monkeypatch.setenv("no_proxy", "")
     add_artifact(tmp_path)
     port = free_port()
     with demo(tmp_path, port) as process:
         assert process.stdout is not None
         assert any(f"Serving on http://127.0.0.1:{port}" in line for line in process.stdout)
+        monkeypatch.undo()
         assert httpx2.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200
         if whole_group:  # like a terminal
             os.killpg(process.pid, signal.SIGINT)
