@@ -56,10 +56,12 @@ class Shared:
         self._place = place
         self._directory = Path(place.directory)
         self._own = snapshot_name(place.index, os.getpid())
-        self._all_were_ready = False
+        self._ready = self._all_were_ready = False
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Replace this process's snapshot. Thread-safe."""
+        """Replace this process's snapshot, and renew its mark as ready: old files in /tmp are removed. Thread-safe."""
+        if self._ready:
+            self.mark_ready()
         write(self._directory, self._own, snapshot)
 
     def others(self) -> Snapshot:
@@ -71,6 +73,7 @@ class Shared:
 
     def mark_ready(self) -> None:
         """Mark this process as ready."""
+        self._ready = True
         (self._directory / f"{self._place.index}.ready").touch()
 
     def check(self) -> None:

@@ -4,6 +4,7 @@ It does not serve and imports no runtime. The first process starts alone, so an 
 others start when it is ready.
 """
 
+import fcntl
 import logging
 import os
 import signal
@@ -12,7 +13,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -36,6 +38,18 @@ def end_with_supervisor(place: Place) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="supervisor", daemon=True).start()
+
+
+@contextmanager
+def _directory() -> Iterator[str]:
+    """Create the shared directory, with a lock that protects it from systemd-tmpfiles, which empties /tmp by age."""
+    with tempfile.TemporaryDirectory(prefix="posbake-") as directory:
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield directory
+        finally:
+            os.close(descriptor)
 
 
 @dataclass
@@ -78,7 +92,7 @@ class Supervisor:
         handle_stop_signals(self._stop)
         alive, held = os.pipe()
         try:
-            with tempfile.TemporaryDirectory(prefix="posbake-") as directory, bind(host, port, shared=True):
+            with _directory() as directory, bind(host, port, shared=True):
                 self._directory = Path(directory)
                 self._place = Place(0, len(self._children), directory, port, alive)
                 self._supervise()

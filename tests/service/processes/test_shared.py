@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from service.problems.server_errors import NotReadyError
-from service.processes.shared import Place, Shared, end, snapshot_name, write
+from service.processes.shared import Place, Shared, end, number_ready, snapshot_name, write
 from service.processes.snapshot import Snapshot
 
 
@@ -64,3 +64,13 @@ def test_the_service_is_ready_once_every_process_has_been_ready(tmp_path: Path) 
     shared[0].check()
     (tmp_path / "1.ready").unlink()
     shared[0].check()  # readiness is not withdrawn
+
+
+def test_a_mark_of_a_ready_process_that_was_removed_is_written_again(tmp_path: Path) -> None:
+    shared = Shared(place(tmp_path))
+    shared.publish(snapshot(1))
+    assert number_ready(tmp_path) == 0  # it is still starting
+    shared.mark_ready()
+    (tmp_path / "0.ready").unlink()  # by a cleaner of /tmp
+    shared.publish(snapshot(2))
+    assert number_ready(tmp_path) == 1

@@ -1,6 +1,7 @@
 """Supervisor with several real processes on one port."""
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from service.app import create_app
 from service.problems.errors import ProcessesError
+from service.processes.shared import Place
 from service.settings import Settings
 from tests.service.pictures import encode, random_pixels
 from tests.service.process import MODULE, Running, environment, run_to_end, serving
@@ -99,6 +101,16 @@ def test_every_process_reports_the_counts_of_all_including_a_killed_one(service:
     assert set(classify(service, 20)) == {200}
     after = (after[0] + 20, after[1] + 20, after[2] + 20)
     assert eventually(lambda: response_counts(service) == after)
+
+
+def test_the_shared_directory_is_locked_against_removal_by_age(service: Running) -> None:
+    variables = Path(f"/proc/{children(service)[0]}/environ").read_text().split("\0")
+    found = Place.of(dict(variable.split("=", 1) for variable in variables if variable))
+    assert found is not None
+    descriptor = os.open(found.directory, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # systemd-tmpfiles skips such directories
+    os.close(descriptor)
 
 
 def test_connections_are_shared_among_the_processes(service: Running) -> None:
