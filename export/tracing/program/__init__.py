@@ -9,6 +9,7 @@ from torch.export import ExportedProgram
 
 from export.tracing.program.assignment import assigns, join_assignments
 from export.tracing.program.attention import unfuse_attention
+from export.tracing.program.equivalents import use_equivalents
 from export.tracing.program.flexible import unfuse_flexible_attention
 from export.tracing.program.indexing import rewrite_indexing
 from export.tracing.program.nodes import arguments_of, operator_of, update_outputs
@@ -31,6 +32,7 @@ def rewrite_program(program: ExportedProgram) -> ExportedProgram:
     inline_regions(program.graph_module)
     _remove_dropout(program.graph)
     _split_instead_of_chunk(program.graph)
+    use_equivalents(program.graph)
     rewrite_indexing(program.graph)
     decompose_pools(program.graph)
     unfuse_attention(program.graph)

@@ -4,6 +4,7 @@ Adaptive pooling: window i of n along an axis of size s is [⌊i·s/n⌋, ⌈(i+
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import fx
@@ -18,12 +19,32 @@ _MAXIMA = {
     _ATEN.adaptive_max_pool3d.default: 3,
 }
 _SUMS = {_ATEN.avg_pool2d.default: 2, _ATEN.avg_pool3d.default: 3}
-"""Number of pooled axes, the last ones, by operator."""
+_FLAT: dict[Any, Any] = {
+    _ATEN.avg_pool1d.default: _ATEN.avg_pool2d.default,
+    _ATEN.max_pool1d.default: _ATEN.max_pool2d.default,
+}
+"""Operator for two axes, by operator for one."""
+_WINDOWED = _SUMS | {
+    _ATEN.avg_pool1d.default: 1,
+    _ATEN.max_pool1d.default: 1,
+    _ATEN.max_pool2d.default: 2,
+    _ATEN.max_pool3d.default: 3,
+}
+"""Number of pooled axes, the last ones, by operator, also in `_MEANS`, `_MAXIMA` and `_SUMS`."""
 
 
 def decompose_pools(graph: fx.Graph) -> None:
-    """Replace global average pooling, averages with another divisor, and adaptive max pooling without indices."""
+    """Replace global average pooling, averages with another divisor, and adaptive max pooling without indices.
+
+    `ceil_mode` is removed where it adds no window: ONNX counts a window that begins in the padding, which torch omits.
+    """
     for node in list(graph.nodes):
+        if node.target in _WINDOWED and _adds_no_window(node, _WINDOWED[node.target]):
+            node.args, node.kwargs = tuple((arguments_of(node) | {"ceil_mode": False}).values()), {}
+        if node.target in _FLAT:  # TensorRT pools two or three axes
+            node.replace_all_uses_with(_of_one_row(node))
+            graph.erase_node(node)
+            continue
         if node.target in _MEANS and set(node.args[1]) == {1}:  # torch.onnx would convert it to as_strided
             node.target, node.args = _ATEN.mean.dim, (node.args[0], list(range(-_MEANS[node.target], 0)), True)
         elif node.target in _SUMS and arguments_of(node)["divisor_override"] is not None:
@@ -37,6 +58,33 @@ def decompose_pools(graph: fx.Graph) -> None:
                 user.replace_all_uses_with(pooled)
                 graph.erase_node(user)
             graph.erase_node(node)
+
+
+def _adds_no_window(node: fx.Node, axes: int) -> bool:
+    """Return whether `ceil_mode` has no effect on the number of windows."""
+    given = arguments_of(node)
+    if not given["ceil_mode"]:
+        return False
+    sides = given["kernel_size"], given["stride"] or given["kernel_size"], given["padding"], given.get("dilation", [1])
+    sizes, windows = (value.meta["val"].shape[-axes:] for value in (given["self"], node))
+    return all(
+        (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 == count
+        for size, count, kernel, stride, padding, dilation in zip(
+            sizes, windows, *([*values] * (axes // len(values)) for values in sides), strict=True
+        )
+    )
+
+
+def _of_one_row(node: fx.Node) -> fx.Node:
+    """Return a pool of one axis as a pool of an image of one row."""
+    neutral = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+    given = arguments_of(node)
+    given["stride"] = given["stride"] or given["kernel_size"]
+    for name in neutral.keys() & given.keys():
+        given[name] = [neutral[name], *given[name]]
+    given["self"] = insert_call(node, _ATEN.unsqueeze.default, given["self"], -2)
+    pooled = insert_call(node, _FLAT[node.target], *given.values())
+    return insert_call(node, _ATEN.squeeze.dim, pooled, -2)
 
 
 def _divided(node: fx.Node, axes: int) -> fx.Node:

@@ -61,6 +61,39 @@ def test_a_chunk_becomes_a_split_into_the_parts_that_torch_returns(chunks: int, 
     assert "chunk" not in operators(program)
 
 
+WITHOUT_EFFECT: dict[str, Function] = {
+    "maximum": lambda x: F.max_pool2d(x, 2, 3, 1, ceil_mode=True),
+    "maximum with dilation": lambda x: F.max_pool2d(x, 2, (6, 4), 1, (2, 1), ceil_mode=True),
+    "mean": lambda x: F.avg_pool2d(x, 2, 3, 1, ceil_mode=True),
+    "mean without padding": lambda x: F.avg_pool2d(x, 2, 3, 1, ceil_mode=True, count_include_pad=False),
+    "maximum of a sequence": lambda x: F.max_pool1d(x.flatten(2)[..., :8], 2, 3, 1, ceil_mode=True),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_EFFECT)
+def test_a_ceil_mode_that_adds_no_window_is_removed(case: str) -> None:
+    program = assert_same(WITHOUT_EFFECT[case], IMAGE[..., :8, :8])
+    assert not any(True in node.args[5:6] for node in program.graph.nodes if "max_pool" in str(node.target))
+    assert not any(True in node.args[4:5] for node in program.graph.nodes if "avg_pool" in str(node.target))
+
+
+def test_keep_a_ceil_mode_that_adds_windows() -> None:
+    program = assert_same(lambda x: F.max_pool2d(x, 3, 2, ceil_mode=True), IMAGE)
+    assert any(node.args[5:] == (True,) for node in program.graph.nodes if "max_pool" in str(node.target))
+
+
+SEQUENCES: dict[str, Function] = {
+    "mean": lambda x: F.avg_pool1d(x.flatten(2), 4, 3, 2, ceil_mode=True),
+    "mean without padding": lambda x: F.avg_pool1d(x.flatten(2), 4, padding=1, count_include_pad=False),
+    "maximum": lambda x: F.max_pool1d(x.flatten(2), 3, 2, 1, 2),
+}
+
+
+@pytest.mark.parametrize("case", SEQUENCES)
+def test_a_pool_of_a_sequence_becomes_a_pool_of_an_image(case: str) -> None:
+    assert {"avg_pool2d", "max_pool2d"} & operators(assert_same(SEQUENCES[case], IMAGE))
+
+
 def numbers(x: Tensor) -> Tensor:
     return torch.arange(len(x))
 
