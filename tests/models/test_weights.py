@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,25 @@ def test_an_unusable_source_is_refused_with_the_remedy(tmp_path: Path) -> None:
 def test_every_named_configuration_builds(name: str) -> None:
     config, _ = read_config(name)
     assert build_network(config.network) is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        (lambda weight: weight.to(torch.int8), "strided int8"),
+        (lambda weight: weight.to(torch.complex64), "strided complex64"),
+        (lambda weight: weight.to_sparse(), "sparse_coo float32"),
+        (lambda weight: weight.to("meta"), "meta float32"),
+    ],
+)
+def test_weights_of_another_kind_than_the_network_s_are_refused(kind: object, found: str) -> None:
+    assert callable(kind)
+    expected = {"weight": torch.ones(2, 3), "steps": torch.tensor(1)}
+    with pytest.raises(SourceError, match=re.escape(f"file.pth contains weight ({found}), expected dense")):
+        check_fit(expected | {"weight": kind(expected["weight"])}, expected, "file.pth", lambda _: "")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precisions_fit(dtype: torch.dtype) -> None:
+    expected = {"weight": torch.ones(2, 3), "steps": torch.tensor(1)}
+    check_fit(expected | {"weight": torch.ones(2, 3, dtype=dtype)}, expected, "file.pth", lambda _: "")

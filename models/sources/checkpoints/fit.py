@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from artifact.text import shown
@@ -57,14 +58,33 @@ def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], origi
     """Check the tensors of a checkpoint against the expected keys and shapes.
 
     Raises:
-        SourceError: a key is missing or unexpected, a shape differs, or a number is not finite.
+        SourceError: a key is missing or unexpected, a shape differs, or a tensor is not dense, real or finite.
     """
     misfit = misfit_of(state, expected)
     if misfit:
         raise SourceError(f"{origin} does not fit the network; {misfit}. {advise(misfit)}")
+    unlike = [f"{key} ({_kind(tensor)})" for key, tensor in state.items() if not _is_like(tensor, expected[key])]
+    if unlike:
+        raise SourceError(
+            f"{origin} contains {first_few(unlike)}, expected dense floating-point numbers; save the original weights, "
+            "not quantized, sparse or unloaded ones"
+        )
     broken = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         raise SourceError(f"{origin} contains NaN or infinity in {first_few(broken)}")
+
+
+def _is_like(found: Tensor, expected: Tensor) -> bool:
+    """Return whether a tensor can be copied to the expected one without a loss of its kind of numbers."""
+    floats = found.is_floating_point() or not expected.is_floating_point()
+    return (
+        floats and found.layout == torch.strided and not found.is_meta and found.is_complex() <= expected.is_complex()
+    )
+
+
+def _kind(tensor: Tensor) -> str:
+    place = "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+    return f"{place} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def first_few(items: list[str]) -> str:
