@@ -87,7 +87,7 @@ def compare(reference: Reference, found: Array, tolerance: float) -> Parity:
     """Compare a float32 graph's logits [images, classes] with the network's.
 
     Raises:
-        ParityError: the logits differ too much, are not finite, or have another shape.
+        ParityError: the logits differ too much, are not finite, do not depend on the image, or have another shape.
     """
     expected, own_error = reference.logits, reference.float32_error
     if expected.shape != found.shape:
@@ -100,8 +100,11 @@ def compare(reference: Reference, found: Array, tolerance: float) -> Parity:
             f"the graph's logits are not finite in float32, {own}; in float64 the network's are finite, so a value "
             "overflows float32. Check the weights"
         )
-    if not expected.any():
-        raise ParityError("all logits of the network are zero, so they cannot be compared; check the weights")
+    if not expected.any() or (len(expected) > 1 and (expected == expected[0]).all()):
+        raise ParityError(
+            "the network's logits are equal for all images, so a comparison says nothing about the graph; check the "
+            "weights, first those of the last layer"
+        )
     errors = reference.errors(found)
     if errors["max_rel_error"] > tolerance:
         raise ParityError(_refusal(errors["max_rel_error"], tolerance, own_error))

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.sources.base import SourceError
+
 Grid = tuple[int, int]
 
 State = Mapping[str, Tensor]
@@ -188,12 +190,17 @@ def bring(state: State, old: Positions, new: Positions) -> tuple[dict[str, Tenso
 
     Returns:
         The weights, and a mapping from the sentence on each change to its `Kind.belongs_to`.
+
+    Raises:
+        SourceError: the image is smaller than a patch.
     """
     brought = dict(state)
     stages: dict[tuple[Kind, Grid, Grid], list[int]] = {}
     for key, table in old.tables.items():
         wanted = new.tables[key].grid
         if table.grid != wanted:
+            if 0 in wanted:
+                raise SourceError("the image is smaller than a patch of the network; choose a larger --image-size")
             brought[key] = table.kind.resample(state[key], table.grid, wanted, table.extra_tokens)
             among = stages.setdefault((table.kind, table.grid, wanted), [])
             if table.stage is not None and table.stage not in among:

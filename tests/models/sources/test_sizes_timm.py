@@ -9,7 +9,7 @@ import torch
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from torch import Tensor, nn
 
-from models.sources import Loaded
+from models.sources import Loaded, SourceError
 from tests.models.sources.checkpoints.small import load, saved
 from tests.models.sources.libraries import POSITIONS, TOLERANCE, logits_of, randomise_library, relative_error, scramble
 
@@ -81,6 +81,13 @@ def test_a_vit_at_another_image_size_equals_timms(name: str, size: tuple[int, in
                 table.zero_()
         model.train().eval()  # clears the biases that timm caches in eval mode
         assert max(errors(loaded, model)) > 100 * TOLERANCE  # the comparison is able to fail
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "beit_base_patch16_224"])
+def test_an_image_below_the_patch_size_is_refused(name: str, tmp_path: Path) -> None:
+    file = saved(timm.create_model(name, img_size=32, **VIT).state_dict(), tmp_path / "x")
+    with pytest.raises(SourceError, match="smaller than a patch of the network; choose a larger --image-size"):
+        load(f"timm:{name}", file, trained_image_size=(32, 32), image_size=(32, 15), model_args=VIT)
 
 
 def with_tables(model: nn.Module, window: int) -> dict[str, Tensor]:
