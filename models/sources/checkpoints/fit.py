@@ -77,9 +77,7 @@ def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], origi
 def _is_like(found: Tensor, expected: Tensor) -> bool:
     """Return whether a tensor can be copied to the expected one without a loss of its kind of numbers."""
     floats = found.is_floating_point() or not expected.is_floating_point()
-    return (
-        floats and found.layout == torch.strided and not found.is_meta and found.is_complex() <= expected.is_complex()
-    )
+    return floats and found.layout == torch.strided and not found.is_meta
 
 
 def _kind(tensor: Tensor) -> str:

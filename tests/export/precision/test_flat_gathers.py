@@ -1,11 +1,17 @@
 """Gathers with a matrix of indices, which OpenVINO cannot compile behind a quantized convolution."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
+from export.passes.values import array_of, input_of
 from export.precision.flat_gathers import FlatGathers
+from export.precision.lower import Lowering
+from export.write.saving import save_graph
 from tests.export.precision.hand_made import graph, node, run
+from tests.export.precision.int8_networks import NONE, TOKENS, WIDTH, network, random, reference
 
 IMAGE = np.random.default_rng(0).normal(size=(5, 4, 6, 6)).astype(np.float32)
 BLOCKS = np.array([[0, 1, 2, 3], [2, 3, 4, 5]])
@@ -53,3 +59,17 @@ def test_openvino_compiles_only_a_list_of_indices() -> None:
         core.compile_model(core.read_model(ir.to_proto(model).SerializeToString()), "CPU")
     FlatGathers()(model)
     core.compile_model(core.read_model(ir.to_proto(model).SerializeToString()), "CPU")
+
+
+def test_int8_graphs_have_lists_of_indices(tmp_path: Path) -> None:
+    body = [
+        node("MatMul", ["x", "weight"], ["mixed"]),
+        node("Gather", ["mixed", "places"], ["apart"], axis=1),
+        node("Reshape", ["apart", "tokens_sizes"], ["y"]),
+    ]
+    places, sizes = np.arange(TOKENS).reshape(2, -1), np.array([-1, TOKENS, WIDTH])
+    model = network(body, weight=random(WIDTH, WIDTH), places=places, tokens_sizes=sizes)
+    save_graph(model, tmp_path / "model.onnx")
+    Lowering("int8", NONE, None).rewrite(tmp_path / "model.onnx", reference(model), takes_pixels=False)
+    (gather,) = (one for one in ir.load(tmp_path / "model.onnx").graph if one.op_type == "Gather")
+    assert array_of(input_of(gather, 1)).tolist() == list(range(TOKENS))

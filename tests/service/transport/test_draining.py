@@ -12,7 +12,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import uvicorn
 
+from service.__main__ import _DrainingServer
 from service.transport.draining import Lifecycle
 from tests.service.artifacts import add_artifact
 from tests.service.process import Running, serving
@@ -188,3 +190,14 @@ def test_a_lifecycle_is_over_after_its_time_limit() -> None:
     assert not lifecycle.over()
     lifecycle.drain()
     assert lifecycle.over()
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_second_signal_ends_the_drain_except_that_of_a_closing_terminal(second: signal.Signals) -> None:
+    lifecycle = Lifecycle(drain_seconds=1000)
+    server = _DrainingServer(uvicorn.Config("unused"), lifecycle, None)
+    server.handle_exit(signal.SIGHUP, None)
+    assert lifecycle.draining
+    assert not server.should_exit
+    server.handle_exit(second, None)
+    assert server.should_exit == (second != signal.SIGHUP)
