@@ -12,7 +12,7 @@ from export.tracing.program.attention import unfuse_attention
 from export.tracing.program.equivalents import use_equivalents
 from export.tracing.program.flexible import unfuse_flexible_attention
 from export.tracing.program.indexing import rewrite_indexing
-from export.tracing.program.nodes import arguments_of, operator_of, update_outputs
+from export.tracing.program.nodes import operator_of, update_outputs
 from export.tracing.program.pooling import decompose_pools
 from export.tracing.program.refusals import is_random
 from export.tracing.program.regions import inline_regions
@@ -31,7 +31,6 @@ def rewrite_program(program: ExportedProgram) -> ExportedProgram:
     """
     inline_regions(program.graph_module)
     _remove_dropout(program.graph)
-    _split_instead_of_chunk(program.graph)
     use_equivalents(program.graph)
     rewrite_indexing(program.graph)
     decompose_pools(program.graph)
@@ -53,15 +52,6 @@ def _remove_dropout(graph: fx.Graph) -> None:
         if operator_of(node).rstrip("_").endswith("dropout") and not is_random(node):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
-
-
-def _split_instead_of_chunk(graph: fx.Graph) -> None:
-    """Replace chunk, which may return fewer parts than requested; ONNX's Split would add empty ones."""
-    for node in graph.nodes:
-        if node.target is _ATEN.chunk.default:
-            given = arguments_of(node)
-            size = node.meta["val"][0].shape[given["dim"]]
-            node.target, node.args, node.kwargs = _ATEN.split.Tensor, (given["self"], size, given["dim"]), {}
 
 
 def _reshape_instead_of_view(graph: fx.Graph) -> None:

@@ -1,5 +1,6 @@
 """Replacement of operators that torch.onnx converts wrongly or not at all by equal ones, in a traced program.
 
+- chunk, which may return fewer parts than requested: ONNX's Split would add empty ones.
 - a stable sort: ONNX's TopK orders equal numbers by index.
 - topk without order: TensorRT returns ordered numbers only.
 - hstack, vstack, dstack and column_stack: torch.onnx loops over the tensors.
@@ -34,6 +35,12 @@ def use_equivalents(graph: fx.Graph) -> None:
             if made is not None:
                 node.replace_all_uses_with(made)
                 graph.erase_node(node)
+
+
+def _split(node: fx.Node) -> None:
+    given = arguments_of(node)
+    size = node.meta["val"][0].shape[given["dim"]]
+    node.target, node.args, node.kwargs = _ATEN.split.Tensor, (given["self"], size, given["dim"]), {}
 
 
 def _sort(node: fx.Node) -> None:
@@ -87,6 +94,7 @@ def _mean(node: fx.Node) -> fx.Node | None:
 
 _REPLACED: dict[object, Callable[[fx.Node], fx.Node | None]] = {
     _ATEN.argsort.stable: _sort,
+    _ATEN.chunk.default: _split,
     _ATEN.index_fill.int_Scalar: _fill,
     _ATEN.index_fill.int_Tensor: _fill,
     _ATEN.index_fill_.int_Scalar: _fill,
